@@ -1,0 +1,50 @@
+# What a developer does here. `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format lock audit clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything that the other targets need, at pinned versions
+
+$(READY): requirements/dev.txt pyproject.toml hatch_build.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --no-index --editable .
+	@touch $@
+
+demo: $(READY) ## Serve a fresh log filled with recorded runs of an agent, and say what to try
+	$(BIN)/whence demo
+
+serve: $(READY) ## Serve your own log; settings by WHENCE_* variables
+	$(BIN)/whence serve
+
+test: check ## Everything that must hold: the checks, then all tests
+	$(BIN)/python -m pytest -n 2 -q $(ARGS)
+
+check: $(READY) ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Put the code into its format and repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Pin all dependencies anew, with hashes (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--upgrade --extra server --group dev --output-file requirements/dev.txt pyproject.toml
+
+audit: ## Ask for known weaknesses in what is pinned (needs uv and the network)
+	uvx pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static

@@ -1,0 +1,86 @@
+"""What the build adds to the package: the page of the API's reference, so that no outside host is asked for it.
+
+The assets come by `npm pack` from whichever registry npm is set up for, at one version whose SHA-512 is pinned here.
+They are packed with gzip (1.3 MB instead of 4.4) into `src/whence/api/static/docs/`, which git ignores. Without npm or
+network the build goes on and says so; the server then shows a plain page instead.
+"""
+
+import base64
+import gzip
+import hashlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PACKAGE = "@scalar/api-reference"
+VERSION = "1.72.1"
+INTEGRITY = "sha512-XpEJ0rfc/cXbCrR+iC4kK0o/WwX2dTtGQbT049OlPKAHD6IMIFdTeGz2r+M27P2EDWKyUITRm/NzlP8z2pw/Ow=="
+MEMBER = "package/dist/browser/standalone.js"
+TARGET = Path("src/whence/api/static/docs")
+NOTICE = f"""{PACKAGE} {VERSION}, https://github.com/scalar/scalar
+scalar.js.gz is its file dist/browser/standalone.js, unchanged.
+
+MIT License
+
+Copyright (c) 2023-present Scalar
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+NPM_TIMEOUT_S = 120
+
+
+class CustomBuildHook(BuildHookInterface[Any]):
+    """Puts the reference page's assets in place before the package is built."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Fetch the assets unless they are there already. Never fails a build for want of npm or network."""
+        target = Path(self.root) / TARGET
+        if (target / "NOTICE.txt").is_file() and (target / "NOTICE.txt").read_text() == NOTICE:
+            return
+        npm = shutil.which("npm")
+        if npm is None:
+            self._skip("npm is not installed")
+            return
+        with tempfile.TemporaryDirectory() as room:
+            command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--pack-destination", room]
+            try:
+                subprocess.run(command, cwd=room, check=True, capture_output=True, timeout=NPM_TIMEOUT_S)  # noqa: S603  (fixed words, no shell)
+                archive = next(Path(room).glob("*.tgz"))
+            except (OSError, subprocess.SubprocessError, StopIteration):
+                self._skip("npm could not fetch the package")
+                return
+            put_assets(archive, target)
+
+    def _skip(self, reason: str) -> None:
+        self.app.display_warning(f"/docs will be a plain page: {reason} ({PACKAGE}@{VERSION}). Build again with npm.")
+
+
+def put_assets(archive: Path, target: Path) -> None:
+    """Unpack what is needed of `archive` into `target`. Raises ValueError when the archive is not the pinned one."""
+    found = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if found != INTEGRITY:
+        raise ValueError(f"{PACKAGE}@{VERSION} is not what was pinned: its SHA-512 differs.")
+    with tarfile.open(archive) as files:
+        member = files.extractfile(MEMBER)
+        if member is None:
+            raise ValueError(f"{PACKAGE}@{VERSION} holds no {MEMBER}.")
+        script = member.read()
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "scalar.js.gz").write_bytes(gzip.compress(script, 9, mtime=0))
+    (target / "NOTICE.txt").write_text(NOTICE)

@@ -1,0 +1,254 @@
+"""API keys and browser sessions over HTTP.
+
+`GET` and `POST /api/v1/keys` and `DELETE /api/v1/keys/{key_id}` need the scope admin and see the keys of the
+credential's own tenant. `POST /api/v1/session` makes a session with an API key and puts it in a cookie; `DELETE` ends
+it. The secret of a key or a session is answered once, where it is made, and never again.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from litestar import Response, delete, get, post
+
+from whence.api.auth import COOKIE, read_cookies
+from whence.api.context import AnyRequest, context_of, now_us, principal_of
+from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedia
+from whence.events import Vocabulary
+from whence.permissions import (
+    ADMIN,
+    ApiKey,
+    new_api_key,
+    new_session_secret,
+    parse_scopes,
+    session_hash,
+)
+from whence.storage.base import Session
+from whence.wire.times import format_time, parse_time
+
+__all__ = [
+    "SESSION_S",
+    "CreatedKeyBody",
+    "KeyBody",
+    "KeysBody",
+    "NewKey",
+    "SessionBody",
+    "key_routes",
+    "parse_new_key",
+]
+
+SESSION_S = 12 * 3600
+"""The longest life of a session, in seconds; it ends with its API key if that ends sooner."""
+
+_BODY_MAX = 16 * 1024
+_NAME_MAX = 100
+_JSON = "application/json"
+_ADMIN_OPT = {"scope": ADMIN}
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks of a new API key. `expires_at` in microseconds, None for a key that does not expire."""
+
+    scopes: tuple[str, ...]
+    name: str = ""
+    expires_at: int | None = None
+
+
+class KeyBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An API key as answered: everything but its secret. Times as text; null for what has not happened."""
+
+    id: str
+    tenant_id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class CreatedKeyBody(KeyBody, frozen=True, kw_only=True, rename="camel"):
+    """A new API key, with its secret, which is not told again."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return f"CreatedKeyBody(id={self.id!r})"
+
+
+class KeysBody(msgspec.Struct, frozen=True):
+    """The tenant's API keys, oldest first."""
+
+    keys: list[KeyBody]
+
+
+class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A new session: whose, what it may do, and until when."""
+
+    tenant_id: str
+    scopes: tuple[str, ...]
+    expires_at: str
+
+
+@get("/api/v1/keys", opt=_ADMIN_OPT)
+async def list_keys(request: AnyRequest) -> Response[bytes]:
+    """The tenant's API keys, oldest first, expired and revoked ones too."""
+    principal = principal_of(request)
+    keys = await context_of(request).store.list_keys(principal.tenant)
+    return _answer(200, KeysBody([_key_body(key) for key in keys]))
+
+
+@post("/api/v1/keys", opt=_ADMIN_OPT)
+async def create_key(request: AnyRequest) -> Response[bytes]:
+    """Make an API key of this tenant; the answer is the only one that holds its secret."""
+    principal = principal_of(request)
+    context, now = context_of(request), now_us()
+    async with context.bodies.read(request, _BODY_MAX) as body:
+        _check_media(request)
+        asked = parse_new_key(body, context.vocabulary, now)
+    secret, key = new_api_key(principal.tenant, asked.scopes, now, asked.expires_at, asked.name)
+    await context.store.put_key(key)
+    shown = msgspec.structs.asdict(_key_body(key))
+    return _answer(201, CreatedKeyBody(**shown, key=secret))
+
+
+@delete("/api/v1/keys/{key_id:str}", status_code=204, opt=_ADMIN_OPT)
+async def revoke_key(request: AnyRequest) -> Response[None]:
+    """End an API key of this tenant, and its sessions. Repeating it changes nothing."""
+    principal = principal_of(request)
+    key_id = str(request.path_params["key_id"])
+    context = context_of(request)
+    if not await context.store.revoke_key(principal.tenant, key_id, now_us()):
+        raise NotFound("There is no such API key.")
+    context.authenticator.forget_key(key_id)
+    return _no_content()
+
+
+@post("/api/v1/session")
+async def create_session(request: AnyRequest) -> Response[bytes]:
+    """Turn an API key into a cookie that a script cannot read, so that a browser need not keep the key."""
+    context = context_of(request)
+    principal = principal_of(request)
+    if principal.key_id is None or principal.via_cookie:
+        raise Forbidden("A session is made with an API key, sent in a header.")
+    key = await context.store.get_key(principal.key_id)
+    now = now_us()
+    expires_at = now + SESSION_S * 1_000_000
+    if key is not None and key.expires_at is not None:
+        expires_at = min(expires_at, key.expires_at)
+    secret = new_session_secret()
+    hashed = cast(bytes, session_hash(secret))
+    await context.store.put_session(Session(hash=hashed, key_id=principal.key_id, expires_at=expires_at))
+    body = SessionBody(
+        tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
+    )
+    return _answer(201, body, cookie=_cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
+
+
+@delete("/api/v1/session", status_code=204)
+async def end_session(request: AnyRequest) -> Response[None]:
+    """End the session of the cookie, on the server too, and clear the cookie."""
+    context = context_of(request)
+    for secret in read_cookies(request.scope):
+        hashed = session_hash(secret)
+        if hashed is not None:
+            await context.store.end_session(hashed)
+            context.authenticator.forget(hashed)
+    return _no_content(_cookie(request, "", 0))
+
+
+key_routes = [list_keys, create_key, revoke_key, create_session, end_session]
+"""The handlers of this file, for the route table."""
+
+
+def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
+    """What the body of a request for a new API key asks. Raises Invalid with every problem."""
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
+    if not isinstance(asked, dict):
+        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    problems = [
+        Problem(("body", name), "There is no such field; known are scopes, name and expiresAt.", "extra_forbidden")
+        for name in asked.keys() - {"scopes", "name", "expiresAt"}
+    ]
+    scopes = _scopes(asked, vocabulary, problems)
+    name = asked.get("name", "")
+    if not isinstance(name, str) or len(name) > _NAME_MAX or not name.isprintable():
+        problems.append(Problem(("body", "name"), f"name must be text of at most {_NAME_MAX} characters.", "name"))
+    expires_at = _expiry(asked, now, problems)
+    if problems:
+        raise Invalid(problems)
+    return NewKey(scopes=scopes, name=name, expires_at=expires_at)
+
+
+def _scopes(asked: Mapping[str, Any], vocabulary: Vocabulary, problems: list[Problem]) -> tuple[str, ...]:
+    scopes = asked.get("scopes")
+    if "scopes" not in asked:
+        problems.append(Problem(("body", "scopes"), "scopes is required.", "missing"))
+    elif not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        problems.append(Problem(("body", "scopes"), "scopes must be a list of texts.", "list_type"))
+    else:
+        try:
+            return parse_scopes(scopes, vocabulary)
+        except ValueError as error:
+            problems.append(Problem(("body", "scopes"), str(error), "value_error"))
+    return ()
+
+
+def _expiry(asked: Mapping[str, Any], now: int, problems: list[Problem]) -> int | None:
+    text = asked.get("expiresAt")
+    if text is None:
+        return None
+    try:
+        if not isinstance(text, str):
+            raise ValueError("expiresAt must be a time as text.")
+        expires_at = parse_time(text)
+        if expires_at <= now:
+            raise ValueError("expiresAt must lie in the future.")
+    except ValueError as error:
+        problems.append(Problem(("body", "expiresAt"), str(error), "value_error"))
+        return None
+    return expires_at
+
+
+def _check_media(request: AnyRequest) -> None:
+    media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if media != _JSON:
+        raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")
+
+
+def _key_body(key: ApiKey) -> KeyBody:
+    return KeyBody(
+        id=key.id,
+        tenant_id=key.tenant,
+        name=key.name,
+        scopes=key.scopes,
+        created_at=format_time(key.created_at),
+        expires_at=_time(key.expires_at),
+        revoked_at=_time(key.revoked_at),
+        last_used_at=_time(key.last_used_at),
+    )
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else format_time(at)
+
+
+def _cookie(request: AnyRequest, value: str, max_age_s: int) -> str:
+    """A cookie that scripts cannot read and that no other site's page can make the browser send."""
+    context = context_of(request)
+    origin = context.authenticator.own_origin(request.scope) or str(request.scope["scheme"])
+    secure = origin.startswith("https") or context.settings.cookie_secure
+    kept = f"{COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict"
+    return kept + "; Secure" if secure else kept
+
+
+def _answer(status: int, body: msgspec.Struct, cookie: str | None = None) -> Response[bytes]:
+    headers = {} if cookie is None else {"Set-Cookie": cookie}
+    return Response(msgspec.json.encode(body), status_code=status, media_type=_JSON, headers=headers)
+
+
+def _no_content(cookie: str | None = None) -> Response[None]:
+    return Response(None, status_code=204, headers={} if cookie is None else {"Set-Cookie": cookie})

@@ -1,0 +1,171 @@
+"""The application: its routes, its life, and the one place where errors get their status."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Litestar, Response, get
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.handlers.base import BaseRouteHandler
+
+from whence.api import docs_page, reads, writes
+from whence.api.admin import key_routes
+from whence.api.auth import Authenticator
+from whence.api.bodies import BodyBudget
+from whence.api.context import AnyRequest, Context, context_of
+from whence.api.edge import Edge, error_body
+from whence.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RetryLater,
+    Throttled,
+    TooLarge,
+    TooWide,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    WhenceError,
+)
+from whence.ingest import Ingest
+from whence.settings import Settings
+from whence.storage.base import Store
+
+__all__ = ["STATUS", "create_app"]
+
+_log = structlog.get_logger("whence.api")
+
+_READY_S = 2.0
+_JSON = "application/json"
+
+STATUS: dict[type[WhenceError], int] = {
+    Invalid: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Throttled: 429,
+    Busy: 503,
+    TooWide: 503,
+    Unavailable: 503,
+}
+"""The HTTP status of each error. The only such table."""
+
+_FRAMEWORK = {
+    400: ("bad_request", "The request cannot be read."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method; the Allow header names those it takes."),
+    408: ("request_timeout", "The body came too slowly."),
+}
+"""Code and sentence for what is refused before a handler can say anything."""
+
+
+def create_app(settings: Settings, store: Store) -> Edge:
+    """The ASGI application over an open store. Its lifespan starts what works in the background and, at its end,
+    finishes what was accepted and closes the store.
+    """
+    authenticator = Authenticator(settings, store)
+    ingest = Ingest(store, settings.queue_events_max)
+    context = Context(
+        settings=settings,
+        vocabulary=settings.vocabulary,
+        store=store,
+        ingest=ingest,
+        authenticator=authenticator,
+        bodies=BodyBudget(settings.bodies_in_flight_max),
+        status_of=status_of,
+    )
+    application = Litestar(
+        route_handlers=[*reads.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)],
+        guards=[_guard],
+        exception_handlers={Exception: _answer_error},
+        lifespan=[lambda _: _life(context)],
+        state=State(
+            {"context": context, "authenticator": authenticator, "store": store, "settings": settings},
+            deep_copy=False,
+        ),
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,
+        debug=False,
+    )
+    return Edge(application, settings)
+
+
+def status_of(error: WhenceError) -> int:
+    """The HTTP status of an error: that of the nearest class in the table."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+@asynccontextmanager
+async def _life(context: Context) -> AsyncIterator[None]:
+    await context.authenticator.start()
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(context.store.close)
+        closing.push_async_callback(context.authenticator.close)
+        closing.push_async_callback(context.ingest.close)
+        yield
+
+
+async def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let nobody past without a credential, and without the scope that the route names. Only a route that says so is
+    open."""
+    if connection.scope.get("method") == "OPTIONS" or handler.opt.get("open"):
+        return
+    context: Context = connection.app.state.context
+    principal = await context.authenticator.authenticate(connection)
+    connection.scope["state"]["principal"] = principal
+    if "scope" in handler.opt:
+        principal.require(handler.opt["scope"])
+
+
+@get("/livez", opt={"open": True})
+async def live(request: AnyRequest) -> Response[bytes]:
+    """The process runs. Looks at nothing."""
+    return Response(b'{"status":"ok"}', media_type=_JSON)
+
+
+@get("/readyz", opt={"open": True})
+async def ready(request: AnyRequest) -> Response[bytes]:
+    """The store can read and write."""
+    try:
+        async with asyncio.timeout(_READY_S):
+            await context_of(request).store.check()
+    except TimeoutError:
+        raise Unavailable("The store did not answer in time.") from None
+    return Response(b'{"status":"ok"}', media_type=_JSON)
+
+
+def _answer_error(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """The answer to any error, in one of two shapes."""
+    request_id = request.scope["state"]["request_id"]
+    if isinstance(error, Invalid):
+        return Response(msgspec.json.encode({"detail": error.problems}), status_code=422, media_type=_JSON)
+    if isinstance(error, HTTPException) and error.status_code in _FRAMEWORK:
+        code, sentence = _FRAMEWORK[error.status_code]
+        body = error_body(sentence, code, request_id)
+        return Response(body, status_code=error.status_code, media_type=_JSON, headers=error.headers or {})
+    status = status_of(error) if isinstance(error, WhenceError) else 500
+    if status == 500:
+        _log.error("unexpected error", request_id=request_id, exc_info=error)
+        body = error_body("Something went wrong here; it was noted with the request id.", "internal", request_id)
+    else:
+        body = error_body(str(error), getattr(error, "code", "error"), request_id)
+    return Response(body, status_code=status, media_type=_JSON, headers=_headers_of(error))
+
+
+def _headers_of(error: Exception) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RetryLater):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {}

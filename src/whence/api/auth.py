@@ -1,0 +1,468 @@
+"""From a request to a Principal: carriers, API keys, sessions, tokens, and the throttle of bad credentials.
+
+The first carrier that is present decides: `Authorization: Bearer` (API key or JWT), `X-API-Key` (API key), the cookie
+`vai_token` (JWT or session). A bad one, or one sent twice, is Unauthenticated and never falls through to the next, and
+every cause gives the same error. A credential is verified before the throttle is asked, so a good one always passes.
+"""
+
+import asyncio
+import ipaddress
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jwt
+import msgspec
+import structlog
+
+from whence.api.jwks import JwksCache
+from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
+from whence.events import is_tenant
+from whence.permissions import ApiKey, Principal, key_hash, known_scopes, session_hash
+from whence.settings import Settings
+from whence.storage.base import Session, Store
+
+__all__ = ["COOKIE", "Authenticator", "Connection", "read_cookies"]
+
+COOKIE = "vai_token"
+"""The name of the cookie that carries a JWT or a session."""
+
+_KEYS_KEPT = 4_096
+_KEY_TTL_S = 0.5
+_FLUSH_S = 10.0
+_USES_KEPT = 100_000
+_WINDOW_S = 60.0
+_ADDRESSES_KEPT = 10_000
+_HOPS_MAX = 32
+_TOKEN_MAX = 8_192
+_SKEW_S = 5.0  # how far the issuer's clock may be ahead; never how long a token may be used after its end
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+_log = structlog.get_logger(__name__)
+
+
+class Connection(Protocol):
+    """What is needed of a request: its ASGI scope. Litestar's and Starlette's requests are such."""
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """The ASGI scope of an HTTP request."""
+        ...
+
+
+class Authenticator:
+    """Says who asks. One for a server; every method runs on the server's event loop.
+
+    `clock` gives seconds that never go back; for caches and the throttle.
+    """
+
+    def __init__(self, settings: Settings, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._keys = _RecentKeys(clock)
+        self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
+        self._tokens = _TokenVerifier(settings, clock)
+        self._proxies = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
+        self._used: dict[str, int] = {}
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to note the last use of keys in the store, every 10 s."""
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush_forever())
+
+    async def close(self) -> None:
+        """Note the last uses once more and let go of everything. Call it before the store is closed."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+            self._flusher = None
+        await self.flush()
+        await self._tokens.close()
+
+    async def authenticate(self, request: Connection) -> Principal:
+        """Who sent this request.
+
+        Raises Unauthenticated when it carries no credential or one that does not hold; Throttled instead of it after
+        many bad ones from one address; Forbidden when a cookie would write for another origin; Unavailable when the
+        issuer's keys or the store cannot be had.
+        """
+        scope = request.scope
+        carrier = _carrier(scope)
+        if carrier is None:
+            raise Unauthenticated
+        principal = await self._verify(*carrier)
+        if principal is None:
+            self._throttle.note_bad(_neighbourhood(self.client_address(scope)))
+            raise Unauthenticated
+        if principal.via_cookie and scope["method"] not in _SAFE_METHODS and not self._same_origin(scope):
+            raise Forbidden("A cookie may only write for a page of this same origin.")
+        return principal
+
+    def forget(self, secret_hash: bytes) -> None:
+        """Drop what is remembered of a key or a session, so that its end shows at once on this server."""
+        self._keys.drop(secret_hash)
+
+    def forget_key(self, key_id: str) -> None:
+        """Drop what is remembered of an API key and of its sessions, by the key's public id."""
+        self._keys.drop_key(key_id)
+
+    def client_address(self, scope: Mapping[str, Any]) -> str:
+        """The address of the client: the peer's, or behind trusted proxies the right-most one that is not theirs.
+        Empty when the peer has none, as on a Unix socket."""
+        client = scope.get("client")
+        address = _parse_address(client[0]) if client else None
+        if address is None or not self._trusts(address):
+            return "" if address is None else str(address)
+        hops = ",".join(_header(scope, b"x-forwarded-for")).rsplit(",", _HOPS_MAX)
+        for hop in reversed(hops[-_HOPS_MAX:]):
+            named = _parse_address(hop.strip())
+            if named is None:
+                break
+            address = named
+            if not self._trusts(named):
+                break
+        return str(address)
+
+    def own_origin(self, scope: Mapping[str, Any]) -> str | None:
+        """Scheme and host under which the client reached this server, as a browser writes an origin; None when the
+        request does not say. X-Forwarded-Proto and X-Forwarded-Host are believed from trusted proxies alone."""
+        scheme, hosts = str(scope.get("scheme", "http")), _header(scope, b"host")
+        client = scope.get("client")
+        peer = _parse_address(client[0]) if client else None
+        if peer is not None and self._trusts(peer):
+            scheme = _last(_header(scope, b"x-forwarded-proto"), scheme)
+            hosts = [_last(_header(scope, b"x-forwarded-host"), hosts[0])] if len(hosts) == 1 else hosts
+        return _origin(f"{scheme}://{hosts[0]}") if len(hosts) == 1 else None
+
+    async def flush(self) -> None:
+        """Note in the store when keys were last used. A store that cannot now is asked again at the next flush."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await self._store.touch_keys(used)
+        except BaseException as error:
+            self._used = used | self._used
+            if not isinstance(error, WhenceError):
+                raise
+            _log.warning("key_use_not_noted", code=error.code)
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            await self.flush()
+
+    async def _verify(self, carrier: str, secret: str | None) -> Principal | None:
+        """The principal of this credential, or None when it does not hold."""
+        if secret is None:
+            return None
+        hashed = key_hash(secret)
+        if hashed is not None:
+            return None if carrier == "cookie" else self._principal(await self._find_key(hashed), via_cookie=False)
+        if carrier == "x-api-key":
+            return None
+        if carrier == "cookie":
+            hashed = session_hash(secret)
+            if hashed is not None:
+                return self._principal(await self._find_session(hashed), via_cookie=True)
+        return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
+
+    def _principal(self, key: ApiKey | None, *, via_cookie: bool) -> Principal | None:
+        now = _now_us()
+        if key is None or not key.alive(now):
+            return None
+        if key.id in self._used or len(self._used) < _USES_KEPT:
+            self._used[key.id] = now
+        return Principal(
+            tenant=key.tenant,
+            scopes=frozenset(key.scopes),
+            key_id=key.id,
+            subject=key.id,
+            via_cookie=via_cookie,
+        )
+
+    async def _find_key(self, hashed: bytes) -> ApiKey | None:
+        known = self._keys.get(hashed)
+        if known is not None:
+            return known.key
+        asked_at = self._keys.clock()
+        key = await self._store.find_key(hashed)
+        if key is not None and key.alive(_now_us()):
+            self._keys.put(hashed, _Known(key, None, asked_at))
+        return key
+
+    async def _find_session(self, hashed: bytes) -> ApiKey | None:
+        """The key whose child the session is, or None when the session is unknown or over."""
+        known = self._keys.get(hashed)
+        if known is None:
+            asked_at = self._keys.clock()
+            session = await self._store.find_session(hashed)
+            key = None if session is None else await self._store.get_key(session.key_id)
+            if session is None or key is None:
+                return None
+            known = _Known(key, session, asked_at)
+            if key.alive(_now_us()):
+                self._keys.put(hashed, known)
+        if known.session is None or known.session.expires_at <= _now_us():
+            return None
+        return known.key
+
+    def _same_origin(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a browser sent this from a page of this server. What it says itself of the site goes first; a page
+        cannot set that header."""
+        sites = _header(scope, b"sec-fetch-site")
+        if sites:
+            return sites == ["same-origin"]
+        origins = _header(scope, b"origin")
+        if len(origins) != 1:
+            return False
+        sender = _origin(origins[0])
+        return sender is not None and sender == self.own_origin(scope)
+
+    def _trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        return any(address in network for network in self._proxies)
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """An answer of the store: a key, and the session it was reached by. `asked_at` is when the question began."""
+
+    key: ApiKey
+    session: Session | None
+    asked_at: float
+
+
+class _RecentKeys:
+    """Keys that were found alive, by the hash of the secret, for half a second, so that a revoked one is soon dead.
+    What was not found is never kept, so a new key works at once."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._known: dict[bytes, _Known] = {}
+
+    def get(self, hashed: bytes) -> _Known | None:
+        known = self._known.get(hashed)
+        if known is not None and self.clock() - known.asked_at >= _KEY_TTL_S:
+            del self._known[hashed]
+            return None
+        return known
+
+    def put(self, hashed: bytes, known: _Known) -> None:
+        self._known.pop(hashed, None)
+        self._known[hashed] = known
+        while len(self._known) > _KEYS_KEPT:
+            del self._known[next(iter(self._known))]
+
+    def drop(self, hashed: bytes) -> None:
+        self._known.pop(hashed, None)
+
+    def drop_key(self, key_id: str) -> None:
+        self._known = {hashed: known for hashed, known in self._known.items() if known.key.id != key_id}
+
+
+class _Throttle:
+    """Counts bad credentials by address, in windows of a minute that begin with the first one. The table is bounded:
+    the address whose window is the oldest goes first."""
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def note_bad(self, address: str) -> None:
+        """Count one. Raises Throttled when it is one too many."""
+        now = self._clock()
+        began_at, count = self._windows.get(address, (now, 0))
+        if now - began_at >= _WINDOW_S:
+            began_at, count = now, 0
+        if count == 0:
+            self._windows.pop(address, None)
+        self._windows[address] = (began_at, count + 1)
+        if len(self._windows) > _ADDRESSES_KEPT:
+            del self._windows[next(iter(self._windows))]
+        if count >= self._limit:
+            wait_s = max(1, math.ceil(began_at + _WINDOW_S - now))
+            raise Throttled("Too many bad credentials came from this address.", wait_s)
+
+
+class _TokenVerifier:
+    """Verifies JWTs by what the settings say, and by nothing that the token says of itself but which key to try."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._algorithms = frozenset(settings.algorithms)
+        self._secret = settings.jwt_secret
+        self._jwks = None if settings.jwks_url is None else JwksCache(settings.jwks_url, clock)
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._tenant_claim = settings.jwt_tenant_claim
+        self._scopes_claim = settings.jwt_scopes_claim
+        self._max_lifetime_s = settings.jwt_max_lifetime_s
+        self._known_scopes = known_scopes(settings.vocabulary)
+
+    async def close(self) -> None:
+        if self._jwks is not None:
+            await self._jwks.close()
+
+    async def verify(self, token: str, *, via_cookie: bool) -> Principal | None:
+        """The principal of a token, or None when it does not hold. Raises Unavailable as `JwksCache.find`."""
+        claims = await self._claims(token)
+        if claims is None or not self._times_hold(claims, time.time()):
+            return None
+        tenant = claims.get(self._tenant_claim)
+        if not isinstance(tenant, str) or not is_tenant(tenant):
+            return None
+        return Principal(
+            tenant=tenant,
+            scopes=_scopes(claims.get(self._scopes_claim)) & self._known_scopes,
+            key_id=None,
+            subject=f"jwt:{claims.get('sub', '')}"[:255],
+            via_cookie=via_cookie,
+        )
+
+    async def _claims(self, token: str) -> dict[str, Any] | None:
+        """The claims, once the signature, the issuer and the audience hold."""
+        header = _token_header(token) if self._algorithms else None
+        if header is None or header.get("alg") not in self._algorithms:
+            return None
+        algorithm = str(header["alg"])
+        if self._jwks is None:
+            return None if self._secret is None else self._decode(token, self._secret, algorithm)
+        kid = header.get("kid")
+        keys = await self._jwks.find(kid, algorithm)
+        claims = self._decode_any(token, keys, algorithm)
+        if claims is None and keys and await self._jwks.refresh():
+            # An issuer that names no kid, or keeps it, rotates without our seeing it.
+            claims = self._decode_any(token, await self._jwks.find(kid, algorithm), algorithm)
+        return claims
+
+    def _decode_any(self, token: str, keys: Any, algorithm: str) -> dict[str, Any] | None:
+        decoded = (self._decode(token, candidate.key, algorithm) for candidate in keys)
+        return next((claims for claims in decoded if claims is not None), None)
+
+    def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any] | None:
+        """The claims if this key signed the token. Times are left to `_times_hold`, which is stricter."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                issuer=self._issuer,
+                audience=self._audience,
+                options={
+                    "require": ["exp"],
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "verify_aud": self._audience is not None,
+                    "verify_iss": self._issuer is not None,
+                    "enforce_minimum_key_length": True,
+                },
+            )
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
+            return None
+        return claims
+
+    def _times_hold(self, claims: Mapping[str, Any], now: float) -> bool:
+        """Whether the token is in its time, and its whole life no longer than is allowed."""
+        times = [claims.get(name) for name in ("exp", "iat", "nbf")]
+        if not all(time_ is None or _is_time(time_) for time_ in times):
+            return False
+        exp, iat, nbf = times
+        if exp is None or exp <= now:
+            return False
+        if any(start is not None and start > now + _SKEW_S for start in (iat, nbf)):
+            return False
+        return bool(exp - (now if iat is None else iat) <= self._max_lifetime_s)
+
+
+def _now_us() -> int:
+    """The wall clock, in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def read_cookies(scope: Mapping[str, Any]) -> list[str]:
+    """Every value of the cookie `vai_token` that the request carries."""
+    pairs = (pair.strip().partition("=") for line in _header(scope, b"cookie") for pair in line.split(";"))
+    return [value for name, _, value in pairs if name == COOKIE]
+
+
+def _header(scope: Mapping[str, Any], name: bytes) -> list[str]:
+    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key.lower() == name]
+
+
+def _last(lines: list[str], default: str) -> str:
+    """The right-most value, which the nearest proxy wrote."""
+    return lines[-1].rpartition(",")[2].strip() or default if lines else default
+
+
+def _carrier(scope: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """The carrier that decides and its secret, None for a secret that cannot be one; None when there is no carrier."""
+    authorization = _header(scope, b"authorization")
+    if authorization:
+        scheme, _, secret = authorization[0].partition(" ")
+        good = len(authorization) == 1 and scheme.lower() == "bearer"
+        return "bearer", secret.lstrip(" ") if good else None
+    for carrier, values in (("x-api-key", _header(scope, b"x-api-key")), ("cookie", read_cookies(scope))):
+        if values:
+            return carrier, values[0] if len(values) == 1 else None
+    return None
+
+
+def _token_header(token: str) -> dict[str, Any] | None:
+    """The JOSE header of what looks like a token, or None. `kid`, if any, is text."""
+    if len(token) > _TOKEN_MAX or token.count(".") != 2 or not token.isascii():
+        return None
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(header.get("alg"), str) or not isinstance(header.get("kid", ""), str):
+        return None
+    return header
+
+
+def _scopes(claim: Any) -> frozenset[str]:
+    """The scopes of a claim: text separated by spaces, or a list of texts. Anything else holds none."""
+    if isinstance(claim, str):
+        return frozenset(claim.split(" "))
+    if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
+        return frozenset(claim)
+    return frozenset()
+
+
+def _is_time(value: Any) -> bool:
+    """Whether a claim is a NumericDate. JSON's `true` is a number to Python; NaN would compare as never expired, and
+    a number beyond what a double holds could not be subtracted."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**53) < value < 2**53
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address in a hop, which may have a port; an IPv4 one that wears IPv6 is undressed."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _neighbourhood(address: str) -> str:
+    """What the throttle counts by: an IPv4 address, or the /64 of an IPv6 one, which is one customer's."""
+    parsed = _parse_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return address
+
+
+def _origin(text: str) -> str | None:
+    """An origin in its one form: lower case, without the scheme's own port. None for what is none."""
+    scheme, colon, host = text.lower().partition("://")
+    if not colon or scheme not in _DEFAULT_PORTS or not host or any(character in "/?#@, " for character in host):
+        return None
+    return f"{scheme}://{host.removesuffix(':' + _DEFAULT_PORTS[scheme])}"

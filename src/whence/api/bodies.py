@@ -1,0 +1,153 @@
+"""Reading request bodies within limits: of one body, of all bodies in flight, and of what a body inflates to.
+
+A body is refused as early as its size is known: by its Content-Length before a byte is read, else while it arrives,
+else while it is inflated. What is in memory is counted against one budget of the whole server until the request ends.
+"""
+
+import asyncio
+import io
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import zstandard
+from litestar import Request
+from litestar.exceptions import HTTPException
+
+from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
+
+__all__ = ["BodyBudget", "BodyReader"]
+
+_CHUNK = 64 * 1024
+_ZSTD_WINDOW_MAX = 8 * 1024 * 1024
+_PATIENCE_S = 15.0
+_BYTES_PER_SECOND_MIN = 4096
+
+
+class BodyBudget:
+    """How many bytes of request bodies may be in memory at once, over all requests of this server."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes in. Raises Busy when they do not fit."""
+        if self.used + size > self.limit:
+            raise Busy("Too many request bodies are in flight; send this again in a moment.")
+        self.used += size
+
+    @asynccontextmanager
+    async def read(self, request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
+        """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
+
+        Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd, and Invalid for a body that
+        is empty or does not inflate.
+        """
+        reader = BodyReader(self, limit)
+        try:
+            yield await reader.read(request)
+        finally:
+            self.used -= reader.taken
+
+
+class BodyReader:
+    """Reads one body. `taken` is what it has counted in the budget so far."""
+
+    def __init__(self, budget: BodyBudget, limit: int) -> None:
+        self.budget = budget
+        self.limit = limit
+        self.taken = 0
+
+    async def read(self, request: Request[Any, Any, Any]) -> bytes:
+        """The whole inflated body; see `BodyBudget.read`."""
+        encoding = ",".join(request.headers.getall("content-encoding", [])).strip().lower()
+        # Compressed bytes may outgrow the text a little, when that is random; beyond this they cannot fit.
+        raw_limit = self.limit if encoding in ("", "identity") else self.limit + self.limit // 256 + 1024
+        declared = request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared) > raw_limit:
+            raise self._too_large()
+        raw = await self._receive(request, raw_limit)
+        if encoding not in ("", "identity"):
+            raw = self._inflated(raw, encoding)
+        if not raw:
+            raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
+        return raw
+
+    async def _receive(self, request: Request[Any, Any, Any], limit: int) -> bytes:
+        """The bytes as sent. A sender that is slower than a trickle is given up."""
+        parts: list[bytes] = []
+        received, started = 0, time.monotonic()
+        while True:
+            patience = _PATIENCE_S + received / _BYTES_PER_SECOND_MIN - (time.monotonic() - started)
+            try:
+                async with asyncio.timeout(max(patience, 0)):
+                    message = await request.receive()
+            except TimeoutError:
+                raise HTTPException(status_code=408, headers={"Connection": "close"}) from None
+            if message["type"] == "http.disconnect":
+                raise HTTPException(status_code=400)
+            part = cast(bytes, message.get("body", b""))
+            received += len(part)
+            if received > limit:
+                raise self._too_large()
+            self._take(len(part))
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _inflated(self, raw: bytes, encoding: str) -> bytes:
+        if encoding not in ("gzip", "x-gzip", "zstd"):
+            raise UnsupportedMedia("A body may be encoded with gzip or zstd, once, or not at all.")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            for part in _unzstd(raw) if encoding == "zstd" else _gunzip(raw):
+                size += len(part)
+                if size > self.limit:
+                    raise self._too_large()
+                self._take(len(part))
+                parts.append(part)
+        except (zlib.error, zstandard.ZstdError, EOFError):
+            raise Invalid.at(("body",), "The body cannot be inflated; it is broken or cut off.", "encoding") from None
+        return b"".join(parts)
+
+    def _take(self, size: int) -> None:
+        self.budget.take(size)
+        self.taken += size
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is too large; it may have {self.limit // 1024} KiB, counted after inflating.")
+
+
+def _gunzip(raw: bytes) -> Iterator[bytes]:
+    """The text of one or more gzip members, in parts of at most 64 KiB. Raises zlib.error and EOFError."""
+    while raw:
+        member = zlib.decompressobj(wbits=31)
+        part = member.decompress(raw, _CHUNK)
+        while part or member.unconsumed_tail:
+            yield part
+            part = member.decompress(member.unconsumed_tail, _CHUNK)
+        if not member.eof:
+            raise EOFError
+        raw = member.unused_data
+
+
+def _unzstd(raw: bytes) -> Iterator[bytes]:
+    """The text of one or more zstd frames, in parts of at most 64 KiB. Raises ZstdError and EOFError.
+
+    The reader bounds what it gives out but ends quietly when a frame is cut off, so that is looked for afterwards,
+    when the whole text is known to be within the limit.
+    """
+    context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
+    with context.stream_reader(io.BytesIO(raw), read_across_frames=True) as reader:
+        while part := reader.read(_CHUNK):
+            yield part
+    while raw:
+        frame = context.decompressobj()
+        frame.decompress(raw)
+        if not frame.eof:
+            raise EOFError
+        raw = frame.unused_data

@@ -1,0 +1,192 @@
+"""The public keys of the operator's token issuer, fetched from one configured URL and kept.
+
+Nothing in a token decides where keys come from. A fetch follows no redirect, reads at most 256 KiB, ends within 5 s,
+and begins at most every 10 s however many tokens ask for a key that is not there. Keys are fetched anew after five
+minutes, so that one the issuer withdrew stops holding; while the issuer is away they go on holding for an hour.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import jwt
+import msgspec
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from whence.errors import Unavailable
+
+__all__ = ["FETCH_INTERVAL_S", "JwksCache", "PublicKey", "SigningKey", "parse_jwks"]
+
+FETCH_INTERVAL_S = 10.0
+"""At least this long between the beginnings of two fetches, in seconds."""
+
+_FETCH_LIMIT_S = 5.0
+_BODY_MAX = 256 * 1024
+_REFRESH_S = 300.0
+_KEPT_S = 3600.0
+_RSA_BITS_MIN = 2048
+
+PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+_log = structlog.get_logger(__name__)
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A public key, bound to the one algorithm it may verify."""
+
+    kid: str | None
+    algorithm: str
+    key: PublicKey
+
+
+class JwksCache:
+    """The keys of one JWKS URL. `clock` gives seconds that never go back."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._clock = clock
+        self._client: httpx2.AsyncClient | None = None
+        self._keys: tuple[SigningKey, ...] = ()
+        self._fetched_at: float | None = None
+        self._began_at: float | None = None
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, kid: str | None, algorithm: str) -> tuple[SigningKey, ...]:
+        """The keys that may have signed a token with this header: those of the `kid`, or, when the token names none,
+        all of the algorithm. Fetches when there is none, if a fetch is due.
+
+        Raises Unavailable when the issuer's keys could not be had at all, which says nothing of the token.
+        """
+        if self._age() >= _REFRESH_S:
+            fetch = self._begin_fetch()
+            if self._age() >= _KEPT_S and fetch is not None:
+                await asyncio.shield(fetch)
+        found = self._select(kid, algorithm)
+        if not found and await self.refresh():
+            found = self._select(kid, algorithm)
+        if self._age() >= _KEPT_S:
+            raise Unavailable("The keys that tokens are checked with cannot be had now.", int(FETCH_INTERVAL_S))
+        return found
+
+    async def refresh(self) -> bool:
+        """Wait for a fetch, if one is due or under way. Whether the keys are other ones than before."""
+        before = self._keys
+        fetch = self._begin_fetch()
+        if fetch is not None:
+            # One fetch serves all who wait, so a client that hangs up must not end it.
+            await asyncio.shield(fetch)
+        return self._keys != before
+
+    async def close(self) -> None:
+        """End a fetch that is under way and let go of connections."""
+        if self._fetching is not None and not self._fetching.done():
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    def _select(self, kid: str | None, algorithm: str) -> tuple[SigningKey, ...]:
+        return tuple(key for key in self._keys if key.algorithm == algorithm and kid in (None, key.kid))
+
+    def _age(self) -> float:
+        return float("inf") if self._fetched_at is None else self._clock() - self._fetched_at
+
+    def _begin_fetch(self) -> asyncio.Task[None] | None:
+        """The fetch under way, or a new one if one is due."""
+        if self._fetching is not None and not self._fetching.done():
+            return self._fetching
+        now = self._clock()
+        if self._began_at is not None and now - self._began_at < FETCH_INTERVAL_S:
+            return None
+        self._began_at = now
+        self._fetching = asyncio.create_task(self._fetch())
+        return self._fetching
+
+    async def _fetch(self) -> None:
+        """Fetch and keep the keys; on any failure keep the ones there are."""
+        began_at = self._clock()
+        try:
+            async with asyncio.timeout(_FETCH_LIMIT_S):
+                keys = parse_jwks(await self._read())
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            _log.warning("jwks_fetch_failed", error=type(error).__name__)
+            return
+        if keys != self._keys:
+            _log.info("jwks_keys_changed", keys=len(keys))
+            self._keys = keys
+        self._fetched_at = began_at
+
+    async def _read(self) -> bytes:
+        """The answer's body. Raises ValueError for an answer that is not a small, plain 200."""
+        if self._client is None:
+            # A proxy of the environment is for the world outside; http is only ever spoken to this machine.
+            outside = urlsplit(self._url).scheme == "https"
+            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=_FETCH_LIMIT_S, trust_env=outside)
+        # Without an encoding, what is counted is what is kept: no small answer can inflate to a large one.
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
+                raise ValueError("not a plain 200")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > _BODY_MAX:
+                    raise ValueError("too large")
+            return bytes(body)
+
+
+def parse_jwks(body: bytes) -> tuple[SigningKey, ...]:
+    """The keys of a JWKS document that can verify RS256, ES256 or EdDSA; others are left out: shared secrets, keys
+    for encryption, weak ones, unknown ones. Raises ValueError when it is no JWKS document.
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        raise ValueError("not JSON") from None
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("no keys")
+    parsed = (_parse_key(item) for item in listed if isinstance(item, dict))
+    return tuple(key for key in parsed if key is not None)
+
+
+def _parse_key(jwk: Mapping[str, Any]) -> SigningKey | None:
+    """The key, or None when it is none of ours. Only the public members are read."""
+    kid, operations = jwk.get("kid"), jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        return None
+    if kid is not None and not isinstance(kid, str):
+        return None
+    try:
+        algorithm, key = _public_key(jwk)
+    except (jwt.InvalidKeyError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+    if jwk.get("alg", algorithm) not in (algorithm, "Ed25519" if algorithm == "EdDSA" else algorithm):
+        return None
+    return SigningKey(kid, algorithm, key)
+
+
+def _public_key(jwk: Mapping[str, Any]) -> tuple[str, PublicKey]:
+    """The algorithm that the kind of key fixes, and the key. Raises for every other kind."""
+    match jwk.get("kty"), jwk.get("crv"):
+        case "RSA", _:
+            rsa = RSAAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "n", "e")})
+            if isinstance(rsa, RSAPublicKey) and rsa.key_size >= _RSA_BITS_MIN:
+                return "RS256", rsa
+        case "EC", "P-256":
+            curve = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
+            if isinstance(curve, EllipticCurvePublicKey):
+                return "ES256", curve
+        case "OKP", "Ed25519":
+            edwards = OKPAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x")})
+            if isinstance(edwards, Ed25519PublicKey):
+                return "EdDSA", edwards
+    raise ValueError("not a key that can be used")

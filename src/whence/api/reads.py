@@ -1,0 +1,136 @@
+"""The six routes that answer questions. Each one: parse what was asked, ask the store, encode."""
+
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import Any
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from litestar import Response, route
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
+
+from whence.api.context import AnyRequest, context_of, now_us, principal_of
+from whence.errors import Invalid, NotFound
+from whence.permissions import READ
+from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
+from whence.wire.ids import parse_uuid
+from whence.wire.query import ReadRequest, next_cursor, parse_read
+
+__all__ = ["ROUTES"]
+
+JSON = "application/json"
+_URL_SAFE = "/%:@!$&'()*+,;=~-._?"
+
+_read = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"scope": READ})
+
+
+@_read("/api/v1/events")
+async def list_events(request: AnyRequest) -> Response[bytes]:
+    """The tenant's events, newest first."""
+    return await _page(request, _parsed(request, "list"))
+
+
+@_read("/api/v1/events/correlation/{correlation_id:str}")
+async def list_by_correlation(request: AnyRequest) -> Response[bytes]:
+    """The events of one flow, oldest first."""
+    return await _page(request, _parsed(request, "correlation", correlation_id=_correlation_id(request)))
+
+
+@_read("/api/v1/events/resource/{resource_type:str}/{resource_id:str}")
+async def list_by_resource(request: AnyRequest) -> Response[bytes]:
+    """The events about one resource, newest first."""
+    fixed = {name: unquote(request.path_params[name]) for name in ("resource_type", "resource_id")}
+    return await _page(request, _parsed(request, "resource", **fixed))
+
+
+@_read("/api/v1/events/aggregate")
+async def aggregate(request: AnyRequest) -> Response[bytes]:
+    """How many events there are, by type of event, resource and actor."""
+    read = _parsed(request, "aggregate")
+    counts = await context_of(request).store.count_events(principal_of(request).tenant, read.query)
+    return Response(encode_counts(counts), media_type=JSON)
+
+
+@_read("/api/v1/events/stats/by-actor")
+async def stats_by_actor(request: AnyRequest) -> Stream:
+    """What each actor did, all of them."""
+    read = _parsed(request, "actors")
+    stats = await context_of(request).store.actor_stats(principal_of(request).tenant, read.query)
+    return Stream(_chunks(encode_actor_stats(stats)), media_type=JSON)
+
+
+@_read("/api/v1/events/{event_id:str}")
+async def get_event(request: AnyRequest) -> Response[bytes]:
+    """One event by its id."""
+    principal, event_id = principal_of(request), _event_id(request)
+    read = _parsed(request, "event")
+    event = await context_of(request).store.get_event(principal.tenant, event_id, principal.readable)
+    if event is None:
+        raise NotFound("There is no event with this id.")
+    return Response(encode_event(event, read.include), media_type=JSON)
+
+
+ROUTES: list[HTTPRouteHandler] = [
+    list_events,
+    aggregate,
+    list_by_correlation,
+    list_by_resource,
+    stats_by_actor,
+    get_event,
+]
+"""The handlers, for the table in `app`."""
+
+
+def _parsed(request: AnyRequest, name: str, **fixed: str) -> ReadRequest:
+    """What the address asks for. Raises Invalid."""
+    principal = principal_of(request)
+    return parse_read(
+        name,
+        request.scope["query_string"],
+        tenant=principal.tenant,
+        now=now_us(),
+        vocabulary=context_of(request).vocabulary,
+        readable=principal.readable,
+        fixed=fixed,
+    )
+
+
+async def _page(request: AnyRequest, read: ReadRequest) -> Response[bytes]:
+    """One page of events, with a link to the next one while there is one."""
+    page = await context_of(request).store.list_events(principal_of(request).tenant, read.query, read.page)
+    cursor = next_cursor(read, page)
+    headers: dict[str, Any] = {}
+    if cursor is not None:
+        headers["Link"] = f'<{_next_url(request, cursor)}>; rel="next"'
+    return Response(encode_page(page, read.include, cursor), media_type=JSON, headers=headers)
+
+
+def _next_url(request: AnyRequest, cursor: str) -> str:
+    """The address of the next page, relative to the host: the one that was asked, with another place to start."""
+    pairs = request.scope["query_string"].decode("latin-1").split("&")
+    kept = [pair for pair in pairs if pair and unquote(pair.partition("=")[0]) not in ("offset", "cursor")]
+    path = quote(request.scope["state"]["public_path"], safe=_URL_SAFE, encoding="latin-1")
+    query = quote("&".join([*kept, "cursor=" + quote(cursor, safe="")]), safe=_URL_SAFE, encoding="latin-1")
+    return f"{path}?{query}"
+
+
+def _correlation_id(request: AnyRequest) -> str:
+    """The id in the path, decoded after the path was split. Raises Invalid when it is not UTF-8."""
+    try:
+        raw: bytes = request.scope["state"]["correlation_id"]
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid.at(("path", "correlation_id"), "The id must be UTF-8 text, percent-encoded.") from None
+
+
+def _event_id(request: AnyRequest) -> str:
+    """The id in the path, in canonical form. Raises Invalid when it is no UUID."""
+    try:
+        return parse_uuid(unquote_to_bytes(request.path_params["event_id"]).decode("utf-8", "replace"))
+    except ValueError as error:
+        raise Invalid.at(("path", "event_id"), str(error), "uuid_parsing") from None
+
+
+async def _chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part

@@ -1,0 +1,62 @@
+"""The command line. Data goes to stdout, talk to stderr.
+
+This module imports almost nothing: the overview must come at once, and each command loads only what it needs.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from whence import __version__
+
+__all__ = ["COMMANDS", "main", "overview"]
+
+COMMANDS = {
+    "serve": ("whence.cli.serving:serve", "Serve a log over HTTP."),
+    "demo": (
+        "whence.cli.serving:demo",
+        "Serve a fresh log filled with recorded runs of an agent, and say what to try.",
+    ),
+    "import": ("whence.cli.importing:import_files", "Store the events of NDJSON files, plain or gzipped."),
+    "emit": ("whence.cli.events:emit", "Store one event."),
+    "list": ("whence.cli.events:list_events", "List events, newest first."),
+    "get": ("whence.cli.events:get", "Show one event."),
+    "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
+    "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
+    "version": ("whence.cli.events:version", "Print the version."),
+}
+"""Every command: where it lives, and what it does. The one list of them."""
+
+
+def overview() -> str:
+    """What `whence --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        (
+            "Whence, an event log: who did what to which resource, when, and because of what.",
+            "",
+            "Usage: whence COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "'whence COMMAND --help' tells the options of a command.",
+            "A server is found by --url and --api-key, else by WHENCE_URL and WHENCE_API_KEY, else by the profile",
+            "that 'whence demo' and 'whence serve' write.",
+            "",
+            "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
+        )
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. `arguments` are those after the program's name."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0
+    if given == ["--version"]:
+        print(__version__)
+        return 0
+    from whence.cli.app import run  # noqa: PLC0415  (the overview must not wait for it)
+
+    return run(given)

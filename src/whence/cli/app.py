@@ -1,0 +1,97 @@
+"""From arguments to a command, and from whatever it raises to a sentence and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from whence.cli import COMMANDS
+from whence.cli.terminal import printable, say
+from whence.client import Unreachable
+from whence.errors import Forbidden, Invalid, NotFound, Unauthenticated, WhenceError
+
+__all__ = ["EXIT_CODES", "FAILED", "USAGE", "run"]
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+EXIT_CODES: dict[type[WhenceError], int] = {
+    Invalid: USAGE,
+    NotFound: 3,
+    Unauthenticated: 4,
+    Forbidden: 4,
+    Unreachable: 6,
+}
+"""The exit code of each error; any other is FAILED."""
+
+_HINTS: dict[type[WhenceError], str] = {
+    Unauthenticated: "Give a key by --api-key or WHENCE_API_KEY; 'whence key create' makes one.",
+    Unreachable: "Start a server with 'whence serve' or 'whence demo', or name one by --url or WHENCE_URL.",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command. Returns its exit code; prints no traceback unless WHENCE_DEBUG is set."""
+    try:
+        code = _app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        say(f"{_one_line(str(error))} See 'whence {_command(arguments)}--help'.")
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; point it elsewhere so that the exit does not fail on it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if os.environ.get("WHENCE_DEBUG"):
+            raise
+        return _tell(error)
+    return code if isinstance(code, int) else 0
+
+
+def _app() -> App:
+    app = App(name="whence", help_format="plaintext", help_formatter="plain", version_flags=[])
+    for name, (import_path, summary) in COMMANDS.items():
+        app.command(import_path, name=name, help=summary)
+    return app
+
+
+def _tell(error: Exception) -> int:
+    """Say what is wrong, and return the exit code for it."""
+    if isinstance(error, WhenceError):
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        hint = next((" " + hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
+        say(_one_line(f"{error}{notes}{hint}"))
+        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
+    if isinstance(error, ImportError):
+        missing = _missing(error)
+        if missing:
+            say(f"This command needs the server, and {missing} is not installed. Run: pip install 'whence[server]'")
+            return FAILED
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        say(_one_line(f"{name}{error.strerror}."))
+        return FAILED
+    say(f"Something went wrong that should not: {type(error).__name__}. Set WHENCE_DEBUG=1 to see where.")
+    return FAILED
+
+
+def _missing(error: BaseException | None) -> str | None:
+    """The package outside of Whence that could not be found, if that is the cause."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("whence"):
+            return error.name.partition(".")[0]
+        error = error.__cause__
+    return None
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return f"{arguments[0]} " if arguments[0] in COMMANDS else ""
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))

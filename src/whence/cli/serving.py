@@ -1,0 +1,188 @@
+"""`serve` and `demo`: a server in this process, until it is stopped."""
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import msgspec
+from cyclopts import Parameter
+
+from whence.api.server import run
+from whence.cli.keys import DEFAULT_TENANT, make_key
+from whence.cli.profile import Profile, load_profiles, save_profile
+from whence.cli.terminal import printable, say
+from whence.demo import FAILED_EVENT, fill
+from whence.errors import Invalid, WhenceError
+from whence.permissions import ADMIN, READ, WRITE
+from whence.settings import Settings
+from whence.storage import open_store
+
+__all__ = ["demo", "serve"]
+
+_SQLITE = "sqlite:///"
+_SERVE_PROFILE = "default"
+_DEMO_PROFILE = "demo"
+_ALL_SCOPES = [READ, WRITE, ADMIN]
+
+Host = Annotated[str | None, Parameter(help="The address to listen on; else WHENCE_HOST, else 127.0.0.1.")]
+Port = Annotated[int | None, Parameter(help="The port; else WHENCE_PORT, else 8700.")]
+
+
+def serve(
+    *,
+    store: Annotated[
+        str | None,
+        Parameter(help="Where the log is, like sqlite:///path; else WHENCE_STORE, else the user's data directory."),
+    ] = None,
+    host: Host = None,
+    port: Port = None,
+    cors_origin: Annotated[
+        list[str] | None, Parameter(negative="", help="An origin whose pages may call the API; repeat it.")
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="An address or network whose X-Forwarded-* headers are believed; repeat it."),
+    ] = None,
+    root_path: Annotated[str | None, Parameter(help="The path under which a proxy serves this.")] = None,
+    tls_cert: Annotated[Path | None, Parameter(help="A PEM file with the certificate chain.")] = None,
+    tls_key: Annotated[Path | None, Parameter(help="A PEM file with its private key.")] = None,
+) -> None:
+    """Serve a log over HTTP until it is stopped. Further settings are WHENCE_* variables.
+
+    The first run makes a key for the tenant 'default', prints it once and keeps it in a profile for this user.
+    """
+    settings = _settings(
+        store=store,
+        host=host,
+        port=port,
+        cors_origins=tuple(cors_origin or ()),
+        trusted_proxies=tuple(trusted_proxy or ()),
+        root_path=root_path,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
+    _check_port(settings)
+    key = _first_key(settings)
+    opened = open_store(settings.store)
+
+    def ready(address: str) -> None:
+        say(f"Serving {printable(settings.store)} at {address}")
+        _keep_serve_profile(settings, _reachable(address), key)
+
+    run(settings, opened, ready)
+
+
+def demo(*, host: Host = None, port: Port = None) -> None:
+    """Serve a fresh log filled with recorded runs of an airline's service agent, and say what to try.
+
+    The log lies in a temporary directory and is gone when the demo stops.
+    """
+    _check_port(_settings(host=host, port=port))
+    # SIGTERM before the server handles it must clean up too.
+    signal.signal(signal.SIGTERM, _stop)
+    with tempfile.TemporaryDirectory(prefix="whence-demo-") as directory:
+        settings = _settings(store=f"{_SQLITE}{Path(directory) / 'demo.db'}", host=host, port=port)
+        count = asyncio.run(_fill(settings))
+        key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
+
+        def ready(address: str) -> None:
+            url = _reachable(address)
+            _keep_profile(_DEMO_PROFILE, Profile(url=url, api_key=key, store=settings.store))
+            say(_welcome(url, key, count))
+
+        run(settings, open_store(settings.store), ready)
+
+
+def _welcome(url: str, key: str, count: int) -> str:
+    return f"""
+{count:,} events: what an airline's service agent did, message by message and call by call.
+
+  Address   {url}
+  API docs  {url}/docs
+  Key       {key}
+
+Try, in another terminal:
+
+  whence list --event-type action_run.failed --limit 5
+  whence get {FAILED_EVENT}
+  curl -H 'X-API-Key: {key}' '{url}/api/v1/events/aggregate'
+
+Stop with Ctrl-C; this log is gone then.
+"""
+
+
+async def _fill(settings: Settings) -> int:
+    store = open_store(settings.store)
+    try:
+        return await fill(store, DEFAULT_TENANT)
+    finally:
+        await store.close()
+
+
+def _first_key(settings: Settings) -> str | None:
+    """A key for a log that is not there yet, told once; None for one that is."""
+    path = Path(settings.store.removeprefix(_SQLITE))
+    if path.exists():
+        return None
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
+    say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown this once:\n\n  {key}\n")
+    return key
+
+
+def _keep_serve_profile(settings: Settings, url: str, key: str | None) -> None:
+    """Put this server's profile into use: a new one with a new key, else the one that is kept for its store."""
+    if key is not None:
+        _keep_profile(_SERVE_PROFILE, Profile(url=url, api_key=key, store=settings.store))
+        return
+    try:
+        kept = load_profiles().profiles.get(_SERVE_PROFILE)
+    except WhenceError:
+        return
+    if kept is not None and kept.store == settings.store:
+        _keep_profile(_SERVE_PROFILE, msgspec.structs.replace(kept, url=url))
+
+
+def _keep_profile(name: str, profile: Profile) -> None:
+    try:
+        path = save_profile(name, profile)
+    except (OSError, WhenceError) as error:
+        say(f"The profile could not be kept, so give the key by WHENCE_API_KEY: {printable(str(error))}")
+    else:
+        say(f"The commands of this user now speak to it: profile '{name}' in {printable(str(path))}")
+
+
+def _settings(**flags: object) -> Settings:
+    try:
+        return Settings.from_environment(os.environ, **flags)
+    except ValueError as error:
+        raise Invalid.at((), str(error)) from None
+
+
+def _reachable(address: str) -> str:
+    """The address under which this machine reaches a server that listens on all of its addresses."""
+    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _check_port(settings: Settings) -> None:
+    """Raise WhenceError when the port cannot be had, before anything is made or said."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except PermissionError:
+            raise WhenceError(f"Port {settings.port} may not be used by this user; choose one above 1023.") from None
+        except OSError:
+            raise WhenceError(
+                f"Port {settings.port} of {printable(settings.host)} cannot be had; choose another with --port."
+            ) from None
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)

@@ -1,0 +1,47 @@
+"""What a person reads: text made safe for a terminal, tables, and the talk on stderr."""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+
+__all__ = ["out", "out_json", "printable", "say", "table"]
+
+# Control characters C0 and C1 with DEL, and what turns or hides the direction of text.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def printable(text: str) -> str:
+    """The text with everything that could steer a terminal written out as an escape."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def out(text: str) -> None:
+    """Data, one line of it or several: to stdout. The caller has made the text printable."""
+    print(text)
+
+
+def out_json(body: bytes) -> None:
+    """A JSON text as the server answered it, to stdout. What could steer a terminal is escaped, so the value stays."""
+    text = body.decode("utf-8", "replace").strip()
+    print(_UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def say(text: str) -> None:
+    """Talk: to stderr, so that it never mixes with the data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
+    """Aligned columns under their names; whole numbers to the right. Every cell is made printable."""
+    kept = list(rows)
+    lines = [list(head), *([printable(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row] for row in kept)]
+    numbers = [any(isinstance(row[index], int) for row in kept) for index in range(len(head))]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, numbers, strict=True)
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,208 @@
+"""The nouns of the log, their vocabularies and their invariants.
+
+This is the only declaration of an event. `wire` turns these into bytes and back, `storage` keeps them. Times are
+integers: microseconds since 1970-01-01T00:00:00Z, negative before it. UUIDs are canonical lower-case text.
+"""
+
+import enum
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+__all__ = [
+    "ACTOR_TYPES",
+    "EVENT_TYPE_MAX",
+    "OUTCOMES",
+    "TEXT_MAX",
+    "ActorStat",
+    "Counts",
+    "Event",
+    "Keyset",
+    "NewEvent",
+    "Page",
+    "PageRequest",
+    "Query",
+    "ResourceType",
+    "Vocabulary",
+    "is_event_type",
+    "is_tenant",
+]
+
+TEXT_MAX = 255
+"""Characters in an actorId, correlationId or causationId."""
+
+EVENT_TYPE_MAX = 128
+"""Characters in an event type."""
+
+OUTCOMES = ("success", "failure", "none")
+"""What an event says of how it went."""
+
+ACTOR_TYPES = ("user", "agent", "automation", "service", "api_key", "integration", "system", "anonymous")
+"""Who can act, before an operator's additions."""
+
+_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,4}")
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+class ResourceType(enum.StrEnum):
+    """Resource types that events can reference and that permissions can name. The one list of them."""
+
+    ACTION_RUN = "action_run"
+    AGENT_SPEC = "agent_spec"
+    ARTIFACT = "artifact"
+    AUTOMATION = "automation"
+    AUTOMATION_RUN = "automation_run"
+    CHAT_THREAD = "chat_thread"
+    CONNECTION = "connection"
+    DECISION = "decision"
+    FLASHBOARD = "flashboard"
+    INBOUND_MESSAGE = "inbound_message"
+    TEMPLATE = "template"
+
+
+class Vocabulary(msgspec.Struct, frozen=True):
+    """The words that this installation knows: the built-in ones and an operator's additions."""
+
+    resource_types: tuple[str, ...] = tuple(ResourceType)
+    actor_types: tuple[str, ...] = ACTOR_TYPES
+
+    @classmethod
+    def extended(cls, resource_types: Iterable[str] = (), actor_types: Iterable[str] = ()) -> "Vocabulary":
+        """The built-in words and these. Raises ValueError for a word that is not `[a-z][a-z0-9_]*` of 1..63."""
+        added = [*resource_types, *actor_types]
+        for word in added:
+            if not _WORD.fullmatch(word):
+                raise ValueError(
+                    "An added resource or actor type must match [a-z][a-z0-9_]* and have 1..63 characters."
+                )
+        plain = cls()
+        return cls(
+            tuple(dict.fromkeys((*(str(name) for name in plain.resource_types), *resource_types))),
+            tuple(dict.fromkeys((*plain.actor_types, *actor_types))),
+        )
+
+
+def is_event_type(text: str) -> bool:
+    """Whether `text` is in the grammar of event types: 2..5 lower-case segments, at most 128 characters."""
+    return len(text) <= EVENT_TYPE_MAX and _EVENT_TYPE.fullmatch(text) is not None
+
+
+def is_tenant(text: str) -> bool:
+    """Whether `text` may name a tenant: 1..64 characters of `[A-Za-z0-9._-]`."""
+    return _TENANT.fullmatch(text) is not None
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as a client sent it, checked, with every field in its canonical form.
+
+    `None` means that the field was left out: the store derives `outcome` and `correlation_id`, and `causation_id`
+    stays null. `payload` is the compact JSON object, exactly as it will be stored and answered.
+    """
+
+    id: str
+    event_type: str
+    actor_type: str
+    actor_id: str
+    resource_type: str
+    resource_id: str
+    occurred_at: int
+    payload: bytes = b"{}"
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    outcome: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored event. `payload` is the stored bytes; `position` counts from 1 within the tenant."""
+
+    tenant_id: str
+    position: int
+    id: str
+    event_type: str
+    actor_type: str
+    actor_id: str
+    resource_type: str
+    resource_id: str
+    correlation_id: str
+    causation_id: str | None
+    outcome: str
+    occurred_at: int
+    recorded_at: int
+    payload: bytes
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events a question is about. Values of one field are alternatives; fields are joined by AND.
+
+    An empty tuple is no filter. `event_type_prefixes` holds whole segments with their last dot (`action_run.`) and is
+    one set of alternatives with `event_types`. `since <= occurred_at < until`. `readable` narrows to the resource
+    types that the credential may see; None is all.
+    """
+
+    event_types: tuple[str, ...] = ()
+    event_type_prefixes: tuple[str, ...] = ()
+    resource_types: tuple[str, ...] = ()
+    resource_ids: tuple[str, ...] = ()
+    actor_ids: tuple[str, ...] = ()
+    actor_types: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+    correlation_ids: tuple[str, ...] = ()
+    causation_ids: tuple[str, ...] = ()
+    since: int | None = None
+    until: int | None = None
+    readable: tuple[str, ...] | None = None
+
+
+class Keyset(msgspec.Struct, frozen=True):
+    """A place between two events of a listing: just after the event at (`occurred_at`, `position`)."""
+
+    occurred_at: int
+    position: int
+
+
+class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of a listing. `as_of` limits it to positions up to that one. `after` continues behind a place, and
+    then `offset` is only told back, as the number of events before this page.
+    """
+
+    limit: int = 100
+    offset: int = 0
+    ascending: bool = False
+    as_of: int | None = None
+    after: Keyset | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a listing. `total` counts all matches in the page's own snapshot; `as_of` is its last position."""
+
+    events: list[Event]
+    total: int
+    limit: int
+    offset: int
+    as_of: int
+
+    @property
+    def has_next(self) -> bool:
+        """Whether events follow this page."""
+        return self.offset + len(self.events) < self.total
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events match, and the same by word. Each list is sorted by count descending, then by key."""
+
+    total: int
+    by_event_type: list[tuple[str, int]]
+    by_resource_type: list[tuple[str, int]]
+    by_actor_type: list[tuple[str, int]]
+
+
+class ActorStat(msgspec.Struct, frozen=True, kw_only=True):
+    """What one actor did. `successes + failures <= total`, since not every event has an outcome."""
+
+    actor_type: str
+    actor_id: str
+    total: int
+    successes: int
+    failures: int

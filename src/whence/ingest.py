@@ -1,0 +1,111 @@
+"""The way in: a bounded queue, and one append for all requests of a tenant that wait.
+
+While a tenant's append is under way, its next requests gather; the append after that takes them all. So one commit
+serves many requests under load, and a lone request waits for nothing.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+
+from whence.errors import Busy, Unavailable, WhenceError
+from whence.events import NewEvent
+from whence.storage import Receipt, Store, Write
+
+__all__ = ["Ingest"]
+
+_log = structlog.get_logger("whence.ingest")
+
+_APPEND_EVENTS_MAX = 1_000
+"""Events after which an append takes no further request, so that the first of them does not wait long."""
+
+
+class _Waiting:
+    __slots__ = ("future", "write")
+
+    def __init__(self, write: Write, future: "asyncio.Future[list[Receipt]]") -> None:
+        self.write = write
+        self.future = future
+
+
+class Ingest:
+    """Takes requests of all tenants and hands them to the store. Belongs to one event loop."""
+
+    def __init__(self, store: Store, events_max: int = 20_000) -> None:
+        """`events_max` bounds the events that wait or are being stored, over all tenants."""
+        self._store = store
+        self._events_max = events_max
+        self._events = 0
+        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def add(self, tenant: str, events: Sequence[NewEvent], *, atomic: bool = False) -> list[Receipt]:
+        """Store the events of one request; a receipt for each once they are durable.
+
+        Raises Busy when the queue is full, Unavailable when the commit failed, and, for an atomic request, the error
+        of the event that could not be stored. When the waiting task is cancelled the events may be stored all the
+        same; sent again with their ids, they are replays.
+        """
+        if self._closed:
+            raise Unavailable("The server is stopping. Send the request again.")
+        if self._events + len(events) > self._events_max and self._events:
+            raise Busy("More events are waiting to be stored than the server takes. Send the request again shortly.")
+        future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
+        self._events += len(events)
+        request = _Waiting(Write(tuple(events), atomic), future)
+        queue = self._waiting.get(tenant)
+        if queue is not None:  # the tenant's flush is under way and will come to it
+            queue.append(request)
+        else:
+            self._waiting[tenant] = deque([request])
+            task = asyncio.create_task(self._flush(tenant))
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Take nothing more, and return once everything that was taken is answered. Harmless when repeated."""
+        self._closed = True
+        while self._flushes:
+            await asyncio.wait(self._flushes)
+
+    async def _flush(self, tenant: str) -> None:
+        """Append what waits for this tenant until nothing does. Every request is answered, whatever happens."""
+        queue = self._waiting[tenant]
+        while queue:
+            group = _next_group(queue)
+            try:
+                results = await self._store.append(tenant, [request.write for request in group])
+            except Exception as error:
+                results = [
+                    error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
+                ] * len(group)
+                if not isinstance(error, WhenceError):
+                    _log.error("append failed", error=type(error).__name__, exc_info=True)
+            for request, result in zip(group, results, strict=True):
+                self._events -= len(request.write.events)
+                _answer(request.future, result)
+        del self._waiting[tenant]
+
+
+def _next_group(queue: "deque[_Waiting]") -> list[_Waiting]:
+    """The requests of the next append, in the order in which they came."""
+    group = [queue.popleft()]
+    events = len(group[0].write.events)
+    while queue and events + len(queue[0].write.events) <= _APPEND_EVENTS_MAX:
+        group.append(queue.popleft())
+        events += len(group[-1].write.events)
+    return group
+
+
+def _answer(future: "asyncio.Future[list[Receipt]]", result: list[Receipt] | WhenceError) -> None:
+    if future.done():
+        return
+    if isinstance(result, WhenceError):
+        future.set_exception(result)
+        future.exception()  # seen, also when its task was cancelled
+    else:
+        future.set_result(result)

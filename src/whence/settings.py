@@ -1,0 +1,291 @@
+"""The settings of a server: one frozen value, and the only reader of the environment.
+
+Every setting has a variable `WHENCE_<NAME>`; lists are separated by commas, durations are like `90s`, `15m`, `24h`,
+`1d`, sizes like `64MiB`, switches `true` or `false`. A secret may lie in a file that `WHENCE_<NAME>_FILE` names. An
+empty variable counts as not set. Whatever cannot hold is refused at start with a sentence that names the variable and
+never repeats its value.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import platformdirs
+
+from whence.events import Vocabulary
+
+__all__ = ["JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
+
+JWT_LIFETIME_MAX_S = 24 * 3600
+"""The longest life of a JWT that an operator may allow, in seconds."""
+
+JWT_SECRET_BYTES_MIN = 32
+"""A shared secret below this could be guessed from one token, offline."""
+
+_MIB = 1024 * 1024
+_BATCH_EVENTS = 1000
+_BATCH_BYTES = 5 * _MIB
+_HMAC = ("HS256",)
+_PUBLIC_KEY = ("RS256", "ES256", "EdDSA")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def default_store() -> str:
+    """The store of a user who named none: a file in the user's data directory."""
+    return f"sqlite:///{Path(platformdirs.user_data_dir('whence', appauthor=False)) / 'whence.db'}"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server was told. Build it with `from_environment`; made directly, the values are checked too.
+
+    `jwt_algorithms` left empty becomes what the configured key allows: HS256 for a secret, RS256, ES256 and EdDSA for
+    a JWKS URL. `trusted_proxies` are addresses or networks whose X-Forwarded-* headers are believed.
+    """
+
+    store: str = msgspec.field(default_factory=default_store)
+    host: str = "127.0.0.1"
+    port: int = 8700
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    jwt_secret: str | None = None
+    jwks_url: str | None = None
+    jwt_algorithms: tuple[str, ...] = ()
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_tenant_claim: str = "tenant_id"
+    jwt_scopes_claim: str = "scope"
+    jwt_max_lifetime_s: int = JWT_LIFETIME_MAX_S
+    resource_types: tuple[str, ...] = ()
+    actor_types: tuple[str, ...] = ()
+    bad_credentials_per_minute: int = 60
+    queue_events_max: int = 20_000
+    bodies_in_flight_max: int = 64 * _MIB
+    log_level: str = "info"
+    cookie_secure: bool = False
+
+    def __post_init__(self) -> None:
+        _check_service(self)
+        _check_jwt(self)
+        _check_limits(self)
+        self.vocabulary  # noqa: B018  (an added word outside the grammar must be refused at start)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], **flags: Any) -> "Settings":
+        """The settings of these variables, over which `flags` go: by field name, as text or as the field's own type;
+        None or an empty list is a flag that was not given. Raises ValueError, a sentence, for a value that cannot
+        hold, and TypeError for a flag that does not exist.
+        """
+        unknown = flags.keys() - _FIELDS.keys()
+        if unknown:
+            raise TypeError(f"No such setting: {', '.join(sorted(unknown))}.")
+        values: dict[str, Any] = {}
+        for field, (variable, parse) in _FIELDS.items():
+            given = flags.get(field)
+            if given is None or given in ((), []):
+                given = _from_environment(environ, variable, secret=field in _SECRETS)
+            if isinstance(given, str):
+                values[field] = _parsed(variable, parse, given)
+            elif given is not None:
+                values[field] = tuple(given) if isinstance(given, list) else given
+        return cls(**values)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that this installation knows."""
+        try:
+            return Vocabulary.extended(self.resource_types, self.actor_types)
+        except ValueError as error:
+            raise ValueError(f"WHENCE_RESOURCE_TYPES, WHENCE_ACTOR_TYPES: {error}") from None
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The JWT algorithms that are accepted; empty when no key is configured, and then no JWT holds."""
+        if self.jwt_secret is not None:
+            return self.jwt_algorithms or _HMAC
+        if self.jwks_url is not None:
+            return self.jwt_algorithms or _PUBLIC_KEY
+        return ()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, "…" if name in _SECRETS and value is not None else value) for name, value in values]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+def _check_service(settings: Settings) -> None:
+    """Raise ValueError for what concerns addresses, paths and headers."""
+    if not re.fullmatch(r"sqlite:///.+", settings.store):
+        raise ValueError("WHENCE_STORE must be a URL like sqlite:///path/to/file.db.")
+    if not 0 <= settings.port <= 65_535:
+        raise ValueError("WHENCE_PORT must be a number from 0 to 65535.")
+    if settings.root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", settings.root_path):
+        raise ValueError("WHENCE_ROOT_PATH must begin with a slash and not end with one, like /whence.")
+    for origin in settings.cors_origins:
+        if not re.fullmatch(r"https?://[^/?#@*\s]+", origin):
+            raise ValueError("WHENCE_CORS_ORIGINS must list origins like https://app.example.com; * is not allowed.")
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            raise ValueError("WHENCE_TRUSTED_PROXIES must list IP addresses or networks, like 10.0.0.0/8.") from None
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
+    for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
+        if path is not None and not path.is_file():
+            raise ValueError(f"{variable} must name a file that exists.")
+    if settings.log_level not in _LOG_LEVELS:
+        raise ValueError(f"WHENCE_LOG_LEVEL must be one of {', '.join(_LOG_LEVELS)}.")
+
+
+def _check_jwt(settings: Settings) -> None:
+    """Raise ValueError for what concerns tokens. A secret and public keys never meet: a public key that is taken for
+    a shared secret is the oldest forgery."""
+    secret, url = settings.jwt_secret, settings.jwks_url
+    if secret is not None and url is not None:
+        raise ValueError("Set either WHENCE_JWT_SECRET or WHENCE_JWT_JWKS_URL, not both.")
+    if secret is not None and len(secret.encode()) < JWT_SECRET_BYTES_MIN:
+        raise ValueError(f"WHENCE_JWT_SECRET must have at least {JWT_SECRET_BYTES_MIN} bytes.")
+    if secret is not None and ("-----BEGIN" in secret or secret.startswith(("ssh-", "ecdsa-"))):
+        raise ValueError("WHENCE_JWT_SECRET must not be a key file: a public key is no secret. Use a JWKS URL.")
+    if url is not None and not _is_safe_url(url):
+        raise ValueError(
+            "WHENCE_JWT_JWKS_URL must be an https URL without user or fragment; http only to a loopback address."
+        )
+    allowed = _HMAC if secret is not None else _PUBLIC_KEY if url is not None else (*_HMAC, *_PUBLIC_KEY)
+    if not set(settings.jwt_algorithms) <= set(allowed):
+        raise ValueError(
+            "WHENCE_JWT_ALGORITHMS must be HS256 with a secret, or of RS256, ES256 and EdDSA with a JWKS URL."
+        )
+    if not 1 <= settings.jwt_max_lifetime_s <= JWT_LIFETIME_MAX_S:
+        raise ValueError("WHENCE_JWT_MAX_LIFETIME must be from 1s to 24h.")
+    if not settings.jwt_tenant_claim or not settings.jwt_scopes_claim:
+        raise ValueError("WHENCE_JWT_TENANT_CLAIM and WHENCE_JWT_SCOPES_CLAIM must not be empty.")
+
+
+def _check_limits(settings: Settings) -> None:
+    """Raise ValueError for a limit below which the server could not do its work."""
+    if settings.bad_credentials_per_minute < 1:
+        raise ValueError("WHENCE_BAD_CREDENTIALS_PER_MINUTE must be at least 1.")
+    if settings.queue_events_max < _BATCH_EVENTS:
+        raise ValueError(f"WHENCE_QUEUE_EVENTS_MAX must be at least {_BATCH_EVENTS}, the size of a batch.")
+    if settings.bodies_in_flight_max < _BATCH_BYTES:
+        raise ValueError("WHENCE_BODIES_IN_FLIGHT_MAX must be at least 5MiB, the size of a batch.")
+
+
+def _is_safe_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or port == 0 or parts.username is not None or parts.password is not None or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _from_environment(environ: Mapping[str, str], variable: str, *, secret: bool) -> str | None:
+    text = environ.get(variable) or None
+    path = environ.get(variable + "_FILE") if secret else None
+    if not path:
+        return text
+    if text is not None:
+        raise ValueError(f"Set either {variable} or {variable}_FILE, not both.")
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise ValueError(f"{variable}_FILE must name a text file that can be read.") from None
+    return content.removesuffix("\n").removesuffix("\r")
+
+
+def _parsed(variable: str, parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{variable} {error}") from None
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item for item in (part.strip() for part in text.split(",")) if item)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ValueError("must be a whole number.")
+    return int(text)
+
+
+def _scaled(units: Mapping[str, int], example: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        found = re.fullmatch(r"([0-9]{1,12})([A-Za-z]*)", text)
+        if found is None or found[2] not in units:
+            raise ValueError(f"must be a number with a unit, like {example}.")
+        return int(found[1]) * units[found[2]]
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    word = text.lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("must be true or false.")
+
+
+def _lower(text: str) -> str:
+    return text.lower()
+
+
+_duration = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}, "24h")
+_size = _scaled({"": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}, "64MiB")
+
+_SECRETS = frozenset({"jwt_secret"})
+
+_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "store": ("WHENCE_STORE", _text),
+    "host": ("WHENCE_HOST", _text),
+    "port": ("WHENCE_PORT", _number),
+    "root_path": ("WHENCE_ROOT_PATH", _text),
+    "cors_origins": ("WHENCE_CORS_ORIGINS", _list),
+    "trusted_proxies": ("WHENCE_TRUSTED_PROXIES", _list),
+    "tls_cert": ("WHENCE_TLS_CERT", Path),
+    "tls_key": ("WHENCE_TLS_KEY", Path),
+    "jwt_secret": ("WHENCE_JWT_SECRET", _text),
+    "jwks_url": ("WHENCE_JWT_JWKS_URL", _text),
+    "jwt_algorithms": ("WHENCE_JWT_ALGORITHMS", _list),
+    "jwt_issuer": ("WHENCE_JWT_ISSUER", _text),
+    "jwt_audience": ("WHENCE_JWT_AUDIENCE", _text),
+    "jwt_tenant_claim": ("WHENCE_JWT_TENANT_CLAIM", _text),
+    "jwt_scopes_claim": ("WHENCE_JWT_SCOPES_CLAIM", _text),
+    "jwt_max_lifetime_s": ("WHENCE_JWT_MAX_LIFETIME", _duration),
+    "resource_types": ("WHENCE_RESOURCE_TYPES", _list),
+    "actor_types": ("WHENCE_ACTOR_TYPES", _list),
+    "bad_credentials_per_minute": ("WHENCE_BAD_CREDENTIALS_PER_MINUTE", _number),
+    "queue_events_max": ("WHENCE_QUEUE_EVENTS_MAX", _number),
+    "bodies_in_flight_max": ("WHENCE_BODIES_IN_FLIGHT_MAX", _size),
+    "log_level": ("WHENCE_LOG_LEVEL", _lower),
+    "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
+}

@@ -1,0 +1,153 @@
+"""The seam between the log and its stores: domain operations, each with its promise.
+
+Every method is safe to call from any task of the event loop that opened the store. A store raises only errors of
+`whence.errors`; those of its driver are translated once, at its edge.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from whence.errors import WhenceError
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
+from whence.permissions import ApiKey
+
+__all__ = [
+    "AS_OF_SPAN",
+    "KINDS_MAX",
+    "WIDE_SECONDS",
+    "Head",
+    "Receipt",
+    "Session",
+    "Store",
+    "Write",
+]
+
+AS_OF_SPAN = 100_000
+"""How many positions behind the head a snapshot may lie."""
+
+KINDS_MAX = 4_096
+"""Distinct (event type, resource type, actor type, outcome) in one tenant."""
+
+WIDE_SECONDS = 5.0
+"""A question that is not flat in the size of the log is stopped after this time."""
+
+
+class Write(msgspec.Struct, frozen=True):
+    """The events of one request, in the order in which they take their positions.
+
+    `atomic`: one event that cannot be stored undoes the whole request.
+    """
+
+    events: tuple[NewEvent, ...]
+    atomic: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of one event: stored (`event`), stored before (`event`, `replayed`), or refused (`error`)."""
+
+    event: Event | None = None
+    replayed: bool = False
+    error: WhenceError | None = None
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, and when it last grew."""
+
+    size: int
+    root: bytes
+    recorded_at: int
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A browser session: a child of the API key it was made with. Times are in microseconds."""
+
+    hash: bytes
+    key_id: str
+    expires_at: int
+
+
+class Store(Protocol):
+    """A log of many tenants.
+
+    Promises: what `append` returned is durable; positions of a tenant are 1..n without gaps in commit order; counts
+    equal a count over the raw events in the same snapshot as the page; nothing of one tenant is seen by another.
+    """
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        """Store requests of one tenant, in order; answer after the commit is durable.
+
+        The result has one entry a request: a receipt for each of its events, or an error. That is `Invalid` for an
+        atomic request of which an event could not be stored, and then nothing of that request is stored; and
+        `Unavailable` when the request's commit failed. A refused request harms no other.
+        """
+        ...
+
+    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
+        """The event with this id, or None; `readable` as in `Query`."""
+        ...
+
+    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+        """One page in total order (occurred_at, then position; both descending unless `ascending`), with the exact
+        total in the same snapshot. Raises `Invalid` for an `as_of` beyond the head or too far behind it, `TooWide`
+        and `Throttled` for questions that are not flat.
+        """
+        ...
+
+    async def count_events(self, tenant: str, query: Query) -> Counts:
+        """Exact counts of the matching events. Raises as `list_events`."""
+        ...
+
+    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+        """Exact statistics of every actor with a matching event, by total descending, then actor type and id."""
+        ...
+
+    async def head(self, tenant: str) -> Head:
+        """The state of the tenant's log; size 0 and the root of the empty tree for a tenant that has no event."""
+        ...
+
+    async def put_key(self, key: ApiKey) -> None:
+        """Keep a new API key, durably."""
+        ...
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        """The key with this SHA-256, revoked and expired ones too."""
+        ...
+
+    async def get_key(self, key_id: str) -> ApiKey | None:
+        """The key with this public id, of any tenant; for sessions."""
+        ...
+
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        """The tenant's keys, oldest first, revoked ones too."""
+        ...
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        """End a key of this tenant, and its sessions with it. False when the tenant has no such key.
+        A key that was revoked before keeps its first time."""
+        ...
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        """Note when keys (by public id) were last used. May be lost in a crash."""
+        ...
+
+    async def put_session(self, session: Session) -> None:
+        """Keep a session, durably, and forget those that ended."""
+        ...
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        """The session with this SHA-256, expired ones too."""
+        ...
+
+    async def end_session(self, session_hash: bytes) -> None:
+        """Forget a session; harmless when there is none."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the store can read and write. Raises `Unavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of every resource. Harmless when repeated."""
+        ...

@@ -1,0 +1,28 @@
+"""Numbered migrations: `migrations/0001_what.sql` and so on, the same numbers on every store."""
+
+from importlib.resources import files
+
+import msgspec
+
+__all__ = ["Migration", "load_migrations"]
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One step of the schema. `number` is the schema's version once it was taken."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def load_migrations(package: str) -> tuple[Migration, ...]:
+    """The migrations of a store's package, in order. Raises ValueError when a number is missing or given twice."""
+    found = sorted(
+        (path.name, path.read_text("utf-8"))
+        for path in files(package).joinpath("migrations").iterdir()
+        if path.name.endswith(".sql")
+    )
+    steps = tuple(Migration(int(name[:4]), name[5:-4], sql) for name, sql in found)
+    if [step.number for step in steps] != list(range(1, len(steps) + 1)):
+        raise ValueError(f"The migrations of {package} must be numbered 1, 2, 3 and so on.")
+    return steps

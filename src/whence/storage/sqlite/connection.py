@@ -1,0 +1,102 @@
+"""Opening the file: which SQLite, which settings, which schema, and who may write."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import apsw
+
+from whence.errors import StoreRefused
+from whence.storage.migrations import Migration, load_migrations
+
+__all__ = ["ServingLock", "connect", "migrate", "refuse_unsafe_sqlite"]
+
+APPLICATION_ID = 0x57484E43
+"""Marks the file as a Whence log ("WHNC"), in the header that `file(1)` reads."""
+
+# Two connections that write and checkpoint one WAL file at once can corrupt it, from 3.7.0 on.
+# Source: https://sqlite.org/wal.html#walresetbug
+_UNSAFE_TO = 3_051_002
+_FIXED_BACKPORTS = (3_050_007, 3_044_006)
+
+_BUSY_MS = 5_000
+
+
+def refuse_unsafe_sqlite(version: int) -> None:
+    """Raise StoreRefused for a SQLite (as 3051003 for 3.51.3) that can corrupt a log."""
+    if version <= _UNSAFE_TO and version not in _FIXED_BACKPORTS:
+        raise StoreRefused(
+            "This SQLite library can corrupt a write-ahead log; 3.51.3 or later is needed. Upgrade the apsw package."
+        )
+
+
+class ServingLock:
+    """The right to serve a file, held by one process; the system frees it when the process ends."""
+
+    def __init__(self, path: str) -> None:
+        """Take the lock beside `path`. Raises StoreRefused when another process has it."""
+        self._fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise StoreRefused(
+                "Another process serves this SQLite file, and a file has one server. Stop that one, "
+                "or use another --store."
+            ) from None
+
+    def release(self) -> None:
+        """Let another process serve the file."""
+        os.close(self._fd)
+
+
+def connect(path: str, cache_kib: int) -> apsw.Connection:
+    """A connection with this store's settings. The file is made, readable by its owner alone, if it is not there."""
+    major, minor, patch = map(int, apsw.sqlite_lib_version().split("."))
+    refuse_unsafe_sqlite(major * 1_000_000 + minor * 1_000 + patch)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if not Path(path).exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        connection = apsw.Connection(path, statementcachesize=200)
+        connection.set_busy_timeout(_BUSY_MS)
+        for pragma in (
+            "auto_vacuum = INCREMENTAL",  # takes effect only before the first table
+            "journal_mode = WAL",
+            "synchronous = FULL",  # NORMAL loses acknowledged events at a power loss
+            "secure_delete = ON",  # what is erased is overwritten
+            "mmap_size = 0",  # an I/O error under mmap is a signal, not an error
+            "temp_store = MEMORY",
+            f"cache_size = -{cache_kib}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except apsw.Error as error:
+        raise StoreRefused(f"The SQLite file cannot be opened ({type(error).__name__}).") from error
+    return connection
+
+
+def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:
+    """Bring the schema to this release's version, one transaction a step.
+
+    Raises StoreRefused for a file of something else, and for a schema that a later release made.
+    """
+    steps = load_migrations("whence.storage.sqlite") if migrations is None else migrations
+    connection.execute("BEGIN IMMEDIATE")  # so that two processes do not take the same step
+    try:
+        version = int(connection.pragma("user_version") or 0)
+        application = int(connection.pragma("application_id") or 0)
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+        if application != APPLICATION_ID and (version or tables):
+            raise StoreRefused("This SQLite file belongs to another program. Name another file with --store.")
+        if version > len(steps):
+            raise StoreRefused("A later release of Whence made this store. Start that release, or restore a backup.")
+        for step in steps[version:]:
+            connection.execute(step.sql)
+            connection.execute(f"PRAGMA user_version = {step.number}")
+        if application != APPLICATION_ID:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

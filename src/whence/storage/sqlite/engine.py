@@ -1,0 +1,238 @@
+"""The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import apsw
+
+from whence.errors import Invalid, Unavailable, WhenceError
+from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
+from whence.merkle import EMPTY_ROOT, CompactRange
+from whence.permissions import ApiKey
+from whence.storage.base import AS_OF_SPAN, Head, Receipt, Session, Write
+from whence.storage.plan import is_flat_count, is_flat_list
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite import keys
+from whence.storage.sqlite.append import Appender
+from whence.storage.sqlite.connection import ServingLock, connect, migrate
+from whence.storage.sqlite.counts import actor_stats, count_by_word, total
+from whence.storage.sqlite.highwater import HighWater
+from whence.storage.sqlite.match import Kind, Match, Snapshot, resolve
+from whence.storage.sqlite.pages import events_of_page
+from whence.storage.sqlite.readers import Readers
+from whence.storage.sqlite.rows import event_from, uuid_bytes
+from whence.storage.sqlite.writer import Writer
+
+__all__ = ["SQLiteStore"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+_WRITER_CACHE_KIB = 65_536
+_READER_CACHE_KIB = 16_384
+_READERS = 4
+
+_TENANTS_CACHED = 1_000
+"""Tenants whose kinds are kept in memory."""
+
+Question = Callable[[apsw.Connection, Snapshot, Match], Any]
+
+
+class SQLiteStore:
+    """A log in one SQLite file; see `Store` for what its methods promise."""
+
+    def __init__(
+        self, path: str, *, serving: bool = True, accept_rollback: bool = False, readers: int = _READERS
+    ) -> None:
+        """Open the file, and bring its schema up to date. Raises StoreRefused."""
+        with ExitStack() as undo:
+            self._lock = ServingLock(path) if serving else None
+            if self._lock is not None:
+                undo.callback(self._lock.release)
+            self._writing = connect(path, _WRITER_CACHE_KIB)
+            undo.callback(self._writing.close)
+            migrate(self._writing)
+            self._high_water = HighWater(path) if serving else None
+            if self._high_water is not None:
+                undo.callback(self._high_water.close)
+                self._high_water.check(self._writing, accept_rollback=accept_rollback)
+            undo.pop_all()
+        self._appender = Appender()
+        self._writer = Writer(self._writing, self._appender, self._high_water)
+        self._readers = Readers([connect(path, _READER_CACHE_KIB) for _ in range(readers)])
+        self._kinds: dict[str, dict[int, Kind]] = {}
+        self._closed = False
+
+    # --- the log -----------------------------------------------------------------------------------------------
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        """Store requests of one tenant; see `Store`."""
+        if self._lock is None:
+            raise Unavailable("This process opened the store beside its server and may not append to it.")
+        works = [partial(self._appender.append, tenant=tenant, write=write) for write in writes]
+        outcomes = await asyncio.gather(*map(self._writer.submit, works), return_exceptions=True)
+        results: list[list[Receipt] | WhenceError] = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, WhenceError):
+                raise outcome
+            results.append(outcome)
+        return results
+
+    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
+        """Find one event; see `Store`."""
+
+        def find(connection: apsw.Connection) -> Event | None:
+            row = connection.execute(
+                _SQL["full_event"]
+                + " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?",
+                (tenant, uuid_bytes(event_id)),
+            ).fetchone()
+            event = None if row is None else event_from(tenant, row)
+            return event if event is None or readable is None or event.resource_type in readable else None
+
+        found: Event | None = await self._readers.read(find)
+        return found
+
+    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+        """Answer one page; see `Store`."""
+
+        def ask(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Page:
+            as_of = _pinned(snapshot.size, request.as_of)
+            if as_of < snapshot.size:
+                match = match.up_to(as_of)
+            return Page(
+                events=events_of_page(connection, snapshot, match, request),
+                total=total(connection, snapshot, match),
+                limit=request.limit,
+                offset=request.offset,
+                as_of=as_of,
+            )
+
+        page: Page = await self._ask(tenant, query, ask, flat=is_flat_list(query))
+        return page
+
+    async def count_events(self, tenant: str, query: Query) -> Counts:
+        """Count by word; see `Store`."""
+        counts: Counts = await self._ask(tenant, query, count_by_word, flat=is_flat_count(query))
+        return counts
+
+    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+        """Count by actor; see `Store`."""
+        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, flat=is_flat_count(query))
+        return stats
+
+    async def head(self, tenant: str) -> Head:
+        """Tell the state of a tenant's log; see `Store`."""
+        row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
+        if row is None:
+            return Head(0, EMPTY_ROOT, 0)
+        _, size, recorded_at, packed = row[:4]
+        return Head(size, CompactRange(size, packed).root(), recorded_at)
+
+    async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
+        def ask(connection: apsw.Connection) -> Any:
+            snapshot = self._snapshot(connection, tenant)
+            return question(connection, snapshot, resolve(connection, snapshot, query))
+
+        return await (self._readers.read(ask) if flat else self._readers.read_wide(tenant, ask))
+
+    def _snapshot(self, connection: apsw.Connection, tenant: str) -> Snapshot:
+        """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
+        row = connection.execute(_SQL["head"], (tenant,)).fetchone()
+        if row is None:
+            return Snapshot(tenant, 0, 0, {})
+        tenant_no, size, kinds_known = row[0], row[1], row[4]
+        kinds = self._kinds.get(tenant, {})
+        if (
+            len(kinds) != kinds_known
+        ):  # kinds are only ever added, so the count tells whether the cache is this snapshot's
+            kinds = {number: Kind(number, *words) for number, *words in connection.execute(_SQL["kinds"], (tenant_no,))}
+            if len(self._kinds) >= _TENANTS_CACHED:
+                self._kinds.clear()
+            self._kinds[tenant] = kinds
+        return Snapshot(tenant, tenant_no, size, kinds)
+
+    # --- credentials -------------------------------------------------------------------------------------------
+
+    async def put_key(self, key: ApiKey) -> None:
+        """Keep a key; see `Store`."""
+        await self._writer.submit(lambda connection: keys.put_key(connection, key))
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        """Find a key by its hash; see `Store`."""
+        found: ApiKey | None = await self._readers.read(lambda connection: keys.find_key(connection, key_hash))
+        return found
+
+    async def get_key(self, key_id: str) -> ApiKey | None:
+        """Find a key by its id; see `Store`."""
+        found: ApiKey | None = await self._readers.read(lambda connection: keys.get_key(connection, key_id))
+        return found
+
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        """List a tenant's keys; see `Store`."""
+        found: list[ApiKey] = await self._readers.read(lambda connection: keys.list_keys(connection, tenant))
+        return found
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        """End a key; see `Store`."""
+        done: bool = await self._writer.submit(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
+        return done
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        """Note the last use of keys; see `Store`."""
+        await self._writer.submit(lambda connection: keys.touch_keys(connection, used))
+
+    async def put_session(self, session: Session) -> None:
+        """Keep a session; see `Store`."""
+        now = time.time_ns() // 1_000
+        await self._writer.submit(lambda connection: keys.put_session(connection, session, now))
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        """Find a session; see `Store`."""
+        found: Session | None = await self._readers.read(lambda connection: keys.find_session(connection, session_hash))
+        return found
+
+    async def end_session(self, session_hash: bytes) -> None:
+        """Forget a session; see `Store`."""
+        await self._writer.submit(lambda connection: keys.end_session(connection, session_hash))
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def check(self) -> None:
+        """Say whether the store serves; see `Store`."""
+        await self._readers.read(lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall())
+        await self._writer.submit(lambda _connection: None)
+
+    async def close(self) -> None:
+        """Let go of everything; see `Store`."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        self._writer.stop()
+        self._readers.close()
+        self._writing.close()  # the last connection; SQLite folds the WAL into the file
+        if self._high_water is not None:
+            self._high_water.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _pinned(size: int, as_of: int | None) -> int:
+    """The last position of a page's snapshot. Raises Invalid when it is not on offer."""
+    if as_of is None:
+        return size
+    if as_of > size:
+        raise Invalid.at(("query", "as_of"), "as_of is beyond the last position of the log.", "as_of_range")
+    if size - as_of > AS_OF_SPAN:
+        raise Invalid.at(
+            ("query", "as_of"),
+            f"as_of may lie at most {AS_OF_SPAN} positions behind the head of the log.",
+            "as_of_range",
+        )
+    return as_of

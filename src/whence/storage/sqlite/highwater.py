@@ -1,0 +1,113 @@
+"""The high-water record: what the store has acknowledged, kept outside of it.
+
+A flipped bit in the WAL makes SQLite drop committed transactions in silence, and a file that was put back from a copy
+is a sound database. Neither can be seen from within. So every commit of the server carries a number and a nonce in the
+database, and the same pair is made durable in a file beside it after the commit and before any answer. At start the
+database must have reached that record, or it is not served.
+
+The file has two slots, written in turn, each with a checksum: a torn write spoils one, and the other is only older.
+"""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import apsw
+import structlog
+
+from whence.errors import StoreRefused
+from whence.storage.sql import load_blocks
+
+__all__ = ["HighWater"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+_log = structlog.get_logger("whence.storage")
+
+_MAGIC = b"WHNCHIGH"
+_BODY = struct.Struct(">8s16sQ16s")  # magic, store id, commit number, nonce
+_CHECK = struct.Struct(">I")
+_SLOT_SIZE = _BODY.size + _CHECK.size
+_SLOT_APART = 4_096  # so that no single sector write spoils both slots
+
+Mark = tuple[bytes, int, bytes]
+"""The store's id, the number of its last commit, and that commit's nonce."""
+
+
+class HighWater:
+    """The record of one store. Belongs to the writer's thread once it is open."""
+
+    def __init__(self, path: str) -> None:
+        """Open the record beside the database at `path`, and make it when there is none."""
+        self._path = path + ".high"
+        self._new = not Path(self._path).exists()
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._next: Mark | None = None
+
+    def check(self, connection: apsw.Connection, *, accept_rollback: bool = False) -> None:
+        """Compare the database with the record. Raises StoreRefused when acknowledged commits are missing."""
+        store_id, commits, nonce = _mark_of(connection)
+        marks = [mark for mark in map(self._read, (0, 1)) if mark is not None]
+        if marks:
+            recorded_id, recorded, recorded_nonce = max(marks, key=lambda mark: mark[1])
+            behind = commits < recorded or (commits == recorded and nonce != recorded_nonce)
+            if (behind or recorded_id != store_id) and not accept_rollback:
+                raise StoreRefused(
+                    "The store is behind what it has acknowledged: it was put back from a copy, or its write-ahead log "
+                    "was damaged. Restore a newer backup, or accept the loss with --accept-rollback."
+                )
+        elif commits and not self._new:
+            _log.warning("the high-water record is unreadable; it is made anew", path=self._path)
+        for slot in (0, 1):
+            self._write(slot, (store_id, commits, nonce))
+        os.fsync(self._fd)
+        if self._new:
+            _sync_folder(self._path)
+
+    def advance(self, connection: apsw.Connection) -> None:
+        """Number the commit that is about to happen."""
+        nonce = os.urandom(16)
+        rows: list[Any] = connection.execute(_SQL["advance_store"], (nonce,)).fetchall()
+        self._next = (rows[0][0], rows[0][1], nonce)
+
+    def record(self) -> None:
+        """Make the commit that happened durable in the record. Raises OSError."""
+        if self._next is not None:
+            self._write(self._next[1] % 2, self._next)
+            os.fdatasync(self._fd)
+            self._next = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+    def _read(self, slot: int) -> Mark | None:
+        """What a slot says, or None when it is empty or torn."""
+        raw = os.pread(self._fd, _SLOT_SIZE, slot * _SLOT_APART)
+        if len(raw) != _SLOT_SIZE or _CHECK.unpack(raw[_BODY.size :])[0] != zlib.crc32(raw[: _BODY.size]):
+            return None
+        magic, store_id, commits, nonce = _BODY.unpack(raw[: _BODY.size])
+        return (store_id, commits, nonce) if magic == _MAGIC else None
+
+    def _write(self, slot: int, mark: Mark) -> None:
+        body = _BODY.pack(_MAGIC, *mark)
+        os.pwrite(self._fd, body + _CHECK.pack(zlib.crc32(body)), slot * _SLOT_APART)
+
+
+def _mark_of(connection: apsw.Connection) -> Mark:
+    rows: list[Any] = connection.execute(_SQL["store"]).fetchall()
+    if not rows:
+        connection.execute(_SQL["add_store"], (os.urandom(16), bytes(16)))
+        rows = connection.execute(_SQL["store"]).fetchall()
+    mark: Mark = tuple(rows[0])
+    return mark
+
+
+def _sync_folder(path: str) -> None:
+    """Make a new file's name durable."""
+    fd = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

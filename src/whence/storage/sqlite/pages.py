@@ -1,0 +1,169 @@
+"""Pages: places in total order from the index that fits the question, then the events at those places.
+
+The total order is (occurred_at, key); a key orders a tenant's events as its positions do. Every index that a page
+walks yields it without a sort. Several values of one filter are merged: each is one term of a compound SELECT, which
+SQLite reads only as far as the page needs.
+"""
+
+import heapq
+from bisect import bisect_left
+from itertools import islice
+from typing import Any
+
+import apsw
+import msgspec
+
+from whence import rollups
+from whence.events import Event, PageRequest
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite.counts import newer_times, pieces_of
+from whence.storage.sqlite.match import Match, Snapshot, json_list
+from whence.storage.sqlite.rows import event_from
+
+__all__ = ["events_of_page"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+TERMS_MAX = 50
+"""Terms in one compound SELECT; more values are merged from several."""
+
+WALK_FROM = 512
+"""Offsets from here on walk the bucket counts; smaller ones are skipped on the index."""
+
+_DRIVERS = (("flows", "flow"), ("resources", "resource"), ("causes", "cause"), ("actors", "actor"), ("kinds", "kind"))
+
+Place = tuple[Any, ...]
+"""occurred_at and key of an event."""
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """Where a page begins: how many places to skip behind `place`, or with it when `inclusive`."""
+
+    skip: int = 0
+    place: Place | None = None
+    inclusive: bool = False
+
+
+def events_of_page(connection: apsw.Connection, snapshot: Snapshot, match: Match, request: PageRequest) -> list[Event]:
+    """The events of one page, in order."""
+    if match.nothing:
+        return []
+    start: _Start | None = _Start(skip=request.offset)
+    if request.after is not None:
+        start = _Start(place=(request.after.occurred_at, snapshot.key(request.after.position)))
+    elif request.offset >= WALK_FROM and match.by_rollup:
+        start = _walk(connection, snapshot, match, request)
+    if start is None:
+        return []
+    places = _places(connection, snapshot, match, start, request)
+    keys = json_list(tuple(key for _, key in places))
+    by_key = {
+        row[0]: event_from(snapshot.tenant, row)
+        for row in connection.execute(_SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))", (keys,))
+    }
+    return [by_key[key] for _, key in places]
+
+
+def _places(
+    connection: apsw.Connection, snapshot: Snapshot, match: Match, start: _Start, request: PageRequest
+) -> list[Place]:
+    """The places of a page, merged from as many statements as its filter has groups of values."""
+    ascending, reach = request.ascending, start.skip + request.limit
+    statements = places_sql(snapshot, match, start, ascending=ascending)
+    runs = []
+    for sql, bindings in statements:
+        if len(statements) == 1:
+            return connection.execute(f"{sql} LIMIT ? OFFSET ?", (*bindings, request.limit, start.skip)).fetchall()
+        runs.append(connection.execute(f"{sql} LIMIT ?", (*bindings, reach)).fetchall())
+    return list(islice(heapq.merge(*runs, reverse=not ascending), start.skip, reach))
+
+
+def places_sql(snapshot: Snapshot, match: Match, start: _Start, *, ascending: bool) -> list[tuple[str, list[Any]]]:
+    """The statements, without their LIMIT, whose merged rows are the places of the question in total order."""
+    order = _order(ascending)
+    driver, column = next((pair for pair in _DRIVERS if getattr(match, pair[0]) is not None), ("", "time"))
+    where, bindings = match.conditions(snapshot, omit=driver)
+    if start.place is not None:
+        sign = (">" if ascending else "<") + ("=" if start.inclusive else "")
+        where += f" AND (occurred_at, key) {sign} (?, ?)"
+        bindings = [*bindings, *start.place]
+    term = f"SELECT occurred_at, key FROM event INDEXED BY event_{column} WHERE tenant_no = ?"
+    if not driver:
+        return [(term + where + order, [snapshot.tenant_no, *bindings])]
+    values = getattr(match, driver)
+    statements = []
+    for at in range(0, len(values), TERMS_MAX):
+        some = values[at : at + TERMS_MAX]
+        text = " UNION ALL ".join([f"{term} AND {column} = ?{where}"] * len(some))
+        statements.append((text + order, [each for value in some for each in (snapshot.tenant_no, value, *bindings)]))
+    return statements
+
+
+def _order(ascending: bool) -> str:
+    """The total order of every listing."""
+    return " ORDER BY occurred_at ASC, key ASC" if ascending else " ORDER BY occurred_at DESC, key DESC"
+
+
+def _walk(connection: apsw.Connection, snapshot: Snapshot, match: Match, request: PageRequest) -> _Start | None:
+    """The place of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
+    newer = newer_times(connection, snapshot, match)
+    step = 1 if request.ascending else -1
+    pieces = pieces_of(connection, snapshot, match)[::step]
+    remaining = request.offset
+    while pieces:
+        piece = pieces.pop(0)
+        if isinstance(piece, rollups.Edge):
+            found = _edge_place(connection, snapshot, match, piece, remaining, ascending=request.ascending)
+            if isinstance(found, tuple):
+                return _Start(place=found, inclusive=True)
+            remaining -= found
+            continue
+        for bucket, events in _buckets(connection, snapshot, match, piece, ascending=request.ascending):
+            times = rollups.bounds(piece.level, bucket)
+            kept = events - (bisect_left(newer, times.until) - bisect_left(newer, times.since))
+            if remaining < kept:
+                divided = connection.execute(_SQL["is_divided"], (snapshot.tenant_no, piece.level, bucket)).get
+                pieces = [rollups.child_span(piece.level, bucket) if divided else times]
+                break
+            remaining -= kept
+    return None
+
+
+def _edge_place(
+    connection: apsw.Connection,
+    snapshot: Snapshot,
+    match: Match,
+    edge: rollups.Edge,
+    offset: int,
+    *,
+    ascending: bool,
+) -> Place | int:
+    """The place at an offset in an edge; the number of matching events when it has no more than that."""
+    within = msgspec.structs.replace(match, since=edge.since, until=edge.until)
+    where, bindings = within.conditions(snapshot)
+    source = f"FROM event INDEXED BY event_time WHERE tenant_no = ?{where}"
+    place: Place | None = connection.execute(
+        f"SELECT occurred_at, key {source}{_order(ascending)} LIMIT 1 OFFSET ?",
+        (snapshot.tenant_no, *bindings, offset),
+    ).fetchone()
+    if place is not None:
+        return place
+    count = connection.execute(f"SELECT count(*) {source}", (snapshot.tenant_no, *bindings)).get
+    return int(count)
+
+
+def _buckets(
+    connection: apsw.Connection, snapshot: Snapshot, match: Match, span: rollups.Span, *, ascending: bool
+) -> list[tuple[Any, ...]]:
+    """The buckets of a span that have matching events, in the page's direction, each with its count."""
+    bindings: list[Any] = [snapshot.tenant_no, span.level, span.first, span.last]
+    kinds = None if match.kinds is None else json_list(match.kinds)
+    if match.actors is not None:
+        block = "buckets_of_actors"
+        bindings += [json_list(match.actors), kinds]
+    elif kinds is not None:
+        block = "buckets_of_kinds"
+        bindings.append(kinds)
+    else:
+        block = "buckets"
+    return connection.execute(_SQL[block] + (" ASC" if ascending else " DESC"), bindings).fetchall()

@@ -1,0 +1,252 @@
+-- Named blocks. A block ends where the next begins. Placeholders are bound, never pasted; what the caller adds to
+-- a block is written beside it.
+
+-- name: store
+SELECT store_id, commits, nonce FROM store
+
+-- name: add_store
+INSERT INTO store (one, store_id, commits, nonce) VALUES (1, ?, 0, ?)
+
+-- name: advance_store
+UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
+
+-- name: head
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources FROM tenant WHERE tenant = ?
+
+-- name: add_tenant
+INSERT INTO tenant (tenant) VALUES (?)
+
+-- name: save_head
+UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actors = ?, flows = ?, resources = ?
+ WHERE tenant_no = ?
+
+-- name: kind_number
+SELECT kind FROM kind
+ WHERE tenant_no = ? AND event_type = ? AND resource_type = ? AND actor_type = ? AND outcome = ?
+
+-- name: add_kind
+INSERT INTO kind (tenant_no, kind, event_type, resource_type, actor_type, outcome) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: kinds
+SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = ?
+
+-- name: actor_number
+SELECT key FROM actor WHERE tenant_no = ? AND actor_id = ? AND actor_type = ?
+
+-- name: add_actor
+INSERT INTO actor (key, tenant_no, actor_id, actor_type) VALUES (?, ?, ?, ?)
+
+-- name: add_to_flow
+-- A new flow takes the key that is offered; a known one keeps its own and counts on.
+INSERT INTO flow (key, tenant_no, correlation_id, events, failures, first_at, last_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant_no, correlation_id) DO UPDATE
+   SET events = events + excluded.events, failures = failures + excluded.failures,
+       first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)
+RETURNING key
+
+-- name: add_to_resource
+INSERT INTO resource (key, tenant_no, resource_id, resource_type, events) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = events + excluded.events
+RETURNING key
+
+-- name: key_of_id
+SELECT key FROM event WHERE tenant_no = ? AND id = ?
+
+-- name: correlation_of
+SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
+ WHERE e.tenant_no = ? AND e.id = ?
+
+-- name: add_event
+INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_to_bucket
+INSERT INTO bucket (tenant_no, level, bucket, events) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET events = events + excluded.events
+RETURNING events, divided
+
+-- name: add_to_rollup_kind
+INSERT INTO rollup_kind (tenant_no, level, bucket, kind, events) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET events = events + excluded.events
+
+-- name: add_to_rollup_actor
+INSERT INTO rollup_actor (tenant_no, level, bucket, actor, kind, events) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET events = events + excluded.events
+
+-- name: first_time
+SELECT min(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?
+
+-- name: divide_bucket
+-- Children from the raw events. The offset from the start of the first child is never negative, so that the
+-- division, which cuts towards zero in SQL, is a floor division.
+INSERT INTO bucket (tenant_no, level, bucket, events)
+SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, count(*)
+  FROM event INDEXED BY event_time
+ WHERE tenant_no = :tenant_no AND occurred_at >= :since AND occurred_at < :until
+ GROUP BY 3
+RETURNING bucket, events
+
+-- name: divide_rollup_kind
+INSERT INTO rollup_kind (tenant_no, level, bucket, kind, events)
+SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, kind, count(*)
+  FROM event INDEXED BY event_time
+ WHERE tenant_no = :tenant_no AND occurred_at >= :since AND occurred_at < :until
+ GROUP BY 3, 4
+
+-- name: divide_rollup_actor
+INSERT INTO rollup_actor (tenant_no, level, bucket, actor, kind, events)
+SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, actor, kind, count(*)
+  FROM event INDEXED BY event_time
+ WHERE tenant_no = :tenant_no AND occurred_at >= :since AND occurred_at < :until
+ GROUP BY 3, 4, 5
+
+-- name: mark_divided
+UPDATE bucket SET divided = 1 WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: is_divided
+SELECT divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: full_event
+-- The caller adds the condition: one id, one key, or the keys of a page.
+SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id, e.cause,
+       k.outcome, e.occurred_at, e.recorded_at, e.payload
+  FROM event e
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
+ CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
+ CROSS JOIN resource r ON r.key = (e.tenant_no << 40 | e.resource)
+
+-- name: actors_by_id
+SELECT key & 0xFFFFFFFFFF, actor_type FROM actor WHERE tenant_no = ? AND actor_id = ?
+
+-- name: flow_by_correlation
+SELECT key & 0xFFFFFFFFFF, events FROM flow WHERE tenant_no = ? AND correlation_id = ?
+
+-- name: resources_by_id
+SELECT key & 0xFFFFFFFFFF, resource_type, events FROM resource WHERE tenant_no = ? AND resource_id = ?
+
+-- name: actor_names
+SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE key IN (SELECT value FROM json_each(?))
+
+-- name: span_total
+SELECT coalesce(sum(events), 0) FROM bucket WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
+
+-- name: span_by_kind
+SELECT kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
+
+-- name: span_by_kind_of_actors
+-- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
+SELECT r.kind, r.events
+  FROM bucket b
+ CROSS JOIN rollup_actor r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+   AND r.actor IN (SELECT value FROM json_each(?5))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+
+-- name: span_by_actor
+SELECT actor, sum(events),
+       coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?5))), 0),
+       coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?6))), 0)
+  FROM rollup_actor
+ WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
+   AND (?7 IS NULL OR kind IN (SELECT value FROM json_each(?7)))
+ GROUP BY actor
+
+-- name: span_by_actor_of_actors
+SELECT r.actor, r.kind, r.events
+  FROM bucket b
+ CROSS JOIN rollup_actor r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+   AND r.actor IN (SELECT value FROM json_each(?5))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+
+-- name: edge
+SELECT kind, actor FROM event INDEXED BY event_time WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ?
+
+-- name: buckets
+-- The caller adds the direction to the three walks.
+SELECT bucket, events FROM bucket WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
+ ORDER BY bucket
+
+-- name: buckets_of_kinds
+SELECT bucket, sum(events) FROM rollup_kind
+ WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4 AND kind IN (SELECT value FROM json_each(?5))
+ GROUP BY bucket ORDER BY bucket
+
+-- name: buckets_of_actors
+SELECT b.bucket, sum(r.events)
+  FROM bucket b
+ CROSS JOIN rollup_actor r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+   AND r.actor IN (SELECT value FROM json_each(?5))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+   AND (?6 IS NULL OR r.kind IN (SELECT value FROM json_each(?6)))
+ GROUP BY b.bucket ORDER BY b.bucket
+
+-- name: add_key
+INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: key
+-- The caller adds the condition.
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_key
+
+-- name: revoke_key
+UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE tenant = ? AND id = ?
+
+-- name: touch_key
+UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?
+
+-- name: add_session
+INSERT INTO session (hash, key_id, expires_at) VALUES (?, ?, ?)
+
+-- name: forget_sessions
+DELETE FROM session WHERE expires_at <= ?
+
+-- name: find_session
+SELECT hash, key_id, expires_at FROM session WHERE hash = ?
+
+-- name: end_session
+DELETE FROM session WHERE hash = ?
+
+-- name: end_sessions_of_key
+DELETE FROM session WHERE key_id = ?
+
+-- name: tenants
+SELECT tenant, tenant_no, size, recorded_at, compact_range FROM tenant ORDER BY tenant
+
+-- name: hashes
+SELECT key, salt, payload_hash, leaf FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 ORDER BY key
+
+-- name: times
+SELECT occurred_at, actor, kind FROM event NOT INDEXED WHERE key > ?1 << 40 AND key < (?1 + 1) << 40
+
+-- name: wrong_flows
+SELECT 1 FROM (
+  SELECT f.key, f.events, f.failures, f.first_at, f.last_at FROM flow f WHERE f.tenant_no = :tenant_no
+  EXCEPT
+  SELECT e.tenant_no << 40 | e.flow, count(*), sum(k.outcome = 'failure'), min(e.occurred_at), max(e.occurred_at)
+    FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+   WHERE e.tenant_no = :tenant_no GROUP BY e.flow) LIMIT 1
+
+-- name: wrong_resources
+SELECT 1 FROM (
+  SELECT r.key, r.events FROM resource r WHERE r.tenant_no = :tenant_no
+  EXCEPT
+  SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = :tenant_no GROUP BY e.resource)
+ LIMIT 1
+
+-- name: all_rollup_actor
+SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = ? AND level = ?
+
+-- name: all_rollup_kind
+SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
+
+-- name: all_buckets
+SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
+
+-- name: strays
+SELECT 1 FROM event NOT INDEXED
+ WHERE tenant_no NOT IN (SELECT tenant_no FROM tenant) OR tenant_no <> key >> 40
+    OR key >> 40 NOT IN (SELECT tenant_no FROM tenant)
+ LIMIT 1

@@ -1,0 +1,64 @@
+"""Between rows and nouns: keys, UUIDs and events as SQLite keeps them."""
+
+from typing import Any
+
+from whence.events import Event
+
+__all__ = ["KEY_BITS", "POSITION_MASK", "cause_from", "cause_text", "event_from", "uuid_bytes", "uuid_text"]
+
+KEY_BITS = 40
+"""A key is tenant_no << KEY_BITS | number, so that one integer orders a tenant's rows and tells tenants apart."""
+
+POSITION_MASK = (1 << KEY_BITS) - 1
+
+_UUID_TEXT_SIZE = 36
+
+
+def uuid_bytes(text: str) -> bytes:
+    """The 16 bytes of a UUID in canonical text."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
+def uuid_text(value: bytes) -> str:
+    """The canonical text of a UUID's 16 bytes."""
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def cause_from(text: str | None) -> bytes | str | None:
+    """A causationId as the column keeps it: 16 bytes when it is a UUID in canonical text, else the text."""
+    if text is not None and len(text) == _UUID_TEXT_SIZE and text[8] == text[13] == text[18] == text[23] == "-":
+        try:
+            value = uuid_bytes(text)
+        except ValueError:
+            return text
+        if uuid_text(value) == text:
+            return value
+    return text
+
+
+def cause_text(value: bytes | str | None) -> str | None:
+    """The causationId that `cause_from` took in."""
+    return uuid_text(value) if isinstance(value, bytes) else value
+
+
+def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
+    """The event of a `full_event` row."""
+    key, id_, event_type, actor_type, actor_id, resource_type, resource_id, correlation_id, cause = row[:9]
+    outcome, occurred_at, recorded_at, payload = row[9:]
+    return Event(
+        tenant_id=tenant,
+        position=key & POSITION_MASK,
+        id=uuid_text(id_),
+        event_type=event_type,
+        actor_type=actor_type,
+        actor_id=actor_id,
+        resource_type=resource_type,
+        resource_id=uuid_text(resource_id),
+        correlation_id=correlation_id,
+        causation_id=cause_text(cause),
+        outcome=outcome,
+        occurred_at=occurred_at,
+        recorded_at=recorded_at,
+        payload=payload,
+    )

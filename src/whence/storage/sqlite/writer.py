@@ -1,0 +1,181 @@
+"""The writer: one thread that joins what waits into one commit, and never dies.
+
+Each request sits in a savepoint of its own, so a refusal or an error undoes that request alone. When the commit
+fails, every request of the group fails, and the writer goes on with the next group.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import apsw
+import structlog
+
+from whence.errors import Unavailable, WhenceError
+from whence.storage.sqlite.highwater import HighWater
+
+__all__ = ["Participant", "Writer"]
+
+_GROUP_MAX = 256
+"""Requests in one commit. More would only make the first of them wait."""
+
+_log = structlog.get_logger("whence.storage")
+
+Work = Callable[[apsw.Connection], Any]
+
+
+class Participant(Protocol):
+    """What keeps state beside the database and must follow its transactions."""
+
+    def request_done(self) -> None:
+        """The request's savepoint was released."""
+
+    def request_undone(self) -> None:
+        """The request's savepoint was rolled back."""
+
+    def group_done(self) -> None:
+        """The commit is durable."""
+
+    def group_undone(self) -> None:
+        """The transaction was rolled back."""
+
+
+class _Job:
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Answer the waiting task; only on its own loop."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """Runs pieces of work on one connection, in the order in which they came."""
+
+    def __init__(
+        self, connection: apsw.Connection, participant: Participant, high_water: HighWater | None = None
+    ) -> None:
+        """Start the thread. It owns the connection and the record until `stop` returned."""
+        self._connection = connection
+        self._high_water = high_water
+        self._participant = participant
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="whence-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> "asyncio.Future[Any]":
+        """Run `work` inside the next commit; the future is done once that is durable.
+
+        The future raises what `work` raised, or Unavailable when the commit failed.
+        """
+        job = _Job(work, asyncio.get_running_loop())
+        with self._lock:
+            if self._closed:
+                job.error = Unavailable("The store is closing.")
+                job.settle()
+            else:
+                self._jobs.put(job)
+        return job.future
+
+    def stop(self) -> None:
+        """Finish what was submitted, then end the thread. Harmless when repeated."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            group: list[_Job] = []
+            job = self._jobs.get()
+            while job is not None:
+                group.append(job)
+                if len(group) >= _GROUP_MAX:
+                    break
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+            more = job is not None
+            if group:
+                self._commit_group(group)
+                self._settle(group)
+
+    def _commit_group(self, group: list[_Job]) -> None:
+        """Run a group in one transaction; afterwards every job has its result or its error. Never raises."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                self._run_one(job)
+            if self._high_water is not None:
+                self._high_water.advance(self._connection)
+            self._connection.execute("COMMIT")
+            self._participant.group_done()
+            if self._high_water is not None:
+                self._high_water.record()
+        except Exception as error:
+            _log.error("commit failed", error=type(error).__name__, requests=len(group), exc_info=True)
+            self._undo_group()
+            for job in group:
+                job.error = Unavailable("The store could not commit. Send the event again with the same id.")
+
+    def _run_one(self, job: _Job) -> None:
+        """Run one job in its savepoint. Raises only when the whole transaction is lost."""
+        execute = self._connection.execute
+        execute("SAVEPOINT request")
+        try:
+            job.result = job.work(self._connection)
+            execute("RELEASE request")
+            self._participant.request_done()
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # SQLite rolled everything back: a full disk, an I/O error
+            execute("ROLLBACK TO request")
+            execute("RELEASE request")
+            self._participant.request_undone()
+            job.error = error
+            if isinstance(error, apsw.Error):
+                job.error = Unavailable("The store could not write. Send the event again with the same id.")
+            if not isinstance(error, WhenceError):
+                _log.error("request failed", error=type(error).__name__, exc_info=True)
+
+    def _undo_group(self) -> None:
+        """Roll back what was not committed. Harmless behind a commit whose record failed: that is durable."""
+        self._participant.group_undone()
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error:
+            _log.error("rollback failed", exc_info=True)
+
+    def _settle(self, group: list[_Job]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in group:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, jobs in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle_all, jobs)
+            except RuntimeError:
+                _log.warning("the event loop ended before its answers", requests=len(jobs))
+
+
+def _settle_all(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.settle()

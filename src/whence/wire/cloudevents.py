@@ -1,0 +1,288 @@
+"""CloudEvents 1.0: structured, binary and batch, mapped to events of the log.
+
+type -> eventType, time -> occurredAt, subject -> resourceType/resourceId, correlationid -> correlationId,
+causationid -> causationId, authtype -> actorType, authid -> actorId, data -> payload. An id that is no UUID becomes
+the UUIDv5 of (source, id), and so does a causationid, by the same source. What has no place is kept in the payload
+under `_ce`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from whence.errors import Invalid, Problem, TooLarge
+from whence.events import NewEvent
+from whence.wire.event import (
+    FIELD_CHECKS,
+    IngestContext,
+    Loc,
+    Parsed,
+    check_event_size,
+    read_members,
+    repeated_keys,
+    split_batch,
+)
+from whence.wire.fields import Broken
+from whence.wire.ids import derived_uuid, parse_uuid
+from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
+
+__all__ = ["is_cloudevents", "parse_binary", "parse_cloudevents_batch", "parse_structured"]
+
+KEPT = "_ce"
+"""The key of the payload under which attributes without a place are kept."""
+
+_STRUCTURED = "application/cloudevents+json"
+_BATCH = "application/cloudevents-batch+json"
+_BINARY_HEADERS = ("ce-specversion", "ce-type", "ce-id")
+_ATTRIBUTE = re.compile(r"[a-z0-9]+")
+_INTEGER = re.compile(rb"-?[0-9]{1,10}")
+_INT32 = range(-(2**31), 2**31)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ACTOR_TYPES = {"app_user": "user", "service_account": "service", "unauthenticated": "anonymous", "unknown": "system"}
+_NAMELESS = frozenset(("unauthenticated", "unknown"))
+
+Attributes = dict[str, str | int | bool]
+
+
+def is_cloudevents(content_type: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request carries CloudEvents in any of the three modes. Header names are in lower case."""
+    media = content_type.partition(";")[0].strip().lower()
+    return media in (_STRUCTURED, _BATCH) or any(name in headers for name in _BINARY_HEADERS)
+
+
+def parse_structured(body: bytes, ctx: IngestContext) -> NewEvent:
+    """The event in `application/cloudevents+json`. Raises `Invalid` and `TooLarge`."""
+    check_event_size(body)
+    try:
+        compact = compact_json(body)
+    except Broken as error:
+        raise Invalid.at(("body",), str(error), error.type) from None
+    return _parse_object(compact, ("body",), ctx)
+
+
+def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[Parsed]:
+    """The events in `application/cloudevents-batch+json`, each parsed or with its own error; else as `parse_batch`."""
+    results: list[Parsed] = []
+    for index, item in enumerate(split_batch(body, ndjson=False)):
+        try:
+            results.append(_parse_object(item, ("body", index), ctx))
+        except (Invalid, TooLarge) as error:
+            results.append(error)
+    return results
+
+
+def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) -> NewEvent:
+    """The event whose attributes are in `ce-` headers (names in any case, values as Latin-1 text) and whose data is
+    the body; an empty body is `{}`. Raises `Invalid`, with ('header', name) for an attribute, and `TooLarge`.
+    """
+    check_event_size(body)
+    _refuse_large(body)
+    problems: list[Problem] = []
+    attributes: Attributes = {}
+    for header, value in headers.items():
+        name = header.lower()
+        if name == "content-type":
+            attributes["datacontenttype"] = value
+        if not name.startswith("ce-"):
+            continue
+        try:
+            _check_name(name[3:])
+            attributes[name[3:]] = _header_text(value)
+        except Broken as error:
+            problems.append(Problem(("header", name), str(error), error.type))
+    data = b"{}"
+    try:
+        if body.strip(b" \t\r\n"):
+            data = compact_json(body)
+    except Broken as error:
+        problems.append(Problem(("body",), str(error), error.type))
+    return _build(attributes, data, problems, lambda name: ("header", f"ce-{name}") if name else ("body",), ctx)
+
+
+def _header_text(value: str) -> str:
+    """Percent-encoded UTF-8, perhaps in double quotes, as the HTTP binding has it."""
+    if len(value) > 1 and value.startswith('"') and value.endswith('"'):
+        value = re.sub(r"\\(.)", r"\1", value[1:-1])
+    try:
+        raw = value.encode("latin-1")
+        if _BAD_ESCAPE.search(raw):
+            raise Broken("A % in a ce- header is followed by two hexadecimal digits.", "percent_encoding")
+        return unquote_to_bytes(raw).decode()
+    except UnicodeError:
+        raise Broken("A ce- header is percent-encoded UTF-8.", "string_unicode") from None
+
+
+def _refuse_large(data: bytes) -> None:
+    if len(data) > PAYLOAD_MAX:
+        raise TooLarge(f"A payload has at most {PAYLOAD_MAX} bytes.")
+
+
+def _check_name(name: str) -> None:
+    if _ATTRIBUTE.fullmatch(name) is None or name == "data":
+        raise Broken("The name of an attribute is made of lower-case letters and digits.", "extra_forbidden")
+
+
+def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
+    members = read_members(compact, loc)
+    data = bytes(members.pop("data", b"{}"))
+    _refuse_large(data)
+    problems: list[Problem] = []
+    attributes: Attributes = {}
+    for name, raw in members.items():
+        try:
+            if name == "data_base64":
+                raise Broken("Binary data has no place in an event; send data as a JSON object.", "dict_type")
+            _check_name(name)
+            value = _attribute(bytes(raw))
+        except Broken as error:
+            problems.append(Problem((*loc, name), str(error), error.type))
+        else:
+            if value is not None:
+                attributes[name] = value
+    problems += [
+        Problem((*loc, name), "This key stands in the event more than once.", "duplicate_key")
+        for name in repeated_keys(compact)
+    ]
+    return _build(attributes, data, problems, lambda name: (*loc, name or "data"), ctx)
+
+
+def _attribute(data: bytes) -> str | int | bool | None:
+    """A value of the JSON format: a string, a boolean or an integer of 32 bits; null means that it was left out."""
+    if data.startswith(b'"') or data in (b"true", b"false", b"null"):
+        try:
+            value: str | bool | None = msgspec.json.decode(data)
+        except (msgspec.DecodeError, ValueError):
+            raise Broken("A string is UTF-8.", "string_unicode") from None
+        return value
+    if _INTEGER.fullmatch(data) and int(data) in _INT32:
+        return int(data)
+    raise Broken("An attribute is a string, a boolean or an integer of 32 bits.", "attribute_type")
+
+
+class _Mapping:
+    """Takes attributes to their places, and notes what is wrong with each. Those that stay have no place."""
+
+    def __init__(
+        self, attributes: Attributes, problems: list[Problem], place: Callable[[str], Loc], ctx: IngestContext
+    ):
+        self.left = dict(attributes)
+        self.problems = problems
+        self.place = place
+        self.ctx = ctx
+
+    def fail(self, name: str, error: Broken) -> None:
+        self.problems.append(Problem(self.place(name), str(error), error.type))
+
+    def text(self, name: str, required: bool = True) -> str | None:
+        """Take a text attribute; None when it is missing or has a problem."""
+        value = self.left.pop(name, None)
+        if value is None:
+            # An attribute that was refused for its own sake is not missing as well.
+            if required and all(problem.loc != self.place(name) for problem in self.problems):
+                self.fail(name, Broken("This attribute is required.", "missing"))
+        elif not isinstance(value, str):
+            self.fail(name, Broken("This attribute is a string.", "string_type"))
+        elif not value:
+            self.fail(name, Broken("This attribute must not be empty.", "string_too_short"))
+        else:
+            return value
+        return None
+
+    def field(self, name: str, field: str, text: str | None) -> object:
+        """The canonical form of a field of the event; `name` is where a problem is placed."""
+        if text is None:
+            return None
+        try:
+            return FIELD_CHECKS[field](text, self.ctx)
+        except Broken as error:
+            self.fail(name, error)
+            return None
+
+    def id(self, name: str, source: str | None, text: str | None) -> str | None:
+        """A UUID as it is; any other text as the UUIDv5 of (source, text), and then the text is kept."""
+        if text is None:
+            return None
+        try:
+            return parse_uuid(text)
+        except ValueError:
+            self.left[name] = text
+            return derived_uuid(f"cloudevents:{source}", text)
+
+    def resource(self) -> tuple[object, object]:
+        subject = self.text("subject")
+        if subject is None:
+            return None, None
+        resource_type, slash, resource_id = subject.partition("/")
+        if not slash:
+            self.fail("subject", Broken("A subject is resourceType/resourceId.", "subject_parsing"))
+            return None, None
+        return (
+            self.field("subject", "resourceType", resource_type),
+            self.field("subject", "resourceId", resource_id),
+        )
+
+    def actor(self) -> tuple[object, object]:
+        kind = self.text("authtype")
+        who = self.text("authid", required=kind is not None and kind not in _NAMELESS)
+        if kind in _NAMELESS and who is None:
+            who = kind
+        if kind in _ACTOR_TYPES:
+            self.left["authtype"] = kind
+        actor_type = None if kind is None else _ACTOR_TYPES.get(kind, kind)
+        return self.field("authtype", "actorType", actor_type), self.field("authid", "actorId", who)
+
+
+def _build(
+    attributes: Attributes, data: bytes, problems: list[Problem], place: Callable[[str], Loc], ctx: IngestContext
+) -> NewEvent:
+    """The event of attributes and data. `place` gives the loc of an attribute, and of the data for ''."""
+    mapping = _Mapping(attributes, problems, place, ctx)
+    if attributes.get("specversion", "1.0") != "1.0":
+        mapping.fail("specversion", Broken("The version of CloudEvents spoken here is 1.0.", "specversion"))
+    elif "specversion" not in attributes:
+        mapping.text("specversion")
+    source = mapping.text("source")
+    if source is not None:
+        mapping.left["source"] = source
+    event_id = mapping.id("id", source, mapping.text("id"))
+    causation_id = mapping.id("causationid", source, mapping.text("causationid", required=False))
+    if causation_id is not None and causation_id == event_id:
+        mapping.fail("causationid", Broken("An event cannot be its own cause.", "self_cause"))
+    resource_type, resource_id = mapping.resource()
+    actor_type, actor_id = mapping.actor()
+    fields = {
+        "id": event_id,
+        "event_type": mapping.field("type", "eventType", mapping.text("type")),
+        "actor_type": actor_type,
+        "actor_id": actor_id,
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+        "occurred_at": mapping.field("time", "occurredAt", mapping.text("time")),
+        "correlation_id": mapping.field(
+            "correlationid", "correlationId", mapping.text("correlationid", required=False)
+        ),
+        "causation_id": causation_id,
+    }
+    if str(mapping.left.get("datacontenttype", "")).strip().lower() in ("", "application/json"):
+        mapping.left.pop("datacontenttype", None)  # what JSON data is without saying so
+    payload = _payload(data, mapping)
+    if problems:
+        raise Invalid(problems)
+    return msgspec.convert({**fields, "payload": payload}, NewEvent)
+
+
+def _payload(data: bytes, mapping: _Mapping) -> bytes:
+    """The data with the attributes that have no place under `_ce`."""
+    try:
+        check_compact(data)
+        if KEPT in msgspec.json.decode(data, type=dict[str, msgspec.Raw]):
+            raise Broken("The key _ce in data is taken for the attributes that have no place in an event.", "reserved")
+        kept = b'"_ce":' + msgspec.json.encode(mapping.left, order="sorted") + b"}"
+        payload = data[:-1] + (b"" if data == b"{}" else b",") + kept
+        check_compact(payload)
+    except Broken as error:
+        mapping.fail("", error)
+        return data
+    return payload

@@ -1,0 +1,511 @@
+"""Events: the bytes a client sends to `NewEvent`, and stored events, pages and counts to the bytes of answers.
+
+Parsing takes a fast path that knows only good and not good; what is not good is read again, field by field, so that
+every problem is named at its own place.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from whence.errors import Invalid, Problem, TooLarge
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, Vocabulary
+from whence.wire.bodies import (
+    ActorStatBody,
+    ActorStatsBody,
+    BatchBody,
+    BatchResultBody,
+    CountsBody,
+    ErrorBody,
+    EventBody,
+    HTTPValidationError,
+    KeyCountBody,
+    NewEventBody,
+    PageBody,
+    ProblemBody,
+)
+from whence.wire.fields import (
+    Broken,
+    check_actor_id,
+    check_actor_type,
+    check_causation_id,
+    check_correlation_id,
+    check_event_type,
+    check_outcome,
+    check_resource_type,
+    check_text,
+    check_uuid,
+    nearest,
+)
+from whence.wire.ids import derived_uuid, new_uuid7
+from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json, same_json
+from whence.wire.times import format_time, parse_time
+
+__all__ = [
+    "BATCH_EVENTS_MAX",
+    "BATCH_MAX",
+    "BODY_MAX",
+    "FUTURE_MAX_US",
+    "ActorStatBody",
+    "ActorStatsBody",
+    "BatchBody",
+    "BatchResultBody",
+    "CountsBody",
+    "ErrorBody",
+    "EventBody",
+    "HTTPValidationError",
+    "IngestContext",
+    "KeyCountBody",
+    "NewEventBody",
+    "PageBody",
+    "ProblemBody",
+    "check_event_size",
+    "differing_fields",
+    "encode_actor_stats",
+    "encode_counts",
+    "encode_event",
+    "encode_page",
+    "parse_batch",
+    "parse_new_event",
+    "read_members",
+    "repeated_keys",
+    "split_batch",
+]
+
+BODY_MAX = 320 * 1024
+"""Bytes of a request with one event, after inflating."""
+
+BATCH_MAX = 5 * 1024 * 1024
+"""Bytes of a request with a batch, after inflating."""
+
+BATCH_EVENTS_MAX = 1000
+"""Events of one batch."""
+
+FUTURE_MAX_US = 5 * 60 * 1_000_000
+"""How far an `occurredAt` may lie ahead of the clock, in microseconds."""
+
+UNKNOWN_MAX = 20
+"""Unknown keys of one event that are named each; the rest are counted."""
+
+_IDEMPOTENCY_LOC = ("header", "Idempotency-Key")
+_STATS_CHUNK = 500
+
+Loc = tuple[str | int, ...]
+Parsed = NewEvent | Invalid | TooLarge
+
+
+class IngestContext(msgspec.Struct, frozen=True):
+    """What parsing needs to know of the request: the credential's tenant, the words, the time (µs), the header
+    `Idempotency-Key` if it was sent."""
+
+    tenant: str
+    vocabulary: Vocabulary
+    now: int
+    idempotency_key: str | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------- parsing
+
+_decode_new_event = msgspec.json.Decoder(NewEventBody).decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+decode_text = msgspec.json.Decoder(str).decode
+# An array of at most 1000 items, as a struct: a longer one fails at its 1001st item, not after millions.
+_decode_items = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_Items",
+        [(f"item{index}", Raw | msgspec.UnsetType, UNSET) for index in range(BATCH_EVENTS_MAX)],
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
+).decode
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+
+
+def parse_new_event(body: bytes, ctx: IngestContext) -> NewEvent:
+    """The event in a JSON body. Raises `TooLarge`, and `Invalid` with every problem that was found."""
+    check_event_size(body)
+    _check_idempotency_key(ctx)
+    try:
+        compact = compact_json(body)
+    except Broken as error:
+        raise Invalid.at(("body",), str(error), error.type) from None
+    return _parse_compact(compact, ("body",), ctx, None)
+
+
+def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[Parsed]:
+    """The events of a batch, in order, each parsed or with its own error.
+
+    Raises `TooLarge`, and `Invalid` when the body as a whole is not a batch of 1..1000 items. With an Idempotency-Key
+    an event without id gets one of tenant, key and its index.
+    """
+    _check_idempotency_key(ctx)
+    return [_parse_item(item, index, ctx, ndjson) for index, item in enumerate(split_batch(body, ndjson))]
+
+
+def check_event_size(body: bytes) -> None:
+    """Raise `TooLarge` for the body of a single event that is beyond its limit."""
+    if len(body) > BODY_MAX:
+        raise TooLarge(f"A body with one event has at most {BODY_MAX} bytes after inflating.")
+
+
+def split_batch(body: bytes, ndjson: bool) -> list[bytes]:
+    """The items of a batch, 1..1000; those of an array without white space. Raises `TooLarge` and `Invalid`.
+
+    Lines with nothing but white space do not count.
+    """
+    if len(body) > BATCH_MAX:
+        raise TooLarge(f"A batch has at most {BATCH_MAX} bytes after inflating.")
+    if ndjson:
+        items: list[bytes] = []
+        for line in _LINE.finditer(body):
+            items.append(line[0])
+            if len(items) > BATCH_EVENTS_MAX:
+                break
+    else:
+        items = _split_array(body)
+    if not 0 < len(items) <= BATCH_EVENTS_MAX:
+        raise Invalid.at(("body",), f"A batch has 1 to {BATCH_EVENTS_MAX} events.", "batch_length")
+    return items
+
+
+def _split_array(body: bytes) -> list[bytes]:
+    try:
+        compact = compact_json(body)
+    except Broken as error:
+        raise Invalid.at(("body",), str(error), error.type) from None
+    if not compact.startswith(b"["):
+        raise Invalid.at(("body",), "A batch is a JSON array of events, or NDJSON.", "list_type")
+    try:
+        items = _decode_items(compact)
+    except msgspec.ValidationError:
+        raise Invalid.at(("body",), f"A batch has 1 to {BATCH_EVENTS_MAX} events.", "batch_length") from None
+    return [bytes(item) for item in msgspec.structs.astuple(items) if item is not UNSET]
+
+
+def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool) -> Parsed:
+    loc = ("body", index)
+    try:
+        return _parse_compact(compact_json(item) if ndjson else item, loc, ctx, index)
+    except Broken as error:
+        return Invalid.at(loc, str(error), error.type)
+    except (Invalid, TooLarge) as error:
+        return error
+
+
+def _check_idempotency_key(ctx: IngestContext) -> None:
+    if ctx.idempotency_key is None:
+        return
+    try:
+        check_text(ctx.idempotency_key, "An Idempotency-Key")
+    except Broken as error:
+        raise Invalid.at(_IDEMPOTENCY_LOC, str(error), error.type) from None
+
+
+def _new_id(ctx: IngestContext, index: int | None) -> str:
+    if ctx.idempotency_key is None:
+        return new_uuid7()
+    if index is None:
+        return derived_uuid(ctx.tenant, ctx.idempotency_key)
+    return derived_uuid(ctx.tenant, ctx.idempotency_key, str(index))
+
+
+def _parse_compact(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None) -> NewEvent:
+    try:
+        return _parse_fast(compact, ctx, index)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _parse_slowly(compact, loc, ctx, index)
+
+
+def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEvent:
+    """Raises any of several errors without saying where; then `_parse_slowly` decides."""
+    sent = _decode_new_event(compact)
+    keys = (
+        6
+        + (sent.id is not UNSET)
+        + (sent.causation_id is not UNSET)
+        + (sent.correlation_id is not UNSET)
+        + (sent.outcome is not UNSET)
+        + (sent.tenant_id is not UNSET)
+    )
+    if sent.payload is UNSET:
+        payload = b"{}"
+    else:
+        payload = bytes(sent.payload)
+        keys += 1 + payload.count(b'":')
+        check_compact(payload)
+    # A key that came twice, or a text with `":` in it: only a closer look can tell.
+    if compact.count(b'":') != keys:
+        raise Broken("Not as many keys as fields.")
+    if sent.tenant_id is not UNSET:
+        _check_tenant(sent.tenant_id, ctx)
+    event_id = _text_or_none(sent.id, check_uuid) or _new_id(ctx, index)
+    causation_id = _text_or_none(sent.causation_id, check_causation_id)
+    if causation_id == event_id:
+        raise _self_cause()
+    return NewEvent(
+        id=event_id,
+        event_type=check_event_type(sent.event_type),
+        actor_type=check_actor_type(sent.actor_type, ctx.vocabulary.actor_types),
+        actor_id=check_actor_id(sent.actor_id),
+        resource_type=check_resource_type(sent.resource_type, ctx.vocabulary.resource_types),
+        resource_id=check_uuid(sent.resource_id),
+        occurred_at=_check_occurred_at(sent.occurred_at, ctx),
+        payload=payload,
+        correlation_id=_text_or_none(sent.correlation_id, check_correlation_id),
+        causation_id=causation_id,
+        outcome=_text_or_none(sent.outcome, check_outcome),
+    )
+
+
+def _text_or_none(value: str | UnsetType | None, check: Callable[[str], str]) -> str | None:
+    """The checked text of an optional field; None when it was left out or is null."""
+    return None if value is None or value is UNSET else check(value)
+
+
+def _check_tenant(text: str, ctx: IngestContext) -> str:
+    if text != ctx.tenant:
+        raise Broken("The tenant is the credential's; leave this field out or send the same.", "tenant_mismatch")
+    return text
+
+
+def _check_occurred_at(text: str, ctx: IngestContext) -> int:
+    try:
+        us = parse_time(text)
+    except ValueError as error:
+        raise Broken(str(error), "datetime_parsing") from None
+    if us > ctx.now + FUTURE_MAX_US:
+        raise Broken("An event may lie at most 5 minutes in the future.", "datetime_future")
+    return us
+
+
+def _self_cause() -> Broken:
+    return Broken("An event cannot be its own cause.", "self_cause")
+
+
+Check = Callable[[str, IngestContext], object]
+
+FIELD_CHECKS: dict[str, Check] = {
+    "eventType": lambda text, _ctx: check_event_type(text),
+    "actorType": lambda text, ctx: check_actor_type(text, ctx.vocabulary.actor_types),
+    "actorId": lambda text, _ctx: check_actor_id(text),
+    "resourceType": lambda text, ctx: check_resource_type(text, ctx.vocabulary.resource_types),
+    "resourceId": lambda text, _ctx: check_uuid(text),
+    "occurredAt": _check_occurred_at,
+    "id": lambda text, _ctx: check_uuid(text),
+    "correlationId": lambda text, _ctx: check_correlation_id(text),
+    "causationId": lambda text, _ctx: check_causation_id(text),
+    "outcome": lambda text, _ctx: check_outcome(text),
+    "tenantId": _check_tenant,
+}
+_REQUIRED = frozenset(("eventType", "actorType", "actorId", "resourceType", "resourceId", "occurredAt"))
+_NULLABLE = frozenset(("id", "correlationId", "causationId", "outcome"))
+_KNOWN = (*FIELD_CHECKS, "payload")
+
+
+def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None) -> NewEvent:
+    """Read an event field by field. Raises `Invalid` with every problem, or `TooLarge` before any of them."""
+    members = read_members(compact, loc)
+    if len(bytes(members.get("payload", Raw()))) > PAYLOAD_MAX:
+        raise TooLarge(f"A payload has at most {PAYLOAD_MAX} bytes.")
+    problems: list[Problem] = []
+    values: dict[str, object] = {}
+    for name in FIELD_CHECKS:
+        try:
+            values[name] = _read_field(name, members.get(name), ctx)
+        except Broken as error:
+            problems.append(Problem((*loc, name), str(error), error.type))
+    payload = bytes(members.get("payload", b"{}"))
+    try:
+        check_compact(payload)
+    except Broken as error:
+        problems.append(Problem((*loc, "payload"), str(error), error.type))
+    problems += _unknown_keys(members, loc)
+    problems += [
+        Problem((*loc, name), "This key stands in the event more than once.", "duplicate_key")
+        for name in repeated_keys(compact)
+    ]
+    event_id = values.get("id") or _new_id(ctx, index)
+    if values.get("causationId") == event_id:
+        problems.append(Problem((*loc, "causationId"), str(_self_cause()), _self_cause().type))
+    if problems:
+        raise Invalid(problems)
+    fields = {snake: values[camel] for camel, snake in _SNAKE.items()}
+    return msgspec.convert({**fields, "id": event_id, "payload": payload}, NewEvent)
+
+
+_SNAKE = {
+    name: re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+    for name in FIELD_CHECKS
+    if name not in ("id", "tenantId")
+}
+
+
+def read_members(compact: bytes, loc: Loc) -> dict[str, Raw]:
+    """The members of an object that `compact_json` has been through. Raises `Invalid` at `loc` for anything else."""
+    if not compact.startswith(b"{"):
+        raise Invalid.at(loc, "An event is a JSON object.", "dict_type")
+    try:
+        return _decode_members(compact)
+    except UnicodeDecodeError:
+        raise Invalid.at(loc, "A body is UTF-8.", "string_unicode") from None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise Invalid.at(loc, "This is not a JSON object that can be read.", "json_invalid") from None
+
+
+def _read_field(name: str, raw: Raw | None, ctx: IngestContext) -> object:
+    if raw is None:
+        if name in _REQUIRED:
+            raise Broken("This field is required.", "missing")
+        return None
+    data = bytes(raw)
+    if data == b"null" and name in _NULLABLE:
+        return None
+    if not data.startswith(b'"'):
+        raise Broken("This field is a string.", "string_type")
+    try:
+        text = decode_text(data)
+    except UnicodeDecodeError:
+        raise Broken("A string is UTF-8.", "string_unicode") from None
+    return FIELD_CHECKS[name](text, ctx)
+
+
+def _unknown_keys(members: Iterable[str], loc: Loc) -> list[Problem]:
+    unknown = [name for name in members if name not in _KNOWN]
+    problems = [
+        Problem((*loc, name), f"An event has no such field; the nearest is {nearest(name, _KNOWN)}.", "extra_forbidden")
+        for name in unknown[:UNKNOWN_MAX]
+    ]
+    if len(unknown) > UNKNOWN_MAX:
+        more = len(unknown) - UNKNOWN_MAX
+        problems.append(Problem(loc, f"And {more} more fields that an event does not have.", "extra_forbidden"))
+    return problems
+
+
+def repeated_keys(compact: bytes) -> list[str]:
+    """The keys that stand in the object itself more than once, at most `UNKNOWN_MAX`."""
+    text = compact.decode("utf-8", "replace")
+    try:
+        # The hook sees inner objects first; what it made of the outermost is the result.
+        names = json.loads(text, object_pairs_hook=_names, parse_int=len, parse_float=len)
+    except RecursionError:
+        return []  # the depth is a problem already
+    return [name for name, times in Counter(names).items() if times > 1][:UNKNOWN_MAX]
+
+
+def _names(pairs: list[tuple[str, object]]) -> list[str]:
+    return [name for name, _ in pairs]
+
+
+# --------------------------------------------------------------------------------------------------------- encoding
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _event_body(event: Event, include: frozenset[str]) -> EventBody:
+    return EventBody(
+        actor_id=event.actor_id,
+        actor_type=event.actor_type,
+        causation_id=event.causation_id,
+        correlation_id=event.correlation_id,
+        event_type=event.event_type,
+        id=event.id,
+        occurred_at=format_time(event.occurred_at),
+        outcome=event.outcome if "outcome" in include else UNSET,
+        payload=Raw(event.payload),
+        position=event.position if "position" in include else UNSET,
+        recorded_at=format_time(event.recorded_at) if "recordedAt" in include else UNSET,
+        resource_id=event.resource_id,
+        resource_type=event.resource_type,
+        tenant_id=event.tenant_id,
+    )
+
+
+def encode_event(event: Event, include: frozenset[str] = frozenset()) -> bytes:
+    """The eleven keys of the contract, and of position, recordedAt and outcome those that `include` names."""
+    return _encode(_event_body(event, include))
+
+
+def encode_page(page: Page, include: frozenset[str] = frozenset(), next_cursor: str | None = None) -> bytes:
+    """The five keys of the contract, and `nextCursor` (null on the last page) when `include` names it."""
+    return _encode(
+        PageBody(
+            events=[_event_body(event, include) for event in page.events],
+            has_next=page.has_next,
+            limit=page.limit,
+            next_cursor=next_cursor if "nextCursor" in include else UNSET,
+            offset=page.offset,
+            total=page.total,
+        )
+    )
+
+
+def encode_counts(counts: Counts) -> bytes:
+    """The answer of the aggregate route."""
+    return _encode(
+        CountsBody(
+            by_actor_type=_key_counts(counts.by_actor_type),
+            by_event_type=_key_counts(counts.by_event_type),
+            by_resource_type=_key_counts(counts.by_resource_type),
+            total=counts.total,
+        )
+    )
+
+
+def _key_counts(pairs: Iterable[tuple[str, int]]) -> list[KeyCountBody]:
+    return [KeyCountBody(count=count, key=key) for key, count in pairs]
+
+
+def encode_actor_stats(stats: Iterable[ActorStat]) -> Iterator[bytes]:
+    """The answer of the statistics route in chunks that together are one JSON object."""
+    yield b'{"actors":['
+    chunk: list[bytes] = []
+    separator = b""
+    for stat in stats:
+        chunk.append(_encode(_stat_body(stat)))
+        if len(chunk) == _STATS_CHUNK:
+            yield separator + b",".join(chunk)
+            separator = b","
+            chunk.clear()
+    if chunk:
+        yield separator + b",".join(chunk)
+    yield b"]}"
+
+
+def _stat_body(stat: ActorStat) -> ActorStatBody:
+    return ActorStatBody(
+        actor_id=stat.actor_id,
+        actor_type=stat.actor_type,
+        failures=stat.failures,
+        successes=stat.successes,
+        total=stat.total,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- repeats
+
+
+def differing_fields(sent: NewEvent, stored: Event) -> list[str]:
+    """The names, as sent, of the fields in which a repeated event differs from the stored one; empty: the same.
+
+    A `correlationId` or `outcome` that was left out matches whatever was derived; a `causationId` that was left out
+    matches only null, a payload that was left out only `{}`.
+    """
+    pairs: tuple[tuple[str, object, object], ...] = (
+        ("eventType", sent.event_type, stored.event_type),
+        ("actorType", sent.actor_type, stored.actor_type),
+        ("actorId", sent.actor_id, stored.actor_id),
+        ("resourceType", sent.resource_type, stored.resource_type),
+        ("resourceId", sent.resource_id, stored.resource_id),
+        ("occurredAt", sent.occurred_at, stored.occurred_at),
+        ("correlationId", sent.correlation_id or stored.correlation_id, stored.correlation_id),
+        ("causationId", sent.causation_id, stored.causation_id),
+        ("outcome", sent.outcome or stored.outcome, stored.outcome),
+    )
+    names = [name for name, a, b in pairs if a != b]
+    if not same_json(sent.payload, stored.payload):
+        names.append("payload")
+    return names

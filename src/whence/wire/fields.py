@@ -1,0 +1,125 @@
+"""The rules of single fields, shared by bodies, CloudEvents and query strings.
+
+Each check returns the canonical form or raises `Broken`, whose sentence never repeats the input.
+"""
+
+import re
+from collections.abc import Iterable
+
+from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, is_event_type
+from whence.wire.ids import parse_uuid
+
+__all__ = [
+    "Broken",
+    "check_actor_id",
+    "check_actor_type",
+    "check_causation_id",
+    "check_correlation_id",
+    "check_event_type",
+    "check_outcome",
+    "check_resource_type",
+    "check_text",
+    "check_uuid",
+    "nearest",
+]
+
+RESERVED_PREFIX = "whence."
+"""Event types that only the log itself may write."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # exactly the Unicode category Cc
+_NAME_MAX = 64
+
+
+class Broken(ValueError):
+    """A field breaks its rule. `type` is the slug of the rule, as in the contract's 422."""
+
+    def __init__(self, message: str, type_: str = "value_error") -> None:
+        super().__init__(message)
+        self.type = type_
+
+
+def check_text(text: str, noun: str, characters_max: int = TEXT_MAX) -> str:
+    """A text that is indexed: 1..`characters_max` characters, none of them a control character."""
+    if not text:
+        raise Broken(f"{noun} must not be empty.", "string_too_short")
+    if len(text) > characters_max:
+        raise Broken(f"{noun} has at most {characters_max} characters.", "string_too_long")
+    if not text.isprintable() and _CONTROL.search(text):
+        raise Broken(f"{noun} must not contain control characters.", "string_control_character")
+    return text
+
+
+def check_actor_id(text: str) -> str:
+    """An actorId: 1..255 characters without control characters."""
+    return check_text(text, "An actor id")
+
+
+def check_correlation_id(text: str) -> str:
+    """A correlationId: 1..255 characters without control characters; kept as sent."""
+    return check_text(text, "A correlation id")
+
+
+def check_causation_id(text: str) -> str:
+    """A causationId: 1..255 characters without control characters; a hyphenated UUID is made lower case."""
+    check_text(text, "A causation id")
+    if len(text) != 36:
+        return text
+    try:
+        return parse_uuid(text)
+    except ValueError:
+        return text
+
+
+def check_uuid(text: str) -> str:
+    """A hyphenated UUID in any case; answered in lower case."""
+    try:
+        return parse_uuid(text)
+    except ValueError as error:
+        raise Broken(str(error), "uuid_parsing") from None
+
+
+def check_event_type(text: str) -> str:
+    """An event type in the grammar that a client may write: `whence.*` is the log's own."""
+    if not is_event_type(text):
+        raise Broken(
+            "An event type is 2 to 5 segments of [a-z][a-z0-9_]* joined by dots, "
+            f"at most {EVENT_TYPE_MAX} characters, such as order.shipped.",
+            "string_pattern_mismatch",
+        )
+    if text.startswith(RESERVED_PREFIX):
+        raise Broken("Event types that start with whence. are reserved for the log's own record.", "reserved")
+    return text
+
+
+def check_resource_type(text: str, known: Iterable[str]) -> str:
+    """One of the resource types that this installation knows."""
+    return _one_of(text, known, "A resource type")
+
+
+def check_actor_type(text: str, known: Iterable[str]) -> str:
+    """One of the actor types that this installation knows."""
+    return _one_of(text, known, "An actor type")
+
+
+def check_outcome(text: str) -> str:
+    """success, failure or none."""
+    return _one_of(text, OUTCOMES, "An outcome")
+
+
+def _one_of(text: str, known: Iterable[str], noun: str) -> str:
+    if text in known:
+        return text
+    raise Broken(f"{noun} is one of: {', '.join(known)}.", "enum")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that looks most like `name`, whatever its case and underscores; the first of equals."""
+    wanted = name[:_NAME_MAX].lower().replace("_", "")
+    return max(known, key=lambda one: _likeness(wanted, one.lower().replace("_", "")))
+
+
+def _likeness(a: str, b: str) -> float:
+    """Twice the shared pairs of neighbouring letters / all pairs (Dice), 0..1. The first letter counts as a pair."""
+    pairs_a = {a[i : i + 2] for i in range(len(a) - 1)} | {a[:1]}
+    pairs_b = {b[i : i + 2] for i in range(len(b) - 1)} | {b[:1]}
+    return 2 * len(pairs_a & pairs_b) / (len(pairs_a) + len(pairs_b))

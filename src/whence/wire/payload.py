@@ -1,0 +1,153 @@
+r"""Payloads: what is refused, and when two are the same.
+
+The bytes that were checked are the bytes that are stored, hashed and answered: white space is taken out, every token
+stays as it was sent (`1E2`, `-0`, 2^53+1, a `\u0000`).
+"""
+
+import json
+import re
+from itertools import accumulate
+
+import msgspec
+
+from whence.errors import TooLarge
+from whence.wire.fields import Broken
+
+__all__ = ["DEPTH_MAX", "LITERAL_MAX", "PAYLOAD_MAX", "check_compact", "check_payload", "compact_json", "same_json"]
+
+PAYLOAD_MAX = 256 * 1024
+"""Bytes of a payload, without white space."""
+
+DEPTH_MAX = 64
+"""Objects and arrays around the innermost value of a payload, its own object counted."""
+
+LITERAL_MAX = 128
+"""Characters of a number."""
+
+_decode = msgspec.json.Decoder().decode
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_LONG_LITERAL = re.compile(rb"[0-9+\-.eE]{%d}" % (LITERAL_MAX + 1))
+# A run of 129 number characters holds at least 8 neighbours of every 16th byte, so looking at those is enough to
+# clear nearly all payloads in a sixteenth of the time.
+_STRIDE = 16
+_MAYBE_LONG_LITERAL = re.compile(rb"[0-9+\-.eE]{%d}" % ((LITERAL_MAX + 1) // _STRIDE))
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+
+
+def compact_json(data: bytes) -> bytes:
+    """The same JSON without white space, token by token. Raises `Broken` when it is not JSON or nested beyond reason.
+
+    This checks syntax alone; `check_compact` does the rest.
+    """
+    try:
+        return msgspec.json.format(data, indent=-1)
+    except RecursionError:
+        raise Broken("The JSON is nested too deeply.", "json_depth") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        place = re.search(r"\(byte [0-9]+\)", str(error))
+        where = f" {place[0]}" if place else ""
+        raise Broken(f"This is not valid JSON{where}.", "json_invalid") from None
+
+
+def check_payload(raw: bytes | msgspec.Raw) -> bytes:
+    """The payload without white space, checked by every rule.
+
+    Raises `TooLarge`, or ValueError (`Broken`): no object, bad syntax, UTF-8 or surrogates, a number that overflows a
+    double or is longer than 128 characters, more than 64 levels, a key twice in one object.
+    """
+    compact = compact_json(bytes(raw))
+    check_compact(compact)
+    return compact
+
+
+def check_compact(compact: bytes) -> None:
+    """Check a payload that `compact_json` has been through. Raises as `check_payload`."""
+    if compact == b"{}":
+        return
+    if len(compact) > PAYLOAD_MAX:
+        raise TooLarge(f"A payload has at most {PAYLOAD_MAX} bytes.")
+    if not compact.startswith(b"{"):
+        raise Broken("A payload is a JSON object.", "dict_type")
+    try:
+        value = _decode(compact)
+    except RecursionError:
+        raise _too_deep() from None
+    except UnicodeDecodeError:
+        raise Broken("A payload is UTF-8.", "string_unicode") from None
+    except msgspec.ValidationError:
+        raise Broken("A number in the payload does not fit a 64-bit float.", "number_out_of_range") from None
+    except (msgspec.DecodeError, ValueError):
+        raise Broken("A payload is valid JSON, without lone surrogates.", "json_invalid") from None
+    if _MAYBE_LONG_LITERAL.search(compact[::_STRIDE]) and _LONG_LITERAL.search(_STRING.sub(b'""', compact)):
+        raise Broken(f"A number in the payload has at most {LITERAL_MAX} characters.", "number_too_long")
+    if compact.count(b"{") + compact.count(b"[") == 1:
+        keys = len(value)
+    else:
+        if _depth(compact) > DEPTH_MAX:
+            raise _too_deep()
+        keys = _count_keys(value)
+    if not has_keys(compact, keys) and _has_duplicates(compact):
+        raise Broken("No object in the payload may have the same key twice.", "duplicate_key")
+
+
+def has_keys(compact: bytes, keys: int) -> bool:
+    """Whether the JSON surely holds exactly this many keys, repeated ones counted. False means: look closer."""
+    colons = compact.count(b'":')
+    if colons == keys:
+        return True
+    # In a string a quote has a backslash before it, so those before a colon can be taken off; but then no key may end
+    # in a backslash itself.
+    return b'\\\\":' not in compact and colons - compact.count(b'\\":') == keys
+
+
+def _too_deep() -> Broken:
+    return Broken(f"A payload has at most {DEPTH_MAX} levels of objects and arrays.", "json_depth")
+
+
+def _depth(compact: bytes) -> int:
+    if compact.count(b"{") + compact.count(b"[") <= DEPTH_MAX:
+        return 1
+    brackets = _STRING.sub(b"", compact).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)))
+
+
+def _count_keys(value: object) -> int:
+    keys = 0
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            keys += len(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return keys
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise LookupError
+
+
+def _has_duplicates(compact: bytes) -> bool:
+    try:
+        json.loads(compact.decode(), object_pairs_hook=_refuse_duplicates, parse_int=len, parse_float=len)
+    except LookupError:
+        return True
+    return False
+
+
+def same_json(a: bytes, b: bytes) -> bool:
+    r"""Whether two checked payloads are equal by value: the order of keys and the spelling of strings do not matter,
+    numbers are compared as text.
+
+    >>> same_json(b'{"a":1,"b":"\\u0041"}', b'{"b":"A","a":1}'), same_json(b'{"a":1}', b'{"a":1.0}')
+    (True, False)
+    """
+    return a == b or _exact(a) == _exact(b)
+
+
+def _exact(data: bytes) -> object:
+    # Numbers become bytes, which equal no other JSON value.
+    return json.loads(data.decode(), parse_int=str.encode, parse_float=str.encode)

@@ -1,0 +1,141 @@
+"""A real server on loopback: the application in uvicorn, in a thread, over a fresh SQLite file."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+import pytest
+
+from whence.api.app import create_app
+from whence.api.server import Server, configure_logging, make_config
+from whence.permissions import ADMIN, READ, WRITE, ApiKey, new_api_key
+from whence.settings import Settings
+from whence.storage import open_store
+from whence.storage.base import Store
+
+T = TypeVar("T")
+
+STARTED_S = 10
+RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
+"""The resource that `event` speaks of."""
+
+
+class Served:
+    """A running server, and the way to what is inside it."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.app = create_app(settings, store)
+        self.server = Server(make_config(self.app, settings), self._note_loop)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+        until = time.monotonic() + STARTED_S
+        while self.loop is None:
+            assert self.thread.is_alive() and time.monotonic() < until, "the server did not start"
+            time.sleep(0.005)
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.address = ("127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(15)
+        assert not self.thread.is_alive(), "the server did not stop"
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the server's own loop."""
+        assert self.loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    def key(self, *scopes: str, tenant: str = "acme", **more: Any) -> str:
+        """The secret of a new API key."""
+        secret, key = new_api_key(tenant, scopes, time.time_ns() // 1000)
+        self.wait(self.store.put_key(_changed(key, more)))
+        return secret
+
+    def client(self, *scopes: str, tenant: str = "acme", headers: dict[str, str] | None = None) -> httpx2.Client:
+        """An HTTP client with a new key of these scopes; without scopes it carries no credential."""
+        sent = {"Authorization": f"Bearer {self.key(*scopes, tenant=tenant)}"} if scopes else {}
+        return httpx2.Client(base_url=self.url, headers=sent | (headers or {}), timeout=20)
+
+    def _note_loop(self) -> None:
+        self.loop = asyncio.get_running_loop()
+
+
+def _changed(key: ApiKey, more: dict[str, Any]) -> ApiKey:
+    return msgspec.structs.replace(key, **more)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Served]:
+    url = f"sqlite:///{folder}/whence.db"
+    configure_logging("error")
+    served = Served(Settings(store=url, port=0, **settings), open_store(url))
+    served.start()
+    try:
+        yield served
+    finally:
+        served.stop()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for the tests of a file. Tests that count events use a tenant of their own."""
+    with serving(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[httpx2.Client]:
+    """A client that may read and write."""
+    with served.client(READ, WRITE) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def admin(served: Served) -> Iterator[httpx2.Client]:
+    """A client that may do everything."""
+    with served.client(READ, WRITE, ADMIN) as made:
+        yield made
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """A good event as a client sends it; None leaves a field out."""
+    sent = {
+        "eventType": "action_run.completed",
+        "actorType": "agent",
+        "actorId": "planner",
+        "resourceType": "action_run",
+        "resourceId": RUN_ID,
+        "occurredAt": "2026-01-02T03:04:05Z",
+    } | changes
+    return {name: value for name, value in sent.items() if value is not None}
+
+
+def problems(answer: httpx2.Response) -> Sequence[tuple[list[Any], str]]:
+    """Where and which, of a 422, which has exactly the contract's shape."""
+    assert answer.status_code == 422, answer.text
+    body = answer.json()
+    assert body.keys() == {"detail"}
+    for problem in body["detail"]:
+        assert problem.keys() == {"loc", "msg", "type"}
+    return [(problem["loc"], problem["type"]) for problem in body["detail"]]
+
+
+def code_of(answer: httpx2.Response) -> str:
+    """The slug of an error that is no 422, which has exactly our shape."""
+    body = answer.json()
+    assert body.keys() == {"detail", "code", "requestId"}, body
+    assert body["requestId"] == answer.headers["x-request-id"]
+    code: str = body["code"]
+    return code

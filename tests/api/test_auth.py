@@ -1,0 +1,369 @@
+"""Who asks: carriers, API keys, sessions, cookies that write, the throttle, and what must not be seen."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.credentials import SECRET, Clock, bearer, cookie, jwt_of, new_key, new_session, refused, request, us_now
+from whence.api.auth import Authenticator
+from whence.errors import Forbidden, Throttled, Unauthenticated, Unavailable
+from whence.permissions import new_api_key, new_session_secret, session_hash
+from whence.settings import Settings
+from whence.storage import Store, open_store
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path / 'whence.db'}")
+    yield opened
+    await opened.close()
+
+
+# Carriers
+
+
+async def test_each_carrier_takes_its_credentials(store: Store) -> None:
+    """Bearer: a key or a JWT. X-API-Key: a key. The cookie: a session or a JWT."""
+    authenticator = Authenticator(Settings(jwt_secret=SECRET), store)
+    secret, key = await new_key(store)
+    session, token = await new_session(store, key), jwt_of()
+    for header in (bearer(secret), ("authorization", f"bEARER  {secret}"), ("X-API-Key", secret), cookie(session)):
+        principal = await authenticator.authenticate(request(header))
+        assert (principal.tenant, principal.key_id, principal.subject) == ("acme", key.id, key.id)
+        assert principal.via_cookie is (header[0] == "Cookie")
+    for header in (bearer(token), cookie(token), ("Cookie", f"a=b; vai_token={token};c")):
+        principal = await authenticator.authenticate(request(header))
+        assert (principal.tenant, principal.key_id) == ("acme", None)
+    for header in (("X-API-Key", token), ("X-API-Key", session), bearer(session), cookie(secret)):
+        assert await refused(authenticator, request(header))
+
+
+async def test_the_first_carrier_decides_and_never_falls_through(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store)
+    first, first_key = await new_key(store)
+    second, second_key = await new_key(store)
+    session = await new_session(store, first_key)
+    bad = first[:-1] + ("a" if first[-1] != "a" else "b")
+
+    async def who(*headers: tuple[str, str]) -> str | None:
+        return (await authenticator.authenticate(request(*headers))).key_id
+
+    assert await who(cookie("bad"), ("X-API-Key", second), bearer(first)) == first_key.id
+    assert await who(cookie("bad"), ("X-API-Key", second)) == second_key.id
+    for authorization in (f"Bearer {bad}", "Bearer", "Bearer ", "", f"Basic {first}", first, f"Bearer {first} x"):
+        headers = (("Authorization", authorization), ("X-API-Key", second), cookie(session))
+        assert await refused(authenticator, request(*headers)), authorization
+    for api_key in (bad, "", f"Bearer {second}"):
+        assert await refused(authenticator, request(("X-API-Key", api_key), cookie(session)))
+    assert await refused(authenticator, request())
+
+
+async def test_a_carrier_sent_twice_is_refused_even_if_both_are_good(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store)
+    secret, key = await new_key(store)
+    session = await new_session(store, key)
+    twice = [
+        [bearer(secret), bearer(secret)],
+        [("X-API-Key", secret), ("X-API-Key", secret)],
+        [cookie(session), cookie(session)],
+        [("Cookie", f"vai_token={session}; vai_token={session}")],
+        [("Authorization", f"Bearer {secret}, Bearer {secret}")],
+    ]
+    for headers in twice:
+        assert await refused(authenticator, request(*headers)), headers
+    assert (await authenticator.authenticate(request(("Cookie", "xvai_token=1"), cookie(session)))).key_id == key.id
+
+
+# Keys and sessions
+
+
+async def test_a_key_that_is_unknown_expired_or_revoked_is_refused(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store)
+    unknown, _ = new_api_key("acme", ("events:read",), us_now())
+    expired, _ = await new_key(store, expires_at=us_now() - 1)
+    revoked, key = await new_key(store)
+    await store.revoke_key("acme", key.id, us_now())
+    for secret in (unknown, expired, revoked):
+        assert await refused(authenticator, request(bearer(secret)))
+
+
+async def test_a_key_that_expires_while_it_is_remembered_is_refused(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store, Clock())
+    secret, _ = await new_key(store, expires_at=us_now() + 50_000)
+    assert not await refused(authenticator, request(bearer(secret)))
+    await asyncio.sleep(0.06)
+    assert await refused(authenticator, request(bearer(secret)))
+
+
+async def test_a_revoked_key_is_dead_within_half_a_second_and_a_new_one_works_at_once(store: Store) -> None:
+    """What was found is kept for half a second from the question; what was not found never is."""
+    clock = Clock()
+    authenticator = Authenticator(Settings(), store, clock)
+    secret, key = new_api_key("acme", ("events:read",), us_now())
+    assert await refused(authenticator, request(bearer(secret)))
+    await store.put_key(key)
+    assert not await refused(authenticator, request(bearer(secret)))
+    await store.revoke_key("acme", key.id, us_now())
+    clock.now += 0.499
+    assert not await refused(authenticator, request(bearer(secret)))
+    clock.now += 0.001
+    assert await refused(authenticator, request(bearer(secret)))
+
+
+async def test_what_is_remembered_can_be_forgotten(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store, Clock())
+    secret, key = await new_key(store)
+    session = await new_session(store, key)
+    for header in (bearer(secret), cookie(session)):
+        assert not await refused(authenticator, request(header))
+    await store.revoke_key("acme", key.id, us_now())
+    authenticator.forget_key(key.id)
+    for header in (bearer(secret), cookie(session)):
+        assert await refused(authenticator, request(header))
+
+
+async def test_the_memory_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whence.api.auth._KEYS_KEPT", 3)
+    authenticator = Authenticator(Settings(), store, Clock())
+    made = [await new_key(store) for _ in range(4)]
+    for secret, _ in made:
+        await authenticator.authenticate(request(bearer(secret)))
+    for _, key in made:
+        await store.revoke_key("acme", key.id, us_now())
+    gone = [await refused(authenticator, request(bearer(secret))) for secret, _ in made]
+    assert gone == [True, False, False, False]
+
+
+async def test_a_session_ends_by_itself_and_with_its_key(store: Store) -> None:
+    clock = Clock()
+    authenticator = Authenticator(Settings(), store, clock)
+    _, key = await new_key(store, "events:read", "events:write")
+    over = await new_session(store, key, us_now() - 1)
+    ended, alive = await new_session(store, key), await new_session(store, key)
+    assert await refused(authenticator, request(cookie(over)))
+    assert await refused(authenticator, request(cookie(new_session_secret())))
+    principal = await authenticator.authenticate(request(cookie(alive)))
+    assert principal.scopes == {"events:read", "events:write"}
+    assert not await refused(authenticator, request(cookie(ended)))
+    hashed = session_hash(ended)
+    assert hashed is not None
+    await store.end_session(hashed)
+    authenticator.forget(hashed)
+    assert await refused(authenticator, request(cookie(ended)))
+    await store.revoke_key("acme", key.id, us_now())
+    clock.now += 0.5
+    assert await refused(authenticator, request(cookie(alive)))
+
+
+async def test_the_last_use_is_noted_in_the_store_at_the_end(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store)
+    await authenticator.start()
+    before = us_now()
+    secret, key = await new_key(store)
+    await authenticator.authenticate(request(bearer(secret)))
+    kept = await store.get_key(key.id)
+    assert kept is not None
+    assert kept.last_used_at is None
+    await authenticator.close()
+    kept = await store.get_key(key.id)
+    assert kept is not None
+    assert kept.last_used_at is not None
+    assert before <= kept.last_used_at <= us_now()
+
+
+async def test_the_last_use_is_noted_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that cannot at one time is asked again at the next."""
+    monkeypatch.setattr("whence.api.auth._FLUSH_S", 0.01)
+    touch, failures = store.touch_keys, [Unavailable("not now")]
+    noted = asyncio.Event()
+
+    async def fail_first(used: dict[str, int]) -> None:
+        if failures:
+            raise failures.pop()
+        await touch(used)
+        noted.set()
+
+    monkeypatch.setattr(store, "touch_keys", fail_first)
+    authenticator = Authenticator(Settings(), store)
+    secret, key = await new_key(store)
+    await authenticator.authenticate(request(bearer(secret)))
+    await authenticator.start()
+    await asyncio.wait_for(noted.wait(), 5)
+    assert not failures
+    kept = await store.get_key(key.id)
+    assert kept is not None
+    assert kept.last_used_at is not None
+    await authenticator.close()
+
+
+# Cookies that write
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ([], False),
+        ([("Sec-Fetch-Site", "same-origin")], True),
+        ([("Sec-Fetch-Site", "same-site"), ("Origin", "http://log.example")], False),
+        ([("Sec-Fetch-Site", "cross-site")], False),
+        ([("Sec-Fetch-Site", "none")], False),
+        ([("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")], False),
+        ([("Origin", "http://log.example")], True),
+        ([("Origin", "HTTP://LOG.example:80")], True),
+        ([("Origin", "https://log.example")], False),
+        ([("Origin", "http://log.example:8080")], False),
+        ([("Origin", "http://log.example.evil.example")], False),
+        ([("Origin", "http://log.example/")], False),
+        ([("Origin", "null")], False),
+        ([("Origin", "")], False),
+        ([("Origin", "http://log.example"), ("Origin", "http://log.example")], False),
+        ([("Origin", "http://evil.example"), ("X-Forwarded-Host", "evil.example")], False),
+    ],
+)
+async def test_a_cookie_writes_only_for_its_own_origin(
+    store: Store, headers: list[tuple[str, str]], allowed: bool
+) -> None:
+    """It reads for any, since a page of another origin cannot see the answer; a header is no browser's own doing."""
+    authenticator = Authenticator(Settings(jwt_secret=SECRET), store)
+    secret, key = await new_key(store, "events:write")
+    for value in (await new_session(store, key), jwt_of()):
+        sent = [cookie(value), ("Host", "log.example"), *headers]
+        for method in ("GET", "HEAD"):
+            assert (await authenticator.authenticate(request(*sent, method=method))).via_cookie
+        for method in ("POST", "DELETE", "PUT", "PATCH"):
+            if allowed:
+                assert (await authenticator.authenticate(request(*sent, method=method))).via_cookie
+            else:
+                with pytest.raises(Forbidden):
+                    await authenticator.authenticate(request(*sent, method=method))
+    assert not await refused(authenticator, request(bearer(secret), *headers, method="POST"))
+
+
+async def test_a_bad_cookie_that_writes_is_unauthenticated_before_it_is_forbidden(store: Store) -> None:
+    authenticator = Authenticator(Settings(), store)
+    assert await refused(authenticator, request(cookie(new_session_secret()), method="POST"))
+
+
+async def test_behind_a_trusted_proxy_the_origin_is_the_one_the_browser_saw(store: Store) -> None:
+    authenticator = Authenticator(Settings(trusted_proxies=("10.0.0.0/8",)), store)
+    _, key = await new_key(store, "events:write")
+    sent = [
+        cookie(await new_session(store, key)),
+        ("Host", "inner:8700"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "log.example"),
+        ("Origin", "https://log.example"),
+    ]
+    assert (await authenticator.authenticate(request(*sent, method="POST", client=("10.1.1.1", 1)))).via_cookie
+    with pytest.raises(Forbidden):
+        await authenticator.authenticate(request(*sent, method="POST", client=("192.0.2.1", 1)))
+
+
+# The throttle and addresses
+
+
+async def test_many_bad_credentials_are_throttled_and_a_good_one_never(store: Store) -> None:
+    clock = Clock()
+    authenticator = Authenticator(Settings(bad_credentials_per_minute=3), store, clock)
+    secret, _ = await new_key(store)
+    for _ in range(10):
+        assert await refused(authenticator, request())  # no credential is not a bad one
+    for _ in range(3):
+        assert await refused(authenticator, request(bearer("bad")))
+    clock.now += 20.5
+    for _ in range(2):
+        with pytest.raises(Throttled) as caught:
+            await authenticator.authenticate(request(("X-API-Key", "bad")))
+        assert caught.value.retry_after_s == 40
+    assert not await refused(authenticator, request(bearer(secret)))
+    assert await refused(authenticator, request())
+    assert await refused(authenticator, request(bearer("bad"), client=("192.0.2.2", 5)))
+    clock.now += 39.5
+    assert await refused(authenticator, request(bearer("bad")))
+
+
+async def test_the_throttle_counts_an_ipv6_network_as_one(store: Store) -> None:
+    authenticator = Authenticator(Settings(bad_credentials_per_minute=1), store)
+    assert await refused(authenticator, request(bearer("bad"), client=("2001:db8::1", 5)))
+    with pytest.raises(Throttled):
+        await authenticator.authenticate(request(bearer("bad"), client=("2001:db8::ffff:1", 5)))
+    for other in (("2001:db8:0:1::1", 5), ("::1", 5), None):
+        assert await refused(authenticator, request(bearer("bad"), client=other))
+
+
+async def test_the_table_of_addresses_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one whose minute began first is forgotten first."""
+    monkeypatch.setattr("whence.api.auth._ADDRESSES_KEPT", 2)
+    authenticator = Authenticator(Settings(bad_credentials_per_minute=1), store, Clock())
+
+    async def bad_from(last: int) -> bool:
+        return await refused(authenticator, request(bearer("bad"), client=(f"192.0.2.{last}", 5)))
+
+    assert [await bad_from(last) for last in (1, 2, 3, 1)] == [True, True, True, True]
+    with pytest.raises(Throttled):
+        await bad_from(3)
+    assert len(authenticator._throttle._windows) == 2
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("192.0.2.1", [], "192.0.2.1"),
+        ("192.0.2.1", ["203.0.113.9"], "192.0.2.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["198.51.100.1", "203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["198.51.100.1, 203.0.113.9, 10.0.0.2,10.0.0.3"], "203.0.113.9"),
+        ("10.0.0.1", ["10.0.0.3,10.0.0.2"], "10.0.0.3"),
+        ("10.0.0.1", ["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["203.0.113.9:443"], "203.0.113.9"),
+        ("10.0.0.1", ["[2001:db8::1]:443"], "2001:db8::1"),
+        ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        ("10.0.0.1", ["203.0.113.9" + ",10.0.0.2" * 5000], "10.0.0.2"),
+        ("::ffff:10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("::1", ["203.0.113.9"], "203.0.113.9"),
+        ("nonsense", ["203.0.113.9"], ""),
+    ],
+)
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
+    peer: str, forwarded: list[str], address: str
+) -> None:
+    authenticator = Authenticator(Settings(trusted_proxies=("10.0.0.0/8", "::1")), open_store_never())
+    asked = request(*(("X-Forwarded-For", line) for line in forwarded), client=(peer, 1))
+    assert authenticator.client_address(asked.scope) == address
+
+
+def open_store_never() -> Any:
+    """Stands where a store is never asked."""
+    return None
+
+
+# What must not be seen
+
+
+async def test_no_secret_is_logged_or_shown(
+    store: Store, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    authenticator = Authenticator(Settings(jwt_secret=SECRET), store)
+    secret, key = await new_key(store)
+    session, token = await new_session(store, key), jwt_of()
+    shown = []
+    for header in (bearer(secret), cookie(session), bearer(token), bearer(token + "x"), ("X-API-Key", secret[:-1])):
+        try:
+            shown.append(repr(await authenticator.authenticate(request(header))))
+        except Unauthenticated as error:
+            shown.append(repr(error))
+    await authenticator.close()
+    printed = capsys.readouterr()
+    text = "".join((*shown, printed.out, printed.err, caplog.text))
+    for hidden in (secret[4:30], session[4:30], token.split(".")[2], SECRET):
+        assert hidden not in text

@@ -1,0 +1,69 @@
+"""Events for tests: plain ones by number, and the words that tests and hypothesis draw from."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from whence.errors import WhenceError
+from whence.events import Event, NewEvent, Page, PageRequest, Query
+from whence.storage import Receipt, Store, Write
+
+TENANT = "acme"
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+NOON = 1_700_000_000 * SECOND
+"""Some time in 2023; what occurs in tests occurs around it unless a test says otherwise."""
+
+
+def uuid(number: int) -> str:
+    """The UUID with this number."""
+    return str(UUID(int=number))
+
+
+def new(number: int, **fields: Any) -> NewEvent:
+    """An event with the id of this number that occurred so many seconds after noon, and what else is told of it."""
+    told = {
+        "event_type": "action_run.completed",
+        "actor_type": "user",
+        "actor_id": "ada",
+        "resource_type": "action_run",
+        "resource_id": uuid(1),
+        "occurred_at": NOON + number * SECOND,
+        **fields,
+    }
+    return NewEvent(id=uuid(number), **told)
+
+
+async def add(store: Store, *events: NewEvent, tenant: str = TENANT, atomic: bool = False) -> list[Receipt]:
+    """Store events in one request; raises the error of a request that was refused as a whole."""
+    (result,) = await store.append(tenant, [Write(tuple(events), atomic)])
+    if isinstance(result, WhenceError):
+        raise result
+    return result
+
+
+async def stored(store: Store, *events: NewEvent, tenant: str = TENANT) -> list[Event]:
+    """Store events that nothing speaks against."""
+    receipts = await add(store, *events, tenant=tenant)
+    assert all(receipt.event is not None and not receipt.replayed for receipt in receipts), receipts
+    return [receipt.event for receipt in receipts if receipt.event is not None]
+
+
+async def page(store: Store, tenant: str = TENANT, limit: int = 100, **told: Any) -> Page:
+    """A page; what is told of it goes to `PageRequest` or to `Query`, wherever it belongs."""
+    place = {name: told.pop(name) for name in ("offset", "ascending", "as_of", "after") if name in told}
+    return await store.list_events(tenant, Query(**told), PageRequest(limit=limit, **place))
+
+
+async def numbers(store: Store, tenant: str = TENANT, **told: Any) -> list[int]:
+    """The numbers of the events of a page, after a look at its total."""
+    found = await page(store, tenant, **told)
+    if "offset" not in told and "after" not in told and "limit" not in told:
+        assert found.total == len(found.events)
+    return numbered(found.events)
+
+
+def numbered(events: Iterable[Event]) -> list[int]:
+    return [UUID(event.id).int for event in events]

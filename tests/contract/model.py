@@ -1,0 +1,329 @@
+"""The log as a list: a store so plain that its answers can be read off.
+
+It keeps every promise of `whence.storage.base.Store` but durability, and is compared with the real stores. It shares
+no code with them but the nouns, the catalogue of outcomes and the limits. What a store might get wrong is a method of
+its own, so that a mutant can override it (see `mutants.py`).
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from whence.catalog import outcome_of
+from whence.errors import Conflict, Invalid, WhenceError
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
+from whence.permissions import ApiKey
+from whence.storage import Head, Receipt, Session, Write
+from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+
+SENT_FIELDS = {
+    "event_type": "eventType",
+    "actor_type": "actorType",
+    "actor_id": "actorId",
+    "resource_type": "resourceType",
+    "resource_id": "resourceId",
+    "occurred_at": "occurredAt",
+    "correlation_id": "correlationId",
+    "causation_id": "causationId",
+    "outcome": "outcome",
+}
+"""The fields of an event's content beside its payload, and their names as sent."""
+
+
+class ModelStore:
+    """A log of many tenants in lists."""
+
+    def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
+        self.logs: dict[str, list[Event]] = {}
+        self.keys: list[ApiKey] = []
+        self.sessions: dict[bytes, Session] = {}
+        self.as_of_span = as_of_span
+        self.kinds_max = kinds_max
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        return [self.store(tenant, write) for write in writes]
+
+    def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
+        """One request: it works on a copy of the log, which is kept unless the request is refused."""
+        log = list(self.logs.get(tenant, []))
+        now = self.recorded_at(log)
+        receipts = []
+        for index, new in enumerate(write.events):
+            receipt = self.place(tenant, log, new, now)
+            if receipt.error is not None and write.atomic:
+                return self.refused(tenant, log, index, receipt.error)
+            receipts.append(receipt)
+        self.logs[tenant] = log
+        return receipts
+
+    def place(self, tenant: str, log: list[Event], new: NewEvent, now: int) -> Receipt:
+        stored = self.find(tenant, log, new.id)
+        if stored is not None:
+            different = self.differing(new, stored)
+            if different:
+                return self.conflicting(log, new, stored, different)
+            return Receipt(stored, replayed=True)
+        event = Event(
+            tenant_id=tenant,
+            position=self.next_position(tenant, log),
+            id=new.id,
+            event_type=new.event_type,
+            actor_type=new.actor_type,
+            actor_id=new.actor_id,
+            resource_type=new.resource_type,
+            resource_id=new.resource_id,
+            correlation_id=self.correlation(tenant, log, new),
+            causation_id=new.causation_id,
+            outcome=self.outcome(new),
+            occurred_at=new.occurred_at,
+            recorded_at=now,
+            payload=self.kept_payload(new.payload),
+        )
+        if self.is_kind_too_many(log, event):
+            return Receipt(error=Invalid.at(("body", "eventType"), "Too many kinds.", "too_many_event_types"))
+        log.append(event)
+        return Receipt(event)
+
+    def refused(self, _tenant: str, _log: list[Event], index: int, error: WhenceError) -> WhenceError:
+        """The error of an atomic request: the first event's that could not be stored, saying which it was."""
+        if isinstance(error, Conflict):
+            return Invalid.at(("body", index, "id"), str(error), error.code)
+        assert isinstance(error, Invalid)
+        return error.within_item(index)
+
+    def conflicting(self, _log: list[Event], _new: NewEvent, _stored: Event, different: list[str]) -> Receipt:
+        return Receipt(error=Conflict(different))
+
+    def find(self, _tenant: str, log: list[Event], event_id: str) -> Event | None:
+        return next((event for event in log if event.id == event_id), None)
+
+    def next_position(self, _tenant: str, log: list[Event]) -> int:
+        return len(log) + 1
+
+    def recorded_at(self, log: list[Event]) -> int:
+        return max(time.time_ns() // 1_000, log[-1].recorded_at if log else 0)
+
+    def outcome(self, new: NewEvent) -> str:
+        return new.outcome or outcome_of(new.event_type)
+
+    def kept_payload(self, payload: bytes) -> bytes:
+        return payload
+
+    def correlation(self, tenant: str, log: list[Event], new: NewEvent) -> str:
+        if new.correlation_id is not None:
+            return new.correlation_id
+        cause = None if new.causation_id is None else self.find(tenant, log, new.causation_id)
+        return new.id if cause is None else cause.correlation_id
+
+    def is_kind_too_many(self, log: list[Event], event: Event) -> bool:
+        kinds = {kind_of(earlier) for earlier in log}
+        return kind_of(event) not in kinds and len(kinds) >= self.kinds_max
+
+    def differing(self, sent: NewEvent, stored: Event) -> list[str]:
+        """The names of what differs between what was sent and what is stored; what was left out is the same."""
+        different = [
+            name
+            for field, name in SENT_FIELDS.items()
+            if getattr(sent, field) != getattr(stored, field)
+            and not (getattr(sent, field) is None and field in {"correlation_id", "outcome"})
+        ]
+        return different + ([] if self.same_payload(sent.payload, stored.payload) else ["payload"])
+
+    def same_payload(self, sent: bytes, stored: bytes) -> bool:
+        return literally(sent) == literally(stored)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
+        event = self.find(tenant, self.logs.get(tenant, []), event_id)
+        return event if event is not None and self.may_read(event, readable) else None
+
+    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+        log = self.logs.get(tenant, [])
+        as_of = self.pinned(len(log), request.as_of)
+        found = self.snapshot([event for event in log if self.matches(event, query)], as_of)
+        found.sort(key=self.place_of, reverse=not request.ascending)
+        return Page(
+            events=self.page(found, request),
+            total=self.total(found, request),
+            limit=request.limit,
+            offset=request.offset,
+            as_of=as_of,
+        )
+
+    def pinned(self, size: int, as_of: int | None) -> int:
+        if as_of is None:
+            return size
+        if as_of > size or size - as_of > self.as_of_span:
+            raise Invalid.at(("query", "as_of"), "as_of is out of range.", "as_of_range")
+        return as_of
+
+    def snapshot(self, found: list[Event], as_of: int) -> list[Event]:
+        return [event for event in found if event.position <= as_of]
+
+    def place_of(self, event: Event) -> tuple[int, int]:
+        return event.occurred_at, event.position
+
+    def page(self, found: list[Event], request: PageRequest) -> list[Event]:
+        if request.after is None:
+            return found[request.offset :][: request.limit]
+        behind = (request.after.occurred_at, request.after.position)
+        if request.ascending:
+            return [event for event in found if self.place_of(event) > behind][: request.limit]
+        return [event for event in found if self.place_of(event) < behind][: request.limit]
+
+    def total(self, found: list[Event], _request: PageRequest) -> int:
+        return len(found)
+
+    def matches(self, event: Event, query: Query) -> bool:
+        return (
+            self.has_type(event, query)
+            and self.is_within(event, query)
+            and self.may_read(event, query.readable)
+            and all(
+                self.is_one_of(field, value, getattr(query, field + "s"))
+                for field, value in (
+                    ("resource_type", event.resource_type),
+                    ("resource_id", event.resource_id),
+                    ("actor_id", event.actor_id),
+                    ("actor_type", event.actor_type),
+                    ("outcome", event.outcome),
+                    ("correlation_id", event.correlation_id),
+                    ("causation_id", event.causation_id),
+                )
+            )
+        )
+
+    def is_one_of(self, _field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
+        return not wanted or value in wanted
+
+    def has_type(self, event: Event, query: Query) -> bool:
+        if not query.event_types and not query.event_type_prefixes:
+            return True
+        return event.event_type in query.event_types or event.event_type.startswith(query.event_type_prefixes)
+
+    def is_within(self, event: Event, query: Query) -> bool:
+        return (query.since is None or query.since <= event.occurred_at) and (
+            query.until is None or event.occurred_at < query.until
+        )
+
+    def may_read(self, event: Event, readable: tuple[str, ...] | None) -> bool:
+        return readable is None or event.resource_type in readable
+
+    # --- counting ----------------------------------------------------------------------------------------------
+
+    async def count_events(self, tenant: str, query: Query) -> Counts:
+        found = [event for event in self.logs.get(tenant, []) if self.matches(event, query)]
+        return Counts(
+            total=len(found),
+            by_event_type=self.by_word(found, "event_type"),
+            by_resource_type=self.by_word(found, "resource_type"),
+            by_actor_type=self.by_word(found, "actor_type"),
+        )
+
+    def by_word(self, found: list[Event], field: str) -> list[tuple[str, int]]:
+        counts = Counter(getattr(event, field) for event in found)
+        return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+        by_actor: dict[tuple[str, str], list[Event]] = {}
+        for event in self.logs.get(tenant, []):
+            if self.matches(event, query):
+                by_actor.setdefault((event.actor_type, event.actor_id), []).append(event)
+        stats = [
+            ActorStat(
+                actor_type=actor_type,
+                actor_id=actor_id,
+                total=len(events),
+                successes=sum(event.outcome == "success" for event in events),
+                failures=sum(event.outcome == "failure" for event in events),
+            )
+            for (actor_type, actor_id), events in by_actor.items()
+        ]
+        return sorted(stats, key=self.rank)
+
+    def rank(self, stat: ActorStat) -> tuple[int | str, ...]:
+        return -stat.total, stat.actor_type, stat.actor_id
+
+    async def head(self, tenant: str) -> Head:
+        """The root is the model's own: only that it follows the events is of use here."""
+        log = self.logs.get(tenant, [])
+        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0)
+
+    def root(self, log: list[Event]) -> bytes:
+        if not log:
+            return sha256(b"").digest()
+        return sha256(b"".join(msgspec.json.encode(event) for event in log)).digest()
+
+    # --- credentials -------------------------------------------------------------------------------------------
+
+    async def put_key(self, key: ApiKey) -> None:
+        self.keys.append(key)
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        return next((key for key in self.keys if key.hash == key_hash), None)
+
+    async def get_key(self, key_id: str) -> ApiKey | None:
+        return next((key for key in self.keys if key.id == key_id), None)
+
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        return sorted((key for key in self.keys if key.tenant == tenant), key=lambda key: (key.created_at, key.id))
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        key = await self.get_key(key_id)
+        if key is None or key.tenant != tenant:
+            return False
+        self.change_key(key_id, lambda key: {"revoked_at": at if key.revoked_at is None else key.revoked_at})
+        self.sessions = {hash_: each for hash_, each in self.sessions.items() if each.key_id != key_id}
+        return True
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        for key_id, at in used.items():
+            self.change_key(key_id, lambda key, at=at: {"last_used_at": max(key.last_used_at or 0, at)})
+
+    def change_key(self, key_id: str, change: Callable[[ApiKey], dict[str, int]]) -> None:
+        self.keys = [msgspec.structs.replace(key, **change(key)) if key.id == key_id else key for key in self.keys]
+
+    async def put_session(self, session: Session) -> None:
+        now = time.time_ns() // 1_000
+        self.sessions = {hash_: each for hash_, each in self.sessions.items() if each.expires_at > now}
+        self.sessions[session.hash] = session
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        return self.sessions.get(session_hash)
+
+    async def end_session(self, session_hash: bytes) -> None:
+        self.sessions.pop(session_hash, None)
+
+    async def check(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+def kind_of(event: Event) -> tuple[str, ...]:
+    return event.event_type, event.resource_type, event.actor_type, event.outcome
+
+
+def literally(payload: bytes) -> object:
+    """A JSON text by value, with its numbers as they were written."""
+    return json.loads(payload, parse_int=_Number, parse_float=_Number)
+
+
+class _Number(str):
+    """The text of a number; differs from a string with the same characters."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)

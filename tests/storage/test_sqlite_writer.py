@@ -1,0 +1,207 @@
+"""The writer never dies, and what a transaction added is forgotten with it."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from whence.errors import Conflict, Unavailable
+from whence.events import NewEvent, PageRequest, Query
+from whence.storage import Write
+from whence.storage.sqlite import append
+from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.writer import Writer
+
+
+def event(number: int = 0, **fields: Any) -> NewEvent:
+    values: dict[str, Any] = {
+        "id": str(uuid.UUID(int=number + 1)),
+        "event_type": "action_run.completed",
+        "actor_type": "agent",
+        "actor_id": "planner",
+        "resource_type": "action_run",
+        "resource_id": str(uuid.UUID(int=7)),
+        "occurred_at": 1_700_000_000_000_000 + number,
+    }
+    return NewEvent(**{**values, **fields})
+
+
+def with_store(tmp_path: Path, scenario: Callable[[SQLiteStore], Any]) -> Any:
+    async def run() -> Any:
+        store = SQLiteStore(str(tmp_path / "log.db"))
+        try:
+            return await scenario(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+class FailingCommit:
+    """A connection whose next COMMIT fails once, as a full disk makes it fail."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.failures = 0
+
+    def execute(self, sql: str, *bindings: Any) -> Any:
+        if sql == "COMMIT" and self.failures:
+            self.failures -= 1
+            raise apsw.FullError("disk full")
+        return self.connection.execute(sql, *bindings)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+async def commit_fails_once(store: SQLiteStore) -> tuple[Any, list[Any]]:
+    """Append a first event with a new actor while the commit fails, then another of the same actor."""
+    failing = FailingCommit(store._writer._connection)
+    failing.failures = 1
+    store._writer._connection = failing  # type: ignore[assignment]  # the real connection stands behind it
+    [error] = await store.append("t", [Write((event(0),))])
+    results = await store.append("t", [Write((event(1),))])
+    stats = await store.actor_stats("t", Query())
+    return error, [results, stats]
+
+
+def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path) -> None:
+    """The requests of a failed commit end in Unavailable; the next request is stored at position 1."""
+
+    async def scenario(store: SQLiteStore) -> None:
+        error, (receipts, stats) = await commit_fails_once(store)
+        assert isinstance(error, Unavailable)
+        page = await store.list_events("t", Query(), PageRequest())
+        assert [found.position for found in page.events] == [1]
+        assert [found.id for found in page.events] == [event(1).id]
+        assert isinstance(receipts[0], list)
+        assert [(stat.actor_id, stat.total) for stat in stats] == [("planner", 1)]
+        assert receipts[0][0].event == page.events[0]
+
+    with_store(tmp_path, scenario)
+
+
+def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names remembered at once, a rolled-back actor's number is used and its events lose their actor."""
+
+    def add(self: Any, name: tuple[Any, ...], number: int) -> None:
+        self._durable[name] = number
+
+    monkeypatch.setattr(append._NameCache, "add", add)
+
+    async def scenario(store: SQLiteStore) -> None:
+        _, (_, stats) = await commit_fails_once(store)
+        assert [(stat.actor_id, stat.total) for stat in stats] != [("planner", 1)]
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path) -> None:
+    """Three requests in one commit: the middle one conflicts atomically, the others take positions 2 and 3."""
+
+    async def scenario(store: SQLiteStore) -> None:
+        await store.append("t", [Write((event(0),))])
+        results = await store.append(
+            "t",
+            [
+                Write((event(1),)),
+                Write((event(2), event(0, actor_id="other")), atomic=True),
+                Write((event(3),)),
+            ],
+        )
+        assert not isinstance(results[0], BaseException)
+        assert isinstance(results[1], BaseException)
+        page = await store.list_events("t", Query(), PageRequest(ascending=True))
+        assert [(found.position, found.id) for found in page.events] == [
+            (1, event(0).id),
+            (2, event(1).id),
+            (3, event(3).id),
+        ]
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_conflict_in_a_plain_batch_is_a_receipt(tmp_path: Path) -> None:
+    """Without `atomic`, the good events of a batch are stored and the conflict names its field."""
+
+    async def scenario(store: SQLiteStore) -> None:
+        await store.append("t", [Write((event(0),))])
+        [receipts] = await store.append("t", [Write((event(0, actor_id="other"), event(1), event(0)))])
+        assert isinstance(receipts, list)
+        assert isinstance(receipts[0].error, Conflict)
+        assert receipts[0].error.fields == ("actorId",)
+        assert receipts[1].event is not None
+        assert receipts[1].event.position == 2
+        assert receipts[2].replayed
+
+    with_store(tmp_path, scenario)
+
+
+def test_an_exception_in_a_request_does_not_end_the_writer(tmp_path: Path) -> None:
+    """A defect in one request reaches its own caller; the requests behind it are served by the same thread."""
+
+    async def scenario(store: SQLiteStore) -> None:
+        def broken(connection: apsw.Connection) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await store._writer.submit(broken)
+        [receipts] = await asyncio.wait_for(store.append("t", [Write((event(0),))]), 5)
+        assert isinstance(receipts, list)
+
+    with_store(tmp_path, scenario)
+
+
+def test_mutant_an_exception_that_ends_the_writer_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where errors leave the group, nothing after them is answered."""
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+
+    def commit_group(self: Writer, group: list[Any]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        for job in group:
+            job.result = job.work(self._connection)
+        self._connection.execute("COMMIT")
+
+    monkeypatch.setattr(Writer, "_commit_group", commit_group)
+
+    async def scenario(store: SQLiteStore) -> None:
+        def broken(connection: apsw.Connection) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(store._writer.submit(broken), 0.3)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(store.append("t", [Write((event(0),))]), 0.3)
+
+    with_store(tmp_path, scenario)
+
+
+def test_requests_that_wait_share_a_commit(tmp_path: Path) -> None:
+    """While the writer is held, twenty requests gather, and one commit stores them all."""
+
+    async def scenario(store: SQLiteStore) -> None:
+        held, go = threading.Event(), threading.Event()
+        commits: list[str] = []
+
+        def hold(connection: apsw.Connection) -> None:
+            held.set()
+            go.wait(5)
+
+        holding = store._writer.submit(hold)
+        await asyncio.to_thread(held.wait, 5)
+        waiting = [asyncio.create_task(store.append(f"t{n}", [Write((event(n),))])) for n in range(20)]
+        await asyncio.sleep(0)
+        store._writing.trace_v2(
+            apsw.SQLITE_TRACE_STMT, lambda trace: commits.append(trace["sql"]) if trace["sql"] == "COMMIT" else None
+        )
+        go.set()
+        await holding
+        await asyncio.gather(*waiting)
+        assert len(commits) == 2  # the holding one's, and one for all twenty
+
+    with_store(tmp_path, scenario)

@@ -1,0 +1,215 @@
+"""The house rules that no linter knows."""
+
+import ast
+import codecs
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "whence"
+
+FUNCTION_LINES_MAX = 60
+FILE_LINES_MAX = 700
+
+ROWS: tuple[frozenset[str], ...] = (
+    frozenset({"errors"}),
+    frozenset({"events"}),
+    frozenset({"catalog", "permissions", "wire", "rollups", "trace", "merkle", "webhooks"}),
+    frozenset({"storage", "settings"}),
+    frozenset({"ingest", "followers", "sealer", "delivery", "retention", "archive", "demo"}),
+    frozenset({"api"}),
+    frozenset({"cli"}),
+)
+"""Who may import whom: only from rows above, and within a row freely, but in no circle."""
+
+CLIENT_ROWS = ROWS[0] | ROWS[1] | ROWS[2]
+"""What the client may import: it has to run where no server is installed."""
+
+LATE_IMPORTS = {
+    ("whence", "import_module"),  # the public names, loaded when first used
+    ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
+    ("whence.cli.keys", "whence.storage"),  # of the extra `server`
+    ("whence.cli.importing", "rich.console"),  # slow to load, and only for a person at a terminal
+    ("whence.cli.importing", "rich.progress"),
+}
+"""Every import that waits for its function to be called: (module, what it imports)."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the package by its dotted name."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(modules())
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    """Every import in a tree, wherever it stands, under `if TYPE_CHECKING` too: (statement, dotted name)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            for alias in node.names:
+                full = f"{module}.{alias.name}"
+                yield node, full if full in MODULES else module
+
+
+def part(module: str) -> str:
+    """The part of the house that a module belongs to: the name below `whence`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def row(name: str) -> int:
+    """The number of a part's row. Raises StopIteration for a part that has none."""
+    return next(number for number, names in enumerate(ROWS) if name in names)
+
+
+def own_imports(module: str) -> set[str]:
+    """The modules of this package that a module imports."""
+    names = {name for _, name in imported(TREES[module]) if name.split(".")[0] == "whence"}
+    return {name for name in names if part(name)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down_only(module: str) -> None:
+    """A module imports from its own row or from one above it."""
+    here = part(module)
+    if here in ("", "client"):
+        pytest.skip("the package itself and the client have rules of their own")
+    allowed = {name for names in ROWS[: row(here) + 1] for name in names}
+    if here == "cli":
+        allowed = allowed | {"client"}
+    assert {part(name) for name in own_imports(module)} <= allowed
+
+
+def test_every_part_has_a_row() -> None:
+    """A new part of the house is put into a row, or this test fails."""
+    parts = {part(module) for module in MODULES} - {"", "client"}
+    assert parts <= {name for names in ROWS for name in names}
+
+
+def test_no_two_parts_import_each_other() -> None:
+    """Within a row too, imports make no circle."""
+    edges = {
+        (part(module), part(name)) for module in MODULES for name in own_imports(module) if part(module) != part(name)
+    }
+    left = {name for edge in edges for name in edge}
+    while free := {name for name in left if not any(a == name and b in left for a, b in edges)}:
+        left -= free
+    assert not left
+
+
+def test_the_client_imports_the_first_three_rows_alone() -> None:
+    """The client runs without a server's packages."""
+    seen: set[str] = set()
+    waiting = {"whence.client"}
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        waiting |= (own_imports(module) & MODULES.keys()) - seen
+    assert {part(module) for module in seen} - {"client"} <= CLIENT_ROWS
+
+
+def test_functions_fit_a_screen() -> None:
+    """No function is longer than 60 lines, its docstring counted."""
+    long = [
+        f"{module}.{node.name}: {node.end_lineno - node.lineno + 1}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > FUNCTION_LINES_MAX
+    ]
+    assert not long
+
+
+@pytest.mark.parametrize("path", sorted({*MODULES.values(), *(ROOT / "tests").rglob("*.py")}), ids=str)
+def test_files_can_be_read_in_one_go(path: Path) -> None:
+    """No file is longer than 700 lines."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES_MAX
+
+
+def test_only_the_named_imports_wait() -> None:
+    """An import stands at the top of its module, but for those in the list above; and that list holds no more."""
+    late = {
+        (module, name)
+        for module, tree in TREES.items()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for _, name in imported(function)
+    }
+    late |= {
+        (module, "import_module")
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__")
+    }
+    assert late == LATE_IMPORTS
+
+
+def tracked() -> list[Path]:
+    """The files that git tracks or would track."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("only a git checkout knows which files belong to it")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def tracked_text() -> Iterator[tuple[Path, str]]:
+    """The tracked files that hold text."""
+    for path in tracked():
+        try:
+            yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+
+
+def test_exceptions_from_the_rules_carry_reasons() -> None:
+    """A `noqa` or `type: ignore` names its rule, and says why in the same line."""
+    exception = re.compile(r"#\s*(?:no" r"qa|type:\s*ig" r"nore)(?P<rest>.*)")
+    reasoned = re.compile(r"(?::\s*[A-Z]+[0-9]+(?:,\s*[A-Z]+[0-9]+)*|\[[a-z, -]+\])\s+(?:\(.{8,}\)|#\s*.{8,}).*")
+    bare = [
+        f"{path}:{number}"
+        for path, text in tracked_text()
+        if path.suffix == ".py"
+        for number, line in enumerate(text.splitlines(), 1)
+        for found in [exception.search(line)]
+        if found and not reasoned.fullmatch(found["rest"])
+    ]
+    assert not bare
+
+
+def test_no_file_names_a_registry() -> None:
+    """Where packages come from is the machine's own matter."""
+    # Turned by 13 letters, so that this file names none either.
+    turned = ("clcv.bet", "svyrf.clgubaubfgrq.bet", "ertvfgel.lneacxt.pbz", "ertvfgel.aczwf.bet", "qro.qrovna.bet")
+    hosts = [codecs.decode(name, "rot13") for name in turned]
+    found = [f"{path}: {host}" for path, text in tracked_text() for host in hosts if host in text]
+    assert not found
+
+
+def test_no_file_knows_the_machine_it_was_made_on() -> None:
+    """No path of a developer's machine is in the repository."""
+    known = [codecs.decode(name, "rot13") for name in ("/jbex/", "funerq/", "/ebbg/", "/ubzr/")]
+    pattern = re.compile("|".join(rf"(?<![\w.$}}-]){re.escape(name)}" for name in known))
+    found = [
+        f"{path}:{number}"
+        for path, text in tracked_text()
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found
