@@ -7,6 +7,7 @@ unless a question was too wide. That is safe for writes too, since every event i
 
 import datetime as dt
 import email.utils
+import math
 import os
 import random
 import time
@@ -77,6 +78,8 @@ _EVENTS = "/api/v1/events"
 _KEYS = "/api/v1/keys"
 _CLIENT_ERROR = 400
 _BUSY = (429, 503)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_STRANGER = "What answered there does not speak like a Whence server. Check the URL."
 
 Body = TypeVar("Body")
 
@@ -183,9 +186,11 @@ def actor_stats_request(**filters: Value) -> Request:
 
 
 def emit_request(event: Mapping[str, Any]) -> Request:
-    """Store one event, with the keys of the API. An event without `id` gets one, so that a repeat is harmless."""
-    sent = dict(event) if event.get("id") else {"id": new_uuid7(), **event}
-    return Request(method="POST", path=_EVENTS, content=msgspec.json.encode(sent), content_type=JSON)
+    """Store one event, with the keys of the API. An event without `id` gets one, so that a repeat is harmless.
+
+    Raises Invalid for what JSON cannot say.
+    """
+    return Request(method="POST", path=_EVENTS, content=_encoded(event), content_type=JSON)
 
 
 def batch_request(content: bytes, content_type: str = NDJSON, *, atomic: bool = False) -> Request:
@@ -235,7 +240,7 @@ def parse_batch(answer: Answer) -> BatchBody:
     if answer.status == 422:  # either none was stored, item by item, or the body as a whole was refused
         try:
             return msgspec.json.decode(answer.body, type=BatchBody)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except _UNREADABLE:
             raise error_of(answer) from None
     return parse_body(answer, BatchBody)
 
@@ -253,8 +258,8 @@ def parse_body(answer: Answer, type_: type[Body]) -> Body:
         raise error_of(answer)
     try:
         return msgspec.json.decode(answer.body, type=type_)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise WhenceError("What answered there does not speak like a Whence server. Check the URL.") from None
+    except _UNREADABLE:
+        raise WhenceError(_STRANGER) from None
 
 
 def error_of(answer: Answer) -> WhenceError:
@@ -273,10 +278,10 @@ def retry_after_s(value: str | None, now: float) -> float | None:
     if not value:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), 1e9)  # a number of any length; as infinity it would be no seconds
     try:
         at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() - now)
 
@@ -298,11 +303,13 @@ class Whence:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = (url or os.environ.get("WHENCE_URL") or DEFAULT_URL).rstrip("/")
-        key = api_key or os.environ.get("WHENCE_API_KEY")
+        key = api_key or os.environ.get("WHENCE_API_KEY") or ""
         self._retries = retries
         self._sleep = sleep
         headers = {"Accept": JSON} | ({"X-API-Key": key} if key else {})
         try:
+            if not key.isascii() or not key.isprintable() or key != key.strip():
+                raise ValueError("not a header's value")
             self._http = httpx2.Client(headers=headers, timeout=timeout_s)
             self._check_url()
         except (httpx2.InvalidURL, UnicodeError, ValueError):
@@ -316,8 +323,8 @@ class Whence:
 
     def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
         """Store up to a thousand events in one transaction, in this order; `atomic`: all or none."""
-        lines = [msgspec.json.encode(event if event.get("id") else {"id": new_uuid7(), **event}) for event in events]
-        return parse_batch(self.send(batch_request(b"\n".join(lines), atomic=atomic)))
+        content = b"\n".join(map(_encoded, events))
+        return parse_batch(self.send(batch_request(content, atomic=atomic)))
 
     def list(self, **filters: Value) -> Page:
         """A page of events, newest first; `filters` are the parameters of the API, `since` stands for `from`."""
@@ -327,7 +334,10 @@ class Whence:
         """The page after this one, of the same snapshot, or None after the last."""
         if page.next is None:
             return None
-        return parse_page(self.send(Request(method="GET", path=_EVENTS + page.next[page.next.index("?") :])))
+        query = page.next.partition("?")[2]
+        if not query:
+            raise WhenceError(_STRANGER)
+        return parse_page(self.send(Request(method="GET", path=f"{_EVENTS}?{query}")))
 
     def get(self, event_id: str, **filters: Value) -> EventBody:
         """The event with this id. Raises NotFound."""
@@ -346,10 +356,15 @@ class Whence:
 
         Raises Unreachable when no answer came.
         """
+        url = self.url + request.target  # here, since text that cannot be encoded is no matter of the connection
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
-                answer = self._send_once(request)
+                answer = self._send_once(request, url)
+            except httpx2.DecodingError:
+                raise WhenceError(_STRANGER) from None
+            except UnicodeError:  # a name that no name server can be asked for
+                raise Unreachable(_why_unreachable(self.url, connected=False)) from None
             except httpx2.TransportError as error:
                 connected = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
                 if last or (connected and not request.repeatable):
@@ -377,13 +392,13 @@ class Whence:
     def _check_url(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("not http")
-        self._http.build_request("GET", self.url + "/livez")
+        url = self._http.build_request("GET", self.url + "/livez").url
+        if url.userinfo or url.query or url.fragment:  # a password would be told in errors, a query hide the path
+            raise ValueError("more than an address")
 
-    def _send_once(self, request: Request) -> Answer:
+    def _send_once(self, request: Request, url: str) -> Answer:
         headers = {"Content-Type": request.content_type} if request.content_type else {}
-        response = self._http.request(
-            request.method, self.url + request.target, content=request.content or None, headers=headers
-        )
+        response = self._http.request(request.method, url, content=request.content or None, headers=headers)
         lower = {name.lower(): value for name, value in response.headers.items()}
         return Answer(status=response.status_code, headers=lower, body=response.content)
 
@@ -394,9 +409,36 @@ def _query(filters: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
         wire_name = "from" if name in ("from_", "since") else name
         if isinstance(value, str | int):
             pairs.append((wire_name, str(value)))
-        else:
-            pairs.extend((wire_name, each) for each in value or ())
+        elif value is not None:
+            # No alternative at all is sent as an empty one, which the server refuses: it must not ask for everything.
+            pairs.extend((wire_name, each) for each in value or ("",))
     return tuple(pairs)
+
+
+def _encoded(event: Mapping[str, Any]) -> bytes:
+    """An event as JSON, with an id. Raises Invalid for what JSON cannot say."""
+    sent = event if event.get("id") is not None else {**event, "id": new_uuid7()}
+    try:
+        encoded = msgspec.json.encode(sent)
+    except UnicodeEncodeError:
+        raise Invalid.at(("body",), "A text with a lone surrogate has no place in JSON.", "string_unicode") from None
+    if not _is_finite(sent):  # msgspec writes these as null
+        raise Invalid.at(("body",), "NaN and Infinity have no place in JSON.", "finite_number")
+    return encoded
+
+
+def _is_finite(value: object) -> bool:
+    """Whether no number in a value that could be encoded is NaN or Infinity."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            return False
+        if isinstance(item, Mapping):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple | set | frozenset):
+            stack.extend(item)
+    return True
 
 
 def _why_unreachable(url: str, connected: bool) -> str:
@@ -424,7 +466,7 @@ def _pause_s(attempt: int, asked_s: float | None = None) -> float:
 def _said(body: bytes) -> dict[str, Any]:
     try:
         said = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return {}
     return said if isinstance(said, dict) else {}
 

@@ -13,6 +13,7 @@ WhenceError
 ├── TooWide            a question that was stopped because it would read too much
 ├── Unavailable        the store cannot serve now
 └── StoreRefused       the store must not be opened; only at start
+    └── RolledBack     it lacks what it has acknowledged
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ __all__ = [
     "Invalid",
     "NotFound",
     "Problem",
+    "RolledBack",
     "StoreRefused",
     "Throttled",
     "TooLarge",
@@ -149,6 +151,12 @@ class Unavailable(RetryLater):
 
 
 class StoreRefused(WhenceError):
-    """The store must not be opened: an unsafe SQLite, a newer schema, a second serving process."""
+    """The store must not be opened: an unsafe SQLite, a newer schema, a second serving process, a damaged file."""
 
     code = "store_refused"
+
+
+class RolledBack(StoreRefused):
+    """The store lacks what it has acknowledged: it went back to an earlier state."""
+
+    code = "store_rolled_back"

@@ -13,6 +13,7 @@ import msgspec
 __all__ = [
     "ACTOR_TYPES",
     "EVENT_TYPE_MAX",
+    "EVENT_TYPE_PATTERN",
     "OUTCOMES",
     "TEXT_MAX",
     "ActorStat",
@@ -41,7 +42,10 @@ OUTCOMES = ("success", "failure", "none")
 ACTOR_TYPES = ("user", "agent", "automation", "service", "api_key", "integration", "system", "anonymous")
 """Who can act, before an operator's additions."""
 
-_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,4}")
+EVENT_TYPE_PATTERN = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,4}"
+"""The grammar of event types: a noun, and what happened to it."""
+
+_EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -94,7 +98,7 @@ def is_tenant(text: str) -> bool:
     return _TENANT.fullmatch(text) is not None
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event as a client sent it, checked, with every field in its canonical form.
 
     `None` means that the field was left out: the store derives `outcome` and `correlation_id`, and `causation_id`
@@ -114,7 +118,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stored event. `payload` is the stored bytes; `position` counts from 1 within the tenant."""
 
     tenant_id: str
@@ -198,7 +202,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     by_actor_type: list[tuple[str, int]]
 
 
-class ActorStat(msgspec.Struct, frozen=True, kw_only=True):
+class ActorStat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one actor did. `successes + failures <= total`, since not every event has an outcome."""
 
     actor_type: str

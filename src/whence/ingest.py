@@ -18,6 +18,8 @@ __all__ = ["Ingest"]
 
 _log = structlog.get_logger("whence.ingest")
 
+_NOT_KNOWN = "The store failed. Send the request again, with the same ids."
+
 _APPEND_EVENTS_MAX = 1_000
 """Events after which an append takes no further request, so that the first of them does not wait long."""
 
@@ -75,20 +77,36 @@ class Ingest:
     async def _flush(self, tenant: str) -> None:
         """Append what waits for this tenant until nothing does. Every request is answered, whatever happens."""
         queue = self._waiting[tenant]
-        while queue:
-            group = _next_group(queue)
-            try:
-                results = await self._store.append(tenant, [request.write for request in group])
-            except Exception as error:
-                results = [
-                    error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
-                ] * len(group)
-                if not isinstance(error, WhenceError):
-                    _log.error("append failed", error=type(error).__name__, exc_info=True)
-            for request, result in zip(group, results, strict=True):
-                self._events -= len(request.write.events)
-                _answer(request.future, result)
-        del self._waiting[tenant]
+        group: list[_Waiting] = []
+        try:
+            while queue:
+                group = _next_group(queue)
+                results = await self._append(tenant, group)
+                self._answer(group, results)
+                group = []
+        finally:
+            del self._waiting[tenant]
+            # Only a cancellation leaves any, and then nobody else would answer them.
+            left = [*group, *queue]
+            self._answer(left, [Unavailable(_NOT_KNOWN)] * len(left))
+
+    async def _append(self, tenant: str, group: Sequence[_Waiting]) -> Sequence[list[Receipt] | WhenceError]:
+        """A result for each request of the group. Never raises an Exception."""
+        try:
+            results = await self._store.append(tenant, [request.write for request in group])
+            if len(results) != len(group):
+                raise RuntimeError("the store gave another number of answers than it got requests")
+        except WhenceError as error:
+            return [error] * len(group)
+        except Exception as error:
+            _log.error("append failed", error=type(error).__name__, exc_info=True)
+            return [Unavailable(_NOT_KNOWN)] * len(group)
+        return results
+
+    def _answer(self, group: Sequence[_Waiting], results: Sequence[list[Receipt] | WhenceError]) -> None:
+        for request, result in zip(group, results, strict=True):
+            self._events -= len(request.write.events)
+            _answer(request.future, result)
 
 
 def _next_group(queue: "deque[_Waiting]") -> list[_Waiting]:

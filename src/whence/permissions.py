@@ -28,6 +28,7 @@ __all__ = [
     "known_scopes",
     "new_api_key",
     "new_session_secret",
+    "parse_key_name",
     "parse_scopes",
     "session_hash",
 ]
@@ -48,6 +49,7 @@ _SECRET_BYTES = 32
 _BODY_DIGITS = 43  # 62 ** 43 > 2 ** 256
 _CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 _KEY_ID_DIGITS = 16
+_KEY_NAME_MAX = 100
 _SECRET = re.compile(rf"wh[ks]_[0-9A-Za-z]{{{_BODY_DIGITS + _CHECK_DIGITS}}}")
 _KEY_ID = re.compile(rf"key_[0-9A-Za-z]{{{_KEY_ID_DIGITS}}}")
 
@@ -120,6 +122,13 @@ def parse_scopes(scopes: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ..
 def known_scopes(vocabulary: Vocabulary) -> frozenset[str]:
     """Every scope that this installation knows."""
     return frozenset((READ, WRITE, ADMIN, *(f"{READ}:{name}" for name in vocabulary.resource_types)))
+
+
+def parse_key_name(name: str) -> str:
+    """The name of an API key as it may be kept. Raises ValueError for what is too long or cannot be printed."""
+    if len(name) > _KEY_NAME_MAX or not name.isprintable():
+        raise ValueError(f"A key's name is printable text of at most {_KEY_NAME_MAX} characters.")
+    return name
 
 
 def new_api_key(

@@ -11,7 +11,7 @@ edges of single events (`Edge`). Both come in order of time and do not overlap. 
 All bucket numbers are floor divisions of microseconds, done here alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -21,11 +21,15 @@ __all__ = [
     "WIDTHS_US",
     "Edge",
     "Piece",
+    "Placed",
     "Span",
+    "asked_by_cover",
     "bounds",
     "bucket_of",
+    "by_bucket",
     "child_span",
     "cover",
+    "is_full",
 ]
 
 DIVIDE_AT = 4_096
@@ -60,6 +64,9 @@ class Edge(msgspec.Struct, frozen=True):
 
 Piece = Span | Edge
 
+Placed = tuple[int, int, int]
+"""When a stored event occurred, its kind and its actor."""
+
 
 def bucket_of(level: int, time_us: int) -> int:
     """The bucket of this level that holds the time."""
@@ -71,6 +78,28 @@ def bounds(level: int, bucket: int) -> Edge:
     if level == 0:
         return Edge(_FIRST, _LAST)
     return Edge(bucket * WIDTHS_US[level], (bucket + 1) * WIDTHS_US[level])
+
+
+def by_bucket(level: int, placed: Iterable[Placed]) -> dict[int, list[Placed]]:
+    """Events by the bucket of this level that they belong to."""
+    groups: dict[int, list[Placed]] = {}
+    for each in placed:
+        groups.setdefault(bucket_of(level, each[0]), []).append(each)
+    return groups
+
+
+def is_full(level: int, events: int) -> bool:
+    """Whether a bucket with so many events has to be divided."""
+    return events > DIVIDE_AT and level < LAST_LEVEL
+
+
+def asked_by_cover(since: int | None, until: int | None) -> list[tuple[int, int]]:
+    """Every level and bucket of which `cover` may ask whether it is divided."""
+    times = [time for time in (since, until) if time is not None]
+    if not times:
+        return []
+    buckets = {(level, bucket_of(level, time)) for level in range(1, LAST_LEVEL) for time in times}
+    return [(0, 0), *sorted(buckets)]
 
 
 def child_span(level: int, bucket: int) -> Span:

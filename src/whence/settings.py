@@ -29,6 +29,7 @@ JWT_SECRET_BYTES_MIN = 32
 _MIB = 1024 * 1024
 _BATCH_EVENTS = 1000
 _BATCH_BYTES = 5 * _MIB
+_PAGE_BYTES = 32 * _MIB
 _HMAC = ("HS256",)
 _PUBLIC_KEY = ("RS256", "ES256", "EdDSA")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -67,8 +68,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bad_credentials_per_minute: int = 60
     queue_events_max: int = 20_000
     bodies_in_flight_max: int = 64 * _MIB
+    answers_in_flight_max: int = 64 * _MIB
+    connections_max: int = 1_000
     log_level: str = "info"
     cookie_secure: bool = False
+    postgres_pooler: bool = False
+    unsafe_durability: bool = False
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -89,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for field, (variable, parse) in _FIELDS.items():
             given = flags.get(field)
             if given is None or given in ((), []):
-                given = _from_environment(environ, variable, secret=field in _SECRETS)
+                given = _from_environment(environ, variable, secret=field in _FROM_FILE)
             if isinstance(given, str):
                 values[field] = _parsed(variable, parse, given)
             elif given is not None:
@@ -105,6 +110,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"WHENCE_RESOURCE_TYPES, WHENCE_ACTOR_TYPES: {error}") from None
 
     @property
+    def shown_store(self) -> str:
+        """The URL of the store without a password, for people and logs."""
+        if self.store.startswith("sqlite:"):
+            return self.store
+        place, _, _ = self.store.partition("?")
+        scheme, _, rest = place.partition("://")
+        login, at, host = rest.rpartition("@")
+        return f"{scheme}://{login.partition(':')[0]}{at}{host}"
+
+    @property
     def algorithms(self) -> tuple[str, ...]:
         """The JWT algorithms that are accepted; empty when no key is configured, and then no JWT holds."""
         if self.jwt_secret is not None:
@@ -114,7 +129,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return ()
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        values = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        values = [(name, self.shown_store if name == "store" else value) for name, value in values]
         return [(name, "…" if name in _SECRETS and value is not None else value) for name, value in values]
 
     def __repr__(self) -> str:
@@ -123,8 +139,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_service(settings: Settings) -> None:
     """Raise ValueError for what concerns addresses, paths and headers."""
-    if not re.fullmatch(r"sqlite:///.+", settings.store):
-        raise ValueError("WHENCE_STORE must be a URL like sqlite:///path/to/file.db.")
+    if not re.fullmatch(r"(sqlite:///|postgresql://).+", settings.store):
+        raise ValueError(
+            "WHENCE_STORE must be a URL like sqlite:///path/to/file.db or postgresql://user@host:5432/database."
+        )
     if not 0 <= settings.port <= 65_535:
         raise ValueError("WHENCE_PORT must be a number from 0 to 65535.")
     if settings.root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", settings.root_path):
@@ -179,6 +197,10 @@ def _check_limits(settings: Settings) -> None:
         raise ValueError(f"WHENCE_QUEUE_EVENTS_MAX must be at least {_BATCH_EVENTS}, the size of a batch.")
     if settings.bodies_in_flight_max < _BATCH_BYTES:
         raise ValueError("WHENCE_BODIES_IN_FLIGHT_MAX must be at least 5MiB, the size of a batch.")
+    if settings.answers_in_flight_max < _PAGE_BYTES:
+        raise ValueError("WHENCE_ANSWERS_IN_FLIGHT_MAX must be at least 32MiB, the size of a page.")
+    if settings.connections_max < 1:
+        raise ValueError("WHENCE_CONNECTIONS_MAX must be at least 1.")
 
 
 def _is_safe_url(url: str) -> bool:
@@ -263,6 +285,7 @@ _duration = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}, "24h")
 _size = _scaled({"": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}, "64MiB")
 
 _SECRETS = frozenset({"jwt_secret"})
+_FROM_FILE = _SECRETS | {"store"}  # a URL may hold a password
 
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "store": ("WHENCE_STORE", _text),
@@ -286,6 +309,10 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "bad_credentials_per_minute": ("WHENCE_BAD_CREDENTIALS_PER_MINUTE", _number),
     "queue_events_max": ("WHENCE_QUEUE_EVENTS_MAX", _number),
     "bodies_in_flight_max": ("WHENCE_BODIES_IN_FLIGHT_MAX", _size),
+    "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
+    "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
     "log_level": ("WHENCE_LOG_LEVEL", _lower),
     "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
+    "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),
+    "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
 }

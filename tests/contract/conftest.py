@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.faults import MUTANTS, open_mutant, open_sqlite
-from tests.contract.model import ModelStore
-from whence.errors import WhenceError
+from tests.contract.faults import KINDS, LIMITS, MUTANTS, REAL, STORES, Kind, Limits, Trial, open_trial, trials
+from whence.errors import Unavailable, WhenceError
 
-STORES = ("model", "sqlite")
+WHERE = {"store": STORES, "real": REAL, "sqlite": ("sqlite",)}
+"""The fixtures that give a test its store, and the kinds of store that they give."""
 
 
 @pytest.fixture(scope="session")
@@ -20,31 +20,34 @@ def anyio_backend() -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a store; for a mutant the test is the same, and its end is turned round below."""
-    mutants = getattr(metafunc.function, MUTANTS, None)
-    if "store" in metafunc.fixturenames:
-        stores: tuple[Any, ...] = STORES
-    elif "sqlite" in metafunc.fixturenames:
-        stores = ("sqlite",)
-    else:
+    stores = next((WHERE[name] for name in WHERE if name in metafunc.fixturenames), None)
+    if stores is None:
         return
+    mutants = getattr(metafunc.function, MUTANTS, None)
     if not mutants:
         raise pytest.UsageError(f"{metafunc.function.__name__} names no mutant that it catches.")
-    names = [*stores, *(f"mutant-{mutant.__name__}" for mutant in mutants)]
-    metafunc.parametrize("opened", [*stores, *mutants], ids=names, indirect=True)
+    found = trials(stores, mutants)
+    metafunc.parametrize("opened", found, ids=map(name_of, found), indirect=True)
+
+
+def name_of(trial: Trial) -> str:
+    return trial.store if trial.mutant is None else f"{trial.store}-mutant-{trial.mutant.__name__}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A test that passes on a mutant fails."""
+    """A test that passes on a mutant fails. A mutant that cannot serve at all would show nothing, and fails too."""
     callspec = getattr(pyfuncitem, "callspec", None)
-    mutant = None if callspec is None else callspec.params.get("opened")
-    if mutant is None or isinstance(mutant, str):
+    trial = None if callspec is None else callspec.params.get("opened")
+    if not isinstance(trial, Trial) or trial.mutant is None:
         return (yield)
     try:
         yield
+    except Unavailable:
+        raise
     except (AssertionError, WhenceError, pytest.fail.Exception):
         return True
-    return pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
+    return pytest.fail(f"the mutant {trial.mutant.__name__} survived", pytrace=False)
 
 
 @pytest.fixture
@@ -52,12 +55,8 @@ async def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str
 ) -> AsyncIterator[Any]:
     """An empty store of the kind that the test is parametrised with."""
-    if request.param == "model":
-        store: Any = ModelStore()
-    elif request.param == "sqlite":
-        store = open_sqlite(tmp_path)
-    else:
-        store = open_mutant(request.param, monkeypatch, tmp_path)
+    limits = getattr(request.function, LIMITS, Limits())
+    store = await open_trial(request.param, tmp_path, monkeypatch, limits)
     yield store
     await store.close()
 
@@ -66,6 +65,19 @@ async def opened(
 def store(opened: Any) -> Any:
     """An empty store of each kind."""
     return opened
+
+
+@pytest.fixture
+def real(opened: Any) -> Any:
+    """An empty store of each kind but the model, for what the model does not have."""
+    return opened
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The kind that the test's store is of."""
+    found: Kind = KINDS[request.node.callspec.params["opened"].store]
+    return found
 
 
 @pytest.fixture

@@ -1,20 +1,125 @@
-"""Which mutants a test must catch, and the ways to make one."""
+"""The kinds of store there are, the ways to open and to break one, and which mutants a test must catch."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from tests.contract.model import ModelStore
-from whence.storage import Store, open_store
+from tests.databases import cleared_database
+from whence import rollups
+from whence.storage import open_store
+from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite import pages
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 MUTANTS = "whence_mutants"
+LIMITS = "whence_limits"
 
-Mutant = type[ModelStore] | Callable[[pytest.MonkeyPatch], None]
-"""A broken model, or what breaks the SQLite store before it is opened."""
+Mutant = Any
+"""A broken model (a class), or a function that breaks a store before it is opened and is marked by `breaks`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits that a store is opened with; small ones are reached by few events."""
+
+    divide_at: int = rollups.DIVIDE_AT
+    walk_from: int = pages.WALK_FROM
+    terms_max: int = pages.TERMS_MAX
+    as_of_span: int = AS_OF_SPAN
+    kinds_max: int = KINDS_MAX
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of store.
+
+    `open(folder, patch, limits)` gives an empty store; limits are set by `patch`. `hashes(store, tenant)` reads leaf
+    and salt of every event, by position.
+    """
+
+    open: Callable[[Path, pytest.MonkeyPatch, Limits], Awaitable[Any]]
+    hashes: Callable[[Any, str], Awaitable[list[tuple[bytes, bytes]]]] | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A store that a test runs on, and how it is broken."""
+
+    store: str
+    mutant: Mutant = None
+
+
+def everywhere(patch: pytest.MonkeyPatch, name: str, value: Callable[[Any], Any]) -> None:
+    """Put `value(what is there)` under a name in each module of the stores that has it, imported or its own."""
+    found = [
+        module for path, module in sys.modules.items() if path.startswith("whence.storage") and name in vars(module)
+    ]
+    if not found:
+        raise LookupError(f"No store knows {name} any more.")
+    for module in found:
+        patch.setattr(module, name, value(getattr(module, name)))
+
+
+def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
+    """Give these limits to every store that is opened from now on."""
+    patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
+    for name in ("walk_from", "terms_max", "as_of_span", "kinds_max"):
+        everywhere(patch, name.upper(), lambda _real, name=name: getattr(limits, name))
+
+
+async def open_model(_folder: Path, _patch: pytest.MonkeyPatch, limits: Limits, model: type = ModelStore) -> Any:
+    return model(as_of_span=limits.as_of_span, kinds_max=limits.kinds_max)
+
+
+async def open_sqlite(folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
+    """The SQLite store of a fresh file."""
+    set_limits(patch, limits)
+    return open_store(f"sqlite:///{folder}/log.db")
+
+
+async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
+    def read(connection: Any) -> list[tuple[bytes, bytes]]:
+        tenant_no = connection.execute("SELECT tenant_no FROM tenant WHERE tenant = ?", (tenant,)).get
+        rows = connection.execute(load_blocks("whence.storage.sqlite")["hashes"], (tenant_no,))
+        return [(leaf, salt) for _, salt, _, leaf in rows]
+
+    found: list[tuple[bytes, bytes]] = await store._readers.read(read)
+    return found
+
+
+async def open_postgres(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
+    """The PostgreSQL store of a database without events."""
+    store = open_store(await cleared_database())
+    set_limits(patch, limits)
+    return store
+
+
+async def hashes_of_postgres(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
+    async def read(connection: Any) -> list[tuple[bytes, bytes]]:
+        tenant_no = await connection.fetchval("SELECT tenant_no FROM tenant WHERE tenant = $1", tenant)
+        rows = await connection.fetch(load_blocks("whence.storage.postgres")["hashes"], tenant_no)
+        return [(leaf, salt) for _, salt, _, leaf in rows]
+
+    found: list[tuple[bytes, bytes]] = await store._reading.run(tenant, read)
+    return found
+
+
+KINDS = {
+    "model": Kind(open_model),
+    "sqlite": Kind(open_sqlite, hashes_of_sqlite),
+    "postgres": Kind(open_postgres, hashes_of_postgres),
+}
+"""Every kind of store, by name. A new one is added here, and then each test of the contract runs on it."""
+
+STORES = tuple(KINDS)
+REAL = tuple(name for name in STORES if name != "model")
 
 
 def catches(*mutants: Mutant) -> Callable[[Test], Test]:
@@ -27,14 +132,41 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
     return mark
 
 
-def open_sqlite(folder: Path) -> Store:
-    """The SQLite store of a fresh file."""
-    return open_store(f"sqlite:///{folder}/log.db")
+def limited(**limits: int) -> Callable[[Test], Test]:
+    """The test's stores have these `Limits`."""
+
+    def mark(test: Test) -> Test:
+        setattr(test, LIMITS, Limits(**limits))
+        return test
+
+    return mark
 
 
-def open_mutant(mutant: Mutant, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Any:
-    """The store that a mutant is."""
-    if isinstance(mutant, type):
-        return mutant()
-    mutant(monkeypatch)
-    return open_sqlite(folder)
+def breaks(*stores: str) -> Callable[[Test], Test]:
+    """The function is a mutant of these kinds of store."""
+
+    def mark(mutant: Test) -> Test:
+        mutant.breaks = stores  # type: ignore[attr-defined]  # a function may carry what it likes
+        return mutant
+
+    return mark
+
+
+def trials(stores: tuple[str, ...], mutants: tuple[Mutant, ...]) -> list[Trial]:
+    """Each store as it is, and each mutant on those of the stores that it breaks."""
+    broken = [
+        Trial(store, mutant)
+        for mutant in mutants
+        for store in (("model",) if isinstance(mutant, type) else mutant.breaks)
+        if store in (*stores, "model")
+    ]
+    return [*map(Trial, stores), *broken]
+
+
+async def open_trial(trial: Trial, folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
+    """The empty store of a trial, broken when that is what it asks for."""
+    if isinstance(trial.mutant, type):
+        return await open_model(folder, patch, limits, trial.mutant)
+    if trial.mutant is not None:
+        trial.mutant(patch)
+    return await KINDS[trial.store].open(folder, patch, limits)

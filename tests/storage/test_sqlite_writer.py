@@ -13,7 +13,7 @@ import pytest
 from whence.errors import Conflict, Unavailable
 from whence.events import NewEvent, PageRequest, Query
 from whence.storage import Write
-from whence.storage.sqlite import append
+from whence.storage.sqlite import append, writer
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.writer import Writer
 
@@ -203,5 +203,36 @@ def test_requests_that_wait_share_a_commit(tmp_path: Path) -> None:
         await holding
         await asyncio.gather(*waiting)
         assert len(commits) == 2  # the holding one's, and one for all twenty
+
+    with_store(tmp_path, scenario)
+
+
+class FullLog:
+    """A log on a full disk."""
+
+    def error(self, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed commit that cannot even be logged is answered, and the next request is stored."""
+    monkeypatch.setattr(writer, "_log", FullLog())
+
+    async def scenario(store: SQLiteStore) -> None:
+        error, (receipts, _) = await asyncio.wait_for(commit_fails_once(store), 5)
+        assert isinstance(error, Unavailable)
+        assert isinstance(receipts[0], list)
+
+    with_store(tmp_path, scenario)
+
+
+def test_mutant_a_writer_that_must_log_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an error of the log leaves the commit, its requests are never answered."""
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    monkeypatch.setattr(writer, "_tell", FullLog().error)
+
+    async def scenario(store: SQLiteStore) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(commit_fails_once(store), 0.5)
 
     with_store(tmp_path, scenario)

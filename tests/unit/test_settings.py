@@ -50,8 +50,12 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         BAD_CREDENTIALS_PER_MINUTE="7",
         QUEUE_EVENTS_MAX="5000",
         BODIES_IN_FLIGHT_MAX="8MiB",
+        ANSWERS_IN_FLIGHT_MAX="32MiB",
+        CONNECTIONS_MAX="50",
         LOG_LEVEL="DEBUG",
         COOKIE_SECURE="true",
+        POSTGRES_POOLER="on",
+        UNSAFE_DURABILITY="yes",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -110,6 +114,29 @@ def test_the_text_of_settings_masks_the_secret() -> None:
     assert "jwt_secret=None" in repr(read())
 
 
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("postgresql://whence:hidden@db.example:5432/log?sslmode=require", "postgresql://whence@db.example:5432/log"),
+        ("postgresql://whence:hid@den@db/log", "postgresql://whence@db/log"),
+        ("postgresql:///log?host=/run&password=hidden", "postgresql:///log"),
+        ("sqlite:////var/a@b?c.db", "sqlite:////var/a@b?c.db"),
+    ],
+)
+def test_the_store_is_shown_without_its_password(store: str, shown: str) -> None:
+    """Neither `shown_store` nor the text of the settings holds what a URL says beside the place."""
+    settings = read(STORE=store)
+    assert settings.shown_store == shown
+    assert "hid" not in repr(settings)
+
+
+def test_the_store_may_lie_in_a_file(tmp_path: Path) -> None:
+    """A URL with a password can be kept from the environment, as a secret can."""
+    file = tmp_path / "store"
+    file.write_text("postgresql://whence:hidden@db/log\n")
+    assert read(STORE_FILE=str(file)).store == "postgresql://whence:hidden@db/log"
+
+
 def test_a_key_decides_which_algorithms_hold() -> None:
     assert read(JWT_SECRET=SECRET).algorithms == ("HS256",)
     assert read(JWT_JWKS_URL=JWKS).algorithms == ("RS256", "ES256", "EdDSA")
@@ -147,8 +174,9 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"JWT_MAX_LIFETIME": "0"},
         {"JWT_MAX_LIFETIME": "1w"},
         {"JWT_MAX_LIFETIME": "-1h"},
-        {"STORE": "postgres://x"},
+        {"STORE": "mysql://x"},
         {"STORE": "sqlite:///"},
+        {"STORE": "postgresql://"},
         {"PORT": "65536"},
         {"PORT": "80 "},
         {"PORT": "1_0"},
@@ -169,6 +197,8 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"QUEUE_EVENTS_MAX": "999"},
         {"BODIES_IN_FLIGHT_MAX": "1MiB"},
         {"BODIES_IN_FLIGHT_MAX": "64MB"},
+        {"ANSWERS_IN_FLIGHT_MAX": "31MiB"},
+        {"CONNECTIONS_MAX": "0"},
         {"RESOURCE_TYPES": "Invoice"},
         {"ACTOR_TYPES": "a-b"},
     ],
@@ -177,7 +207,7 @@ def test_what_cannot_hold_is_refused_with_a_sentence(environ: dict[str, str]) ->
     """The sentence names a variable and never repeats a value."""
     with pytest.raises(ValueError, match=r"WHENCE_[A-Z_]+.*\.$") as caught:
         Settings.from_environment({f"WHENCE_{name}": value for name, value in environ.items()})
-    for value in ("hidden", SECRET, "postgres", "perhaps", "loud", "Invoice"):
+    for value in ("hidden", SECRET, "mysql", "perhaps", "loud", "Invoice"):
         assert value not in str(caught.value)
 
 

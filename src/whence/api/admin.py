@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-from litestar import Response, delete, get, post
+from litestar import Response, delete, post, route
 
 from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import AnyRequest, context_of, now_us, principal_of
@@ -20,6 +20,7 @@ from whence.permissions import (
     ApiKey,
     new_api_key,
     new_session_secret,
+    parse_key_name,
     parse_scopes,
     session_hash,
 )
@@ -41,7 +42,6 @@ SESSION_S = 12 * 3600
 """The longest life of a session, in seconds; it ends with its API key if that ends sooner."""
 
 _BODY_MAX = 16 * 1024
-_NAME_MAX = 100
 _JSON = "application/json"
 _ADMIN_OPT = {"scope": ADMIN}
 
@@ -90,7 +90,7 @@ class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     expires_at: str
 
 
-@get("/api/v1/keys", opt=_ADMIN_OPT)
+@route("/api/v1/keys", http_method=["GET", "HEAD"], status_code=200, opt=_ADMIN_OPT)
 async def list_keys(request: AnyRequest) -> Response[bytes]:
     """The tenant's API keys, oldest first, expired and revoked ones too."""
     principal = principal_of(request)
@@ -175,8 +175,10 @@ def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
     ]
     scopes = _scopes(asked, vocabulary, problems)
     name = asked.get("name", "")
-    if not isinstance(name, str) or len(name) > _NAME_MAX or not name.isprintable():
-        problems.append(Problem(("body", "name"), f"name must be text of at most {_NAME_MAX} characters.", "name"))
+    try:
+        parse_key_name(name if isinstance(name, str) else "\0")
+    except ValueError as error:
+        problems.append(Problem(("body", "name"), str(error), "name"))
     expires_at = _expiry(asked, now, problems)
     if problems:
         raise Invalid(problems)

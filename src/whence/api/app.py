@@ -1,16 +1,17 @@
 """The application: its routes, its life, and the one place where errors get their status."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 import structlog
-from litestar import Litestar, Response, get
+from litestar import Litestar, Response, route
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.handlers.base import BaseRouteHandler
 
 from whence.api import docs_page, reads, writes
@@ -43,6 +44,7 @@ __all__ = ["STATUS", "create_app"]
 _log = structlog.get_logger("whence.api")
 
 _READY_S = 2.0
+_PAGES_AT_ONCE = 4  # as many as the SQLite store has readers; a page of large payloads has 25 MiB
 _JSON = "application/json"
 
 STATUS: dict[type[WhenceError], int] = {
@@ -82,10 +84,13 @@ def create_app(settings: Settings, store: Store) -> Edge:
         ingest=ingest,
         authenticator=authenticator,
         bodies=BodyBudget(settings.bodies_in_flight_max),
+        answers=BodyBudget(settings.answers_in_flight_max, "large answers"),
+        pages=asyncio.Semaphore(_PAGES_AT_ONCE),
         status_of=status_of,
     )
+    handlers = [*reads.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)]
     application = Litestar(
-        route_handlers=[*reads.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)],
+        route_handlers=[*_options(handlers), *handlers],
         guards=[_guard],
         exception_handlers={Exception: _answer_error},
         lifespan=[lambda _: _life(context)],
@@ -128,13 +133,32 @@ async def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRo
         principal.require(handler.opt["scope"])
 
 
-@get("/livez", opt={"open": True})
+def _options(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """A handler of OPTIONS for each path. The framework makes its own from the first handler of a path alone, and
+    would leave out the methods of the others."""
+    methods: dict[str, set[str]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(handler.http_methods)
+    return [_options_of(path, ", ".join(sorted(names))) for path, names in methods.items()]
+
+
+def _options_of(path: str, allowed: str) -> HTTPRouteHandler:
+    @route(path, http_method="OPTIONS", status_code=204, opt={"open": True})
+    async def options(request: AnyRequest) -> Response[None]:
+        """What this address takes."""
+        return Response(None, status_code=204, headers={"Allow": allowed})
+
+    return options
+
+
+@route("/livez", http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
 async def live(request: AnyRequest) -> Response[bytes]:
     """The process runs. Looks at nothing."""
     return Response(b'{"status":"ok"}', media_type=_JSON)
 
 
-@get("/readyz", opt={"open": True})
+@route("/readyz", http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
 async def ready(request: AnyRequest) -> Response[bytes]:
     """The store can read and write."""
     try:
@@ -152,8 +176,11 @@ def _answer_error(request: AnyRequest, error: Exception) -> Response[bytes]:
         return Response(msgspec.json.encode({"detail": error.problems}), status_code=422, media_type=_JSON)
     if isinstance(error, HTTPException) and error.status_code in _FRAMEWORK:
         code, sentence = _FRAMEWORK[error.status_code]
+        headers = dict(error.headers or {})
+        if "allow" in headers:  # the framework takes the methods from a set, in any order
+            headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
         body = error_body(sentence, code, request_id)
-        return Response(body, status_code=error.status_code, media_type=_JSON, headers=error.headers or {})
+        return Response(body, status_code=error.status_code, media_type=_JSON, headers=headers)
     status = status_of(error) if isinstance(error, WhenceError) else 500
     if status == 500:
         _log.error("unexpected error", request_id=request_id, exc_info=error)

@@ -1,4 +1,5 @@
 """Reading request bodies within limits: of one body, of all bodies in flight, and of what a body inflates to.
+Large answers have a budget of the same kind.
 
 A body is refused as early as its size is known: by its Content-Length before a byte is read, else while it arrives,
 else while it is inflated. What is in memory is counted against one budget of the whole server until the request ends.
@@ -10,6 +11,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import zstandard
@@ -27,17 +29,32 @@ _BYTES_PER_SECOND_MIN = 4096
 
 
 class BodyBudget:
-    """How many bytes of request bodies may be in memory at once, over all requests of this server."""
+    """How many bytes of request bodies, or of answers, may be in memory at once, over all requests of this server."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, noun: str = "request bodies") -> None:
         self.limit = limit
+        self.noun = noun
         self.used = 0
 
     def take(self, size: int) -> None:
         """Count `size` bytes in. Raises Busy when they do not fit."""
         if self.used + size > self.limit:
-            raise Busy("Too many request bodies are in flight; send this again in a moment.")
+            raise Busy(f"Too many {self.noun} are in flight; send this again in a moment.")
         self.used += size
+
+    def hold(self, request: Request[Any, Any, Any], size: int, *, stored: bool = False) -> None:
+        """Count `size` bytes, if they are many, in until the answer to this request was taken by its client. Raises
+        Busy, but not for the answer to what is stored: that has to go out, and the next one finds less room."""
+        if size <= _CHUNK:
+            return
+        if stored:
+            self.used += size
+        else:
+            self.take(size)
+        request.scope["state"]["at_end"].append(partial(self._give_back, size))
+
+    def _give_back(self, size: int) -> None:
+        self.used -= size
 
     @asynccontextmanager
     async def read(self, request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:

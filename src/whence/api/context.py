@@ -1,5 +1,6 @@
 """What the handlers of one server share, and how a handler reaches it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
@@ -22,7 +23,8 @@ AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of one running server. `status_of` gives an error its HTTP status."""
+    """The parts of one running server. `bodies` and `answers` bound what of them is in memory, `pages` how many pages
+    are between the store and their bytes. `status_of` gives an error its HTTP status."""
 
     settings: Settings
     vocabulary: Vocabulary
@@ -30,6 +32,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ingest: Ingest
     authenticator: Authenticator
     bodies: BodyBudget
+    answers: BodyBudget
+    pages: asyncio.Semaphore
     status_of: Callable[[WhenceError], int]
 
 

@@ -1,11 +1,12 @@
 """The reference of the API as a page, and the OpenAPI document it shows. Nothing on it comes from another host."""
 
 import html
+from functools import partial
 from importlib import resources
 from typing import Any
 
 import msgspec
-from litestar import Response, get
+from litestar import Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import AnyRequest
@@ -54,19 +55,20 @@ def routes(settings: Settings) -> list[HTTPRouteHandler]:
     encoded = msgspec.json.encode(document)
     script = _script()
     page = _plain_page(document) if script is None else _rich_page()
+    open_ = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
 
-    @get("/openapi.json", opt={"open": True})
+    @open_("/openapi.json")
     async def openapi_json(request: AnyRequest) -> Response[bytes]:
         """The OpenAPI document."""
         return Response(encoded, media_type="application/json")
 
-    @get("/docs", opt={"open": True})
+    @open_("/docs")
     async def docs(request: AnyRequest) -> Response[bytes]:
         """The reference as a page."""
         headers = {"Content-Security-Policy": _POLICY}
         return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 
-    @get("/docs/scalar.js", opt={"open": True})
+    @open_("/docs/scalar.js")
     async def docs_script(request: AnyRequest) -> Response[bytes]:
         """The script of that page."""
         headers = {"Content-Encoding": "gzip", "Cache-Control": "public, max-age=3600"}

@@ -27,6 +27,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NOWHERE = "/-"
+_PIECE = 64 * 1024
 _EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
@@ -47,7 +48,8 @@ def error_body(detail: str, code: str, request_id: str) -> bytes:
 
 class Edge:
     """An ASGI application around another one. Leaves in `scope["state"]`: `request_id`, `root_path` (the prefix that
-    clients see), `public_path` (the path as they sent it), and `correlation_id`, the raw bytes of that path's rest.
+    clients see), `public_path` (the path as they sent it), `correlation_id`, the raw bytes of that path's rest, and
+    `at_end`, a list of what to call when the answer was taken.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -69,6 +71,7 @@ class Edge:
         state: dict[str, Any] = dict(scope.get("state") or {})
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
+        state["at_end"] = []
         self._rewrite_path(scope, state)
         answer = _Answer(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
         try:
@@ -88,6 +91,8 @@ class Edge:
             body = error_body("Something went wrong here; it was noted with the request id.", "internal", request_id)
             await answer.send_whole(500, [_JSON], body)
         finally:
+            for call in state["at_end"]:
+                call()
             self._note(scope, state, answer.status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
@@ -162,9 +167,19 @@ class _Answer:
             if all(name.lower() != b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
             message["headers"] = headers + self.common
-        elif self.head and message["type"] == "http.response.body":
-            message["body"] = b""
+        elif message["type"] == "http.response.body":
+            body = b"" if self.head else message.get("body", b"")
+            message["body"] = await self._send_pieces(body)
         await self.out(message)
+
+    async def _send_pieces(self, body: bytes) -> bytes:
+        """Send a large body piece by piece, each once the client has taken most of what came before it, so that no
+        second copy waits in the socket's buffer; returns the last piece, which is still to be sent."""
+        last = max(len(body) - 1, 0) // _PIECE * _PIECE
+        for start in range(0, last, _PIECE):
+            piece = body[start : start + _PIECE]
+            await self.out({"type": "http.response.body", "body": piece, "more_body": True})
+        return body[last:]
 
     async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
         length = (b"content-length", str(len(body)).encode())

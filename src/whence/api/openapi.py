@@ -10,7 +10,8 @@ import msgspec
 
 import whence
 from whence.api.admin import CreatedKeyBody, KeysBody, SessionBody
-from whence.events import Vocabulary
+from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
+from whence.permissions import known_scopes
 from whence.settings import Settings
 from whence.wire.bodies import (
     ActorStatsBody,
@@ -22,7 +23,9 @@ from whence.wire.bodies import (
     NewEventBody,
     PageBody,
 )
-from whence.wire.query import READ_PARAMETERS
+from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
+from whence.wire.fields import RESERVED_PREFIX
+from whence.wire.query import READ_PARAMETERS, TEXT_SCHEMA
 
 __all__ = ["build_openapi"]
 
@@ -100,18 +103,26 @@ _CARRIERS: list[Json] = [
 ]
 
 _PATH_PARAMETERS: dict[str, Json] = {
-    "correlation_id": {"type": "string", "minLength": 1, "maxLength": 255},
+    "correlation_id": {"type": "string"},
     "resource_type": {"$ref": "#/components/schemas/ResourceType"},
     "resource_id": {"type": "string", "format": "uuid"},
     "event_id": {"type": "string", "format": "uuid"},
     "key_id": {"type": "string"},
 }
 
+_PATH_DESCRIPTIONS = {
+    "correlation_id": "1 to 255 characters, none of them a control character; slashes may stand as they are.",
+    "resource_type": "The type of the resource.",
+    "resource_id": "The id of the resource.",
+    "event_id": "The id of the event.",
+    "key_id": "The public id of the key.",
+}
+
 _IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Gives an event without an id one that is derived from this key, so that a repeat stores nothing.",
+    "description": "Gives events without an id one that is derived from this key, so that a repeat stores nothing.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 _ATOMIC: Json = {
@@ -127,11 +138,12 @@ _SENTENCES = {
     401: "No credential, or one that does not hold",
     403: "The credential lacks the scope",
     404: "No such thing in this tenant",
-    408: "The body came too slowly",
+    408: "The head or the body came too slowly",
     409: "The id is taken by an event with other content",
     413: "The body is too large",
     415: "A content type or encoding that is not spoken here",
     422: "Validation Error",
+    431: "The head is too large",
     429: "Too many bad credentials from this address, or too many wide questions at once",
     500: "An error of the server's own",
     503: "Busy, stopped as too wide, or out of order; try again after Retry-After",
@@ -173,8 +185,9 @@ def _errors(*statuses: int) -> Json:
     }
 
 
-_GUARDED = (400, 401, 403, 422, 429, 500, 503)
-_WRITING = (*_GUARDED, 408, 409, 413, 415)
+_ALWAYS = (400, 408, 431, 500, 503)
+_GUARDED = (*_ALWAYS, 401, 403, 422, 429)
+_WRITING = (*_GUARDED, 409, 413, 415)
 
 
 def _operation(tag: str, summary: str, answers: Json, parameters: Sequence[Json] = (), **more: Any) -> Json:
@@ -190,7 +203,16 @@ def _operation(tag: str, summary: str, answers: Json, parameters: Sequence[Json]
 
 
 def _path_parameters(*names: str) -> list[Json]:
-    return [{"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]} for name in names]
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_DESCRIPTIONS[name],
+            "schema": _PATH_PARAMETERS[name],
+        }
+        for name in names
+    ]
 
 
 def _read(summary: str, route: str, body: str, *path: str, links: bool = False, missing: bool = False) -> Json:
@@ -233,9 +255,7 @@ def _create_event() -> Json:
     stored = {"anyOf": [_ref("Event"), _ref("BatchResults")]}
     answers = {
         "201": _answer("Stored, durably", stored, _LOCATION),
-        "200": _answer(
-            "Stored before, with the same content", {"anyOf": [stored, _ref("BatchResults")]}, _LOCATION | _REPLAYED
-        ),
+        "200": _answer("Stored before, with the same content", stored, _LOCATION | _REPLAYED),
         "207": _answer("Of a batch of CloudEvents, some were refused", _ref("BatchResults")),
     } | _errors(*_WRITING)
     answers["422"] = _batch_refused()
@@ -273,7 +293,7 @@ def _create_batch() -> Json:
         "Events",
         "Create Events",
         answers,
-        [_ATOMIC, *_CARRIERS],
+        [_ATOMIC, _IDEMPOTENCY_KEY, *_CARRIERS],
         description="Stores up to 1000 events in one transaction. The body may be compressed with gzip or zstd.",
         security=_ANY_CREDENTIAL,
         requestBody={"required": True, "content": content},
@@ -318,10 +338,10 @@ def _credential_paths() -> Json:
 
 def _service_paths() -> Json:
     well = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "const": "ok"}}}
-    alive = {"200": _answer("The process runs", well)} | _errors(400, 500)
-    ready = {"200": _answer("The store can read and write", well)} | _errors(400, 500, 503)
-    document = {"200": _answer("This document", {"type": "object"})} | _errors(400, 500)
-    page = {"200": _answer("The reference", {"type": "string"}, media="text/html")} | _errors(400, 500)
+    alive = {"200": _answer("The process runs", well)} | _errors(*_ALWAYS)
+    ready = {"200": _answer("The store can read and write", well)} | _errors(*_ALWAYS)
+    document = {"200": _answer("This document", {"type": "object"})} | _errors(*_ALWAYS)
+    page = {"200": _answer("The reference", {"type": "string"}, media="text/html")} | _errors(*_ALWAYS)
     return {
         "/livez": {"get": _operation("Service", "Live", alive, security=[])},
         "/readyz": {"get": _operation("Service", "Ready", ready, security=[])},
@@ -355,6 +375,7 @@ def _schemas(settings: Settings) -> Json:
     for name, schema in schemas.items():
         schema["title"] = name
     schemas |= _said_here(settings.vocabulary)
+    schemas["NewEvent"]["properties"] |= _new_event_properties()
     for name in ("Event", "NewEvent"):
         schemas[name]["properties"] |= {
             "resourceType": _ref("ResourceType"),
@@ -368,9 +389,73 @@ def _schemas(settings: Settings) -> Json:
     return dict(sorted(schemas.items()))
 
 
+def _new_event_properties() -> Json:
+    """The rules of an event's fields, which its Struct leaves to the checks of `wire`."""
+    uuid: Json = {"type": "string", "format": "uuid"}
+    return {
+        "id": _or_null(uuid),
+        "eventType": dict(_EVENT_TYPE),
+        "actorId": TEXT_SCHEMA,
+        "resourceId": uuid,
+        "correlationId": _or_null(TEXT_SCHEMA),
+        "causationId": _or_null(TEXT_SCHEMA),
+        "outcome": _or_null({"type": "string", "enum": list(OUTCOMES)}),
+        "tenantId": {"type": "string", "description": "Only the credential's own."},
+    }
+
+
+def _or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_EVENT_TYPE: Json = {
+    "type": "string",
+    "pattern": f"^{EVENT_TYPE_PATTERN}$",
+    "maxLength": EVENT_TYPE_MAX,
+    "not": {"pattern": "^" + RESERVED_PREFIX.replace(".", "\\.")},
+}
+
+
+def _cloud_event(vocabulary: Vocabulary) -> Json:
+    text: Json = {"type": "string", "minLength": 1}
+    types = "|".join(vocabulary.resource_types)
+    uuid = "-".join(f"[0-9A-Fa-f]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
+    nameless = {"enum": sorted(NAMELESS)}
+    return {
+        "type": "object",
+        "description": (
+            "A CloudEvent 1.0. subject is resourceType/resourceId. authid names the actor, and may be left out when "
+            "authtype says that it has no name. Other attributes are kept in the payload under _ce."
+        ),
+        "required": ["specversion", "id", "source", "type", "subject", "time", "authtype"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            **dict.fromkeys(("id", "source"), text),
+            "type": dict(_EVENT_TYPE),
+            "subject": {"type": "string", "pattern": f"^({types})/{uuid}$"},
+            "time": {"type": "string", "format": "date-time"},
+            "authtype": {"enum": [*CLOUD_ACTOR_TYPES, *vocabulary.actor_types]},
+            **dict.fromkeys(("authid", "correlationid"), _or_null(TEXT_SCHEMA)),
+            "causationid": _or_null(text),
+            "data": {"type": "object", "not": {"required": ["_ce"]}},
+            "data_base64": False,
+        },
+        "propertyNames": {"anyOf": [{"pattern": "^[a-z0-9]+$"}, {"const": "data_base64"}]},
+        "additionalProperties": {
+            "anyOf": [
+                {"type": ["string", "boolean", "null"]},
+                {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+            ]
+        },
+        "anyOf": [
+            {"required": ["authid"], "properties": {"authid": {"type": "string"}}},
+            {"properties": {"authtype": nameless}},
+        ],
+    }
+
+
 def _said_here(vocabulary: Vocabulary) -> Json:
     """Components that no Struct declares."""
-    text: Json = {"type": "string"}
     return {
         "ResourceType": {
             "type": "string",
@@ -378,24 +463,18 @@ def _said_here(vocabulary: Vocabulary) -> Json:
             "description": "Resource types that events can reference. The same list as for permissions.",
         },
         "ActorType": {"type": "string", "enum": list(vocabulary.actor_types), "description": "Who can act."},
-        "CloudEvent": {
-            "type": "object",
-            "description": "A CloudEvent 1.0. subject is resourceType/resourceId.",
-            "required": ["specversion", "id", "source", "type", "subject", "time"],
-            "properties": {
-                **dict.fromkeys(("id", "source", "type", "subject", "authid", "correlationid", "causationid"), text),
-                "specversion": {"const": "1.0"},
-                "time": {"type": "string", "format": "date-time"},
-                "authtype": {"enum": ["app_user", "service_account", "unauthenticated", "unknown"]},
-                "data": {"type": "object"},
-            },
-        },
+        "CloudEvent": _cloud_event(vocabulary),
         "NewKey": {
             "type": "object",
             "additionalProperties": False,
             "required": ["scopes"],
             "properties": {
-                "scopes": {"type": "array", "items": text, "minItems": 1, "examples": [["events:read"]]},
+                "scopes": {
+                    "type": "array",
+                    "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
+                    "minItems": 1,
+                    "examples": [["events:read"]],
+                },
                 "name": {"type": "string", "maxLength": 100},
                 "expiresAt": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
             },

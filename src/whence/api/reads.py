@@ -19,6 +19,7 @@ from whence.wire.query import ReadRequest, next_cursor, parse_read
 __all__ = ["ROUTES"]
 
 JSON = "application/json"
+_ENVELOPE = 1024  # bytes of an event beside its payload, about
 _URL_SAFE = "/%:@!$&'()*+,;=~-._?"
 
 _read = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"scope": READ})
@@ -67,6 +68,7 @@ async def get_event(request: AnyRequest) -> Response[bytes]:
     event = await context_of(request).store.get_event(principal.tenant, event_id, principal.readable)
     if event is None:
         raise NotFound("There is no event with this id.")
+    context_of(request).answers.hold(request, _ENVELOPE + len(event.payload))
     return Response(encode_event(event, read.include), media_type=JSON)
 
 
@@ -97,12 +99,16 @@ def _parsed(request: AnyRequest, name: str, **fixed: str) -> ReadRequest:
 
 async def _page(request: AnyRequest, read: ReadRequest) -> Response[bytes]:
     """One page of events, with a link to the next one while there is one."""
-    page = await context_of(request).store.list_events(principal_of(request).tenant, read.query, read.page)
-    cursor = next_cursor(read, page)
+    context = context_of(request)
+    async with context.pages:
+        page = await context.store.list_events(principal_of(request).tenant, read.query, read.page)
+        context.answers.hold(request, sum(_ENVELOPE + len(event.payload) for event in page.events))
+        cursor = next_cursor(read, page)
+        body = encode_page(page, read.include, cursor)
     headers: dict[str, Any] = {}
     if cursor is not None:
         headers["Link"] = f'<{_next_url(request, cursor)}>; rel="next"'
-    return Response(encode_page(page, read.include, cursor), media_type=JSON, headers=headers)
+    return Response(body, media_type=JSON, headers=headers)
 
 
 def _next_url(request: AnyRequest, cursor: str) -> str:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, cast
 
 import msgspec
 import structlog
@@ -18,7 +20,7 @@ from litestar.types import ASGIApp
 from uvicorn.server import HANDLED_SIGNALS
 
 from whence.api.app import create_app
-from whence.api.protocol import LimitedProtocol
+from whence.api.protocol import SmallReads
 from whence.settings import Settings
 from whence.storage.base import Store
 
@@ -26,6 +28,7 @@ __all__ = ["Server", "configure_logging", "make_config", "run"]
 
 _KEEP_ALIVE_S = 30
 _BACKLOG = 2048
+_FILES_BESIDE = 256  # what the store and the rest have open
 _GRACE_S = 5
 _LAST_S = 9.5
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -40,6 +43,7 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
     OSError when the address cannot be bound or the TLS files cannot be read.
     """
     configure_logging(settings.log_level)
+    _allow_files(_FILES_BESIDE + 2 * settings.connections_max)
     listener = _listen(settings.host, settings.port)
     with contextlib.closing(listener):
         address = _address(settings, listener.getsockname()[1])
@@ -55,7 +59,8 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=LimitedProtocol,
+        http=cast(type[asyncio.Protocol], SmallReads),
+        limit_concurrency=settings.connections_max,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -117,15 +122,20 @@ def configure_logging(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     factory: Any
-    if sys.stderr.isatty():
-        shared.append(structlog.dev.ConsoleRenderer())
-        factory = structlog.PrintLoggerFactory(sys.stderr)
+    # Whoever started this may have closed it.
+    stderr: Any = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115  (for the life of the process)
+    stream: Any = _Unfailing(stderr if stderr.isatty() else stderr.buffer)
+    if stderr.isatty():
+        # Without the values of variables, which the other way of telling an error shows: keys are among them.
+        plain = structlog.dev.plain_traceback
+        shared.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"), exception_formatter=plain))
+        factory = structlog.PrintLoggerFactory(stream)
     else:
         shared += [
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=lambda entry, **_: msgspec.json.encode(entry, enc_hook=repr)),
         ]
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        factory = structlog.BytesLoggerFactory(stream)
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -134,6 +144,29 @@ def configure_logging(level: str) -> None:
     )
     # uvicorn tells of starting, stopping and of requests that are no HTTP; we do that ourselves or not at all.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class _Unfailing:
+    """A stream for the log. What it does not take, on a full disk or a closed pipe, is lost, and the server goes on."""
+
+    def __init__(self, stream: IO[Any]) -> None:
+        self._stream = stream
+
+    def write(self, line: Any) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def _allow_files(number: int) -> None:
+    """Raise this process's limit of open files to `number`, as far as that is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

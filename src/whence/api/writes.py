@@ -14,7 +14,15 @@ from whence.events import NewEvent
 from whence.permissions import WRITE
 from whence.storage.base import Receipt
 from whence.wire.cloudevents import is_cloudevents, parse_binary, parse_cloudevents_batch, parse_structured
-from whence.wire.event import BATCH_MAX, BODY_MAX, IngestContext, encode_event, parse_batch, parse_new_event
+from whence.wire.event import (
+    BATCH_MAX,
+    BODY_MAX,
+    UNKNOWN_MAX,
+    IngestContext,
+    encode_event,
+    parse_batch,
+    parse_new_event,
+)
 from whence.wire.fields import nearest
 
 __all__ = ["ROUTES"]
@@ -46,6 +54,7 @@ async def create_event(request: AnyRequest) -> Response[bytes]:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BODY_MAX) as body:
         new = _parse_one(request, body)
+        del body  # counted once in the budget, so kept once: the payload is a copy
         receipts = await context.ingest.add(tenant, [new])
     return _answer_one(request, receipts[0])
 
@@ -64,6 +73,7 @@ async def _store_many(request: AnyRequest) -> Response[bytes]:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BATCH_MAX) as body:
         parsed = _parse_many(request, body)
+        del body  # as above
         atomic = _atomic(request)
         if atomic:
             _refuse_bad(parsed)
@@ -117,12 +127,19 @@ def _ingest_context(request: AnyRequest) -> IngestContext:
 
 
 def _media_type(request: AnyRequest) -> str:
-    """The content type without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """The content type without its parameters; of two that were sent, both, so that it is none that is known."""
+    return ",".join(request.headers.getall("content-type", [])).partition(";")[0].strip().lower()
 
 
 def _headers(request: AnyRequest) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.scope["headers"]}
+    """The headers by name in lower case. Raises Invalid for an attribute that was sent twice."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in request.scope["headers"]:
+        name = raw_name.decode("latin-1").lower()
+        if name.startswith("ce-") and name in found:
+            raise Invalid.at(("header", name), "An attribute is sent only once.", "repeated")
+        found[name] = raw_value.decode("latin-1")
+    return found
 
 
 def _check_charset(request: AnyRequest) -> None:
@@ -157,6 +174,8 @@ def _known_parameters(request: AnyRequest, known: Sequence[str]) -> dict[str, st
         elif name in found:
             problems.append(Problem(("query", name), "The parameter was given twice.", "repeated"))
         found[name] = value
+        if len(problems) >= UNKNOWN_MAX:
+            break
     if problems:
         raise Invalid(problems)
     return found
@@ -177,7 +196,9 @@ def _answer_one(request: AnyRequest, receipt: Receipt) -> Response[bytes]:
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"
     status = 200 if receipt.replayed else 201
-    return Response(encode_event(receipt.event), status_code=status, media_type=JSON, headers=headers)
+    body = encode_event(receipt.event)
+    context_of(request).bodies.hold(request, len(body), stored=True)
+    return Response(body, status_code=status, media_type=JSON, headers=headers)
 
 
 def _answer_many(context: Context, parsed: Parsed, receipts: Sequence[Receipt]) -> Response[bytes]:

@@ -3,12 +3,16 @@
 This module imports almost nothing: the overview must come at once, and each command loads only what it needs.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 from whence import __version__
 
 __all__ = ["COMMANDS", "main", "overview"]
+
+FAILED = 1
+INTERRUPTED = 130
 
 COMMANDS = {
     "serve": ("whence.cli.serving:serve", "Serve a log over HTTP."),
@@ -22,6 +26,10 @@ COMMANDS = {
     "get": ("whence.cli.events:get", "Show one event."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
+    "migrate": ("whence.cli.migrating:migrate", "Make the log in a PostgreSQL database, or update its schema."),
+    "verify": ("whence.cli.backups:verify", "Check every stored event against its hash, and every count."),
+    "backup": ("whence.cli.backups:backup", "Copy a store, beside its server or without one, and verify the copy."),
+    "restore": ("whence.cli.backups:restore", "Put a backup in a store's place."),
     "version": ("whence.cli.events:version", "Print the version."),
 }
 """Every command: where it lives, and what it does. The one list of them."""
@@ -51,6 +59,23 @@ def overview() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. `arguments` are those after the program's name."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    code = 0
+    try:
+        code = _dispatch(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        # stdout took no more. Point it elsewhere, so that the exit does not fail on what is left in it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == 0 and not isinstance(error, BrokenPipeError):  # else it is told, or whoever read it has gone
+            print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
+        return code or FAILED
+    return code
+
+
+def _dispatch(given: list[str]) -> int:
     if not given or given[0] in ("--help", "-h", "help"):
         print(overview())
         return 0

@@ -1,27 +1,28 @@
 """From arguments to a command, and from whatever it raises to a sentence and an exit code."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from whence.cli import COMMANDS
+from whence.cli import COMMANDS, FAILED, INTERRUPTED
 from whence.cli.terminal import printable, say
 from whence.client import Unreachable
-from whence.errors import Forbidden, Invalid, NotFound, Unauthenticated, WhenceError
+from whence.errors import Forbidden, Invalid, NotFound, RolledBack, Unauthenticated, WhenceError
 
-__all__ = ["EXIT_CODES", "FAILED", "USAGE", "run"]
+__all__ = ["EXIT_CODES", "FAILED", "UNSOUND", "USAGE", "run"]
 
-FAILED = 1
 USAGE = 2
-INTERRUPTED = 130
+UNSOUND = 5
 
 EXIT_CODES: dict[type[WhenceError], int] = {
     Invalid: USAGE,
     NotFound: 3,
     Unauthenticated: 4,
     Forbidden: 4,
+    RolledBack: UNSOUND,
     Unreachable: 6,
 }
 """The exit code of each error; any other is FAILED."""
@@ -34,18 +35,17 @@ _HINTS: dict[type[WhenceError], str] = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns its exit code; prints no traceback unless WHENCE_DEBUG is set."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end a command
     try:
         code = _app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
     except CycloptsError as error:
         say(f"{_one_line(str(error))} See 'whence {_command(arguments)}--help'.")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone; point it elsewhere so that the exit does not fail on it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return FAILED  # whoever read the output has gone
     except Exception as error:
         if os.environ.get("WHENCE_DEBUG"):
             raise
@@ -72,6 +72,9 @@ def _tell(error: Exception) -> int:
         if missing:
             say(f"This command needs the server, and {missing} is not installed. Run: pip install 'whence[server]'")
             return FAILED
+    if isinstance(error, UnicodeEncodeError):
+        say("An argument is not UTF-8 text.")  # nothing else can bring in what cannot be encoded
+        return USAGE
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if isinstance(error.filename, str) else ""
         say(_one_line(f"{name}{error.strerror}."))

@@ -117,7 +117,7 @@ def get(
     for name, raw in sorted(fields.items()):
         value = msgspec.json.decode(raw)
         out(f"{printable(name).ljust(width)}  {printable('' if value is None else str(value))}")
-    out("payload".ljust(width))
+    out("payload")
     out_json(msgspec.json.format(bytes(payload), indent=2))
     say(f"The flow it belongs to: whence list --correlation-id {printable(event.correlation_id)} --order asc")
 
@@ -163,7 +163,7 @@ def emit(
     *,
     actor: Annotated[str, Parameter(help="Who did it, as TYPE/ID: user/ana, agent/planner.")],
     resource: Annotated[str, Parameter(help="To what, as TYPE/UUID.")],
-    payload: Annotated[str, Parameter(help="A JSON object, @FILE, or - for stdin.")] = "{}",
+    payload: Annotated[str, Parameter(allow_leading_hyphen=True, help="A JSON object, @FILE, or - for stdin.")] = "{}",
     cause: Annotated[str | None, Parameter(help="The id of the event that caused it.")] = None,
     correlation: Annotated[str | None, Parameter(help="The flow; left out, the cause's.")] = None,
     outcome: Annotated[str | None, Parameter(help="success, failure or none; left out, by event type.")] = None,
@@ -225,3 +225,5 @@ def _payload(text: str) -> msgspec.Raw:
         return msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Invalid.at((), "--payload is not JSON.") from None
+    except RecursionError:
+        raise Invalid.at((), "--payload is nested too deep.") from None

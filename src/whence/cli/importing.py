@@ -1,7 +1,7 @@
 """`import`: events from files into a running server, in batches, in the order of the file.
 
 Repeats are harmless, so an import that broke off is simply run again: a line without an id gets one that follows from
-the file's content and the line's number.
+the file's content and the line's number. A file is read twice for that, so it must be a regular one.
 """
 
 import gzip
@@ -20,9 +20,9 @@ from cyclopts import Parameter
 from whence.cli.app import FAILED
 from whence.cli.profile import Connection, connect
 from whence.cli.terminal import out, printable, say
-from whence.client import NDJSON, Whence, batch_request, parse_batch, refusal
-from whence.errors import Invalid, TooLarge
-from whence.wire.event import BATCH_EVENTS_MAX, BATCH_MAX
+from whence.client import NDJSON, Request, Whence, batch_request, parse_batch, refusal
+from whence.errors import Invalid, TooLarge, WhenceError
+from whence.wire.event import BATCH_EVENTS_MAX, BATCH_MAX, repeated_keys
 from whence.wire.ids import derived_uuid
 
 __all__ = ["Line", "Summary", "import_files", "read_lines"]
@@ -33,6 +33,8 @@ _LINE_MAX = BATCH_MAX - 2  # with the brackets of an array around it
 _GZIP_MAGIC = b"\x1f\x8b"
 _RETRIES = 8
 _CREATED, _REPLAYED = 201, 200
+_NULL = msgspec.Raw(b"null")
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -68,6 +70,12 @@ def import_files(
     """
     if not files:
         raise Invalid.at((), "Name at least one file.")
+    for path in files:  # what cannot be read is told before anything is stored
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise Invalid.at((), f"{path} is no regular file; write it into one first.")
+        path.open("rb").close()
+    with connect(connection) as whence:
+        whence.send(Request(method="GET", path="/livez"))  # a server that is not there is told before long patience
     summary = Summary()
     with connect(connection, retries=_RETRIES) as whence, _progress(files) as advance:
         for path in files:
@@ -78,31 +86,38 @@ def import_files(
 
 def read_lines(path: Path, refuse: Callable[[int, str], None], advance: Callable[[int], None]) -> Iterator[Line]:
     """The events of a file. A line that is none goes to `refuse` with its number and a sentence; blank ones are
-    skipped. `advance` is told how far into the file the reading has come, in its bytes on disk.
+    skipped. `advance` is told how far into the file the reading has come, in its bytes on disk. A damaged file ends
+    where the damage is, and that is refused like a line.
     """
     content_id = ""
-    with path.open("rb") as raw, _inflated(raw) as file:
-        number = 0
-        while chunk := file.readline(_LINE_MAX + 2):
-            number += 1
-            if len(chunk.rstrip(b"\r\n")) > _LINE_MAX:
-                _skip_line(file, chunk)
-                refuse(number, "The line is longer than a batch may be.")
-                continue
-            body = chunk.strip()
-            if not body:
-                continue
-            try:
-                fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                refuse(number, "The line is not a JSON object.")
-                continue
-            content_type = CLOUDEVENTS if "specversion" in fields else NDJSON
-            if "id" not in fields:
-                content_id = content_id or _content_id(path)
-                body = _with_id(body, derived_uuid(content_id, str(number)))
-            advance(raw.tell())
-            yield Line(number, body, content_type)
+    number = 0
+    try:
+        with path.open("rb") as raw, _inflated(raw) as file:
+            for chunk in _chunks(file):
+                number += 1
+                advance(raw.tell())
+                if len(chunk.rstrip(b"\r\n")) > _LINE_MAX:
+                    refuse(number, "The line is longer than a batch may be.")
+                    continue
+                body = chunk.strip()
+                if not body:
+                    continue
+                try:
+                    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    refuse(number, "The line is not a JSON object.")
+                    continue
+                content_type = CLOUDEVENTS if "specversion" in fields else NDJSON
+                if bytes(fields.get("id", _NULL)) == b"null":
+                    try:
+                        content_id = content_id or _content_id(path)
+                    except _DAMAGE:
+                        refuse(number, "The line has no id, and the damaged file gives it none; the rest is not read.")
+                        return
+                    body = _with_id(body, fields, derived_uuid(content_id, str(number)))
+                yield Line(number, body, content_type)
+    except _DAMAGE:
+        refuse(number + 1, "The file is damaged or ends too early; what came before this line was read.")
 
 
 def _import_file(whence: Whence, path: Path, summary: Summary, advance: Callable[[int], None]) -> None:
@@ -110,11 +125,8 @@ def _import_file(whence: Whence, path: Path, summary: Summary, advance: Callable
         summary.refused += 1
         say(f"{printable(str(path))}:{number}: {printable(reason)}")
 
-    try:
-        for lines in _batches(read_lines(path, refuse, advance)):
-            _send(whence, lines, summary, refuse)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        refuse(0, "The file is damaged or ends too early; what came before it was read.")
+    for lines in _batches(read_lines(path, refuse, advance)):
+        _send(whence, lines, summary, refuse)
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
@@ -147,6 +159,8 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
         _send(whence, lines[:middle], summary, refuse)
         _send(whence, lines[middle:], summary, refuse)
         return
+    if len(results) != len(lines):
+        raise WhenceError("The server did not tell what became of each event. Check the URL, and import again.")
     for line, result in zip(lines, results, strict=True):
         if result.status == _CREATED:
             summary.stored += 1
@@ -156,8 +170,15 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
             refuse(line.number, refusal(result))
 
 
-def _with_id(body: bytes, event_id: str) -> bytes:
-    """The object with an id before its other fields, which stay byte for byte; `body` is a JSON object."""
+def _with_id(body: bytes, fields: dict[str, msgspec.Raw], event_id: str) -> bytes:
+    """The object with an id before its other fields, which stay byte for byte; `body` is a JSON object of `fields`,
+    and its id, if it has one, is null.
+    """
+    if "id" in fields:
+        if repeated_keys(body):
+            return body  # the server refuses it for that
+        fields = {"id": msgspec.Raw(msgspec.json.encode(event_id)), **{k: v for k, v in fields.items() if k != "id"}}
+        return msgspec.json.encode(fields)
     rest = body[1:].lstrip()
     comma = b"" if rest.startswith(b"}") else b","
     return b'{"id":"' + event_id.encode() + b'"' + comma + rest
@@ -183,9 +204,12 @@ def _inflated(raw: io.BufferedReader) -> Iterator[io.BufferedReader | gzip.GzipF
         yield raw
 
 
-def _skip_line(file: io.BufferedReader | gzip.GzipFile, chunk: bytes) -> None:
-    while chunk and not chunk.endswith(b"\n"):
-        chunk = file.readline(_LINE_MAX)
+def _chunks(file: io.BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
+    """The lines with their ends; of a line that is too long only the beginning, which is too long itself."""
+    while chunk := file.readline(_LINE_MAX + 3):
+        yield chunk
+        while chunk and not chunk.endswith(b"\n"):
+            chunk = file.readline(_LINE_MAX)
 
 
 @contextmanager

@@ -7,15 +7,17 @@ the store itself, beside a server or without one, and need no credential but acc
 import asyncio
 import os
 import re
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
 
 from whence.cli.profile import Connection, connect
-from whence.cli.terminal import out, printable, say, table
+from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
     KeyInfo,
     KeysInfo,
@@ -28,7 +30,7 @@ from whence.client import (
 )
 from whence.errors import Invalid, NotFound
 from whence.events import is_tenant
-from whence.permissions import ApiKey, new_api_key, parse_scopes
+from whence.permissions import ApiKey, new_api_key, parse_key_name, parse_scopes
 from whence.settings import Settings
 from whence.wire.times import format_time, parse_time
 
@@ -77,8 +79,11 @@ def create(
     else:
         settings = _settings(store)
         made = make_key(settings, tenant or DEFAULT_TENANT, scope, now, expires_at, name)
-        say(f"Made in {printable(settings.store)} for the tenant {printable(made.tenant_id)}.")
-    out(msgspec.json.encode(made).decode() if json else made.key)
+        say(f"Made in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
+    if json:
+        out_json(msgspec.json.encode(made))
+    else:
+        out(printable(made.key))
 
 
 @app.command(name="list")
@@ -95,10 +100,10 @@ def list_keys(
             keys = parse_body(whence.send(list_keys_request()), KeysInfo).keys
     else:
         of = _tenant(tenant)
-        found = _in_store(_settings(store), lambda opened: opened.list_keys(of))
+        found = _in_store(_settings(store), lambda opened: opened.list_keys(of), make=False)
         keys = [_shown(key) for key in found]
     if json:
-        out(msgspec.json.encode(KeysInfo(keys)).decode())
+        out_json(msgspec.json.encode(KeysInfo(keys)))
         return
     rows = [
         (key.id, " ".join(key.scopes), key.name, key.created_at, key.last_used_at or "never", _state(key))
@@ -124,7 +129,7 @@ def revoke(
             raise error_of(answer)
     else:
         of, now = _tenant(tenant), _now_us()
-        if not _in_store(_settings(store), lambda opened: opened.revoke_key(of, key_id, now)):
+        if not _in_store(_settings(store), lambda opened: opened.revoke_key(of, key_id, now), make=False):
             raise NotFound("There is no such API key.")
     say("Revoked.")
 
@@ -137,16 +142,40 @@ def make_key(
         known = parse_scopes(scopes, settings.vocabulary)
     except ValueError as error:
         raise Invalid.at(("scope",), str(error)) from None
-    secret, key = new_api_key(_tenant(tenant), known, now, expires_at, name)
+    try:
+        kept_name = parse_key_name(name)
+    except ValueError as error:
+        raise Invalid.at(("name",), str(error)) from None
+    secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
     _in_store(settings, lambda opened: opened.put_key(key))
     return NewKeyInfo(**msgspec.structs.asdict(_shown(key)), key=secret)
 
 
-def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]") -> T:
-    from whence.storage import open_store  # noqa: PLC0415  (of the extra `server`; over HTTP nothing needs it)
+def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, make: bool = True) -> T:
+    """What `act` gives for the opened store. Raises NotFound for a file that is not there, unless it may be made."""
+    import structlog  # noqa: PLC0415  (of the extra `server`; over HTTP nothing needs it)
+
+    from whence.storage import is_postgres, open_store, sqlite_path  # noqa: PLC0415  (as above)
+
+    if not (make or is_postgres(settings.store) or Path(sqlite_path(settings.store)).exists()):
+        raise NotFound("There is no log in this place. Check --store.")
+
+    # Left alone, the store's log goes to stdout, with the values of variables, hashes of keys among them. Where an
+    # error comes from is told by whoever catches it, with WHENCE_DEBUG.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=lambda _file, _error: None)
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, plain],
+        wrapper_class=structlog.make_filtering_bound_logger(30),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
     async def opened() -> T:
-        store = open_store(settings.store, serving=False)
+        store = open_store(
+            settings.store,
+            serving=False,
+            unsafe_durability=settings.unsafe_durability,
+            pooler=settings.postgres_pooler,
+        )
         try:
             return await act(store)
         finally:

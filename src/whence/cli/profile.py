@@ -17,7 +17,16 @@ from cyclopts import Parameter
 from whence.client import DEFAULT_URL, Whence
 from whence.errors import WhenceError
 
-__all__ = ["Connection", "Profile", "Profiles", "connect", "load_profiles", "profiles_path", "save_profile"]
+__all__ = [
+    "Connection",
+    "Profile",
+    "Profiles",
+    "connect",
+    "drop_profile",
+    "load_profiles",
+    "profiles_path",
+    "save_profile",
+]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,9 +80,23 @@ def load_profiles() -> Profiles:
 
 def save_profile(name: str, profile: Profile) -> Path:
     """Keep a profile under this name and make it the one in use. Returns the file. Raises OSError."""
+    return _write(Profiles(current=name, profiles={**load_profiles().profiles, name: profile}))
+
+
+def drop_profile(name: str, profile: Profile, before: str) -> None:
+    """Forget a profile whose server is gone, unless it is another one by now; if it was in use, the one before it is
+    again. Raises OSError, and WhenceError when the profiles cannot be read.
+    """
+    kept = load_profiles()
+    if kept.profiles.get(name) != profile:
+        return
+    left = {other: value for other, value in kept.profiles.items() if other != name}
+    _write(Profiles(current=before if kept.current == name else kept.current, profiles=left))
+
+
+def _write(profiles: Profiles) -> Path:
     path = profiles_path()
-    known = load_profiles().profiles
-    body = msgspec.json.encode(Profiles(current=name, profiles={**known, name: profile}))
+    body = msgspec.json.encode(profiles)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A new file is readable by its owner alone from the start, and takes the place of the old one in one step.
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=path.name)
@@ -98,6 +121,6 @@ def connect(flags: Connection | None, environ: Mapping[str, str] = os.environ, *
     if not (url and key):
         kept = load_profiles()
         profile = kept.profiles.get(kept.current)
-        if profile is not None and url in (None, profile.url):
+        if profile is not None and (url is None or url.rstrip("/") == profile.url.rstrip("/")):
             url, key = profile.url, key or profile.api_key
     return Whence(url or DEFAULT_URL, key or "", retries=retries)

@@ -1,6 +1,7 @@
 """`serve` and `demo`: a server in this process, until it is stopped."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -14,13 +15,13 @@ from cyclopts import Parameter
 
 from whence.api.server import run
 from whence.cli.keys import DEFAULT_TENANT, make_key
-from whence.cli.profile import Profile, load_profiles, save_profile
+from whence.cli.profile import Profile, drop_profile, load_profiles, save_profile
 from whence.cli.terminal import printable, say
 from whence.demo import FAILED_EVENT, fill
 from whence.errors import Invalid, WhenceError
 from whence.permissions import ADMIN, READ, WRITE
 from whence.settings import Settings
-from whence.storage import open_store
+from whence.storage import is_postgres, open_store
 
 __all__ = ["demo", "serve"]
 
@@ -51,6 +52,12 @@ def serve(
     root_path: Annotated[str | None, Parameter(help="The path under which a proxy serves this.")] = None,
     tls_cert: Annotated[Path | None, Parameter(help="A PEM file with the certificate chain.")] = None,
     tls_key: Annotated[Path | None, Parameter(help="A PEM file with its private key.")] = None,
+    accept_rollback: Annotated[
+        bool, Parameter(negative="", help="Serve a store that lacks what it has acknowledged, as it is.")
+    ] = False,
+    unsafe_durability: Annotated[
+        bool, Parameter(negative="", help="Serve from a PostgreSQL server that may lose what was acknowledged.")
+    ] = False,
 ) -> None:
     """Serve a log over HTTP until it is stopped. Further settings are WHENCE_* variables.
 
@@ -65,13 +72,20 @@ def serve(
         root_path=root_path,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        unsafe_durability=unsafe_durability or None,
     )
     _check_port(settings)
     key = _first_key(settings)
-    opened = open_store(settings.store)
+    opened = open_store(
+        settings.store,
+        accept_rollback=accept_rollback,
+        unsafe_durability=settings.unsafe_durability,
+        pooler=settings.postgres_pooler,
+    )
+    asyncio.run(opened.open())
 
     def ready(address: str) -> None:
-        say(f"Serving {printable(settings.store)} at {address}")
+        say(f"Serving {printable(settings.shown_store)} at {address}")
         _keep_serve_profile(settings, _reachable(address), key)
 
     run(settings, opened, ready)
@@ -83,19 +97,29 @@ def demo(*, host: Host = None, port: Port = None) -> None:
     The log lies in a temporary directory and is gone when the demo stops.
     """
     _check_port(_settings(host=host, port=port))
-    # SIGTERM before the server handles it must clean up too.
+    # SIGTERM before the server handles it must clean up too, and so must a terminal that is closed.
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: os.kill(os.getpid(), signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="whence-demo-") as directory:
         settings = _settings(store=f"{_SQLITE}{Path(directory) / 'demo.db'}", host=host, port=port)
         count = asyncio.run(_fill(settings))
         key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
 
+        before = _profile_in_use()
+        kept: list[Profile] = []
+
         def ready(address: str) -> None:
             url = _reachable(address)
-            _keep_profile(_DEMO_PROFILE, Profile(url=url, api_key=key, store=settings.store))
+            kept.append(Profile(url=url, api_key=key, store=settings.store))
+            _keep_profile(_DEMO_PROFILE, kept[0])
             say(_welcome(url, key, count))
 
-        run(settings, open_store(settings.store), ready)
+        try:
+            run(settings, open_store(settings.store), ready)
+        finally:
+            for profile in kept:  # else the commands would go on speaking to a server that is gone
+                with contextlib.suppress(OSError, WhenceError):
+                    drop_profile(_DEMO_PROFILE, profile, before)
 
 
 def _welcome(url: str, key: str, count: int) -> str:
@@ -125,11 +149,13 @@ async def _fill(settings: Settings) -> int:
 
 
 def _first_key(settings: Settings) -> str | None:
-    """A key for a log that is not there yet, told once; None for one that is."""
+    """A key for a log that is not there yet, told once; None for one that is, and for one on PostgreSQL, which another
+    server may have made."""
+    if is_postgres(settings.store):
+        return None
     path = Path(settings.store.removeprefix(_SQLITE))
     if path.exists():
         return None
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
     say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown this once:\n\n  {key}\n")
     return key
@@ -146,6 +172,13 @@ def _keep_serve_profile(settings: Settings, url: str, key: str | None) -> None:
         return
     if kept is not None and kept.store == settings.store:
         _keep_profile(_SERVE_PROFILE, msgspec.structs.replace(kept, url=url))
+
+
+def _profile_in_use() -> str:
+    try:
+        return load_profiles().current
+    except WhenceError:
+        return ""
 
 
 def _keep_profile(name: str, profile: Profile) -> None:

@@ -24,12 +24,17 @@ def out(text: str) -> None:
 def out_json(body: bytes) -> None:
     """A JSON text as the server answered it, to stdout. What could steer a terminal is escaped, so the value stays."""
     text = body.decode("utf-8", "replace").strip()
-    print(_UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    safe = _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    if sys.stdout is not None:  # JSON is UTF-8, whatever the terminal speaks
+        sys.stdout.flush()
+        sys.stdout.buffer.write(safe.encode() + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def say(text: str) -> None:
     """Talk: to stderr, so that it never mixes with the data."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print would turn to stdout
+        print(text, file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:

@@ -44,7 +44,7 @@ class Write(msgspec.Struct, frozen=True):
     atomic: bool = False
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of one event: stored (`event`), stored before (`event`, `replayed`), or refused (`error`)."""
 
     event: Event | None = None
@@ -74,6 +74,12 @@ class Store(Protocol):
     Promises: what `append` returned is durable; positions of a tenant are 1..n without gaps in commit order; counts
     equal a count over the raw events in the same snapshot as the page; nothing of one tenant is seen by another.
     """
+
+    async def open(self) -> None:
+        """Look whether the store may be served, before anything is asked of it. Raises StoreRefused, with a sentence
+        that says what to do, and Unavailable. Harmless when repeated, and no resource is held for it.
+        """
+        ...
 
     async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
         """Store requests of one tenant, in order; answer after the commit is durable.

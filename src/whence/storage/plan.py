@@ -1,12 +1,14 @@
-"""Which questions are flat in the size of the log. Pure; the same for every store.
+"""Which questions are flat in the size of the log, and which snapshots are on offer. Pure; the same for every store.
 
 Flat questions are answered from rollups, from the row of a flow or a resource, or from one end of an index. Every
 other combination of filters is as exact, but costs what it matches: it is *wide*, and bounded by time and number.
 """
 
+from whence.errors import Invalid
 from whence.events import Query
+from whence.storage.base import AS_OF_SPAN
 
-__all__ = ["is_flat_count", "is_flat_list"]
+__all__ = ["is_flat_count", "is_flat_list", "pinned"]
 
 
 def is_flat_list(query: Query) -> bool:
@@ -28,3 +30,18 @@ def is_flat_list(query: Query) -> bool:
 def is_flat_count(query: Query) -> bool:
     """Whether counts and actor statistics cost the same however large the log is."""
     return not (query.correlation_ids or query.resource_ids or query.causation_ids) and len(query.actor_ids) <= 1
+
+
+def pinned(size: int, as_of: int | None) -> int:
+    """The last position of a page's snapshot. Raises Invalid when it is not on offer."""
+    if as_of is None:
+        return size
+    if as_of > size:
+        raise Invalid.at(("query", "as_of"), "as_of is beyond the last position of the log.", "as_of_range")
+    if size - as_of > AS_OF_SPAN:
+        raise Invalid.at(
+            ("query", "as_of"),
+            f"as_of may lie at most {AS_OF_SPAN} positions behind the head of the log.",
+            "as_of_range",
+        )
+    return as_of

@@ -32,7 +32,7 @@ class _Body(msgspec.Struct, rename="camel", frozen=True):
     inherited and type checkers want to see the second."""
 
 
-class EventBody(_Body, frozen=True, kw_only=True):
+class EventBody(_Body, frozen=True, kw_only=True, gc=False):
     """An event as it is answered. `outcome`, `position` and `recordedAt` are there when `include` names them."""
 
     actor_id: str
@@ -78,7 +78,7 @@ class CountsBody(_Body, frozen=True, kw_only=True):
     total: int
 
 
-class ActorStatBody(_Body, frozen=True, kw_only=True):
+class ActorStatBody(_Body, frozen=True, kw_only=True, gc=False):
     """What one actor did. `successes + failures <= total`."""
 
     actor_id: str
@@ -94,7 +94,7 @@ class ActorStatsBody(_Body, frozen=True, kw_only=True):
     actors: list[ActorStatBody]
 
 
-class NewEventBody(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class NewEventBody(_Body, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """An event as a client sends it. What is left out is derived; an optional text may also be null."""
 
     actor_id: str

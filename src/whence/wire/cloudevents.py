@@ -28,7 +28,14 @@ from whence.wire.fields import Broken
 from whence.wire.ids import derived_uuid, parse_uuid
 from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
 
-__all__ = ["is_cloudevents", "parse_binary", "parse_cloudevents_batch", "parse_structured"]
+__all__ = [
+    "CLOUD_ACTOR_TYPES",
+    "NAMELESS",
+    "is_cloudevents",
+    "parse_binary",
+    "parse_cloudevents_batch",
+    "parse_structured",
+]
 
 KEPT = "_ce"
 """The key of the payload under which attributes without a place are kept."""
@@ -40,8 +47,16 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]+")
 _INTEGER = re.compile(rb"-?[0-9]{1,10}")
 _INT32 = range(-(2**31), 2**31)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_ACTOR_TYPES = {"app_user": "user", "service_account": "service", "unauthenticated": "anonymous", "unknown": "system"}
-_NAMELESS = frozenset(("unauthenticated", "unknown"))
+CLOUD_ACTOR_TYPES = {
+    "app_user": "user",
+    "service_account": "service",
+    "unauthenticated": "anonymous",
+    "unknown": "system",
+}
+"""authtype -> actorType; an authtype that is none of these is an actorType itself."""
+
+NAMELESS = frozenset(("unauthenticated", "unknown"))
+"""Those that need no authid."""
 
 Attributes = dict[str, str | int | bool]
 
@@ -78,7 +93,6 @@ def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) ->
     the body; an empty body is `{}`. Raises `Invalid`, with ('header', name) for an attribute, and `TooLarge`.
     """
     check_event_size(body)
-    _refuse_large(body)
     problems: list[Problem] = []
     attributes: Attributes = {}
     for header, value in headers.items():
@@ -88,6 +102,8 @@ def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) ->
         if not name.startswith("ce-"):
             continue
         try:
+            if name == "ce-datacontenttype":
+                raise Broken("The type of the data is said by Content-Type.", "extra_forbidden")
             _check_name(name[3:])
             attributes[name[3:]] = _header_text(value)
         except Broken as error:
@@ -96,6 +112,7 @@ def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) ->
     try:
         if body.strip(b" \t\r\n"):
             data = compact_json(body)
+            _refuse_large(data)
     except Broken as error:
         problems.append(Problem(("body",), str(error), error.type))
     return _build(attributes, data, problems, lambda name: ("header", f"ce-{name}") if name else ("body",), ctx)
@@ -225,12 +242,12 @@ class _Mapping:
 
     def actor(self) -> tuple[object, object]:
         kind = self.text("authtype")
-        who = self.text("authid", required=kind is not None and kind not in _NAMELESS)
-        if kind in _NAMELESS and who is None:
+        who = self.text("authid", required=kind is not None and kind not in NAMELESS)
+        if kind in NAMELESS and who is None:
             who = kind
-        if kind in _ACTOR_TYPES:
+        if kind in CLOUD_ACTOR_TYPES:
             self.left["authtype"] = kind
-        actor_type = None if kind is None else _ACTOR_TYPES.get(kind, kind)
+        actor_type = None if kind is None else CLOUD_ACTOR_TYPES.get(kind, kind)
         return self.field("authtype", "actorType", actor_type), self.field("authid", "actorId", who)
 
 

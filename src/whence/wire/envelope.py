@@ -1,5 +1,7 @@
 """The envelope: the bytes of an event that its leaf in the Merkle tree commits to. They must never change."""
 
+from functools import lru_cache
+
 import msgspec
 
 from whence.events import Event
@@ -11,7 +13,7 @@ ENVELOPE_VERSION = 1
 """The `v` of an envelope."""
 
 
-class _Envelope(msgspec.Struct, rename="camel", kw_only=True):
+class _Envelope(msgspec.Struct, rename="camel", kw_only=True, gc=False):
     # In code-point order of the keys, as RFC 8785 has it.
     actor_id: str
     actor_type: str
@@ -30,6 +32,7 @@ class _Envelope(msgspec.Struct, rename="camel", kw_only=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_recorded = lru_cache(64)(format_time_fixed)  # events of one request are recorded at one time
 
 
 def envelope(event: Event, payload_hash: str) -> bytes:
@@ -48,7 +51,7 @@ def envelope(event: Event, payload_hash: str) -> bytes:
             occurred_at=format_time_fixed(event.occurred_at),
             outcome=event.outcome,
             payload_hash=payload_hash,
-            recorded_at=format_time_fixed(event.recorded_at),
+            recorded_at=_recorded(event.recorded_at),
             resource_id=event.resource_id,
             resource_type=event.resource_type,
             tenant_id=event.tenant_id,

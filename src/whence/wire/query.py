@@ -42,6 +42,7 @@ __all__ = [
     "INT_MAX",
     "LIMIT_MAX",
     "READ_PARAMETERS",
+    "TEXT_SCHEMA",
     "VALUES_MAX",
     "Parameter",
     "ReadRequest",
@@ -87,12 +88,14 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-_TEXT = {
+TEXT_SCHEMA: dict[str, Any] = {
     "type": "string",
     "minLength": 1,
     "maxLength": TEXT_MAX,
     "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
 }
+"""The JSON schema of an actor, correlation or causation id."""
+
 _REPEAT = f"Repeat it for alternatives, at most {VALUES_MAX}."
 _WHEN = "RFC 3339, a date, or relative to now, such as -15m or -7d. Without an offset it is UTC."
 _EVENT_INCLUDES = ("position", "recordedAt", "outcome")
@@ -102,7 +105,7 @@ _FILTERS = (
     Parameter(
         "event_type",
         _or_null({"type": "string"}),
-        f"An event type, or its first segments with .* behind them. {_REPEAT}",
+        f"An event type, or its first segments with .* behind them; 1 to {EVENT_TYPE_MAX} characters. {_REPEAT}",
         multiple=True,
     ),
     Parameter(
@@ -117,18 +120,18 @@ _FILTERS = (
         f"The id of the resource. {_REPEAT}",
         multiple=True,
     ),
-    Parameter("actor_id", _or_null(_TEXT), f"Who did it. {_REPEAT}", multiple=True),
+    Parameter("actor_id", _or_null(TEXT_SCHEMA), f"Who did it. {_REPEAT}", multiple=True),
     Parameter(
         "actor_type",
-        _or_null({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}),
+        _or_null({"$ref": "#/components/schemas/ActorType"}),
         f"What kind of actor did it. {_REPEAT}",
         multiple=True,
     ),
     Parameter(
         "outcome", _or_null({"type": "string", "enum": list(OUTCOMES)}), f"How it went. {_REPEAT}", multiple=True
     ),
-    Parameter("correlation_id", _or_null(_TEXT), f"The flow that the event is part of. {_REPEAT}", multiple=True),
-    Parameter("causation_id", _or_null(_TEXT), f"The id of the event that caused it. {_REPEAT}", multiple=True),
+    Parameter("correlation_id", _or_null(TEXT_SCHEMA), f"The flow that the event is part of. {_REPEAT}", multiple=True),
+    Parameter("causation_id", _or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
 )
 _TIMES = (
     Parameter("from", _or_null({"type": "string", "format": "date-time"}), f"Events at or after this time. {_WHEN}"),
@@ -137,7 +140,9 @@ _TIMES = (
 _WINDOW = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 100}, "Events on the page."),
     Parameter(
-        "offset", {"type": "integer", "minimum": 0, "default": 0}, "How many events to pass over; not with cursor."
+        "offset",
+        {"type": "integer", "minimum": 0, "default": 0},
+        "How many events to pass over, up to 2^63-1; not with cursor.",
     ),
 )
 
@@ -270,7 +275,12 @@ class _Reading:
         self.problems: list[Problem] = []
 
     def problem(self, name: str, message: str, type_: str, where: str = "query") -> None:
-        self.problems.append(Problem((where, name), message, type_))
+        self.note(Problem((where, name), message, type_))
+
+    def note(self, problem: Problem) -> None:
+        """Keep a problem, once: the answer to a long query of the same mistakes stays short."""
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def split(self, query_string: bytes) -> dict[str, list[str]]:
         """The values of known parameters, decoded. A parameter that has a problem here is left out."""
@@ -283,7 +293,7 @@ class _Reading:
             try:
                 name = _decoded(raw_name)
             except Broken as error:
-                self.problems.append(Problem(("query",), str(error), error.type))
+                self.note(Problem(("query",), str(error), error.type))
                 continue
             if name not in self.known:
                 unknown[name] = None

@@ -2,14 +2,17 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 
 from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
+from whence.storage.sqlite.highwater import sync_folder
 
-__all__ = ["ServingLock", "connect", "migrate", "refuse_unsafe_sqlite"]
+__all__ = ["ServingLock", "close_untouched", "connect", "make_folder", "migrate", "refuse_unsafe_sqlite", "refusing"]
 
 APPLICATION_ID = 0x57484E43
 """Marks the file as a Whence log ("WHNC"), in the header that `file(1)` reads."""
@@ -50,18 +53,41 @@ class ServingLock:
         os.close(self._fd)
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """While the block opens a file, what SQLite says against it is a StoreRefused."""
+    try:
+        yield
+    except apsw.BusyError as error:
+        raise StoreRefused("Another process keeps the SQLite file busy. Try again in a moment.") from error
+    except apsw.Error as error:
+        raise StoreRefused(
+            f"The SQLite file cannot be opened, or is damaged ({type(error).__name__}). 'whence verify' looks at it; "
+            "'whence restore' puts a backup in its place."
+        ) from error
+
+
+def make_folder(path: str) -> None:
+    """Make the folder in which the file at `path` lies, for its owner alone, so that it outlives a power loss."""
+    folder = Path(path).absolute().parent
+    missing = [above for above in (folder, *folder.parents) if not above.exists()]
+    for above in reversed(missing):
+        above.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(str(above))
+
+
 def connect(path: str, cache_kib: int) -> apsw.Connection:
     """A connection with this store's settings. The file is made, readable by its owner alone, if it is not there."""
     major, minor, patch = map(int, apsw.sqlite_lib_version().split("."))
     refuse_unsafe_sqlite(major * 1_000_000 + minor * 1_000 + patch)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     if not Path(path).exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    try:
+    with refusing():
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(_BUSY_MS)
+        if connection.pragma("page_count") == 0:  # later it has no effect, but is a commit
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         for pragma in (
-            "auto_vacuum = INCREMENTAL",  # takes effect only before the first table
             "journal_mode = WAL",
             "synchronous = FULL",  # NORMAL loses acknowledged events at a power loss
             "secure_delete = ON",  # what is erased is overwritten
@@ -70,9 +96,13 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
             f"cache_size = -{cache_kib}",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-    except apsw.Error as error:
-        raise StoreRefused(f"The SQLite file cannot be opened ({type(error).__name__}).") from error
     return connection
+
+
+def close_untouched(connection: apsw.Connection) -> None:
+    """Close without folding the write-ahead log into the file: what lies behind damage in it may still be saved."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
 
 
 def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:

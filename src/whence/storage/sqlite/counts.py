@@ -8,6 +8,7 @@ import msgspec
 
 from whence import rollups
 from whence.events import ActorStat, Counts
+from whence.storage.counting import by_word, ranked, tally_of_kind
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.match import Match, Snapshot, json_list
 
@@ -108,19 +109,7 @@ def _by_kind(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> C
 def count_by_word(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Counts:
     """The aggregate of a question: in total and by the words of its kinds."""
     by_kind = Counter() if match.nothing else _by_kind(connection, snapshot, match)
-    words: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
-    for number, events in by_kind.items():
-        kind = snapshot.kinds[number]
-        words[0][kind.event_type] += events
-        words[1][kind.resource_type] += events
-        words[2][kind.actor_type] += events
-    by_type, by_resource, by_actor = (sorted(word.items(), key=lambda item: (-item[1], item[0])) for word in words)
-    return Counts(
-        total=sum(by_kind.values()),
-        by_event_type=by_type,
-        by_resource_type=by_resource,
-        by_actor_type=by_actor,
-    )
+    return by_word(by_kind, snapshot.kinds)
 
 
 def actor_stats(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> list[ActorStat]:
@@ -134,18 +123,7 @@ def actor_stats(connection: apsw.Connection, snapshot: Snapshot, match: Match) -
         tally[1] += successes
         tally[2] += failures
     keys = json_list(tuple(snapshot.key(actor) for actor in tallies))
-    stats = [
-        ActorStat(
-            actor_type=actor_type,
-            actor_id=actor_id,
-            total=tallies[actor][0],
-            successes=tallies[actor][1],
-            failures=tallies[actor][2],
-        )
-        for actor, actor_type, actor_id in connection.execute(_SQL["actor_names"], (keys,))
-    ]
-    stats.sort(key=lambda stat: (-stat.total, stat.actor_type, stat.actor_id))
-    return stats
+    return ranked(tallies, connection.execute(_SQL["actor_names"], (keys,)))
 
 
 def _actor_rows(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Iterator[tuple[int, int, int, int]]:
@@ -153,8 +131,7 @@ def _actor_rows(connection: apsw.Connection, snapshot: Snapshot, match: Match) -
     outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
 
     def part(actor: int, kind: int, events: int) -> tuple[int, int, int, int]:
-        outcome = outcomes[kind]
-        return actor, events, events * (outcome == "success"), events * (outcome == "failure")
+        return actor, *tally_of_kind(snapshot.kinds[kind], events)
 
     if not match.by_rollup:
         where, bindings = match.conditions(snapshot)

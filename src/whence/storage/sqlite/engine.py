@@ -9,19 +9,20 @@ from typing import Any
 
 import apsw
 
-from whence.errors import Invalid, Unavailable, WhenceError
+from whence.errors import Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
-from whence.storage.base import AS_OF_SPAN, Head, Receipt, Session, Write
-from whence.storage.plan import is_flat_count, is_flat_list
+from whence.storage.base import Head, Receipt, Session, Write
+from whence.storage.match import Kind
+from whence.storage.plan import is_flat_count, is_flat_list, pinned
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import keys
 from whence.storage.sqlite.append import Appender
-from whence.storage.sqlite.connection import ServingLock, connect, migrate
+from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.highwater import HighWater
-from whence.storage.sqlite.match import Kind, Match, Snapshot, resolve
+from whence.storage.sqlite.match import Match, Snapshot, resolve
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.rows import event_from, uuid_bytes
@@ -33,7 +34,7 @@ _SQL = load_blocks("whence.storage.sqlite")
 
 _WRITER_CACHE_KIB = 65_536
 _READER_CACHE_KIB = 16_384
-_READERS = 4
+_READERS = 5
 
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
@@ -48,21 +49,23 @@ class SQLiteStore:
         self, path: str, *, serving: bool = True, accept_rollback: bool = False, readers: int = _READERS
     ) -> None:
         """Open the file, and bring its schema up to date. Raises StoreRefused."""
-        with ExitStack() as undo:
+        with ExitStack() as undo, refusing():
+            make_folder(path)
             self._lock = ServingLock(path) if serving else None
             if self._lock is not None:
                 undo.callback(self._lock.release)
             self._writing = connect(path, _WRITER_CACHE_KIB)
-            undo.callback(self._writing.close)
+            undo.callback(close_untouched, self._writing)
             migrate(self._writing)
             self._high_water = HighWater(path) if serving else None
             if self._high_water is not None:
                 undo.callback(self._high_water.close)
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
+            reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
-        self._readers = Readers([connect(path, _READER_CACHE_KIB) for _ in range(readers)])
+        self._readers = Readers(reading)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
 
@@ -76,9 +79,13 @@ class SQLiteStore:
         outcomes = await asyncio.gather(*map(self._writer.submit, works), return_exceptions=True)
         results: list[list[Receipt] | WhenceError] = []
         for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, WhenceError):
+            if isinstance(outcome, WhenceError) or not isinstance(outcome, BaseException):
+                results.append(outcome)
+            elif isinstance(outcome, Exception):
+                # The writer has noted it. It is this request's alone; its neighbours may well be durable.
+                results.append(Unavailable("The store failed. Send the events again, with the same ids."))
+            else:
                 raise outcome
-            results.append(outcome)
         return results
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
@@ -100,7 +107,7 @@ class SQLiteStore:
         """Answer one page; see `Store`."""
 
         def ask(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Page:
-            as_of = _pinned(snapshot.size, request.as_of)
+            as_of = pinned(snapshot.size, request.as_of)
             if as_of < snapshot.size:
                 match = match.up_to(as_of)
             return Page(
@@ -201,6 +208,9 @@ class SQLiteStore:
 
     # --- life --------------------------------------------------------------------------------------------------
 
+    async def open(self) -> None:
+        """Nothing is left to look at: the file was opened, and refused if need be, when the store was made."""
+
     async def check(self) -> None:
         """Say whether the store serves; see `Store`."""
         await self._readers.read(lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall())
@@ -221,18 +231,3 @@ class SQLiteStore:
             self._high_water.close()
         if self._lock is not None:
             self._lock.release()
-
-
-def _pinned(size: int, as_of: int | None) -> int:
-    """The last position of a page's snapshot. Raises Invalid when it is not on offer."""
-    if as_of is None:
-        return size
-    if as_of > size:
-        raise Invalid.at(("query", "as_of"), "as_of is beyond the last position of the log.", "as_of_range")
-    if size - as_of > AS_OF_SPAN:
-        raise Invalid.at(
-            ("query", "as_of"),
-            f"as_of may lie at most {AS_OF_SPAN} positions behind the head of the log.",
-            "as_of_range",
-        )
-    return as_of

@@ -8,6 +8,7 @@ database must have reached that record, or it is not served.
 The file has two slots, written in turn, each with a checksum: a torn write spoils one, and the other is only older.
 """
 
+import errno
 import os
 import struct
 import zlib
@@ -17,10 +18,10 @@ from typing import Any
 import apsw
 import structlog
 
-from whence.errors import StoreRefused
+from whence.errors import RolledBack
 from whence.storage.sql import load_blocks
 
-__all__ = ["HighWater"]
+__all__ = ["HighWater", "Mark", "is_behind", "mark_of", "recorded_mark", "sync_folder"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
@@ -46,24 +47,22 @@ class HighWater:
         self._next: Mark | None = None
 
     def check(self, connection: apsw.Connection, *, accept_rollback: bool = False) -> None:
-        """Compare the database with the record. Raises StoreRefused when acknowledged commits are missing."""
-        store_id, commits, nonce = _mark_of(connection)
-        marks = [mark for mark in map(self._read, (0, 1)) if mark is not None]
-        if marks:
-            recorded_id, recorded, recorded_nonce = max(marks, key=lambda mark: mark[1])
-            behind = commits < recorded or (commits == recorded and nonce != recorded_nonce)
-            if (behind or recorded_id != store_id) and not accept_rollback:
-                raise StoreRefused(
+        """Compare the database with the record. Raises RolledBack when acknowledged commits are missing."""
+        mark = _mark_or_first(connection)
+        recorded = _read(self._fd)
+        if recorded is not None:
+            if is_behind(mark, recorded) and not accept_rollback:
+                raise RolledBack(
                     "The store is behind what it has acknowledged: it was put back from a copy, or its write-ahead log "
                     "was damaged. Restore a newer backup, or accept the loss with --accept-rollback."
                 )
-        elif commits and not self._new:
+        elif mark[1] and not self._new:
             _log.warning("the high-water record is unreadable; it is made anew", path=self._path)
         for slot in (0, 1):
-            self._write(slot, (store_id, commits, nonce))
+            self._write(slot, mark)
         os.fsync(self._fd)
         if self._new:
-            _sync_folder(self._path)
+            sync_folder(self._path)
 
     def advance(self, connection: apsw.Connection) -> None:
         """Number the commit that is about to happen."""
@@ -82,32 +81,62 @@ class HighWater:
         """Let go of the file."""
         os.close(self._fd)
 
-    def _read(self, slot: int) -> Mark | None:
-        """What a slot says, or None when it is empty or torn."""
-        raw = os.pread(self._fd, _SLOT_SIZE, slot * _SLOT_APART)
-        if len(raw) != _SLOT_SIZE or _CHECK.unpack(raw[_BODY.size :])[0] != zlib.crc32(raw[: _BODY.size]):
-            return None
-        magic, store_id, commits, nonce = _BODY.unpack(raw[: _BODY.size])
-        return (store_id, commits, nonce) if magic == _MAGIC else None
-
     def _write(self, slot: int, mark: Mark) -> None:
         body = _BODY.pack(_MAGIC, *mark)
-        os.pwrite(self._fd, body + _CHECK.pack(zlib.crc32(body)), slot * _SLOT_APART)
+        raw = body + _CHECK.pack(zlib.crc32(body))
+        if os.pwrite(self._fd, raw, slot * _SLOT_APART) != len(raw):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
 
 
-def _mark_of(connection: apsw.Connection) -> Mark:
+def is_behind(mark: Mark, recorded: Mark) -> bool:
+    """Whether a database with this mark lacks what was recorded, or has another history."""
+    return mark[0] != recorded[0] or mark[1] < recorded[1] or (mark[1] == recorded[1] and mark[2] != recorded[2])
+
+
+def recorded_mark(path: str) -> Mark | None:
+    """What the record beside the database at `path` says; None when there is none, or none that can be read."""
+    try:
+        fd = os.open(path + ".high", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
+def mark_of(connection: apsw.Connection) -> Mark | None:
+    """The mark of a database; None when no server has ever opened it."""
     rows: list[Any] = connection.execute(_SQL["store"]).fetchall()
-    if not rows:
-        connection.execute(_SQL["add_store"], (os.urandom(16), bytes(16)))
-        rows = connection.execute(_SQL["store"]).fetchall()
-    mark: Mark = tuple(rows[0])
-    return mark
+    return tuple(rows[0]) if rows else None
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: str) -> None:
     """Make a new file's name durable."""
     fd = os.open(Path(path).parent, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _mark_or_first(connection: apsw.Connection) -> Mark:
+    mark = mark_of(connection)
+    if mark is None:
+        connection.execute(_SQL["add_store"], (os.urandom(16), bytes(16)))
+        mark = mark_of(connection)
+    if mark is None:
+        raise RolledBack("The store does not keep its own mark; it cannot be served.")
+    return mark
+
+
+def _read(fd: int) -> Mark | None:
+    """The newer of the two slots, or None when both are empty or torn."""
+    marks = []
+    for slot in (0, 1):
+        raw = os.pread(fd, _SLOT_SIZE, slot * _SLOT_APART)
+        if len(raw) == _SLOT_SIZE and _CHECK.unpack(raw[_BODY.size :])[0] == zlib.crc32(raw[: _BODY.size]):
+            magic, store_id, commits, nonce = _BODY.unpack(raw[: _BODY.size])
+            if magic == _MAGIC:
+                marks.append((store_id, commits, nonce))
+    return max(marks, key=lambda mark: mark[1], default=None)

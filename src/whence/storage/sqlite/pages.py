@@ -51,16 +51,16 @@ def events_of_page(connection: apsw.Connection, snapshot: Snapshot, match: Match
     start: _Start | None = _Start(skip=request.offset)
     if request.after is not None:
         start = _Start(place=(request.after.occurred_at, snapshot.key(request.after.position)))
+    elif request.offset >= snapshot.size:
+        return []
     elif request.offset >= WALK_FROM and match.by_rollup:
         start = _walk(connection, snapshot, match, request)
     if start is None:
         return []
     places = _places(connection, snapshot, match, start, request)
     keys = json_list(tuple(key for _, key in places))
-    by_key = {
-        row[0]: event_from(snapshot.tenant, row)
-        for row in connection.execute(_SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))", (keys,))
-    }
+    sql = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
+    by_key = {row[0]: event_from(snapshot.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
     return [by_key[key] for _, key in places]
 
 

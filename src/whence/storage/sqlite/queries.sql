@@ -36,21 +36,24 @@ SELECT key FROM actor WHERE tenant_no = ? AND actor_id = ? AND actor_type = ?
 -- name: add_actor
 INSERT INTO actor (key, tenant_no, actor_id, actor_type) VALUES (?, ?, ?, ?)
 
+-- name: known_flows
+SELECT correlation_id, key FROM flow WHERE tenant_no = ? AND correlation_id IN (SELECT value FROM carray(?))
+
 -- name: add_to_flow
--- A new flow takes the key that is offered; a known one keeps its own and counts on.
 INSERT INTO flow (key, tenant_no, correlation_id, events, failures, first_at, last_at) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant_no, correlation_id) DO UPDATE
    SET events = events + excluded.events, failures = failures + excluded.failures,
        first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)
-RETURNING key
+
+-- name: known_resources
+SELECT resource_id, resource_type, key FROM resource WHERE tenant_no = ? AND resource_id IN (SELECT value FROM carray(?))
 
 -- name: add_to_resource
 INSERT INTO resource (key, tenant_no, resource_id, resource_type, events) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = events + excluded.events
-RETURNING key
 
--- name: key_of_id
-SELECT key FROM event WHERE tenant_no = ? AND id = ?
+-- name: keys_of_ids
+SELECT id, key FROM event WHERE tenant_no = ? AND id IN (SELECT value FROM carray(?))
 
 -- name: correlation_of
 SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
@@ -212,6 +215,14 @@ DELETE FROM session WHERE hash = ?
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = ?
 
+-- name: forget_all_sessions
+DELETE FROM session
+
+-- name: carry_over_revocations
+UPDATE api_key AS k SET revoked_at = r.revoked_at
+  FROM replaced.api_key AS r
+ WHERE r.id = k.id AND r.hash = k.hash AND r.revoked_at IS NOT NULL AND k.revoked_at IS NULL
+
 -- name: tenants
 SELECT tenant, tenant_no, size, recorded_at, compact_range FROM tenant ORDER BY tenant
 
@@ -235,6 +246,19 @@ SELECT 1 FROM (
   EXCEPT
   SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = :tenant_no GROUP BY e.resource)
  LIMIT 1
+
+-- name: wrong_names
+-- Numbers are given densely, so the head's is the highest; a lower one would be given twice.
+SELECT 1 FROM tenant t
+ WHERE t.tenant_no = :tenant_no
+   AND (t.kinds, t.actors, t.flows, t.resources) <> (
+       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = :tenant_no),
+       (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM actor
+         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40),
+       (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM flow
+         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40),
+       (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM resource
+         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40))
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = ? AND level = ?

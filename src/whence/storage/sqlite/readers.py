@@ -1,4 +1,8 @@
-"""The readers: connections that each answer one question at a time, in one snapshot and within a time."""
+"""The readers: connections that each answer one question at a time, in one snapshot and within a time.
+
+Handing a question to a thread and its answer back costs several times what a page costs. So the first reader belongs to
+the event loop: what is nearly always brief is asked right there, and only what takes longer goes to a thread.
+"""
 
 import asyncio
 import queue
@@ -10,13 +14,17 @@ from typing import Any
 
 import apsw
 
-from whence.errors import Throttled, TooWide, Unavailable
+from whence.errors import Unavailable
 from whence.storage.base import WIDE_SECONDS
+from whence.storage.wide import WideGate, too_wide
 
 __all__ = ["Readers"]
 
 _STEPS_PER_LOOK = 10_000
 """Virtual machine steps between two looks at the clock; some hundred microseconds."""
+
+_BRIEF_SECONDS = 0.002
+"""For so long a question may hold up the event loop."""
 
 
 class _Reader:
@@ -27,64 +35,75 @@ class _Reader:
         self.deadline = float("inf")
         connection.set_progress_handler(self._is_late, _STEPS_PER_LOOK)
 
+    def ask(self, question: Callable[[apsw.Connection], Any], seconds: float) -> Any:
+        """The answer, from one snapshot. Raises apsw.InterruptError after `seconds`, and Unavailable."""
+        self.deadline = time.monotonic() + seconds
+        try:
+            self.connection.execute("BEGIN")
+            try:
+                return question(self.connection)
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+        except apsw.InterruptError:
+            raise
+        except apsw.Error as error:
+            raise Unavailable("The store could not be read.") from error
+        finally:
+            self.deadline = float("inf")
+
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline
 
 
 class Readers:
-    """A fixed number of reading connections, and the rule for questions that are not flat.
-
-    Wide questions use at most half of the readers and one for each tenant; the others are turned away at once, so
-    that flat questions always find a reader.
-    """
+    """A fixed number of reading connections, and a gate before those that questions that are not flat may use."""
 
     def __init__(self, connections: list[apsw.Connection], wide_seconds: float = WIDE_SECONDS) -> None:
-        """Take the connections over."""
+        """Take the connections over: the first for the event loop, the others, at least one, each for a thread."""
         self._readers = [_Reader(connection) for connection in connections]
+        self._here, *threaded = self._readers
+        self._here_is_free = threading.Lock()  # a store may be asked from more than one event loop
         self._free: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
-        for reader in self._readers:
+        for reader in threaded:
             self._free.put(reader)
-        self._threads = ThreadPoolExecutor(len(connections), thread_name_prefix="whence-reader")
+        self._threads = ThreadPoolExecutor(len(threaded), thread_name_prefix="whence-reader")
         self._wide_seconds = wide_seconds
-        self._wide_max = max(1, len(connections) // 2)
-        self._wide_tenants: set[str] = set()
+        self._gate = WideGate(len(threaded))
         self._closed = threading.Event()
 
     async def read(self, question: Callable[[apsw.Connection], Any]) -> Any:
-        """The answer to `question(connection)`, asked in one read transaction. Raises TooWide and Unavailable."""
+        """The answer to `question(connection)`, asked in one read transaction; the question may be asked twice, and
+        only the second answer counts. Raises TooWide and Unavailable.
+        """
+        if self._closed.is_set():
+            raise Unavailable("The store is closed.")
+        if self._here_is_free.acquire(blocking=False):
+            try:
+                return self._here.ask(question, _BRIEF_SECONDS)
+            except apsw.InterruptError:
+                pass  # not so brief
+            finally:
+                self._here_is_free.release()
+        return await self._read_in_thread(question)
+
+    async def read_wide(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
+        """As `read`, for a question whose cost grows with what it matches. Raises Throttled when it must wait."""
+        with self._gate.admit(tenant):
+            return await self._read_in_thread(question)
+
+    async def _read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
         if self._closed.is_set():
             raise Unavailable("The store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question)
 
-    async def read_wide(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
-        """As `read`, for a question whose cost grows with what it matches. Raises Throttled when it must wait."""
-        if tenant in self._wide_tenants or len(self._wide_tenants) >= self._wide_max:
-            raise Throttled("Another question that reads much of the log is being answered. Ask again in a moment.")
-        self._wide_tenants.add(tenant)
-        try:
-            return await self.read(question)
-        finally:
-            self._wide_tenants.discard(tenant)
-
     def _ask(self, question: Callable[[apsw.Connection], Any]) -> Any:
         reader = self._free.get()
-        reader.deadline = time.monotonic() + self._wide_seconds
         try:
-            reader.connection.execute("BEGIN")
-            try:
-                return question(reader.connection)
-            finally:
-                if reader.connection.in_transaction:
-                    reader.connection.execute("ROLLBACK")
+            return reader.ask(question, self._wide_seconds)
         except apsw.InterruptError as error:
-            raise TooWide(
-                "The question was stopped because it would read too much of the log. "
-                "Narrow it with a range of time, or ask with fewer filters.",
-            ) from error
-        except apsw.Error as error:
-            raise Unavailable("The store could not be read.") from error
+            raise too_wide() from error
         finally:
-            reader.deadline = float("inf")
             self._free.put(reader)
 
     def close(self) -> None:
@@ -93,5 +112,6 @@ class Readers:
             return
         self._closed.set()
         self._threads.shutdown(wait=True)
-        for reader in self._readers:
-            reader.connection.close()
+        with self._here_is_free:
+            for reader in self._readers:
+                reader.connection.close()

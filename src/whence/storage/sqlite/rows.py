@@ -1,17 +1,39 @@
 """Between rows and nouns: keys, UUIDs and events as SQLite keeps them."""
 
+import re
 from typing import Any
 
 from whence.events import Event
 
-__all__ = ["KEY_BITS", "POSITION_MASK", "cause_from", "cause_text", "event_from", "uuid_bytes", "uuid_text"]
+__all__ = [
+    "KEY_BITS",
+    "POSITION_MASK",
+    "cause_from",
+    "cause_text",
+    "event_from",
+    "key_of",
+    "number_of",
+    "uuid_bytes",
+    "uuid_text",
+]
 
 KEY_BITS = 40
 """A key is tenant_no << KEY_BITS | number, so that one integer orders a tenant's rows and tells tenants apart."""
 
 POSITION_MASK = (1 << KEY_BITS) - 1
 
-_UUID_TEXT_SIZE = 36
+
+def key_of(tenant_no: int, number: int) -> int:
+    """The key of an event's position or of a name's number."""
+    return tenant_no << KEY_BITS | number
+
+
+def number_of(key: int) -> int:
+    """The position or the number in a key."""
+    return key & POSITION_MASK
+
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def uuid_bytes(text: str) -> bytes:
@@ -27,14 +49,9 @@ def uuid_text(value: bytes) -> str:
 
 def cause_from(text: str | None) -> bytes | str | None:
     """A causationId as the column keeps it: 16 bytes when it is a UUID in canonical text, else the text."""
-    if text is not None and len(text) == _UUID_TEXT_SIZE and text[8] == text[13] == text[18] == text[23] == "-":
-        try:
-            value = uuid_bytes(text)
-        except ValueError:
-            return text
-        if uuid_text(value) == text:
-            return value
-    return text
+    if text is None or _CANONICAL.fullmatch(text) is None:
+        return text
+    return uuid_bytes(text)
 
 
 def cause_text(value: bytes | str | None) -> str | None:

@@ -1,5 +1,6 @@
 """Checking a whole file: every stored event against its hash, every hash against the tree, every count against the
-events. Reads only; may run beside the server, and then speaks of one snapshot.
+events, and the file as a whole against the record of what was acknowledged. Reads only; may run beside the server, and
+then speaks of one snapshot.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from whence import rollups
 from whence.errors import StoreRefused
 from whence.merkle import CompactRange, leaf_hash
 from whence.storage.sql import load_blocks
+from whence.storage.sqlite.connection import close_untouched
+from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import POSITION_MASK, event_from
 from whence.wire.envelope import envelope
 
@@ -50,6 +53,7 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
 
     Raises StoreRefused when there is no readable log at `path`.
     """
+    recorded = recorded_mark(path)  # before the snapshot, which a server beside this may take further
     try:
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     except apsw.Error as error:
@@ -57,16 +61,17 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
     try:
         connection.set_busy_timeout(5_000)
         connection.execute("BEGIN")
-        return _Check(connection, progress or (lambda _events: None)).run()
+        return _Check(connection, recorded, progress or (lambda _events: None)).run()
     except apsw.Error as error:
         return Report(0, 0, {}, [Finding("", None, f"the file cannot be read ({type(error).__name__})")])
     finally:
-        connection.close()
+        close_untouched(connection)
 
 
 class _Check:
-    def __init__(self, connection: apsw.Connection, progress: Callable[[int], None]) -> None:
+    def __init__(self, connection: apsw.Connection, recorded: Mark | None, progress: Callable[[int], None]) -> None:
         self.connection = connection
+        self.recorded = recorded
         self.progress = progress
         self.events = 0
         self.roots: dict[str, str] = {}
@@ -78,6 +83,7 @@ class _Check:
             tenants: list[Any] = self.connection.execute(_SQL["tenants"]).fetchall()
         except apsw.SQLError as error:
             raise StoreRefused("This SQLite file holds no log of Whence.") from error
+        self._guarded("", self._record)
         for tenant, *head in tenants:
             self._guarded(tenant, self._events_of, tenant, head)
             self._guarded(tenant, self._counts_of, tenant, head[0])
@@ -95,6 +101,12 @@ class _Check:
     def _find(self, tenant: str, position: int | None, what: str) -> None:
         if len(self.findings) < _FINDINGS_MAX:
             self.findings.append(Finding(tenant, position, what))
+
+    def _record(self) -> None:
+        """The last commit of the file against the record beside it, where there is one."""
+        mark = mark_of(self.connection)
+        if self.recorded is not None and (mark is None or is_behind(mark, self.recorded)):
+            self._find("", None, "the store is behind what it has acknowledged")
 
     def _events_of(self, tenant: str, head: list[Any]) -> None:
         """Every event of a tenant, in order, against its leaf; the leaves against the head."""
@@ -128,7 +140,7 @@ class _Check:
 
     def _counts_of(self, tenant: str, tenant_no: int) -> None:
         """Rollups and the rows of flows and resources against a count over the events."""
-        for name in ("wrong_flows", "wrong_resources"):
+        for name in ("wrong_flows", "wrong_resources", "wrong_names"):
             if self.connection.execute(_SQL[name], {"tenant_no": tenant_no}).fetchone():
                 self._find(tenant, None, f"{name.removeprefix('wrong_')} are counted wrong")
         divided = {(0, 0)}
@@ -145,12 +157,12 @@ class _Check:
                 self._find(tenant, None, "events are counted wrong by time")
                 return
             divided = {(level, bucket) for bucket, _, is_divided in rows if is_divided}
-            if not divided:
-                return
 
     def _raw_counts(self, tenant_no: int, level: int, divided: set[tuple[int, int]]) -> dict[tuple[int, ...], int]:
         """Events by bucket, actor and kind, in the buckets whose parents are divided."""
         counts: dict[tuple[int, ...], int] = {}
+        if not divided:
+            return counts
         for occurred_at, actor, kind in self.connection.execute(_SQL["times"], (tenant_no,)):
             if level and (level - 1, rollups.bucket_of(level - 1, occurred_at)) not in divided:
                 continue

@@ -5,6 +5,7 @@ fails, every request of the group fails, and the writer goes on with the next gr
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -131,10 +132,10 @@ class Writer:
             if self._high_water is not None:
                 self._high_water.record()
         except Exception as error:
-            _log.error("commit failed", error=type(error).__name__, requests=len(group), exc_info=True)
             self._undo_group()
             for job in group:
                 job.error = Unavailable("The store could not commit. Send the event again with the same id.")
+            _tell("commit failed", error=error, requests=len(group))
 
     def _run_one(self, job: _Job) -> None:
         """Run one job in its savepoint. Raises only when the whole transaction is lost."""
@@ -154,7 +155,7 @@ class Writer:
             if isinstance(error, apsw.Error):
                 job.error = Unavailable("The store could not write. Send the event again with the same id.")
             if not isinstance(error, WhenceError):
-                _log.error("request failed", error=type(error).__name__, exc_info=True)
+                _tell("request failed", error=error)
 
     def _undo_group(self) -> None:
         """Roll back what was not committed. Harmless behind a commit whose record failed: that is durable."""
@@ -162,8 +163,8 @@ class Writer:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        except apsw.Error:
-            _log.error("rollback failed", exc_info=True)
+        except apsw.Error as error:
+            _tell("rollback failed", error=error)
 
     def _settle(self, group: list[_Job]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
@@ -172,8 +173,14 @@ class Writer:
         for loop, jobs in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_settle_all, jobs)
-            except RuntimeError:
-                _log.warning("the event loop ended before its answers", requests=len(jobs))
+            except RuntimeError as error:
+                _tell("the event loop ended before its answers", error=error, requests=len(jobs))
+
+
+def _tell(what: str, *, error: Exception, **more: object) -> None:
+    """Log an error. Where that cannot be written, on a full disk or a closed pipe, the writer goes on all the same."""
+    with contextlib.suppress(OSError, ValueError):
+        _log.error(what, error=type(error).__name__, exc_info=error, **more)
 
 
 def _settle_all(jobs: list[_Job]) -> None:

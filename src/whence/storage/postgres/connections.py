@@ -1,0 +1,294 @@
+"""Connections: a bounded number of them, one transaction at a time on each, and what happens when they break.
+
+A transaction takes three ways to the server and back, and one more for each statement: it begins with all of its
+settings in one message. They are settings of the transaction alone, so a pooler in transaction mode may stand between.
+
+A server that is gone is seen by the error of the connection. One that says nothing more (a cut cable, a stalled proxy)
+is told from one that works on something long by a look on a second connection.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+
+from whence.errors import StoreRefused, Unavailable, WhenceError
+from whence.events import is_tenant
+from whence.storage.base import WIDE_SECONDS
+from whence.storage.wide import too_wide
+
+__all__ = ["Connection", "Connections", "DataRefused", "Target", "Work"]
+
+_log = structlog.get_logger("whence.storage")
+
+Connection = Any
+"""An asyncpg connection, which comes without types."""
+
+Work = Callable[[Connection], Awaitable[Any]]
+
+APP_ROLE = "whence_app"
+
+_BEGIN_S = 1.8
+"""To find a connection that is free, or to make one, and to begin."""
+
+_LOOK_AFTER_S = 0.6
+_LOOK_S = 0.8
+"""After how long without an answer the server is looked at, and how long that may take."""
+
+_WRITE_MS = 10_000
+_LOCK_MS = 5_000
+_IDLE_MS = 10_000
+"""A process that stops in the middle of an append holds up its tenant's other writers for so long, and no longer."""
+
+_STATEMENTS_CACHED = 200
+
+_DRIVER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises; the last of them too when a connection ends at the moment in which it is used."""
+
+_REFUSED = (
+    ValueError,  # the driver could not encode it
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+_LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+)
+
+
+class DataRefused(Unavailable):
+    """The server did not take a value that it was given. Nothing of the transaction was kept."""
+
+
+class Target:
+    """Where the database is, and how it is spoken to."""
+
+    def __init__(self, url: str, *, pooler: bool = False) -> None:
+        """Read a URL; `?pooler=1` in it is ours, the rest is the driver's. Raises StoreRefused for one of no use."""
+        parts = urlsplit(url)
+        told = parse_qsl(parts.query, keep_blank_values=True)
+        self.pooler = pooler or any(name == "pooler" and value.lower() in ("1", "true", "on") for name, value in told)
+        left = urlencode([(name, value) for name, value in told if name != "pooler"])
+        self._dsn = urlunsplit(parts._replace(query=left))
+
+    async def connect(self, timeout_s: float = _BEGIN_S) -> Connection:
+        """A new connection. Raises what the driver raises."""
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=timeout_s,
+            # A pooler hands each transaction to another backend, which does not know the statements of the last one.
+            statement_cache_size=0 if self.pooler else _STATEMENTS_CACHED,
+        )
+
+    async def first(self) -> Connection:
+        """The first connection of a process. Raises StoreRefused when waiting would not mend it, else Unavailable."""
+        try:
+            return await self.connect()
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            raise StoreRefused(
+                "The PostgreSQL server does not let this login into this database. Look at user, password and database "
+                "in the URL of the store."
+            ) from error
+        except (ValueError, asyncpg.ClientConfigurationError) as error:
+            raise StoreRefused(
+                "The URL of the store cannot be read. It looks like postgresql://user@host:5432/database."
+            ) from error
+        except _DRIVER as error:
+            raise Unavailable("The PostgreSQL server cannot be reached.") from error
+
+
+class Connections:
+    """A fixed number of connections for one kind of work: reading, or writing."""
+
+    def __init__(self, target: Target, size: int, *, writing: bool) -> None:
+        """Open nothing yet."""
+        self._target = target
+        self._writing = writing
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._running: set[asyncio.Task[Any]] = set()
+        self._look: asyncio.Task[bool] | None = None
+        self._closed = False
+
+    async def run(self, tenant: str, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
+        """What `work(connection)` returns, done in one transaction as this tenant ('' for none) and committed.
+
+        Reading sees one snapshot. Raises Unavailable, TooWide for a question that takes too long, and every
+        WhenceError of `work`, after which nothing is kept. When the waiting task is cancelled, the work goes on to
+        its end, behind its `gate`: a half-spoken protocol would cost the connection.
+        """
+        if self._closed:
+            raise Unavailable("The store is closed.")
+        task = asyncio.create_task(self._run(tenant, work, gate or nullcontext()))
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits any more
+
+    async def close(self) -> None:
+        """Finish what is under way, then close every connection. Harmless when repeated."""
+        self._closed = True
+        while self._running:
+            await asyncio.wait(self._running)
+        if self._look is not None:
+            await asyncio.wait({self._look})
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await connection.close(timeout=_LOOK_S)
+            except _DRIVER:
+                connection.terminate()
+
+    async def _run(self, tenant: str, work: Work, gate: AbstractContextManager[None]) -> Any:
+        with gate:
+            text, taken = _begin(tenant, writing=self._writing), False
+            try:
+                async with asyncio.timeout(_BEGIN_S):
+                    taken = await self._free.acquire()
+                    connection = await self._begun(text)
+                return await self._worked(connection, work)
+            except TimeoutError:
+                raise Unavailable(
+                    "The PostgreSQL server does not answer." if taken else "Every connection is in use."
+                ) from None
+            finally:
+                if taken:
+                    self._free.release()
+
+    async def _begun(self, text: str) -> Connection:
+        """A connection inside a fresh transaction. Idle ones that broke meanwhile are replaced."""
+        while True:
+            connection, fresh = None, not self._idle
+            try:
+                connection = await self._target.connect() if fresh else self._idle.pop()
+                await connection.execute(text)
+                return connection
+            except BaseException as error:
+                if connection is not None:
+                    connection.terminate()
+                if isinstance(error, _DRIVER):
+                    if not fresh:
+                        continue  # nothing was asked of it yet
+                    raise self._told(error) from error
+                self._forget_idle()
+                raise
+
+    async def _worked(self, connection: Connection, work: Work) -> Any:
+        doing = asyncio.create_task(_committed(connection, work))
+        try:
+            return await self._watched(connection, doing)
+        except Exception as error:
+            raise self._told(error) from error
+        finally:
+            await self._put_back(connection)
+
+    async def _watched(self, connection: Connection, doing: "asyncio.Task[Any]") -> Any:
+        """The outcome of the work, unless the server is gone, or a question takes longer than it may."""
+        started = time.monotonic()
+        while not doing.done():
+            await asyncio.wait({doing}, timeout=_LOOK_AFTER_S)
+            if doing.done():
+                break
+            late = not self._writing and time.monotonic() - started > WIDE_SECONDS
+            if late or not await self._reachable():
+                if doing.done():
+                    break
+                connection.terminate()
+                await asyncio.wait({doing})
+                doing.exception()
+                if late:
+                    raise too_wide()
+                self._forget_idle()
+                raise Unavailable("The PostgreSQL server does not answer.")
+        return doing.result()
+
+    async def _reachable(self) -> bool:
+        """Whether the server answers somebody else. Asked at once by all who wait, by one connection."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._looked())
+        return await asyncio.shield(self._look)
+
+    async def _looked(self) -> bool:
+        connection = None
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                connection = await self._target.connect(_LOOK_S)
+                await connection.execute("SELECT 1")
+        except asyncpg.PostgresError:
+            pass  # it refuses, so it is there
+        except _DRIVER:
+            return False
+        finally:
+            if connection is not None:
+                connection.terminate()
+        return True
+
+    async def _put_back(self, connection: Connection) -> None:
+        """Keep a connection for the next transaction if it is sound."""
+        try:
+            if not connection.is_closed() and connection.is_in_transaction():
+                async with asyncio.timeout(_LOOK_S):
+                    await connection.execute("ROLLBACK")
+        except _DRIVER:
+            connection.terminate()
+        if not connection.is_closed():
+            self._idle.append(connection)
+
+    def _forget_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
+
+    def _told(self, error: Exception) -> Exception:
+        """The error in our own words; one that is nobody's stays as it is."""
+        if isinstance(error, WhenceError):
+            return error
+        if isinstance(error, asyncpg.QueryCanceledError) and not self._writing:
+            return too_wide()
+        if isinstance(error, _LOST) and not isinstance(error, (asyncpg.QueryCanceledError, *_REFUSED)):
+            _log.warning("the PostgreSQL server is lost", error=type(error).__name__, told=str(error))
+            return Unavailable("The PostgreSQL server cannot be reached. What was sent may be stored; repeat it.")
+        if isinstance(error, _DRIVER):
+            _log.error("transaction failed", error=type(error).__name__, exc_info=error)
+            told = "could not write. Send the event again with the same id." if self._writing else "could not be read."
+            kind = DataRefused if isinstance(error, _REFUSED) else Unavailable
+            return kind(f"The store {told}")
+        return error
+
+
+async def _committed(connection: Connection, work: Work) -> Any:
+    result = await work(connection)
+    await connection.execute("COMMIT")
+    return result
+
+
+def _begin(tenant: str, *, writing: bool) -> str:
+    """The message that begins a transaction as a tenant: how it isolates, whose it is, what it may do and how long."""
+    if tenant and not is_tenant(tenant):
+        raise ValueError("A tenant has 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return "; ".join(
+        (
+            # Reading: one snapshot for a page and its total. Writing: behind the wait for the head, what is there now.
+            f"BEGIN ISOLATION LEVEL {'READ COMMITTED' if writing else 'REPEATABLE READ READ ONLY'}",
+            f"SET LOCAL ROLE {APP_ROLE}",
+            "SET LOCAL search_path TO whence",
+            f"SET LOCAL whence.tenant = '{tenant}'",
+            f"SET LOCAL statement_timeout = {_WRITE_MS if writing else int(WIDE_SECONDS * 1_000)}",
+            f"SET LOCAL lock_timeout = {_LOCK_MS}",
+            f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}",
+            "SET LOCAL jit = off",  # it compiles for longer than our statements run
+        )
+    )

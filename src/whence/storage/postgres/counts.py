@@ -1,0 +1,177 @@
+"""Exact counts: whole buckets from the rollups, edges from the covering index, and the raw events for the rest."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from whence import rollups
+from whence.events import ActorStat, Counts
+from whence.storage.counting import Tally, by_word, ranked, tally_of_kind
+from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.match import Bindings, Match, Snapshot
+from whence.storage.sql import load_blocks
+
+__all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+
+async def pieces_of(connection: Connection, snapshot: Snapshot, match: Match) -> list[rollups.Piece]:
+    """The buckets and edges that cover the question's range of time."""
+    asked = rollups.asked_by_cover(match.since, match.until)
+    divided: set[tuple[int, int]] = set()
+    if asked:
+        levels, buckets = zip(*asked, strict=True)
+        rows = await connection.fetch(_SQL["is_divided"], snapshot.tenant_no, levels, buckets)
+        divided = {(level, bucket) for level, bucket in rows}
+    return rollups.cover(match.since, match.until, lambda level, bucket: (level, bucket) in divided)
+
+
+async def total(connection: Connection, snapshot: Snapshot, match: Match) -> int:
+    """How many events match, those beyond `match.newest` left out."""
+    if match.nothing:
+        return 0
+    if not match.by_rollup and match.known_events is None:
+        bindings = Bindings(snapshot.tenant_no)
+        where = match.conditions(bindings)
+        return int(
+            await connection.fetchval(f"SELECT count(*) FROM event WHERE tenant_no = $1{where}", *bindings.values)
+        )
+    count = await _unpinned_total(connection, snapshot, match)
+    if match.newest is not None and match.newest < snapshot.size:
+        where, bindings = _newer(snapshot, match, match.newest)
+        count -= await connection.fetchval(f"SELECT count(*) FROM event{where}", *bindings.values)
+    return count
+
+
+async def newer_times(connection: Connection, snapshot: Snapshot, match: Match) -> list[int]:
+    """When the matching events beyond `match.newest` occurred, sorted; at most `AS_OF_SPAN` rows are read."""
+    if match.newest is None or match.newest >= snapshot.size:
+        return []
+    where, bindings = _newer(snapshot, match, match.newest)
+    rows = await connection.fetch(f"SELECT occurred_at FROM event{where} ORDER BY occurred_at", *bindings.values)
+    return [row[0] for row in rows]
+
+
+def _newer(snapshot: Snapshot, match: Match, newest: int) -> tuple[str, Bindings]:
+    """The condition on the matching events beyond the position `newest`."""
+    bindings = Bindings(snapshot.tenant_no, newest, snapshot.size)
+    where = msgspec.structs.replace(match, newest=None).conditions(bindings)
+    return f" WHERE tenant_no = $1 AND position > $2 AND position <= $3{where}", bindings
+
+
+async def _unpinned_total(connection: Connection, snapshot: Snapshot, match: Match) -> int:
+    if match.known_events is not None:
+        return match.known_events
+    if match.kinds is not None or match.actors is not None:
+        return sum((await _by_kind(connection, snapshot, match)).values())
+    spans, edges = _columns(await pieces_of(connection, snapshot, match))
+    count = 0
+    if spans[0]:
+        count += await connection.fetchval(_SQL["span_total"], snapshot.tenant_no, *spans)
+    if edges[0]:
+        count += sum(row[2] for row in await _edge_rows(connection, snapshot, match, edges))
+    return count
+
+
+def _columns(pieces: list[rollups.Piece]) -> tuple[tuple[list[int], ...], tuple[list[int], ...]]:
+    """Spans as lists of level, first and last; edges as lists of since and until."""
+    spans = [piece for piece in pieces if isinstance(piece, rollups.Span)]
+    edges = [piece for piece in pieces if isinstance(piece, rollups.Edge)]
+    return (
+        ([span.level for span in spans], [span.first for span in spans], [span.last for span in spans]),
+        ([edge.since for edge in edges], [edge.until for edge in edges]),
+    )
+
+
+async def _edge_rows(
+    connection: Connection, snapshot: Snapshot, match: Match, edges: tuple[list[int], ...]
+) -> list[tuple[int, int, int]]:
+    """Kind, actor and count of the matching events in edges."""
+    rows: list[tuple[int, int, int]] = await connection.fetch(
+        _SQL["edge"], snapshot.tenant_no, *edges, match.kinds, match.actors
+    )
+    return rows
+
+
+async def _by_kind(connection: Connection, snapshot: Snapshot, match: Match) -> Counter[int]:
+    """How many matching events each kind has."""
+    counts: Counter[int] = Counter()
+    if not match.by_rollup:
+        bindings = Bindings(snapshot.tenant_no)
+        where = match.conditions(bindings)
+        text = f"SELECT kind, count(*) FROM event WHERE tenant_no = $1{where} GROUP BY kind"
+        counts.update(dict(await connection.fetch(text, *bindings.values)))
+        return counts
+    spans, edges = _columns(await pieces_of(connection, snapshot, match))
+    if spans[0]:
+        values: list[Any] = [snapshot.tenant_no, *spans]
+        block = "span_by_kind"
+        if match.actors is not None:
+            block = "span_by_kind_of_actors"
+            values.append(match.actors)
+        for kind, events in await connection.fetch(_SQL[block], *values):
+            if match.kinds is None or kind in match.kinds:
+                counts[kind] += events
+    if edges[0]:
+        for kind, _, events in await _edge_rows(connection, snapshot, match, edges):
+            counts[kind] += events
+    return counts
+
+
+async def count_by_word(connection: Connection, snapshot: Snapshot, match: Match) -> Counts:
+    """The aggregate of a question: in total and by the words of its kinds."""
+    by_kind = Counter() if match.nothing else await _by_kind(connection, snapshot, match)
+    return by_word(by_kind, snapshot.kinds)
+
+
+async def actor_stats(connection: Connection, snapshot: Snapshot, match: Match) -> list[ActorStat]:
+    """What each actor did in the matching events."""
+    if match.nothing:
+        return []
+    tallies: dict[int, Counter[int]] = {}
+    for actor, tally in await _tallies(connection, snapshot, match):
+        sums = tallies.setdefault(actor, Counter())
+        for place, count in enumerate(tally):
+            sums[place] += count
+    names = await connection.fetch(_SQL["actor_names"], snapshot.tenant_no, list(tallies))
+    return ranked({actor: (sums[0], sums[1], sums[2]) for actor, sums in tallies.items()}, names)
+
+
+async def _tallies(connection: Connection, snapshot: Snapshot, match: Match) -> list[tuple[int, Tally]]:
+    """Parts of what each actor did."""
+
+    def part(actor: int, kind: int, events: int) -> tuple[int, Tally]:
+        return actor, tally_of_kind(snapshot.kinds[kind], events)
+
+    if not match.by_rollup:
+        bindings = Bindings(snapshot.tenant_no)
+        where = match.conditions(bindings)
+        text = f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = $1{where} GROUP BY actor, kind"
+        return [part(*row) for row in await connection.fetch(text, *bindings.values)]
+    spans, edges = _columns(await pieces_of(connection, snapshot, match))
+    parts: list[tuple[int, Tally]] = []
+    if spans[0] and match.actors is not None:
+        parts += [
+            part(actor, kind, events)
+            for actor, kind, events in await connection.fetch(
+                _SQL["span_by_actor_of_actors"], snapshot.tenant_no, *spans, match.actors
+            )
+            if match.kinds is None or kind in match.kinds
+        ]
+    elif spans[0]:
+        outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
+        rows = await connection.fetch(
+            _SQL["span_by_actor"],
+            snapshot.tenant_no,
+            *spans,
+            [number for number, outcome in outcomes.items() if outcome == "success"],
+            [number for number, outcome in outcomes.items() if outcome == "failure"],
+            match.kinds,
+        )
+        parts += [(actor, (events, successes, failures)) for actor, events, successes, failures in rows]
+    if edges[0]:
+        rows = await _edge_rows(connection, snapshot, match, edges)
+        parts += [part(actor, kind, events) for kind, actor, events in rows]
+    return parts

@@ -1,0 +1,240 @@
+"""The PostgreSQL store: transactions of one tenant each, and the operations of the protocol on top of them."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import structlog
+
+from whence.errors import Unavailable, WhenceError
+from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
+from whence.merkle import EMPTY_ROOT, CompactRange
+from whence.permissions import ApiKey
+from whence.storage.base import Head, Receipt, Session, Write
+from whence.storage.match import Kind
+from whence.storage.plan import is_flat_count, is_flat_list, pinned
+from whence.storage.postgres import keys
+from whence.storage.postgres.append import Kinds, add_tenant, append
+from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
+from whence.storage.postgres.counts import actor_stats, count_by_word, total
+from whence.storage.postgres.match import Match, Snapshot, resolve
+from whence.storage.postgres.pages import events_of_page
+from whence.storage.postgres.rows import event_from
+from whence.storage.postgres.schema import verify
+from whence.storage.sql import load_blocks
+from whence.storage.wide import WideGate
+
+__all__ = ["PostgresStore"]
+
+_SQL = load_blocks("whence.storage.postgres")
+_log = structlog.get_logger("whence.storage")
+
+_READERS = 8
+_WRITERS = 4
+
+_TENANTS_CACHED = 1_000
+"""Tenants whose kinds are kept in memory."""
+
+Question = Callable[[Connection, Snapshot, Match], Awaitable[Any]]
+
+
+class PostgresStore:
+    """A log in one PostgreSQL database, which any number of processes may serve; see `Store` for what its methods
+    promise. It connects when it is first used, and belongs to the event loop that does so.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pooler: bool = False,
+        unsafe_durability: bool = False,
+        readers: int = _READERS,
+        writers: int = _WRITERS,
+    ) -> None:
+        """Take up the URL. Raises StoreRefused for one that cannot be read."""
+        self._target = Target(url, pooler=pooler)
+        self._unsafe_durability = unsafe_durability
+        self._verified = False
+        self._reading = Connections(self._target, readers, writing=False)
+        self._writing = Connections(self._target, writers, writing=True)
+        self._gate = WideGate(readers)
+        self._kinds: dict[int, dict[int, Kind]] = {}
+        self._numbers: dict[int, Kinds] = {}
+
+    # --- the log -----------------------------------------------------------------------------------------------
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        """Store requests of one tenant; see `Store`."""
+        try:
+            return await self._append(tenant, writes)
+        except WhenceError as error:
+            if len(writes) == 1 or not isinstance(error, DataRefused):
+                return [error] * len(writes)
+        except Exception as error:
+            if len(writes) == 1:
+                _log.error("request failed", error=type(error).__name__, exc_info=True)
+                return [Unavailable("The store could not write. Send the event again with the same id.")]
+        # One of them cannot be written. Alone, each shares nobody's fate.
+        return [result for write in writes for result in await self.append(tenant, [write])]
+
+    async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        work = partial(append, tenant=tenant, writes=writes, cached=_bounded(self._numbers))
+        results: list[list[Receipt] | WhenceError] | None = await self._write(tenant, work)
+        if results is None:
+            await self._write(tenant, lambda connection: add_tenant(connection, tenant))
+            results = await self._write(tenant, work)
+        if results is None:
+            raise Unavailable("The tenant could not be made.")
+        return results
+
+    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
+        """Find one event; see `Store`."""
+        row = await self._read(
+            tenant, lambda connection: connection.fetchrow(_SQL["full_event"] + " AND e.id = $2", tenant, event_id)
+        )
+        event = None if row is None else event_from(tenant, row)
+        return event if event is None or readable is None or event.resource_type in readable else None
+
+    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+        """Answer one page; see `Store`."""
+
+        async def ask(connection: Connection, snapshot: Snapshot, match: Match) -> Page:
+            as_of = pinned(snapshot.size, request.as_of)
+            if as_of < snapshot.size:
+                match = match.up_to(as_of)
+            return Page(
+                events=await events_of_page(connection, snapshot, match, request),
+                total=await total(connection, snapshot, match),
+                limit=request.limit,
+                offset=request.offset,
+                as_of=as_of,
+            )
+
+        page: Page = await self._ask(tenant, query, ask, flat=is_flat_list(query))
+        return page
+
+    async def count_events(self, tenant: str, query: Query) -> Counts:
+        """Count by word; see `Store`."""
+        counts: Counts = await self._ask(tenant, query, count_by_word, flat=is_flat_count(query))
+        return counts
+
+    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+        """Count by actor; see `Store`."""
+        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, flat=is_flat_count(query))
+        return stats
+
+    async def head(self, tenant: str) -> Head:
+        """Tell the state of a tenant's log; see `Store`."""
+        row = await self._read(tenant, lambda connection: connection.fetchrow(_SQL["head"], tenant))
+        if row is None:
+            return Head(0, EMPTY_ROOT, 0)
+        _, size, recorded_at, packed = row[:4]
+        return Head(size, CompactRange(size, packed).root(), recorded_at)
+
+    async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
+        async def ask(connection: Connection) -> Any:
+            snapshot = await self._snapshot(connection, tenant)
+            return await question(connection, snapshot, await resolve(connection, snapshot, query))
+
+        return await self._read(tenant, ask, nullcontext() if flat else self._gate.admit(tenant))
+
+    async def _snapshot(self, connection: Connection, tenant: str) -> Snapshot:
+        """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
+        row = await connection.fetchrow(_SQL["head"], tenant)
+        if row is None:
+            return Snapshot(tenant, 0, 0, {})
+        tenant_no, size, kinds_known, mark = row[0], row[1], row[4], row[8]
+        kinds = self._kinds.get(mark, {}) if kinds_known else {}
+        if len(kinds) != kinds_known:
+            rows = await connection.fetch(_SQL["kinds"], tenant_no)
+            kinds = {number: Kind(number, *words) for number, *words in rows}
+            _bounded(self._kinds)[mark] = kinds
+        return Snapshot(tenant, tenant_no, size, kinds)
+
+    # --- credentials -------------------------------------------------------------------------------------------
+
+    async def put_key(self, key: ApiKey) -> None:
+        """Keep a key; see `Store`."""
+        await self._write("", lambda connection: keys.put_key(connection, key))
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        """Find a key by its hash; see `Store`."""
+        found: ApiKey | None = await self._read("", lambda connection: keys.find_key(connection, key_hash))
+        return found
+
+    async def get_key(self, key_id: str) -> ApiKey | None:
+        """Find a key by its id; see `Store`."""
+        found: ApiKey | None = await self._read("", lambda connection: keys.get_key(connection, key_id))
+        return found
+
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        """List a tenant's keys; see `Store`."""
+        found: list[ApiKey] = await self._read("", lambda connection: keys.list_keys(connection, tenant))
+        return found
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        """End a key; see `Store`."""
+        done: bool = await self._write("", lambda connection: keys.revoke_key(connection, tenant, key_id, at))
+        return done
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        """Note the last use of keys; see `Store`."""
+        await self._write("", lambda connection: keys.touch_keys(connection, used))
+
+    async def put_session(self, session: Session) -> None:
+        """Keep a session; see `Store`."""
+        now = time.time_ns() // 1_000
+        await self._write("", lambda connection: keys.put_session(connection, session, now))
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        """Find a session; see `Store`."""
+        found: Session | None = await self._read("", lambda connection: keys.find_session(connection, session_hash))
+        return found
+
+    async def end_session(self, session_hash: bytes) -> None:
+        """Forget a session; see `Store`."""
+        await self._write("", lambda connection: keys.end_session(connection, session_hash))
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Look whether the store may be served; see `Store`. Leaves no connection behind."""
+        connection = await self._target.first()
+        try:
+            await verify(connection, unsafe_durability=self._unsafe_durability)
+        finally:
+            await connection.close()
+        self._verified = True
+
+    async def check(self) -> None:
+        """Say whether the store serves; see `Store`."""
+        await self._read(
+            "", lambda connection: connection.fetchval("SELECT count(*) FROM (SELECT FROM tenant LIMIT 1) t")
+        )
+        if await self._write("", lambda connection: connection.fetchval("SHOW transaction_read_only")) != "off":
+            raise Unavailable("The PostgreSQL server takes no writes; it may be a standby.")
+
+    async def close(self) -> None:
+        """Let go of everything; see `Store`."""
+        await asyncio.gather(self._reading.close(), self._writing.close())
+
+    async def _read(self, tenant: str, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
+        if not self._verified:
+            await self.open()
+        return await self._reading.run(tenant, work, gate)
+
+    async def _write(self, tenant: str, work: Work) -> Any:
+        if not self._verified:
+            await self.open()
+        return await self._writing.run(tenant, work)
+
+
+def _bounded(cache: dict[int, Any]) -> dict[int, Any]:
+    """The cache, emptied when it holds too many tenants."""
+    if len(cache) >= _TENANTS_CACHED:
+        cache.clear()
+    return cache

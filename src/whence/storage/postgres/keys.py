@@ -1,0 +1,102 @@
+"""API keys and sessions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from whence.permissions import ApiKey
+from whence.storage.base import Session
+from whence.storage.postgres.connections import Connection
+from whence.storage.sql import load_blocks
+
+__all__ = [
+    "end_session",
+    "find_key",
+    "find_session",
+    "get_key",
+    "list_keys",
+    "put_key",
+    "put_session",
+    "revoke_key",
+    "touch_keys",
+]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+
+def _key_from(row: Sequence[Any]) -> ApiKey:
+    id_, hash_, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at = row
+    return ApiKey(
+        id=id_,
+        hash=hash_,
+        tenant=tenant,
+        name=name,
+        scopes=tuple(scopes.split()),
+        created_at=created_at,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+        last_used_at=last_used_at,
+    )
+
+
+async def put_key(connection: Connection, key: ApiKey) -> None:
+    """Keep a new key."""
+    await connection.execute(
+        _SQL["add_key"],
+        key.id,
+        key.hash,
+        key.tenant,
+        key.name,
+        " ".join(key.scopes),
+        key.created_at,
+        key.expires_at,
+        key.revoked_at,
+        key.last_used_at,
+    )
+
+
+async def find_key(connection: Connection, key_hash: bytes) -> ApiKey | None:
+    """The key with this hash."""
+    row = await connection.fetchrow(_SQL["key"] + " WHERE hash = $1", key_hash)
+    return None if row is None else _key_from(row)
+
+
+async def get_key(connection: Connection, key_id: str) -> ApiKey | None:
+    """The key with this public id."""
+    row = await connection.fetchrow(_SQL["key"] + " WHERE id = $1", key_id)
+    return None if row is None else _key_from(row)
+
+
+async def list_keys(connection: Connection, tenant: str) -> list[ApiKey]:
+    """A tenant's keys, oldest first."""
+    rows = await connection.fetch(_SQL["key"] + " WHERE tenant = $1 ORDER BY created_at, id", tenant)
+    return [_key_from(row) for row in rows]
+
+
+async def revoke_key(connection: Connection, tenant: str, key_id: str, at: int) -> bool:
+    """End a key and its sessions; False when the tenant has no such key."""
+    if await connection.fetchrow(_SQL["revoke_key"], at, tenant, key_id) is None:
+        return False
+    await connection.execute(_SQL["end_sessions_of_key"], key_id)
+    return True
+
+
+async def touch_keys(connection: Connection, used: dict[str, int]) -> None:
+    """Note when keys were last used."""
+    await connection.execute(_SQL["touch_key"], list(used), list(used.values()))
+
+
+async def put_session(connection: Connection, session: Session, now: int) -> None:
+    """Keep a session, and forget those that ended before `now`."""
+    await connection.execute(_SQL["forget_sessions"], now)
+    await connection.execute(_SQL["add_session"], session.hash, session.key_id, session.expires_at)
+
+
+async def find_session(connection: Connection, session_hash: bytes) -> Session | None:
+    """The session with this hash."""
+    row = await connection.fetchrow(_SQL["find_session"], session_hash)
+    return None if row is None else Session(*row)
+
+
+async def end_session(connection: Connection, session_hash: bytes) -> None:
+    """Forget a session."""
+    await connection.execute(_SQL["end_session"], session_hash)

@@ -1,0 +1,187 @@
+-- The log of many tenants. Numbers that stand for names (kind, actor, flow, resource) count from 1 in each tenant.
+-- Times are microseconds since 1970, UTC. Texts sort by code point, which is what COLLATE "C" does in UTF-8.
+--
+-- As on SQLite, but for what that one needs of its own: there one integer joins tenant and number into a key, since
+-- its tables are ordered by one. Here the key is the pair, which is also what a tenant's data can be distributed by.
+
+-- Every tenant there is. Not under row level security, since it is what the policies look a tenant up in.
+CREATE TABLE tenant (
+    tenant_no int  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant    text COLLATE "C" NOT NULL UNIQUE
+);
+
+-- The state of each tenant's log. Whoever appends to a log holds its row here until the commit, and takes every other
+-- lock behind this one: so positions have no gaps, come in the order of the commits, and nobody waits in a circle.
+CREATE TABLE head (
+    tenant_no     int    PRIMARY KEY REFERENCES tenant,
+    size          bigint NOT NULL DEFAULT 0,      -- positions 1..size are taken
+    recorded_at   bigint NOT NULL DEFAULT 0,      -- of the last position; never falls
+    compact_range bytea  NOT NULL DEFAULT '',     -- of the RFC 6962 tree over the leaves, 32 bytes a perfect subtree
+    kinds         int    NOT NULL DEFAULT 0,      -- the highest number given, here and below
+    actors        bigint NOT NULL DEFAULT 0,
+    flows         bigint NOT NULL DEFAULT 0,
+    resources     bigint NOT NULL DEFAULT 0,
+    kinds_mark    bigint NOT NULL DEFAULT 0       -- drawn anew with every new kind; says whether a cache still holds
+) WITH (fillfactor = 50);                         -- changed by every append: room for it on its own page
+
+CREATE TABLE kind (
+    tenant_no     int  NOT NULL,
+    kind          int  NOT NULL,
+    event_type    text COLLATE "C" NOT NULL,
+    resource_type text COLLATE "C" NOT NULL,
+    actor_type    text COLLATE "C" NOT NULL,
+    outcome       text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_no, kind),
+    UNIQUE (tenant_no, event_type, resource_type, actor_type, outcome)
+);
+
+CREATE TABLE actor (
+    tenant_no  int    NOT NULL,
+    actor      bigint NOT NULL,
+    actor_id   text COLLATE "C" NOT NULL,
+    actor_type text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_no, actor),
+    UNIQUE (tenant_no, actor_id, actor_type)
+);
+
+CREATE TABLE flow (
+    tenant_no      int    NOT NULL,
+    flow           bigint NOT NULL,
+    events         bigint NOT NULL,
+    failures       bigint NOT NULL,
+    first_at       bigint NOT NULL,               -- the smallest and largest occurred_at
+    last_at        bigint NOT NULL,
+    correlation_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_no, flow),
+    UNIQUE (tenant_no, correlation_id)
+);
+
+CREATE TABLE resource (
+    tenant_no     int    NOT NULL,
+    resource      bigint NOT NULL,
+    events        bigint NOT NULL,
+    resource_id   uuid   NOT NULL,
+    resource_type text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_no, resource),
+    UNIQUE (tenant_no, resource_id, resource_type)
+);
+
+-- The columns stand by falling width, so that no row has holes.
+CREATE TABLE event (
+    position     bigint NOT NULL,
+    occurred_at  bigint NOT NULL,
+    recorded_at  bigint NOT NULL,
+    actor        bigint NOT NULL,
+    flow         bigint NOT NULL,
+    resource     bigint NOT NULL,
+    tenant_no    int    NOT NULL,
+    kind         int    NOT NULL,
+    id           uuid   NOT NULL,
+    cause_id     uuid,                            -- causation_id when that is a UUID in canonical text: what links
+    leaf         bytea  NOT NULL,                 -- RFC 6962 leaf hash of the envelope
+    salt         bytea,                           -- 16 bytes; null once the payload is erased
+    payload_hash bytea,                           -- SHA-256(salt || payload), kept only once the payload is erased
+    causation_id text COLLATE "C",                -- as it was sent
+    payload      bytea,                           -- the exact JSON text (never jsonb, which rewrites); null once erased
+    PRIMARY KEY (tenant_no, position)
+);
+
+CREATE UNIQUE INDEX event_id ON event (tenant_no, id);
+-- Each index is in the total order by itself.
+CREATE INDEX event_time ON event (tenant_no, occurred_at, position) INCLUDE (kind, actor);
+CREATE INDEX event_kind ON event (tenant_no, kind, occurred_at, position);
+CREATE INDEX event_actor ON event (tenant_no, actor, occurred_at, position);
+CREATE INDEX event_flow ON event (tenant_no, flow, occurred_at, position);
+CREATE INDEX event_resource ON event (tenant_no, resource, occurred_at, position);
+CREATE INDEX event_cause ON event (tenant_no, cause_id, occurred_at, position) WHERE cause_id IS NOT NULL;
+-- Causes that are no UUIDs are rare; UUIDs are found by the index above, which is half as large.
+CREATE INDEX event_cause_text ON event (tenant_no, causation_id, occurred_at, position)
+ WHERE cause_id IS NULL AND causation_id IS NOT NULL;
+
+-- Exact counts by time; levels and buckets as in rollups.py.
+CREATE TABLE bucket (
+    tenant_no int     NOT NULL,
+    level     int     NOT NULL,
+    bucket    bigint  NOT NULL,
+    events    bigint  NOT NULL,
+    divided   boolean NOT NULL DEFAULT false,     -- true once its children have rows
+    PRIMARY KEY (tenant_no, level, bucket)
+) WITH (fillfactor = 80);
+
+CREATE TABLE rollup_kind (
+    tenant_no int    NOT NULL,
+    level     int    NOT NULL,
+    bucket    bigint NOT NULL,
+    events    bigint NOT NULL,
+    kind      int    NOT NULL,
+    PRIMARY KEY (tenant_no, level, bucket, kind)
+) WITH (fillfactor = 80);
+
+CREATE TABLE rollup_actor (
+    tenant_no int    NOT NULL,
+    level     int    NOT NULL,
+    bucket    bigint NOT NULL,
+    actor     bigint NOT NULL,
+    events    bigint NOT NULL,
+    kind      int    NOT NULL,
+    PRIMARY KEY (tenant_no, level, bucket, actor, kind)
+) WITH (fillfactor = 80);
+
+-- Keys and sessions are looked up before it is known whose they are, so they are outside row level security too.
+CREATE TABLE api_key (
+    id           text   COLLATE "C" PRIMARY KEY,
+    hash         bytea  NOT NULL UNIQUE,          -- SHA-256 of the secret, which is never kept
+    tenant       text   COLLATE "C" NOT NULL,
+    name         text   NOT NULL,
+    scopes       text   NOT NULL,                 -- separated by spaces
+    created_at   bigint NOT NULL,
+    expires_at   bigint,
+    revoked_at   bigint,
+    last_used_at bigint
+);
+
+CREATE INDEX api_key_tenant ON api_key (tenant, created_at, id);
+
+CREATE TABLE session (
+    hash       bytea  PRIMARY KEY,
+    key_id     text   COLLATE "C" NOT NULL,
+    expires_at bigint NOT NULL
+);
+
+CREATE INDEX session_expires ON session (expires_at);
+CREATE INDEX session_key ON session (key_id);
+
+-- For people with an SQL prompt. It asks with the rights of whoever asks, not of its owner.
+CREATE VIEW event_log WITH (security_invoker = true) AS
+SELECT t.tenant, e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id,
+       f.correlation_id, e.causation_id, k.outcome,
+       timestamptz 'epoch' + e.occurred_at * interval '1 microsecond' AS occurred_at,
+       timestamptz 'epoch' + e.recorded_at * interval '1 microsecond' AS recorded_at,
+       convert_from(e.payload, 'UTF8')                                AS payload
+  FROM event e
+  JOIN tenant t ON t.tenant_no = e.tenant_no
+  JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+  JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor
+  JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
+  JOIN resource r ON r.tenant_no = e.tenant_no AND r.resource = e.resource;
+
+-- The second wall between tenants. A transaction works as whence_app and says whose it is; rows of others are not
+-- there for it, and without a tenant none are. FORCE, so that the owner's login is held by it too.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['head', 'kind', 'actor', 'flow', 'resource', 'event', 'bucket', 'rollup_kind',
+                                'rollup_actor'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY one_tenant ON %I USING (tenant_no = (SELECT t.tenant_no FROM tenant t '
+                       'WHERE t.tenant = current_setting(''whence.tenant'', true)))', name);
+    END LOOP;
+END
+$$;
+
+GRANT SELECT, INSERT ON tenant, kind, actor, event TO whence_app;
+GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, api_key TO whence_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON session TO whence_app;
+GRANT SELECT ON event_log TO whence_app;

@@ -1,0 +1,329 @@
+-- Named blocks, under the names that they have on SQLite; what only one of the two needs is said so. A block ends where
+-- the next begins. Placeholders are bound, never pasted; what the caller adds to a block is written beside it.
+-- Where SQLite takes one row a statement and many statements, here one statement takes arrays: a statement costs a
+-- way to the server and back.
+
+-- name: head
+SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.kinds_mark
+  FROM tenant t JOIN head h ON h.tenant_no = t.tenant_no
+ WHERE t.tenant = $1
+
+-- name: lock_head
+-- Not on SQLite, where a transaction that writes has the whole file. Behind a wait it sees the row as it is now.
+SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.kinds_mark
+  FROM tenant t JOIN head h ON h.tenant_no = t.tenant_no
+ WHERE t.tenant = $1
+   FOR UPDATE OF h
+
+-- name: add_tenant
+INSERT INTO tenant (tenant) VALUES ($1) ON CONFLICT DO NOTHING
+
+-- name: add_head
+-- Not on SQLite, where it is one row with the tenant.
+INSERT INTO head (tenant_no) SELECT tenant_no FROM tenant WHERE tenant = $1 ON CONFLICT DO NOTHING
+
+-- name: save_head
+UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, actors = $6, flows = $7, resources = $8,
+       kinds_mark = $9
+ WHERE tenant_no = $1
+
+-- name: kinds
+SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = $1
+
+-- name: add_kind
+INSERT INTO kind (tenant_no, kind, event_type, resource_type, actor_type, outcome)
+SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[])
+
+-- name: actor_number
+SELECT a.actor, a.actor_id, a.actor_type
+  FROM unnest($2::text[], $3::text[]) AS asked (actor_id, actor_type)
+  JOIN actor a ON a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type
+
+-- name: add_actor
+INSERT INTO actor (tenant_no, actor, actor_id, actor_type)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
+
+-- name: add_to_flow
+-- A new flow takes the number that is offered; a known one keeps its own and counts on.
+INSERT INTO flow (tenant_no, flow, correlation_id, events, failures, first_at, last_at)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+ON CONFLICT (tenant_no, correlation_id) DO UPDATE
+   SET events = flow.events + excluded.events, failures = flow.failures + excluded.failures,
+       first_at = least(flow.first_at, excluded.first_at), last_at = greatest(flow.last_at, excluded.last_at)
+RETURNING flow, correlation_id
+
+-- name: add_to_resource
+INSERT INTO resource (tenant_no, resource, resource_id, resource_type, events)
+SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::bigint[])
+ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = resource.events + excluded.events
+RETURNING resource, resource_id, resource_type
+
+-- name: stored_ids
+-- What SQLite asks by keys_of_ids and correlation_of: which of these ids are stored, where, and of which flow.
+SELECT e.id, e.position, f.correlation_id
+  FROM event e JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
+ WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
+
+-- name: add_event
+INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
+                   leaf, salt, payload)
+SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
+                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
+
+-- name: buckets_known
+-- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children.
+SELECT b.level, b.bucket, b.events, b.divided
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket
+
+-- name: add_to_bucket
+INSERT INTO bucket (tenant_no, level, bucket, events)
+SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::bigint[])
+ON CONFLICT (tenant_no, level, bucket) DO UPDATE SET events = bucket.events + excluded.events
+
+-- name: add_to_rollup_kind
+INSERT INTO rollup_kind (tenant_no, level, bucket, kind, events)
+SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[])
+ON CONFLICT (tenant_no, level, bucket, kind) DO UPDATE SET events = rollup_kind.events + excluded.events
+
+-- name: add_to_rollup_actor
+INSERT INTO rollup_actor (tenant_no, level, bucket, actor, kind, events)
+SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[])
+ON CONFLICT (tenant_no, level, bucket, actor, kind) DO UPDATE SET events = rollup_actor.events + excluded.events
+
+-- name: first_time
+SELECT min(occurred_at) FROM event WHERE tenant_no = $1
+
+-- name: divide_bucket
+-- Children from the raw events: tenant, level, first child, its start, width, and the bounds of the parent. The offset
+-- from the start of the first child is never negative, so that the division, which cuts towards zero in SQL, is a floor
+-- division.
+INSERT INTO bucket (tenant_no, level, bucket, events)
+SELECT $1, $2, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
+  FROM event
+ WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
+ GROUP BY 3
+RETURNING bucket, events
+
+-- name: divide_rollup_kind
+INSERT INTO rollup_kind (tenant_no, level, bucket, kind, events)
+SELECT $1, $2, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, kind, count(*)
+  FROM event
+ WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
+ GROUP BY 3, 4
+
+-- name: divide_rollup_actor
+INSERT INTO rollup_actor (tenant_no, level, bucket, actor, kind, events)
+SELECT $1, $2, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, actor, kind, count(*)
+  FROM event
+ WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
+ GROUP BY 3, 4, 5
+
+-- name: mark_divided
+UPDATE bucket SET divided = true WHERE tenant_no = $1 AND level = $2 AND bucket = $3
+
+-- name: is_divided
+SELECT b.level, b.bucket
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket AND b.divided
+
+-- name: full_event
+-- The caller adds the condition: one id, or the places of a page. The tenant goes by name, so that it takes no look at
+-- the head before.
+SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id,
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+  FROM event e
+  JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+  JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor
+  JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
+  JOIN resource r ON r.tenant_no = e.tenant_no AND r.resource = e.resource
+ WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = $1)
+
+-- name: actors_by_id
+SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
+
+-- name: flow_by_correlation
+SELECT flow, events FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($2::text[])
+
+-- name: resources_by_id
+SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND resource_id = ANY($2::uuid[])
+
+-- name: actor_names
+SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
+
+-- name: span_total
+-- Spans come as arrays of level, first and last bucket, here and below.
+SELECT coalesce(sum(b.events), 0)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+
+-- name: span_by_kind
+SELECT r.kind, sum(r.events)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+  JOIN rollup_kind r ON r.tenant_no = $1 AND r.level = s.level AND r.bucket BETWEEN s.first AND s.last
+ GROUP BY r.kind
+
+-- name: span_by_kind_of_actors
+-- From bucket to bucket, so that one actor costs one seek in each, however many others there are. OFFSET 0 keeps the
+-- planner from turning it round.
+SELECT r.kind, sum(r.events)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+ CROSS JOIN LATERAL (
+       SELECT kind, events FROM rollup_actor
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket AND actor = ANY($5::bigint[])
+       OFFSET 0) r
+ GROUP BY r.kind
+
+-- name: span_by_actor
+SELECT r.actor, sum(r.events)::bigint,
+       coalesce(sum(r.events) FILTER (WHERE r.kind = ANY($5::int[])), 0)::bigint,
+       coalesce(sum(r.events) FILTER (WHERE r.kind = ANY($6::int[])), 0)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+  JOIN rollup_actor r ON r.tenant_no = $1 AND r.level = s.level AND r.bucket BETWEEN s.first AND s.last
+ WHERE $7::int[] IS NULL OR r.kind = ANY($7)
+ GROUP BY r.actor
+
+-- name: span_by_actor_of_actors
+SELECT r.actor, r.kind, sum(r.events)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+ CROSS JOIN LATERAL (
+       SELECT actor, kind, events FROM rollup_actor
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket AND actor = ANY($5::bigint[])
+       OFFSET 0) r
+ GROUP BY r.actor, r.kind
+
+-- name: edge
+-- Edges come as arrays of bounds. Counted here, since every row that is sent costs more than it does on SQLite.
+SELECT e.kind, e.actor, count(*)
+  FROM unnest($2::bigint[], $3::bigint[]) AS edge (since, until)
+ CROSS JOIN LATERAL (
+       SELECT kind, actor FROM event
+        WHERE tenant_no = $1 AND occurred_at >= edge.since AND occurred_at < edge.until
+          AND ($4::int[] IS NULL OR kind = ANY($4)) AND ($5::bigint[] IS NULL OR actor = ANY($5))
+       OFFSET 0) e
+ GROUP BY e.kind, e.actor
+
+-- name: buckets
+-- The caller adds the direction to the three walks.
+SELECT bucket, events FROM bucket WHERE tenant_no = $1 AND level = $2 AND bucket BETWEEN $3 AND $4
+ ORDER BY bucket
+
+-- name: buckets_of_kinds
+SELECT bucket, sum(events)::bigint FROM rollup_kind
+ WHERE tenant_no = $1 AND level = $2 AND bucket BETWEEN $3 AND $4 AND kind = ANY($5::int[])
+ GROUP BY bucket ORDER BY bucket
+
+-- name: buckets_of_actors
+SELECT b.bucket, sum(r.events)::bigint
+  FROM bucket b
+ CROSS JOIN LATERAL (
+       SELECT kind, events FROM rollup_actor
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket AND actor = ANY($5::bigint[])
+       OFFSET 0) r
+ WHERE b.tenant_no = $1 AND b.level = $2 AND b.bucket BETWEEN $3 AND $4
+   AND ($6::int[] IS NULL OR r.kind = ANY($6))
+ GROUP BY b.bucket ORDER BY b.bucket
+
+-- name: add_key
+INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: key
+-- The caller adds the condition.
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_key
+
+-- name: revoke_key
+UPDATE api_key SET revoked_at = coalesce(revoked_at, $1) WHERE tenant = $2 AND id = $3 RETURNING id
+
+-- name: touch_key
+-- In order of their ids, so that two servers that touch the same keys do not wait for each other.
+UPDATE api_key k SET last_used_at = greatest(k.last_used_at, used.at)
+  FROM (SELECT l.id, u.at FROM unnest($1::text[], $2::bigint[]) AS u (id, at)
+          JOIN api_key l ON l.id = u.id ORDER BY l.id FOR UPDATE OF l) used
+ WHERE k.id = used.id
+
+-- name: add_session
+INSERT INTO session (hash, key_id, expires_at) VALUES ($1, $2, $3)
+
+-- name: forget_sessions
+-- What another server is forgetting just now is left to it.
+DELETE FROM session WHERE hash IN (SELECT hash FROM session WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)
+
+-- name: find_session
+SELECT hash, key_id, expires_at FROM session WHERE hash = $1
+
+-- name: end_session
+DELETE FROM session WHERE hash = $1
+
+-- name: end_sessions_of_key
+DELETE FROM session WHERE key_id = $1
+
+-- name: hashes
+SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER BY position
+
+-- The rest is not on SQLite: which server, which schema, whose rights.
+
+-- name: server
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync'),
+       current_setting('full_page_writes'), current_setting('synchronous_commit')
+
+-- name: has_schema
+-- From the catalogue, since this login may be kept out of the schema.
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'whence' AND c.relname = 'migration')
+
+-- name: version
+SELECT coalesce(max(number), 0) FROM whence.migration
+
+-- name: take_role
+SET LOCAL ROLE whence_app
+
+-- name: app_role
+-- Whether the role may what it should not; whether this login is a member of it; and whether it owns a table.
+SELECT r.rolsuper OR r.rolbypassrls,
+       pg_has_role(session_user, r.oid, 'MEMBER'),
+       EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
+  FROM pg_roles r WHERE r.rolname = 'whence_app'
+
+-- name: unguarded
+-- Tables with a tenant's rows that row level security does not hold.
+SELECT c.relname
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_no' AND NOT a.attisdropped
+ WHERE n.nspname = 'whence' AND c.relkind IN ('r', 'p') AND c.relname <> 'tenant'
+   AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
+
+-- name: lock_schema
+-- Two processes do not take the same step.
+SELECT pg_advisory_xact_lock(5708721394)
+
+-- name: make_role
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'whence_app') THEN
+        CREATE ROLE whence_app NOLOGIN;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL; -- another database of this server makes it just now
+END
+$$
+
+-- name: grant_role
+GRANT whence_app TO CURRENT_USER
+
+-- name: make_schema
+CREATE SCHEMA IF NOT EXISTS whence;
+CREATE TABLE IF NOT EXISTS whence.migration (
+    number int         PRIMARY KEY,
+    name   text        NOT NULL,
+    taken  timestamptz NOT NULL DEFAULT now()
+);
+GRANT USAGE ON SCHEMA whence TO whence_app;
+GRANT SELECT ON whence.migration TO whence_app;
+
+-- name: add_migration
+INSERT INTO whence.migration (number, name) VALUES ($1, $2)

@@ -1,0 +1,249 @@
+"""The client against a real server."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import RUN_ID, Served, event, serving
+from whence.client import (
+    KeyInfo,
+    KeysInfo,
+    NewKeyInfo,
+    Page,
+    Whence,
+    create_key_request,
+    list_keys_request,
+    parse_body,
+    refusal,
+    revoke_key_request,
+)
+from whence.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, WhenceError
+from whence.permissions import ADMIN, READ, WRITE
+
+IDS = [f"0192d3f0-0000-7000-8000-{number:012x}" for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("client")) as running:
+        yield running
+
+
+@pytest.fixture
+def whence(served: Served, request: pytest.FixtureRequest) -> Iterator[Whence]:
+    """A client of a tenant without events."""
+    tenant = request.node.name[:60].replace("[", ".").replace("]", ".")
+    with Whence(served.url, served.key(READ, WRITE, ADMIN, tenant=tenant)) as connected:
+        yield connected
+
+
+def filled(whence: Whence, count: int = 5) -> None:
+    """Store events a second apart, by two actors, every other one a failure."""
+    sent = [
+        event(
+            id=IDS[number],
+            occurredAt=f"2026-01-02T03:04:{number:02d}Z",
+            actorId=f"a{number % 2}",
+            eventType=f"action_run.{'failed' if number % 2 else 'completed'}",
+        )
+        for number in range(count)
+    ]
+    assert [result.status for result in whence.batch(sent).results] == [201] * count
+
+
+def test_an_event_goes_in_and_comes_out(whence: Whence) -> None:
+    """With an id that the client made; sent again with that id it is the same event."""
+    stored = whence.emit(event(payload={"a": [1, None, "é"]}, correlationId="flow/1?"))
+    assert not stored.replayed
+    again = whence.emit(event(id=stored.event.id, payload={"a": [1, None, "é"]}, correlationId="flow/1?"))
+    assert again.replayed
+    assert again.event == stored.event == whence.get(stored.event.id)
+    assert bytes(stored.event.payload) == '{"a":[1,null,"é"]}'.encode()
+    assert stored.body == again.body
+
+
+def test_a_missing_event_is_not_found(whence: Whence) -> None:
+    """As an error of ours, with the request id for whoever looks into the server's log."""
+    with pytest.raises(NotFound) as caught:
+        whence.get(IDS[0])
+    assert caught.value.__notes__[0].startswith("request ")
+    with pytest.raises(Invalid):
+        whence.get("no/uuid?x")
+
+
+def test_get_can_include_more(whence: Whence) -> None:
+    """Position and the like, when they are asked for."""
+    filled(whence, 2)
+    assert whence.get(IDS[1], include="position,outcome").position == 2
+    assert whence.get(IDS[1], include=["position", "outcome"]).outcome == "failure"
+
+
+def test_pages_follow_each_other(whence: Whence) -> None:
+    """Every event once, newest first, in the snapshot of the first page; and behind the last page is none."""
+    filled(whence, 5)
+    page: Page | None = whence.list(limit=2)
+    whence.emit(event(occurredAt="2026-01-01T00:00:00Z"))
+    seen = []
+    while page is not None:
+        seen.append([one.id for one in page.events])
+        assert (page.total, page.limit, page.has_next) == (5, 2, page.next is not None)
+        page = whence.next(page)
+    assert seen == [[IDS[4], IDS[3]], [IDS[2], IDS[1]], [IDS[0]]]
+    assert whence.list().total == 6
+
+
+def test_questions_carry_their_filters(whence: Whence) -> None:
+    """Alternatives, times under either name, text that has to be escaped; None leaves a filter out."""
+    filled(whence, 4)
+    whence.emit(event(actorId="a b&c=d+é", occurredAt="2026-01-03T00:00:00Z"))
+    assert whence.list(actor_id="a b&c=d+é").total == 1
+    assert whence.list(actor_id=["a0", "a1"], outcome=None).total == 4
+    assert whence.list(since="2026-01-02T03:04:02+00:00", to="2026-01-02T03:04:03Z").total == 1
+    assert whence.list(from_="2026-01-03").total == whence.aggregate(since="2026-01-03").total == 1
+    assert [one.id for one in whence.list(order="asc", limit=1, offset=1).events] == [IDS[1]]
+    assert whence.list(event_type="action_run.*", resource_id=RUN_ID).total == 5
+
+
+def test_no_alternative_at_all_is_not_everything(whence: Whence) -> None:
+    """An empty list of values is refused as an empty value is; it never means no filter."""
+    filled(whence, 2)
+    for empty in ([], (), "", [""]):
+        with pytest.raises(Invalid, match="actor_id"):
+            whence.list(actor_id=empty)
+
+
+def test_counts_and_statistics(whence: Whence) -> None:
+    """Exact, with the filters of a list."""
+    filled(whence, 5)
+    counts = whence.aggregate()
+    assert counts.total == 5
+    assert [(each.key, each.count) for each in counts.by_event_type] == [
+        ("action_run.completed", 3),
+        ("action_run.failed", 2),
+    ]
+    stats = whence.actor_stats(resource_type="action_run").actors
+    assert [(each.actor_id, each.total, each.successes, each.failures) for each in stats] == [
+        ("a0", 3, 3, 0),
+        ("a1", 2, 0, 2),
+    ]
+
+
+def test_a_batch_tells_what_became_of_each(whence: Whence) -> None:
+    """Stored, repeated, refused, in other words a conflict; and a batch of which nothing was stored is no error."""
+    whence.emit(event(id=IDS[0]))
+    results = whence.batch(
+        [event(id=IDS[1]), event(id=IDS[0]), event(actorId=""), event(id=IDS[0], actorId="other")]
+    ).results
+    assert [result.status for result in results] == [201, 200, 422, 409]
+    assert refusal(results[0]) == ""
+    assert "empty" in refusal(results[2])
+    assert "actorId" in refusal(results[3])
+    assert [result.status for result in whence.batch([event(actorId="")]).results] == [422]
+
+
+def test_an_atomic_batch_is_all_or_nothing(whence: Whence) -> None:
+    """The refusal names what is wrong, and nothing is stored."""
+    with pytest.raises(Invalid, match="must not be empty"):
+        whence.batch([event(id=IDS[1]), event(actorId="")], atomic=True)
+    assert whence.list().total == 0
+    with pytest.raises(Invalid):
+        whence.batch([])
+
+
+def test_what_the_server_refuses_is_its_own_error(served: Served, whence: Whence) -> None:
+    """Each with its sentence; problems with their places; never with the key."""
+    with pytest.raises(Invalid) as caught:
+        whence.emit(event(eventType="no type", nope=1))
+    assert [problem.loc for problem in caught.value.problems] == [("body", "eventType"), ("body", "nope")]
+    stored = whence.emit(event())
+    with pytest.raises(Conflict) as conflict:
+        whence.emit(event(id=stored.event.id, actorId="x", payload={"a": 1}))
+    assert conflict.value.fields == ("actorId", "payload")
+    key = served.key(READ)
+    with Whence(served.url, key) as reader, pytest.raises(Forbidden, match="events:write") as forbidden:
+        reader.emit(event())
+    assert key not in str(forbidden.value)
+    for bad in ("whk_" + "0" * 49, "x", ""):
+        with Whence(served.url, bad) as nobody, pytest.raises(Unauthenticated):
+            nobody.list()
+
+
+def test_keys_are_made_listed_and_ended(served: Served, whence: Whence) -> None:
+    """By an admin's requests; the secret is shown once, and not by `repr`."""
+    made = parse_body(whence.send(create_key_request([READ], name="ci")), NewKeyInfo)
+    assert made.key not in repr(made)
+    with Whence(served.url, made.key) as reader:
+        assert reader.list().total == 0
+        listed = parse_body(whence.send(list_keys_request()), KeysInfo).keys
+        assert made.id in [each.id for each in listed if isinstance(each, KeyInfo) and each.revoked_at is None]
+        assert whence.send(revoke_key_request(made.id)).status == 204
+        with pytest.raises(Unauthenticated):
+            reader.list()
+    with pytest.raises(NotFound):
+        parse_body(whence.send(revoke_key_request("a/b?c")), KeyInfo)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_json_cannot_say_is_refused_here(whence: Whence, number: float) -> None:
+    """NaN would be stored as null, which nobody asked for; nothing of the request is sent."""
+    for payload in ({"a": number}, {"a": [{"b": (1.5, number)}]}, {"a": {1: number}}):
+        with pytest.raises(Invalid, match="NaN and Infinity"):
+            whence.emit(event(payload=payload))
+        with pytest.raises(Invalid, match="NaN and Infinity"):
+            whence.batch([event(), event(payload=payload)])
+    with pytest.raises(Invalid, match="surrogate"):
+        whence.emit(event(actorId="\ud800"))
+    assert whence.list().total == 0
+    assert bytes(whence.emit(event(payload={"a": [1.5, 2**70]})).event.payload) == b'{"a":[1.5,1180591620717411303424]}'
+
+
+def test_url_and_key_come_from_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When none is given; a slash at the end of the address does no harm."""
+    monkeypatch.setenv("WHENCE_URL", served.url + "/")
+    monkeypatch.setenv("WHENCE_API_KEY", served.key(READ, tenant="environment"))
+    with Whence() as whence:
+        assert whence.list().total == 0
+    monkeypatch.delenv("WHENCE_API_KEY")
+    with Whence() as nobody, pytest.raises(Unauthenticated):
+        nobody.list()
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("ftp://127.0.0.1", "whk_x"),
+        ("127.0.0.1:8700", "whk_x"),
+        ("http://", "whk_x"),
+        ("http://[::1", "whk_x"),
+        ("http://a\0b", "whk_x"),
+        ("http://user:hunter2@127.0.0.1", "whk_x"),
+        ("http://127.0.0.1/?a=hunter2", "whk_x"),
+        ("http://127.0.0.1/#hunter2", "whk_x"),
+        ("http://127.0.0.1", "whk_\u00e9"),
+        ("http://127.0.0.1", "whk_x\r\nX-Evil: 1"),
+        ("http://127.0.0.1", "whk_x\n"),
+    ],
+    ids=ascii,
+)
+def test_an_address_or_key_that_cannot_be_sent_is_refused_at_once(url: str, key: str) -> None:
+    """Before any request, and without repeating the key."""
+    with pytest.raises(WhenceError, match="cannot be sent") as caught:
+        Whence(url, key)
+    assert "whk_x" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_many_threads_may_share_a_client(whence: Whence) -> None:
+    """Each gets its own answers."""
+
+    def one(number: int) -> tuple[str, Any]:
+        stored = whence.emit(event(id=IDS[number], actorId=f"t{number}")).event
+        return stored.id, whence.get(IDS[number]).actor_id
+
+    with contextlib.closing(whence), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(12))) == [(IDS[number], f"t{number}") for number in range(12)]
+        assert whence.list().total == 12

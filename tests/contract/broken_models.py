@@ -1,0 +1,323 @@
+"""Models that are broken in one way each. They are mutants too: a test has to tell them from the sound one."""
+
+import time
+
+import msgspec
+
+from tests.contract.model import ModelStore
+from whence.errors import WhenceError
+from whence.events import ActorStat, Event, NewEvent, PageRequest, Query
+from whence.permissions import ApiKey
+from whence.storage import Receipt, Session, Write
+
+
+class UntilIncluded(ModelStore):
+    def is_within(self, event: Event, query: Query) -> bool:
+        return super().is_within(event, query) or event.occurred_at == query.until
+
+
+class SinceExcluded(ModelStore):
+    def is_within(self, event: Event, query: Query) -> bool:
+        return super().is_within(event, query) and event.occurred_at != query.since
+
+
+class TiesByChance(ModelStore):
+    """Ties in the order of ids."""
+
+    def place_of(self, event: Event) -> tuple[int, int]:
+        return event.occurred_at, -int(event.id[-4:], 16)
+
+
+class LateEventsLast(ModelStore):
+    """Lists in the order of recording."""
+
+    def place_of(self, event: Event) -> tuple[int, int]:
+        return event.position, event.position
+
+
+class OneLogForAll(ModelStore):
+    """An id is taken in every tenant at once."""
+
+    def find(self, _tenant: str, _log: list[Event], event_id: str) -> Event | None:
+        return next((event for log in self.logs.values() for event in log if event.id == event_id), None)
+
+
+class OnePositionForAll(ModelStore):
+    """Positions are drawn for all tenants together."""
+
+    def next_position(self, tenant: str, log: list[Event]) -> int:
+        return len(log) + 1 + sum(len(each) for name, each in self.logs.items() if name != tenant)
+
+
+class Gaps(ModelStore):
+    """A refused event takes its position with it."""
+
+    refused_events = 0
+
+    def next_position(self, tenant: str, log: list[Event]) -> int:
+        return super().next_position(tenant, log) + self.refused_events
+
+    def conflicting(self, log: list[Event], new: NewEvent, stored: Event, different: list[str]) -> Receipt:
+        self.refused_events += 1
+        return super().conflicting(log, new, stored, different)
+
+
+class Overwriting(ModelStore):
+    """The last one sent wins."""
+
+    def conflicting(self, log: list[Event], new: NewEvent, stored: Event, _different: list[str]) -> Receipt:
+        told = {name: getattr(new, name) for name in NewEvent.__struct_fields__ if getattr(new, name) is not None}
+        log[stored.position - 1] = msgspec.structs.replace(stored, **told)
+        return Receipt(log[stored.position - 1], replayed=True)
+
+
+class FirstWins(ModelStore):
+    """Other content under a known id counts as a repeat."""
+
+    def differing(self, _sent: NewEvent, _stored: Event) -> list[str]:
+        return []
+
+
+class LeftOutIsNull(ModelStore):
+    """What a repeat leaves out has to have been left out before, and derived to nothing."""
+
+    def differing(self, sent: NewEvent, stored: Event) -> list[str]:
+        left_out = [name for name in ("correlation_id", "outcome") if getattr(sent, name) is None]
+        return super().differing(sent, stored) + left_out
+
+
+class PayloadByNumber(ModelStore):
+    """1 and 1.0 are the same."""
+
+    def same_payload(self, sent: bytes, stored: bytes) -> bool:
+        return bool(msgspec.json.decode(sent) == msgspec.json.decode(stored))
+
+
+class PayloadByText(ModelStore):
+    """The order of keys makes a difference."""
+
+    def same_payload(self, sent: bytes, stored: bytes) -> bool:
+        return sent == stored
+
+
+class PayloadWrittenAnew(ModelStore):
+    def kept_payload(self, payload: bytes) -> bytes:
+        return msgspec.json.encode(msgspec.json.decode(payload))
+
+
+class HalfAtomic(ModelStore):
+    """What stood before the bad event is kept."""
+
+    def refused(self, tenant: str, log: list[Event], index: int, error: WhenceError) -> WhenceError:
+        self.logs[tenant] = log
+        return super().refused(tenant, log, index, error)
+
+
+class NamelessRefusal(ModelStore):
+    """The error of an atomic request does not say which event it was."""
+
+    def refused(self, tenant: str, log: list[Event], _index: int, error: WhenceError) -> WhenceError:
+        return super().refused(tenant, log, 0, error)
+
+
+class AlwaysAtomic(ModelStore):
+    def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
+        return super().store(tenant, Write(write.events, atomic=True))
+
+
+class ByTime(ModelStore):
+    """A batch takes its positions in order of time."""
+
+    def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
+        return super().store(tenant, Write(tuple(sorted(write.events, key=lambda e: e.occurred_at)), write.atomic))
+
+
+class NeverInheriting(ModelStore):
+    def correlation(self, _tenant: str, _log: list[Event], new: NewEvent) -> str:
+        return new.correlation_id or new.id
+
+
+class InheritingFromNothing(ModelStore):
+    """A cause that is not known lends its id."""
+
+    def correlation(self, tenant: str, log: list[Event], new: NewEvent) -> str:
+        found = super().correlation(tenant, log, new)
+        return new.causation_id if found == new.id and new.causation_id else found
+
+
+class ColdOutcome(ModelStore):
+    """Only what the client says counts."""
+
+    def outcome(self, new: NewEvent) -> str:
+        return new.outcome or "none"
+
+
+class DeafOutcome(ModelStore):
+    """What the client says does not count."""
+
+    def outcome(self, new: NewEvent) -> str:
+        return super().outcome(msgspec.structs.replace(new, outcome=None))
+
+
+class ClockFollower(ModelStore):
+    def recorded_at(self, _log: list[Event]) -> int:
+        return time.time_ns() // 1_000
+
+
+class OneKindMore(ModelStore):
+    def is_kind_too_many(self, log: list[Event], event: Event) -> bool:
+        self.kinds_max += 1
+        try:
+            return super().is_kind_too_many(log, event)
+        finally:
+            self.kinds_max -= 1
+
+
+class FilterIgnored(ModelStore):
+    """A filter that is not looked at; one class a field is made from this."""
+
+    ignored = ""
+
+    def is_one_of(self, field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
+        return field == self.ignored or super().is_one_of(field, value, wanted)
+
+
+def ignoring(field: str) -> type[ModelStore]:
+    """The model that does not look at a filter."""
+    return type(f"ignores_{field}", (FilterIgnored,), {"ignored": field})
+
+
+class AllValues(ModelStore):
+    """Several values of one filter are joined by AND."""
+
+    def is_one_of(self, _field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
+        return all(value == each for each in wanted)
+
+
+class PrefixOrTypeAlone(ModelStore):
+    """With a prefix, the whole event types beside it are forgotten."""
+
+    def has_type(self, event: Event, query: Query) -> bool:
+        return super().has_type(
+            event, msgspec.structs.replace(query, event_types=()) if query.event_type_prefixes else query
+        )
+
+
+class PrefixOfLetters(ModelStore):
+    def has_type(self, event: Event, query: Query) -> bool:
+        prefixes = tuple(prefix.rstrip(".") for prefix in query.event_type_prefixes)
+        return super().has_type(event, msgspec.structs.replace(query, event_type_prefixes=prefixes))
+
+
+class ReadsAll(ModelStore):
+    def may_read(self, _event: Event, _readable: tuple[str, ...] | None) -> bool:
+        return True
+
+
+class EmptyIsAll(ModelStore):
+    """Who may read nothing may read everything."""
+
+    def may_read(self, event: Event, readable: tuple[str, ...] | None) -> bool:
+        return not readable or super().may_read(event, readable)
+
+
+class SnapshotOfNow(ModelStore):
+    def snapshot(self, found: list[Event], _as_of: int) -> list[Event]:
+        return found
+
+
+class AnySnapshot(ModelStore):
+    def pinned(self, size: int, as_of: int | None) -> int:
+        return size if as_of is None else as_of
+
+
+class WalkOneShort(ModelStore):
+    """Deep offsets begin one event early."""
+
+    def page(self, found: list[Event], request: PageRequest) -> list[Event]:
+        return super().page(
+            found, msgspec.structs.replace(request, offset=max(0, request.offset - (request.offset > 3)))
+        )
+
+
+class TotalOfThePage(ModelStore):
+    def total(self, found: list[Event], request: PageRequest) -> int:
+        return len(self.page(found, request))
+
+
+class TotalCut(ModelStore):
+    def total(self, found: list[Event], _request: PageRequest) -> int:
+        return min(len(found), 10)
+
+
+class TimeIsThePlace(ModelStore):
+    """The next page goes on behind a time, and so skips the rest of a tie."""
+
+    def page(self, found: list[Event], request: PageRequest) -> list[Event]:
+        if request.after is None:
+            return super().page(found, request)
+        at = request.after.occurred_at
+        rest = [e for e in found if (e.occurred_at > at if request.ascending else e.occurred_at < at)]
+        return rest[: request.limit]
+
+
+class WordsUnsorted(ModelStore):
+    def by_word(self, found: list[Event], field: str) -> list[tuple[str, int]]:
+        return sorted(super().by_word(found, field))
+
+
+class RankedByName(ModelStore):
+    def rank(self, stat: ActorStat) -> tuple[int | str, ...]:
+        return stat.actor_id, stat.actor_type
+
+
+class StatisticsCut(ModelStore):
+    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+        return (await super().actor_stats(tenant, query))[:1_000]
+
+
+class RevokedAnew(ModelStore):
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        done = await super().revoke_key(tenant, key_id, at)
+        self.change_key(key_id, lambda _key: {"revoked_at": at})
+        return done
+
+
+class SecretById(ModelStore):
+    """A session of a key that ended goes on."""
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        kept = self.sessions
+        done = await super().revoke_key(tenant, key_id, at)
+        self.sessions = kept
+        return done
+
+
+class SessionsPileUp(ModelStore):
+    async def put_session(self, session: Session) -> None:
+        self.sessions[session.hash] = session
+
+
+class ForgetfulLogout(ModelStore):
+    async def end_session(self, _session_hash: bytes) -> None:
+        return None
+
+
+class KeysByName(ModelStore):
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        return sorted(await super().list_keys(tenant), key=lambda key: key.id)
+
+
+class LiveKeysOnly(ModelStore):
+    """Keys that were revoked are not found."""
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        found = await super().find_key(key_hash)
+        return None if found is None or found.revoked_at is not None else found
+
+
+class HeadBehind(ModelStore):
+    """The root leaves out the last event."""
+
+    def root(self, log: list[Event]) -> bytes:
+        return super().root(log[:-1])

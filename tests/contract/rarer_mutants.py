@@ -1,0 +1,212 @@
+"""Stores that are broken where the oracle does not look: with two tasks at once, when the clock is set back, in
+credentials, in hashes, and with more events than it makes up.
+"""
+
+import asyncio
+from collections import defaultdict
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from tests.contract.faults import breaks, everywhere
+from tests.contract.mutants import Patch, around, reword
+from whence.merkle import HASH_SIZE, CompactRange, node_hash
+from whence.storage import Write
+from whence.storage.sqlite import append, engine, keys, readers, writer
+from whence.wire import envelope as envelopes
+from whence.wire.times import format_time
+
+# --- under concurrency -----------------------------------------------------------------------------------------
+
+
+@breaks("sqlite")
+def total_in_a_second_snapshot(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        def total(connection: Any, snapshot: Any, asked: Any) -> Any:
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN")
+            return real(connection, snapshot, asked)
+
+        return total
+
+    around(patch, engine, "total", make)
+
+
+@breaks("sqlite")
+def reads_without_a_transaction(patch: Patch) -> None:
+    patch.setattr(readers._Reader, "ask", lambda self, question, _seconds: question(self.connection))
+
+
+@breaks("sqlite")
+def request_in_pieces(patch: Patch) -> None:
+    """A large request takes several commits, so that a reader may see a part of it."""
+
+    def make(real: Any) -> Any:
+        async def append_(self: Any, tenant: str, writes: list[Write]) -> Any:
+            [write] = writes
+            pieces = [Write(write.events[at : at + 1_000]) for at in range(0, len(write.events), 1_000)]
+            results = await real(self, tenant, pieces)
+            return [[receipt for result in results for receipt in result]]
+
+        return append_
+
+    patch.setattr(writer, "_GROUP_MAX", 1)
+    around(patch, engine.SQLiteStore, "append", make)
+
+
+@breaks("sqlite")
+def positions_drawn_before_the_commit(patch: Patch) -> None:
+    """As from a bare sequence: a large request draws its numbers first, and small ones are committed before it."""
+    drawn: defaultdict[str, int] = defaultdict(int)
+    first_of: dict[str, int] = {}
+    small_ones: list[str] = []
+    enough = asyncio.Event()
+
+    def make_append(real: Any) -> Any:
+        async def append_(self: Any, tenant: str, writes: list[Write]) -> Any:
+            [write] = writes
+            first_of[write.events[0].id] = drawn[tenant]
+            drawn[tenant] += len(write.events)
+            if len(write.events) > 1_000:
+                await enough.wait()
+            results = await real(self, tenant, writes)
+            small_ones.append(tenant)
+            if len(small_ones) == 20:
+                enough.set()
+            return results
+
+        return append_
+
+    def make_work(real: Any) -> Any:
+        def append_(self: Any, connection: Any, tenant: str, write: Write) -> Any:
+            self.first = first_of[write.events[0].id]
+            return real(self, connection, tenant, write)
+
+        return append_
+
+    def make_head(real: Any) -> Any:
+        def head(self: Any, connection: Any, tenant: str) -> Any:
+            found = real(self, connection, tenant)
+            found.size = self.first
+            found.tree = CompactRange(found.size, bytes(HASH_SIZE * found.size.bit_count()))
+            return found
+
+        return head
+
+    around(patch, engine.SQLiteStore, "append", make_append)
+    around(patch, append.Appender, "append", make_work)
+    around(patch, append.Appender, "_head", make_head)
+
+
+# --- what else the oracle does not look at ---------------------------------------------------------------------
+
+
+@breaks("sqlite")
+def recorded_at_follows_the_clock(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        def head(self: Any, connection: Any, tenant: str) -> Any:
+            found = real(self, connection, tenant)
+            found.recorded_at = 0
+            return found
+
+        return head
+
+    around(patch, append.Appender, "_head", make)
+
+
+@breaks("sqlite")
+def statistics_cut(patch: Patch) -> None:
+    around(patch, engine, "actor_stats", lambda real: lambda *args: real(*args)[:1_000])
+
+
+@breaks("sqlite")
+def payload_written_anew(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        def rows(head: Any, batch: Any) -> Any:
+            anew = [(*row[:-1], msgspec.json.encode(msgspec.json.decode(row[-1]))) for row in real(head, batch)]
+            return anew
+
+        return rows
+
+    around(patch, append, "_rows", make)
+
+
+@breaks("sqlite")
+def leaf_without_salt(patch: Patch) -> None:
+    """The payload's hash leaves the salt out, so that it can be guessed from a guess of the payload."""
+    everywhere(patch, "sha256", lambda _real: lambda salted: sha256(salted[16:]))
+
+
+@breaks("sqlite")
+def one_salt_for_all(patch: Patch) -> None:
+    everywhere(patch, "os", lambda real: SimpleNamespace(**{**vars(real), "urandom": bytes}))
+
+
+@breaks("sqlite")
+def leaf_without_its_prefix(patch: Patch) -> None:
+    everywhere(patch, "leaf_hash", lambda _real: lambda data: sha256(data).digest())
+
+
+@breaks("sqlite")
+def envelope_with_short_times(patch: Patch) -> None:
+    patch.setattr(envelopes, "format_time_fixed", format_time)
+
+
+@breaks("sqlite")
+def last_leaf_twice(patch: Patch) -> None:
+    """An odd leaf is paired with itself, as some trees have it."""
+
+    def root(self: Any) -> bytes:
+        found: bytes = self._hashes[-1]
+        for left in reversed(self._hashes[:-1]):
+            found = node_hash(left, node_hash(found, found))
+        return found
+
+    patch.setattr(CompactRange, "root", root)
+
+
+# --- credentials -----------------------------------------------------------------------------------------------
+
+
+@breaks("sqlite")
+def revoked_anew(patch: Patch) -> None:
+    reword(patch, keys, "revoke_key", "coalesce(revoked_at, ?)", "?")
+
+
+@breaks("sqlite")
+def revoked_by_any_tenant(patch: Patch) -> None:
+    reword(patch, keys, "revoke_key", "tenant = ?", "? IS NOT NULL")
+
+
+@breaks("sqlite")
+def keys_of_every_tenant(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        def list_keys(connection: Any, _tenant: str) -> Any:
+            tenants = connection.execute("SELECT DISTINCT tenant FROM api_key").fetchall()
+            return [key for (tenant,) in tenants for key in real(connection, tenant)]
+
+        return list_keys
+
+    around(patch, keys, "list_keys", make)
+
+
+@breaks("sqlite")
+def sessions_outlive_their_key(patch: Patch) -> None:
+    reword(patch, keys, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
+
+
+@breaks("sqlite")
+def ended_sessions_kept(patch: Patch) -> None:
+    reword(patch, keys, "forget_sessions", "expires_at <= ?", "expires_at <= ? AND false")
+
+
+@breaks("sqlite")
+def last_use_goes_back(patch: Patch) -> None:
+    reword(patch, keys, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
+
+
+@breaks("sqlite")
+def every_key_touched(patch: Patch) -> None:
+    reword(patch, keys, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")

@@ -1,0 +1,373 @@
+"""What appending promises: positions, repeats, refusals, and what is derived."""
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract import broken_models as broken
+from tests.contract import mutants, rarer_mutants
+from tests.contract.faults import catches, limited
+from tests.contract.made import NOON, SECOND, TENANT, add, new, numbered, page, stored, uuid
+from whence.errors import Conflict, Invalid
+from whence.events import Event, NewEvent, PageRequest, Query
+from whence.storage import Write
+
+
+async def log(store: Any, tenant: str = TENANT) -> list[Event]:
+    """All events of a tenant, by position."""
+    found = (await page(store, tenant, limit=10_000)).events
+    return sorted(found, key=lambda event: event.position)
+
+
+@catches(broken.ByTime, mutants.batch_in_order_of_time)
+async def test_positions_are_the_order_of_the_batch(store: Any) -> None:
+    """Positions go 1, 2, 3 in the order sent, whatever the times and ids are."""
+    events = await stored(store, new(5), new(3), new(9), new(1))
+    assert [event.position for event in events] == [1, 2, 3, 4]
+    assert numbered(events) == [5, 3, 9, 1]
+    [last] = await stored(store, new(2))
+    assert last.position == 5
+    assert numbered(await log(store)) == [5, 3, 9, 1, 2]
+
+
+@catches(broken.OnePositionForAll, broken.OneLogForAll, mutants.tenant_dropped_in_repeats)
+async def test_each_tenant_counts_and_names_for_itself(store: Any) -> None:
+    """Two tenants may use the same id for different events, and each has positions from 1."""
+    await stored(store, new(1), new(2))
+    await stored(store, new(3), tenant="other")
+    [other] = await stored(store, new(1, actor_id="eve"), tenant="other")
+    assert (other.position, other.actor_id, other.tenant_id) == (2, "eve", "other")
+    assert [event.actor_id for event in await log(store)] == ["ada", "ada"]
+    assert [event.position for event in await log(store)] == [1, 2]
+
+
+@catches(broken.Gaps, mutants.positions_with_gaps)
+async def test_what_is_refused_takes_no_position(store: Any) -> None:
+    """Refused events, in a plain and in an atomic request, leave no gap."""
+    await stored(store, new(1))
+    receipts = await add(store, new(1, actor_id="eve"), new(2), new(1, actor_id="bob"), new(3))
+    assert [receipt.error is None for receipt in receipts] == [False, True, False, True]
+    with pytest.raises(Invalid):
+        await add(store, new(4), new(1, actor_id="eve"), atomic=True)
+    await stored(store, new(5))
+    assert [event.position for event in await log(store)] == [1, 2, 3, 4]
+    assert numbered(await log(store)) == [1, 2, 3, 5]
+    assert (await store.head(TENANT)).size == 4
+
+
+@catches(broken.LeftOutIsNull, mutants.replay_overwrites)
+async def test_a_repeat_is_answered_as_it_was_stored(store: Any) -> None:
+    """The same content again is a replay of the stored event: same position and recordedAt, nothing new."""
+    [first] = await stored(store, new(1, payload=b'{"a":1,"b":[2]}', outcome="failure", correlation_id="flow"))
+    left_out = await add(store, new(1, payload=b'{"a":1,"b":[2]}'))
+    reordered = await add(store, new(1, payload=b'{"b":[2],"a":1}', outcome="failure", correlation_id="flow"))
+    for [receipt] in (left_out, reordered):
+        assert receipt.replayed
+        assert receipt.event == first
+    assert await log(store) == [first]
+
+
+@catches(broken.PayloadByText)
+async def test_the_order_of_a_payloads_keys_is_no_difference(store: Any) -> None:
+    """Payloads are compared by value."""
+    await stored(store, new(1, payload=b'{"a":1,"b":{"c":2,"d":3}}'))
+    [receipt] = await add(store, new(1, payload=b'{"b":{"d":3,"c":2},"a":1}'))
+    assert receipt.replayed
+
+
+@catches(broken.PayloadByNumber, mutants.conflicts_ignored)
+async def test_a_number_written_otherwise_is_a_difference(store: Any) -> None:
+    """Number literals are compared as text: 1 and 1.0 are two payloads, and so are 1 and "1"."""
+    await stored(store, new(1, payload=b'{"a":1}'))
+    for payload in (b'{"a":1.0}', b'{"a":1E0}', b'{"a":"1"}'):
+        [receipt] = await add(store, new(1, payload=payload))
+        assert isinstance(receipt.error, Conflict), payload
+        assert receipt.error.fields == ("payload",)
+
+
+@catches(broken.Overwriting, broken.FirstWins, mutants.replay_overwrites, mutants.conflicts_ignored)
+async def test_other_content_under_a_known_id_is_a_conflict(store: Any) -> None:
+    """Each field that differs is named as it was sent, and the stored event stays."""
+    [first] = await stored(store, new(1, correlation_id="flow", causation_id="why", outcome="success"))
+    others: dict[str, dict[str, Any]] = {
+        "eventType": {"event_type": "action_run.failed"},
+        "actorType": {"actor_type": "agent"},
+        "actorId": {"actor_id": "Ada"},
+        "resourceType": {"resource_type": "artifact"},
+        "resourceId": {"resource_id": uuid(2)},
+        "occurredAt": {"occurred_at": NOON + SECOND + 1},
+        "correlationId": {"correlation_id": "flow2"},
+        "causationId": {"causation_id": "why not"},
+        "outcome": {"outcome": "none"},
+        "payload": {"payload": b'{"a":1}'},
+    }
+    for name, told in others.items():
+        same = {"correlation_id": "flow", "causation_id": "why", "outcome": "success"}
+        [receipt] = await add(store, new(1, **{**same, **told}))
+        assert isinstance(receipt.error, Conflict), name
+        assert receipt.error.fields == (name,)
+        assert receipt.event is None
+    assert await log(store) == [first]
+
+
+@catches(broken.FirstWins, mutants.conflicts_ignored)
+async def test_a_conflict_names_every_difference(store: Any) -> None:
+    """Two differing fields are both named; a cause that was left out differs from one that was given."""
+    await stored(store, new(1, causation_id="why"))
+    [receipt] = await add(store, new(1, actor_id="eve"))
+    assert isinstance(receipt.error, Conflict)
+    assert sorted(receipt.error.fields) == ["actorId", "causationId"]
+
+
+@catches(broken.FirstWins, mutants.conflicts_ignored)
+async def test_a_batch_meets_its_own_events(store: Any) -> None:
+    """Within one request too, the second of the same id is a replay or a conflict."""
+    receipts = await add(store, new(1), new(1), new(1, actor_id="eve"), new(2))
+    assert [receipt.replayed for receipt in receipts] == [False, True, False, False]
+    assert isinstance(receipts[2].error, Conflict)
+    assert receipts[1].event == receipts[0].event
+    assert numbered(await log(store)) == [1, 2]
+
+
+@catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
+async def test_atomic_is_all_or_nothing(store: Any) -> None:
+    """One bad event in the middle of an atomic request undoes what stood before and behind it."""
+    await stored(store, new(1))
+    before = await store.head(TENANT)
+    with pytest.raises(Invalid):
+        await add(store, new(2, actor_id="new"), new(1, actor_id="eve"), new(3), atomic=True)
+    assert numbered(await log(store)) == [1]
+    assert await store.head(TENANT) == before
+    assert [stat.actor_id for stat in await store.actor_stats(TENANT, Query())] == ["ada"]
+    events = await stored(store, new(2, actor_id="new"), new(3))
+    assert [(event.position, event.actor_id) for event in events] == [(2, "new"), (3, "ada")]
+
+
+@catches(broken.NamelessRefusal)
+async def test_an_atomic_refusal_says_which_event_it_was(store: Any) -> None:
+    """The error stands at the body, the event's index, and its id."""
+    await stored(store, new(1))
+    with pytest.raises(Invalid) as caught:
+        await add(store, new(2), new(3), new(1, actor_id="eve"), atomic=True)
+    [problem] = caught.value.problems
+    assert problem.loc == ("body", 2, "id")
+    assert problem.type == "event_id_conflict"
+
+
+@catches(mutants.names_remembered_at_once)
+async def test_an_undone_request_leaves_no_name_behind(store: Any) -> None:
+    """The first event of an actor and a kind is undone; later events of both are answered and counted right."""
+    await stored(store, new(1))
+    fresh = {"actor_id": "fresh", "actor_type": "service", "event_type": "invoice.sent", "resource_type": "artifact"}
+    with pytest.raises(Invalid):
+        await add(store, new(2, **fresh), new(1, actor_id="eve"), atomic=True)
+    await stored(store, new(3, actor_id="third", event_type="third.sent"), new(4, **fresh))
+    events = {event.id: event for event in await log(store)}
+    assert uuid(4) in events
+    assert {name: getattr(events[uuid(4)], name) for name in fresh} == fresh
+    counts = await store.count_events(TENANT, Query())
+    assert counts.by_event_type == [("action_run.completed", 1), ("invoice.sent", 1), ("third.sent", 1)]
+    assert {stat.actor_id for stat in await store.actor_stats(TENANT, Query())} == {"ada", "fresh", "third"}
+
+
+@catches(broken.AlwaysAtomic)
+async def test_a_plain_batch_stores_what_it_can(store: Any) -> None:
+    """Without atomic, the good events of a request are stored, and each has its own receipt."""
+    await stored(store, new(1))
+    receipts = await add(store, new(1, actor_id="eve"), new(2), new(1))
+    assert isinstance(receipts[0].error, Conflict)
+    assert receipts[1].event is not None
+    assert receipts[2].replayed
+    assert numbered(await log(store)) == [1, 2]
+
+
+@catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
+async def test_a_refused_request_harms_no_other(store: Any) -> None:
+    """Three requests at once: the middle one is refused, the others take the positions one after the other."""
+    await stored(store, new(1))
+    results = await store.append(
+        TENANT,
+        [
+            Write((new(2), new(3))),
+            Write((new(4), new(1, actor_id="eve")), atomic=True),
+            Write((new(5), new(2))),
+        ],
+    )
+    assert isinstance(results[1], Invalid)
+    assert [receipt.event.position for receipt in results[0]] == [2, 3]
+    assert [(receipt.event.position, receipt.replayed) for receipt in results[2]] == [(4, False), (2, True)]
+    assert numbered(await log(store)) == [1, 2, 3, 5]
+
+
+@catches(broken.NeverInheriting, mutants.correlation_never_inherited, mutants.correlation_from_the_batch_only)
+async def test_a_correlation_is_inherited_from_the_cause(store: Any) -> None:
+    """Without a correlationId an event takes its cause's: a stored one's, or one earlier in the batch."""
+    await stored(store, new(1, correlation_id="flow"))
+    events = await stored(
+        store,
+        new(2, causation_id=uuid(1)),
+        new(3, causation_id=uuid(2)),
+        new(4, causation_id=uuid(1), correlation_id="own"),
+        new(5),
+        new(6, causation_id=uuid(5)),
+    )
+    assert [event.correlation_id for event in events] == ["flow", "flow", "own", uuid(5), uuid(5)]
+
+
+@catches(broken.InheritingFromNothing)
+async def test_an_unknown_cause_lends_no_correlation(store: Any) -> None:
+    """A cause that is no id, that comes later, or later in the batch, leaves the event its own id as correlation."""
+    events = await stored(
+        store,
+        new(1, causation_id="a text"),
+        new(2, causation_id=uuid(9)),
+        new(3, causation_id=uuid(4)),
+        new(4, correlation_id="flow"),
+        new(5, causation_id=uuid(4).replace("-", "")),
+    )
+    assert [event.correlation_id for event in events] == [uuid(1), uuid(2), uuid(3), "flow", uuid(5)]
+
+
+@catches(broken.OneLogForAll, mutants.tenant_dropped_in_inheritance)
+async def test_another_tenants_cause_lends_no_correlation(store: Any) -> None:
+    """An event with the cause's id in another tenant is not looked at."""
+    await stored(store, new(1, correlation_id="secret"), tenant="other")
+    [event] = await stored(store, new(2, causation_id=uuid(1)))
+    assert event.correlation_id == uuid(2)
+
+
+@catches(broken.ColdOutcome, mutants.outcome_never_derived)
+async def test_an_outcome_is_derived_from_the_event_type(store: Any) -> None:
+    """By the catalogue, else by the last word, else none."""
+    events = await stored(
+        store,
+        new(1, event_type="action_run.completed"),
+        new(2, event_type="action_run.failed"),
+        new(3, event_type="invoice.reminder_timed_out"),
+        new(4, event_type="action_run.cancelled"),
+        new(5, event_type="decision.rejected"),
+        new(6, event_type="invoice.opened"),
+    )
+    assert [event.outcome for event in events] == ["success", "failure", "failure", "none", "none", "none"]
+
+
+@catches(broken.DeafOutcome)
+async def test_an_outcome_that_was_sent_is_kept(store: Any) -> None:
+    """What the client says goes before what the event type implies."""
+    [event] = await stored(store, new(1, event_type="action_run.completed", outcome="failure"))
+    assert event.outcome == "failure"
+    assert (await page(store, outcomes=("failure",))).total == 1
+
+
+@catches(broken.ClockFollower, rarer_mutants.recorded_at_follows_the_clock)
+async def test_recorded_at_never_falls(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the clock is set back by an hour, recordedAt stays where it was until the clock has caught up."""
+    real = time.time_ns
+    [first] = await stored(store, new(1))
+    monkeypatch.setattr(time, "time_ns", lambda: real() - 3_600 * 10**9)
+    later = await stored(store, new(2), new(3))
+    assert [event.recorded_at for event in later] == [first.recorded_at] * 2
+    assert (await store.head(TENANT)).recorded_at == first.recorded_at
+    monkeypatch.undo()
+    [last] = await stored(store, new(4))
+    assert last.recorded_at >= first.recorded_at
+
+
+@limited(kinds_max=3)
+@catches(broken.OneKindMore, mutants.kinds_limit_off_by_one)
+async def test_one_kind_too_many_is_refused(store: Any) -> None:
+    """The fourth combination of type, resource type, actor type and outcome is refused; the known ones go on."""
+    await stored(store, new(1), new(2, actor_type="agent"), new(3, outcome="none"), new(4))
+    [receipt] = await add(store, new(5, resource_type="artifact"))
+    assert isinstance(receipt.error, Invalid)
+    [problem] = receipt.error.problems
+    assert (problem.loc, problem.type) == (("body", "eventType"), "too_many_event_types")
+    events = await stored(store, new(6, actor_type="agent"), new(7, actor_id="any number of actors"))
+    assert [event.position for event in events] == [5, 6]
+    await stored(
+        store, *(new(number, outcome=outcome) for number, outcome in ((1, "none"), (2, "failure"))), tenant="b"
+    )
+
+
+@limited(kinds_max=2)
+@catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
+async def test_a_kind_of_an_undone_request_is_free_again(store: Any) -> None:
+    """Kinds of a refused atomic request do not count against the limit."""
+    await stored(store, new(1))
+    with pytest.raises(Invalid) as caught:
+        await add(store, new(2, actor_type="agent"), new(3, actor_type="service"), atomic=True)
+    assert caught.value.problems[0].loc == ("body", 1, "eventType")
+    [event] = await stored(store, new(4, actor_type="service"))
+    assert event.position == 2
+
+
+@catches(broken.PayloadWrittenAnew, rarer_mutants.payload_written_anew)
+async def test_a_payload_comes_back_byte_for_byte(store: Any) -> None:
+    """What a database or an encoder would rewrite stays: number literals, escapes, the order of keys, NUL."""
+    payloads = [
+        b'{"b":1,"a":1E2}',
+        b'{"n":9007199254740993,"z":-0,"f":1.10}',
+        rb'{"e":"\u0000\ud83d\ude00\/","n":null}',
+        '{"ä":"😀"}'.encode(),
+        b'{"deep":' + b"[" * 60 + b"]" * 60 + b"}",
+    ]
+    await stored(store, *(new(number, payload=payload) for number, payload in enumerate(payloads)))
+    assert [event.payload for event in await log(store)] == payloads
+    for number, payload in enumerate(payloads):
+        found = await store.get_event(TENANT, uuid(number))
+        assert found is not None
+        assert found.payload == payload
+
+
+@catches(broken.ColdOutcome, mutants.outcome_never_derived)
+async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
+    """The receipt, the list and the look-up by id give one and the same event, with every field as it was sent."""
+    sent = new(
+        7,
+        event_type="invoice.line.sent",
+        actor_type="service",
+        actor_id="\U0001f600 ä",
+        resource_type="artifact",
+        resource_id=uuid(2**127 + 5),
+        occurred_at=-62_135_596_800 * SECOND + 123_456,
+        payload=b'{"a":[1]}',
+        causation_id="no uuid",
+    )
+    [event] = await stored(store, sent)
+    told = {name: getattr(sent, name) for name in NewEvent.__struct_fields__}
+    expected = told | {"correlation_id": uuid(7), "outcome": "success", "tenant_id": TENANT, "position": 1}
+    assert {**msgspec.structs.asdict(event), "recorded_at": 0} == {**expected, "recorded_at": 0}
+    assert await store.get_event(TENANT, uuid(7)) == event
+    assert (await store.list_events(TENANT, Query(), PageRequest())).events == [event]
+
+
+@catches(broken.HeadBehind)
+async def test_the_head_follows_every_append(store: Any) -> None:
+    """Size, root and recordedAt change with each event, and with nothing else."""
+    empty = await store.head(TENANT)
+    assert (empty.size, empty.recorded_at) == (0, 0)
+    roots = {empty.root}
+    for number in range(1, 9):
+        [event] = await stored(store, new(number))
+        await add(store, new(number), new(1, actor_id="eve"))
+        await stored(store, new(number), tenant="other")
+        head = await store.head(TENANT)
+        assert (head.size, head.recorded_at) == (number, event.recorded_at)
+        roots.add(head.root)
+    assert len(roots) == 9
+
+
+@catches(broken.AlwaysAtomic)
+async def test_an_append_of_nothing_stores_nothing(store: Any) -> None:
+    """No request, a request without events, and one whose events are all refused or known, leave the log alone."""
+    await stored(store, new(1))
+    before = await store.head(TENANT)
+    assert await store.append(TENANT, []) == []
+    assert await store.append(TENANT, [Write(())]) == [[]]
+    receipts = await add(store, new(1), new(1, actor_id="eve"))
+    assert [receipt.event is not None for receipt in receipts] == [True, False]
+    assert await store.head(TENANT) == before
+    assert await store.append("nobody", [Write(())]) == [[]]
+    assert (await store.head("nobody")).size == 0

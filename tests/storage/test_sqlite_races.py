@@ -1,0 +1,336 @@
+"""Readers beside writers, and a writer beside failures, with the interleaving forced."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.contract import mutants, rarer_mutants
+from tests.storage.test_sqlite_writer import event, with_store
+from whence import rollups
+from whence.errors import Unavailable, WhenceError
+from whence.events import PageRequest, Query
+from whence.storage import Write
+from whence.storage.sqlite import counts, engine
+from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.readers import Readers
+from whence.storage.sqlite.rows import POSITION_MASK
+from whence.storage.sqlite.writer import Writer
+
+WAIT_S = 10
+FIRST, LARGE, SMALL = 50, 3_000, 20
+
+
+class Pause:
+    """Holds the first thread that comes by, until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        if not self.reached.is_set():
+            self.reached.set()
+            assert self.go.wait(WAIT_S)
+
+    async def until_reached(self) -> None:
+        assert await asyncio.to_thread(self.reached.wait, WAIT_S)
+
+
+def pause_after(patch: pytest.MonkeyPatch, module: Any, name: str) -> Pause:
+    """A pause behind the next call of a function. Questions go to threads, so that the event loop is not held too."""
+    pause, real = Pause(), getattr(module, name)
+    patch.setattr(Readers, "read", Readers._read_in_thread)
+
+    def paused(*args: Any, **named: Any) -> Any:
+        result = real(*args, **named)
+        pause.hold()
+        return result
+
+    patch.setattr(module, name, paused)
+    return pause
+
+
+async def fill(store: SQLiteStore) -> None:
+    await store.append("t", [Write(tuple(event(n) for n in range(FIRST)))])
+
+
+async def grow(store: SQLiteStore, first: int = FIRST) -> None:
+    """One large request and, beside it, twenty small ones, with ids from `first` on, all committed in the end."""
+    writes = [Write(tuple(event(first + SMALL + n) for n in range(LARGE)))]
+    writes += [Write((event(first + n),)) for n in range(SMALL)]
+    waiting = [store.append("t", [write]) for write in writes]
+    results = await asyncio.gather(*waiting)
+    assert all(not isinstance(result, WhenceError) for [result] in results)
+
+
+Scenario = Callable[[SQLiteStore, pytest.MonkeyPatch], Any]
+
+
+async def a_page_beside_writers(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
+    """The reader has its page and not yet its total when the writers commit."""
+    await fill(store)
+    pause = pause_after(patch, engine, "events_of_page")
+    reading = asyncio.create_task(store.list_events("t", Query(), PageRequest(limit=100)))
+    await pause.until_reached()
+    await grow(store)
+    pause.go.set()
+    page = await reading
+    assert (len(page.events), page.total, page.as_of) == (FIRST, FIRST, FIRST)
+    assert not page.has_next
+    assert (await store.head("t")).size == FIRST + LARGE + SMALL
+
+
+async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
+    """The reader knows its buckets and has not counted them yet when the writers fill and divide them."""
+    patch.setattr(rollups, "DIVIDE_AT", FIRST // 2)
+    await fill(store)
+    query = Query(since=event(1).occurred_at)
+    for turn, ask in enumerate((store.count_events, store.actor_stats)):
+        before = await ask("t", query)
+        pause = pause_after(patch, counts, "pieces_of")
+        reading = asyncio.create_task(ask("t", query))
+        await pause.until_reached()
+        await grow(store, FIRST + turn * (LARGE + SMALL))
+        pause.go.set()
+        assert await reading == before
+    assert (await store.count_events("t", query)).total == FIRST - 1 + 2 * (LARGE + SMALL)
+
+
+async def a_request_is_seen_whole(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
+    """Behind every commit the size is one that a whole number of requests has."""
+    await fill(store)
+    beside = apsw.Connection(store._writing.db_filename("main"))
+    sizes = []
+    real = Writer._settle
+
+    def look(self: Writer, group: list[Any]) -> None:
+        sizes.append(beside.execute("SELECT size FROM tenant").get)
+        real(self, group)
+
+    patch.setattr(Writer, "_settle", look)
+    await grow(store)
+    beside.close()
+    assert sizes
+    assert not [size for size in sizes if FIRST < size < FIRST + LARGE]
+
+
+async def a_tail_skips_nothing(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
+    """Whoever reads on from the last position it has seen meets every position once, in order."""
+    seen: list[int] = []
+
+    def read_on(connection: apsw.Connection) -> list[int]:
+        last = seen[-1] if seen else 0
+        sql = "SELECT key & ?2 FROM event WHERE key > (1 << 40 | ?1) AND key <= (1 << 40 | ?2) ORDER BY key"
+        return [position for (position,) in connection.execute(sql, (last, POSITION_MASK))]
+
+    large = asyncio.create_task(store.append("t", [Write(tuple(event(10_000 + n) for n in range(LARGE)))]))
+    await asyncio.sleep(0)
+    small = [asyncio.create_task(store.append("t", [Write((event(100 + n),))])) for n in range(SMALL)]
+    for each in (*small, large):
+        seen += await store._readers.read(read_on)
+        await each
+    seen += await store._readers.read(read_on)
+    assert seen == list(range(1, LARGE + SMALL + 1))
+
+
+RACES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [
+    (a_page_beside_writers, (rarer_mutants.total_in_a_second_snapshot, rarer_mutants.reads_without_a_transaction)),
+    (counts_beside_a_division, (rarer_mutants.reads_without_a_transaction,)),
+    (a_request_is_seen_whole, (rarer_mutants.request_in_pieces,)),
+    (a_tail_skips_nothing, (rarer_mutants.positions_drawn_before_the_commit,)),
+]
+
+
+@pytest.mark.parametrize("race", [race for race, _ in RACES], ids=lambda race: race.__name__)
+def test_a_reader_beside_writers(race: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader sees is one snapshot, however the writers' commits fall."""
+    with_store(tmp_path, lambda store: race(store, monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("race", "mutant"),
+    [(race, mutant) for race, broken in RACES for mutant in broken],
+    ids=lambda each: each.__name__,
+)
+def test_mutants_of_reading_are_caught(
+    race: Scenario, mutant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each race finds the stores that are broken there."""
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        with_store(tmp_path, lambda store: race(store, monkeypatch))
+
+
+class Failing:
+    """A connection on which one statement fails so many times, as a full disk makes it fail."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.statement, self.failures = "", 0
+
+    def execute(self, sql: str, *bindings: Any) -> Any:
+        if self.failures and sql == self.statement:
+            self.failures -= 1
+            raise apsw.FullError("disk full")
+        return self.connection.execute(sql, *bindings)
+
+    def fail(self, statement: str) -> None:
+        self.statement, self.failures = statement, 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+def failing(store: SQLiteStore) -> Failing:
+    """From now on the writer works through a connection that can be made to fail."""
+    connection = Failing(store._writing)
+    store._writer._connection = connection  # type: ignore[assignment]  # the real connection stands behind it
+    return connection
+
+
+async def in_one_commit(store: SQLiteStore, start: Callable[[], list[Any]]) -> list[Any]:
+    """The outcomes of everything that `start()` submits while the writer is held, so that one commit joins it."""
+    pause = Pause()
+    holding = store._writer.submit(lambda _connection: pause.hold())
+    await pause.until_reached()
+    waiting = [asyncio.ensure_future(each) for each in start()]
+    await asyncio.sleep(0)
+    pause.go.set()
+    await holding
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), WAIT_S)
+    return list(outcomes)
+
+
+async def a_commit_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
+    """Every request of the commit fails and nothing of it stays; sent again, they are stored from position 1."""
+    connection = failing(store)
+    events = [event(n, actor_id=f"a{n}", event_type=f"thing{n}.sent") for n in range(3)]
+    outcomes = await in_one_commit(
+        store,
+        lambda: [
+            store._writer.submit(lambda _connection: connection.fail("COMMIT")),
+            *(store.append("t", [Write((each,))]) for each in events),
+        ],
+    )
+    assert isinstance(outcomes[0], Unavailable)
+    assert all(isinstance(outcome[0], Unavailable) for outcome in outcomes[1:])
+    assert (await store.head("t")).size == 0
+    for position, each in enumerate(reversed(events), 1):
+        [receipts] = await store.append("t", [Write((each,))])
+        assert not isinstance(receipts, WhenceError)
+        assert (receipts[0].event.position, receipts[0].replayed) == (position, False)
+    assert {stat.actor_id for stat in await store.actor_stats("t", Query())} == {"a0", "a1", "a2"}
+    page = await store.list_events("t", Query(), PageRequest())
+    assert {(found.id, found.actor_id, found.event_type) for found in page.events} == {
+        (each.id, each.actor_id, each.event_type) for each in events
+    }
+
+
+async def one_request_breaks(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
+    """A defect in one request of a commit undoes what that request wrote, and nothing else."""
+
+    def broken(connection: apsw.Connection) -> None:
+        connection.execute("INSERT INTO session (hash, key_id, expires_at) VALUES (x'00', 'k', 1)")
+        raise ZeroDivisionError
+
+    outcomes = await in_one_commit(
+        store,
+        lambda: [
+            store.append("t", [Write((event(0),))]),
+            store._writer.submit(broken),
+            store.append("t", [Write((event(1), event(0, actor_id="eve")), atomic=True)]),
+            store.append("t", [Write((event(2),))]),
+        ],
+    )
+    assert isinstance(outcomes[1], ZeroDivisionError)
+    assert isinstance(outcomes[2][0], WhenceError)
+    assert [outcomes[n][0][0].event.position for n in (0, 3)] == [1, 2]
+    page = await store.list_events("t", Query(), PageRequest(ascending=True))
+    assert [found.id for found in page.events] == [event(0).id, event(2).id]
+    assert await store.find_session(b"\0") is None
+
+
+async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
+    """Whichever statement of a commit fails, its request ends in Unavailable and the next one is stored."""
+    connection = failing(store)
+    for number, statement in enumerate(("BEGIN IMMEDIATE", "SAVEPOINT request", "RELEASE request", "COMMIT")):
+        connection.fail(statement)
+        [refused] = await asyncio.wait_for(store.append("t", [Write((event(number),))]), WAIT_S)
+        assert isinstance(refused, Unavailable), statement
+        assert not connection.in_transaction, statement
+        [receipts] = await asyncio.wait_for(store.append("t", [Write((event(number),))]), WAIT_S)
+        assert not isinstance(receipts, WhenceError)
+        assert receipts[0].event.position == number + 1
+    assert store._writer._thread.is_alive()
+
+
+def failed_commit_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
+    """The commit's error is caught and forgotten."""
+    real = Writer._commit_group
+
+    def commit_group(self: Writer, group: list[Any]) -> None:
+        real(self, group)
+        for job in group:
+            job.error = None if isinstance(job.error, Unavailable) else job.error
+
+    patch.setattr(Writer, "_commit_group", commit_group)
+
+
+def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
+    """Errors leave the group; the test waits for its answer a second and no longer."""
+
+    def commit_group(self: Writer, group: list[Any]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        for job in group:
+            self._run_one(job)
+        self._connection.execute("COMMIT")
+        self._participant.group_done()
+
+    patch.setattr(threading, "excepthook", lambda _args: None)
+    patch.setattr(f"{__name__}.WAIT_S", 1)
+    patch.setattr(Writer, "_commit_group", commit_group)
+
+
+def no_savepoints(patch: pytest.MonkeyPatch) -> None:
+    """A request that fails leaves behind what it wrote before."""
+
+    def run_one(self: Writer, job: Any) -> None:
+        try:
+            job.result = job.work(self._connection)
+            self._participant.request_done()
+        except Exception as error:
+            self._participant.request_undone()
+            job.error = error
+
+    patch.setattr(Writer, "_run_one", run_one)
+
+
+FAILURES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [
+    (a_commit_fails, (mutants.names_remembered_at_once, failed_commit_is_acknowledged)),
+    (one_request_breaks, (no_savepoints, mutants.atomic_keeps_the_first)),
+    (any_statement_fails, (an_error_ends_the_writer, failed_commit_is_acknowledged)),
+]
+
+
+@pytest.mark.parametrize("failure", [failure for failure, _ in FAILURES], ids=lambda failure: failure.__name__)
+def test_a_writer_beside_failures(failure: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure reaches those that it concerns, and the writer goes on."""
+    with_store(tmp_path, lambda store: failure(store, monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("failure", "mutant"),
+    [(failure, mutant) for failure, broken in FAILURES for mutant in broken],
+    ids=lambda each: each.__name__,
+)
+def test_mutants_of_the_writer_are_caught(
+    failure: Scenario, mutant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure finds the writers that are broken there."""
+    mutant(monkeypatch)
+    with pytest.raises((AssertionError, TimeoutError)):
+        with_store(tmp_path, lambda store: failure(store, monkeypatch))

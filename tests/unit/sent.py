@@ -1,0 +1,60 @@
+"""What clients send in these tests, and what is said of it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from whence.errors import Invalid
+from whence.events import Vocabulary
+from whence.wire.event import IngestContext
+
+TENANT = "acme"
+NOW = 1_767_323_045_000_000
+"""2026-01-02T03:04:05Z, when every body here arrives."""
+RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
+EVENT_ID = "0192d3f0-0000-7000-8000-00000000abcd"
+SECRET = "hunter2 \u00e9"
+"""What no sentence may repeat."""
+CONTEXT = IngestContext(TENANT, Vocabulary.extended(["invoice"], ["robot"]), NOW)
+KEYED = IngestContext(TENANT, CONTEXT.vocabulary, NOW, "order-1")
+"""The same with an Idempotency-Key."""
+
+Problems = list[tuple[tuple[str | int, ...], str]]
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """A good event with these changes; `...` leaves a field out."""
+    sent = {
+        "eventType": "action_run.completed",
+        "actorType": "agent",
+        "actorId": "planner",
+        "resourceType": "action_run",
+        "resourceId": RUN_ID,
+        "occurredAt": "2026-01-02T03:04:05Z",
+    } | changes
+    return {name: value for name, value in sent.items() if value is not ...}
+
+
+def body(**changes: Any) -> bytes:
+    """The same as bytes."""
+    return json.dumps(event(**changes)).encode()
+
+
+def problems(parse: Callable[[], object]) -> Problems:
+    """Where and which, of a refusal."""
+    with pytest.raises(Invalid) as caught:
+        parse()
+    return told(caught.value)
+
+
+def told(error: object) -> Problems:
+    """Where and which. Every problem is a sentence, and none repeats what was sent."""
+    assert isinstance(error, Invalid), error
+    for problem in error.problems:
+        assert problem.msg[0].isupper()
+        assert problem.msg[-1] == "."
+        assert "hunter2" not in problem.msg
+    assert "hunter2" not in str(error)
+    return [(problem.loc, problem.type) for problem in error.problems]

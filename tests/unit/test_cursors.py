@@ -1,0 +1,311 @@
+"""Cursors: bound to what was asked, holding what must not move, and checked however they were come by."""
+
+import base64
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.mutants import PROPERTY, Mutant, catches, replaced
+from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT, Problems, problems
+from whence.events import Event, Keyset, Page
+from whence.wire import query as wire
+from whence.wire.query import ReadRequest
+from whence.wire.times import TIME_MAX_US, TIME_MIN_US
+
+DAY = 86_400_000_000
+ASKED = "event_type=a.b&event_type=c.*&actor_id=x&from=-7d&to=2026-01-02"
+LAYOUT = struct.Struct(">BBqqqqqq")
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+
+
+def read(sent: str = ASKED, route: str = "list", **told: Any) -> ReadRequest:
+    fixed = {
+        "correlation": {"correlation_id": "flow"},
+        "resource": {"resource_type": "action_run", "resource_id": RUN_ID},
+    }
+    context = {"tenant": TENANT, "now": NOW, "vocabulary": CONTEXT.vocabulary, "readable": None}
+    return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | told))
+
+
+def event(position: int, occurred_at: int) -> Event:
+    return Event(
+        tenant_id=TENANT,
+        position=position,
+        id=EVENT_ID,
+        event_type="a.b",
+        actor_type="user",
+        actor_id="x",
+        resource_type="action_run",
+        resource_id=RUN_ID,
+        correlation_id="flow",
+        causation_id=None,
+        outcome="none",
+        occurred_at=occurred_at,
+        recorded_at=NOW,
+        payload=b"{}",
+    )
+
+
+def page(offset: int = 0, total: int = 50, as_of: int = 60, position: int = 40, occurred_at: int = NOW - DAY) -> Page:
+    events = [event(position + 1, occurred_at), event(position, occurred_at)]
+    return Page(events=events, total=total, limit=2, offset=offset, as_of=as_of)
+
+
+def cursor(request: ReadRequest | None = None, **told: Any) -> str:
+    made = wire.next_cursor(request or read(), page(**told))
+    assert made is not None
+    return made
+
+
+def refused(sent: str, **told: Any) -> Problems:
+    return problems(lambda: read(sent, **told))
+
+
+OTHER_QUESTION = [(("query", "cursor"), "cursor")]
+
+# ---------------------------------------------------------------------------------------------------- what it holds
+
+
+def without_offset(request: ReadRequest, made: Page) -> str | None:
+    return _true_next(request, msgspec.structs.replace(made, offset=0))
+
+
+_true_next = wire.next_cursor
+
+
+@catches(replaced(wire, "next_cursor", without_offset, "the_offset_does_not_run"))
+def test_a_cursor_goes_on_behind_the_last_event() -> None:
+    """In the snapshot of the first page, with the number of events before it."""
+    first = read(f"{ASKED}&limit=2&include=position")
+    second = read(f"{ASKED}&cursor={cursor(first, offset=10)}&limit=7")
+    assert second.page.after == Keyset(NOW - DAY, 40)
+    assert (second.page.as_of, second.page.offset, second.page.limit) == (60, 12, 7)
+    assert second.query == first.query
+    assert second.include == frozenset()
+    third = read(f"{ASKED}&cursor={cursor(second, offset=12, position=3)}")
+    assert (third.page.after, third.page.as_of, third.page.offset) == (Keyset(NOW - DAY, 3), 60, 14)
+
+
+def test_the_last_page_has_no_cursor() -> None:
+    """Nor has an empty one."""
+    request = read()
+    assert wire.next_cursor(request, page(offset=48)) is None
+    assert wire.next_cursor(request, page(offset=47)) is not None
+    empty = Page(events=[], total=5, limit=2, offset=0, as_of=60)
+    assert wire.next_cursor(request, empty) is None
+
+
+def test_relative_times_are_resolved() -> None:
+    """An hour later `-7d` still means what it meant on the first page."""
+    first = read()
+    later = read(f"{ASKED}&cursor={cursor(first)}", now=NOW + 3_600_000_000)
+    assert later.query.since == first.query.since == NOW - 7 * DAY
+    open_ended = read("actor_id=x")
+    assert read(f"actor_id=x&cursor={cursor(open_ended)}", now=NOW + DAY).query == open_ended.query
+
+
+moments = st.integers(TIME_MIN_US, TIME_MAX_US)
+
+
+@PROPERTY
+@given(
+    as_of=st.integers(1, INT_MAX),
+    occurred_at=moments,
+    offset=st.integers(0, INT_MAX - 2),
+    below=st.integers(0, 1000),
+    route=st.sampled_from(["list", "correlation", "resource"]),
+)
+def test_every_place_survives(as_of: int, occurred_at: int, offset: int, below: int, route: str) -> None:
+    """Any snapshot, time and position that a page can end with."""
+    position = max(1, as_of - below)
+    made = cursor(
+        read(route=route, sent=""), as_of=as_of, occurred_at=occurred_at, offset=offset, total=2**64, position=position
+    )
+    assert len(made) == 88
+    request = read(f"cursor={made}", route=route).page
+    assert (request.as_of, request.offset, request.after) == (as_of, offset + 2, Keyset(occurred_at, position))
+
+
+# ------------------------------------------------------------------------------------------------ what it is bound to
+
+_true_seed = wire._seed
+
+
+def forgetting(place: int, name: str) -> Mutant:
+    """The binding without one of its parts."""
+
+    def seed(*parts: Any) -> bytes:
+        return _true_seed(*(("" if place == at else part) for at, part in enumerate(parts)))
+
+    return replaced(wire, "_seed", seed, f"not_bound_to_its_{name}")
+
+
+def forgetting_filters(tenant: str, route: str, fields: Any, *rest: Any) -> bytes:
+    return _true_seed(tenant, route, {}, *rest)
+
+
+@catches(
+    forgetting(0, "tenant"),
+    forgetting(1, "route"),
+    replaced(wire, "_seed", forgetting_filters, "not_bound_to_its_filter"),
+    forgetting(3, "start"),
+    forgetting(4, "end"),
+    forgetting(5, "order"),
+    forgetting(6, "reader"),
+    replaced(wire, "_digest", lambda seed, packed: bytes(16), "not_bound_at_all"),
+)
+def test_a_cursor_is_of_one_question() -> None:
+    """Of its tenant, route, filter, range of time, order and reader: any other is refused."""
+    made = cursor()
+    assert read(f"{ASKED}&cursor={made}").page.after is not None
+    others = [
+        ASKED.replace("a.b", "a.c"),
+        ASKED.replace("c.*", "d.*"),
+        ASKED.replace("actor_id", "correlation_id"),
+        ASKED.replace("&actor_id=x", ""),
+        f"{ASKED}&outcome=none",
+        f"{ASKED}&actor_id=y",
+        ASKED.replace("-7d", "-8d"),
+        ASKED.replace("-7d", "2025-12-26T03:04:05Z"),  # the same instant, but it was not said so
+        ASKED.replace("from=-7d&", ""),
+        ASKED.replace("2026-01-02", "2026-01-03"),
+        ASKED.replace("&to=2026-01-02", ""),
+        f"{ASKED}&order=asc",
+        "",
+    ]
+    for other in others:
+        assert refused(f"{other}&cursor={made}") == OTHER_QUESTION, other
+    assert refused(f"{ASKED}&cursor={made}", tenant="globex") == OTHER_QUESTION
+    assert refused(f"{ASKED}&cursor={made}", readable=("action_run",)) == OTHER_QUESTION
+    assert refused(f"{ASKED}&cursor={made}", readable=()) == OTHER_QUESTION
+    # These ask for the same events in the same order, but on another route.
+    flow = cursor(read("correlation_id=flow&order=asc"))
+    assert refused(f"cursor={flow}", route="correlation") == OTHER_QUESTION
+    resource = cursor(read(f"resource_type=action_run&resource_id={RUN_ID}"))
+    assert refused(f"cursor={resource}", route="resource") == OTHER_QUESTION
+
+
+def test_two_flows_have_each_their_own() -> None:
+    """What the path fixes is part of the question."""
+    made = cursor(read("", route="correlation"))
+    assert read(f"cursor={made}", route="correlation").page.after is not None
+    found = refused(f"cursor={made}", route="correlation", fixed={"correlation_id": "other"})
+    assert found == OTHER_QUESTION
+
+
+def test_spelling_is_no_part_of_the_question() -> None:
+    """The order of alternatives and of parameters, repetitions, other spellings of a time, limit and include."""
+    made = cursor()
+    for same in (
+        "to=2026-01-02T00:00:00.000Z&from=-7d&actor_id=x&event_type=c.*&event_type=a.b&event_type=c.*",
+        "actor_id=x&event_type=a.b&event_type=c.*&from=-7d&to=2026-01-02T01:00:00%2B01:00&order=desc",
+        f"{ASKED}&limit=1&include=nextCursor",
+        f"{ASKED}&as_of=60",
+    ):
+        assert read(f"{same}&cursor={made}").page.after is not None
+    narrowed = cursor(read(readable=("artifact", "decision")))
+    assert read(f"{ASKED}&cursor={narrowed}", readable=("decision", "artifact")).page.after is not None
+
+
+def test_a_cursor_has_its_own_place_and_snapshot() -> None:
+    """With an offset, also 0, or with another as_of it is refused."""
+    made = cursor()
+    for offset in ("0", "12"):
+        assert refused(f"{ASKED}&cursor={made}&offset={offset}") == [(("query", "offset"), "cursor_with_offset")]
+    assert refused(f"{ASKED}&cursor={made}&as_of=61") == [(("query", "as_of"), "cursor_with_as_of")]
+    assert refused(f"{ASKED}&cursor={made}&as_of=0") == [(("query", "as_of"), "cursor_with_as_of")]
+    assert refused(f"cursor={made}", route="aggregate") == [(("query", "cursor"), "extra_forbidden")]
+
+
+# ------------------------------------------------------------------------------------------------ damaged and forged
+
+
+@catches(replaced(wire, "_digest", lambda seed, packed: bytes(16), "the_digest_says_nothing"))
+def test_every_flipped_bit_is_found() -> None:
+    """None of the 528 may differ."""
+    made = base64.urlsafe_b64decode(cursor())
+    for bit in range(len(made) * 8):
+        flipped = bytearray(made)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged = base64.urlsafe_b64encode(flipped).decode()
+        assert refused(f"{ASKED}&cursor={damaged}") == OTHER_QUESTION, bit
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda made: made[:-1],
+        lambda made: made + "A",
+        lambda made: made[4:],
+        lambda made: made + "====",
+        lambda made: made[:-4] + "====",
+        lambda made: "!" + made[1:],
+        lambda made: "%2B" + made[1:],
+        lambda made: "/" + made[1:],
+        lambda made: made + "%0A",
+        lambda made: "A" * 88,
+        lambda made: made.swapcase(),
+        lambda made: made * 2,
+        lambda made: "x" * 100_000,
+        lambda made: "%D9%A0" * 88,
+    ],
+)
+def test_what_is_no_cursor_is_refused(spoil: Any) -> None:
+    """Cut, lengthened, in another alphabet."""
+    assert refused(f"{ASKED}&cursor={spoil(cursor())}") == OTHER_QUESTION
+
+
+def forged(**changes: int) -> str:
+    """A cursor whose digest is right: it needs no secret, so anybody can make one."""
+    sound = {
+        "version": 1,
+        "flags": 3,
+        "as_of": 60,
+        "occurred_at": NOW,
+        "position": 40,
+        "offset": 2,
+        "since": NOW - 7 * DAY,
+        "until": NOW,
+    }
+    packed = LAYOUT.pack(*(sound | changes).values())
+    return base64.urlsafe_b64encode(packed + wire._digest(read().cursor_seed, packed)).decode()
+
+
+def credulous(text: str, seed: bytes) -> Any:
+    """Believes every number whose digest is right."""
+    data = base64.urlsafe_b64decode(text)
+    packed = data[: LAYOUT.size]
+    if len(text) != 88 or wire._digest(seed, packed) != data[LAYOUT.size :]:
+        return None
+    _, _, as_of, occurred_at, position, offset, since, until = LAYOUT.unpack(packed)
+    return wire._Place(as_of, Keyset(occurred_at, position), offset, since, until)
+
+
+@catches(replaced(wire, "_open_cursor", credulous, "forged_numbers_are_believed"))
+def test_forged_numbers_are_looked_at() -> None:
+    """Who makes a cursor gets no further than the credential reaches, and no number that a store would choke on."""
+    assert read(f"{ASKED}&cursor={forged()}").page.after == Keyset(NOW, 40)
+    for changes in (
+        *({"version": 0}, {"version": 2}, {"position": 0}, {"position": -1}, {"position": 61}, {"as_of": 39}),
+        *({"as_of": 0}, {"as_of": INT_MIN}, {"offset": 0}, {"offset": -1}, {"offset": INT_MIN}),
+        *({name: value} for name in ("occurred_at", "since", "until") for value in (INT_MIN, INT_MAX)),
+        *({name: TIME_MIN_US - 1} for name in ("occurred_at", "since", "until")),
+        *({name: TIME_MAX_US + 1} for name in ("occurred_at", "since", "until")),
+    ):
+        assert refused(f"{ASKED}&cursor={forged(**changes)}") == OTHER_QUESTION, changes
+
+
+def test_a_forged_range_that_is_none_is_refused() -> None:
+    """From after to is refused wherever it comes from."""
+    assert refused(f"{ASKED}&cursor={forged(since=NOW, until=NOW - 1)}") == [(("query", "from"), "time_range")]
+
+
+def test_the_largest_forged_offset_does_no_harm() -> None:
+    """A page behind it is the last one."""
+    request = read(f"{ASKED}&cursor={forged(offset=INT_MAX)}")
+    assert request.page.offset == INT_MAX
+    assert wire.next_cursor(request, page(offset=request.page.offset)) is None

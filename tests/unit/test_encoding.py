@@ -1,0 +1,176 @@
+"""The bytes of answers, to the letter of the contract, and when a repeat is the same event."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.mutants import catches, replaced
+from tests.unit.sent import EVENT_ID, NOW, RUN_ID
+from whence.events import ActorStat, Counts, Event, NewEvent, Page
+from whence.wire import bodies
+from whence.wire import event as wire
+from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
+
+CONTRACT = json.loads((Path(__file__).parents[1] / "api" / "events-api.openapi.json").read_text(encoding="utf-8"))
+SCHEMAS = CONTRACT["components"]["schemas"]
+
+EVENT = Event(
+    tenant_id="acme",
+    position=7,
+    id=EVENT_ID,
+    event_type="action_run.completed",
+    actor_type="agent",
+    actor_id='a"\\\u2028é\U0001f600/',
+    resource_type="action_run",
+    resource_id=RUN_ID,
+    correlation_id="flow",
+    causation_id=None,
+    outcome="success",
+    occurred_at=NOW + 500_000,
+    recorded_at=NOW + 1_000_000,
+    payload=b'{"b":1E2,"a":"\\u0000"}',
+)
+ELEVEN = (
+    '{"actorId":"a\\"\\\\\u2028é\U0001f600/","actorType":"agent","causationId":null,"correlationId":"flow",'
+    f'"eventType":"action_run.completed","id":"{EVENT_ID}","occurredAt":"2026-01-02T03:04:05.500000Z",'
+    '"payload":{"b":1E2,"a":"\\u0000"},'
+    f'"resourceId":"{RUN_ID}","resourceType":"action_run","tenantId":"acme"}}'
+)
+
+
+def page(**changes: Any) -> Page:
+    return Page(**({"events": [EVENT], "total": 3, "limit": 1, "offset": 1, "as_of": 9} | changes))
+
+
+def test_an_event_has_the_eleven_keys_of_the_contract() -> None:
+    """In alphabetical order, without white space, its payload as it was stored."""
+    assert encode_event(EVENT).decode() == ELEVEN
+    assert list(json.loads(ELEVEN)) == SCHEMAS["Event"]["required"]
+
+
+@catches(replaced(wire, "Raw", lambda data: json.loads(data), "payloads_are_written_anew"))  # noqa: PLW0108  (a lambda has no type that msgspec would ask for)
+def test_a_payload_is_answered_as_its_bytes() -> None:
+    """No token of it is written anew."""
+    assert EVENT.payload in encode_event(EVENT)
+
+
+def test_include_adds_what_it_names_and_nothing_else() -> None:
+    """Each key in its alphabetical place; nextCursor belongs to the page."""
+    whole = json.loads(encode_event(EVENT, frozenset(("outcome", "position", "recordedAt", "nextCursor"))))
+    assert list(whole) == sorted([*json.loads(ELEVEN), "outcome", "position", "recordedAt"])
+    assert (whole["outcome"], whole["position"], whole["recordedAt"]) == ("success", 7, "2026-01-02T03:04:06Z")
+    for name in ("outcome", "position", "recordedAt"):
+        one = json.loads(encode_event(EVENT, frozenset((name,))))
+        assert one.keys() - json.loads(ELEVEN).keys() == {name}
+
+
+@catches(replaced(Page, "has_next", property(lambda page: len(page.events) == page.limit), "a_full_page_has_a_next"))
+def test_a_page_has_the_five_keys_of_the_contract() -> None:
+    """`hasNext` is offset + events < total, on full pages and on empty ones."""
+    assert encode_page(page()).decode() == (f'{{"events":[{ELEVEN}],"hasNext":true,"limit":1,"offset":1,"total":3}}')
+    assert encode_page(page(events=[], offset=9)) == b'{"events":[],"hasNext":false,"limit":1,"offset":9,"total":3}'
+    assert b'"hasNext":false' in encode_page(page(offset=2))
+    assert b'"hasNext":true' in encode_page(page(limit=5))
+    assert list(json.loads(encode_page(page()))) == SCHEMAS["EventPage"]["required"]
+
+
+def test_a_cursor_is_in_the_body_only_when_asked_for() -> None:
+    """And null on the last page."""
+    asked = frozenset(("nextCursor", "position"))
+    assert b"nextCursor" not in encode_page(page(), frozenset(("position",)), "abc")
+    assert list(json.loads(encode_page(page(), asked, "abc"))) == [
+        *("events", "hasNext", "limit", "nextCursor", "offset", "total"),
+    ]
+    assert b'"nextCursor":"abc"' in encode_page(page(), asked, "abc")
+    assert b'"nextCursor":null' in encode_page(page(events=[]), asked, None)
+
+
+def test_counts_have_the_shape_of_the_contract() -> None:
+    """Lists of key and count in the order in which they were counted."""
+    counts = Counts(total=3, by_event_type=[("b.c", 2), ("a.b", 1)], by_resource_type=[], by_actor_type=[("user", 3)])
+    assert encode_counts(counts) == (
+        b'{"byActorType":[{"count":3,"key":"user"}],"byEventType":[{"count":2,"key":"b.c"},{"count":1,"key":"a.b"}],'
+        b'"byResourceType":[],"total":3}'
+    )
+    assert list(json.loads(encode_counts(counts))) == SCHEMAS["EventAggregate"]["required"]
+
+
+@catches(replaced(wire, "_STATS_CHUNK", 10**9, "all_in_one"))
+def test_statistics_come_in_chunks_that_are_one_object() -> None:
+    """Wherever the chunks are cut, and never more than 500 actors in one."""
+    for actors in (0, 1, 499, 500, 501, 1000, 1001):
+        stats = [
+            ActorStat(actor_type="user", actor_id=f'"{number}', total=3, successes=2, failures=1)
+            for number in range(actors)
+        ]
+        chunks = list(encode_actor_stats(stats))
+        expected = [
+            {"actorId": stat.actor_id, "actorType": "user", "failures": 1, "successes": 2, "total": 3} for stat in stats
+        ]
+        whole = json.loads(b"".join(chunks))
+        assert whole == {"actors": expected}
+        assert all(list(actor) == SCHEMAS["ActorStat"]["required"] for actor in whole["actors"])
+        assert all(chunk.count(b"actorId") <= 500 for chunk in chunks)
+
+
+def test_bodies_are_declared_in_alphabetical_order() -> None:
+    """So are the contract's own."""
+    for name in bodies.__all__:
+        fields = [field.encode_name for field in msgspec.structs.fields(getattr(bodies, name))]
+        assert fields == sorted(fields), name
+
+
+# ----------------------------------------------------------------------------------------------------------- repeats
+
+AGAIN: dict[str, Any] = {name: getattr(EVENT, name) for name in NewEvent.__struct_fields__}
+OTHER = {
+    "event_type": ("eventType", "action_run.failed"),
+    "actor_type": ("actorType", "user"),
+    "actor_id": ("actorId", "b"),
+    "resource_type": ("resourceType", "artifact"),
+    "resource_id": ("resourceId", EVENT_ID),
+    "occurred_at": ("occurredAt", NOW),
+    "correlation_id": ("correlationId", "other"),
+    "causation_id": ("causationId", "cause"),
+    "outcome": ("outcome", "failure"),
+    "payload": ("payload", b'{"b":1E2,"a":""}'),
+}
+
+
+def differing(**changes: Any) -> list[str]:
+    return wire.differing_fields(NewEvent(**(AGAIN | changes)), EVENT)
+
+
+def test_a_repeat_is_what_the_client_sent() -> None:
+    """What it left out matches whatever was derived; the payload is compared by value."""
+    assert differing() == differing(correlation_id=None, outcome=None) == []
+    assert differing(payload=b'{"a":"\\u0000","b":1E2}') == []
+
+
+@catches(replaced(wire, "same_json", lambda a, b: json.loads(a) == json.loads(b), "numbers_by_value"))
+def test_a_number_that_is_spelled_otherwise_is_other_content() -> None:
+    """1E2 was stored, and 100 is not what was stored."""
+    assert differing(payload=b'{"b":100,"a":"\\u0000"}') == ["payload"]
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_each_field_that_differs_is_named_as_sent(name: str) -> None:
+    """And no other."""
+    sent, value = OTHER[name]
+    assert differing(**{name: value}) == [sent]
+
+
+def test_all_fields_that_differ_are_named() -> None:
+    """No field is left out of the comparison."""
+    assert differing(**{name: value for name, (_, value) in OTHER.items()}) == [sent for sent, _ in OTHER.values()]
+    assert set(OTHER) == set(AGAIN) - {"id"}
+
+
+def test_a_cause_or_payload_that_was_left_out_is_none() -> None:
+    """They are never derived, so leaving them out is other content than having them."""
+    stored = msgspec.structs.replace(EVENT, causation_id="cause")
+    assert wire.differing_fields(NewEvent(**AGAIN), stored) == ["causationId"]
+    assert differing(payload=b"{}") == ["payload"]

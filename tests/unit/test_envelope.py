@@ -1,0 +1,104 @@
+"""The envelope and its leaf: bytes that must never change."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.mutants import PROPERTY, catches, replaced
+from tests.unit.sent import EVENT_ID, RUN_ID
+from whence.events import Event
+from whence.merkle import leaf_hash
+from whence.wire import envelope as wire
+
+EVENT = Event(
+    tenant_id="acme",
+    position=1,
+    id=EVENT_ID,
+    event_type="action_run.completed",
+    actor_type="agent",
+    actor_id="planner",
+    resource_type="action_run",
+    resource_id=RUN_ID,
+    correlation_id="flow-1",
+    causation_id=None,
+    outcome="success",
+    occurred_at=1_767_323_045_000_000,
+    recorded_at=1_767_323_046_000_001,
+    payload=b'{"a":1}',
+)
+SALT = bytes(range(16))
+PAYLOAD_HASH = "aed8a0ebb5f60a8aa06554873318b8e888584ebddf7878258719930ae328cbb2"
+ENVELOPE = (
+    '{"actorId":"planner","actorType":"agent","causationId":null,"correlationId":"flow-1",'
+    '"eventType":"action_run.completed","id":"0192d3f0-0000-7000-8000-00000000abcd",'
+    '"occurredAt":"2026-01-02T03:04:05.000000Z","outcome":"success",'
+    '"payloadHash":"aed8a0ebb5f60a8aa06554873318b8e888584ebddf7878258719930ae328cbb2",'
+    '"recordedAt":"2026-01-02T03:04:06.000001Z","resourceId":"5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001",'
+    '"resourceType":"action_run","tenantId":"acme","v":1}'
+)
+LEAF = "268d65319785e7852e208cd26e5449654c6b975a213c8369ec100e13822851ff"
+
+
+def changed(**fields: Any) -> bytes:
+    return wire.envelope(msgspec.structs.replace(EVENT, **fields), PAYLOAD_HASH)
+
+
+def test_the_envelope_of_an_event_and_its_leaf() -> None:
+    """Whoever has these bytes and RFC 6962 can compute the leaf; no release may change them."""
+    assert sha256(SALT + EVENT.payload).hexdigest() == PAYLOAD_HASH
+    assert wire.envelope(EVENT, PAYLOAD_HASH).decode() == ENVELOPE
+    assert leaf_hash(wire.envelope(EVENT, PAYLOAD_HASH)).hex() == LEAF
+
+
+def test_keys_stand_in_code_point_order() -> None:
+    """As RFC 8785 sorts them; there are fourteen."""
+    keys = list(json.loads(wire.envelope(EVENT, PAYLOAD_HASH)))
+    assert keys == sorted(keys)
+    assert len(keys) == 14
+
+
+def escaped(text: str) -> str:
+    """A string as RFC 8785, section 3.2.2.2, has it."""
+    short = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+    return '"' + "".join(short.get(one, one if one >= " " else f"\\u{ord(one):04x}") for one in text) + '"'
+
+
+def ascii_only(envelope: object) -> bytes:
+    return json.dumps(msgspec.to_builtins(envelope), separators=(",", ":")).encode()
+
+
+@catches(replaced(wire, "_encode", ascii_only, "other_characters_are_escaped"))
+def test_strings_are_escaped_as_in_rfc_8785() -> None:
+    """Control characters, quotes and backslashes; nothing else, whatever its plane."""
+    for text in ("".join(map(chr, range(0x20))), '"\\/', "\x7f\x80\u2028\u2029\ufeff", "é\U0001f600\U0010ffff", "<>&'"):
+        assert f'"actorId":{escaped(text)},'.encode() in changed(actor_id=text)
+
+
+@PROPERTY
+@given(text=st.text(max_size=20))
+def test_any_text_is_escaped_as_in_rfc_8785(text: str) -> None:
+    """In each of the fields that hold a client's text."""
+    for name, key in (("actor_id", "actorId"), ("correlation_id", "correlationId"), ("causation_id", "causationId")):
+        assert f'"{key}":{escaped(text)},'.encode() in changed(**{name: text})
+
+
+@catches(replaced(wire, "format_time_fixed", lambda us: "2026-01-02T03:04:05Z", "times_are_left_out"))
+def test_every_field_is_in_the_leaf() -> None:
+    """Another value in any field is another envelope; the position is the leaf's place, the payload is in its hash."""
+    others: dict[str, Any] = {
+        name: "x" for name in Event.__struct_fields__ if isinstance(getattr(EVENT, name), str | None)
+    }
+    others |= {"occurred_at": EVENT.occurred_at + 1, "recorded_at": EVENT.recorded_at + 1}
+    found = [changed(**{name: value}) for name, value in others.items()] + [wire.envelope(EVENT, "0" * 64)]
+    assert len({*found, changed()}) == len(others) + 2
+    assert others.keys() == set(Event.__struct_fields__) - {"position", "payload"}
+    assert changed(position=2, payload=b"{}") == changed()
+
+
+def test_a_missing_cause_is_told_from_any_text() -> None:
+    """A null is not the text "null"."""
+    assert changed(causation_id="null") != changed(causation_id=None)

@@ -1,0 +1,47 @@
+"""The error tree and the public names."""
+
+import inspect
+import re
+
+import pytest
+
+import whence
+from whence import errors
+from whence.errors import Invalid, Problem, RetryLater, WhenceError
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, WhenceError)]
+
+
+def test_the_tree_is_drawn_as_it_is() -> None:
+    """The drawing in the module's docstring has every error that is raised, and no other."""
+    assert errors.__doc__ is not None
+    drawn = set(re.findall(r"── (\w+)", errors.__doc__))
+    assert drawn == {kind.__name__ for kind in KINDS} - {"WhenceError", "RetryLater"}
+    assert drawn < set(errors.__all__)
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    """Programs tell errors apart by it, so it is a slug and nobody else's; the base of some has none."""
+    codes = [kind.code for kind in KINDS if kind is not RetryLater]
+    assert len(set(codes)) == len(codes)
+    assert all(re.fullmatch("[a-z]+(_[a-z]+)*", code) for code in codes)
+
+
+def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
+    """Behind the first part of `loc`, whatever follows; the sentence and the rule stay."""
+    error = Invalid([Problem(("body", "actorId"), "No.", "x"), Problem(("body",), "Never.", "y")])
+    assert error.within_item(7).problems == (
+        Problem(("body", 7, "actorId"), "No.", "x"),
+        Problem(("body", 7), "Never.", "y"),
+    )
+    assert str(error) == str(error.within_item(7)) == "No.; Never."
+
+
+def test_public_names_are_pinned() -> None:
+    """Each can be had; a new one is a decision, and any other is no attribute."""
+    assert whence.__all__ == [
+        *("Conflict", "Forbidden", "Invalid", "NotFound", "Unauthenticated", "Whence", "WhenceError", "__version__"),
+    ]
+    assert all(getattr(whence, name) for name in whence.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = whence.nothing

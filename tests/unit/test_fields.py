@@ -1,0 +1,147 @@
+"""The rules of single fields."""
+
+import unicodedata
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.mutants import NEVER, catches, replaced
+from whence.events import ACTOR_TYPES, ResourceType, Vocabulary
+from whence.wire import fields
+from whence.wire.fields import Broken, nearest
+from whence.wire.query import READ_PARAMETERS
+
+UUID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
+TEXTS: list[Callable[[str], str]] = [
+    fields.check_actor_id,
+    fields.check_correlation_id,
+    fields.check_causation_id,
+]
+
+
+def broken(check: Callable[[str], object], text: str) -> str:
+    """The rule that the text breaks; its sentence never repeats it."""
+    with pytest.raises(Broken) as caught:
+        check(text)
+    assert len(text) < 8 or text not in str(caught.value)
+    return caught.value.type
+
+
+@pytest.mark.parametrize("check", TEXTS)
+def test_a_text_has_1_to_255_characters(check: Callable[[str], str]) -> None:
+    """Characters are counted, not bytes; it is kept as sent, blanks and all."""
+    for text in (
+        "x",
+        " ",
+        "x" * 255,
+        "\U0001f600" * 255,
+        " a b ",
+        "a/b?c#d",
+        "\u2028",
+        "\u200b",
+        "\u00ad",
+        "Å",
+        "A\u030a",
+    ):
+        assert check(text) == text
+    assert broken(check, "") == "string_too_short"
+    assert broken(check, "x" * 256) == "string_too_long"
+    assert broken(check, "\U0001f600" * 256) == "string_too_long"
+
+
+@catches(replaced(fields, "_CONTROL", NEVER, "control_characters_pass"))
+def test_a_text_has_no_control_characters() -> None:
+    """All 65 of Unicode's category Cc are refused wherever they stand, and nothing else is for that reason."""
+    control = [chr(number) for number in range(0x110000) if unicodedata.category(chr(number)) == "Cc"]
+    assert len(control) == 65
+    for check in TEXTS:
+        for character in control:
+            assert broken(check, f"ab{character}") == "string_control_character"
+            assert broken(check, f"{character}ab") == "string_control_character"
+        assert check("\u00a0\u0378\ue000\u061c") == "\u00a0\u0378\ue000\u061c"
+
+
+def test_a_causation_id_that_is_a_uuid_is_made_canonical() -> None:
+    """An upper-case UUID links to its event; any other text of 36 characters stays as it is."""
+    assert fields.check_causation_id(UUID.upper()) == UUID
+    assert fields.check_causation_id("X" * 36) == "X" * 36
+    assert fields.check_causation_id(UUID.upper().replace("-", "")) == UUID.upper().replace("-", "")
+    assert fields.check_correlation_id(UUID.upper()) == UUID.upper()
+
+
+def test_a_uuid_field_says_its_own_rule() -> None:
+    """The slug of the rule is the one that the contract's 422 carries."""
+    assert fields.check_uuid(UUID.upper()) == UUID
+    assert broken(fields.check_uuid, UUID + "\n") == "uuid_parsing"
+
+
+@pytest.mark.parametrize(
+    "text", ["a.b", "action_run.completed", "a.b.c.d.e", "a1_.b2_", "whenceforth.done", f"a.{'b' * 126}"]
+)
+def test_event_types_in_the_grammar(text: str) -> None:
+    """Two to five segments of lower-case letters, digits and underscores, up to 128 characters."""
+    assert fields.check_event_type(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a", "a.", ".a", "a..b", "a.b.c.d.e.f", "A.b", "a.B", "1a.b", "a.1b", "_a.b", "a._b", "a-b.c", "a.b\n"),
+        *("a.b ", " a.b", "a.*", "\u0430.b", "a.\u00e9", f"a.{'b' * 127}"),
+    ],
+    ids=ascii,
+)
+def test_event_types_outside_the_grammar(text: str) -> None:
+    """What looks alike is refused too: another alphabet, a line end, a sixth segment."""
+    assert broken(fields.check_event_type, text) == "string_pattern_mismatch"
+
+
+@catches(replaced(fields, "RESERVED_PREFIX", "whence.log.", "only_a_part_is_reserved"))
+def test_the_logs_own_event_types_are_reserved() -> None:
+    """Nobody but the log writes `whence.*`."""
+    assert broken(fields.check_event_type, "whence.erased") == "reserved"
+    assert broken(fields.check_event_type, "whence.log.sealed") == "reserved"
+
+
+def test_words_are_of_the_vocabulary() -> None:
+    """Built-in words and an operator's; the refusal lists what is known."""
+    words = Vocabulary.extended(["invoice"], ["robot"])
+    for word in (*ResourceType, "invoice"):
+        assert fields.check_resource_type(word, words.resource_types) == word
+    for word in (*ACTOR_TYPES, "robot"):
+        assert fields.check_actor_type(word, words.actor_types) == word
+    for word in ("success", "failure", "none"):
+        assert fields.check_outcome(word) == word
+    for word in ("Invoice", "invoice ", "", "robot", "ACTION_RUN"):
+        assert broken(lambda text: fields.check_resource_type(text, words.resource_types), word) == "enum"
+    assert broken(fields.check_outcome, "ok") == "enum"
+    with pytest.raises(Broken, match=r"one of: success, failure, none\."):
+        fields.check_outcome("Success")
+
+
+LIST = [parameter.name for parameter in READ_PARAMETERS["list"]]
+
+
+@catches(replaced(fields, "_likeness", lambda a, b: float(a == b), "only_the_same_is_near"))
+def test_the_nearest_name_is_the_one_that_was_meant() -> None:
+    """Whatever its case and underscores, and with a letter wrong; and something, for any text at all."""
+    meant = {
+        "eventType": "event_type",
+        "Limit": "limit",
+        "limits": "limit",
+        "ofset": "offset",
+        "resourceid": "resource_id",
+        "actor": "actor_id",
+        "asOf": "as_of",
+        "since_from": "from",
+        "cursr": "cursor",
+        "includes": "include",
+        "correlation": "correlation_id",
+    }
+    assert {name: fields.nearest(name, LIST) for name in meant} == meant
+
+
+def test_the_nearest_name_of_nonsense_is_a_known_one() -> None:
+    """Neither an empty name nor a very long one does harm."""
+    for name in ("", "_", "\0", "x" * 100_000, "\U0001f600"):
+        assert nearest(name, LIST) in LIST

@@ -1,0 +1,502 @@
+"""The way in, by forced interleavings: the store is held back by events, so that who waits for whom is known."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.contract.made import new
+from tests.unit.mutants import catches, replaced
+from whence import ingest as ingest_module
+from whence.errors import Busy, Invalid, Unavailable, WhenceError
+from whence.events import NewEvent
+from whence.storage import Receipt, Write
+
+T = TypeVar("T")
+Results = list[list[Receipt] | WhenceError]
+Answer = Callable[[Sequence[Write]], Results]
+HANG_S = 2
+"""No test takes this long unless something hangs."""
+TURNS = 50
+"""Rounds of the event loop; whatever does not wait for the store has happened by then."""
+
+
+async def turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def stored(writes: Sequence[Write]) -> Results:
+    """A receipt for each event, which names it in place of what a store would say."""
+    return [[Receipt(replayed=True, error=Named(event.id)) for event in write.events] for write in writes]
+
+
+class Named(WhenceError):
+    """Carries the id of the event that a receipt is for."""
+
+
+class HeldStore:
+    """A store that answers an append when it is told to, and what it is told to."""
+
+    def __init__(self) -> None:
+        self.appends: list[tuple[str, list[list[str]]]] = []
+        self._held: list[tuple[str, Sequence[Write], asyncio.Future[Answer]]] = []
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> Results:
+        self.appends.append((tenant, [[event.id for event in write.events] for write in writes]))
+        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._held.append((tenant, writes, told))
+        return (await told)(writes)
+
+    async def held(self, count: int = 1) -> None:
+        """Return once so many appends are under way."""
+        for _ in range(TURNS):
+            if len(self._held) >= count:
+                return
+            await asyncio.sleep(0)
+        pytest.fail("an append that should be under way is not", pytrace=False)
+
+    def release(self, answer: Answer | BaseException = stored, tenant: str | None = None) -> None:
+        """Let the oldest append under way, or that of a tenant, return or raise."""
+        place = next(at for at, held in enumerate(self._held) if tenant in (None, held[0]))
+        told = self._held.pop(place)[2]
+        if isinstance(answer, BaseException):
+            told.set_exception(answer)
+        else:
+            told.set_result(answer)
+
+
+Story = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
+
+
+def play(story: Story, events_max: int = 20_000) -> None:
+    """Run a story; nothing may hang, and no error may be left that nobody looked at."""
+    unseen: list[str] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context["message"]))
+        store = HeldStore()
+        ingest = ingest_module.Ingest(store, events_max)  # type: ignore[arg-type]  # it needs no more of a store
+        try:
+            async with asyncio.timeout(HANG_S):
+                await story(store, ingest)
+        except TimeoutError:
+            pytest.fail("somebody waits for ever", pytrace=False)
+        assert not store._held, "the story is over, and so are its appends"
+        assert ingest._events == 0, "nothing is counted that does not wait"
+        assert not ingest._waiting
+
+    asyncio.run(run())
+    assert not unseen
+
+
+def some(first: int, count: int = 1) -> list[NewEvent]:
+    return [new(number) for number in range(first, first + count)]
+
+
+def ids(events: Sequence[NewEvent]) -> list[str]:
+    return [event.id for event in events]
+
+
+def names(receipts: Sequence[Receipt]) -> list[str]:
+    return [str(receipt.error) for receipt in receipts]
+
+
+async def adding(
+    ingest: "ingest_module.Ingest", events: list[NewEvent], tenant: str = "acme", **more: Any
+) -> "asyncio.Task[list[Receipt]]":
+    """A request that has reached the queue."""
+    task = asyncio.create_task(ingest.add(tenant, events, **more))
+    await asyncio.sleep(0)
+    return task
+
+
+# --------------------------------------------------------------------------------------------------------- joining
+
+
+def one_by_one(queue: Any) -> Any:
+    return [queue.popleft()]
+
+
+def last_first(queue: Any) -> Any:
+    group = list(reversed(queue))
+    queue.clear()
+    return group
+
+
+@catches(
+    replaced(ingest_module, "_next_group", one_by_one, "nothing_is_joined"),
+    replaced(ingest_module, "_next_group", last_first, "the_last_comes_first"),
+)
+def test_what_waits_is_joined_in_the_order_in_which_it_came() -> None:
+    """A lone request waits for nothing; those that come meanwhile share the next append, and each gets its own."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        requests = [some(0), some(10, 3), some(20), some(30, 2)]
+        tasks = [await adding(ingest, requests[0])]
+        await store.held()
+        tasks += [await adding(ingest, request) for request in requests[1:]]
+        assert store.appends == [("acme", [ids(requests[0])])]
+        store.release()
+        await store.held()
+        assert store.appends[1:] == [("acme", [ids(request) for request in requests[1:]])]
+        await turns()
+        assert tasks[0].done()
+        assert not any(task.done() for task in tasks[1:]), "nobody is answered before the commit"
+        store.release()
+        assert [names(await task) for task in tasks] == [ids(request) for request in requests]
+
+    play(story)
+
+
+def test_a_lone_request_is_appended_alone() -> None:
+    """One after the other, without company."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        for number in range(3):
+            task = await adding(ingest, some(number), atomic=number == 1)
+            await store.held()
+            store.release()
+            assert names(await task) == ids(some(number))
+        assert store.appends == [("acme", [ids(some(number))]) for number in range(3)]
+
+    play(story)
+
+
+@catches(
+    replaced(ingest_module, "_APPEND_EVENTS_MAX", 10**6, "an_append_without_end"),
+    replaced(ingest_module, "_APPEND_EVENTS_MAX", 999, "an_event_less"),
+)
+def test_an_append_takes_up_to_1000_events() -> None:
+    """The request that does not fit waits for the next one; none is ever split, not even one that is larger."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        sizes = [1, 600, 400, 1, 999, 1, 1200, 5]
+        tasks = []
+        for number, size in enumerate(sizes):
+            tasks.append(await adding(ingest, some(number * 2_000, size)))
+        for _ in range(6):
+            await store.held()
+            store.release()
+        for task in tasks:
+            await task
+        found = [[len(request) for request in requests] for _, requests in store.appends]
+        assert found == [[1], [600, 400], [1, 999], [1], [1200], [5]]
+
+    play(story)
+
+
+def test_atomic_requests_keep_their_word() -> None:
+    """The store is told of each request whether it is all or nothing."""
+    seen: list[bool] = []
+
+    def noting(writes: Sequence[Write]) -> Results:
+        seen.extend(write.atomic for write in writes)
+        return stored(writes)
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(number), atomic=number % 2 == 1) for number in range(4)]
+        for _ in range(2):
+            await store.held()
+            store.release(noting)
+        for task in tasks:
+            await task
+        assert seen == [False, True, False, True]
+
+    play(story)
+
+
+# --------------------------------------------------------------------------------------------------------- failures
+
+
+def test_tenants_do_not_wait_for_each_other() -> None:
+    """While one tenant's append hangs, another's goes through; and nothing of the two is joined."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        slow = await adding(ingest, some(1), "acme")
+        await store.held()
+        for number in (2, 3):
+            quick = await adding(ingest, some(number), "globex")
+            await store.held(2)
+            store.release(tenant="globex")
+            assert names(await quick) == ids(some(number))
+        assert not slow.done()
+        store.release()
+        await slow
+        assert [tenant for tenant, _ in store.appends] == ["acme", "globex", "globex"]
+
+    play(story)
+
+
+FAILURES = [Unavailable("The disk is full."), RuntimeError("a fault"), KeyError("x"), asyncio.CancelledError()]
+
+
+class _Dying(ingest_module.Ingest):
+    """Lets what the store raises end the flush, as if nothing could be raised there."""
+
+    async def _append(self, tenant: str, group: Any) -> Any:
+        return await self._store.append(tenant, [request.write for request in group])
+
+    def _answer(self, group: Any, results: Any) -> None:
+        if not all(isinstance(result, Unavailable) for result in results):
+            super()._answer(group, results)
+
+
+@catches(replaced(ingest_module, "Ingest", _Dying, "a_failure_ends_the_flush"))
+def test_a_failed_append_answers_its_requests_and_harms_no_other() -> None:
+    """Whatever the store raises, each of the group is told; the tenant's next and another tenant's go through."""
+    for failure in FAILURES:
+
+        async def story(store: HeldStore, ingest: ingest_module.Ingest, failure: BaseException = failure) -> None:
+            first = await adding(ingest, some(1))
+            await store.held()
+            joined = [await adding(ingest, some(2)), await adding(ingest, some(3, 2))]
+            other = await adding(ingest, some(4), "globex")
+            await store.held(2)
+            store.release(tenant="acme")
+            await first
+            await store.held(2)
+            store.release(failure, tenant="acme")
+            for task in joined:
+                with pytest.raises(Unavailable):
+                    await task
+            store.release(tenant="globex")
+            assert names(await other) == ids(some(4))
+            again = await adding(ingest, some(5))
+            await store.held()
+            store.release()
+            assert names(await again) == ids(some(5))
+
+        play(story)
+
+
+def test_a_store_that_miscounts_is_a_failure() -> None:
+    """Answers that cannot be told apart are nobody's answer; the tenant's next request goes through."""
+    for miscounting in (lambda writes: [], lambda writes: [*stored(writes), []]):
+
+        async def story(store: HeldStore, ingest: ingest_module.Ingest, miscounting: Answer = miscounting) -> None:
+            tasks = [await adding(ingest, some(1)), await adding(ingest, some(2))]
+            for answer in (miscounting, stored):
+                await store.held()
+                store.release(answer)
+            with pytest.raises(Unavailable):
+                await tasks[0]
+            assert names(await tasks[1]) == ids(some(2))
+
+        play(story)
+
+
+def test_what_the_store_said_is_what_is_raised() -> None:
+    """Its sentence reaches everyone in the group; a fault of another kind is not told to clients."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        task = await adding(ingest, some(1))
+        await store.held()
+        store.release(Unavailable("The disk is full."))
+        with pytest.raises(Unavailable, match="The disk is full"):
+            await task
+        task = await adding(ingest, some(1))
+        await store.held()
+        store.release(RuntimeError("hunter2"))
+        with pytest.raises(Unavailable, match="with the same ids") as caught:
+            await task
+        assert "hunter2" not in str(caught.value)
+
+    play(story)
+
+
+def test_a_refused_request_harms_no_other() -> None:
+    """One of a group is refused by the store; the others have their receipts."""
+    refusal = Invalid.at(("body", 0, "id"), "Taken.")
+
+    def refusing(writes: Sequence[Write]) -> Results:
+        results = stored(writes)
+        results[1] = refusal
+        return results
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(number), atomic=True) for number in range(4)]
+        for answer in (stored, refusing):
+            await store.held()
+            store.release(answer)
+        with pytest.raises(Invalid, match="Taken"):
+            await tasks[2]
+        assert [names(await tasks[number]) for number in (0, 1, 3)] == [ids(some(number)) for number in (0, 1, 3)]
+
+    play(story)
+
+
+# ------------------------------------------------------------------------------------------------------------- limits
+
+
+class _Boundless(ingest_module.Ingest):
+    def __init__(self, store: Any, events_max: int) -> None:
+        super().__init__(store, 10**9)
+
+
+@catches(replaced(ingest_module, "Ingest", _Boundless, "an_unbounded_queue"))
+def test_a_full_queue_says_so_at_once() -> None:
+    """Over all tenants, those under way counted; nothing of what was turned away is stored, and later it is taken."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(1, 3), "acme"), await adding(ingest, some(4, 2), "globex")]
+        await store.held(2)
+        for tenant in ("acme", "globex", "initech"):
+            with pytest.raises(Busy) as caught:
+                await ingest.add(tenant, some(9))
+            assert caught.value.retry_after_s >= 1
+        store.release(tenant="globex")
+        await tasks[1]
+        with pytest.raises(Busy):
+            await ingest.add("acme", some(9, 3))
+        tasks.append(await adding(ingest, some(9, 2), "globex"))
+        await store.held(2)
+        for _ in range(2):
+            store.release()
+        for task in tasks:
+            await task
+        assert [requests for _, requests in store.appends] == [[ids(some(1, 3))], [ids(some(4, 2))], [ids(some(9, 2))]]
+
+    play(story, events_max=5)
+
+
+def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
+    """It could never be taken otherwise."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        task = await adding(ingest, some(1, 8))
+        await store.held()
+        with pytest.raises(Busy):
+            await ingest.add("globex", some(9))
+        store.release()
+        assert names(await task) == ids(some(1, 8))
+
+    play(story, events_max=5)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [stored, RuntimeError("a fault"), Unavailable("No."), asyncio.CancelledError()],
+    ids=["stored", "fault", "refused", "cancelled"],
+)
+def test_room_is_given_back_whatever_happened(end: Answer | BaseException) -> None:
+    """After a failure or a cancelled request the queue has as much room as before."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        for _ in range(3):
+            task = await adding(ingest, some(1, 5))
+            await store.held()
+            task.cancel()
+            await asyncio.sleep(0)
+            store.release(end)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await turns()
+
+    play(story, events_max=5)
+
+
+# ------------------------------------------------------------------------------------------------ who stops waiting
+
+
+def test_who_stops_waiting_takes_nothing_with_him() -> None:
+    """A request that was cancelled in the queue or under way is stored all the same, and the others have theirs."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(number)) for number in range(4)]
+        await store.held()
+        tasks[0].cancel()
+        tasks[2].cancel()
+        await asyncio.sleep(0)
+        for _ in range(2):
+            await store.held()
+            store.release()
+        assert [names(await tasks[number]) for number in (1, 3)] == [ids(some(1)), ids(some(3))]
+        assert tasks[0].cancelled()
+        assert tasks[2].cancelled()
+        assert store.appends == [("acme", [ids(some(0))]), ("acme", [ids(some(1)), ids(some(2)), ids(some(3))])]
+
+    play(story)
+
+
+def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
+    """The event loop has nothing to complain of."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        task = await adding(ingest, some(1))
+        await store.held()
+        task.cancel()
+        await asyncio.sleep(0)
+        store.release(Unavailable("No."))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await ingest.close()
+
+    play(story)
+
+
+# ------------------------------------------------------------------------------------------------------------- the end
+
+
+class _Hasty(ingest_module.Ingest):
+    async def close(self) -> None:
+        self._closed = True
+
+
+@catches(replaced(ingest_module, "Ingest", _Hasty, "it_closes_at_once"))
+def test_closing_waits_for_everything_that_was_taken() -> None:
+    """What is under way and what waits behind it, of every tenant; and it may be asked for twice."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(number), tenant) for number, tenant in enumerate(("acme", "acme", "globex"))]
+        closing = [asyncio.create_task(ingest.close()) for _ in range(2)]
+        for _ in range(3):
+            await store.held()
+            await asyncio.sleep(0)
+            assert not any(task.done() for task in closing)
+            store.release()
+        for task in closing:
+            await task
+        assert [names(task.result()) for task in tasks] == [ids(some(number)) for number in range(3)]
+        await ingest.close()
+
+    play(story)
+
+
+class _Open(ingest_module.Ingest):
+    async def close(self) -> None:
+        await super().close()
+        self._closed = False
+
+
+@catches(replaced(ingest_module, "Ingest", _Open, "it_stays_open"))
+def test_nothing_is_taken_after_the_end() -> None:
+    """It is refused at once, so that the client comes again."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        await ingest.close()
+        task = await adding(ingest, some(1))
+        await asyncio.sleep(0)
+        assert store.appends == [] or store.release()
+        with pytest.raises(Unavailable, match="stopping"):
+            await task
+
+    play(story)
+
+
+def test_when_the_loop_ends_everybody_is_told() -> None:
+    """A flush that is cancelled answers those of its append and those that wait behind it."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(number)) for number in range(3)]
+        await store.held()
+        (flush,) = ingest._flushes
+        flush.cancel()
+        for task in tasks:
+            with pytest.raises(Unavailable):
+                await task
+        store._held.clear()
+        assert len(store.appends) == 1
+
+    play(story)

@@ -1,0 +1,41 @@
+"""A mutant that no test notices makes a test fail."""
+
+import types
+
+import pytest
+
+from tests.unit.mutants import catches, replaced
+
+HOUSE = types.SimpleNamespace(rooms=3)
+FEWER = replaced(HOUSE, "rooms", 2, "a_room_less")
+
+
+@catches(FEWER)
+def test_a_mutant_is_caught() -> None:
+    """The test passes as it is, and once more because it fails on the mutant."""
+    assert HOUSE.rooms == 3
+
+
+def test_a_mutant_that_survives_is_named() -> None:
+    """A test that would pass on anything is told so."""
+
+    @catches(FEWER)
+    def looks_away() -> None:
+        assert HOUSE.rooms
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(pytest.fail.Exception, match="a_room_less survived"):
+        looks_away(mutant=FEWER, monkeypatch=patch)
+
+
+def test_a_mutant_that_breaks_the_test_itself_is_an_error() -> None:
+    """Neither a name that is gone nor an error of another kind counts as caught."""
+
+    @catches(FEWER)
+    def stumbles() -> None:
+        raise TypeError("of the test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        with pytest.raises(TypeError, match="of the test"):
+            stumbles(mutant=FEWER, monkeypatch=patch)
+        with pytest.raises(AttributeError):
+            stumbles(mutant=replaced(HOUSE, "cellar", 0, "no_cellar"), monkeypatch=patch)

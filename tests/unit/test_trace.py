@@ -1,0 +1,229 @@
+"""The causal graph: for any events in any order, the same graph from each of its events."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whence import trace
+from whence.trace import Ask, Graph, Link, Request, walk
+
+EVENTS_MAX = 14
+
+
+def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes: Any) -> Link:
+    told = {
+        "flow": "f",
+        "event_type": "action_run.completed",
+        "outcome": "success",
+        "actor_type": "user",
+        "actor_id": "ada",
+        "resource_type": "action_run",
+        "resource_id": "r",
+    } | changes
+    return Link(id=id_, cause=cause, position=position, occurred_at=occurred_at, **told)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Link]:
+    """Events that name each other, nobody, or what is not there; in any order, circles among them."""
+    count = draw(st.integers(1, EVENTS_MAX))
+    names = [f"e{number}" for number in range(count)]
+    causes = st.sampled_from([None, None, *names, "gone"])
+    return [
+        link(
+            name,
+            draw(causes.filter(lambda cause, name=name: cause != name)),
+            draw(st.integers(1, 3)) * 100 + number,
+            draw(st.integers(0, 5)),
+            outcome=draw(st.sampled_from(["success", "failure", "none"])),
+            flow=draw(st.sampled_from("fg")),
+        )
+        for number, name in enumerate(names)
+    ]
+
+
+def answer(log: Sequence[Link], ask: Ask) -> list[Link]:
+    """What a store says to an ask."""
+    column = (lambda each: each.cause) if ask.effects else (lambda each: each.id)
+    found = [each for each in log if column(each) in ask.ids]
+    return sorted(found, key=lambda each: each.place)[: ask.limit]
+
+
+def graph_of(log: Sequence[Link], id_: str, say: Callable[..., Any] = answer, **request: Any) -> Graph:
+    """The graph around an event of a log."""
+    walking = walk(next(each for each in log if each.id == id_), Request(**request))
+    try:
+        ask = next(walking)
+        while True:
+            ask = walking.send(say(log, ask))
+    except StopIteration as done:
+        found: Graph = done.value
+        return found
+
+
+def component(log: Sequence[Link], id_: str) -> set[str]:
+    """Every event that is joined to this one by causes, in either direction; told by plain closure."""
+    found = {id_}
+    while True:
+        more = {each.id for each in log if each.cause in found or each.id in found}
+        more |= {each.cause for each in log if each.id in found and any(one.id == each.cause for one in log)}
+        if more <= found:
+            return found
+        found |= more
+
+
+def check_whole(log: Sequence[Link], id_: str) -> None:
+    """What must hold of a graph that was not cut short."""
+    graph = graph_of(log, id_)
+    by_id = {each.id: each for each in log}
+    ids = [node.link.id for node in graph.nodes]
+    assert set(ids) == component(log, id_)
+    assert len(ids) == len(set(ids)) == graph.events
+    assert not graph.truncated and not graph.at_least
+    assert ids[0] == graph.root
+    for node in graph.nodes[1:]:
+        cause = graph.nodes[ids.index(str(node.link.cause))]
+        assert node.hops == cause.hops + 1
+        assert ids.index(cause.link.id) < ids.index(node.link.id)
+        assert node.since_cause_us == node.link.occurred_at - cause.link.occurred_at
+        assert node.skewed == (node.since_cause_us < 0)
+        assert node.other_flow == (node.link.flow != cause.link.flow)
+        assert not node.cycle
+    below: dict[str, list[str]] = {each: [] for each in ids}
+    for each in ids[1:]:
+        cause_id = each
+        while cause_id != graph.root:
+            cause_id = str(by_id[cause_id].cause)
+            below[cause_id].append(each)
+    for node in graph.nodes:
+        assert node.all_effects == len(below[node.link.id])
+        assert node.failures == sum(by_id[each].outcome == "failure" for each in below[node.link.id])
+        assert node.effects == sum(by_id[each].cause == node.link.id for each in below[node.link.id])
+        assert node.since_root_us == node.link.occurred_at - by_id[graph.root].occurred_at
+    root = by_id[graph.root]
+    assert graph.nodes[0].cycle == (root.cause in by_id)
+    assert graph.missing == (root.cause if root.cause not in by_id else None)
+    assert graph.hops == graph.nodes[ids.index(id_)].hops
+    assert graph.failures == sum(by_id[each].outcome == "failure" for each in ids)
+
+
+def check_same(log: Sequence[Link], again: Sequence[Link]) -> None:
+    """The graph of the first event is that of each of its events."""
+    first = graph_of(log, log[0].id)
+    for node in first.nodes:
+        other = graph_of(again, node.link.id)
+        assert msgspec.structs.replace(other, focus=first.focus, hops=first.hops) == first
+
+
+@settings(max_examples=400, deadline=None)
+@given(logs())
+def test_a_graph_holds_all_that_is_joined_by_causes(log: list[Link]) -> None:
+    """Every event of the component once, behind its cause, with exact counts, distances and flags."""
+    for each in log:
+        check_whole(log, each.id)
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs(), st.randoms())
+def test_every_event_of_a_graph_gives_the_same_graph(log: list[Link], random: Any) -> None:
+    """Whatever event is asked about, and in whatever order the events arrived."""
+    shuffled = list(log)
+    random.shuffle(shuffled)
+    check_same(log, shuffled)
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs(), st.integers(1, 6), st.sampled_from(["up", "down", "both"]), st.none() | st.integers(0, 4))
+def test_a_part_is_a_part_of_the_whole(log: list[Link], limit: int, direction: Any, depth: int | None) -> None:
+    """A narrowed answer holds nodes of the whole, unchanged, the nearest causes among them, and says that it is cut."""
+    whole = {node.link.id: node for node in graph_of(log, log[0].id).nodes}
+    part = graph_of(log, log[0].id, limit=limit, direction=direction, depth=depth)
+    assert len(part.nodes) <= limit
+    assert all(whole[node.link.id] == node for node in part.nodes)
+    assert log[0].id in {node.link.id for node in part.nodes}
+    assert part.truncated == (len(part.nodes) < len(whole))
+    assert part.events == len(whole)
+    if direction == "up" and depth is None and limit > part.hops:
+        assert len(part.nodes) == part.hops + 1
+
+
+def chain(count: int) -> list[Link]:
+    return [link(f"e{n}", f"e{n - 1}" if n else None, n + 1, n) for n in range(count)]
+
+
+def test_depth_is_no_matter() -> None:
+    """A chain of 100,000 causes is walked without recursion, from its end and from its root."""
+    log = chain(100_000)
+    by_id = {each.id: each for each in log}
+    by_cause = {each.cause: each for each in log}
+
+    def say(_log: Sequence[Link], ask: Ask) -> list[Link]:
+        names = by_cause if ask.effects else by_id
+        return [names[id_] for id_ in ask.ids if id_ in names]
+
+    for id_ in ("e0", "e99999"):
+        graph = graph_of(log, id_, say, walk_max=100_001, limit=100_000)
+        assert (graph.events, graph.root, graph.nodes[-1].hops) == (100_000, "e0", 99_999)
+        assert graph.nodes[0].all_effects == 99_999
+
+
+@pytest.mark.parametrize("focus", ["e0", "e30", "e59"])
+def test_a_walk_ends_at_its_bound_and_says_so(focus: str) -> None:
+    """Beyond the bound, counts are at least what was seen, and the event itself is always there."""
+    graph = graph_of(chain(60), focus, walk_max=20)
+    assert graph.at_least and graph.truncated
+    assert 20 <= graph.events <= 40
+    assert focus in {node.link.id for node in graph.nodes}
+
+
+def test_exactly_the_bound_is_whole() -> None:
+    """A graph of as many events as the bound is not said to be larger."""
+    graph = graph_of(chain(20), "e19", walk_max=20)
+    assert (graph.at_least, graph.truncated, graph.events) == (False, False, 20)
+
+
+def forgets_skew(node: Any) -> Any:
+    return msgspec.structs.replace(node, skewed=False)
+
+
+def forgets_failures(node: Any) -> Any:
+    return msgspec.structs.replace(node, failures=0)
+
+
+MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a cycle is cut where it was met": lambda patch: patch.setattr(
+        trace, "_root_of", lambda chain: (chain[-1], chain[-1].cause in {each.id for each in chain})
+    ),
+    "effects of the root alone": lambda patch: patch.setattr(
+        trace, "_below", lambda tree, id_, depth: tree.effects.get(id_, [])
+    ),
+    "clock skew unsaid": lambda patch: _every_node(patch, forgets_skew),
+    "failures uncounted": lambda patch: _every_node(patch, forgets_failures),
+}
+
+
+def _every_node(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
+    whole = trace._Tree.node
+    patch.setattr(trace._Tree, "node", lambda self, id_, *, cut: change(whole(self, id_, cut=cut)))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
+def test_a_broken_walk_is_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mutant fails on a log with a circle, a clock that is wrong, and failures two hops down."""
+    log = [
+        link("a", "c", 1, 5),
+        link("b", "a", 2, 3),
+        link("c", "b", 3, 9),
+        link("d", "c", 4, 1, outcome="failure"),
+        link("e", "d", 5, 2, outcome="failure"),
+    ]
+    check_whole(log, "a")
+    check_same(log, log)
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check_whole(log, "a")
+        check_same(log, log)
