@@ -8,10 +8,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lock audit clean
+.PHONY: help setup demo serve test soak check format lock audit bench bench-quick bench-check bench-peers clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything that the other targets need, at pinned versions
 
@@ -30,6 +30,9 @@ serve: $(READY) ## Serve your own log; settings by WHENCE_* variables
 test: check ## Everything that must hold: the checks, then all tests
 	$(BIN)/python -m pytest -n 2 -q $(ARGS)
 
+soak: $(READY) ## The long forms of the tests that break things; hours. ARGS=-k… chooses, WHENCE_TEST_SEED=… repeats
+	WHENCE_SOAK=1 $(BIN)/python -m pytest -q tests/acceptance $(ARGS)
+
 check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,10 +44,22 @@ format: $(READY) ## Put the code into its format and repair what can be repaired
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--upgrade --extra server --group dev --output-file requirements/dev.txt pyproject.toml
+		--upgrade --extra server --extra postgres --group dev --output-file requirements/dev.txt pyproject.toml
 
 audit: ## Ask for known weaknesses in what is pinned (needs uv and the network)
 	uvx pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt
 
+bench: $(READY) bench-peers ## Measure against limits and peers, an hour and 30 GB; writes docs/performance.md
+	$(BIN)/python -m bench.run $(ARGS)
+
+bench-quick: $(READY) bench-peers ## The same in small, three minutes; writes a result and nothing else
+	$(BIN)/python -m bench.run --quick $(ARGS)
+
+bench-check: $(READY) bench-peers ## Fail when a ratio fell by over 15 % since the last quick result of this machine
+	$(BIN)/python -m bench.run --quick --check $(ARGS)
+
+bench-peers: ## Make the environments of the peers, in bench/.venvs
+	PYTHON=$(PYTHON) bench/peers/setup.sh
+
 clean: ## Remove everything that was made
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static
+	rm -rf $(VENV) bench/.venvs bench/.stores build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static

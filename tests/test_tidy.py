@@ -23,6 +23,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"ingest", "followers", "sealer", "delivery", "retention", "archive", "demo"}),
     frozenset({"api"}),
     frozenset({"cli"}),
+    frozenset({"__main__"}),
 )
 """Who may import whom: only from rows above, and within a row freely, but in no circle."""
 
@@ -32,7 +33,9 @@ CLIENT_ROWS = ROWS[0] | ROWS[1] | ROWS[2]
 LATE_IMPORTS = {
     ("whence", "import_module"),  # the public names, loaded when first used
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
-    ("whence.cli.keys", "whence.storage"),  # of the extra `server`
+    ("whence.cli.keys", "structlog"),  # of the extra `server`
+    ("whence.cli.keys", "whence.storage"),
+    ("whence.storage", "import_module"),  # the PostgreSQL store, whose driver is an extra
     ("whence.cli.importing", "rich.console"),  # slow to load, and only for a person at a terminal
     ("whence.cli.importing", "rich.progress"),
 }

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,3 +139,25 @@ def code_of(answer: httpx2.Response) -> str:
     assert body["requestId"] == answer.headers["x-request-id"]
     code: str = body["code"]
     return code
+
+
+def hold(served: Served, work: Callable[[Any], Any]) -> Any:
+    """Give the store something to do; the future of it."""
+    assert served.loop is not None
+    began = threading.Event()
+
+    async def run() -> Any:
+        began.set()
+        return await work(served.store)
+
+    future = asyncio.run_coroutine_threadsafe(run(), served.loop)
+    assert began.wait(10)
+    return future
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for what another thread will bring about."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.005)

@@ -279,6 +279,16 @@ def test_a_binary_cloudevent_is_an_event(client: httpx2.Client) -> None:
         assert answer.status_code == 201, answer.text
 
 
+def test_an_attribute_of_a_binary_cloudevent_is_sent_once(client: httpx2.Client) -> None:
+    """Of two values none is dropped in silence, not even when they are the same."""
+    sent = [(f"ce-{name}", str(value)) for name, value in CLOUD_EVENT.items() if name != "data"]
+    for path in (EVENTS, BATCH):
+        for twice in (("CE-Id", new_id()), ("ce-extra", "1")):
+            headers = [*sent, ("ce-id", new_id()), ("ce-extra", "1"), twice, ("Content-Type", "application/json")]
+            answer = client.post(path, content=b"{}", headers=headers)
+            assert problems(answer) == [(["header", twice[0].lower()], "repeated")]
+
+
 def test_a_batch_of_cloudevents_is_a_batch_on_both_routes(client: httpx2.Client) -> None:
     for path in (EVENTS, BATCH):
         sent = [CLOUD_EVENT | {"id": new_id()}, CLOUD_EVENT | {"id": new_id(), "data": 7}]

@@ -1,0 +1,104 @@
+"""What clients know of the events they sent, and what a store must hold because of it.
+
+A client writes an event down before it sends it and again when the answer has come. What was sent and not answered is
+indeterminate: the store may hold it or not. The checker knows nothing else.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+__all__ = ["Found", "History", "Verdict"]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An event that the store holds: its id, its position, and the bytes by which it is known again."""
+
+    id: str
+    position: int
+    content: bytes
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a store. All of it has to be empty."""
+
+    lost: list[str]
+    phantom: list[str]
+    duplicated: list[str]
+    altered: list[str]
+    gaps: list[int]
+    """Positions of 1..n that no event has, or more than one."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether the store holds what it promised, and nothing else."""
+        return not (self.lost or self.phantom or self.duplicated or self.altered or self.gaps)
+
+    def __str__(self) -> str:
+        counts = ((name, len(getattr(self, name))) for name in self.__struct_fields__)
+        return " ".join(f"{name}={count}" for name, count in counts)
+
+
+class History:
+    """The events of one tenant, as its clients saw them. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contents: dict[str, bytes] = {}
+        self.acknowledged: set[str] = set()
+        self.indeterminate: set[str] = set()
+        self.refused: set[str] = set()
+        self._unsure: set[str] = set()
+
+    def sending(self, events: Iterable[tuple[str, bytes]]) -> None:
+        """These (id, content) are about to be sent, perhaps not for the first time."""
+        with self._lock:
+            for id_, content in events:
+                if self._contents.setdefault(id_, content) != content:
+                    raise ValueError("An id was used for two contents.")
+                if id_ in self.indeterminate:
+                    self._unsure.add(id_)  # an earlier attempt has no answer, so that this one's refusal says little
+                self.refused.discard(id_)
+                if id_ not in self.acknowledged:
+                    self.indeterminate.add(id_)
+
+    def acknowledge(self, ids: Iterable[str]) -> None:
+        """The store said that it holds these."""
+        with self._lock:
+            for id_ in ids:
+                self.acknowledged.add(id_)
+                self.indeterminate.discard(id_)
+
+    def refuse(self, ids: Iterable[str]) -> None:
+        """The store said that it did not take these. What was sent before without an answer stays indeterminate."""
+        with self._lock:
+            for id_ in set(ids) - self._unsure - self.acknowledged:
+                self.refused.add(id_)
+                self.indeterminate.discard(id_)
+
+    def unanswered(self) -> list[tuple[str, bytes]]:
+        """What is indeterminate now, to be sent again."""
+        with self._lock:
+            return [(id_, self._contents[id_]) for id_ in sorted(self.indeterminate)]
+
+    def judge(self, found: Iterable[Found]) -> Verdict:
+        """Compare the whole log of the tenant with what its clients know."""
+        with self._lock:
+            held = list(found)
+            ids = Counter(event.id for event in held)
+            positions = Counter(event.position for event in held)
+            return Verdict(
+                lost=sorted(self.acknowledged - ids.keys()),
+                phantom=sorted(ids.keys() - self.acknowledged - self.indeterminate),
+                duplicated=sorted(id_ for id_, times in ids.items() if times > 1),
+                altered=sorted(
+                    event.id for event in held if self._contents.get(event.id, event.content) != event.content
+                ),
+                gaps=sorted(number for number in range(1, len(held) + 1) if positions[number] != 1),
+            )
+
+    def __str__(self) -> str:
+        names = ("acknowledged", "indeterminate", "refused")
+        return " ".join(f"{name}={len(getattr(self, name))}" for name in names)

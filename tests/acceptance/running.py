@@ -1,0 +1,159 @@
+"""The real server as a process of its own: started, watched, killed, and started again on the same file."""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.tools import missing
+from whence.permissions import READ, WRITE, new_api_key
+from whence.storage import open_store
+
+STARTED_S = 30
+_SERVING = re.compile(rb"Serving .* at (http://\S+)")
+_WHENCE = "import sys; from whence.cli import main; sys.exit(main())"
+
+
+def soak() -> bool:
+    """Whether the long forms are wanted."""
+    return os.environ.get("WHENCE_SOAK") == "1"
+
+
+def seed() -> int:
+    """The seed of this run: that of the variable WHENCE_TEST_SEED, else a fresh one. Printed, so that a run can be had
+    again."""
+    given = os.environ.get("WHENCE_TEST_SEED")
+    chosen = int(given) if given else int.from_bytes(os.urandom(4), "big")
+    print(f"seed {chosen} (again with WHENCE_TEST_SEED={chosen})")
+    return chosen
+
+
+def tell(record_property: Callable[[str, object], None], figures: str) -> None:
+    """Print what a test counted, and have it listed at the end of the run."""
+    print(figures)
+    record_property("figures", figures)
+
+
+class Running:
+    """One store in a folder, and the server process on it. It may be started and killed any number of times."""
+
+    def __init__(self, folder: Path, *, mutant: Path | None = None, **variables: str) -> None:
+        """`mutant` is a script that breaks the program before it runs; `variables` are further settings."""
+        self.folder = folder
+        self.url = f"sqlite:///{folder}/whence.db"
+        self.mutant = mutant
+        self.variables = variables
+        self.process: subprocess.Popen[bytes] | None = None
+        self.address = ("127.0.0.1", 0)
+        self.starts = 0
+
+    def key(self, *scopes: str, tenant: str = "acme") -> str:
+        """The secret of a new API key, put into the store itself."""
+        secret, key = new_api_key(tenant, scopes or (READ, WRITE), time.time_ns() // 1000)
+
+        async def put() -> None:
+            store = open_store(self.url, serving=False)
+            try:
+                await store.put_key(key)
+            finally:
+                await store.close()
+
+        asyncio.run(put())
+        return secret
+
+    def start(self, around: Sequence[str] = ()) -> None:
+        """Start the server and return once it answers. `around` is a command that runs it, such as strace."""
+        assert self.process is None
+        self.starts += 1
+        log = self.folder / f"server-{self.starts}.log"
+        program = [str(self.mutant)] if self.mutant else ["-c", _WHENCE]
+        command = [*around, sys.executable, *program, "serve", "--store", self.url, "--port", "0"]
+        known = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
+        settings = {"WHENCE_LOG_LEVEL": "error", "XDG_CONFIG_HOME": str(self.folder / "config")}
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=known | settings | self.variables,
+            )
+        self.address = self._await_address(log)
+        self.log = log
+
+    def _await_address(self, log: Path) -> tuple[str, int]:
+        until = time.monotonic() + STARTED_S
+        while time.monotonic() < until and self.process is not None and self.process.poll() is None:
+            found = _SERVING.search(log.read_bytes())
+            if found:
+                return "127.0.0.1", int(found[1].rsplit(b":", 1)[1])
+            time.sleep(0.005)
+        raise AssertionError(f"the server did not start: {log.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """SIGKILL, and return once the process is gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+        self.process = None
+
+    def terminate(self, patience_s: float = 20.0) -> tuple[int, float]:
+        """SIGTERM. The exit code and the seconds that it took; the process is killed when they are too many."""
+        assert self.process is not None
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -signal.SIGKILL, time.monotonic() - started
+        self.process = None
+        return code, time.monotonic() - started
+
+    def memory(self, name: str = "VmHWM") -> int:
+        """MiB of the process's memory: VmHWM is the most that was ever resident, VmRSS what is now."""
+        if not Path("/proc/self/status").exists():
+            missing("/proc")
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"{name}:\s+([0-9]+) kB", status)
+        assert found is not None, status
+        return int(found[1]) // 1024
+
+    def connect(self, timeout: float = 20.0) -> http.client.HTTPConnection:
+        """A connection that is kept alive."""
+        connection = http.client.HTTPConnection(*self.address, timeout=timeout)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def log_text(self) -> str:
+        """What the server has said since its last start."""
+        return self.log.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def running(**given: Any) -> Iterator[Running]:
+    """A server on a fresh store, which is not started yet; gone at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="whence-test-") as folder:
+        server = Running(Path(folder), **given)
+        try:
+            yield server
+        finally:
+            if server.process is not None:
+                server.kill()

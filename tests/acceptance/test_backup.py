@@ -1,0 +1,374 @@
+"""A backup is an exact prefix, made beside the writer; a restore puts it back whole; what went backwards is told."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+
+from tests.acceptance.driven import ROOT, TENANT
+from tests.acceptance.history import Found, History, Verdict
+from tests.acceptance.running import Running, seed, soak
+from tests.acceptance.traffic import Clients, found
+from tests.contract.made import add, new, page, stored, uuid
+from whence.cli import main
+from whence.errors import RolledBack, StoreRefused
+from whence.permissions import READ, new_api_key
+from whence.storage import Session
+from whence.storage.sqlite import backup as backups
+from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.verify import verify
+
+ROUNDS = 200 if soak() else 5
+UNSOUND = 5
+
+Copy = Callable[[Path, Path], None]
+
+
+def make(path: Path, *numbers: int, leave_log: bool = False) -> None:
+    """A store with these events, one commit each; with `leave_log`, as a crash leaves it, with its write-ahead log."""
+
+    async def run() -> None:
+        store = SQLiteStore(str(path))
+        for number in numbers:
+            await stored(store, new(number, payload=b'{"number":%d}' % number))
+        if leave_log:
+            for ending in ("", "-wal", ".high"):
+                shutil.copy(f"{path}{ending}", f"{path}.crashed{ending}")
+        await store.close()
+
+    asyncio.run(run())
+    if leave_log:
+        for ending in ("", "-wal", ".high"):
+            os.replace(f"{path}.crashed{ending}", f"{path}{ending}")
+
+
+def held(path: Path) -> list[Found]:
+    """All events of the tenant, by position, asked from the store as it serves."""
+
+    async def run() -> list[Any]:
+        store = SQLiteStore(str(path))
+        try:
+            events: list[Any] = []
+            while more := (await page(store, TENANT, offset=len(events))).events:
+                events += more
+            return events
+        finally:
+            await store.close()
+
+    events = [Found(event.id, event.position, event.payload) for event in asyncio.run(run())]
+    return sorted(events, key=lambda event: event.position)
+
+
+def numbers(path: Path) -> list[int]:
+    """The numbers of the events of a store, by position."""
+    return [int(event.id[-12:], 16) for event in held(path)]
+
+
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+# --- a copy while writers run --------------------------------------------------------------------------------------
+
+
+def online(source: Path, destination: Path) -> None:
+    report = backups.backup(str(source), str(destination), force=True)
+    assert report.sound
+
+
+def plain(source: Path, destination: Path) -> None:
+    """The mutant: the file as it lies there."""
+    shutil.copy(source, destination)
+
+
+async def copy_while_writing(
+    folder: Path, copy: Copy, rng: random.Random, checkpoint_pages: int
+) -> tuple[History, History, int]:
+    """Copy a store while its writer commits and checkpoints. What was acknowledged before and at the end of the copy,
+    and how many commits came in between."""
+    before, after, numbered, commits = History(), History(), iter(range(1_000_000)), 0
+    store = SQLiteStore(str(folder / "log.db"))
+    store._writing.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+
+    async def append(*histories: History) -> None:
+        events = tuple(
+            new(n, payload=b'{"number":%d,"more":"%s"}' % (n, b"x" * rng.choice((10, 3_000))))
+            for n in (next(numbered) for _ in range(rng.randint(1, 5)))
+        )
+        for history in histories:
+            history.sending((event.id, event.payload) for event in events)
+        await add(store, *events)
+        for history in histories:
+            history.acknowledge(event.id for event in events)
+
+    for _ in range(60):
+        await append(before, after)
+    copying = asyncio.create_task(asyncio.to_thread(copy, folder / "log.db", folder / "copy.db"))
+    while not copying.done():
+        await append(after)
+        commits += 1
+    await copying
+    await store.close()
+    return before, after, commits
+
+
+def judge_copy(folder: Path, before: History, after: History) -> Verdict:
+    """The copy holds all that was acknowledged before it was begun, and is a prefix of what the store holds."""
+    copied, whole = held(folder / "copy.db"), held(folder / "log.db")
+    assert copied == whole[: len(copied)], "the copy is no prefix of the log"
+    lost = before.judge(copied).lost
+    verdict = after.judge(copied)
+    return msgspec.structs.replace(verdict, lost=lost)
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_backup_beside_the_writer_is_an_exact_prefix(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    """Page by page, with commits between the pages, the copy is one commit's state, and sound."""
+    monkeypatch.setattr(backups, "_PAGES_A_STEP", 1)
+    rng = random.Random(seed() + number)
+    before, after, commits = asyncio.run(copy_while_writing(tmp_path, online, rng, rng.choice((10, 60, 400))))
+    verdict = judge_copy(tmp_path, before, after)
+    figures = f"backup: commits meanwhile={commits} {after} {verdict}"
+    record_property("figures", figures)
+    print(figures)
+    assert commits > 0
+    assert verdict.clean, verdict
+    assert verify(str(tmp_path / "copy.db")).sound
+
+
+def test_mutant_a_plain_copy_is_caught(tmp_path: Path) -> None:
+    """A copy of the file alone lacks what lies in the write-ahead log."""
+    rng = random.Random(seed())
+    before, after, _ = asyncio.run(copy_while_writing(tmp_path, plain, rng, 10_000))
+    try:
+        caught = not judge_copy(tmp_path, before, after).clean or not verify(str(tmp_path / "copy.db")).sound
+    except (AssertionError, StoreRefused):
+        caught = True
+    assert caught
+
+
+def test_the_command_copies_beside_a_server(tmp_path: Path) -> None:
+    """`whence backup` while a server takes events: what was acknowledged before is in the copy, and nothing else."""
+    server = Running(tmp_path)
+    key = server.key()
+    server.start()
+    history, earlier = History(), History()
+    clients = Clients(server, key, history, seed(), threads=2)
+    try:
+        clients.start()
+        while len(history.acknowledged) < 50:
+            threading.Event().wait(0.01)
+        earlier.acknowledge(set(history.acknowledged))
+        assert main(["backup", str(tmp_path / "copy.db"), "--store", server.url]) == 0
+        clients.stopping.set()
+        clients.join()
+        whole, _ = found(server, key)
+    finally:
+        server.kill()
+    copied = held(tmp_path / "copy.db")
+    assert earlier.acknowledged <= {event.id for event in copied} <= history.acknowledged | history.indeterminate
+    assert copied == sorted(whole, key=lambda event: event.position)[: len(copied)]
+
+
+# --- a restore -----------------------------------------------------------------------------------------------------
+
+
+def test_a_restore_goes_on_where_the_backup_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over a newer store and its stale write-ahead log, the backup's events are served, and the next gets its place."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    make(path, 0, 1, 2)
+    assert main(["backup", str(copy), "--store", url(path)]) == 0
+    make(path, 3, 4, 5, leave_log=True)
+    assert main(["restore", str(copy), "--store", url(path)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert main(["restore", str(copy), "--store", url(path), "--force"]) == 0
+    assert main(["verify", "--store", url(path)]) == 0
+    assert numbers(path) == [0, 1, 2]
+    make(path, 9)
+    assert numbers(path) == [0, 1, 2, 9]
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_restore_over_what_a_deleted_file_left_behind(tmp_path: Path) -> None:
+    """Where only the write-ahead log and the record are left of a store, the backup takes its place without them."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    make(path, 0, 1)
+    online(path, copy)
+    make(path, 2, 3, leave_log=True)
+    path.unlink()
+    assert main(["restore", str(copy), "--store", url(path)]) == 0
+    assert numbers(path) == [0, 1]
+
+
+def test_mutant_a_restore_that_leaves_the_log_is_caught(tmp_path: Path) -> None:
+    """With the stale write-ahead log left beside it, what is served is not what was backed up."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    make(path, 0, 1, 2)
+    online(path, copy)
+    make(path, 3, 4, 5, leave_log=True)
+    os.replace(copy, path)
+    Path(f"{path}.high").unlink()
+    with pytest.raises((AssertionError, StoreRefused)):
+        assert numbers(path) == [0, 1, 2]
+
+
+def test_a_restore_that_broke_off_is_never_served_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the end of the old store and the name of the new one, the record refuses; the restore can be repeated."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    make(path, 0, 1)
+    online(path, copy)
+    make(path, 2, 3, leave_log=True)
+
+    def fail(*_given: object) -> None:
+        raise OSError(5, "I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backups.os, "replace", fail)
+        assert main(["restore", str(copy), "--store", url(path), "--force"]) == 1
+    with pytest.raises(RolledBack):
+        held(path)
+    assert main(["restore", str(copy), "--store", url(path), "--force"]) == 0
+    assert numbers(path) == [0, 1]
+
+
+def test_what_a_restore_may_not_replace_stays_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A served store, and any store when the backup is not sound, are left alone; so is a store under its own name."""
+    path, copy, bad = tmp_path / "log.db", tmp_path / "copy.db", tmp_path / "bad.db"
+    make(path, *range(5))
+    online(path, copy)
+    damage(copy, bad)
+    kept = path.read_bytes()
+    assert main(["restore", str(bad), "--store", url(path), "--force"]) == UNSOUND
+    assert "position 3" in capsys.readouterr().err
+    assert main(["restore", str(path), "--store", url(path), "--force"]) == 1
+    assert main(["restore", str(tmp_path / "none.db"), "--store", url(path), "--force"]) == 1
+    assert path.read_bytes() == kept
+    store = SQLiteStore(str(path))
+    capsys.readouterr()
+    assert main(["restore", str(copy), "--store", url(path), "--force"]) == 1
+    assert "one server" in capsys.readouterr().err
+    asyncio.run(store.close())
+    assert numbers(path) == list(range(5))
+
+
+def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
+    """A key revoked after the backup stays revoked, and no session of the backup lives on."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    (_, kept), (_, ended) = (new_api_key(TENANT, (READ,), at) for at in (1, 2))
+    session = Session(hash=bytes(32), key_id=kept.id, expires_at=2**60)
+
+    async def with_store(act: Callable[[SQLiteStore], Any]) -> Any:
+        store = SQLiteStore(str(path))
+        result = await act(store)
+        await store.close()
+        return result
+
+    async def begin(store: SQLiteStore) -> None:
+        await store.put_key(kept)
+        await store.put_key(ended)
+        await store.put_session(session)
+
+    asyncio.run(with_store(begin))
+    online(path, copy)
+    asyncio.run(with_store(lambda store: store.revoke_key(TENANT, ended.id, 77)))
+    assert backups.restore(str(copy), str(path), force=True).revoked == 1
+    keys = asyncio.run(with_store(lambda store: store.list_keys(TENANT)))
+    assert [(key.id, key.revoked_at) for key in keys] == [(kept.id, None), (ended.id, 77)]
+    assert asyncio.run(with_store(lambda store: store.find_session(session.hash))) is None
+    assert backups.restore(str(copy), str(tmp_path / "other.db")).revoked is None
+
+
+# --- what is told --------------------------------------------------------------------------------------------------
+
+
+def damage(source: Path, bad: Path) -> None:
+    """A copy in which the third event has another payload."""
+    shutil.copy(source, bad)
+    connection = apsw.Connection(str(bad))
+    connection.execute("UPDATE event SET payload = x'7b7d' WHERE key & 0xFFFF = 3")
+    connection.close()
+
+
+def test_verify_names_the_first_bad_position(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 and a sentence for a sound store; 5, the tenant and the position for another, for programs too."""
+    path, bad = tmp_path / "log.db", tmp_path / "bad.db"
+    make(path, *range(5))
+    damage(path, bad)
+    assert main(["verify", "--store", url(path)]) == 0
+    assert capsys.readouterr().out == "5 events of 1 tenant: all is as it was written.\n"
+    assert main(["verify", "--store", url(bad)]) == UNSOUND
+    assert capsys.readouterr().out == f"{TENANT}: position 3: the event does not belong to its hash\n"
+    assert main(["verify", "--store", url(bad), "--json"]) == UNSOUND
+    said = msgspec.json.decode(capsys.readouterr().out)
+    assert said["findings"] == [{"tenant": TENANT, "position": 3, "what": "the event does not belong to its hash"}]
+    assert (said["sound"], said["tenants"]) == (False, 1)
+    assert main(["verify", "--store", url(tmp_path / "none.db")]) == 1
+
+
+def test_a_damaged_store_makes_no_backup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not as it was written is not kept under the name of a backup."""
+    path, bad, copy = tmp_path / "log.db", tmp_path / "bad.db", tmp_path / "copy.db"
+    make(path, *range(5))
+    damage(path, bad)
+    assert main(["backup", str(copy), "--store", url(bad)]) == UNSOUND
+    assert "position 3" in capsys.readouterr().err
+    assert not copy.exists()
+    assert not list(tmp_path.glob("*.partial*"))
+    online(path, copy)
+    assert main(["backup", str(copy), "--store", url(path)]) == 1
+    assert "--force" in capsys.readouterr().err
+
+
+def test_a_store_that_went_backwards_is_told_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """serve, verify and backup end with 5 and a sentence; `serve --accept-rollback` takes the store as it is."""
+    path, older = tmp_path / "log.db", tmp_path / "older.db"
+    make(path, 0, 1)
+    shutil.copy(path, older)
+    make(path, 2)
+    shutil.copy(older, path)
+    for command in (["serve", "--port", "0"], ["verify"], ["backup", str(tmp_path / "copy.db")]):
+        assert main([*command, "--store", url(path)]) == UNSOUND, command
+        said = capsys.readouterr()
+        assert "behind what it has acknowledged" in said.out + said.err
+        assert (said.out + said.err).count("\n") == 1
+    accepting = [sys.executable, "-c", "import sys; from whence.cli import main; sys.exit(main())", "serve"]
+    process = subprocess.Popen(
+        [*accepting, "--store", url(path), "--port", "0", "--accept-rollback"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    assert "Serving" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert numbers(path) == [0, 1]
+    assert uuid(0) == held(path)[0].id
+
+
+def test_the_overview_loads_no_server() -> None:
+    """`whence --help` lists these commands and imports neither SQLite nor the server."""
+    code = (
+        "import sys; from whence.cli import main; main(['--help'])\n"
+        "print({'apsw', 'litestar', 'uvicorn', 'cyclopts'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert all(f"  {name} " in done.stdout for name in ("backup", "restore", "verify"))
+    assert done.stdout.endswith("set()\n")

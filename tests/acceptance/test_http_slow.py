@@ -1,0 +1,304 @@
+"""Clients that send or take their bytes slowly are dropped, and the others do not notice."""
+
+import contextlib
+import http.client
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.acceptance.running import Running, running, tell
+from tests.acceptance.tools import missing
+from tests.acceptance.traffic import body_of, new_content
+
+GONE_S = 30.0
+SLOW_HEADS = 200
+SLOW_BODIES = 100
+STALLED = 50
+BIG_EVENTS = 100
+BIG_BYTES = 200 * 1024
+MEMORY_MAX_MIB = 300
+
+UVICORNS_OWN = """
+import sys
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import whence.api.server
+whence.api.server.SmallReads = HttpToolsProtocol
+from whence.cli import main
+sys.exit(main())
+"""
+"""The server's protocol without deadlines."""
+
+NO_BUDGET = """
+import sys
+from whence.api.bodies import BodyBudget
+BodyBudget.hold = lambda *args, **kwargs: None
+from whence.cli import main
+sys.exit(main())
+"""
+"""As many large answers at once as are asked for."""
+
+HEAD = b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-Key: @KEY@\r\nContent-Type: application/json\r\n"
+ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPGRADE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+HEADS: dict[str, tuple[bytes, bytes]] = {
+    "a first head": (b"", b"G" + b"ET /" + b"x" * 100),
+    "a header": (HEAD, b"X-A: " + b"x" * 100),
+    "headers": (HEAD, b"X: y\r\n" * 20),
+    "empty lines": (b"", b"\r\n" * 50),
+    "a second head": (ASK, b"GET /" + b"x" * 100),
+    "empty lines behind an answer": (ASK, b"\r\n" * 50),
+    "bytes behind an upgrade": (UPGRADE, b"x" * 100),
+}
+BODIES: dict[str, tuple[bytes, bytes]] = {
+    "a body": (HEAD + b"Content-Length: 1000\r\n\r\n", b"x" * 100),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 20),
+    "a chunk's extension": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 100),
+    "a trailer": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"X-A: " + b"x" * 100),
+    "a body that nobody wants": (HEAD.replace(b"@KEY@", b"bad") + b"Content-Length: 1000\r\n\r\n", b"x" * 100),
+    "a body of a GET": (ASK[:-2] + b"Content-Length: 1000\r\n\r\n", b"x" * 100),
+}
+"""What is sent at once, and what follows at a byte a second."""
+
+
+class Drip:
+    """Many connections that send a byte a second, until the server has ended each."""
+
+    def __init__(self, server: Running, key: str) -> None:
+        self.connections: dict[socket.socket, tuple[str, Iterator[int]]] = {}
+        self.gone: dict[str, list[float]] = {}
+        self.started = time.monotonic()
+        for group, number in ((HEADS, SLOW_HEADS), (BODIES, SLOW_BODIES)):
+            names = list(group)
+            for index in range(number):
+                name = names[index % len(names)]
+                at_once, slowly = group[name]
+                connection = socket.create_connection(server.address, timeout=10)
+                connection.sendall(at_once.replace(b"@KEY@", key.encode()))
+                connection.setblocking(False)
+                self.connections[connection] = (name, iter(slowly))
+
+    def step(self) -> None:
+        """Send one byte on each connection, and notice which ones the server has ended."""
+        for connection, (name, rest) in list(self.connections.items()):
+            try:
+                while connection.recv(65536):
+                    pass
+                ended = True
+            except BlockingIOError:
+                ended = False
+            except OSError:
+                ended = True
+            if not ended:
+                try:
+                    connection.send(bytes([next(rest, ord("x"))]))
+                except OSError:
+                    ended = True
+            if ended:
+                self.gone.setdefault(name, []).append(time.monotonic() - self.started)
+                connection.close()
+                del self.connections[connection]
+
+    def left(self) -> dict[str, int]:
+        """How many connections of each kind are still open."""
+        counted: dict[str, int] = {}
+        for name, _ in self.connections.values():
+            counted[name] = counted.get(name, 0) + 1
+        return counted
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.close()
+
+
+@contextlib.contextmanager
+def others(server: Running, key: str) -> Iterator[list[int]]:
+    """A client that lists events all the while; yields the statuses that it gets."""
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.05):
+            try:
+                connection = server.connect(timeout=10)
+                connection.request("GET", "/api/v1/events?limit=1", headers={"X-API-Key": key})
+                statuses.append(connection.getresponse().status)
+                connection.close()
+            except (OSError, http.client.HTTPException):
+                statuses.append(0)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        over.set()
+        thread.join(20)
+
+
+def sockets(server: Running) -> int:
+    """How many sockets the server has open."""
+    if not Path("/proc/self/fd").exists():
+        missing("/proc")
+    count = 0
+    for name in os.listdir(f"/proc/{server.pid}/fd"):
+        with contextlib.suppress(OSError):
+            count += os.readlink(f"/proc/{server.pid}/fd/{name}").startswith("socket:")
+    return count
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_clients_that_send_a_byte_a_second_are_dropped(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Of 200 slow heads and 100 slow bodies, of every kind, none is there after 30 s, and the others were served; a
+    server with uvicorn's own protocol still holds the heads then."""
+    mutant = tmp_path / "uvicorns_own.py"
+    mutant.write_text(UVICORNS_OWN)
+    with running() as server, running(mutant=mutant) as without:
+        keys = [each.key() for each in (server, without)]
+        for each in (server, without):
+            each.start()
+        before = sockets(server)
+        drip, undone = (Drip(each, key) for each, key in zip((server, without), keys, strict=True))
+        with others(server, keys[0]) as statuses:
+            while time.monotonic() - drip.started < GONE_S:
+                drip.step()
+                undone.step()
+                time.sleep(1)
+        drip.step()
+        undone.step()
+        left, survived = drip.left(), undone.left()
+        slowest = max((max(times) for times in drip.gone.values()), default=0.0)
+        figures = f"connections={SLOW_HEADS + SLOW_BODIES} left={left} slowest={slowest:.1f}s others={len(statuses)}"
+        tell(record_property, figures)
+        print(f"mutant: {sum(survived.values())} left after {GONE_S:.0f} s: {survived}")
+        drip.close()
+        undone.close()
+        assert not left
+        assert wait_until(lambda: sockets(server) <= before, 5), "the server holds sockets of clients that are gone"
+        assert statuses and set(statuses) == {200}
+        assert server.terminate()[0] == 0
+        assert sum(survived[name] for name in ("a first head", "a header", "a second head")) > SLOW_HEADS // 3
+
+
+def fill(server: Running, key: str) -> None:
+    """Store big events: a page of them has 20 MB."""
+    chance = random.Random(1)
+    connection = server.connect()
+    for _ in range(BIG_EVENTS // 20):
+        contents = [(new_content(chance)[0], b'{"a":"%b"}' % (b"x" * BIG_BYTES)) for _ in range(20)]
+        body = b"[" + b",".join(body_of(*content) for content in contents) + b"]"
+        headers = {"X-API-Key": key, "Content-Type": "application/json"}
+        connection.request("POST", "/api/v1/events/batch", body, headers)
+        answer = connection.getresponse()
+        assert answer.status == 201, answer.read()
+        answer.read()
+
+
+def stalled(server: Running, key: str) -> list[socket.socket]:
+    """Connections that ask for a page of 20 MB and take nothing of it."""
+    connections = []
+    for _ in range(STALLED):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\n\r\n" % key.encode())
+        connections.append(connection)
+    return connections
+
+
+def taken_by_none(server: Running, key: str, patience_s: float) -> tuple[dict[int, int], int, bool]:
+    """Let many clients ask for large pages and take nothing: the statuses that they see, the MiB that the server came
+    to, and whether it dropped those that it answered."""
+    before = sockets(server)
+    statuses: dict[int, int] = {}
+    waiting = []
+    for connection in stalled(server, key):
+        connection.settimeout(20)
+        status = int(connection.recv(12, socket.MSG_PEEK)[9:])  # the head alone; the page stays where it is
+        statuses[status] = statuses.get(status, 0) + 1
+        if status == 200:
+            waiting.append(connection)
+        else:
+            connection.close()
+    dropped = wait_until(lambda: sockets(server) <= before + 1, patience_s)  # one may be of the others
+    for connection in waiting:
+        connection.close()
+    return statuses, server.memory(), dropped
+
+
+def test_clients_that_take_no_answer_are_dropped(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Of 50 clients that ask for 20 MB and take nothing, some hold a page until they are dropped, the rest get a prompt
+    503, the server stays small and serves the others. Without the budget of answers it grows beyond."""
+    mutant = tmp_path / "no_budget.py"
+    mutant.write_text(NO_BUDGET)
+    with running() as server, running(mutant=mutant) as without:
+        keys = [each.key() for each in (server, without)]
+        for each, key in zip((server, without), keys, strict=True):
+            each.start()
+            fill(each, key)
+        with others(server, keys[0]) as seen:
+            statuses, most, dropped = taken_by_none(server, keys[0], GONE_S)
+        figures = f"stalled={STALLED} statuses={statuses} VmHWM={most} MiB others={len(seen)} dropped={dropped}"
+        tell(record_property, figures)
+        undone, grown, _ = taken_by_none(without, keys[1], 0)
+        print(f"mutant: statuses={undone} VmHWM={grown} MiB")
+        assert dropped and statuses.keys() == {200, 503}
+        assert most <= MEMORY_MAX_MIB
+        assert seen and set(seen) == {200}
+        assert server.terminate()[0] == 0
+        assert grown > MEMORY_MAX_MIB
+
+
+CONNECTIONS = 20
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["limited", "mutant-unlimited"])
+def test_a_connection_beyond_the_limit_is_told_so(limited: bool) -> None:
+    """Beyond the limit a connection gets a 503 with Retry-After in the shape of every error, without asking anything,
+    and is served again once others have ended; with the limit far away it gets no such answer."""
+    with running(**({"WHENCE_CONNECTIONS_MAX": str(CONNECTIONS)} if limited else {})) as server:
+        server.start()
+        before = sockets(server)
+        idle = [socket.create_connection(server.address, timeout=5) for _ in range(CONNECTIONS)]
+        assert wait_until(lambda: sockets(server) == before + CONNECTIONS, 5)
+        told = _hears(server)
+        for connection in idle:
+            connection.close()
+        assert wait_until(lambda: sockets(server) == before, 5)
+        assert _hears(server, ASK).startswith(b"HTTP/1.1 200 ")
+        assert server.terminate()[0] == 0
+    if not limited:
+        assert told == b""
+        return
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in head
+    assert msgspec.json.decode(body).keys() == {"detail", "code", "requestId"}
+
+
+def _hears(server: Running, sent: bytes = b"") -> bytes:
+    """What a new connection is told, perhaps for what it sends, within half a second."""
+    told = b""
+    with socket.create_connection(server.address, timeout=0.5) as connection, contextlib.suppress(TimeoutError):
+        connection.sendall(sent)
+        while part := connection.recv(4096):
+            told += part
+    return told

@@ -1,0 +1,135 @@
+"""SIGTERM: what was accepted is finished, what hangs is given up, and the process ends in time with nothing lost."""
+
+import contextlib
+import http.client
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.acceptance.history import History
+from tests.acceptance.running import Running, running, seed, soak, tell
+from tests.acceptance.traffic import Clients, counts, found
+
+ROUNDS = 100 if soak() else 10
+HANGING_EVERY = 5
+"""In one round of so many, some requests are left open, which the stop has to wait for and then give up."""
+STOPPED_S = 10.0
+
+NO_BOUND = """
+import sys
+import whence.api.server
+whence.api.server._GRACE_S = None
+whence.api.server._LAST_S = 3600
+from whence.cli import main
+sys.exit(main())
+"""
+"""A server that waits for its open requests as long as they like."""
+
+
+@contextlib.contextmanager
+def hanging(server: Running, key: str, number: int = 5) -> Iterator[None]:
+    """Requests of which a byte comes every second, and connections that are idle or in the middle of a head."""
+    head = b"POST /api/v1/events HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\nContent-Length: 1000\r\n\r\n" % key.encode()
+    connections = []
+    for begun in (head, b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /", b""):
+        for _ in range(number):
+            connection = socket.create_connection(server.address, timeout=5)
+            connection.sendall(begun)
+            connections.append(connection)
+    over = threading.Event()
+
+    def drip() -> None:
+        while not over.wait(1):
+            for connection in connections[:number]:
+                with contextlib.suppress(OSError):
+                    connection.send(b"x")
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for connection in connections:
+            connection.close()
+
+
+@contextlib.contextmanager
+def newcomers(server: Running, key: str) -> Iterator[Counter[str]]:
+    """Clients that connect anew all the while; yields how they fared."""
+    seen: Counter[str] = Counter()
+    over = threading.Event()
+
+    def come() -> None:
+        while not over.wait(0.02):
+            connection = http.client.HTTPConnection(*server.address, timeout=STOPPED_S)
+            try:
+                connection.request("GET", "/api/v1/events?limit=1", headers={"X-API-Key": key})
+                seen[str(connection.getresponse().status)] += 1
+            except TimeoutError:
+                seen["hung"] += 1
+            except (OSError, http.client.HTTPException):
+                seen["refused"] += 1
+            finally:
+                connection.close()
+
+    thread = threading.Thread(target=come, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join(STOPPED_S + 5)
+
+
+def test_sigterm_ends_the_server_in_time_and_loses_nothing(record_property: Callable[[str, object], None]) -> None:
+    """Ten times: exit code 0 within 10 s, everything that was acknowledged is there, each other request is whole or
+    absent, and who comes new is served, refused or told 503, but never left waiting."""
+    chance = random.Random(seed())
+    history, fared, slowest, torn = History(), Counter[str](), 0.0, 0
+    with running() as server:
+        key = server.key()
+        server.start()
+        for number in range(ROUNDS):
+            clients = Clients(server, key, history, chance.getrandbits(32))
+            with contextlib.ExitStack() as around:
+                seen = around.enter_context(newcomers(server, key))
+                if number % HANGING_EVERY == 0:
+                    around.enter_context(hanging(server, key))
+                clients.start()
+                time.sleep(chance.uniform(0.02, 0.4))
+                code, seconds = server.terminate()
+                clients.join()
+            slowest = max(slowest, seconds)
+            fared += seen
+            assert code == 0 and seconds <= STOPPED_S, (code, seconds, server.log_text())
+            assert not clients.unexpected
+            server.start()
+            held, _ = found(server, key)
+            torn += len(clients.torn(held))
+            verdict = history.judge(held)
+            assert verdict.clean and not torn, f"{verdict} torn={torn}"
+            clients.retry()
+            assert counts(server, key) == {len(history.acknowledged)} and not history.indeterminate
+        figures = f"stops={ROUNDS} slowest={slowest:.1f}s newcomers={dict(fared)} {history} {verdict} torn={torn}"
+        tell(record_property, figures)
+        assert fared.keys() <= {"200", "503", "refused"}
+        assert fared["refused"] > 0
+
+
+def test_a_server_that_waits_for_its_requests_would_be_seen(tmp_path: Path) -> None:
+    """Without a bound, requests that hang keep the server from ending in 10 s."""
+    mutant = tmp_path / "no_bound.py"
+    mutant.write_text(NO_BOUND)
+    with running(mutant=mutant) as server:
+        key = server.key()
+        server.start()
+        with hanging(server, key):
+            code, seconds = server.terminate(STOPPED_S)
+            print(f"mutant: code={code} after {seconds:.1f} s")
+            assert code != 0 and seconds >= STOPPED_S

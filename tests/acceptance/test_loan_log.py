@@ -1,0 +1,122 @@
+"""A real log of a bank, through the program into a real server: every answer equals an independent count.
+
+It runs on a sample, and on the whole log when WHENCE_LOAN_LOG names its file; `tests/data/SOURCE.md` tells whose it is.
+"""
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.acceptance.loan_log import Row, questions, read, walk, wrong
+from tests.cli.program import Cli, Serving, peak_memory_kib, running
+from tests.data.sample import SAMPLE, sampled
+
+WHOLE = os.environ.get("WHENCE_LOAN_LOG")
+SIZES = {"sample": (15_700, 785), "whole": (262_200, 13_087)}
+KINDS = {"total", "aggregate", "actors", "flow", "resource", "window", "page"}
+
+
+@dataclass
+class Loaded:
+    """A log that was imported: its file, the server that has it, the program of its user, and the count."""
+
+    name: str
+    path: Path
+    serving: Serving
+    user: Cli
+    api: httpx2.Client
+    rows: list[Row]
+
+
+def imported(user: Cli, path: Path) -> tuple[str, float, int]:
+    """Run the import to its end: what it wrote to stdout, how many seconds it took, and its peak memory in KiB."""
+    output = user.home / "import.out"
+    start = time.monotonic()
+    with output.open("wb") as out:
+        process = user.start("import", path, stdout=out)
+    memory = 0
+    while process.poll() is None:
+        with contextlib.suppress(OSError, AssertionError):  # it may have ended in between
+            memory = peak_memory_kib(process.pid)
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return output.read_text(), time.monotonic() - start, memory
+
+
+@pytest.fixture(
+    scope="module",
+    params=["sample", pytest.param("whole", marks=pytest.mark.skipif(not WHOLE, reason="WHENCE_LOAN_LOG names none"))],
+)
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    """The log, imported once into a server of its own."""
+    name: str = request.param
+    path = Path(WHOLE) if name == "whole" and WHOLE else SAMPLE
+    cli = Cli(tmp_path_factory.mktemp("loan"))
+    size = SIZES[name][0]
+    with running(cli, "serve", "--port", "0") as serving:
+        user = cli.given(url=serving.url, api_key=serving.key)
+        said, seconds, memory = imported(user, path)
+        assert said == f"{size:,} stored, 0 there before, 0 refused.\n"
+        print(f"\n{name}: {size:,} events in {seconds:.1f} s, {size / seconds:,.0f} a second; importer {memory} KiB")
+        with httpx2.Client(base_url=serving.url, headers={"X-API-Key": serving.key}, timeout=60) as api:
+            yield Loaded(name, path, serving, user, api, read(path))
+
+
+def test_the_log_is_the_one_that_is_meant(loaded: Loaded) -> None:
+    """The file has the events and flows that its source tells, each event with an id of its own."""
+    assert (len(loaded.rows), len({row.flow for row in loaded.rows})) == SIZES[loaded.name]
+    assert len({row.line for row in loaded.rows}) == len(loaded.rows)
+
+
+def test_every_answer_equals_the_count(loaded: Loaded) -> None:
+    """Total, aggregates, all actors, ten flows, ten resources, windows and deep pages are what a plain count says."""
+    asked = list(questions(loaded.rows, loaded.rows))
+    assert Counter(question.kind for question in asked).keys() == KINDS
+    assert len({question.path for question in asked if question.kind == "flow"}) == 10
+    assert len({question.path for question in asked if question.kind == "resource"}) == 10
+    filled = [question for question in asked if question.kind == "window" and question.answer.get("total")]
+    assert len({str(question.parameters) for question in filled}) >= 10
+    assert wrong(loaded.api, iter(asked)) == []
+
+
+def test_the_walk_meets_every_event_once(loaded: Loaded) -> None:
+    """Following the links from the newest page on gives all events in order, each equal to its line."""
+    assert walk(loaded.api, loaded.rows) == len(loaded.rows)
+
+
+@pytest.mark.parametrize("which", ["first", "middle", "last"])
+def test_a_count_that_is_wrong_by_one_is_told(loaded: Loaded, which: str) -> None:
+    """When one event is left out of the file given to the count, the comparison sees it, in every kind of question."""
+    place = {"first": 0, "middle": len(loaded.rows) // 2, "last": len(loaded.rows) - 1}[which]
+    short = [row for number, row in enumerate(loaded.rows) if number != place]
+    kinds = {question.kind for question in wrong(loaded.api, questions(loaded.rows, short))}
+    assert kinds >= {"total", "aggregate", "actors", "window", "page"}
+    assert which != "first" or kinds == KINDS
+    assert walk(loaded.api, short) < len(short)
+
+
+def test_a_second_import_stores_nothing(loaded: Loaded) -> None:
+    """The same file again adds no event, and the program says so."""
+    size = len(loaded.rows)
+    said, seconds, memory = imported(loaded.user, loaded.path)
+    assert said == f"Nothing was stored: all {size:,} events were there before.\n"
+    assert loaded.api.get("/api/v1/events", params={"limit": 1}).json()["total"] == size
+    server = peak_memory_kib(loaded.serving.process.pid)
+    print(f"\n{loaded.name}: again in {seconds:.1f} s; importer {memory} KiB, server {server} KiB")
+
+
+def test_the_sample_is_a_part_of_the_whole(loaded: Loaded) -> None:
+    """The sample holds the lines of its flows, all of them and in the order of the file."""
+    if loaded.name == "sample":
+        assert len({row.flow for row in loaded.rows}) == SIZES["sample"][1]
+        assert list(sampled(SAMPLE)) == [row.line for row in sorted(loaded.rows, key=lambda row: row.number)]
+    else:
+        in_sample = sorted(read(SAMPLE), key=lambda row: row.number)
+        assert list(sampled(loaded.path)) == [row.line for row in in_sample]

@@ -1,0 +1,88 @@
+"""What schemathesis is told beyond the document: the rules that no schema of the document can say.
+
+A request that keeps to its schema is taken, or it is a 422 that names nothing but rules of the table below. The six
+routes of the contract carry the contract's own schemas, letter by letter, so a few plain limits stand here too.
+"""
+
+from typing import Any
+
+import schemathesis
+
+Rules = frozenset[tuple[str, str]]
+"""(last part of loc, type) of a problem; the loc * is any."""
+
+_TIMES: Rules = frozenset(
+    {
+        ("from", "time_range"),  # one time must not lie after the other
+        ("from", "datetime_parsing"),  # the contract's date-time has leap seconds and years that UTC pushes over 9999
+        ("to", "datetime_parsing"),
+    }
+)
+_TYPES: Rules = frozenset(  # the contract's event_type is any string
+    {("event_type", "string_too_short"), ("event_type", "string_too_long"), ("event_type", "wildcard")}
+)
+_PAGES: Rules = frozenset(
+    {
+        ("cursor", "cursor"),  # a cursor is made by the server
+        ("offset", "cursor_with_offset"),
+        ("as_of", "cursor_with_as_of"),
+        ("as_of", "as_of_range"),  # it depends on the size of the log
+        ("offset", "out_of_range"),  # the contract names no maximum; 2^63-1 is one
+    }
+)
+_FLOW: Rules = frozenset(  # the contract's correlation_id is any string
+    {
+        ("correlation_id", "string_too_short"),
+        ("correlation_id", "string_too_long"),
+        ("correlation_id", "string_control_character"),
+    }
+)
+_EVENTS: Rules = frozenset(
+    {
+        ("tenantId", "tenant_mismatch"),  # it depends on the credential
+        ("causationId", "self_cause"),  # two fields must differ
+        ("occurredAt", "datetime_future"),  # it depends on the clock
+        ("occurredAt", "datetime_parsing"),  # as for from
+        ("time", "datetime_future"),
+        ("time", "datetime_parsing"),
+        ("causationid", "self_cause"),
+        ("id", "event_id_conflict"),  # it depends on what is stored; only an atomic batch says it by a 422
+        ("*", "attribute_type"),  # to a schema 7.0 is an integer, to CloudEvents it is none
+    }
+)
+_KEYS: Rules = frozenset(
+    {
+        ("expiresAt", "value_error"),  # it lies in the future
+        ("name", "name"),  # no schema says printable
+    }
+)
+
+BEYOND: dict[tuple[str, str], Rules] = {
+    ("GET", "/api/v1/events"): _TIMES | _TYPES | _PAGES,
+    ("GET", "/api/v1/events/correlation/{correlation_id}"): _TIMES | _TYPES | _PAGES | _FLOW,
+    ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
+    ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
+    ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
+    ("POST", "/api/v1/events"): _EVENTS,
+    ("POST", "/api/v1/events/batch"): _EVENTS,
+    ("POST", "/api/v1/keys"): _KEYS,
+}
+"""Route -> the rules by which it may refuse what keeps to its schema."""
+
+
+def broken_rules(body: dict[str, Any]) -> set[tuple[str, str]]:
+    """The rules that a 422 names, those of a batch's results among them."""
+    problems = body.get("detail", [])
+    for result in body.get("results", []):
+        problems = [*problems, *(result["detail"] if isinstance(result.get("detail"), list) else [])]
+    return {(str(problem["loc"][-1]), problem["type"]) for problem in problems}
+
+
+@schemathesis.check
+def only_rules_beyond_the_schema(ctx: Any, response: Any, case: Any) -> None:
+    """A request that keeps to its schema is refused by no rule but those of the table."""
+    if response.status_code != 422 or not case.meta.generation.mode.is_positive:
+        return
+    allowed = BEYOND.get((case.method.upper(), case.operation.path), frozenset())
+    beyond = {rule for rule in broken_rules(response.json()) if not {rule, ("*", rule[1])} & allowed}
+    assert not beyond, f"The schema lets this through, and these rules refuse it: {sorted(beyond)}"

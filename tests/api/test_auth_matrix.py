@@ -1,0 +1,387 @@
+"""Every route of the served document, asked with every kind of credential, against a table of what must come."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from tests.api.conftest import RUN_ID, Served, event, serving
+from tests.api.credentials import ISSUER, SECRET, claims_of, jwt_of, raw_jwt, rsa_key
+from whence.api import auth, reads
+from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret
+
+ALL = (READ, WRITE, ADMIN)
+EVENTS = "/api/v1/events"
+HOUR_S = 3600
+
+Headers = list[tuple[str, str]]
+
+# What each route needs, and what it answers to one who may use it. One that is missing here fails the tests.
+
+ROUTES: dict[tuple[str, str], tuple[str, int]] = {
+    ("GET", EVENTS): ("read", 200),
+    ("GET", f"{EVENTS}/aggregate"): ("read", 200),
+    ("GET", f"{EVENTS}/correlation/{{correlation_id}}"): ("read", 200),
+    ("GET", f"{EVENTS}/resource/{{resource_type}}/{{resource_id}}"): ("read", 200),
+    ("GET", f"{EVENTS}/stats/by-actor"): ("read", 200),
+    ("GET", f"{EVENTS}/{{event_id}}"): ("read", 404),
+    ("POST", EVENTS): ("write", 201),
+    ("POST", f"{EVENTS}/batch"): ("write", 201),
+    ("GET", "/api/v1/keys"): ("list keys", 200),
+    ("POST", "/api/v1/keys"): ("admin", 201),
+    ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
+    ("POST", "/api/v1/session"): ("begin", 201),
+    ("DELETE", "/api/v1/session"): ("end", 204),
+    ("GET", "/livez"): ("nothing", 200),
+    ("GET", "/readyz"): ("nothing", 200),
+    ("GET", "/openapi.json"): ("nothing", 200),
+    ("GET", "/docs"): ("nothing", 200),
+}
+
+NEEDS = ("read", "write", "list keys", "admin", "begin", "end")
+OK = 0
+"""The route's own answer to one who may use it."""
+
+NOBODY = (401,) * 6
+TABLE: dict[str, tuple[int, ...]] = {
+    # who                      read write keys admin begin end
+    "read key": (OK, 403, 403, 403, OK, OK),
+    "write key": (403, OK, 403, 403, OK, OK),
+    "admin key": (403, 403, OK, OK, OK, OK),
+    "all key": (OK, OK, OK, OK, OK, OK),
+    "narrowed key": (OK, 403, 403, 403, OK, OK),
+    "key in X-API-Key": (OK, OK, OK, OK, OK, OK),
+    "key of another tenant": (OK, OK, 403, 403, OK, OK),
+    "good key beside a bad cookie": (OK, OK, OK, OK, OK, OK),
+    "good X-API-Key beside a bad cookie": (OK, OK, OK, OK, OK, OK),
+    "session, same origin": (OK, OK, OK, OK, 403, OK),
+    "session, its origin named": (OK, OK, OK, OK, 403, OK),
+    "session, cross-site": (OK, 403, OK, 403, 403, 403),
+    "session, other origin": (OK, 403, OK, 403, 403, 403),
+    "session, origin not said": (OK, 403, OK, 403, 403, 403),
+    "session of a read key, same origin": (OK, 403, 403, 403, 403, OK),
+    "token": (OK, OK, OK, OK, 403, OK),
+    "token that may read": (OK, 403, 403, 403, 403, OK),
+    "token with a list of scopes": (OK, OK, OK, OK, 403, OK),
+    "token that is narrowed": (OK, 403, 403, 403, 403, OK),
+    "token of two audiences": (OK, OK, OK, OK, 403, OK),
+    "token in the cookie, same origin": (OK, OK, OK, OK, 403, OK),
+    "token in the cookie, cross-site": (OK, 403, OK, 403, 403, 403),
+    "token without scopes": (403, 403, 403, 403, 403, OK),
+    "token with unknown scopes": (403, 403, 403, 403, 403, OK),
+}
+"""Who may, and who may not although it is known who they are. Whoever is in `forgeries` and `nobody` gets a 401."""
+
+
+def token(**claims: Any) -> str:
+    """A token that holds, unless these claims undo it."""
+    return jwt_of(**({"iss": ISSUER, "aud": "whence", "scope": " ".join(ALL)} | claims))
+
+
+def bearer(secret: str) -> Headers:
+    return [("Authorization", f"Bearer {secret}")]
+
+
+def cookie(secret: str, *more: tuple[str, str]) -> Headers:
+    return [("Cookie", f"vai_token={secret}"), *more]
+
+
+def session(served: Served, *scopes: str) -> str:
+    """A new session, by the route that makes them."""
+    answer = httpx2.post(f"{served.url}/api/v1/session", headers={"X-API-Key": served.key(*(scopes or ALL))})
+    assert answer.status_code == 201
+    made: str = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+    return made
+
+
+SAME = ("Sec-Fetch-Site", "same-origin")
+CROSS = ("Sec-Fetch-Site", "cross-site")
+
+
+@cache
+def known(served: Served) -> dict[str, Headers]:
+    """Keys and tokens that hold."""
+    return {
+        "read key": bearer(served.key(READ)),
+        "write key": bearer(served.key(WRITE)),
+        "admin key": bearer(served.key(ADMIN)),
+        "all key": bearer(served.key(*ALL)),
+        "narrowed key": bearer(served.key(f"{READ}:decision")),
+        "key in X-API-Key": [("X-API-Key", served.key(*ALL))],
+        "key of another tenant": bearer(served.key(READ, WRITE, tenant="other")),
+        "good key beside a bad cookie": [*cookie("bad"), *bearer(served.key(*ALL))],
+        "good X-API-Key beside a bad cookie": [*cookie("bad"), ("X-API-Key", served.key(*ALL))],
+        "token": bearer(token()),
+        "token that may read": bearer(token(scope=READ)),
+        "token with a list of scopes": bearer(token(scope=list(ALL))),
+        "token that is narrowed": bearer(token(scope=f"{READ}:decision")),
+        "token of two audiences": bearer(token(aud=["x", "whence"])),
+        "token in the cookie, same origin": cookie(token(), SAME),
+        "token in the cookie, cross-site": cookie(token(), CROSS),
+        "token without scopes": bearer(token(scope=None)),
+        "token with unknown scopes": bearer(token(scope="root events:all ADMIN")),
+    }
+
+
+def sessions(served: Served) -> dict[str, Headers]:
+    """Sessions that hold. One may end by what is asked, so they are made anew for each route."""
+    return {
+        "session, same origin": cookie(session(served), SAME),
+        "session, its origin named": cookie(session(served), ("Origin", served.url)),
+        "session, cross-site": cookie(session(served), CROSS),
+        "session, other origin": cookie(session(served), ("Origin", "https://evil.example")),
+        "session, origin not said": cookie(session(served)),
+        "session of a read key, same origin": cookie(session(served, READ), SAME),
+    }
+
+
+@cache
+def nobody(served: Served) -> dict[str, Headers]:
+    """No credential, or one that does not hold."""
+    key, session_ = served.key(*ALL), session(served)
+    mistyped = key[:-1] + ("a" if key[-1] != "a" else "b")
+    gone, ended = served.key(*ALL), session(served)
+    with httpx2.Client(base_url=served.url, headers=bearer(served.key(ADMIN))) as admin:
+        for one in admin.get("/api/v1/keys").json()["keys"]:
+            if one["id"] == key_id_of(served, gone):
+                assert admin.delete(f"/api/v1/keys/{one['id']}").status_code == 204
+    assert httpx2.delete(f"{served.url}/api/v1/session", headers=cookie(ended, SAME)).status_code == 204
+    return {
+        "none": [],
+        "malformed": bearer("malformed"),
+        "empty": [("Authorization", "")],
+        "empty bearer": [("Authorization", "Bearer")],
+        "basic": [("Authorization", f"Basic {key}")],
+        "bare key": [("Authorization", key)],
+        "a word behind it": bearer(f"{key} x"),
+        "mistyped key": bearer(mistyped),
+        "unknown key": bearer(new_api_key("acme", ALL, 0)[0]),
+        "expired key": bearer(served.key(*ALL, expires_at=time.time_ns() // 1000 - 1)),
+        "revoked key": bearer(gone),
+        "revoked key in X-API-Key": [("X-API-Key", gone)],
+        "key in the cookie": cookie(key, SAME),
+        "session as bearer": bearer(session_),
+        "session as X-API-Key": [("X-API-Key", session_)],
+        "ended session": cookie(ended, SAME),
+        "unknown session": cookie(new_session_secret(), SAME),
+        "key sent twice": bearer(key) + bearer(key),
+        "X-API-Key sent twice": [("X-API-Key", key), ("X-API-Key", key)],
+        "session sent twice": cookie(f"{session_}; vai_token={session_}", SAME),
+        "two keys in one header": bearer(f"{key}, Bearer {key}"),
+        "bad bearer beside a good X-API-Key": [*bearer(mistyped), ("X-API-Key", key)],
+        "bad bearer beside a good session": [*bearer(mistyped), *cookie(session_, SAME)],
+        "bad X-API-Key beside a good session": [("X-API-Key", mistyped), *cookie(session_, SAME)],
+        "empty X-API-Key beside a good session": [("X-API-Key", ""), *cookie(session_, SAME)],
+        "basic beside a good X-API-Key": [("Authorization", "Basic eDp5"), ("X-API-Key", key)],
+        "token as X-API-Key": [("X-API-Key", token())],
+    }
+
+
+def key_id_of(served: Served, secret: str) -> str:
+    """The public id of a key."""
+    hashed = auth.key_hash(secret)
+    assert hashed is not None
+    found = served.wait(served.store.find_key(hashed))
+    assert found is not None
+    return found.id
+
+
+@cache
+def forgeries() -> dict[str, Headers]:
+    """Tokens that do not hold where HS256, an issuer and an audience are configured."""
+    now = int(time.time())
+    claims = claims_of(iss=ISSUER, aud="whence", scope=" ".join(ALL))
+    head, body, signature = token().split(".")
+    public = rsa_key().public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    forged = {
+        "expired": token(exp=now - 1, iat=now - 60),
+        "expires now": token(exp=now, iat=now - 60),
+        "wrong secret": jwt_of(SECRET + "x", **claims),
+        "alg none": raw_jwt({"alg": "none"}, claims),
+        "alg none, unsigned": f"{raw_jwt({'alg': 'none'}, claims).rpartition('.')[0]}.",
+        "alg confusion": raw_jwt({"alg": "HS256"}, claims, pem),
+        "signed by RS256": jwt_of(rsa_key(), "RS256", **claims),
+        "HS512": jwt_of(SECRET * 3, "HS512", **claims),
+        "jwk in the header": jwt_of(SECRET + "x", headers={"jwk": {"kty": "oct", "k": "eA"}}, **claims),
+        "kid of a file": jwt_of(SECRET + "x", headers={"kid": "/dev/null"}, **claims),
+        "missing exp": token(exp=None),
+        "exp as text": raw_jwt({"alg": "HS256"}, claims | {"exp": str(now + 60)}),
+        "exp true": raw_jwt({"alg": "HS256"}, claims | {"exp": True}),
+        "too long life": token(exp=now + 24 * HOUR_S + 60),
+        "too long life, iat left out": token(exp=now + 24 * HOUR_S + 60, iat=None),
+        "issued in the future": token(iat=now + HOUR_S, exp=now + 2 * HOUR_S),
+        "not yet": token(nbf=now + HOUR_S),
+        "wrong audience": token(aud="other"),
+        "no audience": token(aud=None),
+        "wrong issuer": token(iss="https://evil.example"),
+        "no issuer": token(iss=None),
+        "no tenant": token(tenant_id=None),
+        "bad tenant": token(tenant_id="a/b"),
+        "empty tenant": token(tenant_id=""),
+        "tenant as a list": token(tenant_id=["acme"]),
+        "tenant too long": token(tenant_id="a" * 65),
+        "no signature": f"{head}.{body}.",
+        "other body": f"{head}.{token(tenant_id='other').split('.')[1]}.{signature}",
+    }
+    held = {f"token: {name}": bearer(value) for name, value in forged.items()}
+    return held | {f"cookie: {name}": cookie(value, SAME) for name, value in forged.items()}
+
+
+def credentials(served: Served) -> dict[str, tuple[Headers, tuple[int, ...]]]:
+    """Every state, its headers, and what it gets by what a route needs."""
+    states = {name: (headers, TABLE[name]) for name, headers in (known(served) | sessions(served)).items()}
+    assert states.keys() == TABLE.keys()
+    return states | {name: (headers, NOBODY) for name, headers in (nobody(served) | forgeries()).items()}
+
+
+def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> httpx2.Response:
+    """One request, good in all but perhaps its credential."""
+    filled = path.format(
+        correlation_id="c", resource_type="decision", resource_id=RUN_ID, event_id=RUN_ID, key_id="key_0000000000000000"
+    )
+    bodies = {EVENTS: event(), f"{EVENTS}/batch": [event()], "/api/v1/keys": {"scopes": [READ]}}
+    body = bodies.get(path) if method == "POST" else None
+    client.cookies.clear()  # those of the last answer
+    return client.request(method, filled, headers=[("X-Request-Id", "fixed"), *headers], json=body)
+
+
+def failures(served: Served, routes: dict[tuple[str, str], tuple[str, int]]) -> list[str]:
+    """The cells that are not as the table says, and 401s that are not alike."""
+    found: list[str] = []
+    refusals: dict[tuple[int, str], set[tuple[bytes, str]]] = {}
+    with httpx2.Client(base_url=served.url, timeout=20) as client:
+        for (method, path), (need, good) in routes.items():
+            for state, (headers, row) in credentials(served).items():
+                wanted = OK if need == "nothing" else row[NEEDS.index(need)]
+                for verb in (method, "HEAD") if method == "GET" else (method,):
+                    answer = ask(client, verb, path, headers)
+                    if answer.status_code != (wanted or good):
+                        found.append(f"{verb} {path} by {state}: {answer.status_code}, not {wanted or good}")
+                    if answer.status_code == 401:
+                        shown = sorted((name, value) for name, value in answer.headers.items() if name != "date")
+                        refusals.setdefault((401, verb), set()).add((answer.content, str(shown)))
+    for (_, verb), seen in refusals.items():
+        if verb != "HEAD" and len(seen) > 1:
+            found.append(f"{len(seen)} kinds of 401 by {verb}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that takes tokens of one issuer for one audience."""
+    with guarded_server(tmp_path_factory.mktemp("matrix")) as running:
+        yield running
+
+
+def guarded_server(folder: Path) -> Any:
+    return serving(
+        folder, jwt_secret=SECRET, jwt_issuer=ISSUER, jwt_audience="whence", bad_credentials_per_minute=10**9
+    )
+
+
+def test_the_table_names_every_route(guarded: Served) -> None:
+    """A route of the served document that the table does not know fails here, and so does one that is gone."""
+    document = httpx2.get(f"{guarded.url}/openapi.json").json()
+    served = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert served == ROUTES.keys()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_every_credential_gets_what_the_table_says(guarded: Served, route: tuple[str, str]) -> None:
+    """Each cell of the route's row, and one and the same 401 for every cause."""
+    assert failures(guarded, {route: ROUTES[route]}) == []
+
+
+def test_all_routes_refuse_alike(guarded: Served) -> None:
+    """The 401 of one route is that of all others, but for the request id: it tells nothing of what is there."""
+    answers = set()
+    with httpx2.Client(base_url=guarded.url, timeout=20) as client:
+        for (method, path), (need, _) in ROUTES.items():
+            for headers in ([], bearer("bad"), bearer(token(aud="x"))) if need != "nothing" else ():
+                answer = ask(client, method, path, headers)
+                shown = sorted((name, value) for name, value in answer.headers.items() if name != "date")
+                answers.add((answer.status_code, answer.content, str(shown)))
+    assert len(answers) == 1, answers
+
+
+LIST = {("GET", EVENTS): ROUTES[("GET", EVENTS)]}
+
+
+def test_a_route_without_the_guard_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: one route is declared open to everyone."""
+    monkeypatch.setitem(reads.aggregate.opt, "open", True)
+    route = ("GET", f"{EVENTS}/aggregate")
+    with guarded_server(tmp_path) as served:
+        assert any("by none: " in cell for cell in failures(served, {route: ROUTES[route]}))
+
+
+def test_a_route_with_another_scope_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: a route that reads asks for the scope to write."""
+    monkeypatch.setitem(reads.list_events.opt, "scope", WRITE)
+    with guarded_server(tmp_path) as served:
+        found = failures(served, LIST)
+    assert any("by read key: 403" in cell for cell in found) and any("by write key: 200" in cell for cell in found)
+
+
+def falls_through(carrier: Callable[..., Any]) -> Callable[..., Any]:
+    """Mutant: a bearer that is no key and no token leaves the word to the next carrier."""
+
+    def mutant(scope: dict[str, Any]) -> Any:
+        found = carrier(scope)
+        if found and found[0] == "bearer" and (found[1] is None or auth.key_hash(found[1]) is None):
+            rest = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            return carrier({**scope, "headers": rest}) or found
+        return found
+
+    return mutant
+
+
+def first_of_two(carrier: Callable[..., Any]) -> Callable[..., Any]:
+    """Mutant: of a carrier that was sent twice the first counts."""
+
+    def mutant(scope: dict[str, Any]) -> Any:
+        return carrier({**scope, "headers": list(dict(reversed(scope["headers"])).items())})
+
+    return mutant
+
+
+@pytest.mark.parametrize(
+    ("mutant", "state"),
+    [(falls_through, "bad bearer beside a good X-API-Key"), (first_of_two, "key sent twice")],
+    ids=["falls through", "first of two"],
+)
+def test_a_carrier_that_does_not_decide_is_found(
+    guarded: Served, monkeypatch: pytest.MonkeyPatch, mutant: Callable[..., Any], state: str
+) -> None:
+    """A bad carrier that lets another one speak, or one that is taken although it came twice, fails its cells."""
+    monkeypatch.setattr(auth, "_carrier", mutant(auth._carrier))
+    assert any(f"by {state}: 200" in cell for cell in failures(guarded, LIST))
+
+
+def test_a_token_of_any_audience_is_found(tmp_path: Path) -> None:
+    """Mutant: the audience is not configured, so that the tokens of other services hold."""
+    settings = {"jwt_secret": SECRET, "jwt_issuer": ISSUER, "bad_credentials_per_minute": 10**9}
+    with serving(tmp_path, **settings) as served:
+        assert any("by token: wrong audience: 200" in cell for cell in failures(served, LIST))
+
+
+def test_a_401_that_tells_its_cause_is_found(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: one cause has a sentence of its own."""
+    verify = auth._TokenVerifier.verify
+
+    async def telling(self: Any, secret: str, *, via_cookie: bool) -> Any:
+        found = await verify(self, secret, via_cookie=via_cookie)
+        if found is None and secret.count(".") == 2:
+            error = auth.Unauthenticated()
+            error.args = ("This token does not hold.",)
+            raise error
+        return found
+
+    monkeypatch.setattr(auth._TokenVerifier, "verify", telling)
+    assert "2 kinds of 401 by GET" in failures(guarded, LIST)

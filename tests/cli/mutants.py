@@ -1,0 +1,204 @@
+"""Programs that are broken in one way each, to show that the tests would see it.
+
+Each is code that runs in the program's own process before it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+MUTANTS = "whence_mutants"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A name, and what breaks the program."""
+
+    name: str
+    code: str
+
+
+def catches(*mutants: Mutant) -> Callable[[Test], Test]:
+    """The test runs once more for each mutant, and then it has to fail."""
+
+    def mark(test: Test) -> Test:
+        setattr(test, MUTANTS, mutants)
+        return test
+
+    return mark
+
+
+EAGER = Mutant("overview_loads_the_server", "import whence.cli.serving")
+
+TALK_ON_STDOUT = Mutant(
+    "talk_on_stdout", "import whence.cli.terminal as terminal\nterminal.say = lambda text: print(text, flush=True)"
+)
+
+AS_IT_IS = Mutant(
+    "text_as_it_is",
+    """
+import re
+import whence.cli.terminal as terminal
+terminal._UNSAFE = terminal._UNSAFE_IN_JSON = re.compile("(?!)")
+""",
+)
+
+ONE_FAILURE = Mutant("one_exit_code", "import whence.cli.app as app\napp.EXIT_CODES.clear()")
+
+LETS_THROUGH = Mutant(
+    "errors_go_through",
+    """
+import whence.cli.app as app
+def _tell(error):
+    raise error
+app._tell = _tell
+""",
+)
+
+REENCODED = Mutant(
+    "json_made_anew",
+    """
+import json
+import whence.cli.terminal as terminal
+terminal.out_json = lambda body: print(json.dumps(json.loads(body)))
+""",
+)
+
+NO_FILTER = Mutant(
+    "filters_left_out",
+    """
+import whence.cli.events as events
+events.Filters.parameters = lambda self: {}
+""",
+)
+
+ENVIRONMENT_FIRST = Mutant(
+    "environment_over_flags",
+    """
+import os
+import whence.cli.profile as profile
+found = profile.connect
+def connect(flags, *rest, **more):
+    flags = flags or profile.Connection()
+    get = os.environ.get
+    return found(profile.Connection(get("WHENCE_URL") or flags.url, get("WHENCE_API_KEY") or flags.api_key), **more)
+profile.connect = connect
+""",
+)
+
+PROFILE_FIRST = Mutant(
+    "profile_over_all",
+    """
+import whence.cli.profile as profile
+found = profile.connect
+def connect(flags, *rest, **more):
+    kept = profile.load_profiles()
+    kept = kept.profiles.get(kept.current)
+    return found(profile.Connection(kept.url, kept.api_key) if kept else flags, **more)
+profile.connect = connect
+""",
+)
+
+KEY_FOR_ALL = Mutant(
+    "profile_key_to_any_server",
+    """
+import whence.cli.profile as profile
+found = profile.connect
+def connect(flags, *rest, **more):
+    kept = profile.load_profiles()
+    kept = kept.profiles.get(kept.current)
+    flags = flags or profile.Connection()
+    return found(profile.Connection(flags.url, flags.api_key or (kept.api_key if kept else None)), **more)
+profile.connect = connect
+""",
+)
+
+WORLD_READABLE = Mutant(
+    "profile_for_all_eyes",
+    """
+import os
+import whence.cli.profile as profile
+replace = os.replace
+def loud(source, target):
+    os.chmod(source, 0o644)
+    replace(source, target)
+profile.os.replace = loud
+""",
+)
+
+RANDOM_IDS = Mutant(
+    "ids_at_random",
+    """
+import uuid
+import whence.wire.ids as ids
+ids.derived_uuid = lambda *names: str(uuid.uuid4())
+""",
+)
+
+PACKED_IDS = Mutant(
+    "ids_of_the_packed_file",
+    """
+import hashlib
+import whence.cli.importing as importing
+importing._content_id = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+""",
+)
+
+STOPS_AT_BAD = Mutant(
+    "stops_at_a_bad_line",
+    """
+import whence.cli.importing as importing
+read = importing.read_lines
+def read_lines(path, refuse, advance):
+    bad = []
+    for line in read(path, lambda *told: (bad.append(told), refuse(*told)), advance):
+        if bad:
+            return
+        yield line
+importing.read_lines = read_lines
+""",
+)
+
+NUMBERS_FROM_ZERO = Mutant(
+    "lines_counted_from_zero",
+    """
+import whence.cli.importing as importing
+read = importing.read_lines
+def read_lines(path, refuse, advance):
+    return read(path, lambda number, reason: refuse(number - 1, reason), advance)
+importing.read_lines = read_lines
+""",
+)
+
+LOSES_THE_REST = Mutant(
+    "last_group_left_out",
+    """
+import whence.cli.importing as importing
+batches = importing._batches
+def _batches(lines):
+    for group in batches(lines):
+        if len(group) < importing.BATCH_EVENTS_MAX:
+            return
+        yield group
+importing._batches = _batches
+""",
+)
+
+IMPATIENT = Mutant("gives_up_at_once", "import whence.cli.importing as importing\nimporting._RETRIES = 0")
+
+LEAVES_ITS_ROOM = Mutant(
+    "temporary_directory_left",
+    """
+import tempfile
+class Room:
+    def __init__(self, prefix):
+        self.name = tempfile.mkdtemp(prefix=prefix)
+    def __enter__(self):
+        return self.name
+    def __exit__(self, *error):
+        pass
+tempfile.TemporaryDirectory = Room
+""",
+)

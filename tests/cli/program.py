@@ -1,0 +1,209 @@
+"""The program as a user runs it: in a process of its own, with a home of its own, and its output in pipes."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+SECONDS_MAX = 60
+POLL_S = 0.01
+
+MAIN = "import sys; from whence.cli import main; sys.exit(main())"
+
+WITHOUT_SERVER = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"apsw", "cryptography", "httptools", "litestar", "jwt", "structlog", "uvicorn",
+                                      "uvloop", "zstandard"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+"""Put before the program: an installation without the extra `server`."""
+
+STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""What no output may hold: control characters but the end of a line, and what hides text or turns its direction."""
+
+KEY = re.compile(r"whk_[0-9A-Za-z]+")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended and what it wrote."""
+
+    code: int
+    raw_out: bytes
+    err: str
+
+    @property
+    def out(self) -> str:
+        return self.raw_out.decode()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.raw_out)
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The program with its home and its environment. `prelude` is code that runs in its process before it."""
+
+    home: Path
+    prelude: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def given(self, **variables: str | None) -> Self:
+        """The same program with these WHENCE_ variables too, named without that word; None takes one away."""
+        named = {f"WHENCE_{name.upper()}": value for name, value in variables.items()}
+        merged = {**self.environ, **named}
+        return replace(self, environ={name: value for name, value in merged.items() if value is not None})
+
+    def env(self) -> dict[str, str]:
+        """An environment in which nothing of the user is touched."""
+        places = {
+            "HOME": "",
+            "XDG_CONFIG_HOME": "config",
+            "XDG_DATA_HOME": "data",
+            "XDG_CACHE_HOME": "cache",
+            "TMPDIR": "tmp",
+        }
+        (self.home / "tmp").mkdir(parents=True, exist_ok=True)
+        made = {name: str(self.home / place) for name, place in places.items()}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {"PATH": path, "LANG": "C.UTF-8", **made, **self.environ}
+
+    def command(self, *arguments: str | Path) -> list[str | Path]:
+        """The script that pip installed; behind a prelude the same function, called as the script calls it."""
+        if self.prelude:
+            return [sys.executable, "-c", f"{self.prelude}\n{MAIN}", *arguments]
+        return [Path(sys.executable).with_name("whence"), *arguments]
+
+    def run(self, *arguments: Any, stdin: bytes = b"", **options: Any) -> Ran:
+        """Run it to its end. Whatever happens, it writes no traceback and nothing that steers a terminal."""
+        done = subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            stdout=options.pop("stdout", subprocess.PIPE),
+            stderr=options.pop("stderr", subprocess.PIPE),
+            env=self.env() | options.pop("env", {}),
+            timeout=SECONDS_MAX,
+            check=False,
+            **options,
+        )
+        ran = Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
+        if "WHENCE_DEBUG" not in self.environ:
+            check_manners(ran)
+        return ran
+
+    def ok(self, *arguments: Any, **options: Any) -> Ran:
+        """Run it, and it succeeds."""
+        ran = self.run(*arguments, **options)
+        assert ran.code == 0, ran
+        return ran
+
+    def fails(self, code: int, *arguments: Any, **options: Any) -> str:
+        """Run it, and it fails with this code and one sentence, which is returned; stdout stays empty."""
+        ran = self.run(*arguments, **options)
+        assert (ran.code, ran.out) == (code, ""), ran
+        (sentence,) = ran.err.splitlines()
+        assert sentence.strip(), ran
+        return sentence
+
+    def start(self, *arguments: Any, stdout: Any = subprocess.DEVNULL, stderr: Any = subprocess.DEVNULL) -> Any:
+        """Start it, in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=self.env(),
+            start_new_session=True,
+        )
+
+
+def check_manners(ran: Ran) -> None:
+    """No traceback, no confession, no escape sequence."""
+    for text in (ran.raw_out.decode("utf-8", "replace"), ran.err):
+        assert "Traceback" not in text and "Exception ignored" not in text, ran
+        assert "that should not" not in text, ran
+        found = STEERING.search(text)
+        assert found is None, (found, ran)
+
+
+@dataclass
+class Serving:
+    """A server that the program runs: `whence serve`, or `whence demo`."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    url: str = ""
+    key: str = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def said(self) -> str:
+        """What it wrote to stderr up to now."""
+        return self.log.read_text()
+
+    def wait_for(self, pattern: str) -> "re.Match[str]":
+        """What it says that matches, as soon as it does."""
+        until = time.monotonic() + SECONDS_MAX
+        while True:
+            over = self.process.poll() is not None
+            found = re.search(pattern, self.said)
+            if found is not None:
+                return found
+            assert not over and time.monotonic() < until, self.said
+            time.sleep(POLL_S)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end; the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(SECONDS_MAX)
+
+
+@contextlib.contextmanager
+def running(cli: Cli, *arguments: Any) -> Iterator[Serving]:
+    """A serving command from its start until the block ends; the address and the key that it says are known."""
+    log = cli.home / f"said-{time.monotonic_ns()}.log"
+    with log.open("wb") as stderr:
+        serving = Serving(cli.given(log_level="error").start(*arguments, stderr=stderr), log)
+    try:
+        if arguments[0] == "demo":
+            serving.url = serving.wait_for(r"Address +(\S+)\n")[1]
+        else:
+            serving.url = serving.wait_for(r"Serving .* at (\S+)\n")[1]
+        key = KEY.search(serving.said)
+        serving.key = key[0] if key else ""
+        yield serving
+    finally:
+        serving.process.kill()
+        serving.process.wait()
+
+
+def peak_memory_kib(pid: int) -> int:
+    """The largest resident size that a process had so far."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def ndjson(events: Sequence[Mapping[str, Any]]) -> bytes:
+    """The events, one a line."""
+    return b"".join(msgspec.json.encode(event) + b"\n" for event in events)

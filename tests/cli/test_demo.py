@@ -1,0 +1,111 @@
+"""`demo`: what it says works as printed, and it leaves nothing behind."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli import mutants
+from tests.cli.mutants import catches
+from tests.cli.program import Cli, Serving, check_manners, running
+from tests.cli.program import Ran as Result
+from tests.cli.test_profile import keep
+
+EVENTS = 5598
+FREE = ("demo", "--port", "0")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli, Serving]]:
+    """A demo that runs, and the program of its user."""
+    cli = Cli(tmp_path_factory.mktemp("demo"))
+    with running(cli, *FREE) as serving:
+        serving.wait_for("Stop with Ctrl-C")
+        yield cli, serving
+
+
+def printed(serving: Serving) -> list[str]:
+    """The commands that it says to try."""
+    return re.findall(r"^  ((?:whence|curl) .*)$", serving.said, re.MULTILINE)
+
+
+def as_printed(cli: Cli, command: str) -> Result:
+    """Run a line in a shell, as a user does who copies it."""
+    done = subprocess.run(["bash", "-c", command], env=cli.env(), capture_output=True, timeout=60, check=False)
+    ran = Result(done.returncode, done.stdout, done.stderr.decode())
+    if command.startswith("whence"):
+        check_manners(ran)
+    assert ran.code == 0, ran
+    return ran
+
+
+def test_it_says_where_it_is_and_what_to_try(demo: tuple[Cli, Serving]) -> None:
+    """It prints how many events there are, its address, a key and three commands, all of that on stderr."""
+    _, serving = demo
+    assert f"{EVENTS:,} events" in serving.said
+    assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", serving.url) and serving.port != 8700
+    assert f"Key       {serving.key}\n" in serving.said
+    assert [shlex.split(command)[0] for command in printed(serving)] == ["whence", "whence", "curl"]
+
+
+def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
+    """Each of the three lines, copied into a shell, answers what it promises."""
+    cli, serving = demo
+    listed, shown, counted = (as_printed(cli, command) for command in printed(serving))
+    rows = [line.split() for line in listed.lines[1:]]
+    assert len(rows) == 5 and {row[1] for row in rows} == {"action_run.failed"}
+    shown_id = shlex.split(printed(serving)[1])[-1]
+    assert f"id             {shown_id}" in shown.out and "action_run.failed" in shown.out
+    counts: dict[str, Any] = json.loads(counted.out)
+    assert counts["total"] == EVENTS == sum(each["count"] for each in counts["byEventType"])
+
+
+def rooms(cli: Cli) -> list[Path]:
+    return list((cli.home / "tmp").glob("whence-demo-*"))
+
+
+@catches(mutants.LEAVES_ITS_ROOM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_it_leaves_nothing_behind(cli: Cli, number: signal.Signals) -> None:
+    """SIGTERM, Ctrl-C and a closed terminal end it with 0, its log is gone, and the profile that was in use before is
+    in use again.
+    """
+    path = keep(cli, url="http://127.0.0.1:2", key="whk_before")
+    with running(cli, *FREE) as serving:
+        serving.wait_for("Stop with Ctrl-C")
+        assert len(rooms(cli)) == 1
+        assert json.loads(path.read_text())["current"] == "demo"
+        assert serving.stop(number) == 0
+        assert rooms(cli) == []
+        kept = json.loads(path.read_text())
+        assert (kept["current"], list(kept["profiles"])) == ("p", ["p"])
+        assert "Traceback" not in serving.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_it_cleans_up_when_stopped_while_it_starts(cli: Cli, number: signal.Signals) -> None:
+    """A signal while the recording is being stored ends it without a traceback, and its log is gone."""
+    with (cli.home / "log").open("wb") as log:
+        process = cli.start(*FREE, stderr=log)
+    until = time.monotonic() + 60
+    while not any(list(room.glob("demo.db*")) for room in rooms(cli)):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert rooms(cli) == []
+    assert (cli.home / "log").read_text() == ""
+
+
+def test_a_port_that_is_taken_is_told(demo: tuple[Cli, Serving]) -> None:
+    """A second demo at the same port says so in a sentence before it makes anything."""
+    cli, serving = demo
+    assert "--port" in Cli(cli.home / "second").fails(1, "demo", "--port", str(serving.port))
+    assert not rooms(Cli(cli.home / "second"))

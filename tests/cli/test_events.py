@@ -1,0 +1,295 @@
+"""`emit`, `list`, `get` and `stats` against a real server, with every option, and compared with the API's bytes."""
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from tests.api.conftest import Served, event
+from tests.cli import mutants
+from tests.cli.mutants import catches
+from tests.cli.program import Cli, Ran, ndjson
+from whence.permissions import READ
+
+EVENTS = "/api/v1/events"
+RUNS = [str(UUID(int=number)) for number in (101, 102)]
+IDS = [str(UUID(int=number)) for number in range(1, 7)]
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\r\n\x9b31m\u202egnp.exe\u2066\u200b\u2028\x7f"
+"""Sets the title, clears the screen, colours, returns, turns the direction, hides, and ends lines."""
+
+TURNING = "\u202egnp.exe\u2066\u200b"
+"""What of it may stand in a field that is indexed: no control character, but the direction turns."""
+
+FIVE = [
+    {"eventType": "action_run.started", "outcome": "none", "resourceId": RUNS[0], "correlationId": "one"},
+    {"eventType": "action_run.completed", "resourceId": RUNS[0], "correlationId": "one", "causationId": IDS[0]},
+    {"eventType": "action_run.failed", "actorType": "user", "actorId": "ana", "resourceId": RUNS[1]},
+    {"eventType": "decision.approved", "resourceType": "decision", "actorId": "judge", "resourceId": RUNS[1]},
+    {"eventType": "artifact.created", "resourceType": "artifact", "actorType": "user", "actorId": "ana"},
+]
+
+FILTERS: list[tuple[list[str], dict[str, Any]]] = [
+    ([], {}),
+    (["--event-type", "action_run.started"], {"event_type": "action_run.started"}),
+    (["--type", "action_run.*", "--type", "artifact.created"], {"event_type": ["action_run.*", "artifact.created"]}),
+    (["--resource-type", "decision"], {"resource_type": "decision"}),
+    (["--resource-id", RUNS[0]], {"resource_id": RUNS[0]}),
+    (["--actor-type", "agent"], {"actor_type": "agent"}),
+    (["--actor-id", "ana", "--actor-id", "judge"], {"actor_id": ["ana", "judge"]}),
+    (["--outcome", "failure"], {"outcome": "failure"}),
+    (["--correlation-id", "one"], {"correlation_id": "one"}),
+    (["--causation-id", IDS[0]], {"causation_id": IDS[0]}),
+    (["--from", "2026-01-02T03:00:02Z"], {"from": "2026-01-02T03:00:02Z"}),
+    (
+        ["--since", "2026-01-02", "--until", "2026-01-02T03:00:02Z"],
+        {"from": "2026-01-02", "to": "2026-01-02T03:00:02Z"},
+    ),
+    (["--to", "2026-01-02T04:00:02+01:00"], {"to": "2026-01-02T04:00:02+01:00"}),
+    (["--from", "-15m"], {"from": "-15m"}),
+]
+
+PAGES: list[tuple[list[str], dict[str, Any]]] = [
+    (["--limit", "2"], {"limit": "2"}),
+    (["--limit", "2", "--offset", "2"], {"limit": "2", "offset": "2"}),
+    (["--offset", "9"], {"offset": "9", "limit": "20"}),
+    (["--order", "asc"], {"order": "asc", "limit": "20"}),
+    (["--order", "desc", "--limit", "1"], {"order": "desc", "limit": "1"}),
+]
+
+
+@pytest.fixture
+def five(api: httpx2.Client) -> list[dict[str, Any]]:
+    """Five events of this tenant, a second apart."""
+    sent = [
+        event(id=IDS[number], occurredAt=f"2026-01-02T03:00:0{number}Z", **fields) for number, fields in enumerate(FIVE)
+    ]
+    assert api.post(f"{EVENTS}/batch", json=sent).status_code == 201
+    return sent
+
+
+def answer(api: httpx2.Client, path: str, **parameters: Any) -> bytes:
+    found = api.get(f"{EVENTS}{path}", params=parameters)
+    assert found.status_code == 200, found.text
+    return found.content
+
+
+def same_bytes(ran: Ran, body: bytes) -> None:
+    """The output is the API's answer to the byte, with the end of a line; stderr is silent."""
+    assert ran.raw_out == body + b"\n"
+    assert ran.err == ""
+
+
+@catches(mutants.NO_FILTER, mutants.REENCODED)
+def test_filters_ask_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """`list`, `stats` and `stats --actors` pass every filter on, and `--json` is the API's answer to the byte."""
+    seen = set()
+    for number, (options, parameters) in enumerate(FILTERS):
+        page = answer(api, "", limit="20", **parameters)
+        seen.add(page)
+        same_bytes(user.run("list", *options, "--json"), page)
+        if number % 3 == 0:  # the options are the same ones, declared once
+            same_bytes(user.run("stats", *options, "--json"), answer(api, "/aggregate", **parameters))
+            same_bytes(user.run("stats", "--actors", *options, "--json"), answer(api, "/stats/by-actor", **parameters))
+    assert len(seen) > len(FILTERS) // 2, "filters that all find the same show nothing"
+
+
+def test_pages_and_order_ask_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """`--limit`, `--offset` and `--order` reach the API as they are."""
+    pages = [answer(api, "", **parameters) for _, parameters in PAGES]
+    assert len(set(pages)) == len(PAGES)
+    for (options, _), page in zip(PAGES, pages, strict=True):
+        same_bytes(user.run("list", *options, "--json"), page)
+
+
+@catches(mutants.TALK_ON_STDOUT)
+def test_a_list_is_a_table_and_the_talk_is_apart(user: Cli, five: list[Any]) -> None:
+    """Rows are on stdout under their names; how many there are, and how to go on, is on stderr."""
+    ran = user.ok("list", "--limit", "2")
+    head, *rows = ran.lines
+    assert head.split("  ")[0] == "TIME" and head.endswith("ID")
+    assert [row.split() for row in rows] == [
+        ["2026-01-02T03:00:04Z", "artifact.created", "user/ana", "artifact", IDS[4]],
+        ["2026-01-02T03:00:03Z", "decision.approved", "agent/judge", "decision", IDS[3]],
+    ]
+    assert ran.err == "2 of 5 events; go on with --offset 2.\n"
+    last = user.ok("list", "--limit", "2", "--offset", "4")
+    assert (len(last.lines), last.err) == (2, "1 of 5 events.\n")
+    none = user.ok("list", "--outcome", "none", "--actor-id", "nobody")
+    assert (none.out, none.err) == ("", "0 of 0 events.\n")
+
+
+def test_statistics_are_tables(user: Cli, five: list[Any]) -> None:
+    """`stats` shows three counts and the total, `stats --actors` what each actor did."""
+    rows = [line.split() for line in user.ok("stats").lines]
+    for row in (["action_run.failed", "1"], ["action_run", "3"], ["user", "2"], ["agent", "3"], ["5", "events"]):
+        assert row in rows
+    ran = user.ok("stats", "--actors", "--resource-type", "action_run")
+    assert [line.split() for line in ran.lines] == [
+        ["ACTOR", "TOTAL", "SUCCESSES", "FAILURES"],
+        ["agent/planner", "2", "1", "0"],
+        ["user/ana", "1", "0", "1"],
+    ]
+    assert ran.err == ""
+
+
+def test_get_shows_one_event(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """`get --json` is the API's answer to the byte; without it every field has a line, the payload comes last, and
+    the flow's command on stderr works as it is.
+    """
+    same_bytes(user.run("get", IDS[1], "--json"), answer(api, f"/{IDS[1]}"))
+    ran = user.ok("get", IDS[1])
+    fields = {line.split()[0]: line.split()[1:] for line in ran.lines}
+    assert fields["id"] == [IDS[1]] and fields["causationId"] == [IDS[0]] and fields["outcome"] == ["success"]
+    assert fields["position"] == ["2"] and fields["recordedAt"]
+    assert ran.lines[-2:] == ["payload", "{}"]
+    told = ran.err.strip().partition("whence ")[2].split()
+    assert [row.split()[-1] for row in user.ok(*told).lines[1:]] == IDS[:2]
+
+
+@catches(mutants.TALK_ON_STDOUT)
+def test_emit_prints_the_id_alone(user: Cli, api: httpx2.Client) -> None:
+    """The id on stdout is that of the event that is stored; a repeat says so on stderr, prints the same, adds none."""
+    options = ["--actor", "agent/planner/2", "--resource", f"action_run/{RUNS[0]}", "--correlation", "flow 1"]
+    more = ["--id", IDS[0], "--occurred-at", "2026-01-02T03:04:05+01:00", "--outcome", "failure", "--cause", "c 1"]
+    first = user.ok("emit", "decision.made", *options, *more, "--payload", '{"a": 1E2}')
+    assert (first.out, first.err) == (f"{IDS[0]}\n", "")
+    again = user.ok("emit", "decision.made", *options, *more, "--payload", '{"a":1E2}')
+    assert again.out == first.out and "nothing was added" in again.err
+    stored = api.get(f"{EVENTS}/{IDS[0]}", params={}).json()
+    listed = api.get(EVENTS, params={"include": "outcome"}).json()
+    assert listed["total"] == 1 and listed["events"][0]["outcome"] == "failure"
+    assert stored["actorType"] == "agent" and stored["actorId"] == "planner/2"
+    assert stored["correlationId"] == "flow 1" and stored["causationId"] == "c 1"
+    assert stored["occurredAt"] == "2026-01-02T02:04:05Z"
+    same_bytes(user.run("get", IDS[0], "--json"), answer(api, f"/{IDS[0]}"))
+    assert "occurredAt" in user.fails(1, "emit", "decision.made", *options, "--id", IDS[0])
+
+
+@pytest.mark.parametrize("way", ["argument", "file", "stdin"])
+def test_a_payload_arrives_as_written(user: Cli, api: httpx2.Client, tmp_path: Path, way: str) -> None:
+    """A payload comes from the argument, from @FILE or from stdin, and its numbers and escapes stay as written."""
+    text = '{"n": 1E2, "big": 9007199254740993, "zero": -0, "nul": "\\u0000", "ä": "😀"}'
+    file = tmp_path / "payload.json"
+    file.write_text(text, encoding="utf-8")
+    given = {"argument": text, "file": f"@{file}", "stdin": "-"}[way]
+    options = ["--actor", "user/ana", "--resource", f"action_run/{RUNS[0]}", "--payload", given]
+    ran = user.ok("emit", "decision.made", *options, "--json", stdin=text.encode() + b"\n")
+    assert text.replace(": ", ":").replace(", ", ",") in ran.out
+    same_bytes(ran, answer(api, f"/{ran.json['id']}"))
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "words"),
+    [
+        ("{bad", 2, "not JSON"),
+        ("", 2, "not JSON"),
+        ('{"a":1} x', 2, "not JSON"),
+        ("[1]", 2, "payload"),
+        ('{"a":NaN}', 2, "not JSON"),
+        ('{"a":1,"a":2}', 2, "payload"),
+        ("[" * 50_000 + "]" * 50_000, 2, "deep"),
+        ('{"a":' * 70 + "1" + "}" * 70, 2, "payload"),
+        (b'{"a":"\xff"}', 2, "payload"),
+        ("@/nowhere/at/all", 1, "/nowhere/at/all: No such file"),
+        ("@.", 1, "Is a directory"),
+        ('{"a":"' + "x" * 100_000 + '"}', 0, ""),
+        ('{"a":"' + "x" * 300_000 + '"}', 1, "at most"),
+    ],
+    ids=range(13),
+)
+def test_a_bad_payload_is_told(user: Cli, tmp_path: Path, given: str | bytes, code: int, words: str) -> None:
+    """A payload that is none, is too deep or too large, or cannot be read is told in one sentence."""
+    if len(given) > 100_000:  # more than an argument may hold
+        (tmp_path / "large.json").write_text(str(given))
+        given = f"@{tmp_path}/large.json"
+    options = ["--actor", "user/ana", "--resource", f"action_run/{RUNS[0]}", "--payload", given]
+    ran = user.run("emit", "decision.made", *options, cwd=tmp_path)
+    assert ran.code == code and words in ran.err and len(ran.err) < 500, ran
+    assert code == 0 or (ran.out == "" and len(ran.err.splitlines()) == 1)
+
+
+def harmless(text: str) -> None:
+    """Nothing in the text steers a terminal or turns its direction; it has line ends and no other control."""
+    for found in text:
+        assert found == "\n" or unicodedata.category(found) not in ("Cc", "Zl", "Zp"), repr(found)
+        assert unicodedata.bidirectional(found) not in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+@catches(mutants.AS_IT_IS)
+def test_hostile_text_is_printed_harmlessly(user: Cli, api: httpx2.Client) -> None:
+    """Escape sequences, line ends and marks of direction in an event reach no terminal, in no form of output, and
+    `--json` keeps the value.
+    """
+    sent = event(id=IDS[0], actorId=TURNING, correlationId=f"flow{TURNING}", payload={HOSTILE: [HOSTILE]})
+    assert api.post(EVENTS, json=sent).status_code == 201
+    runs = [
+        user.ok(*words)
+        for words in (
+            ("list",),
+            ("list", "--json"),
+            ("get", IDS[0]),
+            ("get", IDS[0], "--json"),
+            ("stats", "--actors"),
+            ("stats", "--actors", "--json"),
+            ("list", "--actor-id", TURNING),
+        )
+    ]
+    for ran in runs:
+        harmless(ran.out)
+        harmless(ran.err)
+    assert len(runs[0].lines) == 2 and "\\u202egnp.exe" in runs[0].out
+    assert runs[1].json["events"][0]["payload"] == runs[3].json["payload"] == {HOSTILE: [HOSTILE]}
+    assert runs[3].json["actorId"] == runs[5].json["actors"][0]["actorId"] == TURNING
+    assert runs[6].out == runs[0].out
+
+
+def test_hostile_arguments_are_told_harmlessly(user: Cli, tmp_path: Path) -> None:
+    """What was typed or named wrongly is not let loose on the terminal by the message about it."""
+    for words in (("list", f"--{HOSTILE}"), ("get", HOSTILE), ("list", "--limit", HOSTILE), (HOSTILE,)):
+        ran = user.run(*words)
+        assert ran.code in (2, 3), ran
+        harmless(ran.err)
+    file = tmp_path / f"x{TURNING}\x1b[31m.ndjson"
+    file.write_bytes(ndjson([{"eventType": HOSTILE}]) + b"\x1b[31m\n")
+    ran = user.run("import", file)
+    assert ran.code == 1 and len(ran.err.splitlines()) == 2, ran
+    harmless(ran.out + ran.err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--actor-id", b"\xff"),
+        ("get", b"\xff"),
+        ("emit", "decision.made", "--actor", b"user/\xff", "--resource", f"action_run/{RUNS[0]}"),
+        ("key", "create", "--scope", "events:read", "--tenant", "acme", "--name", b"\xff"),
+        ("key", "revoke", b"\xff"),
+    ],
+    ids=range(5),
+)
+def test_arguments_that_are_no_text_are_refused(user: Cli, words: tuple[Any, ...]) -> None:
+    """Bytes that are no UTF-8 are wrong usage, wherever they stand."""
+    user.fails(2, *words)
+
+
+def test_a_terminal_without_unicode_ends_no_command(user: Cli, api: httpx2.Client) -> None:
+    """Where output is ASCII, other letters are escaped in tables, and JSON is UTF-8 as ever."""
+    sent = event(id=IDS[0], actorId="añá😀", payload={"ä": "€"})
+    assert api.post(EVENTS, json=sent).status_code == 201
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LANG": "C"}
+    ran = user.ok("list", env=ascii_only)
+    assert "agent/a\\xf1\\xe1\\U0001f600" in ran.out
+    same_bytes(user.run("list", "--json", env=ascii_only), answer(api, "", limit="20"))
+    assert "a\\xf1\\xe1\\U0001f600" in user.ok("stats", "--actors", env=ascii_only).out
+
+
+def test_a_narrowed_reader_sees_its_part(served: Served, user: Cli, five: list[Any], tenant: str) -> None:
+    """The program shows what the key may see and no more, whatever is asked."""
+    narrow = user.given(api_key=served.key(f"{READ}:decision", tenant=tenant))
+    assert [line.split()[-1] for line in narrow.ok("list").lines[1:]] == [IDS[3]]
+    assert narrow.ok("stats", "--json").json["total"] == 1
+    narrow.fails(3, "get", IDS[0])

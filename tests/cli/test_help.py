@@ -1,0 +1,146 @@
+"""What the program says of itself, and what it needs for that."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import RUN_ID
+from tests.cli import mutants
+from tests.cli.mutants import Mutant, catches
+from tests.cli.program import WITHOUT_SERVER, Cli
+from whence import __version__
+from whence.cli import COMMANDS
+
+ALL = [*((name,) for name in COMMANDS), ("key", "create"), ("key", "list"), ("key", "revoke")]
+
+OPTIONS = {
+    "serve": {"--store", "--host", "--port", "--cors-origin", "--trusted-proxy", "--root-path", "--tls-cert"},
+    "demo": {"--host", "--port"},
+    "import": {"--json", "--url", "--api-key"},
+    "emit": {"--actor", "--resource", "--payload", "--cause", "--correlation", "--outcome", "--occurred-at", "--id"},
+    "list": {"--event-type", "--resource-type", "--actor-id", "--from", "--to", "--limit", "--offset", "--order"},
+    "get": {"--json", "--url", "--api-key"},
+    "stats": {"--event-type", "--actors", "--json", "--from", "--to"},
+    "key": set(),
+    "migrate": {"--store"},
+    "version": set(),
+    "key create": {"--scope", "--tenant", "--name", "--expires", "--store", "--json"},
+    "key list": {"--tenant", "--store", "--json"},
+    "key revoke": {"--tenant", "--store"},
+}
+
+SERVER_PACKAGES = {
+    "apsw",
+    "cryptography",
+    "httptools",
+    "jwt",
+    "litestar",
+    "structlog",
+    "uvicorn",
+    "uvloop",
+    "zstandard",
+}
+
+
+def loaded(code: str) -> set[str]:
+    """The packages that a fresh interpreter has loaded after this code."""
+    shown = f"{code}\nimport sys, json; print('\\n' + json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True, timeout=60)
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_each_command_has_help(cli: Cli, command: tuple[str, ...]) -> None:
+    """`--help` of each command is on stdout, names its options and its usage, and ends with 0."""
+    ran = cli.ok(*command, "--help")
+    name = " ".join(command)
+    assert ran.out.startswith(f"Usage: whence {name}")
+    assert ran.err == ""
+    shown = set(re.findall(r"--[a-z-]+", ran.out))
+    assert shown >= OPTIONS.get(name, set())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)], ids=" ".join)
+def test_the_overview_names_every_command(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """Without a command, and when asked, the program lists its commands, each with what it does, and the exit codes."""
+    ran = cli.ok(*arguments)
+    assert ran.err == ""
+    for name, (_, summary) in COMMANDS.items():
+        assert f"  {name.ljust(max(map(len, COMMANDS)))}  {summary}" in ran.lines
+    assert "0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable" in ran.out
+
+
+@pytest.mark.parametrize("how", [("--version",), ("version",)], ids=" ".join)
+def test_version_prints_the_version_alone(cli: Cli, how: tuple[str, ...]) -> None:
+    """Both ways to ask for the version give it and nothing else."""
+    ran = cli.ok(*how)
+    assert (ran.out, ran.err) == (f"{__version__}\n", "")
+
+
+def test_the_module_is_the_program_too(cli: Cli) -> None:
+    """`python -m whence` is the same as `whence`."""
+    command = [sys.executable, "-m", "whence"]
+    for arguments, code in ((["--version"], 0), (["list", "--bogus"], 2)):
+        done = subprocess.run([*command, *arguments], capture_output=True, env=cli.env(), check=False, timeout=60)
+        same = cli.run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr.decode()) == (code, same.raw_out, same.err)
+
+
+@catches(mutants.EAGER)
+def test_the_overview_loads_no_command(mutant: Mutant | None) -> None:
+    """The overview loads nothing of the server, and not even what parses the options of commands."""
+    names = loaded(f"{mutant.code if mutant else ''}\nfrom whence.cli import main; main(['--help'])")
+    assert not names & (SERVER_PACKAGES | {"cyclopts", "httpx2", "rich", "msgspec"})
+
+
+def test_commands_of_the_client_load_no_server() -> None:
+    """The commands that speak over HTTP can be loaded without a server's packages."""
+    names = loaded("import whence.cli.events, whence.cli.importing, whence.cli.keys, whence.cli.app")
+    assert "httpx2" in names
+    assert not names & SERVER_PACKAGES
+
+
+def test_the_client_works_without_a_server_installed(user: Cli, tmp_path: Path) -> None:
+    """With the extra `server` left out, every command over HTTP works, and the others say what to install."""
+    bare = Cli(user.home, WITHOUT_SERVER, user.environ)
+    bare.ok("--help")
+    stored = bare.ok("emit", "decision.made", "--actor", "user/ana", "--resource", f"action_run/{RUN_ID}").out.strip()
+    file = tmp_path / "none.ndjson"
+    file.write_bytes(b"")
+    for arguments in (("list",), ("get", stored), ("stats",), ("import", file), ("key", "list"), ("key", "--help")):
+        bare.ok(*arguments)
+    bare.ok("key", "create", "--scope", "events:read")
+    for arguments in (("serve",), ("demo",), ("key", "list", "--store", f"sqlite:///{tmp_path}/log.db")):
+        assert "pip install 'whence[server]'" in bare.fails(1, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("bogus",), "bogus"),
+        (("list", "--bogus"), "--bogus"),
+        (("list", "stray"), "stray"),
+        (("list", "--limit", "x"), "--limit"),
+        (("list", "--order", "sideways"), "--order"),
+        (("get",), "ID"),
+        (("emit", "decision.made", "--actor", "ana", "--resource", "x/y"), "--actor"),
+        (("emit", "decision.made", "--actor", "user/ana", "--resource", "run"), "--resource"),
+        (("import",), "file"),
+        (("key", "bogus"), "bogus"),
+        (("key", "create"), "--scope"),
+        (("key", "create", "--scope", "admin", "--expires", "soon"), "--expires"),
+        (("key", "create", "--scope", "admin", "--expires", "2001-01-01T00:00:00Z"), "--expires"),
+        (("key", "create", "--scope", "admin", "--tenant", "a b"), "tenant"),
+        (("key", "list", "--store", "file.db"), "WHENCE_STORE"),
+        (("serve", "--port", "99999999"), "WHENCE_PORT"),
+        (("serve", "--tls-cert", "/nowhere"), "WHENCE_TLS"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_wrong_usage_is_told_in_a_sentence(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+    """What cannot be understood ends with 2 and one sentence that names it, before any server is asked."""
+    assert words in cli.fails(2, *arguments)

@@ -1,0 +1,148 @@
+"""`key create`, `key list` and `key revoke`, over HTTP and on the store itself."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.api.conftest import Served
+from tests.cli import mutants
+from tests.cli.mutants import catches
+from tests.cli.program import KEY, Cli, Ran
+from whence.permissions import READ
+
+WAYS = ("http", "store")
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, user: Cli, served: Served, tenant: str) -> tuple[Cli, tuple[str, ...]]:
+    """The program and the options by which it reaches the same server's keys: over HTTP, or on its store."""
+    if request.param == "http":
+        return user, ()
+    return user.given(url=None, api_key=None), ("--store", served.settings.store, "--tenant", tenant)
+
+
+def key_of(ran: Ran) -> str:
+    """The key, which has stdout for itself."""
+    assert re.fullmatch(rf"{KEY.pattern}\n", ran.out), ran
+    return ran.out.strip()
+
+
+def status(served: Served, key: str) -> int:
+    return httpx2.get(f"{served.url}/api/v1/events", headers={"X-API-Key": key}).status_code
+
+
+@catches(mutants.TALK_ON_STDOUT)
+def test_create_prints_the_key_alone(served: Served, user: Cli, tenant: str) -> None:
+    """Both over HTTP and on the store, stdout is the new key and nothing else, and it works at once."""
+    on_store = ("--store", served.settings.store, "--tenant", tenant)
+    for options in ((), on_store):
+        ran = user.ok("key", "create", "--scope", "events:read", "--name", "a key", *options)
+        assert status(served, key_of(ran)) == 200
+        assert KEY.search(ran.err) is None
+
+
+def test_create_takes_scopes_and_expiry(way: tuple[Cli, tuple[str, ...]], api: httpx2.Client) -> None:
+    """Scopes may be repeated, and an expiry is a span or a time; the API shows the key as it was asked for."""
+    cli, options = way
+    scopes = ["--scope", "events:write", "--scope", "events:read:decision"]
+    made = cli.ok("key", "create", *scopes, "--expires", "2199-01-02T03:04:05+01:00", "--name", "n", "--json", *options)
+    spanned = cli.ok("key", "create", *scopes, "--expires", "2w", "--json", *options).json
+    shown = {key["id"]: key for key in api.get("/api/v1/keys").json()["keys"]}
+    kept = shown[made.json["id"]]
+    assert kept == {name: value for name, value in made.json.items() if name != "key"}
+    assert kept["expiresAt"] == "2199-01-02T02:04:05Z" and kept["name"] == "n"
+    assert kept["scopes"] == ["events:read:decision", "events:write"]
+    left_s = time.mktime(time.strptime(spanned["expiresAt"][:19], "%Y-%m-%dT%H:%M:%S")) - time.mktime(time.gmtime())
+    assert abs(left_s - 14 * 86_400) < 300
+
+
+def test_list_shows_keys_without_secrets(way: tuple[Cli, tuple[str, ...]], api: httpx2.Client) -> None:
+    """Every key has a row with its state, and `--json` is what the API answers."""
+    cli, options = way
+    secret = key_of(cli.ok("key", "create", "--scope", "events:read", "--name", "to go", *options))
+    key_id = api.get("/api/v1/keys").json()["keys"][-1]["id"]
+    cli.ok("key", "revoke", key_id, *options)
+    ran = cli.ok("key", "list", *options)
+    assert secret not in ran.out and ran.err == ""
+    assert ran.lines[0].split() == ["ID", "SCOPES", "NAME", "CREATED", "LAST", "USED", "STATE"]
+    (row,) = (line for line in ran.lines if key_id in line)
+    assert re.search(r"events:read +to go .* never +revoked$", row)
+    assert "active" in ran.out
+    listed = cli.ok("key", "list", "--json", *options).json["keys"]
+    forget = [key | {"lastUsedAt": None} for key in listed]
+    assert forget == [key | {"lastUsedAt": None} for key in api.get("/api/v1/keys").json()["keys"]]
+
+
+def test_a_revoked_key_ends_within_a_second(
+    way: tuple[Cli, tuple[str, ...]], served: Served, api: httpx2.Client
+) -> None:
+    """A key that was in use is refused by the running server a second after it was revoked, also on the store."""
+    cli, options = way
+    secret = key_of(cli.ok("key", "create", "--scope", "events:read", *options))
+    key_id = api.get("/api/v1/keys").json()["keys"][-1]["id"]
+    assert status(served, secret) == 200
+    ran = cli.ok("key", "revoke", key_id, *options)
+    assert (ran.out, ran.err) == ("", "Revoked.\n")
+    time.sleep(1)
+    assert status(served, secret) == 401
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("create", "--scope", "bogus"), 2),
+        (("create", "--scope", "events:read", "--name", "\x1b[31m"), 2),
+        (("create", "--scope", "events:read", "--name", "x" * 101), 2),
+        (("revoke", "key_nope"), 3),
+        (("revoke", "../events"), 3),
+    ],
+    ids=str,
+)
+def test_both_ways_refuse_alike(way: tuple[Cli, tuple[str, ...]], words: tuple[str, ...], code: int) -> None:
+    """What cannot be a key, or is none, is refused over HTTP and on the store with the same code."""
+    cli, options = way
+    cli.fails(code, "key", *words, *options)
+
+
+def test_keys_need_the_scope_admin(served: Served, user: Cli, tenant: str) -> None:
+    """Over HTTP a reader may not make or see keys, and is told which scope it lacks."""
+    reader = user.given(api_key=served.key(READ, tenant=tenant))
+    for words in (("create", "--scope", "events:read"), ("list",), ("revoke", "key_nope")):
+        assert "admin" in reader.fails(4, "key", *words)
+
+
+def test_a_key_can_be_made_before_the_first_start(cli: Cli, tmp_path: Path) -> None:
+    """On the store itself no server is needed, and the tenant is 'default' unless named."""
+    store = f"sqlite:///{tmp_path}/log.db"
+    ran = cli.ok("key", "create", "--scope", "admin", "--store", store)
+    assert ran.err == f"Made in {store} for the tenant default.\n"
+    (kept,) = cli.ok("key", "list", "--store", store, "--json").json["keys"]
+    assert kept["tenantId"] == "default" and kept["lastUsedAt"] is None
+    assert cli.given(store=store).ok("key", "list", "--tenant", "other", "--json").json == {"keys": []}
+
+
+def test_a_store_that_cannot_be_opened_is_told(cli: Cli, tmp_path: Path) -> None:
+    """A folder, a file that is no store, and a path that cannot be are told in a sentence."""
+    text = tmp_path / "text.db"
+    text.write_bytes(b"this is no database, whatever its name says\n" * 100)
+    paths: list[Any] = [tmp_path, text, text / "log.db"]
+    for path in paths:
+        assert cli.fails(1, "key", "list", "--store", f"sqlite:///{path}")
+
+
+def test_logs_of_the_store_go_to_stderr(cli: Cli, tmp_path: Path) -> None:
+    """What the store logs, here that a write failed, does not come where the key is looked for."""
+    fails = """
+import whence.storage.sqlite.keys as keys
+def put_key(*told):
+    raise RuntimeError("forced")
+keys.put_key = put_key
+"""
+    broken = Cli(cli.home, fails).given(debug="1")
+    ran = broken.run("key", "create", "--scope", "admin", "--store", f"sqlite:///{tmp_path}/log.db")
+    assert ran.code == 1 and ran.out == ""
+    assert "request failed" in ran.err and "forced" in ran.err

@@ -1,0 +1,108 @@
+"""`migrate`, and the commands on a PostgreSQL store."""
+
+import asyncio
+import subprocess
+
+import httpx2
+
+from tests.cli.mutants import Mutant, catches
+from tests.cli.program import Cli, running
+from tests.databases import empty_database, execute, server_url
+
+EAGER_SERVER = Mutant(
+    "serves_without_a_look",
+    "from whence.storage.postgres import engine\nasync def look(self): pass\nengine.PostgresStore.open = look",
+)
+TELLS_ALL = Mutant(
+    "shows_the_whole_url",
+    "from whence.settings import Settings\nSettings.shown_store = property(lambda self: self.store)",
+)
+
+REFUSED_S = 15
+SECRET = "made-up-password"
+
+
+def database() -> str:
+    """The URL of a database without a log, with a password that the server does not ask for."""
+    url = asyncio.run(empty_database())
+    return url.replace("postgres:@", f"postgres:{SECRET}@") if "postgres:@" in url else url
+
+
+def test_a_log_is_made_when_it_is_said(cli: Cli) -> None:
+    """The first run takes the steps, the second none; a server then serves, and ends with 0."""
+    url = database()
+    assert "1 step taken, up to 0001 log" in cli.ok("migrate", "--store", url).err
+    assert "up to date" in cli.given(store=url).ok("migrate").err
+    key = cli.ok("key", "create", "--scope", "events:read", "--scope", "events:write", "--store", url).lines[0]
+    with running(cli, "serve", "--store", url, "--port", "0") as serving:
+        found = httpx2.get(f"{serving.url}/api/v1/events", headers={"X-API-Key": key})
+        assert (found.status_code, found.json()["total"]) == (200, 0)
+        assert httpx2.get(f"{serving.url}/readyz").status_code == 200
+        cli.given(url=serving.url, api_key=key).ok(
+            "emit",
+            "decision.approved",
+            "--actor",
+            "user/ada",
+            "--resource",
+            "decision/00000000-0000-4000-8000-000000000001",
+        )
+        assert httpx2.get(f"{serving.url}/api/v1/events", headers={"X-API-Key": key}).json()["total"] == 1
+        assert "Its first key" not in serving.said
+        assert serving.stop() == 0
+
+
+def refused(cli: Cli, url: str) -> str:
+    """What `serve` says when it ends by itself, and it does."""
+    process = cli.start("serve", "--store", url, "--port", "0", stderr=subprocess.PIPE)
+    try:
+        _, said = process.communicate(timeout=REFUSED_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise AssertionError("it serves") from None
+    assert process.returncode == 1
+    return str(said.decode())
+
+
+@catches(EAGER_SERVER)
+def test_a_server_makes_no_log_by_itself(cli: Cli) -> None:
+    """It ends at once, with the command that does."""
+    assert "whence migrate" in refused(cli, database())
+
+
+@catches(EAGER_SERVER)
+def test_a_server_whose_log_may_be_lost_is_refused(cli: Cli) -> None:
+    """Unless the operator accepts it, by flag or by variable."""
+    url = database()
+    cli.ok("migrate", "--store", url)
+    name = url.partition("?")[0].rpartition("/")[2]
+    asyncio.run(execute(server_url(), f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    assert "synchronous_commit" in refused(cli, url)
+    with running(cli, "serve", "--store", url, "--port", "0", "--unsafe-durability") as serving:
+        assert serving.stop() == 0
+    with running(cli.given(unsafe_durability="true"), "serve", "--store", url, "--port", "0") as serving:
+        assert serving.stop() == 0
+
+
+@catches(TELLS_ALL)
+def test_a_password_is_not_told(cli: Cli) -> None:
+    """Neither when a log is made, nor a key, nor when it is served."""
+    url = database()
+    said = cli.ok("migrate", "--store", url).err
+    said += cli.ok("key", "create", "--scope", "admin", "--store", url).err
+    with running(cli, "serve", "--store", url, "--port", "0") as serving:
+        said += serving.said
+    assert "postgresql://" in said
+    assert SECRET not in said
+
+
+def test_a_file_needs_no_migration(cli: Cli) -> None:
+    """For a SQLite store the command says so, and fails."""
+    assert "SQLite" in cli.fails(1, "migrate", "--store", f"sqlite:///{cli.home}/log.db")
+
+
+def test_a_server_that_is_not_there_is_told_by_a_sentence(cli: Cli) -> None:
+    """Nothing listens: one sentence, from each command."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/log"
+    for command in (("migrate",), ("serve", "--port", "0"), ("key", "list")):
+        assert "PostgreSQL" in cli.fails(1, *command, "--store", nowhere)

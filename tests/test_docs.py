@@ -1,0 +1,81 @@
+"""What the documents say is so: their links lead somewhere, their code runs, their lists are whole."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import serving
+from whence.permissions import READ, WRITE
+from whence.settings import _FIELDS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+README_LINES_MAX = 150
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The code of one language in a document."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return [code for kind, code in _BLOCK.findall(text) if kind == language]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every relative link of a document names a file that exists."""
+    links = [link for link in _LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    """A newcomer reads at most 150 lines."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES_MAX
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """A running server, as the environment of those who speak to it."""
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
+        yield os.environ | {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
+
+
+@pytest.mark.parametrize("code", blocks("README.md", "python"))
+def test_the_python_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
+    """The snippet stores a cause and its effect, and prints them as one flow in order."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["inbound_message.received", "action_run.failed"]
+
+
+@pytest.mark.parametrize("code", blocks("README.md", "sh"))
+def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
+    """The first event is stored, and the first question finds it."""
+    port = environment["WHENCE_URL"].rpartition(":")[2]
+    script = code.replace("127.0.0.1:8700", f"127.0.0.1:{port}")
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.count('"eventType":"decision.approved"') == 2
+    assert done.stdout.endswith('"hasNext":false,"limit":100,"offset":0,"total":1}')
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/operations.md lists each variable that the settings read."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert [variable for variable, _ in _FIELDS.values() if f"`{variable}`" not in text] == []
+
+
+def test_decisions_are_numbered() -> None:
+    """The pages of docs/adr are numbered without gaps, and each title begins with its number."""
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    assert all(page.read_text(encoding="utf-8").startswith(f"# {int(page.name[:4])}. ") for page in pages)
