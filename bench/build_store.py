@@ -1,0 +1,168 @@
+"""Make a large store in minutes: the real append, in big batches, without waiting for the disk.
+
+The rows are those that normal appends give; only the times of recording, and the salts, are this run's own. A store
+that was built before from the same shape, schema and workload is kept.
+
+    python -m bench.build_store --events 10000000 --days 180 --out bench/.stores/10m-180.db
+"""
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+
+from bench.workload import Shape, batched, of_one_tenant
+from whence.events import NewEvent
+from whence.storage.base import Write
+from whence.storage.migrations import load_migrations
+from whence.storage.sqlite.append import Appender
+from whence.storage.sqlite.connection import connect, migrate
+from whence.storage.sqlite.verify import verify
+
+__all__ = ["TENANT", "Built", "build", "line_length"]
+
+ROOT = Path(__file__).parents[1]
+TENANT = "bench"
+_BATCH = 20_000
+_CACHE_KIB = 2 * 1024 * 1024
+_MADE_BY = ("bench/workload.py", "bench/build_store.py", "src/whence/rollups.py")
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A store and how it was made. `made_by` changes when the schema or the workload does."""
+
+    path: str
+    shape: Shape
+    made_by: str
+    seconds: float
+    ndjson_bytes: int
+
+
+def build(path: Path, shape: Shape, *, fresh: bool = False, batch: int = _BATCH) -> Built:
+    """The store of one tenant at `path`, made now unless it is there already."""
+    note = path.with_suffix(".json")
+    made_by = _made_by()
+    if not fresh and path.exists() and note.exists():
+        built = msgspec.json.decode(note.read_bytes(), type=Built)
+        if built.shape == shape and built.made_by == made_by:
+            return built
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f"{path.name}*"):
+        stale.unlink()
+    started = time.monotonic()
+    size = _fill(path, shape, batch)
+    built = Built(str(path), shape, made_by, time.monotonic() - started, size)
+    note.write_bytes(msgspec.json.encode(built))
+    return built
+
+
+def _fill(path: Path, shape: Shape, batch: int) -> int:
+    """Append everything; the bytes that it would have been as NDJSON."""
+    partial = path.with_name(path.name + ".partial")
+    connection = connect(str(partial), _CACHE_KIB)
+    migrate(connection)
+    # Nothing here survives a crash, and nothing needs to: a store that is not whole never gets its name.
+    connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF").fetchall()
+    appender = Appender()
+    done, size, started = 0, 0, time.monotonic()
+    for new, length in _made_elsewhere(shape, batch):
+        connection.execute("BEGIN IMMEDIATE")
+        for receipt in appender.append(connection, TENANT, Write(new)):
+            if receipt.event is None:
+                raise receipt.error or RuntimeError("an event was not stored")
+        appender.request_done()
+        connection.execute("COMMIT")
+        appender.group_done()
+        done, size = done + len(new), size + length
+        _tell(done, shape.events, started)
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.close()
+    os.rename(partial, path)
+    return size
+
+
+def _made_elsewhere(shape: Shape, batch: int) -> Iterator[tuple[tuple[NewEvent, ...], int]]:
+    """The events in batches, made by a second process while this one appends, and their size as NDJSON."""
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    maker = multiprocessing.Process(target=_make, args=(sending, shape, batch), daemon=True)
+    maker.start()
+    sending.close()
+    decoder = msgspec.msgpack.Decoder(tuple[tuple[NewEvent, ...], int])
+    try:
+        while True:
+            yield decoder.decode(receiving.recv_bytes())
+    except EOFError:
+        maker.join()
+        if maker.exitcode:
+            raise RuntimeError("the maker of events failed") from None
+    finally:
+        maker.terminate()
+
+
+def _make(sending: Connection, shape: Shape, batch: int) -> None:
+    if shape.tenants != 1:
+        raise ValueError("a built store has one tenant")
+    encoder = msgspec.msgpack.Encoder()
+    for some in batched(of_one_tenant(shape), batch):
+        sending.send_bytes(encoder.encode((some, sum(map(line_length, some)))))
+
+
+def line_length(event: NewEvent) -> int:
+    """Bytes of an event as NDJSON, without making it: names and marks are 114, a UUID 36, a time 27.
+
+    `tests/unit/test_bench.py` holds it against the real thing.
+    """
+    length = 114 + 36 + 36 + 27 + len(event.payload) + len(event.actor_id.encode())
+    length += len(event.event_type) + len(event.actor_type) + len(event.resource_type)
+    for name, value in (("correlationId", event.correlation_id), ("causationId", event.causation_id)):
+        length += 0 if value is None else len(name) + len(value.encode()) + 6
+    return length
+
+
+def _made_by() -> str:
+    digest = hashlib.sha256()
+    for step in load_migrations("whence.storage.sqlite"):
+        digest.update(step.sql.encode())
+    for name in _MADE_BY:
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _tell(done: int, wanted: int, started: float) -> None:
+    if sys.stderr.isatty() or done % 500_000 < _BATCH or done == wanted:
+        rate = done / (time.monotonic() - started)
+        end = "\r" if sys.stderr.isatty() and done < wanted else "\n"
+        print(f"  {done:,} of {wanted:,} events, {rate:,.0f}/s", end=end, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Build, and check every row when asked to."""
+    parser = argparse.ArgumentParser(description="Build a store of one tenant.")
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--days", type=int, default=180, help="how far it is spread; 5 is dense, 180 sparse")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fresh", action="store_true", help="build it even if it is there")
+    parser.add_argument("--verify", action="store_true", help="check every event, hash and count afterwards")
+    told = parser.parse_args()
+    built = build(told.out, Shape(seed=told.seed, events=told.events, days=told.days), fresh=told.fresh)
+    size = told.out.stat().st_size
+    print(f"{told.out}: {built.shape.events:,} events in {built.seconds:.1f} s, {size:,} bytes", file=sys.stderr)
+    if not told.verify:
+        return 0
+    report = verify(str(told.out))
+    for finding in report.findings:
+        print(f"  {finding.tenant} {finding.position}: {finding.what}", file=sys.stderr)
+    print(f"  {report.events:,} events checked: {'sound' if report.sound else 'NOT sound'}", file=sys.stderr)
+    return 0 if report.sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What the storage could do at most, and what a stored event costs.
+
+`raw` is the limit of ingest: the final rows of every table of a store that was filled in the normal way, put into a
+fresh file with the same migrations and pragmas by `executemany`, a commit for every thousand events, with
+`synchronous=FULL`. It parses nothing, numbers nothing, hashes nothing and never looks anything up; what is left is
+what SQLite needs for those rows, indexes and that durability.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from whence.storage.sqlite.connection import connect, migrate
+
+__all__ = ["Disk", "Part", "Rows", "disk_of", "final_rows", "raw_insert"]
+
+_CACHE_KIB = 65_536  # as the writer of the store has
+_OTHER = ("api_key", "session", "store")
+
+Rows = dict[str, list[tuple[Any, ...]]]
+"""The rows of each table, in the order of their keys."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A table, an index, or a column of `event`, and its bytes."""
+
+    name: str
+    kind: str
+    bytes: int
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """A file against what came in."""
+
+    log: str
+    events: int
+    ndjson_bytes: int
+    file_bytes: int
+    parts: list[Part]
+    most: float = 1.2  # times the NDJSON; the demand of this store
+
+    @property
+    def ratio(self) -> float:
+        """Bytes on disk for each byte of NDJSON."""
+        return self.file_bytes / self.ndjson_bytes
+
+
+def final_rows(path: Path) -> Rows:
+    """Everything that a store holds of events."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        tables = [name for (name,) in names if name not in _OTHER and not name.startswith("sqlite_")]
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    finally:
+        connection.close()
+
+
+def raw_insert(path: Path, rows: Rows, events_per_commit: int = 1_000) -> float:
+    """Events a second when the rows are just put in. The rows of other tables are spread evenly over the commits."""
+    connection = connect(str(path), _CACHE_KIB)
+    migrate(connection)
+    statements = {
+        name: f"INSERT INTO {name} VALUES ({', '.join('?' * len(kept[0]))})" for name, kept in rows.items() if kept
+    }
+    total = len(rows["event"])
+    commits = -(-total // events_per_commit)
+    try:
+        started = time.perf_counter()
+        for number in range(commits):
+            connection.execute("BEGIN IMMEDIATE")
+            for name, statement in statements.items():
+                kept = rows[name]
+                connection.executemany(
+                    statement, kept[len(kept) * number // commits : len(kept) * (number + 1) // commits]
+                )
+            connection.execute("COMMIT")
+        return total / (time.perf_counter() - started)
+    finally:
+        connection.close()
+
+
+def disk_of(path: Path, log: str, ndjson_bytes: int) -> Disk:
+    """Bytes by table, index and column. The columns are what their values take in a row, without the row's header."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        sizes = connection.execute(
+            "SELECT d.name, coalesce(s.type, 'table'), d.pgsize FROM dbstat d LEFT JOIN sqlite_schema s USING (name)"
+            " WHERE d.aggregate = TRUE ORDER BY d.pgsize DESC"
+        ).fetchall()
+        parts = [Part(name, kind, size) for name, kind, size in sizes]
+        columns = [name for (_, name, *_) in connection.execute("PRAGMA table_info(event)")]
+        row = connection.execute(f"SELECT count(*), {', '.join(map(_value_size, columns))} FROM event").fetchall()[0]
+        parts += [Part(name, "column of event", int(size)) for name, size in zip(columns, row[1:], strict=True)]
+        return Disk(log, row[0], ndjson_bytes, path.stat().st_size, parts)
+    finally:
+        connection.close()
+
+
+def _value_size(column: str) -> str:
+    """SQL for the bytes of a column's values in SQLite's record format; a rowid is part of no record."""
+    if column == "key":
+        return "0"
+    steps = " ".join(f"WHEN {column} BETWEEN {-(1 << bits)} AND {(1 << bits) - 1} THEN {size}" for bits, size in (
+        (7, 1), (15, 2), (23, 3), (31, 4), (47, 6)
+    ))  # fmt: skip
+    return (
+        f"coalesce(sum(CASE typeof({column}) WHEN 'null' THEN 0 WHEN 'integer' THEN CASE WHEN {column} IN (0, 1) THEN 0"
+        f" {steps} ELSE 8 END ELSE octet_length({column}) END), 0)"
+    )

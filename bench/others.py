@@ -1,0 +1,81 @@
+"""The peers' own ways of storing events, where they differ from the contract that all others speak."""
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.load import request
+from bench.scenarios import ingest_batches
+from bench.servers import ROOT, peer_python, prefect_peer
+from bench.workload import batched, ndjson
+from whence.events import NewEvent
+from whence.wire.times import format_time
+
+__all__ = ["eventsourcing_recorded", "prefect_persisted"]
+
+_PREFECT_BATCH = 200
+_PATIENCE_S = 20.0
+_LOOK_S = 0.05
+
+
+def eventsourcing_recorded(folder: Path, events: Iterable[NewEvent]) -> float:
+    """Events a second that the eventsourcing library records into SQLite, in a process of its own."""
+    script = ROOT / "bench" / "peers" / "eventsourcing" / "record.py"
+    done = subprocess.run(
+        [str(peer_python("eventsourcing")), str(script), str(folder / "eventsourcing.db")],
+        input=ndjson(events),
+        capture_output=True,
+        check=True,
+    )
+    said = json.loads(done.stdout)
+    if said["synchronous"] != 2:
+        raise RuntimeError("The library no longer records with synchronous=FULL, so the two do not compare.")
+    return float(said["events"] / said["seconds"])
+
+
+def prefect_persisted(folder: Path, events: Sequence[NewEvent]) -> float:
+    """Events a second that Prefect's server has in its database, from the first request to the last row.
+
+    It answers before it stores, so its answers say nothing; the rows are counted from beside it. What it drops is not
+    counted: the clock stops when nothing was added for 20 seconds, and that wait is left out.
+    """
+    with prefect_peer(folder) as running:
+        requests = [
+            request("POST", "/api/events", "none", msgspec.json.encode([_told(event) for event in some]))
+            for some in batched(events, _PREFECT_BATCH)
+        ]
+        before = _rows(folder)
+        started = time.perf_counter()
+        ingest_batches(folder, running, requests)
+        stored, since = 0, time.perf_counter()
+        while stored < len(events) and time.perf_counter() - since < _PATIENCE_S:
+            time.sleep(_LOOK_S)
+            now = _rows(folder) - before
+            if now > stored:
+                stored, since = now, time.perf_counter()
+        return stored / (since - started)
+
+
+def _told(event: NewEvent) -> dict[str, object]:
+    """An event in Prefect's terms."""
+    follows = {} if event.causation_id is None else {"follows": event.causation_id}
+    return {
+        "id": event.id,
+        "event": event.event_type,
+        "occurred": format_time(event.occurred_at),
+        "resource": {"prefect.resource.id": f"{event.resource_type}.{event.resource_id}"},
+        "related": [{"prefect.resource.id": f"{event.actor_type}.{event.actor_id}", "prefect.resource.role": "actor"}],
+        "payload": msgspec.Raw(event.payload),
+        **follows,
+    }
+
+
+def _rows(folder: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{folder / 'prefect.db'}?mode=ro", uri=True, timeout=30)) as beside:
+        return int(beside.execute("SELECT count(*) FROM events").fetchone()[0])

@@ -1,0 +1,185 @@
+"""The outcome of a run: what was measured, on which machine, and which bars it meets. Written as JSON."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from bench.limits import Disk
+from bench.load import Result
+from bench.measure import Rates, Times
+
+__all__ = [
+    "RESULTS",
+    "Bar",
+    "Flat",
+    "Machine",
+    "Memory",
+    "Run",
+    "bar",
+    "commit",
+    "last_of_machine",
+    "load",
+    "machine",
+    "new_run",
+    "same_machine",
+    "save",
+    "versions",
+]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+_PACKAGES = ("apsw", "httptools", "litestar", "msgspec", "uvicorn", "uvloop")
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where a run took place. `load_before` is the load average at its start: above 0.5 others were at work too."""
+
+    cpu: str
+    cores: int
+    memory_gb: int
+    system: str
+    python: str
+    load_before: float
+    load_after: float = 0.0
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One demand and what was measured. `at_most` turns it round. `measured` is None when this run did not look."""
+
+    what: str
+    bar: float
+    measured: float | None
+    unit: str = ""
+    at_most: bool = False
+    remark: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is met, or None when it was not measured."""
+        if self.measured is None:
+            return None
+        return self.measured <= self.bar if self.at_most else self.measured >= self.bar
+
+
+class Flat(msgspec.Struct, frozen=True):
+    """One question to a small and to a large log of one tenant, in process."""
+
+    question: str
+    days: int
+    small_events: int
+    large_events: int
+    small: Times
+    large: Times
+
+    @property
+    def growth(self) -> float:
+        """How many times longer it takes with the large log."""
+        return self.large.p50_ms / self.small.p50_ms
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Resident memory of the server process, in MB, after load on a log of so many events."""
+
+    events: int
+    seconds: float
+    highest_mb: float
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """A whole run. `rates` holds trials by measure; `loads` the last answer times by measure and server."""
+
+    mode: str
+    date: str
+    commit: str
+    machine: Machine
+    versions: dict[str, str]
+    sizes: dict[str, int]
+    rates: dict[str, Rates] = {}
+    loads: dict[str, dict[str, Result]] = {}
+    flat: list[Flat] = []
+    disks: list[Disk] = []
+    memory: Memory | None = None
+    start_s: dict[str, float] = {}
+    bars: list[Bar] = []
+    notes: list[str] = []
+
+
+def bar(what: str, least: float, measured: float | None, unit: str = "", remark: str = "") -> Bar:
+    """A demand of at least so much."""
+    return Bar(what, least, measured, unit, remark=remark)
+
+
+def machine() -> Machine:
+    """This one."""
+    cpu = "unknown"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(encoding="utf-8"), re.MULTILINE)
+        cpu = found[1].strip() if found else cpu
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(
+        cpu=cpu,
+        cores=os.cpu_count() or 1,
+        memory_gb=round(memory / 2**30),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        load_before=round(os.getloadavg()[0], 2),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The packages that matter."""
+    return {"sqlite": apsw.sqlite_lib_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def commit() -> str:
+    """The commit that is measured, with a plus when the tree has changes beside it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    head = git("rev-parse", "--short=10", "HEAD") or "none"
+    return head + ("+" if git("status", "--porcelain", "--", "src", "bench") else "")
+
+
+def new_run(mode: str, sizes: dict[str, int]) -> Run:
+    """A run that begins now."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return Run(mode=mode, date=now, commit=commit(), machine=machine(), versions=versions(), sizes=sizes)
+
+
+def save(run: Run, folder: Path = RESULTS) -> Path:
+    """Write it as `DATE-COMMIT.json`; a quick run says so in its name."""
+    folder.mkdir(exist_ok=True)
+    mark = "" if run.mode == "full" else f"-{run.mode}"
+    path = folder / f"{run.date.replace(':', '')}-{run.commit.rstrip('+')}{mark}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    return path
+
+
+def load(path: Path) -> Run:
+    """Read one."""
+    return msgspec.json.decode(path.read_bytes(), type=Run)
+
+
+def same_machine(one: Machine, other: Machine) -> bool:
+    """Whether numbers of the two may be compared."""
+    return (one.cpu, one.cores, one.memory_gb) == (other.cpu, other.cores, other.memory_gb)
+
+
+def last_of_machine(run: Run, folder: Path = RESULTS) -> Run | None:
+    """The last earlier run of the same mode on the same machine."""
+    earlier = [
+        other
+        for path in folder.glob("*.json")
+        if (other := load(path)).mode == run.mode and other.date < run.date and same_machine(other.machine, run.machine)
+    ]
+    return max(earlier, key=lambda other: other.date, default=None)

@@ -1,0 +1,442 @@
+"""Measure everything, write the result, and hold it against the bars.
+
+python -m bench.run                 all of it, for an hour or so; writes results/ and docs/performance.md
+python -m bench.run --quick         the same in small, in three minutes; writes results/ alone
+python -m bench.run --quick --check fails when a ratio fell by more than 15 % since the last result of this machine
+python -m bench.run --quick --only post,page     just look; writes nothing
+"""
+
+import argparse
+import asyncio
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from bench import scenarios
+from bench.bars import bars_of, fallen
+from bench.build_store import TENANT, Built, build
+from bench.limits import disk_of, final_rows, raw_insert
+from bench.load import Result
+from bench.measure import interleaved, times_of
+from bench.others import eventsourcing_recorded, prefect_persisted
+from bench.report import PAGE, render
+from bench.result import Flat, Memory, Run, last_of_machine, new_run, save
+from bench.servers import VENVS, Running, ask, fastapi_peer, static, whence
+from bench.workload import LOAN_LOG, Shape, batched, loan_events, ndjson, of_one_tenant
+from whence.events import NewEvent
+from whence.storage import open_store
+from whence.storage.base import Write
+
+ROOT = Path(__file__).parents[1]
+STORES = ROOT / "bench" / ".stores"
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured. Events, requests, rounds, and days for which the large log is spread.
+
+    `asked` is how often each question is put over HTTP, `soak_s` how long the load lasts before memory is looked at.
+    """
+
+    rounds: int
+    ingest_events: int
+    peer_events: int
+    postgres_events: int
+    prefect_events: int
+    singles: int
+    pages: int
+    page_events: int
+    small_events: int
+    large_events: int
+    spreads: tuple[int, ...]
+    question_rounds: int
+    asked: int
+    soak_s: int
+
+
+FULL = Sizes(
+    rounds=5,
+    ingest_events=100_000,
+    peer_events=20_000,
+    postgres_events=50_000,
+    prefect_events=4_000,
+    singles=20_000,
+    pages=10_000,
+    page_events=100_000,
+    small_events=100_000,
+    large_events=10_000_000,
+    spreads=(180, 5),
+    question_rounds=20,
+    asked=600,
+    soak_s=300,
+)
+QUICK = Sizes(
+    rounds=3,
+    ingest_events=10_000,
+    peer_events=3_000,
+    postgres_events=3_000,
+    prefect_events=1_000,
+    singles=1_500,
+    pages=1_500,
+    page_events=10_000,
+    small_events=10_000,
+    large_events=100_000,
+    spreads=(180,),
+    question_rounds=3,
+    asked=36,
+    soak_s=5,
+)
+
+
+class Bench:
+    """One run: its sizes, its folder for files, and what was found so far."""
+
+    def __init__(self, run: Run, sizes: Sizes, folder: Path) -> None:
+        self.run = run
+        self.sizes = sizes
+        self.folder = folder
+        self._numbers = count()
+
+    def fresh(self, name: str) -> Path:
+        """A new empty folder."""
+        path = self.folder / f"{name}-{next(self._numbers)}"
+        path.mkdir()
+        return path
+
+    def has(self, peer: str) -> bool:
+        """Whether a peer's environment is there; if not, the result says so."""
+        if (VENVS / peer / ".ready").exists():
+            return True
+        note = f"{peer} was left out: its environment is not there (make bench-peers)."
+        if note not in self.run.notes:
+            self.run.notes.append(note)
+        return False
+
+    def keep(self, measure: str, server: str, results: list[Result]) -> None:
+        """Keep the round with the median rate."""
+        kept = sorted(results, key=lambda result: result.rate)[len(results) // 2]
+        self.run.loads.setdefault(measure, {})[server] = kept
+
+    def built(self, events: int, days: int) -> Built:
+        """A store of one tenant, made once and kept for the next run."""
+        return build(STORES / f"{events}-{days}.db", Shape(events=events, days=days))
+
+
+def ingest(bench: Bench) -> None:
+    """Batches over HTTP against raw, FastAPI and Prefect; and append alone against raw and eventsourcing."""
+    sizes = bench.sizes
+    events = list(of_one_tenant(Shape(events=sizes.ingest_events)))
+    first = bench.fresh("ingest")
+    _ingest_whence(first, events)
+    rows = final_rows(first / "whence.db")
+
+    def raw(_: int) -> float:
+        return _scrapped(bench, "raw", lambda folder: raw_insert(folder / "raw.db", rows))
+
+    over_http: dict[str, Callable[[int], float]] = {
+        "whence": lambda _: _scrapped(bench, "ingest", lambda folder: _ingest_whence(folder, events)),
+        "raw": raw,
+    }
+    if bench.has("fastapi_sqlalchemy"):
+        fewer = events[: sizes.peer_events]
+        over_http["fastapi"] = lambda _: _scrapped(bench, "fastapi", lambda folder: _ingest_fastapi(folder, fewer))
+    if bench.has("prefect"):
+        fewest = events[: sizes.prefect_events]
+        over_http["prefect"] = lambda _: _scrapped(bench, "prefect", lambda folder: prefect_persisted(folder, fewest))
+    bench.run.rates["ingest"] = interleaved(sizes.rounds, over_http, "events/s")
+    in_process: dict[str, Callable[[int], float]] = {
+        "whence": lambda _: _scrapped(bench, "append", lambda folder: asyncio.run(_append(folder, events))),
+        "raw": raw,
+    }
+    if bench.has("eventsourcing"):
+        in_process["eventsourcing"] = lambda _: _scrapped(
+            bench, "eventsourcing", lambda folder: eventsourcing_recorded(folder, events)
+        )
+    bench.run.rates["append"] = interleaved(sizes.rounds, in_process, "events/s")
+
+
+def _scrapped(bench: Bench, name: str, work: Callable[[Path], float]) -> float:
+    """Do it in a folder that is gone afterwards; what it wrote must not be flushed into the next one's time."""
+    folder = bench.fresh(name)
+    try:
+        return work(folder)
+    finally:
+        shutil.rmtree(folder)
+        os.sync()
+
+
+def _ingest_whence(folder: Path, events: list[NewEvent]) -> float:
+    with whence(folder / "whence.db") as running:
+        requests = scenarios.batch_requests(running.key, events)
+        return scenarios.ingest_batches(folder, running, requests).rate * len(events) / len(requests)
+
+
+def _ingest_fastapi(folder: Path, events: list[NewEvent]) -> float:
+    with fastapi_peer(folder) as running:
+        requests = scenarios.batch_requests(running.key, events, array=True)
+        return scenarios.ingest_batches(folder, running, requests).rate * len(events) / len(requests)
+
+
+async def _append(folder: Path, events: list[NewEvent]) -> float:
+    store = open_store(f"sqlite:///{folder}/whence.db")
+    try:
+        return await scenarios.ingest_in_process(store, list(batched(events)))
+    finally:
+        await store.close()
+
+
+def singles(bench: Bench) -> None:
+    """Single-event POST, closed loop against static and FastAPI; then at half of that rate."""
+    sizes, folder = bench.sizes, bench.fresh("singles")
+    left = of_one_tenant(Shape(seed=2, events=sizes.singles * (3 * sizes.rounds + 4)))
+    with ExitStack() as running:
+        own = running.enter_context(whence(folder / "whence.db"))
+        answer = ask(own, "POST", "/api/v1/events", ndjson([next(left)]))
+        servers = {
+            "whence": own,
+            "static": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "bare")),
+            "routed": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "routed")),
+        }
+        if bench.has("fastapi_sqlalchemy"):
+            servers["fastapi"] = running.enter_context(fastapi_peer(folder))
+        counts = {name: sizes.singles // 4 if name == "fastapi" else sizes.singles for name in servers}
+
+        def post(name: str) -> Result:
+            some = [next(left) for _ in range(counts[name])] if name in ("whence", "fastapi") else reused
+            return scenarios.post_closed_loop(folder, servers[name], scenarios.single_requests(servers[name].key, some))
+
+        reused = [next(left) for _ in range(sizes.singles)]
+        _take_turns(bench, "post", {name: lambda name=name: post(name) for name in servers})
+        rate = bench.run.loads["post"]["whence"].rate / 2
+        for name in ("whence", "static"):
+            some = [next(left) for _ in range(min(sizes.singles, int(rate * 20)))]
+            requests = scenarios.single_requests(servers[name].key, some)
+            result = scenarios.post_open_loop(folder, servers[name], requests, rate)
+            bench.keep("post at half the rate", name, [result])
+
+
+def pages(bench: Bench) -> None:
+    """A page of 20 against static and FastAPI."""
+    sizes, folder = bench.sizes, bench.fresh("pages")
+    built = bench.built(sizes.page_events, 180)
+    shutil.copyfile(built.path, folder / "whence.db")
+    path = "/api/v1/events?limit=20"
+    with ExitStack() as running:
+        own = running.enter_context(whence(folder / "whence.db"))
+        answer = ask(own, "GET", path)
+        servers = {
+            "whence": own,
+            "static": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "bare")),
+            "routed": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "routed")),
+        }
+        if bench.has("fastapi_sqlalchemy"):
+            servers["fastapi"] = peer = running.enter_context(fastapi_peer(folder))
+            for some in batched(of_one_tenant(built.shape), 10_000):
+                scenarios.ingest_batches(folder, peer, scenarios.batch_requests(peer.key, some, array=True))
+        counts = {name: sizes.pages // 10 if name == "fastapi" else sizes.pages for name in servers}
+
+        def page(name: str) -> Result:
+            return scenarios.get_closed_loop(folder, servers[name], [path], counts[name])
+
+        _take_turns(bench, "page", {name: lambda name=name: page(name) for name in servers})
+
+
+def _take_turns(bench: Bench, measure: str, by_name: dict[str, Callable[[], Result]]) -> None:
+    """Rounds of HTTP load whose results are kept, not their rates alone."""
+    results: dict[str, list[Result]] = {name: [] for name in by_name}
+
+    def once(name: str) -> float:
+        results[name].append(by_name[name]())
+        return results[name][-1].rate
+
+    bench.run.rates[measure] = interleaved(
+        bench.sizes.rounds, {name: lambda _, name=name: once(name) for name in by_name}, "requests/s"
+    )
+    for name, each in results.items():
+        bench.keep(measure, name, each)
+
+
+def flat(bench: Bench) -> None:
+    """The flat questions to a small and to a large log, in this process."""
+    for days in bench.sizes.spreads:
+        small, large = bench.built(bench.sizes.small_events, days), bench.built(bench.sizes.large_events, days)
+        bench.run.flat += asyncio.run(_flat(small, large, bench.sizes.question_rounds))
+
+
+async def _flat(small: Built, large: Built, rounds: int) -> list[Flat]:
+    stores = {name: open_store(f"sqlite:///{built.path}", serving=False) for name, built in _named(small, large)}
+    try:
+        asked = {
+            name: (stores[name], await scenarios.questions_of(stores[name], built.shape))
+            for name, built in _named(small, large)
+        }
+        seconds = await scenarios.questions_in_process(asked, rounds)
+    finally:
+        for store in stores.values():
+            await store.close()
+    return [
+        Flat(
+            question,
+            small.shape.days,
+            small.shape.events,
+            large.shape.events,
+            times_of(taken["small"]),
+            times_of(taken["large"]),
+        )
+        for question, taken in seconds.items()
+    ]
+
+
+def _named(small: Built, large: Built) -> Iterator[tuple[str, Built]]:
+    yield "small", small
+    yield "large", large
+
+
+def disks(bench: Bench) -> None:
+    """Bytes of the small log, and of the recorded loan log when it is there."""
+    built = bench.built(bench.sizes.small_events, 180)
+    label = f"workload, {built.shape.events:,} events over {built.shape.days} days"
+    bench.run.disks.append(disk_of(Path(built.path), label, built.ndjson_bytes))
+    try:
+        events = loan_events(None if bench.run.mode == "full" else 20_000)
+    except FileNotFoundError:
+        bench.run.notes.append(f"The loan log was left out: {LOAN_LOG} names no file, and there is no sample.")
+        return
+    path = bench.fresh("loan") / "loan.db"
+    asyncio.run(_fill(path, events))
+    bench.run.disks.append(disk_of(path, f"loan applications, {len(events):,} events", len(ndjson(events))))
+
+
+async def _fill(path: Path, events: list[NewEvent]) -> None:
+    store = open_store(f"sqlite:///{path}")
+    try:
+        for some in batched(events):
+            await store.append(TENANT, [Write(tuple(some))])
+    finally:
+        await store.close()
+
+
+def postgres(bench: Bench) -> None:
+    """Append on PostgreSQL against its own raw, and what it keeps on the disk."""
+    try:
+        limits = importlib.import_module("bench.limits_postgres")
+    except ModuleNotFoundError as error:
+        bench.run.notes.append(f"PostgreSQL was left out: {error.name} is not installed.")
+        return
+    batches = list(batched(of_one_tenant(Shape(events=bench.sizes.postgres_events))))
+    folder = bench.fresh("postgres")
+    trials = limits.trials_of(folder, batches)
+    bench.run.rates["append, PostgreSQL"] = interleaved(bench.sizes.rounds, trials, "events/s")
+    bench.run.disks.append(
+        limits.disk_after(folder, batches, f"workload, {sum(map(len, batches)):,} events, PostgreSQL")
+    )
+
+
+def server(bench: Bench) -> None:
+    """Start to first answer, and memory after load on the large log: questions of every kind, and batches."""
+    sizes, folder = bench.sizes, bench.fresh("server")
+    built = bench.built(sizes.large_events, sizes.spreads[0])
+    shutil.copyfile(built.path, folder / "large.db")
+    questions = asyncio.run(_questions(built))
+    for label, name in (("an empty log", "empty.db"), (f"a log of {sizes.large_events:,}", "large.db")):
+        with whence(folder / name) as running:
+            began = time.monotonic()
+            ask(running, "GET", "/readyz")
+            bench.run.start_s[label] = round(running.start_s + time.monotonic() - began, 3)
+            if name == "large.db":
+                for question, result in scenarios.questions_over_http(folder, running, questions, sizes.asked).items():
+                    bench.keep(f"question: {question}", "whence", [result])
+                bench.run.memory = _soak(folder, running, questions, sizes)
+
+
+async def _questions(built: Built) -> dict[str, list[scenarios.Question]]:
+    store = open_store(f"sqlite:///{built.path}", serving=False)
+    try:
+        return await scenarios.questions_of(store, built.shape)
+    finally:
+        await store.close()
+
+
+def _soak(folder: Path, running: Running, questions: dict[str, list[scenarios.Question]], sizes: Sizes) -> Memory:
+    """Load until the time is over; the highest memory that the process ever had."""
+    began = time.monotonic()
+    paths = [question.path for some in questions.values() for question in some]
+    left = batched(of_one_tenant(Shape(seed=3, events=100 * sizes.large_events)), 5_000)
+    while time.monotonic() - began < sizes.soak_s:
+        scenarios.ingest_batches(folder, running, scenarios.batch_requests(running.key, next(left)))
+        scenarios.get_closed_loop(folder, running, paths, len(paths))
+    return Memory(sizes.large_events, round(time.monotonic() - began), running.memory_mb()["highest"])
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "ingest": ingest,
+    "post": singles,
+    "page": pages,
+    "flat": flat,
+    "disk": disks,
+    "postgres": postgres,
+    "server": server,
+}
+
+
+def measured(sizes: Sizes, mode: str, parts: list[str]) -> Run:
+    """Run some parts."""
+    run = new_run(mode, {name: value for name, value in msgspec.structs.asdict(sizes).items() if name != "spreads"})
+    if run.machine.load_before > 0.5 * run.machine.cores:
+        run.notes.append("The machine was at work when this began; expect noise.")
+    with tempfile.TemporaryDirectory(prefix="whence-bench-") as folder:
+        bench = Bench(run, sizes, Path(folder))
+        for name in parts:
+            began = time.monotonic()
+            print(f"{name} …", file=sys.stderr, flush=True)
+            PARTS[name](bench)
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    run.machine = msgspec.structs.replace(run.machine, load_after=round(os.getloadavg()[0], 2))
+    run.bars = bars_of(run)
+    return run
+
+
+def main() -> int:
+    """Do as the command line says; 1 when the check fails."""
+    parser = argparse.ArgumentParser(description="Measure Whence against its limits and its peers.")
+    parser.add_argument("--quick", action="store_true", help="small sizes, three minutes")
+    parser.add_argument("--check", action="store_true", help="fail when a ratio fell by more than 15 %%")
+    parser.add_argument("--only", default="", help=f"some parts, of {', '.join(PARTS)}; nothing is written")
+    parser.add_argument("--soak", type=int, help="seconds of load before memory is looked at")
+    told = parser.parse_args()
+    sizes, mode = (QUICK, "quick") if told.quick else (FULL, "full")
+    if told.soak is not None:
+        sizes = msgspec.structs.replace(sizes, soak_s=told.soak)
+    parts = told.only.split(",") if told.only else list(PARTS)
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        parser.error(f"There is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
+    run = measured(sizes, mode, parts)
+    print(render(run))
+    if told.check:
+        earlier = last_of_machine(run)
+        if earlier is None:
+            print("There is no earlier result of this machine to check against; run make bench-quick first.")
+            return 1
+        worse = fallen(run, earlier)
+        for sentence in worse:
+            print(f"FELL  {sentence}")
+        if worse:
+            return 1
+    if not told.only:
+        print(f"Written to {save(run).relative_to(ROOT)}", file=sys.stderr)
+        if mode == "full":
+            PAGE.write_text(render(run), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

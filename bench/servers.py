@@ -1,0 +1,180 @@
+"""Starting what is measured, each in a process of its own on this machine: Whence, its limits, and the peers."""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bench.build_store import TENANT
+from bench.static_app import Answer
+from whence.permissions import ADMIN, READ, WRITE, new_api_key
+from whence.storage import open_store
+
+__all__ = ["Running", "ask", "fastapi_peer", "peer_python", "prefect_peer", "static", "whence"]
+
+ROOT = Path(__file__).parents[1]
+VENVS = ROOT / "bench" / ".venvs"
+PEER_KEY = "peer-key-of-the-benchmark"
+_START_S = 90.0
+_STOP_S = 15.0
+_ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A server that answers: where, its process, and the key to use."""
+
+    port: int
+    pid: int
+    key: str
+    start_s: float = 0.0
+
+    def memory_mb(self) -> dict[str, float]:
+        """Resident memory now and at its highest, in MB, of the process alone."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", status))
+        return {"now": int(found["VmRSS"]) / 1_000, "highest": int(found["VmHWM"]) / 1_000}
+
+
+def ask(running: Running, method: str, path: str, body: bytes | None = None, media: str = "application/json") -> Answer:
+    """One request, the plain way."""
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+    with contextlib.closing(connection):
+        headers = {"X-API-Key": running.key} | ({"Content-Type": media} if body is not None else {})
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return Answer(answer.status, [(name.lower(), value) for name, value in answer.getheaders()], answer.read())
+
+
+@contextlib.contextmanager
+def whence(store: Path) -> Iterator[Running]:
+    """`whence serve` over a file, with the settings that a user has who set nothing; its log goes to a file."""
+    key = asyncio.run(_new_key(store))
+    home = store.with_name(store.name + ".home")
+    home.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
+    environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_DATA_HOME": str(home)}
+    command = [str(Path(sys.executable).with_name("whence")), "serve", "--store", f"sqlite:///{store}", "--port", "0"]
+    with _started(command, store.with_name(store.name + ".log"), environment, key) as running:
+        yield running
+
+
+async def _new_key(store: Path) -> str:
+    """A key for the tenant, put into the file."""
+    opened = open_store(f"sqlite:///{store}", serving=False)
+    secret, key = new_api_key(TENANT, (READ, WRITE, ADMIN), time.time_ns() // 1_000)
+    try:
+        await opened.put_key(key)
+    finally:
+        await opened.close()
+    return secret
+
+
+@contextlib.contextmanager
+def static(folder: Path, answers: dict[str, Answer], kind: str) -> Iterator[Running]:
+    """The same bytes out of memory, `bare` or `routed`; see `static_app`."""
+    file = folder / f"answers-{kind}.json"
+    file.write_bytes(msgspec.json.encode(answers))
+    command = [sys.executable, "-m", "bench.static_app", str(file), kind]
+    with _started(command, folder / f"static-{kind}.log", dict(os.environ), "whk_none") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def fastapi_peer(folder: Path) -> Iterator[Running]:
+    """The plain FastAPI and SQLAlchemy version of the same contract, over a file in `folder`."""
+    environment = os.environ | {"PEER_DATABASE": str(folder / "peer.db"), "PEER_KEY": PEER_KEY, "PEER_TENANT": TENANT}
+    port = _free_port()
+    command = [str(peer_python("fastapi_sqlalchemy")), "-m", "uvicorn", "app:app", "--port", str(port)]
+    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
+    place = ROOT / "bench" / "peers" / "fastapi_sqlalchemy"
+    with _started(command, folder / "fastapi.log", environment, PEER_KEY, place) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def prefect_peer(folder: Path) -> Iterator[Running]:
+    """Prefect's server as its package brings it, over a SQLite file in `folder`; the file is `prefect.db`."""
+    environment = os.environ | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+    }
+    port = _free_port()
+    command = [str(peer_python("prefect")), "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
+    with _started([*command, "--port", str(port)], folder / "prefect.log", environment, "", port=port) as running:
+        _until_healthy(running, "/api/health")
+        yield running
+
+
+def peer_python(name: str) -> Path:
+    """The interpreter of a peer's environment. Raises FileNotFoundError when it was not made."""
+    python = VENVS / name / "bin" / "python"
+    if not python.exists():
+        raise FileNotFoundError(f"{python} is not there; make the peers' environments with `make bench-peers`.")
+    return python
+
+
+def _free_port() -> int:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _started(
+    command: Sequence[str],
+    log: Path,
+    environment: dict[str, str],
+    key: str,
+    place: Path = ROOT,
+    port: int = 0,
+) -> Iterator[Running]:
+    """A process once it has said its address, or answers on `port`; ended together with what it started."""
+    began = time.monotonic()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=place, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        port = port or _said_port(process, log)
+        yield Running(port, process.pid, key, time.monotonic() - began)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _said_port(process: "subprocess.Popen[bytes]", log: Path) -> int:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until and process.poll() is None:
+        found = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            return urlsplit(found[0]).port or 0
+        time.sleep(0.005)
+    said = log.read_text(encoding="utf-8", errors="replace")[-2_000:]
+    raise RuntimeError(f"A server did not start. It said:\n{said}")
+
+
+def _until_healthy(running: Running, path: str) -> None:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if ask(running, "GET", path).status == 200:
+                return
+        time.sleep(0.2)
+    raise RuntimeError(f"The server on port {running.port} did not become healthy.")
