@@ -1,6 +1,7 @@
 """`demo`: what it says works as printed, and it leaves nothing behind."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -65,6 +66,15 @@ def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
     assert f"id             {shown_id}" in shown.out and "action_run.failed" in shown.out
     counts: dict[str, Any] = json.loads(counted.out)
     assert counts["total"] == EVENTS == sum(each["count"] for each in counts["byEventType"])
+
+
+def test_its_commands_are_found_by_the_shell(tmp_path: Path) -> None:
+    """Where the shell does not find the program by its name, the lines to try have the path by which it was started."""
+    cli = Cli(tmp_path, environ={"PATH": os.environ["PATH"]})
+    with running(cli, *FREE) as serving:
+        serving.wait_for("Stop with Ctrl-C")
+        lines = re.findall(r"^  (\S+) (?:list|get) ", serving.said, re.MULTILINE)
+    assert len(lines) == 2 and all(Path(line).is_file() for line in lines)
 
 
 def rooms(cli: Cli) -> list[Path]:

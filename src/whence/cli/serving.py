@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -123,6 +126,7 @@ def demo(*, host: Host = None, port: Port = None) -> None:
 
 
 def _welcome(url: str, key: str, count: int) -> str:
+    whence = _program()
     return f"""
 {count:,} events: what an airline's service agent did, message by message and call by call.
 
@@ -132,12 +136,21 @@ def _welcome(url: str, key: str, count: int) -> str:
 
 Try, in another terminal:
 
-  whence list --event-type action_run.failed --limit 5
-  whence get {FAILED_EVENT}
+  {whence} list --event-type action_run.failed --limit 5
+  {whence} get {FAILED_EVENT}
   curl -H 'X-API-Key: {key}' '{url}/api/v1/events/aggregate'
 
 Stop with Ctrl-C; this log is gone then.
 """
+
+
+def _program() -> str:
+    """What the reader types to start this program: its name where the shell finds it, else its path as it was given."""
+    given = Path(sys.argv[0])
+    found = shutil.which("whence")
+    if found is not None and Path(found).resolve() == given.resolve():
+        return "whence"
+    return shlex.quote(str(given)) if given.name == "whence" else f"{shlex.quote(sys.executable)} -m whence"
 
 
 async def _fill(settings: Settings) -> int:
