@@ -1,7 +1,8 @@
 """PostgreSQL for tests: one server a run, and a fresh database whenever one is asked for.
 
 The server comes from a wheel, starts in a second and goes with the run. `WHENCE_TEST_POSTGRES_URL` names another one,
-by a login that may create databases and roles; what was made there is dropped at the end.
+by a superuser, for one run at a time: some tests change settings of the server. What was made there is dropped at the
+end.
 """
 
 import asyncio

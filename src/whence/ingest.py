@@ -81,8 +81,8 @@ class Ingest:
         try:
             while queue:
                 group = _next_group(queue)
-                results = await self._append(tenant, group)
-                self._answer(group, results)
+                # Neither is kept while the next group is stored: their payloads may be all that the server allows.
+                self._answer(group, await self._append(tenant, group))
                 group = []
         finally:
             del self._waiting[tenant]

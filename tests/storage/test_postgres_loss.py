@@ -335,8 +335,9 @@ async def test_a_pooler_needs_no_state_of_the_session() -> None:
 
 
 def test_the_driver_is_told_nothing_of_ours() -> None:
-    """`pooler` is taken out of the URL, which otherwise goes on as it is; what is no URL is refused by a sentence."""
+    """`pooler` is taken out of the URL, which otherwise goes on as it is, with a host or without."""
     target = connections.Target("postgresql://a@b/c?pooler=1&sslmode=require&host=%2Frun")
     assert target.pooler
     assert target._dsn == "postgresql://a@b/c?sslmode=require&host=%2Frun"
+    assert connections.Target("postgresql:///log?host=/run")._dsn == "postgresql:///log?host=%2Frun"
     assert not connections.Target("postgresql://a@b/c?pooler=0").pooler

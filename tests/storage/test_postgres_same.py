@@ -1,5 +1,6 @@
 """Both stores answer the same bytes: the recorded runs of an agent, the six questions, and a table of filters."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -115,6 +116,21 @@ async def test_lists_aggregates_and_statistics_are_the_same_bytes(both: Both) ->
     """Under every filter of the table; and the events are not all left out."""
     assert await _differing(both) == set()
     assert (await both.postgres.list_events(TENANT, Query(**FILTERS["an hour of failures"]), PageRequest())).total > 0
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+@pytest.mark.parametrize("filter_", ["", "kinds", "actors", "flows", "resources", "causes"])
+def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
+    """Wherever places are ordered, in the merge and outside of it, ties are ordered by position: an index would give
+    that by luck alone."""
+    values: dict[str, Any] = {filter_: ("a", FAILED_EVENT) if filter_ == "causes" else (1, 2)} if filter_ else {}
+    snapshot = match.Snapshot("airline", 1, 100, {})
+    request = PageRequest(ascending=ascending)
+    sql, bindings = pages.page_sql(snapshot, match.Match(**values), pages._Start(), request)
+    way = "ASC" if ascending else "DESC"
+    assert sql.count("ORDER BY") == sql.count(f"ORDER BY occurred_at {way}, position {way}") >= 2
+    assert sql.endswith(f"ORDER BY occurred_at {way}, position {way}")
+    assert set(range(1, len(bindings.values) + 1)) == {int(number) for number in re.findall(r"\$(\d+)", sql)}
 
 
 async def _some(both: Both) -> list[Event]:

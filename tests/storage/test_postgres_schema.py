@@ -197,6 +197,16 @@ async def test_a_database_in_another_encoding_is_refused() -> None:
     await execute(server_url(), f"DROP DATABASE {name}")
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://a:notaport/log", "postgresql://a@b:99999/log?sslmode=none", "postgresql://[/x"]
+)
+async def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
+    """By one sentence that shows what it should look like, and not what it was."""
+    sentence = await refusal(url)
+    assert "postgresql://user@host:5432/database" in sentence
+    assert url not in sentence
+
+
 async def test_a_database_that_is_not_there_is_refused_and_a_server_that_is_not_there_is_unavailable() -> None:
     """The first is mended by the operator alone; the second may come back."""
     assert "database" in await refusal(of_database(await empty_database(), "no_such_database"))

@@ -26,7 +26,7 @@ except ImportError:  # another system than POSIX does not tell what its sockets 
 
 __all__ = ["LimitedProtocol", "SmallReads"]
 
-_READ = 64 * 1024
+_READ = 32 * 1024
 _HEAD_MAX = 32 * 1024
 _HEAD_S = 15.0
 _LINGER_S = 2.0

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 import structlog
@@ -74,12 +74,12 @@ class Target:
     """Where the database is, and how it is spoken to."""
 
     def __init__(self, url: str, *, pooler: bool = False) -> None:
-        """Read a URL; `?pooler=1` in it is ours, the rest is the driver's. Raises StoreRefused for one of no use."""
-        parts = urlsplit(url)
-        told = parse_qsl(parts.query, keep_blank_values=True)
+        """Read a URL; `?pooler=1` in it is ours, the rest is the driver's."""
+        place, _, options = url.partition("?")
+        told = parse_qsl(options, keep_blank_values=True)
         self.pooler = pooler or any(name == "pooler" and value.lower() in ("1", "true", "on") for name, value in told)
         left = urlencode([(name, value) for name, value in told if name != "pooler"])
-        self._dsn = urlunsplit(parts._replace(query=left))
+        self._dsn = f"{place}?{left}" if left else place
 
     async def connect(self, timeout_s: float = _BEGIN_S) -> Connection:
         """A new connection. Raises what the driver raises."""

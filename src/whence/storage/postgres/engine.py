@@ -55,7 +55,7 @@ class PostgresStore:
         readers: int = _READERS,
         writers: int = _WRITERS,
     ) -> None:
-        """Take up the URL. Raises StoreRefused for one that cannot be read."""
+        """Take up the URL. Nothing is connected yet."""
         self._target = Target(url, pooler=pooler)
         self._unsafe_durability = unsafe_durability
         self._verified = False
