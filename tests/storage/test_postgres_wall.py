@@ -188,6 +188,7 @@ async def _no_look(store: Any) -> None:
     [
         ("ALTER TABLE whence.event DISABLE ROW LEVEL SECURITY", "", "event"),
         ("ALTER TABLE whence.rollup_kind NO FORCE ROW LEVEL SECURITY", "", "rollup_kind"),
+        ("CREATE POLICY wide ON whence.actor USING (true)", "", "actor"),
         ("ALTER ROLE whence_app BYPASSRLS", "ALTER ROLE whence_app NOBYPASSRLS", "BYPASSRLS"),
         ("ALTER ROLE whence_app SUPERUSER", "ALTER ROLE whence_app NOSUPERUSER", "superuser"),
         ("ALTER TABLE whence.flow OWNER TO whence_app", "", "own nothing"),

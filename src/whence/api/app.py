@@ -3,16 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import msgspec
 import structlog
 from litestar import Litestar, Response, route
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.handlers.base import BaseRouteHandler
 
 from whence.api import docs_page, reads, writes
 from whence.api.admin import key_routes
@@ -91,7 +88,7 @@ def create_app(settings: Settings, store: Store) -> Edge:
     handlers = [*reads.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)]
     application = Litestar(
         route_handlers=[*_options(handlers), *handlers],
-        guards=[_guard],
+        before_request=_admit,
         exception_handlers={Exception: _answer_error},
         lifespan=[lambda _: _life(context)],
         state=State(
@@ -121,16 +118,16 @@ async def _life(context: Context) -> AsyncIterator[None]:
         yield
 
 
-async def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _admit(request: AnyRequest) -> None:
     """Let nobody past without a credential, and without the scope that the route names. Only a route that says so is
-    open."""
-    if connection.scope.get("method") == "OPTIONS" or handler.opt.get("open"):
+    open. It runs before every handler, where the framework's guards would cost a copy of the handler each time."""
+    opt = request.scope["route_handler"].opt
+    if request.method == "OPTIONS" or opt.get("open"):
         return
-    context: Context = connection.app.state.context
-    principal = await context.authenticator.authenticate(connection)
-    connection.scope["state"]["principal"] = principal
-    if "scope" in handler.opt:
-        principal.require(handler.opt["scope"])
+    principal = await context_of(request).authenticator.authenticate(request)
+    request.scope["state"]["principal"] = principal
+    if "scope" in opt:
+        principal.require(opt["scope"])
 
 
 def _options(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:

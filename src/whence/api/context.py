@@ -43,7 +43,7 @@ def context_of(request: AnyRequest) -> Context:
 
 
 def principal_of(request: AnyRequest) -> Principal:
-    """Who asks. The guard of the application has put it there before any handler runs."""
+    """Who asks. The application has put it there before any handler runs."""
     return cast(Principal, request.scope["state"]["principal"])
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from litestar import Response, route
+from litestar import route
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
+from whence.api.answer import Answer
 from whence.api.context import AnyRequest, context_of, now_us, principal_of
 from whence.errors import Invalid, NotFound
 from whence.permissions import READ
@@ -26,30 +26,30 @@ _read = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"scope
 
 
 @_read("/api/v1/events")
-async def list_events(request: AnyRequest) -> Response[bytes]:
+async def list_events(request: AnyRequest) -> Answer:
     """The tenant's events, newest first."""
     return await _page(request, _parsed(request, "list"))
 
 
 @_read("/api/v1/events/correlation/{correlation_id:str}")
-async def list_by_correlation(request: AnyRequest) -> Response[bytes]:
+async def list_by_correlation(request: AnyRequest) -> Answer:
     """The events of one flow, oldest first."""
     return await _page(request, _parsed(request, "correlation", correlation_id=_correlation_id(request)))
 
 
 @_read("/api/v1/events/resource/{resource_type:str}/{resource_id:str}")
-async def list_by_resource(request: AnyRequest) -> Response[bytes]:
+async def list_by_resource(request: AnyRequest) -> Answer:
     """The events about one resource, newest first."""
     fixed = {name: unquote(request.path_params[name]) for name in ("resource_type", "resource_id")}
     return await _page(request, _parsed(request, "resource", **fixed))
 
 
 @_read("/api/v1/events/aggregate")
-async def aggregate(request: AnyRequest) -> Response[bytes]:
+async def aggregate(request: AnyRequest) -> Answer:
     """How many events there are, by type of event, resource and actor."""
     read = _parsed(request, "aggregate")
     counts = await context_of(request).store.count_events(principal_of(request).tenant, read.query)
-    return Response(encode_counts(counts), media_type=JSON)
+    return Answer(encode_counts(counts))
 
 
 @_read("/api/v1/events/stats/by-actor")
@@ -61,7 +61,7 @@ async def stats_by_actor(request: AnyRequest) -> Stream:
 
 
 @_read("/api/v1/events/{event_id:str}")
-async def get_event(request: AnyRequest) -> Response[bytes]:
+async def get_event(request: AnyRequest) -> Answer:
     """One event by its id."""
     principal, event_id = principal_of(request), _event_id(request)
     read = _parsed(request, "event")
@@ -69,7 +69,7 @@ async def get_event(request: AnyRequest) -> Response[bytes]:
     if event is None:
         raise NotFound("There is no event with this id.")
     context_of(request).answers.hold(request, _ENVELOPE + len(event.payload))
-    return Response(encode_event(event, read.include), media_type=JSON)
+    return Answer(encode_event(event, read.include))
 
 
 ROUTES: list[HTTPRouteHandler] = [
@@ -97,7 +97,7 @@ def _parsed(request: AnyRequest, name: str, **fixed: str) -> ReadRequest:
     )
 
 
-async def _page(request: AnyRequest, read: ReadRequest) -> Response[bytes]:
+async def _page(request: AnyRequest, read: ReadRequest) -> Answer:
     """One page of events, with a link to the next one while there is one."""
     context = context_of(request)
     async with context.pages:
@@ -105,10 +105,8 @@ async def _page(request: AnyRequest, read: ReadRequest) -> Response[bytes]:
         context.answers.hold(request, sum(_ENVELOPE + len(event.payload) for event in page.events))
         cursor = next_cursor(read, page)
         body = encode_page(page, read.include, cursor)
-    headers: dict[str, Any] = {}
-    if cursor is not None:
-        headers["Link"] = f'<{_next_url(request, cursor)}>; rel="next"'
-    return Response(body, media_type=JSON, headers=headers)
+    links = [] if cursor is None else [("link", f'<{_next_url(request, cursor)}>; rel="next"')]
+    return Answer(body, headers=links)
 
 
 def _next_url(request: AnyRequest, cursor: str) -> str:

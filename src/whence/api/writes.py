@@ -5,9 +5,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Response, post
+from litestar import post
 from litestar.handlers import HTTPRouteHandler
 
+from whence.api.answer import Answer
 from whence.api.context import AnyRequest, Context, context_of, now_us, principal_of, root_path_of
 from whence.errors import Invalid, Problem, RetryLater, TooLarge, UnsupportedMedia, WhenceError
 from whence.events import NewEvent
@@ -47,7 +48,7 @@ Parsed = list[NewEvent | Invalid | TooLarge]
 
 
 @post("/api/v1/events", opt={"scope": WRITE}, status_code=201)
-async def create_event(request: AnyRequest) -> Response[bytes]:
+async def create_event(request: AnyRequest) -> Answer:
     """Store one event, durably; answer with it. A batch of CloudEvents may come this way too."""
     if _media_type(request) == _CE_BATCH:
         return await _store_many(request)
@@ -60,7 +61,7 @@ async def create_event(request: AnyRequest) -> Response[bytes]:
 
 
 @post("/api/v1/events/batch", opt={"scope": WRITE}, status_code=201)
-async def create_batch(request: AnyRequest) -> Response[bytes]:
+async def create_batch(request: AnyRequest) -> Answer:
     """Store up to a thousand events in one transaction; answer with what became of each."""
     return await _store_many(request)
 
@@ -69,7 +70,7 @@ ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
 """The handlers, for the table in `app`."""
 
 
-async def _store_many(request: AnyRequest) -> Response[bytes]:
+async def _store_many(request: AnyRequest) -> Answer:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BATCH_MAX) as body:
         parsed = _parse_many(request, body)
@@ -188,20 +189,20 @@ def _atomic(request: AnyRequest) -> bool:
     return sent == "true"
 
 
-def _answer_one(request: AnyRequest, receipt: Receipt) -> Response[bytes]:
+def _answer_one(request: AnyRequest, receipt: Receipt) -> Answer:
     """201 or 200 with the event. Raises the error with which it was refused."""
     if receipt.event is None:
         raise receipt.error or RuntimeError("a receipt without event and error")
-    headers = {"Location": f"{root_path_of(request)}/api/v1/events/{receipt.event.id}"}
+    headers = [("location", f"{root_path_of(request)}/api/v1/events/{receipt.event.id}")]
     if receipt.replayed:
-        headers["Idempotent-Replayed"] = "true"
+        headers.append(("idempotent-replayed", "true"))
     status = 200 if receipt.replayed else 201
     body = encode_event(receipt.event)
     context_of(request).bodies.hold(request, len(body), stored=True)
-    return Response(body, status_code=status, media_type=JSON, headers=headers)
+    return Answer(body, status, headers)
 
 
-def _answer_many(context: Context, parsed: Parsed, receipts: Sequence[Receipt]) -> Response[bytes]:
+def _answer_many(context: Context, parsed: Parsed, receipts: Sequence[Receipt]) -> Answer:
     """The result of each event, and a status for them together. Raises when none could be stored for now."""
     left = iter(receipts)
     results = []
@@ -211,7 +212,7 @@ def _answer_many(context: Context, parsed: Parsed, receipts: Sequence[Receipt]) 
             raise receipt.error
         results.append(_result(context, index, item, receipt))
     body = msgspec.json.encode({"results": results})
-    return Response(body, status_code=_joint_status({result["status"] for result in results}), media_type=JSON)
+    return Answer(body, _joint_status({result["status"] for result in results}))
 
 
 def _result(context: Context, index: int, item: NewEvent | WhenceError, receipt: Receipt) -> dict[str, Any]:

@@ -289,13 +289,14 @@ SELECT r.rolsuper OR r.rolbypassrls,
   FROM pg_roles r WHERE r.rolname = 'whence_app'
 
 -- name: unguarded
--- Tables with a tenant's rows that row level security does not hold.
+-- Tables with a tenant's rows that row level security does not hold, or that another policy opens wider.
 SELECT c.relname
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_no' AND NOT a.attisdropped
  WHERE n.nspname = 'whence' AND c.relkind IN ('r', 'p') AND c.relname <> 'tenant'
-   AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
+   AND (NOT c.relrowsecurity OR NOT c.relforcerowsecurity
+        OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname <> 'one_tenant'))
 
 -- name: lock_schema
 -- Two processes do not take the same step.

@@ -95,8 +95,8 @@ async def _verify_wall(connection: Connection) -> None:
     open_tables = [row[0] for row in await connection.fetch(_SQL["unguarded"])]
     if open_tables:
         raise StoreRefused(
-            f"Row level security is not forced on: {', '.join(open_tables)}. Turn it on again, with ENABLE and FORCE "
-            "ROW LEVEL SECURITY."
+            f"Row level security does not hold: {', '.join(open_tables)}. Turn it on again, with ENABLE and FORCE ROW "
+            "LEVEL SECURITY, and drop every policy but one_tenant."
         )
 
 
