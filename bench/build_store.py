@@ -74,7 +74,7 @@ def _fill(path: Path, shape: Shape, batch: int) -> int:
     done, size, started = 0, 0, time.monotonic()
     for new, length in _made_elsewhere(shape, batch):
         connection.execute("BEGIN IMMEDIATE")
-        for receipt in appender.append(connection, TENANT, Write(new)):
+        for receipt in appender.append(connection, TENANT, [Write(new)])[0]:
             if receipt.event is None:
                 raise receipt.error or RuntimeError("an event was not stored")
         appender.request_done()

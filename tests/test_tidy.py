@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"events"}),
     frozenset({"catalog", "permissions", "wire", "rollups", "trace", "merkle", "webhooks"}),
     frozenset({"storage", "settings"}),
-    frozenset({"ingest", "followers", "sealer", "delivery", "retention", "archive", "demo"}),
+    frozenset({"ingest", "followers", "sealer", "delivery", "retention", "archive", "copying", "demo"}),
     frozenset({"api"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

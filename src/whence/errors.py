@@ -13,7 +13,8 @@ WhenceError
 ├── TooWide            a question that was stopped because it would read too much
 ├── Unavailable        the store cannot serve now
 └── StoreRefused       the store must not be opened; only at start
-    └── RolledBack     it lacks what it has acknowledged
+    ├── RolledBack     it lacks what it has acknowledged
+    └── Unsound        what it holds is not as it was written
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ __all__ = [
     "TooWide",
     "Unauthenticated",
     "Unavailable",
+    "Unsound",
     "UnsupportedMedia",
     "WhenceError",
 ]
@@ -160,3 +162,9 @@ class RolledBack(StoreRefused):
     """The store lacks what it has acknowledged: it went back to an earlier state."""
 
     code = "store_rolled_back"
+
+
+class Unsound(StoreRefused):
+    """What the store holds is not as it was written: an event does not belong to its hash, or a count to its events."""
+
+    code = "store_unsound"

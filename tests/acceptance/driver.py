@@ -33,7 +33,7 @@ def swallow_commit_errors() -> None:
         commit_group(self, group)
         for job in group:
             if job.error is not None:
-                job.error, job.result = None, []
+                job.error, job.result = None, [[]]
 
     Writer._commit_group = swallowing  # type: ignore[method-assign]  # the mutant
 

@@ -359,21 +359,11 @@ def actor_types_are_one(patch: Patch) -> None:
 
 
 @breaks("sqlite")
-def names_remembered_at_once(patch: Patch) -> None:
-    """The cache is filled before the commit, so what was rolled back leaves its number behind."""
-
-    def add(self: Any, name: tuple[Any, ...], number: int) -> None:
-        self._durable[name] = number
-
-    patch.setattr(append._NameCache, "add", add)
-
-
-@breaks("sqlite")
 def replay_overwrites(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def place(log: Any, head: Any, batch: Any, new: Any) -> Any:
             receipt = real(log, head, batch, new)
-            if receipt.replayed:
+            if receipt.replayed and new.id not in batch.by_id:
                 update = "UPDATE event SET payload = ?, recorded_at = ? WHERE tenant_no = ? AND id = ?"
                 log.connection.execute(update, (new.payload, head.recorded_at, head.tenant_no, uuid_bytes(new.id)))
                 changed = msgspec.structs.replace(receipt.event, payload=new.payload, recorded_at=head.recorded_at)
@@ -383,7 +373,7 @@ def replay_overwrites(patch: Patch) -> None:
         return place
 
     everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
-    around(patch, append, "place", make)
+    around(patch, placing, "place", make)
 
 
 @breaks("sqlite")
@@ -396,17 +386,17 @@ def atomic_keeps_the_first(patch: Patch) -> None:
     """The error is told, and what stood before it is stored all the same."""
 
     def make(real: Any) -> Any:
-        def append_(self: Any, connection: Any, tenant: str, write: Write) -> Any:
-            receipts = real(self, connection, tenant, Write(write.events))
+        def place_all(log: Any, head: Any, batch: Any, write: Write) -> Any:
+            receipts = real(log, head, batch, Write(write.events))
             bad = next((at for at, receipt in enumerate(receipts) if receipt.error is not None), None)
             if not write.atomic or bad is None:
                 return receipts
             error = receipts[bad].error
             return Invalid.at(("body", bad, "id"), str(error), error.code)
 
-        return append_
+        return place_all
 
-    around(patch, append.Appender, "append", make)
+    around(patch, placing, "_place_all", make)
 
 
 @breaks("sqlite")
@@ -434,20 +424,19 @@ def kinds_limit_off_by_one(patch: Patch) -> None:
 
 @breaks("sqlite")
 def positions_with_gaps(patch: Patch) -> None:
-    """What is refused takes a position all the same."""
+    """A request of which something is refused takes one more position."""
 
     def make(real: Any) -> Any:
-        def place(log: Any, head: Any, batch: Any, new: Any) -> Any:
-            try:
-                return real(log, head, batch, new)
-            except WhenceError:
+        def place_request(log: Any, head: Any, batch: Any, write: Write) -> Any:
+            result = real(log, head, batch, write)
+            if isinstance(result, WhenceError) or any(receipt.error is not None for receipt in result):
                 head.size += 1
                 head.tree.append(bytes(HASH_SIZE))
-                raise
+            return result
 
-        return place
+        return place_request
 
-    around(patch, append, "place", make)
+    around(patch, placing, "_place_request", make)
 
 
 @breaks("sqlite")
@@ -458,13 +447,13 @@ def outcome_never_derived(patch: Patch) -> None:
 @breaks("sqlite")
 def batch_in_order_of_time(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def append_(self: Any, connection: Any, tenant: str, write: Write) -> Any:
+        def place_all(log: Any, head: Any, batch: Any, write: Write) -> Any:
             events = tuple(sorted(write.events, key=lambda event: event.occurred_at))
-            return real(self, connection, tenant, Write(events, write.atomic))
+            return real(log, head, batch, Write(events, write.atomic))
 
-        return append_
+        return place_all
 
-    around(patch, append.Appender, "append", make)
+    around(patch, placing, "_place_all", make)
 
 
 SQLITE: tuple[Callable[[Patch], None], ...] = tuple(

@@ -156,14 +156,16 @@ async def test_an_atomic_refusal_says_which_event_it_was(store: Any) -> None:
     assert problem.type == "event_id_conflict"
 
 
-@catches(mutants.names_remembered_at_once)
+@catches(mutants.atomic_keeps_the_first)
 async def test_an_undone_request_leaves_no_name_behind(store: Any) -> None:
     """The first event of an actor and a kind is undone; later events of both are answered and counted right."""
     await stored(store, new(1))
     fresh = {"actor_id": "fresh", "actor_type": "service", "event_type": "invoice.sent", "resource_type": "artifact"}
-    with pytest.raises(Invalid):
-        await add(store, new(2, **fresh), new(1, actor_id="eve"), atomic=True)
-    await stored(store, new(3, actor_id="third", event_type="third.sent"), new(4, **fresh))
+    undone = Write((new(2, **fresh), new(1, actor_id="eve")), atomic=True)
+    kept = Write((new(3, actor_id="third", event_type="third.sent"), new(4, **fresh)))
+    refused, receipts = await store.append(TENANT, [undone, kept])
+    assert isinstance(refused, Invalid)
+    assert [receipt.replayed for receipt in receipts] == [False, False]
     events = {event.id: event for event in await log(store)}
     assert uuid(4) in events
     assert {name: getattr(events[uuid(4)], name) for name in fresh} == fresh

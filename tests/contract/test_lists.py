@@ -144,8 +144,9 @@ async def test_different_filters_are_joined(store: Any) -> None:
 
 @catches(mutants.actor_types_are_one)
 async def test_one_actor_id_of_two_types_is_two_actors(store: Any) -> None:
-    """The actor's type comes with its id."""
-    await stored(store, new(1), new(2, actor_type="agent"), new(3))
+    """The actor's type comes with its id, in one request and over several."""
+    await stored(store, new(1))
+    await stored(store, new(2, actor_type="agent"), new(3))
     found = (await page(store, actor_ids=("ada",))).events
     assert [event.actor_type for event in found] == ["user", "agent", "user"]
     assert await numbers(store, actor_ids=("ada",), actor_types=("agent",)) == [2]

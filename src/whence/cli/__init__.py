@@ -27,6 +27,7 @@ COMMANDS = {
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
     "migrate": ("whence.cli.migrating:migrate", "Make the log in a PostgreSQL database, or update its schema."),
+    "copy": ("whence.cli.copying:copy", "Copy a log into another store, as it is: from SQLite to PostgreSQL, or back."),
     "verify": ("whence.cli.backups:verify", "Check every stored event against its hash, and every count."),
     "backup": ("whence.cli.backups:backup", "Copy a store, beside its server or without one, and verify the copy."),
     "restore": ("whence.cli.backups:restore", "Put a backup in a store's place."),

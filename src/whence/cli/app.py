@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError
 from whence.cli import COMMANDS, FAILED, INTERRUPTED
 from whence.cli.terminal import printable, say
 from whence.client import Unreachable
-from whence.errors import Forbidden, Invalid, NotFound, RolledBack, Unauthenticated, WhenceError
+from whence.errors import Forbidden, Invalid, NotFound, RolledBack, Unauthenticated, Unsound, WhenceError
 
 __all__ = ["EXIT_CODES", "FAILED", "UNSOUND", "USAGE", "run"]
 
@@ -23,6 +23,7 @@ EXIT_CODES: dict[type[WhenceError], int] = {
     Unauthenticated: 4,
     Forbidden: 4,
     RolledBack: UNSOUND,
+    Unsound: UNSOUND,
     Unreachable: 6,
 }
 """The exit code of each error; any other is FAILED."""

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from whence.errors import StoreRefused
-from whence.storage.base import Head, Receipt, Session, Store, Write
+from whence.storage.base import Head, Receipt, Session, Store, Stored, Write
 from whence.storage.sqlite.engine import SQLiteStore
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Receipt",
     "Session",
     "Store",
+    "Stored",
     "Write",
     "is_postgres",
     "migrate_store",
@@ -24,6 +25,7 @@ def open_store(
     url: str,
     *,
     serving: bool = True,
+    restoring: bool = False,
     accept_rollback: bool = False,
     unsafe_durability: bool = False,
     pooler: bool = False,
@@ -32,6 +34,7 @@ def open_store(
 
     `sqlite:///relative/or//absolute/path` names a SQLite file. One process at a time may open a file for `serving`,
     which is what `append` needs; with `serving=False` the file is opened beside it, for keys and for reading.
+    Only a store that is opened for `restoring` takes the exact events of another one.
     A store that has lost what it acknowledged is refused, unless `accept_rollback` takes it as it is.
 
     `postgresql://user@host:5432/database` names a PostgreSQL database, which any number of processes may open. It is
@@ -42,9 +45,11 @@ def open_store(
     Raises StoreRefused, with a sentence that says what to do, when the store must not be opened.
     """
     if is_postgres(url):
-        store: Store = _postgres("engine").PostgresStore(url, pooler=pooler, unsafe_durability=unsafe_durability)
+        store: Store = _postgres("engine").PostgresStore(
+            url, pooler=pooler, restoring=restoring, unsafe_durability=unsafe_durability
+        )
         return store
-    return SQLiteStore(sqlite_path(url), serving=serving, accept_rollback=accept_rollback)
+    return SQLiteStore(sqlite_path(url), serving=serving, restoring=restoring, accept_rollback=accept_rollback)
 
 
 def sqlite_path(url: str) -> str:

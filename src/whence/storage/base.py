@@ -16,11 +16,13 @@ from whence.permissions import ApiKey
 __all__ = [
     "AS_OF_SPAN",
     "KINDS_MAX",
+    "READ_BYTES",
     "WIDE_SECONDS",
     "Head",
     "Receipt",
     "Session",
     "Store",
+    "Stored",
     "Write",
 ]
 
@@ -29,6 +31,9 @@ AS_OF_SPAN = 100_000
 
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
+
+READ_BYTES = 4 * 1024 * 1024
+"""The payloads of one part of a log that is read for a copy come to no more, unless it is a single one."""
 
 WIDE_SECONDS = 5.0
 """A question that is not flat in the size of the log is stopped after this time."""
@@ -58,6 +63,17 @@ class Head(msgspec.Struct, frozen=True):
     size: int
     root: bytes
     recorded_at: int
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """An event with what its leaf in the tree was made of. `salt` is None once the payload is erased; `payload_hash` is
+    SHA-256(salt || payload), in either case.
+    """
+
+    event: Event
+    leaf: bytes
+    salt: bytes | None
+    payload_hash: bytes
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -111,6 +127,24 @@ class Store(Protocol):
 
     async def head(self, tenant: str) -> Head:
         """The state of the tenant's log; size 0 and the root of the empty tree for a tenant that has no event."""
+        ...
+
+    async def tenants(self) -> list[str]:
+        """Every tenant that has a log or a key, in order. For the operator; no request reaches it, nor the next two."""
+        ...
+
+    async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
+        """The events behind the position `after`, in order: at most `limit`, fewer when their payloads come to
+        `READ_BYTES`, none at the end of the log. Raises Unsound for an event that cannot be put together.
+        """
+        ...
+
+    async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
+        """Append events of another store exactly as they are, all or none, durably, with every count.
+
+        Only on a store that was opened for it. Raises StoreRefused when the events do not continue the tenant's log,
+        and Unsound when one does not belong to its leaf.
+        """
         ...
 
     async def put_key(self, key: ApiKey) -> None:

@@ -5,7 +5,7 @@ All of it happens while the store holds the tenant's head, so that nothing can c
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -18,12 +18,15 @@ from whence.storage.base import KINDS_MAX, Receipt, Write
 from whence.wire.envelope import envelope
 from whence.wire.event import differing_fields
 
-__all__ = ["Batch", "Head", "KindName", "Known", "count", "leaves", "naming", "place", "place_all"]
+__all__ = ["ActorName", "Batch", "Head", "KindName", "Log", "count", "leaves", "place_requests"]
 
 _SALT_SIZE = 16
 
 KindName = tuple[str, str, str, str]
 """Event type, resource type, actor type and outcome."""
+
+ActorName = tuple[str, str]
+"""Actor id and actor type."""
 
 
 class Head:
@@ -53,34 +56,52 @@ class Batch:
         self.resources: dict[tuple[str, str], list[int]] = {}  # events, and then the number
 
 
-class Known(Protocol):
-    """What a store knows of the tenant's log, inside the transaction that holds its head."""
+class Log(Protocol):
+    """What is known of a tenant's log inside the transaction that holds its head, and what requests add to it. The
+    store keeps `new_kinds` and `new_actors` together with the events."""
+
+    new_kinds: dict[KindName, int]
+    new_actors: dict[ActorName, int]
 
     def stored(self, event_id: str) -> Event | None:
         """The stored event with this id."""
 
     def kind(self, name: KindName) -> int | None:
-        """The number of a kind."""
+        """The number of a kind that is stored."""
 
-    def add_kind(self, name: KindName, number: int) -> None:
-        """Keep a new kind."""
-
-    def actor(self, actor_id: str, actor_type: str) -> int | None:
-        """The number of an actor."""
-
-    def add_actor(self, actor_id: str, actor_type: str, number: int) -> None:
-        """Keep a new actor."""
+    def actor(self, name: ActorName) -> int | None:
+        """The number of an actor who is stored."""
 
     def correlation(self, event_id: str) -> str | None:
         """The correlation of the stored event with this id, which may be no UUID at all."""
 
 
-def place_all(place_one: Callable[[NewEvent], Receipt], write: Write) -> list[Receipt]:
+def place_requests(log: Log, head: Head, batch: Batch, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+    """Place requests one after the other: receipts for each, or the error of one that is refused as a whole. That one
+    leaves no trace, so it harms no other."""
+    return [_place_request(log, head, batch, write) for write in writes]
+
+
+def _place_request(log: Log, head: Head, batch: Batch, write: Write) -> list[Receipt] | WhenceError:
+    events, size, kinds, actors = len(batch.events), head.size, head.kinds, head.actors
+    try:
+        return _place_all(log, head, batch, write)
+    except WhenceError as error:
+        for event in batch.events[events:]:
+            del batch.by_id[event.id]
+        del batch.events[events:], batch.placed[events:]
+        log.new_kinds = {name: number for name, number in log.new_kinds.items() if number <= kinds}
+        log.new_actors = {name: number for name, number in log.new_actors.items() if number <= actors}
+        head.size, head.kinds, head.actors = size, kinds, actors
+        return error
+
+
+def _place_all(log: Log, head: Head, batch: Batch, write: Write) -> list[Receipt]:
     """A receipt for every event of a request. Raises the first error of an atomic one."""
     receipts = []
     for index, new in enumerate(write.events):
         try:
-            receipts.append(place_one(new))
+            receipts.append(place(log, head, batch, new))
         except WhenceError as error:
             if write.atomic:
                 raise naming(index, error) from error
@@ -88,17 +109,17 @@ def place_all(place_one: Callable[[NewEvent], Receipt], write: Write) -> list[Re
     return receipts
 
 
-def place(known: Known, head: Head, batch: Batch, new: NewEvent) -> Receipt:
+def place(log: Log, head: Head, batch: Batch, new: NewEvent) -> Receipt:
     """Give an event its position, or find it stored before. Raises Conflict, and Invalid for one kind too many."""
-    stored = batch.by_id.get(new.id) or known.stored(new.id)
+    stored = batch.by_id.get(new.id) or log.stored(new.id)
     if stored is not None:
         different = differing_fields(new, stored)
         if different:
             raise Conflict(different)
         return Receipt(stored, replayed=True)
     outcome = new.outcome or outcome_of(new.event_type)
-    placed = (new.occurred_at, _kind(known, head, new, outcome), _actor(known, head, new))
-    correlation_id = new.correlation_id or inherited(known, batch, new)
+    placed = (new.occurred_at, _kind(log, head, new, outcome), _actor(log, head, new))
+    correlation_id = new.correlation_id or inherited(log, batch, new)
     head.size += 1
     event = Event(
         tenant_id=head.tenant,
@@ -122,9 +143,9 @@ def place(known: Known, head: Head, batch: Batch, new: NewEvent) -> Receipt:
     return Receipt(event)
 
 
-def _kind(known: Known, head: Head, new: NewEvent, outcome: str) -> int:
+def _kind(log: Log, head: Head, new: NewEvent, outcome: str) -> int:
     name = (new.event_type, new.resource_type, new.actor_type, outcome)
-    number = known.kind(name)
+    number = log.kind(name) or log.new_kinds.get(name)
     if number is None:
         if head.kinds >= KINDS_MAX:
             raise Invalid.at(
@@ -134,28 +155,27 @@ def _kind(known: Known, head: Head, new: NewEvent, outcome: str) -> int:
                 "too_many_event_types",
             )
         head.kinds += 1
-        number = head.kinds
-        known.add_kind(name, number)
+        number = log.new_kinds[name] = head.kinds
     return number
 
 
-def _actor(known: Known, head: Head, new: NewEvent) -> int:
-    number = known.actor(new.actor_id, new.actor_type)
+def _actor(log: Log, head: Head, new: NewEvent) -> int:
+    name = (new.actor_id, new.actor_type)
+    number = log.actor(name) or log.new_actors.get(name)
     if number is None:
         head.actors += 1
-        number = head.actors
-        known.add_actor(new.actor_id, new.actor_type, number)
+        number = log.new_actors[name] = head.actors
     return number
 
 
-def inherited(known: Known, batch: Batch, new: NewEvent) -> str:
+def inherited(log: Log, batch: Batch, new: NewEvent) -> str:
     """The correlation of an event that names none: its cause's, if that is known, else its own id."""
     if new.causation_id is None:
         return new.id
     earlier = batch.by_id.get(new.causation_id)
     if earlier is not None:
         return earlier.correlation_id
-    return known.correlation(new.causation_id) or new.id
+    return log.correlation(new.causation_id) or new.id
 
 
 def naming(index: int, error: WhenceError) -> WhenceError:

@@ -9,14 +9,13 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from whence import rollups
 from whence.errors import WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
-from whence.storage.placing import Batch, Head, KindName, count, leaves, place, place_all
+from whence.storage.placing import ActorName, Batch, Head, KindName, count, leaves, place_requests
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.sql import load_blocks
@@ -29,31 +28,24 @@ Kinds = dict[KindName, int]
 
 
 class _Log:
-    """What is known of a tenant's log while its head is locked; what is new is kept apart, in order."""
+    """As `placing.Log` says; what requests may need is read before they are placed."""
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
         self.new_kinds: Kinds = {}
-        self.actors: dict[tuple[str, str], int] = {}
-        self.new_actors: dict[tuple[str, str], int] = {}
+        self.actors: dict[ActorName, int] = {}
+        self.new_actors: dict[ActorName, int] = {}
         self.events: dict[str, Event] = {}
         self.correlations: dict[str, str] = {}
 
     def stored(self, event_id: str) -> Event | None:
-        """As `Known` says, and so are the others."""
         return self.events.get(event_id)
 
     def kind(self, name: KindName) -> int | None:
-        return self.kinds.get(name) or self.new_kinds.get(name)
+        return self.kinds.get(name)
 
-    def add_kind(self, name: KindName, number: int) -> None:
-        self.new_kinds[name] = number
-
-    def actor(self, actor_id: str, actor_type: str) -> int | None:
-        return self.actors.get((actor_id, actor_type)) or self.new_actors.get((actor_id, actor_type))
-
-    def add_actor(self, actor_id: str, actor_type: str, number: int) -> None:
-        self.new_actors[actor_id, actor_type] = number
+    def actor(self, name: ActorName) -> int | None:
+        return self.actors.get(name)
 
     def correlation(self, event_id: str) -> str | None:
         return self.correlations.get(event_id)
@@ -81,7 +73,7 @@ async def append(
     log = _Log(await _kinds(connection, head, cached, mark))
     await _look_up(connection, head, log, [new for write in writes for new in write.events])
     batch = Batch()
-    results = [_request(log, head, batch, write) for write in writes]
+    results = place_requests(log, head, batch, writes)
     if batch.events:
         if log.new_kinds:
             mark = secrets.randbits(63)
@@ -118,21 +110,6 @@ async def _look_up(connection: Connection, head: Head, log: _Log, events: list[N
     asked = {(new.actor_id, new.actor_type) for new in events}
     rows = await connection.fetch(_SQL["actor_number"], head.tenant_no, *_columns(asked))
     log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in rows}
-
-
-def _request(log: _Log, head: Head, batch: Batch, write: Write) -> list[Receipt] | WhenceError:
-    """Place the events of one request; the error of one that is refused as a whole, which leaves no trace."""
-    events, size, kinds, actors = len(batch.events), head.size, head.kinds, head.actors
-    try:
-        return place_all(partial(place, log, head, batch), write)
-    except WhenceError as error:
-        for event in batch.events[events:]:
-            del batch.by_id[event.id]
-        del batch.events[events:], batch.placed[events:]
-        log.new_kinds = {name: number for name, number in log.new_kinds.items() if number <= kinds}
-        log.new_actors = {name: number for name, number in log.new_actors.items() if number <= actors}
-        head.size, head.kinds, head.actors = size, kinds, actors
-        return error
 
 
 async def _insert(connection: Connection, head: Head, log: _Log, batch: Batch, mark: int) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import structlog
 
-from whence.errors import Unavailable, WhenceError
+from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
-from whence.storage.base import Head, Receipt, Session, Write
+from whence.storage.base import Head, Receipt, Session, Stored, Write
 from whence.storage.match import Kind
 from whence.storage.plan import is_flat_count, is_flat_list, pinned
-from whence.storage.postgres import keys
+from whence.storage.postgres import keys, restore
 from whence.storage.postgres.append import Kinds, add_tenant, append
 from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
@@ -51,6 +51,7 @@ class PostgresStore:
         url: str,
         *,
         pooler: bool = False,
+        restoring: bool = False,
         unsafe_durability: bool = False,
         readers: int = _READERS,
         writers: int = _WRITERS,
@@ -58,6 +59,7 @@ class PostgresStore:
         """Take up the URL. Nothing is connected yet."""
         self._target = Target(url, pooler=pooler)
         self._unsafe_durability = unsafe_durability
+        self._restoring = restoring
         self._verified = False
         self._reading = Connections(self._target, readers, writing=False)
         self._writing = Connections(self._target, writers, writing=True)
@@ -134,6 +136,28 @@ class PostgresStore:
             return Head(0, EMPTY_ROOT, 0)
         _, size, recorded_at, packed = row[:4]
         return Head(size, CompactRange(size, packed).root(), recorded_at)
+
+    async def tenants(self) -> list[str]:
+        """Name all tenants; see `Store`."""
+        found: list[str] = await self._read("", restore.tenants)
+        return found
+
+    async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
+        """Read a part of a log; see `Store`."""
+        part: list[Stored] = await self._read(
+            tenant, lambda connection: restore.read_part(connection, tenant, after, limit)
+        )
+        return part
+
+    async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
+        """Append exact events; see `Store`."""
+        if not self._restoring:
+            raise StoreRefused("This store was not opened to be restored.")
+        work = partial(restore.restore, tenant=tenant, events=events, cached=_bounded(self._numbers))
+        if not await self._write(tenant, work):
+            await self._write(tenant, lambda connection: add_tenant(connection, tenant))
+            if not await self._write(tenant, work):
+                raise Unavailable("The tenant could not be made.")
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
         async def ask(connection: Connection) -> Any:

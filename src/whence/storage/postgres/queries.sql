@@ -70,6 +70,13 @@ INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, acto
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
 
+-- name: restore_event
+-- As add_event, with the hash of a payload that was erased.
+INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
+                   leaf, salt, payload_hash, payload)
+SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
+                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[])
+
 -- name: buckets_known
 -- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children.
 SELECT b.level, b.bucket, b.events, b.divided
@@ -259,6 +266,20 @@ DELETE FROM session WHERE hash = $1
 
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = $1
+
+-- name: tenant_names
+SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
+
+-- name: log_part
+-- Stopped by bytes here, where SQLite's caller stops by itself.
+SELECT position, salt, payload_hash, leaf
+  FROM (SELECT position, salt, payload_hash, leaf,
+               coalesce(sum(octet_length(payload)) OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING
+                                                                                    AND 1 PRECEDING), 0) AS bytes_before
+          FROM event
+         WHERE tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = $1) AND position > $2 AND position <= $3) part
+ WHERE bytes_before < $4
+ ORDER BY position
 
 -- name: hashes
 SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER BY position

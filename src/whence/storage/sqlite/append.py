@@ -3,21 +3,23 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import apsw
+import structlog
 
 from whence import rollups
+from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
-from whence.storage.placing import Batch, Head, KindName, count, leaves, place, place_all
+from whence.storage.placing import ActorName, Batch, Head, KindName, count, leaves, place_requests
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of, uuid_bytes, uuid_text
 
 __all__ = ["Appender"]
 
 _SQL = load_blocks("whence.storage.sqlite")
+_log = structlog.get_logger("whence.storage")
 _CACHE_MAX = 50_000
 
 _Names = dict[tuple[Any, ...], int]
@@ -62,15 +64,17 @@ class _NameCache:
 
 
 class _Log:
-    """What is known of a tenant's log inside the writer's transaction; `Known` says what its methods mean."""
+    """As `placing.Log` says."""
 
-    __slots__ = ("connection", "head", "names", "stored_keys")
+    __slots__ = ("connection", "head", "names", "new_actors", "new_kinds", "stored_keys")
 
     def __init__(self, connection: apsw.Connection, head: Head, names: _NameCache, events: Sequence[NewEvent]) -> None:
         self.connection = connection
         self.head = head
         self.names = names
         self.stored_keys = _stored_keys(connection, head, events)
+        self.new_kinds: dict[KindName, int] = {}
+        self.new_actors: dict[ActorName, int] = {}
 
     def stored(self, event_id: str) -> Event | None:
         key = self.stored_keys.get(event_id)
@@ -88,12 +92,8 @@ class _Log:
                 self.names.add(cached, number)
         return number
 
-    def add_kind(self, name: KindName, number: int) -> None:
-        self.connection.execute(_SQL["add_kind"], (self.head.tenant_no, number, *name))
-        self.names.add((self.head.tenant_no, *name), number)
-
-    def actor(self, actor_id: str, actor_type: str) -> int | None:
-        cached = (self.head.tenant_no, actor_id, actor_type)
+    def actor(self, name: ActorName) -> int | None:
+        cached = (self.head.tenant_no, *name)
         number = self.names.get(cached)
         if number is None:
             key = self.connection.execute(_SQL["actor_number"], cached).get
@@ -102,17 +102,22 @@ class _Log:
                 self.names.add(cached, number)
         return number
 
-    def add_actor(self, actor_id: str, actor_type: str, number: int) -> None:
-        name = (self.head.tenant_no, actor_id, actor_type)
-        self.connection.execute(_SQL["add_actor"], (key_of(self.head.tenant_no, number), *name))
-        self.names.add(name, number)
-
     def correlation(self, event_id: str) -> str | None:
         cause = cause_from(event_id)
         if not isinstance(cause, bytes):
             return None
         found: str | None = self.connection.execute(_SQL["correlation_of"], (self.head.tenant_no, cause)).get
         return found
+
+    def keep_names(self) -> None:
+        """Write the new kinds and actors."""
+        tenant_no = self.head.tenant_no
+        kinds = [(tenant_no, number, *name) for name, number in self.new_kinds.items()]
+        actors = [(key_of(tenant_no, number), tenant_no, *name) for name, number in self.new_actors.items()]
+        self.connection.executemany(_SQL["add_kind"], kinds)
+        self.connection.executemany(_SQL["add_actor"], actors)
+        for name, number in (*self.new_kinds.items(), *self.new_actors.items()):
+            self.names.add((tenant_no, *name), number)
 
 
 class Appender:
@@ -126,15 +131,52 @@ class Appender:
         self.group_done = self._names.group_done
         self.group_undone = self._names.group_undone
 
-    def append(self, connection: apsw.Connection, tenant: str, write: Write) -> list[Receipt]:
-        """Store the events of one request. Raises the error of the first event that an atomic request cannot store."""
+    def append(
+        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write]
+    ) -> list[list[Receipt] | WhenceError]:
+        """Store requests of one tenant together; receipts for each, or its error.
+
+        When something unexpected happens, each is tried again alone, so that the one to blame harms no other.
+        """
+        connection.execute("SAVEPOINT together")
+        try:
+            return self._append(connection, tenant, writes)
+        except Exception:
+            if len(writes) == 1 or not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO together")
+            self._names.request_undone()
+            return [self._append_alone(connection, tenant, write) for write in writes]
+        finally:
+            if connection.in_transaction:
+                connection.execute("RELEASE together")
+
+    def _append_alone(self, connection: apsw.Connection, tenant: str, write: Write) -> list[Receipt] | WhenceError:
+        connection.execute("SAVEPOINT alone")
+        try:
+            [result] = self._append(connection, tenant, [write])
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            _log.error("request failed", error=type(error).__name__, exc_info=True)
+            connection.execute("ROLLBACK TO alone")
+            self._names.request_undone()
+            result = Unavailable("The store could not write. Send the event again with the same id.")
+        connection.execute("RELEASE alone")
+        return result
+
+    def _append(
+        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write]
+    ) -> list[list[Receipt] | WhenceError]:
         head = self._head(connection, tenant)
         head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
-        log, batch = _Log(connection, head, self._names, write.events), Batch()
-        receipts = place_all(partial(place, log, head, batch), write)
+        log = _Log(connection, head, self._names, [new for write in writes for new in write.events])
+        batch = Batch()
+        results = place_requests(log, head, batch, writes)
         if batch.events:
+            log.keep_names()
             _insert(connection, head, batch)
-        return receipts
+        return results
 
     def _head(self, connection: apsw.Connection, tenant: str) -> Head:
         rows = connection.execute(_SQL["head"], (tenant,)).fetchall()

@@ -14,10 +14,10 @@ import msgspec
 from whence.errors import RolledBack, StoreRefused
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
-from whence.storage.sqlite.highwater import HighWater, is_behind, mark_of, recorded_mark, sync_folder
+from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
 from whence.storage.sqlite.verify import Report, verify
 
-__all__ = ["Restored", "backup", "restore"]
+__all__ = ["Restored", "backup", "refuse_behind", "restore"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _PAGES_A_STEP = 1_000
@@ -129,12 +129,7 @@ def _copy(source: str, partial: str) -> None:
         try:
             reading.set_busy_timeout(_BUSY_MS)
             reading.execute("BEGIN")
-            mark = mark_of(reading)  # and holds the snapshot from here on
-            if recorded is not None and (mark is None or is_behind(mark, recorded)):
-                raise RolledBack(
-                    "The store is behind what it has acknowledged, and a copy of it would be too. Restore an earlier "
-                    "backup, or accept the loss with 'whence serve --accept-rollback' first."
-                )
+            _refuse_behind(reading, recorded)  # and holds the snapshot from here on
             writing.execute("PRAGMA synchronous = OFF").fetchall()  # synced as a whole below
             with writing.backup("main", reading, "main") as copying:
                 while not copying.done:
@@ -144,6 +139,30 @@ def _copy(source: str, partial: str) -> None:
             writing.close()
             close_untouched(reading)
     _sync(partial)
+
+
+def refuse_behind(path: str) -> None:
+    """Raise RolledBack when the store at `path` lacks what it has acknowledged, and StoreRefused when there is none."""
+    if not Path(path).is_file():
+        raise StoreRefused("There is no SQLite file to copy under this name.")
+    recorded = recorded_mark(path)  # before the look, as above
+    with refusing():
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(_BUSY_MS)
+            if recorded is not None:
+                _refuse_behind(connection, recorded)
+        finally:
+            close_untouched(connection)
+
+
+def _refuse_behind(connection: apsw.Connection, recorded: Mark | None) -> None:
+    mark = mark_of(connection)
+    if recorded is not None and (mark is None or is_behind(mark, recorded)):
+        raise RolledBack(
+            "The store is behind what it has acknowledged, and a copy of it would be too. Restore an earlier "
+            "backup, or accept the loss with 'whence serve --accept-rollback' first."
+        )
 
 
 def _carry_over(partial: str, replaced: str) -> int | None:

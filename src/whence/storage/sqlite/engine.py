@@ -9,15 +9,15 @@ from typing import Any
 
 import apsw
 
-from whence.errors import Unavailable, WhenceError
+from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
-from whence.storage.base import Head, Receipt, Session, Write
+from whence.storage.base import Head, Receipt, Session, Stored, Write
 from whence.storage.match import Kind
 from whence.storage.plan import is_flat_count, is_flat_list, pinned
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite import keys
+from whence.storage.sqlite import keys, restore
 from whence.storage.sqlite.append import Appender
 from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
@@ -46,7 +46,13 @@ class SQLiteStore:
     """A log in one SQLite file; see `Store` for what its methods promise."""
 
     def __init__(
-        self, path: str, *, serving: bool = True, accept_rollback: bool = False, readers: int = _READERS
+        self,
+        path: str,
+        *,
+        serving: bool = True,
+        restoring: bool = False,
+        accept_rollback: bool = False,
+        readers: int = _READERS,
     ) -> None:
         """Open the file, and bring its schema up to date. Raises StoreRefused."""
         with ExitStack() as undo, refusing():
@@ -63,6 +69,7 @@ class SQLiteStore:
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
             reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
+        self._restoring = serving and restoring
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._readers = Readers(reading)
@@ -75,17 +82,15 @@ class SQLiteStore:
         """Store requests of one tenant; see `Store`."""
         if self._lock is None:
             raise Unavailable("This process opened the store beside its server and may not append to it.")
-        works = [partial(self._appender.append, tenant=tenant, write=write) for write in writes]
-        outcomes = await asyncio.gather(*map(self._writer.submit, works), return_exceptions=True)
-        results: list[list[Receipt] | WhenceError] = []
-        for outcome in outcomes:
-            if isinstance(outcome, WhenceError) or not isinstance(outcome, BaseException):
-                results.append(outcome)
-            elif isinstance(outcome, Exception):
-                # The writer has noted it. It is this request's alone; its neighbours may well be durable.
-                results.append(Unavailable("The store failed. Send the events again, with the same ids."))
-            else:
-                raise outcome
+        if not writes:
+            return []
+        try:
+            work = partial(self._appender.append, tenant=tenant, writes=writes)
+            results: list[list[Receipt] | WhenceError] = await self._writer.submit(work)
+        except Exception as error:
+            # The writer has noted what it did not expect.
+            failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
+            return [failed] * len(writes)
         return results
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
@@ -138,6 +143,24 @@ class SQLiteStore:
             return Head(0, EMPTY_ROOT, 0)
         _, size, recorded_at, packed = row[:4]
         return Head(size, CompactRange(size, packed).root(), recorded_at)
+
+    async def tenants(self) -> list[str]:
+        """Name all tenants; see `Store`."""
+        found: list[str] = await self._readers.read(restore.tenants)
+        return found
+
+    async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
+        """Read a part of a log; see `Store`."""
+        part: list[Stored] = await self._readers.read_wide(
+            tenant, lambda connection: restore.read_part(connection, tenant, after, limit)
+        )
+        return part
+
+    async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
+        """Append exact events; see `Store`."""
+        if not self._restoring:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._writer.submit(lambda connection: restore.restore(connection, self._appender, tenant, events))
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
         def ask(connection: apsw.Connection) -> Any:

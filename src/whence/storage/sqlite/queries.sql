@@ -63,6 +63,12 @@ SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no <
 INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt, payload)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: restore_event
+-- As add_event, with the hash of a payload that was erased.
+INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt,
+                   payload_hash, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: add_to_bucket
 INSERT INTO bucket (tenant_no, level, bucket, events) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET events = events + excluded.events
@@ -225,6 +231,12 @@ UPDATE api_key AS k SET revoked_at = r.revoked_at
 
 -- name: tenants
 SELECT tenant, tenant_no, size, recorded_at, compact_range FROM tenant ORDER BY tenant
+
+-- name: tenant_names
+SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
+
+-- name: log_part
+SELECT key, salt, payload_hash, leaf FROM event WHERE key > ? AND key <= ? ORDER BY key
 
 -- name: hashes
 SELECT key, salt, payload_hash, leaf FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 ORDER BY key

@@ -1,0 +1,178 @@
+"""Moving a log from one store to another, event by event, just as it is: positions, ids, times, payload bytes, salts
+and leaves, and so the roots; API keys too. Sessions stay behind.
+
+A copy that broke off is run again and goes on. What the target has must be the beginning of what the source has, or
+nothing is written. Each event is checked against its leaf when it is written, and again when the target is read to its
+end: then its root has to be the source's, and its counts those of its events.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import msgspec
+
+from whence.errors import StoreRefused, Unsound
+from whence.events import ActorStat, Counts, Event, Query
+from whence.merkle import CompactRange
+from whence.permissions import ApiKey
+from whence.storage import Head, Store, Stored
+from whence.storage.restoring import refuse_unsound
+
+__all__ = ["Copied", "copy_log"]
+
+_PART = 1_000
+
+Progress = Callable[[int], None]
+"""Told how many events have been gone through."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What a target has now of its source: tenants with a log, events, and how many of these were there before."""
+
+    tenants: int
+    events: int
+    before: int
+    keys: int
+
+
+async def copy_log(source: Store, target: Store, progress: Progress | None = None) -> Copied:
+    """Copy all that the source has at this moment into the target, which was opened for restoring, and verify it.
+
+    Raises StoreRefused when the target has something else, Unsound when source or target is not as it was written, and
+    what the stores raise. A copy is whole only when this returns.
+    """
+    step = progress or (lambda _events: None)
+    heads = {tenant: await source.head(tenant) for tenant in await source.tenants()}
+    before = {tenant: await _begun(source, target, tenant, head) for tenant, head in heads.items()}
+    for tenant, head in heads.items():
+        async with aclosing(_parts(source, tenant, before[tenant], head.size)) as parts:
+            async for part in parts:
+                await target.restore_log(tenant, part)
+                step(len(part))
+    for tenant, head in heads.items():
+        await _verify(target, tenant, head, step)
+    keys = [key for tenant in heads for key in await source.list_keys(tenant)]
+    for key in keys:
+        await _copy_key(target, key)
+    logs = sum(head.size > 0 for head in heads.values())
+    return Copied(logs, sum(head.size for head in heads.values()), sum(before.values()), len(keys))
+
+
+async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[Stored], None]:
+    """The events of some positions. While one part is used, the next is read already."""
+
+    def read() -> "asyncio.Task[list[Stored]]":
+        return asyncio.create_task(store.read_log(tenant, after, min(_PART, until - after)))
+
+    reading = read()
+    try:
+        while after < until:
+            part = await reading
+            if not part or part[0].event.position != after + 1:
+                raise Unsound(f"{tenant}, position {after + 1}: the event is missing.")
+            after = part[-1].event.position
+            reading = read()
+            yield part
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _begun(source: Store, target: Store, tenant: str, head: Head) -> int:
+    """How many events the target has already, all of them the source's first ones. Raises StoreRefused."""
+    found = await target.head(tenant)
+    if found.size > head.size:
+        raise StoreRefused(f"The target has more events of {tenant} than the source. Nothing was copied.")
+    if found.size and found.root != await _root_at(source, tenant, found.size, head):
+        raise StoreRefused(f"The target has other events of {tenant} than the source. Nothing was copied.")
+    return found.size
+
+
+async def _root_at(store: Store, tenant: str, size: int, head: Head) -> bytes:
+    if size == head.size:
+        return head.root
+    tree = CompactRange()
+    async with aclosing(_parts(store, tenant, 0, size)) as parts:
+        async for part in parts:
+            for stored in part:
+                tree.append(stored.leaf)
+    return tree.root()
+
+
+async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> None:
+    """Read a tenant's log in the target from its first event on, against the source's root and the target's counts."""
+    tree, counts = CompactRange(), _Counts()
+    async with aclosing(_parts(target, tenant, 0, head.size)) as parts:
+        async for part in parts:
+            for stored in part:
+                refuse_unsound(stored)
+                if stored.event.position != tree.size + 1:
+                    raise Unsound(f"{tenant}, position {tree.size + 1}: the event is missing.")
+                tree.append(stored.leaf)
+                counts.add(stored.event)
+            step(len(part))
+    found = await target.head(tenant)
+    if found.size > head.size:
+        raise StoreRefused(f"Somebody else writes to the log of {tenant} in the target. Stop that, and copy again.")
+    if not tree.root() == found.root == head.root:
+        raise Unsound(f"{tenant}: the copy has another root than the source.")
+    if found.recorded_at != head.recorded_at:
+        raise Unsound(f"{tenant}: the copy was last recorded at another time than the source.")
+    if await target.count_events(tenant, Query()) != counts.by_word():
+        raise Unsound(f"{tenant}: events are counted wrong in the copy.")
+    if await target.actor_stats(tenant, Query()) != counts.by_actor():
+        raise Unsound(f"{tenant}: the events of an actor are counted wrong in the copy.")
+
+
+class _Counts:
+    """A plain count over events."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[tuple[str, str, str]] = Counter()
+        self.actors: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, event: Event) -> None:
+        self.kinds[event.event_type, event.resource_type, event.actor_type] += 1
+        self.actors[event.actor_type, event.actor_id, event.outcome] += 1
+
+    def by_word(self) -> Counts:
+        """As `Store.count_events` says it."""
+
+        def by(place: int) -> list[tuple[str, int]]:
+            found: Counter[str] = Counter()
+            for words, events in self.kinds.items():
+                found[words[place]] += events
+            return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+        return Counts(total=self.kinds.total(), by_event_type=by(0), by_resource_type=by(1), by_actor_type=by(2))
+
+    def by_actor(self) -> list[ActorStat]:
+        """As `Store.actor_stats` says it."""
+        stats = [
+            ActorStat(
+                actor_type=actor_type,
+                actor_id=actor_id,
+                total=sum(self.actors[actor_type, actor_id, outcome] for outcome in ("success", "failure", "none")),
+                successes=self.actors[actor_type, actor_id, "success"],
+                failures=self.actors[actor_type, actor_id, "failure"],
+            )
+            for actor_type, actor_id in {name[:2] for name in self.actors}
+        ]
+        return sorted(stats, key=lambda stat: (-stat.total, stat.actor_type, stat.actor_id))
+
+
+async def _copy_key(target: Store, key: ApiKey) -> None:
+    """Put a key into the target, or tell one that is there what became of it since. A key that was revoked in either
+    stays revoked."""
+    there = await target.get_key(key.id)
+    if there is None:
+        await target.put_key(key)
+        return
+    if msgspec.structs.replace(there, revoked_at=key.revoked_at, last_used_at=key.last_used_at) != key:
+        raise StoreRefused(f"The target has another key with the id {key.id}.")
+    if key.revoked_at is not None and there.revoked_at is None:
+        await target.revoke_key(key.tenant, key.id, key.revoked_at)
+    if key.last_used_at is not None:
+        await target.touch_keys({key.id: key.last_used_at})

@@ -1,0 +1,97 @@
+"""Reading a log for a copy, and restoring what was read, in the steps of an append."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from whence.errors import Unsound
+from whence.storage.base import READ_BYTES, Stored
+from whence.storage.placing import Batch, Head, count
+from whence.storage.postgres.append import (
+    Kinds,
+    _columns,
+    _kinds,
+    _Log,
+    _look_up,
+    _number_flows,
+    _number_resources,
+    _roll_up,
+)
+from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.restoring import as_new, place_exactly, stored_from
+from whence.storage.sql import load_blocks
+
+__all__ = ["read_part", "restore", "tenants"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+
+async def tenants(connection: Connection) -> list[str]:
+    """As `Store` says."""
+    return [name for (name,) in await connection.fetch(_SQL["tenant_names"])]
+
+
+async def read_part(connection: Connection, tenant: str, after: int, limit: int) -> list[Stored]:
+    """As `Store.read_log` says."""
+    hashes = await connection.fetch(_SQL["log_part"], tenant, after, after + limit, READ_BYTES)
+    text = _SQL["full_event"] + " AND e.position > $2 AND e.position <= $3 ORDER BY e.position"
+    full = await connection.fetch(text, tenant, after, after + len(hashes))
+    if [row[0] for row in full] != [row[0] for row in hashes]:
+        raise Unsound(f"{tenant}, behind position {after}: events or their names are missing.")
+    return [
+        stored_from(event_from(tenant, row), leaf, salt, payload_hash)
+        for row, (_, salt, payload_hash, leaf) in zip(full, hashes, strict=True)
+    ]
+
+
+async def restore(connection: Connection, tenant: str, events: Sequence[Stored], cached: dict[int, Kinds]) -> bool:
+    """As `Store.restore_log` says; False when there is no such tenant yet. `cached` as for `append`."""
+    row = await connection.fetchrow(_SQL["lock_head"], tenant)
+    if row is None:
+        return False
+    *columns, mark = row
+    head = Head(tenant, tuple(columns))
+    log = _Log(await _kinds(connection, head, cached, mark))
+    await _look_up(connection, head, log, [as_new(stored.event) for stored in events])
+    batch = Batch()
+    place_exactly(log, head, batch, events)
+    tenant_no = head.tenant_no
+    if log.new_kinds:
+        mark = secrets.randbits(63)
+        kinds: list[tuple[Any, ...]] = [(number, *name) for name, number in log.new_kinds.items()]
+        await connection.execute(_SQL["add_kind"], tenant_no, *_columns(kinds))
+    if log.new_actors:
+        actors: list[tuple[Any, ...]] = [(number, *name) for name, number in log.new_actors.items()]
+        await connection.execute(_SQL["add_actor"], tenant_no, *_columns(actors))
+    count(batch)
+    await _number_flows(connection, head, batch)
+    await _number_resources(connection, head, batch)
+    await connection.execute(_SQL["restore_event"], tenant_no, *_columns(_rows(batch, events)))
+    await _roll_up(connection, tenant_no, batch.placed)
+    numbers = (head.kinds, head.actors, head.flows, head.resources)
+    state = (head.size, head.recorded_at, head.tree.packed())
+    await connection.execute(_SQL["save_head"], tenant_no, *state, *numbers, mark)
+    return True
+
+
+def _rows(batch: Batch, events: Sequence[Stored]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            stored.event.position,
+            stored.event.id,
+            stored.event.occurred_at,
+            stored.event.recorded_at,
+            kind,
+            actor,
+            batch.flows[stored.event.correlation_id][4],
+            batch.resources[stored.event.resource_id, stored.event.resource_type][1],
+            stored.event.causation_id,
+            cause_id_from(stored.event.causation_id),
+            stored.leaf,
+            stored.salt,
+            stored.payload_hash if stored.salt is None else None,
+            stored.event.payload,
+        )
+        for stored, (_, kind, actor) in zip(events, batch.placed, strict=True)
+    ]
