@@ -63,21 +63,24 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
 async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[Stored], None]:
     """The events of some positions. While one part is used, the next is read already."""
 
-    def read() -> "asyncio.Task[list[Stored]]":
-        return asyncio.create_task(store.read_log(tenant, after, min(_PART, until - after)))
-
-    reading = read()
+    reading: asyncio.Task[list[Stored]] | None = None
     try:
         while after < until:
+            reading = reading or _read(store, tenant, after, until)
             part = await reading
             if not part or part[0].event.position != after + 1:
                 raise Unsound(f"{tenant}, position {after + 1}: the event is missing.")
             after = part[-1].event.position
-            reading = read()
+            reading = _read(store, tenant, after, until) if after < until else None
             yield part
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+def _read(store: Store, tenant: str, after: int, until: int) -> "asyncio.Task[list[Stored]]":
+    return asyncio.create_task(store.read_log(tenant, after, min(_PART, until - after)))
 
 
 async def _begun(source: Store, target: Store, tenant: str, head: Head) -> int:

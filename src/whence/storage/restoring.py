@@ -42,15 +42,19 @@ def place_exactly(log: Log, head: Head, batch: Batch, events: Sequence[Stored]) 
         if event.recorded_at < head.recorded_at:
             raise Unsound(f"{event.tenant_id}, position {event.position}: recorded before the one in front of it.")
         head.recorded_at = event.recorded_at
-        try:
-            placed = place(log, head, batch, as_new(event)).event
-        except Conflict:
-            placed = None
-        if placed != event:  # an id that is there already, or another place
+        if event.position != head.size + 1 or _placed(log, head, batch, event) != event:
             raise StoreRefused(
                 f"{event.tenant_id}, position {event.position}: the event does not come next in this log."
             )
         head.tree.append(stored.leaf)
+
+
+def _placed(log: Log, head: Head, batch: Batch, event: Event) -> Event | None:
+    """The event as the log takes it; None when its id is there with other content."""
+    try:
+        return place(log, head, batch, as_new(event)).event
+    except Conflict:
+        return None
 
 
 def as_new(event: Event) -> NewEvent:

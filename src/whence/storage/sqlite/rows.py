@@ -1,6 +1,7 @@
 """Between rows and nouns: keys, UUIDs and events as SQLite keeps them."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from whence.events import Event
@@ -41,8 +42,10 @@ def uuid_bytes(text: str) -> bytes:
     return bytes.fromhex(text.replace("-", ""))
 
 
+@lru_cache(8_192)
 def uuid_text(value: bytes) -> str:
-    """The canonical text of a UUID's 16 bytes."""
+    """The canonical text of a UUID's 16 bytes. The newest events, their causes and resources are asked for again and
+    again, so most texts are made already."""
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -1,0 +1,482 @@
+"""A log is copied from store to store, unchanged: what it answers, its hashes, its roots, and its keys."""
+
+import gzip
+import itertools
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract.made import add, new, stored
+from tests.data.sample import SAMPLE
+from tests.databases import execute, fresh_database
+from whence.copying import copy_log
+from whence.demo import recording
+from whence.errors import StoreRefused, Unavailable, Unsound
+from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
+from whence.permissions import new_api_key
+from whence.storage import Session, Stored, Write, open_store
+from whence.storage.base import READ_BYTES
+from whence.storage.postgres import restore as postgres_restore
+from whence.storage.sqlite import restore as sqlite_restore
+from whence.storage.sqlite.verify import verify
+from whence.wire.event import IngestContext, parse_batch
+
+TENANT = "acme"
+OTHER = "other"
+KINDS = ("sqlite", "postgres")
+WHOLE = os.environ.get("WHENCE_LOAN_LOG")
+
+
+async def opened(kind: str, folder: Path, *, restoring: bool = True) -> Any:
+    """An empty store of a kind."""
+    url = f"sqlite:///{folder}/{time.monotonic_ns()}.db" if kind == "sqlite" else await fresh_database()
+    store: Any = open_store(url, restoring=restoring)
+    store.url = url
+    return store
+
+
+def lines_of(name: str) -> Iterator[list[bytes]]:
+    """The lines of a recorded log, in parts of a thousand."""
+    if name == "airline":
+        lines: Iterator[bytes] = iter(recording().splitlines())
+    else:
+        path = Path(WHOLE) if name == "whole" and WHOLE else SAMPLE
+        lines = gzip.open(path)  # noqa: SIM115  (the run is short)
+    while part := list(itertools.islice(lines, 1_000)):
+        yield part
+
+
+async def fill(store: Any, name: str) -> None:
+    """Store a recorded log, and a small one of another tenant beside it."""
+    context = IngestContext(tenant=TENANT, vocabulary=Vocabulary(), now=time.time_ns() // 1_000)
+    for part in lines_of(name):
+        events = tuple(each for each in parse_batch(b"\n".join(part), True, context) if isinstance(each, NewEvent))
+        assert len(events) == len(part)
+        await store.append(TENANT, [Write(events, atomic=True)])
+    await add(store, *[new(number, actor_id=f"a{number % 3}", occurred_at=number % 5) for number in range(40)])
+    await add(store, *[new(number) for number in range(500, 507)], tenant=OTHER)
+
+
+async def log(store: Any, tenant: str = TENANT) -> list[Stored]:
+    """Every event of a log, with its hashes."""
+    found: list[Stored] = []
+    while part := await store.read_log(tenant, len(found), 1_000):
+        found += part
+    return found
+
+
+# --- the recorded logs, there and back -------------------------------------------------------------------------
+
+
+class Trip:
+    """A log in a file, its copy in PostgreSQL, and the copy of that in a file again."""
+
+    def __init__(self, first: Any, second: Any, third: Any) -> None:
+        self.stores = (first, second, third)
+        self.first, self.second, self.third = self.stores
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "airline",
+        "sample",
+        pytest.param("whole", marks=pytest.mark.skipif(not WHOLE, reason="WHENCE_LOAN_LOG names none")),
+    ],
+)
+async def trip(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
+) -> AsyncIterator[Trip]:
+    folder = tmp_path_factory.mktemp("trip")
+    made = Trip(*[await opened(kind, folder) for kind in ("sqlite", "postgres", "sqlite")])
+    await fill(made.first, request.param)
+    for source, target in itertools.pairwise(made.stores):
+        begun = time.monotonic()
+        copied = await copy_log(source, target)
+        seconds = time.monotonic() - begun
+        print(f"\n{request.param}: {copied.events} events in {seconds:.1f} s, {copied.events / seconds:,.0f} a second")
+        assert (copied.tenants, copied.before) == (2, 0)
+    yield made
+    for store in made.stores:
+        await store.close()
+
+
+def questions(events: list[Stored]) -> list[Query]:
+    """Nothing, and each filter with values of this log: frequent ones, and rare ones."""
+    told: list[dict[str, Any]] = [{}]
+    fields = ("event_type", "resource_type", "actor_type", "actor_id", "outcome", "correlation_id", "causation_id")
+    for field in fields:
+        values = [value for value, _ in Counter(getattr(each.event, field) for each in events).most_common() if value]
+        told += [{f"{field}s": (value,)} for value in {*values[:2], *values[-1:]}]
+    for each in (events[0], events[len(events) // 3], events[-60]):
+        told.append({"resource_ids": (each.event.resource_id,), "resource_types": (each.event.resource_type,)})
+    times = sorted(each.event.occurred_at for each in events)
+    cuts = [times[len(times) * part // 6] for part in range(6)]
+    told += [{"since": since + 1, "until": until} for since, until in itertools.combinations(cuts, 2)]
+    told += [{"since": cuts[2], "outcomes": ("failure",)}, {"until": cuts[4], "actor_types": ("agent", "user")}]
+    return [Query(**each) for each in told]
+
+
+async def answers(store: Any, query: Query, size: int) -> list[Any]:
+    """What a store says to a question: pages of its list, its aggregate and its statistics."""
+    pages = [
+        await store.list_events(TENANT, query, PageRequest(limit=20, offset=offset, ascending=ascending))
+        for ascending in (False, True)
+        for offset in (0, 13, size // 3, size - 30)
+    ]
+    return [*pages, await store.count_events(TENANT, query), await store.actor_stats(TENANT, query)]
+
+
+async def test_every_answer_is_the_same(trip: Trip) -> None:
+    """Pages with all that an event has, aggregates and statistics under every filter; and single events by id."""
+    events = await log(trip.first)
+    asked = questions(events)
+    for query in asked:
+        first = await answers(trip.first, query, len(events))
+        assert first == await answers(trip.second, query, len(events)), query
+        assert first == await answers(trip.third, query, len(events)), query
+    assert sum([(await trip.third.count_events(TENANT, query)).total > 0 for query in asked]) > len(asked) // 2
+    for each in events[:: len(events) // 50]:
+        for store in trip.stores:
+            assert await store.get_event(TENANT, each.event.id) == each.event
+            assert await store.get_event(OTHER, each.event.id) is None
+
+
+async def test_every_hash_is_the_same(trip: Trip) -> None:
+    """Leaves, salts, payload hashes, and the head of each tenant with its root and its time."""
+    for tenant in (TENANT, OTHER):
+        first = await log(trip.first, tenant)
+        assert first == await log(trip.second, tenant) == await log(trip.third, tenant)
+        heads = [await store.head(tenant) for store in trip.stores]
+        assert heads[0] == heads[1] == heads[2]
+        assert heads[0].size == len(first) > 0
+
+
+async def test_the_files_are_sound(trip: Trip) -> None:
+    """`verify` finds nothing in the file that was copied twice: every count at every level is as it should be."""
+    reports = [verify(store.url.removeprefix("sqlite:///")) for store in (trip.first, trip.third)]
+    assert [report.findings for report in reports] == [[], []]
+    assert reports[0].roots == reports[1].roots
+
+
+async def test_a_copy_takes_new_events(trip: Trip) -> None:
+    """They come behind the last position, a repeat is a repeat, and the counts go on."""
+    for number, store in enumerate(trip.stores):
+        head = await store.head(OTHER)
+        (receipt,) = await add(store, new(503), tenant=OTHER)
+        assert receipt.replayed
+        (event,) = await stored(store, new(1_000 + number), tenant=OTHER)
+        assert event.position == head.size + 1
+        assert (await store.count_events(OTHER, Query())).total == head.size + 1
+
+
+# --- small logs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sqlite-postgres", "postgres-sqlite"])
+async def pair(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[tuple[Any, Any]]:
+    """A store with two small logs, and an empty one of the other kind."""
+    source, target = [await opened(kind, tmp_path) for kind in request.param.split("-")]
+    await add(source, *[new(n, actor_id=f"a{n % 3}", causation_id="x" if n % 4 else None) for n in range(2_500)])
+    await add(source, *[new(n) for n in range(7)], tenant=OTHER)
+    yield source, target
+    await source.close()
+    await target.close()
+
+
+async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> None:
+    """Hash, scopes, expiry, revocation and last use; those of a tenant without events too. What was revoked since the
+    first copy is revoked by the next one, and what was revoked in the target stays so."""
+    source, target = pair
+    keys = [new_api_key(tenant, ("events:read",), number, name="k")[1] for number, tenant in enumerate((TENANT, "new"))]
+    revoked = new_api_key(TENANT, ("admin", "events:read:decision"), 5, expires_at=9)[1]
+    for key in (*keys, revoked):
+        await source.put_key(key)
+    await source.put_session(Session(b"s" * 32, keys[0].id, 1 << 60))
+    await source.revoke_key(TENANT, revoked.id, 77)
+    await source.touch_keys({keys[0].id: 123})
+    assert (await copy_log(source, target)).keys == 3
+    for tenant in (TENANT, OTHER, "new"):
+        assert await target.list_keys(tenant) == await source.list_keys(tenant)
+    assert (await target.find_key(revoked.hash)).revoked_at == 77
+    assert (await target.find_key(keys[0].hash)).last_used_at == 123
+    assert await target.find_session(b"s" * 32) is None
+    await source.revoke_key(TENANT, keys[0].id, 88)
+    await source.touch_keys({keys[0].id: 124})
+    await target.revoke_key("new", keys[1].id, 99)
+    await copy_log(source, target)
+    assert await target.find_key(keys[0].hash) == await source.find_key(keys[0].hash)
+    assert (await target.find_key(keys[1].hash)).revoked_at == 99
+
+
+async def test_another_key_of_the_same_id_is_refused(pair: tuple[Any, Any]) -> None:
+    """A key is never put in another's place."""
+    source, target = pair
+    key = new_api_key(TENANT, ("events:read",), 1)[1]
+    await source.put_key(key)
+    await target.put_key(msgspec.structs.replace(key, scopes=("admin",)))
+    with pytest.raises(StoreRefused, match="another key"):
+        await copy_log(source, target)
+    assert (await target.get_key(key.id)).scopes == ("admin",)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_copy_that_broke_off_goes_on(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """At its second part, before that is stored or when the answer is lost; and it copies nothing twice."""
+    source, target = pair
+    real, parts = target.restore_log, []
+
+    async def breaking(tenant: str, events: list[Stored]) -> None:
+        parts.append(len(events))
+        if len(parts) != 2 or when == "after":
+            await real(tenant, events)
+        if len(parts) == 2:
+            raise Unavailable("The server is gone.")
+
+    monkeypatch.setattr(target, "restore_log", breaking)
+    with pytest.raises(Unavailable):
+        await copy_log(source, target)
+    there = (await target.head(TENANT)).size
+    assert there == (1_000 if when == "before" else 2_000)
+    copied = await copy_log(source, target)
+    assert (copied.before, sum(parts)) == (there, 2_507 + (1_000 if when == "before" else 0))
+    assert await log(source) == await log(target)
+    assert (await copy_log(source, target)).before == 2_507
+
+
+@pytest.mark.parametrize("pair", ["sqlite-sqlite", "postgres-postgres"], indirect=True)
+async def test_a_log_may_go_to_a_store_of_its_own_kind(pair: tuple[Any, Any]) -> None:
+    """With everything, and a second run finds all there."""
+    source, target = pair
+    key = new_api_key(TENANT, ("events:read",), 1)[1]
+    await source.put_key(key)
+    assert (await copy_log(source, target)).before == 0
+    assert (await copy_log(source, target)).before == 2_507
+    assert await log(source) == await log(target)
+    assert await target.get_key(key.id) == key
+
+
+async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, Any]) -> None:
+    """The source may be in use: each run copies what was there when it began."""
+    source, target = pair
+    await copy_log(source, target)
+    await add(source, *[new(n) for n in range(5_000, 5_040)])
+    assert (await copy_log(source, target)).before == 2_507
+    assert await log(source) == await log(target)
+    assert await target.count_events(TENANT, Query()) == await source.count_events(TENANT, Query())
+
+
+@pytest.mark.parametrize("foreign", ["other events", "the same events of another store", "more events"])
+async def test_a_foreign_target_is_refused(pair: tuple[Any, Any], foreign: str) -> None:
+    """What is not the beginning of the source is left as it is, and nothing is copied of the other tenant either."""
+    source, target = pair
+    if foreign == "more events":
+        await target.restore_log(OTHER, await log(source, OTHER))
+        await add(target, new(900), tenant=OTHER)
+    else:
+        await add(target, *[new(n + 50 * (foreign == "other events")) for n in range(7)], tenant=OTHER)
+    before = await target.head(OTHER)
+    with pytest.raises(StoreRefused, match="Nothing was copied"):
+        await copy_log(source, target)
+    assert await target.head(OTHER) == before
+    assert (await target.head(TENANT)).size == 0
+
+
+async def test_a_store_that_serves_cannot_be_restored(tmp_path: Path, anyio_backend: str) -> None:
+    """Only one that was opened for it takes exact events."""
+    for kind in KINDS:
+        store = await opened(kind, tmp_path, restoring=False)
+        await add(store, new(1))
+        with pytest.raises(StoreRefused, match="opened"):
+            await store.restore_log(OTHER, await log(store))
+        await store.close()
+
+
+async def test_large_events_are_read_in_smaller_parts(pair: tuple[Any, Any]) -> None:
+    """A part holds no more bytes than it may and one event; and all arrive."""
+    source, target = pair
+    await add(source, *[new(n, payload=b'{"a":"%s"}' % (b"x" * 250_000)) for n in range(9_000, 9_040)])
+    part = await source.read_log(TENANT, 2_490, 1_000)
+    sizes = [len(each.event.payload) for each in part]
+    assert READ_BYTES <= sum(sizes) < READ_BYTES + max(sizes)
+    assert len(part) < 50
+    await copy_log(source, target)
+    assert (await target.head(TENANT)).root == (await source.head(TENANT)).root
+
+
+async def alter(store: Any, sqlite_sql: str, postgres_sql: str) -> None:
+    """Change rows of a store from outside."""
+    if store.url.startswith("sqlite"):
+        await store._writer.submit(lambda connection: connection.execute(sqlite_sql).fetchall())
+    else:
+        await execute(store.url, postgres_sql)
+
+
+async def test_an_erased_payload_stays_erased_and_proven(pair: tuple[Any, Any]) -> None:
+    """The hash of the payload goes along, and so the leaf still belongs to the event."""
+    source, target = pair
+    (third,) = await source.read_log(TENANT, 2, 1)
+    digest = sha256(third.salt + third.event.payload).hexdigest()
+    erased = "SET payload = NULL, salt = NULL, payload_hash ="
+    await alter(
+        source,
+        f"UPDATE event {erased} x'{digest}' WHERE key & 0xFFFF = 3 AND tenant_no = 1",
+        f"UPDATE whence.event {erased} '\\x{digest}' WHERE position = 3 AND tenant_no = 1",
+    )
+    await copy_log(source, target)
+    (copied,) = await target.read_log(TENANT, 2, 1)
+    assert (copied.salt, copied.event.payload, copied.payload_hash.hex()) == (None, None, digest)
+    assert copied.leaf == third.leaf
+    assert (await target.head(TENANT)).root == (await source.head(TENANT)).root
+
+
+# --- what the checks are for -----------------------------------------------------------------------------------
+
+
+def _event(**change: Any) -> Callable[[list[Stored]], list[Stored]]:
+    """What alters the seventh event of a part."""
+
+    def altered(part: list[Stored]) -> list[Stored]:
+        event = msgspec.structs.replace(part[6].event, **change)
+        return [*part[:6], msgspec.structs.replace(part[6], event=event), *part[7:]]
+
+    return altered
+
+
+ON_THE_WAY: dict[str, Callable[[list[Stored]], list[Stored]]] = {
+    "another actor": _event(actor_id="eve"),
+    "another time": _event(occurred_at=1),
+    "recorded at another time": _event(recorded_at=1),
+    "another outcome": _event(outcome="failure"),
+    "another flow": _event(correlation_id="x"),
+    "no cause": _event(causation_id="y"),
+    "another id": _event(id="00000000-0000-4000-8000-000000000009"),
+    "another payload": lambda part: [
+        *part[:6],
+        msgspec.structs.replace(part[6], payload_hash=sha256(b"other").digest()),
+        *part[7:],
+    ],
+    "another leaf": lambda part: [*part[:6], msgspec.structs.replace(part[6], leaf=part[7].leaf), *part[7:]],
+    "one left out": lambda part: [*part[:6], *part[7:]],
+    "one twice": lambda part: [*part[:7], *part[6:]],
+    "two changed places": lambda part: [*part[:6], part[7], part[6], *part[8:]],
+    "the first left out": lambda part: part[1:],
+}
+"""What may befall events on their way."""
+
+
+async def test_an_event_that_is_altered_on_the_way_is_found(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy stops before the part in which it is, and says where."""
+    source, target = pair
+    real = source.read_log
+    for befallen, change in ON_THE_WAY.items():
+
+        async def altering(tenant: str, after: int, limit: int, change: Any = change) -> list[Stored]:
+            part = await real(tenant, after, limit)
+            return change(part) if after == 1_000 else part
+
+        monkeypatch.setattr(source, "read_log", altering)
+        with pytest.raises(StoreRefused, match=r"position 100[178]"):
+            await copy_log(source, target)
+        assert (await target.head(TENANT)).size == 1_000, befallen
+    monkeypatch.setattr(source, "read_log", real)
+    await copy_log(source, target)
+
+
+def _restored_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A store that writes rows with something else in them."""
+
+    def mutant(patch: pytest.MonkeyPatch) -> None:
+        def other(each: Stored) -> Stored:
+            return msgspec.structs.replace(each, event=change(each.event))
+
+        for module, place in ((sqlite_restore, 2), (postgres_restore, 1)):
+            real = module._rows
+            patch.setattr(
+                module,
+                "_rows",
+                lambda *given, real=real, place=place: real(*given[:place], list(map(other, given[place]))),
+            )
+
+    return mutant
+
+
+def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
+    """A store that leaves one event out of its counts by time."""
+    real, real_postgres = sqlite_restore._roll_up, postgres_restore._roll_up
+    patch.setattr(sqlite_restore, "_roll_up", lambda connection, no, placed: real(connection, no, placed[1:]))
+    patch.setattr(
+        postgres_restore, "_roll_up", lambda connection, no, placed: real_postgres(connection, no, placed[1:])
+    )
+
+
+def _salted_anew(patch: pytest.MonkeyPatch) -> None:
+    """A store that keeps another salt than the leaf was made with."""
+    for module, place in ((sqlite_restore, 12 - 1), (postgres_restore, 12 - 1)):
+        real = module._rows
+        patch.setattr(
+            module,
+            "_rows",
+            lambda *given, real=real, place=place: [
+                (*row[:place], bytes(16), *row[place + 1 :]) for row in real(*given)
+            ],
+        )
+
+
+IN_THE_TARGET: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a payload is written otherwise": _restored_otherwise(lambda event: msgspec.structs.replace(event, payload=b"{ }")),
+    "the time of recording is new": _restored_otherwise(
+        lambda event: msgspec.structs.replace(event, recorded_at=event.recorded_at + 1)
+    ),
+    "causes are lost": _restored_otherwise(lambda event: msgspec.structs.replace(event, causation_id=None)),
+    "salts are new": _salted_anew,
+    "an event is left out of the counts": _counted_otherwise,
+}
+"""What a store may do wrong when it writes."""
+
+
+@pytest.mark.parametrize("wrong", IN_THE_TARGET)
+async def test_a_target_that_writes_something_else_is_found(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """The target is read to its end: no copy is called whole when an event or a count in it is not as it was."""
+    IN_THE_TARGET[wrong](monkeypatch)
+    with pytest.raises(Unsound):
+        await copy_log(*pair)
+
+
+async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the last part, and between two parts."""
+    source, target = pair
+    real = target.restore_log
+
+    async def with_others(tenant: str, events: list[Stored]) -> None:
+        await real(tenant, events)
+        if tenant == OTHER:
+            await add(target, new(7_000), tenant=OTHER)
+
+    monkeypatch.setattr(target, "restore_log", with_others)
+    with pytest.raises(StoreRefused, match="Somebody else"):
+        await copy_log(source, target)
+
+
+async def test_a_source_that_was_altered_is_not_copied(pair: tuple[Any, Any]) -> None:
+    """A row that was changed by hand does not belong to its hash, and the copy says which."""
+    source, target = pair
+    await alter(
+        source,
+        "UPDATE event SET occurred_at = 1 WHERE key & 0xFFFF = 1234 AND tenant_no = 1",
+        "UPDATE whence.event SET occurred_at = 1 WHERE position = 1234 AND tenant_no = 1",
+    )
+    with pytest.raises(Unsound, match="position 1234"):
+        await copy_log(source, target)
+    assert (await target.head(TENANT)).size == 1_000
