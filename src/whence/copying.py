@@ -62,7 +62,6 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
 
 async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[Stored], None]:
     """The events of some positions. While one part is used, the next is read already."""
-
     reading: asyncio.Task[list[Stored]] | None = None
     try:
         while after < until:

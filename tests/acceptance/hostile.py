@@ -16,7 +16,9 @@ Address = tuple[str, int]
 
 _METHOD = re.compile(rb"[A-Z]+")
 _PROBLEM = {"loc", "msg", "type"}
-_TELLTALE = re.compile(rb"Traceback|\.py\b|msgspec|litestar|uvicorn|sqlite|apsw|File \"", re.IGNORECASE)
+_TELLTALE = re.compile(
+    rb"Traceback|\.py\b|msgspec|litestar|uvicorn|sqlite|apsw|postgres|asyncpg|File \"", re.IGNORECASE
+)
 _SHOWN = 160
 
 

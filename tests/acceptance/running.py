@@ -47,10 +47,11 @@ def tell(record_property: Callable[[str, object], None], figures: str) -> None:
 class Running:
     """One store in a folder, and the server process on it. It may be started and killed any number of times."""
 
-    def __init__(self, folder: Path, *, mutant: Path | None = None, **variables: str) -> None:
-        """`mutant` is a script that breaks the program before it runs; `variables` are further settings."""
+    def __init__(self, folder: Path, *, url: str | None = None, mutant: Path | None = None, **variables: str) -> None:
+        """`url` is that of a store which is no file of the folder; `mutant` is a script that breaks the program before
+        it runs; `variables` are further settings."""
         self.folder = folder
-        self.url = f"sqlite:///{folder}/whence.db"
+        self.url = url or f"sqlite:///{folder}/whence.db"
         self.mutant = mutant
         self.variables = variables
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,12 +1,16 @@
 """Whatever is sent, the server answers in its own shapes, stores only what is good, and goes on answering."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.hostile import Target
 from tests.acceptance.hostile_corpus import ALL
 from tests.acceptance.running import Running, running, tell
+from tests.databases import fresh_database
 
 DEFAULT_HANDLERS = """
 import json, socket, uuid
@@ -57,13 +61,19 @@ def tried(server: Running, patience_s: float = 8.0) -> dict[str, str]:
     return Target(server.address, server.key(), patience_s).failures(ALL)
 
 
-def test_every_hostile_request_is_answered_in_its_class(record_property: Callable[[str, object], None]) -> None:
-    """Good oddities are stored and read back; all else is a 4xx in our shape that repeats nothing of the input; the
-    list answers after each, and no refused event is in it."""
-    with running() as server:
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_every_hostile_request_is_answered_in_its_class(
+    store: str, record_property: Callable[[str, object], None]
+) -> None:
+    """On each store good oddities are stored and read back; all else is a 4xx in our shape that repeats nothing of the
+    input; the list answers after each, and no refused event is in it."""
+    with running(url=asyncio.run(fresh_database()) if store == "postgres" else None) as server:
         server.start()
         failures = tried(server)
-        tell(record_property, f"cases={len(ALL)} {dict(Counter(case.expect for case in ALL))} failures={len(failures)}")
+        tell(
+            record_property,
+            f"{store}: cases={len(ALL)} {dict(Counter(case.expect for case in ALL))} failures={len(failures)}",
+        )
         assert not failures, "\n".join(f"{name} → {wrong}" for name, wrong in failures.items())
         said = server.log_text()
         assert "unexpected error" not in said and "Traceback" not in said, said[-3000:]

@@ -1,8 +1,9 @@
-"""A real log of a bank, through the program into a real server: every answer equals an independent count.
+"""A real log of a bank, through the program into a real server on each store: every answer equals an independent count.
 
 It runs on a sample, and on the whole log when WHENCE_LOAN_LOG names its file; `tests/data/SOURCE.md` tells whose it is.
 """
 
+import asyncio
 import contextlib
 import os
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,7 +19,9 @@ import pytest
 from tests.acceptance.loan_log import Row, questions, read, walk, wrong
 from tests.cli.program import Cli, Serving, peak_memory_kib, running
 from tests.data.sample import SAMPLE, sampled
+from tests.databases import empty_database
 
+STORES = ("sqlite", "postgres")
 WHOLE = os.environ.get("WHENCE_LOAN_LOG")
 SIZES = {"sample": (15_700, 785), "whole": (262_200, 13_087)}
 KINDS = {"total", "aggregate", "actors", "flow", "resource", "window", "page"}
@@ -50,21 +54,40 @@ def imported(user: Cli, path: Path) -> tuple[str, float, int]:
     return output.read_text(), time.monotonic() - start, memory
 
 
-@pytest.fixture(
-    scope="module",
-    params=["sample", pytest.param("whole", marks=pytest.mark.skipif(not WHOLE, reason="WHENCE_LOAN_LOG names none"))],
-)
+@contextlib.contextmanager
+def served(store: str, cli: Cli) -> Iterator[Serving]:
+    """A server on an empty log of a store of this kind, and a key for it."""
+    if store == "sqlite":
+        with running(cli, "serve", "--port", "0") as serving:
+            yield serving
+        return
+    url = asyncio.run(empty_database())
+    cli.ok("migrate", "--store", url)
+    key = cli.ok("key", "create", "--scope", "events:read", "--scope", "events:write", "--store", url).lines[0]
+    with running(cli, "serve", "--store", url, "--port", "0") as serving:
+        serving.key = key
+        yield serving
+
+
+def _log(name: str, store: str) -> Any:
+    whole = pytest.mark.skipif(not WHOLE, reason="WHENCE_LOAN_LOG names none")
+    return pytest.param((name, store), id=f"{name}-{store}", marks=whole if name == "whole" else ())
+
+
+@pytest.fixture(scope="module", params=[_log(name, store) for name in SIZES for store in STORES])
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     """The log, imported once into a server of its own."""
-    name: str = request.param
+    name, store = request.param
     path = Path(WHOLE) if name == "whole" and WHOLE else SAMPLE
     cli = Cli(tmp_path_factory.mktemp("loan"))
     size = SIZES[name][0]
-    with running(cli, "serve", "--port", "0") as serving:
+    with served(store, cli) as serving:
         user = cli.given(url=serving.url, api_key=serving.key)
         said, seconds, memory = imported(user, path)
         assert said == f"{size:,} stored, 0 there before, 0 refused.\n"
-        print(f"\n{name}: {size:,} events in {seconds:.1f} s, {size / seconds:,.0f} a second; importer {memory} KiB")
+        server = peak_memory_kib(serving.process.pid)
+        rate = f"{size:,} events in {seconds:.1f} s, {size / seconds:,.0f} a second"
+        print(f"\n{name}, {store}: {rate}; importer {memory} KiB, server {server} KiB")
         with httpx2.Client(base_url=serving.url, headers={"X-API-Key": serving.key}, timeout=60) as api:
             yield Loaded(name, path, serving, user, api, read(path))
 

@@ -27,6 +27,7 @@ OPTIONS = {
     "stats": {"--event-type", "--actors", "--json", "--from", "--to"},
     "key": set(),
     "migrate": {"--store"},
+    "copy": {"--from", "--to"},
     "version": set(),
     "key create": {"--scope", "--tenant", "--name", "--expires", "--store", "--json"},
     "key list": {"--tenant", "--store", "--json"},

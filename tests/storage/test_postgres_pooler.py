@@ -1,6 +1,6 @@
 """A real PgBouncer in transaction mode between the store and the server.
 
-It is a program of the system, `pgbouncer` on the PATH; without it the tests are skipped by name.
+It is a program of the system, `pgbouncer` on the PATH; without it the tests are skipped by name, and fail in CI.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.tools import missing
 from tests.contract.made import add, new, numbers, page
 from tests.databases import fresh_database
 from tests.storage.proxy import proxied
@@ -34,7 +35,7 @@ async def pooled() -> AsyncIterator[str]:
     """The URL of an empty log behind a pooler that shares two backends among all clients."""
     program = shutil.which("pgbouncer")
     if program is None:
-        pytest.skip("pgbouncer is missing")
+        missing("pgbouncer")
     # The server may listen on a socket that others may not open.
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)

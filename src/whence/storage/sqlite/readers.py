@@ -43,14 +43,13 @@ class _Reader:
             try:
                 return question(self.connection)
             finally:
+                self.deadline = float("inf")  # else the end of the transaction could be stopped too
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
         except apsw.InterruptError:
             raise
         except apsw.Error as error:
             raise Unavailable("The store could not be read.") from error
-        finally:
-            self.deadline = float("inf")
 
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline

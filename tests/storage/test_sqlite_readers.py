@@ -1,0 +1,65 @@
+"""Readers stop what takes too long, and serve on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.storage.test_sqlite_writer import event, with_store
+from whence.errors import TooWide
+from whence.events import PageRequest, Query
+from whence.storage import Write
+from whence.storage.sqlite import readers
+from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.readers import _Reader
+
+STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000000) SELECT max(i) FROM n"
+"""Takes minutes."""
+
+
+@pytest.fixture(autouse=True)
+def looking_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The clock is looked at after every single step, so that whatever could be stopped is."""
+    monkeypatch.setattr(readers, "_STEPS_PER_LOOK", 1)
+    yield
+
+
+async def stopped_questions(store: SQLiteStore) -> None:
+    """Questions that are stopped, each followed by one that is answered, on the loop's reader and on the threads'."""
+    await store.append("t", [Write((event(0),))])
+    store._readers._wide_seconds = 0.05
+    for _ in range(3 * len(store._readers._readers)):
+        with pytest.raises(TooWide):
+            await store._readers.read(lambda connection: connection.execute(STEPS).fetchall())
+        store._readers._wide_seconds = 5
+        assert (await store.list_events("t", Query(), PageRequest())).total == 1
+        wide = Query(correlation_ids=("none",), actor_ids=("none",))
+        assert (await store.list_events("t", wide, PageRequest())).total == 0
+        store._readers._wide_seconds = 0.05
+
+
+def test_a_stopped_question_leaves_its_reader_whole(tmp_path: Path) -> None:
+    """The transaction of a question that was stopped is ended, and the next question on that reader is answered."""
+    with_store(tmp_path, stopped_questions)
+
+
+def test_mutant_a_stop_that_also_stops_the_end_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the deadline still running, the end of the transaction is stopped as well, and the reader is lost."""
+
+    def ask(self: Any, question: Any, seconds: float) -> Any:
+        self.deadline = readers.time.monotonic() + seconds
+        try:
+            self.connection.execute("BEGIN")
+            try:
+                return question(self.connection)
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+        finally:
+            self.deadline = float("inf")
+
+    monkeypatch.setattr(_Reader, "ask", ask)
+    with pytest.raises(apsw.Error):
+        with_store(tmp_path, stopped_questions)
