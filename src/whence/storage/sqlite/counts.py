@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import apsw
 import msgspec
@@ -53,7 +54,7 @@ def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, match: Matc
                 _SQL["span_total"], (snapshot.tenant_no, piece.level, piece.first, piece.last)
             ).get
         else:
-            count += sum(1 for _ in _edge(connection, snapshot, match, piece))
+            count += len(_edge(connection, snapshot, match, piece))
     return count
 
 
@@ -69,15 +70,16 @@ def newer_times(connection: apsw.Connection, snapshot: Snapshot, match: Match) -
     return sorted(row[0] for row in rows)
 
 
-def _edge(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match, edge: rollups.Edge
-) -> Iterator[tuple[int, int]]:
+def _edge(connection: apsw.Connection, snapshot: Snapshot, match: Match, edge: rollups.Edge) -> list[tuple[int, int]]:
     """Kind and actor of the matching events in an edge."""
-    kinds = None if match.kinds is None else frozenset(match.kinds)
-    actors = None if match.actors is None else frozenset(match.actors)
-    for kind, actor in connection.execute(_SQL["edge"], (snapshot.tenant_no, edge.since, edge.until)):
-        if (kinds is None or kind in kinds) and (actors is None or actor in actors):
-            yield kind, actor
+    rows: list[Any] = connection.execute(_SQL["edge"], (snapshot.tenant_no, edge.since, edge.until)).fetchall()
+    if match.kinds is not None:
+        kinds = frozenset(match.kinds)
+        rows = [row for row in rows if row[0] in kinds]
+    if match.actors is not None:
+        actors = frozenset(match.actors)
+        rows = [row for row in rows if row[1] in actors]
+    return rows
 
 
 def _by_kind(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Counter[int]:
@@ -94,15 +96,15 @@ def _by_kind(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> C
     kinds = None if match.kinds is None else frozenset(match.kinds)
     for piece in pieces_of(connection, snapshot, match):
         if isinstance(piece, rollups.Edge):
-            counts.update(kind for kind, _ in _edge(connection, snapshot, match, piece))
+            counts.update([kind for kind, _ in _edge(connection, snapshot, match, piece)])
             continue
         block = "span_by_kind" if match.actors is None else "span_by_kind_of_actors"
         bindings = [snapshot.tenant_no, piece.level, piece.first, piece.last]
         if match.actors is not None:
             bindings.append(json_list(match.actors))
-        for kind, events in connection.execute(_SQL[block], bindings):
-            if kinds is None or kind in kinds:
-                counts[kind] += events
+        found: list[Any] = connection.execute(_SQL[block], bindings).fetchall()
+        for kind, events in found if kinds is None else [row for row in found if row[0] in kinds]:
+            counts[kind] += events
     return counts
 
 
@@ -154,7 +156,7 @@ def _actor_rows(connection: apsw.Connection, snapshot: Snapshot, match: Match) -
                 if kinds is None or kind in kinds:
                     yield part(actor, kind, events)
         else:
-            yield from connection.execute(
+            rows: list[Any] = connection.execute(
                 _SQL["span_by_actor"],
                 (
                     snapshot.tenant_no,
@@ -165,4 +167,5 @@ def _actor_rows(connection: apsw.Connection, snapshot: Snapshot, match: Match) -
                     json_list(tuple(n for n, outcome in outcomes.items() if outcome == "failure")),
                     None if match.kinds is None else json_list(match.kinds),
                 ),
-            )
+            ).fetchall()
+            yield from rows
