@@ -43,7 +43,8 @@ def test_the_readme_is_short() -> None:
 def environment() -> Iterator[dict[str, str]]:
     """A running server, as the environment of those who speak to it."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
-        yield os.environ | {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
+        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE), "XDG_STATE_HOME": folder}
+        yield os.environ | variables
 
 
 @pytest.mark.parametrize("code", blocks("README.md", "python"))
@@ -54,6 +55,19 @@ def test_the_python_of_the_readme_runs(code: str, environment: dict[str, str]) -
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["inbound_message.received", "action_run.failed"]
+
+
+@pytest.mark.parametrize("code", blocks("docs/sdk.md", "python"))
+def test_the_python_of_the_sdk_page_runs(code: str, tmp_path: Path) -> None:
+    """Every block runs by itself, with a log of its own, and says nothing on stderr but of what it provokes."""
+    with serving(tmp_path) as served:
+        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
+        env = os.environ | variables | {"XDG_STATE_HOME": str(tmp_path / "state")}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("code", blocks("README.md", "sh"))

@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence.client import Whence
+    from whence.client import AsyncWhence, Whence
     from whence.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, WhenceError
 
 __all__ = [
+    "AsyncWhence",
     "Conflict",
     "Forbidden",
     "Invalid",
@@ -23,7 +24,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = dict.fromkeys(__all__, "whence.errors") | {"Whence": "whence.client"}
+_HOMES = dict.fromkeys(__all__, "whence.errors") | dict.fromkeys(("AsyncWhence", "Whence"), "whence.client")
 
 
 def __getattr__(name: str) -> Any:

@@ -44,10 +44,12 @@ __all__ = [
 class WhenceError(Exception):
     """Any error that Whence raises on purpose.
 
-    `str(error)` is a sentence for people, which never repeats the input; `code` is a slug for programs.
+    `str(error)` is a sentence for people, which never repeats the input; `code` is a slug for programs. An error that
+    a server answered carries the id of the request, by which the server's log tells more.
     """
 
     code = "error"
+    request_id: str | None = None
 
 
 class Problem(msgspec.Struct, frozen=True):

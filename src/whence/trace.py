@@ -18,6 +18,9 @@ __all__ = ["WALK_MAX", "Ask", "Direction", "Graph", "Link", "Node", "Request", "
 WALK_MAX = 10_000
 """Events that one walk looks at. Beyond it, counts are what was seen: at least that many."""
 
+_FLOW_MAX = 1_000
+"""A flow of so many events is asked for at once, since most of a graph is of one flow."""
+
 _FRONTIER_MAX = 500
 """Causes whose effects are asked for at once."""
 
@@ -46,12 +49,13 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a walk wants: the events with these ids, or (`effects`) those that name one of these ids as their cause,
-    at most `limit` of them, by time."""
+    """What a walk wants: the events with these ids, or (`effects`) those that name one of these ids as their cause, by
+    time; or (`flow`) those of the flows with these ids, in any order. At most `limit` of them."""
 
     ids: tuple[str, ...]
     effects: bool
     limit: int
+    flow: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,25 +115,54 @@ Walk = Generator[Ask, Sequence[Link], Graph]
 
 def walk(focus: Link, request: Request) -> Walk:
     """Find the graph of `focus`. Yields what it wants to know, and returns the graph."""
-    chain, missing, at_least = yield from _climb(focus, request.walk_max)
+    near = yield from _look_around(focus, request.walk_max)
+    chain, missing, at_least = yield from _climb(focus, near, request.walk_max)
     root, cycle = _root_of(chain)
-    links, below_at_least = yield from _descend(root, request.walk_max)
+    links, below_at_least = yield from _descend(root, near, request.walk_max)
     for link in chain:  # a walk that met its bound may not have come back to the event itself
         links.setdefault(link.id, link)
     return _graph(focus, root, list(links.values()), request, missing, cycle, at_least or below_at_least)
 
 
-def _climb(focus: Link, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[list[Link], str | None, bool]]:
+class _Near(msgspec.Struct, frozen=True):
+    """What is known of the event's flow beforehand: its events by id, and the effects of each, of any flow. It saves
+    two looks a hop, and changes no answer."""
+
+    links: dict[str, Link]
+    effects: dict[str, list[Link]]
+
+
+def _look_around(focus: Link, walk_max: int) -> Generator[Ask, Sequence[Link], _Near]:
+    """The event's flow, unless it is long or has more effects than a walk looks at."""
+    flow = yield Ask((focus.flow,), effects=False, limit=_FLOW_MAX + 1, flow=True)
+    if not 0 < len(flow) <= _FLOW_MAX:
+        return _Near({}, {})
+    links = {link.id: link for link in flow}
+    found = yield Ask(tuple(links), effects=True, limit=walk_max + 1)
+    if len(found) > walk_max:
+        return _Near(links, {})
+    effects: dict[str, list[Link]] = {id_: [] for id_ in links}
+    for link in found:
+        effects[str(link.cause)].append(link)
+    return _Near(links, effects)
+
+
+def _climb(
+    focus: Link, near: _Near, walk_max: int
+) -> Generator[Ask, Sequence[Link], tuple[list[Link], str | None, bool]]:
     """The event and its causes, nearest first; the id of a cause that is missing; whether the bound was met."""
     chain, seen = [focus], {focus.id}
     while (cause := chain[-1].cause) is not None and cause not in seen:
         if len(chain) >= walk_max:
             return chain, None, True
-        found = yield Ask((cause,), effects=False, limit=1)
-        if not found:
-            return chain, cause, False
+        link = near.links.get(cause)
+        if link is None:
+            found = yield Ask((cause,), effects=False, limit=1)
+            if not found:
+                return chain, cause, False
+            link = found[0]
         seen.add(cause)
-        chain.append(found[0])
+        chain.append(link)
     return chain, None, False
 
 
@@ -142,7 +175,7 @@ def _root_of(chain: list[Link]) -> tuple[Link, bool]:
     return min(chain[ids.index(top.cause) :], key=lambda link: link.place), True
 
 
-def _descend(root: Link, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[dict[str, Link], bool]]:
+def _descend(root: Link, near: _Near, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[dict[str, Link], bool]]:
     """The root and all its effects, level by level; whether the bound was met."""
     links = {root.id: root}
     frontier = [root.id]
@@ -150,7 +183,7 @@ def _descend(root: Link, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[
         below: list[str] = []
         for start in range(0, len(frontier), _FRONTIER_MAX):
             left = walk_max - len(links)
-            found = yield Ask(tuple(frontier[start : start + _FRONTIER_MAX]), effects=True, limit=left + 1)
+            found = yield from _effects_of(frontier[start : start + _FRONTIER_MAX], near, left + 1)
             fresh = [link for link in found if link.id not in links]
             if len(fresh) > left:
                 links.update((link.id, link) for link in fresh[:left])
@@ -159,6 +192,14 @@ def _descend(root: Link, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[
             below.extend(link.id for link in fresh)
         frontier = below
     return links, False
+
+
+def _effects_of(ids: list[str], near: _Near, limit: int) -> Generator[Ask, Sequence[Link], Sequence[Link]]:
+    """The effects of some events by time, at most `limit` of them."""
+    unknown = tuple(id_ for id_ in ids if id_ not in near.effects)
+    asked = (yield Ask(unknown, effects=True, limit=limit)) if unknown else ()
+    found = [*asked, *(link for id_ in ids for link in near.effects.get(id_, ()))]
+    return sorted(found, key=lambda link: link.place)[:limit]
 
 
 def _graph(

@@ -73,6 +73,10 @@ def test_a_foreign_event_is_the_404_of_one_that_never_was(mine: httpx2.Client, t
         assert never[0] == 404
         for foreign in theirs.event_ids:
             assert whole(ask(mine, f"{EVENTS}/{foreign}", method)) == never
+        never = whole(ask(mine, f"{EVENTS}/{uuid.uuid4()}/trace", method))
+        assert never[0] == 404
+        for foreign in theirs.event_ids:
+            assert whole(ask(mine, f"{EVENTS}/{foreign}/trace", method)) == never
 
 
 def test_a_foreign_cursor_is_the_422_of_a_damaged_one(mine: httpx2.Client, theirs: Theirs) -> None:
@@ -115,9 +119,11 @@ def test_what_is_found_by_foreign_words_is_nothing(
 
 def test_counts_and_lists_hold_nothing_foreign(mine: httpx2.Client, theirs: Theirs) -> None:
     """No page, count, statistic, position or list of keys knows of the other tenant."""
-    for target in (EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/stats/by-actor", "/api/v1/keys"):
+    for target in (EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/stats/by-actor", "/api/v1/keys", "/api/v1/flows"):
         assert SECRET_WORD not in mine.get(target).text
         assert SECRET_WORD in theirs.client.get(target).text
+    assert mine.get("/api/v1/flows").json()["total"] == 1
+    assert mine.get("/api/v1/flows/map").json()["links"] == 0
     page = mine.get(EVENTS, params={"include": "position"}).json()
     assert (page["total"], [found["position"] for found in page["events"]]) == (1, [1])
     assert whole(ask(mine, f"{EVENTS}?as_of=2")) == whole(ask(mine, f"{EVENTS}?as_of=99999"))
@@ -131,6 +137,8 @@ def test_a_foreign_id_is_free_here(served: Served, theirs: Theirs) -> None:
             answer = client.post(EVENTS, json=sent)
             assert answer.status_code == 201
             assert answer.json()["correlationId"] == event_id, "the flow of a foreign cause is not taken over"
+            graph = client.get(f"{EVENTS}/{event_id}/trace").json()
+            assert (graph["missing"], len(graph["nodes"])) == ([theirs.event_ids[1]], 1)
         assert client.get(EVENTS).json()["total"] == 2
     assert theirs.client.get(f"{EVENTS}/{theirs.event_ids[0]}").json()["actorId"] == f"{SECRET_WORD}-0"
 
@@ -173,8 +181,27 @@ def test_what_a_narrowed_reader_may_not_see_never_was(served: Served) -> None:
         assert whole(ask(narrowed, f"{EVENTS}/{hidden['id']}")) == never
         flow = whole(ask(narrowed, f"{EVENTS}/correlation/{hidden['correlationId']}"))
         assert flow == whole(ask(narrowed, f"{EVENTS}/correlation/nothing"))
-        for target in (EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/stats/by-actor"):
+        traced = whole(ask(narrowed, f"{EVENTS}/{hidden['id']}/trace"))
+        assert traced == whole(ask(narrowed, f"{EVENTS}/{uuid.uuid4()}/trace"))
+        for target in (EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/stats/by-actor", "/api/v1/flows"):
             assert SECRET_WORD not in narrowed.get(target).text
+        assert narrowed.get("/api/v1/flows").json()["total"] == 0
+
+
+def test_a_cause_that_may_not_be_read_is_missing(served: Served) -> None:
+    """A graph, a flow and the map of a narrowed reader are those of a log without the other events."""
+    with served.client(READ, WRITE, tenant="narrow-causes") as all_:
+        hidden = all_.post(EVENTS, json=event(resourceType="decision", actorId=SECRET_WORD)).json()
+        shown = all_.post(EVENTS, json=event(causationId=hidden["id"])).json()
+        below = all_.post(EVENTS, json=event(causationId=shown["id"], resourceType="decision")).json()
+        assert all_.get("/api/v1/flows/map").json()["links"] == 2
+    with served.client(f"{READ}:action_run", tenant="narrow-causes") as narrowed:
+        graph = narrowed.get(f"{EVENTS}/{shown['id']}/trace").json()
+        assert (graph["rootId"], graph["missing"], len(graph["nodes"])) == (shown["id"], [hidden["id"]], 1)
+        assert below["id"] not in str(graph) and graph["nodes"][0]["effects"] == 0
+        (flow,) = narrowed.get("/api/v1/flows").json()["flows"]
+        assert (flow["events"], flow["root"]["id"], flow["actors"]) == (1, shown["id"], 1)
+        assert narrowed.get("/api/v1/flows/map").json()["links"] == 0
 
 
 def test_a_route_that_forgets_the_tenant_is_found(
@@ -189,6 +216,32 @@ def test_a_route_that_forgets_the_tenant_is_found(
     monkeypatch.setattr(SQLiteStore, "get_event", leaking)
     with pytest.raises(AssertionError):
         test_a_foreign_event_is_the_404_of_one_that_never_was(mine, theirs)
+
+
+def test_a_graph_that_forgets_the_tenant_is_found(
+    mine: httpx2.Client, theirs: Theirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutant: what is not found here is traced at the other tenant."""
+    asked = SQLiteStore.trace
+
+    async def leaking(self: SQLiteStore, tenant: str, event_id: str, *more: Any) -> Any:
+        return await asked(self, tenant, event_id, *more) or await asked(self, "theirs", event_id, *more)
+
+    monkeypatch.setattr(SQLiteStore, "trace", leaking)
+    with pytest.raises(AssertionError):
+        test_a_foreign_event_is_the_404_of_one_that_never_was(mine, theirs)
+
+
+def test_a_graph_that_forgets_the_reader_is_found(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: a narrowed reader gets the graph of everything."""
+    asked = SQLiteStore.trace
+
+    async def leaking(self: SQLiteStore, tenant: str, event_id: str, request: Any, _readable: Any = None) -> Any:
+        return await asked(self, tenant, event_id, request)
+
+    monkeypatch.setattr(SQLiteStore, "trace", leaking)
+    with pytest.raises(AssertionError):
+        test_a_cause_that_may_not_be_read_is_missing(served)
 
 
 def test_a_404_with_another_word_is_found(mine: httpx2.Client, theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,24 +48,29 @@ def as_printed(cli: Cli, command: str) -> Result:
 
 
 def test_it_says_where_it_is_and_what_to_try(demo: tuple[Cli, Serving]) -> None:
-    """It prints how many events there are, its address, a key and three commands, all of that on stderr."""
+    """It prints how many events there are, its address, a key and seven commands, all of that on stderr."""
     _, serving = demo
     assert f"{EVENTS:,} events" in serving.said
     assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", serving.url) and serving.port != 8700
     assert f"Key       {serving.key}\n" in serving.said
-    assert [shlex.split(command)[0] for command in printed(serving)] == ["whence", "whence", "curl"]
+    assert [shlex.split(command)[0] for command in printed(serving)] == [*["whence"] * 5, "curl", "whence"]
 
 
 def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
-    """Each of the three lines, copied into a shell, answers what it promises."""
+    """Each of the lines, copied into a shell, answers what it promises; the last tells why a run failed."""
     cli, serving = demo
-    listed, shown, counted = (as_printed(cli, command) for command in printed(serving))
+    listed, shown, why, flows, found, counted, last = (as_printed(cli, command) for command in printed(serving))
     rows = [line.split() for line in listed.lines[1:]]
     assert len(rows) == 5 and {row[1] for row in rows} == {"action_run.failed"}
     shown_id = shlex.split(printed(serving)[1])[-1]
     assert f"id             {shown_id}" in shown.out and "action_run.failed" in shown.out
     counts: dict[str, Any] = json.loads(counted.out)
     assert counts["total"] == EVENTS == sum(each["count"] for each in counts["byEventType"])
+    assert "payment amount does not add up" in why.lines[0] and why.lines[1].startswith("because  21 hops")
+    assert "automation_run.started" in why.lines[2] and "← root" in why.lines[2]
+    assert "I'm looking to book a flight" in why.lines[3]
+    assert len(flows.lines) == 6 and "5,398 links" in found.err
+    assert last.lines[0].startswith("✗ automation_run.failed") and "automation_run.started" in last.lines[2]
 
 
 def test_its_commands_are_found_by_the_shell(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def test_every_command_stands_a_server_that_is_none(cli: Cli, tmp_path: Path) ->
         for words in (
             ("get", UNKNOWN),
             ("stats", "--actors"),
+            ("why", UNKNOWN),
+            ("effects", UNKNOWN),
+            ("trace", UNKNOWN, "--mermaid"),
+            ("flows",),
+            ("map",),
             ("emit", "decision.made", "--actor", "user/ana", "--resource", RESOURCE),
             ("import", tmp_path / "one.ndjson"),
             ("key", "create", "--scope", "events:read"),

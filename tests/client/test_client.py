@@ -57,9 +57,9 @@ def filled(whence: Whence, count: int = 5) -> None:
 
 def test_an_event_goes_in_and_comes_out(whence: Whence) -> None:
     """With an id that the client made; sent again with that id it is the same event."""
-    stored = whence.emit(event(payload={"a": [1, None, "é"]}, correlationId="flow/1?"))
+    stored = whence.emit(event(payload={"a": [1, None, "é"]}, correlationId="flow/1?"), durable=True)
     assert not stored.replayed
-    again = whence.emit(event(id=stored.event.id, payload={"a": [1, None, "é"]}, correlationId="flow/1?"))
+    again = whence.emit(event(id=stored.event.id, payload={"a": [1, None, "é"]}, correlationId="flow/1?"), durable=True)
     assert again.replayed
     assert again.event == stored.event == whence.get(stored.event.id)
     assert bytes(stored.event.payload) == '{"a":[1,null,"é"]}'.encode()
@@ -86,7 +86,7 @@ def test_pages_follow_each_other(whence: Whence) -> None:
     """Every event once, newest first, in the snapshot of the first page; and behind the last page is none."""
     filled(whence, 5)
     page: Page | None = whence.list(limit=2)
-    whence.emit(event(occurredAt="2026-01-01T00:00:00Z"))
+    whence.emit(event(occurredAt="2026-01-01T00:00:00Z"), durable=True)
     seen = []
     while page is not None:
         seen.append([one.id for one in page.events])
@@ -99,7 +99,7 @@ def test_pages_follow_each_other(whence: Whence) -> None:
 def test_questions_carry_their_filters(whence: Whence) -> None:
     """Alternatives, times under either name, text that has to be escaped; None leaves a filter out."""
     filled(whence, 4)
-    whence.emit(event(actorId="a b&c=d+é", occurredAt="2026-01-03T00:00:00Z"))
+    whence.emit(event(actorId="a b&c=d+é", occurredAt="2026-01-03T00:00:00Z"), durable=True)
     assert whence.list(actor_id="a b&c=d+é").total == 1
     assert whence.list(actor_id=["a0", "a1"], outcome=None).total == 4
     assert whence.list(since="2026-01-02T03:04:02+00:00", to="2026-01-02T03:04:03Z").total == 1
@@ -132,9 +132,35 @@ def test_counts_and_statistics(whence: Whence) -> None:
     ]
 
 
+def test_why_and_effects(whence: Whence) -> None:
+    """The chain from the root to an event, and what an event led to; by event, by id, and bounded."""
+    root = whence.emit(event(), durable=True)
+    middle = whence.emit(event(causationId=root.event.id), durable=True)
+    last = whence.emit(event(causationId=middle.event.id), durable=True)
+    whence.emit(event(causationId=root.event.id), durable=True)
+    chain = whence.why(last)
+    assert (chain.root_id, chain.summary.hops) == (root.event.id, 2)
+    assert [node.id for node in chain.nodes] == [one.event.id for one in (root, middle, last)]
+    assert [node.id for node in whence.effects(middle.event.id).nodes] == [middle.event.id, last.event.id]
+    assert len(whence.effects(root).nodes) == 4
+    assert whence.effects(root, limit=2).truncated
+    with pytest.raises(NotFound):
+        whence.why(IDS[0])
+
+
+def test_every_event_is_paged_through(whence: Whence) -> None:
+    """Page by page, each once, in the snapshot of the first page; and only as many pages as are asked for."""
+    filled(whence, 5)
+    every = whence.events(limit=2)
+    first = next(every)
+    whence.emit(event(occurredAt="2026-01-01T00:00:00Z"), durable=True)
+    assert [first.id, *(one.id for one in every)] == IDS[4::-1]
+    assert [len(page.events) for page in whence.pages(limit=3)] == [3, 3]
+
+
 def test_a_batch_tells_what_became_of_each(whence: Whence) -> None:
     """Stored, repeated, refused, in other words a conflict; and a batch of which nothing was stored is no error."""
-    whence.emit(event(id=IDS[0]))
+    whence.emit(event(id=IDS[0]), durable=True)
     results = whence.batch(
         [event(id=IDS[1]), event(id=IDS[0]), event(actorId=""), event(id=IDS[0], actorId="other")]
     ).results
@@ -157,15 +183,15 @@ def test_an_atomic_batch_is_all_or_nothing(whence: Whence) -> None:
 def test_what_the_server_refuses_is_its_own_error(served: Served, whence: Whence) -> None:
     """Each with its sentence; problems with their places; never with the key."""
     with pytest.raises(Invalid) as caught:
-        whence.emit(event(eventType="no type", nope=1))
+        whence.emit(event(eventType="no type", nope=1), durable=True)
     assert [problem.loc for problem in caught.value.problems] == [("body", "eventType"), ("body", "nope")]
-    stored = whence.emit(event())
+    stored = whence.emit(event(), durable=True)
     with pytest.raises(Conflict) as conflict:
-        whence.emit(event(id=stored.event.id, actorId="x", payload={"a": 1}))
+        whence.emit(event(id=stored.event.id, actorId="x", payload={"a": 1}), durable=True)
     assert conflict.value.fields == ("actorId", "payload")
     key = served.key(READ)
     with Whence(served.url, key) as reader, pytest.raises(Forbidden, match="events:write") as forbidden:
-        reader.emit(event())
+        reader.emit(event(), durable=True)
     assert key not in str(forbidden.value)
     for bad in ("whk_" + "0" * 49, "x", ""):
         with Whence(served.url, bad) as nobody, pytest.raises(Unauthenticated):
@@ -192,13 +218,16 @@ def test_what_json_cannot_say_is_refused_here(whence: Whence, number: float) -> 
     """NaN would be stored as null, which nobody asked for; nothing of the request is sent."""
     for payload in ({"a": number}, {"a": [{"b": (1.5, number)}]}, {"a": {1: number}}):
         with pytest.raises(Invalid, match="NaN and Infinity"):
-            whence.emit(event(payload=payload))
+            whence.emit(event(payload=payload), durable=True)
         with pytest.raises(Invalid, match="NaN and Infinity"):
             whence.batch([event(), event(payload=payload)])
     with pytest.raises(Invalid, match="surrogate"):
-        whence.emit(event(actorId="\ud800"))
+        whence.emit(event(actorId="\ud800"), durable=True)
     assert whence.list().total == 0
-    assert bytes(whence.emit(event(payload={"a": [1.5, 2**70]})).event.payload) == b'{"a":[1.5,1180591620717411303424]}'
+    assert (
+        bytes(whence.emit(event(payload={"a": [1.5, 2**70]}), durable=True).event.payload)
+        == b'{"a":[1.5,1180591620717411303424]}'
+    )
 
 
 def test_url_and_key_come_from_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +270,7 @@ def test_many_threads_may_share_a_client(whence: Whence) -> None:
     """Each gets its own answers."""
 
     def one(number: int) -> tuple[str, Any]:
-        stored = whence.emit(event(id=IDS[number], actorId=f"t{number}")).event
+        stored = whence.emit(event(id=IDS[number], actorId=f"t{number}"), durable=True).event
         return stored.id, whence.get(IDS[number]).actor_id
 
     with contextlib.closing(whence), ThreadPoolExecutor(4) as pool:

@@ -13,7 +13,8 @@ from tests.client.scripted import answer, error, reset, scripted, silent
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import EVENT_ID, event
 from whence import client
-from whence.client import Answer, Request, Unreachable, Whence, create_key_request
+from whence.client import Answer, Unreachable, Whence, create_key_request, http
+from whence.client import requests as building
 from whence.errors import (
     Busy,
     Conflict,
@@ -57,22 +58,16 @@ class Patient(Whence):
 # ----------------------------------------------------------------------------------------------------- once and again
 
 
-def without_id(sent: Any) -> Request:
-    return Request(
-        method="POST", path="/api/v1/events", content=json.dumps(sent).encode(), content_type="application/json"
-    )
-
-
 @catches(
-    replaced(client, "emit_request", without_id, "the_server_makes_the_id"),
-    replaced(client, "_passes", lambda request, answer: False, "nothing_is_tried_again"),
+    replaced(building, "new_uuid7", lambda: None, "the_server_makes_the_id"),
+    replaced(http, "will_pass", lambda request, answer: False, "nothing_is_tried_again"),
 )
 def test_a_repeat_is_the_same_event() -> None:
     """Whatever broke, the event is sent again with the id that it had, so that it is stored once."""
     for id_ in (..., None, EVENT_ID):
         with scripted(reset, error(503, "unavailable"), error(429, "throttled"), GOOD) as server:
             with Patient(server.url) as whence:
-                assert whence.emit(event(id=id_)).event.id == EVENT_ID
+                assert whence.emit(event(id=id_), durable=True).event.id == EVENT_ID
             bodies = [json.loads(body) for body in server.bodies()]
         assert len(bodies) == 4
         assert all(body == bodies[0] for body in bodies)
@@ -98,18 +93,18 @@ def test_an_id_that_is_none_is_not_made_up_for() -> None:
     """An empty id is the server's to refuse, not the client's to replace."""
     with scripted(GOOD) as server:
         with Patient(server.url) as whence:
-            whence.emit(event(id=""))
+            whence.emit(event(id=""), durable=True)
         assert json.loads(server.bodies()[0])["id"] == ""
 
 
-@catches(replaced(client, "retry_after_s", lambda value, now: None, "retry_after_is_not_read"))
+@catches(replaced(http, "asked_after_s", lambda value, now: None, "retry_after_is_not_read"))
 def test_retry_after_is_kept_to() -> None:
     """In seconds and as a date, and then a little longer, so that callers part."""
     date = email.utils.formatdate(time.time() + 30, usegmt=True)
     for status, code in ((429, "throttled"), (503, "busy")):
         replies = (error(status, code, Retry_After="7"), error(status, code, Retry_After=date), GOOD)
         with scripted(*replies) as server, Patient(server.url) as whence:
-            whence.emit(event())
+            whence.emit(event(), durable=True)
         first, second = whence.slept_s
         assert 7 <= first <= 7.25
         assert 25 <= second <= 30.5
@@ -119,7 +114,7 @@ def test_without_retry_after_pauses_grow_and_differ() -> None:
     """Each is drawn from twice the range of the one before."""
     with scripted(error(503, "unavailable")) as server:
         with Patient(server.url, retries=6) as whence, pytest.raises(Unavailable):
-            whence.emit(event())
+            whence.emit(event(), durable=True)
         assert len(server.requests) == 7
     assert all(0 <= slept <= 0.25 * 2**at for at, slept in enumerate(whence.slept_s))
     assert len(set(whence.slept_s)) == 6
@@ -151,14 +146,14 @@ def test_retry_after_is_read_or_left_alone(told: str | None, seconds: float | No
     assert client.retry_after_s(told, 10.0) == seconds
 
 
-@catches(replaced(client, "_passes", lambda request, answer: True, "everything_is_tried_again"))
+@catches(replaced(http, "will_pass", lambda request, answer: True, "everything_is_tried_again"))
 def test_what_will_not_pass_is_not_tried_again() -> None:
     """A refusal stays one, and a question that is too wide stays too wide."""
     for status, code in ((422, ""), (401, ""), (404, ""), (409, ""), (500, "internal"), (503, "query_too_wide")):
         detail: Any = [{"loc": ["body"], "msg": "No.", "type": "x"}] if status == 422 else "No."
         with scripted(error(status, code, detail), GOOD) as server:
             with Patient(server.url) as whence, pytest.raises(WhenceError):
-                whence.emit(event())
+                whence.emit(event(), durable=True)
             assert len(server.requests) == 1, status
         assert whence.slept_s == []
 
@@ -232,13 +227,14 @@ def test_problems_keep_their_places() -> None:
         (("body",), "No JSON.", "json_invalid"),
     ]
     assert caught.value.__notes__ == ["request req-8"]
+    assert caught.value.request_id == "req-8"
 
 
 def test_a_conflict_names_its_fields() -> None:
     """They are read back out of the server's sentence."""
     refused = error(409, "event_id_conflict", str(Conflict(["actorId", "payload"])))
     with scripted(refused) as server, Patient(server.url) as whence, pytest.raises(Conflict) as caught:
-        whence.emit(event())
+        whence.emit(event(), durable=True)
     assert caught.value.fields == ("actorId", "payload")
 
 
@@ -283,7 +279,7 @@ def test_where_nothing_listens_nothing_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with Patient(url, retries=2) as whence, pytest.raises(Unreachable) as caught:
-        whence.emit(event())
+        whence.emit(event(), durable=True)
     assert str(caught.value) == f"Nothing answers at {url}."
     assert len(whence.slept_s) == 2
     for url in ("http://127.0.0.1:99999", f"http://{'a' * 64}.example", "http://.", "http://a b"):

@@ -11,6 +11,7 @@ import pytest
 from tests.contract.model import ModelStore
 from tests.databases import cleared_database
 from whence import rollups
+from whence.flows import FOLD_AT
 from whence.storage import open_store
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX
 from whence.storage.sql import load_blocks
@@ -34,6 +35,7 @@ class Limits:
     terms_max: int = pages.TERMS_MAX
     as_of_span: int = AS_OF_SPAN
     kinds_max: int = KINDS_MAX
+    fold_at: int = FOLD_AT
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def everywhere(patch: pytest.MonkeyPatch, name: str, value: Callable[[Any], Any]
 def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Give these limits to every store that is opened from now on."""
     patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
-    for name in ("walk_from", "terms_max", "as_of_span", "kinds_max"):
+    for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at"):
         everywhere(patch, name.upper(), lambda _real, name=name: getattr(limits, name))
 
 

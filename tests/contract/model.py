@@ -16,9 +16,11 @@ import msgspec
 from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
+from whence.flows import DAY_US, STORY_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
 from whence.storage import Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+from whence.trace import Graph, Link, Node, Request
 
 SENT_FIELDS = {
     "event_type": "eventType",
@@ -250,6 +252,198 @@ class ModelStore:
 
     def rank(self, stat: ActorStat) -> tuple[int | str, ...]:
         return -stat.total, stat.actor_type, stat.actor_id
+
+    # --- causes ------------------------------------------------------------------------------------------------
+
+    def seen(self, tenant: str, readable: tuple[str, ...] | None) -> dict[str, Event]:
+        """What a reader may see, by id, in order of time."""
+        seen = [event for event in self.logs.get(tenant, []) if self.may_read(event, readable)]
+        return {event.id: event for event in sorted(seen, key=self.place_of)}
+
+    async def trace(
+        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+    ) -> Graph | None:
+        seen = self.seen(tenant, readable)
+        if event_id not in seen:
+            return None
+        root, circle = self.root_of(seen, seen[event_id])
+        tree = {one.id: [each for each in seen.values() if each.causation_id == one.id] for one in seen.values()}
+        for effects in tree.values():
+            effects[:] = [each for each in effects if each is not root]
+        order = self.below(tree, root)
+        chosen = self.chosen(seen, tree, root, seen[event_id], request)
+        return Graph(
+            focus=event_id,
+            root=root.id,
+            nodes=[self.node(seen, tree, root, each, circle) for each in order if each.id in chosen],
+            missing=root.causation_id if root.causation_id not in seen else None,
+            hops=len(self.way(seen, root, seen[event_id])) - 1,
+            events=len(order),
+            failures=sum(each.outcome == "failure" for each in order),
+            actors=len({(each.actor_type, each.actor_id) for each in order}),
+            resources=len({(each.resource_type, each.resource_id) for each in order}),
+            duration_us=max(each.occurred_at for each in order) - min(each.occurred_at for each in order),
+            at_least=False,
+            truncated=len(chosen) < len(order),
+        )
+
+    def root_of(self, seen: dict[str, Event], event: Event) -> tuple[Event, bool]:
+        """Where the graph begins, and whether that is the earliest event of a circle."""
+        above = [event]
+        while above[-1].causation_id in seen and seen[above[-1].causation_id] not in above:
+            above.append(seen[above[-1].causation_id])
+        if above[-1].causation_id not in seen:
+            return above[-1], False
+        circle = above[above.index(seen[above[-1].causation_id]) :]
+        return min(circle, key=self.place_of), True
+
+    def way(self, seen: dict[str, Event], root: Event, event: Event) -> list[Event]:
+        """The event and its causes up to the root."""
+        return [event] if event is root else [event, *self.way(seen, root, seen[str(event.causation_id)])]
+
+    def below(self, tree: dict[str, list[Event]], event: Event) -> list[Event]:
+        """The event, then each of its effects with all that follows from it."""
+        return [event, *(each for effect in tree[event.id] for each in self.below(tree, effect))]
+
+    def levels(self, tree: dict[str, list[Event]], event: Event, depth: int) -> list[Event]:
+        """The effects of an event, the nearest first."""
+        found, level = [], [event]
+        for _ in range(depth):
+            level = [effect for cause in level for effect in tree[cause.id]]
+            found += level
+        return found
+
+    def chosen(
+        self, seen: dict[str, Event], tree: dict[str, list[Event]], root: Event, event: Event, request: Request
+    ) -> list[str]:
+        depth = len(seen) if request.depth is None else request.depth
+        wanted = [event] if request.direction == "down" else self.way(seen, root, event)[: depth + 1]
+        if request.direction != "up":
+            wanted += self.levels(tree, event, depth)
+        if request.direction == "both" and request.depth is None:
+            wanted += self.levels(tree, root, depth)
+        return list(dict.fromkeys(each.id for each in wanted))[: request.limit]
+
+    def node(
+        self, seen: dict[str, Event], tree: dict[str, list[Event]], root: Event, event: Event, circle: bool
+    ) -> Node:
+        cause = None if event is root else seen[str(event.causation_id)]
+        following = self.below(tree, event)[1:]
+        return Node(
+            link=self.link(event),
+            hops=len(self.way(seen, root, event)) - 1,
+            since_root_us=event.occurred_at - root.occurred_at,
+            since_cause_us=None if cause is None else event.occurred_at - cause.occurred_at,
+            effects=len(tree[event.id]),
+            all_effects=len(following),
+            failures=sum(each.outcome == "failure" for each in following),
+            skewed=cause is not None and event.occurred_at < cause.occurred_at,
+            other_flow=cause is not None and event.correlation_id != cause.correlation_id,
+            cycle=circle and event is root,
+        )
+
+    def link(self, event: Event) -> Link:
+        return Link(
+            id=event.id,
+            position=event.position,
+            cause=event.causation_id,
+            flow=event.correlation_id,
+            occurred_at=event.occurred_at,
+            event_type=event.event_type,
+            outcome=event.outcome,
+            actor_type=event.actor_type,
+            actor_id=event.actor_id,
+            resource_type=event.resource_type,
+            resource_id=event.resource_id,
+        )
+
+    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+        names = list(dict.fromkeys(event.correlation_id for event in self.logs.get(tenant, [])))
+        seen = self.seen(tenant, query.readable).values()
+        flows = [
+            self.flow(number, [event for event in seen if event.correlation_id == name])
+            for number, name in enumerate(names, 1)
+            if any(event.correlation_id == name for event in seen)
+        ]
+        found = [flow for flow in flows if self.is_asked(flow, query)]
+        found.sort(key=lambda flow: (flow.last_at, flow.number), reverse=True)
+        behind = [
+            flow
+            for flow in found
+            if request.after is None
+            or (flow.last_at, flow.number) < (request.after.occurred_at, request.after.position)
+        ]
+        start = request.offset if request.after is None else 0
+        return FlowPage(
+            flows=behind[start:][: request.limit],
+            total=len(found),
+            limit=request.limit,
+            offset=request.offset,
+            size=len(self.logs.get(tenant, [])),
+        )
+
+    def is_asked(self, flow: Flow, query: FlowQuery) -> bool:
+        return (
+            (query.since is None or flow.last_at >= query.since)
+            and (query.until is None or flow.last_at < query.until)
+            and (not query.failed or flow.failures > 0)
+        )
+
+    def flow(self, number: int, events: list[Event]) -> Flow:
+        """A flow of these events, which are in order of time."""
+        first, ids = events[:STORY_MAX], {event.id for event in events[:STORY_MAX]}
+        return Flow(
+            number=number,
+            correlation_id=events[0].correlation_id,
+            events=len(events),
+            failures=sum(event.outcome == "failure" for event in events),
+            first_at=events[0].occurred_at,
+            last_at=events[-1].occurred_at,
+            actors=len({(event.actor_type, event.actor_id) for event in first}),
+            at_least=len(events) > STORY_MAX,
+            root=self.link(next((each for each in first if each.causation_id not in ids), first[0])),
+        )
+
+    async def process_map(
+        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
+    ) -> ProcessMap:
+        """Percentiles are the delays themselves, of which a store may be off by a little."""
+        since = None if since is None else since // DAY_US * DAY_US
+        until = None if until is None else -(-until // DAY_US) * DAY_US
+        seen = self.seen(tenant, readable)
+        links = [
+            (seen[event.causation_id], event)
+            for event in seen.values()
+            if event.causation_id in seen
+            and (since is None or event.occurred_at >= since)
+            and (until is None or event.occurred_at < until)
+        ]
+        pairs: dict[tuple[str, str], list[tuple[Event, Event]]] = {}
+        for cause, effect in links:
+            pairs.setdefault((cause.event_type, effect.event_type), []).append((cause, effect))
+        found = [self.pair(name, each, links) for name, each in pairs.items()]
+        found.sort(key=lambda pair: (-pair.events, pair.cause_type, pair.effect_type))
+        return ProcessMap(since=since, until=until, links=len(links), pairs=found)
+
+    def pair(
+        self, name: tuple[str, str], links: list[tuple[Event, Event]], all_links: list[tuple[Event, Event]]
+    ) -> Pair:
+        delays = sorted(effect.occurred_at - cause.occurred_at for cause, effect in links)
+        forward = [delay for delay in delays if delay >= 0]
+
+        def percentile(percent: int) -> int | None:
+            return forward[-(-len(forward) * percent // 100) - 1] if forward else None
+
+        return Pair(
+            cause_type=name[0],
+            effect_type=name[1],
+            events=len(links),
+            failures=sum(effect.outcome == "failure" for _, effect in links),
+            skewed=len(delays) - len(forward),
+            share=len(links) / sum(cause.event_type == name[0] for cause, _ in all_links),
+            p50_us=percentile(50),
+            p95_us=percentile(95),
+        )
 
     async def head(self, tenant: str) -> Head:
         """The root is the model's own: only that it follows the events is of use here."""

@@ -143,6 +143,8 @@ async def test_every_answer_is_the_same(trip: Trip) -> None:
         assert first == await answers(trip.second, query, len(events)), query
         assert first == await answers(trip.third, query, len(events)), query
     assert sum([(await trip.third.count_events(TENANT, query)).total > 0 for query in asked]) > len(asked) // 2
+    maps = [await store.process_map(TENANT, None, None) for store in trip.stores]
+    assert maps[0] == maps[1] == maps[2]
     for each in events[:: len(events) // 50]:
         for store in trip.stores:
             assert await store.get_event(TENANT, each.event.id) == each.event

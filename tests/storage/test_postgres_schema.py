@@ -40,7 +40,14 @@ SQLITE_ONLY = {
     "all_rollup_actor",
     "all_rollup_kind",
     "all_buckets",
+    "all_links",
+    "wrong_fold",
+    "linked",
     "strays",
+    # in two steps, where the other has links_by_flow and links_by_cause
+    "keys_by_flow",
+    "keys_by_cause",
+    "places_by_cause",
 }
 
 

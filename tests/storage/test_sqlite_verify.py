@@ -10,18 +10,22 @@ import pytest
 from tests.storage.test_sqlite_writer import event
 from whence import rollups
 from whence.errors import StoreRefused
-from whence.storage import Write
+from whence.storage import Write, placing
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of two tenants, with 60 and 5 events, in which buckets are divided."""
+    """A store of two tenants, with 60 and 5 events, in which buckets are divided and links folded."""
     monkeypatch.setattr(rollups, "DIVIDE_AT", 8)
+    monkeypatch.setattr(placing, "FOLD_AT", 30)
 
     async def fill(store: SQLiteStore) -> None:
-        events = [event(n, actor_id=f"a{n % 3}", occurred_at=n * 977_000_000) for n in range(60)]
+        events = [
+            event(n, actor_id=f"a{n % 3}", occurred_at=n * 977_000_000, causation_id=event(n // 2).id if n else None)
+            for n in range(60)
+        ]
         await store.append("t", [Write(tuple(events[:30])), Write(tuple(events[30:]))])
         await store.append("u", [Write(tuple(event(n) for n in range(5)))])
         await store.close()
@@ -76,6 +80,13 @@ def test_a_sound_file_has_no_findings(path: Path) -> None:
         ("UPDATE flow SET events = events + 1", None),
         ("UPDATE flow SET last_at = last_at + 1", None),
         ("UPDATE resource SET events = events + 1", None),
+        ("UPDATE link SET events = events + 1 WHERE effect_kind = 1", None),
+        ("UPDATE link SET delays = CAST(delays || delays AS BLOB)", None),
+        ("UPDATE link SET delays = CAST(delays || x'00' AS BLOB)", None),
+        ("UPDATE link SET day = day + 1", None),
+        ("DELETE FROM link", None),
+        ("UPDATE tenant SET linked = linked - 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET linked = linked + 1 WHERE tenant = 't'", None),
     ],
 )
 def test_a_change_is_found_at_its_first_position(path: Path, sql: str, position: int | None) -> None:

@@ -40,7 +40,8 @@ def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
 def test_public_names_are_pinned() -> None:
     """Each can be had; a new one is a decision, and any other is no attribute."""
     assert whence.__all__ == [
-        *("Conflict", "Forbidden", "Invalid", "NotFound", "Unauthenticated", "Whence", "WhenceError", "__version__"),
+        *("AsyncWhence", "Conflict", "Forbidden", "Invalid", "NotFound", "Unauthenticated"),
+        *("Whence", "WhenceError", "__version__"),
     ]
     assert all(getattr(whence, name) for name in whence.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -48,7 +48,7 @@ def logs(draw: st.DrawFn) -> list[Link]:
 
 def answer(log: Sequence[Link], ask: Ask) -> list[Link]:
     """What a store says to an ask."""
-    column = (lambda each: each.cause) if ask.effects else (lambda each: each.id)
+    column = (lambda each: each.flow) if ask.flow else (lambda each: each.cause if ask.effects else each.id)
     found = [each for each in log if column(each) in ask.ids]
     return sorted(found, key=lambda each: each.place)[: ask.limit]
 
@@ -201,9 +201,16 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "effects of the root alone": lambda patch: patch.setattr(
         trace, "_below", lambda tree, id_, depth: tree.effects.get(id_, [])
     ),
+    "effects behind another flow unasked": lambda patch: patch.setattr(trace, "_effects_of", _near_alone),
     "clock skew unsaid": lambda patch: _every_node(patch, forgets_skew),
     "failures uncounted": lambda patch: _every_node(patch, forgets_failures),
 }
+
+
+def _near_alone(ids: list[str], near: Any, limit: int) -> Any:
+    """Only what was known of the flow beforehand."""
+    yield from ()
+    return [link for id_ in ids for link in near.effects.get(id_, ())][:limit]
 
 
 def _every_node(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
@@ -219,7 +226,8 @@ def test_a_broken_walk_is_told(mutant: Callable[[pytest.MonkeyPatch], None], mon
         link("b", "a", 2, 3),
         link("c", "b", 3, 9),
         link("d", "c", 4, 1, outcome="failure"),
-        link("e", "d", 5, 2, outcome="failure"),
+        link("e", "d", 5, 2, outcome="failure", flow="g"),
+        link("f", "e", 6, 4, flow="g"),
     ]
     check_whole(log, "a")
     check_same(log, log)

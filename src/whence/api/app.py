@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import docs_page, reads, writes
+from whence.api import docs_page, reads, traces, writes
 from whence.api.admin import key_routes
 from whence.api.auth import Authenticator
 from whence.api.bodies import BodyBudget
@@ -85,7 +85,7 @@ def create_app(settings: Settings, store: Store) -> Edge:
         pages=asyncio.Semaphore(_PAGES_AT_ONCE),
         status_of=status_of,
     )
-    handlers = [*reads.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)]
+    handlers = [*reads.ROUTES, *traces.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)]
     application = Litestar(
         route_handlers=[*_options(handlers), *handlers],
         before_request=_admit,

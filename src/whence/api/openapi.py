@@ -25,7 +25,8 @@ from whence.wire.bodies import (
 )
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
-from whence.wire.query import READ_PARAMETERS, TEXT_SCHEMA
+from whence.wire.query import CAUSE_PARAMETERS, READ_PARAMETERS, TEXT_SCHEMA
+from whence.wire.traces import FlowsBody, MapBody, TraceBody
 
 __all__ = ["build_openapi"]
 
@@ -56,6 +57,14 @@ _NAMES = {
     "BatchResultBody": "BatchResult",
     "BatchBody": "BatchResults",
     "ProblemBody": "ValidationError",
+    "TraceBody": "Trace",
+    "TraceSummaryBody": "TraceSummary",
+    "NodeBody": "TraceNode",
+    "FlowsBody": "FlowPage",
+    "FlowBody": "Flow",
+    "FlowRootBody": "FlowRoot",
+    "MapBody": "ProcessMap",
+    "PairBody": "ProcessMapPair",
 }
 """What a Struct is called in the document; the contract's names where it has one."""
 
@@ -79,6 +88,7 @@ def build_openapi(settings: Settings) -> Json:
 
 _TAGS = {
     "Events": "The log: what happened, and what is to be recorded.",
+    "Causes": "Why something happened, and what leads to what.",
     "Credentials": "API keys, and sessions for browsers.",
     "Service": "Whether the server is well, and what it can do.",
 }
@@ -215,7 +225,15 @@ def _path_parameters(*names: str) -> list[Json]:
     ]
 
 
-def _read(summary: str, route: str, body: str, *path: str, links: bool = False, missing: bool = False) -> Json:
+def _read(
+    summary: str,
+    route: str,
+    body: str,
+    *path: str,
+    links: bool = False,
+    missing: bool = False,
+    tag: str = "Events",
+) -> Json:
     """A route that answers a question."""
     query = [
         {
@@ -225,12 +243,12 @@ def _read(summary: str, route: str, body: str, *path: str, links: bool = False, 
             "description": parameter.description,
             "schema": parameter.schema,
         }
-        for parameter in READ_PARAMETERS[route]
+        for parameter in (READ_PARAMETERS | CAUSE_PARAMETERS)[route]
     ]
     answers = {"200": _answer("Successful Response", _ref(body), _LINK if links else None)}
     answers |= _errors(*_GUARDED, *((404,) if missing else ()))
     parameters = [*_path_parameters(*path), *query, *_CARRIERS]
-    return _operation("Events", summary, answers, parameters, security=_ANY_CREDENTIAL)
+    return _operation(tag, summary, answers, parameters, security=_ANY_CREDENTIAL)
 
 
 def _paths() -> Json:
@@ -246,6 +264,11 @@ def _paths() -> Json:
         f"{base}/resource/{{resource_type}}/{{resource_id}}": {"get": by_resource},
         f"{base}/stats/by-actor": {"get": _read("Stats By Actor", "actors", "ActorStats")},
         f"{base}/{{event_id}}": {"get": _read("Get Event", "event", "Event", "event_id", missing=True)},
+        f"{base}/{{event_id}}/trace": {
+            "get": _read("Trace Event", "trace", "Trace", "event_id", missing=True, tag="Causes")
+        },
+        "/api/v1/flows": {"get": _read("List Flows", "flows", "FlowPage", links=True, tag="Causes")},
+        "/api/v1/flows/map": {"get": _read("Map Flows", "map", "ProcessMap", tag="Causes")},
         **_credential_paths(),
         **_service_paths(),
     }
@@ -362,6 +385,9 @@ _STRUCTS = (
     KeysBody,
     CreatedKeyBody,
     SessionBody,
+    TraceBody,
+    FlowsBody,
+    MapBody,
 )
 
 

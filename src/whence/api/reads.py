@@ -16,35 +16,35 @@ from whence.wire.event import encode_actor_stats, encode_counts, encode_event, e
 from whence.wire.ids import parse_uuid
 from whence.wire.query import ReadRequest, next_cursor, parse_read
 
-__all__ = ["ROUTES"]
+__all__ = ["JSON", "ROUTES", "event_id_of", "next_url", "read_route"]
 
 JSON = "application/json"
 _ENVELOPE = 1024  # bytes of an event beside its payload, about
 _URL_SAFE = "/%:@!$&'()*+,;=~-._?"
 
-_read = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"scope": READ})
+read_route = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"scope": READ})
 
 
-@_read("/api/v1/events")
+@read_route("/api/v1/events")
 async def list_events(request: AnyRequest) -> Answer:
     """The tenant's events, newest first."""
     return await _page(request, _parsed(request, "list"))
 
 
-@_read("/api/v1/events/correlation/{correlation_id:str}")
+@read_route("/api/v1/events/correlation/{correlation_id:str}")
 async def list_by_correlation(request: AnyRequest) -> Answer:
     """The events of one flow, oldest first."""
     return await _page(request, _parsed(request, "correlation", correlation_id=_correlation_id(request)))
 
 
-@_read("/api/v1/events/resource/{resource_type:str}/{resource_id:str}")
+@read_route("/api/v1/events/resource/{resource_type:str}/{resource_id:str}")
 async def list_by_resource(request: AnyRequest) -> Answer:
     """The events about one resource, newest first."""
     fixed = {name: unquote(request.path_params[name]) for name in ("resource_type", "resource_id")}
     return await _page(request, _parsed(request, "resource", **fixed))
 
 
-@_read("/api/v1/events/aggregate")
+@read_route("/api/v1/events/aggregate")
 async def aggregate(request: AnyRequest) -> Answer:
     """How many events there are, by type of event, resource and actor."""
     read = _parsed(request, "aggregate")
@@ -52,7 +52,7 @@ async def aggregate(request: AnyRequest) -> Answer:
     return Answer(encode_counts(counts))
 
 
-@_read("/api/v1/events/stats/by-actor")
+@read_route("/api/v1/events/stats/by-actor")
 async def stats_by_actor(request: AnyRequest) -> Stream:
     """What each actor did, all of them."""
     read = _parsed(request, "actors")
@@ -60,10 +60,10 @@ async def stats_by_actor(request: AnyRequest) -> Stream:
     return Stream(_chunks(encode_actor_stats(stats)), media_type=JSON)
 
 
-@_read("/api/v1/events/{event_id:str}")
+@read_route("/api/v1/events/{event_id:str}")
 async def get_event(request: AnyRequest) -> Answer:
     """One event by its id."""
-    principal, event_id = principal_of(request), _event_id(request)
+    principal, event_id = principal_of(request), event_id_of(request)
     read = _parsed(request, "event")
     event = await context_of(request).store.get_event(principal.tenant, event_id, principal.readable)
     if event is None:
@@ -105,11 +105,11 @@ async def _page(request: AnyRequest, read: ReadRequest) -> Answer:
         context.answers.hold(request, sum(_ENVELOPE + len(event.payload) for event in page.events))
         cursor = next_cursor(read, page)
         body = encode_page(page, read.include, cursor)
-    links = [] if cursor is None else [("link", f'<{_next_url(request, cursor)}>; rel="next"')]
+    links = [] if cursor is None else [("link", f'<{next_url(request, cursor)}>; rel="next"')]
     return Answer(body, headers=links)
 
 
-def _next_url(request: AnyRequest, cursor: str) -> str:
+def next_url(request: AnyRequest, cursor: str) -> str:
     """The address of the next page, relative to the host: the one that was asked, with another place to start."""
     pairs = request.scope["query_string"].decode("latin-1").split("&")
     kept = [pair for pair in pairs if pair and unquote(pair.partition("=")[0]) not in ("offset", "cursor")]
@@ -127,7 +127,7 @@ def _correlation_id(request: AnyRequest) -> str:
         raise Invalid.at(("path", "correlation_id"), "The id must be UTF-8 text, percent-encoded.") from None
 
 
-def _event_id(request: AnyRequest) -> str:
+def event_id_of(request: AnyRequest) -> str:
     """The id in the path, in canonical form. Raises Invalid when it is no UUID."""
     try:
         return parse_uuid(unquote_to_bytes(request.path_params["event_id"]).decode("utf-8", "replace"))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from whence.cli.logs import tell_plainly
 from whence.cli.terminal import printable, say
 from whence.copying import Copied, Progress, copy_log
 from whence.errors import Invalid
@@ -31,6 +32,7 @@ def copy(
     it goes on from what is there. A server may serve the source meanwhile; stop it and run this once more, and the copy
     has all. Nobody may serve the target yet. A SQLite file is made when it is not there.
     """
+    tell_plainly()
     reading, writing = _settings(source), _settings(target)
     if not is_postgres(reading.store):
         refuse_behind(sqlite_path(reading.store))

@@ -188,7 +188,7 @@ def emit(
     optional = {"id": id_, "causationId": cause, "correlationId": correlation, "outcome": outcome}
     event.update({name: value for name, value in optional.items() if value is not None})
     with connect(connection) as whence:
-        stored = whence.emit(event)
+        stored = whence.emit(event, durable=True)
     if stored.replayed:
         say("This event was stored before; nothing was added.")
     if json:

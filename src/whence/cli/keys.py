@@ -7,7 +7,6 @@ the store itself, beside a server or without one, and need no credential but acc
 import asyncio
 import os
 import re
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -153,21 +152,13 @@ def make_key(
 
 def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, make: bool = True) -> T:
     """What `act` gives for the opened store. Raises NotFound for a file that is not there, unless it may be made."""
-    import structlog  # noqa: PLC0415  (of the extra `server`; over HTTP nothing needs it)
-
+    from whence.cli.logs import tell_plainly  # noqa: PLC0415  (needs the extra `server`; over HTTP nothing does)
     from whence.storage import is_postgres, open_store, sqlite_path  # noqa: PLC0415  (as above)
 
     if not (make or is_postgres(settings.store) or Path(sqlite_path(settings.store)).exists()):
         raise NotFound("There is no log in this place. Check --store.")
 
-    # Left alone, the store's log goes to stdout, with the values of variables, hashes of keys among them. Where an
-    # error comes from is told by whoever catches it, with WHENCE_DEBUG.
-    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=lambda _file, _error: None)
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, plain],
-        wrapper_class=structlog.make_filtering_bound_logger(30),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    tell_plainly()
 
     async def opened() -> T:
         store = open_store(

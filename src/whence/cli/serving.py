@@ -138,7 +138,11 @@ Try, in another terminal:
 
   {whence} list --event-type action_run.failed --limit 5
   {whence} get {FAILED_EVENT}
+  {whence} why {FAILED_EVENT}
+  {whence} flows --failed --limit 5
+  {whence} map
   curl -H 'X-API-Key: {key}' '{url}/api/v1/events/aggregate'
+  {whence} why --last-failed
 
 Stop with Ctrl-C; this log is gone then.
 """

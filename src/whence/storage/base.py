@@ -11,7 +11,9 @@ import msgspec
 
 from whence.errors import WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
+from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.permissions import ApiKey
+from whence.trace import Graph, Request
 
 __all__ = [
     "AS_OF_SPAN",
@@ -123,6 +125,27 @@ class Store(Protocol):
 
     async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
         """Exact statistics of every actor with a matching event, by total descending, then actor type and id."""
+        ...
+
+    async def trace(
+        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+    ) -> Graph | None:
+        """The causal graph around the event with this id in one snapshot, or None when there is no such event;
+        `readable` as in `Query`: what may not be read is not there, so a cause among it is missing."""
+        ...
+
+    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+        """One page of flows by last activity, then by first appearance, both descending, with the exact total in the
+        same snapshot. `ascending` and `as_of` have no meaning; `after` is a last activity and a flow's number. Raises
+        `TooWide`, and `Throttled` for a question that is not flat.
+        """
+        ...
+
+    async def process_map(
+        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
+    ) -> ProcessMap:
+        """Which event types led to which, in the whole days (UTC) that hold `since <= t < until`; `readable` as in
+        `Query`. Raises `TooWide`."""
         ...
 
     async def head(self, tenant: str) -> Head:

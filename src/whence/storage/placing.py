@@ -13,12 +13,13 @@ from whence import rollups
 from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, NewEvent
+from whence.flows import FOLD_AT
 from whence.merkle import CompactRange, leaf_hash
 from whence.storage.base import KINDS_MAX, Receipt, Write
 from whence.wire.envelope import envelope
 from whence.wire.event import differing_fields
 
-__all__ = ["ActorName", "Batch", "Head", "KindName", "Log", "count", "leaves", "place_requests"]
+__all__ = ["ActorName", "Batch", "Head", "KindName", "Log", "count", "is_fold_due", "leaves", "place_requests"]
 
 _SALT_SIZE = 16
 
@@ -32,13 +33,28 @@ ActorName = tuple[str, str]
 class Head:
     """A tenant's row while a request adds to it."""
 
-    __slots__ = ("actors", "flows", "kinds", "recorded_at", "resources", "size", "tenant", "tenant_no", "tree")
+    __slots__ = (
+        "actors",
+        "flows",
+        "kinds",
+        "linked",
+        "recorded_at",
+        "resources",
+        "size",
+        "tenant",
+        "tenant_no",
+        "tree",
+    )
 
     def __init__(self, tenant: str, row: tuple[Any, ...]) -> None:
         """Take up the columns of the block `head`."""
         self.tenant = tenant
         self.tenant_no: int
-        self.tenant_no, self.size, self.recorded_at, packed, self.kinds, self.actors, self.flows, self.resources = row
+        self.size: int
+        self.tenant_no, self.size, self.recorded_at, packed, self.kinds, self.actors, self.flows, self.resources = row[
+            :8
+        ]
+        self.linked: int = row[8]
         self.tree = CompactRange(self.size, packed)
 
 
@@ -200,6 +216,11 @@ def count(batch: Batch) -> None:
             flow[2] = min(flow[2], event.occurred_at)
             flow[3] = max(flow[3], event.occurred_at)
         batch.resources.setdefault((event.resource_id, event.resource_type), [0, 0])[0] += 1
+
+
+def is_fold_due(head: Head) -> bool:
+    """Whether so many events are behind the last fold of links that the next one is due."""
+    return head.size - head.linked >= FOLD_AT
 
 
 def leaves(head: Head, batch: Batch) -> list[tuple[bytes, bytes]]:

@@ -41,9 +41,13 @@ class _Uuid7:
     """A generator of UUIDv7 (RFC 9562): milliseconds, a counter of 12 bits within them, 62 random bits."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._ms = 0
         self._count = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """A new lock, for a forked child: another thread may have held the old one, and it is not there to let go."""
+        self._lock = threading.Lock()
 
     def next(self) -> str:
         """A new id that is greater than all before it in this process, also when the clock steps back."""
@@ -63,6 +67,7 @@ class _Uuid7:
 
 
 _generator = _Uuid7()
+os.register_at_fork(after_in_child=_generator.renew)
 
 
 def new_uuid7() -> str:

@@ -25,6 +25,9 @@ from whence.events import (
     Vocabulary,
     is_event_type,
 )
+from whence.flows import FlowPage, FlowQuery
+from whence.trace import WALK_MAX
+from whence.trace import Request as TraceRequest
 from whence.wire.fields import (
     Broken,
     check_actor_id,
@@ -39,15 +42,23 @@ from whence.wire.fields import (
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US, parse_query_time
 
 __all__ = [
+    "CAUSE_PARAMETERS",
     "INT_MAX",
     "LIMIT_MAX",
+    "NODES_DEFAULT",
+    "NODES_MAX",
     "READ_PARAMETERS",
     "TEXT_SCHEMA",
     "VALUES_MAX",
+    "FlowsRequest",
     "Parameter",
     "ReadRequest",
     "next_cursor",
+    "next_flows_cursor",
+    "parse_flows",
+    "parse_period",
     "parse_read",
+    "parse_trace",
 ]
 
 INT_MAX = 2**63 - 1
@@ -55,6 +66,9 @@ INT_MAX = 2**63 - 1
 
 LIMIT_MAX = 100
 """Events on a page, at most and by default."""
+
+NODES_MAX, NODES_DEFAULT = 1_000, 500
+"""Events in the answer of a trace, at most and by default."""
 
 VALUES_MAX = 20
 """How often one filter may be repeated."""
@@ -78,6 +92,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
     query: Query
     page: PageRequest
     include: frozenset[str]
+    cursor_seed: bytes
+
+
+class FlowsRequest(msgspec.Struct, frozen=True):
+    """A parsed question about flows; `cursor_seed` as in `ReadRequest`."""
+
+    query: FlowQuery
+    page: PageRequest
     cursor_seed: bytes
 
 
@@ -133,17 +155,36 @@ _FILTERS = (
     Parameter("correlation_id", _or_null(TEXT_SCHEMA), f"The flow that the event is part of. {_REPEAT}", multiple=True),
     Parameter("causation_id", _or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
 )
-_TIMES = (
-    Parameter("from", _or_null({"type": "string", "format": "date-time"}), f"Events at or after this time. {_WHEN}"),
-    Parameter("to", _or_null({"type": "string", "format": "date-time"}), f"Events before this time. {_WHEN}"),
-)
-_WINDOW = (
-    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 100}, "Events on the page."),
-    Parameter(
-        "offset",
-        {"type": "integer", "minimum": 0, "default": 0},
-        "How many events to pass over, up to 2^63-1; not with cursor.",
-    ),
+
+
+def _times(of: str) -> tuple[Parameter, ...]:
+    schema = _or_null({"type": "string", "format": "date-time"})
+    return (
+        Parameter("from", schema, f"{of} at or after this time. {_WHEN}"),
+        Parameter("to", schema, f"{of} before this time. {_WHEN}"),
+    )
+
+
+_TIMES = _times("Events")
+
+
+def _window(things: str) -> tuple[Parameter, ...]:
+    schema = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_MAX}
+    return (
+        Parameter("limit", schema, f"{things} on the page."),
+        Parameter(
+            "offset",
+            {"type": "integer", "minimum": 0, "default": 0},
+            f"How many {things.lower()} to pass over, up to 2^63-1; not with cursor.",
+        ),
+    )
+
+
+_WINDOW = _window("Events")
+_CURSOR_PARAMETER = Parameter(
+    "cursor",
+    _or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{88}$"}),
+    "Where the last page ended, from its Link header; with the same filter and without offset.",
 )
 
 
@@ -157,11 +198,7 @@ def _paging(order: str) -> tuple[Parameter, ...]:
             _or_null({"type": "integer", "minimum": 0, "maximum": INT_MAX}),
             "Answer as of this position: only events up to it.",
         ),
-        Parameter(
-            "cursor",
-            _or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{88}$"}),
-            "Where the last page ended, from its Link header; with the same filter and without offset.",
-        ),
+        _CURSOR_PARAMETER,
         _include(_LIST_INCLUDES),
     )
 
@@ -180,6 +217,24 @@ def _without(*names: str) -> tuple[Parameter, ...]:
     return tuple(parameter for parameter in _FILTERS if parameter.name not in names)
 
 
+_TRACE = (
+    Parameter(
+        "direction",
+        {"type": "string", "enum": ["both", "up", "down"], "default": "both"},
+        "The causes of the event, its consequences, or the whole graph.",
+    ),
+    Parameter(
+        "depth",
+        _or_null({"type": "integer", "minimum": 0, "maximum": WALK_MAX}),
+        "Hops from the event at most; without it, all.",
+    ),
+    Parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": NODES_MAX, "default": NODES_DEFAULT},
+        "Events in the answer, the nearest first.",
+    ),
+)
+
 READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
     "aggregate": (*_TIMES, *_FILTERS),
@@ -188,9 +243,23 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "actors": (*_TIMES, *_FILTERS),
     "event": (_include(_EVENT_INCLUDES),),
 }
-"""The query parameters of each route that reads."""
+"""The query parameters of each route that answers with events or counts them."""
 
-_KNOWN = {route: {one.name: one for one in parameters} for route, parameters in READ_PARAMETERS.items()}
+CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "trace": _TRACE,
+    "flows": (
+        Parameter("outcome", _or_null({"type": "string", "enum": ["failure"]}), "Flows in which something failed."),
+        *_times("Flows whose last event lies"),
+        *_window("Flows"),
+        _CURSOR_PARAMETER,
+    ),
+    "map": _times("Effects"),
+}
+"""The query parameters of each route that answers why something happened."""
+
+_KNOWN = {
+    route: {one.name: one for one in parameters} for route, parameters in (READ_PARAMETERS | CAUSE_PARAMETERS).items()
+}
 _PAGED = frozenset(("list", "correlation", "resource"))
 
 Check = Callable[[str, Vocabulary], str]
@@ -237,8 +306,7 @@ def parse_read(
     as_of = reading.number("as_of", values, 0, INT_MAX, None)
     ascending = reading.ascending(values)
     include = reading.include(values)
-    if "cursor" in values and "offset" in values:
-        reading.problem("offset", "A cursor has its own place; leave the offset out.", "cursor_with_offset")
+    reading.refuse_two_places(values)
     seed = b""
     place = None
     if route in _PAGED and not reading.problems:
@@ -246,10 +314,7 @@ def parse_read(
         place = reading.cursor(values, seed, as_of)
     if place is not None:
         since, until, as_of, offset = place.since, place.until, place.as_of, place.offset
-    if since is not None and until is not None and since > until:
-        reading.problem("from", "The time in from lies after the time in to.", "time_range")
-    if reading.problems:
-        raise Invalid(reading.problems)
+    reading.finish(since, until)
     return ReadRequest(
         query=Query(**fields, since=since, until=until, readable=readable),
         page=PageRequest(
@@ -264,14 +329,59 @@ def parse_read(
     )
 
 
+def parse_trace(query_string: bytes) -> TraceRequest:
+    """Which part of a graph is asked for. Raises `Invalid` with every problem."""
+    reading = _Reading("trace")
+    values = reading.split(query_string)
+    direction: Any = reading.word("direction", values, ("both", "up", "down"), "A direction")
+    depth = reading.number("depth", values, 0, WALK_MAX, None)
+    limit = reading.number("limit", values, 1, NODES_MAX, NODES_DEFAULT)
+    reading.finish()
+    return TraceRequest(direction=direction, depth=depth, limit=limit or NODES_DEFAULT)
+
+
+def parse_flows(query_string: bytes, *, tenant: str, now: int, readable: tuple[str, ...] | None) -> FlowsRequest:
+    """Which flows are asked for; arguments and errors as in `parse_read`."""
+    reading = _Reading("flows", now)
+    values = reading.split(query_string)
+    failed = "outcome" in values
+    reading.word("outcome", values, ("failure",), "An outcome here")
+    since, since_text = reading.time("from", values)
+    until, until_text = reading.time("to", values)
+    limit = reading.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
+    offset = reading.number("offset", values, 0, INT_MAX, 0)
+    reading.refuse_two_places(values)
+    fields = {"outcomes": ("failure",)} if failed else {}
+    seed = b"" if reading.problems else _seed(tenant, "flows", fields, since_text, until_text, False, readable)
+    place = None if reading.problems else reading.cursor(values, seed, None)
+    if place is not None:
+        since, until, offset = place.since, place.until, place.offset
+    reading.finish(since, until)
+    return FlowsRequest(
+        query=FlowQuery(since=since, until=until, failed=failed, readable=readable),
+        page=PageRequest(limit=limit or LIMIT_MAX, offset=offset or 0, after=place.after if place else None),
+        cursor_seed=seed,
+    )
+
+
+def parse_period(query_string: bytes, *, now: int) -> tuple[int | None, int | None]:
+    """The times `from` and `to` of a process map. Raises `Invalid` with every problem."""
+    reading = _Reading("map", now)
+    values = reading.split(query_string)
+    since, _ = reading.time("from", values)
+    until, _ = reading.time("to", values)
+    reading.finish(since, until)
+    return since, until
+
+
 class _Reading:
     """Collects the problems of one query string while its parts are read."""
 
-    def __init__(self, route: str, now: int, vocabulary: Vocabulary) -> None:
+    def __init__(self, route: str, now: int = 0, vocabulary: Vocabulary | None = None) -> None:
         self.known = _KNOWN[route]
         self.route = route
         self.now = now
-        self.vocabulary = vocabulary
+        self.vocabulary = vocabulary or Vocabulary()
         self.problems: list[Problem] = []
 
     def problem(self, name: str, message: str, type_: str, where: str = "query") -> None:
@@ -375,10 +485,25 @@ class _Reading:
     def ascending(self, values: Mapping[str, list[str]]) -> bool:
         if "order" not in values:
             return self.route == "correlation"
-        text = values["order"][0]
-        if text not in ("asc", "desc"):
-            self.problem("order", "An order is one of: asc, desc.", "enum")
-        return text == "asc"
+        return self.word("order", values, ("asc", "desc"), "An order") == "asc"
+
+    def word(self, name: str, values: Mapping[str, list[str]], words: tuple[str, ...], what: str) -> str:
+        """One of a few words; the first of them when it is left out."""
+        text = values[name][0] if name in values else words[0]
+        if text not in words:
+            self.problem(name, f"{what} is one of: {', '.join(words)}.", "enum")
+        return text
+
+    def refuse_two_places(self, values: Mapping[str, list[str]]) -> None:
+        if "cursor" in values and "offset" in values:
+            self.problem("offset", "A cursor has its own place; leave the offset out.", "cursor_with_offset")
+
+    def finish(self, since: int | None = None, until: int | None = None) -> None:
+        """Raise Invalid when there is a problem, a range of time that runs backwards among them."""
+        if since is not None and until is not None and since > until:
+            self.problem("from", "The time in from lies after the time in to.", "time_range")
+        if self.problems:
+            raise Invalid(self.problems)
 
     def include(self, values: Mapping[str, list[str]]) -> frozenset[str]:
         allowed = _EVENT_INCLUDES if self.route == "event" else _LIST_INCLUDES
@@ -466,19 +591,34 @@ def next_cursor(read: ReadRequest, page: Page) -> str | None:
     """The cursor of the page after this one; None when this is the last. It pins the snapshot of the first page."""
     if not page.has_next or not page.events:
         return None
-    last = page.events[-1]
-    since, until = read.query.since, read.query.until
+    after = Keyset(page.events[-1].occurred_at, page.events[-1].position)
+    times = (read.query.since, read.query.until)
+    return _sealed(read.cursor_seed, page.as_of, after, page.offset + len(page.events), times)
+
+
+def next_flows_cursor(read: FlowsRequest, page: FlowPage) -> str | None:
+    """The cursor of the flows after this page; None when this is the last. Flows move as they go on, so it pins no
+    snapshot: one that had not been met and has new events since is before the place now."""
+    if not page.has_next or not page.flows:
+        return None
+    after = Keyset(page.flows[-1].last_at, page.flows[-1].number)
+    times = (read.query.since, read.query.until)
+    return _sealed(read.cursor_seed, page.size, after, page.offset + len(page.flows), times)
+
+
+def _sealed(seed: bytes, as_of: int, after: Keyset, offset: int, times: tuple[int | None, int | None]) -> str:
+    since, until = times
     packed = _LAYOUT.pack(
         _VERSION,
         (_HAS_SINCE if since is not None else 0) | (_HAS_UNTIL if until is not None else 0),
-        page.as_of,
-        last.occurred_at,
-        last.position,
-        page.offset + len(page.events),
+        as_of,
+        after.occurred_at,
+        after.position,
+        offset,
         since or 0,
         until or 0,
     )
-    return base64.urlsafe_b64encode(packed + _digest(read.cursor_seed, packed)).decode()
+    return base64.urlsafe_b64encode(packed + _digest(seed, packed)).decode()
 
 
 def _digest(seed: bytes, packed: bytes) -> bytes:

@@ -15,9 +15,10 @@ from whence import rollups
 from whence.errors import WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
-from whence.storage.placing import ActorName, Batch, Head, KindName, count, leaves, place_requests
+from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.postgres.traces import fold_links
 from whence.storage.sql import load_blocks
 
 __all__ = ["Kinds", "add_tenant", "append"]
@@ -126,6 +127,9 @@ async def _insert(connection: Connection, head: Head, log: _Log, batch: Batch, m
     await _number_resources(connection, head, batch)
     await connection.execute(_SQL["add_event"], tenant_no, *_columns(_rows(head, batch)))
     await _roll_up(connection, tenant_no, batch.placed)
+    if is_fold_due(head):
+        await fold_links(connection, tenant_no, head.linked)
+        head.linked = head.size
     await connection.execute(
         _SQL["save_head"],
         tenant_no,
@@ -136,6 +140,7 @@ async def _insert(connection: Connection, head: Head, log: _Log, batch: Batch, m
         head.actors,
         head.flows,
         head.resources,
+        head.linked,
         mark,
     )
 

@@ -11,6 +11,7 @@ import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
+from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
 from whence.storage.base import Head, Receipt, Session, Stored, Write
@@ -24,8 +25,10 @@ from whence.storage.postgres.match import Match, Snapshot, resolve
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
+from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.sql import load_blocks
 from whence.storage.wide import WideGate
+from whence.trace import Graph, Request
 
 __all__ = ["PostgresStore"]
 
@@ -129,6 +132,39 @@ class PostgresStore:
         stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, flat=is_flat_count(query))
         return stats
 
+    async def trace(
+        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+    ) -> Graph | None:
+        """Find the graph around an event; see `Store`."""
+
+        async def ask(connection: Connection) -> Graph | None:
+            snapshot = await self._snapshot(connection, tenant)
+            return await graph_of(connection, snapshot, event_id, request, readable)
+
+        graph: Graph | None = await self._read(tenant, ask)
+        return graph
+
+    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+        """Answer one page of flows; see `Store`."""
+
+        async def ask(connection: Connection) -> FlowPage:
+            return await flows_of_page(connection, await self._snapshot(connection, tenant), query, request)
+
+        gate = nullcontext() if query.is_flat else self._gate.admit(tenant)
+        page: FlowPage = await self._read(tenant, ask, gate)
+        return page
+
+    async def process_map(
+        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
+    ) -> ProcessMap:
+        """Say what led to what; see `Store`."""
+
+        async def ask(connection: Connection) -> ProcessMap:
+            return await map_of(connection, await self._snapshot(connection, tenant), (since, until), readable)
+
+        found: ProcessMap = await self._read(tenant, ask)
+        return found
+
     async def head(self, tenant: str) -> Head:
         """Tell the state of a tenant's log; see `Store`."""
         row = await self._read(tenant, lambda connection: connection.fetchrow(_SQL["head"], tenant))
@@ -171,13 +207,13 @@ class PostgresStore:
         row = await connection.fetchrow(_SQL["head"], tenant)
         if row is None:
             return Snapshot(tenant, 0, 0, {})
-        tenant_no, size, kinds_known, mark = row[0], row[1], row[4], row[8]
+        tenant_no, size, kinds_known, linked, mark = row[0], row[1], row[4], row[8], row[9]
         kinds = self._kinds.get(mark, {}) if kinds_known else {}
         if len(kinds) != kinds_known:
             rows = await connection.fetch(_SQL["kinds"], tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[mark] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds)
+        return Snapshot(tenant, tenant_no, size, kinds, linked)
 
     # --- credentials -------------------------------------------------------------------------------------------
 

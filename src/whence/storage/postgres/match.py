@@ -16,12 +16,14 @@ _SQL = load_blocks("whence.storage.postgres")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What every question needs of its tenant, read in the question's own transaction."""
+    """What every question needs of its tenant, read in the question's own transaction. Links are folded in up to the
+    position `linked`."""
 
     tenant: str
     tenant_no: int
     size: int
     kinds: dict[int, match.Kind]
+    linked: int = 0
 
 
 class Bindings:

@@ -4,13 +4,15 @@
 -- way to the server and back.
 
 -- name: head
-SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.kinds_mark
+SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.linked,
+       h.kinds_mark
   FROM tenant t JOIN head h ON h.tenant_no = t.tenant_no
  WHERE t.tenant = $1
 
 -- name: lock_head
 -- Not on SQLite, where a transaction that writes has the whole file. Behind a wait it sees the row as it is now.
-SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.kinds_mark
+SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.linked,
+       h.kinds_mark
   FROM tenant t JOIN head h ON h.tenant_no = t.tenant_no
  WHERE t.tenant = $1
    FOR UPDATE OF h
@@ -24,7 +26,7 @@ INSERT INTO head (tenant_no) SELECT tenant_no FROM tenant WHERE tenant = $1 ON C
 
 -- name: save_head
 UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, actors = $6, flows = $7, resources = $8,
-       kinds_mark = $9
+       linked = $9, kinds_mark = $10
  WHERE tenant_no = $1
 
 -- name: kinds
@@ -232,6 +234,86 @@ SELECT b.bucket, sum(r.events)::bigint
  WHERE b.tenant_no = $1 AND b.level = $2 AND b.bucket BETWEEN $3 AND $4
    AND ($6::int[] IS NULL OR r.kind = ANY($6))
  GROUP BY b.bucket ORDER BY b.bucket
+
+-- name: links
+-- What a walk needs of an event. The caller adds the condition. The names are looked up one by one, so that the planner
+-- never reads a table of names for them.
+SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
+       (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
+       (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
+       (SELECT resource_id FROM resource WHERE tenant_no = $1 AND resource = e.resource)
+  FROM event e
+ WHERE e.tenant_no = $1 AND ($2::int[] IS NULL OR e.kind = ANY($2))
+
+-- name: links_by_flow
+-- The same of the events of some flows, in any order. On SQLite keys_by_flow.
+SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
+       (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
+       (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
+       (SELECT resource_id FROM resource WHERE tenant_no = $1 AND resource = e.resource)
+  FROM (SELECT flow FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
+ CROSS JOIN LATERAL (
+       SELECT position, id, causation_id, occurred_at, kind, flow, actor, resource FROM event
+        WHERE tenant_no = $1 AND flow = f.flow AND ($2::int[] IS NULL OR kind = ANY($2))
+        LIMIT $4) e
+ LIMIT $4
+
+-- name: links_by_cause
+-- The same of the effects of some causes, by time. On SQLite keys_by_cause and places_by_cause.
+SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
+       (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
+       (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
+       (SELECT resource_id FROM resource WHERE tenant_no = $1 AND resource = e.resource)
+  FROM (SELECT e.*
+          FROM unnest($3::uuid[]) AS asked (cause)
+         CROSS JOIN LATERAL (
+               SELECT position, id, causation_id, occurred_at, kind, flow, actor, resource FROM event
+                WHERE tenant_no = $1 AND cause_id = asked.cause AND ($2::int[] IS NULL OR kind = ANY($2))
+                ORDER BY occurred_at, position LIMIT $4) e
+         ORDER BY e.occurred_at, e.position LIMIT $4) e
+ ORDER BY e.occurred_at, e.position
+
+-- name: flows_seen
+-- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.
+WITH seen (flow, events, failures, first_at, last_at) AS (
+  SELECT flow, count(*), count(*) FILTER (WHERE kind = ANY($3::int[])), min(occurred_at), max(occurred_at)
+    FROM event WHERE tenant_no = $1 AND kind = ANY($2::int[]) GROUP BY flow)
+
+-- name: story
+-- The first events of some flows by time.
+SELECT asked.flow, e.position, e.id, e.cause_id, e.actor
+  FROM unnest($3::bigint[]) AS asked (flow)
+ CROSS JOIN LATERAL (
+       SELECT position, id, cause_id, actor, occurred_at FROM event
+        WHERE tenant_no = $1 AND flow = asked.flow AND ($2::int[] IS NULL OR kind = ANY($2))
+        ORDER BY occurred_at, position LIMIT $4) e
+ ORDER BY asked.flow, e.occurred_at, e.position
+
+-- name: unlinked
+SELECT id, cause_id, occurred_at, kind FROM event WHERE tenant_no = $1 AND position > $2
+
+-- name: places_of_ids
+SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND id = ANY($2::uuid[])
+
+-- name: earlier_effects
+-- Events up to a position that name causes which came behind it.
+SELECT cause_id, occurred_at, kind FROM event
+ WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[]) AND position <= $3
+
+-- name: delays_of_link
+SELECT l.day, l.cause_kind, l.effect_kind, l.delays
+  FROM unnest($2::bigint[], $3::int[], $4::int[]) AS asked (day, cause_kind, effect_kind)
+  JOIN link l ON l.tenant_no = $1 AND l.day = asked.day AND l.cause_kind = asked.cause_kind
+   AND l.effect_kind = asked.effect_kind
+
+-- name: add_to_link
+INSERT INTO link (tenant_no, day, cause_kind, effect_kind, events, delays)
+SELECT $1, * FROM unnest($2::bigint[], $3::int[], $4::int[], $5::bigint[], $6::bytea[])
+ON CONFLICT (tenant_no, day, cause_kind, effect_kind) DO UPDATE
+   SET events = excluded.events, delays = excluded.delays
+
+-- name: span_of_links
+SELECT cause_kind, effect_kind, delays FROM link WHERE tenant_no = $1 AND day >= $2 AND day < $3
 
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)

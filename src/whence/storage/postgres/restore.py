@@ -6,7 +6,7 @@ from typing import Any
 
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch, Head, count
+from whence.storage.placing import Batch, Head, count, is_fold_due
 from whence.storage.postgres.append import (
     Kinds,
     _columns,
@@ -19,6 +19,7 @@ from whence.storage.postgres.append import (
 )
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.postgres.traces import fold_links
 from whence.storage.restoring import as_new, place_exactly, stored_from
 from whence.storage.sql import load_blocks
 
@@ -69,7 +70,10 @@ async def restore(connection: Connection, tenant: str, events: Sequence[Stored],
     await _number_resources(connection, head, batch)
     await connection.execute(_SQL["restore_event"], tenant_no, *_columns(_rows(batch, events)))
     await _roll_up(connection, tenant_no, batch.placed)
-    numbers = (head.kinds, head.actors, head.flows, head.resources)
+    if is_fold_due(head):
+        await fold_links(connection, tenant_no, head.linked)
+        head.linked = head.size
+    numbers = (head.kinds, head.actors, head.flows, head.resources, head.linked)
     state = (head.size, head.recorded_at, head.tree.packed())
     await connection.execute(_SQL["save_head"], tenant_no, *state, *numbers, mark)
     return True

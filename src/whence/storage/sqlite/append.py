@@ -12,9 +12,10 @@ from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
-from whence.storage.placing import ActorName, Batch, Head, KindName, count, leaves, place_requests
+from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of, uuid_bytes, uuid_text
+from whence.storage.sqlite.traces import fold_links
 
 __all__ = ["Appender"]
 
@@ -202,6 +203,9 @@ def _insert(connection: apsw.Connection, head: Head, batch: Batch) -> None:
     _number_resources(connection, head, batch)
     connection.executemany(_SQL["add_event"], _rows(head, batch))
     _roll_up(connection, head.tenant_no, batch.placed)
+    if is_fold_due(head):
+        fold_links(connection, head.tenant_no, head.linked)
+        head.linked = head.size
     connection.execute(
         _SQL["save_head"],
         (
@@ -212,6 +216,7 @@ def _insert(connection: apsw.Connection, head: Head, batch: Batch) -> None:
             head.actors,
             head.flows,
             head.resources,
+            head.linked,
             head.tenant_no,
         ),
     )

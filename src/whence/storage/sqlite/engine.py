@@ -11,6 +11,7 @@ import apsw
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
+from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
 from whence.storage.base import Head, Receipt, Session, Stored, Write
@@ -26,7 +27,9 @@ from whence.storage.sqlite.match import Match, Snapshot, resolve
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.rows import event_from, uuid_bytes
+from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
+from whence.trace import Graph, Request
 
 __all__ = ["SQLiteStore"]
 
@@ -136,6 +139,35 @@ class SQLiteStore:
         stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, flat=is_flat_count(query))
         return stats
 
+    async def trace(
+        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+    ) -> Graph | None:
+        """Find the graph around an event; see `Store`."""
+        graph: Graph | None = await self._readers.read_slowly(
+            lambda connection: graph_of(connection, self._snapshot(connection, tenant), event_id, request, readable)
+        )
+        return graph
+
+    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+        """Answer one page of flows; see `Store`."""
+
+        def ask(connection: apsw.Connection) -> FlowPage:
+            snapshot = self._snapshot(connection, tenant)
+            return flows_of_page(connection, snapshot, query, request)
+
+        readers = self._readers
+        page: FlowPage = await (readers.read_slowly(ask) if query.is_flat else readers.read_wide(tenant, ask))
+        return page
+
+    async def process_map(
+        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
+    ) -> ProcessMap:
+        """Say what led to what; see `Store`."""
+        found: ProcessMap = await self._readers.read_slowly(
+            lambda connection: map_of(connection, self._snapshot(connection, tenant), (since, until), readable)
+        )
+        return found
+
     async def head(self, tenant: str) -> Head:
         """Tell the state of a tenant's log; see `Store`."""
         row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
@@ -183,7 +215,7 @@ class SQLiteStore:
             if len(self._kinds) >= _TENANTS_CACHED:
                 self._kinds.clear()
             self._kinds[tenant] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds)
+        return Snapshot(tenant, tenant_no, size, kinds, flows=row[6], linked=row[8])
 
     # --- credentials -------------------------------------------------------------------------------------------
 

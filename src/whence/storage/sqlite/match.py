@@ -17,12 +17,15 @@ _SQL = load_blocks("whence.storage.sqlite")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What every question needs of its tenant, read in the question's own transaction."""
+    """What every question needs of its tenant, read in the question's own transaction. `flows` is how many there are,
+    `linked` the position up to which links are folded in."""
 
     tenant: str
     tenant_no: int
     size: int
     kinds: dict[int, match.Kind]
+    flows: int = 0
+    linked: int = 0
 
     def key(self, number: int) -> int:
         """The key of an event's position or of a name's number."""

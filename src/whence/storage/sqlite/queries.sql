@@ -11,13 +11,14 @@ INSERT INTO store (one, store_id, commits, nonce) VALUES (1, ?, 0, ?)
 UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources FROM tenant WHERE tenant = ?
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked FROM tenant WHERE tenant = ?
 
 -- name: add_tenant
 INSERT INTO tenant (tenant) VALUES (?)
 
 -- name: save_head
-UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actors = ?, flows = ?, resources = ?
+UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actors = ?, flows = ?, resources = ?,
+       linked = ?
  WHERE tenant_no = ?
 
 -- name: kind_number
@@ -192,6 +193,69 @@ SELECT b.bucket, sum(r.events)
    AND (?6 IS NULL OR r.kind IN (SELECT value FROM json_each(?6)))
  GROUP BY b.bucket ORDER BY b.bucket
 
+-- name: links
+-- What a walk needs of an event. The caller adds the condition.
+SELECT e.key, e.id, e.cause, e.occurred_at, e.kind, f.correlation_id, a.actor_id, r.resource_id
+  FROM event e
+ CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
+ CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
+ CROSS JOIN resource r ON r.key = (e.tenant_no << 40 | e.resource)
+
+-- name: keys_by_flow
+SELECT key FROM event INDEXED BY event_flow
+ WHERE tenant_no = ?1
+   AND flow IN (SELECT key & 0xFFFFFFFFFF FROM flow
+                 WHERE tenant_no = ?1 AND correlation_id IN (SELECT value FROM carray(?2)))
+   AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
+ LIMIT ?4
+
+-- name: keys_by_cause
+-- The effects of some causes, in any order: none is left out as long as there are fewer than the limit.
+SELECT key FROM event INDEXED BY event_cause
+ WHERE tenant_no = ?1 AND cause IN (SELECT value FROM carray(?2))
+   AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
+ LIMIT ?4
+
+-- name: places_by_cause
+-- The effects of one cause by time.
+SELECT occurred_at, key FROM event INDEXED BY event_cause
+ WHERE tenant_no = ?1 AND cause = ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
+ ORDER BY occurred_at, key
+
+-- name: flows_seen
+-- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.
+WITH seen (key, events, failures, first_at, last_at) AS (
+  SELECT tenant_no << 40 | flow, count(*), sum(kind IN (SELECT value FROM json_each(:failing))), min(occurred_at),
+         max(occurred_at)
+    FROM event WHERE tenant_no = :tenant_no AND kind IN (SELECT value FROM json_each(:kinds)) GROUP BY flow)
+
+-- name: story
+-- The first events of a flow by time.
+SELECT key, id, cause, actor FROM event INDEXED BY event_flow
+ WHERE tenant_no = ?1 AND flow = ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
+ ORDER BY occurred_at, key LIMIT ?4
+
+-- name: places_of_ids
+SELECT id, occurred_at, kind FROM event WHERE tenant_no = ? AND id IN (SELECT value FROM carray(?))
+
+-- name: unlinked
+SELECT id, cause, occurred_at, kind FROM event WHERE key > ? AND key < ?
+
+-- name: earlier_effects
+-- Events up to a key that name causes which came behind it.
+SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
+ WHERE tenant_no = ? AND cause IN (SELECT value FROM carray(?)) AND key <= ?
+
+-- name: delays_of_link
+SELECT delays FROM link WHERE tenant_no = ? AND day = ? AND cause_kind = ? AND effect_kind = ?
+
+-- name: add_to_link
+INSERT INTO link (tenant_no, day, cause_kind, effect_kind, events, delays) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET events = excluded.events, delays = excluded.delays
+
+-- name: span_of_links
+SELECT cause_kind, effect_kind, delays FROM link WHERE tenant_no = ? AND day >= ? AND day < ?
+
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -280,6 +344,20 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
 
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
+
+-- name: all_links
+SELECT day, cause_kind, effect_kind, events, delays FROM link WHERE tenant_no = ?
+
+-- name: wrong_fold
+SELECT 1 FROM tenant WHERE tenant_no = ? AND linked > size
+
+-- name: linked
+-- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
+  FROM tenant t
+ CROSS JOIN event e NOT INDEXED ON e.key > t.tenant_no << 40 AND e.key <= (t.tenant_no << 40 | t.linked)
+ CROSS JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause AND c.key <= (t.tenant_no << 40 | t.linked)
+ WHERE t.tenant_no = ?
 
 -- name: strays
 SELECT 1 FROM event NOT INDEXED

@@ -91,6 +91,10 @@ class Readers:
         with self._gate.admit(tenant):
             return await self._read_in_thread(question)
 
+    async def read_slowly(self, question: Callable[[apsw.Connection], Any]) -> Any:
+        """As `read`, for a question that is seldom brief, or spends its time outside of SQLite: always in a thread."""
+        return await self._read_in_thread(question)
+
     async def _read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
         if self._closed.is_set():
             raise Unavailable("The store is closed.")

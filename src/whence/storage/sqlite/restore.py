@@ -7,11 +7,12 @@ import apsw
 
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch, Head, count
+from whence.storage.placing import Batch, Head, count, is_fold_due
 from whence.storage.restoring import as_new, place_exactly, stored_from
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import Appender, _Log, _number_flows, _number_resources, _roll_up
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, uuid_bytes
+from whence.storage.sqlite.traces import fold_links
 
 __all__ = ["read_part", "restore", "tenants"]
 
@@ -56,7 +57,10 @@ def restore(connection: apsw.Connection, appender: Appender, tenant: str, events
     _number_resources(connection, head, batch)
     connection.executemany(_SQL["restore_event"], _rows(head, batch, events))
     _roll_up(connection, head.tenant_no, batch.placed)
-    numbers = (head.kinds, head.actors, head.flows, head.resources)
+    if is_fold_due(head):
+        fold_links(connection, head.tenant_no, head.linked)
+        head.linked = head.size
+    numbers = (head.kinds, head.actors, head.flows, head.resources, head.linked)
     connection.execute(_SQL["save_head"], (head.size, head.recorded_at, head.tree.packed(), *numbers, head.tenant_no))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence import rollups
+from whence import delays, rollups
 from whence.errors import StoreRefused
+from whence.flows import DAY_US, LinkCounts
 from whence.merkle import CompactRange, leaf_hash
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import close_untouched
@@ -87,6 +88,7 @@ class _Check:
         for tenant, *head in tenants:
             self._guarded(tenant, self._events_of, tenant, head)
             self._guarded(tenant, self._counts_of, tenant, head[0])
+            self._guarded(tenant, self._links_of, tenant, head[0])
         self._guarded("", self._strays)
         self._guarded("", self._file)
         return Report(len(tenants), self.events, self.roots, self.findings[:_FINDINGS_MAX])
@@ -157,6 +159,22 @@ class _Check:
                 self._find(tenant, None, "events are counted wrong by time")
                 return
             divided = {(level, bucket) for bucket, _, is_divided in rows if is_divided}
+
+    def _links_of(self, tenant: str, tenant_no: int) -> None:
+        """What led to what, as it is counted, against the events and their causes."""
+        wanted: LinkCounts = {}
+        for effect_at, cause_at, cause, effect in self.connection.execute(_SQL["linked"], (tenant_no,)):
+            delays_ = wanted.setdefault((effect_at // DAY_US, cause, effect), {})
+            bucket = delays.bucket_of(effect_at - cause_at)
+            delays_[bucket] = delays_.get(bucket, 0) + 1
+        found: LinkCounts = {}
+        for *name, events, packed in self.connection.execute(_SQL["all_links"], (tenant_no,)):
+            day, cause, effect = name
+            found[day, cause, effect] = delays.unpack(packed)
+            if events != sum(found[day, cause, effect].values()):
+                wanted.clear()  # the row does not agree with itself
+        if found != wanted or self.connection.execute(_SQL["wrong_fold"], (tenant_no,)).fetchone():
+            self._find(tenant, None, "causes and effects are counted wrong")
 
     def _raw_counts(self, tenant_no: int, level: int, divided: set[tuple[int, int]]) -> dict[tuple[int, ...], int]:
         """Events by bucket, actor and kind, in the buckets whose parents are divided."""

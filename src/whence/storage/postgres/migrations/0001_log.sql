@@ -21,6 +21,7 @@ CREATE TABLE head (
     actors        bigint NOT NULL DEFAULT 0,
     flows         bigint NOT NULL DEFAULT 0,
     resources     bigint NOT NULL DEFAULT 0,
+    linked        bigint NOT NULL DEFAULT 0,      -- links between positions 1..linked are folded into `link`
     kinds_mark    bigint NOT NULL DEFAULT 0       -- drawn anew with every new kind; says whether a cache still holds
 ) WITH (fillfactor = 50);                         -- changed by every append: room for it on its own page
 
@@ -55,6 +56,10 @@ CREATE TABLE flow (
     PRIMARY KEY (tenant_no, flow),
     UNIQUE (tenant_no, correlation_id)
 );
+
+-- By their last activity, all of them and those in which something failed.
+CREATE INDEX flow_last ON flow (tenant_no, last_at, flow);
+CREATE INDEX flow_failed ON flow (tenant_no, last_at, flow) WHERE failures > 0;
 
 CREATE TABLE resource (
     tenant_no     int    NOT NULL,
@@ -127,6 +132,17 @@ CREATE TABLE rollup_actor (
     PRIMARY KEY (tenant_no, level, bucket, actor, kind)
 ) WITH (fillfactor = 80);
 
+-- What led to what, by the day (UTC) of the effect; the histogram as in delays.py.
+CREATE TABLE link (
+    tenant_no   int    NOT NULL,
+    cause_kind  int    NOT NULL,
+    day         bigint NOT NULL,                  -- days since 1970
+    events      bigint NOT NULL,
+    effect_kind int    NOT NULL,
+    delays      bytea  NOT NULL,
+    PRIMARY KEY (tenant_no, day, cause_kind, effect_kind)
+);
+
 -- Keys and sessions are looked up before it is known whose they are, so they are outside row level security too.
 CREATE TABLE api_key (
     id           text   COLLATE "C" PRIMARY KEY,
@@ -172,7 +188,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['head', 'kind', 'actor', 'flow', 'resource', 'event', 'bucket', 'rollup_kind',
-                                'rollup_actor'] LOOP
+                                'rollup_actor', 'link'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY one_tenant ON %I USING (tenant_no = (SELECT t.tenant_no FROM tenant t '
@@ -182,6 +198,6 @@ END
 $$;
 
 GRANT SELECT, INSERT ON tenant, kind, actor, event TO whence_app;
-GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, api_key TO whence_app;
+GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, link, api_key TO whence_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON session TO whence_app;
 GRANT SELECT ON event_log TO whence_app;

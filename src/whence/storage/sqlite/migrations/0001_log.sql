@@ -18,7 +18,8 @@ CREATE TABLE tenant (
     kinds         INTEGER NOT NULL DEFAULT 0,     -- the highest number given, here and below
     actors        INTEGER NOT NULL DEFAULT 0,
     flows         INTEGER NOT NULL DEFAULT 0,
-    resources     INTEGER NOT NULL DEFAULT 0
+    resources     INTEGER NOT NULL DEFAULT 0,
+    linked        INTEGER NOT NULL DEFAULT 0      -- links between positions 1..linked are folded into `link`
 ) STRICT;
 
 CREATE TABLE kind (
@@ -50,6 +51,10 @@ CREATE TABLE flow (
     last_at        INTEGER NOT NULL,
     UNIQUE (tenant_no, correlation_id)
 ) STRICT;
+
+-- By their last activity, all of them and those in which something failed.
+CREATE INDEX flow_last ON flow (tenant_no, last_at);
+CREATE INDEX flow_failed ON flow (tenant_no, last_at) WHERE failures > 0;
 
 CREATE TABLE resource (
     key           INTEGER PRIMARY KEY,
@@ -116,6 +121,17 @@ CREATE TABLE rollup_actor (
     kind      INTEGER NOT NULL,
     events    INTEGER NOT NULL,
     PRIMARY KEY (tenant_no, level, bucket, actor, kind)
+) STRICT, WITHOUT ROWID;
+
+-- What led to what, by the day (UTC) of the effect; the histogram as in delays.py.
+CREATE TABLE link (
+    tenant_no   INTEGER NOT NULL,
+    day         INTEGER NOT NULL,                 -- days since 1970
+    cause_kind  INTEGER NOT NULL,
+    effect_kind INTEGER NOT NULL,
+    events      INTEGER NOT NULL,
+    delays      BLOB    NOT NULL,
+    PRIMARY KEY (tenant_no, day, cause_kind, effect_kind)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE api_key (

@@ -1,0 +1,226 @@
+"""`why`, `effects`, `trace`, `flows` and `map`: what happened because of what."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from cyclopts import Parameter
+
+from whence.cli.profile import Connection, connect
+from whence.cli.stories import chain_of, effects_of, effects_text, mermaid, quote_of, span, why_text
+from whence.cli.terminal import out, out_json, printable, say, table
+from whence.client import Answer, Request, Whence, get_request, list_request, parse_body, parse_page
+from whence.client.answers import STRANGER
+from whence.errors import Invalid, NotFound, WhenceError
+from whence.wire.bodies import EventBody
+from whence.wire.traces import FlowsBody, MapBody, TraceBody
+
+__all__ = ["effects", "flows", "process_map", "trace", "why"]
+
+_NODES = "1000"
+_FIRST, _NEAREST = 2, 22
+"""Events of a chain whose payloads are read: those at the root, and those nearest to the event."""
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON.")]
+EventId = Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Period:
+    """A range of time."""
+
+    since: Annotated[
+        str | None,
+        Parameter(
+            name=["--from", "--since"], allow_leading_hyphen=True, help="From this time on: RFC 3339, a date, or -15m."
+        ),
+    ] = None
+    until: Annotated[
+        str | None, Parameter(name=["--to", "--until"], allow_leading_hyphen=True, help="Before this time.")
+    ] = None
+
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """The parameters of the API."""
+        return tuple((name, value) for name, value in (("from", self.since), ("to", self.until)) if value is not None)
+
+
+def why(
+    event_id: Annotated[str | None, Parameter(name="ID", help="The event's id, a UUID.")] = None,
+    /,
+    *,
+    last_failed: Annotated[
+        bool, Parameter(negative="", help="Ask about the last event that failed, instead of naming one.")
+    ] = False,
+    json: Json = False,
+    connection: Connection | None = None,
+) -> None:
+    """Tell why an event happened: its causes from the root on, and what it led to."""
+    if (event_id is None) == (not last_failed):
+        raise Invalid.at((), "Name the event by its id, or ask with --last-failed.")
+    with connect(connection) as whence:
+        asked = _last_failed(whence) if event_id is None else event_id
+        answer = whence.send(_trace_request(asked))
+        found = _graph(answer)
+        quotes = {} if json else _quotes(whence, found)
+    if json:
+        out_json(answer.body)
+        return
+    out(why_text(found, quotes))
+    say(f"What followed: whence effects {found.event_id}   The whole graph: whence trace {found.event_id}")
+
+
+def effects(
+    event_id: EventId,
+    /,
+    *,
+    json: Json = False,
+    connection: Connection | None = None,
+) -> None:
+    """Show all that an event led to, as a tree."""
+    with connect(connection) as whence:
+        answer = whence.send(_trace_request(event_id, direction="down"))
+    found = _graph(answer)
+    if json:
+        out_json(answer.body)
+        return
+    below = effects_of(found)
+    if below:
+        out(effects_text(below))
+    focus = next(node for node in found.nodes if node.id == found.event_id)
+    _say_count(len(below), focus.all_effects, found.at_least, "consequences", f"{focus.failures_below:,} failed")
+
+
+def trace(
+    event_id: EventId,
+    /,
+    *,
+    direction: Annotated[
+        Literal["both", "up", "down"], Parameter(help="The causes (up), the consequences (down), or both.")
+    ] = "both",
+    depth: Annotated[int | None, Parameter(help="Hops from the event at most.")] = None,
+    limit: Annotated[int, Parameter(help="Events at most, 1 to 1000.")] = 500,
+    json: Json = False,
+    mermaid_: Annotated[bool, Parameter(name="--mermaid", negative="", help="Print a Mermaid flowchart.")] = False,
+    connection: Connection | None = None,
+) -> None:
+    """Show the causal graph around an event: a tree, JSON, or a Mermaid flowchart."""
+    if json and mermaid_:
+        raise Invalid.at((), "Choose one of --json and --mermaid.")
+    more = {} if depth is None else {"depth": str(depth)}
+    with connect(connection) as whence:
+        answer = whence.send(_trace_request(event_id, direction=direction, limit=str(limit), **more))
+    found = _graph(answer)
+    if json:
+        out_json(answer.body)
+        return
+    out(mermaid(found) if mermaid_ else effects_text(found.nodes, found.event_id))
+    summary = found.summary
+    told = f"{summary.failures:,} failed, {summary.actors:,} actors, {summary.resources:,} resources"
+    _say_count(len(found.nodes), summary.events, found.at_least, "events", f"{told}, {span(summary.duration_us)}")
+    for missing in found.missing:
+        say(f"The cause {printable(missing)} is not in the log (yet).")
+
+
+def flows(
+    *,
+    failed: Annotated[bool, Parameter(negative="", help="Only flows in which something failed.")] = False,
+    period: Period | None = None,
+    limit: Annotated[int, Parameter(help="Flows on the page, 1 to 100.")] = 20,
+    offset: Annotated[int, Parameter(help="Flows before the page.")] = 0,
+    json: Json = False,
+    connection: Connection | None = None,
+) -> None:
+    """List flows by their last activity: events, failures, actors, duration, and the event that began each."""
+    only: tuple[tuple[str, str], ...] = (("outcome", "failure"),) if failed else ()
+    query = (*only, *(period or Period()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
+    with connect(connection) as whence:
+        answer = whence.send(Request(method="GET", path="/api/v1/flows", query=query))
+    found = parse_body(answer, FlowsBody)
+    if json:
+        out_json(answer.body)
+        return
+    if found.flows:
+        rows = [
+            (
+                each.last_at,
+                each.events,
+                each.failures,
+                f"{each.actors:,}{'+' if each.at_least else ''}",
+                span(each.duration_us),
+                each.root.event_type,
+                each.correlation_id,
+            )
+            for each in found.flows
+        ]
+        out(table(("LAST", "EVENTS", "FAILED", "ACTORS", "DURATION", "BEGAN WITH", "FLOW"), rows))
+    more = f"; go on with --offset {offset + len(found.flows)}" if found.has_next else ""
+    say(f"{len(found.flows):,} of {found.total:,} flows{more}.")
+
+
+def process_map(
+    *,
+    period: Period | None = None,
+    json: Json = False,
+    connection: Connection | None = None,
+) -> None:
+    """Show what leads to what: pairs of event types, how often, how often it failed, and how soon."""
+    with connect(connection) as whence:
+        answer = whence.send(Request(method="GET", path="/api/v1/flows/map", query=(period or Period()).parameters()))
+    found = parse_body(answer, MapBody)
+    if json:
+        out_json(answer.body)
+        return
+    if found.pairs:
+        rows = [
+            (
+                each.cause_type,
+                each.effect_type,
+                each.events,
+                f"{each.share:.1%}",
+                each.failures,
+                "" if each.p50_us is None else span(each.p50_us),
+                "" if each.p95_us is None else span(each.p95_us),
+            )
+            for each in found.pairs
+        ]
+        out(table(("CAUSE", "EFFECT", "EVENTS", "SHARE", "FAILED", "P50", "P95"), rows))
+    days = printable(f"from {found.from_ or 'the beginning'} to {found.to or 'now'}")
+    say(f"{found.links:,} links {days}; counts are exact, delays within {found.delay_error:.0%}.")
+
+
+def _trace_request(event_id: str, **parameters: str) -> Request:
+    query = {"direction": "both", "limit": _NODES} | parameters
+    return Request(method="GET", path=f"/api/v1/events/{quote(event_id, safe='')}/trace", query=tuple(query.items()))
+
+
+def _graph(answer: Answer) -> TraceBody:
+    """The graph in an answer. Raises what the server refused with, and WhenceError for what is no answer of it."""
+    found = parse_body(answer, TraceBody)
+    if all(node.id != found.event_id for node in found.nodes):
+        raise WhenceError(STRANGER)
+    return found
+
+
+def _last_failed(whence: Whence) -> str:
+    """The id of the last event that failed. Raises NotFound when none has."""
+    page = parse_page(whence.send(list_request(outcome="failure", limit=1)))
+    if not page.events:
+        raise NotFound("Nothing has failed.")
+    return page.events[0].id
+
+
+def _quotes(whence: Whence, found: TraceBody) -> dict[str, str]:
+    """What the payloads of the chain say, by the ids of their events."""
+    chain = chain_of(found)
+    read = chain if len(chain) <= _FIRST + _NEAREST else [*chain[:_FIRST], *chain[-_NEAREST:]]
+    return {node.id: quote_of(_payload(whence.send(get_request(node.id)))) for node in read}
+
+
+def _payload(answer: Answer) -> bytes:
+    return bytes(parse_body(answer, EventBody).payload)
+
+
+def _say_count(shown: int, total: int, at_least: bool, what: str, more: str) -> None:
+    of = f"{shown:,} of {'at least ' if at_least else ''}{total:,}" if shown != total or at_least else f"{total:,}"
+    say(f"{of} {what}, {more}.")

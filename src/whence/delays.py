@@ -1,0 +1,93 @@
+"""Delays between a cause and its effect, counted in buckets that can be added up. Pure arithmetic, integers alone.
+
+A bucket holds the delays that one value stands for with an error of at most `ERROR` of the delay itself. Buckets of
+small delays hold a single microsecond and are exact. Delays below zero (a clock was wrong) are counted apart, in
+`BEFORE`, and have no part in percentiles.
+
+A histogram is a dict of bucket -> count. Two of them are added by adding the counts, so the sum over days is what a
+count over all the events of those days would be.
+"""
+
+import struct
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+__all__ = ["BEFORE", "ERROR", "add", "bucket_of", "counted", "pack", "percentile", "unpack", "value_of"]
+
+ERROR = 0.02
+"""A value answered for a delay is off by at most this part of it."""
+
+BEFORE = 0xFFFF
+"""The bucket of effects that lie before their cause."""
+
+Histogram = dict[int, int]
+
+_PERCENT = 100
+_OFF = 2  # ERROR in percent
+_LONGEST_US = 1 << 60
+"""Longer than the time between any two events that can be stored."""
+
+
+def _table() -> tuple[list[int], list[int]]:
+    """The largest delay of each bucket, and the value that stands for it: the widest buckets that keep the error."""
+    lasts, values = [0], [0]
+    while lasts[-1] < _LONGEST_US:
+        first = lasts[-1] + 1
+        value = first * (_PERCENT + _OFF) // _PERCENT
+        values.append(value)
+        lasts.append(value * _PERCENT // (_PERCENT - _OFF))
+    return lasts, values
+
+
+_LASTS, _VALUES = _table()
+
+
+def bucket_of(delay_us: int) -> int:
+    """The bucket that holds a delay."""
+    return bisect_left(_LASTS, delay_us) if delay_us >= 0 else BEFORE
+
+
+def value_of(bucket: int) -> int:
+    """The delay that stands for those of a bucket, in microseconds."""
+    return _VALUES[bucket]
+
+
+def counted(delays_us: Iterable[int]) -> Histogram:
+    """The histogram of some delays."""
+    return Counter([bucket_of(delay) for delay in delays_us])
+
+
+def add(one: Mapping[int, int], other: Mapping[int, int]) -> Histogram:
+    """Both together."""
+    total = Counter(one)
+    total.update(other)
+    return total
+
+
+def percentile(histogram: Mapping[int, int], percent: int) -> int | None:
+    """The smallest delay that at least so many percent of the delays do not exceed, within `ERROR`; None when there
+    is no delay."""
+    buckets = sorted(bucket for bucket in histogram if bucket != BEFORE)
+    total = sum(histogram[bucket] for bucket in buckets)
+    seen = 0
+    for bucket in buckets:
+        seen += histogram[bucket]
+        if seen * _PERCENT >= total * percent:
+            return value_of(bucket)
+    return None
+
+
+def pack(histogram: Mapping[int, int]) -> bytes:
+    """The histogram as a store keeps it: its buckets (2 bytes each) by number, then their counts (8 bytes each)."""
+    buckets = sorted(histogram)
+    return struct.pack(f"<{len(buckets)}H{len(buckets)}Q", *buckets, *(histogram[bucket] for bucket in buckets))
+
+
+def unpack(packed: bytes) -> Histogram:
+    """The histogram that `pack` took in. Raises ValueError for what it cannot have given."""
+    size, rest = divmod(len(packed), 10)
+    if rest:
+        raise ValueError("A packed histogram has ten bytes a bucket.")
+    numbers = struct.unpack(f"<{size}H{size}Q", packed)
+    return dict(zip(numbers[:size], numbers[size:], strict=True))

@@ -1,0 +1,236 @@
+"""Flows and the process map: what belongs together, and what leads to what. Pure; a store looks up and keeps rows.
+
+A *link* is an event together with the event that it names as its cause, both stored. The map counts links by the day
+(UTC) on which the effect occurred and by the kinds of both events; so a period is whole days, and its counts are exact
+whatever the size of the log.
+
+Counting each link when it comes about would cost every append a third of its time. So links are *folded* into the
+rows of their days `FOLD_AT` events at once, and those of the events behind the last fold are counted when the map is
+asked for. A link belongs to the later of its two events in the log, whichever of them that is.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from whence.delays import BEFORE, Histogram, add, counted, percentile
+from whence.events import PageRequest
+from whence.trace import Link
+
+__all__ = [
+    "DAY_US",
+    "FOLD_AT",
+    "STORY_MAX",
+    "Flow",
+    "FlowPage",
+    "FlowQuery",
+    "LinkCounts",
+    "LinkName",
+    "Pair",
+    "ProcessMap",
+    "Story",
+    "causes_beyond",
+    "days_of",
+    "flow_page",
+    "links_among",
+    "process_map",
+    "story_of",
+]
+
+DAY_US = 86_400_000_000
+
+STORY_MAX = 1_000
+"""Events of a flow that are looked at for its root and its actors."""
+
+FOLD_AT = 4_096
+"""So many events behind the last fold are folded in."""
+
+Known = tuple[int, int]
+"""When an event occurred, and its kind."""
+
+LinkName = tuple[int, int, int]
+"""The day of the effect (days since 1970), the kind of the cause and the kind of the effect."""
+
+LinkCounts = dict[LinkName, Histogram]
+
+
+class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which flows: those whose last event lies in `since <= t < until`, and with `failed` only those in which something
+    failed. `readable` as in `events.Query`; what may not be read is no part of any flow."""
+
+    since: int | None = None
+    until: int | None = None
+    failed: bool = False
+    readable: tuple[str, ...] | None = None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether its total is known without counting."""
+        return self.since is None and self.until is None and not self.failed and self.readable is None
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """The events of one correlationId. `number` orders flows by their first appearance in the log. `root` is the
+    earliest event whose cause is not one of the flow. `actors` and `root` are of the first `STORY_MAX` events by time,
+    and `at_least` says that there are more."""
+
+    number: int
+    correlation_id: str
+    events: int
+    failures: int
+    first_at: int
+    last_at: int
+    actors: int
+    at_least: bool
+    root: Link
+
+
+class FlowPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of flows, the latest activity first. `total` counts all that match, `size` is that of the log."""
+
+    flows: list[Flow]
+    total: int
+    limit: int
+    offset: int
+    size: int
+
+    @property
+    def has_next(self) -> bool:
+        """Whether flows follow this page."""
+        return self.offset + len(self.flows) < self.total
+
+
+class Story(msgspec.Struct, frozen=True):
+    """What the first events of a flow tell of it: the root (as the store names events), and how many actors."""
+
+    root: Any
+    actors: int
+    at_least: bool
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """How often one event type led to another. `share` is the part of all links from the same cause type. `skewed`
+    counts the effects that lie before their cause; percentiles are of the others, None when there is none."""
+
+    cause_type: str
+    effect_type: str
+    events: int
+    failures: int
+    skewed: int
+    share: float
+    p50_us: int | None
+    p95_us: int | None
+
+
+class ProcessMap(msgspec.Struct, frozen=True, kw_only=True):
+    """What led to what in whole days: `since <= t < until`, by the time of the effect; None where the period is open.
+    Pairs by count descending, then cause type, then effect type."""
+
+    since: int | None
+    until: int | None
+    links: int
+    pairs: list[Pair]
+
+
+def story_of(rows: Sequence[tuple[Any, Any, Any, Any]]) -> Story:
+    """The story of a flow's first events by time, at most `STORY_MAX` and one more: name, id, cause and actor."""
+    first = rows[:STORY_MAX]
+    ids = {row[1] for row in first}
+    root = next((row for row in first if row[2] is None or row[2] not in ids), first[0])
+    return Story(root[0], len({row[3] for row in first}), len(rows) > STORY_MAX)
+
+
+def flow_page(
+    rows: Iterable[Sequence[Any]],
+    stories: Iterable[Story],
+    roots: Mapping[Any, Link],
+    request: PageRequest,
+    total: int,
+    size: int,
+) -> FlowPage:
+    """A page from what a store found: number, correlation id, events, failures, first and last time of each flow, its
+    story, and the roots by their names."""
+    flows = [
+        Flow(
+            number=number,
+            correlation_id=correlation_id,
+            events=events,
+            failures=failures,
+            first_at=first_at,
+            last_at=last_at,
+            actors=story.actors,
+            at_least=story.at_least,
+            root=roots[story.root],
+        )
+        for (number, correlation_id, events, failures, first_at, last_at), story in zip(rows, stories, strict=True)
+    ]
+    return FlowPage(flows=flows, total=total, limit=request.limit, offset=request.offset, size=size)
+
+
+def days_of(since: int | None, until: int | None) -> tuple[int | None, int | None]:
+    """The first day of a period and the one behind its last: whole days that hold the whole of it."""
+    return (
+        None if since is None else since // DAY_US,
+        None if until is None else -(-until // DAY_US),
+    )
+
+
+def links_among(
+    new: Sequence[tuple[Any, Any, int, int]],
+    earlier_causes: Mapping[Any, Known],
+    earlier_effects: Iterable[tuple[Any, int, int]],
+) -> LinkCounts:
+    """The links that some events (id, cause, time and kind) bring about: to their causes, among them or earlier in the
+    log; and from earlier events (cause, time and kind) that have named one of them before it was there."""
+    known = {id_: (occurred_at, kind) for id_, _, occurred_at, kind in new}
+    delays: dict[LinkName, list[int]] = {}
+    for _, cause_id, occurred_at, kind in new:
+        if cause_id is not None:
+            cause = known.get(cause_id) or earlier_causes.get(cause_id)
+            if cause is not None:
+                delays.setdefault((occurred_at // DAY_US, cause[1], kind), []).append(occurred_at - cause[0])
+    for cause_id, occurred_at, kind in earlier_effects:
+        cause = known[cause_id]
+        delays.setdefault((occurred_at // DAY_US, cause[1], kind), []).append(occurred_at - cause[0])
+    return {name: counted(each) for name, each in delays.items()}
+
+
+def causes_beyond(new: Sequence[tuple[Any, Any, int, int]]) -> set[Any]:
+    """The causes that some events name and that are not among them."""
+    return {cause for _, cause, _, _ in new if cause is not None}.difference([id_ for id_, _, _, _ in new])
+
+
+def process_map(
+    since_day: int | None,
+    until_day: int | None,
+    rows: Iterable[tuple[str, str, str, Histogram]],
+) -> ProcessMap:
+    """The map of some links: event type of the cause, event type and outcome of the effect, and their delays."""
+    delays: dict[tuple[str, str], Histogram] = {}
+    failures: dict[tuple[str, str], int] = {}
+    by_cause: dict[str, int] = {}
+    for cause_type, effect_type, outcome, histogram in rows:
+        name, events = (cause_type, effect_type), sum(histogram.values())
+        delays[name] = add(delays.get(name, {}), histogram)
+        failures[name] = failures.get(name, 0) + (events if outcome == "failure" else 0)
+        by_cause[cause_type] = by_cause.get(cause_type, 0) + events
+    pairs = [
+        Pair(
+            cause_type=name[0],
+            effect_type=name[1],
+            events=(events := sum(histogram.values())),
+            failures=failures[name],
+            skewed=histogram.get(BEFORE, 0),
+            share=events / by_cause[name[0]],
+            p50_us=percentile(histogram, 50),
+            p95_us=percentile(histogram, 95),
+        )
+        for name, histogram in delays.items()
+    ]
+    return ProcessMap(
+        since=None if since_day is None else since_day * DAY_US,
+        until=None if until_day is None else until_day * DAY_US,
+        links=sum(by_cause.values()),
+        pairs=sorted(pairs, key=lambda pair: (-pair.events, pair.cause_type, pair.effect_type)),
+    )

@@ -1,0 +1,57 @@
+"""What traces, flows and the process map have in common in every store. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+from whence import delays
+from whence.flows import FlowQuery, LinkCounts, ProcessMap, process_map
+from whence.storage.match import Kind
+
+__all__ = ["flow_conditions", "map_from", "readable_kinds"]
+
+
+def readable_kinds(kinds: Mapping[int, Kind], readable: tuple[str, ...] | None) -> tuple[int, ...] | None:
+    """The kinds of what a reader may see; None is all."""
+    if readable is None:
+        return None
+    return tuple(kind.number for kind in kinds.values() if kind.resource_type in readable)
+
+
+def flow_conditions(query: FlowQuery, since: str, until: str) -> str:
+    """The SQL of a question's filters, each led by AND, with the placeholders that stand for its times."""
+    parts = []
+    if query.since is not None:
+        parts.append(f" AND last_at >= {since}")
+    if query.until is not None:
+        parts.append(f" AND last_at < {until}")
+    if query.failed:
+        parts.append(" AND failures > 0")
+    return "".join(parts)
+
+
+def map_from(
+    days: tuple[int | None, int | None],
+    kinds: Mapping[int, Kind],
+    readable: tuple[str, ...] | None,
+    folded: Iterable[tuple[int, int, bytes]],
+    links: LinkCounts,
+) -> ProcessMap:
+    """The map of the rows of a period (cause kind, effect kind, packed delays) and of links that are not folded in, of
+    any day, as far as a reader may see both ends."""
+    first, end = days
+    seen = readable_kinds(kinds, readable)
+    among = kinds.keys() if seen is None else frozenset(seen)
+    found = [(cause, effect, delays.unpack(packed)) for cause, effect, packed in folded]
+    found += [
+        (cause, effect, histogram)
+        for (day, cause, effect), histogram in links.items()
+        if (first is None or day >= first) and (end is None or day < end)
+    ]
+    return process_map(
+        first,
+        end,
+        (
+            (kinds[cause].event_type, kinds[effect].event_type, kinds[effect].outcome, histogram)
+            for cause, effect, histogram in found
+            if cause in among and effect in among
+        ),
+    )

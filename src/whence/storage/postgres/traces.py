@@ -1,0 +1,204 @@
+"""What happened because of what: the graph around an event, the flows, and the process map."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from whence import delays
+from whence.events import PageRequest
+from whence.flows import (
+    STORY_MAX,
+    FlowPage,
+    FlowQuery,
+    LinkCounts,
+    ProcessMap,
+    causes_beyond,
+    days_of,
+    flow_page,
+    links_among,
+    story_of,
+)
+from whence.storage.linking import flow_conditions, map_from, readable_kinds
+from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.match import Bindings, Snapshot
+from whence.storage.postgres.rows import cause_id_from
+from whence.storage.sql import load_blocks
+from whence.trace import Ask, Graph, Link, Request, walk
+
+__all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+_FIRST_DAY, _LAST_DAY = -(1 << 40), 1 << 40
+
+
+class _Looks:
+    """The looks of one question at the events that its reader may see."""
+
+    def __init__(self, connection: Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
+        self.connection = connection
+        self.snapshot = snapshot
+        self.kinds = readable_kinds(snapshot.kinds, readable)
+
+    async def answer(self, ask: Ask) -> list[Link]:
+        """What a walk wants to know."""
+        if ask.flow:
+            return await self._links("links_by_flow", "", list(ask.ids), ask.limit)
+        return await (self.by_causes(ask.ids, ask.limit) if ask.effects else self.by_ids(ask.ids))
+
+    async def by_ids(self, ids: Sequence[str]) -> list[Link]:
+        """The events with these ids; what is no UUID is none of them."""
+        found = [id_ for id_ in ids if cause_id_from(id_) is not None]
+        return await self._links("links", " AND e.id = ANY($3::uuid[])", found) if found else []
+
+    async def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
+        """The effects of some events, by time."""
+        return await self._links("links_by_cause", "", list(ids), limit)
+
+    async def by_positions(self, positions: Sequence[int]) -> list[Link]:
+        """The events at these positions, in any order."""
+        return await self._links("links", " AND e.position = ANY($3::bigint[])", list(positions)) if positions else []
+
+    async def _links(self, block: str, where: str, *values: Any) -> list[Link]:
+        rows = await self.connection.fetch(_SQL[block] + where, self.snapshot.tenant_no, self.kinds, *values)
+        return [self._link(*row) for row in rows]
+
+    def _link(
+        self,
+        position: int,
+        id_: Any,
+        cause: str | None,
+        occurred_at: int,
+        kind_no: int,
+        flow: str,
+        actor_id: str,
+        resource_id: Any,
+    ) -> Link:
+        kind = self.snapshot.kinds[kind_no]
+        return Link(
+            id=str(id_),
+            position=position,
+            cause=cause,
+            flow=flow,
+            occurred_at=occurred_at,
+            event_type=kind.event_type,
+            outcome=kind.outcome,
+            actor_type=kind.actor_type,
+            actor_id=actor_id,
+            resource_type=kind.resource_type,
+            resource_id=str(resource_id),
+        )
+
+
+async def graph_of(
+    connection: Connection, snapshot: Snapshot, event_id: str, request: Request, readable: tuple[str, ...] | None
+) -> Graph | None:
+    """The graph around an event, or None when there is no such event for this reader."""
+    looks = _Looks(connection, snapshot, readable)
+    focus = await looks.by_ids((event_id,))
+    if not focus:
+        return None
+    walking = walk(focus[0], request)
+    try:
+        ask: Ask = next(walking)
+        while True:
+            ask = walking.send(await looks.answer(ask))
+    except StopIteration as done:
+        graph: Graph = done.value
+        return graph
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A question about flows in SQL: what stands before the statement, the table of flows, and the conditions."""
+
+    with_: str
+    table: str
+    where: str
+
+
+async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQuery, request: PageRequest) -> FlowPage:
+    """One page of flows and how many there are. Numbers of flows have gaps here, so they are always counted."""
+    bindings = Bindings(snapshot.tenant_no)
+    asked = _asked(snapshot, query, bindings)
+    sql = f"{asked.with_}SELECT count(*) FROM {asked.table} WHERE {asked.where}"
+    total = await connection.fetchval(sql, *bindings.values)
+    rows = await _flow_rows(connection, asked, bindings, request)
+    looks = _Looks(connection, snapshot, query.readable)
+    numbers = [row[0] for row in rows]
+    told: dict[int, list[tuple[Any, Any, Any, Any]]] = {number: [] for number in numbers}
+    for flow, *row in await connection.fetch(_SQL["story"], snapshot.tenant_no, looks.kinds, numbers, STORY_MAX + 1):
+        told[flow].append(tuple(row))
+    stories = [story_of(told[number]) for number in numbers]
+    roots = {link.position: link for link in await looks.by_positions([story.root for story in stories])}
+    return flow_page(rows, stories, roots, request, total, snapshot.size)
+
+
+def _asked(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _Asked:
+    kinds = readable_kinds(snapshot.kinds, query.readable)
+    with_, table, where = "", "flow page", "tenant_no = $1"
+    if kinds is not None:
+        failing = [number for number in kinds if snapshot.kinds[number].outcome == "failure"]
+        bindings.add(kinds)
+        bindings.add(failing)
+        with_, table, where = _SQL["flows_seen"] + " ", "seen page", "true"
+    since = "" if query.since is None else bindings.add(query.since)
+    until = "" if query.until is None else bindings.add(query.until)
+    return _Asked(with_, table, where + flow_conditions(query, since, until))
+
+
+async def _flow_rows(
+    connection: Connection, asked: _Asked, bindings: Bindings, request: PageRequest
+) -> list[tuple[Any, ...]]:
+    """Number, correlation id, events, failures, first and last time of the flows of a page."""
+    where, offset = asked.where, request.offset
+    if request.after is not None:
+        where += f" AND (last_at, flow) < ({bindings.add(request.after.occurred_at)}::bigint,"
+        where += f" {bindings.add(request.after.position)}::bigint)"
+        offset = 0
+    name = "(SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = page.flow)"
+    rows: list[tuple[Any, ...]] = await connection.fetch(
+        f"{asked.with_}SELECT flow, {name}, events, failures, first_at, last_at FROM {asked.table} WHERE {where}"
+        f" ORDER BY last_at DESC, flow DESC LIMIT {bindings.add(request.limit)} OFFSET {bindings.add(offset)}",
+        *bindings.values,
+    )
+    return rows
+
+
+async def map_of(
+    connection: Connection,
+    snapshot: Snapshot,
+    period: tuple[int | None, int | None],
+    readable: tuple[str, ...] | None,
+) -> ProcessMap:
+    """The process map of the whole days that hold a period."""
+    first, end = days_of(*period)
+    bounds = (_FIRST_DAY if first is None else first, _LAST_DAY if end is None else end)
+    folded = await connection.fetch(_SQL["span_of_links"], snapshot.tenant_no, *bounds)
+    links = await _links_behind(connection, snapshot.tenant_no, snapshot.linked)
+    return map_from((first, end), snapshot.kinds, readable, folded, links)
+
+
+async def fold_links(connection: Connection, tenant_no: int, linked: int) -> None:
+    """Count the links that are behind the position `linked` to the rows of their days."""
+    links = await _links_behind(connection, tenant_no, linked)
+    if not links:
+        return
+    stored = {
+        (day, cause, effect): delays.unpack(packed)
+        for day, cause, effect, packed in await connection.fetch(
+            _SQL["delays_of_link"], tenant_no, *zip(*links, strict=True)
+        )
+    }
+    totals = {name: delays.add(stored.get(name, {}), histogram) for name, histogram in links.items()}
+    rows = [(*name, sum(total.values()), delays.pack(total)) for name, total in totals.items()]
+    await connection.execute(_SQL["add_to_link"], tenant_no, *zip(*rows, strict=True))
+
+
+async def _links_behind(connection: Connection, tenant_no: int, linked: int) -> LinkCounts:
+    """The links whose later event has a position behind `linked`."""
+    new = [tuple(row) for row in await connection.fetch(_SQL["unlinked"], tenant_no, linked)]
+    causes = causes_beyond(new)
+    earlier = await connection.fetch(_SQL["places_of_ids"], tenant_no, list(causes)) if causes else []
+    effects = await connection.fetch(_SQL["earlier_effects"], tenant_no, [row[0] for row in new], linked)
+    return links_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)

@@ -1,0 +1,243 @@
+"""What happened because of what: the graph around an event, the flows, and the process map."""
+
+import heapq
+from array import array
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import apsw
+import msgspec
+
+from whence import delays
+from whence.events import PageRequest
+from whence.flows import (
+    STORY_MAX,
+    FlowPage,
+    FlowQuery,
+    LinkCounts,
+    ProcessMap,
+    Story,
+    causes_beyond,
+    days_of,
+    flow_page,
+    links_among,
+    story_of,
+)
+from whence.storage.linking import flow_conditions, map_from, readable_kinds
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite.match import Snapshot, json_list
+from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
+from whence.trace import Ask, Graph, Link, Request, walk
+
+__all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+_FIRST_DAY, _LAST_DAY = -(1 << 40), 1 << 40
+
+
+class _Looks:
+    """The looks of one question at the events that its reader may see."""
+
+    def __init__(self, connection: apsw.Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
+        self.connection = connection
+        self.snapshot = snapshot
+        kinds = readable_kinds(snapshot.kinds, readable)
+        self.kinds = None if kinds is None else json_list(kinds)
+        self.known: dict[int, Link] = {}
+
+    def answer(self, ask: Ask) -> list[Link]:
+        """What a walk wants to know."""
+        if ask.flow:
+            return self.by_flows(ask.ids, ask.limit)
+        return self.by_causes(ask.ids, ask.limit) if ask.effects else self.by_ids(ask.ids)
+
+    def by_flows(self, ids: Sequence[str], limit: int) -> list[Link]:
+        """Events of some flows, in any order."""
+        told = (self.snapshot.tenant_no, apsw.carray(tuple(ids)), self.kinds, limit)
+        return self.by_keys([key for (key,) in self.connection.execute(_SQL["keys_by_flow"], told)])
+
+    def by_ids(self, ids: Sequence[str]) -> list[Link]:
+        """The events with these ids; what is no UUID is none of them."""
+        found = tuple(id_ for id_ in map(cause_from, ids) if isinstance(id_, bytes))
+        where = " WHERE e.tenant_no = ?1 AND e.id IN (SELECT value FROM carray(?2))"
+        return self._links(where, self.snapshot.tenant_no, apsw.carray(found)) if found else []
+
+    def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
+        """The effects of some events, by time."""
+        causes = tuple(map(uuid_bytes, ids))
+        told = (self.snapshot.tenant_no, apsw.carray(causes), self.kinds, limit)
+        keys = [key for (key,) in self.connection.execute(_SQL["keys_by_cause"], told)]
+        if len(keys) >= limit:  # which ones depends on the order now
+            runs = [
+                self.connection.execute(_SQL["places_by_cause"], (self.snapshot.tenant_no, cause, self.kinds))
+                for cause in causes
+            ]
+            keys = [key for _, key in islice(heapq.merge(*runs), limit)]
+        return sorted(self.by_keys(keys), key=lambda link: link.place)
+
+    def by_keys(self, keys: Sequence[int]) -> list[Link]:
+        """The events with these keys, in any order. None is read twice."""
+        unknown = [key for key in keys if key not in self.known]
+        if unknown:
+            where = " WHERE e.key IN (SELECT value FROM carray(?1))"
+            found = self._links(where, apsw.carray(array("q", unknown)))
+            self.known.update((self.snapshot.key(link.position), link) for link in found)
+        return [self.known[key] for key in keys if key in self.known]
+
+    def _links(self, where: str, *bindings: Any) -> list[Link]:
+        if self.kinds is not None:
+            # The plus keeps SQLite from looking for events by their kind.
+            where += f" AND +e.kind IN (SELECT value FROM json_each(?{len(bindings) + 1}))"
+            bindings = (*bindings, self.kinds)
+        return [self._link(*row) for row in self.connection.execute(_SQL["links"] + where, bindings)]
+
+    def _link(
+        self,
+        key: int,
+        id_: bytes,
+        cause: bytes | str | None,
+        occurred_at: int,
+        kind_no: int,
+        flow: str,
+        actor_id: str,
+        resource_id: bytes,
+    ) -> Link:
+        kind = self.snapshot.kinds[kind_no]
+        return Link(
+            id=uuid_text(id_),
+            position=number_of(key),
+            cause=cause_text(cause),
+            flow=flow,
+            occurred_at=occurred_at,
+            event_type=kind.event_type,
+            outcome=kind.outcome,
+            actor_type=kind.actor_type,
+            actor_id=actor_id,
+            resource_type=kind.resource_type,
+            resource_id=uuid_text(resource_id),
+        )
+
+
+def graph_of(
+    connection: apsw.Connection,
+    snapshot: Snapshot,
+    event_id: str,
+    request: Request,
+    readable: tuple[str, ...] | None,
+) -> Graph | None:
+    """The graph around an event, or None when there is no such event for this reader."""
+    looks = _Looks(connection, snapshot, readable)
+    focus = looks.by_ids((event_id,))
+    if not focus:
+        return None
+    walking = walk(focus[0], request)
+    try:
+        ask: Ask = next(walking)
+        while True:
+            ask = walking.send(looks.answer(ask))
+    except StopIteration as done:
+        graph: Graph = done.value
+        return graph
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A question about flows in SQL: what stands before the statement, the table of flows, the conditions on these,
+    and what they name."""
+
+    with_: str
+    table: str
+    where: str
+    named: dict[str, Any]
+
+
+def flows_of_page(connection: apsw.Connection, snapshot: Snapshot, query: FlowQuery, request: PageRequest) -> FlowPage:
+    """One page of flows and how many there are."""
+    asked = _asked(snapshot, query)
+    total = snapshot.flows
+    if not query.is_flat:
+        sql = f"{asked.with_}SELECT count(*) FROM {asked.table} WHERE {asked.where}"
+        total = connection.execute(sql, asked.named).get
+    rows = _flow_rows(connection, snapshot, asked, request)
+    looks = _Looks(connection, snapshot, query.readable)
+    stories = [_story(connection, snapshot, number_of(row[0]), looks.kinds) for row in rows]
+    roots = {snapshot.key(link.position): link for link in looks.by_keys([story.root for story in stories])}
+    numbered = [(number_of(key), *row) for key, *row in rows]
+    return flow_page(numbered, stories, roots, request, total, snapshot.size)
+
+
+def _story(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: str | None) -> Story:
+    told = (snapshot.tenant_no, flow, kinds, STORY_MAX + 1)
+    rows: list[Any] = connection.execute(_SQL["story"], told).fetchall()
+    return story_of(rows)
+
+
+def _asked(snapshot: Snapshot, query: FlowQuery) -> _Asked:
+    named: dict[str, Any] = {"tenant_no": snapshot.tenant_no, "since": query.since, "until": query.until}
+    conditions = flow_conditions(query, ":since", ":until")
+    kinds = readable_kinds(snapshot.kinds, query.readable)
+    if kinds is None:
+        index = "flow_failed" if query.failed else "flow_last"
+        return _Asked("", f"flow AS page INDEXED BY {index}", f"tenant_no = :tenant_no{conditions}", named)
+    named["kinds"] = json_list(kinds)
+    named["failing"] = json_list(tuple(n for n in kinds if snapshot.kinds[n].outcome == "failure"))
+    return _Asked(_SQL["flows_seen"] + " ", "seen AS page", f"TRUE{conditions}", named)
+
+
+def _flow_rows(
+    connection: apsw.Connection, snapshot: Snapshot, asked: _Asked, request: PageRequest
+) -> list[tuple[Any, ...]]:
+    """Key, correlation id, events, failures, first and last time of the flows of a page."""
+    where, named = asked.where, {**asked.named, "limit": request.limit, "offset": request.offset}
+    if request.after is not None:
+        where += " AND (last_at, key) < (:last_at, :key)"
+        named |= {
+            "offset": 0,
+            "last_at": request.after.occurred_at,
+            "key": snapshot.key(request.after.position),
+        }
+    rows: list[tuple[Any, ...]] = connection.execute(
+        f"{asked.with_}SELECT key, (SELECT f.correlation_id FROM flow f WHERE f.key = page.key), events, failures,"
+        f" first_at, last_at FROM {asked.table} WHERE {where}"
+        " ORDER BY last_at DESC, key DESC LIMIT :limit OFFSET :offset",
+        named,
+    ).fetchall()
+    return rows
+
+
+def map_of(
+    connection: apsw.Connection,
+    snapshot: Snapshot,
+    period: tuple[int | None, int | None],
+    readable: tuple[str, ...] | None,
+) -> ProcessMap:
+    """The process map of the whole days that hold a period."""
+    first, end = days_of(*period)
+    bounds = (_FIRST_DAY if first is None else first, _LAST_DAY if end is None else end)
+    folded = connection.execute(_SQL["span_of_links"], (snapshot.tenant_no, *bounds))
+    links = _links_behind(connection, snapshot.tenant_no, snapshot.linked)
+    return map_from((first, end), snapshot.kinds, readable, folded, links)
+
+
+def fold_links(connection: apsw.Connection, tenant_no: int, linked: int) -> None:
+    """Count the links that are behind the position `linked` to the rows of their days."""
+    rows = []
+    for name, histogram in _links_behind(connection, tenant_no, linked).items():
+        stored = connection.execute(_SQL["delays_of_link"], (tenant_no, *name)).get
+        total = histogram if stored is None else delays.add(delays.unpack(stored), histogram)
+        rows.append((tenant_no, *name, sum(total.values()), delays.pack(total)))
+    connection.executemany(_SQL["add_to_link"], rows)
+
+
+def _links_behind(connection: apsw.Connection, tenant_no: int, linked: int) -> LinkCounts:
+    """The links whose later event has a position behind `linked`."""
+    last = key_of(tenant_no, linked)
+    new: list[Any] = connection.execute(_SQL["unlinked"], (last, key_of(tenant_no + 1, 0))).fetchall()
+    if not new:
+        return {}
+    causes = tuple(cause for cause in causes_beyond(new) if isinstance(cause, bytes))
+    ids = tuple([id_ for id_, _, _, _ in new])
+    earlier = connection.execute(_SQL["places_of_ids"], (tenant_no, apsw.carray(causes))) if causes else ()
+    effects = connection.execute(_SQL["earlier_effects"], (tenant_no, apsw.carray(ids), last))
+    return links_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)

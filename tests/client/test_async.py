@@ -1,0 +1,75 @@
+"""The async client against a real server: the same names, the same answers."""
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import Served, event, serving
+from tests.client.takers import away, taking
+from whence.client import AsyncWhence, Emitted, Unreachable, Whence
+from whence.errors import Invalid, NotFound
+from whence.permissions import READ, WRITE
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("async")) as running:
+        yield running
+
+
+def test_both_skins_have_the_same_names() -> None:
+    """And the same parameters under them."""
+    for name, member in inspect.getmembers(Whence, inspect.isfunction):
+        if not name.startswith("_"):
+            twin = inspect.signature(getattr(AsyncWhence, name))
+            assert list(twin.parameters) == list(inspect.signature(member).parameters), name
+
+
+async def test_events_go_in_and_come_out(served: Served) -> None:
+    """Queued and durable, one and many, pages and counts, and what is refused."""
+    async with AsyncWhence(served.url, served.key(READ, WRITE, tenant="async")) as log:
+        queued = await log.emit(event())
+        assert isinstance(queued, Emitted)
+        assert await log.flush()
+        stored = await log.emit(event(), durable=True)
+        assert (await log.get(stored.event.id)) == stored.event
+        assert len((await log.batch([event(), event()])).results) == 2
+        assert {one.id async for one in log.events(limit=1)} >= {queued.id, stored.event.id}
+        assert len([page async for page in log.pages(limit=3)]) == 2
+        async with asyncio.timeout(20):
+            child = await log.emit(event(causationId=stored.event.id), durable=True)
+        assert [node.id for node in (await log.why(child)).nodes] == [stored.event.id, child.event.id]
+        assert [node.id for node in (await log.effects(stored)).nodes] == [stored.event.id, child.event.id]
+        assert (await log.aggregate()).total == (await log.actor_stats()).actors[0].total == 5
+        with pytest.raises(NotFound) as caught:
+            await log.get("0192d3f0-0000-7000-8000-00000000abcd")
+        assert caught.value.request_id is not None
+        with pytest.raises(Invalid):
+            await log.emit(event(eventType="x"), durable=True)
+
+
+async def test_failures_that_pass_are_tried_again(tmp_path: Path) -> None:
+    """As often as was said, with pauses that are awaited."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async with AsyncWhence("http://127.0.0.1:1", "whk_x", retries=2, sleep=sleep) as log:
+        with pytest.raises(Unreachable):
+            await log.emit(event(), durable=True)
+    assert len(slept) == 2
+
+
+async def test_bad_times_do_not_hold_up_the_loop(tmp_path: Path) -> None:
+    """While the server is away, events are spooled, by threads."""
+    with taking() as taker:
+        taker.rule = away
+        log = AsyncWhence(taker.url, "whk_x", spool=tmp_path / "spool", queue_events_max=5, exit_timeout_s=0.05)
+        emitted = [await log.emit(event()) for _ in range(30)]
+        assert emitted[-1].spooled
+        assert not await log.close()
+        assert log.stats().emitted == 30

@@ -1,0 +1,71 @@
+"""The examples run as they are, and do what they say."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import Served, serving
+from whence.client import Whence
+from whence.permissions import READ, WRITE
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SECRET = "a secret that program and server share"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("examples"), jwt_secret=SECRET) as running:
+        yield running
+
+
+def printed(served: Served, name: str, key: str) -> str:
+    env = os.environ | {"WHENCE_URL": served.url, "WHENCE_API_KEY": key, "WHENCE_JWT_SECRET": SECRET}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_flow_is_read_back_as_a_story(served: Served) -> None:
+    """Three events by two actors, in order."""
+    said = printed(served, "flow.py", served.key(READ, WRITE, tenant="flow"))
+    assert said.splitlines() == [
+        "inbound_message.received by ana",
+        "decision.made by planner",
+        "action_run.failed by planner",
+    ]
+
+
+def test_workers_stay_in_the_flow(served: Served) -> None:
+    """One schedule, and three times start, artifact and end; each artifact is caused by the start of its own run."""
+    key = served.key(READ, WRITE, tenant="workers")
+    assert printed(served, "workers.py", key).startswith("10 events because of ")
+    with Whence(served.url, key) as log:
+        found = {event.id: event for event in log.events()}
+    (root,) = (event for event in found.values() if event.causation_id is None)
+    led = [(event.event_type, found[event.causation_id].event_type) for event in found.values() if event.causation_id]
+    assert sorted(led) == sorted(
+        [
+            ("action_run.started", "automation.triggered"),
+            ("artifact.created", "action_run.started"),
+            ("action_run.completed", "action_run.started"),
+        ]
+        * 3
+    )
+    assert root.event_type == "automation.triggered"
+
+
+def test_a_backend_keeps_its_tenants_apart(served: Served) -> None:
+    """One event each."""
+    assert printed(served, "backend.py", "").splitlines() == ["acme 1", "umbrella 1", "wayne 1"]
+
+
+def test_every_example_is_tested() -> None:
+    """A new one is named above."""
+    text = Path(__file__).read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []

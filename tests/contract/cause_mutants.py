@@ -1,0 +1,159 @@
+"""Stores and models that are broken in one way each in what they say about causes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tests.contract.faults import breaks, everywhere
+from tests.contract.model import ModelStore
+from tests.contract.mutants import Patch, around, reword
+from whence.events import Event
+from whence.flows import Flow, FlowQuery
+from whence.storage.sqlite import append, traces
+from whence.trace import Node, Request
+
+# --- broken models -------------------------------------------------------------------------------------------------
+
+
+class SkewUnsaid(ModelStore):
+    def node(self, *of: Any) -> Node:
+        return msgspec.structs.replace(super().node(*of), skewed=False)
+
+
+class CircleUnsaid(ModelStore):
+    def node(self, *of: Any) -> Node:
+        return msgspec.structs.replace(super().node(*of), cycle=False)
+
+
+class CircleCutWhereMet(ModelStore):
+    """The root of a circle depends on which of its events was asked about."""
+
+    def root_of(self, seen: dict[str, Event], event: Event) -> tuple[Event, bool]:
+        root, circle = super().root_of(seen, event)
+        return (event, True) if circle and event.causation_id in seen else (root, circle)
+
+
+class FlowUnsaid(ModelStore):
+    def node(self, *of: Any) -> Node:
+        return msgspec.structs.replace(super().node(*of), other_flow=False)
+
+
+class FailuresOfTheNode(ModelStore):
+    """Its own failure is counted among those below."""
+
+    def node(self, *of: Any) -> Node:
+        node = super().node(*of)
+        return msgspec.structs.replace(node, failures=node.failures + (node.link.outcome == "failure"))
+
+
+class DepthFromTheRoot(ModelStore):
+    def chosen(self, seen: Any, tree: Any, root: Event, event: Event, request: Request) -> list[str]:
+        return super().chosen(seen, tree, root, root if request.depth is not None else event, request)
+
+
+class FlowsByBeginning(ModelStore):
+    def is_asked(self, flow: Flow, query: FlowQuery) -> bool:
+        return super().is_asked(msgspec.structs.replace(flow, last_at=flow.first_at), query)
+
+
+class RootIsFirst(ModelStore):
+    """The root of a flow is its earliest event, whatever its cause."""
+
+    def flow(self, number: int, events: list[Event]) -> Flow:
+        return msgspec.structs.replace(super().flow(number, events), root=self.link(events[0]))
+
+
+class RootOfTheWholeLog(ModelStore):
+    """An event whose cause lies in another flow is no root of its own."""
+
+    def flow(self, number: int, events: list[Event]) -> Flow:
+        roots = [event for event in events if event.causation_id is None]
+        return msgspec.structs.replace(super().flow(number, events), root=self.link((roots or events)[0]))
+
+
+class ShareOfAll(ModelStore):
+    def pair(self, name: Any, links: Any, all_links: Any) -> Any:
+        return msgspec.structs.replace(super().pair(name, links, all_links), share=len(links) / len(all_links))
+
+
+class SkewIsADelay(ModelStore):
+    """Delays below zero have a part in the percentiles."""
+
+    def pair(self, name: Any, links: Any, all_links: Any) -> Any:
+        delays = sorted(effect.occurred_at - cause.occurred_at for cause, effect in links)
+        return msgspec.structs.replace(super().pair(name, links, all_links), p50_us=delays[(len(delays) - 1) // 2])
+
+
+# --- broken stores -------------------------------------------------------------------------------------------------
+
+
+@breaks("sqlite", "postgres")
+def everything_is_readable(patch: Patch) -> None:
+    everywhere(patch, "readable_kinds", lambda _real: lambda _kinds, _readable: None)
+
+
+@breaks("postgres")
+def failed_flows_are_all_flows(patch: Patch) -> None:
+    """SQLite would refuse the statement: its index of failed flows does not hold the others."""
+
+    def make(real: Callable[..., str]) -> Callable[..., str]:
+        return lambda query, *names: real(msgspec.structs.replace(query, failed=False), *names)
+
+    everywhere(patch, "flow_conditions", make)
+
+
+@breaks("sqlite", "postgres")
+def only_causes_nearby(patch: Patch) -> None:
+    """Causes from before the last fold are not looked up."""
+    everywhere(patch, "causes_beyond", lambda _real: lambda _new: set())
+
+
+@breaks("sqlite", "postgres")
+def folded_but_not_noted(patch: Patch) -> None:
+    """What is folded in is counted again as what is behind the fold."""
+    everywhere(patch, "is_fold_due", lambda real: lambda head: setattr(head, "linked", 0) or real(head))
+
+
+@breaks("sqlite")
+def late_causes_are_not_linked(patch: Patch) -> None:
+    reword(patch, traces, "earlier_effects", "AND key <= ?", "AND key <= ? - (1 << 39)")
+
+
+@breaks("sqlite")
+def effects_before_the_fold_again(patch: Patch) -> None:
+    """An effect of the same stretch as its cause is counted twice."""
+    reword(patch, traces, "earlier_effects", "AND key <= ?", "AND key <= ? + (1 << 39)")
+
+
+@breaks("sqlite")
+def folds_replace(patch: Patch) -> None:
+    """A fold forgets what was counted to the same day before."""
+    reword(patch, traces, "delays_of_link", "effect_kind = ?", "effect_kind = ? AND 0")
+
+
+@breaks("sqlite")
+def the_day_after_too(patch: Patch) -> None:
+    reword(patch, traces, "span_of_links", "day < ?", "day <= ?")
+
+
+@breaks("sqlite")
+def stories_by_position(patch: Patch) -> None:
+    reword(patch, traces, "story", "ORDER BY occurred_at, key", "ORDER BY key")
+
+
+@breaks("sqlite")
+def never_folds(patch: Patch) -> None:
+    """Sound in its answers, and ever slower; only a look at the rows finds it."""
+    around(patch, append, "is_fold_due", lambda _real: lambda _head: False)
+
+
+@breaks("sqlite")
+def any_effects_at_the_bound(patch: Patch) -> None:
+    """At its bound the walk takes what the index has first, cause by cause."""
+    around(
+        patch,
+        traces,
+        "heapq",
+        lambda real: type("M", (), {"merge": staticmethod(lambda *runs: (r for q in runs for r in q))}),
+    )

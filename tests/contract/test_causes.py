@@ -1,0 +1,306 @@
+"""Graphs, flows and the process map: what each store says is what the model says, in whatever order events came."""
+
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract import cause_mutants as broken
+from tests.contract.faults import catches, limited
+from tests.contract.made import DAY, HOUR, NOON, SECOND, TENANT, add, new, stored, uuid
+from tests.contract.model import ModelStore
+from whence.delays import ERROR
+from whence.events import Keyset, NewEvent, PageRequest
+from whence.flows import STORY_MAX, FlowPage, FlowQuery, ProcessMap
+from whence.trace import Graph, Request
+
+COUNT = 70
+READERS: tuple[tuple[str, ...] | None, ...] = (None, ("action_run",), ("decision", "artifact"), ())
+REQUESTS = (
+    Request(),
+    Request(direction="up"),
+    Request(direction="down"),
+    Request(limit=3),
+    Request(depth=1),
+    Request(direction="down", depth=2, limit=4),
+)
+
+
+def various(seed: int = 7, count: int = COUNT) -> list[NewEvent]:
+    """Events that name earlier ones, later ones, nothing, what never comes and what is no id, and three that name each
+    other; in several flows and days, with ties and clocks that are wrong."""
+    random = Random(seed)
+    events = []
+    for number in range(1, count + 1):
+        earlier = uuid(random.randrange(max(1, number - 9), number)) if number > 1 else None
+        later = uuid(random.randrange(number + 1, count + 2))
+        circle = {20: uuid(22), 22: uuid(21), 21: uuid(20)}.get(number)
+        cause = circle or random.choice([earlier, earlier, earlier, earlier, later, None, uuid(9_999), "no id"])
+        events.append(
+            new(
+                number,
+                event_type=random.choice(["action_run.started", "action_run.failed", "decision.made"]),
+                actor_id=random.choice(["ada", "bob", "eve"]),
+                resource_type=random.choice(["action_run", "decision", "artifact"]),
+                resource_id=uuid(random.randrange(5)),
+                occurred_at=NOON + number * random.choice([0, SECOND, HOUR]) + random.randrange(3),
+                correlation_id=random.choice([None, None, "one", "two"]),
+                causation_id=cause,
+            )
+        )
+    return events
+
+
+async def both(store: Any, *batches: list[NewEvent]) -> ModelStore:
+    """Give the store these events, and a model of the same."""
+    model = ModelStore()
+    for batch in batches:
+        await stored(store, *batch)
+        await stored(model, *batch)
+    return model
+
+
+def batches(events: list[NewEvent], size: int = 8) -> list[list[NewEvent]]:
+    return [events[at : at + size] for at in range(0, len(events), size)]
+
+
+def unnumbered(page: FlowPage) -> FlowPage:
+    """Numbers order flows, but how they are given is the store's own."""
+    return msgspec.structs.replace(page, flows=[msgspec.structs.replace(each, number=0) for each in page.flows])
+
+
+def same_map(found: ProcessMap, exact: ProcessMap) -> bool:
+    """Whether all is the same, percentiles within the error that is stated."""
+
+    def without(each: ProcessMap) -> ProcessMap:
+        pairs = [msgspec.structs.replace(pair, p50_us=None, p95_us=None) for pair in each.pairs]
+        return msgspec.structs.replace(each, pairs=pairs)
+
+    return without(found) == without(exact) and all(
+        near(one.p50_us, other.p50_us) and near(one.p95_us, other.p95_us)
+        for one, other in zip(found.pairs, exact.pairs, strict=True)
+    )
+
+
+def near(found: int | None, exact: int | None) -> bool:
+    return found == exact if found is None or exact is None else abs(found - exact) <= exact * ERROR
+
+
+@catches(
+    broken.SkewUnsaid,
+    broken.CircleUnsaid,
+    broken.CircleCutWhereMet,
+    broken.FlowUnsaid,
+    broken.FailuresOfTheNode,
+    broken.DepthFromTheRoot,
+    broken.everything_is_readable,
+)
+async def test_a_graph_is_the_models(store: Any) -> None:
+    """Around every event, in every direction, depth and limit, for all and for narrowed readers."""
+    model = await both(store, *batches(various()))
+    circles = 0
+    for number in range(1, COUNT + 3):
+        for readable in READERS:
+            for request in REQUESTS:
+                found = await store.trace(TENANT, uuid(number), request, readable)
+                assert found == await model.trace(TENANT, uuid(number), request, readable), (number, readable, request)
+                circles += found is not None and found.nodes[0].cycle
+    assert circles, "the log has no circle"
+
+
+@catches(broken.everything_is_readable)
+async def test_what_is_not_there_is_missing(store: Any) -> None:
+    """A cause that is unknown, or may not be read, is named; when it arrives, the graph is whole."""
+    await stored(store, new(2, causation_id=uuid(1)), new(3, causation_id=uuid(2), resource_type="decision"))
+    assert await trace(store, 3) == (2, [2, 3], uuid(1))
+    assert await trace(store, 3, ("decision",)) == (3, [3], uuid(2))
+    assert await trace(store, 2, ("decision",)) is None
+    await stored(store, new(1))
+    for number in (1, 2, 3):
+        assert await trace(store, number) == (1, [1, 2, 3], None)
+    assert await store.trace("other", uuid(1), Request()) is None
+
+
+async def trace(store: Any, number: int, readable: Any = None) -> tuple[int, list[int], str | None] | None:
+    """The number of the root, those of the nodes in order, and what is missing."""
+    graph: Graph | None = await store.trace(TENANT, uuid(number), Request(), readable)
+    if graph is None:
+        return None
+    names = {uuid(each): each for each in range(10)}
+    return names[graph.root], [names[node.link.id] for node in graph.nodes], graph.missing
+
+
+@catches(broken.CircleUnsaid)
+async def test_a_circle_is_cut_above_its_earliest_event(store: Any) -> None:
+    """Three events that name each other have one graph, whichever is asked about, and it says so."""
+    await stored(
+        store,
+        new(1, causation_id=uuid(3), occurred_at=NOON + 5),
+        new(2, causation_id=uuid(1), occurred_at=NOON + 3),
+        new(3, causation_id=uuid(2), occurred_at=NOON + 9),
+    )
+    for number in (1, 2, 3):
+        assert await trace(store, number) == (2, [2, 3, 1], None)
+        graph = await store.trace(TENANT, uuid(number), Request())
+        assert [node.cycle for node in graph.nodes] == [True, False, False]
+
+
+@catches(broken.any_effects_at_the_bound)
+async def test_at_its_bound_a_walk_takes_the_earliest(real: Any) -> None:
+    """When there are more effects than a walk may look at, it takes the first by time, of all causes, and says so."""
+    await stored(real, new(1), new(2, causation_id=uuid(1)), new(3, causation_id=uuid(1)))
+    late = [new(number, causation_id=uuid(2), occurred_at=NOON + HOUR) for number in range(10, 20)]
+    early = [new(number, causation_id=uuid(3), occurred_at=NOON + 60 * SECOND) for number in range(20, 25)]
+    await stored(real, *late, *early)
+    graph = await real.trace(TENANT, uuid(1), Request(walk_max=8))
+    assert graph.at_least and graph.truncated
+    assert {node.link.id for node in graph.nodes} == {uuid(number) for number in (1, 2, 3, *range(20, 25))}
+
+
+QUERIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"failed": True},
+    {"since": NOON + 20 * HOUR},
+    {"until": NOON + 20 * HOUR, "failed": True},
+    {"since": NOON + 10 * HOUR, "until": NOON + 40 * HOUR},
+    {"since": NOON, "until": NOON},
+)
+
+
+@catches(
+    broken.FlowsByBeginning,
+    broken.RootIsFirst,
+    broken.RootOfTheWholeLog,
+    broken.everything_is_readable,
+    broken.failed_flows_are_all_flows,
+    broken.stories_by_position,
+)
+async def test_flows_are_the_models(store: Any) -> None:
+    """Every filter and page, for all and for narrowed readers, with exact counts, roots and actors."""
+    model = await both(store, *batches(various()))
+    for told in QUERIES:
+        for readable in READERS:
+            query = FlowQuery(**told, readable=readable)
+            for request in (PageRequest(limit=100), PageRequest(limit=3), PageRequest(limit=4, offset=2)):
+                found = await store.list_flows(TENANT, query, request)
+                assert unnumbered(found) == unnumbered(await model.list_flows(TENANT, query, request)), (query, request)
+
+
+@catches(broken.FlowsByBeginning)
+async def test_flows_go_on_behind_a_place(store: Any) -> None:
+    """Going on behind the last flow of each page meets every flow once."""
+    await both(store, *batches(various()))
+    for told in ({}, {"failed": True}, {"since": NOON + 2 * HOUR}, {"readable": ("action_run",)}):
+        query = FlowQuery(**told)
+        whole = await store.list_flows(TENANT, query, PageRequest(limit=1_000))
+        assert whole.total == len(whole.flows) > 3
+        assert all(told.get("since", 0) <= flow.last_at for flow in whole.flows)
+        found, after = [], None
+        while len(found) < whole.total:
+            page = await store.list_flows(TENANT, query, PageRequest(limit=3, offset=len(found), after=after))
+            assert page.total == whole.total and page.flows
+            found += page.flows
+            after = Keyset(found[-1].last_at, found[-1].number)
+        assert found == whole.flows
+
+
+@catches(broken.RootIsFirst)
+async def test_a_long_flow_says_what_was_looked_at(store: Any) -> None:
+    """Of more than a thousand events the first tell actors and root; counts are of all."""
+    first = [new(1, causation_id=uuid(2)), new(2)]
+    rest = [new(number, actor_id=f"a{number}", causation_id=uuid(2)) for number in range(3, STORY_MAX + 2)]
+    for event in (first, rest):
+        await stored(store, *[msgspec.structs.replace(each, correlation_id="long") for each in event])
+    (flow,) = (await store.list_flows(TENANT, FlowQuery(), PageRequest())).flows
+    assert (flow.events, flow.at_least, flow.actors) == (STORY_MAX + 1, True, STORY_MAX - 1)
+    assert flow.root.id == uuid(2)
+
+
+PERIODS = (
+    (None, None),
+    (NOON + DAY, None),
+    (None, NOON),
+    (NOON, NOON + DAY),
+    (NOON, NOON),
+    (NOON // DAY * DAY, NOON // DAY * DAY + DAY),
+)
+
+
+@limited(fold_at=9)
+@catches(
+    broken.ShareOfAll,
+    broken.SkewIsADelay,
+    broken.everything_is_readable,
+    broken.only_causes_nearby,
+    broken.folded_but_not_noted,
+    broken.late_causes_are_not_linked,
+    broken.effects_before_the_fold_again,
+    broken.folds_replace,
+    broken.the_day_after_too,
+)
+async def test_the_map_is_the_models(store: Any) -> None:
+    """For every period and reader, between folds and right behind one; counts exactly, percentiles within the error."""
+    model = ModelStore()
+    for batch in batches(various()):
+        await stored(store, *batch)
+        await stored(model, *batch)
+        for period in PERIODS:
+            for readable in READERS:
+                found = await store.process_map(TENANT, *period, readable)
+                assert same_map(found, await model.process_map(TENANT, *period, readable)), (period, readable)
+    assert (await store.process_map(TENANT, None, None)).links > COUNT // 2
+
+
+@limited(fold_at=4)
+@catches(broken.late_causes_are_not_linked, broken.only_causes_nearby)
+async def test_a_link_is_counted_once_whichever_comes_first(store: Any) -> None:
+    """Cause then effect, effect then cause, in one request or far apart, with a repeat of each."""
+    filler = iter(range(100, 200))
+
+    def apart() -> list[NewEvent]:
+        return [new(next(filler)) for _ in range(5)]
+
+    pairs = [(new(1), new(2, causation_id=uuid(1))), (new(4, causation_id=uuid(3)), new(3))]
+    for number, (one, other) in enumerate(pairs):
+        await stored(store, one)
+        await stored(store, *apart())
+        await stored(store, other)
+        await add(store, one, other)
+        assert (await store.process_map(TENANT, None, None)).links == number + 1
+    await stored(store, new(6, causation_id=uuid(5)), new(5), *apart())
+    assert (await store.process_map(TENANT, None, None)).links == 3
+    assert (await store.process_map("other", None, None)).links == 0
+
+
+@limited(fold_at=9)
+@catches(broken.never_folds)
+async def test_links_are_folded_as_the_log_grows(sqlite: Any) -> None:
+    """The rows behind the last fold, which the map reads one by one, stay fewer than the bound."""
+    for batch in batches(various()):
+        await stored(sqlite, *batch)
+        snapshot = await sqlite._readers.read(lambda connection: sqlite._snapshot(connection, TENANT))
+        assert snapshot.size - snapshot.linked < 9
+    rows = await sqlite._readers.read(lambda connection: connection.execute("SELECT count(*) FROM link").get)
+    assert rows > 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+@limited(fold_at=5)
+@catches(broken.folds_replace)
+async def test_other_logs_too(store: Any, seed: int) -> None:
+    """The same for other logs, and in one request each."""
+    model = await both(store, various(seed, 50))
+    for number in range(1, 51, 7):
+        assert await store.trace(TENANT, uuid(number), Request()) == await model.trace(TENANT, uuid(number), Request())
+    await both_again(store, model, seed)
+    assert same_map(await store.process_map(TENANT, None, None), await model.process_map(TENANT, None, None))
+
+
+async def both_again(store: Any, model: ModelStore, seed: int) -> None:
+    """More events with the same causes and days."""
+    more = [
+        msgspec.structs.replace(event, id=uuid(1_000 + number)) for number, event in enumerate(various(seed, 50), 1)
+    ]
+    await stored(store, *more)
+    await stored(model, *more)

@@ -1,0 +1,19 @@
+"""No test writes into the state of the user who runs it; `whence_events` comes from the plugin itself."""
+
+from pathlib import Path
+
+import pytest
+
+from whence.integrations.pytest_plugin import whence_events
+
+__all__ = ["whence_events"]
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

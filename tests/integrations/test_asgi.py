@@ -1,0 +1,96 @@
+"""Requests as causes, in a real server."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from tests.api.conftest import event
+from tests.unit.mutants import catches, replaced
+from whence.client.context import current
+from whence.integrations import asgi
+from whence.integrations.asgi import RequestsAreCauses
+from whence.integrations.pytest_plugin import Recorded
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@contextmanager
+def served(log: Recorded, **options: Any) -> Iterator[httpx2.Client]:
+    """An application that emits as many events as its path says, one of them in a thread."""
+
+    async def app(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] != "http":
+            return
+        for _ in range(int(scope["path"].removeprefix("/"))):
+            log.emit(event())
+            await asyncio.to_thread(log.emit, event())
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    wrapped: Any = RequestsAreCauses(app, log, **options)
+    server = uvicorn.Server(uvicorn.Config(wrapped, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 10
+    while not server.started:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def never(self: Any) -> None:
+    """The event of a request is not emitted."""
+
+
+@catches(replaced(asgi._Request, "settle", never, "request_without_event"))
+def test_a_request_is_the_cause_of_what_its_handler_emits(whence_events: Recorded) -> None:
+    """One event for the request, before its effects, in whatever thread; none for a request that did nothing."""
+    log = whence_events
+    with served(log, actor=lambda scope: ("user", dict(scope["headers"])[b"who"].decode())) as client:
+        client.post("/1?secret=x", headers={"who": "ana"})
+        client.post("/0", headers={"who": "bo"})
+        client.get("/1", headers={"who": "cy"})
+    requests = log.of_type("inbound_message.received")
+    assert [(one.actor_type, one.actor_id) for one in requests] == [("user", "ana"), ("user", "cy")]
+    assert bytes(requests[0].payload) == b'{"method":"POST","path":"/1"}'
+    effects = log.of_type("action_run.completed")
+    assert [one.causation_id for one in effects] == [one.id for one in requests for _ in range(2)]
+    assert [one.correlation_id for one in effects] == [one.causation_id for one in effects]
+    assert log.recorded[0] == requests[0]
+
+
+def test_headers_are_believed_only_of_ones_own(whence_events: Recorded) -> None:
+    """A stranger cannot put its request into another's flow; a service of one's own goes on in it."""
+    log = whence_events
+    headers = {"baggage": "whence-cause=c,whence-correlation=f,whence-actor=user/ana", "traceparent": TRACE}
+    with served(log) as client:
+        client.post("/1", headers=headers)
+    stranger = log.of_type("inbound_message.received")[0]
+    assert (stranger.causation_id, stranger.correlation_id) == (None, stranger.id)
+    assert (stranger.actor_type, stranger.actor_id) == ("anonymous", "http")
+    with served(log, trust_headers=True) as client:
+        client.post("/1", headers=headers)
+        client.post("/1", headers={"traceparent": TRACE})
+    own, traced = log.of_type("inbound_message.received")[1:]
+    assert (own.causation_id, own.correlation_id, own.actor_id) == ("c", "f", "ana")
+    assert traced.correlation_id == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_every_request_can_be_recorded(whence_events: Recorded) -> None:
+    """Also one that did nothing; and nothing stays behind when it is over."""
+    with served(whence_events, always=True) as client:
+        client.get("/0")
+    assert len(whence_events.recorded) == 1
+    assert current().cause is None

@@ -1,0 +1,139 @@
+"""Logging, structlog, OpenTelemetry, Celery and LangChain: the real libraries, where they are installed."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import RUN_ID, event
+from whence.integrations.logs import ContextFilter, EventHandler, add_context
+from whence.integrations.pytest_plugin import Recorded
+
+
+def test_log_lines_name_their_cause(whence_events: Recorded, caplog: pytest.LogCaptureFixture) -> None:
+    """By a filter of the standard library and a processor of structlog."""
+    structlog = pytest.importorskip("structlog")
+    root = whence_events.emit(event())
+    logger = logging.getLogger("tests.lines")
+    logger.addFilter(ContextFilter())
+    captured = structlog.testing.LogCapture()
+    everything = structlog.make_filtering_bound_logger(logging.DEBUG)  # whatever a server in this process configured
+    bound = structlog.wrap_logger(None, processors=[add_context, captured], wrapper_class=everything)
+    with whence_events.cause(root):
+        logger.warning("inside")
+        bound.info("inside")
+    logger.warning("outside")
+    bound.info("outside")
+    inside, outside = caplog.records
+    assert (inside.whence_cause, inside.whence_correlation) == (root.id, root.id)  # type: ignore[attr-defined]  # set by the filter
+    assert outside.whence_cause is None  # type: ignore[attr-defined]  # set by the filter
+    assert captured.entries[0]["whence_cause"] == root.id
+    assert "whence_cause" not in captured.entries[1]
+
+
+def test_a_log_line_can_be_an_event(whence_events: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the keywords of `emit`; a line that is none is left alone, and a bad one breaks nobody."""
+    logger = logging.getLogger("tests.events")
+    logger.setLevel(logging.INFO)
+    handler = EventHandler(whence_events)
+    logger.addHandler(handler)
+    said = {"event": "action_run.failed", "actor": ("agent", "a"), "resource": ("action_run", RUN_ID)}
+    logger.info("card %s", "declined", extra={"whence": said | {"payload": {"code": 7}}})
+    logger.info("nothing")
+    logger.info("bad", extra={"whence": {"event": "No"}})
+    logger.removeHandler(handler)
+    (one,) = whence_events.recorded
+    assert bytes(one.payload) == b'{"message":"card declined","code":7}'
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_events_know_their_span(whence_events: Recorded) -> None:
+    """The trace is the flow of what has none; a cause goes first; without a span nothing is added."""
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  (it may not be installed)
+
+    from whence.integrations.opentelemetry import instrument  # noqa: PLC0415  (as above)
+
+    instrument(whence_events)
+    tracer = TracerProvider().get_tracer("tests")
+    plain = whence_events.emit(event(payload={"a": 1}))
+    with tracer.start_as_current_span("work") as span:
+        context = span.get_span_context()
+        inside = whence_events.emit(event(payload={"a": 1}))
+        with whence_events.cause(plain):
+            caused = whence_events.emit(event())
+    trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    assert inside.correlation_id == trace_id
+    assert caused.correlation_id == plain.id
+    payloads = [bytes(one.payload).decode() for one in whence_events.recorded]
+    spanned = f'"_otel":{{"traceId":"{trace_id}","spanId":"{span_id}"}}'
+    assert payloads == ['{"a":1}', f'{{{spanned},"a":1}}', f"{{{spanned}}}"]
+
+
+def test_a_celery_task_goes_on_in_the_context_of_its_sender(whence_events: Recorded) -> None:
+    """Through a broker, in a worker, with the headers of others untouched; and the next task starts without it."""
+    celery = pytest.importorskip("celery")
+    from celery.contrib.testing.worker import start_worker  # noqa: PLC0415  (it may not be installed)
+
+    from whence.integrations.celery import instrument  # noqa: PLC0415  (as above)
+
+    instrument()
+    instrument()
+    app = celery.Celery("tests", broker="memory://", backend="cache+memory://")
+
+    @app.task(bind=True)
+    def work(self: Any) -> list[Any]:
+        one = whence_events.emit(event())
+        return [one.id, (self.request.headers or {}).get("mine")]
+
+    root = whence_events.emit(event())
+    with start_worker(app, pool="solo", perform_ping_check=False):
+        with whence_events.cause(root):
+            effect, mine = work.apply_async(headers={"mine": "x"}).get(timeout=20)
+            inner, _ = work.apply_async(headers={"mine": "x", "headers": {"mine": "y"}}).get(timeout=20)
+        alone, _ = work.apply_async().get(timeout=20)
+        with whence_events.cause(root):
+            in_place, _ = work.apply().get()
+    found = {one.id: one for one in whence_events.recorded}
+    assert (found[effect].causation_id, found[effect].correlation_id, mine) == (root.id, root.id, "x")
+    assert found[inner].causation_id == root.id
+    assert found[alone].causation_id is None
+    assert found[in_place].causation_id == root.id
+
+
+def test_runs_of_a_chain_are_events(whence_events: Recorded) -> None:
+    """Each with its resource, its kind and its cause; a failure by name, and never what was said."""
+    core = pytest.importorskip("langchain_core")
+    from langchain_core.runnables import RunnableLambda  # noqa: PLC0415  (it may not be installed)
+    from langchain_core.tools import tool  # noqa: PLC0415  (as above)
+
+    from whence.integrations.langchain import RunsAreEvents  # noqa: PLC0415  (as above)
+
+    assert core
+
+    @tool
+    def look_up(word: str) -> str:
+        """Look a word up."""
+        return word
+
+    def step(word: str, config: Any) -> str:
+        found: str = look_up.invoke(word, config)
+        if found == "secret":
+            raise KeyError(found)
+        return found
+
+    chain = RunnableLambda(step, name="agent")
+    callbacks = {"callbacks": [RunsAreEvents(whence_events)]}
+    root = whence_events.emit(event())
+    with whence_events.cause(root):
+        chain.invoke("a", callbacks)
+        with pytest.raises(KeyError):
+            chain.invoke("secret", callbacks)
+    kinds = [one.event_type.partition(".")[2] for one in whence_events.recorded[1:]]
+    assert kinds == ["started", "started", "completed", "completed", "started", "started", "completed", "failed"]
+    outer, inner, inner_end, outer_end = whence_events.recorded[1:5]
+    assert [one.causation_id for one in (outer, inner, inner_end, outer_end)] == [root.id, outer.id, inner.id, outer.id]
+    assert outer.resource_id == outer_end.resource_id != inner.resource_id
+    assert bytes(inner.payload) == b'{"kind":"tool","name":"look_up"}'
+    assert bytes(whence_events.recorded[-1].payload) == b'{"error":"KeyError"}'
+    assert all(b"secret" not in bytes(one.payload) for one in whence_events.recorded)

@@ -1,0 +1,108 @@
+"""Questions about causes read what they answer with, whatever SQLite's statistics say."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract import mutants
+from tests.contract.made import NOON, SECOND, TENANT, uuid
+from tests.storage.test_sqlite_plans import Explained, Question
+from whence.events import Keyset, PageRequest
+from whence.flows import FlowQuery
+from whence.storage.sqlite import traces
+from whence.trace import Request
+
+READERS = (None, ("artifact",))
+LATER = NOON + 80_000 * SECOND
+
+
+def questions() -> dict[str, Question]:
+    """Graphs, flows and maps, for all and for narrowed readers."""
+    asked: dict[str, Question] = {}
+    for readable in READERS:
+        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(TENANT, uuid(77), Request(), who)
+        asked[f"cut trace {readable}"] = lambda store, who=readable: store.trace(
+            TENANT, uuid(77), Request(walk_max=9), who
+        )
+        asked[f"map {readable}"] = lambda store, who=readable: store.process_map(TENANT, NOON, LATER, who)
+    for told in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
+        for request in (PageRequest(limit=20), PageRequest(limit=20, offset=40, after=Keyset(LATER, 99))):
+            asked[f"flows {told} {request.offset}"] = lambda store, told=told, request=request: store.list_flows(
+                TENANT, FlowQuery(**told), request
+            )
+    return asked
+
+
+def faults(explained: Explained) -> list[str]:
+    """What is wrong with the plans of these questions."""
+    return [
+        f"{question}: {fault}: {sql}"
+        for sql, (question, bindings) in explained.statements(questions()).items()
+        for connection in explained.explaining
+        for fault in faults_of([row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", bindings)])
+    ]
+
+
+def faults_of(plan: list[str]) -> Iterator[str]:
+    """A scan of a table, a sort, and a search that is bounded by the tenant alone where every row is read."""
+    for step in plan:
+        if step.startswith("SCAN") and "json_each" not in step and "carray" not in step:
+            yield step
+        if "TEMP B-TREE" in step:
+            yield step
+        if step.startswith(("SEARCH event ", "SEARCH e ")):
+            named = ("rowid", " id=?", " cause=?", " flow=?", "INTEGER PRIMARY KEY")
+            if not any(name in step for name in named):
+                yield f"not bounded: {step}"
+        if step.startswith("SEARCH page") and "flow_" not in step:
+            yield f"no index by last activity: {step}"
+        if step.startswith("SEARCH link") and "day>? AND day<?" not in step:
+            yield f"all days: {step}"
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
+    """One store for all tests of this file; they only read it."""
+    opened = Explained(tmp_path_factory.mktemp("plans"))
+    yield opened
+    for connection in opened.explaining:
+        connection.close()
+
+
+def test_questions_about_causes_neither_scan_nor_sort(explained: Explained) -> None:
+    """Each statement of a graph, of a page of flows and of the map."""
+    assert faults(explained) == []
+
+
+def test_the_questions_reach_every_block(explained: Explained) -> None:
+    """So the test above cannot pass by asking too little."""
+    text = "\n".join(explained.statements(questions()))
+    for part in (
+        "INDEXED BY event_cause",
+        "ORDER BY occurred_at, key",
+        "flow_last",
+        "flow_failed",
+        "FROM link",
+        "e.id IN",
+    ):
+        assert part in text
+
+
+def _search_by_kind(patch: pytest.MonkeyPatch) -> None:
+    mutants.reword(patch, traces, "keys_by_cause", "INDEXED BY event_cause", "INDEXED BY event_kind")
+
+
+def _sorted_by_id(patch: pytest.MonkeyPatch) -> None:
+    mutants.reword(patch, traces, "story", "ORDER BY occurred_at, key", "ORDER BY id")
+
+
+def _every_day(patch: pytest.MonkeyPatch) -> None:
+    mutants.reword(patch, traces, "span_of_links", "day >= ? AND day < ?", "+day >= ? AND +day < ?")
+
+
+@pytest.mark.parametrize("mutant", [_search_by_kind, _sorted_by_id, _every_day], ids=lambda mutant: mutant.__name__)
+def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another index, an order that no index has, and a range that no index bounds are each found."""
+    mutant(monkeypatch)
+    assert faults(explained)

@@ -1,0 +1,134 @@
+"""Links among events and the map of them, against a count in plain words."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whence import flows
+from whence.delays import counted
+
+Row = tuple[str, str | None, int, int]
+"""Id, cause, time and kind."""
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Row]:
+    """Events that name each other in any direction, or nobody, on some days around 1970."""
+    count = draw(st.integers(1, 12))
+    names = [f"e{number}" for number in range(count)]
+    return [
+        (
+            name,
+            draw(st.sampled_from([None, "gone", *(each for each in names if each != name)])),
+            draw(st.integers(-2, 2)) * flows.DAY_US + draw(st.integers(-2, 2)),
+            draw(st.integers(1, 3)),
+        )
+        for name in names
+    ]
+
+
+def all_links(log: list[Row]) -> dict[Any, Any]:
+    """Every link of a log, one by one."""
+    by_id = {row[0]: row for row in log}
+    delays: dict[Any, list[int]] = {}
+    for _, cause, at, kind in log:
+        if cause in by_id:
+            delays.setdefault((at // flows.DAY_US, by_id[cause][3], kind), []).append(at - by_id[cause][2])
+    return {name: counted(each) for name, each in delays.items()}
+
+
+def by_parts(log: list[Row], cuts: list[int]) -> dict[Any, Any]:
+    """The links as a store finds them: stretch by stretch, with looks at what is in front of each."""
+    total: dict[Any, Counter[int]] = {}
+    edges = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
+    for first, end in pairwise(edges):
+        new, earlier = log[first:end], log[:first]
+        beyond = flows.causes_beyond(new)
+        causes = {row[0]: (row[2], row[3]) for row in earlier if row[0] in beyond}
+        names = {row[0] for row in new}
+        effects = [(row[1], row[2], row[3]) for row in earlier if row[1] in names]
+        for name, histogram in flows.links_among(new, causes, effects).items():
+            total.setdefault(name, Counter()).update(histogram)
+    return {name: dict(histogram) for name, histogram in total.items()}
+
+
+@settings(max_examples=300)
+@given(logs(), st.lists(st.integers(0, 12), max_size=4))
+def test_every_link_is_found_once(log: list[Row], cuts: list[int]) -> None:
+    """However the log is cut into stretches, whichever of the two events is first."""
+    assert by_parts(log, cuts) == all_links(log)
+
+
+@settings(max_examples=200)
+@given(st.none() | st.integers(-(10**15), 10**15), st.none() | st.integers(-(10**15), 10**15))
+def test_a_period_is_rounded_outward_to_whole_days(since: int | None, until: int | None) -> None:
+    """The days hold the period, and one day less at either end would not."""
+    first, end = flows.days_of(since, until)
+    if since is not None:
+        assert first is not None and 0 <= since - first * flows.DAY_US < flows.DAY_US
+    if until is not None:
+        assert end is not None and 0 <= end * flows.DAY_US - until < flows.DAY_US
+
+
+def test_the_map_adds_up_kinds_of_one_type() -> None:
+    """Pairs of event types with their failures, shares of the cause type, skew and percentiles, in order."""
+    rows = [
+        ("a.x", "b.x", "success", counted([10, 20])),
+        ("a.x", "b.x", "failure", counted([30, -5])),
+        ("a.x", "c.x", "none", counted([7])),
+        ("b.x", "a.x", "none", counted([-1])),
+    ]
+    found = flows.process_map(1, None, rows)
+    assert (found.since, found.until, found.links) == (flows.DAY_US, None, 6)
+    assert [(pair.cause_type, pair.effect_type, pair.events, pair.failures, pair.skewed) for pair in found.pairs] == [
+        ("a.x", "b.x", 4, 2, 1),
+        ("a.x", "c.x", 1, 0, 0),
+        ("b.x", "a.x", 1, 0, 1),
+    ]
+    assert [(pair.share, pair.p50_us, pair.p95_us) for pair in found.pairs] == [
+        (0.8, 20, 30),
+        (0.2, 7, 7),
+        (1.0, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "root", "actors"),
+    [
+        ([("n1", "a", None, 1), ("n2", "b", "a", 2)], "n1", 2),
+        ([("n1", "a", "b", 1), ("n2", "b", None, 1)], "n2", 1),
+        ([("n1", "a", "b", 1), ("n2", "b", "elsewhere", 1)], "n2", 1),
+        ([("n1", "a", "b", 1), ("n2", "b", "a", 1)], "n1", 1),
+    ],
+)
+def test_the_root_of_a_flow_is_the_earliest_without_a_cause_in_it(rows: Any, root: str, actors: int) -> None:
+    """A cause in another flow is none of this one; in a circle it is the earliest event."""
+    assert flows.story_of(rows) == flows.Story(root, actors, False)
+
+
+def _causes_alone(patch: pytest.MonkeyPatch) -> None:
+    real = flows.links_among
+    patch.setattr(flows, "links_among", lambda new, causes, _effects: real(new, causes, []))
+
+
+def _nearby_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flows, "causes_beyond", lambda _new: set())
+
+
+def _day_of_the_stretch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flows, "DAY_US", flows.DAY_US * 32)
+
+
+@pytest.mark.parametrize("mutant", [_causes_alone, _nearby_alone, _day_of_the_stretch], ids=lambda each: each.__name__)
+def test_broken_links_are_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mutant counts a small log wrong."""
+    log: list[Row] = [("a", "b", 5, 1), ("b", None, flows.DAY_US, 2), ("c", "b", 3 * flows.DAY_US, 3)]
+    wanted = all_links(log)
+    assert by_parts(log, [1, 2]) == wanted
+    mutant(monkeypatch)
+    assert by_parts(log, [1, 2]) != wanted
