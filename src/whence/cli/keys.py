@@ -155,8 +155,10 @@ def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, mak
     from whence.cli.logs import tell_plainly  # noqa: PLC0415  (needs the extra `server`; over HTTP nothing does)
     from whence.storage import is_postgres, open_store, sqlite_path  # noqa: PLC0415  (as above)
 
-    if not (make or is_postgres(settings.store) or Path(sqlite_path(settings.store)).exists()):
-        raise NotFound("There is no log in this place. Check --store.")
+    if not make and not is_postgres(settings.store):
+        path = Path(sqlite_path(settings.store))
+        if not path.exists() and (path.parent.is_dir() or not path.parent.exists()):  # else opening it says why not
+            raise NotFound("There is no log in this place. Check --store.")
 
     tell_plainly()
 
