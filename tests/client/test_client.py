@@ -10,9 +10,9 @@ import pytest
 
 from tests.api.conftest import RUN_ID, Served, event, serving
 from whence.client import (
-    KeyInfo,
-    KeysInfo,
-    NewKeyInfo,
+    CreatedKeyBody,
+    KeyBody,
+    KeysBody,
     Page,
     Whence,
     create_key_request,
@@ -200,17 +200,17 @@ def test_what_the_server_refuses_is_its_own_error(served: Served, whence: Whence
 
 def test_keys_are_made_listed_and_ended(served: Served, whence: Whence) -> None:
     """By an admin's requests; the secret is shown once, and not by `repr`."""
-    made = parse_body(whence.send(create_key_request([READ], name="ci")), NewKeyInfo)
+    made = parse_body(whence.send(create_key_request([READ], name="ci")), CreatedKeyBody)
     assert made.key not in repr(made)
     with Whence(served.url, made.key) as reader:
         assert reader.list().total == 0
-        listed = parse_body(whence.send(list_keys_request()), KeysInfo).keys
-        assert made.id in [each.id for each in listed if isinstance(each, KeyInfo) and each.revoked_at is None]
+        listed = parse_body(whence.send(list_keys_request()), KeysBody).keys
+        assert made.id in [each.id for each in listed if isinstance(each, KeyBody) and each.revoked_at is None]
         assert whence.send(revoke_key_request(made.id)).status == 204
         with pytest.raises(Unauthenticated):
             reader.list()
     with pytest.raises(NotFound):
-        parse_body(whence.send(revoke_key_request("a/b?c")), KeyInfo)
+        parse_body(whence.send(revoke_key_request("a/b?c")), KeyBody)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

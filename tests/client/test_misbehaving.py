@@ -176,7 +176,7 @@ def test_what_is_not_repeatable_is_sent_once() -> None:
     ):
         with scripted(reply) as server:
             with Patient(server.url, retries=2) as whence, pytest.raises(error_type):
-                client.parse_body(whence.send(create_key_request(["events:read"])), client.NewKeyInfo)
+                client.parse_body(whence.send(create_key_request(["events:read"])), client.CreatedKeyBody)
             assert len(server.requests) == requests
 
 

@@ -17,7 +17,6 @@ from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedi
 from whence.events import Vocabulary
 from whence.permissions import (
     ADMIN,
-    ApiKey,
     new_api_key,
     new_session_secret,
     parse_key_name,
@@ -25,15 +24,12 @@ from whence.permissions import (
     session_hash,
 )
 from whence.storage.base import Session
+from whence.wire.keys import KeysBody, SessionBody, created_key_body, key_body
 from whence.wire.times import format_time, parse_time
 
 __all__ = [
     "SESSION_S",
-    "CreatedKeyBody",
-    "KeyBody",
-    "KeysBody",
     "NewKey",
-    "SessionBody",
     "key_routes",
     "parse_new_key",
 ]
@@ -54,48 +50,12 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
 
 
-class KeyBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An API key as answered: everything but its secret. Times as text; null for what has not happened."""
-
-    id: str
-    tenant_id: str
-    name: str
-    scopes: tuple[str, ...]
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
-
-
-class CreatedKeyBody(KeyBody, frozen=True, kw_only=True, rename="camel"):
-    """A new API key, with its secret, which is not told again."""
-
-    key: str
-
-    def __repr__(self) -> str:
-        return f"CreatedKeyBody(id={self.id!r})"
-
-
-class KeysBody(msgspec.Struct, frozen=True):
-    """The tenant's API keys, oldest first."""
-
-    keys: list[KeyBody]
-
-
-class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A new session: whose, what it may do, and until when."""
-
-    tenant_id: str
-    scopes: tuple[str, ...]
-    expires_at: str
-
-
 @route("/api/v1/keys", http_method=["GET", "HEAD"], status_code=200, opt=_ADMIN_OPT)
 async def list_keys(request: AnyRequest) -> Response[bytes]:
     """The tenant's API keys, oldest first, expired and revoked ones too."""
     principal = principal_of(request)
     keys = await context_of(request).store.list_keys(principal.tenant)
-    return _answer(200, KeysBody([_key_body(key) for key in keys]))
+    return _answer(200, KeysBody([key_body(key) for key in keys]))
 
 
 @post("/api/v1/keys", opt=_ADMIN_OPT)
@@ -108,8 +68,7 @@ async def create_key(request: AnyRequest) -> Response[bytes]:
         asked = parse_new_key(body, context.vocabulary, now)
     secret, key = new_api_key(principal.tenant, asked.scopes, now, asked.expires_at, asked.name)
     await context.store.put_key(key)
-    shown = msgspec.structs.asdict(_key_body(key))
-    return _answer(201, CreatedKeyBody(**shown, key=secret))
+    return _answer(201, created_key_body(key, secret))
 
 
 @delete("/api/v1/keys/{key_id:str}", status_code=204, opt=_ADMIN_OPT)
@@ -219,23 +178,6 @@ def _check_media(request: AnyRequest) -> None:
     media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
     if media != _JSON:
         raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")
-
-
-def _key_body(key: ApiKey) -> KeyBody:
-    return KeyBody(
-        id=key.id,
-        tenant_id=key.tenant,
-        name=key.name,
-        scopes=key.scopes,
-        created_at=format_time(key.created_at),
-        expires_at=_time(key.expires_at),
-        revoked_at=_time(key.revoked_at),
-        last_used_at=_time(key.last_used_at),
-    )
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else format_time(at)
 
 
 def _cookie(request: AnyRequest, value: str, max_age_s: int) -> str:

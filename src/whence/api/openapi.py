@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 import whence
-from whence.api.admin import CreatedKeyBody, KeysBody, SessionBody
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
 from whence.permissions import known_scopes
 from whence.settings import Settings
@@ -25,6 +24,7 @@ from whence.wire.bodies import (
 )
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
+from whence.wire.keys import CreatedKeyBody, KeysBody, SessionBody
 from whence.wire.query import CAUSE_PARAMETERS, READ_PARAMETERS, TEXT_SCHEMA
 from whence.wire.traces import FlowsBody, MapBody, TraceBody
 

@@ -18,9 +18,9 @@ from cyclopts import App, Parameter
 from whence.cli.profile import Connection, connect
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
-    KeyInfo,
-    KeysInfo,
-    NewKeyInfo,
+    CreatedKeyBody,
+    KeyBody,
+    KeysBody,
     create_key_request,
     error_of,
     list_keys_request,
@@ -29,8 +29,9 @@ from whence.client import (
 )
 from whence.errors import Invalid, NotFound
 from whence.events import is_tenant
-from whence.permissions import ApiKey, new_api_key, parse_key_name, parse_scopes
+from whence.permissions import new_api_key, parse_key_name, parse_scopes
 from whence.settings import Settings
+from whence.wire.keys import created_key_body, key_body
 from whence.wire.times import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def create(
     if store is None and tenant is None:
         when = None if expires_at is None else format_time(expires_at)
         with connect(connection) as whence:
-            made = parse_body(whence.send(create_key_request(scope, name, when)), NewKeyInfo)
+            made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
     else:
         settings = _settings(store)
         made = make_key(settings, tenant or DEFAULT_TENANT, scope, now, expires_at, name)
@@ -96,13 +97,13 @@ def list_keys(
     """List API keys, oldest first, revoked ones too. Their secrets are not kept."""
     if store is None and tenant is None:
         with connect(connection) as whence:
-            keys = parse_body(whence.send(list_keys_request()), KeysInfo).keys
+            keys = parse_body(whence.send(list_keys_request()), KeysBody).keys
     else:
         of = _tenant(tenant)
         found = _in_store(_settings(store), lambda opened: opened.list_keys(of), make=False)
-        keys = [_shown(key) for key in found]
+        keys = [key_body(key) for key in found]
     if json:
-        out_json(msgspec.json.encode(KeysInfo(keys)))
+        out_json(msgspec.json.encode(KeysBody(keys)))
         return
     rows = [
         (key.id, " ".join(key.scopes), key.name, key.created_at, key.last_used_at or "never", _state(key))
@@ -135,7 +136,7 @@ def revoke(
 
 def make_key(
     settings: Settings, tenant: str, scopes: list[str], now: int, expires_at: int | None = None, name: str = ""
-) -> NewKeyInfo:
+) -> CreatedKeyBody:
     """Make an API key in the store of these settings. Raises Invalid for what it cannot be, and StoreRefused."""
     try:
         known = parse_scopes(scopes, settings.vocabulary)
@@ -147,7 +148,7 @@ def make_key(
         raise Invalid.at(("name",), str(error)) from None
     secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
     _in_store(settings, lambda opened: opened.put_key(key))
-    return NewKeyInfo(**msgspec.structs.asdict(_shown(key)), key=secret)
+    return created_key_body(key, secret)
 
 
 def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, make: bool = True) -> T:
@@ -202,20 +203,7 @@ def _expiry(text: str, now: int) -> int:
     return at
 
 
-def _shown(key: ApiKey) -> KeyInfo:
-    return KeyInfo(
-        id=key.id,
-        tenant_id=key.tenant,
-        name=key.name,
-        scopes=key.scopes,
-        created_at=format_time(key.created_at),
-        expires_at=None if key.expires_at is None else format_time(key.expires_at),
-        revoked_at=None if key.revoked_at is None else format_time(key.revoked_at),
-        last_used_at=None if key.last_used_at is None else format_time(key.last_used_at),
-    )
-
-
-def _state(key: KeyInfo) -> str:
+def _state(key: KeyBody) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is None:

@@ -25,13 +25,14 @@ from whence.errors import (
     WhenceError,
 )
 from whence.wire.bodies import BatchBody, BatchResultBody, EventBody, PageBody
+from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
 __all__ = [
     "STRANGER",
     "Answer",
-    "KeyInfo",
-    "KeysInfo",
-    "NewKeyInfo",
+    "CreatedKeyBody",
+    "KeyBody",
+    "KeysBody",
     "Page",
     "Stored",
     "error_of",
@@ -78,34 +79,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     has_next: bool
     next: str | None
     body: bytes
-
-
-class KeyInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An API key without its secret. Times as text, None for what has not happened."""
-
-    id: str
-    tenant_id: str
-    name: str
-    scopes: tuple[str, ...]
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
-
-
-class NewKeyInfo(KeyInfo, frozen=True, kw_only=True, rename="camel"):
-    """A new API key with its secret, which is answered only once."""
-
-    key: str
-
-    def __repr__(self) -> str:
-        return f"NewKeyInfo(id={self.id!r})"
-
-
-class KeysInfo(msgspec.Struct, frozen=True):
-    """A tenant's keys, oldest first."""
-
-    keys: list[KeyInfo]
 
 
 def parse_stored(answer: Answer) -> Stored:

@@ -1,0 +1,67 @@
+"""API keys and sessions, as they are answered. The secret of either is told once, where it is made."""
+
+import msgspec
+
+from whence.permissions import ApiKey
+from whence.wire.times import format_time
+
+__all__ = ["CreatedKeyBody", "KeyBody", "KeysBody", "SessionBody", "created_key_body", "key_body"]
+
+
+class KeyBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An API key as answered: everything but its secret. Times as text; null for what has not happened."""
+
+    id: str
+    tenant_id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class CreatedKeyBody(KeyBody, frozen=True, kw_only=True, rename="camel"):
+    """A new API key, with its secret, which is not told again."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return f"CreatedKeyBody(id={self.id!r})"
+
+
+class KeysBody(msgspec.Struct, frozen=True):
+    """The tenant's API keys, oldest first."""
+
+    keys: list[KeyBody]
+
+
+class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A new session: whose, what it may do, and until when."""
+
+    tenant_id: str
+    scopes: tuple[str, ...]
+    expires_at: str
+
+
+def key_body(key: ApiKey) -> KeyBody:
+    """What is told of a key."""
+    return KeyBody(
+        id=key.id,
+        tenant_id=key.tenant,
+        name=key.name,
+        scopes=key.scopes,
+        created_at=format_time(key.created_at),
+        expires_at=_time(key.expires_at),
+        revoked_at=_time(key.revoked_at),
+        last_used_at=_time(key.last_used_at),
+    )
+
+
+def created_key_body(key: ApiKey, secret: str) -> CreatedKeyBody:
+    """What is told of a key when it is made."""
+    return CreatedKeyBody(**msgspec.structs.asdict(key_body(key)), key=secret)
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else format_time(at)
