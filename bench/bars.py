@@ -47,7 +47,7 @@ def bars_of(run: Run) -> list[Bar]:
         bar("page of 20, of static", 0.5, by.get("page / static")),
         Bar("p99 over p50 of it", 5, _tail(run), at_most=True),
         *_flat(run),
-        Bar("trace of 500 events in a 5 M log, p95", 20, None, "ms", at_most=True, remark="there is no trace yet"),
+        Bar("trace of 500 events in a 5 M log, p95", 20, None, "ms", at_most=True, remark="not measured yet"),
         _memory(run),
         *_disks(run),
         Bar("start to first answer", 1.5, max(run.start_s.values(), default=None), "s", at_most=True),
