@@ -130,7 +130,17 @@ def test_a_document_that_is_wrong_is_found(
     wrong = copy.deepcopy(document)
     mutant(wrong)
     operation, finding = MUTANTS[mutant]
-    more = ("--include-name", operation, "--phases", "coverage,fuzzing", "--max-examples", "10", "--no-shrink")
+    more = (
+        "--include-name",
+        operation,
+        "--phases",
+        "coverage,fuzzing",
+        "--no-shrink",
+        "--max-examples",
+        "40",
+        "--seed",
+        "1",
+    )
     done = run(busy, tmp_path, wrong, *more)
     assert done.returncode == 1, done.stdout[-5_000:] + done.stderr[-2_000:]
     assert finding in done.stdout, done.stdout[-5_000:]
