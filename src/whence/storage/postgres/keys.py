@@ -1,10 +1,8 @@
 """API keys and sessions."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from whence.permissions import ApiKey
 from whence.storage.base import Session
+from whence.storage.credentials import key_from, row_of_key
 from whence.storage.postgres.connections import Connection
 from whence.storage.sql import load_blocks
 
@@ -23,53 +21,27 @@ __all__ = [
 _SQL = load_blocks("whence.storage.postgres")
 
 
-def _key_from(row: Sequence[Any]) -> ApiKey:
-    id_, hash_, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at = row
-    return ApiKey(
-        id=id_,
-        hash=hash_,
-        tenant=tenant,
-        name=name,
-        scopes=tuple(scopes.split()),
-        created_at=created_at,
-        expires_at=expires_at,
-        revoked_at=revoked_at,
-        last_used_at=last_used_at,
-    )
-
-
 async def put_key(connection: Connection, key: ApiKey) -> None:
     """Keep a new key."""
-    await connection.execute(
-        _SQL["add_key"],
-        key.id,
-        key.hash,
-        key.tenant,
-        key.name,
-        " ".join(key.scopes),
-        key.created_at,
-        key.expires_at,
-        key.revoked_at,
-        key.last_used_at,
-    )
+    await connection.execute(_SQL["add_key"], *row_of_key(key))
 
 
 async def find_key(connection: Connection, key_hash: bytes) -> ApiKey | None:
     """The key with this hash."""
     row = await connection.fetchrow(_SQL["key"] + " WHERE hash = $1", key_hash)
-    return None if row is None else _key_from(row)
+    return None if row is None else key_from(row)
 
 
 async def get_key(connection: Connection, key_id: str) -> ApiKey | None:
     """The key with this public id."""
     row = await connection.fetchrow(_SQL["key"] + " WHERE id = $1", key_id)
-    return None if row is None else _key_from(row)
+    return None if row is None else key_from(row)
 
 
 async def list_keys(connection: Connection, tenant: str) -> list[ApiKey]:
     """A tenant's keys, oldest first."""
     rows = await connection.fetch(_SQL["key"] + " WHERE tenant = $1 ORDER BY created_at, id", tenant)
-    return [_key_from(row) for row in rows]
+    return [key_from(row) for row in rows]
 
 
 async def revoke_key(connection: Connection, tenant: str, key_id: str, at: int) -> bool:

@@ -1,11 +1,10 @@
 """API keys and sessions."""
 
-from typing import Any
-
 import apsw
 
 from whence.permissions import ApiKey
 from whence.storage.base import Session
+from whence.storage.credentials import key_from, row_of_key
 from whence.storage.sql import load_blocks
 
 __all__ = [
@@ -23,55 +22,27 @@ __all__ = [
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-def _key_from(row: tuple[Any, ...]) -> ApiKey:
-    id_, hash_, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at = row
-    return ApiKey(
-        id=id_,
-        hash=hash_,
-        tenant=tenant,
-        name=name,
-        scopes=tuple(scopes.split()),
-        created_at=created_at,
-        expires_at=expires_at,
-        revoked_at=revoked_at,
-        last_used_at=last_used_at,
-    )
-
-
 def put_key(connection: apsw.Connection, key: ApiKey) -> None:
     """Keep a new key."""
-    connection.execute(
-        _SQL["add_key"],
-        (
-            key.id,
-            key.hash,
-            key.tenant,
-            key.name,
-            " ".join(key.scopes),
-            key.created_at,
-            key.expires_at,
-            key.revoked_at,
-            key.last_used_at,
-        ),
-    )
+    connection.execute(_SQL["add_key"], row_of_key(key))
 
 
 def find_key(connection: apsw.Connection, key_hash: bytes) -> ApiKey | None:
     """The key with this hash."""
     row = connection.execute(_SQL["key"] + " WHERE hash = ?", (key_hash,)).fetchone()
-    return None if row is None else _key_from(row)
+    return None if row is None else key_from(row)
 
 
 def get_key(connection: apsw.Connection, key_id: str) -> ApiKey | None:
     """The key with this public id."""
     row = connection.execute(_SQL["key"] + " WHERE id = ?", (key_id,)).fetchone()
-    return None if row is None else _key_from(row)
+    return None if row is None else key_from(row)
 
 
 def list_keys(connection: apsw.Connection, tenant: str) -> list[ApiKey]:
     """A tenant's keys, oldest first."""
     return [
-        _key_from(row)
+        key_from(row)
         for row in connection.execute(_SQL["key"] + " WHERE tenant = ? ORDER BY created_at, id", (tenant,))
     ]
 
