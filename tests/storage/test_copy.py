@@ -23,7 +23,9 @@ from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
 from whence.permissions import new_api_key
 from whence.storage import Session, Stored, Write, open_store
 from whence.storage.base import READ_BYTES
+from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import restore as postgres_restore
+from whence.storage.sqlite import append as sqlite_append
 from whence.storage.sqlite import restore as sqlite_restore
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_batch
@@ -414,11 +416,9 @@ def _restored_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.Mo
 
 def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
     """A store that leaves one event out of its counts by time."""
-    real, real_postgres = sqlite_restore._roll_up, postgres_restore._roll_up
-    patch.setattr(sqlite_restore, "_roll_up", lambda connection, no, placed: real(connection, no, placed[1:]))
-    patch.setattr(
-        postgres_restore, "_roll_up", lambda connection, no, placed: real_postgres(connection, no, placed[1:])
-    )
+    real, real_postgres = sqlite_append._roll_up, postgres_append._roll_up
+    patch.setattr(sqlite_append, "_roll_up", lambda connection, no, placed: real(connection, no, placed[1:]))
+    patch.setattr(postgres_append, "_roll_up", lambda connection, no, placed: real_postgres(connection, no, placed[1:]))
 
 
 def _salted_anew(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ back in memory, before anything of it was written.
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from whence import rollups
@@ -21,7 +21,7 @@ from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.traces import fold_links
 from whence.storage.sql import load_blocks
 
-__all__ = ["Kinds", "add_tenant", "append"]
+__all__ = ["Kinds", "add_tenant", "append", "insert"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -76,9 +76,7 @@ async def append(
     batch = Batch()
     results = place_requests(log, head, batch, writes)
     if batch.events:
-        if log.new_kinds:
-            mark = secrets.randbits(63)
-        await _insert(connection, head, log, batch, mark)
+        await insert(connection, head, log, batch, mark, _SQL["add_event"], _rows)
     return results
 
 
@@ -113,10 +111,20 @@ async def _look_up(connection: Connection, head: Head, log: _Log, events: list[N
     log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in rows}
 
 
-async def _insert(connection: Connection, head: Head, log: _Log, batch: Batch, mark: int) -> None:
-    """Write the batch's rows, its rollups, and the head that counts them."""
+async def insert(
+    connection: Connection,
+    head: Head,
+    log: _Log,
+    batch: Batch,
+    mark: int,
+    statement: str,
+    rows_of: Callable[[Head, Batch], list[tuple[Any, ...]]],
+) -> None:
+    """Write the batch's rows by a statement, its rollups, and the head that counts them. `mark` is that of the head's
+    kinds; new ones give it another."""
     tenant_no = head.tenant_no
     if log.new_kinds:
+        mark = secrets.randbits(63)
         rows: Iterable[tuple[Any, ...]] = [(number, *name) for name, number in log.new_kinds.items()]
         await connection.execute(_SQL["add_kind"], tenant_no, *_columns(rows))
     if log.new_actors:
@@ -125,7 +133,7 @@ async def _insert(connection: Connection, head: Head, log: _Log, batch: Batch, m
     count(batch)
     await _number_flows(connection, head, batch)
     await _number_resources(connection, head, batch)
-    await connection.execute(_SQL["add_event"], tenant_no, *_columns(_rows(head, batch)))
+    await connection.execute(statement, tenant_no, *_columns(rows_of(head, batch)))
     await _roll_up(connection, tenant_no, batch.placed)
     if is_fold_due(head):
         await fold_links(connection, tenant_no, head.linked)

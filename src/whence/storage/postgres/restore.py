@@ -1,25 +1,14 @@
 """Reading a log for a copy, and restoring what was read, in the steps of an append."""
 
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch, Head, count, is_fold_due
-from whence.storage.postgres.append import (
-    Kinds,
-    _columns,
-    _kinds,
-    _Log,
-    _look_up,
-    _number_flows,
-    _number_resources,
-    _roll_up,
-)
+from whence.storage.placing import Batch, Head
+from whence.storage.postgres.append import Kinds, _kinds, _Log, _look_up, insert
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
-from whence.storage.postgres.traces import fold_links
 from whence.storage.restoring import as_new, place_exactly, stored_from
 from whence.storage.sql import load_blocks
 
@@ -57,25 +46,8 @@ async def restore(connection: Connection, tenant: str, events: Sequence[Stored],
     await _look_up(connection, head, log, [as_new(stored.event) for stored in events])
     batch = Batch()
     place_exactly(log, head, batch, events)
-    tenant_no = head.tenant_no
-    if log.new_kinds:
-        mark = secrets.randbits(63)
-        kinds: list[tuple[Any, ...]] = [(number, *name) for name, number in log.new_kinds.items()]
-        await connection.execute(_SQL["add_kind"], tenant_no, *_columns(kinds))
-    if log.new_actors:
-        actors: list[tuple[Any, ...]] = [(number, *name) for name, number in log.new_actors.items()]
-        await connection.execute(_SQL["add_actor"], tenant_no, *_columns(actors))
-    count(batch)
-    await _number_flows(connection, head, batch)
-    await _number_resources(connection, head, batch)
-    await connection.execute(_SQL["restore_event"], tenant_no, *_columns(_rows(batch, events)))
-    await _roll_up(connection, tenant_no, batch.placed)
-    if is_fold_due(head):
-        await fold_links(connection, tenant_no, head.linked)
-        head.linked = head.size
-    numbers = (head.kinds, head.actors, head.flows, head.resources, head.linked)
-    state = (head.size, head.recorded_at, head.tree.packed())
-    await connection.execute(_SQL["save_head"], tenant_no, *state, *numbers, mark)
+    restored = _SQL["restore_event"]
+    await insert(connection, head, log, batch, mark, restored, lambda _head, batch: _rows(batch, events))
     return True
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import apsw
@@ -17,7 +17,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of, uuid_bytes, uuid_text
 from whence.storage.sqlite.traces import fold_links
 
-__all__ = ["Appender"]
+__all__ = ["Appender", "insert"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
@@ -176,7 +176,7 @@ class Appender:
         results = place_requests(log, head, batch, writes)
         if batch.events:
             log.keep_names()
-            _insert(connection, head, batch)
+            insert(connection, head, batch, _SQL["add_event"], _rows)
         return results
 
     def _head(self, connection: apsw.Connection, tenant: str) -> Head:
@@ -196,12 +196,18 @@ def _stored_keys(connection: apsw.Connection, head: Head, events: Sequence[NewEv
     return {uuid_text(id_): key for id_, key in rows}
 
 
-def _insert(connection: apsw.Connection, head: Head, batch: Batch) -> None:
-    """Write the batch's rows, its rollups, and the head that counts them."""
+def insert(
+    connection: apsw.Connection,
+    head: Head,
+    batch: Batch,
+    statement: str,
+    rows_of: Callable[[Head, Batch], list[tuple[Any, ...]]],
+) -> None:
+    """Write the batch's rows by a statement, its rollups, and the head that counts them."""
     count(batch)
     _number_flows(connection, head, batch)
     _number_resources(connection, head, batch)
-    connection.executemany(_SQL["add_event"], _rows(head, batch))
+    connection.executemany(statement, rows_of(head, batch))
     _roll_up(connection, head.tenant_no, batch.placed)
     if is_fold_due(head):
         fold_links(connection, head.tenant_no, head.linked)

@@ -7,12 +7,11 @@ import apsw
 
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch, Head, count, is_fold_due
+from whence.storage.placing import Batch, Head
 from whence.storage.restoring import as_new, place_exactly, stored_from
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.append import Appender, _Log, _number_flows, _number_resources, _roll_up
+from whence.storage.sqlite.append import Appender, _Log, insert
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, uuid_bytes
-from whence.storage.sqlite.traces import fold_links
 
 __all__ = ["read_part", "restore", "tenants"]
 
@@ -52,16 +51,7 @@ def restore(connection: apsw.Connection, appender: Appender, tenant: str, events
     batch = Batch()
     place_exactly(log, head, batch, events)
     log.keep_names()
-    count(batch)
-    _number_flows(connection, head, batch)
-    _number_resources(connection, head, batch)
-    connection.executemany(_SQL["restore_event"], _rows(head, batch, events))
-    _roll_up(connection, head.tenant_no, batch.placed)
-    if is_fold_due(head):
-        fold_links(connection, head.tenant_no, head.linked)
-        head.linked = head.size
-    numbers = (head.kinds, head.actors, head.flows, head.resources, head.linked)
-    connection.execute(_SQL["save_head"], (head.size, head.recorded_at, head.tree.packed(), *numbers, head.tenant_no))
+    insert(connection, head, batch, _SQL["restore_event"], lambda head, batch: _rows(head, batch, events))
 
 
 def _rows(head: Head, batch: Batch, events: Sequence[Stored]) -> list[tuple[Any, ...]]:
