@@ -103,7 +103,8 @@ def without_a_property(document: Json) -> None:
 
 
 def without_a_status(document: Json) -> None:
-    del document["paths"]["/api/v1/events/{event_id}"]["get"]["responses"]["404"]
+    # The answer to a limit beyond the range, which every run asks for; a random id need not be a well-formed one.
+    del document["paths"]["/api/v1/events"]["get"]["responses"]["422"]
 
 
 def with_another_type(document: Json) -> None:
@@ -116,7 +117,7 @@ def with_a_looser_body(document: Json) -> None:
 
 MUTANTS: dict[Callable[[Json], None], tuple[str, str]] = {
     without_a_property: ("GET /api/v1/events", "Response violates schema"),
-    without_a_status: ("GET /api/v1/events/{event_id}", "Undocumented status code"),
+    without_a_status: ("GET /api/v1/events", "Undocumented status code"),
     with_another_type: ("GET /api/v1/events", "Response violates schema"),
     with_a_looser_body: ("POST /api/v1/events", "only_rules_beyond_the_schema"),
 }
@@ -131,15 +132,9 @@ def test_a_document_that_is_wrong_is_found(
     mutant(wrong)
     operation, finding = MUTANTS[mutant]
     more = (
-        "--include-name",
-        operation,
-        "--phases",
-        "coverage,fuzzing",
-        "--no-shrink",
-        "--max-examples",
-        "40",
-        "--seed",
-        "1",
+        *("--include-name", operation, "--phases", "coverage,fuzzing", "--no-shrink"),
+        *("--max-examples", "40"),
+        *(() if LONG else ("--seed", "1")),
     )
     done = run(busy, tmp_path, wrong, *more)
     assert done.returncode == 1, done.stdout[-5_000:] + done.stderr[-2_000:]
