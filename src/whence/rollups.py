@@ -1,7 +1,8 @@
 """Exact counts by time, in buckets that divide as they fill. Pure arithmetic; stores keep the rows.
 
-Level 0 is one bucket for all time. Its children are buckets of 32 days, then days, hours, minutes and seconds. A
-bucket has rows for its children only once it has been *divided*, in the append that takes it beyond `DIVIDE_AT`
+Level 0 is one bucket for all time. Its children are buckets of 32 days, then 8 days, a day, 6 hours, an hour, 10
+minutes, a minute, 10 seconds and a second: few children each, since a range that cuts a bucket takes those on one side
+of the cut, and every bucket that it takes costs a row for each kind and actor in it. A bucket has rows for its children only once it has been *divided*, in the append that takes it beyond `DIVIDE_AT`
 events. So a sparse log has few rows, and in a dense one the events at the edge of a range, which are read one by
 one, stay few.
 
@@ -36,9 +37,13 @@ DIVIDE_AT = 4_096
 """A bucket with more events than this has children, unless it is of the last level."""
 
 _SECOND = 1_000_000
-_DAY = 86_400 * _SECOND
+_HOUR = 3_600 * _SECOND
+_DAY = 24 * _HOUR
 
-WIDTHS_US: tuple[int, ...] = (0, 32 * _DAY, _DAY, 3_600 * _SECOND, 60 * _SECOND, _SECOND)
+WIDTHS_US: tuple[int, ...] = (
+    *(0, 32 * _DAY, 8 * _DAY, _DAY, 6 * _HOUR, _HOUR),
+    *(600 * _SECOND, 60 * _SECOND, 10 * _SECOND, _SECOND),
+)
 """The width of a bucket of each level; level 0 has no bounds."""
 
 LAST_LEVEL = len(WIDTHS_US) - 1

@@ -198,7 +198,8 @@ def test_an_open_end_is_no_edge() -> None:
     assert check_cover(0, None, everything) == [Span(1, 0, LAST)]
     assert check_cover(None, 0, everything) == [Span(1, FIRST, -1)]
     assert check_cover(0, 32 * DAY, everything) == [Span(1, 0, 0)]
-    assert check_cover(0, DAY, everything) == [Span(2, 0, 0)]
+    assert check_cover(0, 8 * DAY, everything) == [Span(2, 0, 0)]
+    assert check_cover(0, DAY, everything) == [Span(3, 0, 0)]
 
 
 def test_a_small_log_is_read_as_it_is() -> None:
@@ -212,10 +213,11 @@ def test_a_small_log_is_read_as_it_is() -> None:
 
 def test_the_finest_cut_has_every_level() -> None:
     """The longest answer there is: two edges below a second, and spans of every level between them."""
-    since, until = -33 * DAY - 3_661 * SECOND - 1, 33 * DAY + 3_661 * SECOND + 1
+    until = sum(WIDTHS_US) + 1
+    since = -until
     pieces = check_cover(since, until, with_parents([since, until], LAST_LEVEL))
     levels = [piece.level if isinstance(piece, Span) else "edge" for piece in pieces]
-    assert levels == ["edge", 5, 4, 3, 2, 1, 2, 3, 4, 5, "edge"]
+    assert levels == ["edge", *reversed(LEVELS), *LEVELS[1:], "edge"]
 
 
 @catches(replaced(rollups, "bucket_of", truncating, "division_towards_zero"))
@@ -257,7 +259,7 @@ def test_the_root_holds_everything() -> None:
 
 @pytest.mark.parametrize("level", range(1, LAST_LEVEL))
 def test_widths_divide_each_other(level: int) -> None:
-    """Days stand in whole numbers in 32 days, hours in days, and so on; else a bucket would have two parents."""
+    """Days stand in whole numbers in 8 days, hours in days, and so on; else a bucket would have two parents."""
     assert WIDTHS_US[level] % WIDTHS_US[level + 1] == 0
 
 
@@ -274,16 +276,18 @@ def test_events_fall_into_their_buckets(level: int, moments: list[int]) -> None:
         assert [number for _, number, _ in group] == sorted(number for _, number, _ in group)
 
 
-@catches(replaced(rollups, "DIVIDE_AT", 4_095, "an_event_early"), replaced(rollups, "LAST_LEVEL", 6, "a_level_more"))
+@catches(replaced(rollups, "DIVIDE_AT", 4_095, "an_event_early"), replaced(rollups, "LAST_LEVEL", 10, "a_level_more"))
 def test_a_bucket_is_full_beyond_4096_events() -> None:
     """But a bucket of the last level never is."""
-    for level in range(6):
+    for level in range(10):
         assert not rollups.is_full(level, 4_096)
-        assert rollups.is_full(level, 4_097) == (level < 5)
-    assert not rollups.is_full(5, 10**9)
+        assert rollups.is_full(level, 4_097) == (level < 9)
+    assert not rollups.is_full(9, 10**9)
 
 
 def test_the_widths_are_fixed() -> None:
     """Stored rows depend on them."""
-    assert WIDTHS_US == (0, 32 * DAY, DAY, 3_600 * SECOND, 60 * SECOND, SECOND)
+    hour = 3_600 * SECOND
+    assert WIDTHS_US[:6] == (0, 32 * DAY, 8 * DAY, DAY, 6 * hour, hour)
+    assert WIDTHS_US[6:] == (600 * SECOND, 60 * SECOND, 10 * SECOND, SECOND)
     assert rollups.DIVIDE_AT == 4_096

@@ -154,13 +154,14 @@ SELECT r.kind, r.events
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: span_by_actor
+-- An actor has a row for each bucket, to be added up by the caller: grouped in the order of the key, nothing is sorted.
 SELECT actor, sum(events),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?5))), 0),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?6))), 0)
   FROM rollup_actor
  WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
    AND (?7 IS NULL OR kind IN (SELECT value FROM json_each(?7)))
- GROUP BY actor
+ GROUP BY bucket, actor
 
 -- name: span_by_actor_of_actors
 SELECT r.actor, r.kind, r.events
