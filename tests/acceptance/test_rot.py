@@ -25,7 +25,7 @@ from whence.storage.sqlite.verify import verify
 CASES = 20_000 if soak() else 400
 TENANTS = ("acme", "globex")
 EVENTS = 240
-PAGE = 4_096
+PAGE = 8_192
 LAST = 10
 
 FILES = ("log.db", "log.db-wal", "log.db.high")

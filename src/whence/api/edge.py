@@ -5,10 +5,11 @@ sets the security headers, writes one log line, and turns an error that nobody c
 """
 
 import asyncio
+import os
 import re
 import time
-import uuid
 from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, unquote_to_bytes
 
@@ -205,13 +206,14 @@ def _is_preflight(scope: Scope) -> bool:
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     sent = _header(headers, b"x-request-id")
-    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
     return next((value for name, value in headers if name.lower() == wanted), None)
 
 
+@lru_cache(256)
 def _encoded_anew(raw: bytes) -> str:
     """The path with each segment percent-encoded in one way; a path with an empty segment leads nowhere."""
     if raw == b"/":

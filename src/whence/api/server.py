@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -49,6 +50,11 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
         address = _address(settings, listener.getsockname()[1])
         config = make_config(create_app(settings, store), settings)
         config.load()
+        # What is there now stays for good, and nearly all that requests make goes by reference counts: looking for
+        # cycles as often as Python does by itself took a tenth of the rate of ingest.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         Server(config, lambda: ready(address) if ready else None).run([listener])
 
 
@@ -117,7 +123,6 @@ class Server(uvicorn.Server):
 def configure_logging(level: str) -> None:
     """Send logs to stderr: coloured lines to a terminal, else one JSON object a line."""
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -3,26 +3,34 @@
 -- Where SQLite takes one row a statement and many statements, here one statement takes arrays: a statement costs a
 -- way to the server and back.
 
+-- name: tenant_no
+-- Not on SQLite, where statements find the number by the name. Here it is known before a transaction begins, since the
+-- wall is told it.
+SELECT tenant_no FROM tenant WHERE tenant = $1
+
+-- name: next_tenant_no
+SELECT nextval('tenant_number')
+
+-- name: add_tenant
+INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
 -- name: head
-SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.linked,
-       h.kinds_mark
-  FROM tenant t JOIN head h ON h.tenant_no = t.tenant_no
- WHERE t.tenant = $1
+-- By number and name, here and below: a remembered number may have become another tenant's, where a standby took over
+-- without the last commits.
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark
+  FROM head
+ WHERE tenant_no = $1 AND tenant = $2
 
 -- name: lock_head
 -- Not on SQLite, where a transaction that writes has the whole file. Behind a wait it sees the row as it is now.
-SELECT t.tenant_no, h.size, h.recorded_at, h.compact_range, h.kinds, h.actors, h.flows, h.resources, h.linked,
-       h.kinds_mark
-  FROM tenant t JOIN head h ON h.tenant_no = t.tenant_no
- WHERE t.tenant = $1
-   FOR UPDATE OF h
-
--- name: add_tenant
-INSERT INTO tenant (tenant) VALUES ($1) ON CONFLICT DO NOTHING
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark
+  FROM head
+ WHERE tenant_no = $1 AND tenant = $2
+   FOR UPDATE
 
 -- name: add_head
--- Not on SQLite, where it is one row with the tenant.
-INSERT INTO head (tenant_no) SELECT tenant_no FROM tenant WHERE tenant = $1 ON CONFLICT DO NOTHING
+-- Not on SQLite, where it is one row with the tenant. Whoever makes it at the same moment is waited for.
+INSERT INTO head (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: save_head
 UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, actors = $6, flows = $7, resources = $8,
@@ -106,27 +114,27 @@ SELECT min(occurred_at) FROM event WHERE tenant_no = $1
 -- name: divide_bucket
 -- Children from the raw events: tenant, level, first child, its start, width, and the bounds of the parent. The offset
 -- from the start of the first child is never negative, so that the division, which cuts towards zero in SQL, is a floor
--- division.
+-- division. The tenant's number is a column's and not $1, which tells Citus that no row leaves its machine.
 INSERT INTO bucket (tenant_no, level, bucket, events)
-SELECT $1, $2, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
+SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
   FROM event
  WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
- GROUP BY 3
+ GROUP BY tenant_no, 3
 RETURNING bucket, events
 
 -- name: divide_rollup_kind
 INSERT INTO rollup_kind (tenant_no, level, bucket, kind, events)
-SELECT $1, $2, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, kind, count(*)
+SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, kind, count(*)
   FROM event
  WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
- GROUP BY 3, 4
+ GROUP BY tenant_no, 3, 4
 
 -- name: divide_rollup_actor
 INSERT INTO rollup_actor (tenant_no, level, bucket, actor, kind, events)
-SELECT $1, $2, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, actor, kind, count(*)
+SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, actor, kind, count(*)
   FROM event
  WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
- GROUP BY 3, 4, 5
+ GROUP BY tenant_no, 3, 4, 5
 
 -- name: mark_divided
 UPDATE bucket SET divided = true WHERE tenant_no = $1 AND level = $2 AND bucket = $3
@@ -137,8 +145,7 @@ SELECT b.level, b.bucket
   JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket AND b.divided
 
 -- name: full_event
--- The caller adds the condition: one id, or the places of a page. The tenant goes by name, so that it takes no look at
--- the head before.
+-- The caller adds the condition.
 SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id,
        e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
   FROM event e
@@ -146,7 +153,11 @@ SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type
   JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor
   JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
   JOIN resource r ON r.tenant_no = e.tenant_no AND r.resource = e.resource
- WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = $1)
+ WHERE e.tenant_no = $1
+
+-- name: of_id
+-- The condition for one event, with the look at the head that goes before every other question.
+   AND e.id = $2 AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
 
 -- name: actors_by_id
 SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
@@ -326,19 +337,29 @@ SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_
 -- name: revoke_key
 UPDATE api_key SET revoked_at = coalesce(revoked_at, $1) WHERE tenant = $2 AND id = $3 RETURNING id
 
+-- name: lock_key_uses
+-- So that two servers that touch the same keys do not wait for rows of each other. No row is locked in a subquery: on
+-- Citus each machine has a copy of these tables, and all copies have to do the same.
+SELECT pg_advisory_xact_lock(5708721395)
+
 -- name: touch_key
--- In order of their ids, so that two servers that touch the same keys do not wait for each other.
 UPDATE api_key k SET last_used_at = greatest(k.last_used_at, used.at)
-  FROM (SELECT l.id, u.at FROM unnest($1::text[], $2::bigint[]) AS u (id, at)
-          JOIN api_key l ON l.id = u.id ORDER BY l.id FOR UPDATE OF l) used
+  FROM unnest($1::text[], $2::bigint[]) AS used (id, at)
  WHERE k.id = used.id
 
 -- name: add_session
 INSERT INTO session (hash, key_id, expires_at) VALUES ($1, $2, $3)
 
+-- name: lock_sessions
+-- Held by whoever ends several sessions, so that no two of them wait for rows of each other.
+SELECT pg_advisory_xact_lock(5708721396)
+
+-- name: may_forget_sessions
+-- The same without a wait: what another server is forgetting just now is left to it. Not by SKIP LOCKED, see above.
+SELECT pg_try_advisory_xact_lock(5708721396)
+
 -- name: forget_sessions
--- What another server is forgetting just now is left to it.
-DELETE FROM session WHERE hash IN (SELECT hash FROM session WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)
+DELETE FROM session WHERE expires_at <= $1
 
 -- name: find_session
 SELECT hash, key_id, expires_at FROM session WHERE hash = $1
@@ -359,7 +380,7 @@ SELECT position, salt, payload_hash, leaf
                coalesce(sum(octet_length(payload)) OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING
                                                                                     AND 1 PRECEDING), 0) AS bytes_before
           FROM event
-         WHERE tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = $1) AND position > $2 AND position <= $3) part
+         WHERE tenant_no = $1 AND position > $2 AND position <= $3) part
  WHERE bytes_before < $4
  ORDER BY position
 

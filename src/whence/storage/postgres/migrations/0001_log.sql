@@ -4,16 +4,20 @@
 -- As on SQLite, but for what that one needs of its own: there one integer joins tenant and number into a key, since
 -- its tables are ordered by one. Here the key is the pair, which is also what a tenant's data can be distributed by.
 
--- Every tenant there is. Not under row level security, since it is what the policies look a tenant up in.
+-- The numbers of tenants. Drawn by a statement of their own and no column's default, since a default that differs from
+-- call to call is of no use where a table is kept on several machines.
+CREATE SEQUENCE tenant_number AS int;
+
+-- Every tenant there is. Not under row level security, since a tenant is looked up here before it has a number.
 CREATE TABLE tenant (
-    tenant_no int  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_no int  PRIMARY KEY,
     tenant    text COLLATE "C" NOT NULL UNIQUE
 );
 
 -- The state of each tenant's log. Whoever appends to a log holds its row here until the commit, and takes every other
 -- lock behind this one: so positions have no gaps, come in the order of the commits, and nobody waits in a circle.
 CREATE TABLE head (
-    tenant_no     int    PRIMARY KEY REFERENCES tenant,
+    tenant_no     int    PRIMARY KEY,
     size          bigint NOT NULL DEFAULT 0,      -- positions 1..size are taken
     recorded_at   bigint NOT NULL DEFAULT 0,      -- of the last position; never falls
     compact_range bytea  NOT NULL DEFAULT '',     -- of the RFC 6962 tree over the leaves, 32 bytes a perfect subtree
@@ -22,7 +26,8 @@ CREATE TABLE head (
     flows         bigint NOT NULL DEFAULT 0,
     resources     bigint NOT NULL DEFAULT 0,
     linked        bigint NOT NULL DEFAULT 0,      -- links between positions 1..linked are folded into `link`
-    kinds_mark    bigint NOT NULL DEFAULT 0       -- drawn anew with every new kind; says whether a cache still holds
+    kinds_mark    bigint NOT NULL DEFAULT 0,      -- drawn anew with every new kind; says whether a cache still holds
+    tenant        text COLLATE "C" NOT NULL       -- once more: whoever remembers a number compares the name
 ) WITH (fillfactor = 50);                         -- changed by every append: room for it on its own page
 
 CREATE TABLE kind (
@@ -181,8 +186,9 @@ SELECT t.tenant, e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.res
   JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
   JOIN resource r ON r.tenant_no = e.tenant_no AND r.resource = e.resource;
 
--- The second wall between tenants. A transaction works as whence_app and says whose it is; rows of others are not
--- there for it, and without a tenant none are. FORCE, so that the owner's login is held by it too.
+-- The second wall between tenants. A transaction works as whence_app and says the number of its tenant; rows of others
+-- are not there for it, and without a tenant none are. FORCE, so that the owner's login is held by it too. No subquery:
+-- each statement would ask it anew, and Citus takes none in a policy.
 DO $$
 DECLARE
     name text;
@@ -191,12 +197,13 @@ BEGIN
                                 'rollup_actor', 'link'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('CREATE POLICY one_tenant ON %I USING (tenant_no = (SELECT t.tenant_no FROM tenant t '
-                       'WHERE t.tenant = current_setting(''whence.tenant'', true)))', name);
+        EXECUTE format('CREATE POLICY one_tenant ON %I USING '
+                       '(tenant_no = NULLIF(current_setting(''whence.tenant_no'', true), '''')::int)', name);
     END LOOP;
 END
 $$;
 
+GRANT USAGE ON SEQUENCE tenant_number TO whence_app;
 GRANT SELECT, INSERT ON tenant, kind, actor, event TO whence_app;
 GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, link, api_key TO whence_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON session TO whence_app;
