@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Request, Response, route
+from litestar import Litestar, Request, route
 
 from whence.api import reads, writes
+from whence.api.answer import Answer as ReadyAnswer
 from whence.api.edge import Edge
 from whence.api.server import Server, configure_logging, make_config
 from whence.settings import Settings
@@ -70,12 +71,12 @@ def routed(answers: dict[str, Answer], settings: Settings) -> Any:
 
     def handler(path: str, methods: list[str]) -> Any:
         answer = answers["POST" if "POST" in methods else "GET"]
-        added = {name: value for name, value in answer.headers if name in ("link", "location")}
+        added = [(name, value) for name, value in answer.headers if name in ("link", "location")]
 
         @route(path, http_method=methods, status_code=answer.status)
-        async def same(request: Request[Any, Any, Any]) -> Response[bytes]:
+        async def same(request: Request[Any, Any, Any]) -> ReadyAnswer:
             await request.body()
-            return Response(answer.body, media_type="application/json", headers=added)
+            return ReadyAnswer(answer.body, answer.status, added)
 
         return same
 

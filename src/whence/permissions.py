@@ -23,7 +23,6 @@ __all__ = [
     "WRITE",
     "ApiKey",
     "Principal",
-    "is_key_id",
     "key_hash",
     "known_scopes",
     "new_api_key",
@@ -51,7 +50,6 @@ _CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 _KEY_ID_DIGITS = 16
 _KEY_NAME_MAX = 100
 _SECRET = re.compile(rf"wh[ks]_[0-9A-Za-z]{{{_BODY_DIGITS + _CHECK_DIGITS}}}")
-_KEY_ID = re.compile(rf"key_[0-9A-Za-z]{{{_KEY_ID_DIGITS}}}")
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,11 +150,6 @@ def new_api_key(
 def key_hash(secret: str) -> bytes | None:
     """The hash by which an API key is found, or None when the text is none: wrong format or wrong checksum."""
     return _checked_hash(secret, _KEY_PREFIX)
-
-
-def is_key_id(text: str) -> bool:
-    """Whether `text` has the form of an API key's public id."""
-    return _KEY_ID.fullmatch(text) is not None
 
 
 def new_session_secret() -> str:

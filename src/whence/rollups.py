@@ -2,9 +2,9 @@
 
 Level 0 is one bucket for all time. Its children are buckets of 32 days, then 8 days, a day, 6 hours, an hour, 10
 minutes, a minute, 10 seconds and a second: few children each, since a range that cuts a bucket takes those on one side
-of the cut, and every bucket that it takes costs a row for each kind and actor in it. A bucket has rows for its children only once it has been *divided*, in the append that takes it beyond `DIVIDE_AT`
-events. So a sparse log has few rows, and in a dense one the events at the edge of a range, which are read one by
-one, stay few.
+of the cut, and every bucket that it takes costs a row for each kind and actor in it. A bucket has rows for its children
+only once it has been *divided*, in the append that takes it beyond `DIVIDE_AT` events. So a sparse log has few rows,
+and in a dense one the events at the edge of a range, which are read one by one, stay few.
 
 A range of time is covered by whole buckets (`Span`) and, where it cuts through a bucket that has no children, by
 edges of single events (`Edge`). Both come in order of time and do not overlap. An open end is no edge.
