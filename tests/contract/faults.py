@@ -104,12 +104,11 @@ async def open_postgres(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits
 
 
 async def hashes_of_postgres(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
-    async def read(connection: Any) -> list[tuple[bytes, bytes]]:
-        tenant_no = await connection.fetchval("SELECT tenant_no FROM tenant WHERE tenant = $1", tenant)
-        rows = await connection.fetch(load_blocks("whence.storage.postgres")["hashes"], tenant_no)
+    async def read(connection: Any, whose: Any) -> list[tuple[bytes, bytes]]:
+        rows = await connection.fetch(load_blocks("whence.storage.postgres")["hashes"], whose.number)
         return [(leaf, salt) for _, salt, _, leaf in rows]
 
-    found: list[tuple[bytes, bytes]] = await store._reading.run(tenant, read)
+    found: list[tuple[bytes, bytes]] = await store._read_as(tenant, read)
     return found
 
 

@@ -15,6 +15,7 @@ from whence.events import Query
 from whence.storage import Write, open_store
 from whence.storage.postgres import connections
 from whence.storage.postgres.connections import Connections
+from whence.storage.postgres.tenants import NOBODY
 
 TOLD_S = 2.0
 """Within this time whoever asks is told that the store cannot serve."""
@@ -102,7 +103,7 @@ async def _stalled_at_work(store: Any, proxy: Proxy) -> None:
         await connection.execute("SELECT 1")
 
     await store.open()
-    await told(lambda: store._writing.run(TENANT, work))
+    await told(lambda: store._writing.run(NOBODY, work))
 
 
 async def test_a_server_that_falls_silent_at_work_is_told_of(store: Any, proxy: Proxy) -> None:
@@ -128,7 +129,7 @@ async def test_slow_work_is_not_taken_for_silence(store: Any) -> None:
     """A statement that takes longer than the looks goes on, while the server answers others."""
     await store.open()
     wait = connections._LOOK_AFTER_S * 3
-    assert await store._writing.run(TENANT, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
+    assert await store._writing.run(NOBODY, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
 
 
 async def _kill_all(url: str) -> None:
@@ -158,10 +159,11 @@ async def test_connections_that_were_ended_while_idle_are_not_noticed() -> None:
 async def test_a_store_that_keeps_broken_connections_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above sees a store that gives up at the first broken connection."""
 
-    async def begun(self: Any, text: str) -> Any:
+    async def begun(self: Any, messages: Any) -> Any:
         connection = self._idle.pop() if self._idle else await self._target.connect()
         try:
-            await connection.execute(text)
+            for message in messages:
+                await connection.execute(message)
         except Exception as error:
             raise self._told(error) from error
         return connection
@@ -274,9 +276,9 @@ async def test_a_question_that_takes_too_long_is_stopped_alone(monkeypatch: pyte
     store: Any = open_store(await fresh_database())
     await store.open()
     with pytest.raises(TooWide):
-        await store._reading.run(TENANT, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
+        await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
     assert len(store._reading._idle) == 1
-    assert await store._writing.run(TENANT, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.4)")) == 1
+    assert await store._writing.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.4)")) == 1
     await store.close()
 
 
@@ -291,7 +293,7 @@ async def test_wide_questions_leave_half_of_the_readers(monkeypatch: pytest.Monk
         await going.wait()
 
     wide = [
-        asyncio.create_task(store._reading.run(f"tenant-{number}", work, store._gate.admit(f"tenant-{number}")))
+        asyncio.create_task(store._reading.run(NOBODY, work, store._gate.admit(f"tenant-{number}")))
         for number in range(4)
     ]
     for _ in wide:
@@ -330,7 +332,7 @@ async def test_a_pooler_needs_no_state_of_the_session() -> None:
         (connection,) = pool._idle
         assert await connection.fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
         assert (await connection.fetchval("SELECT current_user")) == await connection.fetchval("SELECT session_user")
-        assert not await connection.fetchval("SELECT current_setting('whence.tenant', true)")
+        assert not await connection.fetchval("SELECT current_setting('whence.tenant_no', true)")
     await store.close()
 
 

@@ -1,6 +1,7 @@
 """Row level security, the second wall between tenants: it holds where a statement forgets whose rows it is about."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -10,10 +11,16 @@ from tests.contract.made import add, new, page, uuid
 from tests.databases import empty_database, execute, fetch, fresh_database, server_url
 from tests.storage.test_postgres_schema import opened, refusal
 from whence.errors import StoreRefused
-from whence.storage import migrate_store, open_store
-from whence.storage.postgres import append, connections, engine, pages
+from whence.events import Page, PageRequest, Query
+from whence.storage import Head, migrate_store, open_store
+from whence.storage.postgres import append, connections, engine, pages, tenants
+from whence.storage.postgres.tenants import NOBODY
 
 TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
+
+ACME = 1
+NUMBERS = {"acme": ACME, "other": 2}
+"""The tenants' numbers, in the order in which they are made."""
 
 
 @pytest.fixture
@@ -36,22 +43,23 @@ async def connection(url: str) -> AsyncIterator[Any]:
     await made.close()
 
 
-async def seen(connection: Any, tenant: str | None) -> dict[str, int]:
+async def seen(connection: Any, tenant_no: int | str | None) -> dict[str, int]:
     """How many rows of each table a transaction of this tenant sees, by statements that name none."""
     async with connection.transaction():
         await connection.execute("SET LOCAL ROLE whence_app; SET LOCAL search_path TO whence")
-        if tenant is not None:
-            await connection.execute(f"SET LOCAL whence.tenant = '{tenant}'")
+        if tenant_no is not None:
+            await connection.execute(f"SET LOCAL whence.tenant_no = '{tenant_no}'")
         return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}
 
 
 async def test_a_tenant_sees_its_own_rows_alone(connection: Any) -> None:
     """Without a tenant, and as one that does not exist, no row is there; as one of two, its own are."""
+    assert dict(await connection.fetch("SELECT tenant, tenant_no FROM whence.tenant")) == NUMBERS
     nothing = dict.fromkeys(TABLES, 0)
-    for tenant in (None, "", "nobody", "ACME"):
-        assert await seen(connection, tenant) == nothing
-    assert (await seen(connection, "acme"))["event"] == 1
-    assert (await seen(connection, "other"))["event"] == 2
+    for tenant_no in (None, "", 0, 3, -1):
+        assert await seen(connection, tenant_no) == nothing
+    assert (await seen(connection, ACME))["event"] == 1
+    assert (await seen(connection, NUMBERS["other"]))["event"] == 2
     # The setting ends with its transaction.
     assert await seen(connection, None) == nothing
 
@@ -105,7 +113,7 @@ async def test_rows_of_another_tenant_cannot_be_written(connection: Any, table: 
 async def _as_acme(connection: Any, statement: str) -> str:
     async with connection.transaction():
         await connection.execute(
-            "SET LOCAL ROLE whence_app; SET LOCAL search_path TO whence; SET LOCAL whence.tenant = 'acme'"
+            f"SET LOCAL ROLE whence_app; SET LOCAL search_path TO whence; SET LOCAL whence.tenant_no = '{ACME}'"
         )
         status: str = await connection.execute(statement)
         return status
@@ -116,23 +124,37 @@ async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url
     store: Any = open_store(url)
     await store.open()
     for pool in (store._reading, store._writing):
-        for tenant in ("acme", ""):
+        for tenant_no, said in ((17, "17"), (NOBODY, "")):
             row = await pool.run(
-                tenant, lambda connection: connection.fetchrow("SELECT current_user, current_setting('whence.tenant')")
+                tenant_no,
+                lambda connection: connection.fetchrow("SELECT current_user, current_setting('whence.tenant_no')"),
             )
-            assert tuple(row) == ("whence_app", tenant)
+            assert tuple(row) == ("whence_app", said)
         (idle,) = pool._idle
-        left = await idle.fetchrow("SELECT current_user = session_user, current_setting('whence.tenant', true)")
+        left = await idle.fetchrow("SELECT current_user = session_user, current_setting('whence.tenant_no', true)")
         assert left[0]
         assert not left[1]
     await store.close()
 
 
-@pytest.mark.parametrize("tenant", ["a'b", "x; RESET ROLE", "é", "a" * 65, "a\n", "a\\"])
-def test_no_text_but_a_tenant_reaches_the_settings(tenant: str) -> None:
-    """What is pasted into the message that begins a transaction has the characters of a tenant, or nothing begins."""
-    with pytest.raises(ValueError, match="tenant"):
-        connections._begin(tenant, writing=True)
+@pytest.mark.parametrize("tenant_no", ["1", "a'b", "1'; RESET ROLE", 1.5, b"1"])
+@pytest.mark.parametrize("on_citus", [False, True])
+def test_no_text_but_a_number_reaches_the_settings(tenant_no: Any, on_citus: bool) -> None:
+    """What is pasted into the messages that begin a transaction is digits, or nothing begins."""
+    with pytest.raises((ValueError, TypeError), match="format"):
+        connections._begin(tenant_no, writing=True, on_citus=on_citus)
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_on_citus_what_is_handed_on_stands_in_a_message_of_its_own(writing: bool) -> None:
+    """The message with the tenant's number may be said twice, as BEGIN is not in it. Elsewhere all is one message."""
+    (plain,) = connections._begin(17, writing=writing, on_citus=False)
+    first, second = connections._begin(17, writing=writing, on_citus=True)
+    assert first.startswith("BEGIN ")
+    assert first.endswith("SET LOCAL citus.propagate_set_commands = 'local'")
+    assert second.startswith("SET LOCAL whence.tenant_no = '17';")
+    assert all(part.startswith("SET LOCAL ") for part in second.split("; "))
+    assert set(plain.split("; ")) == {*first.split("; ")[:-1], *second.split("; ")}
 
 
 def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
@@ -146,14 +168,14 @@ def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
             blocks[block] = blocks[block].replace(old, new_)
         patch.setattr(module, "_SQL", blocks)
 
-    by_name = "WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = $1)"
     for module in (engine, pages, append):
-        forgetful(module, ("full_event", by_name, "WHERE $1::text IS NOT NULL"))
+        forgetful(module, ("full_event", "WHERE e.tenant_no = $1", f"{anybody} AND $1::int IS NOT NULL"))
     real = pages.page_sql
 
     def page_sql(*args: Any) -> Any:
         text, bindings = real(*args)
-        return text.replace("WHERE tenant_no = $2", f"{anybody} AND $2::int IS NOT NULL"), bindings
+        assert "WHERE tenant_no = $1" in text
+        return text.replace("WHERE tenant_no = $1", anybody), bindings
 
     patch.setattr(pages, "page_sql", page_sql)
 
@@ -181,6 +203,109 @@ async def test_a_statement_that_forgets_its_tenant_shows_nothing_of_another(
 
 async def _no_look(store: Any) -> None:
     store._verified = True
+
+
+async def _put_back(url: str) -> Any:
+    """A store that remembers the number of acme, and then a database that went back and gave it to another tenant; the
+    store is open, and acme has another number and event 3."""
+    remembering = open_store(url)
+    assert (await page(remembering, "acme")).total == 1
+    await execute(
+        url,
+        "TRUNCATE whence.tenant, whence.head, whence.event, whence.flow, whence.resource, whence.kind, whence.actor,"
+        " whence.bucket, whence.rollup_kind, whence.rollup_actor",
+        "ALTER SEQUENCE whence.tenant_number RESTART",
+    )
+    later = open_store(url)
+    await add(later, new(1), new(2), tenant="other")
+    await add(later, new(3), tenant="acme")
+    await later.close()
+    return remembering
+
+
+ASKED: dict[str, Callable[[Any], Awaitable[Any]]] = {
+    "get": lambda store: store.get_event("acme", uuid(2)),
+    "list": lambda store: store.list_events("acme", Query(), PageRequest()),
+    "head": lambda store: store.head("acme"),
+    "part": lambda store: store.read_log("acme", 0, 10),
+    "append": lambda store: add(store, new(4), tenant="acme"),
+}
+
+
+def _told(answer: Any) -> Any:
+    """What an answer says, but for what differs from one append to the next."""
+    if isinstance(answer, Head):
+        return answer.size
+    if isinstance(answer, Page):
+        return [event.id for event in answer.events]
+    if isinstance(answer, list):
+        return [getattr(part, "event", part).position for part in answer]
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("question", "told"), [("get", None), ("list", [uuid(3)]), ("head", 1), ("part", [1]), ("append", [2])]
+)
+async def test_a_number_that_became_another_tenants_is_not_believed(url: str, question: str, told: Any) -> None:
+    """Where the database went back behind a remembered number, the store answers as one that remembers nothing."""
+    store = await _put_back(url)
+    assert _told(await ASKED[question](store)) == told
+    assert (await page(store, "acme")).total == (2 if question == "append" else 1)
+    await store.close()
+
+
+@pytest.mark.parametrize("question", ASKED)
+async def test_a_number_that_is_believed_without_its_name_is_seen(
+    url: str, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above sees a store that compares the number alone: it tells of another tenant, or writes for it."""
+    for module, name, column in (
+        (tenants, "head", "tenant"),
+        (tenants, "lock_head", "tenant"),
+        (engine, "of_id", "h.tenant"),
+    ):
+        bare = re.sub(rf"{column} = \$(\d)", r"$\1::text IS NOT NULL", module._SQL[name])
+        assert bare != module._SQL[name]
+        monkeypatch.setattr(module, "_SQL", {**module._SQL, name: bare})
+    store = await _put_back(url)
+    right = {"get": None, "list": [uuid(3)], "head": 1, "part": [1], "append": [2]}
+    assert _told(await ASKED[question](store)) != right[question]
+    await store.close()
+
+
+async def test_a_tenant_is_looked_up_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of a tenant that is there is remembered; one that is not there is looked for each time, and is found
+    as soon as another process has made it."""
+    looks: list[str] = []
+    real = engine.find_tenant
+
+    async def find(connection: Any, name: str) -> int:
+        looks.append(name)
+        return await real(connection, name)
+
+    monkeypatch.setattr(engine, "find_tenant", find)
+    first, second = open_store(url), open_store(url)
+    for _ in range(3):
+        assert (await page(first, "acme")).total == 1
+        assert (await page(first, "newcomer")).total == 0
+    assert looks == ["acme", *["newcomer"] * 3]
+    await add(second, new(1), tenant="newcomer")
+    assert (await page(first, "newcomer")).total == 1
+    assert (await page(first, "newcomer")).total == 1
+    assert looks.count("newcomer") == 5
+    await first.close()
+    await second.close()
+
+
+async def test_only_so_many_numbers_are_remembered(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tenants ask, memory stays bounded; and every one is answered."""
+    monkeypatch.setattr(engine, "_TENANTS_REMEMBERED", 2)
+    store: Any = open_store(url)
+    for tenant in ("acme", "other", "third", "acme", "fourth"):
+        await add(store, new(9), tenant=tenant)
+        assert len(store._tenants) <= 2
+    assert (await page(store, "acme")).total == 2
+    await store.close()
 
 
 @pytest.mark.parametrize(

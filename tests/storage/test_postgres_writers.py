@@ -15,7 +15,7 @@ from tests.databases import empty_database, execute, fetch, fresh_database
 from whence.errors import Unavailable
 from whence.events import Query
 from whence.storage import open_store
-from whence.storage.postgres import append, connections
+from whence.storage.postgres import append, connections, tenants
 
 SEED = secrets.randbits(32)
 WRITERS = 6
@@ -102,11 +102,11 @@ async def test_a_tail_never_skips_what_several_stores_write(monkeypatch: pytest.
         await add(stores[writer % 2], *[new(number) for number in batch])
 
     async def read_after(last: int) -> list[tuple[int, int]]:
-        async def work(connection: Any) -> list[tuple[int, int]]:
+        async def work(connection: Any, _tenant: Any) -> list[tuple[int, int]]:
             rows = await connection.fetch("SELECT position, id FROM event WHERE position > $1 ORDER BY position", last)
             return [(position, id_.int) for position, id_ in rows]
 
-        found: list[tuple[int, int]] = await stores[0]._reading.run(TENANT, work)
+        found: list[tuple[int, int]] = await stores[0]._read_as(TENANT, work)
         return found
 
     written, seen = await _race(write, read_after)
@@ -211,8 +211,8 @@ async def test_two_that_read_one_head_at_once_are_kept_apart(monkeypatch: pytest
 
 async def test_without_the_lock_two_that_read_one_head_collide(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above sees an append that does not lock the head."""
-    bare = append._SQL["lock_head"].replace("FOR UPDATE OF h", "")
-    monkeypatch.setattr(append, "_SQL", {**append._SQL, "lock_head": bare})
+    bare = tenants._SQL["lock_head"].replace("FOR UPDATE", "")
+    monkeypatch.setattr(tenants, "_SQL", {**tenants._SQL, "lock_head": bare})
     told = await _two_at_once(monkeypatch)
     assert any(isinstance(each, Unavailable) for each in told)
 

@@ -75,8 +75,8 @@ async def migrate_store(url: str) -> list[str]:
     """
     if not is_postgres(url):
         raise StoreRefused("A SQLite file is migrated whenever it is opened. There is nothing to do.")
-    steps = await _postgres("schema").migrate(_postgres("connections").Target(url))
-    return [f"{step.number:04} {step.name}" for step in steps]
+    taken: list[str] = await _postgres("schema").migrate(_postgres("connections").Target(url))
+    return taken
 
 
 def _postgres(module: str) -> Any:

@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from whence import rollups
-from whence.errors import WhenceError
+from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
 from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.traces import fold_links
 from whence.storage.sql import load_blocks
 
-__all__ = ["Kinds", "add_tenant", "append", "insert"]
+__all__ = ["Kinds", "append", "insert", "locked_head"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -52,24 +53,26 @@ class _Log:
         return self.correlations.get(event_id)
 
 
-async def add_tenant(connection: Connection, tenant: str) -> None:
-    """Make a tenant, in a transaction of its own: whoever holds a head waits for nobody who makes one."""
-    await connection.execute(_SQL["add_tenant"], tenant)
-    await connection.execute(_SQL["add_head"], tenant)
+async def locked_head(connection: Connection, tenant: Tenant) -> tuple[Head, int]:
+    """A tenant's head, which is made when there is none and held until the commit, and the mark of its kinds."""
+    row = await head_row(connection, tenant, "lock_head")
+    if row is None:
+        await connection.execute(_SQL["add_head"], tenant.number, tenant.name)
+        row = await head_row(connection, tenant, "lock_head")
+    if row is None:
+        raise Unavailable("The tenant could not be made.")
+    *columns, mark = row
+    return Head(tenant.name, tuple(columns)), mark
 
 
 async def append(
-    connection: Connection, tenant: str, writes: Sequence[Write], cached: dict[int, Kinds]
-) -> list[list[Receipt] | WhenceError] | None:
-    """Store requests of one tenant, in order; None when there is no such tenant yet.
+    connection: Connection, tenant: Tenant, writes: Sequence[Write], cached: dict[int, Kinds]
+) -> list[list[Receipt] | WhenceError]:
+    """Store requests of one tenant, in order.
 
     `cached` holds kinds by the mark of the head that they belong to.
     """
-    row = await connection.fetchrow(_SQL["lock_head"], tenant)
-    if row is None:
-        return None
-    *columns, mark = row
-    head = Head(tenant, tuple(columns))
+    head, mark = await locked_head(connection, tenant)
     head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
     log = _Log(await _kinds(connection, head, cached, mark))
     await _look_up(connection, head, log, [new for write in writes for new in write.events])
@@ -104,7 +107,7 @@ async def _look_up(connection: Connection, head: Head, log: _Log, events: list[N
     repeated = [position for id_, position, _ in rows if str(id_) in ids]
     if repeated:
         text = _SQL["full_event"] + " AND e.position = ANY($2::bigint[])"
-        found = [event_from(head.tenant, row) for row in await connection.fetch(text, head.tenant, repeated)]
+        found = [event_from(head.tenant, row) for row in await connection.fetch(text, head.tenant_no, repeated)]
         log.events = {event.id: event for event in found}
     asked = {(new.actor_id, new.actor_type) for new in events}
     rows = await connection.fetch(_SQL["actor_number"], head.tenant_no, *_columns(asked))

@@ -1,7 +1,8 @@
 """Connections: a bounded number of them, one transaction at a time on each, and what happens when they break.
 
-A transaction takes three ways to the server and back, and one more for each statement: it begins with all of its
+A transaction takes two ways to the server and back, and one more for each statement: it begins with all of its
 settings in one message. They are settings of the transaction alone, so a pooler in transaction mode may stand between.
+On Citus it takes one way more.
 
 A server that is gone is seen by the error of the connection. One that says nothing more (a cut cable, a stalled proxy)
 is told from one that works on something long by a look on a second connection.
@@ -9,7 +10,7 @@ is told from one that works on something long by a look on a second connection.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -18,7 +19,6 @@ import asyncpg
 import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import is_tenant
 from whence.storage.base import WIDE_SECONDS
 from whence.storage.wide import too_wide
 
@@ -80,6 +80,8 @@ class Target:
         self.pooler = pooler or any(name == "pooler" and value.lower() in ("1", "true", "on") for name, value in told)
         left = urlencode([(name, value) for name, value in told if name != "pooler"])
         self._dsn = f"{place}?{left}" if left else place
+        self.on_citus = False
+        """Learned when the store is opened."""
 
     async def connect(self, timeout_s: float = _BEGIN_S) -> Connection:
         """A new connection. Raises what the driver raises."""
@@ -120,8 +122,8 @@ class Connections:
         self._look: asyncio.Task[bool] | None = None
         self._closed = False
 
-    async def run(self, tenant: str, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
-        """What `work(connection)` returns, done in one transaction as this tenant ('' for none) and committed.
+    async def run(self, tenant_no: int, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
+        """What `work(connection)` returns, done in one transaction as this tenant (0 for none) and committed.
 
         Reading sees one snapshot. Raises Unavailable, TooWide for a question that takes too long, and every
         WhenceError of `work`, after which nothing is kept. When the waiting task is cancelled, the work goes on to
@@ -129,7 +131,7 @@ class Connections:
         """
         if self._closed:
             raise Unavailable("The store is closed.")
-        task = asyncio.create_task(self._run(tenant, work, gate or nullcontext()))
+        task = asyncio.create_task(self._run(tenant_no, work, gate or nullcontext()))
         self._running.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
@@ -153,13 +155,13 @@ class Connections:
             except _DRIVER:
                 connection.terminate()
 
-    async def _run(self, tenant: str, work: Work, gate: AbstractContextManager[None]) -> Any:
+    async def _run(self, tenant_no: int, work: Work, gate: AbstractContextManager[None]) -> Any:
         with gate:
-            text, taken = _begin(tenant, writing=self._writing), False
+            messages, taken = _begin(tenant_no, writing=self._writing, on_citus=self._target.on_citus), False
             try:
                 async with asyncio.timeout(_BEGIN_S):
                     taken = await self._free.acquire()
-                    connection = await self._begun(text)
+                    connection = await self._begun(messages)
                 return await self._worked(connection, work)
             except TimeoutError:
                 raise Unavailable(
@@ -169,13 +171,14 @@ class Connections:
                 if taken:
                     self._free.release()
 
-    async def _begun(self, text: str) -> Connection:
+    async def _begun(self, messages: Sequence[str]) -> Connection:
         """A connection inside a fresh transaction. Idle ones that broke meanwhile are replaced."""
         while True:
             connection, fresh = None, not self._idle
             try:
                 connection = await self._target.connect() if fresh else self._idle.pop()
-                await connection.execute(text)
+                for message in messages:
+                    await connection.execute(message)
                 return connection
             except BaseException as error:
                 if connection is not None:
@@ -275,20 +278,24 @@ async def _committed(connection: Connection, work: Work) -> Any:
     return result
 
 
-def _begin(tenant: str, *, writing: bool) -> str:
-    """The message that begins a transaction as a tenant: how it isolates, whose it is, what it may do and how long."""
-    if tenant and not is_tenant(tenant):
-        raise ValueError("A tenant has 1 to 64 characters of A-Z a-z 0-9 . _ -")
-    return "; ".join(
-        (
-            # Reading: one snapshot for a page and its total. Writing: behind the wait for the head, what is there now.
-            f"BEGIN ISOLATION LEVEL {'READ COMMITTED' if writing else 'REPEATABLE READ READ ONLY'}",
-            f"SET LOCAL ROLE {APP_ROLE}",
-            "SET LOCAL search_path TO whence",
-            f"SET LOCAL whence.tenant = '{tenant}'",
-            f"SET LOCAL statement_timeout = {_WRITE_MS if writing else int(WIDE_SECONDS * 1_000)}",
-            f"SET LOCAL lock_timeout = {_LOCK_MS}",
-            f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}",
-            "SET LOCAL jit = off",  # it compiles for longer than our statements run
-        )
+def _begin(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[str, ...]:
+    """The messages that begin a transaction as a tenant: how it isolates, whose it is, what it may do and how long."""
+    number = f"{tenant_no:d}" if tenant_no else ""  # what is pasted into a message is digits and nothing else
+    whole = (
+        # Reading: one snapshot for a page and its total. Writing: behind the wait for the head, what is there now.
+        f"BEGIN ISOLATION LEVEL {'READ COMMITTED' if writing else 'REPEATABLE READ READ ONLY'}",
+        f"SET LOCAL ROLE {APP_ROLE}",
+        "SET LOCAL search_path TO whence",
+        f"SET LOCAL statement_timeout = {_WRITE_MS if writing else int(WIDE_SECONDS * 1_000)}",
+        f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}",
     )
+    everywhere = (
+        f"SET LOCAL whence.tenant_no = '{number}'",
+        f"SET LOCAL lock_timeout = {_LOCK_MS}",
+        "SET LOCAL jit = off",  # it compiles for longer than our statements run
+    )
+    if not on_citus:
+        return ("; ".join((*whole, *everywhere)),)
+    # To the machines that take part, Citus hands on the whole message in which a SET LOCAL stands. So BEGIN is in
+    # another one, and what is in this one may be said twice. The role is not: Citus connects as the one that is set.
+    return "; ".join((*whole, "SET LOCAL citus.propagate_set_commands = 'local'")), "; ".join(everywhere)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,14 @@ from whence.storage.base import Head, Receipt, Session, Stored, Write
 from whence.storage.match import Kind
 from whence.storage.plan import is_flat_count, is_flat_list, pinned
 from whence.storage.postgres import keys, restore
-from whence.storage.postgres.append import Kinds, add_tenant, append
+from whence.storage.postgres.append import Kinds, append
 from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.match import Match, Snapshot, resolve
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
+from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.sql import load_blocks
 from whence.storage.wide import WideGate
@@ -40,6 +41,12 @@ _WRITERS = 4
 
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
+
+_TENANTS_REMEMBERED = 10_000
+"""Tenants whose numbers are kept in memory."""
+
+TenantWork = Callable[[Connection, Tenant], Awaitable[Any]]
+"""What is done in a transaction of one tenant."""
 
 Question = Callable[[Connection, Snapshot, Match], Awaitable[Any]]
 
@@ -69,6 +76,7 @@ class PostgresStore:
         self._gate = WideGate(readers)
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
+        self._tenants: dict[str, int] = {}
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -87,21 +95,21 @@ class PostgresStore:
         return [result for write in writes for result in await self.append(tenant, [write])]
 
     async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
-        work = partial(append, tenant=tenant, writes=writes, cached=_bounded(self._numbers))
-        results: list[list[Receipt] | WhenceError] | None = await self._write(tenant, work)
-        if results is None:
-            await self._write(tenant, lambda connection: add_tenant(connection, tenant))
-            results = await self._write(tenant, work)
-        if results is None:
-            raise Unavailable("The tenant could not be made.")
+        work = partial(append, writes=writes, cached=_bounded(self._numbers))
+        results: list[list[Receipt] | WhenceError] = await self._write_as(tenant, work)
         return results
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
         """Find one event; see `Store`."""
-        row = await self._read(
-            tenant, lambda connection: connection.fetchrow(_SQL["full_event"] + " AND e.id = $2", tenant, event_id)
-        )
-        event = None if row is None else event_from(tenant, row)
+
+        async def ask(connection: Connection, whose: Tenant) -> Event | None:
+            row = await connection.fetchrow(f"{_SQL['full_event']} {_SQL['of_id']}", whose.number, event_id, tenant)
+            if row is None:
+                await head_row(connection, whose)
+                return None
+            return event_from(tenant, row)
+
+        event: Event | None = await self._read_as(tenant, ask)
         return event if event is None or readable is None or event.resource_type in readable else None
 
     async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
@@ -137,21 +145,20 @@ class PostgresStore:
     ) -> Graph | None:
         """Find the graph around an event; see `Store`."""
 
-        async def ask(connection: Connection) -> Graph | None:
-            snapshot = await self._snapshot(connection, tenant)
+        async def ask(connection: Connection, whose: Tenant) -> Graph | None:
+            snapshot = await self._snapshot(connection, whose)
             return await graph_of(connection, snapshot, event_id, request, readable)
 
-        graph: Graph | None = await self._read(tenant, ask)
+        graph: Graph | None = await self._read_as(tenant, ask)
         return graph
 
     async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""
 
-        async def ask(connection: Connection) -> FlowPage:
-            return await flows_of_page(connection, await self._snapshot(connection, tenant), query, request)
+        async def ask(connection: Connection, whose: Tenant) -> FlowPage:
+            return await flows_of_page(connection, await self._snapshot(connection, whose), query, request)
 
-        gate = nullcontext() if query.is_flat else self._gate.admit(tenant)
-        page: FlowPage = await self._read(tenant, ask, gate)
+        page: FlowPage = await self._read_as(tenant, ask, wide=not query.is_flat)
         return page
 
     async def process_map(
@@ -159,15 +166,15 @@ class PostgresStore:
     ) -> ProcessMap:
         """Say what led to what; see `Store`."""
 
-        async def ask(connection: Connection) -> ProcessMap:
-            return await map_of(connection, await self._snapshot(connection, tenant), (since, until), readable)
+        async def ask(connection: Connection, whose: Tenant) -> ProcessMap:
+            return await map_of(connection, await self._snapshot(connection, whose), (since, until), readable)
 
-        found: ProcessMap = await self._read(tenant, ask)
+        found: ProcessMap = await self._read_as(tenant, ask)
         return found
 
     async def head(self, tenant: str) -> Head:
         """Tell the state of a tenant's log; see `Store`."""
-        row = await self._read(tenant, lambda connection: connection.fetchrow(_SQL["head"], tenant))
+        row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
         _, size, recorded_at, packed = row[:4]
@@ -175,89 +182,83 @@ class PostgresStore:
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
-        found: list[str] = await self._read("", restore.tenants)
+        found: list[str] = await self._read(restore.tenants)
         return found
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
         """Read a part of a log; see `Store`."""
-        part: list[Stored] = await self._read(
-            tenant, lambda connection: restore.read_part(connection, tenant, after, limit)
-        )
+        part: list[Stored] = await self._read_as(tenant, partial(restore.read_part, after=after, limit=limit))
         return part
 
     async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
         """Append exact events; see `Store`."""
         if not self._restoring:
             raise StoreRefused("This store was not opened to be restored.")
-        work = partial(restore.restore, tenant=tenant, events=events, cached=_bounded(self._numbers))
-        if not await self._write(tenant, work):
-            await self._write(tenant, lambda connection: add_tenant(connection, tenant))
-            if not await self._write(tenant, work):
-                raise Unavailable("The tenant could not be made.")
+        await self._write_as(tenant, partial(restore.restore, events=events, cached=_bounded(self._numbers)))
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
-        async def ask(connection: Connection) -> Any:
-            snapshot = await self._snapshot(connection, tenant)
+        async def ask(connection: Connection, whose: Tenant) -> Any:
+            snapshot = await self._snapshot(connection, whose)
             return await question(connection, snapshot, await resolve(connection, snapshot, query))
 
-        return await self._read(tenant, ask, nullcontext() if flat else self._gate.admit(tenant))
+        return await self._read_as(tenant, ask, wide=not flat)
 
-    async def _snapshot(self, connection: Connection, tenant: str) -> Snapshot:
+    async def _snapshot(self, connection: Connection, tenant: Tenant) -> Snapshot:
         """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
-        row = await connection.fetchrow(_SQL["head"], tenant)
+        row = await head_row(connection, tenant)
         if row is None:
-            return Snapshot(tenant, 0, 0, {})
+            return Snapshot(tenant.name, NOBODY, 0, {})
         tenant_no, size, kinds_known, linked, mark = row[0], row[1], row[4], row[8], row[9]
         kinds = self._kinds.get(mark, {}) if kinds_known else {}
         if len(kinds) != kinds_known:
             rows = await connection.fetch(_SQL["kinds"], tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[mark] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds, linked)
+        return Snapshot(tenant.name, tenant_no, size, kinds, linked)
 
     # --- credentials -------------------------------------------------------------------------------------------
 
     async def put_key(self, key: ApiKey) -> None:
         """Keep a key; see `Store`."""
-        await self._write("", lambda connection: keys.put_key(connection, key))
+        await self._write(lambda connection: keys.put_key(connection, key))
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         """Find a key by its hash; see `Store`."""
-        found: ApiKey | None = await self._read("", lambda connection: keys.find_key(connection, key_hash))
+        found: ApiKey | None = await self._read(lambda connection: keys.find_key(connection, key_hash))
         return found
 
     async def get_key(self, key_id: str) -> ApiKey | None:
         """Find a key by its id; see `Store`."""
-        found: ApiKey | None = await self._read("", lambda connection: keys.get_key(connection, key_id))
+        found: ApiKey | None = await self._read(lambda connection: keys.get_key(connection, key_id))
         return found
 
     async def list_keys(self, tenant: str) -> list[ApiKey]:
         """List a tenant's keys; see `Store`."""
-        found: list[ApiKey] = await self._read("", lambda connection: keys.list_keys(connection, tenant))
+        found: list[ApiKey] = await self._read(lambda connection: keys.list_keys(connection, tenant))
         return found
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
         """End a key; see `Store`."""
-        done: bool = await self._write("", lambda connection: keys.revoke_key(connection, tenant, key_id, at))
+        done: bool = await self._write(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
         return done
 
     async def touch_keys(self, used: dict[str, int]) -> None:
         """Note the last use of keys; see `Store`."""
-        await self._write("", lambda connection: keys.touch_keys(connection, used))
+        await self._write(lambda connection: keys.touch_keys(connection, used))
 
     async def put_session(self, session: Session) -> None:
         """Keep a session; see `Store`."""
         now = time.time_ns() // 1_000
-        await self._write("", lambda connection: keys.put_session(connection, session, now))
+        await self._write(lambda connection: keys.put_session(connection, session, now))
 
     async def find_session(self, session_hash: bytes) -> Session | None:
         """Find a session; see `Store`."""
-        found: Session | None = await self._read("", lambda connection: keys.find_session(connection, session_hash))
+        found: Session | None = await self._read(lambda connection: keys.find_session(connection, session_hash))
         return found
 
     async def end_session(self, session_hash: bytes) -> None:
         """Forget a session; see `Store`."""
-        await self._write("", lambda connection: keys.end_session(connection, session_hash))
+        await self._write(lambda connection: keys.end_session(connection, session_hash))
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -265,7 +266,7 @@ class PostgresStore:
         """Look whether the store may be served; see `Store`. Leaves no connection behind."""
         connection = await self._target.first()
         try:
-            await verify(connection, unsafe_durability=self._unsafe_durability)
+            self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
         finally:
             await connection.close()
         self._verified = True
@@ -273,28 +274,61 @@ class PostgresStore:
     async def check(self) -> None:
         """Say whether the store serves; see `Store`."""
         await self._read(
-            "", lambda connection: connection.fetchval("SELECT count(*) FROM (SELECT FROM tenant LIMIT 1) t")
+            lambda connection: connection.fetchval("SELECT count(*) FROM (SELECT 1 FROM tenant LIMIT 1) t")
         )
-        if await self._write("", lambda connection: connection.fetchval("SHOW transaction_read_only")) != "off":
+        if await self._write(lambda connection: connection.fetchval("SHOW transaction_read_only")) != "off":
             raise Unavailable("The PostgreSQL server takes no writes; it may be a standby.")
 
     async def close(self) -> None:
         """Let go of everything; see `Store`."""
         await asyncio.gather(self._reading.close(), self._writing.close())
 
-    async def _read(self, tenant: str, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
+    async def _read(self, work: Work) -> Any:
+        """Read what is no tenant's."""
+        await self._looked_at()
+        return await self._reading.run(NOBODY, work)
+
+    async def _write(self, work: Work) -> Any:
+        """Write what is no tenant's."""
+        await self._looked_at()
+        return await self._writing.run(NOBODY, work)
+
+    async def _read_as(self, tenant: str, work: TenantWork, *, wide: bool = False) -> Any:
+        """Read as a tenant, who need not be there. A wide question waits behind the gate."""
+        return await self._run_as(self._reading, tenant, work, wide=wide)
+
+    async def _write_as(self, tenant: str, work: TenantWork) -> Any:
+        """Write as a tenant, who is made when it is not there."""
+        return await self._run_as(self._writing, tenant, work)
+
+    async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, wide: bool = False) -> Any:
+        """What the work returns, done under the number of the tenant."""
+        await self._looked_at()
+
+        async def run(tenant: Tenant) -> Any:
+            gate = self._gate.admit(name) if wide else nullcontext()
+            return await pool.run(tenant.number, lambda connection: work(connection, tenant), gate)
+
+        remembered = self._tenants.get(name)
+        if remembered is not None:
+            try:
+                return await run(Tenant(name, remembered, remembered=True))
+            except Renumbered:
+                self._tenants.pop(name, None)
+        number = await pool.run(NOBODY, lambda connection: find_tenant(connection, name))
+        if number == NOBODY and pool is self._writing:
+            number = await pool.run(NOBODY, lambda connection: make_tenant(connection, name))
+        if number != NOBODY:  # and what another process has still to make is looked up every time
+            _bounded(self._tenants, _TENANTS_REMEMBERED)[name] = number
+        return await run(Tenant(name, number))
+
+    async def _looked_at(self) -> None:
         if not self._verified:
             await self.open()
-        return await self._reading.run(tenant, work, gate)
-
-    async def _write(self, tenant: str, work: Work) -> Any:
-        if not self._verified:
-            await self.open()
-        return await self._writing.run(tenant, work)
 
 
-def _bounded(cache: dict[int, Any]) -> dict[int, Any]:
+def _bounded(cache: dict[Any, Any], most: int = _TENANTS_CACHED) -> dict[Any, Any]:
     """The cache, emptied when it holds too many tenants."""
-    if len(cache) >= _TENANTS_CACHED:
+    if len(cache) >= most:
         cache.clear()
     return cache

@@ -48,18 +48,21 @@ async def revoke_key(connection: Connection, tenant: str, key_id: str, at: int) 
     """End a key and its sessions; False when the tenant has no such key."""
     if await connection.fetchrow(_SQL["revoke_key"], at, tenant, key_id) is None:
         return False
+    await connection.execute(_SQL["lock_sessions"])
     await connection.execute(_SQL["end_sessions_of_key"], key_id)
     return True
 
 
 async def touch_keys(connection: Connection, used: dict[str, int]) -> None:
     """Note when keys were last used."""
+    await connection.execute(_SQL["lock_key_uses"])
     await connection.execute(_SQL["touch_key"], list(used), list(used.values()))
 
 
 async def put_session(connection: Connection, session: Session, now: int) -> None:
     """Keep a session, and forget those that ended before `now`."""
-    await connection.execute(_SQL["forget_sessions"], now)
+    if await connection.fetchval(_SQL["may_forget_sessions"]):
+        await connection.execute(_SQL["forget_sessions"], now)
     await connection.execute(_SQL["add_session"], session.hash, session.key_id, session.expires_at)
 
 

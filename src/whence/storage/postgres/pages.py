@@ -63,15 +63,14 @@ async def events_of_page(connection: Connection, snapshot: Snapshot, match: Matc
 
 def page_sql(snapshot: Snapshot, match: Match, start: _Start, request: PageRequest) -> tuple[str, Bindings]:
     """The statement whose rows are the events of a page in total order."""
-    bindings = Bindings(snapshot.tenant)
-    tenant_no = bindings.add(snapshot.tenant_no)
+    bindings = Bindings(snapshot.tenant_no)
     order = _order(ascending=request.ascending)
     driver = next((each for each in _DRIVERS if getattr(match, each[0]) is not None), None)
     where = match.conditions(bindings, omit=driver[0] if driver else "")
     if start.place is not None:
         sign = (">" if request.ascending else "<") + ("=" if start.inclusive else "")
         where += f" AND (occurred_at, position) {sign} ({bindings.add(start.place[0])}, {bindings.add(start.place[1])})"
-    term = f"SELECT occurred_at, position FROM event WHERE tenant_no = {tenant_no}"
+    term = "SELECT occurred_at, position FROM event WHERE tenant_no = $1"
     places = term + where
     if driver is not None:
         reach = bindings.add(start.skip + request.limit)

@@ -5,10 +5,11 @@ from typing import Any
 
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch, Head
-from whence.storage.postgres.append import Kinds, _kinds, _Log, _look_up, insert
+from whence.storage.placing import Batch
+from whence.storage.postgres.append import Kinds, _kinds, _Log, _look_up, insert, locked_head
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.restoring import as_new, place_exactly, stored_from
 from whence.storage.sql import load_blocks
 
@@ -22,33 +23,29 @@ async def tenants(connection: Connection) -> list[str]:
     return [name for (name,) in await connection.fetch(_SQL["tenant_names"])]
 
 
-async def read_part(connection: Connection, tenant: str, after: int, limit: int) -> list[Stored]:
+async def read_part(connection: Connection, tenant: Tenant, after: int, limit: int) -> list[Stored]:
     """As `Store.read_log` says."""
-    hashes = await connection.fetch(_SQL["log_part"], tenant, after, after + limit, READ_BYTES)
+    await head_row(connection, tenant)
+    hashes = await connection.fetch(_SQL["log_part"], tenant.number, after, after + limit, READ_BYTES)
     text = _SQL["full_event"] + " AND e.position > $2 AND e.position <= $3 ORDER BY e.position"
-    full = await connection.fetch(text, tenant, after, after + len(hashes))
+    full = await connection.fetch(text, tenant.number, after, after + len(hashes))
     if [row[0] for row in full] != [row[0] for row in hashes]:
-        raise Unsound(f"{tenant}, behind position {after}: events or their names are missing.")
+        raise Unsound(f"{tenant.name}, behind position {after}: events or their names are missing.")
     return [
-        stored_from(event_from(tenant, row), leaf, salt, payload_hash)
+        stored_from(event_from(tenant.name, row), leaf, salt, payload_hash)
         for row, (_, salt, payload_hash, leaf) in zip(full, hashes, strict=True)
     ]
 
 
-async def restore(connection: Connection, tenant: str, events: Sequence[Stored], cached: dict[int, Kinds]) -> bool:
-    """As `Store.restore_log` says; False when there is no such tenant yet. `cached` as for `append`."""
-    row = await connection.fetchrow(_SQL["lock_head"], tenant)
-    if row is None:
-        return False
-    *columns, mark = row
-    head = Head(tenant, tuple(columns))
+async def restore(connection: Connection, tenant: Tenant, events: Sequence[Stored], cached: dict[int, Kinds]) -> None:
+    """As `Store.restore_log` says. `cached` as for `append`."""
+    head, mark = await locked_head(connection, tenant)
     log = _Log(await _kinds(connection, head, cached, mark))
     await _look_up(connection, head, log, [as_new(stored.event) for stored in events])
     batch = Batch()
     place_exactly(log, head, batch, events)
     restored = _SQL["restore_event"]
     await insert(connection, head, log, batch, mark, restored, lambda _head, batch: _rows(batch, events))
-    return True
 
 
 def _rows(batch: Batch, events: Sequence[Stored]) -> list[tuple[Any, ...]]:

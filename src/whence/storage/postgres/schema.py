@@ -4,6 +4,7 @@ import asyncpg
 
 from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
+from whence.storage.postgres import citus
 from whence.storage.postgres.connections import Connection, Target
 from whence.storage.sql import load_blocks
 
@@ -17,16 +18,18 @@ _VERSION_MIN = 150_000
 _NO_ROLE = "This login may not use the log. An administrator runs: GRANT whence_app TO <login>."
 
 
-async def migrate(target: Target, migrations: tuple[Migration, ...] | None = None) -> list[Migration]:
-    """Bring the schema to this release's version in one transaction; the steps that were taken.
+async def migrate(target: Target, migrations: tuple[Migration, ...] | None = None) -> list[str]:
+    """Bring the schema to this release's version in one transaction; the names of the steps that were taken.
 
-    Makes the schema `whence` and the role `whence_app` when they are not there. Raises StoreRefused when the login may
-    not, when a later release made the schema, and for a server of no use.
+    Makes the schema `whence` and the role `whence_app` when they are not there. On Citus it then distributes what is
+    not, in a second transaction. Raises StoreRefused when the login may not, when a later release made the schema, and
+    for a server of no use.
     """
     steps = load_migrations(_PACKAGE) if migrations is None else migrations
     connection = await target.first()
     try:
         _refuse_unknown_server(await connection.fetchrow(_SQL["server"]))
+        on_citus = await citus.is_here(connection)
         async with connection.transaction():
             await connection.execute(_SQL["lock_schema"])
             await connection.execute(_SQL["make_role"])
@@ -40,7 +43,12 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
             for step in steps[version:]:
                 await connection.execute(step.sql)
                 await connection.execute(_SQL["add_migration"], step.number, step.name)
-        return list(steps[version:])
+        taken = [f"{step.number:04} {step.name}" for step in steps[version:]]
+        if on_citus:
+            async with connection.transaction():
+                await connection.execute(_SQL["lock_schema"])
+                taken += await citus.distribute(connection)
+        return taken
     except asyncpg.InsufficientPrivilegeError as error:
         raise StoreRefused(
             "This login may not make what the store needs. It must own the database; and an administrator makes the "
@@ -52,8 +60,9 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
         await connection.close()
 
 
-async def verify(connection: Connection, *, unsafe_durability: bool = False) -> None:
-    """Raise StoreRefused unless the log in this database can be served, by this login, with its promises kept."""
+async def verify(connection: Connection, *, unsafe_durability: bool = False) -> bool:
+    """Raise StoreRefused unless the log in this database can be served, by this login, with its promises kept. Whether
+    it is on Citus."""
     row = await connection.fetchrow(_SQL["server"])
     _refuse_unknown_server(row)
     if not unsafe_durability:
@@ -72,6 +81,10 @@ async def verify(connection: Connection, *, unsafe_durability: bool = False) -> 
         )
     if version > known:
         raise StoreRefused("A later release of Whence made this store. Start that release, or restore a backup.")
+    on_citus = await citus.is_here(connection)
+    if on_citus:
+        await citus.refuse_undistributed(connection)
+    return on_citus
 
 
 async def _version(connection: Connection) -> int:
