@@ -1,8 +1,16 @@
-"""The tables of tenants can be told apart by the tenant's number alone, as a database on several machines needs it."""
+"""A tenant's rows, and the statements about them, are told apart by the tenant's number alone: as a database on several
+machines needs it, which sends each statement to the one machine of its tenant."""
+
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.databases import execute, fetch, fresh_database
+from tests.storage.statements import everything, listen
+from whence.storage.postgres import counts
+from whence.storage.sql import load_blocks
 
 NOT_A_TENANTS = {"tenant", "api_key", "session", "migration"}
 """Tables that are the same for all, and would be wherever a tenant is."""
@@ -18,6 +26,15 @@ FOREIGN = """
 SELECT c.conrelid::regclass::text, c.confrelid::regclass::text
   FROM pg_constraint c WHERE c.connamespace = 'whence'::regnamespace AND c.contype = 'f'
 """
+DRAWN = """
+SELECT c.relname, a.attname
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+ WHERE c.relnamespace = 'whence'::regnamespace AND c.relkind = 'r' AND c.relname <> 'migration' AND a.attnum > 0
+   AND (a.attidentity <> '' OR EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum
+                                        AND pg_get_expr(d.adbin, d.adrelid) LIKE '%(%'))
+"""
+
+TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|link"
 
 
 async def against(url: str) -> set[str]:
@@ -25,13 +42,13 @@ async def against(url: str) -> set[str]:
     keys = [row for row in await fetch(url, KEYS) if row[0] not in NOT_A_TENANTS]
     assert len({table for table, _, _ in keys}) >= 9
     found = {str(index) for _, index, has_tenant in keys if not has_tenant}
-    return found | {
-        f"{table} refers to {other}" for table, other in await fetch(url, FOREIGN) if other != "whence.tenant"
-    }
+    found |= {f"{table} refers to {other}" for table, other in await fetch(url, FOREIGN)}
+    return found | {f"{table}.{column} is drawn" for table, column in await fetch(url, DRAWN)}
 
 
 async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
-    """Each primary key and unique index of a tenant's table has its number; they refer to the list of tenants alone."""
+    """Each primary key and unique index of a tenant's table has its number; no table refers to another; and no column
+    draws its value by itself, which on several machines would not be the same."""
     assert await against(await fresh_database()) == set()
 
 
@@ -43,10 +60,67 @@ async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
             "ALTER TABLE whence.event ADD FOREIGN KEY (tenant_no, kind) REFERENCES whence.kind",
             "whence.event refers to whence.kind",
         ),
+        ("ALTER TABLE whence.tenant ADD drawn int GENERATED ALWAYS AS IDENTITY", "tenant.drawn is drawn"),
+        ("ALTER TABLE whence.session ADD drawn float DEFAULT random()", "session.drawn is drawn"),
     ],
 )
 async def test_a_key_without_the_tenant_would_be_seen(anyio_backend: str, sql: str, told: str) -> None:
-    """A unique id across all tenants, and a reference that the other machines would have to be asked for."""
+    """A unique id across all tenants, a reference that other machines would have to be asked for, a drawn default."""
     url = await fresh_database()
     await execute(url, sql)
     assert await against(url) == {told}
+
+
+def strays(text: str) -> bool:
+    """Whether a statement is about more than one tenant as far as its text shows: each table of a tenant's rows that it
+    reads or changes has to be compared with its first value or with another table's number, and new rows begin with
+    one of both; and such tables are not joined to the list of tenants."""
+    text = re.sub(r"--.*", "", text)
+    used = re.findall(rf"\b(?:FROM|JOIN|UPDATE)\s+(?:{TENANTS_TABLES})\b", text)
+    compared = re.findall(r"\btenant_no = (?:\$1\b|\w+\.tenant_no)", text)
+    into = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES}) \(tenant_no\b", text)
+    begins = re.search(r"\b(?:SELECT (?:\$1|tenant_no)|VALUES \(\$1), ", text)
+    mixed = re.search(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:tenant|api_key|session)\b", text) and (used or into)
+    return len(compared) < len(used) or bool(into and not begins) or bool(mixed)
+
+
+async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
+    """Every statement that a store says when it is asked for everything."""
+    said: set[str] = set()
+
+    async def hear(_connection: Any, text: str, _values: tuple[Any, ...]) -> None:
+        said.add(text)
+
+    with patch.context() as patched:
+        listen(patched, hear)
+        await everything(await fresh_database(), folder)
+    return said
+
+
+async def test_every_statement_is_about_one_tenant(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the store says was heard whole, the statements that are put together too, and none of it strays."""
+    said = await heard(monkeypatch, tmp_path)
+    blocks = load_blocks("whence.storage.postgres")
+    started = list(blocks).index("server")  # from there on it is about the schema
+    unsaid = {name for name in list(blocks)[:started] if not any(blocks[name] in text for text in said)}
+    assert unsaid == {"hashes"}  # which the tests ask
+    assert [text for text in said if strays(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("block", "old", "new_"),
+    [
+        ("span_total", "b.tenant_no = $1 AND ", "$1::int IS NOT NULL AND "),
+        ("span_by_kind_of_actors", "WHERE tenant_no = $1 AND level", "WHERE level"),
+        ("span_total", "b.tenant_no = $1", "b.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant_no = $1)"),
+    ],
+)
+async def test_a_statement_that_strays_is_found(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, block: str, old: str, new_: str
+) -> None:
+    """One table that is not compared, also in the inner one of two queries, and a look into the list of tenants."""
+    assert old in counts._SQL[block]
+    monkeypatch.setattr(counts, "_SQL", {**counts._SQL, block: counts._SQL[block].replace(old, new_)})
+    assert any(strays(text) for text in await heard(monkeypatch, tmp_path))

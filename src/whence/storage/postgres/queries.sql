@@ -41,8 +41,11 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
 SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = $1
 
 -- name: add_kind
+-- RETURNING, here and below, is for Citus: without it the rows would go to their machine by COPY, which row level security
+-- refuses. It costs next to nothing.
 INSERT INTO kind (tenant_no, kind, event_type, resource_type, actor_type, outcome)
 SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[])
+RETURNING tenant_no
 
 -- name: actor_number
 SELECT a.actor, a.actor_id, a.actor_type
@@ -52,6 +55,7 @@ SELECT a.actor, a.actor_id, a.actor_type
 -- name: add_actor
 INSERT INTO actor (tenant_no, actor, actor_id, actor_type)
 SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
+RETURNING tenant_no
 
 -- name: add_to_flow
 -- A new flow takes the number that is offered; a known one keeps its own and counts on.
@@ -79,6 +83,7 @@ INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, acto
                    leaf, salt, payload)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
+RETURNING tenant_no
 
 -- name: restore_event
 -- As add_event, with the hash of a payload that was erased.
@@ -86,6 +91,7 @@ INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, acto
                    leaf, salt, payload_hash, payload)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[])
+RETURNING tenant_no
 
 -- name: buckets_known
 -- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children.

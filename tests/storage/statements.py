@@ -1,0 +1,122 @@
+"""What a PostgreSQL store says to its server: every statement that everything it can do comes to, as it is said."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.made import DAY, NOON, add, new
+from whence.demo import FAILED_EVENT, fill
+from whence.events import PageRequest, Query
+from whence.flows import FlowQuery
+from whence.permissions import new_api_key
+from whence.storage import Session, open_store
+from whence.storage.postgres import connections
+from whence.trace import Request
+
+TENANT = "airline"
+MIDDLE = 1_715_817_600_000_000
+
+Heard = Callable[[Any, str, tuple[Any, ...]], Awaitable[None]]
+"""Told a connection, a statement and its values before they are carried out."""
+
+
+class Listening:
+    """A connection whose statements are heard."""
+
+    def __init__(self, connection: Any, heard: Heard) -> None:
+        self.real = connection
+        self.heard = heard
+
+    async def fetch(self, text: str, *values: Any) -> Any:
+        await self.heard(self.real, text, values)
+        return await self.real.fetch(text, *values)
+
+    async def fetchrow(self, text: str, *values: Any) -> Any:
+        await self.heard(self.real, text, values)
+        return await self.real.fetchrow(text, *values)
+
+    async def fetchval(self, text: str, *values: Any) -> Any:
+        await self.heard(self.real, text, values)
+        return await self.real.fetchval(text, *values)
+
+    async def execute(self, text: str, *values: Any) -> Any:
+        if text != "COMMIT":
+            await self.heard(self.real, text, values)
+        return await self.real.execute(text, *values)
+
+
+def listen(patch: pytest.MonkeyPatch, heard: Heard) -> None:
+    """Hear every statement of every transaction from now on, but those that begin and end it."""
+    real = connections._committed
+
+    async def committed(connection: Any, work: Any) -> Any:
+        return await real(Listening(connection, heard), work)
+
+    patch.setattr(connections, "_committed", committed)
+
+
+FILTERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"event_types": ("action_run.failed", "action_run.completed")},
+    {"outcomes": ("failure",)},
+    {"actor_ids": ("gpt-4o", "airline-api")},
+    {"actor_ids": ("airline-api",), "outcomes": ("failure",)},
+    {"actor_ids": ("airline-api",), "since": MIDDLE, "until": MIDDLE + 1_000_000},
+    {"since": MIDDLE, "until": MIDDLE + DAY},
+    {"since": MIDDLE, "until": MIDDLE + DAY, "outcomes": ("failure",)},
+    {"correlation_ids": ("flow",)},
+    {"resource_ids": ("00000000-0000-0000-0000-000000000001",)},
+    {"causation_ids": (FAILED_EVENT, "a text")},
+    {"readable": ("action_run",)},
+)
+
+
+async def everything(url: str, folder: Path) -> None:
+    """Whatever a store can be asked for, in an empty log: after it every named block was said."""
+    source = open_store(f"sqlite:///{folder}/source.db")
+    await fill(source, TENANT)
+    first = await source.read_log(TENANT, 0, 500)
+    await source.close()
+    store = open_store(url, restoring=True)
+    try:
+        await store.restore_log(TENANT, first)
+        await fill(store, TENANT)  # five hundred of these are repeats
+        await add(store, new(1, correlation_id="flow", causation_id=FAILED_EVENT), tenant=TENANT)
+        await add(store, new(2, causation_id=new(1).id), tenant=TENANT)
+        await _ask(store)
+        await _let_in(store)
+    finally:
+        await store.close()
+
+
+async def _ask(store: Any) -> None:
+    for told in FILTERS:
+        query = Query(**told)
+        for offset, as_of in ((0, None), (1_000, 5_000)):
+            await store.list_events(TENANT, query, PageRequest(limit=20, offset=offset, as_of=as_of))
+        await store.count_events(TENANT, query)
+        await store.actor_stats(TENANT, query)
+    assert await store.get_event(TENANT, FAILED_EVENT) is not None
+    assert await store.get_event(TENANT, new(9).id) is None
+    assert await store.trace(TENANT, FAILED_EVENT, Request()) is not None
+    for flows in (FlowQuery(), FlowQuery(failed=True, since=0, until=NOON), FlowQuery(readable=("action_run",))):
+        await store.list_flows(TENANT, flows, PageRequest(limit=5))
+    await store.process_map(TENANT, None, None)
+    assert (await store.head(TENANT)).size > 5_000
+    assert await store.tenants() == [TENANT]
+    assert len(await store.read_log(TENANT, 0, 10)) == 10
+
+
+async def _let_in(store: Any) -> None:
+    _, key = new_api_key(TENANT, ("events:read",), 1)
+    await store.put_key(key)
+    await store.put_session(Session(bytes(32), key.id, NOON))
+    await store.find_session(bytes(32))
+    await store.end_session(bytes(32))
+    await store.touch_keys({key.id: 5})
+    assert await store.find_key(key.hash) == await store.get_key(key.id)
+    assert await store.list_keys(TENANT) == [await store.get_key(key.id)]
+    assert await store.revoke_key(TENANT, key.id, 6)
+    await store.check()
