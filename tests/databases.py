@@ -3,6 +3,9 @@
 The server comes from a wheel, starts in a second and goes with the run. `WHENCE_TEST_POSTGRES_URL` names another one,
 by a superuser, for one run at a time: some tests change settings of the server. What was made there is dropped at the
 end.
+
+`WHENCE_TEST_CITUS_URL` names a database on the coordinator of a Citus cluster, by a superuser; the log in it is lost.
+Without it no test runs on Citus.
 """
 
 import asyncio
@@ -105,16 +108,34 @@ async def cleared_database() -> str:
     if not _cleared:
         _cleared.append(await fresh_database())
         return _cleared[0]
-    await execute(
-        _cleared[0],
-        "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg('whence.' || relname, ', ') || ' RESTART IDENTITY' "
-        "FROM pg_class WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' AND relname <> 'migration'); "
-        "END $$",
-    )
+    await execute(_cleared[0], _CLEAR)
     return _cleared[0]
 
 
+async def citus_database() -> str:
+    """The URL of the database on Citus, with an empty log. Skips the test when no cluster is named."""
+    url = os.environ.get(CITUS)
+    if not url:
+        pytest.skip(f"a Citus cluster is missing: set {CITUS}")
+    if not _on_citus:
+        await execute(url, "DROP SCHEMA IF EXISTS whence CASCADE")
+        await migrate(Target(url))
+        _on_citus.append(url)
+    await execute(url, _CLEAR)
+    return url
+
+
+CITUS = "WHENCE_TEST_CITUS_URL"
+
+_CLEAR = """
+DO $$ BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg('whence.' || relname, ', ') FROM pg_class
+              WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' AND relname <> 'migration');
+END $$
+"""
+
 _cleared: list[str] = []
+_on_citus: list[str] = []
 _templates: list[str] = []
 
 

@@ -1,5 +1,6 @@
 """The kinds of store there are, the ways to open and to break one, and which mutants a test must catch."""
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.contract.model import ModelStore
-from tests.databases import cleared_database
+from tests.databases import CITUS, citus_database, cleared_database
 from whence import rollups
 from whence.flows import FOLD_AT
 from whence.storage import open_store
@@ -103,6 +104,13 @@ async def open_postgres(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits
     return store
 
 
+async def open_citus(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
+    """The same on Citus."""
+    store = open_store(await citus_database())
+    set_limits(patch, limits)
+    return store
+
+
 async def hashes_of_postgres(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
     async def read(connection: Any, whose: Any) -> list[tuple[bytes, bytes]]:
         rows = await connection.fetch(load_blocks("whence.storage.postgres")["hashes"], whose.number)
@@ -118,6 +126,9 @@ KINDS = {
     "postgres": Kind(open_postgres, hashes_of_postgres),
 }
 """Every kind of store, by name. A new one is added here, and then each test of the contract runs on it."""
+
+if os.environ.get(CITUS):
+    KINDS["citus"] = Kind(open_citus, hashes_of_postgres)
 
 STORES = tuple(KINDS)
 REAL = tuple(name for name in STORES if name != "model")

@@ -29,13 +29,13 @@ ALTER ROLE whence_app LOGIN
 -- The tables are made on all machines in one transaction, which allows one connection to each.
 SET LOCAL citus.multi_shard_modify_mode = 'sequential'
 
--- The rest is about a table whose name comes from the catalogue.
+-- The rest is about a table whose name comes from the catalogue. FORCE is lifted meanwhile: the rows that are there
+-- already are moved by their table's owner, whom the wall would show none of them.
 
 -- name: make_reference
 SELECT create_reference_table('whence.{table}')
 
 -- name: lift_force
--- The events that are there already are moved by the tables' owner, whom the wall would show none of them.
 ALTER TABLE whence.{table} NO FORCE ROW LEVEL SECURITY
 
 -- name: make_first

@@ -1,0 +1,168 @@
+"""The log on Citus: what `migrate` makes of it, and on a cluster, where one is named, that each statement goes to one
+machine and that the wall holds there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.contract.faults import KINDS
+from tests.contract.made import add, new, page
+from tests.databases import CITUS, citus_database, fetch
+from tests.storage.statements import everything, listen
+from whence.errors import StoreRefused
+from whence.storage import migrate_store, open_store
+from whence.storage.postgres import citus
+from whence.storage.postgres.citus import Table
+
+FRESH = [Table("actor", True), Table("api_key", False), Table("head", True), Table("tenant", False)]
+KEPT = [
+    Table("actor", True, "distributed", 7),
+    Table("api_key", False, "reference", 3),
+    Table("head", True, "distributed", 7),
+    Table("tenant", False, "reference", 3),
+]
+
+
+def test_what_is_there_for_all_is_copied_and_the_rest_is_put_beside_the_heads() -> None:
+    """Reference tables first, then the heads, which lead the group. Whoever moves the rows is not held by the wall
+    meanwhile, and then it stands again."""
+    assert citus.steps(FRESH) == [
+        "SELECT create_reference_table('whence.api_key')",
+        "SELECT create_reference_table('whence.tenant')",
+        *_distributed("head", "none"),
+        *_distributed("actor", "whence.head"),
+    ]
+
+
+def _distributed(table: str, beside: str) -> list[str]:
+    make = f"SELECT create_distributed_table('whence.{table}', 'tenant_no', colocate_with => '{beside}')"
+    lift = f"ALTER TABLE whence.{table} NO FORCE ROW LEVEL SECURITY"
+    return [lift, make, f"ALTER TABLE whence.{table} FORCE ROW LEVEL SECURITY"]
+
+
+def test_what_is_distributed_is_left_alone() -> None:
+    """Nothing is done twice; a table that is new goes beside those that are there."""
+    assert citus.steps(KEPT) == []
+    new_ones = [*KEPT, Table("lease", False), Table("link", True)]
+    assert citus.steps(new_ones) == [
+        "SELECT create_reference_table('whence.lease')",
+        *_distributed("link", "whence.head"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Table("actor", True, "reference", 3),
+        Table("actor", True, "distributed", 8),
+        Table("api_key", False, "distributed", 7),
+        Table("tenant", False, "otherwise", 0),
+    ],
+)
+def test_a_table_that_is_kept_in_another_way_is_refused(wrong: Table) -> None:
+    """One of a tenant's that is everywhere or in another group, and one for all that is not everywhere, by name."""
+    tables = [wrong if table.name == wrong.name else table for table in KEPT]
+    with pytest.raises(StoreRefused, match=f"undistribute_table.'whence.{wrong.name}'"):
+        citus.steps(tables)
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"), [("13.0-1", True), ("14.1-2", True), ("12.1-1", False), ("9.5-3", False)]
+)
+def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
+    """By its number, not by its text; the sentence names both."""
+    if taken:
+        citus.refuse_old(version)
+        return
+    with pytest.raises(StoreRefused, match=f"13 or later.*{re.escape(version)}"):
+        citus.refuse_old(version)
+
+
+@pytest.fixture
+async def url(anyio_backend: str) -> str:
+    """An empty log on the cluster."""
+    return await citus_database()
+
+
+async def test_every_table_is_distributed_by_tenant_in_one_group(url: str) -> None:
+    """Tenants' tables in one group, by the tenant's number; the others are copied; a second migration does nothing."""
+    rows = await fetch(
+        url,
+        "SELECT c.relname, t.citus_table_type, t.distribution_column, t.colocation_id FROM pg_class c LEFT JOIN"
+        " citus_tables t ON t.table_name = c.oid::regclass"
+        " WHERE c.relnamespace = 'whence'::regnamespace AND c.relkind = 'r' AND c.relname <> 'migration'",
+    )
+    kept = {row[0]: row[1:] for row in rows}
+    everywhere = {"tenant", "api_key", "session"}
+    assert everywhere < kept.keys()
+    assert {kept[name][0] for name in everywhere} == {"reference"}
+    tenants = {kept[name] for name in kept.keys() - everywhere}
+    assert len(tenants) == 1
+    assert next(iter(tenants))[:2] == ("distributed", "tenant_no")
+    assert await migrate_store(url) == []
+
+
+async def tasks(connection: Any, text: str, *values: Any) -> int:
+    """How many machines a statement is sent to, at most; those that only the coordinator sees count none."""
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {text}", *values))
+    return max([0, *[int(count) for count in re.findall(r"Task Count: (\d+)", plan)]])
+
+
+async def test_no_statement_has_more_than_one_task(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each of all that the store says goes to the machine of its tenant, or is carried out by the coordinator."""
+    seen: dict[str, int] = {}
+
+    async def hear(connection: Any, text: str, values: tuple[Any, ...]) -> None:
+        if text not in seen and re.sub(r"--.*", "", text).split()[0] in (
+            "SELECT",
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+            "WITH",
+        ):
+            seen[text] = await tasks(connection, text, *values)
+
+    with monkeypatch.context() as patched:
+        listen(patched, hear)
+        await everything(url, tmp_path)
+    assert {text: count for text, count in seen.items() if count > 1} == {}
+    assert 1 in seen.values()
+
+
+async def test_a_statement_of_many_tasks_is_seen(url: str) -> None:
+    """The look above counts the tasks of a statement that is about everybody."""
+    connection = await asyncpg.connect(url)
+    try:
+        assert await tasks(connection, "SELECT count(*) FROM whence.event") > 1
+    finally:
+        await connection.close()
+
+
+async def test_the_wall_holds_on_the_machines(url: str) -> None:
+    """A transaction sees its own tenant's rows alone, by a statement that names none, and no row without a tenant; nor
+    can it write for another."""
+    store: Any = open_store(url)
+    await add(store, new(1), tenant="acme")
+    await add(store, new(1), new(2), tenant="other")
+
+    async def count(connection: Any, _tenant: Any) -> int:
+        return int(await connection.fetchval("SELECT count(*) FROM event"))
+
+    async def intrude(connection: Any, tenant: Any) -> None:
+        await connection.execute("INSERT INTO head (tenant_no, tenant) VALUES ($1, 'x')", tenant.number + 100_000)
+
+    assert [await store._read_as(tenant, count) for tenant in ("acme", "other", "nobody")] == [1, 2, 0]
+    with pytest.raises(Exception, match="could not write"):
+        await store._write_as("acme", intrude)
+    assert (await page(store, "acme")).total == 1
+    await store.close()
+
+
+def test_the_contract_runs_on_the_cluster_too() -> None:
+    """Where a cluster is named, every test of the contract has one more store."""
+    if "citus" not in KINDS:
+        pytest.skip(f"a Citus cluster is missing: set {CITUS}")
+    assert KINDS["citus"].hashes is KINDS["postgres"].hashes
