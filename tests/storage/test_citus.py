@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.faults import KINDS
 from tests.contract.made import add, new, page
-from tests.databases import CITUS, citus_database, fetch
+from tests.databases import CITUS, citus_database, fetch, fresh_database
 from tests.storage.statements import everything, listen
 from whence.errors import StoreRefused
 from whence.storage import migrate_store, open_store
@@ -79,6 +79,27 @@ def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
         return
     with pytest.raises(StoreRefused, match=f"13 or later.*{re.escape(version)}"):
         citus.refuse_old(version)
+
+
+async def test_a_transaction_that_begins_in_two_messages_is_the_same(anyio_backend: str) -> None:
+    """A plain server takes what Citus is told as well: role, tenant and limits are set, and end with the transaction."""
+    store: Any = open_store(await fresh_database())
+    await add(store, new(1))
+    asked = "SELECT current_user, " + ", ".join(f"current_setting('{name}')" for name in SET)
+    rows = []
+    for on_citus in (False, True):
+        store._target.on_citus = on_citus
+        rows.append(await store._read_as("acme", lambda connection, _tenant: connection.fetchrow(asked)))
+        await add(store, new(2 + on_citus))
+        assert (await page(store)).total == 2 + on_citus
+    assert tuple(rows[0]) == tuple(rows[1])
+    assert tuple(rows[1])[:2] == ("whence_app", "1")
+    (idle,) = store._reading._idle
+    assert tuple(await idle.fetchrow(asked)) != tuple(rows[1])
+    await store.close()
+
+
+SET = ("whence.tenant_no", "search_path", "statement_timeout", "lock_timeout", "transaction_isolation", "jit")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ SELECT c.relname,
        p.colocationid
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pg_dist_partition p ON p.logicalrel = c.oid
+  LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid
  WHERE n.nspname = 'whence' AND c.relkind = 'r' AND c.relname <> 'migration'
  ORDER BY c.relname
 
