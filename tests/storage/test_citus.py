@@ -82,7 +82,7 @@ def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
 
 
 async def test_a_transaction_that_begins_in_two_messages_is_the_same(anyio_backend: str) -> None:
-    """A plain server takes what Citus is told as well: role, tenant and limits are set, and end with the transaction."""
+    """A plain server takes what Citus is told as well: role, tenant and limits hold for the transaction alone."""
     store: Any = open_store(await fresh_database())
     await add(store, new(1))
     asked = "SELECT current_user, " + ", ".join(f"current_setting('{name}')" for name in SET)
