@@ -27,7 +27,18 @@ from whence.events import NewEvent, ResourceType, Vocabulary
 from whence.wire.event import IngestContext, parse_new_event
 from whence.wire.times import format_time
 
-__all__ = ["LOAN_LOG", "Shape", "batched", "events", "hot_resource", "loan_events", "ndjson", "of_one_tenant"]
+__all__ = [
+    "FORMS",
+    "LOAN_LOG",
+    "Shape",
+    "batched",
+    "events",
+    "hot_resource",
+    "loan_events",
+    "ndjson",
+    "of_one_tenant",
+    "story_id",
+]
 
 ROOT = Path(__file__).parents[1]
 LOAN_LOG = "WHENCE_LOAN_LOG"
@@ -55,7 +66,10 @@ _WORDS = [
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What a workload is like. `days` is how far it is spread: 5 is dense, 180 sparse. Times end at `until_us`."""
+    """What a workload is like. `days` is how far it is spread: 5 is dense, 180 sparse. Times end at `until_us`.
+
+    `stories`: so many flows of `STORY_EVENTS` events of each of `FORMS` are strewn in, beside `events`.
+    """
 
     seed: int = 1
     events: int = 100_000
@@ -67,6 +81,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     late_share: float = 0.02
     payload_median: int = 300
     until_us: int = 1_782_864_000_000_000  # 2026-07-01T00:00:00Z
+    stories: int = 0
 
     @property
     def since_us(self) -> int:
@@ -85,7 +100,54 @@ def events(shape: Shape) -> Iterator[Dealt]:
 
 def of_one_tenant(shape: Shape) -> Iterator[NewEvent]:
     """The events of a shape that has one tenant."""
-    return (event for _, event in events(shape))
+    usual = (event for _, event in events(shape))
+    return _strewn(shape, usual) if shape.stories else usual
+
+
+STORY_EVENTS = 500
+FORMS = ("chain", "tree", "star", "run")
+"""Each event caused by the one before it; each by one half as far from the root; all by the root; and as agents work:
+a step by the one before it, and some calls by each step."""
+
+
+def story_id(shape: Shape, form: str, story: int, number: int) -> str:
+    """The id of an event of a strewn flow; number 0 is its root."""
+    return _uuid(random.Random(f"story {shape.seed} {form} {story} {number}").getrandbits(128))
+
+
+def _cause_in(form: str, number: int) -> int:
+    if form == "chain":
+        return number - 1
+    if form == "tree":
+        return (number - 1) // 2
+    if form == "star":
+        return 0
+    return (number - 1) // 10 * 10 if number % 10 else number - 10
+
+
+def _strewn(shape: Shape, usual: Iterator[NewEvent]) -> Iterator[NewEvent]:
+    """The usual events, with the stories among them: each begins at a random place, its events up to 20 others
+    apart."""
+    rng = random.Random(f"stories {shape.seed}")
+    places = []
+    for form in FORMS:
+        for story in range(shape.stories):
+            at = rng.randrange(max(1, shape.events - 10 * STORY_EVENTS))
+            for number in range(STORY_EVENTS):
+                places.append((at, form, story, number))
+                at = min(at + rng.randrange(20), shape.events - 1)
+    places.sort(key=lambda place: (place[0], place[3]), reverse=True)
+    for at, event in enumerate(usual):
+        yield event
+        while places and places[-1][0] == at:
+            _, form, story, number = places.pop()
+            cause = None if number == 0 else story_id(shape, form, story, _cause_in(form, number))
+            yield msgspec.structs.replace(
+                event,
+                id=story_id(shape, form, story, number),
+                correlation_id=f"story {form} {story}",
+                causation_id=cause,
+            )
 
 
 def batched(source: Iterable[NewEvent], size: int = 1_000) -> Iterator[list[NewEvent]]:

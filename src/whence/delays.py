@@ -8,18 +8,17 @@ A histogram is a dict of bucket -> count. Two of them are added by adding the co
 count over all the events of those days would be.
 """
 
-import struct
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-__all__ = ["BEFORE", "ERROR", "add", "bucket_of", "counted", "pack", "percentile", "unpack", "value_of"]
+__all__ = ["BEFORE", "ERROR", "add", "bucket_of", "counted", "percentile", "value_of"]
 
 ERROR = 0.02
 """A value answered for a delay is off by at most this part of it."""
 
-BEFORE = 0xFFFF
-"""The bucket of effects that lie before their cause."""
+BEFORE = 0x3FF
+"""The bucket of effects that lie before their cause, and the highest number of a bucket."""
 
 Histogram = dict[int, int]
 
@@ -76,18 +75,3 @@ def percentile(histogram: Mapping[int, int], percent: int) -> int | None:
         if seen * _PERCENT >= total * percent:
             return value_of(bucket)
     return None
-
-
-def pack(histogram: Mapping[int, int]) -> bytes:
-    """The histogram as a store keeps it: its buckets (2 bytes each) by number, then their counts (8 bytes each)."""
-    buckets = sorted(histogram)
-    return struct.pack(f"<{len(buckets)}H{len(buckets)}Q", *buckets, *(histogram[bucket] for bucket in buckets))
-
-
-def unpack(packed: bytes) -> Histogram:
-    """The histogram that `pack` took in. Raises ValueError for what it cannot have given."""
-    size, rest = divmod(len(packed), 10)
-    if rest:
-        raise ValueError("A packed histogram has ten bytes a bucket.")
-    numbers = struct.unpack(f"<{size}H{size}Q", packed)
-    return dict(zip(numbers[:size], numbers[size:], strict=True))

@@ -5,17 +5,20 @@ A *link* is an event together with the event that it names as its cause, both st
 whatever the size of the log.
 
 Counting each link when it comes about would cost every append a third of its time. So links are *folded* into the
-rows of their days `FOLD_AT` events at once, and those of the events behind the last fold are counted when the map is
+counts of their days `FOLD_AT` events at once, and those of the events behind the last fold are counted when the map is
 asked for. A link belongs to the later of its two events in the log, whichever of them that is.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from whence.delays import BEFORE, Histogram, add, counted, percentile
+from whence import rollups
+from whence.delays import BEFORE, Histogram, add, bucket_of, percentile
 from whence.events import PageRequest
+from whence.links import DAY_LEVEL, Links, name_of
 from whence.trace import Link
 
 __all__ = [
@@ -26,11 +29,11 @@ __all__ = [
     "FlowPage",
     "FlowQuery",
     "LinkCounts",
-    "LinkName",
     "Pair",
     "ProcessMap",
     "Story",
     "causes_beyond",
+    "cover_of_days",
     "days_of",
     "flow_page",
     "links_among",
@@ -49,10 +52,8 @@ FOLD_AT = 4_096
 Known = tuple[int, int]
 """When an event occurred, and its kind."""
 
-LinkName = tuple[int, int, int]
-"""The day of the effect (days since 1970), the kind of the cause and the kind of the effect."""
-
-LinkCounts = dict[LinkName, Histogram]
+LinkCounts = dict[int, Links]
+"""Links by the day of the effect (days since 1970)."""
 
 
 class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +177,14 @@ def days_of(since: int | None, until: int | None) -> tuple[int | None, int | Non
     )
 
 
+def cover_of_days(first: int | None, end: int | None) -> list[rollups.Span]:
+    """The buckets of links that make up these days, `first <= day < end`: few, however long the period."""
+    since = None if first is None else first * DAY_US
+    until = None if end is None else end * DAY_US
+    pieces = rollups.cover(since, until, lambda level, _bucket: level < DAY_LEVEL)
+    return [piece for piece in pieces if isinstance(piece, rollups.Span)]
+
+
 def links_among(
     new: Sequence[tuple[Any, Any, int, int]],
     earlier_causes: Mapping[Any, Known],
@@ -184,16 +193,18 @@ def links_among(
     """The links that some events (id, cause, time and kind) bring about: to their causes, among them or earlier in the
     log; and from earlier events (cause, time and kind) that have named one of them before it was there."""
     known = {id_: (occurred_at, kind) for id_, _, occurred_at, kind in new}
-    delays: dict[LinkName, list[int]] = {}
+    names: dict[int, list[int]] = {}
     for _, cause_id, occurred_at, kind in new:
         if cause_id is not None:
             cause = known.get(cause_id) or earlier_causes.get(cause_id)
             if cause is not None:
-                delays.setdefault((occurred_at // DAY_US, cause[1], kind), []).append(occurred_at - cause[0])
+                name = name_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
+                names.setdefault(occurred_at // DAY_US, []).append(name)
     for cause_id, occurred_at, kind in earlier_effects:
         cause = known[cause_id]
-        delays.setdefault((occurred_at // DAY_US, cause[1], kind), []).append(occurred_at - cause[0])
-    return {name: counted(each) for name, each in delays.items()}
+        name = name_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
+        names.setdefault(occurred_at // DAY_US, []).append(name)
+    return {day: Counter(each) for day, each in names.items()}
 
 
 def causes_beyond(new: Sequence[tuple[Any, Any, int, int]]) -> set[Any]:
@@ -212,7 +223,7 @@ def process_map(
     by_cause: dict[str, int] = {}
     for cause_type, effect_type, outcome, histogram in rows:
         name, events = (cause_type, effect_type), sum(histogram.values())
-        delays[name] = add(delays.get(name, {}), histogram)
+        delays[name] = add(delays[name], histogram) if name in delays else histogram
         failures[name] = failures.get(name, 0) + (events if outcome == "failure" else 0)
         by_cause[cause_type] = by_cause.get(cause_type, 0) + events
     pairs = [

@@ -8,6 +8,7 @@ import msgspec
 from tests.contract.faults import breaks, everywhere
 from tests.contract.model import ModelStore
 from tests.contract.mutants import Patch, around, reword
+from whence import links
 from whence.events import Event
 from whence.flows import Flow, FlowQuery
 from whence.storage.sqlite import append, traces
@@ -128,13 +129,22 @@ def effects_before_the_fold_again(patch: Patch) -> None:
 
 @breaks("sqlite")
 def folds_replace(patch: Patch) -> None:
-    """A fold forgets what was counted to the same day before."""
-    reword(patch, traces, "delays_of_link", "effect_kind = ?", "effect_kind = ? AND 0")
+    """A fold forgets what was counted to the same bucket before."""
+    reword(patch, traces, "take_links", "RETURNING counts", "RETURNING x''")
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
+def folds_without_merging(patch: Patch) -> None:
+    """Sound in its answers, and ever slower."""
+    around(patch, links, "merging", lambda _real: lambda _sizes, _size: 0)
+
+
+@breaks("sqlite", "postgres")
 def the_day_after_too(patch: Patch) -> None:
-    reword(patch, traces, "span_of_links", "day < ?", "day <= ?")
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda first, end: real(first, None if end is None else end + 1)
+
+    everywhere(patch, "cover_of_days", make)
 
 
 @breaks("sqlite")

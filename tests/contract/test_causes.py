@@ -285,6 +285,28 @@ async def test_links_are_folded_as_the_log_grows(sqlite: Any) -> None:
     assert rows > 3
 
 
+@limited(fold_at=5)
+@catches(broken.folds_without_merging)
+async def test_a_bucket_of_links_has_few_rows(store: Any) -> None:
+    """However often links are folded into it."""
+    for start in range(1, 300, 5):
+        await stored(store, *(new(n, causation_id=uuid(n - 1)) for n in range(start, start + 5)))
+    assert (await store.process_map(TENANT, None, None)).links == 299
+    assert await rows_of_links(store) <= 3 * 4
+
+
+async def rows_of_links(store: Any) -> int:
+    """The rows of the table of links, on the stores that have one."""
+    sql = "SELECT count(*) FROM link"
+    if hasattr(store, "_readers"):
+        found = await store._readers.read(lambda connection: connection.execute(sql).get)
+    elif hasattr(store, "_reading"):
+        found = await store._reading.run(TENANT, lambda connection: connection.fetchval(sql))
+    else:
+        found = 0
+    return int(found)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @limited(fold_at=5)
 @catches(broken.folds_replace)

@@ -57,8 +57,8 @@ def faults_of(plan: list[str]) -> Iterator[str]:
                 yield f"not bounded: {step}"
         if step.startswith("SEARCH page") and "flow_" not in step:
             yield f"no index by last activity: {step}"
-        if step.startswith("SEARCH link") and "day>? AND day<?" not in step:
-            yield f"all days: {step}"
+        if step.startswith("SEARCH link") and "level=? AND bucket>? AND bucket<?" not in step:
+            yield f"all buckets: {step}"
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +97,11 @@ def _sorted_by_id(patch: pytest.MonkeyPatch) -> None:
     mutants.reword(patch, traces, "story", "ORDER BY occurred_at, key", "ORDER BY id")
 
 
-def _every_day(patch: pytest.MonkeyPatch) -> None:
-    mutants.reword(patch, traces, "span_of_links", "day >= ? AND day < ?", "+day >= ? AND +day < ?")
+def _every_bucket(patch: pytest.MonkeyPatch) -> None:
+    mutants.reword(patch, traces, "span_of_links", "bucket BETWEEN ? AND ?", "+bucket BETWEEN ? AND ?")
 
 
-@pytest.mark.parametrize("mutant", [_search_by_kind, _sorted_by_id, _every_day], ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", [_search_by_kind, _sorted_by_id, _every_bucket], ids=lambda mutant: mutant.__name__)
 def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another index, an order that no index has, and a range that no index bounds are each found."""
     mutant(monkeypatch)

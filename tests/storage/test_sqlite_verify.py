@@ -80,11 +80,17 @@ def test_a_sound_file_has_no_findings(path: Path) -> None:
         ("UPDATE flow SET events = events + 1", None),
         ("UPDATE flow SET last_at = last_at + 1", None),
         ("UPDATE resource SET events = events + 1", None),
-        ("UPDATE link SET events = events + 1 WHERE effect_kind = 1", None),
-        ("UPDATE link SET delays = CAST(delays || delays AS BLOB)", None),
-        ("UPDATE link SET delays = CAST(delays || x'00' AS BLOB)", None),
-        ("UPDATE link SET day = day + 1", None),
-        ("DELETE FROM link", None),
+        *(
+            (f"{change} WHERE tenant_no = 1 AND level = {level}", None)
+            for level in range(3)
+            for change in (
+                "UPDATE link SET counts = CAST(counts || counts AS BLOB)",
+                "UPDATE link SET counts = CAST(counts || x'00' AS BLOB)",
+                "UPDATE link SET counts = CAST(substr(counts, 9) AS BLOB)",
+                "UPDATE link SET bucket = bucket + 1",
+                "DELETE FROM link",
+            )
+        ),
         ("UPDATE tenant SET linked = linked - 1 WHERE tenant = 't'", None),
         ("UPDATE tenant SET linked = linked + 1 WHERE tenant = 't'", None),
     ],

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whence import flows
-from whence.delays import counted
+from whence import flows, rollups
+from whence.delays import bucket_of, counted
+from whence.links import name_of
 
 Row = tuple[str, str | None, int, int]
 """Id, cause, time and kind."""
@@ -32,19 +33,20 @@ def logs(draw: st.DrawFn) -> list[Row]:
     ]
 
 
-def all_links(log: list[Row]) -> dict[Any, Any]:
+def all_links(log: list[Row]) -> flows.LinkCounts:
     """Every link of a log, one by one."""
     by_id = {row[0]: row for row in log}
-    delays: dict[Any, list[int]] = {}
+    found: dict[int, Counter[int]] = {}
     for _, cause, at, kind in log:
         if cause in by_id:
-            delays.setdefault((at // flows.DAY_US, by_id[cause][3], kind), []).append(at - by_id[cause][2])
-    return {name: counted(each) for name, each in delays.items()}
+            name = name_of(by_id[cause][3], kind, bucket_of(at - by_id[cause][2]))
+            found.setdefault(at // flows.DAY_US, Counter())[name] += 1
+    return found
 
 
-def by_parts(log: list[Row], cuts: list[int]) -> dict[Any, Any]:
+def by_parts(log: list[Row], cuts: list[int]) -> flows.LinkCounts:
     """The links as a store finds them: stretch by stretch, with looks at what is in front of each."""
-    total: dict[Any, Counter[int]] = {}
+    total: dict[int, Counter[int]] = {}
     edges = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
     for first, end in pairwise(edges):
         new, earlier = log[first:end], log[:first]
@@ -52,9 +54,9 @@ def by_parts(log: list[Row], cuts: list[int]) -> dict[Any, Any]:
         causes = {row[0]: (row[2], row[3]) for row in earlier if row[0] in beyond}
         names = {row[0] for row in new}
         effects = [(row[1], row[2], row[3]) for row in earlier if row[1] in names]
-        for name, histogram in flows.links_among(new, causes, effects).items():
-            total.setdefault(name, Counter()).update(histogram)
-    return {name: dict(histogram) for name, histogram in total.items()}
+        for day, counts in flows.links_among(new, causes, effects).items():
+            total.setdefault(day, Counter()).update(counts)
+    return total
 
 
 @settings(max_examples=300)
@@ -73,6 +75,32 @@ def test_a_period_is_rounded_outward_to_whole_days(since: int | None, until: int
         assert first is not None and 0 <= since - first * flows.DAY_US < flows.DAY_US
     if until is not None:
         assert end is not None and 0 <= end * flows.DAY_US - until < flows.DAY_US
+
+
+def days_covered(first: int | None, end: int | None, known: range) -> list[int]:
+    """The days among those known that the buckets of a period hold, with repeats."""
+    found = []
+    for span in flows.cover_of_days(first, end):
+        for day in known:
+            found += [day] * (span.first <= rollups.bucket_of(span.level, day * flows.DAY_US) <= span.last)
+    return found
+
+
+def check_cover(first: int | None, end: int | None) -> None:
+    """Each day of the period lies in one bucket, none beside it does, and days are read one by one at its ends
+    alone."""
+    known = range(-200, 200)
+    wanted = [day for day in known if (first is None or day >= first) and (end is None or day < end)]
+    assert sorted(days_covered(first, end, known)) == wanted
+    by_day = [span for span in flows.cover_of_days(first, end) if span.level == 2]
+    assert sum(span.last - span.first + 1 for span in by_day) <= 2 * 31
+
+
+@settings(max_examples=200)
+@given(st.none() | st.integers(-120, 120), st.none() | st.integers(-120, 120))
+def test_a_period_is_covered_by_few_buckets(first: int | None, end: int | None) -> None:
+    """Of whole days, 32 days, or all time."""
+    check_cover(first, end)
 
 
 def test_the_map_adds_up_kinds_of_one_type() -> None:
@@ -122,6 +150,27 @@ def _nearby_alone(patch: pytest.MonkeyPatch) -> None:
 
 def _day_of_the_stretch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(flows, "DAY_US", flows.DAY_US * 32)
+
+
+def _a_day_too_many(patch: pytest.MonkeyPatch) -> None:
+    real = flows.cover_of_days
+    patch.setattr(flows, "cover_of_days", lambda first, end: real(first, None if end is None else end + 1))
+
+
+def _day_by_day(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        flows, "cover_of_days", lambda first, end: [rollups.Span(2, -200 if first is None else first, (end or 200) - 1)]
+    )
+
+
+@pytest.mark.parametrize("mutant", [_a_day_too_many, _day_by_day], ids=lambda each: each.__name__)
+def test_broken_covers_are_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mutant fails the test of the cover."""
+
+    check_cover(-100, 100)
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check_cover(-100, 100)
 
 
 @pytest.mark.parametrize("mutant", [_causes_alone, _nearby_alone, _day_of_the_stretch], ids=lambda each: each.__name__)

@@ -1,8 +1,10 @@
 """What traces, flows and the process map have in common in every store. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from whence import delays
+from whence import links
+from whence.delays import Histogram
 from whence.flows import FlowQuery, LinkCounts, ProcessMap, process_map
 from whence.storage.match import Kind
 
@@ -32,26 +34,28 @@ def map_from(
     days: tuple[int | None, int | None],
     kinds: Mapping[int, Kind],
     readable: tuple[str, ...] | None,
-    folded: Iterable[tuple[int, int, bytes]],
-    links: LinkCounts,
+    folded: Iterable[bytes],
+    behind: LinkCounts,
 ) -> ProcessMap:
-    """The map of the rows of a period (cause kind, effect kind, packed delays) and of links that are not folded in, of
-    any day, as far as a reader may see both ends."""
+    """The map of the packed links of a period and of links that are not folded in, of any day, as far as a reader may
+    see both ends."""
     first, end = days
+    found: Counter[int] = Counter()
+    for day, counts in behind.items():
+        if (first is None or day >= first) and (end is None or day < end):
+            found.update(counts)
+    histograms: dict[tuple[int, int], Histogram] = {}
+    for name, count in links.summed(folded, found).items():
+        cause, effect, bucket = links.parts_of(name)
+        histograms.setdefault((cause, effect), {})[bucket] = count
     seen = readable_kinds(kinds, readable)
     among = kinds.keys() if seen is None else frozenset(seen)
-    found = [(cause, effect, delays.unpack(packed)) for cause, effect, packed in folded]
-    found += [
-        (cause, effect, histogram)
-        for (day, cause, effect), histogram in links.items()
-        if (first is None or day >= first) and (end is None or day < end)
-    ]
     return process_map(
         first,
         end,
         (
             (kinds[cause].event_type, kinds[effect].event_type, kinds[effect].outcome, histogram)
-            for cause, effect, histogram in found
+            for (cause, effect), histogram in histograms.items()
             if cause in among and effect in among
         ),
     )

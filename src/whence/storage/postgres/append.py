@@ -139,7 +139,7 @@ async def insert(
     await connection.execute(statement, tenant_no, *_columns(rows_of(head, batch)))
     await _roll_up(connection, tenant_no, batch.placed)
     if is_fold_due(head):
-        await fold_links(connection, tenant_no, head.linked)
+        await fold_links(connection, tenant_no, head.linked, head.size)
         head.linked = head.size
     await connection.execute(
         _SQL["save_head"],

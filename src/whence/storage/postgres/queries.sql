@@ -317,20 +317,27 @@ SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND id = ANY($2::uu
 SELECT cause_id, occurred_at, kind FROM event
  WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[]) AND position <= $3
 
--- name: delays_of_link
-SELECT l.day, l.cause_kind, l.effect_kind, l.delays
-  FROM unnest($2::bigint[], $3::int[], $4::int[]) AS asked (day, cause_kind, effect_kind)
-  JOIN link l ON l.tenant_no = $1 AND l.day = asked.day AND l.cause_kind = asked.cause_kind
-   AND l.effect_kind = asked.effect_kind
+-- name: sizes_of_links
+-- The rows of some buckets, newest first.
+SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN link l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket
+ ORDER BY l.up_to DESC
 
--- name: add_to_link
-INSERT INTO link (tenant_no, day, cause_kind, effect_kind, events, delays)
-SELECT $1, * FROM unnest($2::bigint[], $3::int[], $4::int[], $5::bigint[], $6::bytea[])
-ON CONFLICT (tenant_no, day, cause_kind, effect_kind) DO UPDATE
-   SET events = excluded.events, delays = excluded.delays
+-- name: take_links
+-- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+DELETE FROM link l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
+ WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
+RETURNING l.level, l.bucket, l.counts
+
+-- name: add_links
+INSERT INTO link (tenant_no, level, bucket, up_to, counts)
+SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
 
 -- name: span_of_links
-SELECT cause_kind, effect_kind, delays FROM link WHERE tenant_no = $1 AND day >= $2 AND day < $3
+SELECT l.counts
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, first, last)
+  JOIN link l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
 
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from whence import delays
+from whence import links
 from whence.events import PageRequest
 from whence.flows import (
     STORY_MAX,
@@ -14,6 +14,7 @@ from whence.flows import (
     LinkCounts,
     ProcessMap,
     causes_beyond,
+    cover_of_days,
     days_of,
     flow_page,
     links_among,
@@ -29,8 +30,6 @@ from whence.trace import Ask, Graph, Link, Request, walk
 __all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.postgres")
-
-_FIRST_DAY, _LAST_DAY = -(1 << 40), 1 << 40
 
 
 class _Looks:
@@ -173,26 +172,38 @@ async def map_of(
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
-    bounds = (_FIRST_DAY if first is None else first, _LAST_DAY if end is None else end)
-    folded = await connection.fetch(_SQL["span_of_links"], snapshot.tenant_no, *bounds)
-    links = await _links_behind(connection, snapshot.tenant_no, snapshot.linked)
-    return map_from((first, end), snapshot.kinds, readable, folded, links)
+    asked = [(span.level, span.first, span.last) for span in cover_of_days(first, end)]
+    folded: list[bytes] = []
+    if asked:
+        told = (snapshot.tenant_no, *zip(*asked, strict=True))
+        folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_links"], *told)]
+    behind = await _links_behind(connection, snapshot.tenant_no, snapshot.linked)
+    return map_from((first, end), snapshot.kinds, readable, folded, behind)
 
 
-async def fold_links(connection: Connection, tenant_no: int, linked: int) -> None:
-    """Count the links that are behind the position `linked` to the rows of their days."""
-    links = await _links_behind(connection, tenant_no, linked)
-    if not links:
+async def fold_links(connection: Connection, tenant_no: int, linked: int, size: int) -> None:
+    """Count the links that are behind the position `linked`, up to `size`, to the buckets of their times."""
+    counts = links.by_bucket(await _links_behind(connection, tenant_no, linked))
+    if not counts:
         return
-    stored = {
-        (day, cause, effect): delays.unpack(packed)
-        for day, cause, effect, packed in await connection.fetch(
-            _SQL["delays_of_link"], tenant_no, *zip(*links, strict=True)
-        )
-    }
-    totals = {name: delays.add(stored.get(name, {}), histogram) for name, histogram in links.items()}
-    rows = [(*name, sum(total.values()), delays.pack(total)) for name, total in totals.items()]
-    await connection.execute(_SQL["add_to_link"], tenant_no, *zip(*rows, strict=True))
+    new = {name: links.pack(each) for name, each in counts.items()}
+    rows: dict[tuple[int, int], list[tuple[int, int]]] = {name: [] for name in new}
+    asked = (tenant_no, *zip(*new, strict=True))
+    for level, bucket, up_to, length in await connection.fetch(_SQL["sizes_of_links"], *asked):
+        rows[level, bucket].append((up_to, length))
+    merging = [
+        (*name, rows[name][count - 1][0])
+        for name, packed in new.items()
+        if (count := links.merging([length for _, length in rows[name]], len(packed)))
+    ]
+    if merging:
+        taken: dict[tuple[int, int], list[bytes]] = {}
+        asked = (tenant_no, *zip(*merging, strict=True))
+        for level, bucket, packed in await connection.fetch(_SQL["take_links"], *asked):
+            taken.setdefault((level, bucket), []).append(packed)
+        new |= {name: links.pack(links.summed(packed, counts[name])) for name, packed in taken.items()}
+    added = zip(*((*name, packed) for name, packed in new.items()), strict=True)
+    await connection.execute(_SQL["add_links"], tenant_no, size, *added)
 
 
 async def _links_behind(connection: Connection, tenant_no: int, linked: int) -> LinkCounts:

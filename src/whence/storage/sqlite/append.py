@@ -210,7 +210,7 @@ def insert(
     connection.executemany(statement, rows_of(head, batch))
     _roll_up(connection, head.tenant_no, batch.placed)
     if is_fold_due(head):
-        fold_links(connection, head.tenant_no, head.linked)
+        fold_links(connection, head.tenant_no, head.linked, head.size)
         head.linked = head.size
     connection.execute(
         _SQL["save_head"],

@@ -247,15 +247,19 @@ SELECT id, cause, occurred_at, kind FROM event WHERE key > ? AND key < ?
 SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
  WHERE tenant_no = ? AND cause IN (SELECT value FROM carray(?)) AND key <= ?
 
--- name: delays_of_link
-SELECT delays FROM link WHERE tenant_no = ? AND day = ? AND cause_kind = ? AND effect_kind = ?
+-- name: sizes_of_links
+-- The rows of one bucket, newest first.
+SELECT up_to, length(counts) FROM link WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
--- name: add_to_link
-INSERT INTO link (tenant_no, day, cause_kind, effect_kind, events, delays) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET events = excluded.events, delays = excluded.delays
+-- name: take_links
+-- Remove the newest rows of one bucket, from a position on, and say what was in them.
+DELETE FROM link WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
+
+-- name: add_links
+INSERT INTO link (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
 -- name: span_of_links
-SELECT cause_kind, effect_kind, delays FROM link WHERE tenant_no = ? AND day >= ? AND day < ?
+SELECT counts FROM link WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
 
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
@@ -347,7 +351,7 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
 
 -- name: all_links
-SELECT day, cause_kind, effect_kind, events, delays FROM link WHERE tenant_no = ?
+SELECT level, bucket, counts FROM link WHERE tenant_no = ?
 
 -- name: wrong_fold
 SELECT 1 FROM tenant WHERE tenant_no = ? AND linked > size

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence import delays
+from whence import links
 from whence.events import PageRequest
 from whence.flows import (
     STORY_MAX,
@@ -19,6 +19,7 @@ from whence.flows import (
     ProcessMap,
     Story,
     causes_beyond,
+    cover_of_days,
     days_of,
     flow_page,
     links_among,
@@ -33,8 +34,6 @@ from whence.trace import Ask, Graph, Link, Request, walk
 __all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.sqlite")
-
-_FIRST_DAY, _LAST_DAY = -(1 << 40), 1 << 40
 
 
 class _Looks:
@@ -214,20 +213,29 @@ def map_of(
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
-    bounds = (_FIRST_DAY if first is None else first, _LAST_DAY if end is None else end)
-    folded = connection.execute(_SQL["span_of_links"], (snapshot.tenant_no, *bounds))
-    links = _links_behind(connection, snapshot.tenant_no, snapshot.linked)
-    return map_from((first, end), snapshot.kinds, readable, folded, links)
+    folded = [
+        counts
+        for span in cover_of_days(first, end)
+        for (counts,) in connection.execute(
+            _SQL["span_of_links"], (snapshot.tenant_no, span.level, span.first, span.last)
+        )
+    ]
+    behind = _links_behind(connection, snapshot.tenant_no, snapshot.linked)
+    return map_from((first, end), snapshot.kinds, readable, folded, behind)
 
 
-def fold_links(connection: apsw.Connection, tenant_no: int, linked: int) -> None:
-    """Count the links that are behind the position `linked` to the rows of their days."""
-    rows = []
-    for name, histogram in _links_behind(connection, tenant_no, linked).items():
-        stored = connection.execute(_SQL["delays_of_link"], (tenant_no, *name)).get
-        total = histogram if stored is None else delays.add(delays.unpack(stored), histogram)
-        rows.append((tenant_no, *name, sum(total.values()), delays.pack(total)))
-    connection.executemany(_SQL["add_to_link"], rows)
+def fold_links(connection: apsw.Connection, tenant_no: int, linked: int, size: int) -> None:
+    """Count the links that are behind the position `linked`, up to `size`, to the buckets of their times."""
+    for (level, bucket), counts in links.by_bucket(_links_behind(connection, tenant_no, linked)).items():
+        new = links.pack(counts)
+        rows: list[Any] = connection.execute(_SQL["sizes_of_links"], (tenant_no, level, bucket)).fetchall()
+        merging = links.merging([length for _, length in rows], len(new))
+        if merging:
+            told = (tenant_no, level, bucket, rows[merging - 1][0])
+            new = links.pack(
+                links.summed([packed for (packed,) in connection.execute(_SQL["take_links"], told)], counts)
+            )
+        connection.execute(_SQL["add_links"], (tenant_no, level, bucket, size, new))
 
 
 def _links_behind(connection: apsw.Connection, tenant_no: int, linked: int) -> LinkCounts:

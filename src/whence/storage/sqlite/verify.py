@@ -3,6 +3,7 @@ events, and the file as a whole against the record of what was acknowledged. Rea
 then speaks of one snapshot.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence import delays, rollups
+from whence import delays, links, rollups
 from whence.errors import StoreRefused
-from whence.flows import DAY_US, LinkCounts
+from whence.flows import DAY_US
 from whence.merkle import CompactRange, leaf_hash
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import close_untouched
@@ -162,17 +163,14 @@ class _Check:
 
     def _links_of(self, tenant: str, tenant_no: int) -> None:
         """What led to what, as it is counted, against the events and their causes."""
-        wanted: LinkCounts = {}
+        by_day: dict[int, Counter[int]] = {}
         for effect_at, cause_at, cause, effect in self.connection.execute(_SQL["linked"], (tenant_no,)):
-            delays_ = wanted.setdefault((effect_at // DAY_US, cause, effect), {})
-            bucket = delays.bucket_of(effect_at - cause_at)
-            delays_[bucket] = delays_.get(bucket, 0) + 1
-        found: LinkCounts = {}
-        for *name, events, packed in self.connection.execute(_SQL["all_links"], (tenant_no,)):
-            day, cause, effect = name
-            found[day, cause, effect] = delays.unpack(packed)
-            if events != sum(found[day, cause, effect].values()):
-                wanted.clear()  # the row does not agree with itself
+            name = links.name_of(cause, effect, delays.bucket_of(effect_at - cause_at))
+            by_day.setdefault(effect_at // DAY_US, Counter())[name] += 1
+        wanted = links.by_bucket(by_day)
+        found: dict[tuple[int, int], links.Links] = {}
+        for level, bucket, packed in self.connection.execute(_SQL["all_links"], (tenant_no,)):
+            found[level, bucket] = links.summed([packed], found.get((level, bucket)))
         if found != wanted or self.connection.execute(_SQL["wrong_fold"], (tenant_no,)).fetchone():
             self._find(tenant, None, "causes and effects are counted wrong")
 

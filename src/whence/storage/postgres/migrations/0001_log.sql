@@ -25,7 +25,7 @@ CREATE TABLE head (
     actors        bigint NOT NULL DEFAULT 0,
     flows         bigint NOT NULL DEFAULT 0,
     resources     bigint NOT NULL DEFAULT 0,
-    linked        bigint NOT NULL DEFAULT 0,      -- links between positions 1..linked are folded into `link`
+    linked        bigint NOT NULL DEFAULT 0,      -- links among positions 1..linked are folded into `link`
     kinds_mark    bigint NOT NULL DEFAULT 0,      -- drawn anew with every new kind; says whether a cache still holds
     tenant        text COLLATE "C" NOT NULL       -- once more: whoever remembers a number compares the name
 ) WITH (fillfactor = 50);                         -- changed by every append: room for it on its own page
@@ -137,15 +137,15 @@ CREATE TABLE rollup_actor (
     PRIMARY KEY (tenant_no, level, bucket, actor, kind)
 ) WITH (fillfactor = 80);
 
--- What led to what, by the day (UTC) of the effect; the histogram as in delays.py.
+-- What led to what, by the time of the effect; levels and buckets as in rollups.py, `counts` as in links.py. A bucket
+-- has one row or more, each of what was folded in up to a position; together they are its counts.
 CREATE TABLE link (
-    tenant_no   int    NOT NULL,
-    cause_kind  int    NOT NULL,
-    day         bigint NOT NULL,                  -- days since 1970
-    events      bigint NOT NULL,
-    effect_kind int    NOT NULL,
-    delays      bytea  NOT NULL,
-    PRIMARY KEY (tenant_no, day, cause_kind, effect_kind)
+    tenant_no int    NOT NULL,
+    level     int    NOT NULL,
+    bucket    bigint NOT NULL,
+    up_to     bigint NOT NULL,                    -- the last position of the newest fold in it
+    counts    bytea  NOT NULL,
+    PRIMARY KEY (tenant_no, level, bucket, up_to)
 );
 
 -- Keys and sessions are looked up before it is known whose they are, so they are outside row level security too.
@@ -205,6 +205,7 @@ $$;
 
 GRANT USAGE ON SEQUENCE tenant_number TO whence_app;
 GRANT SELECT, INSERT ON tenant, kind, actor, event TO whence_app;
-GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, link, api_key TO whence_app;
+GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, api_key TO whence_app;
+GRANT SELECT, INSERT, DELETE ON link TO whence_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON session TO whence_app;
 GRANT SELECT ON event_log TO whence_app;

@@ -19,7 +19,7 @@ CREATE TABLE tenant (
     actors        INTEGER NOT NULL DEFAULT 0,
     flows         INTEGER NOT NULL DEFAULT 0,
     resources     INTEGER NOT NULL DEFAULT 0,
-    linked        INTEGER NOT NULL DEFAULT 0      -- links between positions 1..linked are folded into `link`
+    linked        INTEGER NOT NULL DEFAULT 0      -- links among positions 1..linked are folded into `link`
 ) STRICT;
 
 CREATE TABLE kind (
@@ -123,16 +123,16 @@ CREATE TABLE rollup_actor (
     PRIMARY KEY (tenant_no, level, bucket, actor, kind)
 ) STRICT, WITHOUT ROWID;
 
--- What led to what, by the day (UTC) of the effect; the histogram as in delays.py.
+-- What led to what, by the time of the effect; levels and buckets as in rollups.py, `counts` as in links.py. A bucket
+-- has one row or more, each of what was folded in up to a position; together they are its counts.
 CREATE TABLE link (
-    tenant_no   INTEGER NOT NULL,
-    day         INTEGER NOT NULL,                 -- days since 1970
-    cause_kind  INTEGER NOT NULL,
-    effect_kind INTEGER NOT NULL,
-    events      INTEGER NOT NULL,
-    delays      BLOB    NOT NULL,
-    PRIMARY KEY (tenant_no, day, cause_kind, effect_kind)
-) STRICT, WITHOUT ROWID;
+    tenant_no INTEGER NOT NULL,
+    level     INTEGER NOT NULL,
+    bucket    INTEGER NOT NULL,
+    up_to     INTEGER NOT NULL,                   -- the last position of the newest fold in it
+    counts    BLOB    NOT NULL,
+    PRIMARY KEY (tenant_no, level, bucket, up_to)
+) STRICT;
 
 CREATE TABLE api_key (
     id           TEXT    PRIMARY KEY,

@@ -1,0 +1,168 @@
+"""Counts of links: names and packed sets that give back what they took, sums, and how many sets there come to be."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whence import links, rollups
+from whence.delays import BEFORE
+
+DAY_US = 86_400_000_000
+
+kinds = st.integers(0, 3) | st.integers(0, 0xFFFF)
+names = st.builds(links.name_of, kinds, kinds, st.integers(0, 5) | st.integers(0, 969) | st.just(BEFORE))
+counts = st.integers(1, 3) | st.integers(1, 1 << 25) | st.sampled_from([links._COUNT_MAX + n for n in (-1, 0, 1)])
+sets = st.dictionaries(names, counts, max_size=12)
+
+
+def check_pack(one: dict[int, int], other: dict[int, int]) -> None:
+    """What was packed comes back, two sets one behind the other are their sum, and the same counts are the same
+    bytes."""
+    assert links.summed([links.pack(one)]) == one
+    total = dict(Counter(one) + Counter(other))
+    assert links.summed([links.pack(one) + links.pack(other)]) == total
+    assert links.summed([links.pack(one)], other) == total
+    assert links.pack(dict(reversed(one.items()))) == links.pack(one)
+
+
+def rows_after(sizes: list[int]) -> list[int]:
+    """The rows of a bucket, newest first, after sets of these sizes came one by one, none of which have a name in
+    common."""
+    rows: list[int] = []
+    for size in sizes:
+        merging = links.merging(rows, size)
+        rows = [size + sum(rows[:merging]), *rows[merging:]]
+    return rows
+
+
+def check_rows(sizes: list[int], full: int) -> None:
+    """Nothing is lost; a row is more than twice as large as the next newer one, or full together with it; and a merged
+    row is no larger than full."""
+    rows = rows_after(sizes)
+    assert sum(rows) == sum(sizes)
+    for newer, older in pairwise(rows):
+        assert older > 2 * newer or older + newer > full
+    assert max(rows, default=0) <= max(full, *sizes, 0)
+
+
+def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
+    """Each level holds every count once, in the bucket that its day lies in."""
+    found = links.by_bucket(by_day)
+    for level in (0, 1, 2):
+        wanted: dict[int, Counter[int]] = {}
+        for day, some in by_day.items():
+            wanted.setdefault(0 if level == 0 else day // 32 if level == 1 else day, Counter()).update(some)
+        assert {bucket: counts for (each, bucket), counts in found.items() if each == level} == wanted
+
+
+@settings(max_examples=300)
+@given(kinds, kinds, st.integers(0, 969) | st.just(BEFORE))
+def test_a_name_gives_back_its_parts(cause: int, effect: int, bucket: int) -> None:
+    """For any kinds of 16 bits and any bucket of delays."""
+    assert links.parts_of(links.name_of(cause, effect, bucket)) == (cause, effect, bucket)
+
+
+@pytest.mark.parametrize("parts", [(-1, 0, 0), (1 << 16, 0, 0), (0, 1 << 16, 0), (0, 0, BEFORE + 1), (0, 0, -1)])
+def test_a_name_without_room_is_refused(parts: tuple[int, int, int]) -> None:
+    """A number too large for its place would be another name."""
+    with pytest.raises(ValueError, match="16 bits"):
+        links.name_of(*parts)
+
+
+@settings(max_examples=300)
+@given(sets, sets)
+def test_packed_sets_add_up(one: dict[int, int], other: dict[int, int]) -> None:
+    """Large counts too, which take several numbers."""
+    check_pack(one, other)
+
+
+@given(st.binary(max_size=40).filter(lambda packed: len(packed) % 8))
+def test_what_is_no_packed_set_is_refused(packed: bytes) -> None:
+    """A row that lost a byte is not read as something else."""
+    with pytest.raises(ValueError, match="multiple"):
+        links.summed([packed])
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(0, 300) | st.just(1), max_size=200), st.sampled_from([64, 1_000, 1 << 40]))
+def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
+    """Whatever comes in: one for each power of two, and one for each half of what is full."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(links, "_FULL", full)
+        check_rows(sizes, full)
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.integers(-70, 70), sets, max_size=5))
+def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None:
+    """Before 1970 too."""
+    check_buckets(by_day)
+
+
+def test_levels_are_those_of_rollups() -> None:
+    """All time, 32 days and days: a period of whole days is made of these."""
+    assert [rollups.WIDTHS_US[level] for level in links.LEVELS] == [0, 32 * DAY_US, DAY_US]
+
+
+def _large_counts_cut(patch: pytest.MonkeyPatch) -> None:
+    real = links.pack
+    patch.setattr(links, "pack", lambda some: real({name: min(n, links._COUNT_MAX) for name, n in some.items()}))
+
+
+def _last_count_alone(patch: pytest.MonkeyPatch) -> None:
+    real = links.summed
+    patch.setattr(
+        links,
+        "summed",
+        lambda packed, some=None: {
+            **(some or {}),
+            **{
+                name: n
+                for each in packed
+                for at in range(0, len(each), 8)
+                for name, n in real([each[at : at + 8]]).items()
+            },
+        },
+    )
+
+
+def _never_merges(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(links, "merging", lambda _sizes, _size: 0)
+
+
+def _merges_beyond_full(patch: pytest.MonkeyPatch) -> None:
+    real = links.merging
+
+    def merging(sizes: list[int], size: int) -> int:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(links, "_FULL", 1 << 50)
+            return real(sizes, size)
+
+    patch.setattr(links, "merging", merging)
+
+
+def _days_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(links, "LEVELS", (2,))
+
+
+MUTANTS = [_large_counts_cut, _last_count_alone, _never_merges, _merges_beyond_full, _days_alone]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+def test_broken_counts_are_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mutant fails one of the checks above."""
+
+    def check() -> None:
+        check_pack({1: 5, 2: (1 << 23) + 1}, {1: 7, 3: 1})
+        check_rows([10] * 40, 64)
+        check_buckets({0: {1: 2}, 40: {1: 3}})
+
+    monkeypatch.setattr(links, "_FULL", 64)
+    check()
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check()
