@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-__all__ = ["BEFORE", "ERROR", "add", "bucket_of", "counted", "percentile", "value_of"]
+__all__ = ["BEFORE", "ERROR", "Histogram", "add", "bucket_of", "counted", "percentile", "value_of"]
 
 ERROR = 0.02
 """A value answered for a delay is off by at most this part of it."""

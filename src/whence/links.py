@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from whence import rollups
-from whence.delays import BEFORE
+from whence.delays import BEFORE, Histogram
 
-__all__ = ["DAY_LEVEL", "LEVELS", "Links", "by_bucket", "merging", "name_of", "pack", "parts_of", "summed"]
+__all__ = ["DAY_LEVEL", "LEVELS", "Links", "by_bucket", "by_pair", "merging", "name_of", "pack", "summed"]
 
 Links = dict[int, int]
 """Counts by name."""
@@ -42,11 +42,6 @@ def name_of(cause: int, effect: int, bucket: int) -> int:
     if not (0 <= cause <= _KIND_MAX and 0 <= effect <= _KIND_MAX and 0 <= bucket <= BEFORE):
         raise ValueError("A link has kinds of 16 bits and a bucket of delays.")
     return (cause << _KIND_BITS | effect) << _BUCKET_BITS | bucket
-
-
-def parts_of(name: int) -> tuple[int, int, int]:
-    """Kind of the cause, kind of the effect, and bucket of the delay."""
-    return name >> (_KIND_BITS + _BUCKET_BITS), name >> _BUCKET_BITS & _KIND_MAX, name & BEFORE
 
 
 def pack(links: Mapping[int, int]) -> bytes:
@@ -87,6 +82,18 @@ def by_bucket(by_day: Mapping[int, Mapping[int, int]]) -> dict[tuple[int, int], 
         for level in LEVELS:
             found.setdefault((level, rollups.bucket_of(level, at)), Counter()).update(links)
     return dict(found)
+
+
+def by_pair(links: Mapping[int, int]) -> dict[tuple[int, int], Histogram]:
+    """The delays of each pair of kinds, of the cause and of the effect."""
+    found: dict[int, Histogram] = {}
+    for name, count in links.items():
+        pair = name >> _BUCKET_BITS
+        if pair in found:
+            found[pair][name & BEFORE] = count
+        else:
+            found[pair] = {name & BEFORE: count}
+    return {(pair >> _KIND_BITS, pair & _KIND_MAX): histogram for pair, histogram in found.items()}
 
 
 def merging(sizes: Sequence[int], size: int) -> int:

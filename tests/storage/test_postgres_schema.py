@@ -44,9 +44,8 @@ SQLITE_ONLY = {
     "wrong_fold",
     "linked",
     "strays",
-    # in two steps, where the other has links_by_flow and links_by_cause
+    # in two steps, where the other has links_by_flow, and keys_by_cause sorts by itself
     "keys_by_flow",
-    "keys_by_cause",
     "places_by_cause",
 }
 

@@ -166,7 +166,6 @@ def _day_by_day(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mutant", [_a_day_too_many, _day_by_day], ids=lambda each: each.__name__)
 def test_broken_covers_are_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mutant fails the test of the cover."""
-
     check_cover(-100, 100)
     mutant(monkeypatch)
     with pytest.raises(AssertionError):

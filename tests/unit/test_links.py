@@ -14,9 +14,19 @@ from whence.delays import BEFORE
 DAY_US = 86_400_000_000
 
 kinds = st.integers(0, 3) | st.integers(0, 0xFFFF)
-names = st.builds(links.name_of, kinds, kinds, st.integers(0, 5) | st.integers(0, 969) | st.just(BEFORE))
+buckets = st.integers(0, 5) | st.integers(0, 969) | st.just(BEFORE)
+names = st.builds(links.name_of, kinds, kinds, buckets)
 counts = st.integers(1, 3) | st.integers(1, 1 << 25) | st.sampled_from([links._COUNT_MAX + n for n in (-1, 0, 1)])
 sets = st.dictionaries(names, counts, max_size=12)
+
+
+def named(delays: dict[tuple[int, int], dict[int, int]]) -> dict[int, int]:
+    """The counts of some pairs by name."""
+    return {
+        links.name_of(cause, effect, bucket): count
+        for (cause, effect), histogram in delays.items()
+        for bucket, count in histogram.items()
+    }
 
 
 def check_pack(one: dict[int, int], other: dict[int, int]) -> None:
@@ -60,10 +70,10 @@ def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
 
 
 @settings(max_examples=300)
-@given(kinds, kinds, st.integers(0, 969) | st.just(BEFORE))
-def test_a_name_gives_back_its_parts(cause: int, effect: int, bucket: int) -> None:
+@given(st.dictionaries(st.tuples(kinds, kinds), st.dictionaries(buckets, counts, min_size=1), max_size=4))
+def test_names_give_back_their_pairs(delays: dict[tuple[int, int], dict[int, int]]) -> None:
     """For any kinds of 16 bits and any bucket of delays."""
-    assert links.parts_of(links.name_of(cause, effect, bucket)) == (cause, effect, bucket)
+    assert links.by_pair(named(delays)) == delays
 
 
 @pytest.mark.parametrize("parts", [(-1, 0, 0), (1 << 16, 0, 0), (0, 1 << 16, 0), (0, 0, BEFORE + 1), (0, 0, -1)])
@@ -149,7 +159,12 @@ def _days_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(links, "LEVELS", (2,))
 
 
-MUTANTS = [_large_counts_cut, _last_count_alone, _never_merges, _merges_beyond_full, _days_alone]
+def _effect_as_cause(patch: pytest.MonkeyPatch) -> None:
+    real = links.by_pair
+    patch.setattr(links, "by_pair", lambda some: {(b, a): each for (a, b), each in real(some).items()})
+
+
+MUTANTS = [_large_counts_cut, _last_count_alone, _never_merges, _merges_beyond_full, _days_alone, _effect_as_cause]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
@@ -159,6 +174,7 @@ def test_broken_counts_are_told(mutant: Callable[[pytest.MonkeyPatch], None], mo
     def check() -> None:
         check_pack({1: 5, 2: (1 << 23) + 1}, {1: 7, 3: 1})
         check_rows([10] * 40, 64)
+        assert links.by_pair(named({(1, 2): {3: 4}})) == {(1, 2): {3: 4}}
         check_buckets({0: {1: 2}, 40: {1: 3}})
 
     monkeypatch.setattr(links, "_FULL", 64)

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from whence import links
-from whence.delays import Histogram
 from whence.flows import FlowQuery, LinkCounts, ProcessMap, process_map
 from whence.storage.match import Kind
 
@@ -44,10 +43,6 @@ def map_from(
     for day, counts in behind.items():
         if (first is None or day >= first) and (end is None or day < end):
             found.update(counts)
-    histograms: dict[tuple[int, int], Histogram] = {}
-    for name, count in links.summed(folded, found).items():
-        cause, effect, bucket = links.parts_of(name)
-        histograms.setdefault((cause, effect), {})[bucket] = count
     seen = readable_kinds(kinds, readable)
     among = kinds.keys() if seen is None else frozenset(seen)
     return process_map(
@@ -55,7 +50,7 @@ def map_from(
         end,
         (
             (kinds[cause].event_type, kinds[effect].event_type, kinds[effect].outcome, histogram)
-            for (cause, effect), histogram in histograms.items()
+            for (cause, effect), histogram in links.by_pair(links.summed(folded, found)).items()
             if cause in among and effect in among
         ),
     )

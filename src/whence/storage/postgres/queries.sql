@@ -264,31 +264,25 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
 
 -- name: links_by_flow
 -- The same of the events of some flows, in any order. On SQLite keys_by_flow.
-SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
-       (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
+SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id,
        (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
        (SELECT resource_id FROM resource WHERE tenant_no = $1 AND resource = e.resource)
-  FROM (SELECT flow FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
+  FROM (SELECT flow, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
  CROSS JOIN LATERAL (
-       SELECT position, id, causation_id, occurred_at, kind, flow, actor, resource FROM event
+       SELECT position, id, causation_id, occurred_at, kind, actor, resource FROM event
         WHERE tenant_no = $1 AND flow = f.flow AND ($2::int[] IS NULL OR kind = ANY($2))
         LIMIT $4) e
  LIMIT $4
 
--- name: links_by_cause
--- The same of the effects of some causes, by time. On SQLite keys_by_cause and places_by_cause.
-SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
-       (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
-       (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
-       (SELECT resource_id FROM resource WHERE tenant_no = $1 AND resource = e.resource)
-  FROM (SELECT e.*
-          FROM unnest($3::uuid[]) AS asked (cause)
-         CROSS JOIN LATERAL (
-               SELECT position, id, causation_id, occurred_at, kind, flow, actor, resource FROM event
-                WHERE tenant_no = $1 AND cause_id = asked.cause AND ($2::int[] IS NULL OR kind = ANY($2))
-                ORDER BY occurred_at, position LIMIT $4) e
-         ORDER BY e.occurred_at, e.position LIMIT $4) e
- ORDER BY e.occurred_at, e.position
+-- name: keys_by_cause
+-- The effects of some causes, by time. On SQLite places_by_cause helps where this one sorts.
+SELECT e.position
+  FROM unnest($3::uuid[]) AS asked (cause)
+ CROSS JOIN LATERAL (
+       SELECT position, occurred_at FROM event
+        WHERE tenant_no = $1 AND cause_id = asked.cause AND ($2::int[] IS NULL OR kind = ANY($2))
+        ORDER BY occurred_at, position LIMIT $4) e
+ ORDER BY e.occurred_at, e.position LIMIT $4
 
 -- name: flows_seen
 -- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.

@@ -39,6 +39,7 @@ class _Looks:
         self.connection = connection
         self.snapshot = snapshot
         self.kinds = readable_kinds(snapshot.kinds, readable)
+        self.known: dict[int, Link] = {}
 
     async def answer(self, ask: Ask) -> list[Link]:
         """What a walk wants to know."""
@@ -53,15 +54,21 @@ class _Looks:
 
     async def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
         """The effects of some events, by time."""
-        return await self._links("links_by_cause", "", list(ids), limit)
+        rows = await self.connection.fetch(_SQL["keys_by_cause"], self.snapshot.tenant_no, self.kinds, list(ids), limit)
+        return await self.by_positions([position for (position,) in rows])
 
     async def by_positions(self, positions: Sequence[int]) -> list[Link]:
-        """The events at these positions, in any order."""
-        return await self._links("links", " AND e.position = ANY($3::bigint[])", list(positions)) if positions else []
+        """The events at these positions, in their order. None is read twice."""
+        unknown = [position for position in positions if position not in self.known]
+        if unknown:
+            await self._links("links", " AND e.position = ANY($3::bigint[])", unknown)
+        return [self.known[position] for position in positions if position in self.known]
 
     async def _links(self, block: str, where: str, *values: Any) -> list[Link]:
         rows = await self.connection.fetch(_SQL[block] + where, self.snapshot.tenant_no, self.kinds, *values)
-        return [self._link(*row) for row in rows]
+        links = [self._link(*row) for row in rows]
+        self.known.update((link.position, link) for link in links)
+        return links
 
     def _link(
         self,
