@@ -167,3 +167,17 @@ def any_effects_at_the_bound(patch: Patch) -> None:
         "heapq",
         lambda real: type("M", (), {"merge": staticmethod(lambda *runs: (r for q in runs for r in q))}),
     )
+
+
+UNSOUND: tuple[Callable[[Patch], None], ...] = (
+    everything_is_readable,
+    failed_flows_are_all_flows,
+    only_causes_nearby,
+    folded_but_not_noted,
+    late_causes_are_not_linked,
+    effects_before_the_fold_again,
+    folds_replace,
+    the_day_after_too,
+    stories_by_position,
+)
+"""Broken stores whose answers are wrong, so that any history of some length tells them."""

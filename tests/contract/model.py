@@ -14,6 +14,7 @@ from hashlib import sha256
 import msgspec
 
 from whence.catalog import outcome_of
+from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
 from whence.flows import DAY_US, STORY_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
@@ -500,6 +501,28 @@ class ModelStore:
 
     async def close(self) -> None:
         return None
+
+
+def unnumbered(page: FlowPage) -> FlowPage:
+    """Numbers order flows, but how they are given is the store's own."""
+    return msgspec.structs.replace(page, flows=[msgspec.structs.replace(each, number=0) for each in page.flows])
+
+
+def same_map(found: ProcessMap, exact: ProcessMap) -> bool:
+    """Whether all is the same, percentiles within the error that is stated."""
+
+    def without(each: ProcessMap) -> ProcessMap:
+        pairs = [msgspec.structs.replace(pair, p50_us=None, p95_us=None) for pair in each.pairs]
+        return msgspec.structs.replace(each, pairs=pairs)
+
+    return without(found) == without(exact) and all(
+        near(one.p50_us, other.p50_us) and near(one.p95_us, other.p95_us)
+        for one, other in zip(found.pairs, exact.pairs, strict=True)
+    )
+
+
+def near(found: int | None, exact: int | None) -> bool:
+    return found == exact if found is None or exact is None else abs(found - exact) <= exact * ERROR
 
 
 def kind_of(event: Event) -> tuple[str, ...]:

@@ -9,10 +9,9 @@ import pytest
 from tests.contract import cause_mutants as broken
 from tests.contract.faults import catches, limited
 from tests.contract.made import DAY, HOUR, NOON, SECOND, TENANT, add, new, stored, uuid
-from tests.contract.model import ModelStore
-from whence.delays import ERROR
+from tests.contract.model import ModelStore, same_map, unnumbered
 from whence.events import Keyset, NewEvent, PageRequest
-from whence.flows import STORY_MAX, FlowPage, FlowQuery, ProcessMap
+from whence.flows import STORY_MAX, FlowQuery
 from whence.trace import Graph, Request
 
 COUNT = 70
@@ -63,28 +62,6 @@ async def both(store: Any, *batches: list[NewEvent]) -> ModelStore:
 
 def batches(events: list[NewEvent], size: int = 8) -> list[list[NewEvent]]:
     return [events[at : at + size] for at in range(0, len(events), size)]
-
-
-def unnumbered(page: FlowPage) -> FlowPage:
-    """Numbers order flows, but how they are given is the store's own."""
-    return msgspec.structs.replace(page, flows=[msgspec.structs.replace(each, number=0) for each in page.flows])
-
-
-def same_map(found: ProcessMap, exact: ProcessMap) -> bool:
-    """Whether all is the same, percentiles within the error that is stated."""
-
-    def without(each: ProcessMap) -> ProcessMap:
-        pairs = [msgspec.structs.replace(pair, p50_us=None, p95_us=None) for pair in each.pairs]
-        return msgspec.structs.replace(each, pairs=pairs)
-
-    return without(found) == without(exact) and all(
-        near(one.p50_us, other.p50_us) and near(one.p95_us, other.p95_us)
-        for one, other in zip(found.pairs, exact.pairs, strict=True)
-    )
-
-
-def near(found: int | None, exact: int | None) -> bool:
-    return found == exact if found is None or exact is None else abs(found - exact) <= exact * ERROR
 
 
 @catches(

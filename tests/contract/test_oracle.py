@@ -19,13 +19,15 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.contract import mutants
+from tests.contract import cause_mutants, mutants
 from tests.contract.faults import KINDS, REAL, Limits
 from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, uuid
-from tests.contract.model import ModelStore
+from tests.contract.model import ModelStore, same_map, unnumbered
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, Keyset, NewEvent, PageRequest, Query
+from whence.flows import FlowPage, FlowQuery
 from whence.storage import Receipt, Write
+from whence.trace import Request
 
 SEED = int(os.environ.get("WHENCE_TEST_SEED") or random.SystemRandom().getrandbits(32))
 LONG = os.environ.get("WHENCE_HYPOTHESIS") == "long"
@@ -140,6 +142,15 @@ pages_asked = st.builds(
     as_of=st.one_of(st.none(), st.integers(0, 120)),
     after=st.one_of(st.none(), st.none(), st.builds(Keyset, times, st.integers(0, 100))),
 )
+graphs_asked = st.builds(
+    Request,
+    direction=st.sampled_from(("both", "up", "down")),
+    depth=st.none() | st.integers(0, 4),
+    limit=st.integers(1, 6) | st.integers(1, 500),
+)
+flows_asked = st.builds(
+    FlowQuery, since=st.none() | times, until=st.none() | times, failed=st.booleans(), readable=readable
+)
 
 
 class Oracle(RuleBasedStateMachine):
@@ -159,10 +170,13 @@ class Oracle(RuleBasedStateMachine):
         self.store: Any = None
 
     @initialize(
-        divide_at=st.sampled_from((1, 8, 30)), walk_from=st.sampled_from((0, 1, 512)), terms=st.sampled_from((1, 2, 50))
+        divide_at=st.sampled_from((1, 8, 30)),
+        walk_from=st.sampled_from((0, 1, 512)),
+        terms=st.sampled_from((1, 2, 50)),
+        fold_at=st.sampled_from((1, 9, 40, 4_096)),
     )
-    def open(self, divide_at: int, walk_from: int, terms: int) -> None:
-        self.limits = replace(self.limits, divide_at=divide_at, walk_from=walk_from, terms_max=terms)
+    def open(self, divide_at: int, walk_from: int, terms: int, fold_at: int) -> None:
+        self.limits = replace(self.limits, divide_at=divide_at, walk_from=walk_from, terms_max=terms, fold_at=fold_at)
         opening = KINDS[self.store_name].open(Path(self.folder), self.patch, self.limits)
         self.store = self.runner.run(opening)
         for tenant in TENANTS:
@@ -290,10 +304,48 @@ class Oracle(RuleBasedStateMachine):
             request = msgspec.structs.replace(request, offset=len(found), as_of=page.as_of, after=after)
         assert comparable(found) == comparable(whole)
 
+    @rule(tenant=st.sampled_from(TENANTS), pick=st.integers(0), request=graphs_asked, readable=readable)
+    def trace(self, tenant: str, pick: int, request: Request, readable: tuple[str, ...] | None) -> None:
+        """The graph around an event, from any side; there is none for another tenant."""
+        event = self.any_event(tenant, pick)
+        for asking in TENANTS if event is not None else ():
+            self.both(lambda store, asking=asking: store.trace(asking, event.id, request, readable))
+
+    @rule(tenant=st.sampled_from(TENANTS), query=flows_asked, limit=st.integers(1, 100), offset=st.integers(0, 12))
+    def list_flows(self, tenant: str, query: FlowQuery, limit: int, offset: int) -> None:
+        self.both(lambda store: _flows(store, tenant, query, PageRequest(limit=limit, offset=offset)))
+
+    @rule(tenant=st.sampled_from(TENANTS), query=flows_asked, limit=st.integers(1, 4))
+    def turn_flows(self, tenant: str, query: FlowQuery, limit: int) -> None:
+        """Page after page behind the last flow: every flow once, in order."""
+        whole = self.runner.run(_flows(self.model, tenant, query, PageRequest(limit=10_000)))
+        found: list[Any] = []
+        request = PageRequest(limit=limit)
+        while True:
+            page = self.runner.run(self.store.list_flows(tenant, query, request))
+            found += unnumbered(page).flows
+            assert page.total == whole.total and page.has_next == (len(found) < whole.total)
+            if not page.has_next:
+                break
+            after = Keyset(page.flows[-1].last_at, page.flows[-1].number)
+            request = PageRequest(limit=limit, offset=len(found), after=after)
+        assert found == whole.flows
+
+    @rule(tenant=st.sampled_from(TENANTS), since=st.none() | times, until=st.none() | times, readable=readable)
+    def process_map(self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None) -> None:
+        """Counts exactly, percentiles within the error that is stated."""
+        self.compare_maps(tenant, since, until, readable)
+
+    def compare_maps(self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None) -> None:
+        found = self.runner.run(self.store.process_map(tenant, since, until, readable))
+        exact = self.runner.run(self.model.process_map(tenant, since, until, readable))
+        assert same_map(found, exact)
+
     def teardown(self) -> None:
         try:
             if self.store is not None:
                 for tenant in TENANTS:
+                    self.compare_maps(tenant, None, None, None)
                     self.both(lambda store, tenant=tenant: _size(store, tenant))
                     self.both(
                         lambda store, tenant=tenant: store.list_events(tenant, Query(), PageRequest(limit=100_000))
@@ -315,6 +367,10 @@ async def _settled(answer: Coroutine[Any, Any, Any]) -> Any:
         return await answer
     except WhenceError as error:
         return error
+
+
+async def _flows(store: Any, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+    return unnumbered(await store.list_flows(tenant, query, request))
 
 
 async def _size(store: Any, tenant: str) -> int:
@@ -364,12 +420,12 @@ def run_oracle(store_name: str, examples: int, seed_: int, *, shrink: bool = Tru
 
 @pytest.mark.parametrize("store_name", REAL)
 def test_a_store_answers_as_the_model(store_name: str) -> None:
-    """Appends, repeats, conflicts, every filter, page, order, snapshot, aggregate and statistic."""
+    """Appends, repeats, conflicts, every filter, page, order, snapshot, aggregate, statistic, graph, flow and map."""
     print(f"WHENCE_TEST_SEED={SEED}")
     assert run_oracle(store_name, EXAMPLES, SEED) >= EXAMPLES
 
 
-BROKEN = [(store, mutant) for mutant in mutants.SQLITE for store in mutant.breaks]
+BROKEN = [(store, mutant) for mutant in (*mutants.SQLITE, *cause_mutants.UNSOUND) for store in mutant.breaks]
 
 
 @pytest.mark.parametrize(("store_name", "mutant"), BROKEN, ids=[f"{name}-{each.__name__}" for name, each in BROKEN])
