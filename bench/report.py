@@ -36,7 +36,16 @@ _WHO = {
 
 def render(run: Run) -> str:
     """The whole page."""
-    parts = [_head(run), _demands(bars_of(run)), _trials(run), _answers(run), _flat(run), _disk(run), _end(run)]
+    parts = [
+        _head(run),
+        _demands(bars_of(run)),
+        _trials(run),
+        _answers(run),
+        _flat(run),
+        _traces(run),
+        _disk(run),
+        _end(run),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -135,6 +144,25 @@ def _flat(run: Run) -> str:
     ]
     head = ("question", "days", "events, small / large", "p50 ms", "p95 ms", "p99 ms", "growth of p50")
     return "## Flat questions, in process\n\n" + _table(head, rows)
+
+
+def _traces(run: Run) -> str:
+    if not run.traces:
+        return ""
+    rows = [
+        (
+            traced.store,
+            traced.form,
+            f"{traced.events:,}",
+            f"{traced.times.count:,}",
+            _number(traced.times.p50_ms),
+            _number(traced.times.p95_ms),
+            _number(traced.times.p99_ms),
+        )
+        for traced in run.traces
+    ]
+    head = ("store", "form of the graph", "events in the log", "times", "p50 ms", "p95 ms", "p99 ms")
+    return "## Traces of 500 events, in process\n\n" + _table(head, rows)
 
 
 def _disk(run: Run) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "Machine",
     "Memory",
     "Run",
+    "Traced",
     "bar",
     "commit",
     "last_of_machine",
@@ -84,6 +85,15 @@ class Flat(msgspec.Struct, frozen=True):
         return self.large.p50_ms / self.small.p50_ms
 
 
+class Traced(msgspec.Struct, frozen=True):
+    """Graphs of 500 events of one form in a log of so many, in process."""
+
+    store: str
+    form: str
+    events: int
+    times: Times
+
+
 class Memory(msgspec.Struct, frozen=True):
     """Resident memory of the server process, in MB, after load on a log of so many events."""
 
@@ -104,6 +114,7 @@ class Run(msgspec.Struct, kw_only=True):
     rates: dict[str, Rates] = {}
     loads: dict[str, dict[str, Result]] = {}
     flat: list[Flat] = []
+    traces: list[Traced] = []
     disks: list[Disk] = []
     memory: Memory | None = None
     start_s: dict[str, float] = {}

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from bench.load import Result
 from bench.measure import interleaved, times_of
 from bench.others import eventsourcing_recorded, prefect_persisted
 from bench.report import PAGE, render
-from bench.result import Flat, Memory, Run, last_of_machine, new_run, save
+from bench.result import Flat, Memory, Run, Traced, last_of_machine, new_run, save
 from bench.servers import VENVS, Running, ask, fastapi_peer, static, whence
 from bench.workload import LOAN_LOG, Shape, batched, loan_events, ndjson, of_one_tenant
 from whence.events import NewEvent
@@ -58,6 +59,8 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     large_events: int
     spreads: tuple[int, ...]
     question_rounds: int
+    trace_events: int
+    trace_stories: int
     asked: int
     soak_s: int
 
@@ -75,6 +78,8 @@ FULL = Sizes(
     large_events=10_000_000,
     spreads=(180, 5),
     question_rounds=20,
+    trace_events=5_000_000,
+    trace_stories=25,
     asked=600,
     soak_s=300,
 )
@@ -91,6 +96,8 @@ QUICK = Sizes(
     large_events=100_000,
     spreads=(180,),
     question_rounds=3,
+    trace_events=20_000,
+    trace_stories=3,
     asked=36,
     soak_s=5,
 )
@@ -300,6 +307,30 @@ def _named(small: Built, large: Built) -> Iterator[tuple[str, Built]]:
     yield "large", large
 
 
+def traces(bench: Bench) -> None:
+    """The graphs of flows of 500 events in a large log, in this process, on both stores."""
+    sizes, folder = bench.sizes, bench.fresh("traces")
+    shape = Shape(events=sizes.trace_events, stories=sizes.trace_stories)
+    built = build(STORES / f"{shape.events}-stories.db", shape)
+    bench.run.traces += asyncio.run(_traced("SQLite", f"sqlite:///{built.path}", shape))
+    try:
+        limits = importlib.import_module("bench.limits_postgres")
+    except ModuleNotFoundError as error:
+        bench.run.notes.append(f"Traces on PostgreSQL were left out: {error.name} is not installed.")
+        return
+    work = partial(_traced, "PostgreSQL", shape=shape)
+    bench.run.traces += limits.of_built(folder, Path(built.path), work)
+
+
+async def _traced(name: str, url: str, shape: Shape) -> list[Traced]:
+    store = open_store(url, serving=False)
+    try:
+        seconds = await scenarios.traces_in_process(store, shape, rounds=4)
+    finally:
+        await store.close()
+    return [Traced(name, form, shape.events, times_of(taken)) for form, taken in seconds.items()]
+
+
 def disks(bench: Bench) -> None:
     """Bytes of the small log, and of the recorded loan log when it is there."""
     built = bench.built(bench.sizes.small_events, 180)
@@ -381,6 +412,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "post": singles,
     "page": pages,
     "flat": flat,
+    "trace": traces,
     "disk": disks,
     "postgres": postgres,
     "server": server,

@@ -12,10 +12,11 @@ import msgspec
 from bench.build_store import TENANT
 from bench.load import Job, Result, request, run_load
 from bench.servers import Running
-from bench.workload import Shape, batched, hot_resource, ndjson
+from bench.workload import FORMS, STORY_EVENTS, Shape, batched, hot_resource, ndjson, story_id
 from whence.catalog import CATALOG
 from whence.events import NewEvent, PageRequest, Query
 from whence.storage.base import Store, Write
+from whence.trace import Request
 from whence.wire.times import format_time
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "questions_of",
     "questions_over_http",
     "single_requests",
+    "traces_in_process",
 ]
 
 BATCH_CONNECTIONS = 4
@@ -231,6 +233,23 @@ async def questions_in_process(
                     await question.ask(store)
                     if number >= 0:
                         seconds[name][label].append(time.perf_counter() - started)
+    return seconds
+
+
+async def traces_in_process(store: Store, shape: Shape, rounds: int, seed: int = 7) -> dict[str, list[float]]:
+    """Seconds of the whole graph of `STORY_EVENTS` events, by its form, asked about any of its events."""
+    rng = random.Random(f"traces {seed}")
+    seconds: dict[str, list[float]] = {form: [] for form in FORMS}
+    for number in range(-1, rounds):  # the first round only warms
+        for form, taken in seconds.items():
+            for story in range(shape.stories):
+                event_id = story_id(shape, form, story, rng.randrange(STORY_EVENTS))
+                started = time.perf_counter()
+                graph = await store.trace(TENANT, event_id, Request(limit=STORY_EVENTS))
+                if number >= 0:
+                    taken.append(time.perf_counter() - started)
+                if graph is None or len(graph.nodes) != STORY_EVENTS:
+                    raise RuntimeError(f"the {form} of {event_id} is not whole")
     return seconds
 
 

@@ -30,6 +30,7 @@ from whence.wire.times import format_time
 __all__ = [
     "FORMS",
     "LOAN_LOG",
+    "STORY_EVENTS",
     "Shape",
     "batched",
     "events",

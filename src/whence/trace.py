@@ -196,6 +196,8 @@ def _descend(root: Link, near: _Near, walk_max: int) -> Generator[Ask, Sequence[
 
 def _effects_of(ids: list[str], near: _Near, limit: int) -> Generator[Ask, Sequence[Link], Sequence[Link]]:
     """The effects of some events by time, at most `limit` of them."""
+    if len(ids) == 1 and ids[0] in near.effects:
+        return near.effects[ids[0]][:limit]
     unknown = tuple(id_ for id_ in ids if id_ not in near.effects)
     asked = (yield Ask(unknown, effects=True, limit=limit)) if unknown else ()
     found = [*asked, *(link for id_ in ids for link in near.effects.get(id_, ()))]

@@ -18,9 +18,9 @@ from bench.build_store import TENANT, build, line_length
 from bench.limits import disk_of, final_rows, raw_insert
 from bench.measure import interleaved, ratios, times_of
 from bench.report import render
-from bench.result import Run, last_of_machine, load, save
-from bench.scenarios import questions_of
-from bench.workload import Shape, events, hot_resource, ndjson, of_one_tenant
+from bench.result import Run, Traced, last_of_machine, load, save
+from bench.scenarios import questions_of, traces_in_process
+from bench.workload import FORMS, STORY_EVENTS, Shape, events, hot_resource, ndjson, of_one_tenant, story_id
 from whence.events import Vocabulary
 from whence.storage import open_store
 from whence.storage.base import Write
@@ -87,6 +87,60 @@ def test_a_line_is_the_event_that_it_was_made_of() -> None:
         line = ndjson([event])
         assert parse_new_event(line, context) == event
         assert len(line) == line_length(event)
+
+
+def test_stories_are_whole_and_of_their_form() -> None:
+    """Each has 500 events, each behind its cause, as deep as its form says, strewn among all the others."""
+    shape = Shape(events=12_000, days=5, stories=2)
+    made = list(of_one_tenant(shape))
+    usual = [event for event in made if not str(event.correlation_id).startswith("story ")]
+    assert usual == list(of_one_tenant(Shape(events=12_000, days=5)))
+    assert len(made) == len({event.id for event in made}) == len(usual) + 2 * len(FORMS) * STORY_EVENTS
+    depths: dict[str | None, int] = {None: -1}
+    deepest: dict[str, int] = {}
+    for event in made:
+        if str(event.correlation_id).startswith("story "):
+            depths[event.id] = depths[event.causation_id] + 1
+            form = str(event.correlation_id).split()[1]
+            deepest[form] = max(deepest.get(form, 0), depths[event.id])
+    assert deepest == {"chain": 499, "tree": 8, "star": 1, "run": 50}
+    assert depths[story_id(shape, "chain", 1, 499)] == 499
+
+
+def test_traces_find_the_stories_whole(tmp_path: Path) -> None:
+    """Each graph is asked as often as there are rounds; one without an event is told."""
+    shape = Shape(events=6_000, days=5, stories=1)
+    path = build(tmp_path / "stories.db", shape).path
+    assert {len(taken) for taken in asyncio.run(_traced(path, shape)).values()} == {2}
+    connection = apsw.Connection(path)
+    connection.execute(
+        "UPDATE event SET cause = NULL WHERE flow = (SELECT key & 0xFFFFFFFFFF FROM flow WHERE "
+        "correlation_id = 'story tree 0') AND cause IS NOT NULL"
+    )
+    connection.close()
+    with pytest.raises(RuntimeError, match="tree"):
+        asyncio.run(_traced(path, shape))
+
+
+async def _traced(path: str, shape: Shape) -> dict[str, list[float]]:
+    store = open_store(f"sqlite:///{path}", serving=False)
+    try:
+        return await traces_in_process(store, shape, rounds=2)
+    finally:
+        await store.close()
+
+
+def test_the_slowest_form_of_each_store_is_held_to_the_bar(sample: Run) -> None:
+    """A log of another size is remarked, and a store that was not asked is not measured."""
+    slow, quick = times_of([0.021]), times_of([0.004])
+    traces = [Traced("SQLite", "star", 5_000_000, quick), Traced("SQLite", "chain", 5_000_000, slow)]
+    run = msgspec.structs.replace(sample, traces=traces)
+    sqlite, postgres = (bar for bar in bars_of(run) if bar.what.startswith("trace of 500"))
+    assert (sqlite.met, sqlite.measured, sqlite.remark, postgres.met) == (False, 21.0, "", None)
+    assert "chain" in sqlite.what and "| SQLite | chain | 5,000,000 |" in render(run)
+    smaller = msgspec.structs.replace(run, traces=[Traced("PostgreSQL", "run", 20_000, quick)])
+    sqlite, postgres = (bar for bar in bars_of(smaller) if bar.what.startswith("trace of 500"))
+    assert (sqlite.met, postgres.met) == (None, True) and "20,000" in postgres.remark
 
 
 @pytest.fixture(scope="module")
