@@ -17,7 +17,8 @@ __all__ = ["copy_to_postgres"]
 _NUMBER = 0xFFFFFFFFFF
 
 _TABLES = {
-    "head": "SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked FROM tenant",
+    "head": "SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, tenant"
+    " FROM tenant",
     "kind": "SELECT tenant_no, kind, event_type, resource_type, actor_type, outcome FROM kind",
     "actor": f"SELECT tenant_no, key & {_NUMBER} AS actor, actor_id, actor_type FROM actor",
     "flow": f"SELECT tenant_no, key & {_NUMBER} AS flow, correlation_id, events, failures, first_at, last_at FROM flow",
@@ -47,7 +48,7 @@ async def copy_to_postgres(path: Path, url: str) -> None:
     try:
         await server.execute("SET maintenance_work_mem = '512MB'; SET synchronous_commit = off")
         for tenant_no, tenant in file.execute("SELECT tenant_no, tenant FROM tenant").fetchall():
-            sql = "INSERT INTO tenant (tenant_no, tenant) OVERRIDING SYSTEM VALUE VALUES ($1, $2)"
+            sql = "INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2)"
             await server.execute(sql, tenant_no, tenant)
         indexes = await server.fetch(
             "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'whence' AND tablename = 'event' "

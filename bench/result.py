@@ -72,6 +72,7 @@ class Bar(msgspec.Struct, frozen=True):
 class Flat(msgspec.Struct, frozen=True):
     """One question to a small and to a large log of one tenant, in process."""
 
+    store: str
     question: str
     days: int
     small_events: int
@@ -117,6 +118,7 @@ class Run(msgspec.Struct, kw_only=True):
     traces: list[Traced] = []
     disks: list[Disk] = []
     memory: Memory | None = None
+    memory_postgres: Memory | None = None
     start_s: dict[str, float] = {}
     bars: list[Bar] = []
     notes: list[str] = []

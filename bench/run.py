@@ -14,17 +14,18 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bench import scenarios
 from bench.bars import bars_of, fallen
 from bench.build_store import TENANT, Built, build
+from bench.copy_store import copy_to_postgres
 from bench.limits import disk_of, final_rows, raw_insert
 from bench.load import Result
 from bench.measure import interleaved, times_of
@@ -32,6 +33,7 @@ from bench.others import eventsourcing_recorded, prefect_persisted
 from bench.report import PAGE, render
 from bench.result import Flat, Memory, Run, Traced, last_of_machine, new_run, save
 from bench.servers import VENVS, Running, ask, fastapi_peer, static, whence
+from bench.static_app import Answer
 from bench.workload import LOAN_LOG, Shape, batched, loan_events, ndjson, of_one_tenant
 from whence.events import NewEvent
 from whence.storage import open_store
@@ -61,6 +63,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     question_rounds: int
     trace_events: int
     trace_stories: int
+    postgres_large_events: int
     asked: int
     soak_s: int
 
@@ -80,6 +83,7 @@ FULL = Sizes(
     question_rounds=20,
     trace_events=5_000_000,
     trace_stories=25,
+    postgres_large_events=2_000_000,
     asked=600,
     soak_s=300,
 )
@@ -98,6 +102,7 @@ QUICK = Sizes(
     question_rounds=3,
     trace_events=20_000,
     trace_stories=3,
+    postgres_large_events=20_000,
     asked=36,
     soak_s=5,
 )
@@ -180,8 +185,8 @@ def _scrapped(bench: Bench, name: str, work: Callable[[Path], float]) -> float:
         os.sync()
 
 
-def _ingest_whence(folder: Path, events: list[NewEvent]) -> float:
-    with whence(folder / "whence.db") as running:
+def _ingest_whence(folder: Path, events: list[NewEvent], url: str = "") -> float:
+    with whence(folder / "whence.db", url) as running:
         requests = scenarios.batch_requests(running.key, events)
         return scenarios.ingest_batches(folder, running, requests).rate * len(events) / len(requests)
 
@@ -202,58 +207,69 @@ async def _append(folder: Path, events: list[NewEvent]) -> float:
 
 def singles(bench: Bench) -> None:
     """Single-event POST, closed loop against static and FastAPI; then at half of that rate."""
-    sizes, folder = bench.sizes, bench.fresh("singles")
-    left = of_one_tenant(Shape(seed=2, events=sizes.singles * (3 * sizes.rounds + 4)))
+    folder = bench.fresh("singles")
+    with whence(folder / "whence.db") as own:
+        _singles(bench, folder, own, "post", bench.sizes.singles, peers=True)
+
+
+def _singles(bench: Bench, folder: Path, own: Running, measure: str, number: int, *, peers: bool) -> None:
+    left = of_one_tenant(Shape(seed=2, events=number * (3 * bench.sizes.rounds + 4)))
     with ExitStack() as running:
-        own = running.enter_context(whence(folder / "whence.db"))
         answer = ask(own, "POST", "/api/v1/events", ndjson([next(left)]))
-        servers = {
-            "whence": own,
-            "static": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "bare")),
-            "routed": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "routed")),
-        }
-        if bench.has("fastapi_sqlalchemy"):
-            servers["fastapi"] = running.enter_context(fastapi_peer(folder))
-        counts = {name: sizes.singles // 4 if name == "fastapi" else sizes.singles for name in servers}
+        servers = _beside(bench, folder, running, own, answer, peers=peers)
+        counts = {name: number // 4 if name == "fastapi" else number for name in servers}
 
         def post(name: str) -> Result:
             some = [next(left) for _ in range(counts[name])] if name in ("whence", "fastapi") else reused
             return scenarios.post_closed_loop(folder, servers[name], scenarios.single_requests(servers[name].key, some))
 
-        reused = [next(left) for _ in range(sizes.singles)]
-        _take_turns(bench, "post", {name: lambda name=name: post(name) for name in servers})
-        rate = bench.run.loads["post"]["whence"].rate / 2
+        reused = [next(left) for _ in range(number)]
+        _take_turns(bench, measure, {name: lambda name=name: post(name) for name in servers})
+        rate = bench.run.loads[measure]["whence"].rate / 2
         for name in ("whence", "static"):
-            some = [next(left) for _ in range(min(sizes.singles, int(rate * 20)))]
+            some = [next(left) for _ in range(min(number, int(rate * 20)))]
             requests = scenarios.single_requests(servers[name].key, some)
             result = scenarios.post_open_loop(folder, servers[name], requests, rate)
-            bench.keep("post at half the rate", name, [result])
+            bench.keep(f"{measure} at half the rate", name, [result])
+
+
+def _beside(
+    bench: Bench, folder: Path, running: ExitStack, own: Running, answer: Answer, *, peers: bool
+) -> dict[str, Running]:
+    """Whence and, beside it, its limits with the same bytes in memory, and FastAPI."""
+    servers = {"whence": own}
+    for name, kind in (("static", "bare"), ("routed", "routed")):
+        servers[name] = running.enter_context(static(folder, {"POST": answer, "GET": answer}, kind))
+    if peers and bench.has("fastapi_sqlalchemy"):
+        servers["fastapi"] = running.enter_context(fastapi_peer(folder))
+    return servers
 
 
 def pages(bench: Bench) -> None:
     """A page of 20 against static and FastAPI."""
-    sizes, folder = bench.sizes, bench.fresh("pages")
-    built = bench.built(sizes.page_events, 180)
+    folder = bench.fresh("pages")
+    built = bench.built(bench.sizes.page_events, 180)
     shutil.copyfile(built.path, folder / "whence.db")
+    with whence(folder / "whence.db") as own:
+        _pages(bench, folder, own, "page", built)
+
+
+def _pages(bench: Bench, folder: Path, own: Running, measure: str, filled: Built | None) -> None:
+    """`filled` is the log to give to the peers; None is no peers."""
     path = "/api/v1/events?limit=20"
+    number = bench.sizes.pages
     with ExitStack() as running:
-        own = running.enter_context(whence(folder / "whence.db"))
-        answer = ask(own, "GET", path)
-        servers = {
-            "whence": own,
-            "static": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "bare")),
-            "routed": running.enter_context(static(folder, {"POST": answer, "GET": answer}, "routed")),
-        }
-        if bench.has("fastapi_sqlalchemy"):
-            servers["fastapi"] = peer = running.enter_context(fastapi_peer(folder))
-            for some in batched(of_one_tenant(built.shape), 10_000):
+        servers = _beside(bench, folder, running, own, ask(own, "GET", path), peers=filled is not None)
+        if filled is not None and "fastapi" in servers:
+            for some in batched(of_one_tenant(filled.shape), 10_000):
+                peer = servers["fastapi"]
                 scenarios.ingest_batches(folder, peer, scenarios.batch_requests(peer.key, some, array=True))
-        counts = {name: sizes.pages // 10 if name == "fastapi" else sizes.pages for name in servers}
+        counts = {name: number // 10 if name == "fastapi" else number for name in servers}
 
         def page(name: str) -> Result:
             return scenarios.get_closed_loop(folder, servers[name], [path], counts[name])
 
-        _take_turns(bench, "page", {name: lambda name=name: page(name) for name in servers})
+        _take_turns(bench, measure, {name: lambda name=name: page(name) for name in servers})
 
 
 def _take_turns(bench: Bench, measure: str, by_name: dict[str, Callable[[], Result]]) -> None:
@@ -275,22 +291,25 @@ def flat(bench: Bench) -> None:
     """The flat questions to a small and to a large log, in this process."""
     for days in bench.sizes.spreads:
         small, large = bench.built(bench.sizes.small_events, days), bench.built(bench.sizes.large_events, days)
-        bench.run.flat += asyncio.run(_flat(small, large, bench.sizes.question_rounds))
+        urls = (f"sqlite:///{small.path}", f"sqlite:///{large.path}")
+        bench.run.flat += asyncio.run(_flat("SQLite", (small, large), urls, bench.sizes.question_rounds))
 
 
-async def _flat(small: Built, large: Built, rounds: int) -> list[Flat]:
-    stores = {name: open_store(f"sqlite:///{built.path}", serving=False) for name, built in _named(small, large)}
+async def _flat(name: str, built: tuple[Built, Built], urls: tuple[str, str], rounds: int) -> list[Flat]:
+    small, large = built
+    stores = [open_store(url, serving=False) for url in urls]
     try:
         asked = {
-            name: (stores[name], await scenarios.questions_of(stores[name], built.shape))
-            for name, built in _named(small, large)
+            size: (store, await scenarios.questions_of(store, log.shape))
+            for size, store, log in zip(("small", "large"), stores, built, strict=True)
         }
         seconds = await scenarios.questions_in_process(asked, rounds)
     finally:
-        for store in stores.values():
+        for store in stores:
             await store.close()
     return [
         Flat(
+            name,
             question,
             small.shape.days,
             small.shape.events,
@@ -302,24 +321,17 @@ async def _flat(small: Built, large: Built, rounds: int) -> list[Flat]:
     ]
 
 
-def _named(small: Built, large: Built) -> Iterator[tuple[str, Built]]:
-    yield "small", small
-    yield "large", large
-
-
 def traces(bench: Bench) -> None:
     """The graphs of flows of 500 events in a large log, in this process, on both stores."""
     sizes, folder = bench.sizes, bench.fresh("traces")
     shape = Shape(events=sizes.trace_events, stories=sizes.trace_stories)
     built = build(STORES / f"{shape.events}-stories.db", shape)
     bench.run.traces += asyncio.run(_traced("SQLite", f"sqlite:///{built.path}", shape))
-    try:
-        limits = importlib.import_module("bench.limits_postgres")
-    except ModuleNotFoundError as error:
-        bench.run.notes.append(f"Traces on PostgreSQL were left out: {error.name} is not installed.")
-        return
-    work = partial(_traced, "PostgreSQL", shape=shape)
-    bench.run.traces += limits.of_built(folder, Path(built.path), work)
+    limits = _postgres_limits(bench)
+    if limits is not None:
+        with limits.empty_log(folder) as url:
+            asyncio.run(copy_to_postgres(Path(built.path), url))
+            bench.run.traces += asyncio.run(_traced("PostgreSQL", url, shape))
 
 
 async def _traced(name: str, url: str, shape: Shape) -> list[Traced]:
@@ -355,20 +367,52 @@ async def _fill(path: Path, events: list[NewEvent]) -> None:
         await store.close()
 
 
-def postgres(bench: Bench) -> None:
-    """Append on PostgreSQL against its own raw, and what it keeps on the disk."""
+def _postgres_limits(bench: Bench) -> Any:
+    """The module that measures PostgreSQL, or None, with a note, where no server is installed."""
     try:
-        limits = importlib.import_module("bench.limits_postgres")
+        return importlib.import_module("bench.limits_postgres")
     except ModuleNotFoundError as error:
-        bench.run.notes.append(f"PostgreSQL was left out: {error.name} is not installed.")
+        note = f"PostgreSQL was left out: {error.name} is not installed."
+        if note not in bench.run.notes:
+            bench.run.notes.append(note)
+        return None
+
+
+def postgres(bench: Bench) -> None:
+    """The same on PostgreSQL: ingest against its own raw, singles, pages, flat questions, bytes, memory and start."""
+    limits = _postgres_limits(bench)
+    if limits is None:
         return
-    batches = list(batched(of_one_tenant(Shape(events=bench.sizes.postgres_events))))
-    folder = bench.fresh("postgres")
+    sizes, folder = bench.sizes, bench.fresh("postgres")
+    events = list(of_one_tenant(Shape(events=sizes.postgres_events)))
+    batches = list(batched(events))
     trials = limits.trials_of(folder, batches)
-    bench.run.rates["append, PostgreSQL"] = interleaved(bench.sizes.rounds, trials, "events/s")
-    bench.run.disks.append(
-        limits.disk_after(folder, batches, f"workload, {sum(map(len, batches)):,} events, PostgreSQL")
+    bench.run.rates["append, PostgreSQL"] = interleaved(sizes.rounds, trials, "events/s")
+
+    def over_http(_: int) -> float:
+        with limits.empty_log(folder) as url:
+            return _ingest_whence(folder, events, url)
+
+    bench.run.rates["ingest, PostgreSQL"] = interleaved(
+        sizes.rounds, {"whence": over_http, "raw": trials["raw"]}, "events/s"
     )
+    bench.run.disks.append(limits.disk_after(folder, batches, f"workload, {len(events):,} events, PostgreSQL"))
+    built = bench.built(sizes.small_events, 180), bench.built(sizes.postgres_large_events, 180)
+    with limits.empty_log(folder) as small, limits.empty_log(folder) as large:
+        for log, url in zip(built, (small, large), strict=True):
+            asyncio.run(copy_to_postgres(Path(log.path), url))
+        bench.run.flat += asyncio.run(_flat("PostgreSQL", built, (small, large), sizes.question_rounds))
+        began = time.monotonic()
+        with whence(folder / "large", large) as own:
+            ask(own, "GET", "/readyz")
+            bench.run.start_s[f"a log of {sizes.postgres_large_events:,}, PostgreSQL"] = round(
+                time.monotonic() - began, 3
+            )
+            _pages(bench, folder, own, "page, PostgreSQL", None)
+            _singles(bench, folder, own, "post, PostgreSQL", sizes.singles // 4, peers=False)
+            bench.run.memory_postgres = Memory(
+                sizes.postgres_large_events, round(time.monotonic() - began), own.memory_mb()["highest"]
+            )
 
 
 def server(bench: Bench) -> None:

@@ -57,21 +57,23 @@ def ask(running: Running, method: str, path: str, body: bytes | None = None, med
 
 
 @contextlib.contextmanager
-def whence(store: Path) -> Iterator[Running]:
-    """`whence serve` over a file, with the settings that a user has who set nothing; its log goes to a file."""
-    key = asyncio.run(_new_key(store))
+def whence(store: Path, url: str = "") -> Iterator[Running]:
+    """`whence serve` over a file, with the settings that a user has who set nothing; its own log goes to a file beside
+    it. With a URL it serves that store, and the file only gives the names."""
+    url = url or f"sqlite:///{store}"
+    key = asyncio.run(_new_key(url))
     home = store.with_name(store.name + ".home")
     home.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
     environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_DATA_HOME": str(home)}
-    command = [str(Path(sys.executable).with_name("whence")), "serve", "--store", f"sqlite:///{store}", "--port", "0"]
+    command = [str(Path(sys.executable).with_name("whence")), "serve", "--store", url, "--port", "0"]
     with _started(command, store.with_name(store.name + ".log"), environment, key) as running:
         yield running
 
 
-async def _new_key(store: Path) -> str:
-    """A key for the tenant, put into the file."""
-    opened = open_store(f"sqlite:///{store}", serving=False)
+async def _new_key(url: str) -> str:
+    """A key for the tenant, put into the store."""
+    opened = open_store(url, serving=False)
     secret, key = new_api_key(TENANT, (READ, WRITE, ADMIN), time.time_ns() // 1_000)
     try:
         await opened.put_key(key)

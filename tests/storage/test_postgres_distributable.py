@@ -9,6 +9,7 @@ import pytest
 
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.statements import everything, listen
+from whence.storage import placing
 from whence.storage.postgres import counts
 from whence.storage.sql import load_blocks
 
@@ -100,6 +101,7 @@ async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
         said.add(text)
 
     with patch.context() as patched:
+        patched.setattr(placing, "FOLD_AT", 300)  # so that links are merged
         listen(patched, hear)
         await everything(await fresh_database(), folder)
     return said

@@ -327,6 +327,7 @@ RETURNING l.level, l.bucket, l.counts
 -- name: add_links
 INSERT INTO link (tenant_no, level, bucket, up_to, counts)
 SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
+RETURNING tenant_no
 
 -- name: span_of_links
 SELECT l.counts
