@@ -168,8 +168,8 @@ def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
             blocks[block] = blocks[block].replace(old, new_)
         patch.setattr(module, "_SQL", blocks)
 
-    for module in (engine, pages, append):
-        forgetful(module, ("full_event", "WHERE e.tenant_no = $1", f"{anybody} AND $1::int IS NOT NULL"))
+    for module, block in ((engine, "full_event"), (pages, "page_event"), (append, "full_event")):
+        forgetful(module, (block, "WHERE e.tenant_no = $1", f"{anybody} AND $1::int IS NOT NULL"))
     real = pages.page_sql
 
     def page_sql(*args: Any) -> Any:

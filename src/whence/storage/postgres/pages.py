@@ -58,7 +58,15 @@ async def events_of_page(connection: Connection, snapshot: Snapshot, match: Matc
     if start is None:
         return []
     sql, bindings = page_sql(snapshot, match, start, request)
-    return [event_from(snapshot.tenant, row) for row in await connection.fetch(sql, *bindings.values)]
+    return [_event(snapshot, row) for row in await connection.fetch(sql, *bindings.values)]
+
+
+def _event(snapshot: Snapshot, row: Any) -> Event:
+    """The event of a `page_event` row."""
+    position, id_, number, actor_id, resource_id, correlation_id, causation_id, *rest = row
+    kind = snapshot.kinds[number]
+    words = (kind.event_type, kind.actor_type, actor_id, kind.resource_type, resource_id)
+    return event_from(snapshot.tenant, (position, id_, *words, correlation_id, causation_id, kind.outcome, *rest))
 
 
 def page_sql(snapshot: Snapshot, match: Match, start: _Start, request: PageRequest) -> tuple[str, Bindings]:
@@ -81,7 +89,7 @@ def page_sql(snapshot: Snapshot, match: Match, start: _Start, request: PageReque
         )
     limit, skip = bindings.add(request.limit), bindings.add(start.skip)
     places = f"SELECT position FROM ({places}) AS place{order} LIMIT {limit} OFFSET {skip}"
-    return f"{_SQL['full_event']} AND e.position = ANY(ARRAY({places})){order}", bindings
+    return f"{_SQL['page_event']} AND e.position = ANY(ARRAY({places})){order}", bindings
 
 
 def _values(match: Match, driver: tuple[str, str, str]) -> list[tuple[str, str, list[int] | list[str]]]:
