@@ -46,7 +46,7 @@ DAY_US = 86_400_000_000
 STORY_MAX = 1_000
 """Events of a flow that are looked at for its root and its actors."""
 
-FOLD_AT = 4_096
+FOLD_AT = 2_048
 """So many events behind the last fold are folded in."""
 
 Known = tuple[int, int]

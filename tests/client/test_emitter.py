@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tests.api.conftest import event, wait_until
 from tests.client.takers import Taker, away, refuse, take, taking
 from tests.unit.mutants import catches, replaced
 from whence.client import Closed, Emitted, Lost, Rejected, SpoolFull, Whence, emitter
+from whence.client import spool as spools
 from whence.client.emitter import Emitter
 from whence.client.spool import REJECTED, Spool, _Process
 from whence.errors import Invalid, WhenceError
@@ -224,10 +226,10 @@ def test_what_cannot_be_kept_is_refused_to_the_caller(taker: Taker, tmp_path: Pa
         taker.gate.clear()
 
 
-def left_behind(self: Emitter) -> list[bytes]:
+def left_behind(self: Emitter) -> tuple[list[bytes], int]:
     """The end of the process as if there were nothing to do."""
     self._queue.clear()
-    return []
+    return [], 0
 
 
 @catches(replaced(Emitter, "_leave_on_disk", left_behind, "exit_without_flush"))
@@ -348,6 +350,40 @@ def test_a_file_that_was_taken_away_is_told(taker: Taker, tmp_path: Path, monkey
         (lost,) = told
         assert isinstance(lost, Lost) and str(lost).endswith("3 events with it.")
         sound(log)
+
+
+def _as_if_there(self: Spool, *, close: bool = False) -> None:
+    """The file is synced whether it is there or not."""
+    if self._current is not None:
+        spools._sync(self._current.path)
+
+
+def closed(spool: Spool) -> int:
+    """How many events are gone, or -1 when closing fails."""
+    try:
+        return spool.close()
+    except OSError:
+        return -1
+
+
+@catches(
+    replaced(Spool, "_sync_current", _as_if_there, "syncs_what_is_gone"),
+    replaced(Spool, "close", lambda _self: 0, "says_nothing_is_gone"),
+)
+def test_closing_a_spool_whose_folder_is_gone_says_how_much(tmp_path: Path) -> None:
+    """Also when some of its files are there; those are left to the next process."""
+    spool = Spool(tmp_path / "root" / "spool", 1_000)
+    for _ in range(3):
+        spool.sync(spool.append(b"{}"))
+    spool.write(spool.reserve(), [b"{}", b"{}"])
+    oldest = spool.oldest()
+    assert oldest is not None
+    oldest.path.unlink()
+    assert closed(spool) == 3
+    after = Spool(tmp_path / "root" / "spool", 1_000)
+    assert (after.adopt(), after.events) == (1, 2)
+    shutil.rmtree(tmp_path / "root")
+    assert closed(after) == 2
 
 
 def test_a_torn_line_is_told_and_the_rest_is_replayed(taker: Taker, tmp_path: Path) -> None:

@@ -333,3 +333,31 @@ def test_the_end_is_bounded_in_time(tmp_path: Path) -> None:
         assert time.monotonic() - began < 60, "it waited for the answer"
         taker.gate.set()
         assert list((tmp_path / "whence" / "spool").glob("*/*.segment"))
+
+
+REMOVED = """
+import shutil
+log = Whence(spool=os.environ["SPOOL"], exit_timeout_s=0.1)
+for number in range(SPOOLED):
+    emit(log, str(number))
+while log.stats().spooled < SPOOLED:
+    threading.Event().wait(0.02)
+shutil.rmtree(os.environ["SPOOL"], ignore_errors=True)
+if WAITING:
+    open(os.environ["SPOOL"], "x").close()
+    emitter._TRIES_BEFORE_SPOOLING = 1 << 30
+    for number in range(WAITING):
+        emit(log, str(number))
+"""
+
+
+@pytest.mark.parametrize(("spooled", "waiting"), [(0, 0), (3, 0), (0, 2)])
+def test_a_spool_that_was_removed_ends_a_program_with_a_sentence(tmp_path: Path, spooled: int, waiting: int) -> None:
+    """How many events are lost is said, once, and nothing when none is; there is no traceback, and the program ends
+    well."""
+    env = environment("http://127.0.0.1:1", "whk_x", tmp_path) | {"SPOOL": str(tmp_path / "spool")}
+    code, _, err = ran(REMOVED, env, f"SPOOLED, WAITING = {spooled}, {waiting}")
+    assert code == 0
+    assert "Traceback" not in err
+    told = [line for line in err.splitlines() if f"{spooled + waiting} events" in line]
+    assert len(told) == bool(spooled + waiting), err

@@ -1,5 +1,6 @@
 """The outbox: both or neither, sent afterwards, and nothing is held up."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.api.conftest import Served, event, serving
 from tests.cli.program import Cli
 from tests.client.takers import refuse, taking
 from tests.unit.mutants import catches, replaced
-from whence.client import Unreachable, Whence
+from whence.client import AsyncWhence, Unreachable, Whence
 from whence.integrations.pytest_plugin import Recorded
 from whence.permissions import READ, WRITE
 
@@ -19,7 +20,7 @@ sqlalchemy = pytest.importorskip("sqlalchemy")
 from sqlalchemy.orm import Session  # noqa: E402  (after it is known to be there)
 
 from whence.integrations import sqlalchemy as integration  # noqa: E402  (as above)
-from whence.integrations.sqlalchemy import Drained, drain, outbox, outbox_table  # noqa: E402  (as above)
+from whence.integrations.sqlalchemy import Drained, drain, drain_async, outbox, outbox_table  # noqa: E402  (as above)
 
 
 @pytest.fixture
@@ -89,6 +90,59 @@ def test_without_a_server_everything_waits(engine: "sqlalchemy.Engine") -> None:
     in_order(engine, 3)
     with Whence("http://127.0.0.1:1", "whk_x", retries=0) as log, contextlib.suppress(Unreachable):
         drain(engine, log)
+    assert rows(engine) == [None] * 3
+
+
+async def drained_async(url: str, log: AsyncWhence) -> Drained:
+    """The outbox at a URL of an engine that blocks, drained by one that awaits."""
+    pytest.importorskip("greenlet", reason="SQLAlchemy needs it for asyncio")
+    pytest.importorskip("aiosqlite", reason="a driver for asyncio is missing")
+    asyncio_ = pytest.importorskip("sqlalchemy.ext.asyncio")
+    engine = asyncio_.create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"))
+    try:
+        return await drain_async(engine, log)
+    finally:
+        await engine.dispose()
+
+
+async def test_an_async_engine_is_drained_too(engine: "sqlalchemy.Engine", url: str, served: Served) -> None:
+    """In order, over more than one batch."""
+    in_order(engine, 700)
+    async with AsyncWhence(served.url, served.key(READ, WRITE, tenant="async")) as log:
+        assert await drained_async(url, log) == Drained(700, 0)
+        page = await log.list(limit=2, order="asc")
+        assert ([one.actor_id for one in page.events], page.total) == (["a0", "a1"], 700)
+        assert rows(engine) == []
+        assert await drained_async(url, log) == Drained(0, 0)
+
+
+async def test_an_async_drain_leaves_what_is_refused(engine: "sqlalchemy.Engine", url: str) -> None:
+    """The rest goes on, in order, also when the server refuses a batch as a whole."""
+    for whole in (False, True):
+        in_order(engine, 5)
+        with taking() as taker:
+            taker.rule = refuse("a1", whole=whole)
+            async with AsyncWhence(taker.url, "whk_x", retries=0) as log:
+                assert await drained_async(url, log) == Drained(4, 1)
+            assert taker.actors == ["a0", "a2", "a3", "a4"]
+    assert [bool(reason) for reason in rows(engine)] == [True, True]
+
+
+async def _sent_unasked(_log: object, waiting: integration.Waiting) -> integration.Outcome:
+    return [number for number, _ in waiting], {}
+
+
+@catches(replaced(integration, "_sent_async", _sent_unasked, "deleted_unsent"))
+def test_without_a_server_an_async_drain_touches_nothing(engine: "sqlalchemy.Engine", url: str) -> None:
+    """No row is touched until the server said what became of it."""
+    in_order(engine, 3)
+
+    async def drained() -> None:
+        async with AsyncWhence("http://127.0.0.1:1", "whk_x", retries=0) as log:
+            await drained_async(url, log)
+
+    with contextlib.suppress(Unreachable):
+        asyncio.run(drained())
     assert rows(engine) == [None] * 3
 
 

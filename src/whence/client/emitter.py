@@ -179,8 +179,11 @@ class Emitter:
             self._changed.wait_for(self._is_done, until - time.monotonic())
             sent = self._pending() == 0
             self._closed = True  # a step that is still under way changes nothing any more
-            lost = self._leave_on_disk()
+            lost, gone = self._leave_on_disk()
+            self._counted.lost += gone
             self._changed.notify_all()
+        if gone:
+            self._tell(Lost(f"{gone} events that were spooled are gone: somebody removed their files.", []))
         if lost:
             self._tell(Lost(f"{len(lost)} events could not be sent before the end, nor be spooled.", lost))
         return sent
@@ -435,22 +438,36 @@ class Emitter:
         finally:
             self._telling = None
 
-    def _leave_on_disk(self) -> list[bytes]:
-        """Put what is in memory where the next process finds it; returns what cannot be. The caller holds the lock."""
+    def _leave_on_disk(self) -> tuple[list[bytes], int]:
+        """Put what is in memory where the next process finds it. What cannot be put there, and how many events are no
+        longer there. The caller holds the lock.
+        """
+        spool = self._spool
+        if spool is not None and self._segment is not None and not self._segment.path.exists():
+            spool.done(self._segment)  # what is in hand of it is in memory alone
+            self._segment = None
         memory = [*(self._hand if self._segment is None else ()), *self._queue]
+        if spool is None:
+            return memory, 0
+        gone = 0
         try:
-            if self._spool is None:
-                return memory
             if memory:
                 # Before everything else in the spool, since it is older. Some may be on their way; ids make that safe.
-                self._spool.write(self._spool.reserve() if self._place is None else self._place, memory)
+                spool.write(spool.reserve() if self._place is None else self._place, memory)
             memory = []
             self._hand.clear()
             self._queue.clear()
-            self._spool.close()
-        except OSError:
-            _log.exception("The spool cannot be written.")
-        return memory
+        except OSError as error:
+            self._say_unwritable(spool, error)
+        try:
+            gone = spool.close()
+        except OSError as error:
+            self._say_unwritable(spool, error)
+        return memory, gone
+
+    def _say_unwritable(self, spool: Spool, error: OSError) -> None:
+        """In a sentence; at the end of a process a traceback helps nobody."""
+        _log.error("The spool in %s cannot be written: %s.", spool.folder, error.strerror)
 
 
 def _kept(keep: Callable[[], R]) -> R:

@@ -233,18 +233,25 @@ class Spool:
             lowest = min(self._segments, default=_FIRST) - len(taken)
             return sum(self._took(path, lowest + at) for at, (*_, path) in enumerate(sorted(taken)))
 
-    def close(self) -> None:
-        """Leave what is here to whoever comes next, in this process or another; the name says that nobody owns it."""
+    def close(self) -> int:
+        """Leave what is here to whoever comes next, in this process or another; the name says that nobody owns it. How
+        many events were in files that somebody has removed.
+        """
         with self._sync_lock:
             self._sync_current(close=True)
+        gone = 0
         with self._lock:
-            for segment in self._segments.values():
+            for segment in list(self._segments.values()):
                 free = self._path(segment.number, _FREE)
-                with contextlib.suppress(FileNotFoundError):  # someone took it away
+                try:
                     segment.path.rename(free)
-                segment.path = free
+                    segment.path = free
+                except FileNotFoundError:
+                    del self._segments[segment.number]
+                    gone += segment.events
         with _process.lock:
             _process.alive.discard(self._instance)
+        return gone
 
     def _took(self, path: Path, number: int) -> bool:
         own = self._path(number)
@@ -281,7 +288,12 @@ class Spool:
             if segment is not None and (close or segment.size >= _SEGMENT_MAX):
                 self._current = None
         if segment is not None:
-            _sync(segment.path)
+            try:
+                _sync(segment.path)
+            except FileNotFoundError:
+                if not close:
+                    raise
+                # somebody removed it, which is told by whoever reads it or leaves it behind
         self._synced = upto
 
 
