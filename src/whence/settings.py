@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     store: str = msgspec.field(default_factory=default_store)
+    listen_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8700
     root_path: str = ""
@@ -112,12 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown_store(self) -> str:
         """The URL of the store without a password, for people and logs."""
-        if self.store.startswith("sqlite:"):
-            return self.store
-        place, _, _ = self.store.partition("?")
-        scheme, _, rest = place.partition("://")
-        login, at, host = rest.rpartition("@")
-        return f"{scheme}://{login.partition(':')[0]}{at}{host}"
+        return _without_password(self.store)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -130,7 +126,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         values = [(name, getattr(self, name)) for name in self.__struct_fields__]
-        values = [(name, self.shown_store if name == "store" else value) for name, value in values]
+        values = [
+            (name, _without_password(value) if name in _URLS and value is not None else value) for name, value in values
+        ]
         return [(name, "…" if name in _SECRETS and value is not None else value) for name, value in values]
 
     def __repr__(self) -> str:
@@ -143,6 +141,8 @@ def _check_service(settings: Settings) -> None:
         raise ValueError(
             "WHENCE_STORE must be a URL like sqlite:///path/to/file.db or postgresql://user@host:5432/database."
         )
+    if settings.listen_url is not None and not re.fullmatch(r"postgresql://.+", settings.listen_url):
+        raise ValueError("WHENCE_LISTEN_URL must be a URL like postgresql://user@host:5432/database.")
     if not 0 <= settings.port <= 65_535:
         raise ValueError("WHENCE_PORT must be a number from 0 to 65535.")
     if settings.root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", settings.root_path):
@@ -201,6 +201,16 @@ def _check_limits(settings: Settings) -> None:
         raise ValueError("WHENCE_ANSWERS_IN_FLIGHT_MAX must be at least 32MiB, the size of a page.")
     if settings.connections_max < 1:
         raise ValueError("WHENCE_CONNECTIONS_MAX must be at least 1.")
+
+
+def _without_password(url: str) -> str:
+    """The URL of a store, for people and logs."""
+    if url.startswith("sqlite:"):
+        return url
+    place, _, _ = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    login, at, host = rest.rpartition("@")
+    return f"{scheme}://{login.partition(':')[0]}{at}{host}"
 
 
 def _is_safe_url(url: str) -> bool:
@@ -285,10 +295,12 @@ _duration = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}, "24h")
 _size = _scaled({"": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}, "64MiB")
 
 _SECRETS = frozenset({"jwt_secret"})
-_FROM_FILE = _SECRETS | {"store"}  # a URL may hold a password
+_URLS = frozenset({"store", "listen_url"})
+_FROM_FILE = _SECRETS | _URLS  # a URL may hold a password
 
 _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "store": ("WHENCE_STORE", _text),
+    "listen_url": ("WHENCE_LISTEN_URL", _text),
     "host": ("WHENCE_HOST", _text),
     "port": ("WHENCE_PORT", _number),
     "root_path": ("WHENCE_ROOT_PATH", _text),

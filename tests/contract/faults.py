@@ -14,7 +14,7 @@ from tests.databases import CITUS, citus_database, cleared_database
 from whence import rollups
 from whence.flows import FOLD_AT
 from whence.storage import open_store
-from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+from whence.storage.base import AS_OF_SPAN, KINDS_MAX, POLL_S
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import pages
 
@@ -37,6 +37,7 @@ class Limits:
     as_of_span: int = AS_OF_SPAN
     kinds_max: int = KINDS_MAX
     fold_at: int = FOLD_AT
+    poll_s: float = POLL_S
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def everywhere(patch: pytest.MonkeyPatch, name: str, value: Callable[[Any], Any]
 def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Give these limits to every store that is opened from now on."""
     patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
-    for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at"):
+    for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at", "poll_s"):
         everywhere(patch, name.upper(), lambda _real, name=name: getattr(limits, name))
 
 
@@ -144,7 +145,7 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
     return mark
 
 
-def limited(**limits: int) -> Callable[[Test], Test]:
+def limited(**limits: float) -> Callable[[Test], Test]:
     """The test's stores have these `Limits`."""
 
     def mark(test: Test) -> Test:

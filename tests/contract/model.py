@@ -5,6 +5,7 @@ no code with them but the nouns, the catalogue of outcomes and the limits. What 
 its own, so that a mutant can override it (see `mutants.py`).
 """
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -457,6 +458,17 @@ class ModelStore:
         return sha256(b"".join(msgspec.json.encode(event) for event in log)).digest()
 
     # --- credentials -------------------------------------------------------------------------------------------
+
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        until = time.monotonic() + timeout_s
+        while not self.is_longer(tenant, position):
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(0.001)
+        return True
+
+    def is_longer(self, tenant: str, position: int) -> bool:
+        return len(self.logs.get(tenant, [])) > position
 
     async def put_key(self, key: ApiKey) -> None:
         self.keys.append(key)

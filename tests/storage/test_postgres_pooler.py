@@ -20,19 +20,28 @@ import pytest
 
 from tests.acceptance.tools import missing
 from tests.contract.made import add, new, numbers, page
-from tests.databases import fresh_database
+from tests.databases import fetch, fresh_database
 from tests.storage.proxy import proxied
 from whence.errors import WhenceError
 from whence.permissions import new_api_key
 from whence.storage import open_store
+from whence.storage import waiting as waiting_for_logs
 
 BACKENDS = 2
 CLIENTS = 6
 
 
+class Pooled:
+    """The URLs of one log: behind the pooler, and past it."""
+
+    def __init__(self, url: str, direct: str) -> None:
+        self.url = url
+        self.direct = direct
+
+
 @pytest.fixture
-async def pooled() -> AsyncIterator[str]:
-    """The URL of an empty log behind a pooler that shares two backends among all clients."""
+async def log() -> AsyncIterator[Pooled]:
+    """An empty log behind a pooler that shares two backends among all clients."""
     program = shutil.which("pgbouncer")
     if program is None:
         missing("pgbouncer")
@@ -40,7 +49,13 @@ async def pooled() -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         async with proxied(await fresh_database()) as proxy, _pooler(program, Path(folder), proxy.url) as url:
-            yield url
+            yield Pooled(url, proxy.url)
+
+
+@pytest.fixture
+def pooled(log: Pooled) -> str:
+    """The URL of an empty log behind the pooler."""
+    return log.url
 
 
 @contextlib.asynccontextmanager
@@ -124,3 +139,32 @@ async def test_a_store_that_is_not_told_of_the_pooler_is_seen(pooled: str) -> No
     with pytest.raises((WhenceError, AssertionError)):
         await _use(store)
     await store.close()
+
+
+async def _is_woken(log: Pooled, listen_url: str | None, patience_s: float = 5.0) -> bool:
+    """Whether who waits in one process is told what another one appends; both are behind the pooler."""
+    here, there = open_store(log.url, pooler=True, listen_url=listen_url), open_store(log.url, pooler=True)
+    tenant = "polled" if listen_url is None else "heard"
+    await add(there, new(1), tenant=tenant)
+    waiting = asyncio.create_task(here.changed(tenant, 1, 3_600.0))
+    await asyncio.sleep(0.5)
+    await add(there, new(2), tenant=tenant)
+    done, _ = await asyncio.wait({waiting}, timeout=patience_s)
+    waiting.cancel()
+    await here.close()
+    await there.close()
+    return bool(done) and waiting.result()
+
+
+async def test_behind_a_pooler_logs_are_looked_at(log: Pooled) -> None:
+    """Nobody listens where a pooler would hand the connection on: the poll finds what another process appends."""
+    assert await _is_woken(log, None)
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    assert await fetch(log.direct, listening) == [(0,)]
+
+
+async def test_past_the_pooler_wakeups_are_heard(log: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a URL to listen at, who waits is woken before any poll; without one, and without a poll, nobody is."""
+    monkeypatch.setattr(waiting_for_logs, "POLL_S", 3_600.0)
+    assert await _is_woken(log, log.direct)
+    assert not await _is_woken(log, None, 1.0)

@@ -56,6 +56,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         COOKIE_SECURE="true",
         POSTGRES_POOLER="on",
         UNSAFE_DURABILITY="yes",
+        LISTEN_URL="postgresql://u@h/d",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -125,9 +126,10 @@ def test_the_text_of_settings_masks_the_secret() -> None:
 )
 def test_the_store_is_shown_without_its_password(store: str, shown: str) -> None:
     """Neither `shown_store` nor the text of the settings holds what a URL says beside the place."""
-    settings = read(STORE=store)
+    settings = read(STORE=store, LISTEN_URL="postgresql://whence:hidden@direct/log?password=hidden")
     assert settings.shown_store == shown
     assert "hid" not in repr(settings)
+    assert "listen_url='postgresql://whence@direct/log'" in repr(settings)
 
 
 def test_the_store_may_lie_in_a_file(tmp_path: Path) -> None:
@@ -135,6 +137,7 @@ def test_the_store_may_lie_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "store"
     file.write_text("postgresql://whence:hidden@db/log\n")
     assert read(STORE_FILE=str(file)).store == "postgresql://whence:hidden@db/log"
+    assert read(LISTEN_URL_FILE=str(file)).listen_url == "postgresql://whence:hidden@db/log"
 
 
 def test_a_key_decides_which_algorithms_hold() -> None:
@@ -177,6 +180,8 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"STORE": "mysql://x"},
         {"STORE": "sqlite:///"},
         {"STORE": "postgresql://"},
+        {"LISTEN_URL": "sqlite:///hidden"},
+        {"LISTEN_URL": "postgresql://"},
         {"PORT": "65536"},
         {"PORT": "80 "},
         {"PORT": "1_0"},

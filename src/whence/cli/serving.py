@@ -84,6 +84,7 @@ def serve(
         accept_rollback=accept_rollback,
         unsafe_durability=settings.unsafe_durability,
         pooler=settings.postgres_pooler,
+        listen_url=settings.listen_url,
     )
     asyncio.run(opened.open())
 

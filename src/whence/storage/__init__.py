@@ -29,6 +29,7 @@ def open_store(
     accept_rollback: bool = False,
     unsafe_durability: bool = False,
     pooler: bool = False,
+    listen_url: str | None = None,
 ) -> Store:
     """Open the store at `url`. A SQLite file is made when it is not there; a PostgreSQL log is made by `migrate_store`.
 
@@ -40,13 +41,13 @@ def open_store(
     `postgresql://user@host:5432/database` names a PostgreSQL database, which any number of processes may open. It is
     connected to when it is first used, and looked at by `open`: a server whose settings could lose what was
     acknowledged is refused unless `unsafe_durability` takes it. `pooler`, or `?pooler=1` in the URL, says that a pooler
-    in transaction mode stands before it.
+    in transaction mode stands before it. `listen_url` leads to the same database past the pooler, for wake-ups.
 
     Raises StoreRefused, with a sentence that says what to do, when the store must not be opened.
     """
     if is_postgres(url):
         store: Store = _postgres("engine").PostgresStore(
-            url, pooler=pooler, restoring=restoring, unsafe_durability=unsafe_durability
+            url, pooler=pooler, restoring=restoring, unsafe_durability=unsafe_durability, listen_url=listen_url
         )
         return store
     return SQLiteStore(sqlite_path(url), serving=serving, restoring=restoring, accept_rollback=accept_rollback)

@@ -18,6 +18,7 @@ from whence.trace import Graph, Request
 __all__ = [
     "AS_OF_SPAN",
     "KINDS_MAX",
+    "POLL_S",
     "READ_BYTES",
     "WIDE_SECONDS",
     "Head",
@@ -33,6 +34,9 @@ AS_OF_SPAN = 100_000
 
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
+
+POLL_S = 1.0
+"""A log that is waited for is looked at this often, in seconds, whether a wake-up came or not."""
 
 READ_BYTES = 4 * 1024 * 1024
 """The payloads of one part of a log that is read for a copy come to no more, unless it is a single one."""
@@ -150,6 +154,15 @@ class Store(Protocol):
 
     async def head(self, tenant: str) -> Head:
         """The state of the tenant's log; size 0 and the root of the empty tree for a tenant that has no event."""
+        ...
+
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        """Whether the tenant's log is longer than `position`: True as soon as it is, whoever appended to it, and False
+        once it was not for so many seconds; for followers, who read on behind the position that they have handled.
+
+        A wake-up may get lost on its way from another process; that costs at most `POLL_S` seconds and never an event.
+        Raises Unavailable when the store cannot be read.
+        """
         ...
 
     async def tenants(self) -> list[str]:

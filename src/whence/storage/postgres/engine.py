@@ -27,6 +27,7 @@ from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
+from whence.storage.postgres.wakeups import Wakeups
 from whence.storage.sql import load_blocks
 from whence.storage.wide import WideGate
 from whence.trace import Graph, Request
@@ -63,6 +64,7 @@ class PostgresStore:
         pooler: bool = False,
         restoring: bool = False,
         unsafe_durability: bool = False,
+        listen_url: str | None = None,
         readers: int = _READERS,
         writers: int = _WRITERS,
     ) -> None:
@@ -74,6 +76,7 @@ class PostgresStore:
         self._reading = Connections(self._target, readers, writing=False)
         self._writing = Connections(self._target, writers, writing=True)
         self._gate = WideGate(readers)
+        self._wakeups = Wakeups(self._target, listen_url, self._place)
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
@@ -97,6 +100,7 @@ class PostgresStore:
     async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
         work = partial(append, writes=writes, cached=_bounded(self._numbers))
         results: list[list[Receipt] | WhenceError] = await self._write_as(tenant, work)
+        self._wakeups.tell(tenant, self._tenants.get(tenant, NOBODY))
         return results
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
@@ -180,6 +184,15 @@ class PostgresStore:
         _, size, recorded_at, packed = row[:4]
         return Head(size, CompactRange(size, packed).root(), recorded_at)
 
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        """Wait for a log to grow; see `Store`."""
+        return await self._wakeups.changed(tenant, position, timeout_s)
+
+    async def _place(self, tenant: str) -> tuple[int, int]:
+        """The tenant's number and the size of its log; zeros for a tenant that has none."""
+        row = await self._read_as(tenant, head_row)
+        return (NOBODY, 0) if row is None else (row[0], row[1])
+
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
         found: list[str] = await self._read(restore.tenants)
@@ -195,6 +208,7 @@ class PostgresStore:
         if not self._restoring:
             raise StoreRefused("This store was not opened to be restored.")
         await self._write_as(tenant, partial(restore.restore, events=events, cached=_bounded(self._numbers)))
+        self._wakeups.tell(tenant, self._tenants.get(tenant, NOBODY))
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
         async def ask(connection: Connection, whose: Tenant) -> Any:
@@ -281,6 +295,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Let go of everything; see `Store`."""
+        await self._wakeups.close()
         await asyncio.gather(self._reading.close(), self._writing.close())
 
     async def _read(self, work: Work) -> Any:

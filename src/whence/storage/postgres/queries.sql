@@ -388,6 +388,10 @@ DELETE FROM session WHERE hash = $1
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = $1
 
+-- name: notify
+-- Not on SQLite, which one process serves.
+SELECT pg_notify($1, $2)
+
 -- name: tenant_names
 SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 

@@ -29,6 +29,7 @@ from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
+from whence.storage.waiting import Watches
 from whence.trace import Graph, Request
 
 __all__ = ["SQLiteStore"]
@@ -76,6 +77,7 @@ class SQLiteStore:
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._readers = Readers(reading)
+        self._watches = Watches(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
 
@@ -94,6 +96,7 @@ class SQLiteStore:
             # The writer has noted what it did not expect.
             failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
             return [failed] * len(writes)
+        self._watches.wake(tenant)
         return results
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
@@ -176,6 +179,14 @@ class SQLiteStore:
         _, size, recorded_at, packed = row[:4]
         return Head(size, CompactRange(size, packed).root(), recorded_at)
 
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        """Wait for a log to grow; see `Store`."""
+        return await self._watches.changed(tenant, position, timeout_s)
+
+    async def _size(self, tenant: str) -> int:
+        row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
+        return 0 if row is None else row[1]
+
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
         found: list[str] = await self._readers.read(restore.tenants)
@@ -193,6 +204,7 @@ class SQLiteStore:
         if not self._restoring:
             raise StoreRefused("This store was not opened to be restored.")
         await self._writer.submit(lambda connection: restore.restore(connection, self._appender, tenant, events))
+        self._watches.wake(tenant)
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
         def ask(connection: apsw.Connection) -> Any:
@@ -276,6 +288,7 @@ class SQLiteStore:
         if self._closed:
             return
         self._closed = True
+        self._watches.close()
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
