@@ -102,6 +102,14 @@ async def fresh_database() -> str:
     return of_database(url, name)
 
 
+async def copied_database(source: str) -> str:
+    """The URL of a new database that is as another one of the server is, to which nobody is connected."""
+    url, name = server_url(), f"whence_test_{os.getpid()}_{next(_numbers)}"
+    await execute(url, f"CREATE DATABASE {name} TEMPLATE {urlsplit(source).path.removeprefix('/')}")
+    _made.append(name)
+    return of_database(url, name)
+
+
 async def cleared_database() -> str:
     """The URL of a database with an empty log, which is the same whenever it is asked for: sooner there than a new
     one, for tests that ask for hundreds."""

@@ -4,7 +4,7 @@ The *name* of a count is one integer: the kind of the cause, the kind of the eff
 holds the time between them. A packed set of counts is a row of 8-byte numbers, each a name with its count. The same
 name may come in several of them; then their counts add up. So two packed sets one behind the other are their sum.
 
-Counts are kept for all time, for 32 days and for days: levels 0, 1 and 2 of `rollups`. A bucket of time has one or
+Counts are kept for all time, for 32 days, 8 days and days: levels 0 to 3 of `rollups`. A bucket of time has one or
 more packed sets. New ones are small, and `merging` says when some become one: so that there are few, and a fold of
 new links into a bucket writes little of what was there before.
 """
@@ -22,8 +22,8 @@ __all__ = ["DAY_LEVEL", "LEVELS", "Links", "by_bucket", "by_pair", "merging", "n
 Links = dict[int, int]
 """Counts by name."""
 
-DAY_LEVEL = 2
-LEVELS = (0, 1, DAY_LEVEL)
+DAY_LEVEL = 3
+LEVELS = range(DAY_LEVEL + 1)
 
 _BUCKET_BITS = BEFORE.bit_length()
 _KIND_BITS = 16

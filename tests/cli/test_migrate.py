@@ -18,6 +18,11 @@ TELLS_ALL = Mutant(
     "from whence.settings import Settings\nSettings.shown_store = property(lambda self: self.store)",
 )
 
+SEES_NO_HASH = Mutant(
+    "sees_no_hash",
+    "from whence.storage.verifying import Chain\nChain._fault = lambda *_: ''",
+)
+
 REFUSED_S = 15
 SECRET = "made-up-password"
 
@@ -82,6 +87,31 @@ def test_a_server_whose_log_may_be_lost_is_refused(cli: Cli) -> None:
         assert serving.stop() == 0
     with running(cli.given(unsafe_durability="true"), "serve", "--store", url, "--port", "0") as serving:
         assert serving.stop() == 0
+
+
+def emit(cli: Cli, number: int) -> None:
+    """Store an event about the decision with this number."""
+    resource = f"decision/00000000-0000-4000-8000-{number:012}"
+    cli.ok("emit", "decision.approved", "--actor", "user/ada", "--resource", resource)
+
+
+@catches(SEES_NO_HASH)
+def test_a_log_is_verified(cli: Cli) -> None:
+    """A sound log is told to be; a payload that was changed is found by its position, with exit code 5."""
+    url = database()
+    cli.ok("migrate", "--store", url)
+    key = cli.ok("key", "create", "--scope", "events:write", "--store", url).lines[0]
+    with running(cli, "serve", "--store", url, "--port", "0") as serving:
+        for number in range(3):
+            emit(cli.given(url=serving.url, api_key=key), number)
+    assert cli.ok("verify", "--store", url).out == "3 events of 1 tenant: all is as it was written.\n"
+    asyncio.run(execute(url, "UPDATE whence.event SET payload = '[]' WHERE position = 2"))
+    found = cli.run("verify", "--store", url)
+    assert (found.code, found.out) == (5, "default: position 2: the event does not belong to its hash\n")
+    told = cli.given(store=url).run("verify", "--json")
+    assert (told.code, told.json["sound"], told.json["findings"][0]["position"]) == (5, False, 2)
+    assert "PostgreSQL" in cli.fails(1, "verify", "--store", "postgresql://nobody@127.0.0.1:1/log")
+    assert "whence migrate" in cli.fails(1, "verify", "--store", database())
 
 
 @catches(TELLS_ALL)

@@ -29,21 +29,9 @@ SQLITE_ONLY = {
     "known_flows",
     "known_resources",
     "correlation_of",
-    # for `restore` and `verify`, which are about files
+    # for `restore`, which is about files
     "carry_over_revocations",
     "forget_all_sessions",
-    "wrong_names",
-    "tenants",
-    "times",
-    "wrong_flows",
-    "wrong_resources",
-    "all_rollup_actor",
-    "all_rollup_kind",
-    "all_buckets",
-    "all_links",
-    "wrong_fold",
-    "linked",
-    "strays",
     # in two steps, where the other has links_by_flow, and keys_by_cause sorts by itself
     "keys_by_flow",
     "places_by_cause",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from whence import flows, rollups
 from whence.delays import bucket_of, counted
-from whence.links import name_of
+from whence.links import DAY_LEVEL, name_of
 
 Row = tuple[str, str | None, int, int]
 """Id, cause, time and kind."""
@@ -92,8 +92,8 @@ def check_cover(first: int | None, end: int | None) -> None:
     known = range(-200, 200)
     wanted = [day for day in known if (first is None or day >= first) and (end is None or day < end)]
     assert sorted(days_covered(first, end, known)) == wanted
-    by_day = [span for span in flows.cover_of_days(first, end) if span.level == 2]
-    assert sum(span.last - span.first + 1 for span in by_day) <= 2 * 31
+    by_day = [span for span in flows.cover_of_days(first, end) if span.level == DAY_LEVEL]
+    assert sum(span.last - span.first + 1 for span in by_day) <= 2 * 7
 
 
 @settings(max_examples=200)
@@ -159,7 +159,9 @@ def _a_day_too_many(patch: pytest.MonkeyPatch) -> None:
 
 def _day_by_day(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        flows, "cover_of_days", lambda first, end: [rollups.Span(2, -200 if first is None else first, (end or 200) - 1)]
+        flows,
+        "cover_of_days",
+        lambda first, end: [rollups.Span(DAY_LEVEL, -200 if first is None else first, (end or 200) - 1)],
     )
 
 

@@ -115,7 +115,7 @@ def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None
 
 def test_levels_are_those_of_rollups() -> None:
     """All time, 32 days and days: a period of whole days is made of these."""
-    assert [rollups.WIDTHS_US[level] for level in links.LEVELS] == [0, 32 * DAY_US, DAY_US]
+    assert [rollups.WIDTHS_US[level] for level in links.LEVELS] == [0, 32 * DAY_US, 8 * DAY_US, DAY_US]
 
 
 def _large_counts_cut(patch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def _merges_beyond_full(patch: pytest.MonkeyPatch) -> None:
 
 
 def _days_alone(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(links, "LEVELS", (2,))
+    patch.setattr(links, "LEVELS", (links.DAY_LEVEL,))
 
 
 def _effect_as_cause(patch: pytest.MonkeyPatch) -> None:

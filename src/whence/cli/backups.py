@@ -1,5 +1,6 @@
-"""`verify`, `backup` and `restore`: on the file of a store itself, beside its server where that does no harm."""
+"""`verify`, `backup` and `restore`: on a store itself, beside its server where that does no harm."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -12,10 +13,9 @@ from whence.cli.app import UNSOUND
 from whence.cli.terminal import out, printable, say
 from whence.errors import Invalid
 from whence.settings import Settings
-from whence.storage import is_postgres, sqlite_path
+from whence.storage import is_postgres, sqlite_path, verify_store
 from whence.storage.sqlite import backup as backups
-from whence.storage.sqlite.verify import Finding, Report
-from whence.storage.sqlite.verify import verify as verify_file
+from whence.storage.verifying import Finding, Report
 
 __all__ = ["backup", "restore", "verify"]
 
@@ -42,7 +42,8 @@ def verify(*, store: StoreFlag = None, json: Json = False) -> int:
     Reads only, and may run beside the server. What is not as it was written is named by tenant and position, the first
     bad position of each tenant; the exit code is 5 then.
     """
-    report = verify_file(_path(store), _progress())
+    settings = _settings(store)
+    report = asyncio.run(verify_store(settings.store, _progress(), pooler=settings.postgres_pooler))
     if json:
         verified = _Verified(report.sound, report.tenants, report.events, report.roots, report.findings)
         out(msgspec.json.encode(verified).decode())
@@ -96,11 +97,15 @@ def restore(
     return 0
 
 
-def _path(store: str | None) -> str:
+def _settings(store: str | None) -> Settings:
     try:
-        url = Settings.from_environment(os.environ, store=store).store
+        return Settings.from_environment(os.environ, store=store)
     except ValueError as error:
         raise Invalid.at((), str(error)) from None
+
+
+def _path(store: str | None) -> str:
+    url = _settings(store).store
     if is_postgres(url):
         raise Invalid.at((), "This command is for SQLite files. Use pg_dump and pg_restore for a log on PostgreSQL.")
     return sqlite_path(url)

@@ -1,11 +1,14 @@
 """Where a log is kept. `open_store` is the one way in."""
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from whence.errors import StoreRefused
 from whence.storage.base import Head, Receipt, Session, Store, Stored, Write
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.verify import verify as verify_file
+from whence.storage.verifying import Report
 
 __all__ = [
     "Head",
@@ -18,6 +21,7 @@ __all__ = [
     "migrate_store",
     "open_store",
     "sqlite_path",
+    "verify_store",
 ]
 
 
@@ -78,6 +82,19 @@ async def migrate_store(url: str) -> list[str]:
         raise StoreRefused("A SQLite file is migrated whenever it is opened. There is nothing to do.")
     taken: list[str] = await _postgres("schema").migrate(_postgres("connections").Target(url))
     return taken
+
+
+async def verify_store(url: str, progress: Callable[[int], None] | None = None, *, pooler: bool = False) -> Report:
+    """Check every event of a store against its hash, the hashes against the tree, and every count; reads only, and may
+    run beside its servers. `progress` is told how many events were read, now and then.
+
+    Raises StoreRefused when there is no readable log, and Unavailable.
+    """
+    if not is_postgres(url):
+        return verify_file(sqlite_path(url), progress)
+    target = _postgres("connections").Target(url, pooler=pooler)
+    report: Report = await _postgres("verify").verify(target, progress)
+    return report
 
 
 def _postgres(module: str) -> Any:

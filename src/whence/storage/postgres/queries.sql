@@ -409,6 +409,71 @@ SELECT position, salt, payload_hash, leaf
 -- name: hashes
 SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER BY position
 
+-- name: tenants
+SELECT tenant, tenant_no FROM tenant ORDER BY tenant
+
+-- name: next_position
+-- Not on SQLite, which reads a log in one go: whether there is anything behind a gap.
+SELECT min(position) FROM event WHERE tenant_no = $1 AND position > $2
+
+-- name: causes
+-- Not on SQLite, where one column says both: what was sent, and what links.
+SELECT position, causation_id, cause_id::text FROM event
+ WHERE tenant_no = $1 AND position > $2 AND position <= $3 AND (causation_id IS NOT NULL OR cause_id IS NOT NULL)
+ ORDER BY position
+
+-- name: times
+SELECT occurred_at, actor, kind FROM event WHERE tenant_no = $1
+
+-- name: wrong_flows
+SELECT 1 FROM (
+  SELECT f.flow, f.events, f.failures, f.first_at, f.last_at FROM flow f WHERE f.tenant_no = $1
+  EXCEPT
+  SELECT e.flow, count(*), count(*) FILTER (WHERE k.outcome = 'failure'), min(e.occurred_at), max(e.occurred_at)
+    FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+   WHERE e.tenant_no = $1 GROUP BY e.flow) wrong LIMIT 1
+
+-- name: wrong_resources
+SELECT 1 FROM (
+  SELECT r.resource, r.events FROM resource r WHERE r.tenant_no = $1
+  EXCEPT
+  SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
+
+-- name: wrong_names
+-- The head's number is the highest that was given; with a lower one it would be given twice.
+SELECT 1 FROM head h
+ WHERE h.tenant_no = $1
+   AND (h.kinds, h.actors, h.flows, h.resources) <> (
+       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = $1),
+       (SELECT coalesce(max(actor), 0) FROM actor WHERE tenant_no = $1),
+       (SELECT coalesce(max(flow), 0) FROM flow WHERE tenant_no = $1),
+       (SELECT coalesce(max(resource), 0) FROM resource WHERE tenant_no = $1))
+
+-- name: all_rollup_actor
+SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = $1 AND level = $2
+
+-- name: all_rollup_kind
+SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = $1 AND level = $2
+
+-- name: all_buckets
+SELECT bucket, events, divided FROM bucket WHERE tenant_no = $1 AND level = $2
+
+-- name: all_links
+SELECT level, bucket, counts FROM link WHERE tenant_no = $1
+
+-- name: wrong_fold
+SELECT 1 FROM head WHERE tenant_no = $1 AND linked > size
+
+-- name: linked
+-- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
+  FROM event e JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause_id
+ WHERE e.tenant_no = $1 AND e.position <= $2 AND c.position <= $2
+
+-- name: strays
+-- A login that row level security holds sees none of them.
+SELECT 1 FROM whence.event WHERE tenant_no NOT IN (SELECT tenant_no FROM whence.tenant) LIMIT 1
+
 -- The rest is not on SQLite: which server, which schema, whose rights.
 
 -- name: server

@@ -13,7 +13,7 @@ from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.restoring import as_new, place_exactly, stored_from
 from whence.storage.sql import load_blocks
 
-__all__ = ["read_part", "restore", "tenants"]
+__all__ = ["part_rows", "read_part", "restore", "tenants"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -26,15 +26,22 @@ async def tenants(connection: Connection) -> list[str]:
 async def read_part(connection: Connection, tenant: Tenant, after: int, limit: int) -> list[Stored]:
     """As `Store.read_log` says."""
     await head_row(connection, tenant)
-    hashes = await connection.fetch(_SQL["log_part"], tenant.number, after, after + limit, READ_BYTES)
-    text = _SQL["full_event"] + " AND e.position > $2 AND e.position <= $3 ORDER BY e.position"
-    full = await connection.fetch(text, tenant.number, after, after + len(hashes))
+    hashes, full = await part_rows(connection, tenant.number, after, limit)
     if [row[0] for row in full] != [row[0] for row in hashes]:
         raise Unsound(f"{tenant.name}, behind position {after}: events or their names are missing.")
     return [
         stored_from(event_from(tenant.name, row), leaf, salt, payload_hash)
         for row, (_, salt, payload_hash, leaf) in zip(full, hashes, strict=True)
     ]
+
+
+async def part_rows(connection: Connection, tenant_no: int, after: int, limit: int) -> tuple[list[Any], list[Any]]:
+    """The rows of a part of a log, by position: position, salt, payload hash and leaf of each event, and the
+    `full_event` rows of those that have their names."""
+    hashes = await connection.fetch(_SQL["log_part"], tenant_no, after, after + limit, READ_BYTES)
+    text = _SQL["full_event"] + " AND e.position > $2 AND e.position <= $3 ORDER BY e.position"
+    full = await connection.fetch(text, tenant_no, after, after + len(hashes))
+    return hashes, full
 
 
 async def restore(connection: Connection, tenant: Tenant, events: Sequence[Stored], cached: dict[int, Kinds]) -> None:

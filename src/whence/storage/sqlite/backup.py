@@ -15,7 +15,8 @@ from whence.errors import RolledBack, StoreRefused
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
-from whence.storage.sqlite.verify import Report, verify
+from whence.storage.sqlite.verify import verify
+from whence.storage.verifying import Report
 
 __all__ = ["Restored", "backup", "refuse_behind", "restore"]
 

@@ -3,51 +3,34 @@ events, and the file as a whole against the record of what was acknowledged. Rea
 then speaks of one snapshot.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from typing import Any
 
 import apsw
-import msgspec
 
-from whence import delays, links, rollups
+from whence import links, rollups
 from whence.errors import StoreRefused
-from whence.flows import DAY_US
-from whence.merkle import CompactRange, leaf_hash
+from whence.flows import LinkCounts
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import close_untouched
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import POSITION_MASK, event_from
-from whence.wire.envelope import envelope
+from whence.storage.verifying import (
+    CAUSES_WRONG,
+    FINDINGS_MAX,
+    TIMES_WRONG,
+    Chain,
+    Finding,
+    Level,
+    Report,
+    add_links,
+    counted_wrong,
+    stored_links,
+)
 
-__all__ = ["Finding", "Report", "verify"]
+__all__ = ["verify"]
 
 _SQL = load_blocks("whence.storage.sqlite")
-
-_FINDINGS_MAX = 20
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something that is not as it was written: where and what. `position` is None when it is no single event."""
-
-    tenant: str
-    position: int | None
-    what: str
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What a check read, and what it found wrong; at most 20 findings, the first bad position of each tenant first."""
-
-    tenants: int
-    events: int
-    roots: dict[str, str]
-    findings: list[Finding]
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing was found wrong."""
-        return not self.findings
 
 
 def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
@@ -92,7 +75,7 @@ class _Check:
             self._guarded(tenant, self._links_of, tenant, head[0])
         self._guarded("", self._strays)
         self._guarded("", self._file)
-        return Report(len(tenants), self.events, self.roots, self.findings[:_FINDINGS_MAX])
+        return Report(len(tenants), self.events, self.roots, self.findings[:FINDINGS_MAX])
 
     def _guarded(self, tenant: str, check: Callable[..., None], *arguments: Any) -> None:
         """Run one check; what makes it fail is a finding too."""
@@ -102,8 +85,11 @@ class _Check:
             self._find(tenant, None, f"its rows cannot be read ({type(error).__name__})")
 
     def _find(self, tenant: str, position: int | None, what: str) -> None:
-        if len(self.findings) < _FINDINGS_MAX:
-            self.findings.append(Finding(tenant, position, what))
+        self._note(Finding(tenant, position, what))
+
+    def _note(self, finding: Finding | None) -> None:
+        if finding is not None and len(self.findings) < FINDINGS_MAX:
+            self.findings.append(finding)
 
     def _record(self) -> None:
         """The last commit of the file against the record beside it, where there is one."""
@@ -113,78 +99,51 @@ class _Check:
 
     def _events_of(self, tenant: str, head: list[Any]) -> None:
         """Every event of a tenant, in order, against its leaf; the leaves against the head."""
-        tenant_no, size, recorded_at, packed = head
-        tree, earlier = CompactRange(), 0
-        for row, salt, payload_hash, leaf in self._rows(tenant_no):
-            position = row[0] & POSITION_MASK
-            if position != tree.size + 1:
-                self._find(tenant, tree.size + 1, "the event is missing")
+        tenant_no, *told = head
+        chain = Chain(tenant, event_from)
+        for key, row, *hashes in self._rows(tenant_no):
+            found = chain.add(key & POSITION_MASK, row, *hashes)
+            if found:
+                self._note(found)
                 return
-            what = _fault(tenant, row, salt, payload_hash, leaf, earlier)
-            if what:
-                self._find(tenant, position, what)
-                return
-            tree.append(leaf)
-            earlier = row[11]
             self.events += 1
             if self.events % 10_000 == 0:
                 self.progress(self.events)
-        if tree.size != size:
-            self._find(tenant, tree.size + 1, "the event is missing" if tree.size < size else "there are more events")
-        elif tree.packed() != packed or recorded_at != earlier:
-            self._find(tenant, None, "the head does not belong to the events")
-        self.roots[tenant] = tree.root().hex()
+        self._note(chain.end(*told))
+        self.roots[tenant] = chain.tree.root().hex()
 
-    def _rows(self, tenant_no: int) -> Iterator[tuple[tuple[Any, ...], Any, Any, Any]]:
-        """Each event's `full_event` row, then salt, payload hash and leaf. An event without its names stays visible."""
-        for key, salt, payload_hash, leaf in self.connection.execute(_SQL["hashes"], (tenant_no,)):
+    def _rows(self, tenant_no: int) -> Iterator[tuple[int, Any, Any, Any, Any]]:
+        """Key, `full_event` row, salt, payload hash and leaf of each event; no row for one without its names."""
+        for key, *hashes in self.connection.execute(_SQL["hashes"], (tenant_no,)):
             rows: list[Any] = self.connection.execute(_SQL["full_event"] + " WHERE e.key = ?", (key,)).fetchall()
-            yield (rows[0] if rows else (key,)), salt, payload_hash, leaf
+            yield key, rows[0] if rows else None, *hashes
 
     def _counts_of(self, tenant: str, tenant_no: int) -> None:
         """Rollups and the rows of flows and resources against a count over the events."""
-        for name in ("wrong_flows", "wrong_resources", "wrong_names"):
-            if self.connection.execute(_SQL[name], {"tenant_no": tenant_no}).fetchone():
-                self._find(tenant, None, f"{name.removeprefix('wrong_')} are counted wrong")
+        for what in ("flows", "resources", "names"):
+            if self.connection.execute(_SQL[f"wrong_{what}"], {"tenant_no": tenant_no}).fetchone():
+                self._find(tenant, None, counted_wrong(what))
         divided = {(0, 0)}
         for level in range(rollups.LAST_LEVEL + 1):
-            wanted = self._raw_counts(tenant_no, level, divided)
-            found: dict[tuple[int, ...], int] = {}
-            for bucket, actor, kind, events in self.connection.execute(_SQL["all_rollup_actor"], (tenant_no, level)):
-                found[bucket, actor, kind] = events
-            by_kind = _summed(found, lambda name: (name[0], name[2]))
-            kinds = {(b, k): n for b, k, n in self.connection.execute(_SQL["all_rollup_kind"], (tenant_no, level))}
-            rows: list[Any] = self.connection.execute(_SQL["all_buckets"], (tenant_no, level)).fetchall()
-            buckets = {(bucket,): events for bucket, events, _ in rows}
-            if found != wanted or kinds != by_kind or buckets != _summed(by_kind, lambda name: name[:1]):
-                self._find(tenant, None, "events are counted wrong by time")
+            counted = Level(level, divided)
+            if divided:
+                counted.add(self.connection.execute(_SQL["times"], (tenant_no,)))
+            of_level = (tenant_no, level)
+            buckets: list[Any] = self.connection.execute(_SQL["all_buckets"], of_level).fetchall()
+            actors = self.connection.execute(_SQL["all_rollup_actor"], of_level)
+            if not counted.agrees(actors, self.connection.execute(_SQL["all_rollup_kind"], of_level), buckets):
+                self._find(tenant, None, TIMES_WRONG)
                 return
-            divided = {(level, bucket) for bucket, _, is_divided in rows if is_divided}
+            divided = {(level, bucket) for bucket, _, is_divided in buckets if is_divided}
 
     def _links_of(self, tenant: str, tenant_no: int) -> None:
         """What led to what, as it is counted, against the events and their causes."""
-        by_day: dict[int, Counter[int]] = {}
-        for effect_at, cause_at, cause, effect in self.connection.execute(_SQL["linked"], (tenant_no,)):
-            name = links.name_of(cause, effect, delays.bucket_of(effect_at - cause_at))
-            by_day.setdefault(effect_at // DAY_US, Counter())[name] += 1
+        by_day: LinkCounts = {}
+        add_links(by_day, self.connection.execute(_SQL["linked"], (tenant_no,)))
+        found = stored_links(self.connection.execute(_SQL["all_links"], (tenant_no,)))
         wanted = links.by_bucket(by_day)
-        found: dict[tuple[int, int], links.Links] = {}
-        for level, bucket, packed in self.connection.execute(_SQL["all_links"], (tenant_no,)):
-            found[level, bucket] = links.summed([packed], found.get((level, bucket)))
         if found != wanted or self.connection.execute(_SQL["wrong_fold"], (tenant_no,)).fetchone():
-            self._find(tenant, None, "causes and effects are counted wrong")
-
-    def _raw_counts(self, tenant_no: int, level: int, divided: set[tuple[int, int]]) -> dict[tuple[int, ...], int]:
-        """Events by bucket, actor and kind, in the buckets whose parents are divided."""
-        counts: dict[tuple[int, ...], int] = {}
-        if not divided:
-            return counts
-        for occurred_at, actor, kind in self.connection.execute(_SQL["times"], (tenant_no,)):
-            if level and (level - 1, rollups.bucket_of(level - 1, occurred_at)) not in divided:
-                continue
-            name = (rollups.bucket_of(level, occurred_at), actor, kind)
-            counts[name] = counts.get(name, 0) + 1
-        return counts
+            self._find(tenant, None, CAUSES_WRONG)
 
     def _strays(self) -> None:
         """Rows that belong to no tenant."""
@@ -196,34 +155,3 @@ class _Check:
         said = self.connection.execute("PRAGMA integrity_check(1)").get
         if said != "ok":
             self._find("", None, "the file is damaged, says SQLite's integrity check")
-
-
-def _fault(
-    tenant: str, row: tuple[Any, ...], salt: bytes | None, payload_hash: bytes | None, leaf: bytes, earlier: int
-) -> str:
-    """What is wrong with one event, or an empty text."""
-    if len(row) == 1:
-        return "the names of the event are missing"
-    payload = row[12]
-    if payload is not None and salt is not None:
-        payload_hash = sha256(salt + payload).digest()
-    if payload_hash is None:
-        return "the payload is missing"
-    if row[11] < earlier:
-        return "the event was recorded before the one in front of it"
-    try:
-        event = event_from(tenant, row)
-        if leaf_hash(envelope(event, payload_hash.hex())) == leaf:
-            return ""
-    except (ValueError, TypeError, OverflowError, AttributeError):
-        pass
-    return "the event does not belong to its hash"
-
-
-def _summed(
-    counts: dict[tuple[int, ...], int], key: Callable[[tuple[int, ...]], tuple[int, ...]]
-) -> dict[tuple[int, ...], int]:
-    sums: dict[tuple[int, ...], int] = {}
-    for name, events in counts.items():
-        sums[key(name)] = sums.get(key(name), 0) + events
-    return sums
