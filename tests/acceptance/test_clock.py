@@ -1,5 +1,6 @@
 """The clock may jump either way while the server runs; order, cursors and recordedAt do not care."""
 
+import asyncio
 import http.client
 import random
 import time
@@ -15,6 +16,7 @@ import pytest
 from tests.acceptance.running import Running, running, seed, soak
 from tests.acceptance.tools import libfaketime
 from tests.acceptance.traffic import RUN_ID, get
+from tests.databases import fresh_database
 
 STEPS_S = (0, -3_600, 86_400, 0, 86_400, -3_600, 0) * (20 if soak() else 1)
 """By how much the server's clock is off, one after the other."""
@@ -23,12 +25,15 @@ EVENTS_OF_STEP = 20
 PAGE = 7
 EARLY_S = 5 * 60
 
+STORES = {"sqlite": ("head", "recorded_at", "0"), "postgres": ("lock_head", "h.recorded_at", "0::bigint")}
+"""The kinds of store, and what is changed in which of their statements so that the last recordedAt is forgotten."""
+
 RAW_TIME = """
 import sys
-from whence.storage.sqlite import append
+from whence.storage.{} import append
 from whence.cli import main
 
-append._SQL = {**append._SQL, "head": append._SQL["head"].replace("recorded_at", "0")}
+append._SQL = {{**append._SQL, "{}": append._SQL["{}"].replace("{}", "{}")}}
 sys.exit(main())
 """
 """The mutant: recordedAt is what the clock says, whatever it said before."""
@@ -122,6 +127,11 @@ def stepping(server: Running, clock: Path, rng: random.Random) -> Iterator[Any]:
     yield "all", everything, stepped.sent
 
 
+def url_of(store: str) -> str | None:
+    """Where a server's store is; None for a file of its own."""
+    return asyncio.run(fresh_database()) if store == "postgres" else None
+
+
 @pytest.fixture
 def clocked(tmp_path: Path) -> dict[str, str]:
     """Variables under which a server's clock follows the file in `FAKETIME_TIMESTAMP_FILE`."""
@@ -157,26 +167,29 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@pytest.mark.parametrize("store", STORES)
 def test_a_clock_that_jumps_disturbs_nothing(
-    clocked: dict[str, str], record_property: Callable[[str, object], None]
+    store: str, clocked: dict[str, str], record_property: Callable[[str, object], None]
 ) -> None:
     """No recordedAt falls, positions have no gaps, a cursor goes on, and early is early by the server's clock."""
     rng = random.Random(seed())
-    with running(**clocked) as server:
+    with running(url=url_of(store), **clocked) as server:
         server.start()
         wrong = judge(stepping(server, Path(clocked["FAKETIME_TIMESTAMP_FILE"]), rng))
         assert server.terminate()[0] == 0
-        figures = f"clock: steps={len(STEPS_S)} events={EVENTS_OF_STEP * (len(STEPS_S) + 1)} {wrong}"
+        figures = f"clock on {store}: steps={len(STEPS_S)} events={EVENTS_OF_STEP * (len(STEPS_S) + 1)} {wrong}"
         record_property("figures", figures)
         print(figures)
         assert not any(wrong.values()), wrong
 
 
-def test_mutant_a_raw_clock_is_caught(clocked: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", STORES)
+def test_mutant_a_raw_clock_is_caught(store: str, clocked: dict[str, str], tmp_path: Path) -> None:
     """With recordedAt taken from the clock alone, it falls when the clock steps back."""
     script = tmp_path / "mutant.py"
-    script.write_text(RAW_TIME)
-    with running(mutant=script, **clocked) as server:
+    block, old, new = STORES[store]
+    script.write_text(RAW_TIME.format(store, block, block, old, new))
+    with running(url=url_of(store), mutant=script, **clocked) as server:
         server.start()
         wrong = judge(stepping(server, Path(clocked["FAKETIME_TIMESTAMP_FILE"]), random.Random(seed())))
         server.terminate()

@@ -62,10 +62,10 @@ def check_rows(sizes: list[int], full: int) -> None:
 def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
     """Each level holds every count once, in the bucket that its day lies in."""
     found = links.by_bucket(by_day)
-    for level in (0, 1, 2):
+    for level, days in enumerate((None, 32, 8, 1)):
         wanted: dict[int, Counter[int]] = {}
         for day, some in by_day.items():
-            wanted.setdefault(0 if level == 0 else day // 32 if level == 1 else day, Counter()).update(some)
+            wanted.setdefault(day // days if days else 0, Counter()).update(some)
         assert {bucket: counts for (each, bucket), counts in found.items() if each == level} == wanted
 
 
@@ -114,7 +114,7 @@ def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None
 
 
 def test_levels_are_those_of_rollups() -> None:
-    """All time, 32 days and days: a period of whole days is made of these."""
+    """All time, 32 days, 8 days and days: a period of whole days is made of these."""
     assert [rollups.WIDTHS_US[level] for level in links.LEVELS] == [0, 32 * DAY_US, 8 * DAY_US, DAY_US]
 
 
