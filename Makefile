@@ -31,7 +31,8 @@ test: check ## Everything that must hold: the checks, then all tests
 	$(BIN)/python -m pytest -n 2 -q $(ARGS)
 
 soak: $(READY) ## The long forms of the tests that break things; hours. ARGS=-k… chooses, WHENCE_TEST_SEED=… repeats
-	WHENCE_SOAK=1 $(BIN)/python -m pytest -q tests/acceptance $(ARGS)
+	WHENCE_SOAK=1 $(BIN)/python -m pytest -q tests/acceptance tests/storage/test_postgres_crash.py \
+		tests/storage/test_postgres_writers.py $(ARGS)
 
 check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .

@@ -1,147 +1,248 @@
 """Many writers, in several processes, on one database: positions without gaps, in the order of their commits."""
 
 import asyncio
-import random
-import secrets
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from tests.acceptance.running import seed, soak, tell
 from tests.contract.made import NOON, TENANT, add, new, numbers, page
 from tests.databases import empty_database, execute, fetch, fresh_database
 from whence.errors import Unavailable
 from whence.events import Query
 from whence.storage import open_store
-from whence.storage.postgres import append, connections, tenants
+from whence.storage.postgres import append, tenants
 
-SEED = secrets.randbits(32)
-WRITERS = 6
-EVENTS_A_WRITER = 150
+RACE_S = 1_200.0 if soak() else 20.0
+MUTANT_S = 5.0
+PROCESSES, WRITERS_OF_EACH, BATCH_MAX = 2, 3, 50
 
-Write = Callable[[int, list[int]], Awaitable[None]]
-"""What a writer does: as writer so-and-so, store events with these numbers. Raises Unavailable for what failed."""
+Rows = list[tuple[int, int]]
+"""Positions and numbers of events, in order."""
 
-ReadAfter = Callable[[int], Awaitable[list[tuple[int, int]]]]
-"""What a tail does: positions and numbers behind a position, in order."""
+ReadAfter = Callable[[int], Awaitable[Rows]]
+"""What a tail does: the events behind a position."""
 
+RACING = """
+import asyncio, json, random, sys, time
+import asyncpg
+from tests.contract.made import add, new
+from whence.errors import Unavailable
+from whence.storage import open_store
+from whence.storage.postgres import connections
 
-async def _tail(read_after: ReadAfter, done: asyncio.Event) -> list[tuple[int, int]]:
-    """What a reader sees that asks again and again for what lies behind the last position it saw."""
-    seen: list[tuple[int, int]] = []
-    last = 0
-    while True:
-        at_the_end = done.is_set()
-        found = await read_after(last)
-        seen += found
-        if found:
-            last = found[-1][0]
-        elif at_the_end:
-            return seen
-        await asyncio.sleep(0)
+url, kind, seconds, seed, first = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+draw = random.Random(seed)
+real = connections._committed
 
+async def unsure():
+    drawn = draw.random()
+    if drawn < 0.1:
+        await asyncio.sleep(0.02)
+    elif drawn < 0.15:
+        raise Unavailable("rolled back by the test")
 
-async def _race(write: Write, read_after: ReadAfter, tails: int = 2) -> tuple[set[int], list[list[tuple[int, int]]]]:
-    """Let writers write in batches, of which some fail and are sent again, under the eyes of tails."""
-    print(f"seed {SEED}")
-    done = asyncio.Event()
-    written: set[int] = set()
+async def committed(connection, work):
+    if await connection.fetchval("SHOW transaction_read_only") == "on":
+        return await real(connection, work)
+    async def slower(connection):
+        result = await work(connection)
+        await unsure()
+        return result
+    return await real(connection, slower)
 
-    async def writer(name: int) -> None:
-        rng = random.Random(SEED + name)
-        left = list(range(name * 10_000, name * 10_000 + EVENTS_A_WRITER))
-        while left:
-            batch = left[: rng.randint(1, 50)]
-            try:
-                await write(name, batch)
-            except Unavailable:
-                continue
-            written.update(batch)
-            del left[: len(batch)]
+connections._committed = committed
 
-    watching = [asyncio.create_task(_tail(read_after, done)) for _ in range(tails)]
-    await asyncio.gather(*[writer(name) for name in range(WRITERS)])
-    done.set()
-    return written, await asyncio.gather(*watching)
+def event(number):
+    return new(number, event_type="action_run.failed" if number % 2 else "action_run.completed")
 
+async def whence():
+    store = open_store(url)
+    async def write(batch):
+        await add(store, *[event(number) for number in batch])
+    return write, store.close
 
-def _slow_and_unsure(patch: pytest.MonkeyPatch, rng: random.Random) -> None:
-    """Some transactions wait between their last row and their commit, and some are rolled back there."""
-    real = connections._committed
-
-    async def committed(connection: Any, work: Any) -> Any:
-        if await connection.fetchval("SHOW transaction_read_only") == "on":
-            return await real(connection, work)
-
-        async def slower(connection: Any) -> Any:
-            result = await work(connection)
-            drawn = rng.random()
-            if drawn < 0.1:
-                await asyncio.sleep(0.02)
-            elif drawn < 0.15:
-                raise Unavailable("rolled back by the test")
-            return result
-
-        return await real(connection, slower)
-
-    patch.setattr(connections, "_committed", committed)
-
-
-async def test_a_tail_never_skips_what_several_stores_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two stores, as two processes would have them, and six writers: no gap, nothing skipped, nothing twice, no
-    deadlock; while a transaction in another database stands idle."""
-    url, elsewhere = await fresh_database(), await empty_database()
-    idle = await asyncpg.connect(elsewhere)
-    await idle.execute("BEGIN; SELECT txid_current()")
-    stores: list[Any] = [open_store(url), open_store(url)]
-    _slow_and_unsure(monkeypatch, random.Random(SEED))
-
-    async def write(writer: int, batch: list[int]) -> None:
-        await add(stores[writer % 2], *[new(number) for number in batch])
-
-    async def read_after(last: int) -> list[tuple[int, int]]:
-        async def work(connection: Any, _tenant: Any) -> list[tuple[int, int]]:
-            rows = await connection.fetch("SELECT position, id FROM event WHERE position > $1 ORDER BY position", last)
-            return [(position, id_.int) for position, id_ in rows]
-
-        found: list[tuple[int, int]] = await stores[0]._read_as(TENANT, work)
-        return found
-
-    written, seen = await _race(write, read_after)
-    count = WRITERS * EVENTS_A_WRITER
-    assert len(written) == count
-    for tail in seen:
-        assert [position for position, _ in tail] == list(range(1, count + 1))
-        assert {number for _, number in tail} == written
-    assert (await page(stores[0])).total == count
-    assert await fetch(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
-    for store in stores:
-        await store.close()
-    await idle.close()
-
-
-async def test_a_tail_skips_what_a_bare_sequence_numbers() -> None:
-    """The same race over a table whose positions come from a sequence: the same tails miss events."""
-    url = await empty_database()
-    await execute(url, "CREATE TABLE event (position bigserial PRIMARY KEY, number bigint)")
-    pool = await asyncpg.create_pool(url, min_size=WRITERS, max_size=WRITERS + 2)
-    rng = random.Random(SEED)
-
-    async def write(_writer: int, batch: list[int]) -> None:
+async def sequence():
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=3)
+    async def write(batch):
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("INSERT INTO event (number) SELECT * FROM unnest($1::bigint[])", batch)
-            if rng.random() < 0.3:
-                await asyncio.sleep(0.02)
+            await unsure()
+    return write, pool.close
 
-    async def read_after(last: int) -> list[tuple[int, int]]:
-        rows = await pool.fetch("SELECT position, number FROM event WHERE position > $1 ORDER BY position", last)
-        return [(position, number) for position, number in rows]
+async def main():
+    write, close = await (whence() if kind == "whence" else sequence())
+    end, written, left = time.monotonic() + seconds, [], [0]
+    async def writer(name):
+        number = first + name * 1_000_000
+        while time.monotonic() < end:
+            batch = list(range(number, number + draw.randint(1, BATCH_MAX)))
+            try:
+                await write(batch)
+            except Unavailable:
+                left[0] += 1
+                continue  # the same numbers again, so nothing that failed may be there twice
+            written.append((batch[0], batch[-1]))
+            number = batch[-1] + 1
+            await asyncio.sleep(draw.random() * 0.1)
+    await asyncio.gather(*[writer(name) for name in range(WRITERS_OF_EACH)])
+    await close()
+    print("\\n" + json.dumps([written, left[0]]))
 
-    written, seen = await _race(write, read_after)
-    assert min(len(tail) for tail in seen) < len(written), "the race did not come about"
+asyncio.run(main())
+"""
+"""A process of writers: batches, of which one in ten sleeps before its commit and one in twenty is rolled back."""
+
+
+class Race:
+    """What the writers wrote, and how often they were rolled back."""
+
+    def __init__(self) -> None:
+        self.written: set[int] = set()
+        self.batches = 0
+        self.undone = 0
+        self.done = asyncio.Event()
+
+    async def run(self, url: str, kind: str, seconds: float, chosen: int) -> None:
+        """Let all processes write for so long."""
+        script = RACING.replace("BATCH_MAX", str(BATCH_MAX)).replace("WRITERS_OF_EACH", str(WRITERS_OF_EACH))
+        running = [
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", script, url, kind, str(seconds), str(chosen + name), str(name * 100_000_000)),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            for name in range(PROCESSES)
+        ]
+        for process in running:
+            out, _ = await process.communicate()
+            assert process.returncode == 0
+            written, undone = json.loads(out.splitlines()[-1])
+            self.batches += len(written)
+            self.undone += undone
+            for first, last in written:
+                self.written.update(range(first, last + 1))
+        self.done.set()
+
+    async def follow(self, read_after: ReadAfter, rest: Callable[[int], Awaitable[Any]], last: int = 0) -> Rows:
+        """What a reader sees who asks again and again for what lies behind the last position it saw."""
+        seen: Rows = []
+        while True:
+            at_the_end = self.done.is_set()
+            found = await read_after(last)
+            seen += found
+            if found:
+                last = found[-1][0]
+            elif at_the_end:
+                return seen
+            else:
+                await rest(last)
+
+
+async def _briefly(_last: int) -> None:
+    await asyncio.sleep(0.005)
+
+
+def _numbered(rows: list[Any]) -> Rows:
+    return [(position, id_.int) for position, id_ in rows]
+
+
+async def _reading(store: Any, last: int) -> Rows:
+    part = await store.read_log(TENANT, last, 1_000)
+    return [(stored.event.position, UUID(stored.event.id).int) for stored in part]
+
+
+async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") -> list[Rows]:
+    """What four readers of a log see: from its beginning, live from where it is now, only the failures, and one that
+    opens the store anew for each look."""
+    store: Any = open_store(url)
+    while (start := (await store.head(TENANT)).size) == 0:
+        assert not writing.done()
+        await asyncio.sleep(0.05)
+
+    async def live(last: int) -> bool:
+        grown: bool = await store.changed(TENANT, last, 1.0)
+        return grown
+
+    async def failures(last: int) -> Rows:
+        text = (
+            "SELECT e.position, e.id FROM event e JOIN kind k USING (tenant_no, kind) "
+            "WHERE k.outcome = 'failure' AND e.position > $1 ORDER BY e.position"
+        )
+        return _numbered(await store._read_as(TENANT, lambda connection, _tenant: connection.fetch(text, last)))
+
+    async def anew(last: int) -> Rows:
+        fresh = open_store(url)
+        try:
+            return await _reading(fresh, last)
+        finally:
+            await fresh.close()
+
+    async def later(_last: int) -> None:
+        await asyncio.sleep(0.2)
+
+    def reading(last: int) -> Awaitable[Rows]:
+        return _reading(store, last)
+
+    tails = (
+        race.follow(reading, _briefly),
+        race.follow(reading, live, start),
+        race.follow(failures, _briefly),
+        race.follow(anew, later),
+    )
+    seen = await asyncio.gather(*tails)
+    await store.close()
+    seen[1] = seen[0][:start] + seen[1]
+    return seen
+
+
+async def test_a_tail_never_skips_what_two_processes_write(record_property: Any) -> None:
+    """Two processes of three writers each, and four tails: no gap, nothing skipped, nothing twice, no deadlock; while a
+    transaction in another database stands idle."""
+    url, elsewhere, chosen = await fresh_database(), await empty_database(), seed()
+    idle = await asyncpg.connect(elsewhere)
+    await idle.execute("BEGIN; SELECT txid_current()")
+    race = Race()
+    writing = asyncio.create_task(race.run(url, "whence", RACE_S, chosen))
+    everything, live, failures, anew = await _seen_by_tails(race, url, writing)
+    await writing
+    count = len(race.written)
+    for tail in (everything, live, anew):
+        assert [position for position, _ in tail] == list(range(1, count + 1))
+        assert {number for _, number in tail} == race.written
+    assert failures == [(position, number) for position, number in everything if number % 2]
+    assert await fetch(url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
+    assert race.undone > 0
+    await idle.close()
+    tell(
+        record_property,
+        f"tails: 4, writers: {PROCESSES * WRITERS_OF_EACH} in {PROCESSES} processes, {RACE_S:.0f} s, "
+        f"batches={race.batches} undone={race.undone} events={count} skipped=0 gaps=0",
+    )
+
+
+async def test_a_tail_skips_what_a_bare_sequence_numbers(record_property: Any) -> None:
+    """The same race over a table whose positions come from a sequence: the same tail misses events."""
+    url = await empty_database()
+    await execute(url, "CREATE TABLE event (position bigserial PRIMARY KEY, number bigint)")
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=1)
+
+    async def read_after(last: int) -> Rows:
+        text = "SELECT position, number FROM event WHERE position > $1 ORDER BY position"
+        return [tuple(row) for row in await pool.fetch(text, last)]
+
+    race = Race()
+    writing = asyncio.create_task(race.run(url, "sequence", MUTANT_S, seed()))
+    seen = await race.follow(read_after, _briefly)
+    await writing
     await pool.close()
+    skipped = len(race.written) - len(seen)
+    tell(record_property, f"a bare sequence: skipped={skipped} of {len(race.written)}")
+    assert skipped > 0, "the race did not come about"
 
 
 async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
