@@ -1,91 +1,271 @@
-"""The second wall costs no index: what a question compares is looked up in an index, with the wall as without it."""
+"""Flat questions read no more of the log than they must: the plans of PostgreSQL, by the statements as they are asked.
 
+Every statement that the store really executes for a question is run once more by EXPLAIN ANALYZE, in the same
+transaction and with the same values, in a log that is large enough for the planner to prefer the right index.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.contract.made import add, new, uuid
-from tests.databases import execute, fresh_database
-from whence.events import PageRequest
-from whence.storage import open_store
-from whence.storage.postgres import engine, match, pages
+from tests.contract.made import NOON, SECOND, TENANT, add, new, uuid
+from tests.databases import copied_database, execute, fetch, fresh_database
+from whence import rollups
+from whence.events import Keyset, NewEvent, PageRequest, Query
+from whence.flows import FlowQuery
+from whence.storage import open_store, placing
+from whence.storage.postgres import match
+from whence.trace import Request
 
-WALL = "One-Time Filter: ((NULLIF(current_setting('whence.tenant_no'::text, true), ''::text))::integer = 1)"
+EVENTS = 12_000
+STEP = 120 * SECOND
+FLOWS, RESOURCES = 500, 4_000
+
+READ_MAX = 1_500
+"""Rows of `event` that one statement may read: a page, the walk to it, the edges of a range, a snapshot's distance."""
+
+SORTED_MAX = 1_500
+"""Rows that one statement may sort."""
+
+LARGE = {"event", "flow", "resource", "bucket", "rollup_kind", "rollup_actor"}
+"""Tables that grow with the log. Those of kinds, actors and links have few rows here, and are rightly read as a whole."""
+
+KIND = {
+    "event_type": {"event_types": ("invoice.sent",)},
+    "prefix": {"event_type_prefixes": ("action_run.",)},
+    "resource_type": {"resource_types": ("artifact",)},
+    "actor_type": {"actor_types": ("agent",)},
+    "outcome": {"outcomes": ("failure",)},
+    "narrowed": {"readable": ("artifact",)},
+}
+FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "everything": ("event_time", {}),
+    **{name: ("event_kind", told) for name, told in KIND.items()},
+    "one_actor": ("event_actor", {"actor_ids": ("a3",)}),
+}
+"""The flat filters, and the index that lists what matches."""
+
+ALONE: dict[str, tuple[str, dict[str, Any]]] = {
+    "one_resource": ("event_resource", {"resource_ids": (uuid(7),)}),
+    "one_flow": ("event_flow", {"correlation_ids": ("flow-7",)}),
+}
+RANGES: dict[str, dict[str, Any]] = {
+    "always": {},
+    "between": {"since": NOON + 5_000 * SECOND, "until": NOON + EVENTS * STEP - 777 * SECOND},
+}
+REQUESTS = {
+    "first page": PageRequest(limit=20),
+    "first page ascending": PageRequest(limit=20, ascending=True),
+    "offset walk": PageRequest(limit=20, offset=2_000),
+    "behind a place": PageRequest(limit=20, after=Keyset(NOON + EVENTS // 2 * STEP, 99)),
+    "snapshot": PageRequest(limit=20, as_of=EVENTS - 500),
+}
 
 
-async def plan(url: str, text: str, *values: Any) -> str:
-    """The plan of a statement in a transaction of the first tenant, with a scan of a whole table as the last resort."""
-    store: Any = open_store(url)
+class Question(msgspec.Struct, frozen=True):
+    """What is asked, and the indexes that its statements have to use."""
 
-    async def explain(connection: Any, _tenant: Any) -> str:
-        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
-        return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (COSTS OFF) {text}", *values))
+    ask: Callable[[Any], Coroutine[Any, Any, Any]]
+    indexes: frozenset[str]
 
-    try:
-        found: str = await store._read_as("acme", explain)
-    finally:
+
+def questions() -> dict[str, Question]:
+    """Every flat question, by name."""
+    asked = {
+        "get": Question(lambda store: store.get_event(TENANT, uuid(77)), frozenset({"event_id"})),
+        "trace": Question(
+            lambda store: store.trace(TENANT, uuid(7_000), Request()), frozenset({"event_id", "event_cause"})
+        ),
+        "flows": Question(
+            lambda store: store.list_flows(TENANT, FlowQuery(), PageRequest(limit=20)), frozenset({"flow_last"})
+        ),
+        "failed flows": Question(
+            lambda store: store.list_flows(TENANT, FlowQuery(failed=True), PageRequest(limit=20)),
+            frozenset({"flow_failed"}),
+        ),
+        "map": Question(lambda store: store.process_map(TENANT, None, None), frozenset()),
+    }
+    for name, (index, told) in FILTERS.items():
+        for when, time in RANGES.items():
+            asked |= _counting(f"{name} {when}", Query(**told, **time))
+            asked |= _listing(f"{name} {when}", index, Query(**told, **time))
+    for name, (index, told) in ALONE.items():
+        asked |= _listing(name, index, Query(**told))
+    return asked
+
+
+def _counting(name: str, query: Query) -> dict[str, Question]:
+    counted = "rollup_actor_pkey" if query.actor_ids else "rollup_kind_pkey"
+    edges = {"event_time"} if query.since else set()
+    return {
+        f"aggregate {name}": Question(lambda store: store.count_events(TENANT, query), frozenset({counted, *edges})),
+        f"statistics {name}": Question(
+            lambda store: store.actor_stats(TENANT, query), frozenset({"rollup_actor_pkey", *edges})
+        ),
+    }
+
+
+def _listing(name: str, index: str, query: Query) -> dict[str, Question]:
+    def question(request: PageRequest) -> Question:
+        return Question(lambda store: store.list_events(TENANT, query, request), frozenset({index}))
+
+    return {f"list {name} {how}": question(request) for how, request in REQUESTS.items()}
+
+
+def _various(number: int) -> NewEvent:
+    return new(
+        number,
+        occurred_at=NOON + number * STEP,
+        event_type="action_run.failed" if number % 5 == 0 else ("action_run.completed", "invoice.sent")[number % 2],
+        actor_type=("user", "agent")[number % 2],
+        actor_id="a3" if number % 4 == 0 else f"a{number % 40}",
+        resource_type=("action_run", "artifact")[number // 2 % 2],
+        resource_id=uuid(number % RESOURCES),
+        correlation_id=f"flow-{number % FLOWS}",
+        causation_id=uuid(number - FLOWS) if number > FLOWS else None,
+    )
+
+
+@pytest.fixture(scope="module")
+async def filled(anyio_backend: str) -> str:
+    """A database of two tenants with 12,000 events each, in whose log buckets are divided down to minutes."""
+    url = await fresh_database()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollups, "DIVIDE_AT", 8)
+        patch.setattr(placing, "FOLD_AT", 1_000)
+        store = open_store(url)
+        for first in range(1, EVENTS + 1, 1_000):
+            for tenant in (TENANT, "another"):
+                await add(store, *[_various(number) for number in range(first, first + 1_000)], tenant=tenant)
         await store.close()
-    return found
+    await execute(url, "VACUUM ANALYZE")
+    return url
+
+
+class Explaining:
+    """A connection on which each statement is explained beside being executed."""
+
+    def __init__(self, connection: Any, plans: dict[str, Any]) -> None:
+        self._connection = connection
+        self._plans = plans
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._connection, name)
+
+        async def asked(sql: str, *values: Any) -> Any:
+            if sql not in self._plans:
+                text = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
+                self._plans[sql] = msgspec.json.decode(await self._connection.fetchval(text, *values))[0]["Plan"]
+            return await method(sql, *values)
+
+        return asked
 
 
 @pytest.fixture
-async def url(anyio_backend: str) -> str:
-    """A log of some events."""
-    made = await fresh_database()
-    store = open_store(made)
-    await add(store, *[new(number) for number in range(300)])
+async def store(filled: str) -> AsyncIterator[Any]:
+    """The store of that database."""
+    opened = open_store(filled)
+    yield opened
+    await opened.close()
+
+
+async def _plans(store: Any, question: Question) -> dict[str, Any]:
+    """The plan of every statement of a question."""
+    plans: dict[str, Any] = {}
+    real = store._reading.run
+
+    async def run(tenant: str, work: Any, gate: Any = None) -> Any:
+        return await real(tenant, lambda connection: work(Explaining(connection, plans)), gate)
+
+    store._reading.run = run
+    try:
+        await question.ask(store)
+    finally:
+        store._reading.run = real
+    return plans
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+def _rows(node: dict[str, Any]) -> float:
+    """How many rows a node gave or threw away."""
+    names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return float(sum(node.get(name, 0) for name in names) * node["Actual Loops"])
+
+
+def _faults_of(plan: dict[str, Any]) -> Iterator[str]:
+    """What a flat question's statement must not do."""
+    for node in _nodes(plan):
+        kind, table = node["Node Type"], node.get("Relation Name", "")
+        if kind == "Seq Scan" and table in LARGE and node["Actual Loops"]:
+            yield f"scans {table}"
+        if table == "event" and _rows(node) > READ_MAX:
+            yield f"reads {_rows(node):.0f} events by {node.get('Index Name')}"
+        if "Sort" in kind and _rows(node["Plans"][0]) > SORTED_MAX:
+            yield f"sorts {_rows(node['Plans'][0]):.0f} rows"
+
+
+async def _faults(store: Any, asked: dict[str, Question]) -> list[str]:
+    """What is wrong with the plans of these questions."""
+    found = []
+    for name, question in asked.items():
+        plans = await _plans(store, question)
+        found += [f"{name}: {fault}: {sql}" for sql, plan in plans.items() for fault in _faults_of(plan)]
+        used = {node.get("Index Name") for plan in plans.values() for node in _nodes(plan)}
+        found += [f"{name}: does not use {index}" for index in sorted(question.indexes - used)]
+    return found
+
+
+async def test_flat_questions_neither_scan_nor_sort(store: Any) -> None:
+    """No table that grows is read as a whole, the log is not sorted, and the index that fits the question is used."""
+    assert await _faults(store, questions()) == []
+
+
+async def test_the_log_is_as_large_as_it_must_be(filled: str) -> None:
+    """So the test above cannot pass on tables that are too small for an index, or on buckets that are not divided."""
+    assert await fetch(filled, "SELECT max(level) >= 5 FROM whence.bucket WHERE divided") == [(True,)]
+    pages = "SELECT min(relpages) > 3 FROM pg_class WHERE relname = ANY($1::text[]) AND relkind = 'r'"
+    assert await fetch(filled, pages, list(LARGE)) == [(True,)]
+
+
+DROPPED = {
+    "event_time": "list everything always first page",
+    "event_kind": "list outcome always first page",
+    "event_actor": "list one_actor between first page",
+    "event_flow": "list one_flow first page",
+    "event_resource": "list one_resource first page",
+    "event_id": "get",
+    "event_cause": "trace",
+    "flow_last": "flows",
+    "flow_failed": "failed flows",
+}
+
+
+async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
+    """Without any one of the indexes, the question that needs it is found."""
+    url = await copied_database(filled)
+    await execute(url, *[f"DROP INDEX whence.{index}" for index in DROPPED])
+    store = open_store(url)
+    silent = [name for name in DROPPED.values() if not await _faults(store, {name: questions()[name]})]
     await store.close()
-    await execute(made, "ANALYZE")
-    return made
+    assert silent == []
 
 
-async def get(url: str) -> str:
-    return await plan(url, f"{engine._SQL['full_event']} {engine._SQL['of_id']}", 1, uuid(7), "acme")
+async def test_counts_over_raw_events_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aggregate that does not use the rollups reads too much."""
+    monkeypatch.setattr(match.Match, "by_rollup", False)
+    name = "aggregate outcome between"
+    assert any("reads" in fault for fault in await _faults(store, {name: questions()[name]}))
 
 
-async def listed(url: str, start: pages._Start, **told: Any) -> str:
-    snapshot = match.Snapshot("acme", 1, 300, {})
-    sql, bindings = pages.page_sql(snapshot, match.Match(**told), start, PageRequest(limit=20))
-    return await plan(url, sql, *bindings.values)
-
-
-async def test_an_event_is_found_by_its_id(url: str) -> None:
-    """On the index of ids, by tenant and id; the wall is looked at once, and not for each row."""
-    found = await get(url)
-    assert f"Index Cond: ((tenant_no = 1) AND (id = '{uuid(7)}'::uuid))" in found
-    assert WALL in found
-    assert "Seq Scan" not in found
-
-
-@pytest.mark.parametrize(
-    ("told", "index"),
-    [({}, "event_time"), ({"kinds": (1, 2)}, "event_kind"), ({"actors": (1,)}, "event_actor")],
-)
-async def test_a_page_walks_one_index(url: str, told: dict[str, Any], index: str) -> None:
-    """Backward on the index of its filter, and from a cursor's place on, without a sort of what it walks."""
-    for start in (pages._Start(), pages._Start(place=(1_700_000_100_000_000, 100))):
-        found = await listed(url, start, **told)
-        walk = next(line for line in found.splitlines() if index in line)
-        assert "Backward" in walk
-        assert WALL in found
-        assert "Seq Scan" not in found
-        condition = found.splitlines()[found.splitlines().index(walk) + 1]
-        assert ("occurred_at" in condition) == (start.place is not None)
-
-
-async def test_what_row_level_security_keeps_from_an_index_is_seen(url: str) -> None:
-    """An operator that might tell of hidden rows may not go before the wall, so it finds nothing in the index; that is
-    what the tests above see."""
-    await execute(url, "ALTER FUNCTION uuid_eq(uuid, uuid) NOT LEAKPROOF")
-    assert f"Index Cond: ((tenant_no = 1) AND (id = '{uuid(7)}'::uuid))" not in await get(url)
-
-
-async def test_the_wall_of_a_subquery_is_seen(url: str) -> None:
-    """A policy that looks the tenant up is no one-time filter."""
-    for table in ("event", "head", "kind", "actor", "flow", "resource"):
-        await execute(
-            url,
-            f"ALTER POLICY one_tenant ON whence.{table} USING (tenant_no = (SELECT t.tenant_no FROM whence.tenant t"
-            " WHERE t.tenant_no = NULLIF(current_setting('whence.tenant_no', true), '')::int))",
-        )
-    assert WALL not in await get(url)
+async def test_an_order_that_no_index_has_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page in another order than that of its index sorts what it should have walked, or walks another index."""
+    monkeypatch.setattr("whence.storage.postgres.pages._order", lambda **_: " ORDER BY position DESC, occurred_at DESC")
+    name = "list outcome always first page"
+    assert await _faults(store, {name: questions()[name]})
