@@ -220,6 +220,7 @@ async def test_writers_whose_backends_are_killed_lose_nothing_and_leave_no_gap()
 
 async def _cut_at_commit(store: Any, proxy: Proxy) -> None:
     await add(store, new(1))
+    await asyncio.wait({store._wakeups._sending})  # its commit is another's
     proxy.cut_at = b"COMMIT\0"  # the whole message; BEGIN names READ COMMITTED
     await told(lambda: appended(store, new(2), new(3)))
     proxy.mend()

@@ -30,7 +30,7 @@ SORTED_MAX = 1_500
 """Rows that one statement may sort."""
 
 LARGE = {"event", "flow", "resource", "bucket", "rollup_kind", "rollup_actor"}
-"""Tables that grow with the log. Those of kinds, actors and links have few rows here, and are rightly read as a whole."""
+"""Tables that grow with the log. Those of kinds, actors and links have few rows here, and may be read as a whole."""
 
 KIND = {
     "event_type": {"event_types": ("invoice.sent",)},
