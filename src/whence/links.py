@@ -33,7 +33,7 @@ _KIND_MAX = (1 << _KIND_BITS) - 1
 
 _NUMBER_SIZE = 8
 
-_FULL = 16_384 * _NUMBER_SIZE
+_FULL = 65_536 * _NUMBER_SIZE
 """Packed sets do not become larger than this many bytes by merging."""
 
 
