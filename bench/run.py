@@ -35,6 +35,7 @@ from bench.result import Flat, Memory, Run, Traced, last_of_machine, new_run, sa
 from bench.servers import VENVS, Running, ask, fastapi_peer, static, whence
 from bench.static_app import Answer
 from bench.workload import LOAN_LOG, Shape, batched, loan_events, ndjson, of_one_tenant
+from whence.api.server import settle_memory
 from whence.events import NewEvent
 from whence.storage import open_store
 from whence.storage.base import Write
@@ -468,6 +469,7 @@ def measured(sizes: Sizes, mode: str, parts: list[str]) -> Run:
     run = new_run(mode, {name: value for name, value in msgspec.structs.asdict(sizes).items() if name != "spreads"})
     if run.machine.load_before > 0.5 * run.machine.cores:
         run.notes.append("The machine was at work when this began; expect noise.")
+    settle_memory()  # what is asked in process is asked as a server would be
     with tempfile.TemporaryDirectory(prefix="whence-bench-") as folder:
         bench = Bench(run, sizes, Path(folder))
         for name in parts:

@@ -91,11 +91,11 @@ DAMAGES: list[tuple[str, int | None, str]] = [
     ("UPDATE whence.flow SET events = events + 1", None, "flows are"),
     ("UPDATE whence.flow SET last_at = last_at + 1", None, "flows are"),
     ("UPDATE whence.resource SET events = events + 1", None, "resources are"),
-    ("UPDATE whence.link SET events = events + 1 WHERE effect_kind = 1", None, "causes and effects"),
-    ("UPDATE whence.link SET delays = delays || delays", None, ""),
-    ("UPDATE whence.link SET delays = delays || '\\x00'", None, ""),
-    ("UPDATE whence.link SET delays = '\\xffff'; DELETE FROM whence.bucket", None, "by time"),
-    ("UPDATE whence.link SET day = day + 100", None, "causes and effects"),
+    ("UPDATE whence.link SET counts = counts || counts", None, "causes and effects"),
+    ("UPDATE whence.link SET counts = counts || '\\x00'", None, ""),
+    ("UPDATE whence.link SET counts = substr(counts, 9)", None, "causes and effects"),
+    ("UPDATE whence.link SET counts = '\\xffff'; DELETE FROM whence.bucket", None, "by time"),
+    ("UPDATE whence.link SET bucket = bucket + 100", None, "causes and effects"),
     ("DELETE FROM whence.link", None, "causes and effects"),
     (f"UPDATE whence.head SET linked = linked - 1 WHERE {T}", None, "causes and effects"),
     (f"UPDATE whence.head SET linked = size + 1 WHERE {T}", None, "causes and effects"),
@@ -169,7 +169,9 @@ async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: p
     """The test above sees a check that reads each part as it is then."""
     begin = verify._begin
     monkeypatch.setattr(
-        verify, "_begin", lambda *a, **k: begin(*a, **k).replace("REPEATABLE READ READ ONLY", "READ COMMITTED")
+        verify,
+        "_begin",
+        lambda *a, **k: [text.replace("REPEATABLE READ READ ONLY", "READ COMMITTED") for text in begin(*a, **k)],
     )
     events, findings = await _written_beside(url)
     assert (events, findings) != (65, [])

@@ -188,20 +188,25 @@ SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND re
 SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
 
 -- name: span_total
--- Spans come as arrays of level, first and last bucket, here and below.
+-- Spans come as arrays of level, first and last bucket, here and below. From span to span: the planner cannot know how
+-- short they are, and would rather read all rows of all tenants. OFFSET 0 keeps it from turning that round.
 SELECT coalesce(sum(b.events), 0)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
-  JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+ CROSS JOIN LATERAL (
+       SELECT events FROM bucket WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
+       OFFSET 0) b
 
 -- name: span_by_kind
 SELECT r.kind, sum(r.events)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
-  JOIN rollup_kind r ON r.tenant_no = $1 AND r.level = s.level AND r.bucket BETWEEN s.first AND s.last
+ CROSS JOIN LATERAL (
+       SELECT kind, events FROM rollup_kind
+        WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
+       OFFSET 0) r
  GROUP BY r.kind
 
 -- name: span_by_kind_of_actors
--- From bucket to bucket, so that one actor costs one seek in each, however many others there are. OFFSET 0 keeps the
--- planner from turning it round.
+-- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
 SELECT r.kind, sum(r.events)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
   JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
@@ -212,7 +217,6 @@ SELECT r.kind, sum(r.events)::bigint
  GROUP BY r.kind
 
 -- name: span_by_actor
--- From span to span: the planner cannot know how short they are, and would rather read all rows of all tenants.
 SELECT r.actor, sum(r.events)::bigint,
        coalesce(sum(r.events) FILTER (WHERE r.kind = ANY($5::int[])), 0)::bigint,
        coalesce(sum(r.events) FILTER (WHERE r.kind = ANY($6::int[])), 0)::bigint
