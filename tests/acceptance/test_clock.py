@@ -25,15 +25,15 @@ EVENTS_OF_STEP = 20
 PAGE = 7
 EARLY_S = 5 * 60
 
-STORES = {"sqlite": ("head", "recorded_at", "0"), "postgres": ("lock_head", "h.recorded_at", "0::bigint")}
-"""The kinds of store, and what is changed in which of their statements so that the last recordedAt is forgotten."""
+STORES = {"sqlite": ("append", "head", "0"), "postgres": ("tenants", "lock_head", "0::bigint")}
+"""The kinds of store, and in which statement of which module what is put so that the last recordedAt is forgotten."""
 
 RAW_TIME = """
 import sys
-from whence.storage.{} import append
+from whence.storage.{} import {} as module
 from whence.cli import main
 
-append._SQL = {{**append._SQL, "{}": append._SQL["{}"].replace("{}", "{}")}}
+module._SQL = {{**module._SQL, "{}": module._SQL["{}"].replace("recorded_at", "{}")}}
 sys.exit(main())
 """
 """The mutant: recordedAt is what the clock says, whatever it said before."""
@@ -187,8 +187,8 @@ def test_a_clock_that_jumps_disturbs_nothing(
 def test_mutant_a_raw_clock_is_caught(store: str, clocked: dict[str, str], tmp_path: Path) -> None:
     """With recordedAt taken from the clock alone, it falls when the clock steps back."""
     script = tmp_path / "mutant.py"
-    block, old, new = STORES[store]
-    script.write_text(RAW_TIME.format(store, block, block, old, new))
+    module, block, new = STORES[store]
+    script.write_text(RAW_TIME.format(store, module, block, block, new))
     with running(url=url_of(store), mutant=script, **clocked) as server:
         server.start()
         wrong = judge(stepping(server, Path(clocked["FAKETIME_TIMESTAMP_FILE"]), random.Random(seed())))
