@@ -37,7 +37,7 @@ __all__ = ["SQLiteStore"]
 _SQL = load_blocks("whence.storage.sqlite")
 
 _WRITER_CACHE_KIB = 65_536
-_READER_CACHE_KIB = 16_384
+_READER_CACHE_KIB = 8_192
 _READERS = 5
 
 _TENANTS_CACHED = 1_000
