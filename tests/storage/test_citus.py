@@ -177,7 +177,7 @@ async def test_the_wall_holds_on_the_machines(url: str) -> None:
 
     assert [await store._read_as(tenant, count) for tenant in ("acme", "other", "nobody")] == [1, 2, 0]
     with pytest.raises(Exception, match="could not write"):
-        await store._write_as("acme", intrude)
+        await store._grow("acme", intrude)
     assert (await page(store, "acme")).total == 1
     await store.close()
 

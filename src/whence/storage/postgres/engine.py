@@ -99,8 +99,7 @@ class PostgresStore:
 
     async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
         work = partial(append, writes=writes, cached=_bounded(self._numbers))
-        results: list[list[Receipt] | WhenceError] = await self._write_as(tenant, work)
-        self._wakeups.tell(tenant, self._tenants.get(tenant, NOBODY))
+        results: list[list[Receipt] | WhenceError] = await self._grow(tenant, work)
         return results
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
@@ -207,8 +206,7 @@ class PostgresStore:
         """Append exact events; see `Store`."""
         if not self._restoring:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._write_as(tenant, partial(restore.restore, events=events, cached=_bounded(self._numbers)))
-        self._wakeups.tell(tenant, self._tenants.get(tenant, NOBODY))
+        await self._grow(tenant, partial(restore.restore, events=events, cached=_bounded(self._numbers)))
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
         async def ask(connection: Connection, whose: Tenant) -> Any:
@@ -312,9 +310,18 @@ class PostgresStore:
         """Read as a tenant, who need not be there. A wide question waits behind the gate."""
         return await self._run_as(self._reading, tenant, work, wide=wide)
 
-    async def _write_as(self, tenant: str, work: TenantWork) -> Any:
-        """Write as a tenant, who is made when it is not there."""
-        return await self._run_as(self._writing, tenant, work)
+    async def _grow(self, tenant: str, work: TenantWork) -> Any:
+        """Write as a tenant, who is made when it is not there, and wake who waits for its log."""
+        number = NOBODY
+
+        async def noted(connection: Connection, whose: Tenant) -> Any:
+            nonlocal number
+            number = whose.number
+            return await work(connection, whose)
+
+        done = await self._run_as(self._writing, tenant, noted)
+        self._wakeups.tell(tenant, number)
+        return done
 
     async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, wide: bool = False) -> Any:
         """What the work returns, done under the number of the tenant."""

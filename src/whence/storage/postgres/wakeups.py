@@ -53,8 +53,7 @@ class Wakeups:
         self._place = place
         self._numbers: dict[str, int] = {}  # of the tenants that are waited for
         self._notifying = Connections(target, 1, writing=True)
-        self._grown: set[int] = set()
-        self._grown_all = False
+        self._grown: set[int] = set()  # NOBODY among them stands for all
         self._sending: asyncio.Task[None] | None = None
         self._target = Target(listen_url) if listen_url else None if target.pooler else target
         self._listening: asyncio.Task[None] | None = None
@@ -71,13 +70,11 @@ class Wakeups:
                 self._numbers.pop(tenant, None)
 
     def tell(self, tenant: str, number: int) -> None:
-        """Wake who waits for this tenant, in this process now and in others soon. Only behind a commit. A number that
-        is not remembered any more is NOBODY."""
+        """Wake who waits for this tenant, in this process now and in others soon. Only behind a commit."""
         self._watches.wake(tenant)
         self._grown.add(number)
-        if number == NOBODY or len(self._grown) > _TENANTS_MAX:
-            self._grown_all = True
-            self._grown.clear()
+        if len(self._grown) > _TENANTS_MAX:
+            self._grown = {NOBODY}
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
 
@@ -96,10 +93,9 @@ class Wakeups:
 
     async def _send(self) -> None:
         """Tell what has grown, and go on until nothing has."""
-        while self._grown or self._grown_all:
-            payload = _ALL if self._grown_all else " ".join(map(str, sorted(self._grown)))
+        while self._grown:
+            payload = _ALL if NOBODY in self._grown else " ".join(map(str, sorted(self._grown)))
             self._grown.clear()
-            self._grown_all = False
 
             async def notify(connection: Connection, payload: str = payload) -> None:
                 await connection.execute(_SQL["notify"], CHANNEL, payload)
