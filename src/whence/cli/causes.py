@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from cyclopts import Parameter
 
+from whence.cli.events import Json, Since, Until
 from whence.cli.profile import Connection, connect
 from whence.cli.stories import chain_of, effects_of, effects_text, mermaid, quote_of, span, why_text
 from whence.cli.terminal import out, out_json, printable, say, table
@@ -21,7 +22,6 @@ _NODES = "1000"
 _FIRST, _NEAREST = 2, 22
 """Events of a chain whose payloads are read: those at the root, and those nearest to the event."""
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON.")]
 EventId = Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")]
 
 
@@ -30,15 +30,8 @@ EventId = Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")]
 class Period:
     """A range of time."""
 
-    since: Annotated[
-        str | None,
-        Parameter(
-            name=["--from", "--since"], allow_leading_hyphen=True, help="From this time on: RFC 3339, a date, or -15m."
-        ),
-    ] = None
-    until: Annotated[
-        str | None, Parameter(name=["--to", "--until"], allow_leading_hyphen=True, help="Before this time.")
-    ] = None
+    since: Since = None
+    until: Until = None
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """The parameters of the API."""

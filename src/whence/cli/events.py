@@ -24,9 +24,16 @@ from whence.client import (
 from whence.errors import Invalid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
-__all__ = ["Filters", "emit", "get", "list_events", "stats", "version"]
+__all__ = ["Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON.")]
+Since = Annotated[
+    str | None,
+    Parameter(
+        name=["--from", "--since"], allow_leading_hyphen=True, help="From this time on: RFC 3339, a date, or -15m."
+    ),
+]
+Until = Annotated[str | None, Parameter(name=["--to", "--until"], allow_leading_hyphen=True, help="Before this time.")]
 
 
 @Parameter(name="*")
@@ -45,15 +52,8 @@ class Filters:
     outcome: Annotated[list[str] | None, Parameter(negative="", help="success, failure or none.")] = None
     correlation_id: Annotated[list[str] | None, Parameter(negative="", help="The flow.")] = None
     causation_id: Annotated[list[str] | None, Parameter(negative="", help="The cause.")] = None
-    since: Annotated[
-        str | None,
-        Parameter(
-            name=["--from", "--since"], allow_leading_hyphen=True, help="From this time on: RFC 3339, a date, or -15m."
-        ),
-    ] = None
-    until: Annotated[
-        str | None, Parameter(name=["--to", "--until"], allow_leading_hyphen=True, help="Before this time.")
-    ] = None
+    since: Since = None
+    until: Until = None
 
     def parameters(self) -> dict[str, Value]:
         """The parameters of the API."""
