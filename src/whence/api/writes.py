@@ -35,6 +35,9 @@ _CE_BATCH = "application/cloudevents-batch+json"
 _UNSTATED = ("", "application/x-www-form-urlencoded")
 _KEY_MAX = 255
 
+_LONG = 64 * 1024
+"""Bytes of a body whose parsing takes a millisecond or more."""
+
 _ONE_MEDIA = (
     "Send one event as application/json, or as a CloudEvent (application/cloudevents+json, or ce- headers): "
     "curl --json '{…}'."
@@ -73,6 +76,8 @@ ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
 async def _store_many(request: AnyRequest) -> Answer:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BATCH_MAX) as body:
+        if len(body) > _LONG:
+            await context.store.lull()
         parsed = _parse_many(request, body)
         del body  # as above
         atomic = _atomic(request)

@@ -112,6 +112,11 @@ class Store(Protocol):
         """
         ...
 
+    async def lull(self) -> None:
+        """Return at a moment when long work of this event loop does not hold up an append: now, or when the next one
+        commits. Only a matter of speed."""
+        ...
+
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
         """The event with this id, or None; `readable` as in `Query`."""
         ...

@@ -102,6 +102,9 @@ class PostgresStore:
         results: list[list[Receipt] | WhenceError] = await self._grow(tenant, work)
         return results
 
+    async def lull(self) -> None:
+        """At once: appends compute on this event loop themselves; see `Store`."""
+
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
         """Find one event; see `Store`."""
 

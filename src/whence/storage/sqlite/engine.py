@@ -99,6 +99,10 @@ class SQLiteStore:
         self._watches.wake(tenant)
         return results
 
+    async def lull(self) -> None:
+        """Wait for a good moment for long work; see `Store`."""
+        await self._writer.lull()
+
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
         """Find one event; see `Store`."""
 

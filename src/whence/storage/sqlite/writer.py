@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -63,6 +64,47 @@ class _Job:
             self.future.set_result(self.result)
 
 
+class _Lulls:
+    """The times at which the writer does not compute: it waits for work, or for its commit.
+
+    Python's lock lets one thread compute at a time, and a thread that waits for the disk does without. So long work
+    of the event loop costs an append nothing in a lull, and all of its own time outside of one.
+    """
+
+    def __init__(self) -> None:
+        self._computing = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def end(self) -> None:
+        """The writer computes from now on. Only on its thread."""
+        self._computing = True
+
+    def begin(self) -> None:
+        """The writer waits from now on. Only on its thread; harmless when repeated."""
+        self._computing = False
+        with contextlib.suppress(IndexError, RuntimeError):  # nobody waits, or their loop is closed
+            self._waiting[0].get_loop().call_soon_threadsafe(self._let_go)
+
+    async def next(self) -> None:
+        """Return in a lull, one task after the other in the order in which they came."""
+        if not self._computing and not self._waiting:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        if not self._computing:  # a lull began between the two looks and saw nobody waiting
+            self._let_go()
+        await future
+
+    def _let_go(self) -> None:
+        """Wake the first who waits, and the next one once that one has worked, if the lull lasts."""
+        if self._computing or not self._waiting:
+            return
+        future = self._waiting.popleft()
+        if not future.done():
+            future.set_result(None)
+        future.get_loop().call_soon(self._let_go)
+
+
 class Writer:
     """Runs pieces of work on one connection, in the order in which they came."""
 
@@ -74,6 +116,7 @@ class Writer:
         self._high_water = high_water
         self._participant = participant
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lulls = _Lulls()
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="whence-writer", daemon=True)
@@ -92,6 +135,10 @@ class Writer:
             else:
                 self._jobs.put(job)
         return job.future
+
+    async def lull(self) -> None:
+        """Return at a moment when the writer does not compute. It comes at every commit."""
+        await self._lulls.next()
 
     def stop(self) -> None:
         """Finish what was submitted, then end the thread. Harmless when repeated."""
@@ -116,7 +163,9 @@ class Writer:
                     break
             more = job is not None
             if group:
+                self._lulls.end()
                 self._commit_group(group)
+                self._lulls.begin()
                 self._settle(group)
 
     def _commit_group(self, group: list[_Job]) -> None:
@@ -127,6 +176,7 @@ class Writer:
                 self._run_one(job)
             if self._high_water is not None:
                 self._high_water.advance(self._connection)
+            self._lulls.begin()
             self._connection.execute("COMMIT")
             self._participant.group_done()
             if self._high_water is not None:
