@@ -17,7 +17,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from whence import rollups
 from whence.delays import BEFORE, Histogram
 
-__all__ = ["DAY_LEVEL", "LEVELS", "Links", "by_bucket", "by_pair", "merging", "name_of", "pack", "summed"]
+__all__ = [
+    "DAY_LEVEL",
+    "LEVELS",
+    "Links",
+    "by_bucket",
+    "by_pair",
+    "counts_in",
+    "merging",
+    "name_of",
+    "pack",
+    "summed",
+]
 
 Links = dict[int, int]
 """Counts by name."""
@@ -58,6 +69,11 @@ def pack(links: Mapping[int, int]) -> bytes:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers.tobytes()
+
+
+def counts_in(packed: Iterable[bytes]) -> int:
+    """How many counts there are to sum up; a million take a second or two."""
+    return sum(map(len, packed)) // _NUMBER_SIZE
 
 
 def summed(packed: Iterable[bytes], links: Mapping[int, int] | None = None) -> Links:

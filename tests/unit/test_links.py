@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 
 from whence import links, rollups
 from whence.delays import BEFORE
+from whence.errors import TooWide
+from whence.storage import linking
+from whence.storage.match import Kind
 
 DAY_US = 86_400_000_000
 
@@ -111,6 +115,19 @@ def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
 def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None:
     """Before 1970 too."""
     check_buckets(by_day)
+
+
+@pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
+def test_a_map_of_too_many_counts_is_refused(most: int, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep its thread for longer than a question may last; one count fewer and it is answered."""
+    monkeypatch.setattr(linking, "COUNTS_MAX", most)
+    kinds = {1: Kind(1, "order.paid", "order", "user", "none")}
+    folded = [
+        links.pack({links.name_of(1, 1, 7): 2}),
+        links.pack({links.name_of(1, 1, 7): 1, links.name_of(1, 1, 8): 1}),
+    ]
+    with pytest.raises(TooWide) if refused else nullcontext():
+        assert linking.map_from((None, None), kinds, None, folded, {}).links == 4
 
 
 def test_levels_are_those_of_rollups() -> None:

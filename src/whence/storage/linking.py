@@ -1,13 +1,17 @@
 """What traces, flows and the process map have in common in every store. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from whence import links
 from whence.flows import FlowQuery, LinkCounts, ProcessMap, process_map
 from whence.storage.match import Kind
+from whence.storage.wide import too_wide
 
-__all__ = ["flow_conditions", "map_from", "readable_kinds"]
+__all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "readable_kinds"]
+
+COUNTS_MAX = 4_000_000
+"""Packed counts that one map may add up: some seconds of work, as long as a statement may take."""
 
 
 def readable_kinds(kinds: Mapping[int, Kind], readable: tuple[str, ...] | None) -> tuple[int, ...] | None:
@@ -33,11 +37,13 @@ def map_from(
     days: tuple[int | None, int | None],
     kinds: Mapping[int, Kind],
     readable: tuple[str, ...] | None,
-    folded: Iterable[bytes],
+    folded: Sequence[bytes],
     behind: LinkCounts,
 ) -> ProcessMap:
     """The map of the packed links of a period and of links that are not folded in, of any day, as far as a reader may
-    see both ends."""
+    see both ends. Raises TooWide."""
+    if links.counts_in(folded) > COUNTS_MAX:
+        raise too_wide()
     first, end = days
     found: Counter[int] = Counter()
     for day, counts in behind.items():

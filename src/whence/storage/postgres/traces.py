@@ -1,5 +1,6 @@
 """What happened because of what: the graph around an event, the flows, and the process map."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,7 +186,8 @@ async def map_of(
         told = (snapshot.tenant_no, *zip(*asked, strict=True))
         folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_links"], *told)]
     behind = await _links_behind(connection, snapshot.tenant_no, snapshot.linked)
-    return map_from((first, end), snapshot.kinds, readable, folded, behind)
+    # It may be seconds of work, during which this event loop has others to serve.
+    return await asyncio.to_thread(map_from, (first, end), snapshot.kinds, readable, folded, behind)
 
 
 async def fold_links(connection: Connection, tenant_no: int, linked: int, size: int) -> None:
