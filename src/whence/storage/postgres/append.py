@@ -26,6 +26,9 @@ __all__ = ["Kinds", "append", "insert", "locked_head"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
+_FEW = 100
+"""Up to so many events, the buckets of all levels are asked for at once: one way to the server instead of several."""
+
 Kinds = dict[KindName, int]
 
 
@@ -210,13 +213,14 @@ async def _roll_up(connection: Connection, tenant_no: int, placed: list[rollups.
     kinds: list[tuple[int, ...]] = []
     actors: list[tuple[int, ...]] = []
     full: list[tuple[int, int]] = []
-    for level in range(rollups.LAST_LEVEL + 1):
+    levels = range(rollups.LAST_LEVEL + 1)
+    known = await _known_buckets(connection, tenant_no, levels, placed) if len(placed) <= _FEW else None
+    for level in levels:
+        here = known if known is not None else await _known_buckets(connection, tenant_no, (level,), placed)
         groups = rollups.by_bucket(level, placed)
-        rows = await connection.fetch(_SQL["buckets_known"], tenant_no, [level] * len(groups), list(groups))
-        known = {bucket: (events, divided) for _, bucket, events, divided in rows}
         placed = []
         for bucket, members in groups.items():
-            events, divided = known.get(bucket, (0, False))
+            events, divided = here.get((level, bucket), (0, False))
             if divided:
                 placed += members
             elif rollups.is_full(level, events + len(members)):
@@ -233,6 +237,15 @@ async def _roll_up(connection: Connection, tenant_no: int, placed: list[rollups.
     await connection.execute(_SQL["add_to_rollup_actor"], tenant_no, *_columns(actors))
     for level, bucket in full:
         await _divide(connection, tenant_no, level, bucket)
+
+
+async def _known_buckets(
+    connection: Connection, tenant_no: int, levels: Iterable[int], placed: list[rollups.Placed]
+) -> dict[tuple[int, int], tuple[int, bool]]:
+    """How many events the buckets of these levels hold before this append, and whether they are divided."""
+    asked = [(level, bucket) for level in levels for bucket in rollups.by_bucket(level, placed)]
+    rows = await connection.fetch(_SQL["buckets_known"], tenant_no, *_columns(asked))
+    return {(level, bucket): (events, divided) for level, bucket, events, divided in rows}
 
 
 async def _divide(connection: Connection, tenant_no: int, level: int, bucket: int) -> None:
