@@ -114,7 +114,7 @@ async def _look_up(connection: Connection, head: Head, log: _Log, events: list[N
         log.events = {event.id: event for event in found}
     asked = {(new.actor_id, new.actor_type) for new in events}
     rows = await connection.fetch(_SQL["actor_number"], head.tenant_no, *_columns(asked))
-    log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in rows}
+    log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in rows if number is not None}
 
 
 async def insert(

@@ -48,9 +48,11 @@ SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text
 RETURNING tenant_no
 
 -- name: actor_number
-SELECT a.actor, a.actor_id, a.actor_type
+-- Null for who is new. No join, for the same reason as in stored_ids.
+SELECT (SELECT a.actor FROM actor a
+         WHERE a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type),
+       asked.actor_id, asked.actor_type
   FROM unnest($2::text[], $3::text[]) AS asked (actor_id, actor_type)
-  JOIN actor a ON a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type
 
 -- name: add_actor
 INSERT INTO actor (tenant_no, actor, actor_id, actor_type)
@@ -73,9 +75,10 @@ ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = resou
 RETURNING resource, resource_id, resource_type
 
 -- name: stored_ids
--- What SQLite asks by keys_of_ids and correlation_of: which of these ids are stored, where, and of which flow.
-SELECT e.id, e.position, f.correlation_id
-  FROM event e JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
+-- What SQLite asks by keys_of_ids and correlation_of: which of these ids are stored, where, and of which flow. No join:
+-- for a log without statistics its plan reads all flows.
+SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow)
+  FROM event e
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
 
 -- name: add_event
@@ -94,10 +97,13 @@ SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $
 RETURNING tenant_no
 
 -- name: buckets_known
--- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children.
-SELECT b.level, b.bucket, b.events, b.divided
+-- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children. OFFSET 0,
+-- here and below, keeps it from becoming a join, for the same reason as in stored_ids.
+SELECT asked.level, asked.bucket, b.events, b.divided
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
-  JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket
+ CROSS JOIN LATERAL (
+    SELECT events, divided FROM bucket WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0
+ ) b
 
 -- name: add_to_bucket
 INSERT INTO bucket (tenant_no, level, bucket, events)
@@ -146,9 +152,11 @@ SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint,
 UPDATE bucket SET divided = true WHERE tenant_no = $1 AND level = $2 AND bucket = $3
 
 -- name: is_divided
-SELECT b.level, b.bucket
+SELECT asked.level, asked.bucket
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
-  JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket AND b.divided
+ CROSS JOIN LATERAL (
+    SELECT FROM bucket WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket AND divided OFFSET 0
+ ) b
 
 -- name: full_event
 -- The caller adds the condition.

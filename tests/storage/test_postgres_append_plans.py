@@ -1,0 +1,122 @@
+"""An append reads what it needs of a log and no more, on a server that knows nothing of how large its tables are.
+
+That is every server right after a log began to grow. A plan that was made once for all values then takes a join for
+cheap that reads a whole table, and each event of a log costs more than the one before.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract.made import HOUR, NOON, add, new, uuid
+from tests.databases import execute, fresh_database
+from whence import rollups
+from whence.storage import open_store
+from whence.storage.postgres import append
+
+EVENTS = 20_000
+NAMES = 2_000
+
+READ_MAX = 12
+"""Rows of one table that the append of a single event may read: some of each level of the rollups are the most."""
+
+_PAYLOAD = b'{"text":"%s"}' % (b"x" * 600)
+"""Without statistics a planner guesses by how large a table is."""
+
+_READ = """SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+  FROM pg_stat_xact_user_tables WHERE schemaname = 'whence'"""
+
+_GENERIC = """DO $$ BEGIN
+  EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database());
+  EXECUTE format('ALTER DATABASE %I SET enable_nestloop = off', current_database());
+END $$"""
+"""Plans are made for all values, and where there is a choice, whole tables are joined."""
+
+
+@pytest.fixture(scope="module")
+async def grown(anyio_backend: str) -> str:
+    """A log of thousands of actors, flows and resources, whose tables have no statistics."""
+    url = await fresh_database()
+    tables = ("actor", "bucket", "event", "flow", "kind", "resource", "rollup_actor", "rollup_kind")
+    await execute(url, *[f"ALTER TABLE whence.{table} SET (autovacuum_enabled = false)" for table in tables])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollups, "DIVIDE_AT", 20)
+        store = open_store(url)
+        for first in range(1, EVENTS + 1, 1_000):
+            await add(store, *[_own(number) for number in range(first, first + 1_000)])
+        await store.close()
+    return url
+
+
+def _own(number: int, **told: Any) -> Any:
+    return new(
+        number,
+        actor_id=f"a{number % NAMES}",
+        correlation_id=told.pop("correlation_id", f"f{number % NAMES}"),
+        resource_id=uuid(number % NAMES),
+        occurred_at=NOON + number * HOUR,
+        payload=_PAYLOAD,
+        **told,
+    )
+
+
+@pytest.fixture
+async def store(grown: str) -> AsyncIterator[Any]:
+    """The store of that log."""
+    await execute(grown, _GENERIC)
+    opened = open_store(grown)
+    yield opened
+    await opened.close()
+
+
+async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
+    """The rows of each table that the append of some events reads, beside the catalogue's."""
+    read: dict[str, int] = {}
+    real = store._writing.run
+
+    async def run(tenant: int, work: Any, *gate: Any) -> Any:
+        async def noting(connection: Any) -> Any:
+            done = await work(connection)
+            read.update({str(table): int(rows) for table, rows in await connection.fetch(_READ)})
+            return done
+
+        return await real(tenant, noting, *gate)
+
+    store._writing.run = run
+    try:
+        await add(store, *events)
+    finally:
+        store._writing.run = real
+    return read
+
+
+async def test_an_event_costs_no_more_in_a_long_log(store: Any) -> None:
+    """One event, whose flow is that of its cause, by a known actor on a known resource: some rows of each table."""
+    event = _own(7, correlation_id=None, causation_id=uuid(8))
+    read = await _rows_read(store, msgspec.structs.replace(event, id=uuid(EVENTS + 1)))
+    assert {"actor", "event", "flow", "resource"} <= read.keys()
+    assert {table: rows for table, rows in read.items() if rows > READ_MAX} == {}
+
+
+JOINED = {
+    "buckets_known": """SELECT b.level, b.bucket, b.events, b.divided
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket""",
+    "stored_ids": """SELECT e.id, e.position, f.correlation_id
+  FROM event e JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
+ WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])""",
+    "actor_number": """SELECT a.actor, a.actor_id, a.actor_type
+  FROM unnest($2::text[], $3::text[]) AS asked (actor_id, actor_type)
+  JOIN actor a ON a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type""",
+}
+
+
+@pytest.mark.parametrize("block", sorted(JOINED))
+async def test_mutant_a_join_is_caught(block: str, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same question asked by a join reads the table as a whole."""
+    monkeypatch.setattr(append, "_SQL", {**append._SQL, block: JOINED[block]})
+    number = EVENTS + 2 + sorted(JOINED).index(block)
+    read = await _rows_read(store, _own(number, correlation_id=None, causation_id=uuid(8)))
+    assert max(read.values()) > READ_MAX
