@@ -1,4 +1,4 @@
-"""Long work of the event loop is done while the writer commits or waits, and never has to wait for more than that."""
+"""Long work of the event loop is done while the writer commits or waits, and soon when it does neither."""
 
 import asyncio
 import threading
@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
+from whence.storage.sqlite import writer
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.writer import Writer
 
@@ -151,6 +152,29 @@ def test_who_gave_up_is_passed_over(tmp_path: Path) -> None:
         await stays
 
     with_store(tmp_path, scenario)
+
+
+async def ends_without_a_lull(store: SQLiteStore) -> None:
+    held = Held()
+    working = store._writer.submit(held)
+    await asyncio.to_thread(held.begun.wait, 5)
+    try:
+        await asyncio.wait_for(store.lull(), 1)
+    finally:
+        held.go.set()
+        await working
+
+
+def test_nobody_waits_long_for_a_lull(tmp_path: Path) -> None:
+    """While the writer is stuck, a request still goes on to where it is told that the queue is full."""
+    with_store(tmp_path, ends_without_a_lull)
+
+
+def test_mutant_endless_patience_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a lull is waited for as long as it takes, a stuck writer holds the request."""
+    monkeypatch.setattr(writer, "_PATIENCE_S", 60)
+    with pytest.raises(TimeoutError):
+        with_store(tmp_path, ends_without_a_lull)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Store(Protocol):
 
     async def lull(self) -> None:
         """Return at a moment when long work of this event loop does not hold up an append: now, or when the next one
-        commits. Only a matter of speed."""
+        commits, but soon in any case. Only a matter of speed."""
         ...
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:

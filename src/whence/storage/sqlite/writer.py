@@ -23,6 +23,10 @@ __all__ = ["Participant", "Writer"]
 _GROUP_MAX = 256
 """Requests in one commit. More would only make the first of them wait."""
 
+_PATIENCE_S = 0.1
+"""How long a lull is waited for: longer than an append computes, and too short to hide from anyone that the writer is
+overloaded or stuck."""
+
 _log = structlog.get_logger("whence.storage")
 
 Work = Callable[[apsw.Connection], Any]
@@ -86,14 +90,16 @@ class _Lulls:
             self._waiting[0].get_loop().call_soon_threadsafe(self._let_go)
 
     async def next(self) -> None:
-        """Return in a lull, one task after the other in the order in which they came."""
+        """Return in a lull, one task after the other in the order in which they came; or soon, when none comes."""
         if not self._computing and not self._waiting:
             return
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         if not self._computing:  # a lull began between the two looks and saw nobody waiting
             self._let_go()
-        await future
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await future
 
     def _let_go(self) -> None:
         """Wake the first who waits, and the next one once that one has worked, if the lull lasts."""
@@ -137,7 +143,7 @@ class Writer:
         return job.future
 
     async def lull(self) -> None:
-        """Return at a moment when the writer does not compute. It comes at every commit."""
+        """Return at a moment when the writer does not compute, which comes at every commit; but soon in any case."""
         await self._lulls.next()
 
     def stop(self) -> None:
