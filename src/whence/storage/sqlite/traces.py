@@ -29,7 +29,7 @@ from whence.storage.linking import flow_conditions, map_from, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.match import Snapshot, json_list
 from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
-from whence.trace import Ask, Graph, Link, Request, walk
+from whence.trace import Ask, Graph, Link, Request, by_place, walk
 
 __all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
 
@@ -74,7 +74,7 @@ class _Looks:
                 for cause in causes
             ]
             keys = [key for _, key in islice(heapq.merge(*runs), limit)]
-        return sorted(self.by_keys(keys), key=lambda link: link.place)
+        return sorted(self.by_keys(keys), key=by_place)
 
     def by_keys(self, keys: Sequence[int]) -> list[Link]:
         """The events with these keys, in any order. None is read twice."""
