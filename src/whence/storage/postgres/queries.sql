@@ -291,10 +291,13 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id
  LIMIT $4
 
 -- name: names
--- Not on SQLite, where a join costs less: the ids of actors (true) and of resources by their numbers.
-SELECT true, actor, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
-UNION ALL
-SELECT false, resource, resource_id::text FROM resource WHERE tenant_no = $1 AND resource = ANY($3::bigint[])
+-- Not on SQLite, where a join costs less: numbers and ids of some actors, and of some resources. One row of arrays,
+-- since every row that is sent has its price.
+SELECT a.numbers, a.ids, r.numbers, r.ids
+  FROM (SELECT array_agg(actor) AS numbers, array_agg(actor_id) AS ids
+          FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])) a
+ CROSS JOIN (SELECT array_agg(resource) AS numbers, array_agg(resource_id) AS ids
+               FROM resource WHERE tenant_no = $1 AND resource = ANY($3::bigint[])) r
 
 -- name: keys_by_cause
 -- The effects of some causes, in any order: none is left out as long as there are fewer than the limit. The caller adds

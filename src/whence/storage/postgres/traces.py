@@ -50,16 +50,18 @@ class _Looks:
     async def by_flows(self, ids: Sequence[str], limit: int) -> list[Link]:
         """Events of some flows, in any order. A name is asked for once, however many of them have it."""
         rows = await self._fetch("links_by_flow", "", list(ids), limit)
+        if not rows:
+            return []
         numbers = list({row[6] for row in rows}), list({row[7] for row in rows})
-        names = await self.connection.fetch(_SQL["names"], self.snapshot.tenant_no, *numbers) if rows else []
-        actors = {number: name for of_actor, number, name in names if of_actor}
-        resources = {number: name for of_actor, number, name in names if not of_actor}
+        found = await self.connection.fetchrow(_SQL["names"], self.snapshot.tenant_no, *numbers)
+        actors, resources = dict(zip(*found[:2], strict=True)), dict(zip(*found[2:], strict=True))
         return self._links((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
 
     async def by_ids(self, ids: Sequence[str]) -> list[Link]:
-        """The events with these ids; what is no UUID is none of them."""
+        """The events with these ids; what is no UUID is none of them. One by one, since a walk asks for one at a time,
+        and a plan for any number of them is made anew each time."""
         found = [id_ for id_ in ids if cause_id_from(id_) is not None]
-        return self._links(await self._fetch("links", " AND e.id = ANY($3::uuid[])", found)) if found else []
+        return [link for id_ in found for link in self._links(await self._fetch("links", " AND e.id = $3", id_))]
 
     async def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
         """The effects of some events, by time."""
