@@ -16,8 +16,10 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: head
 -- By number and name, here and below: a remembered number may have become another tenant's, where a standby took over
--- without the last commits.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark
+-- without the last commits. With it comes how many events there are, as the one bucket that holds them all has it, which
+-- most lists have to say.
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark,
+       coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
 
@@ -171,9 +173,16 @@ SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_
   FROM event e
  WHERE e.tenant_no = $1
 
--- name: of_id
--- The condition for one event, with the look at the head that goes before every other question.
-   AND e.id = $2 AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
+-- name: one_event
+-- Not on SQLite, for the same reason: full_event by its id, with the look at the head that goes before every other question.
+SELECT e.position, e.id, k.event_type, k.actor_type,
+       (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
+       (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
+       (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.id = $2
+   AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
 
 -- name: actors_by_id
 SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
