@@ -8,12 +8,15 @@ not readable) is *missing*; it heals when it arrives, since nothing of a graph i
 one that awaits. It knows no recursion and no I/O.
 """
 
+from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
 
-__all__ = ["WALK_MAX", "Ask", "Direction", "Graph", "Link", "Node", "Request", "walk"]
+__all__ = ["WALK_MAX", "Ask", "Direction", "Graph", "Link", "Node", "Request", "by_place", "walk"]
 
 WALK_MAX = 10_000
 """Events that one walk looks at. Beyond it, counts are what was seen: at least that many."""
@@ -26,8 +29,14 @@ _FRONTIER_MAX = 500
 
 Direction = Literal["both", "up", "down"]
 
+by_place = attrgetter("occurred_at", "position")
+"""What orders events in time."""
 
-class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+_actor = attrgetter("actor_type", "actor_id")
+_resource = attrgetter("resource_type", "resource_id")
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
     """What a walk needs to know of an event. Times are in microseconds; `cause` is its causationId."""
 
     id: str
@@ -41,11 +50,6 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     actor_id: str
     resource_type: str
     resource_id: str
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """What orders events in time."""
-        return self.occurred_at, self.position
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -67,7 +71,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     walk_max: int = WALK_MAX
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """One event of a graph.
 
     `hops` counts from the root. `effects` counts direct consequences, `all_effects` those below too, `failures` the
@@ -112,6 +116,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
 Walk = Generator[Ask, Sequence[Link], Graph]
 
+_Links = dict[str | None, Link]
+"""Events by id. A causationId may be looked up in it, which is no event's when it is None."""
+
 
 def walk(focus: Link, request: Request) -> Walk:
     """Find the graph of `focus`. Yields what it wants to know, and returns the graph."""
@@ -121,7 +128,8 @@ def walk(focus: Link, request: Request) -> Walk:
     links, below_at_least = yield from _descend(root, near, request.walk_max)
     for link in chain:  # a walk that met its bound may not have come back to the event itself
         links.setdefault(link.id, link)
-    return _graph(focus, root, list(links.values()), request, missing, cycle, at_least or below_at_least)
+    tree = _Tree(root, links, cycle=cycle)
+    return _graph(tree, focus, request, missing, at_least or below_at_least)
 
 
 class _Near(msgspec.Struct, frozen=True):
@@ -172,133 +180,137 @@ def _root_of(chain: list[Link]) -> tuple[Link, bool]:
     ids = [link.id for link in chain]
     if top.cause is None or top.cause not in ids:
         return top, False
-    return min(chain[ids.index(top.cause) :], key=lambda link: link.place), True
+    return min(chain[ids.index(top.cause) :], key=by_place), True
 
 
-def _descend(root: Link, near: _Near, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[dict[str, Link], bool]]:
+def _descend(root: Link, near: _Near, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[_Links, bool]]:
     """The root and all its effects, level by level; whether the bound was met."""
-    links = {root.id: root}
+    links: _Links = {root.id: root}
     frontier = [root.id]
     while frontier:
         below: list[str] = []
         for start in range(0, len(frontier), _FRONTIER_MAX):
             left = walk_max - len(links)
-            found = yield from _effects_of(frontier[start : start + _FRONTIER_MAX], near, left + 1)
-            fresh = [link for link in found if link.id not in links]
+            some = frontier[start : start + _FRONTIER_MAX]
+            found: Sequence[Link] | None = near.effects.get(some[0]) if len(some) == 1 else None
+            if found is None:
+                # One more than there is room for, and the root, to which a circle leads back.
+                found = yield from _effects_of(some, near, left + 2)
+            fresh = {link.id: link for link in found if link.id not in links}
             if len(fresh) > left:
-                links.update((link.id, link) for link in fresh[:left])
+                links.update(islice(fresh.items(), left))
                 return links, True
-            links.update((link.id, link) for link in fresh)
-            below.extend(link.id for link in fresh)
+            links.update(fresh)
+            below.extend(fresh)
         frontier = below
     return links, False
 
 
 def _effects_of(ids: list[str], near: _Near, limit: int) -> Generator[Ask, Sequence[Link], Sequence[Link]]:
     """The effects of some events by time, at most `limit` of them."""
-    if len(ids) == 1 and ids[0] in near.effects:
-        return near.effects[ids[0]][:limit]
     unknown = tuple(id_ for id_ in ids if id_ not in near.effects)
     asked = (yield Ask(unknown, effects=True, limit=limit)) if unknown else ()
     found = [*asked, *(link for id_ in ids for link in near.effects.get(id_, ()))]
-    return sorted(found, key=lambda link: link.place)[:limit]
+    return sorted(found, key=by_place)[:limit]
 
 
-def _graph(
-    focus: Link,
-    root: Link,
-    links: list[Link],
-    request: Request,
-    missing: str | None,
-    cycle: bool,
-    at_least: bool,
-) -> Graph:
+def _graph(tree: "_Tree", focus: Link, request: Request, missing: str | None, at_least: bool) -> Graph:
     """Put the graph together from its events."""
-    tree = _Tree(root, links)
     chosen = _chosen(tree, focus, request)
-    nodes = [tree.node(id_, cut=cycle and id_ == root.id) for id_ in tree.order if id_ in chosen]
-    times = [link.occurred_at for link in links]
+    nodes = [tree.node(link) for link in tree.order if chosen is None or link.id in chosen]
     return Graph(
         focus=focus.id,
-        root=root.id,
+        root=tree.root.id,
         nodes=nodes,
         missing=missing,
         hops=tree.hops[focus.id],
-        events=len(links),
-        failures=sum(link.outcome == "failure" for link in links),
-        actors=len({(link.actor_type, link.actor_id) for link in links}),
-        resources=len({(link.resource_type, link.resource_id) for link in links}),
-        duration_us=max(times) - min(times),
+        events=len(tree.order),
+        failures=tree.failures[tree.root.id] + (tree.root.outcome == "failure"),
+        actors=len(set(map(_actor, tree.order))),
+        resources=len(set(map(_resource, tree.order))),
+        duration_us=tree.duration_us,
         at_least=at_least,
-        truncated=at_least or len(nodes) < len(links),
+        truncated=at_least or len(nodes) < len(tree.order),
     )
 
 
 class _Tree:
-    """The events of a graph by id, with their effects, their order and what lies below each."""
+    """The events of a graph: their order, and by id their effects, their distance and what lies below each. All of them
+    are the root or follow from it. `cycle`: the root follows from one of them too, and that arrow is cut."""
 
-    def __init__(self, root: Link, links: Iterable[Link]) -> None:
-        self.root = root
-        self.links = {link.id: link for link in links}
-        self.effects: dict[str, list[str]] = {}
-        for link in sorted(self.links.values(), key=lambda link: link.place):
-            if link.id != root.id and link.cause is not None:
-                self.effects.setdefault(link.cause, []).append(link.id)
-        self.hops: dict[str, int] = {}
+    def __init__(self, root: Link, links: _Links, *, cycle: bool) -> None:
+        self.root, self.links, self.cycle = root, links, cycle
+        by_time = sorted(links.values(), key=by_place)
+        self.duration_us = by_time[-1].occurred_at - by_time[0].occurred_at
+        self.effects = _by_cause(link for link in by_time if link is not root)
         self.order = self._ordered()
-        self.all_effects = dict.fromkeys(self.order, 0)
-        self.failures = dict.fromkeys(self.order, 0)
-        for id_ in reversed(self.order):
-            link = self.links[id_]
-            if id_ != root.id and link.cause in self.all_effects:
-                self.all_effects[link.cause] += self.all_effects[id_] + 1
-                self.failures[link.cause] += self.failures[id_] + (link.outcome == "failure")
+        behind = self.order[1:]
+        self.hops: dict[str | None, int] = {root.id: 0}
+        for link in behind:
+            self.hops[link.id] = self.hops[link.cause] + 1
+        self.all_effects = dict.fromkeys(self.hops, 0)
+        self.failures = dict.fromkeys(self.hops, 0)
+        for link in reversed(behind):
+            self.all_effects[link.cause] += self.all_effects[link.id] + 1
+            self.failures[link.cause] += self.failures[link.id] + (link.outcome == "failure")
 
-    def _ordered(self) -> list[str]:
+    def _ordered(self) -> list[Link]:
         """Every event behind its cause, a cause's effects by time, each with all that follows from it."""
-        order: list[str] = []
-        stack = [(self.root.id, 0)]
+        order: list[Link] = []
+        stack = [self.root]
         while stack:
-            id_, self.hops[id_] = stack.pop()
-            order.append(id_)
-            stack.extend((effect, self.hops[id_] + 1) for effect in reversed(self.effects.get(id_, ())))
+            link = stack.pop()
+            order.append(link)
+            stack.extend(reversed(self.effects.get(link.id, ())))
         return order
 
-    def node(self, id_: str, *, cut: bool) -> Node:
-        link = self.links[id_]
-        cause = self.links.get(link.cause) if link.cause is not None and not cut else None
+    def node(self, link: Link) -> Node:
+        """The event as it is answered; by place, since names take three times as long."""
+        cause = None if link is self.root else self.links[link.cause]
         return Node(
-            link=link,
-            hops=self.hops[id_],
-            since_root_us=link.occurred_at - self.root.occurred_at,
-            since_cause_us=None if cause is None else link.occurred_at - cause.occurred_at,
-            effects=len(self.effects.get(id_, ())),
-            all_effects=self.all_effects[id_],
-            failures=self.failures[id_],
-            skewed=cause is not None and link.occurred_at < cause.occurred_at,
-            other_flow=cause is not None and link.flow != cause.flow,
-            cycle=cut,
+            link,
+            self.hops[link.id],
+            link.occurred_at - self.root.occurred_at,
+            None if cause is None else link.occurred_at - cause.occurred_at,
+            len(self.effects.get(link.id, ())),
+            self.all_effects[link.id],
+            self.failures[link.id],
+            cause is not None and link.occurred_at < cause.occurred_at,
+            cause is not None and link.flow != cause.flow,
+            cause is None and self.cycle,
         )
 
 
-def _chosen(tree: _Tree, focus: Link, request: Request) -> set[str]:
+def _by_cause(links: Iterable[Link]) -> dict[str | None, list[Link]]:
+    """Events by what they name as their cause, in the order in which they come."""
+    found: defaultdict[str | None, list[Link]] = defaultdict(list)
+    for link in links:
+        found[link.cause].append(link)
+    found.default_factory = None
+    return found
+
+
+def _chosen(tree: _Tree, focus: Link, request: Request) -> set[str] | None:
     """The ids to answer with: the way to the root first, then what follows from the event, then the rest, nearest
-    first."""
+    first. None is all of them."""
+    if request.direction == "both" and request.depth is None and request.limit >= len(tree.order):
+        return None
     deepest = len(tree.order) if request.depth is None else request.depth
-    spine = _spine(tree, focus.id)[: deepest + 1]
+    spine = _spine(tree, focus)[: deepest + 1]
     wanted = dict.fromkeys([focus.id] if request.direction == "down" else spine)
     if request.direction != "up":
         wanted |= dict.fromkeys(_below(tree, focus.id, deepest))
     if request.direction == "both" and request.depth is None:
         wanted |= dict.fromkeys(_below(tree, tree.root.id, deepest))
-    return set(list(wanted)[: request.limit])
+    return set(islice(wanted, request.limit))
 
 
-def _spine(tree: _Tree, id_: str) -> list[str]:
+def _spine(tree: _Tree, link: Link) -> list[str]:
     """The event and its causes up to the root, nearest first."""
-    spine = [id_]
-    while spine[-1] != tree.root.id and (cause := tree.links[spine[-1]].cause) in tree.links:
-        spine.append(str(cause))
+    spine = [link.id]
+    while link is not tree.root:
+        link = tree.links[link.cause]
+        spine.append(link.id)
     return spine
 
 
@@ -306,7 +318,7 @@ def _below(tree: _Tree, id_: str, depth: int) -> list[str]:
     """What follows from an event, nearest first."""
     found, level = [], [id_]
     for _ in range(depth):
-        level = [effect for cause in level for effect in tree.effects.get(cause, ())]
+        level = [effect.id for cause in level for effect in tree.effects.get(cause, ())]
         if not level:
             break
         found.extend(level)

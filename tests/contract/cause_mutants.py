@@ -11,6 +11,7 @@ from tests.contract.mutants import Patch, around, reword
 from whence import links
 from whence.events import Event
 from whence.flows import Flow, FlowQuery
+from whence.storage.postgres import traces as postgres_traces
 from whence.storage.sqlite import append, traces
 from whence.trace import Node, Request
 
@@ -167,6 +168,11 @@ def any_effects_at_the_bound(patch: Patch) -> None:
         "heapq",
         lambda real: type("M", (), {"merge": staticmethod(lambda *runs: (r for q in runs for r in q))}),
     )
+
+
+@breaks("postgres")
+def any_effects_that_were_looked_at(patch: Patch) -> None:
+    reword(patch, postgres_traces, "places_by_cause", "ORDER BY e.occurred_at, e.position LIMIT", "LIMIT")
 
 
 UNSOUND: tuple[Callable[[Patch], None], ...] = (

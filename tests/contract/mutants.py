@@ -18,6 +18,7 @@ from whence.events import Event, PageRequest, Query
 from whence.merkle import HASH_SIZE
 from whence.storage import Write, counting, placing, plan
 from whence.storage import match as matching
+from whence.storage.postgres import tenants
 from whence.storage.sqlite import append, counts, engine, match, pages
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 
@@ -172,6 +173,11 @@ def tenant_dropped_in_correlation(patch: Patch) -> None:
 @breaks("sqlite")
 def tenant_dropped_in_totals(patch: Patch) -> None:
     reword(patch, counts, "span_total", "tenant_no = ?", "? IS NOT NULL")
+
+
+@breaks("postgres")
+def all_events_are_of_another_bucket(patch: Patch) -> None:
+    reword(patch, tenants, "head", "bucket = 0", "bucket = 1")
 
 
 @breaks("sqlite")

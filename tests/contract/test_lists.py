@@ -306,6 +306,7 @@ async def test_another_tenants_event_is_not_found_by_id(store: Any) -> None:
     mutants.tenant_dropped_in_causes,
     mutants.tenant_dropped_in_correlation,
     mutants.tenant_dropped_in_totals,
+    mutants.all_events_are_of_another_bucket,
 )
 async def test_another_tenants_events_are_in_no_list(store: Any) -> None:
     """With the same words in every field, each tenant lists, counts and totals its own events."""

@@ -101,6 +101,7 @@ async def _ask(store: Any) -> None:
     assert await store.get_event(TENANT, FAILED_EVENT) is not None
     assert await store.get_event(TENANT, new(9).id) is None
     assert await store.trace(TENANT, FAILED_EVENT, Request()) is not None
+    assert await store.trace(TENANT, FAILED_EVENT, Request(walk_max=1)) is not None
     for flows in (FlowQuery(), FlowQuery(failed=True, since=0, until=NOON), FlowQuery(readable=("action_run",))):
         await store.list_flows(TENANT, flows, PageRequest(limit=5))
     await store.process_map(TENANT, None, None)

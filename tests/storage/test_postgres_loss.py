@@ -132,6 +132,29 @@ async def test_slow_work_is_not_taken_for_silence(store: Any) -> None:
     assert await store._writing.run(NOBODY, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
 
 
+async def _left_open(patch: pytest.MonkeyPatch) -> bool:
+    """Whether the connection of a question is open long after the longest question would have been broken off."""
+    patch.setattr(connections, "_LOOK_AFTER_S", 0.01)
+    patch.setattr(connections, "WIDE_SECONDS", 0.05)
+    store: Any = open_store(await fresh_database())
+    await store.open()
+    await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.02)"))
+    await asyncio.sleep(0.3)
+    (idle,) = store._reading._idle
+    still = not idle.is_closed()
+    await store.close()
+    return still
+
+
+async def test_who_watched_a_question_lets_go_of_its_connection(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that has ended is watched no longer; else the next one on its connection would be broken off."""
+    assert await _left_open(monkeypatch)
+    monkeypatch.setattr(connections._Watch, "end", lambda _self: None)
+    assert not await _left_open(monkeypatch)
+
+
 async def _kill_all(url: str) -> None:
     await execute(
         url,

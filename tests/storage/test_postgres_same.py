@@ -12,7 +12,7 @@ from tests.databases import fresh_database
 from whence.demo import FAILED_EVENT, fill
 from whence.events import Event, Keyset, Page, PageRequest, Query
 from whence.storage import open_store
-from whence.storage.postgres import counts, match, pages
+from whence.storage.postgres import counts, match, pages, tenants
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 
 TENANT = "airline"
@@ -228,7 +228,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         _reworded(counts, "span_by_kind", "AND s.last", "AND s.last - 1"),
         "a day",
     ),
-    "totals lose their last bucket": (_reworded(counts, "span_total", "AND s.last", "AND s.last - 1"), "nothing"),
+    "totals lose their last bucket": (_reworded(counts, "span_total", "AND s.last", "AND s.last - 1"), "a day"),
+    "all events are those of another bucket": (_reworded(tenants, "head", "bucket = 0", "bucket = 1"), "nothing"),
     "failures are successes": (
         _reworded(counts, "span_by_actor", "ANY($6::int[])", "ANY($5::int[]) AND $6::int[] IS NOT NULL"),
         "nothing",

@@ -32,9 +32,8 @@ SQLITE_ONLY = {
     # for `restore`, which is about files
     "carry_over_revocations",
     "forget_all_sessions",
-    # in two steps, where the other has links_by_flow, and keys_by_cause sorts by itself
+    # in two steps, where the other has links_by_flow
     "keys_by_flow",
-    "places_by_cause",
 }
 
 

@@ -168,7 +168,7 @@ def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
             blocks[block] = blocks[block].replace(old, new_)
         patch.setattr(module, "_SQL", blocks)
 
-    for module, block in ((engine, "full_event"), (pages, "page_event"), (append, "full_event")):
+    for module, block in ((engine, "one_event"), (pages, "page_event"), (append, "full_event")):
         forgetful(module, (block, "WHERE e.tenant_no = $1", f"{anybody} AND $1::int IS NOT NULL"))
     real = pages.page_sql
 
@@ -262,7 +262,7 @@ async def test_a_number_that_is_believed_without_its_name_is_seen(
     for module, name, column in (
         (tenants, "head", "tenant"),
         (tenants, "lock_head", "tenant"),
-        (engine, "of_id", "h.tenant"),
+        (engine, "one_event", "h.tenant"),
     ):
         bare = re.sub(rf"{column} = \$(\d)", r"$\1::text IS NOT NULL", module._SQL[name])
         assert bare != module._SQL[name]

@@ -40,7 +40,7 @@ async def url(anyio_backend: str) -> str:
 
 
 async def get(url: str) -> str:
-    return await plan(url, f"{engine._SQL['full_event']} {engine._SQL['of_id']}", 1, uuid(7), "acme")
+    return await plan(url, engine._SQL["one_event"], 1, uuid(7), "acme")
 
 
 async def listed(url: str, start: pages._Start, **told: Any) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence import trace
-from whence.trace import Ask, Graph, Link, Request, walk
+from whence.trace import Ask, Graph, Link, Request, by_place, walk
 
 EVENTS_MAX = 14
 
@@ -50,7 +50,7 @@ def answer(log: Sequence[Link], ask: Ask) -> list[Link]:
     """What a store says to an ask."""
     column = (lambda each: each.flow) if ask.flow else (lambda each: each.cause if ask.effects else each.id)
     found = [each for each in log if column(each) in ask.ids]
-    return sorted(found, key=lambda each: each.place)[: ask.limit]
+    return sorted(found, key=by_place)[: ask.limit]
 
 
 def graph_of(log: Sequence[Link], id_: str, say: Callable[..., Any] = answer, **request: Any) -> Graph:
@@ -186,6 +186,25 @@ def test_exactly_the_bound_is_whole() -> None:
     assert (graph.at_least, graph.truncated, graph.events) == (False, False, 20)
 
 
+def circle_of_two() -> list[Link]:
+    """A circle of two events, the later of which led to two more."""
+    return [link("a", "b", 1, 0), link("b", "a", 2, 1), link("c", "b", 3, 2), link("d", "b", 4, 3)]
+
+
+def test_a_circle_at_the_bound_is_said_to_be_larger() -> None:
+    """The way back to the root takes no other event's place, so what did not fit is not passed over in silence."""
+    graph = graph_of(circle_of_two(), "a", walk_max=3)
+    assert (graph.at_least, graph.truncated, graph.events) == (True, True, 3)
+    assert not graph_of(circle_of_two(), "a", walk_max=4).at_least
+
+
+def test_the_root_in_anothers_place_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk that asks for one event fewer says of that circle that it is whole."""
+    real = trace._effects_of
+    monkeypatch.setattr(trace, "_effects_of", lambda ids, near, limit: real(ids, near, limit - 1))
+    assert not graph_of(circle_of_two(), "a", walk_max=3).at_least
+
+
 def forgets_skew(node: Any) -> Any:
     return msgspec.structs.replace(node, skewed=False)
 
@@ -198,9 +217,10 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a cycle is cut where it was met": lambda patch: patch.setattr(
         trace, "_root_of", lambda chain: (chain[-1], chain[-1].cause in {each.id for each in chain})
     ),
-    "effects of the root alone": lambda patch: patch.setattr(
-        trace, "_below", lambda tree, id_, depth: tree.effects.get(id_, [])
+    "effects of the event alone": lambda patch: patch.setattr(
+        trace, "_below", lambda tree, id_, depth: [each.id for each in tree.effects.get(id_, ())]
     ),
+    "a part is the whole": lambda patch: patch.setattr(trace, "_chosen", lambda *_: None),
     "effects behind another flow unasked": lambda patch: patch.setattr(trace, "_effects_of", _near_alone),
     "clock skew unsaid": lambda patch: _every_node(patch, forgets_skew),
     "failures uncounted": lambda patch: _every_node(patch, forgets_failures),
@@ -215,12 +235,19 @@ def _near_alone(ids: list[str], near: Any, limit: int) -> Any:
 
 def _every_node(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
     whole = trace._Tree.node
-    patch.setattr(trace._Tree, "node", lambda self, id_, *, cut: change(whole(self, id_, cut=cut)))
+    patch.setattr(trace._Tree, "node", lambda self, link: change(whole(self, link)))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_a_broken_walk_is_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mutant fails on a log with a circle, a clock that is wrong, and failures two hops down."""
+
+    def check() -> None:
+        check_whole(log, "a")
+        check_same(log, log)
+        assert [node.link.id for node in graph_of(log, "d", direction="down").nodes] == ["d", "e", "f"]
+        assert [node.link.id for node in graph_of(log, "f", limit=3).nodes] == ["d", "e", "f"]
+
     log = [
         link("a", "c", 1, 5),
         link("b", "a", 2, 3),
@@ -229,9 +256,7 @@ def test_a_broken_walk_is_told(mutant: Callable[[pytest.MonkeyPatch], None], mon
         link("e", "d", 5, 2, outcome="failure", flow="g"),
         link("f", "e", 6, 4, flow="g"),
     ]
-    check_whole(log, "a")
-    check_same(log, log)
+    check()
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
-        check_whole(log, "a")
-        check_same(log, log)
+        check()

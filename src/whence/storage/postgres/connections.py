@@ -10,8 +10,9 @@ is told from one that works on something long by a look on a second connection.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -191,33 +192,28 @@ class Connections:
                 raise
 
     async def _worked(self, connection: Connection, work: Work) -> Any:
-        doing = asyncio.create_task(_committed(connection, work))
+        watch = _Watch(partial(self._watching, connection))
         try:
-            return await self._watched(connection, doing)
+            return await _committed(connection, work)
         except Exception as error:
-            raise self._told(error) from error
+            raise self._told(watch.verdict or error) from error
         finally:
+            watch.end()
             await self._put_back(connection)
 
-    async def _watched(self, connection: Connection, doing: "asyncio.Task[Any]") -> Any:
-        """The outcome of the work, unless the server is gone, or a question takes longer than it may."""
-        started = time.monotonic()
-        while not doing.done():
-            await asyncio.wait({doing}, timeout=_LOOK_AFTER_S)
-            if doing.done():
-                break
-            late = not self._writing and time.monotonic() - started > WIDE_SECONDS
+    async def _watching(self, connection: Connection) -> Exception:
+        """Watch a transaction that has not ended for a while. When the server is gone, or a question takes longer than
+        it may, it is broken off, for the reason that is returned."""
+        until = time.monotonic() + WIDE_SECONDS - _LOOK_AFTER_S
+        while True:
+            late = not self._writing and time.monotonic() > until
             if late or not await self._reachable():
-                if doing.done():
-                    break
                 connection.terminate()
-                await asyncio.wait({doing})
-                doing.exception()
                 if late:
-                    raise too_wide()
+                    return too_wide()
                 self._forget_idle()
-                raise Unavailable("The PostgreSQL server does not answer.")
-        return doing.result()
+                return Unavailable("The PostgreSQL server does not answer.")
+            await asyncio.sleep(_LOOK_AFTER_S)
 
     async def _reachable(self) -> bool:
         """Whether the server answers somebody else. Asked at once by all who wait, by one connection."""
@@ -270,6 +266,30 @@ class Connections:
             kind = DataRefused if isinstance(error, _REFUSED) else Unavailable
             return kind(f"The store {told}")
         return error
+
+
+class _Watch:
+    """Somebody who begins to watch after a while. Until then it is a timer and no task: nearly all work ends sooner."""
+
+    def __init__(self, watching: Callable[[], Coroutine[Any, Any, Exception]]) -> None:
+        """Begin to wait."""
+        self._watching = watching
+        self._task: asyncio.Task[Exception] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._watching())
+
+    @property
+    def verdict(self) -> Exception | None:
+        """Why the work was broken off, if it was."""
+        return self._task.result() if self._task is not None and self._task.done() else None
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 async def _committed(connection: Connection, work: Work) -> Any:

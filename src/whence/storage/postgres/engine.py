@@ -109,7 +109,7 @@ class PostgresStore:
         """Find one event; see `Store`."""
 
         async def ask(connection: Connection, whose: Tenant) -> Event | None:
-            row = await connection.fetchrow(f"{_SQL['full_event']} {_SQL['of_id']}", whose.number, event_id, tenant)
+            row = await connection.fetchrow(_SQL["one_event"], whose.number, event_id, tenant)
             if row is None:
                 await head_row(connection, whose)
                 return None
@@ -223,13 +223,13 @@ class PostgresStore:
         row = await head_row(connection, tenant)
         if row is None:
             return Snapshot(tenant.name, NOBODY, 0, {})
-        tenant_no, size, kinds_known, linked, mark = row[0], row[1], row[4], row[8], row[9]
+        tenant_no, size, kinds_known, linked, mark, events = row[0], row[1], row[4], row[8], row[9], row[10]
         kinds = self._kinds.get(mark, {}) if kinds_known else {}
         if len(kinds) != kinds_known:
             rows = await connection.fetch(_SQL["kinds"], tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[mark] = kinds
-        return Snapshot(tenant.name, tenant_no, size, kinds, linked)
+        return Snapshot(tenant.name, tenant_no, size, kinds, linked, events)
 
     # --- credentials -------------------------------------------------------------------------------------------
 

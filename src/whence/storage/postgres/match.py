@@ -17,13 +17,14 @@ _SQL = load_blocks("whence.storage.postgres")
 
 class Snapshot(msgspec.Struct, frozen=True):
     """What every question needs of its tenant, read in the question's own transaction. Links are folded in up to the
-    position `linked`."""
+    position `linked`; `events` are all that there are."""
 
     tenant: str
     tenant_no: int
     size: int
     kinds: dict[int, match.Kind]
     linked: int = 0
+    events: int = 0
 
 
 class Bindings:

@@ -16,8 +16,10 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: head
 -- By number and name, here and below: a remembered number may have become another tenant's, where a standby took over
--- without the last commits.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark
+-- without the last commits. With it comes how many events there are, as the one bucket that holds them all has it, which
+-- most lists have to say.
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark,
+       coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
 
@@ -179,9 +181,16 @@ SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_
   FROM event e
  WHERE e.tenant_no = $1
 
--- name: of_id
--- The condition for one event, with the look at the head that goes before every other question.
-   AND e.id = $2 AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
+-- name: one_event
+-- Not on SQLite, for the same reason: full_event by its id, with the look at the head that goes before every other question.
+SELECT e.position, e.id, k.event_type, k.actor_type,
+       (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
+       (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
+       (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.id = $2
+   AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
 
 -- name: actors_by_id
 SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
@@ -289,10 +298,8 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
  WHERE e.tenant_no = $1 AND ($2::int[] IS NULL OR e.kind = ANY($2))
 
 -- name: links_by_flow
--- The same of the events of some flows, in any order. On SQLite keys_by_flow.
-SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id,
-       (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
-       (SELECT resource_id FROM resource WHERE tenant_no = $1 AND resource = e.resource)
+-- The same of the events of some flows, in any order, with the numbers of actor and resource. On SQLite keys_by_flow.
+SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id, e.actor, e.resource
   FROM (SELECT flow, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
  CROSS JOIN LATERAL (
        SELECT position, id, causation_id, occurred_at, kind, actor, resource FROM event
@@ -300,8 +307,22 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id
         LIMIT $4) e
  LIMIT $4
 
+-- name: names
+-- Not on SQLite, where a join costs less: numbers and ids of some actors, and of some resources. One row of arrays,
+-- since every row that is sent has its price.
+SELECT a.numbers, a.ids, r.numbers, r.ids
+  FROM (SELECT array_agg(actor) AS numbers, array_agg(actor_id) AS ids
+          FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])) a
+ CROSS JOIN (SELECT array_agg(resource) AS numbers, array_agg(resource_id) AS ids
+               FROM resource WHERE tenant_no = $1 AND resource = ANY($3::bigint[])) r
+
 -- name: keys_by_cause
--- The effects of some causes, by time. On SQLite places_by_cause helps where this one sorts.
+-- The effects of some causes, in any order: none is left out as long as there are fewer than the limit. The caller adds
+-- the kinds, when the reader may not see all, and the limit: without the kinds, the index alone answers.
+SELECT position FROM event WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[])
+
+-- name: places_by_cause
+-- The effects of some causes by time: of each no more than the limit are looked at.
 SELECT e.position
   FROM unnest($3::uuid[]) AS asked (cause)
  CROSS JOIN LATERAL (

@@ -1,7 +1,7 @@
 """What happened because of what: the graph around an event, the flows, and the process map."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.match import Bindings, Snapshot
 from whence.storage.postgres.rows import cause_id_from
 from whence.storage.sql import load_blocks
-from whence.trace import Ask, Graph, Link, Request, walk
+from whence.trace import Ask, Graph, Link, Request, by_place, walk
 
 __all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
 
@@ -45,57 +45,70 @@ class _Looks:
     async def answer(self, ask: Ask) -> list[Link]:
         """What a walk wants to know."""
         if ask.flow:
-            return await self._links("links_by_flow", "", list(ask.ids), ask.limit)
+            return await self.by_flows(ask.ids, ask.limit)
         return await (self.by_causes(ask.ids, ask.limit) if ask.effects else self.by_ids(ask.ids))
 
+    async def by_flows(self, ids: Sequence[str], limit: int) -> list[Link]:
+        """Events of some flows, in any order. A name is asked for once, however many of them have it."""
+        rows = await self._fetch("links_by_flow", "", list(ids), limit)
+        if not rows:
+            return []
+        numbers = list({row[6] for row in rows}), list({row[7] for row in rows})
+        found = await self.connection.fetchrow(_SQL["names"], self.snapshot.tenant_no, *numbers)
+        actors, resources = dict(zip(*found[:2], strict=True)), dict(zip(*found[2:], strict=True))
+        return self._links((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
+
     async def by_ids(self, ids: Sequence[str]) -> list[Link]:
-        """The events with these ids; what is no UUID is none of them."""
+        """The events with these ids; what is no UUID is none of them. One by one, since a walk asks for one at a time,
+        and a plan for any number of them is made anew each time."""
         found = [id_ for id_ in ids if cause_id_from(id_) is not None]
-        return await self._links("links", " AND e.id = ANY($3::uuid[])", found) if found else []
+        return [link for id_ in found for link in self._links(await self._fetch("links", " AND e.id = $3", id_))]
 
     async def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
         """The effects of some events, by time."""
-        rows = await self.connection.fetch(_SQL["keys_by_cause"], self.snapshot.tenant_no, self.kinds, list(ids), limit)
-        return await self.by_positions([position for (position,) in rows])
+        told = (self.snapshot.tenant_no, list(ids), limit)
+        if self.kinds is None:
+            rows = await self.connection.fetch(_SQL["keys_by_cause"] + " LIMIT $3", *told)
+        else:
+            where = " AND kind = ANY($4::int[]) LIMIT $3"
+            rows = await self.connection.fetch(_SQL["keys_by_cause"] + where, *told, self.kinds)
+        if len(rows) >= limit:  # which ones depends on the order now
+            rows = await self._fetch("places_by_cause", "", list(ids), limit)
+        return sorted(await self.by_positions([row[0] for row in rows]), key=by_place)
 
     async def by_positions(self, positions: Sequence[int]) -> list[Link]:
         """The events at these positions, in their order. None is read twice."""
         unknown = [position for position in positions if position not in self.known]
         if unknown:
-            await self._links("links", " AND e.position = ANY($3::bigint[])", unknown)
+            self._links(await self._fetch("links", " AND e.position = ANY($3::bigint[])", unknown))
         return [self.known[position] for position in positions if position in self.known]
 
-    async def _links(self, block: str, where: str, *values: Any) -> list[Link]:
-        rows = await self.connection.fetch(_SQL[block] + where, self.snapshot.tenant_no, self.kinds, *values)
-        links = [self._link(*row) for row in rows]
+    async def _fetch(self, block: str, where: str, *values: Any) -> list[Any]:
+        """The rows of events that the reader may see."""
+        rows: list[Any] = await self.connection.fetch(_SQL[block] + where, self.snapshot.tenant_no, self.kinds, *values)
+        return rows
+
+    def _links(self, rows: Iterable[Sequence[Any]]) -> list[Link]:
+        """The rows of `links` as links, which are known from now on."""
+        kinds = self.snapshot.kinds
+        links = [
+            Link(
+                str(id_),
+                position,
+                cause,
+                flow,
+                occurred_at,
+                (kind := kinds[kind_no]).event_type,
+                kind.outcome,
+                kind.actor_type,
+                actor_id,
+                kind.resource_type,
+                str(resource_id),
+            )
+            for position, id_, cause, occurred_at, kind_no, flow, actor_id, resource_id in rows
+        ]
         self.known.update((link.position, link) for link in links)
         return links
-
-    def _link(
-        self,
-        position: int,
-        id_: Any,
-        cause: str | None,
-        occurred_at: int,
-        kind_no: int,
-        flow: str,
-        actor_id: str,
-        resource_id: Any,
-    ) -> Link:
-        kind = self.snapshot.kinds[kind_no]
-        return Link(
-            id=str(id_),
-            position=position,
-            cause=cause,
-            flow=flow,
-            occurred_at=occurred_at,
-            event_type=kind.event_type,
-            outcome=kind.outcome,
-            actor_type=kind.actor_type,
-            actor_id=actor_id,
-            resource_type=kind.resource_type,
-            resource_id=str(resource_id),
-        )
 
 
 async def graph_of(

@@ -29,7 +29,7 @@ from whence.storage.linking import flow_conditions, map_from, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.match import Snapshot, json_list
 from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
-from whence.trace import Ask, Graph, Link, Request, walk
+from whence.trace import Ask, Graph, Link, Request, by_place, walk
 
 __all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
 
@@ -74,49 +74,43 @@ class _Looks:
                 for cause in causes
             ]
             keys = [key for _, key in islice(heapq.merge(*runs), limit)]
-        return sorted(self.by_keys(keys), key=lambda link: link.place)
+        return sorted(self.by_keys(keys), key=by_place)
 
     def by_keys(self, keys: Sequence[int]) -> list[Link]:
         """The events with these keys, in any order. None is read twice."""
         unknown = [key for key in keys if key not in self.known]
         if unknown:
             where = " WHERE e.key IN (SELECT value FROM carray(?1))"
-            found = self._links(where, apsw.carray(array("q", unknown)))
-            self.known.update((self.snapshot.key(link.position), link) for link in found)
+            self._links(where, apsw.carray(array("q", unknown)))
         return [self.known[key] for key in keys if key in self.known]
 
     def _links(self, where: str, *bindings: Any) -> list[Link]:
+        """The events with a condition as links, which are known from now on."""
         if self.kinds is not None:
             # The plus keeps SQLite from looking for events by their kind.
             where += f" AND +e.kind IN (SELECT value FROM json_each(?{len(bindings) + 1}))"
             bindings = (*bindings, self.kinds)
-        return [self._link(*row) for row in self.connection.execute(_SQL["links"] + where, bindings)]
-
-    def _link(
-        self,
-        key: int,
-        id_: bytes,
-        cause: bytes | str | None,
-        occurred_at: int,
-        kind_no: int,
-        flow: str,
-        actor_id: str,
-        resource_id: bytes,
-    ) -> Link:
-        kind = self.snapshot.kinds[kind_no]
-        return Link(
-            id=uuid_text(id_),
-            position=number_of(key),
-            cause=cause_text(cause),
-            flow=flow,
-            occurred_at=occurred_at,
-            event_type=kind.event_type,
-            outcome=kind.outcome,
-            actor_type=kind.actor_type,
-            actor_id=actor_id,
-            resource_type=kind.resource_type,
-            resource_id=uuid_text(resource_id),
-        )
+        kinds = self.snapshot.kinds
+        known: dict[int, Link] = {}
+        for key, id_, cause, occurred_at, kind_no, flow, actor_id, resource_id in self.connection.execute(
+            _SQL["links"] + where, bindings
+        ):
+            kind = kinds[kind_no]
+            known[key] = Link(
+                uuid_text(id_),
+                number_of(key),
+                cause_text(cause),
+                flow,
+                occurred_at,
+                kind.event_type,
+                kind.outcome,
+                kind.actor_type,
+                actor_id,
+                kind.resource_type,
+                uuid_text(resource_id),
+            )
+        self.known.update(known)
+        return list(known.values())
 
 
 def graph_of(
