@@ -30,8 +30,8 @@ _HINTS = (
     "with `synchronous=NORMAL`, which may lose what it stored when the power fails. Its default of deleting what "
     "happened more than 7 days ago was turned off.",
     "The databases of the peers were filled by their own models, not over HTTP; disk is the file after a checkpoint. "
-    "Memory is the highest of the process after all these questions and nothing else; start is until a server over "
-    "the log first answers.",
+    "Memory is the highest of the process after all these reads and no writes; start is until a server over the log "
+    "first answers.",
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -102,6 +103,7 @@ class _Told(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append(self.path)
+        self.server.order.append(self.server)
         if self.path == "/gone":
             self.close_connection = True
             return
@@ -121,6 +123,9 @@ class _Told(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    order: ClassVar[list["_Server"]] = []
+    """Who was asked, of all of them."""
 
     def __init__(self, body: bytes, *, chunked: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Told)
@@ -171,12 +176,14 @@ def test_who_counts_otherwise_is_not_compared(built: Built, its: bytes, alike: b
 
 
 def test_servers_take_turns_with_each_question(built: Built) -> None:
-    """Each is asked every variant once a round, after a request that is not counted; the slow have one round."""
+    """Each is asked every variant once a round, after a request that is not counted; the slow have one round.
+    Every second round is in the other order."""
     with _serving(b'{"total":7}') as one, _serving(b'{"total":7}') as other:
         turns = list(turns_of(_log(built, {"whence": one, "fastapi": other}), "page", 2))
         for server in (one, other):
             assert len(server.seen) == 2
             server.seen.clear()
+        _Server.order.clear()
         found = list(asked("page", turns, 3, 60))
         assert [(each.who, each.events, each.times.count) for each in found] == [
             ("whence", 2_000, 6),
@@ -185,6 +192,7 @@ def test_servers_take_turns_with_each_question(built: Built) -> None:
         paths = [call.path for call in turns[0].calls]
         assert paths == [f"/api/v1/events?event_type={name}&limit=20&offset=0" for name in ("a.b", "c.d")]
         assert one.seen == other.seen == ["/nothing", *paths] * 3
+        assert _Server.order[::3] == [one, other, other, one, one, other]
         assert [each.times.count for each in asked("page", turns, 3, 0.0)] == [2, 2]
 
 
