@@ -141,7 +141,7 @@ def _answers(run: Run) -> str:
         "### Times of answers, over HTTP\n\n"
         + _table(head, rows)
         + "\n\nA load generator that is busy all of the time would be the limit itself. It shares the cores with the "
-        "server. Half the rate is half of Whence's own, for static too, and half of its own for FastAPI. Questions come by "
+        "server. Half the rate is half of Whence's, and for FastAPI half of its own. Questions come by "
         "one connection, to the large log."
     )
 
