@@ -8,7 +8,8 @@ count otherwise would not compare.
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ def peers(bench: Bench) -> None:
     """The questions to each, at two sizes; pages by 16 connections; files, starts and memory."""
     sizes, folder = bench.sizes, bench.fresh("peers")
     with ExitStack() as running:
-        small = _log(bench, running, bench.built(sizes.small_events, 180), prefect=True)
-        large = _log(bench, running, bench.built(sizes.peer_large_events, 180), prefect=False)
+        logs = bench.built(sizes.small_events, 180), bench.built(sizes.peer_large_events, 180)
+        _fill(bench, *logs)
+        small, large = (_log(bench, running, log, prefect=log is logs[0]) for log in logs)
         for name in (*small.questions, BY_DAY):
             turns = [turn for log in (small, large) for turn in turns_of(log, name, sizes.peer_variants)]
             bench.run.asked += asked(name, turns, sizes.peer_question_rounds, sizes.peer_question_s)
@@ -83,6 +85,17 @@ def peers(bench: Bench) -> None:
         bench.run.footprints += [footprint for log in (small, large) for footprint in _footprints(log)]
     if bench.has("eventsourcing"):
         bench.run.footprints.append(_recorded(folder, small.built))
+
+
+def _fill(bench: Bench, small: Built, large: Built) -> None:
+    """The databases that are not there yet, two at a time."""
+    fills: list[tuple[Callable[[Shape], Path], Shape]] = []
+    if bench.has("fastapi_sqlalchemy"):
+        fills += [(fastapi_filled, large.shape), (fastapi_filled, small.shape)]
+    if bench.has("prefect"):
+        fills.insert(1, (prefect_filled, small.shape))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda fill: fill[0](fill[1]), fills))
 
 
 def _log(bench: Bench, running: ExitStack, built: Built, *, prefect: bool) -> Log:
