@@ -76,7 +76,7 @@ def peers(bench: Bench) -> None:
     with ExitStack() as running:
         logs = bench.built(sizes.small_events, 180), bench.built(sizes.peer_large_events, 180)
         _fill(bench, *logs)
-        small, large = (_log(bench, running, log, prefect=log is logs[0]) for log in logs)
+        small, large = (_log(bench, running, folder, log, prefect=log is logs[0]) for log in logs)
         for name in (*small.questions, BY_DAY):
             turns = [turn for log in (small, large) for turn in turns_of(log, name, sizes.peer_variants)]
             bench.run.asked += asked(name, turns, sizes.peer_question_rounds, sizes.peer_question_s)
@@ -85,6 +85,7 @@ def peers(bench: Bench) -> None:
         bench.run.footprints += [footprint for log in (small, large) for footprint in _footprints(log)]
     if bench.has("eventsourcing"):
         bench.run.footprints.append(_recorded(folder, small.built))
+    shutil.rmtree(folder)  # some gigabytes, which the parts after this one need not carry
 
 
 def _fill(bench: Bench, small: Built, large: Built) -> None:
@@ -98,9 +99,10 @@ def _fill(bench: Bench, small: Built, large: Built) -> None:
         list(pool.map(lambda fill: fill[0](fill[1]), fills))
 
 
-def _log(bench: Bench, running: ExitStack, built: Built, *, prefect: bool) -> Log:
+def _log(bench: Bench, running: ExitStack, folder: Path, built: Built, *, prefect: bool) -> Log:
     """Start each over its copy of the log, one after the other, and take the time until its first answer."""
-    folder = bench.fresh("log")
+    folder = folder / str(built.shape.events)
+    folder.mkdir()
     servers: dict[str, Running] = {}
     files: dict[str, Path] = {}
     starts: dict[str, float] = {}
