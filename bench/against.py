@@ -31,7 +31,7 @@ from whence.events import PageRequest, Query
 from whence.storage import open_store
 from whence.wire.times import format_time
 
-__all__ = ["BY_DAY", "PAGE_OF_EACH", "Call", "Log", "Turn", "asked", "call_of", "peers", "turns_of"]
+__all__ = ["BY_DAY", "PAGE_OF_EACH", "Call", "Log", "Turn", "asked", "call_of", "pages_of_each", "peers", "turns_of"]
 
 BY_DAY = "events by day"
 """What Prefect alone is asked, since nobody else here has such a route."""
@@ -81,7 +81,7 @@ def peers(bench: Bench) -> None:
             turns = [turn for log in (small, large) for turn in turns_of(log, name, sizes.peer_variants)]
             bench.run.asked += asked(name, turns, sizes.peer_question_rounds, sizes.peer_question_s)
         if sizes.peer_pages:
-            _pages(bench, folder, small)
+            pages_of_each(bench, folder, small)
         bench.run.footprints += [footprint for log in (small, large) for footprint in _footprints(log)]
     if bench.has("eventsourcing"):
         bench.run.footprints.append(_recorded(folder, small.built))
@@ -219,7 +219,7 @@ def _turn(turn: Turn) -> list[float]:
         return [line.ask(request(call.method, call.path, key, call.body)) for call in turn.calls]
 
 
-def _pages(bench: Bench, folder: Path, log: Log) -> None:
+def pages_of_each(bench: Bench, folder: Path, log: Log) -> None:
     """Pages of 20 by 16 connections, in turns."""
 
     def page(who: str) -> Result:

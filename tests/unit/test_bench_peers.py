@@ -11,7 +11,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from bench.against import Call, Log, asked, call_of, turns_of
+from bench.against import PAGE_OF_EACH, Call, Log, asked, call_of, pages_of_each, turns_of
 from bench.against_page import PEERS
 from bench.build_store import Built, build
 from bench.load import Line, request
@@ -20,6 +20,7 @@ from bench.report import render
 from bench.result import Asked, Footprint, Run, load, save
 from bench.scenarios import Question, questions_of
 from bench.servers import Running
+from bench.stage import QUICK, Bench
 from bench.workload import Shape
 from whence.events import PageRequest, Query
 from whence.storage import open_store
@@ -194,6 +195,18 @@ def test_servers_take_turns_with_each_question(built: Built) -> None:
         assert one.seen == other.seen == ["/nothing", *paths] * 3
         assert _Server.order[::3] == [one, other, other, one, one, other]
         assert [each.times.count for each in asked("page", turns, 3, 0.0)] == [2, 2]
+
+
+def test_pages_of_each_are_kept_with_their_ratios(built: Built, run: Run, tmp_path: Path) -> None:
+    """Every server has as many trials as there are rounds; the slower are asked for fewer pages. The table has them."""
+    sizes = msgspec.structs.replace(QUICK, rounds=2, peer_pages=40)
+    with _serving(b'{"total":7}') as one, _serving(b'{"total":7}') as other:
+        pages_of_each(Bench(run, sizes, tmp_path), tmp_path, _log(built, {"whence": one, "fastapi": other}))
+    assert {who: len(trials) for who, trials in run.rates[PAGE_OF_EACH].trials.items()} == {"whence": 2, "fastapi": 2}
+    assert (len(one.seen), len(other.seen)) == (80, 8)
+    assert {"whence", "fastapi"} == run.loads[PAGE_OF_EACH].keys()
+    [page] = [cells for demand, cells in _table(run).items() if demand.startswith("page of 20")]
+    assert page[3] == "-" and float(page[2]) > 0
 
 
 def _table(run: Run) -> dict[str, list[str]]:
