@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-__all__ = ["Job", "Result", "request", "run_load"]
+__all__ = ["Job", "Line", "Result", "request", "run_load"]
 
 ROOT = Path(__file__).parents[1]
 _HOST = "127.0.0.1"
@@ -195,6 +196,38 @@ def _length(got: bytes) -> int:
         return -1 if b"chunked" in got[:end] else end + 4
     stop = got.find(b"\r\n", at)
     return end + 4 + int(got[at + 14 : stop])
+
+
+class Line:
+    """A connection of this process by which one thing is asked at a time, where servers take turns with each question.
+    Nothing else runs while it waits, so a process of its own would only add to the times."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((_HOST, port), timeout=_LATE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> "Line":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, data: bytes, status: bytes = b"200") -> float:
+        """Seconds until the answer is whole. Raises RuntimeError when it has another status."""
+        since = time.perf_counter()
+        self._socket.sendall(data)
+        got = bytearray()
+        wanted = 0
+        while not wanted or (len(got) < wanted if wanted > 0 else not got.endswith(b"0\r\n\r\n")):
+            some = self._socket.recv(1 << 20)
+            if not some:
+                raise RuntimeError("A connection ended before its answer.")
+            got += some
+            wanted = wanted or _length(bytes(got))
+        seconds = time.perf_counter() - since
+        if got[9:12] != status:
+            raise RuntimeError(f"A request was not answered well: {bytes(got[:2_000])!r}")
+        return seconds
 
 
 async def _work(job: Job, requests: Sequence[bytes]) -> Result:

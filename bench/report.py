@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bench.against import PAGE_OF_EACH
+from bench.against_page import against
 from bench.bars import bars_of
 from bench.limits import Disk, Part
 from bench.measure import ratios, spread
@@ -24,6 +26,7 @@ _WHAT = {
     "post": "Single-event POST, 64 connections, each durable",
     "post, PostgreSQL": "Single-event POST on PostgreSQL, 64 connections, each durable",
     "page": "Page of 20, 16 connections",
+    PAGE_OF_EACH: "Page of 20, 16 connections, each peer beside Whence",
     "page, PostgreSQL": "Page of 20 on PostgreSQL, 16 connections",
 }
 _WHO = {
@@ -32,7 +35,7 @@ _WHO = {
     "static": "static: the same server, the same bytes from memory",
     "routed": "static behind Whence's edge and Litestar's routing",
     "fastapi": "FastAPI + SQLAlchemy, the same contract",
-    "prefect": "Prefect's server, events persisted",
+    "prefect": "Prefect's server; of ingest, the events persisted",
     "eventsourcing": "eventsourcing, raw recording",
 }
 
@@ -42,6 +45,7 @@ def render(run: Run) -> str:
     parts = [
         _head(run),
         _demands(bars_of(run)),
+        _against(run),
         _trials(run),
         _answers(run),
         _flat(run),
@@ -82,6 +86,17 @@ def _demands(bars: Iterable[Bar]) -> str:
         met = {None: "", True: "yes", False: "**no**"}[bar.met]
         rows.append((bar.what, f"{sign} {_number(bar.bar)} {bar.unit}".strip(), measured, met, bar.remark))
     return "## Demands\n\n" + _table(("what", "bar", "measured", "met", ""), rows)
+
+
+def _against(run: Run) -> str:
+    found = against(run, _number)
+    if found is None:
+        return ""
+    head, rows, below = found
+    return (
+        "## Against each peer\n\nA ratio says how many times better Whence is: above 1 it is ahead, whether more is "
+        "better or less.\n\n" + _table(head, rows) + "\n\n" + below
+    )
 
 
 def _trials(run: Run) -> str:
@@ -126,7 +141,8 @@ def _answers(run: Run) -> str:
         "### Times of answers, over HTTP\n\n"
         + _table(head, rows)
         + "\n\nA load generator that is busy all of the time would be the limit itself. It shares the cores with the "
-        "server. Questions come by one connection, to the large log."
+        "server. Half the rate is half of Whence's, and for FastAPI half of its own. Questions come by "
+        "one connection, to the large log."
     )
 
 

@@ -17,8 +17,10 @@ from bench.measure import Rates, Times
 
 __all__ = [
     "RESULTS",
+    "Asked",
     "Bar",
     "Flat",
+    "Footprint",
     "Machine",
     "Memory",
     "Run",
@@ -103,6 +105,28 @@ class Memory(msgspec.Struct, frozen=True):
     highest_mb: float
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """One question put to one server over a log of so many events, by one connection over HTTP."""
+
+    question: str
+    who: str
+    events: int
+    times: Times
+
+
+class Footprint(msgspec.Struct, frozen=True):
+    """What a log of so many events costs one of them: its file, the NDJSON that it came from, the seconds from the
+    start of a server over it to its first answer, and the highest memory of that server, in MB, once it was asked
+    everything. A library has no server."""
+
+    who: str
+    events: int
+    file_bytes: int
+    ndjson_bytes: int
+    start_s: float | None = None
+    highest_mb: float | None = None
+
+
 class Run(msgspec.Struct, kw_only=True):
     """A whole run. `rates` holds trials by measure; `loads` the last answer times by measure and server."""
 
@@ -117,6 +141,8 @@ class Run(msgspec.Struct, kw_only=True):
     flat: list[Flat] = []
     traces: list[Traced] = []
     disks: list[Disk] = []
+    asked: list[Asked] = []
+    footprints: list[Footprint] = []
     memory: Memory | None = None
     memory_postgres: Memory | None = None
     start_s: dict[str, float] = {}

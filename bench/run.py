@@ -16,13 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench import scenarios
+from bench import against, scenarios
 from bench.bars import bars_of, fallen
 from bench.build_store import TENANT, Built, build
 from bench.copy_store import copy_to_postgres
@@ -32,7 +31,8 @@ from bench.measure import interleaved, times_of
 from bench.others import eventsourcing_recorded, prefect_persisted
 from bench.report import PAGE, render
 from bench.result import Flat, Memory, Run, Traced, last_of_machine, new_run, save
-from bench.servers import VENVS, Running, ask, fastapi_peer, static, whence
+from bench.servers import Running, ask, fastapi_peer, static, whence
+from bench.stage import FULL, QUICK, STORES, Bench, Sizes
 from bench.static_app import Answer
 from bench.workload import LOAN_LOG, Shape, batched, loan_events, ndjson, of_one_tenant
 from whence.api.server import settle_memory
@@ -41,106 +41,6 @@ from whence.storage import open_store
 from whence.storage.base import Write
 
 ROOT = Path(__file__).parents[1]
-STORES = ROOT / "bench" / ".stores"
-
-
-class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured. Events, requests, rounds, and days for which the large log is spread.
-
-    `asked` is how often each question is put over HTTP, `soak_s` how long the load lasts before memory is looked at.
-    """
-
-    rounds: int
-    ingest_events: int
-    peer_events: int
-    postgres_events: int
-    prefect_events: int
-    singles: int
-    pages: int
-    page_events: int
-    small_events: int
-    large_events: int
-    spreads: tuple[int, ...]
-    question_rounds: int
-    trace_events: int
-    trace_stories: int
-    postgres_large_events: int
-    asked: int
-    soak_s: int
-
-
-FULL = Sizes(
-    rounds=5,
-    ingest_events=100_000,
-    peer_events=20_000,
-    postgres_events=50_000,
-    prefect_events=4_000,
-    singles=20_000,
-    pages=10_000,
-    page_events=100_000,
-    small_events=100_000,
-    large_events=10_000_000,
-    spreads=(180, 5),
-    question_rounds=20,
-    trace_events=5_000_000,
-    trace_stories=25,
-    postgres_large_events=2_000_000,
-    asked=600,
-    soak_s=300,
-)
-QUICK = Sizes(
-    rounds=3,
-    ingest_events=10_000,
-    peer_events=3_000,
-    postgres_events=3_000,
-    prefect_events=1_000,
-    singles=1_500,
-    pages=1_500,
-    page_events=10_000,
-    small_events=10_000,
-    large_events=100_000,
-    spreads=(180,),
-    question_rounds=3,
-    trace_events=20_000,
-    trace_stories=3,
-    postgres_large_events=20_000,
-    asked=36,
-    soak_s=5,
-)
-
-
-class Bench:
-    """One run: its sizes, its folder for files, and what was found so far."""
-
-    def __init__(self, run: Run, sizes: Sizes, folder: Path) -> None:
-        self.run = run
-        self.sizes = sizes
-        self.folder = folder
-        self._numbers = count()
-
-    def fresh(self, name: str) -> Path:
-        """A new empty folder."""
-        path = self.folder / f"{name}-{next(self._numbers)}"
-        path.mkdir()
-        return path
-
-    def has(self, peer: str) -> bool:
-        """Whether a peer's environment is there; if not, the result says so."""
-        if (VENVS / peer / ".ready").exists():
-            return True
-        note = f"{peer} was left out: its environment is not there (make bench-peers)."
-        if note not in self.run.notes:
-            self.run.notes.append(note)
-        return False
-
-    def keep(self, measure: str, server: str, results: list[Result]) -> None:
-        """Keep the round with the median rate."""
-        kept = sorted(results, key=lambda result: result.rate)[len(results) // 2]
-        self.run.loads.setdefault(measure, {})[server] = kept
-
-    def built(self, events: int, days: int) -> Built:
-        """A store of one tenant, made once and kept for the next run."""
-        return build(STORES / f"{events}-{days}.db", Shape(events=events, days=days))
 
 
 def ingest(bench: Bench) -> None:
@@ -225,10 +125,13 @@ def _singles(bench: Bench, folder: Path, own: Running, measure: str, number: int
             return scenarios.post_closed_loop(folder, servers[name], scenarios.single_requests(servers[name].key, some))
 
         reused = [next(left) for _ in range(number)]
-        _take_turns(bench, measure, {name: lambda name=name: post(name) for name in servers})
-        rate = bench.run.loads[measure]["whence"].rate / 2
-        for name in ("whence", "static"):
-            some = [next(left) for _ in range(min(number, int(rate * 20)))]
+        bench.take_turns(measure, {name: lambda name=name: post(name) for name in servers})
+        loads = bench.run.loads[measure]
+        for name in (name for name in servers if name != "routed"):
+            # Who answers like Whence is offered as much as Whence; a peer half of what it can take itself.
+            rate = loads["fastapi" if name == "fastapi" else "whence"].rate / 2
+            most = number // 10 if name == "fastapi" else number
+            some = [next(left) for _ in range(min(most, int(rate * 20)))]
             requests = scenarios.single_requests(servers[name].key, some)
             result = scenarios.post_open_loop(folder, servers[name], requests, rate)
             bench.keep(f"{measure} at half the rate", name, [result])
@@ -270,22 +173,7 @@ def _pages(bench: Bench, folder: Path, own: Running, measure: str, filled: Built
         def page(name: str) -> Result:
             return scenarios.get_closed_loop(folder, servers[name], [path], counts[name])
 
-        _take_turns(bench, measure, {name: lambda name=name: page(name) for name in servers})
-
-
-def _take_turns(bench: Bench, measure: str, by_name: dict[str, Callable[[], Result]]) -> None:
-    """Rounds of HTTP load whose results are kept, not their rates alone."""
-    results: dict[str, list[Result]] = {name: [] for name in by_name}
-
-    def once(name: str) -> float:
-        results[name].append(by_name[name]())
-        return results[name][-1].rate
-
-    bench.run.rates[measure] = interleaved(
-        bench.sizes.rounds, {name: lambda _, name=name: once(name) for name in by_name}, "requests/s"
-    )
-    for name, each in results.items():
-        bench.keep(measure, name, each)
+        bench.take_turns(measure, {name: lambda name=name: page(name) for name in servers})
 
 
 def flat(bench: Bench) -> None:
@@ -459,6 +347,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "flat": flat,
     "trace": traces,
     "disk": disks,
+    "peers": against.peers,
     "postgres": postgres,
     "server": server,
 }

@@ -22,6 +22,7 @@ from whence.wire.times import format_time
 __all__ = [
     "Question",
     "batch_requests",
+    "closed_loop",
     "get_closed_loop",
     "ingest_batches",
     "ingest_in_process",
@@ -74,6 +75,12 @@ def post_open_loop(folder: Path, running: Running, requests: Sequence[bytes], ra
     return _load(
         folder, running, requests, connections=SINGLE_CONNECTIONS, rate=rate, warm=min(100, len(requests) // 10)
     )
+
+
+def closed_loop(folder: Path, running: Running, method: str, path: str, body: bytes, count: int) -> Result:
+    """The same request again and again, for servers that are asked by POST; 16 connections."""
+    requests = [request(method, path, running.key, body)]
+    return _load(folder, running, requests, connections=PAGE_CONNECTIONS, repeat=count, warm=count // 10)
 
 
 def get_closed_loop(folder: Path, running: Running, paths: Sequence[str], count: int, connections: int = 0) -> Result:

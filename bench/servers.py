@@ -21,7 +21,17 @@ from bench.static_app import Answer
 from whence.permissions import ADMIN, READ, WRITE, new_api_key
 from whence.storage import open_store
 
-__all__ = ["Running", "ask", "fastapi_peer", "peer_python", "prefect_peer", "static", "whence"]
+__all__ = [
+    "Running",
+    "ask",
+    "fastapi_environment",
+    "fastapi_peer",
+    "peer_python",
+    "prefect_environment",
+    "prefect_peer",
+    "static",
+    "whence",
+]
 
 ROOT = Path(__file__).parents[1]
 VENVS = ROOT / "bench" / ".venvs"
@@ -95,7 +105,7 @@ def static(folder: Path, answers: dict[str, Answer], kind: str) -> Iterator[Runn
 @contextlib.contextmanager
 def fastapi_peer(folder: Path) -> Iterator[Running]:
     """The plain FastAPI and SQLAlchemy version of the same contract, over a file in `folder`."""
-    environment = os.environ | {"PEER_DATABASE": str(folder / "peer.db"), "PEER_KEY": PEER_KEY, "PEER_TENANT": TENANT}
+    environment = fastapi_environment(folder / "peer.db")
     port = _free_port()
     command = [str(peer_python("fastapi_sqlalchemy")), "-m", "uvicorn", "app:app", "--port", str(port)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
@@ -104,20 +114,33 @@ def fastapi_peer(folder: Path) -> Iterator[Running]:
         yield running
 
 
+def fastapi_environment(database: Path) -> dict[str, str]:
+    """The settings of the FastAPI peer."""
+    return os.environ | {"PEER_DATABASE": str(database), "PEER_KEY": PEER_KEY, "PEER_TENANT": TENANT}
+
+
 @contextlib.contextmanager
 def prefect_peer(folder: Path) -> Iterator[Running]:
     """Prefect's server as its package brings it, over a SQLite file in `folder`; the file is `prefect.db`."""
-    environment = os.environ | {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
-    }
     port = _free_port()
     command = [str(peer_python("prefect")), "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
+    environment = prefect_environment(folder / "prefect", folder / "prefect.db")
+    began = time.monotonic()
     with _started([*command, "--port", str(port)], folder / "prefect.log", environment, "", port=port) as running:
         _until_healthy(running, "/api/health")
-        yield running
+        yield msgspec.structs.replace(running, start_s=time.monotonic() - began)
+
+
+def prefect_environment(home: Path, database: Path) -> dict[str, str]:
+    """Prefect's settings: its defaults, but that it keeps to this machine and forgets nothing, for by default it
+    deletes what happened over 7 days ago, and the workload is older."""
+    return os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3650D",
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+    }
 
 
 def peer_python(name: str) -> Path:
@@ -178,5 +201,5 @@ def _until_healthy(running: Running, path: str) -> None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             if ask(running, "GET", path).status == 200:
                 return
-        time.sleep(0.2)
+        time.sleep(0.02)
     raise RuntimeError(f"The server on port {running.port} did not become healthy.")

@@ -69,7 +69,8 @@ class EventRow(Base):
         Index("events_id", "tenant_id", "id", unique=True),
         Index("events_time", "tenant_id", "occurred_at"),
         Index("events_type", "tenant_id", "event_type", "occurred_at"),
-        Index("events_actor", "tenant_id", "actor_type", "actor_id", "occurred_at"),
+        Index("events_actor", "tenant_id", "actor_id", "occurred_at"),
+        Index("events_actors", "tenant_id", "actor_type", "actor_id", "occurred_at", "outcome"),
         Index("events_correlation", "tenant_id", "correlation_id", "occurred_at"),
         Index("events_resource", "tenant_id", "resource_type", "resource_id", "occurred_at"),
     )

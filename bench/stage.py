@@ -1,0 +1,147 @@
+"""Where a run takes place: its sizes, its folder for files, the stores that are kept, and what was found so far."""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from bench.build_store import Built, build
+from bench.load import Result
+from bench.measure import interleaved
+from bench.result import Run
+from bench.servers import VENVS
+from bench.workload import Shape
+
+__all__ = ["FULL", "QUICK", "STORES", "Bench", "Sizes"]
+
+STORES = Path(__file__).parents[1] / "bench" / ".stores"
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured. Events, requests, rounds, and days for which the large log is spread.
+
+    `asked` is how often each question is put over HTTP, `soak_s` how long the load lasts before memory is looked at.
+    `peer_question_s` bounds the rounds of a question to one server beside its peers; at least one is asked.
+    """
+
+    rounds: int
+    ingest_events: int
+    peer_events: int
+    postgres_events: int
+    prefect_events: int
+    singles: int
+    pages: int
+    page_events: int
+    small_events: int
+    large_events: int
+    spreads: tuple[int, ...]
+    question_rounds: int
+    trace_events: int
+    trace_stories: int
+    postgres_large_events: int
+    asked: int
+    soak_s: int
+    peer_large_events: int
+    peer_question_rounds: int
+    peer_question_s: int
+    peer_variants: int
+    peer_pages: int
+
+
+FULL = Sizes(
+    rounds=5,
+    ingest_events=100_000,
+    peer_events=20_000,
+    postgres_events=50_000,
+    prefect_events=4_000,
+    singles=20_000,
+    pages=10_000,
+    page_events=100_000,
+    small_events=100_000,
+    large_events=10_000_000,
+    spreads=(180, 5),
+    question_rounds=20,
+    trace_events=5_000_000,
+    trace_stories=25,
+    postgres_large_events=2_000_000,
+    asked=600,
+    soak_s=300,
+    peer_large_events=1_000_000,
+    peer_question_rounds=20,
+    peer_question_s=2,
+    peer_variants=12,
+    peer_pages=1_500,
+)
+QUICK = Sizes(
+    rounds=3,
+    ingest_events=10_000,
+    peer_events=3_000,
+    postgres_events=3_000,
+    prefect_events=1_000,
+    singles=1_500,
+    pages=1_500,
+    page_events=10_000,
+    small_events=10_000,
+    large_events=100_000,
+    spreads=(180,),
+    question_rounds=3,
+    trace_events=20_000,
+    trace_stories=3,
+    postgres_large_events=20_000,
+    asked=36,
+    soak_s=5,
+    peer_large_events=20_000,
+    peer_question_rounds=1,
+    peer_question_s=1,
+    peer_variants=3,
+    peer_pages=0,
+)
+
+
+class Bench:
+    """One run: its sizes, its folder for files, and what was found so far."""
+
+    def __init__(self, run: Run, sizes: Sizes, folder: Path) -> None:
+        self.run = run
+        self.sizes = sizes
+        self.folder = folder
+        self._numbers = count()
+
+    def fresh(self, name: str) -> Path:
+        """A new empty folder."""
+        path = self.folder / f"{name}-{next(self._numbers)}"
+        path.mkdir()
+        return path
+
+    def has(self, peer: str) -> bool:
+        """Whether a peer's environment is there; if not, the result says so."""
+        if (VENVS / peer / ".ready").exists():
+            return True
+        note = f"{peer} was left out: its environment is not there (make bench-peers)."
+        if note not in self.run.notes:
+            self.run.notes.append(note)
+        return False
+
+    def keep(self, measure: str, server: str, results: list[Result]) -> None:
+        """Keep the round with the median rate."""
+        kept = sorted(results, key=lambda result: result.rate)[len(results) // 2]
+        self.run.loads.setdefault(measure, {})[server] = kept
+
+    def built(self, events: int, days: int) -> Built:
+        """A store of one tenant, made once and kept for the next run."""
+        return build(STORES / f"{events}-{days}.db", Shape(events=events, days=days))
+
+    def take_turns(self, measure: str, by_name: dict[str, Callable[[], Result]]) -> None:
+        """Rounds of HTTP load whose results are kept, not their rates alone."""
+        results: dict[str, list[Result]] = {name: [] for name in by_name}
+
+        def once(name: str) -> float:
+            results[name].append(by_name[name]())
+            return results[name][-1].rate
+
+        self.run.rates[measure] = interleaved(
+            self.sizes.rounds, {name: lambda _, name=name: once(name) for name in by_name}, "requests/s"
+        )
+        for name, each in results.items():
+            self.keep(measure, name, each)
