@@ -27,6 +27,7 @@ _TABLES = {
     "rollup_kind": "SELECT tenant_no, level, bucket, kind, events FROM rollup_kind",
     "rollup_actor": "SELECT tenant_no, level, bucket, actor, kind, events FROM rollup_actor",
     "link": "SELECT tenant_no, level, bucket, up_to, counts FROM link",
+    "tally": "SELECT tenant_no, level, bucket, up_to, counts FROM tally",
     "event": f"SELECT tenant_no, key & {_NUMBER} AS position, id, occurred_at, recorded_at, kind, actor, flow,"
     " resource, cause AS cause_id, cause AS causation_id, leaf, salt, payload_hash, payload FROM event",
 }

@@ -18,7 +18,21 @@ FILE_LINES_MAX = 700
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"events"}),
-    frozenset({"catalog", "permissions", "wire", "rollups", "trace", "delays", "links", "flows", "merkle", "webhooks"}),
+    frozenset(
+        {
+            "catalog",
+            "permissions",
+            "wire",
+            "rollups",
+            "trace",
+            "delays",
+            "links",
+            "tallies",
+            "flows",
+            "merkle",
+            "webhooks",
+        }
+    ),
     frozenset({"storage", "settings"}),
     frozenset({"ingest", "followers", "sealer", "delivery", "retention", "archive", "copying", "demo"}),
     frozenset({"api"}),

@@ -7,7 +7,8 @@ only once it has been *divided*, in the append that takes it beyond `DIVIDE_AT` 
 and in a dense one the events at the edge of a range, which are read one by one, stay few.
 
 A range of time is covered by whole buckets (`Span`) and, where it cuts through a bucket that has no children, by
-edges of single events (`Edge`). Both come in order of time and do not overlap. An open end is no edge.
+edges of single events (`Edge`). Both come in order of time and do not overlap. An open end is no edge. Where only a sum
+is wanted, a bucket of which the range takes more than half can be taken whole, and the rest of it taken away again.
 
 All bucket numbers are floor divisions of microseconds, done here alone.
 """
@@ -30,6 +31,7 @@ __all__ = [
     "by_bucket",
     "child_span",
     "cover",
+    "cover_sum",
     "is_full",
 ]
 
@@ -53,18 +55,20 @@ _FIRST, _LAST = -(1 << 62), 1 << 62
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Whole buckets of one level, `first` to `last`, both included."""
+    """Whole buckets of one level, `first` to `last`, both included. A `sign` of -1: to be taken away."""
 
     level: int
     first: int
     last: int
+    sign: int = 1
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """Single events: `since <= occurred_at < until`, in microseconds."""
+    """Single events: `since <= occurred_at < until`, in microseconds. A `sign` of -1: to be taken away."""
 
     since: int
     until: int
+    sign: int = 1
 
 
 Piece = Span | Edge
@@ -120,51 +124,64 @@ def cover(since: int | None, until: int | None, divided: Callable[[int, int], bo
 
     `divided(level, bucket)` says whether a bucket has children; it is asked at most twice a level.
     """
-    if since is None and until is None:
-        return [Span(0, 0, 0)]
-    if since is not None and until is not None and since >= until:
-        return []
-    pieces: list[Piece] = []
-    if divided(0, 0):
-        _cover_within(child_span(0, 0), since, until, divided, pieces)
-    else:
-        whole = bounds(0, 0)
-        pieces.append(Edge(whole.since if since is None else since, whole.until if until is None else until))
-    return pieces
+    return _Cover(divided, summing=False).of(since, until)
 
 
-def _cover_within(
-    span: Span, since: int | None, until: int | None, divided: Callable[[int, int], bool], pieces: list[Piece]
-) -> None:
-    """Cover the part of the range that lies in `span`; a bound of None reaches to the span's end."""
-    level, width = span.level, WIDTHS_US[span.level]
-    if since is not None and until is not None and since // width == until // width:
-        _cut(level, since // width, since, until, divided, pieces)
-        return
-    first, last = span.first, span.last
-    if since is not None:
-        first = -(-since // width)  # the first bucket that begins at or after it
-        if since % width:
-            _cut(level, since // width, since, None, divided, pieces)
-    if until is not None:
-        last = until // width - 1
-    if first <= last:
-        pieces.append(Span(level, first, last))
-    if until is not None and until % width:
-        _cut(level, until // width, None, until, divided, pieces)
+def cover_sum(since: int | None, until: int | None, divided: Callable[[int, int], bool]) -> list[Piece]:
+    """As `cover`, the fewest pieces whose signed sum is the range, in no order."""
+    return _Cover(divided, summing=True).of(since, until)
 
 
-def _cut(
-    level: int,
-    bucket: int,
-    since: int | None,
-    until: int | None,
-    divided: Callable[[int, int], bool],
-    pieces: list[Piece],
-) -> None:
-    """Cover a part of one bucket: by its children when it has some, else as an edge."""
-    if level < LAST_LEVEL and divided(level, bucket):
-        _cover_within(child_span(level, bucket), since, until, divided, pieces)
-        return
-    whole = bounds(level, bucket)
-    pieces.append(Edge(whole.since if since is None else since, whole.until if until is None else until))
+def _is_more_than_half(whole: Edge, since: int | None, until: int | None) -> bool:
+    """Whether a bucket is cut once, and the part behind `since` or before `until` is the larger one."""
+    if until is None and since is not None:
+        return since - whole.since < whole.until - since
+    return since is None and until is not None and until - whole.since > whole.until - until
+
+
+class _Cover:
+    """The pieces of one range while they are put together."""
+
+    def __init__(self, divided: Callable[[int, int], bool], *, summing: bool) -> None:
+        self._divided = divided
+        self._summing = summing
+        self._pieces: list[Piece] = []
+
+    def of(self, since: int | None, until: int | None) -> list[Piece]:
+        """The pieces."""
+        if since is None and until is None:
+            return [Span(0, 0, 0)]
+        if since is not None and until is not None and since >= until:
+            return []
+        self._cut(0, 0, since, until, 1)
+        return self._pieces
+
+    def _within(self, span: Span, since: int | None, until: int | None, sign: int) -> None:
+        """Cover the part of the range that lies in `span`; a bound of None reaches to the span's end."""
+        level, width = span.level, WIDTHS_US[span.level]
+        if since is not None and until is not None and since // width == until // width:
+            self._cut(level, since // width, since if since % width else None, until, sign)
+            return
+        first, last = span.first, span.last
+        if since is not None:
+            first = -(-since // width)  # the first bucket that begins at or after it
+            if since % width:
+                self._cut(level, since // width, since, None, sign)
+        if until is not None:
+            last = until // width - 1
+        if first <= last:
+            self._pieces.append(Span(level, first, last, sign))
+        if until is not None and until % width:
+            self._cut(level, until // width, None, until, sign)
+
+    def _cut(self, level: int, bucket: int, since: int | None, until: int | None, sign: int) -> None:
+        """Cover a part of one bucket: by its children when it has some, else as an edge; or as what the rest leaves."""
+        whole = bounds(level, bucket)
+        if self._summing and level and _is_more_than_half(whole, since, until):
+            self._pieces.append(Span(level, bucket, bucket, sign))
+            since, until, sign = until, since, -sign
+        if level < LAST_LEVEL and self._divided(level, bucket):
+            self._within(child_span(level, bucket), since, until, sign)
+            return
+        since = whole.since if since is None else since
+        self._pieces.append(Edge(since, whole.until if until is None else until, sign))

@@ -90,12 +90,14 @@ def pages_since_excluded(patch: Patch) -> None:
 
 @breaks("sqlite")
 def edges_until_included(patch: Patch) -> None:
-    reword(patch, counts, "edge", "occurred_at < ?", "occurred_at <= ?")
+    for block in ("edge", "edge_total", "edge_of_kind"):
+        reword(patch, counts, block, "occurred_at < ?", "occurred_at <= ?")
 
 
 @breaks("sqlite")
 def edges_since_excluded(patch: Patch) -> None:
-    reword(patch, counts, "edge", "occurred_at >= ?", "occurred_at > ?")
+    for block in ("edge", "edge_total", "edge_of_kind"):
+        reword(patch, counts, block, "occurred_at >= ?", "occurred_at > ?")
 
 
 @breaks("sqlite")
@@ -124,10 +126,10 @@ def late_events_not_rolled_up(patch: Patch) -> None:
     latest: dict[int, int] = {}
 
     def make(real: Any) -> Any:
-        def roll_up(connection: Any, tenant_no: int, placed: list[Any]) -> None:
-            known = latest.get(tenant_no, placed[0][0])
-            latest[tenant_no] = max(known, *(time for time, _, _ in placed))
-            real(connection, tenant_no, [each for each in placed if each[0] >= known])
+        def roll_up(connection: Any, head: Any, placed: list[Any]) -> None:
+            known = latest.get(head.tenant_no, placed[0][0])
+            latest[head.tenant_no] = max(known, *(time for time, _, _ in placed))
+            real(connection, head, [each for each in placed if each[0] >= known])
 
         return roll_up
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from tests.contract import broken_models as broken
-from tests.contract import mutants, rarer_mutants
+from tests.contract import mutants, rarer_mutants, tally_mutants
 from tests.contract.faults import catches, limited
 from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, new, page, stored, uuid
 from whence.events import ActorStat, Counts, Event, Query
@@ -209,6 +209,42 @@ async def test_counts_are_exact_at_every_step_of_a_division(store: Any) -> None:
             await check_counts(store, Query(since=DAY_START, until=DAY_START + HOUR, **told), **told)
             await check_counts(store, Query(since=DAY_START + 1, **told), **told)
             await check_counts(store, Query(**told), **told)
+
+
+@limited(divide_at=6, fold_at=9)
+@catches(
+    tally_mutants.the_newest_are_left_out,
+    tally_mutants.the_newest_are_counted_twice,
+    tally_mutants.folds_replace,
+    tally_mutants.nothing_is_taken_away,
+    tally_mutants.small_buckets_are_left_out,
+)
+async def test_statistics_are_exact_between_folds(store: Any) -> None:
+    """Of all time and of ranges, with divided buckets and such that are not, right behind a fold and before the next,
+    for late events too."""
+    times = [DAY_START + HOUR * (number % 7) + MINUTE * (number % 3) + number for number in range(60)]
+    for first in range(0, 60, 4):
+        await stored(store, *varied(first + 1, times[first : first + 4]))
+        for since, until in ((None, None), (DAY_START + 1, DAY_START + 7 * HOUR - 1), (None, DAY_START + 5 * HOUR + 1)):
+            query = Query(since=since, until=until)
+            matching = [each for each in (await page(store, limit=100)).events if is_within(each, since, until)]
+            assert await store.actor_stats(TENANT, query) == stats_of(matching), query
+            assert await store.count_events(TENANT, query) == counted(matching), query
+
+
+@limited(divide_at=6, fold_at=5)
+@catches(tally_mutants.folds_without_merging)
+async def test_a_bucket_of_tallies_has_few_rows(sqlite: Any) -> None:
+    """However often events are folded into it; and one that is not divided has none."""
+    for first in range(1, 300, 5):
+        await stored(sqlite, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
+    sql = "SELECT max(n), count(*) FROM (SELECT count(*) AS n FROM tally GROUP BY level, bucket)"
+    most, buckets = await sqlite._readers.read(lambda connection: connection.execute(sql).fetchone())
+    divided = await sqlite._readers.read(
+        lambda connection: connection.execute("SELECT count(*) FROM bucket WHERE divided").get
+    )
+    assert most <= 4
+    assert buckets == divided > 5
 
 
 @catches(mutants.flow_counted_anew, mutants.resource_counted_anew)

@@ -35,7 +35,7 @@ SELECT c.relname, a.attname
                                         AND pg_get_expr(d.adbin, d.adrelid) LIKE '%(%'))
 """
 
-TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|link"
+TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|link|tally"
 
 
 async def against(url: str) -> set[str]:
@@ -95,7 +95,7 @@ def copied(text: str) -> bool:
 
 VERIFYING = {
     *("causes", "next_position", "times", "linked", "wrong_flows", "wrong_resources", "wrong_names", "wrong_fold"),
-    *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_links"),
+    *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_links", "all_tallies"),
 }
 """Blocks of one tenant that a check says on a connection of its own; `tenants` and `strays` are about all."""
 

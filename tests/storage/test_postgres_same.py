@@ -232,7 +232,7 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "all events are those of another bucket": (_reworded(tenants, "head", "bucket = 0", "bucket = 1"), "nothing"),
     "failures are successes": (
         _reworded(counts, "span_by_actor", "ANY($6::int[])", "ANY($5::int[]) AND $6::int[] IS NOT NULL"),
-        "nothing",
+        "an actor type",
     ),
     "ties are turned round": (_around(pages, "_order", _ties_turned_round), "nothing"),
     "a deep page begins one short": (_around(pages, "_walk", _one_short), "an actor type"),

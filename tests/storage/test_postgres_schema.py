@@ -34,6 +34,12 @@ SQLITE_ONLY = {
     "forget_all_sessions",
     # in two steps, where the other has links_by_flow
     "keys_by_flow",
+    # a part of the head's row, for a check
+    "folded",
+    # edges and few kinds looked up each by its index, where the other counts them in one statement
+    "edge_total",
+    "edge_of_kind",
+    "span_by_few_kinds",
 }
 
 

@@ -91,6 +91,19 @@ def test_a_sound_file_has_no_findings(path: Path) -> None:
                 "DELETE FROM link",
             )
         ),
+        *(
+            (f"{change} WHERE tenant_no = 1 AND level = {level}", None)
+            for level in range(3)
+            for change in (
+                "UPDATE tally SET counts = CAST(counts || x'00' AS BLOB)",
+                "UPDATE tally SET counts = CAST(substr(counts, 1, length(counts) - 1) || x'07' AS BLOB)",
+                "UPDATE tally SET counts = x'08010101ffffffffffffff7f010000'",
+                "UPDATE tally SET counts = x''",
+                "UPDATE tally SET bucket = bucket + 1",
+                "UPDATE tally SET level = 8",
+                "DELETE FROM tally",
+            )
+        ),
         ("UPDATE tenant SET linked = linked - 1 WHERE tenant = 't'", None),
         ("UPDATE tenant SET linked = linked + 1 WHERE tenant = 't'", None),
     ],

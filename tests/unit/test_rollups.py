@@ -99,13 +99,14 @@ def last_of(level: int, span: Span) -> int:
 
 # ---------------------------------------------------------------------------------------------------------- mutants
 
-_true_cover = rollups._cover_within
+_true_cover = rollups._Cover._within
 
 
-def overlapping(span, since, until, divided, pieces):  # type: ignore[no-untyped-def]  # as the function it breaks
+def overlapping(self, span, since, until, sign):  # type: ignore[no-untyped-def]  # as the method it breaks
     """The bucket of the range's end is counted whole."""
+    pieces = self._pieces
     before = len(pieces)
-    _true_cover(span, since, until, divided, pieces)
+    _true_cover(self, span, since, until, sign)
     for at in range(before, len(pieces)):
         if isinstance(pieces[at], Span) and pieces[at].level == span.level and until is not None:
             pieces[at] = Span(span.level, pieces[at].first, until // WIDTHS_US[span.level])
@@ -125,7 +126,7 @@ def late(level: int, bucket: int) -> Edge:
 
 
 COVER_MUTANTS = (
-    replaced(rollups, "_cover_within", overlapping, "the_last_bucket_is_counted_whole"),
+    replaced(rollups._Cover, "_within", overlapping, "the_last_bucket_is_counted_whole"),
     replaced(rollups, "child_span", from_the_end, "a_child_too_many"),
     replaced(rollups, "bounds", late, "buckets_begin_late"),
     replaced(rollups, "WIDTHS_US", (0, 30 * DAY, *WIDTHS_US[2:]), "a_month_of_another_length"),
@@ -188,6 +189,56 @@ def test_every_event_is_counted_once(question: tuple[int | None, int | None, Buc
     assert counted == Counter(
         time for time in moments if (since is None or since <= time) and (until is None or time < until)
     )
+
+
+def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the function it breaks
+    """A bucket is taken whole, and nothing of it is taken away again."""
+    return lambda *told: [piece for piece in real(*told) if piece.sign > 0]
+
+
+@catches(
+    replaced(rollups, "cover_sum", without_taking_away(rollups.cover_sum), "nothing_is_taken_away"),
+    replaced(rollups, "child_span", from_the_end, "a_child_too_many"),
+)
+@settings(PROPERTY, max_examples=500)
+@given(question=asked(), moments=st.lists(times, max_size=20))
+def test_a_signed_sum_is_the_range(question: tuple[int | None, int | None, Buckets], moments: list[int]) -> None:
+    """Every event of the range once, and no other, whatever is taken away again; of buckets that have rows, by the
+    bounds that are asked for beforehand, and with at most half of a bucket's children on either side."""
+    since, until, divided = question
+    moments += [
+        end + by * width for end in (since, until) if end is not None for by in (-1, 0, 1) for width in (1, DAY)
+    ]
+    known: set[tuple[int, int]] = set()
+
+    def is_divided(level: int, bucket: int) -> bool:
+        known.add((level, bucket))
+        return (level, bucket) in divided
+
+    counted: Counter[int] = Counter()
+    pieces = rollups.cover_sum(since, until, is_divided)
+    assert known <= set(rollups.asked_by_cover(since, until))
+    for piece in pieces:
+        if isinstance(piece, Edge):
+            within = [time for time in moments if piece.since <= time < piece.until]
+        else:
+            within = [time for time in moments if piece.first <= bucket_of(piece.level, time) <= piece.last]
+        for time in within:
+            counted[time] += piece.sign
+    wanted = Counter(time for time in moments if (since is None or since <= time) and (until is None or time < until))
+    assert {time: count for time, count in counted.items() if count} == wanted
+    for span in pieces:
+        if isinstance(span, Span) and span.level > 1:
+            assert (span.level - 1, first_of(span.level - 1, span)) in divided, "only such buckets have rows"
+
+
+def test_a_sum_takes_half_of_the_children_at_most() -> None:
+    """An end that leaves little of a day takes the day, and takes that little away."""
+    everything = with_parents([DAY - 1, 0], LAST_LEVEL)
+    pieces = rollups.cover_sum(0, DAY - 1, lambda level, bucket: (level, bucket) in everything)
+    assert Span(3, 0, 0) in pieces
+    assert Edge(DAY - 1, DAY, -1) in pieces
+    assert sum(piece.last - piece.first + 1 for piece in pieces if isinstance(piece, Span)) <= LAST_LEVEL
 
 
 def test_an_open_end_is_no_edge() -> None:

@@ -2,7 +2,7 @@
 against the events. Pure; a store reads the rows and says what it found.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -12,9 +12,11 @@ from whence import delays, links, rollups
 from whence.events import Event
 from whence.flows import DAY_US, LinkCounts
 from whence.merkle import CompactRange, leaf_hash
+from whence.tallies import Behind, Tallies, by_outcome
 from whence.wire.envelope import envelope
 
 __all__ = [
+    "ACTORS_WRONG",
     "CAUSES_WRONG",
     "FINDINGS_MAX",
     "TIMES_WRONG",
@@ -29,6 +31,7 @@ __all__ = [
 
 FINDINGS_MAX = 20
 
+ACTORS_WRONG = "what actors did is counted wrong"
 TIMES_WRONG = "events are counted wrong by time"
 CAUSES_WRONG = "causes and effects are counted wrong"
 
@@ -148,6 +151,30 @@ class Level:
             and {(bucket, kind): events for bucket, kind, events in kinds} == by_kind
             and {(bucket,): events for bucket, events, _ in buckets} == _summed(by_kind, lambda name: name[:1])
         )
+
+    def tallies_agree(
+        self, rows: Iterable[Sequence[Any]], divided: set[int], new: Behind, outcomes: Mapping[int, str], actors: int
+    ) -> bool:
+        """Whether the stored rows of tally, with the events behind the last fold, say the same of the buckets of this
+        level that are divided. Raises ValueError for counts that are none."""
+        packed: dict[int, list[bytes]] = {bucket: [] for bucket in divided}
+        for bucket, counts in rows:
+            if bucket not in packed:
+                return False
+            packed[bucket].append(counts)
+        wanted: dict[int, list[tuple[int, int, int]]] = {bucket: [] for bucket in divided}
+        for (bucket, actor, kind), events in self._counts.items():
+            if bucket in wanted:
+                wanted[bucket].append((actor, kind, events))
+        for bucket, parts in packed.items():
+            found, sums = Tallies(actors), Tallies(actors)
+            for each in parts:
+                found.add_packed(each)
+            found.add(new.within(rollups.bounds(self._number, bucket)))
+            sums.add(by_outcome(wanted[bucket], outcomes))
+            if found.by_actor() != sums.by_actor():
+                return False
+        return True
 
 
 def add_links(by_day: LinkCounts, rows: Iterable[Sequence[int]]) -> None:

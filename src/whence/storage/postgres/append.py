@@ -18,6 +18,7 @@ from whence.storage.base import Receipt, Write
 from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.postgres.tallies import fold_tallies, tally_divided
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.traces import fold_links
 from whence.storage.sql import load_blocks
@@ -140,9 +141,10 @@ async def insert(
     await _number_flows(connection, head, batch)
     await _number_resources(connection, head, batch)
     await connection.execute(statement, tenant_no, *_columns(rows_of(head, batch)))
-    await _roll_up(connection, tenant_no, batch.placed)
+    await _roll_up(connection, head, batch.placed)
     if is_fold_due(head):
         await fold_links(connection, tenant_no, head.linked, head.size)
+        await fold_tallies(connection, head)
         head.linked = head.size
     await connection.execute(
         _SQL["save_head"],
@@ -207,8 +209,9 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
     return zip(*rows, strict=True)
 
 
-async def _roll_up(connection: Connection, tenant_no: int, placed: list[rollups.Placed]) -> None:
+async def _roll_up(connection: Connection, head: Head, placed: list[rollups.Placed]) -> None:
     """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
+    tenant_no = head.tenant_no
     buckets: list[tuple[int, ...]] = []
     kinds: list[tuple[int, ...]] = []
     actors: list[tuple[int, ...]] = []
@@ -236,7 +239,7 @@ async def _roll_up(connection: Connection, tenant_no: int, placed: list[rollups.
     await connection.execute(_SQL["add_to_rollup_kind"], tenant_no, *_columns(kinds))
     await connection.execute(_SQL["add_to_rollup_actor"], tenant_no, *_columns(actors))
     for level, bucket in full:
-        await _divide(connection, tenant_no, level, bucket)
+        await _divide(connection, head, level, bucket)
 
 
 async def _known_buckets(
@@ -248,8 +251,9 @@ async def _known_buckets(
     return {(level, bucket): (events, divided) for level, bucket, events, divided in rows}
 
 
-async def _divide(connection: Connection, tenant_no: int, level: int, bucket: int) -> None:
+async def _divide(connection: Connection, head: Head, level: int, bucket: int) -> None:
     """Give a bucket its children, counted from the raw events, and go on with those that are too full themselves."""
+    tenant_no = head.tenant_no
     within = rollups.bounds(level, bucket)
     first = rollups.child_span(level, bucket).first
     if level == 0:
@@ -267,6 +271,7 @@ async def _divide(connection: Connection, tenant_no: int, level: int, bucket: in
     await connection.execute(_SQL["divide_rollup_kind"], *values)
     await connection.execute(_SQL["divide_rollup_actor"], *values)
     await connection.execute(_SQL["mark_divided"], tenant_no, level, bucket)
+    await tally_divided(connection, tenant_no, head.linked, level, bucket)
     for child, events in children:
         if rollups.is_full(level + 1, events):
-            await _divide(connection, tenant_no, level + 1, child)
+            await _divide(connection, head, level + 1, child)

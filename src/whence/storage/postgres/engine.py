@@ -229,7 +229,7 @@ class PostgresStore:
             rows = await connection.fetch(_SQL["kinds"], tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[mark] = kinds
-        return Snapshot(tenant.name, tenant_no, size, kinds, linked, events)
+        return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], linked=linked, events=events)
 
     # --- credentials -------------------------------------------------------------------------------------------
 

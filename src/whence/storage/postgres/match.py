@@ -16,13 +16,14 @@ _SQL = load_blocks("whence.storage.postgres")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What every question needs of its tenant, read in the question's own transaction. Links are folded in up to the
-    position `linked`; `events` are all that there are."""
+    """What every question needs of its tenant, read in the question's own transaction: how many actors and events there
+    are, and up to which position links and tallies are folded in."""
 
     tenant: str
     tenant_no: int
     size: int
     kinds: dict[int, match.Kind]
+    actors: int = 0
     linked: int = 0
     events: int = 0
 

@@ -205,17 +205,17 @@ SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND re
 SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
 
 -- name: span_total
--- Spans come as arrays of level, first and last bucket, here and below. From span to span: the planner cannot know how
+-- Spans come as arrays of level, first and last bucket, and behind everything else their signs, here and below. From span to span: the planner cannot know how
 -- short they are, and would rather read all rows of all tenants. OFFSET 0 keeps it from turning that round.
-SELECT coalesce(sum(b.events), 0)::bigint
-  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+SELECT coalesce(sum(b.events * s.sign), 0)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
        SELECT events FROM bucket WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
        OFFSET 0) b
 
 -- name: span_by_kind
-SELECT r.kind, sum(r.events)::bigint
-  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+SELECT r.kind, sum(r.events * s.sign)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
        SELECT kind, events FROM rollup_kind
         WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
@@ -224,8 +224,8 @@ SELECT r.kind, sum(r.events)::bigint
 
 -- name: span_by_kind_of_actors
 -- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
-SELECT r.kind, sum(r.events)::bigint
-  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+SELECT r.kind, sum(r.events * s.sign)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $6::int[]) AS s (level, first, last, sign)
   JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
  CROSS JOIN LATERAL (
        SELECT kind, events FROM rollup_actor
@@ -234,20 +234,47 @@ SELECT r.kind, sum(r.events)::bigint
  GROUP BY r.kind
 
 -- name: span_by_actor
-SELECT r.actor, sum(r.events)::bigint,
-       coalesce(sum(r.events) FILTER (WHERE r.kind = ANY($5::int[])), 0)::bigint,
-       coalesce(sum(r.events) FILTER (WHERE r.kind = ANY($6::int[])), 0)::bigint
-  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+SELECT r.actor, sum(r.events * s.sign)::bigint,
+       coalesce(sum(r.events * s.sign) FILTER (WHERE r.kind = ANY($5::int[])), 0)::bigint,
+       coalesce(sum(r.events * s.sign) FILTER (WHERE r.kind = ANY($6::int[])), 0)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $8::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
        SELECT actor, kind, events FROM rollup_actor
         WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
-          AND ($7::int[] IS NULL OR kind = ANY($7))
+          AND kind = ANY($7::int[])
        OFFSET 0) r
  GROUP BY r.actor
 
+-- name: span_by_actor_undivided
+-- The buckets that have no tallies.
+SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
+ CROSS JOIN LATERAL (
+       SELECT level, bucket FROM bucket
+        WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last AND NOT divided
+       OFFSET 0) b
+ CROSS JOIN LATERAL (
+       SELECT actor, kind, events FROM rollup_actor
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket
+       OFFSET 0) r
+ GROUP BY r.actor, r.kind
+
+-- name: span_of_tallies
+-- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
+SELECT b.level, b.bucket, s.sign, t.counts
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
+ CROSS JOIN LATERAL (
+       SELECT level, bucket FROM bucket
+        WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last AND divided
+       OFFSET 0) b
+  LEFT JOIN LATERAL (
+       SELECT counts FROM tally
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket
+       OFFSET 0) t ON true
+
 -- name: span_by_actor_of_actors
-SELECT r.actor, r.kind, sum(r.events)::bigint
-  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $6::int[]) AS s (level, first, last, sign)
   JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
  CROSS JOIN LATERAL (
        SELECT actor, kind, events FROM rollup_actor
@@ -256,9 +283,10 @@ SELECT r.actor, r.kind, sum(r.events)::bigint
  GROUP BY r.actor, r.kind
 
 -- name: edge
--- Edges come as arrays of bounds. Counted here, since every row that is sent costs more than it does on SQLite.
-SELECT e.kind, e.actor, count(*)
-  FROM unnest($2::bigint[], $3::bigint[]) AS edge (since, until)
+-- Edges come as arrays of bounds, and behind everything else their signs. Counted here, since every row that is sent
+-- costs more than it does on SQLite.
+SELECT e.kind, e.actor, sum(edge.sign)
+  FROM unnest($2::bigint[], $3::bigint[], $6::int[]) AS edge (since, until, sign)
  CROSS JOIN LATERAL (
        SELECT kind, actor FROM event
         WHERE tenant_no = $1 AND occurred_at >= edge.since AND occurred_at < edge.until
@@ -373,6 +401,33 @@ RETURNING l.level, l.bucket, l.counts
 
 -- name: add_links
 INSERT INTO link (tenant_no, level, bucket, up_to, counts)
+SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
+RETURNING tenant_no
+
+-- name: untallied
+SELECT occurred_at, kind, actor FROM event WHERE tenant_no = $1 AND position > $2
+
+-- name: first_tallies
+-- What is folded in already of a bucket that was divided just now.
+SELECT actor, kind, count(*) FROM event
+ WHERE tenant_no = $1 AND occurred_at >= $2 AND occurred_at < $3 AND position <= $4
+ GROUP BY actor, kind
+
+-- name: sizes_of_tallies
+-- The rows of some buckets, newest first.
+SELECT asked.level, asked.bucket, t.up_to, octet_length(t.counts)
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN tally t ON t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket
+ ORDER BY t.up_to DESC
+
+-- name: take_tallies
+-- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+DELETE FROM tally t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
+ WHERE t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket AND t.up_to >= asked.up_to
+RETURNING t.level, t.bucket, t.counts
+
+-- name: add_tallies
+INSERT INTO tally (tenant_no, level, bucket, up_to, counts)
 SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
 RETURNING tenant_no
 
@@ -494,6 +549,9 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = $1 AND level = $2
 
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = $1 AND level = $2
+
+-- name: all_tallies
+SELECT bucket, counts FROM tally WHERE tenant_no = $1 AND level = $2
 
 -- name: all_links
 SELECT level, bucket, counts FROM link WHERE tenant_no = $1

@@ -15,9 +15,11 @@ from whence.storage.postgres.connections import _DRIVER, _LOST, Connection, Targ
 from whence.storage.postgres.restore import part_rows
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.schema import verify as verify_schema
+from whence.storage.postgres.tallies import behind, outcomes_of
 from whence.storage.postgres.tenants import NOBODY
 from whence.storage.sql import load_blocks
 from whence.storage.verifying import (
+    ACTORS_WRONG,
     CAUSES_WRONG,
     FINDINGS_MAX,
     TIMES_WRONG,
@@ -154,6 +156,10 @@ class _Check:
             if await self.connection.fetchrow(_SQL[f"wrong_{what}"], tenant_no):
                 self._find(tenant, None, counted_wrong(what))
         divided = {(0, 0)}
+        head = await self.connection.fetchrow(_SQL["head"], tenant_no, tenant)
+        linked, highest = (0, 0) if head is None else (head[8], head[5])
+        outcomes = await outcomes_of(self.connection, tenant_no)
+        new = await behind(self.connection, tenant_no, linked, outcomes)
         for level in range(rollups.LAST_LEVEL + 1):
             counted = Level(level, divided)
             if divided:
@@ -167,6 +173,10 @@ class _Check:
                 self._find(tenant, None, TIMES_WRONG)
                 return
             divided = {(level, bucket) for bucket, _, is_divided in buckets if is_divided}
+            tallies = await self.connection.fetch(_SQL["all_tallies"], tenant_no, level)
+            if not counted.tallies_agree(tallies, {bucket for _, bucket in divided}, new, outcomes, highest):
+                self._find(tenant, None, ACTORS_WRONG)
+                return
 
     async def _links_of(self, tenant: str, tenant_no: int) -> None:
         """What led to what, as it is counted, against the events and their causes."""

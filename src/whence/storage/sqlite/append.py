@@ -15,6 +15,7 @@ from whence.storage.base import Receipt, Write
 from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of, uuid_bytes, uuid_text
+from whence.storage.sqlite.tallies import fold_tallies, tally_divided
 from whence.storage.sqlite.traces import fold_links
 
 __all__ = ["Appender", "insert"]
@@ -208,9 +209,10 @@ def insert(
     _number_flows(connection, head, batch)
     _number_resources(connection, head, batch)
     connection.executemany(statement, rows_of(head, batch))
-    _roll_up(connection, head.tenant_no, batch.placed)
+    _roll_up(connection, head, batch.placed)
     if is_fold_due(head):
         fold_links(connection, head.tenant_no, head.linked, head.size)
+        fold_tallies(connection, head)
         head.linked = head.size
     connection.execute(
         _SQL["save_head"],
@@ -284,8 +286,9 @@ def _rows(head: Head, batch: Batch) -> list[tuple[Any, ...]]:
     ]
 
 
-def _roll_up(connection: apsw.Connection, tenant_no: int, placed: list[rollups.Placed]) -> None:
+def _roll_up(connection: apsw.Connection, head: Head, placed: list[rollups.Placed]) -> None:
     """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
+    tenant_no = head.tenant_no
     for level in range(rollups.LAST_LEVEL + 1):
         full, below = [], []
         kinds: list[tuple[int, ...]] = []
@@ -307,14 +310,15 @@ def _roll_up(connection: apsw.Connection, tenant_no: int, placed: list[rollups.P
         connection.executemany(_SQL["add_to_rollup_kind"], kinds)
         connection.executemany(_SQL["add_to_rollup_actor"], actors)
         for bucket in full:
-            _divide(connection, tenant_no, level, bucket)
+            _divide(connection, head, level, bucket)
         if not below:
             return
         placed = below
 
 
-def _divide(connection: apsw.Connection, tenant_no: int, level: int, bucket: int) -> None:
+def _divide(connection: apsw.Connection, head: Head, level: int, bucket: int) -> None:
     """Give a bucket its children, counted from the raw events, and go on with those that are too full themselves."""
+    tenant_no = head.tenant_no
     within = rollups.bounds(level, bucket)
     first = rollups.child_span(level, bucket).first
     if level == 0:
@@ -332,6 +336,7 @@ def _divide(connection: apsw.Connection, tenant_no: int, level: int, bucket: int
     connection.execute(_SQL["divide_rollup_kind"], values)
     connection.execute(_SQL["divide_rollup_actor"], values)
     connection.execute(_SQL["mark_divided"], (tenant_no, level, bucket))
+    tally_divided(connection, tenant_no, head.linked, level, bucket)
     for child, events in children:
         if rollups.is_full(level + 1, events):
-            _divide(connection, tenant_no, level + 1, child)
+            _divide(connection, head, level + 1, child)

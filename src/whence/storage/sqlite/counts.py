@@ -1,7 +1,8 @@
 """Exact counts: whole buckets from the rollups, edges from the covering index, and the raw events for the rest."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apsw
@@ -12,19 +13,27 @@ from whence.events import ActorStat, Counts
 from whence.storage.counting import by_word, ranked, tally_of_kind
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.match import Match, Snapshot, json_list
+from whence.storage.sqlite.tallies import add_span, behind
+from whence.tallies import Tallies, Tally, by_outcome
 
 __all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
 
 _SQL = load_blocks("whence.storage.sqlite")
+_NOTHING = (0, 0, 0)
+
+FEW_KINDS = 16
+"""So many kinds are looked up one by one in each bucket; of more, all kinds of a bucket are read."""
 
 
-def pieces_of(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> list[rollups.Piece]:
-    """The buckets and edges that cover the question's range of time."""
+def pieces_of(
+    connection: apsw.Connection, snapshot: Snapshot, match: Match, *, summing: bool = False
+) -> list[rollups.Piece]:
+    """The buckets and edges that cover the question's range of time, or whose signed sum it is."""
 
     def divided(level: int, bucket: int) -> bool:
         return bool(connection.execute(_SQL["is_divided"], (snapshot.tenant_no, level, bucket)).get)
 
-    return rollups.cover(match.since, match.until, divided)
+    return (rollups.cover_sum if summing else rollups.cover)(match.since, match.until, divided)
 
 
 def total(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> int:
@@ -48,13 +57,11 @@ def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, match: Matc
     if match.kinds is not None or match.actors is not None:
         return sum(_by_kind(connection, snapshot, match).values())
     count = 0
-    for piece in pieces_of(connection, snapshot, match):
-        if isinstance(piece, rollups.Span):
-            count += connection.execute(
-                _SQL["span_total"], (snapshot.tenant_no, piece.level, piece.first, piece.last)
-            ).get
-        else:
-            count += len(_edge(connection, snapshot, match, piece))
+    for piece in pieces_of(connection, snapshot, match, summing=True):
+        block, where = "span_total", (snapshot.tenant_no, *msgspec.structs.astuple(piece)[:-1])
+        if isinstance(piece, rollups.Edge):
+            block = "edge_total"
+        count += piece.sign * connection.execute(_SQL[block], where).get
     return count
 
 
@@ -93,19 +100,41 @@ def _by_kind(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> C
         )
         counts.update(dict(rows))
         return counts
-    kinds = None if match.kinds is None else frozenset(match.kinds)
-    for piece in pieces_of(connection, snapshot, match):
-        if isinstance(piece, rollups.Edge):
-            counts.update([kind for kind, _ in _edge(connection, snapshot, match, piece)])
-            continue
-        block = "span_by_kind" if match.actors is None else "span_by_kind_of_actors"
-        bindings = [snapshot.tenant_no, piece.level, piece.first, piece.last]
-        if match.actors is not None:
-            bindings.append(json_list(match.actors))
-        found: list[Any] = connection.execute(_SQL[block], bindings).fetchall()
-        for kind, events in found if kinds is None else [row for row in found if row[0] in kinds]:
-            counts[kind] += events
-    return counts
+    for piece in pieces_of(connection, snapshot, match, summing=True):
+        if isinstance(piece, rollups.Span):
+            for kind, events in _span_by_kind(connection, snapshot, match, piece):
+                counts[kind] += piece.sign * events
+        else:
+            for kind, events in _edge_by_kind(connection, snapshot, match, piece):
+                counts[kind] += piece.sign * events
+    if match.kinds is None:
+        return +counts
+    return Counter({kind: counts[kind] for kind in match.kinds if counts[kind]})
+
+
+def _span_by_kind(
+    connection: apsw.Connection, snapshot: Snapshot, match: Match, span: rollups.Span
+) -> list[tuple[int, int]]:
+    """Kinds in whole buckets and their events; kinds that do not match may be among them."""
+    block, bindings = "span_by_kind", list[Any]([snapshot.tenant_no, span.level, span.first, span.last])
+    if match.actors is not None:
+        block = "span_by_kind_of_actors"
+        bindings.append(json_list(match.actors))
+    elif match.kinds is not None and len(match.kinds) <= FEW_KINDS:
+        block = "span_by_few_kinds"
+        bindings.append(json_list(match.kinds))
+    rows: list[Any] = connection.execute(_SQL[block], bindings).fetchall()
+    return rows
+
+
+def _edge_by_kind(
+    connection: apsw.Connection, snapshot: Snapshot, match: Match, edge: rollups.Edge
+) -> Iterable[tuple[int, int]]:
+    """As `_span_by_kind`, of an edge."""
+    if match.actors is None and match.kinds is not None and len(match.kinds) <= FEW_KINDS:
+        where = (snapshot.tenant_no, edge.since, edge.until)
+        return [(kind, connection.execute(_SQL["edge_of_kind"], (kind, *where)).get) for kind in match.kinds]
+    return Counter([kind for kind, _ in _edge(connection, snapshot, match, edge)]).items()
 
 
 def count_by_word(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Counts:
@@ -118,54 +147,74 @@ def actor_stats(connection: apsw.Connection, snapshot: Snapshot, match: Match) -
     """What each actor did in the matching events."""
     if match.nothing:
         return []
-    tallies: dict[int, list[int]] = {}  # total, successes, failures
-    for actor, total_, successes, failures in _actor_rows(connection, snapshot, match):
-        tally = tallies.setdefault(actor, [0, 0, 0])
-        tally[0] += total_
-        tally[1] += successes
-        tally[2] += failures
-    keys = json_list(tuple(snapshot.key(actor) for actor in tallies))
-    return ranked(tallies, connection.execute(_SQL["actor_names"], (keys,)))
+    if match.by_rollup and match.kinds is None and match.actors is None:
+        tallies = _tallies_of_all(connection, snapshot, match)
+    else:
+        tallies = _tallies_of_some(connection, snapshot, match)
+    if not tallies:
+        return []
+    keys = apsw.carray(array("q", [snapshot.key(actor) for actor in tallies]))
+    names: list[Any] = connection.execute(_SQL["actor_names"], (keys,)).fetchall()
+    return ranked(tallies, names)
 
 
-def _actor_rows(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Iterator[tuple[int, int, int, int]]:
-    """Parts of the tallies: actor, events, successes, failures."""
+def _tallies_of_all(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> dict[int, Tally]:
+    """What each actor did in a range of time: packed where a bucket has many events."""
     outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
+    new = None
+    if snapshot.linked < snapshot.size:
+        new = behind(connection, snapshot.tenant_no, snapshot.linked, outcomes)
+    total = Tallies(snapshot.actors)
+    for piece in pieces_of(connection, snapshot, match, summing=True):
+        if isinstance(piece, rollups.Span):
+            add_span(connection, snapshot, piece, new, total)
+        else:
+            rows = Counter(_edge(connection, snapshot, match, piece)).items()
+            total.add(by_outcome([(actor, kind, events) for (kind, actor), events in rows], outcomes), piece.sign)
+    return total.by_actor()
 
-    def part(actor: int, kind: int, events: int) -> tuple[int, int, int, int]:
+
+def _tallies_of_some(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> dict[int, Tally]:
+    """The same of a question with other filters."""
+    sums: dict[int, list[int]] = {}
+    for sign, rows in _actor_rows(connection, snapshot, match):
+        for actor, *tally in rows:
+            sums[actor] = [each + sign * more for each, more in zip(sums.get(actor, _NOTHING), tally, strict=True)]
+    return {actor: (tally[0], tally[1], tally[2]) for actor, tally in sums.items() if tally[0]}
+
+
+def _actor_rows(
+    connection: apsw.Connection, snapshot: Snapshot, match: Match
+) -> Iterator[tuple[int, Iterable[tuple[int, ...]]]]:
+    """Parts of the tallies, with their sign: actor, events, successes, failures."""
+
+    def part(actor: Any, kind: Any, events: Any) -> tuple[int, ...]:
         return actor, *tally_of_kind(snapshot.kinds[kind], events)
 
     if not match.by_rollup:
-        where, bindings = match.conditions(snapshot)
-        for row in connection.execute(
-            f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = ?{where} GROUP BY actor, kind",
+        text, bindings = match.conditions(snapshot)
+        found: list[Any] = connection.execute(
+            f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = ?{text} GROUP BY actor, kind",
             (snapshot.tenant_no, *bindings),
-        ):
-            yield part(*row)
+        ).fetchall()
+        yield 1, [part(*row) for row in found]
         return
     kinds = None if match.kinds is None else frozenset(match.kinds)
-    for piece in pieces_of(connection, snapshot, match):
+    for piece in pieces_of(connection, snapshot, match, summing=True):
         if isinstance(piece, rollups.Edge):
-            for kind, actor in _edge(connection, snapshot, match, piece):
-                yield part(actor, kind, 1)
-        elif match.actors is not None:
-            for actor, kind, events in connection.execute(
-                _SQL["span_by_actor_of_actors"],
-                (snapshot.tenant_no, piece.level, piece.first, piece.last, json_list(match.actors)),
-            ):
-                if kinds is None or kind in kinds:
-                    yield part(actor, kind, events)
+            yield piece.sign, [part(actor, kind, 1) for kind, actor in _edge(connection, snapshot, match, piece)]
+            continue
+        where = (snapshot.tenant_no, piece.level, piece.first, piece.last)
+        told: tuple[Any, ...]
+        if match.actors is not None:
+            told = (*where, json_list(match.actors))
+            found = connection.execute(_SQL["span_by_actor_of_actors"], told).fetchall()
+            yield piece.sign, [part(*row) for row in found if kinds is None or row[1] in kinds]
         else:
-            rows: list[Any] = connection.execute(
-                _SQL["span_by_actor"],
-                (
-                    snapshot.tenant_no,
-                    piece.level,
-                    piece.first,
-                    piece.last,
-                    json_list(tuple(n for n, outcome in outcomes.items() if outcome == "success")),
-                    json_list(tuple(n for n, outcome in outcomes.items() if outcome == "failure")),
-                    None if match.kinds is None else json_list(match.kinds),
-                ),
-            ).fetchall()
-            yield from rows
+            succeeded, failed = (
+                json_list(tuple(kind.number for kind in snapshot.kinds.values() if kind.outcome == wanted))
+                for wanted in ("success", "failure")
+            )
+            told = (*where, succeeded, failed, json_list(match.kinds or ()))
+            sums: list[Any] = connection.execute(_SQL["span_by_actor"], told).fetchall()
+            yield piece.sign, sums

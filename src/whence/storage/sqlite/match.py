@@ -17,13 +17,14 @@ _SQL = load_blocks("whence.storage.sqlite")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What every question needs of its tenant, read in the question's own transaction. `flows` is how many there are,
-    `linked` the position up to which links are folded in."""
+    """What every question needs of its tenant, read in the question's own transaction: how many actors and flows there
+    are, and up to which position links and tallies are folded in."""
 
     tenant: str
     tenant_no: int
     size: int
     kinds: dict[int, match.Kind]
+    actors: int = 0
     flows: int = 0
     linked: int = 0
 

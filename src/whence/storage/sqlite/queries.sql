@@ -136,13 +136,22 @@ SELECT key & 0xFFFFFFFFFF, events FROM flow WHERE tenant_no = ? AND correlation_
 SELECT key & 0xFFFFFFFFFF, resource_type, events FROM resource WHERE tenant_no = ? AND resource_id = ?
 
 -- name: actor_names
-SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE key IN (SELECT value FROM json_each(?))
+SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE key IN (SELECT value FROM carray(?))
 
 -- name: span_total
 SELECT coalesce(sum(events), 0) FROM bucket WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
 
 -- name: span_by_kind
 SELECT kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
+
+-- name: span_by_few_kinds
+-- From bucket to bucket, as for actors.
+SELECT r.kind, r.events
+  FROM bucket b
+ CROSS JOIN rollup_kind r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+   AND r.kind IN (SELECT value FROM json_each(?5))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: span_by_kind_of_actors
 -- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
@@ -160,8 +169,22 @@ SELECT actor, sum(events),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?6))), 0)
   FROM rollup_actor
  WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
-   AND (?7 IS NULL OR kind IN (SELECT value FROM json_each(?7)))
+   AND kind IN (SELECT value FROM json_each(?7))
  GROUP BY bucket, actor
+
+-- name: span_by_actor_undivided
+-- The buckets that have no tallies: number by number, since whoever asks knows the kinds.
+SELECT r.actor, r.kind, r.events
+  FROM bucket b
+ CROSS JOIN rollup_actor r ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+ WHERE b.tenant_no = ? AND b.level = ? AND b.bucket BETWEEN ? AND ? AND b.divided = 0
+
+-- name: span_of_tallies
+-- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
+SELECT b.bucket, t.counts
+  FROM bucket b
+  LEFT JOIN tally t ON t.tenant_no = b.tenant_no AND t.level = b.level AND t.bucket = b.bucket
+ WHERE b.tenant_no = ? AND b.level = ? AND b.bucket BETWEEN ? AND ? AND b.divided = 1
 
 -- name: span_by_actor_of_actors
 SELECT r.actor, r.kind, r.events
@@ -170,6 +193,13 @@ SELECT r.actor, r.kind, r.events
     ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
    AND r.actor IN (SELECT value FROM json_each(?5))
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+
+-- name: edge_total
+SELECT count(*) FROM event INDEXED BY event_time WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ?
+
+-- name: edge_of_kind
+SELECT count(*) FROM event INDEXED BY event_kind
+ WHERE kind = ? AND tenant_no = ? AND occurred_at >= ? AND occurred_at < ?
 
 -- name: edge
 SELECT kind, actor FROM event INDEXED BY event_time WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ?
@@ -257,6 +287,26 @@ DELETE FROM link WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ?
 
 -- name: add_links
 INSERT INTO link (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
+
+-- name: untallied
+SELECT occurred_at, kind, actor FROM event WHERE key > ? AND key < ?
+
+-- name: first_tallies
+-- What is folded in already of a bucket that was divided just now.
+SELECT actor, kind, count(*) FROM event INDEXED BY event_time
+ WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ? AND key <= ?
+ GROUP BY actor, kind
+
+-- name: sizes_of_tallies
+-- The rows of one bucket, newest first.
+SELECT up_to, length(counts) FROM tally WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
+
+-- name: take_tallies
+-- Remove the newest rows of one bucket, from a position on, and say what was in them.
+DELETE FROM tally WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
+
+-- name: add_tallies
+INSERT INTO tally (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
 -- name: span_of_links
 SELECT counts FROM link WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
@@ -349,6 +399,12 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
 
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
+
+-- name: folded
+SELECT linked, actors FROM tenant WHERE tenant_no = ?
+
+-- name: all_tallies
+SELECT bucket, counts FROM tally WHERE tenant_no = ? AND level = ?
 
 -- name: all_links
 SELECT level, bucket, counts FROM link WHERE tenant_no = ?

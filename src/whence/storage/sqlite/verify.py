@@ -15,7 +15,9 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import close_untouched
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import POSITION_MASK, event_from
+from whence.storage.sqlite.tallies import behind, outcomes_of
 from whence.storage.verifying import (
+    ACTORS_WRONG,
     CAUSES_WRONG,
     FINDINGS_MAX,
     TIMES_WRONG,
@@ -124,6 +126,10 @@ class _Check:
             if self.connection.execute(_SQL[f"wrong_{what}"], {"tenant_no": tenant_no}).fetchone():
                 self._find(tenant, None, counted_wrong(what))
         divided = {(0, 0)}
+        folded: Any = self.connection.execute(_SQL["folded"], (tenant_no,)).fetchone()
+        linked, highest = folded
+        outcomes = outcomes_of(self.connection, tenant_no)
+        new = behind(self.connection, tenant_no, linked, outcomes)
         for level in range(rollups.LAST_LEVEL + 1):
             counted = Level(level, divided)
             if divided:
@@ -135,6 +141,10 @@ class _Check:
                 self._find(tenant, None, TIMES_WRONG)
                 return
             divided = {(level, bucket) for bucket, _, is_divided in buckets if is_divided}
+            tallies = self.connection.execute(_SQL["all_tallies"], of_level)
+            if not counted.tallies_agree(tallies, {bucket for _, bucket in divided}, new, outcomes, highest):
+                self._find(tenant, None, ACTORS_WRONG)
+                return
 
     def _links_of(self, tenant: str, tenant_no: int) -> None:
         """What led to what, as it is counted, against the events and their causes."""

@@ -25,7 +25,7 @@ CREATE TABLE head (
     actors        bigint NOT NULL DEFAULT 0,
     flows         bigint NOT NULL DEFAULT 0,
     resources     bigint NOT NULL DEFAULT 0,
-    linked        bigint NOT NULL DEFAULT 0,      -- links among positions 1..linked are folded into `link`
+    linked        bigint NOT NULL DEFAULT 0,      -- positions 1..linked are folded into `link` and `tally`
     kinds_mark    bigint NOT NULL DEFAULT 0,      -- drawn anew with every new kind; says whether a cache still holds
     tenant        text COLLATE "C" NOT NULL       -- once more: whoever remembers a number compares the name
 ) WITH (fillfactor = 50);                         -- changed by every append: room for it on its own page
@@ -148,6 +148,17 @@ CREATE TABLE link (
     PRIMARY KEY (tenant_no, level, bucket, up_to)
 );
 
+-- What each actor did, by the time of the events, for the buckets that are divided; `counts` as in tallies.py. Folded in
+-- and kept as links are.
+CREATE TABLE tally (
+    tenant_no int    NOT NULL,
+    level     int    NOT NULL,
+    bucket    bigint NOT NULL,
+    up_to     bigint NOT NULL,
+    counts    bytea  NOT NULL,
+    PRIMARY KEY (tenant_no, level, bucket, up_to)
+);
+
 -- Keys and sessions are looked up before it is known whose they are, so they are outside row level security too.
 CREATE TABLE api_key (
     id           text   COLLATE "C" PRIMARY KEY,
@@ -194,7 +205,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['head', 'kind', 'actor', 'flow', 'resource', 'event', 'bucket', 'rollup_kind',
-                                'rollup_actor', 'link'] LOOP
+                                'rollup_actor', 'link', 'tally'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY one_tenant ON %I USING '
@@ -206,6 +217,6 @@ $$;
 GRANT USAGE ON SEQUENCE tenant_number TO whence_app;
 GRANT SELECT, INSERT ON tenant, kind, actor, event TO whence_app;
 GRANT SELECT, INSERT, UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, api_key TO whence_app;
-GRANT SELECT, INSERT, DELETE ON link TO whence_app;
+GRANT SELECT, INSERT, DELETE ON link, tally TO whence_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON session TO whence_app;
 GRANT SELECT ON event_log TO whence_app;

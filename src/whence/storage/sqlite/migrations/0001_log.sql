@@ -19,7 +19,7 @@ CREATE TABLE tenant (
     actors        INTEGER NOT NULL DEFAULT 0,
     flows         INTEGER NOT NULL DEFAULT 0,
     resources     INTEGER NOT NULL DEFAULT 0,
-    linked        INTEGER NOT NULL DEFAULT 0      -- links among positions 1..linked are folded into `link`
+    linked        INTEGER NOT NULL DEFAULT 0      -- positions 1..linked are folded into `link` and `tally`
 ) STRICT;
 
 CREATE TABLE kind (
@@ -130,6 +130,17 @@ CREATE TABLE link (
     level     INTEGER NOT NULL,
     bucket    INTEGER NOT NULL,
     up_to     INTEGER NOT NULL,                   -- the last position of the newest fold in it
+    counts    BLOB    NOT NULL,
+    PRIMARY KEY (tenant_no, level, bucket, up_to)
+) STRICT;
+
+-- What each actor did, by the time of the events, for the buckets that are divided; `counts` as in tallies.py. Folded in
+-- and kept as links are.
+CREATE TABLE tally (
+    tenant_no INTEGER NOT NULL,
+    level     INTEGER NOT NULL,
+    bucket    INTEGER NOT NULL,
+    up_to     INTEGER NOT NULL,
     counts    BLOB    NOT NULL,
     PRIMARY KEY (tenant_no, level, bucket, up_to)
 ) STRICT;

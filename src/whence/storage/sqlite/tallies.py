@@ -1,0 +1,79 @@
+"""What each actor did, in packed sets: folded in a few thousand events at once, and summed over a range of time."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import apsw
+
+from whence import rollups
+from whence.links import merging
+from whence.storage.placing import Head
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite.match import Snapshot
+from whence.storage.sqlite.rows import key_of
+from whence.tallies import Behind, Tallies, by_outcome, pack, summed
+
+__all__ = ["add_span", "behind", "fold_tallies", "outcomes_of", "tally_divided"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+
+def behind(connection: apsw.Connection, tenant_no: int, linked: int, outcomes: Mapping[int, str]) -> Behind:
+    """The events whose position is behind `linked`. `outcomes` by kind."""
+    keys = (key_of(tenant_no, linked), key_of(tenant_no + 1, 0))
+    rows: list[Any] = connection.execute(_SQL["untallied"], keys).fetchall()
+    return Behind(rows, outcomes)
+
+
+def fold_tallies(connection: apsw.Connection, head: Head) -> None:
+    """Count the events behind the last fold to every divided bucket that they fall in."""
+    new = behind(connection, head.tenant_no, head.linked, outcomes_of(connection, head.tenant_no))
+    names = [(0, 0)]
+    for level, bucket in names:
+        name = (head.tenant_no, level, bucket)
+        if not connection.execute(_SQL["is_divided"], name).get:
+            continue
+        counted = new.within(rollups.bounds(level, bucket))
+        packed = pack(counted)
+        rows: list[Any] = connection.execute(_SQL["sizes_of_tallies"], name).fetchall()
+        count = merging([length for _, length in rows], len(packed))
+        if count:
+            taken: Any = connection.execute(_SQL["take_tallies"], (*name, rows[count - 1][0])).fetchall()
+            packed = summed(head.actors, [each for (each,) in taken], counted)
+        connection.execute(_SQL["add_tallies"], (*name, head.size, packed))
+        names += [(level + 1, child) for child in new.children(level, bucket)]
+
+
+def tally_divided(connection: apsw.Connection, tenant_no: int, linked: int, level: int, bucket: int) -> None:
+    """Give a bucket that was divided just now its first set, of what is folded in already."""
+    if not linked:
+        return
+    within = rollups.bounds(level, bucket)
+    rows: list[Any] = connection.execute(
+        _SQL["first_tallies"], (tenant_no, within.since, within.until, key_of(tenant_no, linked))
+    ).fetchall()
+    if rows:
+        packed = pack(by_outcome(rows, outcomes_of(connection, tenant_no)))
+        connection.execute(_SQL["add_tallies"], (tenant_no, level, bucket, linked, packed))
+
+
+def outcomes_of(connection: apsw.Connection, tenant_no: int) -> dict[int, str]:
+    """The outcome of each kind."""
+    rows: Iterable[Any] = connection.execute(_SQL["kinds"], (tenant_no,))
+    return {kind: outcome for kind, _, _, _, outcome in rows}
+
+
+def add_span(
+    connection: apsw.Connection, snapshot: Snapshot, span: rollups.Span, new: Behind | None, total: Tallies
+) -> None:
+    """Add what each actor did in whole buckets. `new` are the events behind the last fold, None when there are none."""
+    where = (snapshot.tenant_no, span.level, span.first, span.last)
+    rows: list[Any] = connection.execute(_SQL["span_of_tallies"], where).fetchall()
+    for _, packed in rows:
+        if packed is not None:
+            total.add_packed(packed, span.sign)
+    if new is not None:
+        for bucket in {bucket for bucket, _ in rows}:
+            total.add(new.within(rollups.bounds(span.level, bucket)), span.sign)
+    single: list[Any] = connection.execute(_SQL["span_by_actor_undivided"], where).fetchall()
+    total.add(by_outcome(single, {number: kind.outcome for number, kind in snapshot.kinds.items()}), span.sign)
