@@ -58,6 +58,15 @@ def test_a_sound_file_has_no_findings(path: Path) -> None:
     assert report.roots == asyncio.run(roots())
 
 
+_TWICE = """
+INSERT INTO resource SELECT 1 << 40 | 99, 1, resource_id, resource_type, 1 FROM resource WHERE key = 1 << 40 | 1;
+UPDATE resource SET events = events - 1 WHERE key = 1 << 40 | 1;
+UPDATE event SET resource = 99 WHERE key = (SELECT min(key) FROM event WHERE tenant_no = 1 AND resource = 1);
+UPDATE tenant SET resources = 99 WHERE tenant_no = 1
+"""
+"""A resource that got two numbers, with every count right."""
+
+
 @pytest.mark.parametrize(
     ("sql", "position"),
     [
@@ -80,6 +89,7 @@ def test_a_sound_file_has_no_findings(path: Path) -> None:
         ("UPDATE flow SET events = events + 1", None),
         ("UPDATE flow SET last_at = last_at + 1", None),
         ("UPDATE resource SET events = events + 1", None),
+        (_TWICE, None),
         *(
             (f"{change} WHERE tenant_no = 1 AND level = {level}", None)
             for level in range(3)

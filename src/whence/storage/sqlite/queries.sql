@@ -51,7 +51,7 @@ SELECT resource_id, resource_type, key FROM resource WHERE tenant_no = ? AND res
 
 -- name: add_to_resource
 INSERT INTO resource (key, tenant_no, resource_id, resource_type, events) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = events + excluded.events
+ON CONFLICT (key) DO UPDATE SET events = events + excluded.events
 
 -- name: keys_of_ids
 SELECT id, key FROM event WHERE tenant_no = ? AND id IN (SELECT value FROM carray(?))
@@ -376,6 +376,8 @@ SELECT 1 FROM (
   SELECT r.key, r.events FROM resource r WHERE r.tenant_no = :tenant_no
   EXCEPT
   SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = :tenant_no GROUP BY e.resource)
+ UNION ALL
+SELECT 1 FROM resource WHERE tenant_no = :tenant_no GROUP BY resource_id, resource_type HAVING count(*) > 1
  LIMIT 1
 
 -- name: wrong_names
