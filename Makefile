@@ -50,7 +50,7 @@ lock: ## Pin all dependencies anew, with hashes (needs uv)
 audit: ## Ask for known weaknesses in what is pinned (needs uv and the network)
 	uvx pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt
 
-bench: $(READY) bench-peers ## Measure against limits and peers, an hour and 30 GB; writes docs/performance.md
+bench: $(READY) bench-peers ## Measure against limits and peers, 90 minutes and 60 GB; writes docs/performance.md
 	$(BIN)/python -m bench.run $(ARGS)
 
 bench-quick: $(READY) bench-peers ## The same in small, three minutes; writes a result and nothing else

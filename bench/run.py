@@ -1,6 +1,6 @@
 """Measure everything, write the result, and hold it against the bars.
 
-python -m bench.run                 all of it, for an hour or so; writes results/ and docs/performance.md
+python -m bench.run                 all of it, for an hour and a half; writes results/ and docs/performance.md
 python -m bench.run --quick         the same in small, in three minutes; writes results/ alone
 python -m bench.run --quick --check fails when a ratio fell by more than 15 % since the last result of this machine
 python -m bench.run --quick --only post,page     just look; writes nothing
