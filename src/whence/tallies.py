@@ -133,7 +133,10 @@ class Tallies:
                     total[actor] -= number
 
     def add(self, counted: Counted, sign: int = 1) -> None:
-        """Add what is counted by actor."""
+        """Add what is counted by actor. Raises ValueError for an actor who is not known."""
+        named = counted[0]
+        if named and not 0 < min(named) <= max(named) <= self._actors:
+            raise ValueError("An event names an actor who is not known.")
         for total, numbers in zip(self._listed or self._named, counted, strict=True):
             for actor, number in numbers.items():
                 total[actor] += number * sign

@@ -81,6 +81,8 @@ UPDATE tenant SET resources = 99 WHERE tenant_no = 1
         ("DELETE FROM event WHERE key & 0xff = 30 AND tenant_no = 1", 30),
         ("DELETE FROM event WHERE key & 0xff > 50 AND tenant_no = 1", 51),
         ("UPDATE event SET key = key + 100 WHERE key & 0xff = 60", 60),
+        ("UPDATE tenant SET actors = 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET actors = -1 WHERE tenant = 't'", None),
         ("UPDATE tenant SET size = 59 WHERE tenant = 't'", 61),
         ("UPDATE tenant SET compact_range = zeroblob(128) WHERE tenant = 't'", None),
         ("UPDATE bucket SET events = events + 1 WHERE tenant_no = 1 AND level = 2", None),

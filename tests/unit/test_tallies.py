@@ -104,11 +104,15 @@ def test_what_is_no_set_is_refused(packed: bytes) -> None:
 
 @pytest.mark.parametrize("actors", [9, 10**5])
 def test_an_actor_beyond_the_known_is_refused(actors: int) -> None:
-    """A damaged set must not make room for numbers that nobody has."""
+    """Neither a damaged set nor a damaged event makes room for a number that nobody has."""
     packed = pack([{actors + 1: 5}, {}, {}])
     with pytest.raises(ValueError, match="not known"):
         Tallies(actors).add_packed(packed)
     Tallies(actors + 1).add_packed(packed)
+    for nobody in (-1, 0, actors + 1):
+        with pytest.raises(ValueError, match="not known"):
+            Tallies(actors).add([{1: 1, nobody: 1}, {}, {}])
+    Tallies(actors).add([{1: 1, actors: 1}, {}, {}])
 
 
 @catches(replaced(tallies, "bisect_left", bisect_right, "the_first_moment_belongs_to_the_period_before"))
