@@ -228,7 +228,7 @@ def pages_of_each(bench: Bench, folder: Path, log: Log) -> None:
         number = bench.sizes.peer_pages // _FEWER_PAGES[who]
         return scenarios.closed_loop(folder, log.servers[who], call.method, call.path, call.body, number)
 
-    bench.take_turns(PAGE_OF_EACH, {who: lambda who=who: page(who) for who in log.servers})
+    bench.take_turns(PAGE_OF_EACH, log.servers, page)
 
 
 # ---------------------------------------------------------------------------------------------------------- weight

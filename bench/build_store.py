@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from bench.workload import Shape, batched, of_one_tenant
+from whence.errors import WhenceError
 from whence.events import NewEvent
 from whence.storage.base import Write
 from whence.storage.migrations import load_migrations
@@ -74,7 +75,10 @@ def _fill(path: Path, shape: Shape, batch: int) -> int:
     done, size, started = 0, 0, time.monotonic()
     for new, length in _made_elsewhere(shape, batch):
         connection.execute("BEGIN IMMEDIATE")
-        for receipt in appender.append(connection, TENANT, [Write(new)])[0]:
+        [receipts] = appender.append(connection, TENANT, [Write(new)])
+        if isinstance(receipts, WhenceError):
+            raise receipts
+        for receipt in receipts:
             if receipt.event is None:
                 raise receipt.error or RuntimeError("an event was not stored")
         appender.request_done()

@@ -52,7 +52,7 @@ def final_rows(path: Path) -> Rows:
     """Everything that a store holds of events."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        names: list[Any] = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         tables = [name for (name,) in names if name not in _OTHER and not name.startswith("sqlite_")]
         return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
     finally:
@@ -88,13 +88,14 @@ def disk_of(path: Path, log: str, ndjson_bytes: int) -> Disk:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        sizes = connection.execute(
+        sizes: list[Any] = connection.execute(
             "SELECT d.name, coalesce(s.type, 'table'), d.pgsize FROM dbstat d LEFT JOIN sqlite_schema s USING (name)"
             " WHERE d.aggregate = TRUE ORDER BY d.pgsize DESC"
         ).fetchall()
         parts = [Part(name, kind, size) for name, kind, size in sizes]
         columns = [name for (_, name, *_) in connection.execute("PRAGMA table_info(event)")]
-        row = connection.execute(f"SELECT count(*), {', '.join(map(_value_size, columns))} FROM event").fetchall()[0]
+        summed = f"SELECT count(*), {', '.join(map(_value_size, columns))} FROM event"
+        row: Any = connection.execute(summed).fetchone()
         parts += [Part(name, "column of event", int(size)) for name, size in zip(columns, row[1:], strict=True)]
         return Disk(log, row[0], ndjson_bytes, path.stat().st_size, parts)
     finally:

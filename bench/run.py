@@ -125,7 +125,7 @@ def _singles(bench: Bench, folder: Path, own: Running, measure: str, number: int
             return scenarios.post_closed_loop(folder, servers[name], scenarios.single_requests(servers[name].key, some))
 
         reused = [next(left) for _ in range(number)]
-        bench.take_turns(measure, {name: lambda name=name: post(name) for name in servers})
+        bench.take_turns(measure, servers, post)
         loads = bench.run.loads[measure]
         for name in (name for name in servers if name != "routed"):
             # Who answers like Whence is offered as much as Whence; a peer half of what it can take itself.
@@ -173,7 +173,7 @@ def _pages(bench: Bench, folder: Path, own: Running, measure: str, filled: Built
         def page(name: str) -> Result:
             return scenarios.get_closed_loop(folder, servers[name], [path], counts[name])
 
-        bench.take_turns(measure, {name: lambda name=name: page(name) for name in servers})
+        bench.take_turns(measure, servers, page)
 
 
 def flat(bench: Bench) -> None:

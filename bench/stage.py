@@ -1,6 +1,7 @@
 """Where a run takes place: its sizes, its folder for files, the stores that are kept, and what was found so far."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -132,16 +133,15 @@ class Bench:
         """A store of one tenant, made once and kept for the next run."""
         return build(STORES / f"{events}-{days}.db", Shape(events=events, days=days))
 
-    def take_turns(self, measure: str, by_name: dict[str, Callable[[], Result]]) -> None:
+    def take_turns(self, measure: str, servers: Iterable[str], load: Callable[[str], Result]) -> None:
         """Rounds of HTTP load whose results are kept, not their rates alone."""
-        results: dict[str, list[Result]] = {name: [] for name in by_name}
+        results: dict[str, list[Result]] = {name: [] for name in servers}
 
-        def once(name: str) -> float:
-            results[name].append(by_name[name]())
+        def once(name: str, _: int) -> float:
+            results[name].append(load(name))
             return results[name][-1].rate
 
-        self.run.rates[measure] = interleaved(
-            self.sizes.rounds, {name: lambda _, name=name: once(name) for name in by_name}, "requests/s"
-        )
+        trials = {name: partial(once, name) for name in results}
+        self.run.rates[measure] = interleaved(self.sizes.rounds, trials, "requests/s")
         for name, each in results.items():
             self.keep(measure, name, each)

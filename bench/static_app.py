@@ -69,7 +69,7 @@ async def _live(receive: Any, send: Any) -> None:
 def routed(answers: dict[str, Answer], settings: Settings) -> Any:
     """The same answers behind Whence's edge and Litestar, by the routes that Whence has."""
 
-    def handler(path: str, methods: list[str]) -> Any:
+    def handler(path: str, methods: list[Any]) -> Any:
         answer = answers["POST" if "POST" in methods else "GET"]
         added = [(name, value) for name, value in answer.headers if name in ("link", "location")]
 
