@@ -22,10 +22,7 @@ from whence.cli import main
 from whence.storage.sqlite.writer import Writer
 
 def commit_group(self, group):
-    self._connection.execute("BEGIN IMMEDIATE")
-    for job in group:
-        self._run_one(job)
-    self._high_water.advance(self._connection)
+    self._begin(group)
     self._settle(group)
     time.sleep(@PAUSE@)
     self._connection.execute("COMMIT")

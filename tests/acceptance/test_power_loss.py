@@ -244,12 +244,9 @@ def unsynced_commits(store: SQLiteStore) -> None:
 
 def answered_before_the_commit(store: SQLiteStore) -> None:
     def commit_group(self: Writer, group: list[Any]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        for job in group:
-            self._run_one(job)
-        self._settle(group)
         assert self._high_water is not None
-        self._high_water.advance(self._connection)
+        self._begin(group)
+        self._settle(group)
         self._connection.execute("COMMIT")
         self._participant.group_done()
         self._high_water.record()

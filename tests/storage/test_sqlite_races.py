@@ -15,7 +15,7 @@ from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import PageRequest, Query
 from whence.storage import Receipt, Write
-from whence.storage.sqlite import counts, engine
+from whence.storage.sqlite import append, counts, engine
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.rows import POSITION_MASK
@@ -178,8 +178,8 @@ class Failing:
             raise apsw.FullError("disk full")
         return self.connection.execute(sql, *bindings)
 
-    def fail(self, statement: str) -> None:
-        self.statement, self.failures = statement, 1
+    def fail(self, statement: str, times: int = 1) -> None:
+        self.statement, self.failures = statement, times
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.connection, name)
@@ -255,11 +255,16 @@ async def one_request_breaks(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> 
 
 
 async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """Whichever statement of a commit fails, its request ends in Unavailable and the next one is stored."""
+    """Whichever statement of a commit fails, its request ends in Unavailable and the next one is stored.
+
+    One that is run again fails as often as that: where it was submitted, with its group, and apart.
+    """
     connection = failing(store)
-    for number, statement in enumerate(("BEGIN IMMEDIATE", "SAVEPOINT request", "RELEASE request", "COMMIT")):
-        connection.fail(statement)
+    statements = (("BEGIN IMMEDIATE", 2), (append._SQL["save_head"], 3), ("COMMIT", 1))
+    for number, (statement, times) in enumerate(statements):
+        connection.fail(statement, times)
         [refused] = await asyncio.wait_for(store.append("t", [Write((event(number),))]), WAIT_S)
+        assert not connection.failures
         assert isinstance(refused, Unavailable), statement
         assert not connection.in_transaction, statement
         [receipts] = await asyncio.wait_for(store.append("t", [Write((event(number),))]), WAIT_S)
@@ -285,9 +290,7 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
     """Errors leave the group; the test waits for its answer a second and no longer."""
 
     def commit_group(self: Writer, group: list[Any]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        for job in group:
-            self._run_one(job)
+        self._begin(group)
         self._connection.execute("COMMIT")
         self._participant.group_done()
 
@@ -299,20 +302,36 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
 def no_savepoints(patch: pytest.MonkeyPatch) -> None:
     """A request that fails leaves behind what it wrote before."""
 
-    def run_one(self: Writer, job: Any) -> None:
+    def run_apart(self: Writer, job: Any) -> None:
         try:
-            job.result = job.work(self._connection)
+            job.result = job.apart(self._connection)
             self._participant.request_done()
         except Exception as error:
             self._participant.request_undone()
             job.error = error
 
-    patch.setattr(Writer, "_run_one", run_one)
+    patch.setattr(Writer, "_run_apart", run_apart)
+
+
+def nothing_is_undone(patch: pytest.MonkeyPatch) -> None:
+    """What a group wrote before one of it failed stays, and is written again."""
+
+    def run_together(self: Writer, group: list[Any]) -> bool:
+        try:
+            for job in group:
+                job.result = job.work(self._connection)
+                self._participant.request_done()
+        except Exception:
+            self._connection.execute("COMMIT")
+            return False
+        return True
+
+    patch.setattr(Writer, "_run_together", run_together)
 
 
 FAILURES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [
     (a_commit_fails, (rarer_mutants.names_remembered_at_once, failed_commit_is_acknowledged)),
-    (one_request_breaks, (no_savepoints, mutants.atomic_keeps_the_first)),
+    (one_request_breaks, (no_savepoints, nothing_is_undone, mutants.atomic_keeps_the_first)),
     (any_statement_fails, (an_error_ends_the_writer, failed_commit_is_acknowledged)),
 ]
 

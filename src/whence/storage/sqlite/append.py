@@ -18,13 +18,17 @@ from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of
 from whence.storage.sqlite.tallies import fold_tallies, tally_divided
 from whence.storage.sqlite.traces import fold_links
 
-__all__ = ["Appender", "insert"]
+__all__ = ["Appender", "NotBrief", "insert"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
 _CACHE_MAX = 50_000
 
 _Names = dict[tuple[Any, ...], int]
+
+
+class NotBrief(Exception):
+    """An append that was to be brief has long work to do. Whoever catches it undoes what was done."""
 
 
 class _NameCache:
@@ -134,29 +138,32 @@ class Appender:
         self.group_undone = self._names.group_undone
 
     def append(
-        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write]
+        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write], *, brief: bool = False
     ) -> list[list[Receipt] | WhenceError]:
         """Store requests of one tenant together; receipts for each, or its error.
 
-        When something unexpected happens, each is tried again alone, so that the one to blame harms no other.
+        Raises NotBrief when it should be `brief`, and the log has work to do that is due once in some thousand events.
         """
-        connection.execute("SAVEPOINT together")
-        try:
-            return self._append(connection, tenant, writes)
-        except Exception:
-            if len(writes) == 1 or not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK TO together")
-            self._names.request_undone()
-            return [self._append_alone(connection, tenant, write) for write in writes]
-        finally:
-            if connection.in_transaction:
-                connection.execute("RELEASE together")
+        head = self._head(connection, tenant)
+        head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
+        log = _Log(connection, head, self._names, [new for write in writes for new in write.events])
+        batch = Batch()
+        results = place_requests(log, head, batch, writes)
+        if batch.events:
+            log.keep_names()
+            insert(connection, head, batch, _SQL["add_event"], _rows, brief=brief)
+        return results
+
+    def append_apart(
+        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write]
+    ) -> list[list[Receipt] | WhenceError]:
+        """The same one by one, each in a savepoint, so that one that something unexpected happens to harms no other."""
+        return [self._append_alone(connection, tenant, write) for write in writes]
 
     def _append_alone(self, connection: apsw.Connection, tenant: str, write: Write) -> list[Receipt] | WhenceError:
         connection.execute("SAVEPOINT alone")
         try:
-            [result] = self._append(connection, tenant, [write])
+            [result] = self.append(connection, tenant, [write])
         except Exception as error:
             if not connection.in_transaction:
                 raise
@@ -166,19 +173,6 @@ class Appender:
             result = Unavailable("The store could not write. Send the event again with the same id.")
         connection.execute("RELEASE alone")
         return result
-
-    def _append(
-        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write]
-    ) -> list[list[Receipt] | WhenceError]:
-        head = self._head(connection, tenant)
-        head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
-        log = _Log(connection, head, self._names, [new for write in writes for new in write.events])
-        batch = Batch()
-        results = place_requests(log, head, batch, writes)
-        if batch.events:
-            log.keep_names()
-            insert(connection, head, batch, _SQL["add_event"], _rows)
-        return results
 
     def _head(self, connection: apsw.Connection, tenant: str) -> Head:
         rows = connection.execute(_SQL["head"], (tenant,)).fetchall()
@@ -203,14 +197,18 @@ def insert(
     batch: Batch,
     statement: str,
     rows_of: Callable[[Head, Batch], list[tuple[Any, ...]]],
+    *,
+    brief: bool = False,
 ) -> None:
-    """Write the batch's rows by a statement, its rollups, and the head that counts them."""
+    """Write the batch's rows by a statement, its rollups, and the head that counts them. Raises NotBrief."""
     count(batch)
     _number_flows(connection, head, batch)
     _number_resources(connection, head, batch)
     connection.executemany(statement, rows_of(head, batch))
-    _roll_up(connection, head, batch.placed)
+    _roll_up(connection, head, batch.placed, brief=brief)
     if is_fold_due(head):
+        if brief:
+            raise NotBrief
         fold_links(connection, head.tenant_no, head.linked, head.size)
         fold_tallies(connection, head)
         head.linked = head.size
@@ -286,7 +284,7 @@ def _rows(head: Head, batch: Batch) -> list[tuple[Any, ...]]:
     ]
 
 
-def _roll_up(connection: apsw.Connection, head: Head, placed: list[rollups.Placed]) -> None:
+def _roll_up(connection: apsw.Connection, head: Head, placed: list[rollups.Placed], *, brief: bool) -> None:
     """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
     tenant_no = head.tenant_no
     for level in range(rollups.LAST_LEVEL + 1):
@@ -309,6 +307,8 @@ def _roll_up(connection: apsw.Connection, head: Head, placed: list[rollups.Place
             actors += [(tenant_no, level, bucket, *name, count) for name, count in by_actor.items()]
         connection.executemany(_SQL["add_to_rollup_kind"], kinds)
         connection.executemany(_SQL["add_to_rollup_actor"], actors)
+        if full and brief:
+            raise NotBrief
         for bucket in full:
             _divide(connection, head, level, bucket)
         if not below:

@@ -13,7 +13,15 @@ import msgspec
 
 from whence.errors import RolledBack, StoreRefused
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
+from whence.storage.sqlite.connection import (
+    BUSY_MS,
+    ServingLock,
+    close_untouched,
+    connect,
+    make_folder,
+    migrate,
+    refusing,
+)
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
 from whence.storage.sqlite.verify import verify
 from whence.storage.verifying import Report
@@ -22,7 +30,6 @@ __all__ = ["Restored", "backup", "refuse_behind", "restore"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _PAGES_A_STEP = 1_000
-_BUSY_MS = 5_000
 _CACHE_KIB = 1_000
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file. Left there, it would be taken for a part of the file that comes in its place."""
@@ -128,7 +135,7 @@ def _copy(source: str, partial: str) -> None:
         reading = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READWRITE)
         writing = apsw.Connection(partial)
         try:
-            reading.set_busy_timeout(_BUSY_MS)
+            reading.set_busy_timeout(BUSY_MS)
             reading.execute("BEGIN")
             _refuse_behind(reading, recorded)  # and holds the snapshot from here on
             writing.execute("PRAGMA synchronous = OFF").fetchall()  # synced as a whole below
@@ -150,7 +157,7 @@ def refuse_behind(path: str) -> None:
     with refusing():
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_timeout(_BUSY_MS)
+            connection.set_busy_timeout(BUSY_MS)
             if recorded is not None:
                 _refuse_behind(connection, recorded)
         finally:

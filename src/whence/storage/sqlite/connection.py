@@ -12,7 +12,16 @@ from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.sqlite.highwater import sync_folder
 
-__all__ = ["ServingLock", "close_untouched", "connect", "make_folder", "migrate", "refuse_unsafe_sqlite", "refusing"]
+__all__ = [
+    "BUSY_MS",
+    "ServingLock",
+    "close_untouched",
+    "connect",
+    "make_folder",
+    "migrate",
+    "refuse_unsafe_sqlite",
+    "refusing",
+]
 
 APPLICATION_ID = 0x57484E43
 """Marks the file as a Whence log ("WHNC"), in the header that `file(1)` reads."""
@@ -22,7 +31,8 @@ APPLICATION_ID = 0x57484E43
 _UNSAFE_TO = 3_051_002
 _FIXED_BACKPORTS = (3_050_007, 3_044_006)
 
-_BUSY_MS = 5_000
+BUSY_MS = 5_000
+"""How long a connection waits for one of another process that writes."""
 
 
 def refuse_unsafe_sqlite(version: int) -> None:
@@ -84,7 +94,7 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     with refusing():
         connection = apsw.Connection(path, statementcachesize=200)
-        connection.set_busy_timeout(_BUSY_MS)
+        connection.set_busy_timeout(BUSY_MS)
         if connection.pragma("page_count") == 0:  # later they have no effect, but are a commit
             # Of a page of 4 KiB, with room for about five events, an eighth stays empty.
             connection.execute("PRAGMA page_size = 8192").fetchall()

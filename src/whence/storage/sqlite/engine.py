@@ -43,6 +43,9 @@ _READERS = 5
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
 
+_BRIEF_EVENTS, _BRIEF_BYTES = 16, 65_536
+"""Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
+
 Question = Callable[[apsw.Connection, Snapshot, Match], Any]
 
 
@@ -90,8 +93,10 @@ class SQLiteStore:
         if not writes:
             return []
         try:
-            work = partial(self._appender.append, tenant=tenant, writes=writes)
-            results: list[list[Receipt] | WhenceError] = await self._writer.submit(work)
+            together = partial(self._appender.append, tenant=tenant, writes=writes)
+            apart = partial(self._appender.append_apart, tenant=tenant, writes=writes)
+            brief = partial(together, brief=True) if _is_brief(writes) else None
+            results: list[list[Receipt] | WhenceError] = await self._writer.submit(together, apart, brief)
         except Exception as error:
             # The writer has noted what it did not expect.
             failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
@@ -306,3 +311,10 @@ class SQLiteStore:
             self._high_water.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _is_brief(writes: Sequence[Write]) -> bool:
+    return (
+        sum(len(write.events) for write in writes) <= _BRIEF_EVENTS
+        and sum(len(new.payload) for write in writes for new in write.events) <= _BRIEF_BYTES
+    )

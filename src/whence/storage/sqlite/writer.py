@@ -1,7 +1,12 @@
-"""The writer: one thread that joins what waits into one commit, and never dies.
+"""The writer: one connection, on which one thread joins what waits into one commit, and never dies.
 
-Each request sits in a savepoint of its own, so a refusal or an error undoes that request alone. When the commit
-fails, every request of the group fails, and the writer goes on with the next group.
+A savepoint copies each page that is changed behind it, so a group first runs without any. When something in it raises,
+all of it is undone and run again, each request in a savepoint of its own, and only those fail that are to blame. When
+the commit fails, every request of the group fails, and the writer goes on with the next group.
+
+Python's lock lets one thread compute at a time, and a thread that works beside a busy event loop waits for that lock at
+every statement. So a brief request that finds the writer free runs where it was submitted, at once and alone, and only
+its commit, which waits for the disk, is the thread's.
 """
 
 import asyncio
@@ -16,6 +21,7 @@ import apsw
 import structlog
 
 from whence.errors import Unavailable, WhenceError
+from whence.storage.sqlite.connection import BUSY_MS
 from whence.storage.sqlite.highwater import HighWater
 
 __all__ = ["Participant", "Writer"]
@@ -30,6 +36,7 @@ overloaded or stuck."""
 _log = structlog.get_logger("whence.storage")
 
 Work = Callable[[apsw.Connection], Any]
+"""What a request does inside a transaction. It may be undone and called again."""
 
 
 class Participant(Protocol):
@@ -49,10 +56,12 @@ class Participant(Protocol):
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("apart", "begun", "error", "future", "loop", "result", "work")
 
-    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: Work, apart: Work, loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
+        self.apart = apart
+        self.begun = False  # whether it ran already, in a transaction that is open
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -124,23 +133,50 @@ class Writer:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lulls = _Lulls()
         self._closed = False
+        self._free = True  # whether nothing waits and nobody uses the connection
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="whence-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> "asyncio.Future[Any]":
+    def submit(self, work: Work, apart: Work | None = None, brief: Work | None = None) -> "asyncio.Future[Any]":
         """Run `work` inside the next commit; the future is done once that is durable.
 
-        The future raises what `work` raised, or Unavailable when the commit failed.
+        When something in that commit raised, all of it is undone and `apart`, or else `work` again, runs in a savepoint
+        of its own. The future raises what that raised, or Unavailable when the commit failed.
+
+        `brief` is the same as `work`. It holds up the caller when the writer is free, and may raise to say that it
+        would for long; then `work` runs as if there were no `brief`.
         """
-        job = _Job(work, asyncio.get_running_loop())
+        job = _Job(work, apart or work, asyncio.get_running_loop())
         with self._lock:
             if self._closed:
                 job.error = Unavailable("The store is closing.")
                 job.settle()
             else:
+                if brief is not None and self._free:
+                    self._begin_here(job, brief)
+                self._free = False
                 self._jobs.put(job)
         return job.future
+
+    def _begin_here(self, job: _Job, brief: Work) -> None:
+        """Run a job on this thread, in a transaction that is left open for the writer's thread; or leave no trace.
+
+        The connection is nobody else's: the writer is free, and the caller has the lock until the job is in the queue.
+        """
+        self._connection.set_busy_timeout(0)  # another process that writes would hold up the event loop
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            job.result = brief(self._connection)
+            self._participant.request_done()
+            self._advance()
+            job.begun = True
+        except BaseException as error:
+            self._undo_group()
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)
 
     async def lull(self) -> None:
         """Return at a moment when the writer does not compute, which comes at every commit; but soon in any case."""
@@ -161,7 +197,7 @@ class Writer:
             job = self._jobs.get()
             while job is not None:
                 group.append(job)
-                if len(group) >= _GROUP_MAX:
+                if job.begun or len(group) >= _GROUP_MAX:
                     break
                 try:
                     job = self._jobs.get_nowait()
@@ -169,19 +205,16 @@ class Writer:
                     break
             more = job is not None
             if group:
-                self._lulls.end()
                 self._commit_group(group)
                 self._lulls.begin()
+                with self._lock:
+                    self._free = self._jobs.empty()
                 self._settle(group)
 
     def _commit_group(self, group: list[_Job]) -> None:
         """Run a group in one transaction; afterwards every job has its result or its error. Never raises."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for job in group:
-                self._run_one(job)
-            if self._high_water is not None:
-                self._high_water.advance(self._connection)
+            self._begin(group)
             self._lulls.begin()
             self._connection.execute("COMMIT")
             self._participant.group_done()
@@ -193,17 +226,49 @@ class Writer:
                 job.error = Unavailable("The store could not commit. Send the event again with the same id.")
             _tell("commit failed", error=error, requests=len(group))
 
-    def _run_one(self, job: _Job) -> None:
-        """Run one job in its savepoint. Raises only when the whole transaction is lost."""
+    def _begin(self, group: list[_Job]) -> None:
+        """Run a group in a transaction, which is left open. One that was begun where it was submitted is alone."""
+        if group[0].begun:
+            return
+        self._lulls.end()
+        self._connection.execute("BEGIN IMMEDIATE")
+        if not self._run_together(group):
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                self._run_apart(job)
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._high_water is not None:
+            self._high_water.advance(self._connection)
+
+    def _run_together(self, group: list[_Job]) -> bool:
+        """Run the jobs without savepoints; whether none raised, else everything is undone.
+
+        Raises only when SQLite itself has undone the transaction: on a full disk, or an I/O error.
+        """
+        try:
+            for job in group:
+                job.result = job.work(self._connection)
+                self._participant.request_done()
+        except Exception:
+            if not self._connection.in_transaction:
+                raise
+            self._undo_group()
+            return False
+        return True
+
+    def _run_apart(self, job: _Job) -> None:
+        """Run one job in its savepoint. Raises only when SQLite itself has undone the transaction."""
         execute = self._connection.execute
         execute("SAVEPOINT request")
         try:
-            job.result = job.work(self._connection)
+            job.result = job.apart(self._connection)
             execute("RELEASE request")
             self._participant.request_done()
         except Exception as error:
             if not self._connection.in_transaction:
-                raise  # SQLite rolled everything back: a full disk, an I/O error
+                raise
             execute("ROLLBACK TO request")
             execute("RELEASE request")
             self._participant.request_undone()
