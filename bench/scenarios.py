@@ -14,7 +14,7 @@ from bench.load import Job, Result, request, run_load
 from bench.servers import Running
 from bench.workload import FORMS, STORY_EVENTS, Shape, batched, hot_resource, ndjson, story_id
 from whence.catalog import CATALOG
-from whence.events import NewEvent, PageRequest, Query
+from whence.events import Event, NewEvent, PageRequest, Query
 from whence.storage.base import Store, Write
 from whence.trace import Request
 from whence.wire.times import format_time
@@ -169,12 +169,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, list[Question]]:
-    """The questions that must stay flat, a dozen variants of each, about what is in this store.
-
-    Most resources have few events, but the larger a log, the more of its events belong to one that has many. So
-    "resource" asks for those of up to five, whose answers are alike in all logs, and the resource with 5 % of the log
-    gives a full page.
-    """
+    """The questions that must stay flat, a dozen variants of each, about what is in this store."""
     rng = random.Random(f"questions {seed}")
     twenty = PageRequest(limit=20)
     seen = [
@@ -195,8 +190,6 @@ async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, l
     deep = PageRequest(limit=20, offset=shape.events // 10)
     types = [event.event_type for event in seen]
     hot = Query(resource_types=("automation",), resource_ids=(hot_resource(shape),))
-    of_resources = [Query(resource_types=(event.resource_type,), resource_ids=(event.resource_id,)) for event in seen]
-    few = [query for query in of_resources if (await store.list_events(TENANT, query, PageRequest(limit=1))).total <= 5]
     return {
         "page": pages([Query()] * _VARIANTS),
         "page in a range": pages(Query(since=since, until=until) for since, until in ranges()),
@@ -218,7 +211,7 @@ async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, l
         "by-actor of a range": [
             Question(query=Query(since=since, until=until), actors=True) for since, until in ranges()
         ],
-        "resource": pages(few[:_VARIANTS]),
+        "resource": pages(await _small_resources(store, seen)),
         "resource with 5 % of the log": pages([hot] * _VARIANTS),
         "correlation": [
             Question(query=Query(correlation_ids=(event.correlation_id,)), page=PageRequest(limit=20, ascending=True))
@@ -229,6 +222,16 @@ async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, l
             (Query(event_types=(name,)) for name in types), PageRequest(limit=20, offset=shape.events // 100)
         ),
     }
+
+
+async def _small_resources(store: Store, seen: Iterable[Event]) -> list[Query]:
+    """Resources with up to five events, whose answers are alike in all logs.
+
+    Most resources have few events, but the larger a log, the more of its events belong to one that has many.
+    """
+    queries = [Query(resource_types=(event.resource_type,), resource_ids=(event.resource_id,)) for event in seen]
+    totals = [(await store.list_events(TENANT, query, PageRequest(limit=1))).total for query in queries]
+    return [query for query, total in zip(queries, totals, strict=True) if total <= 5][:_VARIANTS]
 
 
 async def questions_in_process(

@@ -126,10 +126,10 @@ def late_events_not_rolled_up(patch: Patch) -> None:
     latest: dict[int, int] = {}
 
     def make(real: Any) -> Any:
-        def roll_up(connection: Any, head: Any, placed: list[Any]) -> None:
+        def roll_up(connection: Any, head: Any, placed: list[Any], **how: Any) -> None:
             known = latest.get(head.tenant_no, placed[0][0])
             latest[head.tenant_no] = max(known, *(time for time, _, _ in placed))
-            real(connection, head, [each for each in placed if each[0] >= known])
+            real(connection, head, [each for each in placed if each[0] >= known], **how)
 
         return roll_up
 

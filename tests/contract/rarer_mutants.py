@@ -107,9 +107,9 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
         return append_
 
     def make_work(real: Any) -> Any:
-        def append_(self: Any, connection: Any, tenant: str, writes: list[Write]) -> Any:
+        def append_(self: Any, connection: Any, tenant: str, writes: list[Write], **how: Any) -> Any:
             self.first = first_of[writes[0].events[0].id]
-            return real(self, connection, tenant, writes)
+            return real(self, connection, tenant, writes, **how)
 
         return append_
 

@@ -417,7 +417,9 @@ def _restored_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.Mo
 def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
     """A store that leaves one event out of its counts by time."""
     real, real_postgres = sqlite_append._roll_up, postgres_append._roll_up
-    patch.setattr(sqlite_append, "_roll_up", lambda connection, no, placed: real(connection, no, placed[1:]))
+    patch.setattr(
+        sqlite_append, "_roll_up", lambda connection, no, placed, **how: real(connection, no, placed[1:], **how)
+    )
     patch.setattr(postgres_append, "_roll_up", lambda connection, no, placed: real_postgres(connection, no, placed[1:]))
 
 
