@@ -166,20 +166,20 @@ def test_mutants_of_reading_are_caught(
 
 
 class Failing:
-    """A connection on which one statement fails so many times, as a full disk makes it fail."""
+    """A connection on which statements fail so many times each, as a full disk makes them fail."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
-        self.statement, self.failures = "", 0
+        self.failures: dict[str, int] = {}
 
     def execute(self, sql: str, *bindings: Any) -> Any:
-        if self.failures and sql == self.statement:
-            self.failures -= 1
+        if self.failures.get(sql):
+            self.failures[sql] -= 1
             raise apsw.FullError("disk full")
         return self.connection.execute(sql, *bindings)
 
     def fail(self, statement: str, times: int = 1) -> None:
-        self.statement, self.failures = statement, times
+        self.failures[statement] = times
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.connection, name)
@@ -260,13 +260,20 @@ async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) ->
     One that is run again fails as often as that: where it was submitted, with its group, and apart.
     """
     connection = failing(store)
-    statements = (("BEGIN IMMEDIATE", 2), (append._SQL["save_head"], 3), ("COMMIT", 1))
-    for number, (statement, times) in enumerate(statements):
-        connection.fail(statement, times)
+    work = append._SQL["save_head"]
+    for number, statements in enumerate((
+        {"BEGIN IMMEDIATE": 2},
+        {work: 2, "SAVEPOINT request": 1},
+        {work: 2, "RELEASE request": 1},
+        {work: 3},
+        {"COMMIT": 1},
+    )):  # fmt: skip
+        for statement, times in statements.items():
+            connection.fail(statement, times)
         [refused] = await asyncio.wait_for(store.append("t", [Write((event(number),))]), WAIT_S)
-        assert not connection.failures
-        assert isinstance(refused, Unavailable), statement
-        assert not connection.in_transaction, statement
+        assert not any(connection.failures.values()), statements
+        assert isinstance(refused, Unavailable), statements
+        assert not connection.in_transaction, statements
         [receipts] = await asyncio.wait_for(store.append("t", [Write((event(number),))]), WAIT_S)
         assert not isinstance(receipts, WhenceError)
         assert receipts[0].event.position == number + 1

@@ -37,7 +37,7 @@ Mark = tuple[bytes, int, bytes]
 
 
 class HighWater:
-    """The record of one store. Belongs to the writer's thread once it is open."""
+    """The record of one store. Belongs to the writer once it is open."""
 
     def __init__(self, path: str) -> None:
         """Open the record beside the database at `path`, and make it when there is none."""

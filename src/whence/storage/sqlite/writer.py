@@ -126,7 +126,7 @@ class Writer:
     def __init__(
         self, connection: apsw.Connection, participant: Participant, high_water: HighWater | None = None
     ) -> None:
-        """Start the thread. It owns the connection and the record until `stop` returned."""
+        """Start the thread. The connection and the record are the writer's alone until `stop` returned."""
         self._connection = connection
         self._high_water = high_water
         self._participant = participant
