@@ -9,7 +9,7 @@ from tests.unit.mutants import NEVER, catches, replaced
 from whence.events import ACTOR_TYPES, ResourceType, Vocabulary
 from whence.wire import fields
 from whence.wire.fields import Broken, nearest
-from whence.wire.query import READ_PARAMETERS
+from whence.wire.parameters import READ_PARAMETERS
 
 UUID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 TEXTS: list[Callable[[str], str]] = [

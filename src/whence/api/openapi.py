@@ -25,7 +25,7 @@ from whence.wire.bodies import (
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
 from whence.wire.keys import CreatedKeyBody, KeysBody, SessionBody
-from whence.wire.query import CAUSE_PARAMETERS, READ_PARAMETERS, TEXT_SCHEMA
+from whence.wire.parameters import CAUSE_PARAMETERS, READ_PARAMETERS, TEXT_SCHEMA
 from whence.wire.traces import FlowsBody, MapBody, TraceBody
 
 __all__ = ["build_openapi"]

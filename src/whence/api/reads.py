@@ -12,9 +12,10 @@ from whence.api.answer import Answer
 from whence.api.context import AnyRequest, context_of, now_us, principal_of
 from whence.errors import Invalid, NotFound
 from whence.permissions import READ
+from whence.wire.cursor import next_cursor
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 from whence.wire.ids import parse_uuid
-from whence.wire.query import ReadRequest, next_cursor, parse_read
+from whence.wire.query import ReadRequest, parse_read
 
 __all__ = ["JSON", "ROUTES", "event_id_of", "next_url", "read_route"]
 
@@ -103,7 +104,7 @@ async def _page(request: AnyRequest, read: ReadRequest) -> Answer:
     async with context.pages:
         page = await context.store.list_events(principal_of(request).tenant, read.query, read.page)
         context.answers.hold(request, sum(_ENVELOPE + len(event.payload) for event in page.events))
-        cursor = next_cursor(read, page)
+        cursor = next_cursor(read.cursor_seed, read.query, page)
         body = encode_page(page, read.include, cursor)
     links = [] if cursor is None else [("link", f'<{next_url(request, cursor)}>; rel="next"')]
     return Answer(body, headers=links)

@@ -6,7 +6,8 @@ from whence.api.answer import Answer
 from whence.api.context import AnyRequest, context_of, now_us, principal_of
 from whence.api.reads import event_id_of, next_url, read_route
 from whence.errors import NotFound
-from whence.wire.query import next_flows_cursor, parse_flows, parse_period, parse_trace
+from whence.wire.cursor import next_flows_cursor
+from whence.wire.query import parse_flows, parse_period, parse_trace
 from whence.wire.traces import encode_flows, encode_map, encode_trace
 
 __all__ = ["ROUTES"]
@@ -31,7 +32,7 @@ async def list_flows(request: AnyRequest) -> Answer:
         request.scope["query_string"], tenant=principal.tenant, now=now_us(), readable=principal.readable
     )
     page = await context_of(request).store.list_flows(principal.tenant, read.query, read.page)
-    cursor = next_flows_cursor(read, page)
+    cursor = next_flows_cursor(read.cursor_seed, read.query, page)
     links = [] if cursor is None else [("link", f'<{next_url(request, cursor)}>; rel="next"')]
     return Answer(encode_flows(page), headers=links)
 

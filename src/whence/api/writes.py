@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import post
@@ -18,13 +17,12 @@ from whence.wire.cloudevents import is_cloudevents, parse_binary, parse_cloudeve
 from whence.wire.event import (
     BATCH_MAX,
     BODY_MAX,
-    UNKNOWN_MAX,
     IngestContext,
     encode_event,
     parse_batch,
     parse_new_event,
 )
-from whence.wire.fields import nearest
+from whence.wire.query import parse_atomic, refuse_parameters
 
 __all__ = ["ROUTES"]
 
@@ -78,9 +76,8 @@ async def _store_many(request: AnyRequest) -> Answer:
     async with context.bodies.read(request, BATCH_MAX) as body:
         if len(body) > _LONG:
             await context.store.lull()
-        parsed = _parse_many(request, body)
+        parsed, atomic = _parse_many(request, body)
         del body  # as above
-        atomic = _atomic(request)
         if atomic:
             _refuse_bad(parsed)
         sound = [item for item in parsed if isinstance(item, NewEvent)]
@@ -93,34 +90,38 @@ def _parse_one(request: AnyRequest, body: bytes) -> NewEvent:
     media, headers = _media_type(request), _headers(request)
     if is_cloudevents(media, headers):
         _check_charset(request)
-        _known_parameters(request, ())
+        refuse_parameters(request.scope["query_string"])
         ingest = _ingest_context(request)
         return parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)
     if media != JSON and not (media in _UNSTATED and body.lstrip()[:1] in (b"{", b"[")):
         raise UnsupportedMedia(_ONE_MEDIA)
     _check_charset(request)
-    _known_parameters(request, ())
+    refuse_parameters(request.scope["query_string"])
     ingest = _ingest_context(request)
     if body.lstrip()[:1] == b"[":
         raise Invalid.at(("body",), "This is an array; send many events to /api/v1/events/batch.", "object_type")
     return parse_new_event(body, ingest)
 
 
-def _parse_many(request: AnyRequest, body: bytes) -> Parsed:
-    """The events of a batch, or what is wrong with each. Raises UnsupportedMedia and Invalid for the whole."""
+def _parse_many(request: AnyRequest, body: bytes) -> tuple[Parsed, bool]:
+    """The events of a batch, or what is wrong with each; and whether the batch is atomic.
+
+    Raises UnsupportedMedia and Invalid for the batch as a whole.
+    """
     media, headers = _media_type(request), _headers(request)
     start = body.lstrip()[:1]
     known = media in (JSON, _CE_BATCH, *_NDJSON) or is_cloudevents(media, headers)
     if not known and not (media in _UNSTATED and start in (b"{", b"[")):
         raise UnsupportedMedia(_BATCH_MEDIA)
     _check_charset(request)
-    _known_parameters(request, ("atomic",))
+    atomic = parse_atomic(request.scope["query_string"])
     ingest = _ingest_context(request)
     if media == _CE_BATCH:
-        return list(parse_cloudevents_batch(body, ingest))
+        return list(parse_cloudevents_batch(body, ingest)), atomic
     if is_cloudevents(media, headers):
-        return [parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)]
-    return list(parse_batch(body, media in _NDJSON or (media in _UNSTATED and start == b"{"), ingest))
+        return [parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)], atomic
+    ndjson = media in _NDJSON or (media in _UNSTATED and start == b"{")
+    return list(parse_batch(body, ndjson, ingest)), atomic
 
 
 def _ingest_context(request: AnyRequest) -> IngestContext:
@@ -166,32 +167,6 @@ def _idempotency_key(request: AnyRequest) -> str | None:
             ("header", "Idempotency-Key"), "The key must be given once and have 1..255 printable ASCII characters."
         )
     return sent[0]
-
-
-def _known_parameters(request: AnyRequest, known: Sequence[str]) -> dict[str, str]:
-    """The query's parameters by name. Raises Invalid for one that is unknown or given twice."""
-    found: dict[str, str] = {}
-    problems: list[Problem] = []
-    query = request.scope["query_string"].decode("latin-1")
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=None):
-        if name not in known:
-            hint = f"the nearest one is {nearest(name, known)}" if known else "this route knows none"
-            problems.append(Problem(("query", name), f"Unknown parameter; {hint}.", "extra_forbidden"))
-        elif name in found:
-            problems.append(Problem(("query", name), "The parameter was given twice.", "repeated"))
-        found[name] = value
-        if len(problems) >= UNKNOWN_MAX:
-            break
-    if problems:
-        raise Invalid(problems)
-    return found
-
-
-def _atomic(request: AnyRequest) -> bool:
-    sent = _known_parameters(request, ("atomic",)).get("atomic", "false")
-    if sent not in ("true", "false"):
-        raise Invalid.at(("query", "atomic"), "It must be true or false.", "bool_parsing")
-    return sent == "true"
 
 
 def _answer_one(request: AnyRequest, receipt: Receipt) -> Answer:
