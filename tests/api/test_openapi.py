@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Served
-from whence.api.app import create_app
+from whence.api.app import create_app, route_handlers
 from whence.api.openapi import build_openapi
 from whence.settings import Settings
 from whence.storage import open_store
@@ -263,7 +263,7 @@ def served_routes(folder: Path) -> set[tuple[str, str]]:
     application = create_app(settings, open_store(settings.store)).app
     return {
         (method, route.path_format)
-        for route in application.routes  # type: ignore[union-attr]  # the Litestar inside the edge
+        for route in application.routes  # type: ignore[union-attr]  # the Litestar inside the middleware
         for method in route.methods
         if route.path_format not in UNDOCUMENTED
     }
@@ -322,7 +322,8 @@ def test_errors_and_their_headers_are_documented(document: Json) -> None:
 
 def test_an_operators_words_are_in_the_document() -> None:
     """Added resource and actor types are part of their enums, and of the scopes that name them."""
-    schemas = build_openapi(Settings(resource_types=("invoice",), actor_types=("robot",)))["components"]["schemas"]
+    settings = Settings(resource_types=("invoice",), actor_types=("robot",))
+    schemas = build_openapi(settings, route_handlers(settings))["components"]["schemas"]
     assert schemas["ResourceType"]["enum"][-1] == "invoice"
     assert schemas["ActorType"]["enum"][-1] == "robot"
     assert "events:read:invoice" in schemas["NewKey"]["properties"]["scopes"]["items"]["enum"]

@@ -154,7 +154,7 @@ def test_it_stops_in_time_with_work_open_and_keeps_what_it_took(processes: Any) 
 
 def test_a_server_that_waits_for_open_work_is_found(processes: Any) -> None:
     """Mutant: a stop without an end to its patience; only the last resort ends it, and not with 0."""
-    process = processes(before="import whence.api.server as it; it._GRACE_S, it._LAST_S = None, 1.5").started()
+    process = processes(before="import whence.api.server as it; it._GRACE_S, it._KILL_S = None, 1.5").started()
     open_ = leave_work(process)
     assert process.stop() == 1
     assert len(open_) == 3
@@ -262,12 +262,12 @@ def test_the_log_has_a_line_a_request_and_no_secret(plain: Process) -> None:
 
 
 LOGS_ALL = """
-import whence.api.edge as it
-note = it.Edge._note
+import whence.api.middleware as it
+note = it.HTTPMiddleware._log_request
 def telling(self, scope, state, *more):
     state["public_path"] += "?" + scope["query_string"].decode()
     note(self, scope, state, *more)
-it.Edge._note = telling
+it.HTTPMiddleware._log_request = telling
 """
 
 

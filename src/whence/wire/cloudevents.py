@@ -18,7 +18,7 @@ from whence.wire.event import (
     FIELD_CHECKS,
     IngestContext,
     Loc,
-    Parsed,
+    ParsedEvent,
     check_event_size,
     read_members,
     repeated_keys,
@@ -77,9 +77,9 @@ def parse_structured(body: bytes, ctx: IngestContext) -> NewEvent:
     return _parse_object(compact, ("body",), ctx)
 
 
-def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[Parsed]:
+def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[ParsedEvent]:
     """The events in `application/cloudevents-batch+json`, each parsed or with its own error; else as `parse_batch`."""
-    results: list[Parsed] = []
+    results: list[ParsedEvent] = []
     for index, item in enumerate(split_batch(body, ndjson=False)):
         try:
             results.append(_parse_object(item, ("body", index), ctx))

@@ -95,7 +95,7 @@ _IDEMPOTENCY_LOC = ("header", "Idempotency-Key")
 _STATS_CHUNK = 500
 
 Loc = tuple[str | int, ...]
-Parsed = NewEvent | Invalid | TooLarge
+ParsedEvent = NewEvent | Invalid | TooLarge
 
 
 class IngestContext(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ def parse_new_event(body: bytes, ctx: IngestContext) -> NewEvent:
     return _parse_compact(compact, ("body",), ctx, None)
 
 
-def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[Parsed]:
+def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[ParsedEvent]:
     """The events of a batch, in order, each parsed or with its own error.
 
     Raises `TooLarge`, and `Invalid` when the body as a whole is not a batch of 1..1000 items. With an Idempotency-Key
@@ -186,7 +186,7 @@ def _split_array(body: bytes) -> list[bytes]:
     return [bytes(item) for item in msgspec.structs.astuple(items) if item is not UNSET]
 
 
-def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool) -> Parsed:
+def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool) -> ParsedEvent:
     loc = ("body", index)
     try:
         return _parse_compact(compact_json(item) if ndjson else item, loc, ctx, index)

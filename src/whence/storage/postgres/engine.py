@@ -76,6 +76,7 @@ class PostgresStore:
         self._reading = Connections(self._target, readers, writing=False)
         self._writing = Connections(self._target, writers, writing=True)
         self._gate = WideGate(readers)
+        self.reads_at_once = readers
         self._wakeups = Wakeups(self._target, listen_url, self._place)
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
