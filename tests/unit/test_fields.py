@@ -141,6 +141,22 @@ def test_the_nearest_name_is_the_one_that_was_meant() -> None:
     assert {name: fields.nearest(name, LIST) for name in meant} == meant
 
 
+@catches(replaced(fields, "_NAME_MAX", 10**6, "a_long_name_costs_what_it_is_long"))
+def test_the_cost_of_a_long_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long an unknown name is, no more than 64 of its characters are compared."""
+    compared: list[int] = []
+    likeness = fields._likeness
+
+    def counting(a: str, b: str) -> float:
+        compared.append(len(a))
+        return likeness(a, b)
+
+    monkeypatch.setattr(fields, "_likeness", counting)
+    for name in ("e" * 230, "correlation_id" * 100, "x" * 100_000):
+        nearest(name, LIST)
+    assert 0 < max(compared) <= 64
+
+
 def test_the_nearest_name_of_nonsense_is_a_known_one() -> None:
     """Neither an empty name nor a very long one does harm."""
     for name in ("", "_", "\0", "x" * 100_000, "\U0001f600"):
