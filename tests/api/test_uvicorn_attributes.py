@@ -58,7 +58,7 @@ def used(name: str = "self") -> set[str]:
 
 
 def test_the_lists_are_what_the_protocol_uses() -> None:
-    """No attribute of uvicorn is used that is not named above, and none is named in vain."""
+    """Every attribute of uvicorn that is used is named above, and no other."""
     own = set(vars(LimitedProtocol)) | LimitedProtocol.__annotations__.keys()
     assert used() - own == READ
     assert used("self.cycle") == READ_OF_CYCLE

@@ -1,4 +1,4 @@
-"""Cursors: bound to what was asked, holding what must not move, and checked however they were come by."""
+"""Cursors: bound to their query, carrying what must not change, and checked even if they are forged."""
 
 import base64
 import struct
@@ -304,7 +304,7 @@ def test_a_forged_range_that_is_none_is_refused() -> None:
 
 
 def test_the_largest_forged_offset_does_no_harm() -> None:
-    """A page behind it is the last one."""
+    """The page at it is the last one."""
     request = read(f"{ASKED}&cursor={forged(offset=INT_MAX)}")
     assert request.page.offset == INT_MAX
     assert next_cursor(request.cursor_seed, request.query, page(offset=request.page.offset)) is None

@@ -54,7 +54,7 @@ def test_an_event_has_the_eleven_keys_of_the_contract() -> None:
 
 @catches(replaced(wire, "Raw", lambda data: json.loads(data), "payloads_are_written_anew"))  # noqa: PLW0108  (a lambda has no type that msgspec would ask for)
 def test_a_payload_is_answered_as_its_bytes() -> None:
-    """No token of it is written anew."""
+    """None of its tokens is rewritten."""
     assert EVENT.payload in encode_event(EVENT)
 
 

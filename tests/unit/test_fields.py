@@ -98,7 +98,7 @@ def test_event_types_outside_the_grammar(text: str) -> None:
 
 @catches(replaced(fields, "RESERVED_PREFIX", "whence.log.", "only_a_part_is_reserved"))
 def test_the_logs_own_event_types_are_reserved() -> None:
-    """Nobody but the log writes `whence.*`."""
+    """Only the log itself writes `whence.*`."""
     assert broken(fields.check_event_type, "whence.erased") == "reserved"
     assert broken(fields.check_event_type, "whence.log.sealed") == "reserved"
 

@@ -168,7 +168,7 @@ def _error_response(request: Request, error: Exception) -> Response[bytes]:
     status = status_of(error) if isinstance(error, WhenceError) else 500
     if status == 500:
         _log.error("unexpected error", request_id=request_id, exc_info=error)
-        body = error_body("Something went wrong here; it was noted with the request id.", "internal", request_id)
+        body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
     else:
         body = error_body(str(error), getattr(error, "code", "error"), request_id)
     return Response(body, status_code=status, media_type=JSON, headers=_headers_of(error))

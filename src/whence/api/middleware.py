@@ -86,7 +86,7 @@ class HTTPMiddleware:
             _log.exception("unexpected error", request_id=request_id)
             if response.status:
                 raise
-            body = error_body("Something went wrong here; it was noted with the request id.", "internal", request_id)
+            body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
             await response.send_whole(500, [_JSON], body)
         finally:
             for call in state["at_end"]:
@@ -108,10 +108,11 @@ class HTTPMiddleware:
         )
 
     def _rewrite_path(self, scope: ASGIScope, state: dict[str, Any]) -> None:
-        """Route by the raw path: split first, decoded afterwards, so that a segment may hold any character.
+        """Replace the path by a normalized one. The raw path is split before it is decoded, so that a segment may
+        contain any character, slashes included.
 
-        What the framework gets is each segment encoded anew, and for a correlation only that it is one. A proxy may
-        strip the root path or leave it.
+        For a correlation, the id is moved to the state, and Litestar sees a placeholder. A proxy may strip the root
+        path or leave it.
         """
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
         root = (scope.get("root_path") or self.root_path).rstrip("/")

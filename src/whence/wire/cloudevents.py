@@ -105,7 +105,7 @@ def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) ->
             continue
         try:
             if name == "ce-datacontenttype":
-                raise Broken("The type of the data is said by Content-Type.", "extra_forbidden")
+                raise Broken("Send the type of the data in Content-Type.", "extra_forbidden")
             _check_name(name[3:])
             attributes[name[3:]] = _header_text(value)
         except Broken as error:
@@ -152,7 +152,7 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
     for name, raw in members.items():
         try:
             if name == "data_base64":
-                raise Broken("Binary data has no place in an event; send data as a JSON object.", "dict_type")
+                raise Broken("Binary data is not supported; send data as a JSON object.", "dict_type")
             _check_name(name)
             value = _attribute(bytes(raw))
         except Broken as error:
@@ -161,7 +161,7 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
             if value is not None:
                 attributes[name] = value
     problems += [
-        Problem((*loc, name), "This key stands in the event more than once.", "duplicate_key")
+        Problem((*loc, name), "The event has this key more than once.", "duplicate_key")
         for name in repeated_keys(compact)
     ]
     return _build(attributes, data, problems, lambda name: (*loc, name or "data"), ctx)
@@ -259,7 +259,7 @@ def _build(
     """The event of attributes and data. `loc_of` gives the loc of an attribute, and that of the data for ''."""
     mapping = _Mapping(attributes, problems, loc_of, ctx)
     if attributes.get("specversion", "1.0") != "1.0":
-        mapping.fail("specversion", Broken("The version of CloudEvents spoken here is 1.0.", "specversion"))
+        mapping.fail("specversion", Broken("Only version 1.0 of CloudEvents is supported.", "specversion"))
     elif "specversion" not in attributes:
         mapping.text("specversion")
     source = mapping.text("source")
@@ -297,7 +297,7 @@ def _payload(data: bytes, mapping: _Mapping) -> bytes:
     try:
         check_compact(data)
         if KEPT in msgspec.json.decode(data, type=dict[str, msgspec.Raw]):
-            raise Broken("The key _ce in data is taken for the attributes that have no place in an event.", "reserved")
+            raise Broken("The key _ce in data is reserved for attributes that map to no field.", "reserved")
         kept = b'"_ce":' + msgspec.json.encode(mapping.left, order="sorted") + b"}"
         payload = data[:-1] + (b"" if data == b"{}" else b",") + kept
         check_compact(payload)

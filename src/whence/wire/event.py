@@ -311,7 +311,7 @@ def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | Non
         problems.append(Problem((*loc, "payload"), str(error), error.type))
     problems += _unknown_keys(members, loc)
     problems += [
-        Problem((*loc, name), "This key stands in the event more than once.", "duplicate_key")
+        Problem((*loc, name), "The event has this key more than once.", "duplicate_key")
         for name in repeated_keys(compact)
     ]
     event_id = values.get("id") or _new_id(ctx, index)

@@ -1,7 +1,7 @@
 """Query strings: text to a checked question.
 
-A query string is read whole, so that one answer names every problem at its own place. What passes here cannot fail
-later because of its form.
+A query string is parsed to its end, so that one answer names every problem at its own place. What passes here cannot
+fail later because of its form.
 """
 
 import re
@@ -257,7 +257,7 @@ class QueryReader:
             hint = f"the nearest is {nearest(name, self.known)}" if self.known else "this address takes none"
             self.refuse(name, f"No such parameter; {hint}.", "extra_forbidden")
         if len(names) > UNKNOWN_MAX:
-            message = f"And {len(names) - UNKNOWN_MAX} more parameters that are not known here."
+            message = f"And {len(names) - UNKNOWN_MAX} more unknown parameters."
             self.problems.append(Problem(("query",), message, "extra_forbidden"))
 
     def has_valid_count(self, name: str, texts: list[str]) -> bool:
@@ -336,7 +336,7 @@ class QueryReader:
     def refuse_offset_with_cursor(self, values: Mapping[str, list[str]]) -> None:
         """Add a problem when both are sent, since a cursor carries its own offset."""
         if "cursor" in values and "offset" in values:
-            self.refuse("offset", "A cursor has its own place; leave the offset out.", "cursor_with_offset")
+            self.refuse("offset", "A cursor carries its own offset; leave the offset out.", "cursor_with_offset")
 
     def finish(self, since: int | None = None, until: int | None = None) -> None:
         """Raise `Invalid` if there is any problem. A range of time that runs backwards is one."""
@@ -359,9 +359,9 @@ class QueryReader:
             return None
         cursor = open_cursor(values["cursor"][0], seed)
         if cursor is None:
-            self.refuse("cursor", "The cursor is damaged, or of another question; start without it.", "cursor")
+            self.refuse("cursor", "The cursor is damaged or belongs to another query; start without it.", "cursor")
         elif as_of not in (None, cursor.as_of):
-            self.refuse("as_of", "The cursor is of another position; leave as_of out.", "cursor_with_as_of")
+            self.refuse("as_of", "The cursor belongs to another position; leave as_of out.", "cursor_with_as_of")
         return cursor
 
 
