@@ -133,9 +133,7 @@ class BodyReader:
                 self._take(len(part))
                 parts.append(part)
         except (zlib.error, zstandard.ZstdError, EOFError):
-            raise Invalid.at(
-                ("body",), "The body cannot be inflated; it is damaged or cut off.", "encoding"
-            ) from None
+            raise Invalid.at(("body",), "The body cannot be inflated; it is damaged or cut off.", "encoding") from None
         return b"".join(parts)
 
     def _take(self, size: int) -> None:
