@@ -37,7 +37,7 @@ async def test_every_call_works(served: Served) -> None:
         stored = await log.emit(event(), durable=True)
         assert (await log.get(stored.event.id)) == stored.event
         assert len((await log.batch([event(), event()])).results) == 2
-        assert {one.id async for one in log.events(limit=1)} >= {queued.id, stored.event.id}
+        assert {each.id async for each in log.events(limit=1)} >= {queued.id, stored.event.id}
         assert len([page async for page in log.pages(limit=3)]) == 2
         async with asyncio.timeout(20):
             child = await log.emit(event(causationId=stored.event.id), durable=True)

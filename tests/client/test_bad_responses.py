@@ -14,6 +14,7 @@ from tests.unit.mutants import catches, replaced
 from tests.unit.sent import EVENT_ID, event
 from whence import client
 from whence.client import ApiResponse, Unreachable, Whence, create_key_request, requests, retries
+from whence.client.responses import parse_batch_results
 from whence.errors import (
     Busy,
     Conflict,
@@ -76,7 +77,9 @@ def test_a_retry_sends_the_same_event() -> None:
 
 def test_a_retry_sends_the_same_batch() -> None:
     """Each event gets its id before the first attempt."""
-    results = {"results": [{"index": at, "id": EVENT_ID, "status": 201, "position": at + 1} for at in range(3)]}
+    results = {
+        "results": [{"index": index, "id": EVENT_ID, "status": 201, "position": index + 1} for index in range(3)]
+    }
     with scripted(reset, response(201, results)) as server:
         with RecordedWaits(server.url) as whence:
             assert len(whence.batch([event(), event(id=None), event(id=EVENT_ID)]).results) == 3
@@ -115,7 +118,7 @@ def test_without_retry_after_waits_grow_and_vary() -> None:
         with RecordedWaits(server.url, retries=6) as whence, pytest.raises(Unavailable):
             whence.emit(event(), durable=True)
         assert len(server.requests) == 7
-    assert all(0 <= wait_s <= 0.25 * 2**at for at, wait_s in enumerate(whence.waits_s))
+    assert all(0 <= wait_s <= 0.25 * 2**attempt for attempt, wait_s in enumerate(whence.waits_s))
     assert len(set(whence.waits_s)) == 6
 
 
@@ -328,6 +331,16 @@ def test_a_response_of_another_server_is_an_error(reply: bytes) -> None:
         with RecordedWaits(server.url) as whence, pytest.raises(WhenceError, match="did not come from a Whence server"):
             whence.list()
         assert len(server.requests) == 1
+
+
+def test_a_batch_has_a_result_for_each_event() -> None:
+    """Otherwise the response is not of a Whence server."""
+    results = [{"index": 0, "id": EVENT_ID, "status": 201, "position": 1}]
+    received = ApiResponse(status=201, headers={}, body=json.dumps({"results": results}).encode())
+    assert [result.status for result in parse_batch_results(received, 1)] == [201]
+    for count in (0, 2):
+        with pytest.raises(WhenceError, match="did not come from"):
+            parse_batch_results(received, count)
 
 
 def test_a_compressed_response_is_decompressed() -> None:

@@ -56,7 +56,7 @@ def fill(whence: Whence, count: int = 5) -> None:
 
 
 def test_an_event_is_stored_and_read_back(whence: Whence) -> None:
-    """With an id made by the client. Sent again with that id, it is replayed."""
+    """With an id created by the client. Sent again with that id, it is replayed."""
     stored = whence.emit(event(payload={"a": [1, None, "é"]}, correlationId="flow/1?"), durable=True)
     assert not stored.replayed
     again = whence.emit(event(id=stored.event.id, payload={"a": [1, None, "é"]}, correlationId="flow/1?"), durable=True)
@@ -89,7 +89,7 @@ def test_next_leads_through_all_pages(whence: Whence) -> None:
     whence.emit(event(occurredAt="2026-01-01T00:00:00Z"), durable=True)
     seen = []
     while page is not None:
-        seen.append([one.id for one in page.events])
+        seen.append([each.id for each in page.events])
         assert (page.total, page.limit, page.has_next) == (5, 2, page.next is not None)
         page = whence.next(page)
     assert seen == [[IDS[4], IDS[3]], [IDS[2], IDS[1]], [IDS[0]]]
@@ -104,7 +104,7 @@ def test_filters_are_sent(whence: Whence) -> None:
     assert whence.list(actor_id=["a0", "a1"], outcome=None).total == 4
     assert whence.list(since="2026-01-02T03:04:02+00:00", to="2026-01-02T03:04:03Z").total == 1
     assert whence.list(from_="2026-01-03").total == whence.aggregate(since="2026-01-03").total == 1
-    assert [one.id for one in whence.list(order="asc", limit=1, offset=1).events] == [IDS[1]]
+    assert [each.id for each in whence.list(order="asc", limit=1, offset=1).events] == [IDS[1]]
     assert whence.list(event_type="action_run.*", resource_id=RUN_ID).total == 5
 
 
@@ -140,7 +140,7 @@ def test_why_and_effects(whence: Whence) -> None:
     whence.emit(event(causationId=root.event.id), durable=True)
     chain = whence.why(last)
     assert (chain.root_id, chain.summary.hops) == (root.event.id, 2)
-    assert [node.id for node in chain.nodes] == [one.event.id for one in (root, middle, last)]
+    assert [node.id for node in chain.nodes] == [each.event.id for each in (root, middle, last)]
     assert [node.id for node in whence.effects(middle.event.id).nodes] == [middle.event.id, last.event.id]
     assert len(whence.effects(root).nodes) == 4
     assert whence.effects(root, limit=2).truncated
@@ -154,7 +154,7 @@ def test_events_iterates_over_all_pages(whence: Whence) -> None:
     every = whence.events(limit=2)
     first = next(every)
     whence.emit(event(occurredAt="2026-01-01T00:00:00Z"), durable=True)
-    assert [first.id, *(one.id for one in every)] == IDS[4::-1]
+    assert [first.id, *(each.id for each in every)] == IDS[4::-1]
     assert [len(page.events) for page in whence.pages(limit=3)] == [3, 3]
 
 
@@ -194,19 +194,19 @@ def test_refusals_raise_the_errors_of_the_server(served: Served, whence: Whence)
         reader.emit(event(), durable=True)
     assert key not in str(forbidden.value)
     for bad in ("whk_" + "0" * 49, "x", ""):
-        with Whence(served.url, bad) as nobody, pytest.raises(Unauthenticated):
-            nobody.list()
+        with Whence(served.url, bad) as anonymous, pytest.raises(Unauthenticated):
+            anonymous.list()
 
 
 def test_keys_are_created_listed_and_revoked(served: Served, whence: Whence) -> None:
     """By the requests of an admin. `repr` does not show the secret."""
-    made = parse_body(whence.send(create_key_request([READ], name="ci")), CreatedKeyBody)
-    assert made.key not in repr(made)
-    with Whence(served.url, made.key) as reader:
+    created = parse_body(whence.send(create_key_request([READ], name="ci")), CreatedKeyBody)
+    assert created.key not in repr(created)
+    with Whence(served.url, created.key) as reader:
         assert reader.list().total == 0
         listed = parse_body(whence.send(list_keys_request()), KeysBody).keys
-        assert made.id in [each.id for each in listed if isinstance(each, KeyBody) and each.revoked_at is None]
-        assert whence.send(revoke_key_request(made.id)).status == 204
+        assert created.id in [each.id for each in listed if isinstance(each, KeyBody) and each.revoked_at is None]
+        assert whence.send(revoke_key_request(created.id)).status == 204
         with pytest.raises(Unauthenticated):
             reader.list()
     with pytest.raises(NotFound):
@@ -237,8 +237,8 @@ def test_url_and_key_default_to_the_environment(served: Served, monkeypatch: pyt
     with Whence() as whence:
         assert whence.list().total == 0
     monkeypatch.delenv("WHENCE_API_KEY")
-    with Whence() as nobody, pytest.raises(Unauthenticated):
-        nobody.list()
+    with Whence() as anonymous, pytest.raises(Unauthenticated):
+        anonymous.list()
 
 
 @pytest.mark.parametrize(
@@ -269,10 +269,10 @@ def test_an_unusable_url_or_key_is_refused(url: str, key: str) -> None:
 def test_many_threads_may_share_a_client(whence: Whence) -> None:
     """Each receives its own responses."""
 
-    def one(number: int) -> tuple[str, Any]:
+    def store_and_get(number: int) -> tuple[str, Any]:
         stored = whence.emit(event(id=IDS[number], actorId=f"t{number}"), durable=True).event
         return stored.id, whence.get(IDS[number]).actor_id
 
     with contextlib.closing(whence), ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(one, range(12))) == [(IDS[number], f"t{number}") for number in range(12)]
+        assert list(pool.map(store_and_get, range(12))) == [(IDS[number], f"t{number}") for number in range(12)]
         assert whence.list().total == 12

@@ -36,13 +36,13 @@ def started(log: Whence, name: str = "root", **fields: Any) -> EmittedEvent:
     return log.emit("action_run.started", actor=("agent", name), resource=RUN, **fields)
 
 
-def sent(one: EmittedEvent) -> dict[str, Any]:
-    decoded: dict[str, Any] = json.loads(one.body)
+def sent(emitted: EmittedEvent) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(emitted.body)
     return decoded
 
 
-def cause_of(one: EmittedEvent) -> tuple[str | None, str | None]:
-    body = sent(one)
+def cause_of(emitted: EmittedEvent) -> tuple[str | None, str | None]:
+    body = sent(emitted)
     return body.get("causationId"), body.get("correlationId")
 
 
@@ -137,9 +137,9 @@ def test_a_traced_call_causes_the_events_inside_it(log: Whence, server: FakeServ
         work(True)
     assert log.flush(10)
     events = list(server.stored.values())
-    kinds = [one["eventType"].rpartition(".")[2] for one in events]
+    kinds = [emitted["eventType"].rpartition(".")[2] for emitted in events]
     assert kinds == ["started", "created", "completed", "started", "created", "failed"]
-    assert [one.get("causationId") for one in events[1:3]] == [events[0]["id"]] * 2
+    assert [emitted.get("causationId") for emitted in events[1:3]] == [events[0]["id"]] * 2
     assert events[0]["resourceId"] == events[2]["resourceId"] != events[3]["resourceId"]
     assert inner.correlation_id == events[0]["id"]
     assert events[5]["payload"] == {"error": "KeyError"}, "the message of an exception may be secret"
@@ -160,7 +160,7 @@ async def test_concurrent_tasks_do_not_mix_their_contexts(server: FakeServer, tm
                 return root, [await emit(name), *await asyncio.gather(*(emit(name) for _ in range(3)))]
 
         for root, effects in await asyncio.gather(*(flow(f"t{number}") for number in range(20))):
-            assert {cause_of(one) for one in effects} == {(root.id, root.id)}
+            assert {cause_of(emitted) for emitted in effects} == {(root.id, root.id)}
 
 
 def unwrapped(function: Any) -> Any:
@@ -175,7 +175,7 @@ def test_threads_inherit_the_context_by_wrap_or_executor(log: Whence) -> None:
         assert cause_of(plain.submit(started, log).result()) == (None, None)
         assert cause_of(plain.submit(log.wrap(started), log).result()) == (root.id, root.id)
         assert cause_of(pool.submit(started, log).result()) == (root.id, root.id)
-        assert {cause_of(one) for one in pool.map(lambda _: started(log), range(5))} == {(root.id, root.id)}
+        assert {cause_of(emitted) for emitted in pool.map(lambda _: started(log), range(5))} == {(root.id, root.id)}
         found: list[EmittedEvent] = []
         thread = threading.Thread(target=log.wrap(lambda: found.append(started(log))))
     thread.start()

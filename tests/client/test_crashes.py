@@ -25,11 +25,11 @@ PERIOD_S = 3.0
 CHAINS = f"""
 log = Whence()
 def chain(number):
-    before = emit(log, f"{{number}}:0")
-    for at in range(1, {EVENTS // THREADS}):
-        with log.cause(before):
-            before = emit(log, f"{{number}}:{{at}}")
-        if at % 50 == 0:
+    previous = emit(log, f"{{number}}:0")
+    for step in range(1, {EVENTS // THREADS}):
+        with log.cause(previous):
+            previous = emit(log, f"{{number}}:{{step}}")
+        if step % 50 == 0:
             threading.Event().wait(PAUSE)
 threads = [threading.Thread(target=chain, args=(number,)) for number in range({THREADS})]
 for thread in threads:
@@ -92,16 +92,16 @@ def test_no_event_is_lost_while_the_server_is_killed_repeatedly(
     assert lines[0].split()[0] == str(EVENTS)
     restarted.await_start()
     with client_with_empty_spool(restarted.base_url, key, tmp_path / "home", monkeypatch) as log:
-        found = {one.actor_id: one for one in log.events(limit=100, order="asc")}
+        found = {each.actor_id: each for each in log.events(limit=100, order="asc")}
         assert log.list(limit=1).total == len(found) == EVENTS
         for number in range(THREADS):
             root = found[f"{number}:0"]
             assert root.causation_id is None
-            before = root
-            for at in range(1, EVENTS // THREADS):
-                one = found[f"{number}:{at}"]
-                assert (one.causation_id, one.correlation_id) == (before.id, root.id)
-                before = one
+            previous = root
+            for step in range(1, EVENTS // THREADS):
+                found_event = found[f"{number}:{step}"]
+                assert (found_event.causation_id, found_event.correlation_id) == (previous.id, root.id)
+                previous = found_event
         adopted = log.stats().adopted
     assert kills >= 2
     assert int(lines[0].split()[1]) > 0, "no attempt to send failed, so the kills had no effect"
@@ -111,7 +111,7 @@ def test_no_event_is_lost_while_the_server_is_killed_repeatedly(
 DURABLE = """
 emitter._LINGER_S = 60
 log = Whence()
-for at in range(20):
+for _ in range(20):
     emit(log, "queued")
     note("stored", emit(log, "durable", durable=True).event.id)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -139,7 +139,7 @@ Whence.emit = emit_
 
 IN_MEMORY = """
 import whence.client.spool as spool
-spool._append = lambda path, content, size=None: None
+spool.append_to_file = lambda path, content, size=None: None
 """
 
 
@@ -154,7 +154,7 @@ def test_durable_events_survive_sigkill(
     code, lines, err = run_program(DURABLE, environment(restarted.base_url, key, tmp_path / "home"), prelude)
     assert (code, len(lines)) == (-signal.SIGKILL, 20), err
     with client_with_empty_spool(restarted.base_url, key, tmp_path / "home", monkeypatch) as log:
-        stored = Counter(one.id for one in log.events(limit=100))
+        stored = Counter(each.id for each in log.events(limit=100))
     survived = [stored[line.split()[1]] for line in lines] == [1] * 20
     assert survived is (prelude == "")
 
@@ -173,7 +173,7 @@ def test_spooled_events_survive_sigkill(
     restarted.start()
     restarted.await_start()
     with client_with_empty_spool(restarted.base_url, key, tmp_path / "home", monkeypatch) as log:
-        stored = [one.id for one in log.events(limit=100, order="asc")]
+        stored = [each.id for each in log.events(limit=100, order="asc")]
     survived = [id_ for id_ in stored if f"spooled {id_}" in lines] == [line.split()[1] for line in lines]
     assert survived is (prelude == "")
 
@@ -225,8 +225,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 NEVER_CLOSED = """
 emitter._LINGER_S = 60
 log = Whence()
-for at in range(100):
-    emit(log, str(at))
+for number in range(100):
+    emit(log, str(number))
 """
 
 POOLED = """
@@ -234,12 +234,12 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 emitter._LINGER_S = 60
 log = Whence()
-def work(at):
-    return emit(log, f"worker {at}").id
+def work(number):
+    return emit(log, f"worker {number}").id
 if __name__ == "__main__":
     root = emit(log, "root")
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool, log.cause(root):
-        done = [pool.submit(log.wrap(work), at).result() for at in range(10)]
+        done = [pool.submit(log.wrap(work), number).result() for number in range(10)]
     note(*done)
 """
 
@@ -267,14 +267,14 @@ def test_workers_of_a_process_pool_send_their_events(served: Served, tmp_path: P
     code, lines, err = run_program(POOLED, environment(served.url, key, tmp_path), prelude)
     assert code == 0, err
     with Whence(served.url, key) as log:
-        found = {one.id: one for one in log.events()}
+        found = {each.id: each for each in log.events()}
     if prelude:
         assert not found.keys() & set(lines[0].split())
         return
     assert len(found) == 11
-    (root,) = (one for one in found.values() if one.actor_id == "root")
+    (root,) = (each for each in found.values() if each.actor_id == "root")
     effects = [found[id_] for id_ in lines[0].split()]
-    assert all((one.causation_id, one.correlation_id) == (root.id, root.id) for one in effects)
+    assert all((each.causation_id, each.correlation_id) == (root.id, root.id) for each in effects)
 
 
 # ------------------------------------------------------------------------------------------------------------- forks

@@ -36,8 +36,8 @@ def connected(server: FakeServer, tmp_path: Path, **options: Any) -> Whence:
 def check_balance(log: Whence) -> None:
     """Check that the counts of the client add up: every event is in exactly one place."""
     stats = log.stats()
-    kept = stats.stored + stats.replayed + stats.rejected + stats.lost + stats.queued + stats.spooled
-    assert stats.emitted + stats.adopted == kept, stats
+    accounted_for = stats.stored + stats.replayed + stats.rejected + stats.lost + stats.queued + stats.spooled
+    assert stats.emitted + stats.adopted == accounted_for, stats
 
 
 def names(first: int, last: int) -> list[str]:
@@ -59,7 +59,7 @@ def test_emit_returns_before_the_event_is_sent(server: FakeServer, tmp_path: Pat
         assert log.stats().queued == 21
         server.gate.set()
         assert log.flush(10)
-        assert list(server.stored) == [first.id, *(one.id for one in rest)]
+        assert list(server.stored) == [first.id, *(each.id for each in rest)]
         assert [len(batch) for batch in server.batches] == [1, 20]
         assert (log.stats().stored, log.stats().queued) == (21, 0)
         check_balance(log)
@@ -80,7 +80,7 @@ def blocked(self: Emitter, body: bytes, status: int, why: str) -> None:
 
 
 def dropped(self: Emitter, body: bytes, status: int, why: str) -> None:
-    """Counts a refused event and reports it to nobody."""
+    """Counts a refused event, and neither keeps nor reports it."""
     self._counts.rejected += 1
 
 
@@ -117,7 +117,7 @@ def check_rejection(
         check_balance(log)
         file = log.spool_folder / REJECTED
     lines = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
-    assert [(line["event"]["id"], line["status"]) for line in lines] == [(sent[at].id, status) for at in (3, 7)]
+    assert [(line["event"]["id"], line["status"]) for line in lines] == [(sent[index].id, status) for index in (3, 7)]
     refused = [error for error in reported if isinstance(error, Rejected)]
     assert [json.loads(error.event)["actorId"] for error in refused] == ["a3", "a7"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -221,12 +221,12 @@ def test_an_event_that_cannot_be_kept_is_refused(server: FakeServer, tmp_path: P
             with pytest.raises(SpoolFull):
                 for _ in range(50):
                     log.emit(event())
-            kept = log.stats().emitted
-            assert kept < 50
+            accepted = log.stats().emitted
+            assert accepted < 50
             check_balance(log)
             server.gate.set()
             assert log.flush(10)
-            assert log.stats().stored == kept
+            assert log.stats().stored == accepted
         server.gate.clear()
 
 
@@ -250,14 +250,14 @@ def test_unsent_events_are_sent_by_the_next_client(server: FakeServer, tmp_path:
     with pytest.raises(Closed):
         log.emit(event())
     server.gate.set()
-    with connected(server, tmp_path) as after:
-        after.emit(event(actorId="a9"))
-        assert after.flush(10)
+    with connected(server, tmp_path) as next_client:
+        next_client.emit(event(actorId="a9"))
+        assert next_client.flush(10)
         assert sorted(server.actors) == names(0, 10)
         assert server.actors[5:] == names(5, 10)
-        assert after.stats().adopted == 9
-        check_balance(after)
-        assert segments(after) == []
+        assert next_client.stats().adopted == 9
+        check_balance(next_client)
+        assert segments(next_client) == []
 
 
 def test_without_a_spool_lost_events_are_reported(server: FakeServer, tmp_path: Path) -> None:
@@ -335,10 +335,10 @@ def test_a_callback_never_blocks_on_a_full_queue(server: FakeServer, tmp_path: P
 def test_a_removed_spool_file_is_reported(server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the number of events in it. The other events are still sent."""
     server.rule = unavailable
-    before = connected(server, tmp_path, exit_timeout_s=0.05)
+    previous = connected(server, tmp_path, exit_timeout_s=0.05)
     for name in names(0, 3):
-        before.emit(event(actorId=name))
-    before.close()
+        previous.emit(event(actorId=name))
+    previous.close()
     read = Spool.read
     taken: list[Path] = []
 
@@ -388,10 +388,10 @@ def test_closing_a_spool_counts_missing_events(tmp_path: Path) -> None:
     assert oldest is not None
     oldest.path.unlink()
     assert missing_at_close(spool) == 3
-    after = Spool(tmp_path / "root" / "spool", 1_000)
-    assert (after.adopt(), after.events) == (1, 2)
+    next_spool = Spool(tmp_path / "root" / "spool", 1_000)
+    assert (next_spool.adopt(), next_spool.events) == (1, 2)
     shutil.rmtree(tmp_path / "root")
-    assert missing_at_close(after) == 2
+    assert missing_at_close(next_spool) == 2
 
 
 def test_an_incomplete_line_is_rejected_and_the_rest_is_sent(server: FakeServer, tmp_path: Path) -> None:
@@ -405,10 +405,10 @@ def test_an_incomplete_line_is_rejected_and_the_rest_is_sent(server: FakeServer,
     with segment.open("ab") as file:
         file.write(b'{"id":"0192')
     server.rule = accept
-    with connected(server, tmp_path) as after:
-        assert after.flush(10)
+    with connected(server, tmp_path) as next_client:
+        assert next_client.flush(10)
         assert server.actors == names(0, 3)
-        (line,) = (after.spool_folder / REJECTED).read_bytes().splitlines()
+        (line,) = (next_client.spool_folder / REJECTED).read_bytes().splitlines()
         assert json.loads(line)["event"] == '{"id":"0192'
 
 
@@ -424,11 +424,11 @@ def test_a_client_does_not_take_files_of_an_open_one(server: FakeServer, tmp_pat
     first, second = (connected(server, tmp_path, exit_timeout_s=0.05) for _ in range(2))
     first.emit(event(actorId="a0"))
     wait_until(lambda: first.stats().spooled == 1)
-    before = segments(first)
+    own_segments = segments(first)
     second.emit(event(actorId="a1"))
     wait_until(lambda: second.stats().spooled == 1)
     assert second.stats().adopted == 0
-    assert set(before) < set(segments(second))
+    assert set(own_segments) < set(segments(second))
     second.close()
     first.close()
 

@@ -33,8 +33,8 @@ def printed(served: Served, name: str, key: str) -> str:
 
 def test_a_flow_is_printed_in_order(served: Served) -> None:
     """Three events by two actors."""
-    said = printed(served, "flow.py", served.key(READ, WRITE, tenant="flow"))
-    assert said.splitlines() == [
+    output = printed(served, "flow.py", served.key(READ, WRITE, tenant="flow"))
+    assert output.splitlines() == [
         "inbound_message.received by ana",
         "decision.made by planner",
         "action_run.failed by planner",

@@ -41,17 +41,17 @@ def same_folder(url: str, tenant: str | None, key: str) -> str:
 
 def test_a_thousand_tenants_share_threads(served: Served, tmp_path: Path) -> None:
     """Each finds its own events in its log and no others. A few threads send all of them."""
-    before = threading.active_count()
+    threads_before = threading.active_count()
     with Whence(served.url, jwt_secret=SECRET, spool=tmp_path / "spool") as backend:
         for turn in range(2):
             for number in range(TENANTS):
                 backend.for_tenant(f"tenant-{number}").emit(event(actorId=f"{number}.{turn}"))
         for number in range(TENANTS):
             assert backend.for_tenant(f"tenant-{number}").flush(60)
-        assert threading.active_count() - before < 10
+        assert threading.active_count() - threads_before < 10
         for number in range(0, TENANTS, 50):
             tenant = backend.for_tenant(f"tenant-{number}")
-            assert {one.actor_id for one in tenant.events()} == {f"{number}.0", f"{number}.1"}
+            assert {each.actor_id for each in tenant.events()} == {f"{number}.0", f"{number}.1"}
             assert tenant.stats().stored == 2
 
 
@@ -70,13 +70,13 @@ def test_each_tenant_has_its_own_spool(tmp_path: Path) -> None:
         server.batches.clear()
         server.headers.clear()
         server.rule = accept
-        with Whence(server.url, jwt_secret=SECRET, spool=tmp_path / "spool") as after:
+        with Whence(server.url, jwt_secret=SECRET, spool=tmp_path / "spool") as next_backend:
             for number in range(SPOOLING):
-                after.for_tenant(f"tenant-{number}").flush(0.0)
+                next_backend.for_tenant(f"tenant-{number}").flush(0.0)
             for number in range(SPOOLING):
-                assert after.for_tenant(f"tenant-{number}").flush(60)
+                assert next_backend.for_tenant(f"tenant-{number}").flush(60)
         for headers, batch in zip(server.headers, server.batches, strict=True):
-            assert {one["actorId"] for one in batch} == {claims(headers)["tenant_id"]}
+            assert {each["actorId"] for each in batch} == {claims(headers)["tenant_id"]}
         assert Counter(server.actors) == {f"tenant-{number}": 3 for number in range(SPOOLING)}
 
 

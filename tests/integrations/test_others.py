@@ -42,8 +42,8 @@ def test_a_log_line_can_become_an_event(whence_events: RecordingWhence, capsys: 
     logger.info("nothing")
     logger.info("bad", extra={"whence": {"event": "No"}})
     logger.removeHandler(handler)
-    (one,) = whence_events.recorded
-    assert bytes(one.payload) == b'{"message":"card declined","code":7}'
+    (recorded,) = whence_events.recorded
+    assert bytes(recorded.payload) == b'{"message":"card declined","code":7}'
     assert "Logging error" in capsys.readouterr().err
 
 
@@ -65,7 +65,7 @@ def test_events_name_their_span(whence_events: RecordingWhence) -> None:
     trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
     assert inside.correlation_id == trace_id
     assert caused.correlation_id == plain.id
-    payloads = [bytes(one.payload).decode() for one in whence_events.recorded]
+    payloads = [bytes(each.payload).decode() for each in whence_events.recorded]
     spanned = f'"_otel":{{"traceId":"{trace_id}","spanId":"{span_id}"}}'
     assert payloads == ['{"a":1}', f'{{{spanned},"a":1}}', f"{{{spanned}}}"]
 
@@ -83,8 +83,8 @@ def test_a_celery_task_runs_in_the_context_of_its_sender(whence_events: Recordin
 
     @app.task(bind=True)
     def work(self: Any) -> list[Any]:
-        one = whence_events.emit(event())
-        return [one.id, (self.request.headers or {}).get("mine")]
+        emitted = whence_events.emit(event())
+        return [emitted.id, (self.request.headers or {}).get("mine")]
 
     root = whence_events.emit(event())
     with start_worker(app, pool="solo", perform_ping_check=False):
@@ -94,7 +94,7 @@ def test_a_celery_task_runs_in_the_context_of_its_sender(whence_events: Recordin
         alone, _ = work.apply_async().get(timeout=20)
         with whence_events.cause(root):
             in_place, _ = work.apply().get()
-    found = {one.id: one for one in whence_events.recorded}
+    found = {each.id: each for each in whence_events.recorded}
     assert (found[effect].causation_id, found[effect].correlation_id, mine) == (root.id, root.id, "x")
     assert found[inner].causation_id == root.id
     assert found[alone].causation_id is None
@@ -129,11 +129,12 @@ def test_langchain_runs_are_events(whence_events: RecordingWhence) -> None:
         chain.invoke("a", callbacks)
         with pytest.raises(KeyError):
             chain.invoke("secret", callbacks)
-    kinds = [one.event_type.partition(".")[2] for one in whence_events.recorded[1:]]
+    kinds = [each.event_type.partition(".")[2] for each in whence_events.recorded[1:]]
     assert kinds == ["started", "started", "completed", "completed", "started", "started", "completed", "failed"]
     outer, inner, inner_end, outer_end = whence_events.recorded[1:5]
-    assert [one.causation_id for one in (outer, inner, inner_end, outer_end)] == [root.id, outer.id, inner.id, outer.id]
+    causes = [each.causation_id for each in (outer, inner, inner_end, outer_end)]
+    assert causes == [root.id, outer.id, inner.id, outer.id]
     assert outer.resource_id == outer_end.resource_id != inner.resource_id
     assert bytes(inner.payload) == b'{"kind":"tool","name":"look_up"}'
     assert bytes(whence_events.recorded[-1].payload) == b'{"error":"KeyError"}'
-    assert all(b"secret" not in bytes(one.payload) for one in whence_events.recorded)
+    assert all(b"secret" not in bytes(each.payload) for each in whence_events.recorded)

@@ -75,8 +75,8 @@ def test_an_event_is_committed_with_its_transaction(
             outbox(session).emit(event())
             session.rollback()
         assert drain(engine, log) == DrainResult(1, 0)
-        (one,) = log.list().events
-        assert (one.id, one.causation_id) == (kept.id, root.id)
+        (stored,) = log.list().events
+        assert (stored.id, stored.causation_id) == (kept.id, root.id)
         assert rows(engine) == []
         assert drain(engine, log) == DrainResult(0, 0)
 
@@ -119,7 +119,7 @@ async def test_an_async_engine_is_drained_too(engine: "sqlalchemy.Engine", url: 
     async with AsyncWhence(served.url, served.key(READ, WRITE, tenant="async")) as log:
         assert await drained_async(url, log) == DrainResult(700, 0)
         page = await log.list(limit=2, order="asc")
-        assert ([one.actor_id for one in page.events], page.total) == (["a0", "a1"], 700)
+        assert ([each.actor_id for each in page.events], page.total) == (["a0", "a1"], 700)
         assert rows(engine) == []
         assert await drained_async(url, log) == DrainResult(0, 0)
 
@@ -162,7 +162,7 @@ def test_relay_drains_an_outbox(engine: "sqlalchemy.Engine", url: str, served: S
     cli = Cli(tmp_path / "home").given(url=served.url, api_key=key)
     assert cli.ok("relay", "--database", url).out == "700 stored, 0 refused.\n"
     with Whence(served.url, key) as log:
-        assert [one.actor_id for one in log.events(order="asc")][:2] == ["a0", "a1"]
+        assert [each.actor_id for each in log.events(order="asc")][:2] == ["a0", "a1"]
         assert log.list().total == 700
     assert rows(engine) == []
     assert cli.run("relay").code == 2

@@ -32,7 +32,7 @@ def test_causes_are_asserted(whence_events: RecordingWhence) -> None:
         log.assert_caused("action_run.failed", "decision.made")
     with pytest.raises(AssertionError, match=r"was not emitted; emitted was: inbound_message.received, "):
         log.assert_caused("decision.approved", "action_run.failed")
-    assert [one.id for one in log.of_type("decision.made")] == [middle.id]
+    assert [each.id for each in log.of_type("decision.made")] == [middle.id]
 
 
 def test_invalid_events_are_refused(whence_events: RecordingWhence) -> None:

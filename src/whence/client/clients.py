@@ -45,7 +45,8 @@ from whence.wire.traces import TraceBody
 
 __all__ = ["AsyncWhence", "Whence"]
 
-Event = Mapping[str, Any] | str
+EventInput = Mapping[str, Any] | str
+"""A mapping with the keys of the API, or an event type."""
 
 
 class Whence(BaseClient):
@@ -71,12 +72,12 @@ class Whence(BaseClient):
         self._transport = Transport(self.url, timeout_s)
 
     @overload
-    def emit(self, event: Event, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+    def emit(self, event: EventInput, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
 
     @overload
-    def emit(self, event: Event, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
+    def emit(self, event: EventInput, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
 
-    def emit(self, event: Event, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
+    def emit(self, event: EventInput, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
         """Record an event: a mapping with the keys of the API, or an event type with keywords (see `EventFields`).
 
         By default the event is queued and this returns at once; a thread of the client sends it. Events that are still
@@ -199,12 +200,12 @@ class AsyncWhence(BaseClient):
         self._async_transport = AsyncTransport(self.url, timeout_s)
 
     @overload
-    async def emit(self, event: Event, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+    async def emit(self, event: EventInput, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
 
     @overload
-    async def emit(self, event: Event, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
+    async def emit(self, event: EventInput, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
 
-    async def emit(self, event: Event, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
+    async def emit(self, event: EventInput, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
         """As `Whence.emit`. The event loop never waits for the disk or a full queue; a thread does."""
         emitted = self.new(event, **fields)
         if durable:

@@ -44,7 +44,7 @@ _LINGER_S = 0.02  # how long an event waits for others to share its batch
 _BACKOFF_MAX_S = 5.0
 _BACKOFF_CLOSING_MAX_S = 0.5
 _FAILURES_BEFORE_SPOOLING = 2
-_SERVER_ERRORS_MAX = 3  # after so many 500s in a row, the events themselves are suspected
+_SERVER_ERRORS_MAX = 3  # 500s in a row after which an event of the batch is assumed to be the reason
 _OK, _CREATED, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 413, 422, 500
 
 
@@ -340,7 +340,7 @@ class Emitter:
         return True
 
     def _read(self, spool: Spool, segment: Segment) -> None:
-        """Read a segment into `_outgoing`. A file that was removed from outside is reported, and the rest goes on."""
+        """Read a segment into `_outgoing`. A file that was removed from outside is reported and skipped."""
         try:
             self._outgoing.extend(spool.read(segment))
         except FileNotFoundError:
@@ -390,8 +390,8 @@ class Emitter:
         if error.code != self._error_code:
             self._error_code = error.code
             self._unreported.append(error)
-        asked_s = None if response is None else retry_after_s(response.headers.get("retry-after"), time.time())
-        delay_s = self._back_off(asked_s)
+        requested_s = None if response is None else retry_after_s(response.headers.get("retry-after"), time.time())
+        delay_s = self._back_off(requested_s)
         if self._failures >= _FAILURES_BEFORE_SPOOLING and self._outgoing_segment is None and self._spool is not None:
             try:
                 if self._outgoing:
@@ -402,11 +402,11 @@ class Emitter:
                 _log.warning("The spool cannot be written: %s", refused)
         return delay_s
 
-    def _back_off(self, asked_s: float | None) -> float:
+    def _back_off(self, requested_s: float | None) -> float:
         self._failures += 1
         self._counts.retries += 1
         spread_max_s = _BACKOFF_CLOSING_MAX_S if self._closing else _BACKOFF_MAX_S
-        at_least_s = None if asked_s is None else min(asked_s, RETRY_AFTER_MAX_S)
+        at_least_s = None if requested_s is None else min(requested_s, RETRY_AFTER_MAX_S)
         delay_s = backoff_s(self._failures, at_least_s, spread_max_s)
         self._not_before = time.monotonic() + delay_s
         return delay_s

@@ -18,7 +18,7 @@ import platformdirs
 from whence.client.errors import SpoolFull
 from whence.client.spool_lock import process_lock
 
-__all__ = ["REJECTED", "Segment", "Spool", "default_root", "folder_name", "sync_file"]
+__all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "sync_file"]
 
 REJECTED = "rejected.ndjson"
 """The file of refused events in the folder of a spool: a JSON object per line with `at`, `status`, `why`, `event`."""
@@ -90,7 +90,7 @@ class Spool:
             if self._current is None:
                 self._next_number += 1
                 self._current = self._create(self._next_number - 1)
-            _append(self._current.path, line, self._current.size)
+            append_to_file(self._current.path, line, self._current.size)
             self._current.size += len(line)
             self._current.events += 1
             self._appended += 1
@@ -107,7 +107,7 @@ class Spool:
         content = b"".join(body + b"\n" for body in bodies)
         with self._lock:
             segment = self._create(number)
-            _append(segment.path, content, 0)
+            append_to_file(segment.path, content, 0)
             segment.size, segment.events = len(content), len(bodies)
         sync_file(segment.path)
 
@@ -146,24 +146,24 @@ class Spool:
         line = msgspec.json.encode({"at": time.time(), "status": status, "why": why, "event": event}) + b"\n"
         self._prepare_folder()
         path = self.folder / REJECTED
-        _append(path, line)
+        append_to_file(path, line)
         sync_file(path)
 
     def adopt(self) -> int:
         """Take over the segments of dead processes and closed clients; returns how many."""
         if not self.folder.is_dir():
             return 0
-        found = []
+        segments = []
         for path in self.folder.glob("*.segment"):
             process, _, rest = path.name.partition("-")
             spool_id, _, number = rest.removesuffix(".segment").partition("-")
             if spool_id.isdecimal() and number.isdecimal():
-                found.append((process, int(spool_id), int(number), path))
-        if not found:
+                segments.append((process, int(spool_id), int(number), path))
+        if not segments:
             return 0
         self._prepare_folder()
         root = self.folder.parent
-        abandoned = sorted(each for each in found if process_lock.is_abandoned(root, each[0], each[1]))
+        abandoned = sorted(segment for segment in segments if process_lock.is_abandoned(root, segment[0], segment[1]))
         with self._lock:
             first = min(self._segments, default=_FIRST_NUMBER) - len(abandoned)
             return sum(self._take_over(path, number) for number, (*_, path) in enumerate(abandoned, first))
@@ -244,8 +244,8 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
-def _append(path: Path, content: bytes, size: int | None = None) -> None:
-    """Append all of the content or nothing. `size` is the size of the file before."""
+def append_to_file(path: Path, content: bytes, size: int | None = None) -> None:
+    """Append all of the content or, if the current `size` of the file is given, nothing. Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.write(handle, content) != len(content):

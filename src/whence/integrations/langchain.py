@@ -24,9 +24,7 @@ class WhenceCallbackHandler(BaseCallbackHandler):
     its own start.
     """
 
-    run_inline = (
-        True  # LangChain then calls the handler before the run goes on, so a cause is emitted before its effects
-    )
+    run_inline = True  # the run waits for the handler, so that a cause is emitted before its effects
 
     def __init__(self, log: BaseClient, actor: tuple[str, str] = ("agent", "langchain")) -> None:
         self._log = log
