@@ -25,7 +25,7 @@ from tests.databases import empty_database, execute
 from whence import rollups
 from whence.events import NewEvent
 from whence.permissions import new_api_key, new_session_secret, session_hash
-from whence.storage import Session, Store, Write, migrate_store, open_store, placing, verify_store
+from whence.storage import Session, Store, Write, migrate_store, open_store, sequencing, verify_store
 from whence.storage.migrations import load_migrations
 from whence.wire.event import IngestContext, parse_batch
 
@@ -223,7 +223,7 @@ def keep(path: Path, data: bytes) -> None:
 def lower_thresholds(set_attribute: Callable[[object, str, int], None]) -> None:
     """Let few events divide buckets and fold, by a function such as `setattr`."""
     set_attribute(rollups, "DIVIDE_AT", DIVIDE_AT)
-    set_attribute(placing, "FOLD_AT", FOLD_AT)
+    set_attribute(sequencing, "FOLD_AT", FOLD_AT)
 
 
 async def make(folder: Path, work: Path) -> None:
