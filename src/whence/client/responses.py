@@ -15,10 +15,10 @@ from whence.errors import (
     Invalid,
     NotFound,
     Problem,
+    QueryTooExpensive,
     RetryLater,
     Throttled,
     TooLarge,
-    TooWide,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -49,8 +49,8 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _RETRY_LATER: dict[str, type[RetryLater]] = {
     "busy": Busy,
-    "query_too_expensive": TooWide,
-    "query_too_wide": TooWide,  # the code that older servers send
+    "query_too_expensive": QueryTooExpensive,
+    "query_too_wide": QueryTooExpensive,  # the code that older servers send
     "throttled": Throttled,
 }
 

@@ -10,7 +10,7 @@ import time
 from whence.client.errors import Unreachable
 from whence.client.requests import ApiRequest
 from whence.client.responses import ApiResponse, error_of, retry_after_s
-from whence.errors import TooWide
+from whence.errors import QueryTooExpensive
 
 __all__ = ["RETRY_AFTER_MAX_S", "RetryPolicy", "backoff_s"]
 
@@ -57,4 +57,4 @@ def _is_transient(request: ApiRequest, response: ApiResponse) -> bool:
     """Whether the same request may succeed later, and may be sent again."""
     if response.status not in _TRANSIENT or not (request.repeatable or response.status == _THROTTLED):
         return False
-    return not isinstance(error_of(response), TooWide)
+    return not isinstance(error_of(response), QueryTooExpensive)
