@@ -39,12 +39,12 @@ NARROWED = {
 
 NOT_FOR_READERS = {
     "append": "writes",
-    "lull": "reads nothing",
+    "wait_for_idle_writer": "reads nothing",
     "head": "for followers and operators, without any event",
     "changed": "for followers, without any event",
     "tenants": "for the operator",
     "read_log": "for the operator's copy",
-    "restore_log": "for the operator's copy",
+    "import_log": "for the operator's copy",
     "put_key": "credentials",
     "find_key": "credentials",
     "get_key": "credentials",

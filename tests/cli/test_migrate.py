@@ -20,7 +20,7 @@ TELLS_ALL = Mutant(
 
 SEES_NO_HASH = Mutant(
     "sees_no_hash",
-    "from whence.storage.verifying import Chain\nChain._fault = lambda *_: ''",
+    "from whence.storage.verification import Chain\nChain._fault = lambda *_: ''",
 )
 
 REFUSED_S = 15

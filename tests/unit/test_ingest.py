@@ -67,10 +67,10 @@ class HeldStore:
             told.set_result(answer)
 
 
-Story = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
+Scenario = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
 
 
-def play(story: Story, events_max: int = 20_000) -> None:
+def play(story: Scenario, events_max: int = 20_000) -> None:
     """Run a scenario. Nothing may hang, and no exception may stay unretrieved."""
     unseen: list[str] = []
 

@@ -9,7 +9,7 @@ from tests.unit.mutants import catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT
 from whence.events import Event, Keyset, Page, PageRequest, Query
 from whence.flows import FlowQuery
-from whence.trace import Request as TraceRequest
+from whence.trace import TraceRequest
 from whence.wire import query as wire
 from whence.wire.cursor import filters_of, next_cursor
 from whence.wire.parameters import CAUSE_PARAMETERS, READ_PARAMETERS

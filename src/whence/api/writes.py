@@ -143,7 +143,7 @@ async def _store_many(request: Request) -> JsonResponse:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BATCH_MAX) as body:
         if len(body) > _LONG_BODY:
-            await context.store.lull()
+            await context.store.wait_for_idle_writer()
         parsed, atomic = _parse_many(request, body)
         del body  # as in create_event
         if atomic:

@@ -15,7 +15,7 @@ from whence.errors import Invalid
 from whence.settings import Settings
 from whence.storage import is_postgres, sqlite_path, verify_store
 from whence.storage.sqlite import backup as backups
-from whence.storage.verifying import Finding, Report
+from whence.storage.verification import Finding, Report
 
 __all__ = ["backup", "restore", "verify"]
 

@@ -5,17 +5,17 @@ from importlib import import_module
 from typing import Any
 
 from whence.errors import StoreRefused
-from whence.storage.base import Head, Receipt, Session, Store, Stored, Write
+from whence.storage.base import HashedEvent, Head, Receipt, Session, Store, Write
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify as verify_file
-from whence.storage.verifying import Report
+from whence.storage.verification import Report
 
 __all__ = [
+    "HashedEvent",
     "Head",
     "Receipt",
     "Session",
     "Store",
-    "Stored",
     "Write",
     "is_postgres",
     "migrate_store",
@@ -29,7 +29,7 @@ def open_store(
     url: str,
     *,
     serving: bool = True,
-    restoring: bool = False,
+    importing: bool = False,
     accept_rollback: bool = False,
     unsafe_durability: bool = False,
     pooler: bool = False,
@@ -39,7 +39,7 @@ def open_store(
 
     `sqlite:///relative/or//absolute/path` names a SQLite file. One process at a time may open a file for `serving`,
     which is what `append` needs; with `serving=False` the file is opened beside it, for keys and for reading.
-    Only a store that is opened for `restoring` takes the exact events of another one.
+    Only a store that is opened for `importing` takes the exact events of another one.
     A store that has lost what it acknowledged is refused, unless `accept_rollback` takes it as it is.
 
     `postgresql://user@host:5432/database` names a PostgreSQL database, which any number of processes may open. It is
@@ -51,10 +51,10 @@ def open_store(
     """
     if is_postgres(url):
         store: Store = _postgres("engine").PostgresStore(
-            url, pooler=pooler, restoring=restoring, unsafe_durability=unsafe_durability, listen_url=listen_url
+            url, pooler=pooler, importing=importing, unsafe_durability=unsafe_durability, listen_url=listen_url
         )
         return store
-    return SQLiteStore(sqlite_path(url), serving=serving, restoring=restoring, accept_rollback=accept_rollback)
+    return SQLiteStore(sqlite_path(url), serving=serving, importing=importing, accept_rollback=accept_rollback)
 
 
 def sqlite_path(url: str) -> str:

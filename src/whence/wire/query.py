@@ -14,8 +14,7 @@ import msgspec
 from whence.errors import Invalid, Problem
 from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Vocabulary, is_event_type
 from whence.flows import FlowQuery
-from whence.trace import WALK_MAX
-from whence.trace import Request as TraceRequest
+from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
 from whence.wire.fields import (
     Broken,

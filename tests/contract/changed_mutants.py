@@ -1,0 +1,47 @@
+"""Ways to wait for a log that are broken in one way each."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.faults import breaks
+from tests.contract.model import ModelStore
+from whence.storage import head_notifier
+
+
+class EqualIsLonger(ModelStore):
+    def is_longer(self, tenant: str, position: int) -> bool:
+        return len(self.logs.get(tenant, [])) >= position
+
+
+class AnyTenantWakes(ModelStore):
+    def is_longer(self, _tenant: str, position: int) -> bool:
+        return any(len(log) > position for log in self.logs.values())
+
+
+class LooksOnce(ModelStore):
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        return await super().changed(tenant, position, 0)
+
+
+@breaks("sqlite", "postgres")
+def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(head_notifier.HeadNotifier, "wake", lambda _self, _tenant: None)
+
+
+@breaks("sqlite", "postgres")
+def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
+    """Whoever is woken is told that the log grew beyond their position, whatever its size."""
+    real = head_notifier._Watch.resolve
+
+    def resolve(self: Any, _size: int) -> None:
+        real(self, 1 << 40)
+
+    patch.setattr(head_notifier._Watch, "resolve", resolve)
+
+
+@breaks("sqlite", "postgres")
+def watches_go_on(patch: pytest.MonkeyPatch) -> None:
+    """The task of a log goes on looking when everybody who waited for it has left."""
+    notifier = head_notifier.HeadNotifier
+    patch.setattr(notifier, "_end_if_unused", lambda self, tenant, _watch: self._watches.pop(tenant, None))
