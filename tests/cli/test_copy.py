@@ -12,7 +12,7 @@ from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, running
 from tests.contract.made import add, new
 from tests.databases import empty_database
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.sqlite.verify import verify
 
 EVENTS = 3_500
@@ -59,7 +59,7 @@ def on(url: str, work: Any) -> Any:
     """What `work(store)` returns, asked of a store itself."""
 
     async def asked() -> Any:
-        store = open_store(url)
+        store = create_store(url)
         try:
             return await work(store)
         finally:

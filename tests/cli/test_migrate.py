@@ -9,9 +9,9 @@ from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, running
 from tests.databases import empty_database, execute, server_url
 
-EAGER_SERVER = Mutant(
-    "serves_without_a_look",
-    "from whence.storage.postgres import engine\nasync def look(self): pass\nengine.PostgresStore.open = look",
+SERVES_UNCHECKED = Mutant(
+    "serves_unchecked",
+    "from whence.storage.postgres import engine\nasync def skip(self): pass\nengine.PostgresStore.check_servable = skip",
 )
 TELLS_ALL = Mutant(
     "shows_the_whole_url",
@@ -69,13 +69,13 @@ def refused(cli: Cli, url: str) -> str:
     return str(said.decode())
 
 
-@catches(EAGER_SERVER)
+@catches(SERVES_UNCHECKED)
 def test_a_server_makes_no_log_by_itself(cli: Cli) -> None:
     """It ends at once, with the command that does."""
     assert "whence migrate" in refused(cli, database())
 
 
-@catches(EAGER_SERVER)
+@catches(SERVES_UNCHECKED)
 def test_a_server_whose_log_may_be_lost_is_refused(cli: Cli) -> None:
     """Unless the operator accepts it, by flag or by variable."""
     url = database()

@@ -21,7 +21,7 @@ from whence.demo import recording
 from whence.errors import StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
 from whence.permissions import new_api_key
-from whence.storage import Session, Stored, Write, open_store
+from whence.storage import Session, Stored, Write, create_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import restore as postgres_restore
@@ -39,7 +39,7 @@ WHOLE = os.environ.get("WHENCE_LOAN_LOG")
 async def opened(kind: str, folder: Path, *, restoring: bool = True) -> Any:
     """An empty store of a kind."""
     url = f"sqlite:///{folder}/{time.monotonic_ns()}.db" if kind == "sqlite" else await fresh_database()
-    store: Any = open_store(url, restoring=restoring)
+    store: Any = create_store(url, restoring=restoring)
     store.url = url
     return store
 

@@ -12,7 +12,7 @@ from whence.cli.terminal import printable, say
 from whence.copying import Copied, Progress, copy_log
 from whence.errors import Invalid
 from whence.settings import Settings
-from whence.storage import is_postgres, open_store, sqlite_path
+from whence.storage import create_store, is_postgres, sqlite_path
 from whence.storage.sqlite.backup import refuse_behind
 
 __all__ = ["copy"]
@@ -46,17 +46,17 @@ def _amount(number: int, noun: str) -> str:
 
 
 async def _copy(reading: Settings, writing: Settings, progress: Progress | None) -> Copied:
-    source = open_store(reading.store, serving=False, pooler=reading.postgres_pooler, unsafe_durability=True)
+    source = create_store(reading.store, serving=False, pooler=reading.postgres_pooler, unsafe_durability=True)
     try:
-        await source.open()
-        target = open_store(
+        await source.check_servable()
+        target = create_store(
             writing.store,
             restoring=True,
             pooler=writing.postgres_pooler,
             unsafe_durability=writing.unsafe_durability,
         )
         try:
-            await target.open()
+            await target.check_servable()
             return await copy_log(source, target, progress)
         finally:
             await target.close()

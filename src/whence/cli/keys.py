@@ -154,7 +154,7 @@ def make_key(
 def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, make: bool = True) -> T:
     """What `act` gives for the opened store. Raises NotFound for a file that is not there, unless it may be made."""
     from whence.cli.logs import tell_plainly  # noqa: PLC0415  (needs the extra `server`; over HTTP nothing does)
-    from whence.storage import is_postgres, open_store, sqlite_path  # noqa: PLC0415  (as above)
+    from whence.storage import create_store, is_postgres, sqlite_path  # noqa: PLC0415  (as above)
 
     if not make and not is_postgres(settings.store):
         path = Path(sqlite_path(settings.store))
@@ -164,7 +164,7 @@ def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, mak
     tell_plainly()
 
     async def opened() -> T:
-        store = open_store(
+        store = create_store(
             settings.store,
             serving=False,
             unsafe_durability=settings.unsafe_durability,

@@ -24,7 +24,7 @@ from whence.demo import FAILED_EVENT, fill
 from whence.errors import Invalid, WhenceError
 from whence.permissions import ADMIN, READ, WRITE
 from whence.settings import Settings
-from whence.storage import is_postgres, open_store
+from whence.storage import create_store, is_postgres
 
 __all__ = ["demo", "serve"]
 
@@ -79,14 +79,14 @@ def serve(
     )
     _check_port(settings)
     key = _first_key(settings)
-    opened = open_store(
+    opened = create_store(
         settings.store,
         accept_rollback=accept_rollback,
         unsafe_durability=settings.unsafe_durability,
         pooler=settings.postgres_pooler,
         listen_url=settings.listen_url,
     )
-    asyncio.run(opened.open())
+    asyncio.run(opened.check_servable())
 
     def ready(address: str) -> None:
         say(f"Serving {printable(settings.shown_store)} at {address}")
@@ -119,7 +119,7 @@ def demo(*, host: Host = None, port: Port = None) -> None:
             say(_welcome(url, key, count))
 
         try:
-            run(settings, open_store(settings.store), ready)
+            run(settings, create_store(settings.store), ready)
         finally:
             for profile in kept:  # else the commands would go on speaking to a server that is gone
                 with contextlib.suppress(OSError, WhenceError):
@@ -159,7 +159,7 @@ def _program() -> str:
 
 
 async def _fill(settings: Settings) -> int:
-    store = open_store(settings.store)
+    store = create_store(settings.store)
     try:
         return await fill(store, DEFAULT_TENANT)
     finally:

@@ -1,4 +1,4 @@
-"""Where a log is kept. `open_store` is the one way in."""
+"""Where a log is kept. `create_store` is the one way in."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -17,15 +17,15 @@ __all__ = [
     "Store",
     "Stored",
     "Write",
+    "create_store",
     "is_postgres",
     "migrate_store",
-    "open_store",
     "sqlite_path",
     "verify_store",
 ]
 
 
-def open_store(
+def create_store(
     url: str,
     *,
     serving: bool = True,

@@ -287,8 +287,8 @@ class SQLiteStore:
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Nothing is left to look at: the file was opened, and refused if need be, when the store was made."""
+    async def check_servable(self) -> None:
+        """Do nothing: the constructor has opened the file and checked it; see `Store`."""
 
     async def check(self) -> None:
         """Say whether the store serves; see `Store`."""
