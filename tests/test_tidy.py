@@ -48,8 +48,7 @@ LATE_IMPORTS = {
     ("whence", "import_module"),  # the public names, loaded when first used
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
-    ("whence.cli.keys", "whence.storage"),
-    ("whence.storage", "import_module"),  # the PostgreSQL store, whose driver is an extra
+    ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
     ("whence.cli.importing", "rich.console"),  # slow to load, and only for a person at a terminal
     ("whence.cli.importing", "rich.progress"),
     ("whence.cli.relaying", "sqlalchemy"),  # of an extra

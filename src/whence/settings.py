@@ -17,6 +17,7 @@ import msgspec
 import platformdirs
 
 from whence.events import Vocabulary
+from whence.storage.backends import ENGINES
 
 __all__ = ["JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
 
@@ -137,10 +138,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_service(settings: Settings) -> None:
     """Raise ValueError for what concerns addresses, paths and headers."""
-    if not re.fullmatch(r"(sqlite:///|postgresql://).+", settings.store):
-        raise ValueError(
-            "WHENCE_STORE must be a URL like sqlite:///path/to/file.db or postgresql://user@host:5432/database."
-        )
+    if not any(engine.matches(settings.store) for engine in ENGINES):
+        raise ValueError(f"WHENCE_STORE must be a URL like {' or '.join(engine.url_example for engine in ENGINES)}.")
     if settings.listen_url is not None and not re.fullmatch(r"postgresql://.+", settings.listen_url):
         raise ValueError("WHENCE_LISTEN_URL must be a URL like postgresql://user@host:5432/database.")
     if not 0 <= settings.port <= 65_535:

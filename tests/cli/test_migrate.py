@@ -11,7 +11,11 @@ from tests.databases import empty_database, execute, server_url
 
 SERVES_UNCHECKED = Mutant(
     "serves_unchecked",
-    "from whence.storage.postgres import engine\nasync def skip(self): pass\nengine.PostgresStore.check_servable = skip",
+    """
+from whence.storage.postgres import engine
+async def skip(self): pass
+engine.PostgresStore.check_servable = skip
+""",
 )
 TELLS_ALL = Mutant(
     "shows_the_whole_url",

@@ -469,7 +469,7 @@ async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monk
             await add(target, new(7_000), tenant=OTHER)
 
     monkeypatch.setattr(target, "restore_log", with_others)
-    with pytest.raises(StoreRefused, match="Somebody else"):
+    with pytest.raises(StoreRefused, match="Another process"):
         await copy_log(source, target)
 
 

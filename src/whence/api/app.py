@@ -34,14 +34,13 @@ from whence.errors import (
 )
 from whence.ingest import Ingest
 from whence.settings import Settings
-from whence.storage.base import Store
+from whence.storage import Store, backend_for
 
 __all__ = ["STATUS", "create_app"]
 
 _log = structlog.get_logger("whence.api")
 
 _READY_S = 2.0
-_PAGES_AT_ONCE = 4  # as many as the SQLite store has readers; a page of large payloads has 25 MiB
 _JSON = "application/json"
 
 STATUS: dict[type[WhenceError], int] = {
@@ -82,7 +81,7 @@ def create_app(settings: Settings, store: Store) -> Edge:
         authenticator=authenticator,
         bodies=BodyBudget(settings.bodies_in_flight_max),
         answers=BodyBudget(settings.answers_in_flight_max, "large answers"),
-        pages=asyncio.Semaphore(_PAGES_AT_ONCE),
+        pages=asyncio.Semaphore(backend_for(settings.store).reads_at_once),
         status_of=status_of,
     )
     handlers = [*reads.ROUTES, *traces.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)]

@@ -1,7 +1,6 @@
 """`verify`, `backup` and `restore`: on a store itself, beside its server where that does no harm."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +9,10 @@ import msgspec
 from cyclopts import Parameter
 
 from whence.cli.app import UNSOUND
+from whence.cli.local_store import settings_for
 from whence.cli.terminal import out, printable, say
-from whence.errors import Invalid
-from whence.settings import Settings
-from whence.storage import is_postgres, sqlite_path, verify_store
-from whence.storage.sqlite import backup as backups
+from whence.storage import backend_for, verify_store
+from whence.storage.backends import Progress
 from whence.storage.verifying import Finding, Report
 
 __all__ = ["backup", "restore", "verify"]
@@ -42,7 +40,7 @@ def verify(*, store: StoreFlag = None, json: Json = False) -> int:
     Reads only, and may run beside the server. What is not as it was written is named by tenant and position, the first
     bad position of each tenant; the exit code is 5 then.
     """
-    settings = _settings(store)
+    settings = settings_for(store=store)
     report = asyncio.run(verify_store(settings.store, _progress(), pooler=settings.postgres_pooler))
     if json:
         verified = _Verified(report.sound, report.tenants, report.events, report.roots, report.findings)
@@ -66,7 +64,8 @@ def backup(
 
     A server may go on writing meanwhile. The copy holds the hashes of API keys too, and is readable by its owner alone.
     """
-    report = backups.backup(_path(store), str(destination), force=force, progress=_progress())
+    url = settings_for(store=store).store
+    report = backend_for(url).backup(url, str(destination), force=force, progress=_progress())
     if not report.sound:
         return _unsound(report, "Nothing was kept: the store, and so its copy, is not as it was written.")
     say(f"{_amount(report)} in {printable(str(destination))}, verified.")
@@ -84,31 +83,17 @@ def restore(
 
     Sessions are forgotten. Keys that were revoked in a store that is replaced stay revoked.
     """
-    path = _path(store)
-    restored = backups.restore(str(source), path, force=force, progress=_progress())
+    settings = settings_for(store=store)
+    restored = backend_for(settings.store).restore(settings.store, str(source), force=force, progress=_progress())
     report = restored.report
     if not report.sound:
         return _unsound(report, "Nothing was changed: the backup is not as it was written.")
-    say(f"{_amount(report)} in {printable(path)}.")
+    say(f"{_amount(report)} in {printable(settings.shown_store)}.")
     if restored.revoked is None:
         say("Keys that were revoked after the backup hold again; look at them with 'whence key list --store URL'.")
     elif restored.revoked:
         say(f"Keys that stay revoked though they hold in the backup: {restored.revoked}.")
     return 0
-
-
-def _settings(store: str | None) -> Settings:
-    try:
-        return Settings.from_environment(os.environ, store=store)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
-
-
-def _path(store: str | None) -> str:
-    url = _settings(store).store
-    if is_postgres(url):
-        raise Invalid.at((), "This command is for SQLite files. Use pg_dump and pg_restore for a log on PostgreSQL.")
-    return sqlite_path(url)
 
 
 def _unsound(report: Report, sentence: str) -> int:
@@ -130,7 +115,7 @@ def _amount(report: Report) -> str:
     return f"{events:,} event{'s' * (events != 1)} of {tenants:,} tenant{'s' * (tenants != 1)}"
 
 
-def _progress() -> backups.Progress | None:
+def _progress() -> Progress | None:
     """Tells a person at a terminal how far the check has come."""
     if not sys.stderr.isatty():
         return None

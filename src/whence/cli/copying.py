@@ -1,19 +1,17 @@
 """`copy`: a log from one store into another, SQLite or PostgreSQL."""
 
 import asyncio
-import os
 import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from whence.cli.local_store import settings_for
 from whence.cli.logs import tell_plainly
 from whence.cli.terminal import printable, say
 from whence.copying import Copied, Progress, copy_log
-from whence.errors import Invalid
 from whence.settings import Settings
-from whence.storage import create_store, is_postgres, sqlite_path
-from whence.storage.sqlite.backup import refuse_behind
+from whence.storage import backend_for, create_store
 
 __all__ = ["copy"]
 
@@ -33,9 +31,8 @@ def copy(
     has all. Nobody may serve the target yet. A SQLite file is made when it is not there.
     """
     tell_plainly()
-    reading, writing = _settings(source), _settings(target)
-    if not is_postgres(reading.store):
-        refuse_behind(sqlite_path(reading.store))
+    reading, writing = settings_for(store=source), settings_for(store=target)
+    backend_for(reading.store).check_complete(reading.store)
     copied = asyncio.run(_copy(reading, writing, _progress()))
     what = ", ".join((_amount(copied.events, "event"), _amount(copied.tenants, "tenant"), _amount(copied.keys, "key")))
     say(f"{what} in {printable(writing.shown_store)}, verified; {copied.before:,} of the events were there before.")
@@ -62,13 +59,6 @@ async def _copy(reading: Settings, writing: Settings, progress: Progress | None)
             await target.close()
     finally:
         await source.close()
-
-
-def _settings(url: str) -> Settings:
-    try:
-        return Settings.from_environment(os.environ, store=url)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
 
 
 def _progress() -> Progress | None:

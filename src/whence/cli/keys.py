@@ -5,16 +5,15 @@ the store itself, beside a server or without one, and need no credential but acc
 """
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
 
+from whence.cli.local_store import settings_for
 from whence.cli.profile import Connection, connect
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
@@ -31,11 +30,9 @@ from whence.errors import Invalid, NotFound
 from whence.events import is_tenant
 from whence.permissions import new_api_key, parse_key_name, parse_scopes
 from whence.settings import Settings
+from whence.storage import Store, backend_for, create_store
 from whence.wire.keys import created_key_body, key_body
 from whence.wire.times import format_time, parse_time
-
-if TYPE_CHECKING:
-    from whence.storage import Store
 
 __all__ = ["app", "create", "list_keys", "make_key", "revoke"]
 
@@ -77,7 +74,7 @@ def create(
         with connect(connection) as whence:
             made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
     else:
-        settings = _settings(store)
+        settings = settings_for(store=store)
         made = make_key(settings, tenant or DEFAULT_TENANT, scope, now, expires_at, name)
         say(f"Made in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
     if json:
@@ -100,7 +97,7 @@ def list_keys(
             keys = parse_body(whence.send(list_keys_request()), KeysBody).keys
     else:
         of = _tenant(tenant)
-        found = _in_store(_settings(store), lambda opened: opened.list_keys(of), make=False)
+        found = _in_store(settings_for(store=store), lambda opened: opened.list_keys(of), make=False)
         keys = [key_body(key) for key in found]
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
@@ -129,7 +126,7 @@ def revoke(
             raise error_of(answer)
     else:
         of, now = _tenant(tenant), _now_us()
-        if not _in_store(_settings(store), lambda opened: opened.revoke_key(of, key_id, now), make=False):
+        if not _in_store(settings_for(store=store), lambda opened: opened.revoke_key(of, key_id, now), make=False):
             raise NotFound("There is no such API key.")
     say("Revoked.")
 
@@ -151,15 +148,12 @@ def make_key(
     return created_key_body(key, secret)
 
 
-def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, make: bool = True) -> T:
+def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, make: bool = True) -> T:
     """What `act` gives for the opened store. Raises NotFound for a file that is not there, unless it may be made."""
     from whence.cli.logs import tell_plainly  # noqa: PLC0415  (needs the extra `server`; over HTTP nothing does)
-    from whence.storage import create_store, is_postgres, sqlite_path  # noqa: PLC0415  (as above)
 
-    if not make and not is_postgres(settings.store):
-        path = Path(sqlite_path(settings.store))
-        if not path.exists() and (path.parent.is_dir() or not path.parent.exists()):  # else opening it says why not
-            raise NotFound("There is no log in this place. Check --store.")
+    if not make and backend_for(settings.store).creates_log(settings.store):
+        raise NotFound("There is no log in this place. Check --store.")
 
     tell_plainly()
 
@@ -176,13 +170,6 @@ def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, mak
             await store.close()
 
     return asyncio.run(opened())
-
-
-def _settings(store: str | None) -> Settings:
-    try:
-        return Settings.from_environment(os.environ, store=store)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
 
 
 def _tenant(tenant: str | None) -> str:

@@ -1,14 +1,12 @@
 """`migrate`: the schema of a PostgreSQL store, made or brought up to date when an operator says so."""
 
 import asyncio
-import os
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from whence.cli.local_store import settings_for
 from whence.cli.terminal import printable, say
-from whence.errors import Invalid
-from whence.settings import Settings
 from whence.storage import migrate_store
 
 __all__ = ["migrate"]
@@ -25,10 +23,7 @@ def migrate(
     Servers never do this by themselves; stop those of an earlier release first. The login must own the database. It
     makes the schema 'whence' and, if it is not there, the role 'whence_app', as which every transaction works.
     """
-    try:
-        settings = Settings.from_environment(os.environ, store=store)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
+    settings = settings_for(store=store)
     taken = asyncio.run(migrate_store(settings.store))
     where = printable(settings.shown_store)
     if not taken:

@@ -18,17 +18,17 @@ from cyclopts import Parameter
 
 from whence.api.server import run
 from whence.cli.keys import DEFAULT_TENANT, make_key
+from whence.cli.local_store import settings_for
 from whence.cli.profile import Profile, drop_profile, load_profiles, save_profile
 from whence.cli.terminal import printable, say
 from whence.demo import FAILED_EVENT, fill
-from whence.errors import Invalid, WhenceError
+from whence.errors import WhenceError
 from whence.permissions import ADMIN, READ, WRITE
 from whence.settings import Settings
-from whence.storage import create_store, is_postgres
+from whence.storage import backend_for, create_store
 
 __all__ = ["demo", "serve"]
 
-_SQLITE = "sqlite:///"
 _SERVE_PROFILE = "default"
 _DEMO_PROFILE = "demo"
 _ALL_SCOPES = [READ, WRITE, ADMIN]
@@ -66,7 +66,7 @@ def serve(
 
     The first run makes a key for the tenant 'default', prints it once and keeps it in a profile for this user.
     """
-    settings = _settings(
+    settings = settings_for(
         store=store,
         host=host,
         port=port,
@@ -100,12 +100,12 @@ def demo(*, host: Host = None, port: Port = None) -> None:
 
     The log lies in a temporary directory and is gone when the demo stops.
     """
-    _check_port(_settings(host=host, port=port))
+    _check_port(settings_for(host=host, port=port))
     # SIGTERM before the server handles it must clean up too, and so must a terminal that is closed.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, lambda _number, _frame: os.kill(os.getpid(), signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="whence-demo-") as directory:
-        settings = _settings(store=f"{_SQLITE}{Path(directory) / 'demo.db'}", host=host, port=port)
+        settings = settings_for(store=f"sqlite:///{Path(directory) / 'demo.db'}", host=host, port=port)
         count = asyncio.run(_fill(settings))
         key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
 
@@ -169,10 +169,7 @@ async def _fill(settings: Settings) -> int:
 def _first_key(settings: Settings) -> str | None:
     """A key for a log that is not there yet, told once; None for one that is, and for one on PostgreSQL, which another
     server may have made."""
-    if is_postgres(settings.store):
-        return None
-    path = Path(settings.store.removeprefix(_SQLITE))
-    if path.exists():
+    if not backend_for(settings.store).creates_log(settings.store):
         return None
     key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
     say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown this once:\n\n  {key}\n")
@@ -206,13 +203,6 @@ def _keep_profile(name: str, profile: Profile) -> None:
         say(f"The profile could not be kept, so give the key by WHENCE_API_KEY: {printable(str(error))}")
     else:
         say(f"The commands of this user now speak to it: profile '{name}' in {printable(str(path))}")
-
-
-def _settings(**flags: object) -> Settings:
-    try:
-        return Settings.from_environment(os.environ, **flags)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
 
 
 def _reachable(address: str) -> str:

@@ -32,12 +32,14 @@ from whence.storage.sql import load_blocks
 from whence.storage.wide import WideGate
 from whence.trace import Graph, Request
 
-__all__ = ["PostgresStore"]
+__all__ = ["READERS", "PostgresStore"]
 
 _SQL = load_blocks("whence.storage.postgres")
 _log = structlog.get_logger("whence.storage")
 
-_READERS = 8
+READERS = 8
+"""Connections for reading."""
+
 _WRITERS = 4
 
 _TENANTS_CACHED = 1_000
@@ -65,7 +67,7 @@ class PostgresStore:
         restoring: bool = False,
         unsafe_durability: bool = False,
         listen_url: str | None = None,
-        readers: int = _READERS,
+        readers: int = READERS,
         writers: int = _WRITERS,
     ) -> None:
         """Take up the URL. Nothing is connected yet."""

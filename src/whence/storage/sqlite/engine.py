@@ -32,13 +32,14 @@ from whence.storage.sqlite.writer import Writer
 from whence.storage.waiting import Watches
 from whence.trace import Graph, Request
 
-__all__ = ["SQLiteStore"]
+__all__ = ["READERS", "SQLiteStore"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 _WRITER_CACHE_KIB = 65_536
 _READER_CACHE_KIB = 8_192
-_READERS = 5
+READERS = 5
+"""Connections for reading: one for the event loop, the others for threads."""
 
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
@@ -59,7 +60,7 @@ class SQLiteStore:
         serving: bool = True,
         restoring: bool = False,
         accept_rollback: bool = False,
-        readers: int = _READERS,
+        readers: int = READERS,
     ) -> None:
         """Open the file, and bring its schema up to date. Raises StoreRefused."""
         with ExitStack() as undo, refusing():
