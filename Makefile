@@ -1,4 +1,4 @@
-# What a developer does here. `make` alone lists it.
+# The commands of development. `make` alone lists them.
 
 PYTHON ?= python3
 VENV := .venv

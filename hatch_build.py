@@ -68,7 +68,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
             put_assets(archive, target)
 
     def _skip(self, reason: str) -> None:
-        self.app.display_warning(f"/docs will be a plain page: {reason} ({PACKAGE}@{VERSION}). Install npm, then rebuild.")
+        self.app.display_warning(f"/docs will be a plain page: {reason} ({PACKAGE}@{VERSION}). Rebuild with npm.")
 
 
 def put_assets(archive: Path, target: Path) -> None:

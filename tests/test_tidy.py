@@ -49,11 +49,11 @@ LATE_IMPORTS = {
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
     ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
-    ("whence.cli.importing", "rich.console"),  # slow to load, and only for a person at a terminal
-    ("whence.cli.importing", "rich.progress"),
-    ("whence.cli.relaying", "sqlalchemy"),  # of an extra
-    ("whence.cli.relaying", "sqlalchemy.exc"),
-    ("whence.cli.relaying", "whence.integrations.sqlalchemy"),
+    ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal
+    ("whence.cli.import_files", "rich.progress"),
+    ("whence.cli.relay", "sqlalchemy"),  # of an extra
+    ("whence.cli.relay", "sqlalchemy.exc"),
+    ("whence.cli.relay", "whence.integrations.sqlalchemy"),
 }
 """Every import that waits for its function to be called: (module, what it imports)."""
 

@@ -1,4 +1,4 @@
-"""`copy`: a log from one store into another, SQLite or PostgreSQL."""
+"""The command `copy`: copies a log from one store into another."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from whence.cli.local_store import settings_for
-from whence.cli.logs import tell_plainly
+from whence.cli.logs import log_warnings_to_stderr
 from whence.cli.terminal import printable, say
 from whence.copying import Copied, Progress, copy_log
 from whence.settings import Settings
@@ -21,21 +21,23 @@ def copy(
     source: Annotated[str, Parameter(name="--from", help="The store to copy, like sqlite:///path.")],
     target: Annotated[
         str,
-        Parameter(name="--to", help="The store to copy into, like postgresql://user@host/database, made by 'migrate'."),
+        Parameter(
+            name="--to", help="The store to copy into, like postgresql://user@host/database; run 'migrate' first."
+        ),
     ],
 ) -> None:
-    """Copy a log with its API keys from one store into another, unchanged, and verify the copy.
+    """Copy a log with its API keys unchanged from one store into another, and verify the copy.
 
-    Every event keeps its position, id, times, bytes and hash, so the roots stay the same. Run it again after a break:
-    it goes on from what is there. A server may serve the source meanwhile; stop it and run this once more, and the copy
-    has all. Nobody may serve the target yet. A SQLite file is made when it is not there.
+    Every event keeps its position, id, times, bytes and hash, so the roots stay the same. After an interruption, run it
+    again: it continues. A server may serve the source meanwhile. To copy the events of that time too, stop the server
+    and run this again. No server may serve the target yet. A SQLite file is created if it does not exist.
     """
-    tell_plainly()
+    log_warnings_to_stderr()
     reading, writing = settings_for(store=source), settings_for(store=target)
     backend_for(reading.store).check_complete(reading.store)
     copied = asyncio.run(_copy(reading, writing, _progress()))
     what = ", ".join((_amount(copied.events, "event"), _amount(copied.tenants, "tenant"), _amount(copied.keys, "key")))
-    say(f"{what} in {printable(writing.shown_store)}, verified; {copied.before:,} of the events were there before.")
+    say(f"{what} in {printable(writing.shown_store)}, verified; {copied.before:,} of the events were already there.")
 
 
 def _amount(number: int, noun: str) -> str:
@@ -62,7 +64,7 @@ async def _copy(reading: Settings, writing: Settings, progress: Progress | None)
 
 
 def _progress() -> Progress | None:
-    """Tells a person at a terminal how far it has come. Every event is gone through twice."""
+    """Show the progress if stderr is a terminal. Every event is counted twice: when copied, and when verified."""
     if not sys.stderr.isatty():
         return None
     done = 0
@@ -70,6 +72,6 @@ def _progress() -> Progress | None:
     def step(events: int) -> None:
         nonlocal done
         done += events
-        print(f"\r{done:,} events copied or read again ", end="", file=sys.stderr, flush=True)
+        print(f"\r{done:,} events copied or verified ", end="", file=sys.stderr, flush=True)
 
     return step
