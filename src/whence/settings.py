@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
+from whence.errors import StoreRefused
 from whence.events import Vocabulary
-from whence.storage.backends import ENGINES
+from whence.storage.backends import engine_of
 
-__all__ = ["JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
+__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
 
 JWT_LIFETIME_MAX_S = 24 * 3600
 """The longest life of a JWT that an operator may allow, in seconds."""
@@ -89,11 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         None or an empty list is a flag that was not given. Raises ValueError, a sentence, for a value that cannot
         hold, and TypeError for a flag that does not exist.
         """
-        unknown = flags.keys() - _FIELDS.keys()
+        unknown = flags.keys() - FIELDS.keys()
         if unknown:
             raise TypeError(f"No such setting: {', '.join(sorted(unknown))}.")
         values: dict[str, Any] = {}
-        for field, (variable, parse) in _FIELDS.items():
+        for field, (variable, parse) in FIELDS.items():
             given = flags.get(field)
             if given is None or given in ((), []):
                 given = _from_environment(environ, variable, secret=field in _FROM_FILE)
@@ -138,8 +139,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_service(settings: Settings) -> None:
     """Raise ValueError for what concerns addresses, paths and headers."""
-    if not any(engine.matches(settings.store) for engine in ENGINES):
-        raise ValueError(f"WHENCE_STORE must be a URL like {' or '.join(engine.url_example for engine in ENGINES)}.")
+    try:
+        engine_of(settings.store)
+    except StoreRefused as error:
+        raise ValueError(f"WHENCE_STORE: {error}") from None
     if settings.listen_url is not None and not re.fullmatch(r"postgresql://.+", settings.listen_url):
         raise ValueError("WHENCE_LISTEN_URL must be a URL like postgresql://user@host:5432/database.")
     if not 0 <= settings.port <= 65_535:
@@ -297,7 +300,7 @@ _SECRETS = frozenset({"jwt_secret"})
 _URLS = frozenset({"store", "listen_url"})
 _FROM_FILE = _SECRETS | _URLS  # a URL may hold a password
 
-_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "store": ("WHENCE_STORE", _text),
     "listen_url": ("WHENCE_LISTEN_URL", _text),
     "host": ("WHENCE_HOST", _text),
@@ -327,3 +330,4 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
 }
+"""The variable of each field, and the function that parses its value."""
