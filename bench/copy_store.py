@@ -17,7 +17,7 @@ __all__ = ["copy_to_postgres"]
 _NUMBER = 0xFFFFFFFFFF
 
 _TABLES = {
-    "head": "SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, tenant"
+    "head": "SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, tenant"
     " FROM tenant",
     "kind": "SELECT tenant_no, kind, event_type, resource_type, actor_type, outcome FROM kind",
     "actor": f"SELECT tenant_no, key & {_NUMBER} AS actor, actor_id, actor_type FROM actor",
@@ -26,8 +26,8 @@ _TABLES = {
     "bucket": "SELECT tenant_no, level, bucket, events, divided FROM bucket",
     "rollup_kind": "SELECT tenant_no, level, bucket, kind, events FROM rollup_kind",
     "rollup_actor": "SELECT tenant_no, level, bucket, actor, kind, events FROM rollup_actor",
-    "link": "SELECT tenant_no, level, bucket, up_to, counts FROM link",
-    "tally": "SELECT tenant_no, level, bucket, up_to, counts FROM tally",
+    "transition": "SELECT tenant_no, level, bucket, up_to, counts FROM transition",
+    "actor_total": "SELECT tenant_no, level, bucket, up_to, counts FROM actor_total",
     "event": f"SELECT tenant_no, key & {_NUMBER} AS position, id, occurred_at, recorded_at, kind, actor, flow,"
     " resource, cause AS cause_id, cause AS causation_id, leaf, salt, payload_hash, payload FROM event",
 }

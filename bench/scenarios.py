@@ -16,7 +16,7 @@ from bench.workload import FORMS, STORY_EVENTS, Shape, batched, hot_resource, nd
 from whence.catalog import CATALOG
 from whence.events import Event, NewEvent, PageRequest, Query
 from whence.storage.base import Store, Write
-from whence.trace import Request
+from whence.trace import TraceRequest
 from whence.wire.times import format_time
 
 __all__ = [
@@ -260,7 +260,7 @@ async def traces_in_process(store: Store, shape: Shape, rounds: int, seed: int =
             for story in range(shape.stories):
                 event_id = story_id(shape, form, story, rng.randrange(STORY_EVENTS))
                 started = time.perf_counter()
-                graph = await store.trace(TENANT, event_id, Request(limit=STORY_EVENTS))
+                graph = await store.trace(TENANT, event_id, TraceRequest(limit=STORY_EVENTS))
                 if number >= 0:
                     taken.append(time.perf_counter() - started)
                 if graph is None or len(graph.nodes) != STORY_EVENTS:

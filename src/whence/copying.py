@@ -18,8 +18,8 @@ from whence.errors import StoreRefused, Unsound
 from whence.events import ActorStat, Counts, Event, Query
 from whence.merkle import CompactRange
 from whence.permissions import ApiKey
-from whence.storage import Head, Store, Stored
-from whence.storage.restoring import refuse_unsound
+from whence.storage import HashedEvent, Head, Store
+from whence.storage.replication import refuse_unsound
 
 __all__ = ["Copied", "copy_log"]
 
@@ -40,7 +40,7 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 async def copy_log(source: Store, target: Store, progress: Progress | None = None) -> Copied:
-    """Copy what the source holds now into the target, which was created with `restoring`, and verify the copy.
+    """Copy what the source holds now into the target, which was created with `importing`, and verify the copy.
 
     The copy is complete only when this returns. Raises StoreRefused when the target holds other events, Unsound when
     data in the source or the target was altered, and the errors of the stores.
@@ -51,7 +51,7 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
     for tenant, head in heads.items():
         async with aclosing(_parts(source, tenant, before[tenant], head.size)) as parts:
             async for part in parts:
-                await target.restore_log(tenant, part)
+                await target.import_log(tenant, part)
                 step(len(part))
     for tenant, head in heads.items():
         await _verify(target, tenant, head, step)
@@ -62,9 +62,9 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
     return Copied(logs, sum(head.size for head in heads.values()), sum(before.values()), len(keys))
 
 
-async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[Stored], None]:
+async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[HashedEvent], None]:
     """The events after a position, up to and including `until`. Reads the next part while one is used."""
-    reading: asyncio.Task[list[Stored]] | None = None
+    reading: asyncio.Task[list[HashedEvent]] | None = None
     try:
         while after < until:
             reading = reading or _read(store, tenant, after, until)
@@ -80,7 +80,7 @@ async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGene
             await asyncio.gather(reading, return_exceptions=True)
 
 
-def _read(store: Store, tenant: str, after: int, until: int) -> "asyncio.Task[list[Stored]]":
+def _read(store: Store, tenant: str, after: int, until: int) -> "asyncio.Task[list[HashedEvent]]":
     return asyncio.create_task(store.read_log(tenant, after, min(_PART, until - after)))
 
 

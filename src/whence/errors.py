@@ -10,7 +10,7 @@ WhenceError
 ├── UnsupportedMedia   a content type or encoding that is not spoken here
 ├── Throttled          too many requests of one kind from one caller
 ├── Busy               a queue is full; try again soon
-├── TooWide            a question that was stopped because it would read too much
+├── QueryTooExpensive            a question that was stopped because it would read too much
 ├── Unavailable        the store cannot serve now
 └── StoreRefused       the store must not be opened; only at start
     ├── RolledBack     it lacks what it has acknowledged
@@ -28,11 +28,11 @@ __all__ = [
     "Invalid",
     "NotFound",
     "Problem",
+    "QueryTooExpensive",
     "RolledBack",
     "StoreRefused",
     "Throttled",
     "TooLarge",
-    "TooWide",
     "Unauthenticated",
     "Unavailable",
     "Unsound",
@@ -142,10 +142,10 @@ class Busy(RetryLater):
     code = "busy"
 
 
-class TooWide(RetryLater):
+class QueryTooExpensive(RetryLater):
     """A question was stopped because it would read too much of the log."""
 
-    code = "query_too_wide"
+    code = "query_too_expensive"
 
 
 class Unavailable(RetryLater):

@@ -18,32 +18,32 @@ import msgspec
 from whence import rollups
 from whence.delays import BEFORE, Histogram, add, bucket_of, percentile
 from whence.events import PageRequest
-from whence.links import DAY_LEVEL, Links, name_of
-from whence.trace import Link
+from whence.trace import GraphEvent
+from whence.transitions import DAY_LEVEL, Transitions, code_of
 
 __all__ = [
     "DAY_US",
     "FOLD_AT",
-    "STORY_MAX",
+    "SUMMARY_EVENTS_MAX",
     "Flow",
     "FlowPage",
     "FlowQuery",
-    "LinkCounts",
+    "FlowSummary",
     "Pair",
     "ProcessMap",
-    "Story",
-    "causes_beyond",
+    "TransitionsByDay",
+    "causes_outside",
     "cover_of_days",
     "days_of",
     "flow_page",
-    "links_among",
     "process_map",
-    "story_of",
+    "summarize_flow",
+    "transitions_among",
 ]
 
 DAY_US = 86_400_000_000
 
-STORY_MAX = 1_000
+SUMMARY_EVENTS_MAX = 1_000
 """Events of a flow that are looked at for its root and its actors."""
 
 FOLD_AT = 2_048
@@ -52,8 +52,8 @@ FOLD_AT = 2_048
 Known = tuple[int, int]
 """When an event occurred, and its kind."""
 
-LinkCounts = dict[int, Links]
-"""Links by the day of the effect (days since 1970)."""
+TransitionsByDay = dict[int, Transitions]
+"""Transitions by the day of the effect (days since 1970)."""
 
 
 class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,15 +66,15 @@ class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
     readable: tuple[str, ...] | None = None
 
     @property
-    def is_flat(self) -> bool:
+    def is_indexed(self) -> bool:
         """Whether its total is known without counting."""
         return self.since is None and self.until is None and not self.failed and self.readable is None
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """The events of one correlationId. `number` orders flows by their first appearance in the log. `root` is the
-    earliest event whose cause is not one of the flow. `actors` and `root` are of the first `STORY_MAX` events by time,
-    and `at_least` says that there are more."""
+    earliest event whose cause is not one of the flow. `actors` and `root` are taken from the
+    first `SUMMARY_EVENTS_MAX` events by time; `at_least` says that there are more."""
 
     number: int
     correlation_id: str
@@ -84,7 +84,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     last_at: int
     actors: int
     at_least: bool
-    root: Link
+    root: GraphEvent
 
 
 class FlowPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class FlowPage(msgspec.Struct, frozen=True, kw_only=True):
         return self.offset + len(self.flows) < self.total
 
 
-class Story(msgspec.Struct, frozen=True):
+class FlowSummary(msgspec.Struct, frozen=True):
     """What the first events of a flow tell of it: the root (as the store names events), and how many actors."""
 
     root: Any
@@ -130,22 +130,23 @@ class ProcessMap(msgspec.Struct, frozen=True, kw_only=True):
 
     since: int | None
     until: int | None
-    links: int
+    transitions: int
     pairs: list[Pair]
 
 
-def story_of(rows: Sequence[tuple[Any, Any, Any, Any]]) -> Story:
-    """The story of a flow's first events by time, at most `STORY_MAX` and one more: name, id, cause and actor."""
-    first = rows[:STORY_MAX]
+def summarize_flow(rows: Sequence[tuple[Any, Any, Any, Any]]) -> FlowSummary:
+    """Summarize a flow from its first events by time: name, id, cause and actor of at most `SUMMARY_EVENTS_MAX` and one
+    more."""
+    first = rows[:SUMMARY_EVENTS_MAX]
     ids = {row[1] for row in first}
     root = next((row for row in first if row[2] is None or row[2] not in ids), first[0])
-    return Story(root[0], len({row[3] for row in first}), len(rows) > STORY_MAX)
+    return FlowSummary(root[0], len({row[3] for row in first}), len(rows) > SUMMARY_EVENTS_MAX)
 
 
 def flow_page(
     rows: Iterable[Sequence[Any]],
-    stories: Iterable[Story],
-    roots: Mapping[Any, Link],
+    stories: Iterable[FlowSummary],
+    roots: Mapping[Any, GraphEvent],
     request: PageRequest,
     total: int,
     size: int,
@@ -185,11 +186,11 @@ def cover_of_days(first: int | None, end: int | None) -> list[rollups.Span]:
     return [piece for piece in pieces if isinstance(piece, rollups.Span)]
 
 
-def links_among(
+def transitions_among(
     new: Sequence[tuple[Any, Any, int, int]],
     earlier_causes: Mapping[Any, Known],
     earlier_effects: Iterable[tuple[Any, int, int]],
-) -> LinkCounts:
+) -> TransitionsByDay:
     """The links that some events (id, cause, time and kind) bring about: to their causes, among them or earlier in the
     log; and from earlier events (cause, time and kind) that have named one of them before it was there."""
     known = {id_: (occurred_at, kind) for id_, _, occurred_at, kind in new}
@@ -198,16 +199,16 @@ def links_among(
         if cause_id is not None:
             cause = known.get(cause_id) or earlier_causes.get(cause_id)
             if cause is not None:
-                name = name_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
+                name = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
                 names.setdefault(occurred_at // DAY_US, []).append(name)
     for cause_id, occurred_at, kind in earlier_effects:
         cause = known[cause_id]
-        name = name_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
+        name = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
         names.setdefault(occurred_at // DAY_US, []).append(name)
     return {day: Counter(each) for day, each in names.items()}
 
 
-def causes_beyond(new: Sequence[tuple[Any, Any, int, int]]) -> set[Any]:
+def causes_outside(new: Sequence[tuple[Any, Any, int, int]]) -> set[Any]:
     """The causes that some events name and that are not among them."""
     return {cause for _, cause, _, _ in new if cause is not None}.difference([id_ for id_, _, _, _ in new])
 
@@ -242,6 +243,6 @@ def process_map(
     return ProcessMap(
         since=None if since_day is None else since_day * DAY_US,
         until=None if until_day is None else until_day * DAY_US,
-        links=sum(by_cause.values()),
+        transitions=sum(by_cause.values()),
         pairs=sorted(pairs, key=lambda pair: (-pair.events, pair.cause_type, pair.effect_type)),
     )

@@ -22,8 +22,8 @@ __all__ = [
     "LAST_LEVEL",
     "WIDTHS_US",
     "Edge",
+    "Occurrence",
     "Piece",
-    "Placed",
     "Span",
     "asked_by_cover",
     "bounds",
@@ -73,7 +73,7 @@ class Edge(msgspec.Struct, frozen=True):
 
 Piece = Span | Edge
 
-Placed = tuple[int, int, int]
+Occurrence = tuple[int, int, int]
 """When a stored event occurred, its kind and its actor."""
 
 
@@ -89,10 +89,10 @@ def bounds(level: int, bucket: int) -> Edge:
     return Edge(bucket * WIDTHS_US[level], (bucket + 1) * WIDTHS_US[level])
 
 
-def by_bucket(level: int, placed: Iterable[Placed]) -> dict[int, list[Placed]]:
+def by_bucket(level: int, occurrences: Iterable[Occurrence]) -> dict[int, list[Occurrence]]:
     """Events by the bucket of this level that they belong to."""
-    groups: dict[int, list[Placed]] = {}
-    for each in placed:
+    groups: dict[int, list[Occurrence]] = {}
+    for each in occurrences:
         groups.setdefault(bucket_of(level, each[0]), []).append(each)
     return groups
 

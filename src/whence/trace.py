@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["WALK_MAX", "Ask", "Direction", "Graph", "Link", "Node", "Request", "by_place", "walk"]
+__all__ = ["WALK_MAX", "Direction", "Graph", "GraphEvent", "Lookup", "Node", "TraceRequest", "by_time", "walk"]
 
 WALK_MAX = 10_000
 """Events that one walk looks at. Beyond it, counts are what was seen: at least that many."""
@@ -29,14 +29,14 @@ _FRONTIER_MAX = 500
 
 Direction = Literal["both", "up", "down"]
 
-by_place = attrgetter("occurred_at", "position")
+by_time = attrgetter("occurred_at", "position")
 """What orders events in time."""
 
 _actor = attrgetter("actor_type", "actor_id")
 _resource = attrgetter("resource_type", "resource_id")
 
 
-class Link(msgspec.Struct, frozen=True, gc=False):
+class GraphEvent(msgspec.Struct, frozen=True, gc=False):
     """What a walk needs to know of an event. Times are in microseconds; `cause` is its causationId."""
 
     id: str
@@ -52,7 +52,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     resource_id: str
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Lookup(msgspec.Struct, frozen=True):
     """What a walk wants: the events with these ids, or (`effects`) those that name one of these ids as their cause, by
     time; or (`flow`) those of the flows with these ids, in any order. At most `limit` of them."""
 
@@ -62,7 +62,7 @@ class Ask(msgspec.Struct, frozen=True):
     flow: bool = False
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class TraceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which part of a graph is answered: `depth` hops from the event at most, `limit` nodes at most."""
 
     direction: Direction = "both"
@@ -80,7 +80,7 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     own consequences, and that arrow was cut.
     """
 
-    link: Link
+    event: GraphEvent
     hops: int
     since_root_us: int
     since_cause_us: int | None
@@ -114,110 +114,114 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
 
 
-Walk = Generator[Ask, Sequence[Link], Graph]
+Walk = Generator[Lookup, Sequence[GraphEvent], Graph]
 
-_Links = dict[str | None, Link]
+_EventsById = dict[str | None, GraphEvent]
 """Events by id. A causationId may be looked up in it, which is no event's when it is None."""
 
 
-def walk(focus: Link, request: Request) -> Walk:
+def walk(focus: GraphEvent, request: TraceRequest) -> Walk:
     """Find the graph of `focus`. Yields what it wants to know, and returns the graph."""
-    near = yield from _look_around(focus, request.walk_max)
-    chain, missing, at_least = yield from _climb(focus, near, request.walk_max)
+    nearby = yield from _read_nearby(focus, request.walk_max)
+    chain, missing, at_least = yield from _climb(focus, nearby, request.walk_max)
     root, cycle = _root_of(chain)
-    links, below_at_least = yield from _descend(root, near, request.walk_max)
-    for link in chain:  # a walk that met its bound may not have come back to the event itself
-        links.setdefault(link.id, link)
-    tree = _Tree(root, links, cycle=cycle)
+    events, below_at_least = yield from _descend(root, nearby, request.walk_max)
+    for event in chain:  # a walk that met its bound may not have come back to the event itself
+        events.setdefault(event.id, event)
+    tree = _Tree(root, events, cycle=cycle)
     return _graph(tree, focus, request, missing, at_least or below_at_least)
 
 
-class _Near(msgspec.Struct, frozen=True):
+class _Nearby(msgspec.Struct, frozen=True):
     """What is known of the event's flow beforehand: its events by id, and the effects of each, of any flow. It saves
     two looks a hop, and changes no answer."""
 
-    links: dict[str, Link]
-    effects: dict[str, list[Link]]
+    events: dict[str, GraphEvent]
+    effects: dict[str, list[GraphEvent]]
 
 
-def _look_around(focus: Link, walk_max: int) -> Generator[Ask, Sequence[Link], _Near]:
+def _read_nearby(focus: GraphEvent, walk_max: int) -> Generator[Lookup, Sequence[GraphEvent], _Nearby]:
     """The event's flow, unless it is long or has more effects than a walk looks at."""
-    flow = yield Ask((focus.flow,), effects=False, limit=_FLOW_MAX + 1, flow=True)
+    flow = yield Lookup((focus.flow,), effects=False, limit=_FLOW_MAX + 1, flow=True)
     if not 0 < len(flow) <= _FLOW_MAX:
-        return _Near({}, {})
-    links = {link.id: link for link in flow}
-    found = yield Ask(tuple(links), effects=True, limit=walk_max + 1)
+        return _Nearby({}, {})
+    events = {event.id: event for event in flow}
+    found = yield Lookup(tuple(events), effects=True, limit=walk_max + 1)
     if len(found) > walk_max:
-        return _Near(links, {})
-    effects: dict[str, list[Link]] = {id_: [] for id_ in links}
-    for link in found:
-        effects[str(link.cause)].append(link)
-    return _Near(links, effects)
+        return _Nearby(events, {})
+    effects: dict[str, list[GraphEvent]] = {id_: [] for id_ in events}
+    for event in found:
+        effects[str(event.cause)].append(event)
+    return _Nearby(events, effects)
 
 
 def _climb(
-    focus: Link, near: _Near, walk_max: int
-) -> Generator[Ask, Sequence[Link], tuple[list[Link], str | None, bool]]:
+    focus: GraphEvent, nearby: _Nearby, walk_max: int
+) -> Generator[Lookup, Sequence[GraphEvent], tuple[list[GraphEvent], str | None, bool]]:
     """The event and its causes, nearest first; the id of a cause that is missing; whether the bound was met."""
     chain, seen = [focus], {focus.id}
     while (cause := chain[-1].cause) is not None and cause not in seen:
         if len(chain) >= walk_max:
             return chain, None, True
-        link = near.links.get(cause)
-        if link is None:
-            found = yield Ask((cause,), effects=False, limit=1)
+        event = nearby.events.get(cause)
+        if event is None:
+            found = yield Lookup((cause,), effects=False, limit=1)
             if not found:
                 return chain, cause, False
-            link = found[0]
+            event = found[0]
         seen.add(cause)
-        chain.append(link)
+        chain.append(event)
     return chain, None, False
 
 
-def _root_of(chain: list[Link]) -> tuple[Link, bool]:
+def _root_of(chain: list[GraphEvent]) -> tuple[GraphEvent, bool]:
     """Where the graph begins, and whether that is a cut in a cycle."""
     top = chain[-1]
-    ids = [link.id for link in chain]
+    ids = [event.id for event in chain]
     if top.cause is None or top.cause not in ids:
         return top, False
-    return min(chain[ids.index(top.cause) :], key=by_place), True
+    return min(chain[ids.index(top.cause) :], key=by_time), True
 
 
-def _descend(root: Link, near: _Near, walk_max: int) -> Generator[Ask, Sequence[Link], tuple[_Links, bool]]:
+def _descend(
+    root: GraphEvent, nearby: _Nearby, walk_max: int
+) -> Generator[Lookup, Sequence[GraphEvent], tuple[_EventsById, bool]]:
     """The root and all its effects, level by level; whether the bound was met."""
-    links: _Links = {root.id: root}
+    events: _EventsById = {root.id: root}
     frontier = [root.id]
     while frontier:
         below: list[str] = []
         for start in range(0, len(frontier), _FRONTIER_MAX):
-            left = walk_max - len(links)
+            left = walk_max - len(events)
             some = frontier[start : start + _FRONTIER_MAX]
-            found: Sequence[Link] | None = near.effects.get(some[0]) if len(some) == 1 else None
+            found: Sequence[GraphEvent] | None = nearby.effects.get(some[0]) if len(some) == 1 else None
             if found is None:
                 # One more than there is room for, and the root, to which a circle leads back.
-                found = yield from _effects_of(some, near, left + 2)
-            fresh = {link.id: link for link in found if link.id not in links}
+                found = yield from _effects_of(some, nearby, left + 2)
+            fresh = {event.id: event for event in found if event.id not in events}
             if len(fresh) > left:
-                links.update(islice(fresh.items(), left))
-                return links, True
-            links.update(fresh)
+                events.update(islice(fresh.items(), left))
+                return events, True
+            events.update(fresh)
             below.extend(fresh)
         frontier = below
-    return links, False
+    return events, False
 
 
-def _effects_of(ids: list[str], near: _Near, limit: int) -> Generator[Ask, Sequence[Link], Sequence[Link]]:
+def _effects_of(
+    ids: list[str], nearby: _Nearby, limit: int
+) -> Generator[Lookup, Sequence[GraphEvent], Sequence[GraphEvent]]:
     """The effects of some events by time, at most `limit` of them."""
-    unknown = tuple(id_ for id_ in ids if id_ not in near.effects)
-    asked = (yield Ask(unknown, effects=True, limit=limit)) if unknown else ()
-    found = [*asked, *(link for id_ in ids for link in near.effects.get(id_, ()))]
-    return sorted(found, key=by_place)[:limit]
+    unknown = tuple(id_ for id_ in ids if id_ not in nearby.effects)
+    asked = (yield Lookup(unknown, effects=True, limit=limit)) if unknown else ()
+    found = [*asked, *(event for id_ in ids for event in nearby.effects.get(id_, ()))]
+    return sorted(found, key=by_time)[:limit]
 
 
-def _graph(tree: "_Tree", focus: Link, request: Request, missing: str | None, at_least: bool) -> Graph:
+def _graph(tree: "_Tree", focus: GraphEvent, request: TraceRequest, missing: str | None, at_least: bool) -> Graph:
     """Put the graph together from its events."""
     chosen = _chosen(tree, focus, request)
-    nodes = [tree.node(link) for link in tree.order if chosen is None or link.id in chosen]
+    nodes = [tree.node(event) for event in tree.order if chosen is None or event.id in chosen]
     return Graph(
         focus=focus.id,
         root=tree.root.id,
@@ -238,59 +242,59 @@ class _Tree:
     """The events of a graph: their order, and by id their effects, their distance and what lies below each. All of them
     are the root or follow from it. `cycle`: the root follows from one of them too, and that arrow is cut."""
 
-    def __init__(self, root: Link, links: _Links, *, cycle: bool) -> None:
-        self.root, self.links, self.cycle = root, links, cycle
-        by_time = sorted(links.values(), key=by_place)
-        self.duration_us = by_time[-1].occurred_at - by_time[0].occurred_at
-        self.effects = _by_cause(link for link in by_time if link is not root)
+    def __init__(self, root: GraphEvent, events: _EventsById, *, cycle: bool) -> None:
+        self.root, self.events, self.cycle = root, events, cycle
+        ordered = sorted(events.values(), key=by_time)
+        self.duration_us = ordered[-1].occurred_at - ordered[0].occurred_at
+        self.effects = _by_cause(event for event in ordered if event is not root)
         self.order = self._ordered()
         behind = self.order[1:]
         self.hops: dict[str | None, int] = {root.id: 0}
-        for link in behind:
-            self.hops[link.id] = self.hops[link.cause] + 1
+        for event in behind:
+            self.hops[event.id] = self.hops[event.cause] + 1
         self.all_effects = dict.fromkeys(self.hops, 0)
         self.failures = dict.fromkeys(self.hops, 0)
-        for link in reversed(behind):
-            self.all_effects[link.cause] += self.all_effects[link.id] + 1
-            self.failures[link.cause] += self.failures[link.id] + (link.outcome == "failure")
+        for event in reversed(behind):
+            self.all_effects[event.cause] += self.all_effects[event.id] + 1
+            self.failures[event.cause] += self.failures[event.id] + (event.outcome == "failure")
 
-    def _ordered(self) -> list[Link]:
+    def _ordered(self) -> list[GraphEvent]:
         """Every event behind its cause, a cause's effects by time, each with all that follows from it."""
-        order: list[Link] = []
+        order: list[GraphEvent] = []
         stack = [self.root]
         while stack:
-            link = stack.pop()
-            order.append(link)
-            stack.extend(reversed(self.effects.get(link.id, ())))
+            event = stack.pop()
+            order.append(event)
+            stack.extend(reversed(self.effects.get(event.id, ())))
         return order
 
-    def node(self, link: Link) -> Node:
+    def node(self, event: GraphEvent) -> Node:
         """The event as it is answered; by place, since names take three times as long."""
-        cause = None if link is self.root else self.links[link.cause]
+        cause = None if event is self.root else self.events[event.cause]
         return Node(
-            link,
-            self.hops[link.id],
-            link.occurred_at - self.root.occurred_at,
-            None if cause is None else link.occurred_at - cause.occurred_at,
-            len(self.effects.get(link.id, ())),
-            self.all_effects[link.id],
-            self.failures[link.id],
-            cause is not None and link.occurred_at < cause.occurred_at,
-            cause is not None and link.flow != cause.flow,
+            event,
+            self.hops[event.id],
+            event.occurred_at - self.root.occurred_at,
+            None if cause is None else event.occurred_at - cause.occurred_at,
+            len(self.effects.get(event.id, ())),
+            self.all_effects[event.id],
+            self.failures[event.id],
+            cause is not None and event.occurred_at < cause.occurred_at,
+            cause is not None and event.flow != cause.flow,
             cause is None and self.cycle,
         )
 
 
-def _by_cause(links: Iterable[Link]) -> dict[str | None, list[Link]]:
+def _by_cause(events: Iterable[GraphEvent]) -> dict[str | None, list[GraphEvent]]:
     """Events by what they name as their cause, in the order in which they come."""
-    found: defaultdict[str | None, list[Link]] = defaultdict(list)
-    for link in links:
-        found[link.cause].append(link)
+    found: defaultdict[str | None, list[GraphEvent]] = defaultdict(list)
+    for event in events:
+        found[event.cause].append(event)
     found.default_factory = None
     return found
 
 
-def _chosen(tree: _Tree, focus: Link, request: Request) -> set[str] | None:
+def _chosen(tree: _Tree, focus: GraphEvent, request: TraceRequest) -> set[str] | None:
     """The ids to answer with: the way to the root first, then what follows from the event, then the rest, nearest
     first. None is all of them."""
     if request.direction == "both" and request.depth is None and request.limit >= len(tree.order):
@@ -305,12 +309,12 @@ def _chosen(tree: _Tree, focus: Link, request: Request) -> set[str] | None:
     return set(islice(wanted, request.limit))
 
 
-def _spine(tree: _Tree, link: Link) -> list[str]:
+def _spine(tree: _Tree, event: GraphEvent) -> list[str]:
     """The event and its causes up to the root, nearest first."""
-    spine = [link.id]
-    while link is not tree.root:
-        link = tree.links[link.cause]
-        spine.append(link.id)
+    spine = [event.id]
+    while event is not tree.root:
+        event = tree.events[event.cause]
+        spine.append(event.id)
     return spine
 
 

@@ -239,7 +239,7 @@ def test_429_for_a_second_wide_question(troubled: Callable[..., Served], snapsho
     wide = f"{EVENTS}?actor_id=a&resource_type=decision&event_type=decision.*"
     with token_client(served) as client:
         assert send(client, get(wide)).status_code == 200
-        held = hold(served, lambda store: store._readers.read_wide("acme", lambda _: gate.wait(20)))
+        held = hold(served, lambda store: store._readers.read_unbounded("acme", lambda _: gate.wait(20)))
         try:
             answer = send(client, get(wide))
             assert send(client, get(EVENTS)).status_code == 200
@@ -258,7 +258,7 @@ def test_503_for_a_question_that_is_too_wide(
     served = troubled()
     with token_client(served) as client:
         assert client.post(f"{EVENTS}/batch", json=LOG).status_code == 201
-        served.store._readers._wide_seconds = -1.0  # type: ignore[attr-defined]  # the time of the SQLite store
+        served.store._readers._query_seconds_max = -1.0  # type: ignore[attr-defined]  # the time of the SQLite store
         assert shown(send(client, get(f"{EVENTS}?actor_id=planner&outcome=failure"))) == snapshot
 
 

@@ -24,16 +24,16 @@ from whence.storage.postgres import engine as postgres
 from whence.storage.sqlite import engine as sqlite
 parts = []
 def dying(real):
-    async def restore_log(self, tenant, events):
+    async def import_log(self, tenant, events):
         parts.append(tenant)
         if len(parts) == 3 and BEFORE:
             os.kill(os.getpid(), signal.SIGKILL)
         await real(self, tenant, events)
         if len(parts) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-    return restore_log
+    return import_log
 for store in (postgres.PostgresStore, sqlite.SQLiteStore):
-    store.restore_log = dying(store.restore_log)
+    store.import_log = dying(store.import_log)
 """
 """Kills the program at its third part: before the part is stored, or right after."""
 

@@ -24,7 +24,7 @@ SHOWS_PASSWORD = Mutant(
 
 SEES_NO_HASH = Mutant(
     "sees_no_hash",
-    "from whence.storage.verifying import Chain\nChain._fault = lambda *_: ''",
+    "from whence.storage.verification import Chain\nChain._fault = lambda *_: ''",
 )
 
 REFUSED_S = 15

@@ -21,9 +21,9 @@ from whence.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    QueryTooExpensive,
     Throttled,
     TooLarge,
-    TooWide,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -149,7 +149,7 @@ def test_retry_after_is_read_or_left_alone(told: str | None, seconds: float | No
 @catches(replaced(http, "will_pass", lambda request, answer: True, "everything_is_tried_again"))
 def test_what_will_not_pass_is_not_tried_again() -> None:
     """A refusal stays one, and a question that is too wide stays too wide."""
-    for status, code in ((422, ""), (401, ""), (404, ""), (409, ""), (500, "internal"), (503, "query_too_wide")):
+    for status, code in ((422, ""), (401, ""), (404, ""), (409, ""), (500, "internal"), (503, "query_too_expensive")):
         detail: Any = [{"loc": ["body"], "msg": "No.", "type": "x"}] if status == 422 else "No."
         with scripted(error(status, code, detail), GOOD) as server:
             with Patient(server.url) as whence, pytest.raises(WhenceError):
@@ -194,7 +194,7 @@ def test_what_is_not_repeatable_is_sent_once() -> None:
         (429, "throttled", Throttled),
         (429, "", Throttled),
         (503, "busy", Busy),
-        (503, "query_too_wide", TooWide),
+        (503, "query_too_expensive", QueryTooExpensive),
         (503, "unavailable", Unavailable),
         (503, "of_a_proxy", Unavailable),
         (500, "internal", WhenceError),

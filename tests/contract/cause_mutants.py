@@ -8,12 +8,12 @@ import msgspec
 from tests.contract.faults import breaks, everywhere
 from tests.contract.model import ModelStore
 from tests.contract.mutants import Patch, around, reword
-from whence import links
+from whence import transitions
 from whence.events import Event
 from whence.flows import Flow, FlowQuery
 from whence.storage.postgres import traces as postgres_traces
 from whence.storage.sqlite import append, traces
-from whence.trace import Node, Request
+from whence.trace import Node, TraceRequest
 
 # --- broken models -------------------------------------------------------------------------------------------------
 
@@ -46,11 +46,11 @@ class FailuresOfTheNode(ModelStore):
 
     def node(self, *of: Any) -> Node:
         node = super().node(*of)
-        return msgspec.structs.replace(node, failures=node.failures + (node.link.outcome == "failure"))
+        return msgspec.structs.replace(node, failures=node.failures + (node.event.outcome == "failure"))
 
 
 class DepthFromTheRoot(ModelStore):
-    def chosen(self, seen: Any, tree: Any, root: Event, event: Event, request: Request) -> list[str]:
+    def chosen(self, seen: Any, tree: Any, root: Event, event: Event, request: TraceRequest) -> list[str]:
         return super().chosen(seen, tree, root, root if request.depth is not None else event, request)
 
 
@@ -63,7 +63,7 @@ class RootIsFirst(ModelStore):
     """The root of a flow is its earliest event, whatever its cause."""
 
     def flow(self, number: int, events: list[Event]) -> Flow:
-        return msgspec.structs.replace(super().flow(number, events), root=self.link(events[0]))
+        return msgspec.structs.replace(super().flow(number, events), root=self.graph_event(events[0]))
 
 
 class RootOfTheWholeLog(ModelStore):
@@ -71,20 +71,24 @@ class RootOfTheWholeLog(ModelStore):
 
     def flow(self, number: int, events: list[Event]) -> Flow:
         roots = [event for event in events if event.causation_id is None]
-        return msgspec.structs.replace(super().flow(number, events), root=self.link((roots or events)[0]))
+        return msgspec.structs.replace(super().flow(number, events), root=self.graph_event((roots or events)[0]))
 
 
 class ShareOfAll(ModelStore):
-    def pair(self, name: Any, links: Any, all_links: Any) -> Any:
-        return msgspec.structs.replace(super().pair(name, links, all_links), share=len(links) / len(all_links))
+    def pair(self, name: Any, links: Any, all_transitions: Any) -> Any:
+        return msgspec.structs.replace(
+            super().pair(name, links, all_transitions), share=len(links) / len(all_transitions)
+        )
 
 
 class SkewIsADelay(ModelStore):
     """Delays below zero have a part in the percentiles."""
 
-    def pair(self, name: Any, links: Any, all_links: Any) -> Any:
+    def pair(self, name: Any, links: Any, all_transitions: Any) -> Any:
         delays = sorted(effect.occurred_at - cause.occurred_at for cause, effect in links)
-        return msgspec.structs.replace(super().pair(name, links, all_links), p50_us=delays[(len(delays) - 1) // 2])
+        return msgspec.structs.replace(
+            super().pair(name, links, all_transitions), p50_us=delays[(len(delays) - 1) // 2]
+        )
 
 
 # --- broken stores -------------------------------------------------------------------------------------------------
@@ -108,13 +112,13 @@ def failed_flows_are_all_flows(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def only_causes_nearby(patch: Patch) -> None:
     """Causes from before the last fold are not looked up."""
-    everywhere(patch, "causes_beyond", lambda _real: lambda _new: set())
+    everywhere(patch, "causes_outside", lambda _real: lambda _new: set())
 
 
 @breaks("sqlite", "postgres")
 def folded_but_not_noted(patch: Patch) -> None:
     """What is folded in is counted again as what is behind the fold."""
-    everywhere(patch, "is_fold_due", lambda real: lambda head: setattr(head, "linked", 0) or real(head))
+    everywhere(patch, "is_fold_due", lambda real: lambda head: setattr(head, "folded_to", 0) or real(head))
 
 
 @breaks("sqlite")
@@ -131,13 +135,13 @@ def effects_before_the_fold_again(patch: Patch) -> None:
 @breaks("sqlite")
 def folds_replace(patch: Patch) -> None:
     """A fold forgets what was counted to the same bucket before."""
-    reword(patch, traces, "take_links", "RETURNING counts", "RETURNING x''")
+    reword(patch, traces, "take_transitions", "RETURNING counts", "RETURNING x''")
 
 
 @breaks("sqlite", "postgres")
 def folds_without_merging(patch: Patch) -> None:
     """Sound in its answers, and ever slower."""
-    around(patch, links, "merging", lambda _real: lambda _sizes, _size: 0)
+    around(patch, transitions, "merging", lambda _real: lambda _sizes, _size: 0)
 
 
 @breaks("sqlite", "postgres")
@@ -150,7 +154,7 @@ def the_day_after_too(patch: Patch) -> None:
 
 @breaks("sqlite")
 def stories_by_position(patch: Patch) -> None:
-    reword(patch, traces, "story", "ORDER BY occurred_at, key", "ORDER BY key")
+    reword(patch, traces, "flow_events", "ORDER BY occurred_at, key", "ORDER BY key")
 
 
 @breaks("sqlite")
@@ -172,7 +176,7 @@ def any_effects_at_the_bound(patch: Patch) -> None:
 
 @breaks("postgres")
 def any_effects_that_were_looked_at(patch: Patch) -> None:
-    reword(patch, postgres_traces, "places_by_cause", "ORDER BY e.occurred_at, e.position LIMIT", "LIMIT")
+    reword(patch, postgres_traces, "keys_by_cause_in_order", "ORDER BY e.occurred_at, e.position LIMIT", "LIMIT")
 
 
 UNSOUND: tuple[Callable[[Patch], None], ...] = (

@@ -18,11 +18,11 @@ from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
-from whence.flows import DAY_US, STORY_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
+from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
 from whence.storage import Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX
-from whence.trace import Graph, Link, Node, Request
+from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
 SENT_FIELDS = {
     "event_type": "eventType",
@@ -263,7 +263,7 @@ class ModelStore:
         return {event.id: event for event in sorted(seen, key=self.place_of)}
 
     async def trace(
-        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
     ) -> Graph | None:
         seen = self.seen(tenant, readable)
         if event_id not in seen:
@@ -316,7 +316,7 @@ class ModelStore:
         return found
 
     def chosen(
-        self, seen: dict[str, Event], tree: dict[str, list[Event]], root: Event, event: Event, request: Request
+        self, seen: dict[str, Event], tree: dict[str, list[Event]], root: Event, event: Event, request: TraceRequest
     ) -> list[str]:
         depth = len(seen) if request.depth is None else request.depth
         wanted = [event] if request.direction == "down" else self.way(seen, root, event)[: depth + 1]
@@ -332,7 +332,7 @@ class ModelStore:
         cause = None if event is root else seen[str(event.causation_id)]
         following = self.below(tree, event)[1:]
         return Node(
-            link=self.link(event),
+            event=self.graph_event(event),
             hops=len(self.way(seen, root, event)) - 1,
             since_root_us=event.occurred_at - root.occurred_at,
             since_cause_us=None if cause is None else event.occurred_at - cause.occurred_at,
@@ -344,8 +344,8 @@ class ModelStore:
             cycle=circle and event is root,
         )
 
-    def link(self, event: Event) -> Link:
-        return Link(
+    def graph_event(self, event: Event) -> GraphEvent:
+        return GraphEvent(
             id=event.id,
             position=event.position,
             cause=event.causation_id,
@@ -393,7 +393,7 @@ class ModelStore:
 
     def flow(self, number: int, events: list[Event]) -> Flow:
         """A flow of these events, which are in order of time."""
-        first, ids = events[:STORY_MAX], {event.id for event in events[:STORY_MAX]}
+        first, ids = events[:SUMMARY_EVENTS_MAX], {event.id for event in events[:SUMMARY_EVENTS_MAX]}
         return Flow(
             number=number,
             correlation_id=events[0].correlation_id,
@@ -402,8 +402,8 @@ class ModelStore:
             first_at=events[0].occurred_at,
             last_at=events[-1].occurred_at,
             actors=len({(event.actor_type, event.actor_id) for event in first}),
-            at_least=len(events) > STORY_MAX,
-            root=self.link(next((each for each in first if each.causation_id not in ids), first[0])),
+            at_least=len(events) > SUMMARY_EVENTS_MAX,
+            root=self.graph_event(next((each for each in first if each.causation_id not in ids), first[0])),
         )
 
     async def process_map(
@@ -425,10 +425,10 @@ class ModelStore:
             pairs.setdefault((cause.event_type, effect.event_type), []).append((cause, effect))
         found = [self.pair(name, each, links) for name, each in pairs.items()]
         found.sort(key=lambda pair: (-pair.events, pair.cause_type, pair.effect_type))
-        return ProcessMap(since=since, until=until, links=len(links), pairs=found)
+        return ProcessMap(since=since, until=until, transitions=len(links), pairs=found)
 
     def pair(
-        self, name: tuple[str, str], links: list[tuple[Event, Event]], all_links: list[tuple[Event, Event]]
+        self, name: tuple[str, str], links: list[tuple[Event, Event]], all_transitions: list[tuple[Event, Event]]
     ) -> Pair:
         delays = sorted(effect.occurred_at - cause.occurred_at for cause, effect in links)
         forward = [delay for delay in delays if delay >= 0]
@@ -442,7 +442,7 @@ class ModelStore:
             events=len(links),
             failures=sum(effect.outcome == "failure" for _, effect in links),
             skewed=len(delays) - len(forward),
-            share=len(links) / sum(cause.event_type == name[0] for cause, _ in all_links),
+            share=len(links) / sum(cause.event_type == name[0] for cause, _ in all_transitions),
             p50_us=percentile(50),
             p95_us=percentile(95),
         )

@@ -16,10 +16,10 @@ from whence import rollups
 from whence.errors import Invalid, WhenceError
 from whence.events import Event, PageRequest, Query
 from whence.merkle import HASH_SIZE
-from whence.storage import Write, counting, placing, plan
-from whence.storage import match as matching
+from whence.storage import Write, aggregates, query_cost, sequencing
+from whence.storage import resolve as matching
 from whence.storage.postgres import tenants
-from whence.storage.sqlite import append, counts, engine, match, pages
+from whence.storage.sqlite import append, counts, engine, pages, resolve
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 
 Patch = pytest.MonkeyPatch
@@ -42,28 +42,29 @@ def _recondition(patch: Patch, old: str, new: str) -> None:
     """Change the text of the conditions on single events."""
 
     def make(real: Any) -> Any:
-        def conditions(self: Any, snapshot: Any, *, omit: str = "") -> tuple[str, list[Any]]:
-            text, bindings = real(self, snapshot, omit=omit)
+        def conditions(resolved: Any, snapshot: Any, *, omit: str = "") -> tuple[str, list[Any]]:
+            text, bindings = real(resolved, snapshot, omit=omit)
             return text.replace(old, new), bindings
 
         return conditions
 
-    around(patch, match.Match, "conditions", make)
+    for module in (counts, pages):
+        around(patch, module, "conditions", make)
 
 
 def _retell(patch: Patch, change: Callable[[str], str]) -> None:
     """Change the text of the statements that find the places of a page."""
 
     def make(real: Any) -> Any:
-        def places_sql(*args: Any, **named: Any) -> list[tuple[str, list[Any]]]:
+        def sort_keys_sql(*args: Any, **named: Any) -> list[tuple[str, list[Any]]]:
             return [(change(sql), bindings) for sql, bindings in real(*args, **named)]
 
-        return places_sql
+        return sort_keys_sql
 
-    around(patch, pages, "places_sql", make)
+    around(patch, pages, "sort_keys_sql", make)
 
 
-def _requery(patch: Patch, part: str, change: Callable[[Query], Query], module: Any = match) -> None:
+def _requery(patch: Patch, part: str, change: Callable[[Query], Query], module: Any = resolve) -> None:
     """Change the question before one part of it is looked up."""
 
     def make(real: Any) -> Any:
@@ -169,7 +170,7 @@ def tenant_dropped_in_causes(patch: Patch) -> None:
 
 @breaks("sqlite")
 def tenant_dropped_in_correlation(patch: Patch) -> None:
-    reword(patch, match, "flow_by_correlation", "tenant_no = ?", "? IS NOT NULL")
+    reword(patch, resolve, "flow_by_correlation", "tenant_no = ?", "? IS NOT NULL")
 
 
 @breaks("sqlite")
@@ -225,7 +226,7 @@ def readable_ignored_by_resource(patch: Patch) -> None:
     def change(query: Query) -> Query:
         return msgspec.structs.replace(query, readable=None) if query.resource_ids else query
 
-    _requery(patch, "matched", change, matching)
+    _requery(patch, "resolved_query", change)
 
 
 @breaks("sqlite")
@@ -288,12 +289,12 @@ def walk_forgets_as_of(patch: Patch) -> None:
 @breaks("sqlite")
 def page_repeats_its_last(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def places_sql(snapshot: Any, asked: Any, start: Any, *, ascending: bool) -> Any:
+        def sort_keys_sql(snapshot: Any, asked: Any, start: Any, *, ascending: bool) -> Any:
             return real(snapshot, asked, msgspec.structs.replace(start, inclusive=True), ascending=ascending)
 
-        return places_sql
+        return sort_keys_sql
 
-    around(patch, pages, "places_sql", make)
+    around(patch, pages, "sort_keys_sql", make)
 
 
 @breaks("sqlite")
@@ -301,17 +302,17 @@ def merge_skips_twice(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def places(connection: Any, snapshot: Any, asked: Any, start: Any, request: PageRequest) -> Any:
             found = real(connection, snapshot, asked, start, request)
-            statements = pages.places_sql(snapshot, asked, start, ascending=request.ascending)
+            statements = pages.sort_keys_sql(snapshot, asked, start, ascending=request.ascending)
             return found if len(statements) == 1 else found[min(start.skip, 1) :]
 
         return places
 
-    around(patch, pages, "_places", make)
+    around(patch, pages, "_sort_keys", make)
 
 
 @breaks("sqlite")
 def as_of_ignored(patch: Patch) -> None:
-    patch.setattr(match.Match, "up_to", lambda self, _position: self)
+    patch.setattr(matching.ResolvedQuery, "up_to", lambda self, _position: self)
 
 
 @breaks("sqlite")
@@ -323,7 +324,7 @@ def total_forgets_as_of(patch: Patch) -> None:
 def as_of_span_off_by_one(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def pinned(size: int, as_of: int | None) -> Any:
-            oldest = size - plan.AS_OF_SPAN
+            oldest = size - query_cost.AS_OF_SPAN
             return oldest - 1 if as_of == oldest - 1 else real(size, as_of)
 
         return pinned
@@ -346,7 +347,7 @@ def resource_counted_anew(patch: Patch) -> None:
 
 @breaks("sqlite")
 def aggregate_in_order_of_kinds(patch: Patch) -> None:
-    patch.setattr(counting, "sorted", lambda items, key: list(items), raising=False)
+    patch.setattr(aggregates, "sorted", lambda items, key: list(items), raising=False)
 
 
 @breaks("sqlite")
@@ -381,7 +382,7 @@ def replay_overwrites(patch: Patch) -> None:
         return place
 
     everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
-    around(patch, placing, "place", make)
+    around(patch, sequencing, "sequence", make)
 
 
 @breaks("sqlite")
@@ -404,7 +405,7 @@ def atomic_keeps_the_first(patch: Patch) -> None:
 
         return place_all
 
-    around(patch, placing, "_place_all", make)
+    around(patch, sequencing, "_sequence_all", make)
 
 
 @breaks("sqlite")
@@ -427,7 +428,7 @@ def kinds_limit_off_by_one(patch: Patch) -> None:
 
         return kind
 
-    around(patch, placing, "_kind", make)
+    around(patch, sequencing, "_kind", make)
 
 
 @breaks("sqlite")
@@ -444,7 +445,7 @@ def positions_with_gaps(patch: Patch) -> None:
 
         return place_request
 
-    around(patch, placing, "_place_request", make)
+    around(patch, sequencing, "_sequence_write", make)
 
 
 @breaks("sqlite")
@@ -461,7 +462,7 @@ def batch_in_order_of_time(patch: Patch) -> None:
 
         return place_all
 
-    around(patch, placing, "_place_all", make)
+    around(patch, sequencing, "_sequence_all", make)
 
 
 SQLITE: tuple[Callable[[Patch], None], ...] = tuple(

@@ -11,18 +11,18 @@ from tests.contract.faults import catches, limited
 from tests.contract.made import DAY, HOUR, NOON, SECOND, TENANT, add, new, stored, uuid
 from tests.contract.model import ModelStore, same_map, unnumbered
 from whence.events import Keyset, NewEvent, PageRequest
-from whence.flows import STORY_MAX, FlowQuery
-from whence.trace import Graph, Request
+from whence.flows import SUMMARY_EVENTS_MAX, FlowQuery
+from whence.trace import Graph, TraceRequest
 
 COUNT = 70
 READERS: tuple[tuple[str, ...] | None, ...] = (None, ("action_run",), ("decision", "artifact"), ())
 REQUESTS = (
-    Request(),
-    Request(direction="up"),
-    Request(direction="down"),
-    Request(limit=3),
-    Request(depth=1),
-    Request(direction="down", depth=2, limit=4),
+    TraceRequest(),
+    TraceRequest(direction="up"),
+    TraceRequest(direction="down"),
+    TraceRequest(limit=3),
+    TraceRequest(depth=1),
+    TraceRequest(direction="down", depth=2, limit=4),
 )
 
 
@@ -96,16 +96,16 @@ async def test_what_is_not_there_is_missing(store: Any) -> None:
     await stored(store, new(1))
     for number in (1, 2, 3):
         assert await trace(store, number) == (1, [1, 2, 3], None)
-    assert await store.trace("other", uuid(1), Request()) is None
+    assert await store.trace("other", uuid(1), TraceRequest()) is None
 
 
 async def trace(store: Any, number: int, readable: Any = None) -> tuple[int, list[int], str | None] | None:
     """The number of the root, those of the nodes in order, and what is missing."""
-    graph: Graph | None = await store.trace(TENANT, uuid(number), Request(), readable)
+    graph: Graph | None = await store.trace(TENANT, uuid(number), TraceRequest(), readable)
     if graph is None:
         return None
     names = {uuid(each): each for each in range(10)}
-    return names[graph.root], [names[node.link.id] for node in graph.nodes], graph.missing
+    return names[graph.root], [names[node.event.id] for node in graph.nodes], graph.missing
 
 
 @catches(broken.CircleUnsaid)
@@ -119,7 +119,7 @@ async def test_a_circle_is_cut_above_its_earliest_event(store: Any) -> None:
     )
     for number in (1, 2, 3):
         assert await trace(store, number) == (2, [2, 3, 1], None)
-        graph = await store.trace(TENANT, uuid(number), Request())
+        graph = await store.trace(TENANT, uuid(number), TraceRequest())
         assert [node.cycle for node in graph.nodes] == [True, False, False]
 
 
@@ -130,9 +130,9 @@ async def test_at_its_bound_a_walk_takes_the_earliest(real: Any) -> None:
     late = [new(number, causation_id=uuid(2), occurred_at=NOON + HOUR) for number in range(10, 20)]
     early = [new(number, causation_id=uuid(3), occurred_at=NOON + 60 * SECOND) for number in range(20, 25)]
     await stored(real, *late, *early)
-    graph = await real.trace(TENANT, uuid(1), Request(walk_max=8))
+    graph = await real.trace(TENANT, uuid(1), TraceRequest(walk_max=8))
     assert graph.at_least and graph.truncated
-    assert {node.link.id for node in graph.nodes} == {uuid(number) for number in (1, 2, 3, *range(20, 25))}
+    assert {node.event.id for node in graph.nodes} == {uuid(number) for number in (1, 2, 3, *range(20, 25))}
 
 
 QUERIES: tuple[dict[str, Any], ...] = (
@@ -186,11 +186,11 @@ async def test_flows_go_on_behind_a_place(store: Any) -> None:
 async def test_a_long_flow_says_what_was_looked_at(store: Any) -> None:
     """Of more than a thousand events the first tell actors and root; counts are of all."""
     first = [new(1, causation_id=uuid(2)), new(2)]
-    rest = [new(number, actor_id=f"a{number}", causation_id=uuid(2)) for number in range(3, STORY_MAX + 2)]
+    rest = [new(number, actor_id=f"a{number}", causation_id=uuid(2)) for number in range(3, SUMMARY_EVENTS_MAX + 2)]
     for event in (first, rest):
         await stored(store, *[msgspec.structs.replace(each, correlation_id="long") for each in event])
     (flow,) = (await store.list_flows(TENANT, FlowQuery(), PageRequest())).flows
-    assert (flow.events, flow.at_least, flow.actors) == (STORY_MAX + 1, True, STORY_MAX - 1)
+    assert (flow.events, flow.at_least, flow.actors) == (SUMMARY_EVENTS_MAX + 1, True, SUMMARY_EVENTS_MAX - 1)
     assert flow.root.id == uuid(2)
 
 
@@ -226,7 +226,7 @@ async def test_the_map_is_the_models(store: Any) -> None:
             for readable in READERS:
                 found = await store.process_map(TENANT, *period, readable)
                 assert same_map(found, await model.process_map(TENANT, *period, readable)), (period, readable)
-    assert (await store.process_map(TENANT, None, None)).links > COUNT // 2
+    assert (await store.process_map(TENANT, None, None)).transitions > COUNT // 2
 
 
 @limited(fold_at=4)
@@ -244,10 +244,10 @@ async def test_a_link_is_counted_once_whichever_comes_first(store: Any) -> None:
         await stored(store, *apart())
         await stored(store, other)
         await add(store, one, other)
-        assert (await store.process_map(TENANT, None, None)).links == number + 1
+        assert (await store.process_map(TENANT, None, None)).transitions == number + 1
     await stored(store, new(6, causation_id=uuid(5)), new(5), *apart())
-    assert (await store.process_map(TENANT, None, None)).links == 3
-    assert (await store.process_map("other", None, None)).links == 0
+    assert (await store.process_map(TENANT, None, None)).transitions == 3
+    assert (await store.process_map("other", None, None)).transitions == 0
 
 
 @limited(fold_at=9)
@@ -257,8 +257,8 @@ async def test_links_are_folded_as_the_log_grows(sqlite: Any) -> None:
     for batch in batches(various()):
         await stored(sqlite, *batch)
         snapshot = await sqlite._readers.read(lambda connection: sqlite._snapshot(connection, TENANT))
-        assert snapshot.size - snapshot.linked < 9
-    rows = await sqlite._readers.read(lambda connection: connection.execute("SELECT count(*) FROM link").get)
+        assert snapshot.size - snapshot.folded_to < 9
+    rows = await sqlite._readers.read(lambda connection: connection.execute("SELECT count(*) FROM transition").get)
     assert rows > 3
 
 
@@ -268,13 +268,13 @@ async def test_a_bucket_of_links_has_few_rows(store: Any) -> None:
     """However often links are folded into it."""
     for start in range(1, 300, 5):
         await stored(store, *(new(n, causation_id=uuid(n - 1)) for n in range(start, start + 5)))
-    assert (await store.process_map(TENANT, None, None)).links == 299
+    assert (await store.process_map(TENANT, None, None)).transitions == 299
     assert await rows_of_links(store) <= 4 * 4
 
 
 async def rows_of_links(store: Any) -> int:
     """The rows of the table of links, on the stores that have one."""
-    sql = "SELECT count(*) FROM link"
+    sql = "SELECT count(*) FROM transition"
     if hasattr(store, "_readers"):
         found = await store._readers.read(lambda connection: connection.execute(sql).get)
     elif hasattr(store, "_reading"):
@@ -291,7 +291,9 @@ async def test_other_logs_too(store: Any, seed: int) -> None:
     """The same for other logs, and in one request each."""
     model = await both(store, various(seed, 50))
     for number in range(1, 51, 7):
-        assert await store.trace(TENANT, uuid(number), Request()) == await model.trace(TENANT, uuid(number), Request())
+        assert await store.trace(TENANT, uuid(number), TraceRequest()) == await model.trace(
+            TENANT, uuid(number), TraceRequest()
+        )
     await both_again(store, model, seed)
     assert same_map(await store.process_map(TENANT, None, None), await model.process_map(TENANT, None, None))
 

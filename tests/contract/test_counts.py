@@ -58,11 +58,11 @@ def counted(events: list[Event]) -> Counts:
 
 def stats_of(events: list[Event]) -> list[ActorStat]:
     """The statistics of these events, one by one."""
-    tallies: dict[tuple[str, str], Counter[str]] = {}
+    totals: dict[tuple[str, str], Counter[str]] = {}
     for event in events:
-        tallies.setdefault((event.actor_type, event.actor_id), Counter())[event.outcome] += 1
+        totals.setdefault((event.actor_type, event.actor_id), Counter())[event.outcome] += 1
     stats = [ActorStat(actor_type=t, actor_id=a, total=n.total(), successes=n["success"], failures=n["failure"])
-             for (t, a), n in tallies.items()]  # fmt: skip
+             for (t, a), n in totals.items()]  # fmt: skip
     return sorted(stats, key=lambda stat: (-stat.total, stat.actor_type, stat.actor_id))
 
 
@@ -238,7 +238,7 @@ async def test_a_bucket_of_tallies_has_few_rows(sqlite: Any) -> None:
     """However often events are folded into it; and one that is not divided has none."""
     for first in range(1, 300, 5):
         await stored(sqlite, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
-    sql = "SELECT max(n), count(*) FROM (SELECT count(*) AS n FROM tally GROUP BY level, bucket)"
+    sql = "SELECT max(n), count(*) FROM (SELECT count(*) AS n FROM actor_total GROUP BY level, bucket)"
     most, buckets = await sqlite._readers.read(lambda connection: connection.execute(sql).fetchone())
     divided = await sqlite._readers.read(
         lambda connection: connection.execute("SELECT count(*) FROM bucket WHERE divided").get

@@ -77,7 +77,7 @@ async def test_a_prefix_matches_whole_segments(store: Any, name: str) -> None:
 
 @catches(IgnoresType)
 async def test_event_types(store: Any) -> None:
-    """An event type is matched whole."""
+    """An event type is resolved_query whole."""
     await check_filter(store, "event_types")
 
 

@@ -27,7 +27,7 @@ from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, Keyset, NewEvent, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery
 from whence.storage import Receipt, Write
-from whence.trace import Request
+from whence.trace import TraceRequest
 
 SEED = int(os.environ.get("WHENCE_TEST_SEED") or random.SystemRandom().getrandbits(32))
 LONG = os.environ.get("WHENCE_HYPOTHESIS") == "long"
@@ -143,7 +143,7 @@ pages_asked = st.builds(
     after=st.one_of(st.none(), st.none(), st.builds(Keyset, times, st.integers(0, 100))),
 )
 graphs_asked = st.builds(
-    Request,
+    TraceRequest,
     direction=st.sampled_from(("both", "up", "down")),
     depth=st.none() | st.integers(0, 4),
     limit=st.integers(1, 6) | st.integers(1, 500),
@@ -305,7 +305,7 @@ class Oracle(RuleBasedStateMachine):
         assert comparable(found) == comparable(whole)
 
     @rule(tenant=st.sampled_from(TENANTS), pick=st.integers(0), request=graphs_asked, readable=readable)
-    def trace(self, tenant: str, pick: int, request: Request, readable: tuple[str, ...] | None) -> None:
+    def trace(self, tenant: str, pick: int, request: TraceRequest, readable: tuple[str, ...] | None) -> None:
         """The graph around an event, from any side; there is none for another tenant."""
         event = self.any_event(tenant, pick)
         for asking in TENANTS if event is not None else ():

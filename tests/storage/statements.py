@@ -13,7 +13,7 @@ from whence.flows import FlowQuery
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.postgres import connections
-from whence.trace import Request
+from whence.trace import TraceRequest
 
 TENANT = "airline"
 MIDDLE = 1_715_817_600_000_000
@@ -79,9 +79,9 @@ async def everything(url: str, folder: Path) -> None:
     await fill(source, TENANT)
     first = await source.read_log(TENANT, 0, 500)
     await source.close()
-    store = create_store(url, restoring=True)
+    store = create_store(url, importing=True)
     try:
-        await store.restore_log(TENANT, first)
+        await store.import_log(TENANT, first)
         await fill(store, TENANT)  # five hundred of these are repeats
         await add(store, new(1, correlation_id="flow", causation_id=FAILED_EVENT), tenant=TENANT)
         await add(store, new(2, causation_id=new(1).id), tenant=TENANT)
@@ -100,8 +100,8 @@ async def _ask(store: Any) -> None:
         await store.actor_stats(TENANT, query)
     assert await store.get_event(TENANT, FAILED_EVENT) is not None
     assert await store.get_event(TENANT, new(9).id) is None
-    assert await store.trace(TENANT, FAILED_EVENT, Request()) is not None
-    assert await store.trace(TENANT, FAILED_EVENT, Request(walk_max=1)) is not None
+    assert await store.trace(TENANT, FAILED_EVENT, TraceRequest()) is not None
+    assert await store.trace(TENANT, FAILED_EVENT, TraceRequest(walk_max=1)) is not None
     for flows in (FlowQuery(), FlowQuery(failed=True, since=0, until=NOON), FlowQuery(readable=("action_run",))):
         await store.list_flows(TENANT, flows, PageRequest(limit=5))
     await store.process_map(TENANT, None, None)

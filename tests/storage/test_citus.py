@@ -46,10 +46,10 @@ def _distributed(table: str, beside: str) -> list[str]:
 def test_what_is_distributed_is_left_alone() -> None:
     """Nothing is done twice; a table that is new goes beside those that are there."""
     assert citus.steps(KEPT) == []
-    new_ones = [*KEPT, Table("lease", False), Table("link", True)]
+    new_ones = [*KEPT, Table("lease", False), Table("transition", True)]
     assert citus.steps(new_ones) == [
         "SELECT create_reference_table('whence.lease')",
-        *_distributed("link", "whence.head"),
+        *_distributed("transition", "whence.head"),
     ]
 
 

@@ -21,12 +21,12 @@ from whence.demo import recording
 from whence.errors import StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
 from whence.permissions import new_api_key
-from whence.storage import Session, Stored, Write, create_store
+from whence.storage import HashedEvent, Session, Write, create_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
-from whence.storage.postgres import restore as postgres_restore
+from whence.storage.postgres import replication as postgres_restore
 from whence.storage.sqlite import append as sqlite_append
-from whence.storage.sqlite import restore as sqlite_restore
+from whence.storage.sqlite import replication as sqlite_restore
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_batch
 
@@ -36,10 +36,10 @@ KINDS = ("sqlite", "postgres")
 WHOLE = os.environ.get("WHENCE_LOAN_LOG")
 
 
-async def opened(kind: str, folder: Path, *, restoring: bool = True) -> Any:
+async def opened(kind: str, folder: Path, *, importing: bool = True) -> Any:
     """An empty store of a kind."""
     url = f"sqlite:///{folder}/{time.monotonic_ns()}.db" if kind == "sqlite" else await fresh_database()
-    store: Any = create_store(url, restoring=restoring)
+    store: Any = create_store(url, importing=importing)
     store.url = url
     return store
 
@@ -66,9 +66,9 @@ async def fill(store: Any, name: str) -> None:
     await add(store, *[new(number) for number in range(500, 507)], tenant=OTHER)
 
 
-async def log(store: Any, tenant: str = TENANT) -> list[Stored]:
+async def log(store: Any, tenant: str = TENANT) -> list[HashedEvent]:
     """Every event of a log, with its hashes."""
-    found: list[Stored] = []
+    found: list[HashedEvent] = []
     while part := await store.read_log(tenant, len(found), 1_000):
         found += part
     return found
@@ -110,7 +110,7 @@ async def trip(
         await store.close()
 
 
-def questions(events: list[Stored]) -> list[Query]:
+def questions(events: list[HashedEvent]) -> list[Query]:
     """Nothing, and each filter with values of this log: frequent ones, and rare ones."""
     told: list[dict[str, Any]] = [{}]
     fields = ("event_type", "resource_type", "actor_type", "actor_id", "outcome", "correlation_id", "causation_id")
@@ -235,16 +235,16 @@ async def test_another_key_of_the_same_id_is_refused(pair: tuple[Any, Any]) -> N
 async def test_a_copy_that_broke_off_goes_on(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """At its second part, before that is stored or when the answer is lost; and it copies nothing twice."""
     source, target = pair
-    real, parts = target.restore_log, []
+    real, parts = target.import_log, []
 
-    async def breaking(tenant: str, events: list[Stored]) -> None:
+    async def breaking(tenant: str, events: list[HashedEvent]) -> None:
         parts.append(len(events))
         if len(parts) != 2 or when == "after":
             await real(tenant, events)
         if len(parts) == 2:
             raise Unavailable("The server is gone.")
 
-    monkeypatch.setattr(target, "restore_log", breaking)
+    monkeypatch.setattr(target, "import_log", breaking)
     with pytest.raises(Unavailable):
         await copy_log(source, target)
     there = (await target.head(TENANT)).size
@@ -282,7 +282,7 @@ async def test_a_foreign_target_is_refused(pair: tuple[Any, Any], foreign: str) 
     """What is not the beginning of the source is left as it is, and nothing is copied of the other tenant either."""
     source, target = pair
     if foreign == "more events":
-        await target.restore_log(OTHER, await log(source, OTHER))
+        await target.import_log(OTHER, await log(source, OTHER))
         await add(target, new(900), tenant=OTHER)
     else:
         await add(target, *[new(n + 50 * (foreign == "other events")) for n in range(7)], tenant=OTHER)
@@ -296,10 +296,10 @@ async def test_a_foreign_target_is_refused(pair: tuple[Any, Any], foreign: str) 
 async def test_a_store_that_serves_cannot_be_restored(tmp_path: Path, anyio_backend: str) -> None:
     """Only one that was opened for it takes exact events."""
     for kind in KINDS:
-        store = await opened(kind, tmp_path, restoring=False)
+        store = await opened(kind, tmp_path, importing=False)
         await add(store, new(1))
         with pytest.raises(StoreRefused, match="opened"):
-            await store.restore_log(OTHER, await log(store))
+            await store.import_log(OTHER, await log(store))
         await store.close()
 
 
@@ -344,17 +344,17 @@ async def test_an_erased_payload_stays_erased_and_proven(pair: tuple[Any, Any]) 
 # --- what the checks are for -----------------------------------------------------------------------------------
 
 
-def _event(**change: Any) -> Callable[[list[Stored]], list[Stored]]:
+def _event(**change: Any) -> Callable[[list[HashedEvent]], list[HashedEvent]]:
     """What alters the seventh event of a part."""
 
-    def altered(part: list[Stored]) -> list[Stored]:
+    def altered(part: list[HashedEvent]) -> list[HashedEvent]:
         event = msgspec.structs.replace(part[6].event, **change)
         return [*part[:6], msgspec.structs.replace(part[6], event=event), *part[7:]]
 
     return altered
 
 
-ON_THE_WAY: dict[str, Callable[[list[Stored]], list[Stored]]] = {
+ON_THE_WAY: dict[str, Callable[[list[HashedEvent]], list[HashedEvent]]] = {
     "another actor": _event(actor_id="eve"),
     "another time": _event(occurred_at=1),
     "recorded at another time": _event(recorded_at=1),
@@ -384,7 +384,7 @@ async def test_an_event_that_is_altered_on_the_way_is_found(
     real = source.read_log
     for befallen, change in ON_THE_WAY.items():
 
-        async def altering(tenant: str, after: int, limit: int, change: Any = change) -> list[Stored]:
+        async def altering(tenant: str, after: int, limit: int, change: Any = change) -> list[HashedEvent]:
             part = await real(tenant, after, limit)
             return change(part) if after == 1_000 else part
 
@@ -400,7 +400,7 @@ def _restored_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.Mo
     """A store that writes rows with something else in them."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
-        def other(each: Stored) -> Stored:
+        def other(each: HashedEvent) -> HashedEvent:
             return msgspec.structs.replace(each, event=change(each.event))
 
         for module, place in ((sqlite_restore, 2), (postgres_restore, 1)):
@@ -459,16 +459,16 @@ async def test_a_target_that_writes_something_else_is_found(
 
 
 async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the last part, and between two parts."""
+    """UnfoldedEvents the last part, and between two parts."""
     source, target = pair
-    real = target.restore_log
+    real = target.import_log
 
-    async def with_others(tenant: str, events: list[Stored]) -> None:
+    async def with_others(tenant: str, events: list[HashedEvent]) -> None:
         await real(tenant, events)
         if tenant == OTHER:
             await add(target, new(7_000), tenant=OTHER)
 
-    monkeypatch.setattr(target, "restore_log", with_others)
+    monkeypatch.setattr(target, "import_log", with_others)
     with pytest.raises(StoreRefused, match="Another process"):
         await copy_log(source, target)
 

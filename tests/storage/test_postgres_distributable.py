@@ -9,7 +9,7 @@ import pytest
 
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.statements import everything, listen
-from whence.storage import placing
+from whence.storage import sequencing
 from whence.storage.postgres import counts
 from whence.storage.sql import load_blocks
 
@@ -35,7 +35,7 @@ SELECT c.relname, a.attname
                                         AND pg_get_expr(d.adbin, d.adrelid) LIKE '%(%'))
 """
 
-TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|link|tally"
+TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|transition|actor_total"
 
 
 async def against(url: str) -> set[str]:
@@ -94,8 +94,8 @@ def copied(text: str) -> bool:
 
 
 VERIFYING = {
-    *("causes", "next_position", "times", "linked", "wrong_flows", "wrong_resources", "wrong_names", "wrong_fold"),
-    *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_links", "all_tallies"),
+    *("causes", "next_position", "times", "folded_to", "wrong_flows", "wrong_resources", "wrong_names", "wrong_fold"),
+    *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
 }
 """Blocks of one tenant that a check says on a connection of its own; `tenants` and `strays` are about all."""
 
@@ -108,7 +108,7 @@ async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
         said.add(text)
 
     with patch.context() as patched:
-        patched.setattr(placing, "FOLD_AT", 300)  # so that links are merged
+        patched.setattr(sequencing, "FOLD_AT", 300)  # so that links are merged
         listen(patched, hear)
         await everything(await fresh_database(), folder)
     return said

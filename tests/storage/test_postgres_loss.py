@@ -10,7 +10,7 @@ import pytest
 from tests.contract.made import TENANT, add, new, numbers, page
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.proxy import Proxy, proxied
-from whence.errors import Throttled, TooWide, Unavailable
+from whence.errors import QueryTooExpensive, Throttled, Unavailable
 from whence.events import Query
 from whence.storage import Write, create_store
 from whence.storage.postgres import connections
@@ -135,7 +135,7 @@ async def test_slow_work_is_not_taken_for_silence(store: Any) -> None:
 async def _left_open(patch: pytest.MonkeyPatch) -> bool:
     """Whether the connection of a question is open long after the longest question would have been broken off."""
     patch.setattr(connections, "_LOOK_AFTER_S", 0.01)
-    patch.setattr(connections, "WIDE_SECONDS", 0.05)
+    patch.setattr(connections, "QUERY_SECONDS_MAX", 0.05)
     store: Any = create_store(await fresh_database())
     await store.check_servable()
     await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.02)"))
@@ -243,7 +243,7 @@ async def test_writers_whose_backends_are_killed_lose_nothing_and_leave_no_gap()
 
 async def _cut_at_commit(store: Any, proxy: Proxy) -> None:
     await add(store, new(1))
-    await asyncio.wait({store._wakeups._sending})  # its commit is another's
+    await asyncio.wait({store._listen_notify._sending})  # its commit is another's
     proxy.cut_at = b"COMMIT\0"  # the whole message; BEGIN names READ COMMITTED
     await told(lambda: appended(store, new(2), new(3)))
     proxy.mend()
@@ -296,10 +296,10 @@ async def test_losses_leave_nothing_behind(store: Any, proxy: Proxy) -> None:
 
 async def test_a_question_that_takes_too_long_is_stopped_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server stops it, and the connection serves on; an append is no question."""
-    monkeypatch.setattr(connections, "WIDE_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "QUERY_SECONDS_MAX", 0.2)
     store: Any = create_store(await fresh_database())
     await store.check_servable()
-    with pytest.raises(TooWide):
+    with pytest.raises(QueryTooExpensive):
         await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
     assert len(store._reading._idle) == 1
     assert await store._writing.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.4)")) == 1

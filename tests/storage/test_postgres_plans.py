@@ -15,9 +15,9 @@ from tests.databases import copied_database, execute, fetch, fresh_database
 from whence import rollups
 from whence.events import Keyset, NewEvent, PageRequest, Query
 from whence.flows import FlowQuery
-from whence.storage import create_store, placing
-from whence.storage.postgres import match
-from whence.trace import Request
+from whence.storage import create_store, sequencing
+from whence.storage.postgres import resolve
+from whence.trace import TraceRequest
 
 EVENTS = 12_000
 STEP = 120 * SECOND
@@ -76,7 +76,7 @@ def questions() -> dict[str, Question]:
     asked = {
         "get": Question(lambda store: store.get_event(TENANT, uuid(77)), frozenset({"event_id"})),
         "trace": Question(
-            lambda store: store.trace(TENANT, uuid(7_000), Request()), frozenset({"event_id", "event_cause"})
+            lambda store: store.trace(TENANT, uuid(7_000), TraceRequest()), frozenset({"event_id", "event_cause"})
         ),
         "flows": Question(
             lambda store: store.list_flows(TENANT, FlowQuery(), PageRequest(limit=20)), frozenset({"flow_last"})
@@ -134,7 +134,7 @@ async def filled(anyio_backend: str) -> str:
     url = await fresh_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)
-        patch.setattr(placing, "FOLD_AT", 1_000)
+        patch.setattr(sequencing, "FOLD_AT", 1_000)
         store = create_store(url)
         for first in range(1, EVENTS + 1, 1_000):
             for tenant in (TENANT, "another"):
@@ -259,7 +259,7 @@ async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
 
 async def test_counts_over_raw_events_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An aggregate that does not use the rollups reads too much."""
-    monkeypatch.setattr(match.Match, "by_rollup", False)
+    monkeypatch.setattr(resolve.ResolvedQuery, "by_rollup", False)
     name = "aggregate outcome between"
     assert any("reads" in fault for fault in await _faults(store, {name: questions()[name]}))
 

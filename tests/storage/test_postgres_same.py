@@ -12,7 +12,7 @@ from tests.databases import fresh_database
 from whence.demo import FAILED_EVENT, fill
 from whence.events import Event, Keyset, Page, PageRequest, Query
 from whence.storage import create_store
-from whence.storage.postgres import counts, match, pages, tenants
+from whence.storage.postgres import counts, pages, resolve, tenants
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 
 TENANT = "airline"
@@ -126,9 +126,9 @@ def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
     """Wherever places are ordered, in the merge and outside of it, ties are ordered by position: an index would give
     that by luck alone."""
     values: dict[str, Any] = {filter_: ("a", FAILED_EVENT) if filter_ == "causes" else (1, 2)} if filter_ else {}
-    snapshot = match.Snapshot("airline", 1, 100, {})
+    snapshot = resolve.Snapshot("airline", 1, 100, {})
     request = PageRequest(ascending=ascending)
-    sql, bindings = pages.page_sql(snapshot, match.Match(**values), pages._Start(), request)
+    sql, bindings = pages.page_sql(snapshot, resolve.ResolvedQuery(**values), pages._Start(), request)
     way = "ASC" if ascending else "DESC"
     assert sql.count("ORDER BY") == sql.count(f"ORDER BY occurred_at {way}, position {way}") >= 2
     assert sql.endswith(f"ORDER BY occurred_at {way}, position {way}")
@@ -196,14 +196,14 @@ def _ties_turned_round(_real: Any) -> Any:
 
 def _one_short(real: Any) -> Any:
     async def walk(connection: Any, snapshot: Any, match: Any, request: PageRequest) -> Any:
-        return await real(connection, snapshot, match, msgspec.structs.replace(request, offset=request.offset - 1))
+        return await real(connection, snapshot, resolve, msgspec.structs.replace(request, offset=request.offset - 1))
 
     return walk
 
 
 def _behind_with_it(real: Any) -> Any:
     def page_sql(snapshot: Any, match: Any, start: Any, request: PageRequest) -> Any:
-        return real(snapshot, match, msgspec.structs.replace(start, inclusive=True), request)
+        return real(snapshot, resolve, msgspec.structs.replace(start, inclusive=True), request)
 
     return page_sql
 
@@ -240,7 +240,10 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a deep page begins one short": (_around(pages, "_walk", _one_short), "an actor type"),
     "the walk forgets the snapshot": (_around(pages, "newer_times", lambda _real: _none_newer), "nothing"),
     "the next page repeats the last event": (_around(pages, "page_sql", _behind_with_it), "nothing"),
-    "the snapshot is not on the page": (_around(match.Match, "up_to", lambda _real: lambda self, _at: self), "nothing"),
+    "the snapshot is not on the page": (
+        _around(resolve.ResolvedQuery, "up_to", lambda _real: lambda self, _at: self),
+        "nothing",
+    ),
     "children of a bucket are read one too early": (
         _reworded(pages, "buckets", "BETWEEN $3 AND $4", "BETWEEN $3 + 1 AND $4"),
         "nothing",

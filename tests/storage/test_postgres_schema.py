@@ -32,7 +32,7 @@ SQLITE_ONLY = {
     # for `restore`, which is about files
     "carry_over_revocations",
     "forget_all_sessions",
-    # in two steps, where the other has links_by_flow
+    # in two steps, where the other has graph_events_by_flow
     "keys_by_flow",
     # a part of the head's row, for a check
     "folded",

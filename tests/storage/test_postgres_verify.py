@@ -10,8 +10,8 @@ from tests.databases import copied_database, empty_database, execute, fresh_data
 from whence import rollups
 from whence.errors import StoreRefused, Unavailable
 from whence.events import NewEvent
-from whence.storage import create_store, placing, verify_store, verifying
-from whence.storage.postgres import restore, verify
+from whence.storage import create_store, sequencing, verification, verify_store
+from whence.storage.postgres import replication, verify
 
 
 def _event(number: int) -> NewEvent:
@@ -26,7 +26,7 @@ async def filled(anyio_backend: str) -> AsyncIterator[str]:
     url = await fresh_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)
-        patch.setattr(placing, "FOLD_AT", 30)
+        patch.setattr(sequencing, "FOLD_AT", 30)
         store = create_store(url)
         events = [_event(number) for number in range(60)]
         await add(store, *events[:30], tenant="t")
@@ -91,19 +91,19 @@ DAMAGES: list[tuple[str, int | None, str]] = [
     ("UPDATE whence.flow SET events = events + 1", None, "flows are"),
     ("UPDATE whence.flow SET last_at = last_at + 1", None, "flows are"),
     ("UPDATE whence.resource SET events = events + 1", None, "resources are"),
-    ("UPDATE whence.tally SET counts = counts || '\\x00'", None, ""),
-    ("UPDATE whence.tally SET counts = set_byte(counts, octet_length(counts) - 1, 9)", None, "what actors did"),
-    ("UPDATE whence.tally SET counts = '\\x08010101ffffffffffffff7f010000'", None, ""),
-    ("UPDATE whence.tally SET bucket = bucket + 1 WHERE level = 1", None, "what actors did"),
-    ("DELETE FROM whence.tally WHERE level = 1", None, "what actors did"),
-    ("UPDATE whence.link SET counts = counts || counts", None, "causes and effects"),
-    ("UPDATE whence.link SET counts = counts || '\\x00'", None, ""),
-    ("UPDATE whence.link SET counts = substr(counts, 9)", None, "causes and effects"),
-    ("UPDATE whence.link SET counts = '\\xffff'; DELETE FROM whence.bucket", None, "by time"),
-    ("UPDATE whence.link SET bucket = bucket + 100", None, "causes and effects"),
-    ("DELETE FROM whence.link", None, "causes and effects"),
-    (f"UPDATE whence.head SET linked = linked - 1 WHERE {T}", None, "counted wrong"),
-    (f"UPDATE whence.head SET linked = size + 1 WHERE {T}", None, "causes and effects"),
+    ("UPDATE whence.actor_total SET counts = counts || '\\x00'", None, ""),
+    ("UPDATE whence.actor_total SET counts = set_byte(counts, octet_length(counts) - 1, 9)", None, "what actors did"),
+    ("UPDATE whence.actor_total SET counts = '\\x08010101ffffffffffffff7f010000'", None, ""),
+    ("UPDATE whence.actor_total SET bucket = bucket + 1 WHERE level = 1", None, "what actors did"),
+    ("DELETE FROM whence.actor_total WHERE level = 1", None, "what actors did"),
+    ("UPDATE whence.transition SET counts = counts || counts", None, "causes and effects"),
+    ("UPDATE whence.transition SET counts = counts || '\\x00'", None, ""),
+    ("UPDATE whence.transition SET counts = substr(counts, 9)", None, "causes and effects"),
+    ("UPDATE whence.transition SET counts = '\\xffff'; DELETE FROM whence.bucket", None, "by time"),
+    ("UPDATE whence.transition SET bucket = bucket + 100", None, "causes and effects"),
+    ("DELETE FROM whence.transition", None, "causes and effects"),
+    (f"UPDATE whence.head SET folded_to = folded_to - 1 WHERE {T}", None, "counted wrong"),
+    (f"UPDATE whence.head SET folded_to = size + 1 WHERE {T}", None, "causes and effects"),
     ("UPDATE whence.event SET tenant_no = 77 WHERE position = 5 AND NOT " + T, 5, "is missing"),
 ]
 
@@ -149,7 +149,7 @@ async def _written_beside(url: str) -> tuple[int, list[Any]]:
     of its parts."""
     store = create_store(url)
     count = 0
-    real = restore.part_rows
+    real = replication.part_rows
 
     async def part_rows(*given: Any) -> Any:
         nonlocal count
@@ -185,7 +185,7 @@ async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: p
 @pytest.mark.parametrize("rule", ["_fault", "end", "agrees"])
 async def test_a_rule_that_is_left_out_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     """Without the rule some damage of the table above is not found."""
-    owner = verifying.Level if rule == "agrees" else verifying.Chain
+    owner = verification.Level if rule == "agrees" else verification.Chain
     monkeypatch.setattr(owner, rule, lambda *_: {"_fault": "", "end": None, "agrees": True}[rule])
     damage = {"_fault": 0, "end": 19, "agrees": 22}[rule]
     await execute(url, DAMAGES[damage][0])

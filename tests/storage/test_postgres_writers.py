@@ -332,7 +332,7 @@ async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.Monk
         assert (await store.count_events(TENANT, Query())).by_event_type == [("e.f", 2), ("a.b", 1), ("c.d", 1)]
     # A standby that lacked the last kind took over, and gave its number to another one.
     await execute(
-        url, "UPDATE whence.kind SET event_type = 'g.h' WHERE kind = 3", "UPDATE whence.head SET kinds_mark = 7"
+        url, "UPDATE whence.kind SET event_type = 'g.h' WHERE kind = 3", "UPDATE whence.head SET kinds_version = 7"
     )
     for store in (first, second):
         assert dict((await store.count_events(TENANT, Query())).by_event_type)["g.h"] == 2

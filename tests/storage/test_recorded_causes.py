@@ -16,7 +16,7 @@ from whence.demo import fill, recording
 from whence.events import PageRequest, Vocabulary
 from whence.flows import FlowQuery
 from whence.storage import Write, create_store
-from whence.trace import Request
+from whence.trace import TraceRequest
 from whence.wire.event import IngestContext, parse_batch
 
 RUNS = 10
@@ -72,8 +72,8 @@ async def wrong_stories(store: Any) -> list[str]:
     by_id = {event["id"]: event for event in AIRLINE}
     wrong = []
     for run in failed_runs():
-        graph = await store.trace("airline", run["id"], Request(direction="up"))
-        told = [node.link.id for node in graph.nodes]
+        graph = await store.trace("airline", run["id"], TraceRequest(direction="up"))
+        told = [node.event.id for node in graph.nodes]
         first = next(each for each in told if by_id[each]["eventType"] == "inbound_message.received")
         if told != story_in_file(run["id"]) or told[-1] != run["id"] or told.index(first) > 1:
             wrong.append(run["id"])
@@ -109,7 +109,7 @@ async def test_the_map_is_a_count_over_the_file(store: Any, tenant: str) -> None
     wanted = pairs_in(AIRLINE if tenant == "airline" else lines(LOANS))
     found = await store.process_map(tenant, None, None)
     assert {(pair.cause_type, pair.effect_type): pair.events for pair in found.pairs} == wanted
-    assert found.links == wanted.total() > 5_000
+    assert found.transitions == wanted.total() > 5_000
     shares: Counter[str] = Counter()
     for pair in found.pairs:
         shares[pair.cause_type] += pair.share  # type: ignore[assignment]  # a sum of parts
@@ -125,7 +125,7 @@ async def test_the_days_of_a_map_add_up(store: Any) -> None:
     total: Counter[tuple[str, str]] = Counter()
     for since, until in ((None, first), (first, second), (second, None)):
         part = await store.process_map("loans", since, until)
-        assert (part.since, part.until) == (since, until) and part.links > 0
+        assert (part.since, part.until) == (since, until) and part.transitions > 0
         total.update({(pair.cause_type, pair.effect_type): pair.events for pair in part.pairs})
     assert total == {(pair.cause_type, pair.effect_type): pair.events for pair in whole.pairs}
 

@@ -11,7 +11,7 @@ from tests.storage.test_sqlite_plans import Explained, Question
 from whence.events import Keyset, PageRequest
 from whence.flows import FlowQuery
 from whence.storage.sqlite import traces
-from whence.trace import Request
+from whence.trace import TraceRequest
 
 READERS = (None, ("artifact",))
 LATER = NOON + 80_000 * SECOND
@@ -21,9 +21,9 @@ def questions() -> dict[str, Question]:
     """Graphs, flows and maps, for all and for narrowed readers."""
     asked: dict[str, Question] = {}
     for readable in READERS:
-        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(TENANT, uuid(77), Request(), who)
+        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(TENANT, uuid(77), TraceRequest(), who)
         asked[f"cut trace {readable}"] = lambda store, who=readable: store.trace(
-            TENANT, uuid(77), Request(walk_max=9), who
+            TENANT, uuid(77), TraceRequest(walk_max=9), who
         )
         asked[f"map {readable}"] = lambda store, who=readable: store.process_map(TENANT, NOON, LATER, who)
     for told in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
@@ -57,7 +57,7 @@ def faults_of(plan: list[str]) -> Iterator[str]:
                 yield f"not bounded: {step}"
         if step.startswith("SEARCH page") and "flow_" not in step:
             yield f"no index by last activity: {step}"
-        if step.startswith("SEARCH link") and "level=? AND bucket>? AND bucket<?" not in step:
+        if step.startswith("SEARCH transition") and "level=? AND bucket>? AND bucket<?" not in step:
             yield f"all buckets: {step}"
 
 
@@ -83,7 +83,7 @@ def test_the_questions_reach_every_block(explained: Explained) -> None:
         "ORDER BY occurred_at, key",
         "flow_last",
         "flow_failed",
-        "FROM link",
+        "FROM transition",
         "e.id IN",
     ):
         assert part in text
@@ -98,7 +98,7 @@ def _sorted_by_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def _every_bucket(patch: pytest.MonkeyPatch) -> None:
-    mutants.reword(patch, traces, "span_of_links", "bucket BETWEEN ? AND ?", "+bucket BETWEEN ? AND ?")
+    mutants.reword(patch, traces, "span_of_transitions", "bucket BETWEEN ? AND ?", "+bucket BETWEEN ? AND ?")
 
 
 @pytest.mark.parametrize("mutant", [_search_by_kind, _sorted_by_id, _every_bucket], ids=lambda mutant: mutant.__name__)

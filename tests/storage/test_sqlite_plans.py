@@ -16,7 +16,7 @@ from tests.contract import mutants
 from tests.contract.made import NOON, SECOND, TENANT, new, uuid
 from whence.events import Keyset, PageRequest, Query
 from whence.storage import Write
-from whence.storage.sqlite import counts, match, pages
+from whence.storage.sqlite import counts, pages, resolve
 from whence.storage.sqlite.engine import SQLiteStore
 
 EVENTS = 12_000
@@ -196,7 +196,7 @@ def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> N
         "FROM bucket",
         "FROM rollup_kind",
         "FROM rollup_actor",
-        "JOIN tally",
+        "JOIN totals",
         "UNION ALL",
         "LIMIT 1 OFFSET",
         "FROM event e",
@@ -214,7 +214,7 @@ def _order_of_no_index(patch: pytest.MonkeyPatch) -> None:
 
 
 def _counts_from_events(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(match.Match, "by_rollup", False)
+    patch.setattr(resolve.ResolvedQuery, "by_rollup", False)
 
 
 def _edge_without_end(patch: pytest.MonkeyPatch) -> None:
@@ -236,14 +236,14 @@ def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monk
 
 # --- the order, on the text of the statements ------------------------------------------------------------------
 
-SNAPSHOT = match.Snapshot(TENANT, 1, EVENTS, {})
+SNAPSHOT = resolve.Snapshot(TENANT, 1, EVENTS, {})
 MATCHES = {
-    "time": match.Match(since=1, until=2),
-    "kind": match.Match(kinds=tuple(range(1, 8))),
-    "actor": match.Match(actors=(1, 2), kinds=(1,)),
-    "flow": match.Match(flows=(1,)),
-    "resource": match.Match(resources=(1, 2, 3)),
-    "cause": match.Match(causes=("why", b"0" * 16)),
+    "time": resolve.ResolvedQuery(since=1, until=2),
+    "kind": resolve.ResolvedQuery(kinds=tuple(range(1, 8))),
+    "actor": resolve.ResolvedQuery(actors=(1, 2), kinds=(1,)),
+    "flow": resolve.ResolvedQuery(flows=(1,)),
+    "resource": resolve.ResolvedQuery(resources=(1, 2, 3)),
+    "cause": resolve.ResolvedQuery(causes=("why", b"0" * 16)),
 }
 
 
@@ -256,8 +256,8 @@ def order_faults(patch: pytest.MonkeyPatch) -> list[str]:
         (True, " ORDER BY occurred_at ASC, key ASC"),
     ):
         for column, asked in MATCHES.items():
-            for start in (pages._Start(), pages._Start(place=(5, 6))):
-                for sql, _ in pages.places_sql(SNAPSHOT, asked, start, ascending=ascending):
+            for start in (pages._Start(), pages._Start(sort_key=(5, 6))):
+                for sql, _ in pages.sort_keys_sql(SNAPSHOT, asked, start, ascending=ascending):
                     terms = sql.split(" UNION ALL ")
                     ordered = sql.count("ORDER BY") == 1 and sql.endswith(order)
                     hinted = all(f"INDEXED BY event_{column} " in term for term in terms)

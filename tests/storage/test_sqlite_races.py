@@ -101,7 +101,7 @@ async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch
 
 
 async def a_request_is_seen_whole(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """Behind every commit the size is one that a whole number of requests has."""
+    """UnfoldedEvents every commit the size is one that a whole number of requests has."""
     await fill(store)
     beside = apsw.Connection(store._writing.db_filename("main"))
     sizes = []

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from tests.storage.test_sqlite_writer import event, with_store
-from whence.errors import TooWide
+from whence.errors import QueryTooExpensive
 from whence.events import PageRequest, Query
 from whence.storage import Write
 from whence.storage.sqlite import readers
@@ -29,15 +29,15 @@ def looking_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def stopped_questions(store: SQLiteStore) -> None:
     """Questions that are stopped, each followed by one that is answered, on the loop's reader and on the threads'."""
     await store.append("t", [Write((event(0),))])
-    store._readers._wide_seconds = 0.05
+    store._readers._query_seconds_max = 0.05
     for _ in range(3 * len(store._readers._readers)):
-        with pytest.raises(TooWide):
+        with pytest.raises(QueryTooExpensive):
             await store._readers.read(lambda connection: connection.execute(STEPS).fetchall())
-        store._readers._wide_seconds = 5
+        store._readers._query_seconds_max = 5
         assert (await store.list_events("t", Query(), PageRequest())).total == 1
         wide = Query(correlation_ids=("none",), actor_ids=("none",))
         assert (await store.list_events("t", wide, PageRequest())).total == 0
-        store._readers._wide_seconds = 0.05
+        store._readers._query_seconds_max = 0.05
 
 
 def test_a_stopped_question_leaves_its_reader_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.storage.test_sqlite_writer import event
 from whence import rollups
 from whence.errors import StoreRefused
-from whence.storage import Write, placing
+from whence.storage import Write, sequencing
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify
 
@@ -19,7 +19,7 @@ from whence.storage.sqlite.verify import verify
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of two tenants, with 60 and 5 events, in which buckets are divided and links folded."""
     monkeypatch.setattr(rollups, "DIVIDE_AT", 8)
-    monkeypatch.setattr(placing, "FOLD_AT", 30)
+    monkeypatch.setattr(sequencing, "FOLD_AT", 30)
 
     async def fill(store: SQLiteStore) -> None:
         events = [
@@ -96,28 +96,28 @@ UPDATE tenant SET resources = 99 WHERE tenant_no = 1
             (f"{change} WHERE tenant_no = 1 AND level = {level}", None)
             for level in range(3)
             for change in (
-                "UPDATE link SET counts = CAST(counts || counts AS BLOB)",
-                "UPDATE link SET counts = CAST(counts || x'00' AS BLOB)",
-                "UPDATE link SET counts = CAST(substr(counts, 9) AS BLOB)",
-                "UPDATE link SET bucket = bucket + 1",
-                "DELETE FROM link",
+                "UPDATE transition SET counts = CAST(counts || counts AS BLOB)",
+                "UPDATE transition SET counts = CAST(counts || x'00' AS BLOB)",
+                "UPDATE transition SET counts = CAST(substr(counts, 9) AS BLOB)",
+                "UPDATE transition SET bucket = bucket + 1",
+                "DELETE FROM transition",
             )
         ),
         *(
             (f"{change} WHERE tenant_no = 1 AND level = {level}", None)
             for level in range(3)
             for change in (
-                "UPDATE tally SET counts = CAST(counts || x'00' AS BLOB)",
-                "UPDATE tally SET counts = CAST(substr(counts, 1, length(counts) - 1) || x'07' AS BLOB)",
-                "UPDATE tally SET counts = x'08010101ffffffffffffff7f010000'",
-                "UPDATE tally SET counts = x''",
-                "UPDATE tally SET bucket = bucket + 1",
-                "UPDATE tally SET level = 8",
-                "DELETE FROM tally",
+                "UPDATE actor_total SET counts = CAST(counts || x'00' AS BLOB)",
+                "UPDATE actor_total SET counts = CAST(substr(counts, 1, length(counts) - 1) || x'07' AS BLOB)",
+                "UPDATE actor_total SET counts = x'08010101ffffffffffffff7f010000'",
+                "UPDATE actor_total SET counts = x''",
+                "UPDATE actor_total SET bucket = bucket + 1",
+                "UPDATE actor_total SET level = 8",
+                "DELETE FROM actor_total",
             )
         ),
-        ("UPDATE tenant SET linked = linked - 1 WHERE tenant = 't'", None),
-        ("UPDATE tenant SET linked = linked + 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET folded_to = folded_to - 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET folded_to = folded_to + 1 WHERE tenant = 't'", None),
     ],
 )
 def test_a_change_is_found_at_its_first_position(path: Path, sql: str, position: int | None) -> None:

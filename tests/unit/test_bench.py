@@ -190,9 +190,9 @@ async def _map_of(path: Path) -> Any:
 def _comparable(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """The rows of a store without what every run has of its own."""
     connection = apsw.Connection(str(path))
-    own = {"recorded_at", "leaf", "salt", "compact_range", "linked"}
+    own = {"recorded_at", "leaf", "salt", "compact_range", "folded_to"}
     rows = {}
-    for table in final_rows(path).keys() - {"link", "tally"}:
+    for table in final_rows(path).keys() - {"transition", "actor_total"}:
         columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})") if name not in own]
         rows[table] = sorted(connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall(), key=repr)
     connection.close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from whence import flows, rollups
 from whence.delays import bucket_of, counted
-from whence.links import DAY_LEVEL, name_of
+from whence.transitions import DAY_LEVEL, code_of
 
 Row = tuple[str, str | None, int, int]
 """Id, cause, time and kind."""
@@ -33,28 +33,28 @@ def logs(draw: st.DrawFn) -> list[Row]:
     ]
 
 
-def all_links(log: list[Row]) -> flows.LinkCounts:
+def all_transitions(log: list[Row]) -> flows.TransitionsByDay:
     """Every link of a log, one by one."""
     by_id = {row[0]: row for row in log}
     found: dict[int, Counter[int]] = {}
     for _, cause, at, kind in log:
         if cause in by_id:
-            name = name_of(by_id[cause][3], kind, bucket_of(at - by_id[cause][2]))
+            name = code_of(by_id[cause][3], kind, bucket_of(at - by_id[cause][2]))
             found.setdefault(at // flows.DAY_US, Counter())[name] += 1
     return found
 
 
-def by_parts(log: list[Row], cuts: list[int]) -> flows.LinkCounts:
+def by_parts(log: list[Row], cuts: list[int]) -> flows.TransitionsByDay:
     """The links as a store finds them: stretch by stretch, with looks at what is in front of each."""
     total: dict[int, Counter[int]] = {}
     edges = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
     for first, end in pairwise(edges):
         new, earlier = log[first:end], log[:first]
-        beyond = flows.causes_beyond(new)
+        beyond = flows.causes_outside(new)
         causes = {row[0]: (row[2], row[3]) for row in earlier if row[0] in beyond}
         names = {row[0] for row in new}
         effects = [(row[1], row[2], row[3]) for row in earlier if row[1] in names]
-        for day, counts in flows.links_among(new, causes, effects).items():
+        for day, counts in flows.transitions_among(new, causes, effects).items():
             total.setdefault(day, Counter()).update(counts)
     return total
 
@@ -63,7 +63,7 @@ def by_parts(log: list[Row], cuts: list[int]) -> flows.LinkCounts:
 @given(logs(), st.lists(st.integers(0, 12), max_size=4))
 def test_every_link_is_found_once(log: list[Row], cuts: list[int]) -> None:
     """However the log is cut into stretches, whichever of the two events is first."""
-    assert by_parts(log, cuts) == all_links(log)
+    assert by_parts(log, cuts) == all_transitions(log)
 
 
 @settings(max_examples=200)
@@ -112,7 +112,7 @@ def test_the_map_adds_up_kinds_of_one_type() -> None:
         ("b.x", "a.x", "none", counted([-1])),
     ]
     found = flows.process_map(1, None, rows)
-    assert (found.since, found.until, found.links) == (flows.DAY_US, None, 6)
+    assert (found.since, found.until, found.transitions) == (flows.DAY_US, None, 6)
     assert [(pair.cause_type, pair.effect_type, pair.events, pair.failures, pair.skewed) for pair in found.pairs] == [
         ("a.x", "b.x", 4, 2, 1),
         ("a.x", "c.x", 1, 0, 0),
@@ -136,16 +136,16 @@ def test_the_map_adds_up_kinds_of_one_type() -> None:
 )
 def test_the_root_of_a_flow_is_the_earliest_without_a_cause_in_it(rows: Any, root: str, actors: int) -> None:
     """A cause in another flow is none of this one; in a circle it is the earliest event."""
-    assert flows.story_of(rows) == flows.Story(root, actors, False)
+    assert flows.summarize_flow(rows) == flows.FlowSummary(root, actors, False)
 
 
 def _causes_alone(patch: pytest.MonkeyPatch) -> None:
-    real = flows.links_among
-    patch.setattr(flows, "links_among", lambda new, causes, _effects: real(new, causes, []))
+    real = flows.transitions_among
+    patch.setattr(flows, "transitions_among", lambda new, causes, _effects: real(new, causes, []))
 
 
 def _nearby_alone(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flows, "causes_beyond", lambda _new: set())
+    patch.setattr(flows, "causes_outside", lambda _new: set())
 
 
 def _day_of_the_stretch(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_broken_covers_are_told(mutant: Callable[[pytest.MonkeyPatch], None], mo
 def test_broken_links_are_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mutant counts a small log wrong."""
     log: list[Row] = [("a", "b", 5, 1), ("b", None, flows.DAY_US, 2), ("c", "b", 3 * flows.DAY_US, 3)]
-    wanted = all_links(log)
+    wanted = all_transitions(log)
     assert by_parts(log, [1, 2]) == wanted
     mutant(monkeypatch)
     assert by_parts(log, [1, 2]) != wanted

@@ -67,10 +67,10 @@ class HeldStore:
             told.set_result(answer)
 
 
-Story = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
+FlowSummary = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
 
 
-def play(story: Story, events_max: int = 20_000) -> None:
+def play(story: FlowSummary, events_max: int = 20_000) -> None:
     """Run a story; nothing may hang, and no error may be left that nobody looked at."""
     unseen: list[str] = []
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence import trace
-from whence.trace import Ask, Graph, Link, Request, by_place, walk
+from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
 EVENTS_MAX = 14
 
 
-def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes: Any) -> Link:
+def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes: Any) -> GraphEvent:
     told = {
         "flow": "f",
         "event_type": "action_run.completed",
@@ -24,11 +24,11 @@ def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes
         "resource_type": "action_run",
         "resource_id": "r",
     } | changes
-    return Link(id=id_, cause=cause, position=position, occurred_at=occurred_at, **told)
+    return GraphEvent(id=id_, cause=cause, position=position, occurred_at=occurred_at, **told)
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Link]:
+def logs(draw: st.DrawFn) -> list[GraphEvent]:
     """Events that name each other, nobody, or what is not there; in any order, circles among them."""
     count = draw(st.integers(1, EVENTS_MAX))
     names = [f"e{number}" for number in range(count)]
@@ -46,16 +46,16 @@ def logs(draw: st.DrawFn) -> list[Link]:
     ]
 
 
-def answer(log: Sequence[Link], ask: Ask) -> list[Link]:
+def answer(log: Sequence[GraphEvent], ask: Lookup) -> list[GraphEvent]:
     """What a store says to an ask."""
     column = (lambda each: each.flow) if ask.flow else (lambda each: each.cause if ask.effects else each.id)
     found = [each for each in log if column(each) in ask.ids]
-    return sorted(found, key=by_place)[: ask.limit]
+    return sorted(found, key=by_time)[: ask.limit]
 
 
-def graph_of(log: Sequence[Link], id_: str, say: Callable[..., Any] = answer, **request: Any) -> Graph:
+def graph_of(log: Sequence[GraphEvent], id_: str, say: Callable[..., Any] = answer, **request: Any) -> Graph:
     """The graph around an event of a log."""
-    walking = walk(next(each for each in log if each.id == id_), Request(**request))
+    walking = walk(next(each for each in log if each.id == id_), TraceRequest(**request))
     try:
         ask = next(walking)
         while True:
@@ -65,7 +65,7 @@ def graph_of(log: Sequence[Link], id_: str, say: Callable[..., Any] = answer, **
         return found
 
 
-def component(log: Sequence[Link], id_: str) -> set[str]:
+def component(log: Sequence[GraphEvent], id_: str) -> set[str]:
     """Every event that is joined to this one by causes, in either direction; told by plain closure."""
     found = {id_}
     while True:
@@ -76,22 +76,22 @@ def component(log: Sequence[Link], id_: str) -> set[str]:
         found |= more
 
 
-def check_whole(log: Sequence[Link], id_: str) -> None:
+def check_whole(log: Sequence[GraphEvent], id_: str) -> None:
     """What must hold of a graph that was not cut short."""
     graph = graph_of(log, id_)
     by_id = {each.id: each for each in log}
-    ids = [node.link.id for node in graph.nodes]
+    ids = [node.event.id for node in graph.nodes]
     assert set(ids) == component(log, id_)
     assert len(ids) == len(set(ids)) == graph.events
     assert not graph.truncated and not graph.at_least
     assert ids[0] == graph.root
     for node in graph.nodes[1:]:
-        cause = graph.nodes[ids.index(str(node.link.cause))]
+        cause = graph.nodes[ids.index(str(node.event.cause))]
         assert node.hops == cause.hops + 1
-        assert ids.index(cause.link.id) < ids.index(node.link.id)
-        assert node.since_cause_us == node.link.occurred_at - cause.link.occurred_at
+        assert ids.index(cause.event.id) < ids.index(node.event.id)
+        assert node.since_cause_us == node.event.occurred_at - cause.event.occurred_at
         assert node.skewed == (node.since_cause_us < 0)
-        assert node.other_flow == (node.link.flow != cause.link.flow)
+        assert node.other_flow == (node.event.flow != cause.event.flow)
         assert not node.cycle
     below: dict[str, list[str]] = {each: [] for each in ids}
     for each in ids[1:]:
@@ -100,10 +100,10 @@ def check_whole(log: Sequence[Link], id_: str) -> None:
             cause_id = str(by_id[cause_id].cause)
             below[cause_id].append(each)
     for node in graph.nodes:
-        assert node.all_effects == len(below[node.link.id])
-        assert node.failures == sum(by_id[each].outcome == "failure" for each in below[node.link.id])
-        assert node.effects == sum(by_id[each].cause == node.link.id for each in below[node.link.id])
-        assert node.since_root_us == node.link.occurred_at - by_id[graph.root].occurred_at
+        assert node.all_effects == len(below[node.event.id])
+        assert node.failures == sum(by_id[each].outcome == "failure" for each in below[node.event.id])
+        assert node.effects == sum(by_id[each].cause == node.event.id for each in below[node.event.id])
+        assert node.since_root_us == node.event.occurred_at - by_id[graph.root].occurred_at
     root = by_id[graph.root]
     assert graph.nodes[0].cycle == (root.cause in by_id)
     assert graph.missing == (root.cause if root.cause not in by_id else None)
@@ -111,17 +111,17 @@ def check_whole(log: Sequence[Link], id_: str) -> None:
     assert graph.failures == sum(by_id[each].outcome == "failure" for each in ids)
 
 
-def check_same(log: Sequence[Link], again: Sequence[Link]) -> None:
+def check_same(log: Sequence[GraphEvent], again: Sequence[GraphEvent]) -> None:
     """The graph of the first event is that of each of its events."""
     first = graph_of(log, log[0].id)
     for node in first.nodes:
-        other = graph_of(again, node.link.id)
+        other = graph_of(again, node.event.id)
         assert msgspec.structs.replace(other, focus=first.focus, hops=first.hops) == first
 
 
 @settings(max_examples=400, deadline=None)
 @given(logs())
-def test_a_graph_holds_all_that_is_joined_by_causes(log: list[Link]) -> None:
+def test_a_graph_holds_all_that_is_joined_by_causes(log: list[GraphEvent]) -> None:
     """Every event of the component once, behind its cause, with exact counts, distances and flags."""
     for each in log:
         check_whole(log, each.id)
@@ -129,7 +129,7 @@ def test_a_graph_holds_all_that_is_joined_by_causes(log: list[Link]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(logs(), st.randoms())
-def test_every_event_of_a_graph_gives_the_same_graph(log: list[Link], random: Any) -> None:
+def test_every_event_of_a_graph_gives_the_same_graph(log: list[GraphEvent], random: Any) -> None:
     """Whatever event is asked about, and in whatever order the events arrived."""
     shuffled = list(log)
     random.shuffle(shuffled)
@@ -138,20 +138,20 @@ def test_every_event_of_a_graph_gives_the_same_graph(log: list[Link], random: An
 
 @settings(max_examples=200, deadline=None)
 @given(logs(), st.integers(1, 6), st.sampled_from(["up", "down", "both"]), st.none() | st.integers(0, 4))
-def test_a_part_is_a_part_of_the_whole(log: list[Link], limit: int, direction: Any, depth: int | None) -> None:
+def test_a_part_is_a_part_of_the_whole(log: list[GraphEvent], limit: int, direction: Any, depth: int | None) -> None:
     """A narrowed answer holds nodes of the whole, unchanged, the nearest causes among them, and says that it is cut."""
-    whole = {node.link.id: node for node in graph_of(log, log[0].id).nodes}
+    whole = {node.event.id: node for node in graph_of(log, log[0].id).nodes}
     part = graph_of(log, log[0].id, limit=limit, direction=direction, depth=depth)
     assert len(part.nodes) <= limit
-    assert all(whole[node.link.id] == node for node in part.nodes)
-    assert log[0].id in {node.link.id for node in part.nodes}
+    assert all(whole[node.event.id] == node for node in part.nodes)
+    assert log[0].id in {node.event.id for node in part.nodes}
     assert part.truncated == (len(part.nodes) < len(whole))
     assert part.events == len(whole)
     if direction == "up" and depth is None and limit > part.hops:
         assert len(part.nodes) == part.hops + 1
 
 
-def chain(count: int) -> list[Link]:
+def chain(count: int) -> list[GraphEvent]:
     return [link(f"e{n}", f"e{n - 1}" if n else None, n + 1, n) for n in range(count)]
 
 
@@ -161,7 +161,7 @@ def test_depth_is_no_matter() -> None:
     by_id = {each.id: each for each in log}
     by_cause = {each.cause: each for each in log}
 
-    def say(_log: Sequence[Link], ask: Ask) -> list[Link]:
+    def say(_log: Sequence[GraphEvent], ask: Lookup) -> list[GraphEvent]:
         names = by_cause if ask.effects else by_id
         return [names[id_] for id_ in ask.ids if id_ in names]
 
@@ -177,7 +177,7 @@ def test_a_walk_ends_at_its_bound_and_says_so(focus: str) -> None:
     graph = graph_of(chain(60), focus, walk_max=20)
     assert graph.at_least and graph.truncated
     assert 20 <= graph.events <= 40
-    assert focus in {node.link.id for node in graph.nodes}
+    assert focus in {node.event.id for node in graph.nodes}
 
 
 def test_exactly_the_bound_is_whole() -> None:
@@ -186,7 +186,7 @@ def test_exactly_the_bound_is_whole() -> None:
     assert (graph.at_least, graph.truncated, graph.events) == (False, False, 20)
 
 
-def circle_of_two() -> list[Link]:
+def circle_of_two() -> list[GraphEvent]:
     """A circle of two events, the later of which led to two more."""
     return [link("a", "b", 1, 0), link("b", "a", 2, 1), link("c", "b", 3, 2), link("d", "b", 4, 3)]
 
@@ -201,7 +201,7 @@ def test_a_circle_at_the_bound_is_said_to_be_larger() -> None:
 def test_the_root_in_anothers_place_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A walk that asks for one event fewer says of that circle that it is whole."""
     real = trace._effects_of
-    monkeypatch.setattr(trace, "_effects_of", lambda ids, near, limit: real(ids, near, limit - 1))
+    monkeypatch.setattr(trace, "_effects_of", lambda ids, nearby, limit: real(ids, nearby, limit - 1))
     assert not graph_of(circle_of_two(), "a", walk_max=3).at_least
 
 
@@ -221,16 +221,16 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         trace, "_below", lambda tree, id_, depth: [each.id for each in tree.effects.get(id_, ())]
     ),
     "a part is the whole": lambda patch: patch.setattr(trace, "_chosen", lambda *_: None),
-    "effects behind another flow unasked": lambda patch: patch.setattr(trace, "_effects_of", _near_alone),
+    "effects behind another flow unasked": lambda patch: patch.setattr(trace, "_effects_of", _nearby_alone),
     "clock skew unsaid": lambda patch: _every_node(patch, forgets_skew),
     "failures uncounted": lambda patch: _every_node(patch, forgets_failures),
 }
 
 
-def _near_alone(ids: list[str], near: Any, limit: int) -> Any:
+def _nearby_alone(ids: list[str], nearby: Any, limit: int) -> Any:
     """Only what was known of the flow beforehand."""
     yield from ()
-    return [link for id_ in ids for link in near.effects.get(id_, ())][:limit]
+    return [link for id_ in ids for link in nearby.effects.get(id_, ())][:limit]
 
 
 def _every_node(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
@@ -245,8 +245,8 @@ def test_a_broken_walk_is_told(mutant: Callable[[pytest.MonkeyPatch], None], mon
     def check() -> None:
         check_whole(log, "a")
         check_same(log, log)
-        assert [node.link.id for node in graph_of(log, "d", direction="down").nodes] == ["d", "e", "f"]
-        assert [node.link.id for node in graph_of(log, "f", limit=3).nodes] == ["d", "e", "f"]
+        assert [node.event.id for node in graph_of(log, "d", direction="down").nodes] == ["d", "e", "f"]
+        assert [node.event.id for node in graph_of(log, "f", limit=3).nodes] == ["d", "e", "f"]
 
     log = [
         link("a", "c", 1, 5),

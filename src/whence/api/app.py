@@ -23,10 +23,10 @@ from whence.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    QueryTooExpensive,
     RetryLater,
     Throttled,
     TooLarge,
-    TooWide,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -53,7 +53,7 @@ STATUS: dict[type[WhenceError], int] = {
     UnsupportedMedia: 415,
     Throttled: 429,
     Busy: 503,
-    TooWide: 503,
+    QueryTooExpensive: 503,
     Unavailable: 503,
 }
 """The HTTP status of each error. The only such table."""

@@ -77,7 +77,7 @@ async def _store_many(request: AnyRequest) -> Answer:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BATCH_MAX) as body:
         if len(body) > _LONG:
-            await context.store.lull()
+            await context.store.wait_for_idle_writer()
         parsed = _parse_many(request, body)
         del body  # as above
         atomic = _atomic(request)

@@ -10,7 +10,7 @@ from whence.cli.local_store import StoreOption, settings_for
 from whence.cli.terminal import printable, say
 from whence.cli.verify import finding_lines, size_of, terminal_progress
 from whence.storage import backend_for
-from whence.storage.verifying import Report
+from whence.storage.verification import Report
 
 __all__ = ["backup", "restore"]
 

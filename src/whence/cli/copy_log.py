@@ -50,7 +50,7 @@ async def _copy(reading: Settings, writing: Settings, progress: Progress | None)
         await source.check_servable()
         target = create_store(
             writing.store,
-            restoring=True,
+            importing=True,
             pooler=writing.postgres_pooler,
             unsafe_durability=writing.unsafe_durability,
         )

@@ -12,7 +12,7 @@ from whence.cli.local_store import StoreOption, settings_for
 from whence.cli.terminal import out, printable
 from whence.storage import verify_store
 from whence.storage.backends import Progress
-from whence.storage.verifying import Finding, Report
+from whence.storage.verification import Finding, Report
 
 __all__ = ["finding_lines", "size_of", "terminal_progress", "verify"]
 

@@ -15,10 +15,10 @@ from whence.errors import (
     Invalid,
     NotFound,
     Problem,
+    QueryTooExpensive,
     RetryLater,
     Throttled,
     TooLarge,
-    TooWide,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -175,7 +175,11 @@ def _error(answer: Answer, detail: object, code: str) -> WhenceError:
     if answer.status == 409:
         return Conflict(text.partition("different: ")[2].rstrip(".").split(", "))
     if answer.status in _BUSY:
-        kinds: dict[str, type[RetryLater]] = {"busy": Busy, "query_too_wide": TooWide, "throttled": Throttled}
+        kinds: dict[str, type[RetryLater]] = {
+            "busy": Busy,
+            "query_too_expensive": QueryTooExpensive,
+            "throttled": Throttled,
+        }
         kind = kinds.get(code, Unavailable if answer.status == _BUSY[1] else Throttled)
         return kind(text, int(retry_after_s(answer.headers.get("retry-after"), time.time()) or 1))
     plain = {403: Forbidden, 404: NotFound, 413: TooLarge, 415: UnsupportedMedia}

@@ -8,7 +8,7 @@ import random
 
 from whence.client.answers import Answer, error_of
 from whence.client.requests import Request
-from whence.errors import TooWide
+from whence.errors import QueryTooExpensive
 
 __all__ = ["RETRY_AFTER_MAX_S", "pause_s", "will_pass"]
 
@@ -24,7 +24,7 @@ def will_pass(request: Request, answer: Answer) -> bool:
     """Whether the same request may do better in a while."""
     if answer.status not in _PASSING or not (request.repeatable or answer.status == _THROTTLED):
         return False
-    return not isinstance(error_of(answer), TooWide)
+    return not isinstance(error_of(answer), QueryTooExpensive)
 
 
 def pause_s(attempt: int, asked_s: float | None = None, most_s: float = float("inf")) -> float:

@@ -1,15 +1,15 @@
 """Where a log is kept. The URL of a store chooses its engine; `create_store` returns the store."""
 
 from whence.storage.backends import Progress, StoreOptions, backend_for
-from whence.storage.base import Head, Receipt, Session, Store, Stored, Write
-from whence.storage.verifying import Report
+from whence.storage.base import HashedEvent, Head, Receipt, Session, Store, Write
+from whence.storage.verification import Report
 
 __all__ = [
+    "HashedEvent",
     "Head",
     "Receipt",
     "Session",
     "Store",
-    "Stored",
     "Write",
     "backend_for",
     "create_store",
@@ -22,7 +22,7 @@ def create_store(
     url: str,
     *,
     serving: bool = True,
-    restoring: bool = False,
+    importing: bool = False,
     accept_rollback: bool = False,
     unsafe_durability: bool = False,
     pooler: bool = False,
@@ -40,13 +40,13 @@ def create_store(
     events is refused, unless `unsafe_durability` is set. `pooler`, or `?pooler=1` in the URL, says that connections go
     through a pooler in transaction mode. `listen_url` is then the URL of the same database without the pooler.
 
-    Only a store created with `restoring` accepts the exact events of another store.
+    Only a store created with `importing` accepts the exact events of another store.
 
     Raises StoreRefused, with a sentence that says what to do.
     """
     options = StoreOptions(
         serving=serving,
-        restoring=restoring,
+        importing=importing,
         accept_rollback=accept_rollback,
         unsafe_durability=unsafe_durability,
         pooler=pooler,

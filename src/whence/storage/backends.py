@@ -11,7 +11,7 @@ import msgspec
 
 from whence.errors import StoreRefused
 from whence.storage.base import Store
-from whence.storage.verifying import Report
+from whence.storage.verification import Report
 
 __all__ = ["ENGINES", "Backend", "Engine", "Progress", "Restored", "StoreOptions", "backend_for", "engine_of"]
 
@@ -23,7 +23,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a store is created; see `create_store`. An engine ignores the options that have no meaning for it."""
 
     serving: bool = True
-    restoring: bool = False
+    importing: bool = False
     accept_rollback: bool = False
     unsafe_durability: bool = False
     pooler: bool = False

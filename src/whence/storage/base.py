@@ -13,19 +13,19 @@ from whence.errors import WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.permissions import ApiKey
-from whence.trace import Graph, Request
+from whence.trace import Graph, TraceRequest
 
 __all__ = [
     "AS_OF_SPAN",
     "KINDS_MAX",
     "POLL_S",
+    "QUERY_SECONDS_MAX",
     "READ_BYTES",
-    "WIDE_SECONDS",
+    "HashedEvent",
     "Head",
     "Receipt",
     "Session",
     "Store",
-    "Stored",
     "Write",
 ]
 
@@ -41,7 +41,7 @@ POLL_S = 1.0
 READ_BYTES = 4 * 1024 * 1024
 """The payloads of one part of a log that is read for a copy come to no more, unless it is a single one."""
 
-WIDE_SECONDS = 5.0
+QUERY_SECONDS_MAX = 5.0
 """A question that is not flat in the size of the log is stopped after this time."""
 
 
@@ -71,7 +71,7 @@ class Head(msgspec.Struct, frozen=True):
     recorded_at: int
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
+class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with what its leaf in the tree was made of. `salt` is None once the payload is erased; `payload_hash` is
     SHA-256(salt || payload), in either case.
     """
@@ -113,7 +113,7 @@ class Store(Protocol):
         """
         ...
 
-    async def lull(self) -> None:
+    async def wait_for_idle_writer(self) -> None:
         """Return at a moment when long work of this event loop does not hold up an append: now, or when the next one
         commits, but soon in any case. Only a matter of speed."""
         ...
@@ -124,8 +124,8 @@ class Store(Protocol):
 
     async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
         """One page in total order (occurred_at, then position; both descending unless `ascending`), with the exact
-        total in the same snapshot. Raises `Invalid` for an `as_of` beyond the head or too far behind it, `TooWide`
-        and `Throttled` for questions that are not flat.
+        total in the same snapshot. Raises `Invalid` for an `as_of` beyond the head or too far before it;
+        `QueryTooExpensive` and `Throttled` for unbounded queries.
         """
         ...
 
@@ -138,7 +138,7 @@ class Store(Protocol):
         ...
 
     async def trace(
-        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
     ) -> Graph | None:
         """The causal graph around the event with this id in one snapshot, or None when there is no such event;
         `readable` as in `Query`: what may not be read is not there, so a cause among it is missing."""
@@ -147,7 +147,7 @@ class Store(Protocol):
     async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
         """One page of flows by last activity, then by first appearance, both descending, with the exact total in the
         same snapshot. `ascending` and `as_of` have no meaning; `after` is a last activity and a flow's number. Raises
-        `TooWide`, and `Throttled` for a question that is not flat.
+        `QueryTooExpensive`, and `Throttled` for a question that is not flat.
         """
         ...
 
@@ -155,7 +155,7 @@ class Store(Protocol):
         self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
     ) -> ProcessMap:
         """Which event types led to which, in the whole days (UTC) that hold `since <= t < until`; `readable` as in
-        `Query`. Raises `TooWide`."""
+        `Query`. Raises `QueryTooExpensive`."""
         ...
 
     async def head(self, tenant: str) -> Head:
@@ -175,13 +175,13 @@ class Store(Protocol):
         """Every tenant that has a log or a key, in order. For the operator; no request reaches it, nor the next two."""
         ...
 
-    async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
+    async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """The events behind the position `after`, in order: at most `limit`, fewer when their payloads come to
         `READ_BYTES`, none at the end of the log. Raises Unsound for an event that cannot be put together.
         """
         ...
 
-    async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
+    async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
         """Append events of another store exactly as they are, all or none, durably, with every count.
 
         Only on a store that was opened for it. Raises StoreRefused when the events do not continue the tenant's log,

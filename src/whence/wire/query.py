@@ -26,8 +26,7 @@ from whence.events import (
     is_event_type,
 )
 from whence.flows import FlowPage, FlowQuery
-from whence.trace import WALK_MAX
-from whence.trace import Request as TraceRequest
+from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.fields import (
     Broken,
     check_actor_id,

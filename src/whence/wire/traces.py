@@ -10,7 +10,7 @@ import msgspec
 
 from whence.delays import ERROR
 from whence.flows import Flow, FlowPage, Pair, ProcessMap
-from whence.trace import Graph, Link, Node
+from whence.trace import Graph, GraphEvent, Node
 from whence.wire.times import format_time
 
 __all__ = [
@@ -177,25 +177,25 @@ def encode_trace(graph: Graph) -> bytes:
 
 
 def _node(node: Node) -> NodeBody:
-    link = node.link
+    event = node.event
     return NodeBody(
-        actor_id=link.actor_id,
-        actor_type=link.actor_type,
+        actor_id=event.actor_id,
+        actor_type=event.actor_type,
         all_effects=node.all_effects,
-        causation_id=link.cause,
-        correlation_id=link.flow,
+        causation_id=event.cause,
+        correlation_id=event.flow,
         cycle=node.cycle,
         effects=node.effects,
-        event_type=link.event_type,
+        event_type=event.event_type,
         failures_below=node.failures,
         hops=node.hops,
-        id=link.id,
-        occurred_at=format_time(link.occurred_at),
+        id=event.id,
+        occurred_at=format_time(event.occurred_at),
         other_flow=node.other_flow,
-        outcome=link.outcome,
-        position=link.position,
-        resource_id=link.resource_id,
-        resource_type=link.resource_type,
+        outcome=event.outcome,
+        position=event.position,
+        resource_id=event.resource_id,
+        resource_type=event.resource_type,
         since_cause_us=node.since_cause_us,
         since_root_us=node.since_root_us,
         skewed=node.skewed,
@@ -229,16 +229,16 @@ def _flow(flow: Flow) -> FlowBody:
     )
 
 
-def _flow_root(link: Link) -> FlowRootBody:
+def _flow_root(event: GraphEvent) -> FlowRootBody:
     return FlowRootBody(
-        actor_id=link.actor_id,
-        actor_type=link.actor_type,
-        event_type=link.event_type,
-        id=link.id,
-        occurred_at=format_time(link.occurred_at),
-        outcome=link.outcome,
-        resource_id=link.resource_id,
-        resource_type=link.resource_type,
+        actor_id=event.actor_id,
+        actor_type=event.actor_type,
+        event_type=event.event_type,
+        id=event.id,
+        occurred_at=format_time(event.occurred_at),
+        outcome=event.outcome,
+        resource_id=event.resource_id,
+        resource_type=event.resource_type,
     )
 
 
@@ -248,7 +248,7 @@ def encode_map(found: ProcessMap) -> bytes:
         MapBody(
             delay_error=ERROR,
             from_=None if found.since is None else format_time(found.since),
-            links=found.links,
+            links=found.transitions,
             pairs=list(_pairs(found.pairs)),
             to=None if found.until is None else format_time(found.until),
         )

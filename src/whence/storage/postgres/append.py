@@ -1,8 +1,8 @@
 """Appending: repeats, numbers, hashes, rows and rollups of some requests of one tenant, in one transaction.
 
-The tenant's head is locked first and until the commit. Behind it what is known of the names is read, the events are
-placed in memory, and then every table gets its rows by one statement. A request that is refused as a whole is taken
-back in memory, before anything of it was written.
+The tenant's head row is locked first and stays locked until the commit. Under that lock the known names are read, the
+events are sequenced in memory, and every table then gets its rows by one statement. A request that is refused as a
+whole is undone in memory, before anything of it was written.
 """
 
 import secrets
@@ -15,12 +15,12 @@ from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
-from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
+from whence.storage.postgres.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
-from whence.storage.postgres.tallies import fold_tallies, tally_divided
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.postgres.traces import fold_links
+from whence.storage.postgres.traces import fold_transitions
+from whence.storage.sequencing import ActorName, Batch, HeadDraft, KindName, count, is_fold_due, leaves, sequence_writes
 from whence.storage.sql import load_blocks
 
 __all__ = ["Kinds", "append", "insert", "locked_head"]
@@ -33,8 +33,8 @@ _FEW = 100
 Kinds = dict[KindName, int]
 
 
-class _Log:
-    """As `placing.Log` says; what requests may need is read before they are placed."""
+class PostgresTenantLog:
+    """As `sequencing.TenantLog` says; what requests may need is read before they are occurrences."""
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
@@ -57,16 +57,16 @@ class _Log:
         return self.correlations.get(event_id)
 
 
-async def locked_head(connection: Connection, tenant: Tenant) -> tuple[Head, int]:
-    """A tenant's head, which is made when there is none and held until the commit, and the mark of its kinds."""
+async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft, int]:
+    """A tenant's head row, created if missing and locked until the commit, and the version of its kinds."""
     row = await head_row(connection, tenant, "lock_head")
     if row is None:
         await connection.execute(_SQL["add_head"], tenant.number, tenant.name)
         row = await head_row(connection, tenant, "lock_head")
     if row is None:
         raise Unavailable("The tenant could not be made.")
-    *columns, mark = row
-    return Head(tenant.name, tuple(columns)), mark
+    *columns, kinds_version = row
+    return HeadDraft(tenant.name, tuple(columns)), kinds_version
 
 
 async def append(
@@ -74,31 +74,31 @@ async def append(
 ) -> list[list[Receipt] | WhenceError]:
     """Store requests of one tenant, in order.
 
-    `cached` holds kinds by the mark of the head that they belong to.
+    `cached` holds kinds by the kinds_version of the head that they belong to.
     """
-    head, mark = await locked_head(connection, tenant)
+    head, kinds_version = await locked_head(connection, tenant)
     head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
-    log = _Log(await _kinds(connection, head, cached, mark))
-    await _look_up(connection, head, log, [new for write in writes for new in write.events])
+    log = PostgresTenantLog(await known_kinds(connection, head, cached, kinds_version))
+    await read_known(connection, head, log, [new for write in writes for new in write.events])
     batch = Batch()
-    results = place_requests(log, head, batch, writes)
+    results = sequence_writes(log, head, batch, writes)
     if batch.events:
-        await insert(connection, head, log, batch, mark, _SQL["add_event"], _rows)
+        await insert(connection, head, log, batch, kinds_version, _SQL["add_event"], _rows)
     return results
 
 
-async def _kinds(connection: Connection, head: Head, cached: dict[int, Kinds], mark: int) -> Kinds:
+async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int, Kinds], kinds_version: int) -> Kinds:
     if not head.kinds:
         return {}
-    kinds = cached.get(mark)
+    kinds = cached.get(kinds_version)
     if kinds is None:
         rows = await connection.fetch(_SQL["kinds"], head.tenant_no)
         kinds = {tuple(name): number for number, *name in rows}
-        cached[mark] = kinds
+        cached[kinds_version] = kinds
     return kinds
 
 
-async def _look_up(connection: Connection, head: Head, log: _Log, events: list[NewEvent]) -> None:
+async def read_known(connection: Connection, head: HeadDraft, log: PostgresTenantLog, events: list[NewEvent]) -> None:
     """Read what the log has of these events: their ids, their actors, and the flows of their causes."""
     if not head.size or not events:
         return
@@ -120,18 +120,18 @@ async def _look_up(connection: Connection, head: Head, log: _Log, events: list[N
 
 async def insert(
     connection: Connection,
-    head: Head,
-    log: _Log,
+    head: HeadDraft,
+    log: PostgresTenantLog,
     batch: Batch,
-    mark: int,
+    kinds_version: int,
     statement: str,
-    rows_of: Callable[[Head, Batch], list[tuple[Any, ...]]],
+    rows_of: Callable[[HeadDraft, Batch], list[tuple[Any, ...]]],
 ) -> None:
-    """Write the batch's rows by a statement, its rollups, and the head that counts them. `mark` is that of the head's
-    kinds; new ones give it another."""
+    """Write the batch's rows by a statement, its rollups, and the head that counts them. `kinds_version` is the one
+    that was read with the head; new kinds replace it."""
     tenant_no = head.tenant_no
     if log.new_kinds:
-        mark = secrets.randbits(63)
+        kinds_version = secrets.randbits(63)
         rows: Iterable[tuple[Any, ...]] = [(number, *name) for name, number in log.new_kinds.items()]
         await connection.execute(_SQL["add_kind"], tenant_no, *_columns(rows))
     if log.new_actors:
@@ -141,11 +141,11 @@ async def insert(
     await _number_flows(connection, head, batch)
     await _number_resources(connection, head, batch)
     await connection.execute(statement, tenant_no, *_columns(rows_of(head, batch)))
-    await _roll_up(connection, head, batch.placed)
+    await _roll_up(connection, head, batch.occurrences)
     if is_fold_due(head):
-        await fold_links(connection, tenant_no, head.linked, head.size)
-        await fold_tallies(connection, head)
-        head.linked = head.size
+        await fold_transitions(connection, tenant_no, head.folded_to, head.size)
+        await fold_actor_totals(connection, head)
+        head.folded_to = head.size
     await connection.execute(
         _SQL["save_head"],
         tenant_no,
@@ -156,12 +156,12 @@ async def insert(
         head.actors,
         head.flows,
         head.resources,
-        head.linked,
-        mark,
+        head.folded_to,
+        kinds_version,
     )
 
 
-async def _number_flows(connection: Connection, head: Head, batch: Batch) -> None:
+async def _number_flows(connection: Connection, head: HeadDraft, batch: Batch) -> None:
     rows = [
         (number, correlation_id, *flow[:4])
         for number, (correlation_id, flow) in enumerate(batch.flows.items(), head.flows + 1)
@@ -171,7 +171,7 @@ async def _number_flows(connection: Connection, head: Head, batch: Batch) -> Non
         head.flows = max(head.flows, number)
 
 
-async def _number_resources(connection: Connection, head: Head, batch: Batch) -> None:
+async def _number_resources(connection: Connection, head: HeadDraft, batch: Batch) -> None:
     rows = [
         (number, *name, resource[0])
         for number, (name, resource) in enumerate(batch.resources.items(), head.resources + 1)
@@ -182,7 +182,7 @@ async def _number_resources(connection: Connection, head: Head, batch: Batch) ->
         head.resources = max(head.resources, number)
 
 
-def _rows(head: Head, batch: Batch) -> list[tuple[Any, ...]]:
+def _rows(head: HeadDraft, batch: Batch) -> list[tuple[Any, ...]]:
     """The event rows of a batch, whose leaves are added to the head's tree."""
     return [
         (
@@ -200,7 +200,9 @@ def _rows(head: Head, batch: Batch) -> list[tuple[Any, ...]]:
             salt,
             event.payload,
         )
-        for event, (_, kind, actor), (leaf, salt) in zip(batch.events, batch.placed, leaves(head, batch), strict=True)
+        for event, (_, kind, actor), (leaf, salt) in zip(
+            batch.events, batch.occurrences, leaves(head, batch), strict=True
+        )
     ]
 
 
@@ -209,7 +211,7 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
     return zip(*rows, strict=True)
 
 
-async def _roll_up(connection: Connection, head: Head, placed: list[rollups.Placed]) -> None:
+async def _roll_up(connection: Connection, head: HeadDraft, occurrences: list[rollups.Occurrence]) -> None:
     """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
     tenant_no = head.tenant_no
     buckets: list[tuple[int, ...]] = []
@@ -217,15 +219,15 @@ async def _roll_up(connection: Connection, head: Head, placed: list[rollups.Plac
     actors: list[tuple[int, ...]] = []
     full: list[tuple[int, int]] = []
     levels = range(rollups.LAST_LEVEL + 1)
-    known = await _known_buckets(connection, tenant_no, levels, placed) if len(placed) <= _FEW else None
+    known = await _known_buckets(connection, tenant_no, levels, occurrences) if len(occurrences) <= _FEW else None
     for level in levels:
-        here = known if known is not None else await _known_buckets(connection, tenant_no, (level,), placed)
-        groups = rollups.by_bucket(level, placed)
-        placed = []
+        here = known if known is not None else await _known_buckets(connection, tenant_no, (level,), occurrences)
+        groups = rollups.by_bucket(level, occurrences)
+        occurrences = []
         for bucket, members in groups.items():
             events, divided = here.get((level, bucket), (0, False))
             if divided:
-                placed += members
+                occurrences += members
             elif rollups.is_full(level, events + len(members)):
                 full.append((level, bucket))
             by_kind = Counter([kind for _, kind, _ in members])
@@ -233,7 +235,7 @@ async def _roll_up(connection: Connection, head: Head, placed: list[rollups.Plac
             buckets.append((level, bucket, len(members)))
             kinds += [(level, bucket, kind, events) for kind, events in by_kind.items()]
             actors += [(level, bucket, *name, events) for name, events in by_actor.items()]
-        if not placed:
+        if not occurrences:
             break
     await connection.execute(_SQL["add_to_bucket"], tenant_no, *_columns(buckets))
     await connection.execute(_SQL["add_to_rollup_kind"], tenant_no, *_columns(kinds))
@@ -243,15 +245,15 @@ async def _roll_up(connection: Connection, head: Head, placed: list[rollups.Plac
 
 
 async def _known_buckets(
-    connection: Connection, tenant_no: int, levels: Iterable[int], placed: list[rollups.Placed]
+    connection: Connection, tenant_no: int, levels: Iterable[int], occurrences: list[rollups.Occurrence]
 ) -> dict[tuple[int, int], tuple[int, bool]]:
     """How many events the buckets of these levels hold before this append, and whether they are divided."""
-    asked = [(level, bucket) for level in levels for bucket in rollups.by_bucket(level, placed)]
+    asked = [(level, bucket) for level in levels for bucket in rollups.by_bucket(level, occurrences)]
     rows = await connection.fetch(_SQL["buckets_known"], tenant_no, *_columns(asked))
     return {(level, bucket): (events, divided) for level, bucket, events, divided in rows}
 
 
-async def _divide(connection: Connection, head: Head, level: int, bucket: int) -> None:
+async def _divide(connection: Connection, head: HeadDraft, level: int, bucket: int) -> None:
     """Give a bucket its children, counted from the raw events, and go on with those that are too full themselves."""
     tenant_no = head.tenant_no
     within = rollups.bounds(level, bucket)
@@ -271,7 +273,7 @@ async def _divide(connection: Connection, head: Head, level: int, bucket: int) -
     await connection.execute(_SQL["divide_rollup_kind"], *values)
     await connection.execute(_SQL["divide_rollup_actor"], *values)
     await connection.execute(_SQL["mark_divided"], tenant_no, level, bucket)
-    await tally_divided(connection, tenant_no, head.linked, level, bucket)
+    await total_divided_bucket(connection, tenant_no, head.folded_to, level, bucket)
     for child, events in children:
         if rollups.is_full(level + 1, events):
             await _divide(connection, head, level + 1, child)

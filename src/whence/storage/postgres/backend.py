@@ -7,7 +7,7 @@ from whence.storage.postgres.connections import Target
 from whence.storage.postgres.engine import READERS, PostgresStore
 from whence.storage.postgres.schema import migrate
 from whence.storage.postgres.verify import verify
-from whence.storage.verifying import Report
+from whence.storage.verification import Report
 
 __all__ = ["BACKEND"]
 
@@ -22,7 +22,7 @@ class _PostgresBackend:
         return PostgresStore(
             url,
             pooler=options.pooler,
-            restoring=options.restoring,
+            importing=options.importing,
             unsafe_durability=options.unsafe_durability,
             listen_url=options.listen_url,
         )

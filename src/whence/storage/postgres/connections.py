@@ -20,8 +20,8 @@ import asyncpg
 import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.storage.base import WIDE_SECONDS
-from whence.storage.wide import too_wide
+from whence.storage.base import QUERY_SECONDS_MAX
+from whence.storage.query_gate import query_too_expensive
 
 __all__ = ["Connection", "Connections", "DataRefused", "Target", "Work"]
 
@@ -126,7 +126,7 @@ class Connections:
     async def run(self, tenant_no: int, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
         """What `work(connection)` returns, done in one transaction as this tenant (0 for none) and committed.
 
-        Reading sees one snapshot. Raises Unavailable, TooWide for a question that takes too long, and every
+        Reading sees one snapshot. Raises Unavailable, QueryTooExpensive for a question that takes too long, and every
         WhenceError of `work`, after which nothing is kept. When the waiting task is cancelled, the work goes on to
         its end, behind its `gate`: a half-spoken protocol would cost the connection.
         """
@@ -204,13 +204,13 @@ class Connections:
     async def _watching(self, connection: Connection) -> Exception:
         """Watch a transaction that has not ended for a while. When the server is gone, or a question takes longer than
         it may, it is broken off, for the reason that is returned."""
-        until = time.monotonic() + WIDE_SECONDS - _LOOK_AFTER_S
+        until = time.monotonic() + QUERY_SECONDS_MAX - _LOOK_AFTER_S
         while True:
             late = not self._writing and time.monotonic() > until
             if late or not await self._reachable():
                 connection.terminate()
                 if late:
-                    return too_wide()
+                    return query_too_expensive()
                 self._forget_idle()
                 return Unavailable("The PostgreSQL server does not answer.")
             await asyncio.sleep(_LOOK_AFTER_S)
@@ -256,7 +256,7 @@ class Connections:
         if isinstance(error, WhenceError):
             return error
         if isinstance(error, asyncpg.QueryCanceledError) and not self._writing:
-            return too_wide()
+            return query_too_expensive()
         if isinstance(error, _LOST) and not isinstance(error, (asyncpg.QueryCanceledError, *_REFUSED)):
             _log.warning("the PostgreSQL server is lost", error=type(error).__name__, told=str(error))
             return Unavailable("The PostgreSQL server cannot be reached. What was sent may be stored; repeat it.")
@@ -306,7 +306,7 @@ def _begin(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[str, ...]:
         f"BEGIN ISOLATION LEVEL {'READ COMMITTED' if writing else 'REPEATABLE READ READ ONLY'}",
         f"SET LOCAL ROLE {APP_ROLE}",
         "SET LOCAL search_path TO whence",
-        f"SET LOCAL statement_timeout = {_WRITE_MS if writing else int(WIDE_SECONDS * 1_000)}",
+        f"SET LOCAL statement_timeout = {_WRITE_MS if writing else int(QUERY_SECONDS_MAX * 1_000)}",
         f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}",
     )
     everywhere = (

@@ -14,23 +14,23 @@ from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
-from whence.storage.base import Head, Receipt, Session, Stored, Write
-from whence.storage.match import Kind
-from whence.storage.plan import is_flat_count, is_flat_list, pinned
-from whence.storage.postgres import keys, restore
+from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
+from whence.storage.postgres import keys, replication
 from whence.storage.postgres.append import Kinds, append
 from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
-from whence.storage.postgres.match import Match, Snapshot, resolve
+from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
+from whence.storage.postgres.resolve import Snapshot, resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
-from whence.storage.postgres.wakeups import Wakeups
+from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
+from whence.storage.query_gate import UnboundedQueryGate
+from whence.storage.resolve import Kind, ResolvedQuery
 from whence.storage.sql import load_blocks
-from whence.storage.wide import WideGate
-from whence.trace import Graph, Request
+from whence.trace import Graph, TraceRequest
 
 __all__ = ["READERS", "PostgresStore"]
 
@@ -51,7 +51,7 @@ _TENANTS_REMEMBERED = 10_000
 TenantWork = Callable[[Connection, Tenant], Awaitable[Any]]
 """What is done in a transaction of one tenant."""
 
-Question = Callable[[Connection, Snapshot, Match], Awaitable[Any]]
+Question = Callable[[Connection, Snapshot, ResolvedQuery], Awaitable[Any]]
 
 
 class PostgresStore:
@@ -64,7 +64,7 @@ class PostgresStore:
         url: str,
         *,
         pooler: bool = False,
-        restoring: bool = False,
+        importing: bool = False,
         unsafe_durability: bool = False,
         listen_url: str | None = None,
         readers: int = READERS,
@@ -73,12 +73,12 @@ class PostgresStore:
         """Take up the URL. Nothing is connected yet."""
         self._target = Target(url, pooler=pooler)
         self._unsafe_durability = unsafe_durability
-        self._restoring = restoring
+        self._importing = importing
         self._verified = False
         self._reading = Connections(self._target, readers, writing=False)
         self._writing = Connections(self._target, writers, writing=True)
-        self._gate = WideGate(readers)
-        self._wakeups = Wakeups(self._target, listen_url, self._place)
+        self._gate = UnboundedQueryGate(readers)
+        self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
@@ -104,7 +104,7 @@ class PostgresStore:
         results: list[list[Receipt] | WhenceError] = await self._grow(tenant, work)
         return results
 
-    async def lull(self) -> None:
+    async def wait_for_idle_writer(self) -> None:
         """At once: appends compute on this event loop themselves; see `Store`."""
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
@@ -123,33 +123,33 @@ class PostgresStore:
     async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
-        async def ask(connection: Connection, snapshot: Snapshot, match: Match) -> Page:
+        async def ask(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Page:
             as_of = pinned(snapshot.size, request.as_of)
             if as_of < snapshot.size:
-                match = match.up_to(as_of)
+                resolved = resolved.up_to(as_of)
             return Page(
-                events=await events_of_page(connection, snapshot, match, request),
-                total=await total(connection, snapshot, match),
+                events=await events_of_page(connection, snapshot, resolved, request),
+                total=await total(connection, snapshot, resolved),
                 limit=request.limit,
                 offset=request.offset,
                 as_of=as_of,
             )
 
-        page: Page = await self._ask(tenant, query, ask, flat=is_flat_list(query))
+        page: Page = await self._ask(tenant, query, ask, indexed=is_indexed_list(query))
         return page
 
     async def count_events(self, tenant: str, query: Query) -> Counts:
         """Count by word; see `Store`."""
-        counts: Counts = await self._ask(tenant, query, count_by_word, flat=is_flat_count(query))
+        counts: Counts = await self._ask(tenant, query, count_by_word, indexed=is_indexed_count(query))
         return counts
 
     async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
         """Count by actor; see `Store`."""
-        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, flat=is_flat_count(query))
+        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, indexed=is_indexed_count(query))
         return stats
 
     async def trace(
-        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
     ) -> Graph | None:
         """Find the graph around an event; see `Store`."""
 
@@ -166,7 +166,7 @@ class PostgresStore:
         async def ask(connection: Connection, whose: Tenant) -> FlowPage:
             return await flows_of_page(connection, await self._snapshot(connection, whose), query, request)
 
-        page: FlowPage = await self._read_as(tenant, ask, wide=not query.is_flat)
+        page: FlowPage = await self._read_as(tenant, ask, unbounded=not query.is_indexed)
         return page
 
     async def process_map(
@@ -190,48 +190,48 @@ class PostgresStore:
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
-        return await self._wakeups.changed(tenant, position, timeout_s)
+        return await self._listen_notify.changed(tenant, position, timeout_s)
 
-    async def _place(self, tenant: str) -> tuple[int, int]:
+    async def _number_and_size(self, tenant: str) -> tuple[int, int]:
         """The tenant's number and the size of its log; zeros for a tenant that has none."""
         row = await self._read_as(tenant, head_row)
         return (NOBODY, 0) if row is None else (row[0], row[1])
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
-        found: list[str] = await self._read(restore.tenants)
+        found: list[str] = await self._read(replication.tenants)
         return found
 
-    async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
+    async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """Read a part of a log; see `Store`."""
-        part: list[Stored] = await self._read_as(tenant, partial(restore.read_part, after=after, limit=limit))
+        part: list[HashedEvent] = await self._read_as(tenant, partial(replication.read_part, after=after, limit=limit))
         return part
 
-    async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
+    async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
         """Append exact events; see `Store`."""
-        if not self._restoring:
+        if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._grow(tenant, partial(restore.restore, events=events, cached=_bounded(self._numbers)))
+        await self._grow(tenant, partial(replication.import_events, events=events, cached=_bounded(self._numbers)))
 
-    async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool) -> Any:
+    async def _ask(self, tenant: str, query: Query, question: Question, *, indexed: bool) -> Any:
         async def ask(connection: Connection, whose: Tenant) -> Any:
             snapshot = await self._snapshot(connection, whose)
             return await question(connection, snapshot, await resolve(connection, snapshot, query))
 
-        return await self._read_as(tenant, ask, wide=not flat)
+        return await self._read_as(tenant, ask, unbounded=not indexed)
 
     async def _snapshot(self, connection: Connection, tenant: Tenant) -> Snapshot:
         """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
         row = await head_row(connection, tenant)
         if row is None:
             return Snapshot(tenant.name, NOBODY, 0, {})
-        tenant_no, size, kinds_known, linked, mark, events = row[0], row[1], row[4], row[8], row[9], row[10]
-        kinds = self._kinds.get(mark, {}) if kinds_known else {}
+        tenant_no, size, kinds_known, folded_to, kinds_version, events = row[0], row[1], row[4], row[8], row[9], row[10]
+        kinds = self._kinds.get(kinds_version, {}) if kinds_known else {}
         if len(kinds) != kinds_known:
             rows = await connection.fetch(_SQL["kinds"], tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
-            _bounded(self._kinds)[mark] = kinds
-        return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], linked=linked, events=events)
+            _bounded(self._kinds)[kinds_version] = kinds
+        return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], folded_to=folded_to, events=events)
 
     # --- credentials -------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Let go of everything; see `Store`."""
-        await self._wakeups.close()
+        await self._listen_notify.close()
         await asyncio.gather(self._reading.close(), self._writing.close())
 
     async def _read(self, work: Work) -> Any:
@@ -311,9 +311,9 @@ class PostgresStore:
         await self._looked_at()
         return await self._writing.run(NOBODY, work)
 
-    async def _read_as(self, tenant: str, work: TenantWork, *, wide: bool = False) -> Any:
+    async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """Read as a tenant, who need not be there. A wide question waits behind the gate."""
-        return await self._run_as(self._reading, tenant, work, wide=wide)
+        return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
         """Write as a tenant, who is made when it is not there, and wake who waits for its log."""
@@ -325,15 +325,15 @@ class PostgresStore:
             return await work(connection, whose)
 
         done = await self._run_as(self._writing, tenant, noted)
-        self._wakeups.tell(tenant, number)
+        self._listen_notify.tell(tenant, number)
         return done
 
-    async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, wide: bool = False) -> Any:
+    async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """What the work returns, done under the number of the tenant."""
         await self._looked_at()
 
         async def run(tenant: Tenant) -> Any:
-            gate = self._gate.admit(name) if wide else nullcontext()
+            gate = self._gate.admit(name) if unbounded else nullcontext()
             return await pool.run(tenant.number, lambda connection: work(connection, tenant), gate)
 
         remembered = self._tenants.get(name)

@@ -1,4 +1,4 @@
-"""Pages: places in total order from the index that fits the question, with the events at those places.
+"""Pages: sort_keys in total order from the index that fits the question, with the events at those sort_keys.
 
 The total order is (occurred_at, position). Every index that a page walks yields it without a sort. Several values of
 one filter are merged: each is read from its own end of the index, as far as the page could need and no further.
@@ -13,8 +13,9 @@ from whence import rollups
 from whence.events import Event, PageRequest
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.counts import newer_times, pieces_of
-from whence.storage.postgres.match import Bindings, Match, Snapshot
+from whence.storage.postgres.resolve import Bindings, Snapshot, conditions, split_causes
 from whence.storage.postgres.rows import event_from
+from whence.storage.resolve import ResolvedQuery
 from whence.storage.sql import load_blocks
 
 __all__ = ["events_of_page"]
@@ -36,32 +37,34 @@ _DRIVERS = (
     ("kinds", "kind", "int"),
 )
 
-Place = tuple[int, int]
+SortKey = tuple[int, int]
 """occurred_at and position of an event."""
 
 
 class _Start(msgspec.Struct, frozen=True):
-    """Where a page begins: how many places to skip behind `place`, or with it when `inclusive`."""
+    """Where a page begins: how many sort_keys to skip behind `sort_key`, or with it when `inclusive`."""
 
     skip: int = 0
-    place: Place | None = None
+    sort_key: SortKey | None = None
     inclusive: bool = False
 
 
-async def events_of_page(connection: Connection, snapshot: Snapshot, match: Match, request: PageRequest) -> list[Event]:
+async def events_of_page(
+    connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+) -> list[Event]:
     """The events of one page, in order."""
-    if match.nothing:
+    if resolved.nothing:
         return []
     start: _Start | None = _Start(skip=request.offset)
     if request.after is not None:
-        start = _Start(place=(request.after.occurred_at, request.after.position))
+        start = _Start(sort_key=(request.after.occurred_at, request.after.position))
     elif request.offset >= snapshot.size:
         return []
-    elif match.by_rollup and request.offset * max(1, len(match.kinds or ())) >= WALK_FROM:
-        start = await _walk(connection, snapshot, match, request)
+    elif resolved.by_rollup and request.offset * max(1, len(resolved.kinds or ())) >= WALK_FROM:
+        start = await _walk(connection, snapshot, resolved, request)
     if start is None:
         return []
-    sql, bindings = page_sql(snapshot, match, start, request)
+    sql, bindings = page_sql(snapshot, resolved, start, request)
     return [_event(snapshot, row) for row in await connection.fetch(sql, *bindings.values)]
 
 
@@ -73,37 +76,38 @@ def _event(snapshot: Snapshot, row: Any) -> Event:
     return event_from(snapshot.tenant, (position, id_, *words, correlation_id, causation_id, kind.outcome, *rest))
 
 
-def page_sql(snapshot: Snapshot, match: Match, start: _Start, request: PageRequest) -> tuple[str, Bindings]:
+def page_sql(snapshot: Snapshot, resolved: ResolvedQuery, start: _Start, request: PageRequest) -> tuple[str, Bindings]:
     """The statement whose rows are the events of a page in total order."""
     bindings = Bindings(snapshot.tenant_no)
     order = _order(ascending=request.ascending)
-    driver = next((each for each in _DRIVERS if getattr(match, each[0]) is not None), None)
-    where = match.conditions(bindings, omit=driver[0] if driver else "")
-    if start.place is not None:
+    driver = next((each for each in _DRIVERS if getattr(resolved, each[0]) is not None), None)
+    where = conditions(resolved, bindings, omit=driver[0] if driver else "")
+    if start.sort_key is not None:
         sign = (">" if request.ascending else "<") + ("=" if start.inclusive else "")
-        where += f" AND (occurred_at, position) {sign} ({bindings.add(start.place[0])}, {bindings.add(start.place[1])})"
+        occurred_at, position = start.sort_key
+        where += f" AND (occurred_at, position) {sign} ({bindings.add(occurred_at)}, {bindings.add(position)})"
     term = "SELECT occurred_at, position FROM event WHERE tenant_no = $1"
-    places = term + where
+    sort_keys = term + where
     if driver is None and start.skip + request.limit <= _NEAR:
-        places += f"{order} LIMIT {_NEAR}"
+        sort_keys += f"{order} LIMIT {_NEAR}"
     elif driver is not None:
         reach = bindings.add(start.skip + request.limit)
-        places = " UNION ALL ".join(
+        sort_keys = " UNION ALL ".join(
             f"SELECT one.occurred_at, one.position FROM unnest({bindings.add(values)}::{type_}[]) AS asked (value)"
             f" CROSS JOIN LATERAL ({term} AND {column} = asked.value{where}{order} LIMIT {reach}) one"
-            for column, type_, values in _values(match, driver)
+            for column, type_, values in _values(resolved, driver)
         )
     limit, skip = bindings.add(request.limit), bindings.add(start.skip)
-    places = f"SELECT position FROM ({places}) AS place{order} LIMIT {limit} OFFSET {skip}"
-    return f"{_SQL['page_event']} AND e.position = ANY(ARRAY({places})){order}", bindings
+    sort_keys = f"SELECT position FROM ({sort_keys}) AS sort_key{order} LIMIT {limit} OFFSET {skip}"
+    return f"{_SQL['page_event']} AND e.position = ANY(ARRAY({sort_keys})){order}", bindings
 
 
-def _values(match: Match, driver: tuple[str, str, str]) -> list[tuple[str, str, list[int] | list[str]]]:
+def _values(resolved: ResolvedQuery, driver: tuple[str, str, str]) -> list[tuple[str, str, list[int] | list[str]]]:
     """The values of the filter that leads, by column and type; causes are in two columns."""
     name, column, type_ = driver
     if name != "causes":
-        return [(column, type_, list(getattr(match, name)))]
-    ids, texts = match.split_causes()
+        return [(column, type_, list(getattr(resolved, name)))]
+    ids, texts = split_causes(resolved)
     both = [("cause_id", "uuid", ids), ("cause_id IS NULL AND causation_id", "text", texts)]
     return [each for each in both if each[2]]
 
@@ -113,21 +117,23 @@ def _order(*, ascending: bool) -> str:
     return " ORDER BY occurred_at ASC, position ASC" if ascending else " ORDER BY occurred_at DESC, position DESC"
 
 
-async def _walk(connection: Connection, snapshot: Snapshot, match: Match, request: PageRequest) -> _Start | None:
-    """The place of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
-    newer = await newer_times(connection, snapshot, match)
+async def _walk(
+    connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+) -> _Start | None:
+    """The sort_key of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
+    newer = await newer_times(connection, snapshot, resolved)
     step = 1 if request.ascending else -1
-    pieces = (await pieces_of(connection, snapshot, match))[::step]
+    pieces = (await pieces_of(connection, snapshot, resolved))[::step]
     remaining = request.offset
     while pieces:
         piece = pieces.pop(0)
         if isinstance(piece, rollups.Edge):
-            found = await _edge_place(connection, snapshot, match, piece, remaining, ascending=request.ascending)
+            found = await _edge_sort_key(connection, snapshot, resolved, piece, remaining, ascending=request.ascending)
             if isinstance(found, tuple):
-                return _Start(place=found, inclusive=True)
+                return _Start(sort_key=found, inclusive=True)
             remaining -= found
             continue
-        for bucket, events in await _buckets(connection, snapshot, match, piece, ascending=request.ascending):
+        for bucket, events in await _buckets(connection, snapshot, resolved, piece, ascending=request.ascending):
             times = rollups.bounds(piece.level, bucket)
             kept = events - (bisect_left(newer, times.until) - bisect_left(newer, times.since))
             if remaining < kept:
@@ -138,12 +144,18 @@ async def _walk(connection: Connection, snapshot: Snapshot, match: Match, reques
     return None
 
 
-async def _edge_place(
-    connection: Connection, snapshot: Snapshot, match: Match, edge: rollups.Edge, offset: int, *, ascending: bool
-) -> Place | int:
-    """The place at an offset in an edge; the number of matching events when it has no more than that."""
+async def _edge_sort_key(
+    connection: Connection,
+    snapshot: Snapshot,
+    resolved: ResolvedQuery,
+    edge: rollups.Edge,
+    offset: int,
+    *,
+    ascending: bool,
+) -> SortKey | int:
+    """The sort_key at an offset in an edge; the number of matching events when it has no more than that."""
     bindings = Bindings(snapshot.tenant_no)
-    where = msgspec.structs.replace(match, since=edge.since, until=edge.until).conditions(bindings)
+    where = conditions(msgspec.structs.replace(resolved, since=edge.since, until=edge.until), bindings)
     source = f"FROM event WHERE tenant_no = $1{where}"
     order = _order(ascending=ascending)
     row = await connection.fetchrow(
@@ -157,16 +169,16 @@ async def _edge_place(
 
 
 async def _buckets(
-    connection: Connection, snapshot: Snapshot, match: Match, span: rollups.Span, *, ascending: bool
+    connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, span: rollups.Span, *, ascending: bool
 ) -> list[tuple[int, int]]:
     """The buckets of a span that have matching events, in the page's direction, each with its count."""
     values: list[Any] = [snapshot.tenant_no, span.level, span.first, span.last]
-    if match.actors is not None:
+    if resolved.actors is not None:
         block = "buckets_of_actors"
-        values += [match.actors, match.kinds]
-    elif match.kinds is not None:
+        values += [resolved.actors, resolved.kinds]
+    elif resolved.kinds is not None:
         block = "buckets_of_kinds"
-        values.append(match.kinds)
+        values.append(resolved.kinds)
     else:
         block = "buckets"
     rows: list[tuple[int, int]] = await connection.fetch(_SQL[block] + (" ASC" if ascending else " DESC"), *values)

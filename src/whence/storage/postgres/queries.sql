@@ -18,14 +18,14 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- By number and name, here and below: a remembered number may have become another tenant's, where a standby took over
 -- without the last commits. With it comes how many events there are, as the one bucket that holds them all has it, which
 -- most lists have to say.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark,
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
 
 -- name: lock_head
 -- Not on SQLite, where a transaction that writes has the whole file. Behind a wait it sees the row as it is now.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked, kinds_mark
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
@@ -36,7 +36,7 @@ INSERT INTO head (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: save_head
 UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, actors = $6, flows = $7, resources = $8,
-       linked = $9, kinds_mark = $10
+       folded_to = $9, kinds_version = $10
  WHERE tenant_no = $1
 
 -- name: kinds
@@ -90,7 +90,7 @@ SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $
                          $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
 RETURNING tenant_no
 
--- name: restore_event
+-- name: import_event
 -- As add_event, with the hash of a payload that was erased.
 INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
                    leaf, salt, payload_hash, payload)
@@ -259,7 +259,7 @@ SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
        OFFSET 0) r
  GROUP BY r.actor, r.kind
 
--- name: span_of_tallies
+-- name: span_of_actor_totals
 -- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
 SELECT b.level, b.bucket, s.sign, t.counts
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
@@ -268,7 +268,7 @@ SELECT b.level, b.bucket, s.sign, t.counts
         WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last AND divided
        OFFSET 0) b
   LEFT JOIN LATERAL (
-       SELECT counts FROM tally
+       SELECT counts FROM actor_total
         WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket
        OFFSET 0) t ON true
 
@@ -315,7 +315,7 @@ SELECT b.bucket, sum(r.events)::bigint
    AND ($6::int[] IS NULL OR r.kind = ANY($6))
  GROUP BY b.bucket ORDER BY b.bucket
 
--- name: links
+-- name: graph_events
 -- What a walk needs of an event. The caller adds the condition. The names are looked up one by one, so that the planner
 -- never reads a table of names for them.
 SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
@@ -325,7 +325,7 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
   FROM event e
  WHERE e.tenant_no = $1 AND ($2::int[] IS NULL OR e.kind = ANY($2))
 
--- name: links_by_flow
+-- name: graph_events_by_flow
 -- The same of the events of some flows, in any order, with the numbers of actor and resource. On SQLite keys_by_flow.
 SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id, e.actor, e.resource
   FROM (SELECT flow, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
@@ -349,7 +349,7 @@ SELECT a.numbers, a.ids, r.numbers, r.ids
 -- the kinds, when the reader may not see all, and the limit: without the kinds, the index alone answers.
 SELECT position FROM event WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[])
 
--- name: places_by_cause
+-- name: keys_by_cause_in_order
 -- The effects of some causes by time: of each no more than the limit are looked at.
 SELECT e.position
   FROM unnest($3::uuid[]) AS asked (cause)
@@ -365,7 +365,7 @@ WITH seen (flow, events, failures, first_at, last_at) AS (
   SELECT flow, count(*), count(*) FILTER (WHERE kind = ANY($3::int[])), min(occurred_at), max(occurred_at)
     FROM event WHERE tenant_no = $1 AND kind = ANY($2::int[]) GROUP BY flow)
 
--- name: story
+-- name: flow_events
 -- The first events of some flows by time.
 SELECT asked.flow, e.position, e.id, e.cause_id, e.actor
   FROM unnest($3::bigint[]) AS asked (flow)
@@ -375,10 +375,10 @@ SELECT asked.flow, e.position, e.id, e.cause_id, e.actor
         ORDER BY occurred_at, position LIMIT $4) e
  ORDER BY asked.flow, e.occurred_at, e.position
 
--- name: unlinked
+-- name: unfolded_causes
 SELECT id, cause_id, occurred_at, kind FROM event WHERE tenant_no = $1 AND position > $2
 
--- name: places_of_ids
+-- name: times_of_ids
 SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND id = ANY($2::uuid[])
 
 -- name: earlier_effects
@@ -386,55 +386,55 @@ SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND id = ANY($2::uu
 SELECT cause_id, occurred_at, kind FROM event
  WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[]) AND position <= $3
 
--- name: sizes_of_links
+-- name: transition_sizes
 -- The rows of some buckets, newest first.
 SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
-  JOIN link l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket
+  JOIN transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket
  ORDER BY l.up_to DESC
 
--- name: take_links
+-- name: take_transitions
 -- Remove the newest rows of some buckets, each from a position on, and say what was in them.
-DELETE FROM link l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
+DELETE FROM transition l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
 RETURNING l.level, l.bucket, l.counts
 
--- name: add_links
-INSERT INTO link (tenant_no, level, bucket, up_to, counts)
+-- name: add_transitions
+INSERT INTO transition (tenant_no, level, bucket, up_to, counts)
 SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
 RETURNING tenant_no
 
--- name: untallied
+-- name: unfolded_events
 SELECT occurred_at, kind, actor FROM event WHERE tenant_no = $1 AND position > $2
 
--- name: first_tallies
+-- name: first_actor_totals
 -- What is folded in already of a bucket that was divided just now.
 SELECT actor, kind, count(*) FROM event
  WHERE tenant_no = $1 AND occurred_at >= $2 AND occurred_at < $3 AND position <= $4
  GROUP BY actor, kind
 
--- name: sizes_of_tallies
+-- name: actor_total_sizes
 -- The rows of some buckets, newest first.
 SELECT asked.level, asked.bucket, t.up_to, octet_length(t.counts)
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
-  JOIN tally t ON t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket
+  JOIN actor_total t ON t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket
  ORDER BY t.up_to DESC
 
--- name: take_tallies
+-- name: take_actor_totals
 -- Remove the newest rows of some buckets, each from a position on, and say what was in them.
-DELETE FROM tally t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
+DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket AND t.up_to >= asked.up_to
 RETURNING t.level, t.bucket, t.counts
 
--- name: add_tallies
-INSERT INTO tally (tenant_no, level, bucket, up_to, counts)
+-- name: add_actor_totals
+INSERT INTO actor_total (tenant_no, level, bucket, up_to, counts)
 SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
 RETURNING tenant_no
 
--- name: span_of_links
+-- name: span_of_transitions
 SELECT l.counts
   FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, first, last)
-  JOIN link l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
+  JOIN transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
 
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
@@ -550,16 +550,16 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = $1 AND level = $2
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = $1 AND level = $2
 
--- name: all_tallies
-SELECT bucket, counts FROM tally WHERE tenant_no = $1 AND level = $2
+-- name: all_actor_totals
+SELECT bucket, counts FROM actor_total WHERE tenant_no = $1 AND level = $2
 
--- name: all_links
-SELECT level, bucket, counts FROM link WHERE tenant_no = $1
+-- name: all_transitions
+SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
 -- name: wrong_fold
-SELECT 1 FROM head WHERE tenant_no = $1 AND linked > size
+SELECT 1 FROM head WHERE tenant_no = $1 AND folded_to > size
 
--- name: linked
+-- name: folded_transitions
 -- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM event e JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause_id

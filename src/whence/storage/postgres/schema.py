@@ -69,7 +69,7 @@ async def verify(connection: Connection, *, unsafe_durability: bool = False) -> 
         refuse_unsafe_server(*row[2:])
     version = 0
     if await connection.fetchval(_SQL["has_schema"]):
-        await _verify_wall(connection)
+        await _verify_row_security(connection)
         version = await _version(connection)
     known = len(load_migrations(_PACKAGE))
     if version == 0:
@@ -97,7 +97,7 @@ async def _version(connection: Connection) -> int:
         raise StoreRefused(_NO_ROLE) from None
 
 
-async def _verify_wall(connection: Connection) -> None:
+async def _verify_row_security(connection: Connection) -> None:
     """Raise StoreRefused when row level security would not hold."""
     role = await connection.fetchrow(_SQL["app_role"])
     if role is not None and (role[0] or role[2]):

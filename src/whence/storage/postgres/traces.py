@@ -6,81 +6,83 @@ from typing import Any
 
 import msgspec
 
-from whence import links
+from whence import transitions
 from whence.events import PageRequest
 from whence.flows import (
-    STORY_MAX,
+    SUMMARY_EVENTS_MAX,
     FlowPage,
     FlowQuery,
-    LinkCounts,
     ProcessMap,
-    causes_beyond,
+    TransitionsByDay,
+    causes_outside,
     cover_of_days,
     days_of,
     flow_page,
-    links_among,
-    story_of,
+    summarize_flow,
+    transitions_among,
 )
-from whence.storage.linking import flow_conditions, map_from, readable_kinds
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.match import Bindings, Snapshot
+from whence.storage.postgres.resolve import Bindings, Snapshot
 from whence.storage.postgres.rows import cause_id_from
+from whence.storage.process_map import flow_conditions, map_from, readable_kinds
 from whence.storage.sql import load_blocks
-from whence.trace import Ask, Graph, Link, Request, by_place, walk
+from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
-__all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "fold_transitions", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
 
-class _Looks:
-    """The looks of one question at the events that its reader may see."""
+class _EventLookup:
+    """The lookup of one question at the events that its reader may see."""
 
     def __init__(self, connection: Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
         self.connection = connection
         self.snapshot = snapshot
         self.kinds = readable_kinds(snapshot.kinds, readable)
-        self.known: dict[int, Link] = {}
+        self.known: dict[int, GraphEvent] = {}
 
-    async def answer(self, ask: Ask) -> list[Link]:
+    async def answer(self, lookup_: Lookup) -> list[GraphEvent]:
         """What a walk wants to know."""
-        if ask.flow:
-            return await self.by_flows(ask.ids, ask.limit)
-        return await (self.by_causes(ask.ids, ask.limit) if ask.effects else self.by_ids(ask.ids))
+        if lookup_.flow:
+            return await self.by_flows(lookup_.ids, lookup_.limit)
+        return await (self.by_causes(lookup_.ids, lookup_.limit) if lookup_.effects else self.by_ids(lookup_.ids))
 
-    async def by_flows(self, ids: Sequence[str], limit: int) -> list[Link]:
+    async def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """Events of some flows, in any order. A name is asked for once, however many of them have it."""
-        rows = await self._fetch("links_by_flow", "", list(ids), limit)
+        rows = await self._fetch("graph_events_by_flow", "", list(ids), limit)
         if not rows:
             return []
         numbers = list({row[6] for row in rows}), list({row[7] for row in rows})
         found = await self.connection.fetchrow(_SQL["names"], self.snapshot.tenant_no, *numbers)
         actors, resources = dict(zip(*found[:2], strict=True)), dict(zip(*found[2:], strict=True))
-        return self._links((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
+        return self._events((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
 
-    async def by_ids(self, ids: Sequence[str]) -> list[Link]:
+    async def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
         """The events with these ids; what is no UUID is none of them. One by one, since a walk asks for one at a time,
         and a plan for any number of them is made anew each time."""
         found = [id_ for id_ in ids if cause_id_from(id_) is not None]
-        return [link for id_ in found for link in self._links(await self._fetch("links", " AND e.id = $3", id_))]
+        return [
+            event for id_ in found for event in self._events(await self._fetch("graph_events", " AND e.id = $3", id_))
+        ]
 
-    async def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
+    async def by_causes(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """The effects of some events, by time."""
-        told = (self.snapshot.tenant_no, list(ids), limit)
+        values = (self.snapshot.tenant_no, list(ids), limit)
         if self.kinds is None:
-            rows = await self.connection.fetch(_SQL["keys_by_cause"] + " LIMIT $3", *told)
+            rows = await self.connection.fetch(_SQL["keys_by_cause"] + " LIMIT $3", *values)
         else:
             where = " AND kind = ANY($4::int[]) LIMIT $3"
-            rows = await self.connection.fetch(_SQL["keys_by_cause"] + where, *told, self.kinds)
+            rows = await self.connection.fetch(_SQL["keys_by_cause"] + where, *values, self.kinds)
         if len(rows) >= limit:  # which ones depends on the order now
-            rows = await self._fetch("places_by_cause", "", list(ids), limit)
-        return sorted(await self.by_positions([row[0] for row in rows]), key=by_place)
+            rows = await self._fetch("keys_by_cause_in_order", "", list(ids), limit)
+        return sorted(await self.by_positions([row[0] for row in rows]), key=by_time)
 
-    async def by_positions(self, positions: Sequence[int]) -> list[Link]:
+    async def by_positions(self, positions: Sequence[int]) -> list[GraphEvent]:
         """The events at these positions, in their order. None is read twice."""
         unknown = [position for position in positions if position not in self.known]
         if unknown:
-            self._links(await self._fetch("links", " AND e.position = ANY($3::bigint[])", unknown))
+            self._events(await self._fetch("graph_events", " AND e.position = ANY($3::bigint[])", unknown))
         return [self.known[position] for position in positions if position in self.known]
 
     async def _fetch(self, block: str, where: str, *values: Any) -> list[Any]:
@@ -88,11 +90,11 @@ class _Looks:
         rows: list[Any] = await self.connection.fetch(_SQL[block] + where, self.snapshot.tenant_no, self.kinds, *values)
         return rows
 
-    def _links(self, rows: Iterable[Sequence[Any]]) -> list[Link]:
+    def _events(self, rows: Iterable[Sequence[Any]]) -> list[GraphEvent]:
         """The rows of `links` as links, which are known from now on."""
         kinds = self.snapshot.kinds
         links = [
-            Link(
+            GraphEvent(
                 str(id_),
                 position,
                 cause,
@@ -107,23 +109,23 @@ class _Looks:
             )
             for position, id_, cause, occurred_at, kind_no, flow, actor_id, resource_id in rows
         ]
-        self.known.update((link.position, link) for link in links)
+        self.known.update((event.position, event) for event in links)
         return links
 
 
 async def graph_of(
-    connection: Connection, snapshot: Snapshot, event_id: str, request: Request, readable: tuple[str, ...] | None
+    connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None
 ) -> Graph | None:
     """The graph around an event, or None when there is no such event for this reader."""
-    looks = _Looks(connection, snapshot, readable)
-    focus = await looks.by_ids((event_id,))
+    lookup = _EventLookup(connection, snapshot, readable)
+    focus = await lookup.by_ids((event_id,))
     if not focus:
         return None
     walking = walk(focus[0], request)
     try:
-        ask: Ask = next(walking)
+        lookup_: Lookup = next(walking)
         while True:
-            ask = walking.send(await looks.answer(ask))
+            lookup_ = walking.send(await lookup.answer(lookup_))
     except StopIteration as done:
         graph: Graph = done.value
         return graph
@@ -144,13 +146,15 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
     sql = f"{asked.with_}SELECT count(*) FROM {asked.table} WHERE {asked.where}"
     total = await connection.fetchval(sql, *bindings.values)
     rows = await _flow_rows(connection, asked, bindings, request)
-    looks = _Looks(connection, snapshot, query.readable)
+    lookup = _EventLookup(connection, snapshot, query.readable)
     numbers = [row[0] for row in rows]
-    told: dict[int, list[tuple[Any, Any, Any, Any]]] = {number: [] for number in numbers}
-    for flow, *row in await connection.fetch(_SQL["story"], snapshot.tenant_no, looks.kinds, numbers, STORY_MAX + 1):
-        told[flow].append(tuple(row))
-    stories = [story_of(told[number]) for number in numbers]
-    roots = {link.position: link for link in await looks.by_positions([story.root for story in stories])}
+    values: dict[int, list[tuple[Any, Any, Any, Any]]] = {number: [] for number in numbers}
+    for flow, *row in await connection.fetch(
+        _SQL["flow_events"], snapshot.tenant_no, lookup.kinds, numbers, SUMMARY_EVENTS_MAX + 1
+    ):
+        values[flow].append(tuple(row))
+    stories = [summarize_flow(values[number]) for number in numbers]
+    roots = {event.position: event for event in await lookup.by_positions([story.root for story in stories])}
     return flow_page(rows, stories, roots, request, total, snapshot.size)
 
 
@@ -196,42 +200,42 @@ async def map_of(
     asked = [(span.level, span.first, span.last) for span in cover_of_days(first, end)]
     folded: list[bytes] = []
     if asked:
-        told = (snapshot.tenant_no, *zip(*asked, strict=True))
-        folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_links"], *told)]
-    behind = await _links_behind(connection, snapshot.tenant_no, snapshot.linked)
+        values = (snapshot.tenant_no, *zip(*asked, strict=True))
+        folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_transitions"], *values)]
+    behind = await _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
     # It may be seconds of work, during which this event loop has others to serve.
     return await asyncio.to_thread(map_from, (first, end), snapshot.kinds, readable, folded, behind)
 
 
-async def fold_links(connection: Connection, tenant_no: int, linked: int, size: int) -> None:
-    """Count the links that are behind the position `linked`, up to `size`, to the buckets of their times."""
-    counts = links.by_bucket(await _links_behind(connection, tenant_no, linked))
+async def fold_transitions(connection: Connection, tenant_no: int, folded_to: int, size: int) -> None:
+    """Count the links that are behind the position `folded_to`, up to `size`, to the buckets of their times."""
+    counts = transitions.by_bucket(await _unfolded_transitions(connection, tenant_no, folded_to))
     if not counts:
         return
-    new = {name: links.pack(each) for name, each in counts.items()}
+    new = {name: transitions.pack(each) for name, each in counts.items()}
     rows: dict[tuple[int, int], list[tuple[int, int]]] = {name: [] for name in new}
     asked = (tenant_no, *zip(*new, strict=True))
-    for level, bucket, up_to, length in await connection.fetch(_SQL["sizes_of_links"], *asked):
+    for level, bucket, up_to, length in await connection.fetch(_SQL["transition_sizes"], *asked):
         rows[level, bucket].append((up_to, length))
     merging = [
         (*name, rows[name][count - 1][0])
         for name, packed in new.items()
-        if (count := links.merging([length for _, length in rows[name]], len(packed)))
+        if (count := transitions.merging([length for _, length in rows[name]], len(packed)))
     ]
     if merging:
         taken: dict[tuple[int, int], list[bytes]] = {}
         asked = (tenant_no, *zip(*merging, strict=True))
-        for level, bucket, packed in await connection.fetch(_SQL["take_links"], *asked):
+        for level, bucket, packed in await connection.fetch(_SQL["take_transitions"], *asked):
             taken.setdefault((level, bucket), []).append(packed)
-        new |= {name: links.pack(links.summed(packed, counts[name])) for name, packed in taken.items()}
+        new |= {name: transitions.pack(transitions.summed(packed, counts[name])) for name, packed in taken.items()}
     added = zip(*((*name, packed) for name, packed in new.items()), strict=True)
-    await connection.execute(_SQL["add_links"], tenant_no, size, *added)
+    await connection.execute(_SQL["add_transitions"], tenant_no, size, *added)
 
 
-async def _links_behind(connection: Connection, tenant_no: int, linked: int) -> LinkCounts:
-    """The links whose later event has a position behind `linked`."""
-    new = [tuple(row) for row in await connection.fetch(_SQL["unlinked"], tenant_no, linked)]
-    causes = causes_beyond(new)
-    earlier = await connection.fetch(_SQL["places_of_ids"], tenant_no, list(causes)) if causes else []
-    effects = await connection.fetch(_SQL["earlier_effects"], tenant_no, [row[0] for row in new], linked)
-    return links_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)
+async def _unfolded_transitions(connection: Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:
+    """The links whose later event has a position behind `folded_to`."""
+    new = [tuple(row) for row in await connection.fetch(_SQL["unfolded_causes"], tenant_no, folded_to)]
+    causes = causes_outside(new)
+    earlier = await connection.fetch(_SQL["times_of_ids"], tenant_no, list(causes)) if causes else []
+    effects = await connection.fetch(_SQL["earlier_effects"], tenant_no, [row[0] for row in new], folded_to)
+    return transitions_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)

@@ -8,17 +8,17 @@ from typing import Any
 
 import asyncpg
 
-from whence import links, rollups
+from whence import rollups, transitions
 from whence.errors import Unavailable
-from whence.flows import LinkCounts
+from whence.flows import TransitionsByDay
+from whence.storage.postgres.actor_totals import outcomes_of, unfolded_events
 from whence.storage.postgres.connections import _DRIVER, _LOST, Connection, Target, _begin
-from whence.storage.postgres.restore import part_rows
+from whence.storage.postgres.replication import part_rows
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.schema import verify as verify_schema
-from whence.storage.postgres.tallies import behind, outcomes_of
 from whence.storage.postgres.tenants import NOBODY
 from whence.storage.sql import load_blocks
-from whence.storage.verifying import (
+from whence.storage.verification import (
     ACTORS_WRONG,
     CAUSES_WRONG,
     FINDINGS_MAX,
@@ -27,9 +27,9 @@ from whence.storage.verifying import (
     Finding,
     Level,
     Report,
-    add_links,
+    add_transitions,
     counted_wrong,
-    stored_links,
+    stored_transitions,
 )
 
 __all__ = ["verify"]
@@ -93,7 +93,7 @@ class _Check:
 
     async def _tenant(self, tenant: str, tenant_no: int) -> None:
         """Run every check; what makes one fail is a finding too, but for a server that is gone."""
-        for check in (self._log_of, self._counts_of, self._links_of):
+        for check in (self._log_of, self._counts_of, self._transitions_of):
             await self.connection.execute("SAVEPOINT before")
             try:
                 await check(tenant, tenant_no)
@@ -157,9 +157,9 @@ class _Check:
                 self._find(tenant, None, counted_wrong(what))
         divided = {(0, 0)}
         head = await self.connection.fetchrow(_SQL["head"], tenant_no, tenant)
-        linked, highest = (0, 0) if head is None else (head[8], head[5])
+        folded_to, highest = (0, 0) if head is None else (head[8], head[5])
         outcomes = await outcomes_of(self.connection, tenant_no)
-        new = await behind(self.connection, tenant_no, linked, outcomes)
+        new = await unfolded_events(self.connection, tenant_no, folded_to, outcomes)
         for level in range(rollups.LAST_LEVEL + 1):
             counted = Level(level, divided)
             if divided:
@@ -173,19 +173,19 @@ class _Check:
                 self._find(tenant, None, TIMES_WRONG)
                 return
             divided = {(level, bucket) for bucket, _, is_divided in buckets if is_divided}
-            tallies = await self.connection.fetch(_SQL["all_tallies"], tenant_no, level)
-            if not counted.tallies_agree(tallies, {bucket for _, bucket in divided}, new, outcomes, highest):
+            totals = await self.connection.fetch(_SQL["all_actor_totals"], tenant_no, level)
+            if not counted.totals_agree(totals, {bucket for _, bucket in divided}, new, outcomes, highest):
                 self._find(tenant, None, ACTORS_WRONG)
                 return
 
-    async def _links_of(self, tenant: str, tenant_no: int) -> None:
+    async def _transitions_of(self, tenant: str, tenant_no: int) -> None:
         """What led to what, as it is counted, against the events and their causes."""
         head = await self.connection.fetchrow(_SQL["head"], tenant_no, tenant)
-        by_day: LinkCounts = {}
-        async for part in self._parts("linked", tenant_no, 0 if head is None else head[8]):
-            add_links(by_day, part)
-        found = stored_links(await self.connection.fetch(_SQL["all_links"], tenant_no))
-        if found != links.by_bucket(by_day) or await self.connection.fetchrow(_SQL["wrong_fold"], tenant_no):
+        by_day: TransitionsByDay = {}
+        async for part in self._parts("folded_transitions", tenant_no, 0 if head is None else head[8]):
+            add_transitions(by_day, part)
+        found = stored_transitions(await self.connection.fetch(_SQL["all_transitions"], tenant_no))
+        if found != transitions.by_bucket(by_day) or await self.connection.fetchrow(_SQL["wrong_fold"], tenant_no):
             self._find(tenant, None, CAUSES_WRONG)
 
     async def _parts(self, block: str, *values: Any) -> AsyncIterator[list[Any]]:

@@ -12,13 +12,13 @@ from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.storage.base import Receipt, Write
-from whence.storage.placing import ActorName, Batch, Head, KindName, count, is_fold_due, leaves, place_requests
+from whence.storage.sequencing import ActorName, Batch, HeadDraft, KindName, count, is_fold_due, leaves, sequence_writes
 from whence.storage.sql import load_blocks
+from whence.storage.sqlite.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of, uuid_bytes, uuid_text
-from whence.storage.sqlite.tallies import fold_tallies, tally_divided
-from whence.storage.sqlite.traces import fold_links
+from whence.storage.sqlite.traces import fold_transitions
 
-__all__ = ["Appender", "NotBrief", "insert"]
+__all__ = ["Appender", "NeedsWriterThread", "insert"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
@@ -27,7 +27,7 @@ _CACHE_MAX = 50_000
 _Names = dict[tuple[Any, ...], int]
 
 
-class NotBrief(Exception):
+class NeedsWriterThread(Exception):
     """An append that was to be brief has long work to do. Whoever catches it undoes what was done."""
 
 
@@ -69,12 +69,14 @@ class _NameCache:
         self._request.clear()
 
 
-class _Log:
-    """As `placing.Log` says."""
+class SQLiteTenantLog:
+    """As `sequencing.TenantLog` says."""
 
     __slots__ = ("connection", "head", "names", "new_actors", "new_kinds", "stored_keys")
 
-    def __init__(self, connection: apsw.Connection, head: Head, names: _NameCache, events: Sequence[NewEvent]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, head: HeadDraft, names: _NameCache, events: Sequence[NewEvent]
+    ) -> None:
         self.connection = connection
         self.head = head
         self.names = names
@@ -138,20 +140,20 @@ class Appender:
         self.group_undone = self._names.group_undone
 
     def append(
-        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write], *, brief: bool = False
+        self, connection: apsw.Connection, tenant: str, writes: Sequence[Write], *, inline: bool = False
     ) -> list[list[Receipt] | WhenceError]:
         """Store requests of one tenant together; receipts for each, or its error.
 
-        Raises NotBrief when it should be `brief`, and the log has work to do that is due once in some thousand events.
+        With `inline`, raises NeedsWriterThread when work is due that comes once in some thousand events.
         """
         head = self._head(connection, tenant)
         head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
-        log = _Log(connection, head, self._names, [new for write in writes for new in write.events])
+        log = SQLiteTenantLog(connection, head, self._names, [new for write in writes for new in write.events])
         batch = Batch()
-        results = place_requests(log, head, batch, writes)
+        results = sequence_writes(log, head, batch, writes)
         if batch.events:
             log.keep_names()
-            insert(connection, head, batch, _SQL["add_event"], _rows, brief=brief)
+            insert(connection, head, batch, _SQL["add_event"], _rows, inline=inline)
         return results
 
     def append_apart(
@@ -174,15 +176,15 @@ class Appender:
         connection.execute("RELEASE alone")
         return result
 
-    def _head(self, connection: apsw.Connection, tenant: str) -> Head:
+    def _head(self, connection: apsw.Connection, tenant: str) -> HeadDraft:
         rows = connection.execute(_SQL["head"], (tenant,)).fetchall()
         if not rows:
             connection.execute(_SQL["add_tenant"], (tenant,))
             rows = connection.execute(_SQL["head"], (tenant,)).fetchall()
-        return Head(tenant, rows[0])
+        return HeadDraft(tenant, rows[0])
 
 
-def _stored_keys(connection: apsw.Connection, head: Head, events: Sequence[NewEvent]) -> dict[str, int]:
+def _stored_keys(connection: apsw.Connection, head: HeadDraft, events: Sequence[NewEvent]) -> dict[str, int]:
     """The keys of those events whose ids the log has already, by id. One statement, however many events."""
     if not (head.size and events):
         return {}
@@ -193,25 +195,25 @@ def _stored_keys(connection: apsw.Connection, head: Head, events: Sequence[NewEv
 
 def insert(
     connection: apsw.Connection,
-    head: Head,
+    head: HeadDraft,
     batch: Batch,
     statement: str,
-    rows_of: Callable[[Head, Batch], list[tuple[Any, ...]]],
+    rows_of: Callable[[HeadDraft, Batch], list[tuple[Any, ...]]],
     *,
-    brief: bool = False,
+    inline: bool = False,
 ) -> None:
-    """Write the batch's rows by a statement, its rollups, and the head that counts them. Raises NotBrief."""
+    """Write the batch's rows by a statement, its rollups, and the head that counts them. Raises NeedsWriterThread."""
     count(batch)
     _number_flows(connection, head, batch)
     _number_resources(connection, head, batch)
     connection.executemany(statement, rows_of(head, batch))
-    _roll_up(connection, head, batch.placed, brief=brief)
+    _roll_up(connection, head, batch.occurrences, inline=inline)
     if is_fold_due(head):
-        if brief:
-            raise NotBrief
-        fold_links(connection, head.tenant_no, head.linked, head.size)
-        fold_tallies(connection, head)
-        head.linked = head.size
+        if inline:
+            raise NeedsWriterThread
+        fold_transitions(connection, head.tenant_no, head.folded_to, head.size)
+        fold_actor_totals(connection, head)
+        head.folded_to = head.size
     connection.execute(
         _SQL["save_head"],
         (
@@ -222,13 +224,13 @@ def insert(
             head.actors,
             head.flows,
             head.resources,
-            head.linked,
+            head.folded_to,
             head.tenant_no,
         ),
     )
 
 
-def _number_flows(connection: apsw.Connection, head: Head, batch: Batch) -> None:
+def _number_flows(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
     """Count the batch to its flows, and give numbers to those that are new."""
     asked = (head.tenant_no, apsw.carray(tuple(batch.flows)))
     found: list[Any] = connection.execute(_SQL["known_flows"], asked).fetchall()
@@ -244,7 +246,7 @@ def _number_flows(connection: apsw.Connection, head: Head, batch: Batch) -> None
     connection.executemany(_SQL["add_to_flow"], rows)
 
 
-def _number_resources(connection: apsw.Connection, head: Head, batch: Batch) -> None:
+def _number_resources(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
     """Count the batch to its resources, and give numbers to those that are new."""
     ids = {name: uuid_bytes(name[0]) for name in batch.resources}
     asked = (head.tenant_no, apsw.carray(tuple(ids.values())))
@@ -261,7 +263,7 @@ def _number_resources(connection: apsw.Connection, head: Head, batch: Batch) -> 
     connection.executemany(_SQL["add_to_resource"], rows)
 
 
-def _rows(head: Head, batch: Batch) -> list[tuple[Any, ...]]:
+def _rows(head: HeadDraft, batch: Batch) -> list[tuple[Any, ...]]:
     """The event rows of a batch, whose leaves are added to the head's tree."""
     tenant_no, flows, resources = head.tenant_no, batch.flows, batch.resources
     return [
@@ -280,18 +282,22 @@ def _rows(head: Head, batch: Batch) -> list[tuple[Any, ...]]:
             salt,
             event.payload,
         )
-        for event, (_, kind, actor), (leaf, salt) in zip(batch.events, batch.placed, leaves(head, batch), strict=True)
+        for event, (_, kind, actor), (leaf, salt) in zip(
+            batch.events, batch.occurrences, leaves(head, batch), strict=True
+        )
     ]
 
 
-def _roll_up(connection: apsw.Connection, head: Head, placed: list[rollups.Placed], *, brief: bool) -> None:
+def _roll_up(
+    connection: apsw.Connection, head: HeadDraft, occurrences: list[rollups.Occurrence], *, inline: bool
+) -> None:
     """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
     tenant_no = head.tenant_no
     for level in range(rollups.LAST_LEVEL + 1):
         full, below = [], []
         kinds: list[tuple[int, ...]] = []
         actors: list[tuple[int, ...]] = []
-        for bucket, members in rollups.by_bucket(level, placed).items():
+        for bucket, members in rollups.by_bucket(level, occurrences).items():
             counted: Any = connection.execute(
                 _SQL["add_to_bucket"], (tenant_no, level, bucket, len(members))
             ).fetchone()
@@ -307,16 +313,16 @@ def _roll_up(connection: apsw.Connection, head: Head, placed: list[rollups.Place
             actors += [(tenant_no, level, bucket, *name, count) for name, count in by_actor.items()]
         connection.executemany(_SQL["add_to_rollup_kind"], kinds)
         connection.executemany(_SQL["add_to_rollup_actor"], actors)
-        if full and brief:
-            raise NotBrief
+        if full and inline:
+            raise NeedsWriterThread
         for bucket in full:
             _divide(connection, head, level, bucket)
         if not below:
             return
-        placed = below
+        occurrences = below
 
 
-def _divide(connection: apsw.Connection, head: Head, level: int, bucket: int) -> None:
+def _divide(connection: apsw.Connection, head: HeadDraft, level: int, bucket: int) -> None:
     """Give a bucket its children, counted from the raw events, and go on with those that are too full themselves."""
     tenant_no = head.tenant_no
     within = rollups.bounds(level, bucket)
@@ -336,7 +342,7 @@ def _divide(connection: apsw.Connection, head: Head, level: int, bucket: int) ->
     connection.execute(_SQL["divide_rollup_kind"], values)
     connection.execute(_SQL["divide_rollup_actor"], values)
     connection.execute(_SQL["mark_divided"], (tenant_no, level, bucket))
-    tally_divided(connection, tenant_no, head.linked, level, bucket)
+    total_divided_bucket(connection, tenant_no, head.folded_to, level, bucket)
     for child, events in children:
         if rollups.is_full(level + 1, events):
             _divide(connection, head, level + 1, child)

@@ -8,7 +8,7 @@ from whence.storage.base import Store
 from whence.storage.sqlite import backup
 from whence.storage.sqlite.engine import READERS, SQLiteStore
 from whence.storage.sqlite.verify import verify
-from whence.storage.verifying import Report
+from whence.storage.verification import Report
 
 __all__ = ["BACKEND", "path_of"]
 
@@ -28,7 +28,7 @@ class _SQLiteBackend:
         return SQLiteStore(
             path_of(url),
             serving=options.serving,
-            restoring=options.restoring,
+            importing=options.importing,
             accept_rollback=options.accept_rollback,
         )
 

@@ -24,7 +24,7 @@ from whence.storage.sqlite.connection import (
 )
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
 from whence.storage.sqlite.verify import verify
-from whence.storage.verifying import Report
+from whence.storage.verification import Report
 
 __all__ = ["backup", "refuse_behind", "restore"]
 

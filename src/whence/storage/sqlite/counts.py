@@ -9,12 +9,13 @@ import apsw
 import msgspec
 
 from whence import rollups
+from whence.actor_totals import ActorTotals, Totals, by_outcome
 from whence.events import ActorStat, Counts
-from whence.storage.counting import by_word, ranked, tally_of_kind
+from whence.storage.aggregates import by_word, ranked, totals_of_kind
+from whence.storage.resolve import ResolvedQuery
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.match import Match, Snapshot, json_list
-from whence.storage.sqlite.tallies import add_span, behind
-from whence.tallies import Tallies, Tally, by_outcome
+from whence.storage.sqlite.actor_totals import add_span, unfolded_events
+from whence.storage.sqlite.resolve import Snapshot, conditions, json_list
 
 __all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
 
@@ -26,24 +27,24 @@ FEW_KINDS = 16
 
 
 def pieces_of(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match, *, summing: bool = False
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, *, summing: bool = False
 ) -> list[rollups.Piece]:
     """The buckets and edges that cover the question's range of time, or whose signed sum it is."""
 
     def divided(level: int, bucket: int) -> bool:
         return bool(connection.execute(_SQL["is_divided"], (snapshot.tenant_no, level, bucket)).get)
 
-    return (rollups.cover_sum if summing else rollups.cover)(match.since, match.until, divided)
+    return (rollups.cover_sum if summing else rollups.cover)(resolved.since, resolved.until, divided)
 
 
-def total(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> int:
-    """How many events match, those beyond `match.newest` left out."""
-    if match.nothing:
+def total(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
+    """How many events resolved, those beyond `resolved.newest` left out."""
+    if resolved.nothing:
         return 0
-    if match.by_rollup or match.known_events is not None:
-        count = _unpinned_total(connection, snapshot, match)
-        return count - len(newer_times(connection, snapshot, match))
-    where, bindings = match.conditions(snapshot)
+    if resolved.by_rollup or resolved.known_events is not None:
+        count = _unpinned_total(connection, snapshot, resolved)
+        return count - len(newer_times(connection, snapshot, resolved))
+    where, bindings = conditions(resolved, snapshot)
     found = connection.execute(
         f"SELECT count(*) FROM event WHERE tenant_no = ?{where}",
         (snapshot.tenant_no, *bindings),
@@ -51,13 +52,13 @@ def total(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> int:
     return int(found)
 
 
-def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> int:
-    if match.known_events is not None:
-        return match.known_events
-    if match.kinds is not None or match.actors is not None:
-        return sum(_by_kind(connection, snapshot, match).values())
+def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
+    if resolved.known_events is not None:
+        return resolved.known_events
+    if resolved.kinds is not None or resolved.actors is not None:
+        return sum(_by_kind(connection, snapshot, resolved).values())
     count = 0
-    for piece in pieces_of(connection, snapshot, match, summing=True):
+    for piece in pieces_of(connection, snapshot, resolved, summing=True):
         block, where = "span_total", (snapshot.tenant_no, *msgspec.structs.astuple(piece)[:-1])
         if isinstance(piece, rollups.Edge):
             block = "edge_total"
@@ -65,149 +66,151 @@ def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, match: Matc
     return count
 
 
-def newer_times(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> list[int]:
-    """When the matching events beyond `match.newest` occurred, sorted; at most `AS_OF_SPAN` rows are read."""
-    if match.newest is None or match.newest >= snapshot.size:
+def newer_times(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> list[int]:
+    """When the matching events beyond `resolved.newest` occurred, sorted; at most `AS_OF_SPAN` rows are read."""
+    if resolved.newest is None or resolved.newest >= snapshot.size:
         return []
-    where, bindings = msgspec.structs.replace(match, newest=None).conditions(snapshot)
+    where, bindings = conditions(msgspec.structs.replace(resolved, newest=None), snapshot)
     rows = connection.execute(
         f"SELECT occurred_at FROM event WHERE key > ? AND key <= ?{where}",
-        (snapshot.key(match.newest), snapshot.key(snapshot.size), *bindings),
+        (snapshot.key(resolved.newest), snapshot.key(snapshot.size), *bindings),
     )
     return sorted(row[0] for row in rows)
 
 
-def _edge(connection: apsw.Connection, snapshot: Snapshot, match: Match, edge: rollups.Edge) -> list[tuple[int, int]]:
+def _edge(
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, edge: rollups.Edge
+) -> list[tuple[int, int]]:
     """Kind and actor of the matching events in an edge."""
     rows: list[Any] = connection.execute(_SQL["edge"], (snapshot.tenant_no, edge.since, edge.until)).fetchall()
-    if match.kinds is not None:
-        kinds = frozenset(match.kinds)
+    if resolved.kinds is not None:
+        kinds = frozenset(resolved.kinds)
         rows = [row for row in rows if row[0] in kinds]
-    if match.actors is not None:
-        actors = frozenset(match.actors)
+    if resolved.actors is not None:
+        actors = frozenset(resolved.actors)
         rows = [row for row in rows if row[1] in actors]
     return rows
 
 
-def _by_kind(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Counter[int]:
+def _by_kind(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counter[int]:
     """How many matching events each kind has."""
     counts: Counter[int] = Counter()
-    if not match.by_rollup:
-        where, bindings = match.conditions(snapshot)
+    if not resolved.by_rollup:
+        where, bindings = conditions(resolved, snapshot)
         rows = connection.execute(
             f"SELECT kind, count(*) FROM event WHERE tenant_no = ?{where} GROUP BY kind",
             (snapshot.tenant_no, *bindings),
         )
         counts.update(dict(rows))
         return counts
-    for piece in pieces_of(connection, snapshot, match, summing=True):
+    for piece in pieces_of(connection, snapshot, resolved, summing=True):
         if isinstance(piece, rollups.Span):
-            for kind, events in _span_by_kind(connection, snapshot, match, piece):
+            for kind, events in _span_by_kind(connection, snapshot, resolved, piece):
                 counts[kind] += piece.sign * events
         else:
-            for kind, events in _edge_by_kind(connection, snapshot, match, piece):
+            for kind, events in _edge_by_kind(connection, snapshot, resolved, piece):
                 counts[kind] += piece.sign * events
-    if match.kinds is None:
+    if resolved.kinds is None:
         return +counts
-    return Counter({kind: counts[kind] for kind in match.kinds if counts[kind]})
+    return Counter({kind: counts[kind] for kind in resolved.kinds if counts[kind]})
 
 
 def _span_by_kind(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match, span: rollups.Span
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, span: rollups.Span
 ) -> list[tuple[int, int]]:
     """Kinds in whole buckets and their events; kinds that do not match may be among them."""
     block, bindings = "span_by_kind", list[Any]([snapshot.tenant_no, span.level, span.first, span.last])
-    if match.actors is not None:
+    if resolved.actors is not None:
         block = "span_by_kind_of_actors"
-        bindings.append(json_list(match.actors))
-    elif match.kinds is not None and len(match.kinds) <= FEW_KINDS:
+        bindings.append(json_list(resolved.actors))
+    elif resolved.kinds is not None and len(resolved.kinds) <= FEW_KINDS:
         block = "span_by_few_kinds"
-        bindings.append(json_list(match.kinds))
+        bindings.append(json_list(resolved.kinds))
     rows: list[Any] = connection.execute(_SQL[block], bindings).fetchall()
     return rows
 
 
 def _edge_by_kind(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match, edge: rollups.Edge
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, edge: rollups.Edge
 ) -> Iterable[tuple[int, int]]:
     """As `_span_by_kind`, of an edge."""
-    if match.actors is None and match.kinds is not None and len(match.kinds) <= FEW_KINDS:
+    if resolved.actors is None and resolved.kinds is not None and len(resolved.kinds) <= FEW_KINDS:
         where = (snapshot.tenant_no, edge.since, edge.until)
-        return [(kind, connection.execute(_SQL["edge_of_kind"], (kind, *where)).get) for kind in match.kinds]
-    return Counter([kind for kind, _ in _edge(connection, snapshot, match, edge)]).items()
+        return [(kind, connection.execute(_SQL["edge_of_kind"], (kind, *where)).get) for kind in resolved.kinds]
+    return Counter([kind for kind, _ in _edge(connection, snapshot, resolved, edge)]).items()
 
 
-def count_by_word(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Counts:
+def count_by_word(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counts:
     """The aggregate of a question: in total and by the words of its kinds."""
-    by_kind = Counter() if match.nothing else _by_kind(connection, snapshot, match)
+    by_kind = Counter() if resolved.nothing else _by_kind(connection, snapshot, resolved)
     return by_word(by_kind, snapshot.kinds)
 
 
-def actor_stats(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> list[ActorStat]:
+def actor_stats(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> list[ActorStat]:
     """What each actor did in the matching events."""
-    if match.nothing:
+    if resolved.nothing:
         return []
-    if match.by_rollup and match.kinds is None and match.actors is None:
-        tallies = _tallies_of_all(connection, snapshot, match)
+    if resolved.by_rollup and resolved.kinds is None and resolved.actors is None:
+        totals = _totals_of_all(connection, snapshot, resolved)
     else:
-        tallies = _tallies_of_some(connection, snapshot, match)
-    if not tallies:
+        totals = _totals_of_some(connection, snapshot, resolved)
+    if not totals:
         return []
-    keys = apsw.carray(array("q", [snapshot.key(actor) for actor in tallies]))
+    keys = apsw.carray(array("q", [snapshot.key(actor) for actor in totals]))
     names: list[Any] = connection.execute(_SQL["actor_names"], (keys,)).fetchall()
-    return ranked(tallies, names)
+    return ranked(totals, names)
 
 
-def _tallies_of_all(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> dict[int, Tally]:
+def _totals_of_all(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
     """What each actor did in a range of time: packed where a bucket has many events."""
     outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
     new = None
-    if snapshot.linked < snapshot.size:
-        new = behind(connection, snapshot.tenant_no, snapshot.linked, outcomes)
-    total = Tallies(snapshot.actors)
-    for piece in pieces_of(connection, snapshot, match, summing=True):
+    if snapshot.folded_to < snapshot.size:
+        new = unfolded_events(connection, snapshot.tenant_no, snapshot.folded_to, outcomes)
+    total = ActorTotals(snapshot.actors)
+    for piece in pieces_of(connection, snapshot, resolved, summing=True):
         if isinstance(piece, rollups.Span):
             add_span(connection, snapshot, piece, new, total)
         else:
-            rows = Counter(_edge(connection, snapshot, match, piece)).items()
+            rows = Counter(_edge(connection, snapshot, resolved, piece)).items()
             total.add(by_outcome([(actor, kind, events) for (kind, actor), events in rows], outcomes), piece.sign)
     return total.by_actor()
 
 
-def _tallies_of_some(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> dict[int, Tally]:
+def _totals_of_some(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
     """The same of a question with other filters."""
     sums: dict[int, list[int]] = {}
-    for sign, rows in _actor_rows(connection, snapshot, match):
-        for actor, *tally in rows:
-            sums[actor] = [each + sign * more for each, more in zip(sums.get(actor, _NOTHING), tally, strict=True)]
-    return {actor: (tally[0], tally[1], tally[2]) for actor, tally in sums.items() if tally[0]}
+    for sign, rows in _actor_rows(connection, snapshot, resolved):
+        for actor, *totals in rows:
+            sums[actor] = [each + sign * more for each, more in zip(sums.get(actor, _NOTHING), totals, strict=True)]
+    return {actor: (totals[0], totals[1], totals[2]) for actor, totals in sums.items() if totals[0]}
 
 
 def _actor_rows(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery
 ) -> Iterator[tuple[int, Iterable[tuple[int, ...]]]]:
-    """Parts of the tallies, with their sign: actor, events, successes, failures."""
+    """Parts of the totals, with their sign: actor, events, successes, failures."""
 
     def part(actor: Any, kind: Any, events: Any) -> tuple[int, ...]:
-        return actor, *tally_of_kind(snapshot.kinds[kind], events)
+        return actor, *totals_of_kind(snapshot.kinds[kind], events)
 
-    if not match.by_rollup:
-        text, bindings = match.conditions(snapshot)
+    if not resolved.by_rollup:
+        text, bindings = conditions(resolved, snapshot)
         found: list[Any] = connection.execute(
             f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = ?{text} GROUP BY actor, kind",
             (snapshot.tenant_no, *bindings),
         ).fetchall()
         yield 1, [part(*row) for row in found]
         return
-    kinds = None if match.kinds is None else frozenset(match.kinds)
-    for piece in pieces_of(connection, snapshot, match, summing=True):
+    kinds = None if resolved.kinds is None else frozenset(resolved.kinds)
+    for piece in pieces_of(connection, snapshot, resolved, summing=True):
         if isinstance(piece, rollups.Edge):
-            yield piece.sign, [part(actor, kind, 1) for kind, actor in _edge(connection, snapshot, match, piece)]
+            yield piece.sign, [part(actor, kind, 1) for kind, actor in _edge(connection, snapshot, resolved, piece)]
             continue
         where = (snapshot.tenant_no, piece.level, piece.first, piece.last)
         told: tuple[Any, ...]
-        if match.actors is not None:
-            told = (*where, json_list(match.actors))
+        if resolved.actors is not None:
+            told = (*where, json_list(resolved.actors))
             found = connection.execute(_SQL["span_by_actor_of_actors"], told).fetchall()
             yield piece.sign, [part(*row) for row in found if kinds is None or row[1] in kinds]
         else:
@@ -215,6 +218,6 @@ def _actor_rows(
                 json_list(tuple(kind.number for kind in snapshot.kinds.values() if kind.outcome == wanted))
                 for wanted in ("success", "failure")
             )
-            told = (*where, succeeded, failed, json_list(match.kinds or ()))
+            told = (*where, succeeded, failed, json_list(resolved.kinds or ()))
             sums: list[Any] = connection.execute(_SQL["span_by_actor"], told).fetchall()
             yield piece.sign, sums

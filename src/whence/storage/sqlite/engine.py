@@ -14,23 +14,23 @@ from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.permissions import ApiKey
-from whence.storage.base import Head, Receipt, Session, Stored, Write
-from whence.storage.match import Kind
-from whence.storage.plan import is_flat_count, is_flat_list, pinned
+from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
+from whence.storage.head_notifier import HeadNotifier
+from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
+from whence.storage.resolve import Kind, ResolvedQuery
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite import keys, restore
+from whence.storage.sqlite import keys, replication
 from whence.storage.sqlite.append import Appender
 from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.highwater import HighWater
-from whence.storage.sqlite.match import Match, Snapshot, resolve
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
+from whence.storage.sqlite.resolve import Snapshot, resolve
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
-from whence.storage.waiting import Watches
-from whence.trace import Graph, Request
+from whence.trace import Graph, TraceRequest
 
 __all__ = ["READERS", "SQLiteStore"]
 
@@ -44,10 +44,10 @@ READERS = 5
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
 
-_BRIEF_EVENTS, _BRIEF_BYTES = 16, 65_536
+_INLINE_EVENTS_MAX, _INLINE_BYTES_MAX = 16, 65_536
 """Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
 
-Question = Callable[[apsw.Connection, Snapshot, Match], Any]
+Question = Callable[[apsw.Connection, Snapshot, ResolvedQuery], Any]
 
 
 class SQLiteStore:
@@ -58,7 +58,7 @@ class SQLiteStore:
         path: str,
         *,
         serving: bool = True,
-        restoring: bool = False,
+        importing: bool = False,
         accept_rollback: bool = False,
         readers: int = READERS,
     ) -> None:
@@ -77,11 +77,11 @@ class SQLiteStore:
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
             reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
-        self._restoring = serving and restoring
+        self._importing = serving and importing
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._readers = Readers(reading)
-        self._watches = Watches(self._size)
+        self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
 
@@ -96,18 +96,18 @@ class SQLiteStore:
         try:
             together = partial(self._appender.append, tenant=tenant, writes=writes)
             apart = partial(self._appender.append_apart, tenant=tenant, writes=writes)
-            brief = partial(together, brief=True) if _is_brief(writes) else None
-            results: list[list[Receipt] | WhenceError] = await self._writer.submit(together, apart, brief)
+            inline = partial(together, inline=True) if _fits_inline(writes) else None
+            results: list[list[Receipt] | WhenceError] = await self._writer.submit(together, apart, inline)
         except Exception as error:
             # The writer has noted what it did not expect.
             failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
             return [failed] * len(writes)
-        self._watches.wake(tenant)
+        self._head_notifier.wake(tenant)
         return results
 
-    async def lull(self) -> None:
+    async def wait_for_idle_writer(self) -> None:
         """Wait for a good moment for long work; see `Store`."""
-        await self._writer.lull()
+        await self._writer.wait_for_idle_writer()
 
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
         """Find one event; see `Store`."""
@@ -127,37 +127,37 @@ class SQLiteStore:
     async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
-        def ask(connection: apsw.Connection, snapshot: Snapshot, match: Match) -> Page:
+        def ask(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Page:
             as_of = pinned(snapshot.size, request.as_of)
             if as_of < snapshot.size:
-                match = match.up_to(as_of)
+                resolved = resolved.up_to(as_of)
             return Page(
-                events=events_of_page(connection, snapshot, match, request),
-                total=total(connection, snapshot, match),
+                events=events_of_page(connection, snapshot, resolved, request),
+                total=total(connection, snapshot, resolved),
                 limit=request.limit,
                 offset=request.offset,
                 as_of=as_of,
             )
 
-        page: Page = await self._ask(tenant, query, ask, flat=is_flat_list(query))
+        page: Page = await self._ask(tenant, query, ask, indexed=is_indexed_list(query))
         return page
 
     async def count_events(self, tenant: str, query: Query) -> Counts:
         """Count by word; see `Store`."""
-        counts: Counts = await self._ask(tenant, query, count_by_word, flat=is_flat_count(query))
+        counts: Counts = await self._ask(tenant, query, count_by_word, indexed=is_indexed_count(query))
         return counts
 
     async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
         """Count by actor; see `Store`."""
         slow = not query.actor_ids  # then it is about as many actors as there are
-        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, flat=is_flat_count(query), slow=slow)
+        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, indexed=is_indexed_count(query), slow=slow)
         return stats
 
     async def trace(
-        self, tenant: str, event_id: str, request: Request, readable: tuple[str, ...] | None = None
+        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
     ) -> Graph | None:
         """Find the graph around an event; see `Store`."""
-        graph: Graph | None = await self._readers.read_slowly(
+        graph: Graph | None = await self._readers.read_in_thread(
             lambda connection: graph_of(connection, self._snapshot(connection, tenant), event_id, request, readable)
         )
         return graph
@@ -170,14 +170,16 @@ class SQLiteStore:
             return flows_of_page(connection, snapshot, query, request)
 
         readers = self._readers
-        page: FlowPage = await (readers.read_slowly(ask) if query.is_flat else readers.read_wide(tenant, ask))
+        page: FlowPage = await (
+            readers.read_in_thread(ask) if query.is_indexed else readers.read_unbounded(tenant, ask)
+        )
         return page
 
     async def process_map(
         self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
     ) -> ProcessMap:
         """Say what led to what; see `Store`."""
-        found: ProcessMap = await self._readers.read_slowly(
+        found: ProcessMap = await self._readers.read_in_thread(
             lambda connection: map_of(connection, self._snapshot(connection, tenant), (since, until), readable)
         )
         return found
@@ -192,7 +194,7 @@ class SQLiteStore:
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
-        return await self._watches.changed(tenant, position, timeout_s)
+        return await self._head_notifier.changed(tenant, position, timeout_s)
 
     async def _size(self, tenant: str) -> int:
         row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
@@ -200,31 +202,33 @@ class SQLiteStore:
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
-        found: list[str] = await self._readers.read(restore.tenants)
+        found: list[str] = await self._readers.read(replication.tenants)
         return found
 
-    async def read_log(self, tenant: str, after: int, limit: int) -> list[Stored]:
+    async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """Read a part of a log; see `Store`."""
-        part: list[Stored] = await self._readers.read_wide(
-            tenant, lambda connection: restore.read_part(connection, tenant, after, limit)
+        part: list[HashedEvent] = await self._readers.read_unbounded(
+            tenant, lambda connection: replication.read_part(connection, tenant, after, limit)
         )
         return part
 
-    async def restore_log(self, tenant: str, events: Sequence[Stored]) -> None:
+    async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
         """Append exact events; see `Store`."""
-        if not self._restoring:
+        if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._writer.submit(lambda connection: restore.restore(connection, self._appender, tenant, events))
-        self._watches.wake(tenant)
+        await self._writer.submit(
+            lambda connection: replication.import_events(connection, self._appender, tenant, events)
+        )
+        self._head_notifier.wake(tenant)
 
-    async def _ask(self, tenant: str, query: Query, question: Question, *, flat: bool, slow: bool = False) -> Any:
+    async def _ask(self, tenant: str, query: Query, question: Question, *, indexed: bool, slow: bool = False) -> Any:
         def ask(connection: apsw.Connection) -> Any:
             snapshot = self._snapshot(connection, tenant)
             return question(connection, snapshot, resolve(connection, snapshot, query))
 
-        if not flat:
-            return await self._readers.read_wide(tenant, ask)
-        return await (self._readers.read_slowly(ask) if slow else self._readers.read(ask))
+        if not indexed:
+            return await self._readers.read_unbounded(tenant, ask)
+        return await (self._readers.read_in_thread(ask) if slow else self._readers.read(ask))
 
     def _snapshot(self, connection: apsw.Connection, tenant: str) -> Snapshot:
         """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
@@ -240,7 +244,7 @@ class SQLiteStore:
             if len(self._kinds) >= _TENANTS_CACHED:
                 self._kinds.clear()
             self._kinds[tenant] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds, actors=row[5], flows=row[6], linked=row[8])
+        return Snapshot(tenant, tenant_no, size, kinds, actors=row[5], flows=row[6], folded_to=row[8])
 
     # --- credentials -------------------------------------------------------------------------------------------
 
@@ -301,7 +305,7 @@ class SQLiteStore:
         if self._closed:
             return
         self._closed = True
-        self._watches.close()
+        self._head_notifier.close()
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
@@ -314,8 +318,8 @@ class SQLiteStore:
             self._lock.release()
 
 
-def _is_brief(writes: Sequence[Write]) -> bool:
+def _fits_inline(writes: Sequence[Write]) -> bool:
     return (
-        sum(len(write.events) for write in writes) <= _BRIEF_EVENTS
-        and sum(len(new.payload) for write in writes for new in write.events) <= _BRIEF_BYTES
+        sum(len(write.events) for write in writes) <= _INLINE_EVENTS_MAX
+        and sum(len(new.payload) for write in writes for new in write.events) <= _INLINE_BYTES_MAX
     )

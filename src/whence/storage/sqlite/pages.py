@@ -1,4 +1,4 @@
-"""Pages: places in total order from the index that fits the question, then the events at those places.
+"""Pages: sort_keys in total order from the index that fits the question, then the events at those sort_keys.
 
 The total order is (occurred_at, key); a key orders a tenant's events as its positions do. Every index that a page
 walks yields it without a sort. Several values of one filter are merged: each is one term of a compound SELECT, which
@@ -15,9 +15,10 @@ import msgspec
 
 from whence import rollups
 from whence.events import Event, PageRequest
+from whence.storage.resolve import ResolvedQuery
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import newer_times, pieces_of
-from whence.storage.sqlite.match import Match, Snapshot, json_list
+from whence.storage.sqlite.resolve import Snapshot, conditions, json_list
 from whence.storage.sqlite.rows import event_from
 
 __all__ = ["events_of_page"]
@@ -32,44 +33,46 @@ WALK_FROM = 512
 
 _DRIVERS = (("flows", "flow"), ("resources", "resource"), ("causes", "cause"), ("actors", "actor"), ("kinds", "kind"))
 
-Place = tuple[Any, ...]
+SortKey = tuple[Any, ...]
 """occurred_at and key of an event."""
 
 
 class _Start(msgspec.Struct, frozen=True):
-    """Where a page begins: how many places to skip behind `place`, or with it when `inclusive`."""
+    """Where a page begins: how many sort_keys to skip behind `sort_key`, or with it when `inclusive`."""
 
     skip: int = 0
-    place: Place | None = None
+    sort_key: SortKey | None = None
     inclusive: bool = False
 
 
-def events_of_page(connection: apsw.Connection, snapshot: Snapshot, match: Match, request: PageRequest) -> list[Event]:
+def events_of_page(
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+) -> list[Event]:
     """The events of one page, in order."""
-    if match.nothing:
+    if resolved.nothing:
         return []
     start: _Start | None = _Start(skip=request.offset)
     if request.after is not None:
-        start = _Start(place=(request.after.occurred_at, snapshot.key(request.after.position)))
+        start = _Start(sort_key=(request.after.occurred_at, snapshot.key(request.after.position)))
     elif request.offset >= snapshot.size:
         return []
-    elif request.offset >= WALK_FROM and match.by_rollup:
-        start = _walk(connection, snapshot, match, request)
+    elif request.offset >= WALK_FROM and resolved.by_rollup:
+        start = _walk(connection, snapshot, resolved, request)
     if start is None:
         return []
-    places = _places(connection, snapshot, match, start, request)
-    keys = json_list(tuple(key for _, key in places))
+    sort_keys = _sort_keys(connection, snapshot, resolved, start, request)
+    keys = json_list(tuple(key for _, key in sort_keys))
     sql = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
     by_key = {row[0]: event_from(snapshot.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
-    return [by_key[key] for _, key in places]
+    return [by_key[key] for _, key in sort_keys]
 
 
-def _places(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match, start: _Start, request: PageRequest
-) -> list[Place]:
-    """The places of a page, merged from as many statements as its filter has groups of values."""
+def _sort_keys(
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, start: _Start, request: PageRequest
+) -> list[SortKey]:
+    """The sort_keys of a page, merged from as many statements as its filter has groups of values."""
     ascending, reach = request.ascending, start.skip + request.limit
-    statements = places_sql(snapshot, match, start, ascending=ascending)
+    statements = sort_keys_sql(snapshot, resolved, start, ascending=ascending)
     runs = []
     for sql, bindings in statements:
         if len(statements) == 1:
@@ -78,19 +81,21 @@ def _places(
     return list(islice(heapq.merge(*runs, reverse=not ascending), start.skip, reach))
 
 
-def places_sql(snapshot: Snapshot, match: Match, start: _Start, *, ascending: bool) -> list[tuple[str, list[Any]]]:
-    """The statements, without their LIMIT, whose merged rows are the places of the question in total order."""
+def sort_keys_sql(
+    snapshot: Snapshot, resolved: ResolvedQuery, start: _Start, *, ascending: bool
+) -> list[tuple[str, list[Any]]]:
+    """The statements, without their LIMIT, whose merged rows are the sort_keys of the question in total order."""
     order = _order(ascending)
-    driver, column = next((pair for pair in _DRIVERS if getattr(match, pair[0]) is not None), ("", "time"))
-    where, bindings = match.conditions(snapshot, omit=driver)
-    if start.place is not None:
+    driver, column = next((pair for pair in _DRIVERS if getattr(resolved, pair[0]) is not None), ("", "time"))
+    where, bindings = conditions(resolved, snapshot, omit=driver)
+    if start.sort_key is not None:
         sign = (">" if ascending else "<") + ("=" if start.inclusive else "")
         where += f" AND (occurred_at, key) {sign} (?, ?)"
-        bindings = [*bindings, *start.place]
+        bindings = [*bindings, *start.sort_key]
     term = f"SELECT occurred_at, key FROM event INDEXED BY event_{column} WHERE tenant_no = ?"
     if not driver:
         return [(term + where + order, [snapshot.tenant_no, *bindings])]
-    values = getattr(match, driver)
+    values = getattr(resolved, driver)
     statements = []
     for at in range(0, len(values), TERMS_MAX):
         some = values[at : at + TERMS_MAX]
@@ -104,21 +109,23 @@ def _order(ascending: bool) -> str:
     return " ORDER BY occurred_at ASC, key ASC" if ascending else " ORDER BY occurred_at DESC, key DESC"
 
 
-def _walk(connection: apsw.Connection, snapshot: Snapshot, match: Match, request: PageRequest) -> _Start | None:
-    """The place of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
-    newer = newer_times(connection, snapshot, match)
+def _walk(
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+) -> _Start | None:
+    """The sort_key of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
+    newer = newer_times(connection, snapshot, resolved)
     step = 1 if request.ascending else -1
-    pieces = pieces_of(connection, snapshot, match)[::step]
+    pieces = pieces_of(connection, snapshot, resolved)[::step]
     remaining = request.offset
     while pieces:
         piece = pieces.pop(0)
         if isinstance(piece, rollups.Edge):
-            found = _edge_place(connection, snapshot, match, piece, remaining, ascending=request.ascending)
+            found = _edge_sort_key(connection, snapshot, resolved, piece, remaining, ascending=request.ascending)
             if isinstance(found, tuple):
-                return _Start(place=found, inclusive=True)
+                return _Start(sort_key=found, inclusive=True)
             remaining -= found
             continue
-        for bucket, events in _buckets(connection, snapshot, match, piece, ascending=request.ascending):
+        for bucket, events in _buckets(connection, snapshot, resolved, piece, ascending=request.ascending):
             times = rollups.bounds(piece.level, bucket)
             kept = events - (bisect_left(newer, times.until) - bisect_left(newer, times.since))
             if remaining < kept:
@@ -129,38 +136,38 @@ def _walk(connection: apsw.Connection, snapshot: Snapshot, match: Match, request
     return None
 
 
-def _edge_place(
+def _edge_sort_key(
     connection: apsw.Connection,
     snapshot: Snapshot,
-    match: Match,
+    resolved: ResolvedQuery,
     edge: rollups.Edge,
     offset: int,
     *,
     ascending: bool,
-) -> Place | int:
-    """The place at an offset in an edge; the number of matching events when it has no more than that."""
-    within = msgspec.structs.replace(match, since=edge.since, until=edge.until)
-    where, bindings = within.conditions(snapshot)
+) -> SortKey | int:
+    """The sort_key at an offset in an edge; the number of matching events when it has no more than that."""
+    within = msgspec.structs.replace(resolved, since=edge.since, until=edge.until)
+    where, bindings = conditions(within, snapshot)
     source = f"FROM event INDEXED BY event_time WHERE tenant_no = ?{where}"
-    place: Place | None = connection.execute(
+    sort_key: SortKey | None = connection.execute(
         f"SELECT occurred_at, key {source}{_order(ascending)} LIMIT 1 OFFSET ?",
         (snapshot.tenant_no, *bindings, offset),
     ).fetchone()
-    if place is not None:
-        return place
+    if sort_key is not None:
+        return sort_key
     count = connection.execute(f"SELECT count(*) {source}", (snapshot.tenant_no, *bindings)).get
     return int(count)
 
 
 def _buckets(
-    connection: apsw.Connection, snapshot: Snapshot, match: Match, span: rollups.Span, *, ascending: bool
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, span: rollups.Span, *, ascending: bool
 ) -> list[tuple[Any, ...]]:
     """The buckets of a span that have matching events, in the page's direction, each with its count."""
     bindings: list[Any] = [snapshot.tenant_no, span.level, span.first, span.last]
-    kinds = None if match.kinds is None else json_list(match.kinds)
-    if match.actors is not None:
+    kinds = None if resolved.kinds is None else json_list(resolved.kinds)
+    if resolved.actors is not None:
         block = "buckets_of_actors"
-        bindings += [json_list(match.actors), kinds]
+        bindings += [json_list(resolved.actors), kinds]
     elif kinds is not None:
         block = "buckets_of_kinds"
         bindings.append(kinds)

@@ -11,14 +11,14 @@ INSERT INTO store (one, store_id, commits, nonce) VALUES (1, ?, 0, ?)
 UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, linked FROM tenant WHERE tenant = ?
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to FROM tenant WHERE tenant = ?
 
 -- name: add_tenant
 INSERT INTO tenant (tenant) VALUES (?)
 
 -- name: save_head
 UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actors = ?, flows = ?, resources = ?,
-       linked = ?
+       folded_to = ?
  WHERE tenant_no = ?
 
 -- name: kind_number
@@ -64,7 +64,7 @@ SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no <
 INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt, payload)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
--- name: restore_event
+-- name: import_event
 -- As add_event, with the hash of a payload that was erased.
 INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt,
                    payload_hash, payload)
@@ -179,11 +179,11 @@ SELECT r.actor, r.kind, r.events
  CROSS JOIN rollup_actor r ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
  WHERE b.tenant_no = ? AND b.level = ? AND b.bucket BETWEEN ? AND ? AND b.divided = 0
 
--- name: span_of_tallies
+-- name: span_of_actor_totals
 -- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
 SELECT b.bucket, t.counts
   FROM bucket b
-  LEFT JOIN tally t ON t.tenant_no = b.tenant_no AND t.level = b.level AND t.bucket = b.bucket
+  LEFT JOIN actor_total t ON t.tenant_no = b.tenant_no AND t.level = b.level AND t.bucket = b.bucket
  WHERE b.tenant_no = ? AND b.level = ? AND b.bucket BETWEEN ? AND ? AND b.divided = 1
 
 -- name: span_by_actor_of_actors
@@ -224,7 +224,7 @@ SELECT b.bucket, sum(r.events)
    AND (?6 IS NULL OR r.kind IN (SELECT value FROM json_each(?6)))
  GROUP BY b.bucket ORDER BY b.bucket
 
--- name: links
+-- name: graph_events
 -- What a walk needs of an event. The caller adds the condition.
 SELECT e.key, e.id, e.cause, e.occurred_at, e.kind, f.correlation_id, a.actor_id, r.resource_id
   FROM event e
@@ -247,7 +247,7 @@ SELECT key FROM event INDEXED BY event_cause
    AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
  LIMIT ?4
 
--- name: places_by_cause
+-- name: keys_by_cause_in_order
 -- The effects of one cause by time.
 SELECT occurred_at, key FROM event INDEXED BY event_cause
  WHERE tenant_no = ?1 AND cause = ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
@@ -260,16 +260,16 @@ WITH seen (key, events, failures, first_at, last_at) AS (
          max(occurred_at)
     FROM event WHERE tenant_no = :tenant_no AND kind IN (SELECT value FROM json_each(:kinds)) GROUP BY flow)
 
--- name: story
+-- name: flow_events
 -- The first events of a flow by time.
 SELECT key, id, cause, actor FROM event INDEXED BY event_flow
  WHERE tenant_no = ?1 AND flow = ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
  ORDER BY occurred_at, key LIMIT ?4
 
--- name: places_of_ids
+-- name: times_of_ids
 SELECT id, occurred_at, kind FROM event WHERE tenant_no = ? AND id IN (SELECT value FROM carray(?))
 
--- name: unlinked
+-- name: unfolded_causes
 SELECT id, cause, occurred_at, kind FROM event WHERE key > ? AND key < ?
 
 -- name: earlier_effects
@@ -277,39 +277,39 @@ SELECT id, cause, occurred_at, kind FROM event WHERE key > ? AND key < ?
 SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
  WHERE tenant_no = ? AND cause IN (SELECT value FROM carray(?)) AND key <= ?
 
--- name: sizes_of_links
+-- name: transition_sizes
 -- The rows of one bucket, newest first.
-SELECT up_to, length(counts) FROM link WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
+SELECT up_to, length(counts) FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
--- name: take_links
+-- name: take_transitions
 -- Remove the newest rows of one bucket, from a position on, and say what was in them.
-DELETE FROM link WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
+DELETE FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
 
--- name: add_links
-INSERT INTO link (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
+-- name: add_transitions
+INSERT INTO transition (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
--- name: untallied
+-- name: unfolded_events
 SELECT occurred_at, kind, actor FROM event WHERE key > ? AND key < ?
 
--- name: first_tallies
+-- name: first_actor_totals
 -- What is folded in already of a bucket that was divided just now.
 SELECT actor, kind, count(*) FROM event INDEXED BY event_time
  WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ? AND key <= ?
  GROUP BY actor, kind
 
--- name: sizes_of_tallies
+-- name: actor_total_sizes
 -- The rows of one bucket, newest first.
-SELECT up_to, length(counts) FROM tally WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
+SELECT up_to, length(counts) FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
--- name: take_tallies
+-- name: take_actor_totals
 -- Remove the newest rows of one bucket, from a position on, and say what was in them.
-DELETE FROM tally WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
+DELETE FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
 
--- name: add_tallies
-INSERT INTO tally (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
+-- name: add_actor_totals
+INSERT INTO actor_total (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
--- name: span_of_links
-SELECT counts FROM link WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
+-- name: span_of_transitions
+SELECT counts FROM transition WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
 
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
@@ -402,24 +402,24 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
 
--- name: folded
-SELECT linked, actors FROM tenant WHERE tenant_no = ?
+-- name: fold_state
+SELECT folded_to, actors FROM tenant WHERE tenant_no = ?
 
--- name: all_tallies
-SELECT bucket, counts FROM tally WHERE tenant_no = ? AND level = ?
+-- name: all_actor_totals
+SELECT bucket, counts FROM actor_total WHERE tenant_no = ? AND level = ?
 
--- name: all_links
-SELECT level, bucket, counts FROM link WHERE tenant_no = ?
+-- name: all_transitions
+SELECT level, bucket, counts FROM transition WHERE tenant_no = ?
 
 -- name: wrong_fold
-SELECT 1 FROM tenant WHERE tenant_no = ? AND linked > size
+SELECT 1 FROM tenant WHERE tenant_no = ? AND folded_to > size
 
--- name: linked
+-- name: folded_transitions
 -- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM tenant t
- CROSS JOIN event e NOT INDEXED ON e.key > t.tenant_no << 40 AND e.key <= (t.tenant_no << 40 | t.linked)
- CROSS JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause AND c.key <= (t.tenant_no << 40 | t.linked)
+ CROSS JOIN event e NOT INDEXED ON e.key > t.tenant_no << 40 AND e.key <= (t.tenant_no << 40 | t.folded_to)
+ CROSS JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause AND c.key <= (t.tenant_no << 40 | t.folded_to)
  WHERE t.tenant_no = ?
 
 -- name: strays

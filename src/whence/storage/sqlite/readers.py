@@ -15,15 +15,15 @@ from typing import Any
 import apsw
 
 from whence.errors import Unavailable
-from whence.storage.base import WIDE_SECONDS
-from whence.storage.wide import WideGate, too_wide
+from whence.storage.base import QUERY_SECONDS_MAX
+from whence.storage.query_gate import UnboundedQueryGate, query_too_expensive
 
 __all__ = ["Readers"]
 
 _STEPS_PER_LOOK = 10_000
 """Virtual machine steps between two looks at the clock; some hundred microseconds."""
 
-_BRIEF_SECONDS = 0.002
+_INLINE_SECONDS = 0.002
 """For so long a question may hold up the event loop."""
 
 
@@ -58,7 +58,7 @@ class _Reader:
 class Readers:
     """A fixed number of reading connections, and a gate before those that questions that are not flat may use."""
 
-    def __init__(self, connections: list[apsw.Connection], wide_seconds: float = WIDE_SECONDS) -> None:
+    def __init__(self, connections: list[apsw.Connection], query_seconds_max: float = QUERY_SECONDS_MAX) -> None:
         """Take the connections over: the first for the event loop, the others, at least one, each for a thread."""
         self._readers = [_Reader(connection) for connection in connections]
         self._here, *threaded = self._readers
@@ -67,31 +67,31 @@ class Readers:
         for reader in threaded:
             self._free.put(reader)
         self._threads = ThreadPoolExecutor(len(threaded), thread_name_prefix="whence-reader")
-        self._wide_seconds = wide_seconds
-        self._gate = WideGate(len(threaded))
+        self._query_seconds_max = query_seconds_max
+        self._gate = UnboundedQueryGate(len(threaded))
         self._closed = threading.Event()
 
     async def read(self, question: Callable[[apsw.Connection], Any]) -> Any:
         """The answer to `question(connection)`, asked in one read transaction; the question may be asked twice, and
-        only the second answer counts. Raises TooWide and Unavailable.
+        only the second answer counts. Raises QueryTooExpensive and Unavailable.
         """
         if self._closed.is_set():
             raise Unavailable("The store is closed.")
         if self._here_is_free.acquire(blocking=False):
             try:
-                return self._here.ask(question, _BRIEF_SECONDS)
+                return self._here.ask(question, _INLINE_SECONDS)
             except apsw.InterruptError:
                 pass  # not so brief
             finally:
                 self._here_is_free.release()
         return await self._read_in_thread(question)
 
-    async def read_wide(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
+    async def read_unbounded(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
         """As `read`, for a question whose cost grows with what it matches. Raises Throttled when it must wait."""
         with self._gate.admit(tenant):
             return await self._read_in_thread(question)
 
-    async def read_slowly(self, question: Callable[[apsw.Connection], Any]) -> Any:
+    async def read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
         """As `read`, for a question that is seldom brief, or spends its time outside of SQLite: always in a thread."""
         return await self._read_in_thread(question)
 
@@ -103,9 +103,9 @@ class Readers:
     def _ask(self, question: Callable[[apsw.Connection], Any]) -> Any:
         reader = self._free.get()
         try:
-            return reader.ask(question, self._wide_seconds)
+            return reader.ask(question, self._query_seconds_max)
         except apsw.InterruptError as error:
-            raise too_wide() from error
+            raise query_too_expensive() from error
         finally:
             self._free.put(reader)
 

@@ -9,94 +9,94 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence import links
+from whence import transitions
 from whence.events import PageRequest
 from whence.flows import (
-    STORY_MAX,
+    SUMMARY_EVENTS_MAX,
     FlowPage,
     FlowQuery,
-    LinkCounts,
+    FlowSummary,
     ProcessMap,
-    Story,
-    causes_beyond,
+    TransitionsByDay,
+    causes_outside,
     cover_of_days,
     days_of,
     flow_page,
-    links_among,
-    story_of,
+    summarize_flow,
+    transitions_among,
 )
-from whence.storage.linking import flow_conditions, map_from, readable_kinds
+from whence.storage.process_map import flow_conditions, map_from, readable_kinds
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.match import Snapshot, json_list
+from whence.storage.sqlite.resolve import Snapshot, json_list
 from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
-from whence.trace import Ask, Graph, Link, Request, by_place, walk
+from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
-__all__ = ["flows_of_page", "fold_links", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "fold_transitions", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-class _Looks:
-    """The looks of one question at the events that its reader may see."""
+class _EventLookup:
+    """The lookup of one question at the events that its reader may see."""
 
     def __init__(self, connection: apsw.Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
         self.connection = connection
         self.snapshot = snapshot
         kinds = readable_kinds(snapshot.kinds, readable)
         self.kinds = None if kinds is None else json_list(kinds)
-        self.known: dict[int, Link] = {}
+        self.known: dict[int, GraphEvent] = {}
 
-    def answer(self, ask: Ask) -> list[Link]:
+    def answer(self, lookup_: Lookup) -> list[GraphEvent]:
         """What a walk wants to know."""
-        if ask.flow:
-            return self.by_flows(ask.ids, ask.limit)
-        return self.by_causes(ask.ids, ask.limit) if ask.effects else self.by_ids(ask.ids)
+        if lookup_.flow:
+            return self.by_flows(lookup_.ids, lookup_.limit)
+        return self.by_causes(lookup_.ids, lookup_.limit) if lookup_.effects else self.by_ids(lookup_.ids)
 
-    def by_flows(self, ids: Sequence[str], limit: int) -> list[Link]:
+    def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """Events of some flows, in any order."""
-        told = (self.snapshot.tenant_no, apsw.carray(tuple(ids)), self.kinds, limit)
-        return self.by_keys([key for (key,) in self.connection.execute(_SQL["keys_by_flow"], told)])
+        values = (self.snapshot.tenant_no, apsw.carray(tuple(ids)), self.kinds, limit)
+        return self.by_keys([key for (key,) in self.connection.execute(_SQL["keys_by_flow"], values)])
 
-    def by_ids(self, ids: Sequence[str]) -> list[Link]:
+    def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
         """The events with these ids; what is no UUID is none of them."""
         found = tuple(id_ for id_ in map(cause_from, ids) if isinstance(id_, bytes))
         where = " WHERE e.tenant_no = ?1 AND e.id IN (SELECT value FROM carray(?2))"
-        return self._links(where, self.snapshot.tenant_no, apsw.carray(found)) if found else []
+        return self._events(where, self.snapshot.tenant_no, apsw.carray(found)) if found else []
 
-    def by_causes(self, ids: Sequence[str], limit: int) -> list[Link]:
+    def by_causes(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """The effects of some events, by time."""
         causes = tuple(map(uuid_bytes, ids))
-        told = (self.snapshot.tenant_no, apsw.carray(causes), self.kinds, limit)
-        keys = [key for (key,) in self.connection.execute(_SQL["keys_by_cause"], told)]
+        values = (self.snapshot.tenant_no, apsw.carray(causes), self.kinds, limit)
+        keys = [key for (key,) in self.connection.execute(_SQL["keys_by_cause"], values)]
         if len(keys) >= limit:  # which ones depends on the order now
             runs = [
-                self.connection.execute(_SQL["places_by_cause"], (self.snapshot.tenant_no, cause, self.kinds))
+                self.connection.execute(_SQL["keys_by_cause_in_order"], (self.snapshot.tenant_no, cause, self.kinds))
                 for cause in causes
             ]
             keys = [key for _, key in islice(heapq.merge(*runs), limit)]
-        return sorted(self.by_keys(keys), key=by_place)
+        return sorted(self.by_keys(keys), key=by_time)
 
-    def by_keys(self, keys: Sequence[int]) -> list[Link]:
+    def by_keys(self, keys: Sequence[int]) -> list[GraphEvent]:
         """The events with these keys, in any order. None is read twice."""
         unknown = [key for key in keys if key not in self.known]
         if unknown:
             where = " WHERE e.key IN (SELECT value FROM carray(?1))"
-            self._links(where, apsw.carray(array("q", unknown)))
+            self._events(where, apsw.carray(array("q", unknown)))
         return [self.known[key] for key in keys if key in self.known]
 
-    def _links(self, where: str, *bindings: Any) -> list[Link]:
+    def _events(self, where: str, *bindings: Any) -> list[GraphEvent]:
         """The events with a condition as links, which are known from now on."""
         if self.kinds is not None:
             # The plus keeps SQLite from looking for events by their kind.
             where += f" AND +e.kind IN (SELECT value FROM json_each(?{len(bindings) + 1}))"
             bindings = (*bindings, self.kinds)
         kinds = self.snapshot.kinds
-        known: dict[int, Link] = {}
+        known: dict[int, GraphEvent] = {}
         for key, id_, cause, occurred_at, kind_no, flow, actor_id, resource_id in self.connection.execute(
-            _SQL["links"] + where, bindings
+            _SQL["graph_events"] + where, bindings
         ):
             kind = kinds[kind_no]
-            known[key] = Link(
+            known[key] = GraphEvent(
                 uuid_text(id_),
                 number_of(key),
                 cause_text(cause),
@@ -117,19 +117,19 @@ def graph_of(
     connection: apsw.Connection,
     snapshot: Snapshot,
     event_id: str,
-    request: Request,
+    request: TraceRequest,
     readable: tuple[str, ...] | None,
 ) -> Graph | None:
     """The graph around an event, or None when there is no such event for this reader."""
-    looks = _Looks(connection, snapshot, readable)
-    focus = looks.by_ids((event_id,))
+    lookup = _EventLookup(connection, snapshot, readable)
+    focus = lookup.by_ids((event_id,))
     if not focus:
         return None
     walking = walk(focus[0], request)
     try:
-        ask: Ask = next(walking)
+        lookup_: Lookup = next(walking)
         while True:
-            ask = walking.send(looks.answer(ask))
+            lookup_ = walking.send(lookup.answer(lookup_))
     except StopIteration as done:
         graph: Graph = done.value
         return graph
@@ -149,21 +149,21 @@ def flows_of_page(connection: apsw.Connection, snapshot: Snapshot, query: FlowQu
     """One page of flows and how many there are."""
     asked = _asked(snapshot, query)
     total = snapshot.flows
-    if not query.is_flat:
+    if not query.is_indexed:
         sql = f"{asked.with_}SELECT count(*) FROM {asked.table} WHERE {asked.where}"
         total = connection.execute(sql, asked.named).get
     rows = _flow_rows(connection, snapshot, asked, request)
-    looks = _Looks(connection, snapshot, query.readable)
-    stories = [_story(connection, snapshot, number_of(row[0]), looks.kinds) for row in rows]
-    roots = {snapshot.key(link.position): link for link in looks.by_keys([story.root for story in stories])}
+    lookup = _EventLookup(connection, snapshot, query.readable)
+    stories = [_story(connection, snapshot, number_of(row[0]), lookup.kinds) for row in rows]
+    roots = {snapshot.key(event.position): event for event in lookup.by_keys([story.root for story in stories])}
     numbered = [(number_of(key), *row) for key, *row in rows]
     return flow_page(numbered, stories, roots, request, total, snapshot.size)
 
 
-def _story(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: str | None) -> Story:
-    told = (snapshot.tenant_no, flow, kinds, STORY_MAX + 1)
-    rows: list[Any] = connection.execute(_SQL["story"], told).fetchall()
-    return story_of(rows)
+def _story(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: str | None) -> FlowSummary:
+    values = (snapshot.tenant_no, flow, kinds, SUMMARY_EVENTS_MAX + 1)
+    rows: list[Any] = connection.execute(_SQL["flow_events"], values).fetchall()
+    return summarize_flow(rows)
 
 
 def _asked(snapshot: Snapshot, query: FlowQuery) -> _Asked:
@@ -211,35 +211,39 @@ def map_of(
         counts
         for span in cover_of_days(first, end)
         for (counts,) in connection.execute(
-            _SQL["span_of_links"], (snapshot.tenant_no, span.level, span.first, span.last)
+            _SQL["span_of_transitions"], (snapshot.tenant_no, span.level, span.first, span.last)
         )
     ]
-    behind = _links_behind(connection, snapshot.tenant_no, snapshot.linked)
+    behind = _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
     return map_from((first, end), snapshot.kinds, readable, folded, behind)
 
 
-def fold_links(connection: apsw.Connection, tenant_no: int, linked: int, size: int) -> None:
-    """Count the links that are behind the position `linked`, up to `size`, to the buckets of their times."""
-    for (level, bucket), counts in links.by_bucket(_links_behind(connection, tenant_no, linked)).items():
-        new = links.pack(counts)
-        rows: list[Any] = connection.execute(_SQL["sizes_of_links"], (tenant_no, level, bucket)).fetchall()
-        merging = links.merging([length for _, length in rows], len(new))
+def fold_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int, size: int) -> None:
+    """Count the links that are behind the position `folded_to`, up to `size`, to the buckets of their times."""
+    for (level, bucket), counts in transitions.by_bucket(
+        _unfolded_transitions(connection, tenant_no, folded_to)
+    ).items():
+        new = transitions.pack(counts)
+        rows: list[Any] = connection.execute(_SQL["transition_sizes"], (tenant_no, level, bucket)).fetchall()
+        merging = transitions.merging([length for _, length in rows], len(new))
         if merging:
-            told = (tenant_no, level, bucket, rows[merging - 1][0])
-            new = links.pack(
-                links.summed([packed for (packed,) in connection.execute(_SQL["take_links"], told)], counts)
+            values = (tenant_no, level, bucket, rows[merging - 1][0])
+            new = transitions.pack(
+                transitions.summed(
+                    [packed for (packed,) in connection.execute(_SQL["take_transitions"], values)], counts
+                )
             )
-        connection.execute(_SQL["add_links"], (tenant_no, level, bucket, size, new))
+        connection.execute(_SQL["add_transitions"], (tenant_no, level, bucket, size, new))
 
 
-def _links_behind(connection: apsw.Connection, tenant_no: int, linked: int) -> LinkCounts:
-    """The links whose later event has a position behind `linked`."""
-    last = key_of(tenant_no, linked)
-    new: list[Any] = connection.execute(_SQL["unlinked"], (last, key_of(tenant_no + 1, 0))).fetchall()
+def _unfolded_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:
+    """The links whose later event has a position behind `folded_to`."""
+    last = key_of(tenant_no, folded_to)
+    new: list[Any] = connection.execute(_SQL["unfolded_causes"], (last, key_of(tenant_no + 1, 0))).fetchall()
     if not new:
         return {}
-    causes = tuple(cause for cause in causes_beyond(new) if isinstance(cause, bytes))
+    causes = tuple(cause for cause in causes_outside(new) if isinstance(cause, bytes))
     ids = tuple([id_ for id_, _, _, _ in new])
-    earlier = connection.execute(_SQL["places_of_ids"], (tenant_no, apsw.carray(causes))) if causes else ()
+    earlier = connection.execute(_SQL["times_of_ids"], (tenant_no, apsw.carray(causes))) if causes else ()
     effects = connection.execute(_SQL["earlier_effects"], (tenant_no, apsw.carray(ids), last))
-    return links_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)
+    return transitions_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)

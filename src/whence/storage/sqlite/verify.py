@@ -8,15 +8,15 @@ from typing import Any
 
 import apsw
 
-from whence import links, rollups
+from whence import rollups, transitions
 from whence.errors import StoreRefused
-from whence.flows import LinkCounts
+from whence.flows import TransitionsByDay
 from whence.storage.sql import load_blocks
+from whence.storage.sqlite.actor_totals import outcomes_of, unfolded_events
 from whence.storage.sqlite.connection import close_untouched
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import POSITION_MASK, event_from
-from whence.storage.sqlite.tallies import behind, outcomes_of
-from whence.storage.verifying import (
+from whence.storage.verification import (
     ACTORS_WRONG,
     CAUSES_WRONG,
     FINDINGS_MAX,
@@ -25,9 +25,9 @@ from whence.storage.verifying import (
     Finding,
     Level,
     Report,
-    add_links,
+    add_transitions,
     counted_wrong,
-    stored_links,
+    stored_transitions,
 )
 
 __all__ = ["verify"]
@@ -74,7 +74,7 @@ class _Check:
         for tenant, *head in tenants:
             self._guarded(tenant, self._events_of, tenant, head)
             self._guarded(tenant, self._counts_of, tenant, head[0])
-            self._guarded(tenant, self._links_of, tenant, head[0])
+            self._guarded(tenant, self._transitions_of, tenant, head[0])
         self._guarded("", self._strays)
         self._guarded("", self._file)
         return Report(len(tenants), self.events, self.roots, self.findings[:FINDINGS_MAX])
@@ -126,10 +126,10 @@ class _Check:
             if self.connection.execute(_SQL[f"wrong_{what}"], {"tenant_no": tenant_no}).fetchone():
                 self._find(tenant, None, counted_wrong(what))
         divided = {(0, 0)}
-        folded: Any = self.connection.execute(_SQL["folded"], (tenant_no,)).fetchone()
-        linked, highest = folded
+        folded: Any = self.connection.execute(_SQL["fold_state"], (tenant_no,)).fetchone()
+        folded_to, highest = folded
         outcomes = outcomes_of(self.connection, tenant_no)
-        new = behind(self.connection, tenant_no, linked, outcomes)
+        new = unfolded_events(self.connection, tenant_no, folded_to, outcomes)
         for level in range(rollups.LAST_LEVEL + 1):
             counted = Level(level, divided)
             if divided:
@@ -141,17 +141,17 @@ class _Check:
                 self._find(tenant, None, TIMES_WRONG)
                 return
             divided = {(level, bucket) for bucket, _, is_divided in buckets if is_divided}
-            tallies = self.connection.execute(_SQL["all_tallies"], of_level)
-            if not counted.tallies_agree(tallies, {bucket for _, bucket in divided}, new, outcomes, highest):
+            totals = self.connection.execute(_SQL["all_actor_totals"], of_level)
+            if not counted.totals_agree(totals, {bucket for _, bucket in divided}, new, outcomes, highest):
                 self._find(tenant, None, ACTORS_WRONG)
                 return
 
-    def _links_of(self, tenant: str, tenant_no: int) -> None:
+    def _transitions_of(self, tenant: str, tenant_no: int) -> None:
         """What led to what, as it is counted, against the events and their causes."""
-        by_day: LinkCounts = {}
-        add_links(by_day, self.connection.execute(_SQL["linked"], (tenant_no,)))
-        found = stored_links(self.connection.execute(_SQL["all_links"], (tenant_no,)))
-        wanted = links.by_bucket(by_day)
+        by_day: TransitionsByDay = {}
+        add_transitions(by_day, self.connection.execute(_SQL["folded_transitions"], (tenant_no,)))
+        found = stored_transitions(self.connection.execute(_SQL["all_transitions"], (tenant_no,)))
+        wanted = transitions.by_bucket(by_day)
         if found != wanted or self.connection.execute(_SQL["wrong_fold"], (tenant_no,)).fetchone():
             self._find(tenant, None, CAUSES_WRONG)
 

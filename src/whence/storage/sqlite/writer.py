@@ -30,7 +30,7 @@ _GROUP_MAX = 256
 """Requests in one commit. More would only make the first of them wait."""
 
 _PATIENCE_S = 0.1
-"""How long a lull is waited for: longer than an append computes, and too short to hide from anyone that the writer is
+"""How long to wait for the writer to be idle: longer than an append computes, and too short to hide that the writer is
 overloaded or stuck."""
 
 _log = structlog.get_logger("whence.storage")
@@ -77,11 +77,11 @@ class _Job:
             self.future.set_result(self.result)
 
 
-class _Lulls:
+class _IdleSignal:
     """The times at which the writer does not compute: it waits for work, or for its commit.
 
     Python's lock lets one thread compute at a time, and a thread that waits for the disk does without. So long work
-    of the event loop costs an append nothing in a lull, and all of its own time outside of one.
+    of the event loop costs an append nothing in a wait_for_idle_writer, and all of its own time outside of one.
     """
 
     def __init__(self) -> None:
@@ -99,19 +99,19 @@ class _Lulls:
             self._waiting[0].get_loop().call_soon_threadsafe(self._let_go)
 
     async def next(self) -> None:
-        """Return in a lull, one task after the other in the order in which they came; or soon, when none comes."""
+        """Return when the writer is idle, waiting tasks in the order of their calls; or after `_PATIENCE_S`."""
         if not self._computing and not self._waiting:
             return
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        if not self._computing:  # a lull began between the two looks and saw nobody waiting
+        if not self._computing:  # a wait_for_idle_writer began between the two looks and saw nobody waiting
             self._let_go()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 await future
 
     def _let_go(self) -> None:
-        """Wake the first who waits, and the next one once that one has worked, if the lull lasts."""
+        """Wake the first who waits, and the next one once that one has worked, if the wait_for_idle_writer lasts."""
         if self._computing or not self._waiting:
             return
         future = self._waiting.popleft()
@@ -131,21 +131,21 @@ class Writer:
         self._high_water = high_water
         self._participant = participant
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lulls = _Lulls()
+        self._idle = _IdleSignal()
         self._closed = False
         self._free = True  # whether nothing waits and nobody uses the connection
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="whence-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, apart: Work | None = None, brief: Work | None = None) -> "asyncio.Future[Any]":
+    def submit(self, work: Work, apart: Work | None = None, inline: Work | None = None) -> "asyncio.Future[Any]":
         """Run `work` inside the next commit; the future is done once that is durable.
 
         When something in that commit raised, all of it is undone and `apart`, or else `work` again, runs in a savepoint
         of its own. The future raises what that raised, or Unavailable when the commit failed.
 
-        `brief` is the same as `work`. It holds up the caller when the writer is free, and may raise to say that it
-        would for long; then `work` runs as if there were no `brief`.
+        `inline` is the same as `work`. It holds up the caller when the writer is free, and may raise to say that it
+        would for long; then `work` runs as if there were no `inline`.
         """
         job = _Job(work, apart or work, asyncio.get_running_loop())
         with self._lock:
@@ -153,13 +153,13 @@ class Writer:
                 job.error = Unavailable("The store is closing.")
                 job.settle()
             else:
-                if brief is not None and self._free:
-                    self._begin_here(job, brief)
+                if inline is not None and self._free:
+                    self._begin_inline(job, inline)
                 self._free = False
                 self._jobs.put(job)
         return job.future
 
-    def _begin_here(self, job: _Job, brief: Work) -> None:
+    def _begin_inline(self, job: _Job, inline: Work) -> None:
         """Run a job on this thread, in a transaction that is left open for the writer's thread; or leave no trace.
 
         The connection is nobody else's: the writer is free, and the caller has the lock until the job is in the queue.
@@ -167,7 +167,7 @@ class Writer:
         self._connection.set_busy_timeout(0)  # another process that writes would hold up the event loop
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            job.result = brief(self._connection)
+            job.result = inline(self._connection)
             self._participant.request_done()
             self._advance()
             job.begun = True
@@ -178,9 +178,9 @@ class Writer:
         finally:
             self._connection.set_busy_timeout(BUSY_MS)
 
-    async def lull(self) -> None:
+    async def wait_for_idle_writer(self) -> None:
         """Return at a moment when the writer does not compute, which comes at every commit; but soon in any case."""
-        await self._lulls.next()
+        await self._idle.next()
 
     def stop(self) -> None:
         """Finish what was submitted, then end the thread. Harmless when repeated."""
@@ -206,7 +206,7 @@ class Writer:
             more = job is not None
             if group:
                 self._commit_group(group)
-                self._lulls.begin()
+                self._idle.begin()
                 with self._lock:
                     self._free = self._jobs.empty()
                 self._settle(group)
@@ -215,7 +215,7 @@ class Writer:
         """Run a group in one transaction; afterwards every job has its result or its error. Never raises."""
         try:
             self._begin(group)
-            self._lulls.begin()
+            self._idle.begin()
             self._connection.execute("COMMIT")
             self._participant.group_done()
             if self._high_water is not None:
@@ -230,7 +230,7 @@ class Writer:
         """Run a group in a transaction, which is left open. One that was begun where it was submitted is alone."""
         if group[0].begun:
             return
-        self._lulls.end()
+        self._idle.end()
         self._connection.execute("BEGIN IMMEDIATE")
         if not self._run_together(group):
             self._connection.execute("BEGIN IMMEDIATE")

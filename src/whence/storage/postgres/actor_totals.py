@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from whence import rollups
-from whence.links import merging
-from whence.storage.placing import Head
+from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
 from whence.storage.postgres.connections import Connection
+from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.tallies import Behind, Tallies, by_outcome, pack, summed
+from whence.transitions import merging
 
-__all__ = ["add_spans", "behind", "fold_tallies", "outcomes_of", "tally_divided"]
+__all__ = ["add_spans", "fold_actor_totals", "outcomes_of", "total_divided_bucket", "unfolded_events"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -17,15 +17,19 @@ _Name = tuple[int, int]
 """Level and bucket."""
 
 
-async def behind(connection: Connection, tenant_no: int, linked: int, outcomes: Mapping[int, str]) -> Behind:
-    """The events whose position is behind `linked`. `outcomes` by kind."""
-    return Behind([tuple(row) for row in await connection.fetch(_SQL["untallied"], tenant_no, linked)], outcomes)
+async def unfolded_events(
+    connection: Connection, tenant_no: int, folded_to: int, outcomes: Mapping[int, str]
+) -> UnfoldedEvents:
+    """The events whose position is behind `folded_to`. `outcomes` by kind."""
+    return UnfoldedEvents(
+        [tuple(row) for row in await connection.fetch(_SQL["unfolded_events"], tenant_no, folded_to)], outcomes
+    )
 
 
-async def fold_tallies(connection: Connection, head: Head) -> None:
+async def fold_actor_totals(connection: Connection, head: HeadDraft) -> None:
     """Count the events behind the last fold to every divided bucket that they fall in."""
     outcomes = await outcomes_of(connection, head.tenant_no)
-    new = await behind(connection, head.tenant_no, head.linked, outcomes)
+    new = await unfolded_events(connection, head.tenant_no, head.folded_to, outcomes)
     names: list[_Name] = [(0, 0)]
     counted = {}
     while names:
@@ -46,7 +50,7 @@ async def _taken(connection: Connection, tenant_no: int, packed: Mapping[_Name, 
     """Remove the sets that become one with new ones; they are told by their buckets."""
     rows: dict[_Name, list[tuple[int, int]]] = {name: [] for name in packed}
     asked = (tenant_no, *zip(*packed, strict=True))
-    for level, bucket, up_to, length in await connection.fetch(_SQL["sizes_of_tallies"], *asked):
+    for level, bucket, up_to, length in await connection.fetch(_SQL["actor_total_sizes"], *asked):
         rows[level, bucket].append((up_to, length))
     ending = [
         (*name, rows[name][count - 1][0])
@@ -56,25 +60,25 @@ async def _taken(connection: Connection, tenant_no: int, packed: Mapping[_Name, 
     taken: dict[_Name, list[bytes]] = {}
     if ending:
         told = (tenant_no, *zip(*ending, strict=True))
-        for level, bucket, counts in await connection.fetch(_SQL["take_tallies"], *told):
+        for level, bucket, counts in await connection.fetch(_SQL["take_actor_totals"], *told):
             taken.setdefault((level, bucket), []).append(counts)
     return taken
 
 
 async def _add(connection: Connection, tenant_no: int, up_to: int, packed: Mapping[_Name, bytes]) -> None:
     added = zip(*((*name, each) for name, each in packed.items()), strict=True)
-    await connection.execute(_SQL["add_tallies"], tenant_no, up_to, *added)
+    await connection.execute(_SQL["add_actor_totals"], tenant_no, up_to, *added)
 
 
-async def tally_divided(connection: Connection, tenant_no: int, linked: int, level: int, bucket: int) -> None:
+async def total_divided_bucket(connection: Connection, tenant_no: int, folded_to: int, level: int, bucket: int) -> None:
     """Give a bucket that was divided just now its first set, of what is folded in already."""
-    if not linked:
+    if not folded_to:
         return
     within = rollups.bounds(level, bucket)
-    rows = await connection.fetch(_SQL["first_tallies"], tenant_no, within.since, within.until, linked)
+    rows = await connection.fetch(_SQL["first_actor_totals"], tenant_no, within.since, within.until, folded_to)
     if rows:
         packed = pack(by_outcome(rows, await outcomes_of(connection, tenant_no)))
-        await _add(connection, tenant_no, linked, {(level, bucket): packed})
+        await _add(connection, tenant_no, folded_to, {(level, bucket): packed})
 
 
 async def outcomes_of(connection: Connection, tenant_no: int) -> dict[int, str]:
@@ -86,18 +90,18 @@ async def add_spans(
     connection: Connection,
     tenant_no: int,
     spans: tuple[Sequence[int], ...],
-    linked: int | None,
+    folded_to: int | None,
     outcomes: Mapping[int, str],
-    total: Tallies,
+    total: ActorTotals,
 ) -> None:
-    """Add what each actor did in whole buckets. `spans` as the statements take them; `linked` is the position behind
+    """Add what each actor did in whole buckets. `spans` as the statements take them; `folded_to` is the position behind
     which events are not folded in, None when there are none."""
-    rows = await connection.fetch(_SQL["span_of_tallies"], tenant_no, *spans)
+    rows = await connection.fetch(_SQL["span_of_actor_totals"], tenant_no, *spans)
     for _, _, sign, packed in rows:
         if packed is not None:
             total.add_packed(packed, sign)
-    if linked is not None and rows:
-        new = await behind(connection, tenant_no, linked, outcomes)
+    if folded_to is not None and rows:
+        new = await unfolded_events(connection, tenant_no, folded_to, outcomes)
         for level, bucket, sign in {(level, bucket, sign) for level, bucket, sign, _ in rows}:
             total.add(new.within(rollups.bounds(level, bucket)), sign)
     single = await connection.fetch(_SQL["span_by_actor_undivided"], tenant_no, *spans)

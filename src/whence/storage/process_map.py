@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from whence import links
-from whence.flows import FlowQuery, LinkCounts, ProcessMap, process_map
-from whence.storage.match import Kind
-from whence.storage.wide import too_wide
+from whence import transitions
+from whence.flows import FlowQuery, ProcessMap, TransitionsByDay, process_map
+from whence.storage.query_gate import query_too_expensive
+from whence.storage.resolve import Kind
 
 __all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "readable_kinds"]
 
@@ -38,12 +38,12 @@ def map_from(
     kinds: Mapping[int, Kind],
     readable: tuple[str, ...] | None,
     folded: Sequence[bytes],
-    behind: LinkCounts,
+    behind: TransitionsByDay,
 ) -> ProcessMap:
     """The map of the packed links of a period and of links that are not folded in, of any day, as far as a reader may
-    see both ends. Raises TooWide."""
-    if links.counts_in(folded) > COUNTS_MAX:
-        raise too_wide()
+    see both ends. Raises QueryTooExpensive."""
+    if transitions.counts_in(folded) > COUNTS_MAX:
+        raise query_too_expensive()
     first, end = days
     found: Counter[int] = Counter()
     for day, counts in behind.items():
@@ -56,7 +56,7 @@ def map_from(
         end,
         (
             (kinds[cause].event_type, kinds[effect].event_type, kinds[effect].outcome, histogram)
-            for (cause, effect), histogram in links.by_pair(links.summed(folded, found)).items()
+            for (cause, effect), histogram in transitions.by_pair(transitions.summed(folded, found)).items()
             if cause in among and effect in among
         ),
     )

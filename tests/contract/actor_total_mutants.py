@@ -5,8 +5,8 @@ import pytest
 from tests.contract.faults import breaks, everywhere
 from tests.contract.mutants import reword
 from whence import rollups
-from whence.storage.postgres import tallies as on_postgres
-from whence.storage.sqlite import tallies as on_sqlite
+from whence.storage.postgres import actor_totals as on_postgres
+from whence.storage.sqlite import actor_totals as on_sqlite
 
 Patch = pytest.MonkeyPatch
 
@@ -15,14 +15,14 @@ Patch = pytest.MonkeyPatch
 def the_newest_are_left_out(patch: Patch) -> None:
     """What is behind the last fold is not added."""
     for module in (on_sqlite, on_postgres):
-        reword(patch, module, "untallied", "WHERE ", "WHERE false AND ")
+        reword(patch, module, "unfolded_events", "WHERE ", "WHERE false AND ")
 
 
 @breaks("sqlite", "postgres")
 def the_newest_are_counted_twice(patch: Patch) -> None:
     """The first set of a bucket holds the events that the next fold adds."""
-    reword(patch, on_sqlite, "first_tallies", "key <= ?", "? IS NOT NULL")
-    reword(patch, on_postgres, "first_tallies", "position <= $4", "$4::bigint IS NOT NULL")
+    reword(patch, on_sqlite, "first_actor_totals", "key <= ?", "? IS NOT NULL")
+    reword(patch, on_postgres, "first_actor_totals", "position <= $4", "$4::bigint IS NOT NULL")
 
 
 @breaks("sqlite", "postgres")
@@ -47,6 +47,6 @@ def nothing_is_taken_away(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def small_buckets_are_left_out(patch: Patch) -> None:
-    """Buckets that are not divided have no tallies, and nobody looks further."""
+    """Buckets that are not divided have no totals, and nobody looks further."""
     reword(patch, on_sqlite, "span_by_actor_undivided", "b.divided = 0", "b.divided = 2")
     reword(patch, on_postgres, "span_by_actor_undivided", "NOT divided", "false")

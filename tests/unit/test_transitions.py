@@ -1,4 +1,4 @@
-"""Counts of links: names and packed sets that give back what they took, sums, and how many sets there come to be."""
+"""Counts of transitions: codes and packed sets that round-trip, their sums, and how many sets result."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,25 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whence import links, rollups
+from whence import rollups, transitions
 from whence.delays import BEFORE
-from whence.errors import TooWide
-from whence.storage import linking
-from whence.storage.match import Kind
+from whence.errors import QueryTooExpensive
+from whence.storage import process_map
+from whence.storage.resolve import Kind
 
 DAY_US = 86_400_000_000
 
 kinds = st.integers(0, 3) | st.integers(0, 0xFFFF)
 buckets = st.integers(0, 5) | st.integers(0, 969) | st.just(BEFORE)
-names = st.builds(links.name_of, kinds, kinds, buckets)
-counts = st.integers(1, 3) | st.integers(1, 1 << 25) | st.sampled_from([links._COUNT_MAX + n for n in (-1, 0, 1)])
+names = st.builds(transitions.code_of, kinds, kinds, buckets)
+counts = st.integers(1, 3) | st.integers(1, 1 << 25) | st.sampled_from([transitions._COUNT_MAX + n for n in (-1, 0, 1)])
 sets = st.dictionaries(names, counts, max_size=12)
 
 
 def named(delays: dict[tuple[int, int], dict[int, int]]) -> dict[int, int]:
     """The counts of some pairs by name."""
     return {
-        links.name_of(cause, effect, bucket): count
+        transitions.code_of(cause, effect, bucket): count
         for (cause, effect), histogram in delays.items()
         for bucket, count in histogram.items()
     }
@@ -36,11 +36,11 @@ def named(delays: dict[tuple[int, int], dict[int, int]]) -> dict[int, int]:
 def check_pack(one: dict[int, int], other: dict[int, int]) -> None:
     """What was packed comes back, two sets one behind the other are their sum, and the same counts are the same
     bytes."""
-    assert links.summed([links.pack(one)]) == one
+    assert transitions.summed([transitions.pack(one)]) == one
     total = dict(Counter(one) + Counter(other))
-    assert links.summed([links.pack(one) + links.pack(other)]) == total
-    assert links.summed([links.pack(one)], other) == total
-    assert links.pack(dict(reversed(one.items()))) == links.pack(one)
+    assert transitions.summed([transitions.pack(one) + transitions.pack(other)]) == total
+    assert transitions.summed([transitions.pack(one)], other) == total
+    assert transitions.pack(dict(reversed(one.items()))) == transitions.pack(one)
 
 
 def rows_after(sizes: list[int]) -> list[int]:
@@ -48,7 +48,7 @@ def rows_after(sizes: list[int]) -> list[int]:
     common."""
     rows: list[int] = []
     for size in sizes:
-        merging = links.merging(rows, size)
+        merging = transitions.merging(rows, size)
         rows = [size + sum(rows[:merging]), *rows[merging:]]
     return rows
 
@@ -65,7 +65,7 @@ def check_rows(sizes: list[int], full: int) -> None:
 
 def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
     """Each level holds every count once, in the bucket that its day lies in."""
-    found = links.by_bucket(by_day)
+    found = transitions.by_bucket(by_day)
     for level, days in enumerate((None, 32, 8, 1)):
         wanted: dict[int, Counter[int]] = {}
         for day, some in by_day.items():
@@ -77,14 +77,14 @@ def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
 @given(st.dictionaries(st.tuples(kinds, kinds), st.dictionaries(buckets, counts, min_size=1), max_size=4))
 def test_names_give_back_their_pairs(delays: dict[tuple[int, int], dict[int, int]]) -> None:
     """For any kinds of 16 bits and any bucket of delays."""
-    assert links.by_pair(named(delays)) == delays
+    assert transitions.by_pair(named(delays)) == delays
 
 
 @pytest.mark.parametrize("parts", [(-1, 0, 0), (1 << 16, 0, 0), (0, 1 << 16, 0), (0, 0, BEFORE + 1), (0, 0, -1)])
 def test_a_name_without_room_is_refused(parts: tuple[int, int, int]) -> None:
     """A number too large for its place would be another name."""
     with pytest.raises(ValueError, match="16 bits"):
-        links.name_of(*parts)
+        transitions.code_of(*parts)
 
 
 @settings(max_examples=300)
@@ -98,7 +98,7 @@ def test_packed_sets_add_up(one: dict[int, int], other: dict[int, int]) -> None:
 def test_what_is_no_packed_set_is_refused(packed: bytes) -> None:
     """A row that lost a byte is not read as something else."""
     with pytest.raises(ValueError, match="multiple"):
-        links.summed([packed])
+        transitions.summed([packed])
 
 
 @settings(max_examples=300)
@@ -106,7 +106,7 @@ def test_what_is_no_packed_set_is_refused(packed: bytes) -> None:
 def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
     """Whatever comes in: one for each power of two, and one for each half of what is full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(links, "_FULL", full)
+        patch.setattr(transitions, "_FULL", full)
         check_rows(sizes, full)
 
 
@@ -120,30 +120,32 @@ def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None
 @pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
 def test_a_map_of_too_many_counts_is_refused(most: int, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would keep its thread for longer than a question may last; one count fewer and it is answered."""
-    monkeypatch.setattr(linking, "COUNTS_MAX", most)
+    monkeypatch.setattr(process_map, "COUNTS_MAX", most)
     kinds = {1: Kind(1, "order.paid", "order", "user", "none")}
     folded = [
-        links.pack({links.name_of(1, 1, 7): 2}),
-        links.pack({links.name_of(1, 1, 7): 1, links.name_of(1, 1, 8): 1}),
+        transitions.pack({transitions.code_of(1, 1, 7): 2}),
+        transitions.pack({transitions.code_of(1, 1, 7): 1, transitions.code_of(1, 1, 8): 1}),
     ]
-    with pytest.raises(TooWide) if refused else nullcontext():
-        assert linking.map_from((None, None), kinds, None, folded, {}).links == 4
+    with pytest.raises(QueryTooExpensive) if refused else nullcontext():
+        assert process_map.map_from((None, None), kinds, None, folded, {}).transitions == 4
 
 
 def test_levels_are_those_of_rollups() -> None:
     """All time, 32 days, 8 days and days: a period of whole days is made of these."""
-    assert [rollups.WIDTHS_US[level] for level in links.LEVELS] == [0, 32 * DAY_US, 8 * DAY_US, DAY_US]
+    assert [rollups.WIDTHS_US[level] for level in transitions.LEVELS] == [0, 32 * DAY_US, 8 * DAY_US, DAY_US]
 
 
 def _large_counts_cut(patch: pytest.MonkeyPatch) -> None:
-    real = links.pack
-    patch.setattr(links, "pack", lambda some: real({name: min(n, links._COUNT_MAX) for name, n in some.items()}))
+    real = transitions.pack
+    patch.setattr(
+        transitions, "pack", lambda some: real({name: min(n, transitions._COUNT_MAX) for name, n in some.items()})
+    )
 
 
 def _last_count_alone(patch: pytest.MonkeyPatch) -> None:
-    real = links.summed
+    real = transitions.summed
     patch.setattr(
-        links,
+        transitions,
         "summed",
         lambda packed, some=None: {
             **(some or {}),
@@ -158,27 +160,27 @@ def _last_count_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def _never_merges(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(links, "merging", lambda _sizes, _size: 0)
+    patch.setattr(transitions, "merging", lambda _sizes, _size: 0)
 
 
 def _merges_beyond_full(patch: pytest.MonkeyPatch) -> None:
-    real = links.merging
+    real = transitions.merging
 
     def merging(sizes: list[int], size: int) -> int:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(links, "_FULL", 1 << 50)
+            inner.setattr(transitions, "_FULL", 1 << 50)
             return real(sizes, size)
 
-    patch.setattr(links, "merging", merging)
+    patch.setattr(transitions, "merging", merging)
 
 
 def _days_alone(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(links, "LEVELS", (links.DAY_LEVEL,))
+    patch.setattr(transitions, "LEVELS", (transitions.DAY_LEVEL,))
 
 
 def _effect_as_cause(patch: pytest.MonkeyPatch) -> None:
-    real = links.by_pair
-    patch.setattr(links, "by_pair", lambda some: {(b, a): each for (a, b), each in real(some).items()})
+    real = transitions.by_pair
+    patch.setattr(transitions, "by_pair", lambda some: {(b, a): each for (a, b), each in real(some).items()})
 
 
 MUTANTS = [_large_counts_cut, _last_count_alone, _never_merges, _merges_beyond_full, _days_alone, _effect_as_cause]
@@ -191,10 +193,10 @@ def test_broken_counts_are_told(mutant: Callable[[pytest.MonkeyPatch], None], mo
     def check() -> None:
         check_pack({1: 5, 2: (1 << 23) + 1}, {1: 7, 3: 1})
         check_rows([10] * 40, 64)
-        assert links.by_pair(named({(1, 2): {3: 4}})) == {(1, 2): {3: 4}}
+        assert transitions.by_pair(named({(1, 2): {3: 4}})) == {(1, 2): {3: 4}}
         check_buckets({0: {1: 2}, 40: {1: 3}})
 
-    monkeypatch.setattr(links, "_FULL", 64)
+    monkeypatch.setattr(transitions, "_FULL", 64)
     check()
     mutant(monkeypatch)
     with pytest.raises(AssertionError):

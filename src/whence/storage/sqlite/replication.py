@@ -6,14 +6,14 @@ from typing import Any
 import apsw
 
 from whence.errors import Unsound
-from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch, Head
-from whence.storage.restoring import as_new, place_exactly, stored_from
+from whence.storage.base import READ_BYTES, HashedEvent
+from whence.storage.replication import as_new, hashed_event_from, sequence_exactly
+from whence.storage.sequencing import Batch, HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.append import Appender, _Log, insert
+from whence.storage.sqlite.append import Appender, SQLiteTenantLog, insert
 from whence.storage.sqlite.rows import cause_from, event_from, key_of, uuid_bytes
 
-__all__ = ["read_part", "restore", "tenants"]
+__all__ = ["import_events", "read_part", "tenants"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -23,14 +23,14 @@ def tenants(connection: apsw.Connection) -> list[str]:
     return [name for (name,) in connection.execute(_SQL["tenant_names"])]
 
 
-def read_part(connection: apsw.Connection, tenant: str, after: int, limit: int) -> list[Stored]:
+def read_part(connection: apsw.Connection, tenant: str, after: int, limit: int) -> list[HashedEvent]:
     """As `Store.read_log` says."""
     row = connection.execute(_SQL["head"], (tenant,)).fetchone()
     if row is None:
         return []
     keys = (key_of(row[0], after), key_of(row[0], after + limit))
     full = connection.execute(_SQL["full_event"] + " WHERE e.key > ? AND e.key <= ? ORDER BY e.key", keys)
-    part: list[Stored] = []
+    part: list[HashedEvent] = []
     size = 0
     for key, salt, payload_hash, leaf in connection.execute(_SQL["log_part"], keys):
         if size >= READ_BYTES:
@@ -39,22 +39,22 @@ def read_part(connection: apsw.Connection, tenant: str, after: int, limit: int) 
         if found is None or found[0] != key:
             raise Unsound(f"{tenant}, position {after + len(part) + 1}: the event or its names are missing.")
         event = event_from(tenant, found)
-        part.append(stored_from(event, leaf, salt, payload_hash))
+        part.append(hashed_event_from(event, leaf, salt, payload_hash))
         size += len(event.payload or b"")
     return part
 
 
-def restore(connection: apsw.Connection, appender: Appender, tenant: str, events: Sequence[Stored]) -> None:
-    """As `Store.restore_log` says, inside the writer's transaction, which `appender` follows."""
+def import_events(connection: apsw.Connection, appender: Appender, tenant: str, events: Sequence[HashedEvent]) -> None:
+    """As `Store.import_log` says, inside the writer's transaction, which `appender` follows."""
     head = appender._head(connection, tenant)
-    log = _Log(connection, head, appender._names, [as_new(stored.event) for stored in events])
+    log = SQLiteTenantLog(connection, head, appender._names, [as_new(stored.event) for stored in events])
     batch = Batch()
-    place_exactly(log, head, batch, events)
+    sequence_exactly(log, head, batch, events)
     log.keep_names()
-    insert(connection, head, batch, _SQL["restore_event"], lambda head, batch: _rows(head, batch, events))
+    insert(connection, head, batch, _SQL["import_event"], lambda head, batch: _rows(head, batch, events))
 
 
-def _rows(head: Head, batch: Batch, events: Sequence[Stored]) -> list[tuple[Any, ...]]:
+def _rows(head: HeadDraft, batch: Batch, events: Sequence[HashedEvent]) -> list[tuple[Any, ...]]:
     return [
         (
             key_of(head.tenant_no, stored.event.position),
@@ -72,5 +72,5 @@ def _rows(head: Head, batch: Batch, events: Sequence[Stored]) -> list[tuple[Any,
             stored.payload_hash if stored.salt is None else None,
             stored.event.payload,
         )
-        for stored, (_, kind, actor) in zip(events, batch.placed, strict=True)
+        for stored, (_, kind, actor) in zip(events, batch.occurrences, strict=True)
     ]

@@ -8,7 +8,7 @@ from tests.contract.made import add, new, uuid
 from tests.databases import execute, fresh_database
 from whence.events import PageRequest
 from whence.storage import create_store
-from whence.storage.postgres import engine, match, pages
+from whence.storage.postgres import engine, pages, resolve
 
 WALL = "One-Time Filter: ((NULLIF(current_setting('whence.tenant_no'::text, true), ''::text))::integer = 1)"
 
@@ -44,8 +44,8 @@ async def get(url: str) -> str:
 
 
 async def listed(url: str, start: pages._Start, **told: Any) -> str:
-    snapshot = match.Snapshot("acme", 1, 300, {})
-    sql, bindings = pages.page_sql(snapshot, match.Match(**told), start, PageRequest(limit=20))
+    snapshot = resolve.Snapshot("acme", 1, 300, {})
+    sql, bindings = pages.page_sql(snapshot, resolve.ResolvedQuery(**told), start, PageRequest(limit=20))
     return await plan(url, sql, *bindings.values)
 
 
@@ -63,7 +63,7 @@ async def test_an_event_is_found_by_its_id(url: str) -> None:
 )
 async def test_a_page_walks_one_index(url: str, told: dict[str, Any], index: str) -> None:
     """Backward on the index of its filter, and from a cursor's place on, without a sort of what it walks."""
-    for start in (pages._Start(), pages._Start(place=(1_700_000_100_000_000, 100))):
+    for start in (pages._Start(), pages._Start(sort_key=(1_700_000_100_000_000, 100))):
         found = await listed(url, start, **told)
         walk = next(line for line in found.splitlines() if index in line)
         assert "Backward" in walk

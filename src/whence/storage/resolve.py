@@ -1,15 +1,13 @@
 """From a question in words to one in numbers, as far as no store is asked. Pure; the same for every store."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from whence.events import Query
 
-__all__ = ["Kind", "Match", "Names", "has_type", "kinds_of", "matched"]
-
-M = TypeVar("M", bound="Match")
+__all__ = ["Kind", "Names", "ResolvedQuery", "has_type", "kinds_of", "resolved_query"]
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -33,7 +31,7 @@ class Names(msgspec.Struct, frozen=True):
     resources: Iterable[tuple[Any, ...]] = ()
 
 
-class Match(msgspec.Struct, frozen=True, kw_only=True):
+class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A question in numbers. None is no filter; an empty tuple matches nothing.
 
     `newest` is the last position that counts, or None. `known_events` is how many events the flow or resource rows
@@ -60,7 +58,7 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a filter names something that the tenant does not have."""
         return () in (self.kinds, self.actors, self.flows, self.resources)
 
-    def up_to(self: M, position: int) -> M:
+    def up_to(self, position: int) -> "ResolvedQuery":
         """The same question about the events up to a position."""
         return msgspec.structs.replace(self, newest=position)
 
@@ -89,8 +87,10 @@ def has_type(event_type: str, query: Query) -> bool:
     return event_type in query.event_types or event_type.startswith(query.event_type_prefixes or ("\0",))
 
 
-def matched(of: type[M], kinds: Mapping[int, Kind], query: Query, names: Names, causes: tuple[Any, ...] | None) -> M:
-    """The question in numbers, of the store's own class, from what the store found for its names."""
+def resolved_query(
+    kinds: Mapping[int, Kind], query: Query, names: Names, causes: tuple[Any, ...] | None
+) -> ResolvedQuery:
+    """The query in numbers, from what the store found for its names."""
     flows = list(names.flows) if query.correlation_ids else None
     resources = None
     if query.resource_ids:
@@ -110,7 +110,7 @@ def matched(of: type[M], kinds: Mapping[int, Kind], query: Query, names: Names, 
     alone = left is None and not query.actor_ids and not query.causation_ids
     if alone and query.since is None and query.until is None and (flows is None) != (resources is None):
         known = sum(events for _, events in (resources if flows is None else flows) or ())
-    return of(
+    return ResolvedQuery(
         kinds=left,
         actors=actors,
         flows=None if flows is None else tuple(number for number, _ in flows),

@@ -19,7 +19,17 @@ from whence.storage.base import KINDS_MAX, Receipt, Write
 from whence.wire.envelope import envelope
 from whence.wire.event import differing_fields
 
-__all__ = ["ActorName", "Batch", "Head", "KindName", "Log", "count", "is_fold_due", "leaves", "place_requests"]
+__all__ = [
+    "ActorName",
+    "Batch",
+    "HeadDraft",
+    "KindName",
+    "TenantLog",
+    "count",
+    "is_fold_due",
+    "leaves",
+    "sequence_writes",
+]
 
 _SALT_SIZE = 16
 
@@ -30,14 +40,14 @@ ActorName = tuple[str, str]
 """Actor id and actor type."""
 
 
-class Head:
+class HeadDraft:
     """A tenant's row while a request adds to it."""
 
     __slots__ = (
         "actors",
         "flows",
+        "folded_to",
         "kinds",
-        "linked",
         "recorded_at",
         "resources",
         "size",
@@ -54,25 +64,25 @@ class Head:
         self.tenant_no, self.size, self.recorded_at, packed, self.kinds, self.actors, self.flows, self.resources = row[
             :8
         ]
-        self.linked: int = row[8]
+        self.folded_to: int = row[8]
         self.tree = CompactRange(self.size, packed)
 
 
 class Batch:
     """The new events of one append, on their way to their tables."""
 
-    __slots__ = ("by_id", "events", "flows", "placed", "resources")
+    __slots__ = ("by_id", "events", "flows", "occurrences", "resources")
 
     def __init__(self) -> None:
         """Start empty."""
         self.events: list[Event] = []
-        self.placed: list[rollups.Placed] = []
+        self.occurrences: list[rollups.Occurrence] = []
         self.by_id: dict[str, Event] = {}
         self.flows: dict[str, list[int]] = {}  # events, failures, first, last, and then the number
         self.resources: dict[tuple[str, str], list[int]] = {}  # events, and then the number
 
 
-class Log(Protocol):
+class TenantLog(Protocol):
     """What is known of a tenant's log inside the transaction that holds its head, and what requests add to it. The
     store keeps `new_kinds` and `new_actors` together with the events."""
 
@@ -92,32 +102,34 @@ class Log(Protocol):
         """The correlation of the stored event with this id, which may be no UUID at all."""
 
 
-def place_requests(log: Log, head: Head, batch: Batch, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+def sequence_writes(
+    log: TenantLog, head: HeadDraft, batch: Batch, writes: Sequence[Write]
+) -> list[list[Receipt] | WhenceError]:
     """Place requests one after the other: receipts for each, or the error of one that is refused as a whole. That one
     leaves no trace, so it harms no other."""
-    return [_place_request(log, head, batch, write) for write in writes]
+    return [_sequence_write(log, head, batch, write) for write in writes]
 
 
-def _place_request(log: Log, head: Head, batch: Batch, write: Write) -> list[Receipt] | WhenceError:
+def _sequence_write(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -> list[Receipt] | WhenceError:
     events, size, kinds, actors = len(batch.events), head.size, head.kinds, head.actors
     try:
-        return _place_all(log, head, batch, write)
+        return _sequence_all(log, head, batch, write)
     except WhenceError as error:
         for event in batch.events[events:]:
             del batch.by_id[event.id]
-        del batch.events[events:], batch.placed[events:]
+        del batch.events[events:], batch.occurrences[events:]
         log.new_kinds = {name: number for name, number in log.new_kinds.items() if number <= kinds}
         log.new_actors = {name: number for name, number in log.new_actors.items() if number <= actors}
         head.size, head.kinds, head.actors = size, kinds, actors
         return error
 
 
-def _place_all(log: Log, head: Head, batch: Batch, write: Write) -> list[Receipt]:
+def _sequence_all(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -> list[Receipt]:
     """A receipt for every event of a request. Raises the first error of an atomic one."""
     receipts = []
     for index, new in enumerate(write.events):
         try:
-            receipts.append(place(log, head, batch, new))
+            receipts.append(sequence(log, head, batch, new))
         except WhenceError as error:
             if write.atomic:
                 raise naming(index, error) from error
@@ -125,7 +137,7 @@ def _place_all(log: Log, head: Head, batch: Batch, write: Write) -> list[Receipt
     return receipts
 
 
-def place(log: Log, head: Head, batch: Batch, new: NewEvent) -> Receipt:
+def sequence(log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent) -> Receipt:
     """Give an event its position, or find it stored before. Raises Conflict, and Invalid for one kind too many."""
     stored = batch.by_id.get(new.id) or log.stored(new.id)
     if stored is not None:
@@ -134,7 +146,7 @@ def place(log: Log, head: Head, batch: Batch, new: NewEvent) -> Receipt:
             raise Conflict(different)
         return Receipt(stored, replayed=True)
     outcome = new.outcome or outcome_of(new.event_type)
-    placed = (new.occurred_at, _kind(log, head, new, outcome), _actor(log, head, new))
+    occurrence = (new.occurred_at, _kind(log, head, new, outcome), _actor(log, head, new))
     correlation_id = new.correlation_id or inherited(log, batch, new)
     head.size += 1
     event = Event(
@@ -154,12 +166,12 @@ def place(log: Log, head: Head, batch: Batch, new: NewEvent) -> Receipt:
         payload=new.payload,
     )
     batch.events.append(event)
-    batch.placed.append(placed)
+    batch.occurrences.append(occurrence)
     batch.by_id[new.id] = event
     return Receipt(event)
 
 
-def _kind(log: Log, head: Head, new: NewEvent, outcome: str) -> int:
+def _kind(log: TenantLog, head: HeadDraft, new: NewEvent, outcome: str) -> int:
     name = (new.event_type, new.resource_type, new.actor_type, outcome)
     number = log.kind(name) or log.new_kinds.get(name)
     if number is None:
@@ -175,7 +187,7 @@ def _kind(log: Log, head: Head, new: NewEvent, outcome: str) -> int:
     return number
 
 
-def _actor(log: Log, head: Head, new: NewEvent) -> int:
+def _actor(log: TenantLog, head: HeadDraft, new: NewEvent) -> int:
     name = (new.actor_id, new.actor_type)
     number = log.actor(name) or log.new_actors.get(name)
     if number is None:
@@ -184,7 +196,7 @@ def _actor(log: Log, head: Head, new: NewEvent) -> int:
     return number
 
 
-def inherited(log: Log, batch: Batch, new: NewEvent) -> str:
+def inherited(log: TenantLog, batch: Batch, new: NewEvent) -> str:
     """The correlation of an event that names none: its cause's, if that is known, else its own id."""
     if new.causation_id is None:
         return new.id
@@ -218,12 +230,12 @@ def count(batch: Batch) -> None:
         batch.resources.setdefault((event.resource_id, event.resource_type), [0, 0])[0] += 1
 
 
-def is_fold_due(head: Head) -> bool:
+def is_fold_due(head: HeadDraft) -> bool:
     """Whether so many events are behind the last fold of links that the next one is due."""
-    return head.size - head.linked >= FOLD_AT
+    return head.size - head.folded_to >= FOLD_AT
 
 
-def leaves(head: Head, batch: Batch) -> list[tuple[bytes, bytes]]:
+def leaves(head: HeadDraft, batch: Batch) -> list[tuple[bytes, bytes]]:
     """The leaf hash and the salt of each event of a batch. The leaves are added to the head's tree."""
     salts = os.urandom(_SALT_SIZE * len(batch.events))
     found = []

@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from whence.errors import WhenceError
+from whence.storage.head_notifier import HeadNotifier
 from whence.storage.postgres.connections import _DRIVER, Connection, Connections, Target
 from whence.storage.postgres.tenants import NOBODY
 from whence.storage.sql import load_blocks
-from whence.storage.waiting import Watches
 
-__all__ = ["CHANNEL", "Wakeups"]
+__all__ = ["CHANNEL", "ListenNotify"]
 
 CHANNEL = "whence"
 
@@ -40,7 +40,7 @@ _CHECK_S = 2.0
 """How often it is asked whether it still lives, and how long the answer may take: a cut cable tells nobody."""
 
 
-class Wakeups:
+class ListenNotify:
     """Who waits in this process, and what it tells the others."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Wakeups:
         """`place` tells a tenant's number and the size of its log. Without `listen_url` the store itself is listened
         to, unless a pooler stands before it: it would hand the connection on, and nothing would be heard.
         """
-        self._watches = Watches(self._look)
+        self._head_notifier = HeadNotifier(self._look)
         self._place = place
         self._numbers: dict[str, int] = {}  # of the tenants that are waited for
         self._notifying = Connections(target, 1, writing=True)
@@ -64,14 +64,14 @@ class Wakeups:
         if self._target is not None and self._listening is None and not self._closing.is_set():
             self._listening = asyncio.create_task(self._listen(self._target))
         try:
-            return await self._watches.changed(tenant, position, timeout_s)
+            return await self._head_notifier.changed(tenant, position, timeout_s)
         finally:
-            if not self._watches.has(tenant):
+            if not self._head_notifier.has_waiters(tenant):
                 self._numbers.pop(tenant, None)
 
     def tell(self, tenant: str, number: int) -> None:
         """Wake who waits for this tenant, in this process now and in others soon. Only behind a commit."""
-        self._watches.wake(tenant)
+        self._head_notifier.wake(tenant)
         self._grown.add(number)
         if len(self._grown) > _TENANTS_MAX:
             self._grown = {NOBODY}
@@ -81,7 +81,7 @@ class Wakeups:
     async def close(self) -> None:
         """Send what is left to be told, and let everybody go. Harmless when repeated."""
         self._closing.set()
-        self._watches.close()
+        self._head_notifier.close()
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
@@ -116,12 +116,12 @@ class Wakeups:
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         """Wake those whom a NOTIFY is about. A tenant that had no number at the last look may have got it since."""
         if payload == _ALL:
-            self._watches.wake_all()
+            self._head_notifier.wake_all()
             return
         grown = set(payload.split())
         for tenant, number in self._numbers.items():
             if number == NOBODY or str(number) in grown:
-                self._watches.wake(tenant)
+                self._head_notifier.wake(tenant)
 
     async def _listen(self, target: Target) -> None:
         """Listen, on a connection of its own, and again whenever that breaks."""
@@ -133,7 +133,7 @@ class Wakeups:
                 ended = asyncio.Event()
                 connection.add_termination_listener(lambda _connection, ended=ended: ended.set())
                 await connection.add_listener(CHANNEL, self._heard)
-                self._watches.wake_all()  # for what was told while nobody listened
+                self._head_notifier.wake_all()  # for what was told while nobody listened
                 told = False
                 await _stay(connection, ended)
             except (*_DRIVER, ValueError) as error:

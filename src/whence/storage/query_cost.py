@@ -8,10 +8,10 @@ from whence.errors import Invalid
 from whence.events import Query
 from whence.storage.base import AS_OF_SPAN
 
-__all__ = ["is_flat_count", "is_flat_list", "pinned"]
+__all__ = ["is_indexed_count", "is_indexed_list", "pinned"]
 
 
-def is_flat_list(query: Query) -> bool:
+def is_indexed_list(query: Query) -> bool:
     """Whether a page and its total cost the same however large the log is."""
     by_name = bool(query.correlation_ids) + bool(query.resource_ids) + bool(query.causation_ids)
     by_kind = bool(query.event_types or query.event_type_prefixes or query.actor_types or query.outcomes)
@@ -27,7 +27,7 @@ def is_flat_list(query: Query) -> bool:
     return not query.actor_ids or (len(query.actor_ids) == 1 and not by_kind)
 
 
-def is_flat_count(query: Query) -> bool:
+def is_indexed_count(query: Query) -> bool:
     """Whether counts and actor statistics cost the same however large the log is."""
     return not (query.correlation_ids or query.resource_ids or query.causation_ids) and len(query.actor_ids) <= 1
 

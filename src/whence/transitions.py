@@ -20,17 +20,17 @@ from whence.delays import BEFORE, Histogram
 __all__ = [
     "DAY_LEVEL",
     "LEVELS",
-    "Links",
+    "Transitions",
     "by_bucket",
     "by_pair",
+    "code_of",
     "counts_in",
     "merging",
-    "name_of",
     "pack",
     "summed",
 ]
 
-Links = dict[int, int]
+Transitions = dict[int, int]
 """Counts by name."""
 
 DAY_LEVEL = 3
@@ -48,7 +48,7 @@ _FULL = 65_536 * _NUMBER_SIZE
 """Packed sets do not become larger than this many bytes by merging."""
 
 
-def name_of(cause: int, effect: int, bucket: int) -> int:
+def code_of(cause: int, effect: int, bucket: int) -> int:
     """The name of a count. Raises ValueError for numbers that it has no room for."""
     if not (0 <= cause <= _KIND_MAX and 0 <= effect <= _KIND_MAX and 0 <= bucket <= BEFORE):
         raise ValueError("A link has kinds of 16 bits and a bucket of delays.")
@@ -76,13 +76,13 @@ def counts_in(packed: Iterable[bytes]) -> int:
     return sum(map(len, packed)) // _NUMBER_SIZE
 
 
-def summed(packed: Iterable[bytes], links: Mapping[int, int] | None = None) -> Links:
+def summed(packed: Iterable[bytes], links: Mapping[int, int] | None = None) -> Transitions:
     """The sum of packed counts, and of others. Raises ValueError for what `pack` cannot have given."""
     numbers = array("Q")
     numbers.frombytes(b"".join(packed))
     if sys.byteorder == "big":
         numbers.byteswap()
-    total: Links = {} if links is None else dict(links)
+    total: Transitions = {} if links is None else dict(links)
     get = total.get
     for number in numbers:
         name = number >> _COUNT_BITS
@@ -90,7 +90,7 @@ def summed(packed: Iterable[bytes], links: Mapping[int, int] | None = None) -> L
     return total
 
 
-def by_bucket(by_day: Mapping[int, Mapping[int, int]]) -> dict[tuple[int, int], Links]:
+def by_bucket(by_day: Mapping[int, Mapping[int, int]]) -> dict[tuple[int, int], Transitions]:
     """Counts by day as counts by level and bucket, for every level."""
     found: dict[tuple[int, int], Counter[int]] = {}
     for day, links in by_day.items():

@@ -6,28 +6,30 @@ from typing import Any
 import apsw
 
 from whence import rollups
-from whence.links import merging
-from whence.storage.placing import Head
+from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
+from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.match import Snapshot
+from whence.storage.sqlite.resolve import Snapshot
 from whence.storage.sqlite.rows import key_of
-from whence.tallies import Behind, Tallies, by_outcome, pack, summed
+from whence.transitions import merging
 
-__all__ = ["add_span", "behind", "fold_tallies", "outcomes_of", "tally_divided"]
+__all__ = ["add_span", "fold_actor_totals", "outcomes_of", "total_divided_bucket", "unfolded_events"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-def behind(connection: apsw.Connection, tenant_no: int, linked: int, outcomes: Mapping[int, str]) -> Behind:
-    """The events whose position is behind `linked`. `outcomes` by kind."""
-    keys = (key_of(tenant_no, linked), key_of(tenant_no + 1, 0))
-    rows: list[Any] = connection.execute(_SQL["untallied"], keys).fetchall()
-    return Behind(rows, outcomes)
+def unfolded_events(
+    connection: apsw.Connection, tenant_no: int, folded_to: int, outcomes: Mapping[int, str]
+) -> UnfoldedEvents:
+    """The events whose position is behind `folded_to`. `outcomes` by kind."""
+    keys = (key_of(tenant_no, folded_to), key_of(tenant_no + 1, 0))
+    rows: list[Any] = connection.execute(_SQL["unfolded_events"], keys).fetchall()
+    return UnfoldedEvents(rows, outcomes)
 
 
-def fold_tallies(connection: apsw.Connection, head: Head) -> None:
+def fold_actor_totals(connection: apsw.Connection, head: HeadDraft) -> None:
     """Count the events behind the last fold to every divided bucket that they fall in."""
-    new = behind(connection, head.tenant_no, head.linked, outcomes_of(connection, head.tenant_no))
+    new = unfolded_events(connection, head.tenant_no, head.folded_to, outcomes_of(connection, head.tenant_no))
     names = [(0, 0)]
     for level, bucket in names:
         name = (head.tenant_no, level, bucket)
@@ -35,26 +37,26 @@ def fold_tallies(connection: apsw.Connection, head: Head) -> None:
             continue
         counted = new.within(rollups.bounds(level, bucket))
         packed = pack(counted)
-        rows: list[Any] = connection.execute(_SQL["sizes_of_tallies"], name).fetchall()
+        rows: list[Any] = connection.execute(_SQL["actor_total_sizes"], name).fetchall()
         count = merging([length for _, length in rows], len(packed))
         if count:
-            taken: Any = connection.execute(_SQL["take_tallies"], (*name, rows[count - 1][0])).fetchall()
+            taken: Any = connection.execute(_SQL["take_actor_totals"], (*name, rows[count - 1][0])).fetchall()
             packed = summed(head.actors, [each for (each,) in taken], counted)
-        connection.execute(_SQL["add_tallies"], (*name, head.size, packed))
+        connection.execute(_SQL["add_actor_totals"], (*name, head.size, packed))
         names += [(level + 1, child) for child in new.children(level, bucket)]
 
 
-def tally_divided(connection: apsw.Connection, tenant_no: int, linked: int, level: int, bucket: int) -> None:
+def total_divided_bucket(connection: apsw.Connection, tenant_no: int, folded_to: int, level: int, bucket: int) -> None:
     """Give a bucket that was divided just now its first set, of what is folded in already."""
-    if not linked:
+    if not folded_to:
         return
     within = rollups.bounds(level, bucket)
     rows: list[Any] = connection.execute(
-        _SQL["first_tallies"], (tenant_no, within.since, within.until, key_of(tenant_no, linked))
+        _SQL["first_actor_totals"], (tenant_no, within.since, within.until, key_of(tenant_no, folded_to))
     ).fetchall()
     if rows:
         packed = pack(by_outcome(rows, outcomes_of(connection, tenant_no)))
-        connection.execute(_SQL["add_tallies"], (tenant_no, level, bucket, linked, packed))
+        connection.execute(_SQL["add_actor_totals"], (tenant_no, level, bucket, folded_to, packed))
 
 
 def outcomes_of(connection: apsw.Connection, tenant_no: int) -> dict[int, str]:
@@ -64,11 +66,11 @@ def outcomes_of(connection: apsw.Connection, tenant_no: int) -> dict[int, str]:
 
 
 def add_span(
-    connection: apsw.Connection, snapshot: Snapshot, span: rollups.Span, new: Behind | None, total: Tallies
+    connection: apsw.Connection, snapshot: Snapshot, span: rollups.Span, new: UnfoldedEvents | None, total: ActorTotals
 ) -> None:
     """Add what each actor did in whole buckets. `new` are the events behind the last fold, None when there are none."""
     where = (snapshot.tenant_no, span.level, span.first, span.last)
-    rows: list[Any] = connection.execute(_SQL["span_of_tallies"], where).fetchall()
+    rows: list[Any] = connection.execute(_SQL["span_of_actor_totals"], where).fetchall()
     for _, packed in rows:
         if packed is not None:
             total.add_packed(packed, span.sign)

@@ -20,9 +20,9 @@ from typing import Any
 
 from whence import rollups
 
-__all__ = ["Behind", "Counted", "Tallies", "Tally", "by_outcome", "pack", "summed"]
+__all__ = ["ActorTotals", "Counted", "Totals", "UnfoldedEvents", "by_outcome", "pack", "summed"]
 
-Tally = tuple[int, int, int]
+Totals = tuple[int, int, int]
 """Events, successes and failures."""
 
 Counted = Sequence[Mapping[int, int]]
@@ -107,7 +107,7 @@ def by_outcome(rows: Iterable[Sequence[int]], outcomes: Mapping[int, str]) -> Co
     return columns
 
 
-class Tallies:
+class ActorTotals:
     """A sum of what actors did."""
 
     def __init__(self, actors: int) -> None:
@@ -149,21 +149,21 @@ class Tallies:
         columns = [[total[actor] for actor in actors] for total in self._listed]
         return _packed(actors, columns, lambda highest: [total[1 : highest + 1] for total in self._listed])
 
-    def by_actor(self) -> dict[int, Tally]:
+    def by_actor(self) -> dict[int, Totals]:
         """The sum by the number of each actor who did something."""
         if self._listed:
-            return {actor: tally for actor, tally in enumerate(zip(*self._listed, strict=True)) if any(tally)}
+            return {actor: totals for actor, totals in enumerate(zip(*self._listed, strict=True)) if any(totals)}
         events, successes, failures = self._named
-        tallies = {actor: (events[actor], successes[actor], failures[actor]) for actor in list(events)}
-        return {actor: tally for actor, tally in tallies.items() if any(tally)}
+        totals = {actor: (events[actor], successes[actor], failures[actor]) for actor in list(events)}
+        return {actor: totals for actor, totals in totals.items() if any(totals)}
 
 
-class Behind:
+class UnfoldedEvents:
     """The events behind the last fold, by time."""
 
-    def __init__(self, placed: Iterable[rollups.Placed], outcomes: Mapping[int, str]) -> None:
+    def __init__(self, occurrences: Iterable[rollups.Occurrence], outcomes: Mapping[int, str]) -> None:
         """`outcomes` by kind."""
-        ordered = sorted(placed)
+        ordered = sorted(occurrences)
         self._columns = [
             ([event[0] for event in some], [event[2] for event in some])
             for some in (
@@ -195,7 +195,7 @@ class Behind:
 
 def summed(actors: int, packed: Iterable[bytes], counted: Counted) -> bytes:
     """Packed sets and what was counted, as one packed set."""
-    total = Tallies(actors)
+    total = ActorTotals(actors)
     for each in packed:
         total.add_packed(each)
     total.add(counted)

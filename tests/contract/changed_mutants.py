@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.faults import breaks
 from tests.contract.model import ModelStore
-from whence.storage import waiting
+from whence.storage import head_notifier
 
 
 class EqualIsLonger(ModelStore):
@@ -26,21 +26,22 @@ class LooksOnce(ModelStore):
 
 @breaks("sqlite", "postgres")
 def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(waiting.Watches, "wake", lambda _self, _tenant: None)
+    patch.setattr(head_notifier.HeadNotifier, "wake", lambda _self, _tenant: None)
 
 
 @breaks("sqlite", "postgres")
 def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
     """Whoever is woken is told that the log grew beyond their position, whatever its size."""
-    real = waiting._Watch.tell
+    real = head_notifier._Watch.resolve
 
-    def tell(self: Any, _size: int) -> None:
+    def resolve(self: Any, _size: int) -> None:
         real(self, 1 << 40)
 
-    patch.setattr(waiting._Watch, "tell", tell)
+    patch.setattr(head_notifier._Watch, "resolve", resolve)
 
 
 @breaks("sqlite", "postgres")
 def watches_go_on(patch: pytest.MonkeyPatch) -> None:
     """The task of a log goes on looking when everybody who waited for it has left."""
-    patch.setattr(waiting.Watches, "_leave", lambda self, tenant, _watch: self._watches.pop(tenant, None))
+    notifier = head_notifier.HeadNotifier
+    patch.setattr(notifier, "_end_if_unused", lambda self, tenant, _watch: self._watches.pop(tenant, None))

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from whence import delays, links, rollups
+from whence import delays, rollups, transitions
+from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome
 from whence.events import Event
-from whence.flows import DAY_US, LinkCounts
+from whence.flows import DAY_US, TransitionsByDay
 from whence.merkle import CompactRange, leaf_hash
-from whence.tallies import Behind, Tallies, by_outcome
 from whence.wire.envelope import envelope
 
 __all__ = [
@@ -24,9 +24,9 @@ __all__ = [
     "Finding",
     "Level",
     "Report",
-    "add_links",
+    "add_transitions",
     "counted_wrong",
-    "stored_links",
+    "stored_transitions",
 ]
 
 FINDINGS_MAX = 20
@@ -152,10 +152,15 @@ class Level:
             and {(bucket,): events for bucket, events, _ in buckets} == _summed(by_kind, lambda name: name[:1])
         )
 
-    def tallies_agree(
-        self, rows: Iterable[Sequence[Any]], divided: set[int], new: Behind, outcomes: Mapping[int, str], actors: int
+    def totals_agree(
+        self,
+        rows: Iterable[Sequence[Any]],
+        divided: set[int],
+        new: UnfoldedEvents,
+        outcomes: Mapping[int, str],
+        actors: int,
     ) -> bool:
-        """Whether the stored rows of tally, with the events behind the last fold, say the same of the buckets of this
+        """Whether the stored rows of totals, with the events behind the last fold, say the same of the buckets of this
         level that are divided. Raises ValueError for counts that are none."""
         packed: dict[int, list[bytes]] = {bucket: [] for bucket in divided}
         for bucket, counts in rows:
@@ -167,7 +172,7 @@ class Level:
             if bucket in wanted:
                 wanted[bucket].append((actor, kind, events))
         for bucket, parts in packed.items():
-            found, sums = Tallies(actors), Tallies(actors)
+            found, sums = ActorTotals(actors), ActorTotals(actors)
             for each in parts:
                 found.add_packed(each)
             found.add(new.within(rollups.bounds(self._number, bucket)))
@@ -177,20 +182,20 @@ class Level:
         return True
 
 
-def add_links(by_day: LinkCounts, rows: Iterable[Sequence[int]]) -> None:
+def add_transitions(by_day: TransitionsByDay, rows: Iterable[Sequence[int]]) -> None:
     """Count pairs of cause and effect, of which each row tells when the effect and the cause occurred, and the kinds of
     cause and effect."""
     for effect_at, cause_at, cause, effect in rows:
         counts = by_day.setdefault(effect_at // DAY_US, {})
-        name = links.name_of(cause, effect, delays.bucket_of(effect_at - cause_at))
+        name = transitions.code_of(cause, effect, delays.bucket_of(effect_at - cause_at))
         counts[name] = counts.get(name, 0) + 1
 
 
-def stored_links(rows: Iterable[Sequence[Any]]) -> dict[tuple[int, int], links.Links]:
+def stored_transitions(rows: Iterable[Sequence[Any]]) -> dict[tuple[int, int], transitions.Transitions]:
     """The rows of `link` as counts by level and bucket. Raises ValueError for counts that are none."""
-    found: dict[tuple[int, int], links.Links] = {}
+    found: dict[tuple[int, int], transitions.Transitions] = {}
     for level, bucket, packed in rows:
-        found[level, bucket] = links.summed([packed], found.get((level, bucket)))
+        found[level, bucket] = transitions.summed([packed], found.get((level, bucket)))
     return found
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from whence.errors import Throttled, TooWide
+from whence.errors import QueryTooExpensive, Throttled
 
-__all__ = ["WideGate", "too_wide"]
+__all__ = ["UnboundedQueryGate", "query_too_expensive"]
 
 
-class WideGate:
+class UnboundedQueryGate:
     """Wide questions use at most half of the readers and one for each tenant; the others are turned away at once, so
     that flat questions always find a reader. Belongs to one event loop.
     """
@@ -30,9 +30,9 @@ class WideGate:
             self._tenants.discard(tenant)
 
 
-def too_wide() -> TooWide:
+def query_too_expensive() -> QueryTooExpensive:
     """The error of a question that was stopped."""
-    return TooWide(
+    return QueryTooExpensive(
         "The question was stopped because it would read too much of the log. "
         "Narrow it with a range of time, or ask with fewer filters.",
     )

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from whence.actor_totals import Totals
 from whence.events import ActorStat, Counts
-from whence.storage.match import Kind
-from whence.tallies import Tally
+from whence.storage.resolve import Kind
 
-__all__ = ["by_word", "ranked", "tally_of_kind"]
+__all__ = ["by_word", "ranked", "totals_of_kind"]
 
 
 def by_word(by_kind: Mapping[int, int], kinds: Mapping[int, Kind]) -> Counts:
@@ -27,17 +27,17 @@ def by_word(by_kind: Mapping[int, int], kinds: Mapping[int, Kind]) -> Counts:
     )
 
 
-def tally_of_kind(kind: Kind, events: int) -> Tally:
-    """What so many events of a kind add to the tally of their actor."""
+def totals_of_kind(kind: Kind, events: int) -> Totals:
+    """What so many events of a kind add to the totals of their actor."""
     return events, events * (kind.outcome == "success"), events * (kind.outcome == "failure")
 
 
-def ranked(tallies: Mapping[int, Iterable[int]], names: Iterable[tuple[int, str, str]]) -> list[ActorStat]:
+def ranked(totals: Mapping[int, Iterable[int]], names: Iterable[tuple[int, str, str]]) -> list[ActorStat]:
     """The statistics of actors: by total descending, then actor type and id. `names`: number, actor type, actor id."""
     # Sorted as tuples: that takes a quarter of what a key for each costs.
     ordered = []
     for actor, actor_type, actor_id in names:
-        total, successes, failures = tallies[actor]
+        total, successes, failures = totals[actor]
         ordered.append((-total, actor_type, actor_id, successes, failures))
     ordered.sort()
     return [

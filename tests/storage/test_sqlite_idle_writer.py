@@ -62,13 +62,13 @@ async def waits_while_the_writer_computes(store: SQLiteStore) -> None:
     held = Held()
     working = store._writer.submit(held)
     await asyncio.to_thread(held.begun.wait, 5)
-    lull = asyncio.create_task(store.lull())
+    wait_for_idle_writer = asyncio.create_task(store.wait_for_idle_writer())
     await turns()
-    early = lull.done()
+    early = wait_for_idle_writer.done()
     held.go.set()
     await working
-    await lull
-    assert not early, "the lull came while the writer computed"
+    await wait_for_idle_writer
+    assert not early, "the wait_for_idle_writer came while the writer computed"
 
 
 async def comes_with_the_commit(store: SQLiteStore) -> None:
@@ -76,13 +76,13 @@ async def comes_with_the_commit(store: SQLiteStore) -> None:
     store._writer._connection = held  # type: ignore[assignment]  # it stands in for the connection
     working = store._writer.submit(lambda connection: None)
     await asyncio.to_thread(held.held.begun.wait, 5)
-    lull = asyncio.create_task(store.lull())
+    wait_for_idle_writer = asyncio.create_task(store.wait_for_idle_writer())
     await turns()
-    came = lull.done() and not working.done()
+    came = wait_for_idle_writer.done() and not working.done()
     held.held.go.set()
     await working
-    await lull
-    assert came, "the lull did not come with the commit"
+    await wait_for_idle_writer
+    assert came, "the wait_for_idle_writer did not come with the commit"
 
 
 def test_a_lull_is_there_while_the_writer_has_no_work(tmp_path: Path) -> None:
@@ -90,13 +90,13 @@ def test_a_lull_is_there_while_the_writer_has_no_work(tmp_path: Path) -> None:
 
     async def scenario(store: SQLiteStore) -> None:
         with pytest.raises(StopIteration):
-            store.lull().__await__().send(None)  # type: ignore[attr-defined]  # an iterator, by a coroutine's contract
+            store.wait_for_idle_writer().__await__().send(None)  # type: ignore[attr-defined]  # an iterator, by a coroutine's contract
 
     with_store(tmp_path, scenario)
 
 
 def test_long_work_waits_while_the_writer_computes(tmp_path: Path) -> None:
-    """As long as a request is being placed, no lull comes; it comes behind it."""
+    """As long as a request is being placed, no wait_for_idle_writer comes; it comes behind it."""
     with_store(tmp_path, waits_while_the_writer_computes)
 
 
@@ -106,20 +106,20 @@ def test_a_lull_comes_with_the_commit(tmp_path: Path) -> None:
 
 
 def test_a_lull_lets_go_of_one_after_the_other(tmp_path: Path) -> None:
-    """The second waits until the first has worked, and for the next lull when the writer computes again by then."""
+    """The second waits until the first has worked, and longer when the writer is busy again by then."""
 
     async def scenario(store: SQLiteStore) -> None:
         first, second = Held(), Held()
         order: list[str] = []
 
         async def works() -> None:
-            await store.lull()
+            await store.wait_for_idle_writer()
             order.append("first")
             store._writer.submit(second)
             second.begun.wait(5)  # this thread is busy until the writer computes again
 
         async def follows() -> None:
-            await store.lull()
+            await store.wait_for_idle_writer()
             order.append("second")
 
         store._writer.submit(first)
@@ -144,7 +144,10 @@ def test_who_gave_up_is_passed_over(tmp_path: Path) -> None:
         held = Held()
         store._writer.submit(held)
         await asyncio.to_thread(held.begun.wait, 5)
-        gone, stays = asyncio.create_task(store.lull()), asyncio.create_task(store.lull())
+        gone, stays = (
+            asyncio.create_task(store.wait_for_idle_writer()),
+            asyncio.create_task(store.wait_for_idle_writer()),
+        )
         await turns()
         gone.cancel()
         await turns()
@@ -159,7 +162,7 @@ async def ends_without_a_lull(store: SQLiteStore) -> None:
     working = store._writer.submit(held)
     await asyncio.to_thread(held.begun.wait, 5)
     try:
-        await asyncio.wait_for(store.lull(), 1)
+        await asyncio.wait_for(store.wait_for_idle_writer(), 1)
     finally:
         held.go.set()
         await working
@@ -171,7 +174,7 @@ def test_nobody_waits_long_for_a_lull(tmp_path: Path) -> None:
 
 
 def test_mutant_endless_patience_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a lull is waited for as long as it takes, a stuck writer holds the request."""
+    """Where a wait_for_idle_writer is waited for as long as it takes, a stuck writer holds the request."""
     monkeypatch.setattr(writer, "_PATIENCE_S", 60)
     with pytest.raises(TimeoutError):
         with_store(tmp_path, ends_without_a_lull)
@@ -191,12 +194,12 @@ def test_mutant_a_moment_that_is_not_told_is_caught(
     real = Writer._commit_group
 
     def commit_group(self: Writer, group: list[Any]) -> None:
-        told = getattr(self._lulls, moment)
-        setattr(self._lulls, moment, lambda: None)
+        told = getattr(self._idle, moment)
+        setattr(self._idle, moment, lambda: None)
         if moment == "end":
-            self._lulls.begin()
+            self._idle.begin()
         real(self, group)
-        setattr(self._lulls, moment, told)
+        setattr(self._idle, moment, told)
 
     monkeypatch.setattr(Writer, "_commit_group", commit_group)
     with pytest.raises(AssertionError):

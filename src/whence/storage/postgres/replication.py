@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from whence.errors import Unsound
-from whence.storage.base import READ_BYTES, Stored
-from whence.storage.placing import Batch
-from whence.storage.postgres.append import Kinds, _kinds, _Log, _look_up, insert, locked_head
+from whence.storage.base import READ_BYTES, HashedEvent
+from whence.storage.postgres.append import Kinds, PostgresTenantLog, insert, known_kinds, locked_head, read_known
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.restoring import as_new, place_exactly, stored_from
+from whence.storage.replication import as_new, hashed_event_from, sequence_exactly
+from whence.storage.sequencing import Batch
 from whence.storage.sql import load_blocks
 
-__all__ = ["part_rows", "read_part", "restore", "tenants"]
+__all__ = ["import_events", "part_rows", "read_part", "tenants"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -23,14 +23,14 @@ async def tenants(connection: Connection) -> list[str]:
     return [name for (name,) in await connection.fetch(_SQL["tenant_names"])]
 
 
-async def read_part(connection: Connection, tenant: Tenant, after: int, limit: int) -> list[Stored]:
+async def read_part(connection: Connection, tenant: Tenant, after: int, limit: int) -> list[HashedEvent]:
     """As `Store.read_log` says."""
     await head_row(connection, tenant)
     hashes, full = await part_rows(connection, tenant.number, after, limit)
     if [row[0] for row in full] != [row[0] for row in hashes]:
         raise Unsound(f"{tenant.name}, behind position {after}: events or their names are missing.")
     return [
-        stored_from(event_from(tenant.name, row), leaf, salt, payload_hash)
+        hashed_event_from(event_from(tenant.name, row), leaf, salt, payload_hash)
         for row, (_, salt, payload_hash, leaf) in zip(full, hashes, strict=True)
     ]
 
@@ -44,18 +44,20 @@ async def part_rows(connection: Connection, tenant_no: int, after: int, limit: i
     return hashes, full
 
 
-async def restore(connection: Connection, tenant: Tenant, events: Sequence[Stored], cached: dict[int, Kinds]) -> None:
-    """As `Store.restore_log` says. `cached` as for `append`."""
-    head, mark = await locked_head(connection, tenant)
-    log = _Log(await _kinds(connection, head, cached, mark))
-    await _look_up(connection, head, log, [as_new(stored.event) for stored in events])
+async def import_events(
+    connection: Connection, tenant: Tenant, events: Sequence[HashedEvent], cached: dict[int, Kinds]
+) -> None:
+    """As `Store.import_log` says. `cached` as for `append`."""
+    head, kinds_version = await locked_head(connection, tenant)
+    log = PostgresTenantLog(await known_kinds(connection, head, cached, kinds_version))
+    await read_known(connection, head, log, [as_new(stored.event) for stored in events])
     batch = Batch()
-    place_exactly(log, head, batch, events)
-    restored = _SQL["restore_event"]
-    await insert(connection, head, log, batch, mark, restored, lambda _head, batch: _rows(batch, events))
+    sequence_exactly(log, head, batch, events)
+    restored = _SQL["import_event"]
+    await insert(connection, head, log, batch, kinds_version, restored, lambda _head, batch: _rows(batch, events))
 
 
-def _rows(batch: Batch, events: Sequence[Stored]) -> list[tuple[Any, ...]]:
+def _rows(batch: Batch, events: Sequence[HashedEvent]) -> list[tuple[Any, ...]]:
     return [
         (
             stored.event.position,
@@ -73,5 +75,5 @@ def _rows(batch: Batch, events: Sequence[Stored]) -> list[tuple[Any, ...]]:
             stored.payload_hash if stored.salt is None else None,
             stored.event.payload,
         )
-        for stored, (_, kind, actor) in zip(events, batch.placed, strict=True)
+        for stored, (_, kind, actor) in zip(events, batch.occurrences, strict=True)
     ]

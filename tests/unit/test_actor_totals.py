@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
-from whence import tallies
+from whence import actor_totals
+from whence.actor_totals import ActorTotals, Totals, UnfoldedEvents, by_outcome, pack, summed
 from whence.rollups import Edge, bounds, bucket_of
-from whence.tallies import Behind, Tallies, Tally, by_outcome, pack, summed
 
 OUTCOMES = {1: "none", 2: "success", 3: "failure"}
 MANY = 10**6
@@ -19,25 +19,25 @@ counts = st.one_of(st.integers(1, 300), st.integers(1, 1 << 40))
 
 
 @st.composite
-def tally(draw: st.DrawFn) -> Tally:
+def totals(draw: st.DrawFn) -> Totals:
     """Events, with successes and failures among them."""
     events = draw(counts)
     successes = draw(st.integers(0, events))
     return events, successes, draw(st.integers(0, events - successes))
 
 
-def sets_of(actors: int) -> st.SearchStrategy[dict[int, Tally]]:
+def sets_of(actors: int) -> st.SearchStrategy[dict[int, Totals]]:
     """Some actors, of whom the first are the busiest, and what they did."""
     numbers = st.one_of(st.integers(1, 30), st.integers(1, actors))
-    return st.dictionaries(numbers, tally(), min_size=1, max_size=40)
+    return st.dictionaries(numbers, totals(), min_size=1, max_size=40)
 
 
-def columns_of(told: dict[int, Tally]) -> list[dict[int, int]]:
+def columns_of(told: dict[int, Totals]) -> list[dict[int, int]]:
     """Events, successes and failures by actor, without what is 0."""
     return [{actor: each[place] for actor, each in told.items() if each[place]} for place in range(3)]
 
 
-def added(sums: dict[int, Tally], told: dict[int, Tally], sign: int = 1) -> dict[int, Tally]:
+def added(sums: dict[int, Totals], told: dict[int, Totals], sign: int = 1) -> dict[int, Totals]:
     """The sum of two, by adding up."""
     total: dict[int, Counter[str]] = {}
     for each, times in ((sums, 1), (told, sign)):
@@ -49,10 +49,10 @@ def added(sums: dict[int, Tally], told: dict[int, Tally], sign: int = 1) -> dict
     return {actor: parts for actor, parts in found.items() if any(parts)}
 
 
-def check_sums(actors: int, told: list[dict[int, Tally]]) -> None:
+def check_sums(actors: int, told: list[dict[int, Totals]]) -> None:
     """Add, merge and take away, packed and not."""
-    wanted: dict[int, Tally] = {}
-    total = Tallies(actors)
+    wanted: dict[int, Totals] = {}
+    total = ActorTotals(actors)
     for each in told:
         wanted = added(wanted, each)
         total.add_packed(pack(columns_of(each)))
@@ -65,20 +65,20 @@ def check_sums(actors: int, told: list[dict[int, Tally]]) -> None:
 
 
 @catches(
-    replaced(tallies, "accumulate", iter, "gaps_taken_for_numbers"),
-    replaced(tallies, "sub", lambda one, other: one + other, "taking_away_adds"),
-    replaced(tallies, "add", lambda one, _other: one, "large_buckets_are_not_added"),
+    replaced(actor_totals, "accumulate", iter, "gaps_taken_for_numbers"),
+    replaced(actor_totals, "sub", lambda one, other: one + other, "taking_away_adds"),
+    replaced(actor_totals, "add", lambda one, _other: one, "large_buckets_are_not_added"),
 )
 @PROPERTY
-@given(told=st.lists(sets_of(200), min_size=1, max_size=5), dense=st.lists(tally(), min_size=1, max_size=60))
-def test_packed_sets_add_up(told: list[dict[int, Tally]], dense: list[Tally]) -> None:
-    """To what their tallies come to, sparse ones and such of actors without a gap; and the sum comes packed again."""
+@given(told=st.lists(sets_of(200), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
+def test_packed_sets_add_up(told: list[dict[int, Totals]], dense: list[Totals]) -> None:
+    """To what their totals come to, sparse ones and such of actors without a gap; and the sum comes packed again."""
     check_sums(200, [*told, dict(enumerate(dense, 1))])
 
 
 @PROPERTY
-@given(told=st.lists(sets_of(MANY), min_size=1, max_size=5), dense=st.lists(tally(), min_size=1, max_size=60))
-def test_sets_of_many_actors_add_up(told: list[dict[int, Tally]], dense: list[Tally]) -> None:
+@given(told=st.lists(sets_of(MANY), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
+def test_sets_of_many_actors_add_up(told: list[dict[int, Totals]], dense: list[Totals]) -> None:
     """As well, though a place for each would be too much where a few did something."""
     check_sums(MANY, [*told, dict(enumerate(dense, 1))])
 
@@ -99,7 +99,7 @@ def test_a_set_is_small() -> None:
 def test_what_is_no_set_is_refused(packed: bytes) -> None:
     """No widths, such that no column has, and columns that are not of one length."""
     with pytest.raises(ValueError, match="packed set"):
-        Tallies(10).add_packed(packed)
+        ActorTotals(10).add_packed(packed)
 
 
 @pytest.mark.parametrize("actors", [9, 10**5])
@@ -107,15 +107,15 @@ def test_an_actor_beyond_the_known_is_refused(actors: int) -> None:
     """Neither a damaged set nor a damaged event makes room for a number that nobody has."""
     packed = pack([{actors + 1: 5}, {}, {}])
     with pytest.raises(ValueError, match="not known"):
-        Tallies(actors).add_packed(packed)
-    Tallies(actors + 1).add_packed(packed)
+        ActorTotals(actors).add_packed(packed)
+    ActorTotals(actors + 1).add_packed(packed)
     for nobody in (-1, 0, actors + 1):
         with pytest.raises(ValueError, match="not known"):
-            Tallies(actors).add([{1: 1, nobody: 1}, {}, {}])
-    Tallies(actors).add([{1: 1, actors: 1}, {}, {}])
+            ActorTotals(actors).add([{1: 1, nobody: 1}, {}, {}])
+    ActorTotals(actors).add([{1: 1, actors: 1}, {}, {}])
 
 
-@catches(replaced(tallies, "bisect_left", bisect_right, "the_first_moment_belongs_to_the_period_before"))
+@catches(replaced(actor_totals, "bisect_left", bisect_right, "the_first_moment_belongs_to_the_period_before"))
 @PROPERTY
 @given(
     placed=st.lists(st.tuples(st.integers(-(10**13), 10**13), st.integers(1, 3), st.integers(1, 5)), max_size=30),
@@ -127,7 +127,7 @@ def test_the_events_behind_are_found_by_time(
     placed: list[tuple[int, int, int]], level: int, cuts: tuple[int, int]
 ) -> None:
     """Those of a period by actor and outcome, and the buckets below a bucket that have some."""
-    new = Behind(placed, OUTCOMES)
+    new = UnfoldedEvents(placed, OUTCOMES)
     since, until = sorted(cuts)
     found = by_outcome([(actor, kind, 1) for time, kind, actor in placed if since <= time < until], OUTCOMES)
     assert [dict(each) for each in new.within(Edge(since, until))] == [dict(each) for each in found]
@@ -140,4 +140,4 @@ def test_the_events_behind_are_found_by_time(
 def test_a_kind_that_is_not_known_has_no_outcome() -> None:
     """Its events count, so that a check of damaged rows can say what it found."""
     assert [dict(each) for each in by_outcome([(7, 99, 2), (7, 2, 1)], OUTCOMES)] == [{7: 3}, {7: 1}, {}]
-    assert [dict(each) for each in Behind([(5, 99, 7)], OUTCOMES).within(Edge(0, 9))] == [{7: 1}, {}, {}]
+    assert [dict(each) for each in UnfoldedEvents([(5, 99, 7)], OUTCOMES).within(Edge(0, 9))] == [{7: 1}, {}, {}]

@@ -9,8 +9,8 @@ from typing import Any
 
 import apsw
 import pytest
-
 from tests.storage.test_sqlite_lulls import HeldCommit, turns, with_store
+
 from tests.storage.test_sqlite_races import failing
 from tests.storage.test_sqlite_writer import event
 from whence.events import NewEvent, PageRequest, Query
@@ -49,8 +49,8 @@ async def positions(store: SQLiteStore, *events: NewEvent) -> list[int]:
 async def few_run_here(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
     """Few events, and small ones, are placed by the event loop; many, or large ones, by the writer."""
     threads = told_by(patch, Appender, "append")
-    most = engine._BRIEF_EVENTS
-    large = b'{"text":"' + b"a" * engine._BRIEF_BYTES + b'"}'
+    most = engine._INLINE_EVENTS_MAX
+    large = b'{"text":"' + b"a" * engine._INLINE_BYTES_MAX + b'"}'
     assert await positions(store, *map(event, range(most))) == list(range(1, most + 1))
     assert threads == [HERE]
     assert await positions(store, *map(event, range(most, 2 * most + 1))) == list(range(most + 1, 2 * most + 2))
@@ -96,7 +96,7 @@ async def does_not_wait_for_another_process(store: SQLiteStore, _patch: pytest.M
 
 async def leaves_long_work_to_the_writer(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
     """What is due once in some thousand events is done by the writer, whichever append finds it due."""
-    folds, divisions = told_by(patch, append, "fold_links"), told_by(patch, append, "_divide")
+    folds, divisions = told_by(patch, append, "fold_transitions"), told_by(patch, append, "_divide")
     calls = told_by(patch, Appender, "append")
     number = FOLD_AT - 1
     await positions(store, *map(event, range(number)))
@@ -120,11 +120,11 @@ async def leaves_no_trace(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> Non
 
 
 def always_brief(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "_is_brief", lambda _writes: True)
+    patch.setattr(engine, "_fits_inline", lambda _writes: True)
 
 
 def never_brief(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "_is_brief", lambda _writes: False)
+    patch.setattr(engine, "_fits_inline", lambda _writes: False)
 
 
 def always_free(patch: pytest.MonkeyPatch) -> None:

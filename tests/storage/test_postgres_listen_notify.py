@@ -12,8 +12,8 @@ import pytest
 from tests.contract.made import TENANT, add, new
 from tests.databases import execute, fetch, fresh_database
 from whence.storage import create_store, waiting
-from whence.storage.postgres import wakeups
-from whence.storage.postgres.wakeups import CHANNEL, NOTIFY_EVERY_S, Wakeups
+from whence.storage.postgres import listen_notify
+from whence.storage.postgres.listen_notify import CHANNEL, NOTIFY_EVERY_S, ListenNotify
 
 FOREVER_S = 3_600.0
 PATIENCE_S = 5.0
@@ -95,7 +95,7 @@ async def test_an_append_in_one_process_wakes_those_who_wait_in_another(two: Two
 async def test_processes_that_tell_nobody_would_be_seen(two: Two, monkeypatch: Patch) -> None:
     """Without NOTIFY the test above fails: nobody is woken."""
     monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
-    monkeypatch.setattr(Wakeups, "_send", _never)
+    monkeypatch.setattr(ListenNotify, "_send", _never)
     task = two.wait(1)
     await two.listening()
     await add(two.there, new(2))
@@ -136,7 +136,7 @@ async def test_another_interpreter_is_woken(two: Two) -> None:
 
 async def _lose_the_listener(two: Two, patch: Patch) -> "asyncio.Task[bool]":
     """Someone who waits on a process that does not hear any more, and meanwhile the log has grown."""
-    patch.setattr(wakeups, "_AGAIN_S", FOREVER_S)
+    patch.setattr(listen_notify, "_AGAIN_S", FOREVER_S)
     task = two.wait(1)
     await two.listening()
     await two.kill_listeners()
@@ -161,7 +161,7 @@ async def test_a_process_that_never_looks_would_be_seen(two: Two, monkeypatch: P
 async def test_wakeups_come_back_behind_a_killed_connection(two: Two, monkeypatch: Patch) -> None:
     """A new connection is made by itself. It begins with a look, for what was told meanwhile, and then hears again."""
     monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
-    monkeypatch.setattr(wakeups, "_AGAIN_S", 0.5)
+    monkeypatch.setattr(listen_notify, "_AGAIN_S", 0.5)
     task = two.wait(1)
     await two.listening()
     await two.kill_listeners()
@@ -180,9 +180,9 @@ async def test_nothing_listens_before_somebody_waits(two: Two) -> None:
     assert await two.here.changed(TENANT, 1, FOREVER_S)
     assert not await two.here.changed("nobody", 0, 0)
     await two.listening()
-    assert two.here._wakeups._numbers == {}
-    assert two.here._wakeups._watches._watches == {}
-    assert two.here._wakeups._grown == set()
+    assert two.here._listen_notify._numbers == {}
+    assert two.here._listen_notify._head_notifier._head_notifier == {}
+    assert two.here._listen_notify._grown == set()
 
 
 class Hearing:
@@ -238,16 +238,16 @@ async def test_a_burst_is_told_in_few_words(two: Two, hearing: Hearing) -> None:
 
 async def test_a_word_for_each_append_would_be_seen(two: Two, hearing: Hearing, monkeypatch: Patch) -> None:
     """The test above sees a process that does not wait between two NOTIFYs."""
-    monkeypatch.setattr(wakeups, "NOTIFY_EVERY_S", 0)
+    monkeypatch.setattr(listen_notify, "NOTIFY_EVERY_S", 0)
     allowed = await _burst(two, hearing)
     assert len(hearing.payloads) > allowed
 
 
 async def test_more_tenants_than_fit_are_told_as_all(two: Two, hearing: Hearing, monkeypatch: Patch) -> None:
     """The names of a full NOTIFY fit into 8,000 bytes; beyond them stands a mark that wakes everybody."""
-    assert wakeups._TENANTS_MAX * len(f"{2**31 - 1} ") < 8_000
+    assert listen_notify._TENANTS_MAX * len(f"{2**31 - 1} ") < 8_000
     monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
-    monkeypatch.setattr(wakeups, "_TENANTS_MAX", 3)
+    monkeypatch.setattr(listen_notify, "_TENANTS_MAX", 3)
     tasks = [two.wait(0, f"tenant-{number}") for number in range(12)]
     await two.listening(2)
     await asyncio.gather(*[add(two.there, new(1), tenant=f"tenant-{number}") for number in range(12)])
