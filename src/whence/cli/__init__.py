@@ -82,9 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # stdout failed. Redirect it, so that the flush at exit does not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code == 0 and not isinstance(
-            error, BrokenPipeError
-        ):  # else an error is already shown, or the reader has quit
+        # Stay quiet if the command has reported an error, or if the reader of the output has quit.
+        if code == 0 and not isinstance(error, BrokenPipeError):
             print(f"Cannot write the output: {error.strerror}.", file=sys.stderr)
         return code or FAILED
     return code

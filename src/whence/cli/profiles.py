@@ -88,11 +88,11 @@ def drop_profile(name: str, profile: Profile, before: str) -> None:
 
     Raises OSError and WhenceError.
     """
-    kept = load_profiles()
-    if kept.profiles.get(name) != profile:
+    saved = load_profiles()
+    if saved.profiles.get(name) != profile:
         return
-    left = {other: value for other, value in kept.profiles.items() if other != name}
-    _write(Profiles(current=before if kept.current == name else kept.current, profiles=left))
+    left = {other: value for other, value in saved.profiles.items() if other != name}
+    _write(Profiles(current=before if saved.current == name else saved.current, profiles=left))
 
 
 def _write(profiles: Profiles) -> Path:
@@ -120,8 +120,8 @@ def client_for(flags: ServerOptions | None, environ: Mapping[str, str] = os.envi
     url = flags.url or environ.get("WHENCE_URL")
     key = flags.api_key or environ.get("WHENCE_API_KEY")
     if not (url and key):
-        kept = load_profiles()
-        profile = kept.profiles.get(kept.current)
+        saved = load_profiles()
+        profile = saved.profiles.get(saved.current)
         if profile is not None and (url is None or url.rstrip("/") == profile.url.rstrip("/")):
             url, key = profile.url, key or profile.api_key
     return Whence(url or DEFAULT_URL, key or "", retries=retries)
