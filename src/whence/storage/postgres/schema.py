@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from whence.errors import StoreRefused
+from whence.errors import StoreRefused, Unavailable
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import citus
 from whence.storage.postgres.connections import Connection, Target
@@ -23,7 +23,7 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
 
     Makes the schema `whence` and the role `whence_app` when they are not there. On Citus it then distributes what is
     not, in a second transaction. Raises StoreRefused when the login may not, when a later release made the schema, and
-    for a server of no use.
+    for a server of no use; and Unavailable when the connection is lost.
     """
     steps = load_migrations(_PACKAGE) if migrations is None else migrations
     connection = await target.first()
@@ -56,6 +56,11 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
         ) from error
     except asyncpg.PostgresError as error:
         raise StoreRefused(f"The migration failed and was undone ({type(error).__name__}: {error}).") from error
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise Unavailable(
+            "The connection to the PostgreSQL server was lost during the migration. Run it again; it takes the steps "
+            "that were not taken."
+        ) from error
     finally:
         await connection.close()
 

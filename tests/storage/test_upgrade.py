@@ -1,0 +1,387 @@
+"""A store that an earlier release wrote is migrated, says what it said, takes events, and proves all of it.
+
+The stores are in tests/data/stores, a folder for each schema. Everything is asked through the public interface of a
+store, so these tests know no table but those in the mutants.
+"""
+
+import asyncio
+import gzip
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import apsw
+import msgspec
+import pytest
+
+from tests.data.stores import make_fixture
+from tests.data.stores.recorded import Question, answer_to, is_same
+from tests.databases import copied_database, empty_database, execute, fetch
+from whence.errors import Conflict, StoreRefused, Unavailable, WhenceError
+from whence.events import NewEvent
+from whence.permissions import key_hash, session_hash
+from whence.storage import Store, Write, is_postgres, migrate_store, open_store, sqlite_path, verify_store
+from whence.storage.migrations import Migration, load_migrations
+from whence.storage.postgres import schema as postgres_schema
+from whence.storage.sqlite import connection as sqlite_connection
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+FIXTURES = sorted(STORES.glob("*/sqlite.json.gz")) + sorted(STORES.glob("*/postgres.json.gz"))
+
+ROLE = """
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'whence_app') THEN CREATE ROLE whence_app NOLOGIN; END IF;
+END $$
+"""
+
+NOW_US = 1_800_000_000_000_000
+
+
+class Kept:
+    """A copy of a fixture, as its release left it, and what that release answered."""
+
+    def __init__(self, url: str, recorded: dict[str, Any]) -> None:
+        self.url = url
+        self.recorded = recorded
+
+
+_databases: dict[Path, str] = {}
+
+
+def unpacked(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes())
+
+
+@pytest.fixture(params=FIXTURES, ids=lambda path: f"{path.parent.name}-{path.name.partition('.')[0]}")
+async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    """A fresh copy of each fixture."""
+    return await copied(request.param, tmp_path)
+
+
+async def copied(answers: Path, folder: Path) -> Kept:
+    """A fresh copy of the store whose answers these are; a file goes into the folder."""
+    recorded = json.loads(unpacked(answers))
+    if answers.name.startswith("postgres"):
+        if answers not in _databases:
+            url = await empty_database()
+            await execute(url, ROLE, unpacked(answers.parent / "postgres.sql.gz").decode())
+            _databases[answers] = url
+        return Kept(await copied_database(_databases[answers]), recorded)
+    for name in ("sqlite.db", "sqlite.db.high"):
+        (folder / name).write_bytes(unpacked(answers.parent / f"{name}.gz"))
+    return Kept(f"sqlite:///{folder}/sqlite.db", recorded)
+
+
+async def migrate(url: str) -> None:
+    """Bring a store to this release's schema, as an operator does."""
+    if is_postgres(url):
+        await migrate_store(url)
+    else:
+        await open_store(url).close()
+
+
+async def faults_of(kept: Kept) -> list[str]:
+    """What a migrated store says otherwise than its release did, and what verification finds."""
+    store = open_store(kept.url, serving=False)
+    try:
+        await store.open()
+        faults = [*await _other_answers(store, kept.recorded), *await _other_credentials(store, kept.recorded)]
+    finally:
+        await store.close()
+    report = await verify_store(kept.url)
+    return faults + [f"verify: {finding.what}" for finding in report.findings]
+
+
+async def _other_answers(store: Store, recorded: dict[str, Any]) -> list[str]:
+    faults = [] if await store.tenants() == recorded["tenants"] else ["tenants"]
+    for tenant, asked in recorded["answers"].items():
+        for each in asked:
+            question = msgspec.convert(each["question"], Question)
+            if not is_same(question.route, each["answer"], await answer_to(store, tenant, question)):
+                faults.append(f"{question.route}: {tenant} {question}")
+    return faults
+
+
+async def _other_credentials(store: Store, recorded: dict[str, Any]) -> list[str]:
+    faults = []
+    for name, told in recorded["keys"].items():
+        key = await store.find_key(key_hash(told["secret"]) or b"")
+        found = None if key is None else (key.id, key.tenant, key.alive(NOW_US))
+        if found != (told["id"], told["tenant"], told["alive"]):
+            faults.append(f"key: {name}")
+    for name, told in recorded["sessions"].items():
+        session = await store.find_session(session_hash(told["secret"]) or b"")
+        found = (told["keyId"], None) if session is None else (session.key_id, session.expires_at)
+        if found != (told["keyId"], told["expiresAt"]):
+            faults.append(f"session: {name}")
+    return faults
+
+
+def test_there_is_a_fixture_of_every_schema_but_the_newest_on_both_engines() -> None:
+    """Whoever adds a migration keeps a store of the schema before it."""
+    steps = [f"{step.number:04}-{step.name}" for step in load_migrations("whence.storage.sqlite")]
+    for engine in ("sqlite", "postgres"):
+        assert {*(steps[:-1] or steps)} <= {path.parent.name for path in FIXTURES if path.name.startswith(engine)}
+
+
+async def test_a_migrated_store_is_sound_and_says_what_it_said(kept: Kept) -> None:
+    """Heads, events to the byte, filters, counts, actors, flows, traces, maps and credentials; and no proof breaks."""
+    assert {"acme", "globex.eu-1", "solo"} <= kept.recorded["answers"].keys()
+    await migrate(kept.url)
+    assert await faults_of(kept) == []
+
+
+async def test_a_migrated_store_goes_on(kept: Kept) -> None:
+    """It takes new events, also so many that the next fold is due; what it had is still a repeat; it stays sound."""
+    await migrate(kept.url)
+    await go_on(kept)
+
+
+BREAKS = {
+    "nothing is taken": (
+        "CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END",
+        "REVOKE INSERT ON event FROM whence_app",
+    ),
+    "ids are no longer unique": (
+        "UPDATE event SET id = randomblob(16)",
+        "UPDATE event SET id = gen_random_uuid()",
+    ),
+    "kinds are numbered from 1 again": (
+        "UPDATE tenant SET kinds = 0",
+        "UPDATE head SET kinds = 0",
+    ),
+}
+"""SQL of a last step, on SQLite and on PostgreSQL, after which a store does not go on as it should."""
+
+
+@pytest.mark.parametrize("name", BREAKS)
+async def test_mutant_a_store_that_does_not_go_on_is_caught(
+    kept: Kept, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An append that fails, and one that stores twice or gives a number twice."""
+    sqlite, postgres = BREAKS[name]
+    add_step(monkeypatch, sqlite=sqlite, postgres=postgres)
+    await migrate(kept.url)
+    with pytest.raises(AssertionError):
+        await go_on(kept)
+
+
+async def go_on(kept: Kept) -> None:
+    """Append to every log and to a new one, and verify all of it."""
+    store = open_store(kept.url)
+    try:
+        await store.open()
+        for tenant in (*kept.recorded["tenants"], "newcomer"):
+            await _go_on(store, tenant)
+    finally:
+        await store.close()
+    report = await verify_store(kept.url)
+    assert report.findings == []
+
+
+async def _go_on(store: Store, tenant: str) -> None:
+    """Append to one log, and repeat its first event."""
+    before = await store.head(tenant)
+    for first in await store.read_log(tenant, 0, 1):
+        again = {name: getattr(first.event, name) for name in NewEvent.__struct_fields__}
+        [[receipt]] = await _appended(store, tenant, NewEvent(**again))
+        assert receipt.replayed
+        [[receipt]] = await _appended(store, tenant, NewEvent(**again | {"actor_id": "another"}))
+        assert isinstance(receipt.error, Conflict)
+    cause = next((each.event.id for each in await store.read_log(tenant, before.size - 1, 1)), None)
+    events = [_next(number, cause) for number in range(2_100)]
+    [one, many] = await _appended(store, tenant, events[0]) + await _appended(store, tenant, *events[1:])
+    assert [receipt.event.position for receipt in [*one, *many]] == [*range(before.size + 1, before.size + 2_101)]
+    assert (await store.head(tenant)).size == before.size + 2_100
+
+
+async def _appended(store: Store, tenant: str, *events: NewEvent) -> list[Any]:
+    results = await store.append(tenant, [Write(events)])
+    assert not [result for result in results if isinstance(result, WhenceError)]
+    return results
+
+
+def _next(number: int, cause: str | None) -> NewEvent:
+    return NewEvent(
+        id=str(uuid4()),
+        event_type="action_run.completed",
+        actor_type="agent",
+        actor_id=f"after {number % 50}",
+        resource_type="action_run",
+        resource_id=str(uuid4()) if number % 100 == 0 else "00000000-0000-0000-0000-000000000001",
+        occurred_at=1_741_953_600_000_000 + number * 40_000_000,
+        causation_id=cause,
+    )
+
+
+async def test_this_release_can_make_a_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program beside the stores runs on today's code, and what it made is taken by the tests above."""
+    make_fixture.lower_thresholds(monkeypatch.setattr)
+    made, work, copy = tmp_path / "made", tmp_path / "work", tmp_path / "copy"
+    for folder in (made, work, copy):
+        folder.mkdir()
+    await make_fixture.make(made, work)
+    for name in ("sqlite", "postgres"):
+        kept = await copied(made / f"{name}.json.gz", copy)
+        await migrate(kept.url)
+        assert await faults_of(kept) == []
+
+
+# --- migrations that harm --------------------------------------------------------------------------------------
+
+MUTANTS = {
+    "payloads are written anew": (
+        "UPDATE event SET payload = CAST(replace(CAST(payload AS TEXT), '1E2', '100.0') AS BLOB)",
+        "UPDATE event SET payload = convert_to(replace(convert_from(payload, 'UTF8'), '1E2', '100.0'), 'UTF8')",
+        {"list", "event", "log", "verify"},
+    ),
+    "a revocation is lost": ("UPDATE api_key SET revoked_at = NULL", None, {"key", "keys"}),
+    "an expiry is lost": ("UPDATE api_key SET expires_at = NULL", None, {"key", "keys"}),
+    "sessions are lost": ("DELETE FROM session", None, {"session"}),
+    "hashes of erased payloads are lost": (
+        "UPDATE event SET payload_hash = x'00' WHERE payload_hash IS NOT NULL",
+        r"UPDATE event SET payload_hash = '\x00' WHERE payload_hash IS NOT NULL",
+        {"log", "verify"},
+    ),
+    "flows are counted anew": ("UPDATE flow SET events = events + 1", None, {"flows", "verify"}),
+    "times are rounded": (
+        "UPDATE event SET occurred_at = occurred_at / 1000000 * 1000000",
+        None,
+        {"list", "event", "trace", "verify"},
+    ),
+}
+"""SQL of a last step, on SQLite and, when it differs, on PostgreSQL; and which checks must see it."""
+
+
+def add_step(patch: pytest.MonkeyPatch, *, sqlite: str, postgres: str) -> None:
+    """Let both engines have one migration more than this release has."""
+    for module, sql in ((sqlite_connection, sqlite), (postgres_schema, postgres)):
+
+        def loaded(package: str, sql: str = sql) -> tuple[Migration, ...]:
+            steps = load_migrations(package)
+            return (*steps, Migration(len(steps) + 1, "more", sql))
+
+        patch.setattr(module, "load_migrations", loaded)
+
+
+async def test_a_harmless_step_more_is_no_fault(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the mutants below are caught by is the harm, and not that there is a step more."""
+    add_step(monkeypatch, sqlite="CREATE TABLE more (x)", postgres="CREATE TABLE more (x int)")
+    await migrate(kept.url)
+    assert await faults_of(kept) == []
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+async def test_mutant_a_harmful_migration_is_caught(kept: Kept, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every check whose matter it is."""
+    sqlite, postgres, wanted = MUTANTS[name]
+    add_step(monkeypatch, sqlite=sqlite, postgres=postgres or sqlite)
+    await migrate(kept.url)
+    assert {fault.partition(":")[0] for fault in await faults_of(kept)} >= wanted
+
+
+# --- migrations that are interrupted ---------------------------------------------------------------------------
+
+HARM = "DELETE FROM session; CREATE TABLE half (x int); UPDATE api_key SET revoked_at = NULL; "
+SPILL = "PRAGMA cache_size = 4; UPDATE event SET payload = zeroblob(20000); "
+"""More than SQLite keeps in memory, so that pages of the transaction are in the file's write-ahead log."""
+
+
+async def rows_of(url: str) -> dict[str, list[Any]]:
+    """Every table of a store with all of its rows, whatever they are called."""
+    if is_postgres(url):
+        names = await fetch(url, "SELECT relname FROM pg_class WHERE relnamespace = 'whence'::regnamespace")
+        kinds = "SELECT relname FROM pg_class WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r'"
+        tables = [str(name) for (name,) in await fetch(url, kinds)]
+        found = {name: await fetch(url, f"SELECT t::text FROM whence.{name} t ORDER BY 1") for name in tables}
+        return {"": sorted(names), **found}
+    connection = apsw.Connection(sqlite_path(url))
+    try:
+        schema = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
+        tables = [name for kind, name, _ in schema if kind == "table"]
+        rows = {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in tables}
+        return {"": [*schema, connection.pragma("user_version")], **rows}
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("half", ["", "COMMIT; "], ids=["real", "mutant-each-step-is-committed"])
+async def test_a_migration_that_fails_leaves_the_old_store(
+    kept: Kept, half: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of any step is kept, and without the broken one the store is migrated. A step that is committed by
+    itself would be seen."""
+    before = await rows_of(kept.url)
+    broken = HARM + half + "SELECT * FROM nowhere"
+    with monkeypatch.context() as patch:
+        add_step(patch, sqlite=broken, postgres=broken)
+        with pytest.raises(StoreRefused):
+            await migrate(kept.url)
+    if half:
+        assert await rows_of(kept.url) != before
+        return
+    assert await rows_of(kept.url) == before
+    await migrate(kept.url)
+    assert await faults_of(kept) == []
+
+
+KILLED = """
+import sys
+import apsw
+from whence.storage import open_store
+from whence.storage.migrations import Migration, load_migrations
+from whence.storage.sqlite import connection as module
+
+def loaded(package):
+    steps = load_migrations(package)
+    return (*steps, Migration(len(steps) + 1, "more", sys.argv[2]))
+
+def ready():
+    print("ready", flush=True)
+    sys.stdin.read()
+
+apsw.connection_hooks.append(lambda connection: connection.create_scalar_function("ready", ready, 0))
+module.load_migrations = loaded
+open_store(sys.argv[1])
+"""
+
+
+def killed_in(url: str, sql: str) -> None:
+    """Open a SQLite store in a process that is killed with SIGKILL inside a migration's last step, at `ready()`."""
+    command = [sys.executable, "-c", KILLED, url, sql]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.kill()
+    assert line == b"ready\n"
+    assert Path(sqlite_path(url) + "-wal").stat().st_size > 1_000_000
+
+
+async def ended_in(url: str, patch: pytest.MonkeyPatch, sql: str) -> None:
+    """Migrate a PostgreSQL store by a connection that ends inside the last step."""
+    add_step(patch, sqlite="", postgres=sql + "SELECT pg_sleep(60)")
+    migrating = asyncio.create_task(migrate_store(url))
+    until = time.monotonic() + 20
+    sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    while not await fetch(url, f"SELECT pg_terminate_backend(pid) {sleeping}"):
+        assert time.monotonic() < until
+        await asyncio.sleep(0.02)
+    with pytest.raises(Unavailable):
+        await migrating
+
+
+async def test_a_migration_that_is_killed_leaves_the_old_store(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL before the commit, or an end of the connection: the next migration starts from the old store."""
+    before = await rows_of(kept.url)
+    if is_postgres(kept.url):
+        with monkeypatch.context() as patch:
+            await ended_in(kept.url, patch, HARM)
+    else:
+        await asyncio.to_thread(killed_in, kept.url, HARM + SPILL + "SELECT ready()")
+    assert await rows_of(kept.url) == before
+    await migrate(kept.url)
+    assert await faults_of(kept) == []
