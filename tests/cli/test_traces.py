@@ -29,17 +29,17 @@ STORY = [
 FORGETS_THE_CAUSE = Mutant(
     "the_event_alone",
     """
-import whence.cli.stories as stories
-stories.chain_of = lambda trace: [node for node in trace.nodes if node.id == trace.event_id]
+import whence.cli.graph_text as graph_text
+graph_text.chain_of = lambda trace: [node for node in trace.nodes if node.id == trace.event_id]
 """,
 )
 UNESCAPED = Mutant("labels_as_they_are", "import whence.cli.graph_text as graph_text\ngraph_text._label = str")
 ALL_FLOWS = Mutant(
     "filter_left_out",
     """
-import whence.cli.causes as causes
-real = causes.Request
-causes.Request = lambda **told: real(**{**told, "query": tuple(p for p in told["query"] if p[0] != "outcome")})
+import whence.cli.traces as traces
+real = traces.ApiRequest
+traces.ApiRequest = lambda **told: real(**{**told, "query": tuple(p for p in told["query"] if p[0] != "outcome")})
 """,
 )
 

@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from whence.cli.app import FAILED
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, printable, say
-from whence.client import NDJSON, Request, Whence, batch_request, parse_batch, refusal
+from whence.client import NDJSON, ApiRequest, Whence, batch_request, parse_batch, refusal
 from whence.errors import Invalid, TooLarge, WhenceError
 from whence.wire.event import BATCH_EVENTS_MAX, BATCH_MAX, repeated_keys
 from whence.wire.ids import derived_uuid
@@ -75,7 +75,7 @@ def import_files(
             raise Invalid.at((), f"{path} is not a regular file. Save the events to a file first.")
         path.open("rb").close()
     with client_for(server) as whence:
-        whence.send(Request(method="GET", path="/livez"))  # without the long retries below
+        whence.send(ApiRequest(method="GET", path="/livez"))  # without the long retries below
     summary = Summary()
     with client_for(server, retries=_RETRIES) as whence, _progress(files) as advance:
         for path in files:
