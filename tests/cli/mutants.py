@@ -140,9 +140,49 @@ ids.derived_uuid = lambda *names: str(uuid.uuid4())
 PACKED_IDS = Mutant(
     "ids_of_the_packed_file",
     """
-import hashlib
+import gzip
 import whence.cli.import_files as importing
-importing._content_id = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+chunks = importing._chunks
+def _chunks(file, running):
+    if isinstance(file, gzip.GzipFile):
+        running.update(b"packed")
+    return chunks(file, running)
+importing._chunks = _chunks
+""",
+)
+
+IDS_OF_THE_WHOLE_FILE = Mutant(
+    "ids_of_the_whole_file",
+    """
+import pathlib
+import whence.cli.import_files as importing
+chunks = importing._chunks
+def _chunks(file, running):
+    running.update(pathlib.Path(file.name).read_bytes())
+    return chunks(file, running)
+importing._chunks = _chunks
+""",
+)
+
+IDS_OF_THE_LINE_ALONE = Mutant(
+    "ids_of_the_line_alone",
+    """
+import whence.cli.import_files as importing
+from whence.wire.ids import derived_uuid
+with_id = importing._with_id
+importing._with_id = lambda body, fields, event_id: with_id(body, fields, derived_uuid(body.hex()))
+""",
+)
+
+IDS_OF_THE_LINE_WITH_ITS_END = Mutant(
+    "ids_of_the_line_with_its_end",
+    """
+import whence.cli.import_files as importing
+def _chunks(file, running):
+    for line in file:
+        running.update(line)
+        yield line
+importing._chunks = _chunks
 """,
 )
 
