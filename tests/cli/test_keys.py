@@ -137,10 +137,8 @@ def test_a_store_that_cannot_be_opened_is_told(cli: Cli, tmp_path: Path) -> None
 def test_logs_of_the_store_go_to_stderr(cli: Cli, tmp_path: Path) -> None:
     """What the store logs, here that a write failed, does not come where the key is looked for."""
     fails = """
-import whence.storage.sqlite.keys as keys
-def put_key(*told):
-    raise RuntimeError("forced")
-keys.put_key = put_key
+import whence.storage.sqlite.credentials as credentials
+credentials._SQL = {**credentials._SQL, "add_key": "forced"}
 """
     broken = Cli(cli.home, fails).given(debug="1")
     ran = broken.run("key", "create", "--scope", "admin", "--store", f"sqlite:///{tmp_path}/log.db")

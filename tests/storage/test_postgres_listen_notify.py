@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.made import TENANT, add, new
 from tests.databases import execute, fetch, fresh_database
-from whence.storage import open_store, waiting
+from whence.storage import head_notifier, open_store
 from whence.storage.postgres import listen_notify
 from whence.storage.postgres.listen_notify import CHANNEL, NOTIFY_EVERY_S, ListenNotify
 
@@ -80,7 +80,7 @@ async def _never(*_: Any) -> None:
 
 async def test_an_append_in_one_process_wakes_those_who_wait_in_another(two: Two, monkeypatch: Patch) -> None:
     """Well before any poll, again and again; also who waits for a tenant that is made only then."""
-    monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
+    monkeypatch.setattr(head_notifier, "POLL_S", FOREVER_S)
     for number in range(2, 6):
         task = two.wait(number - 1)
         await two.listening()
@@ -94,7 +94,7 @@ async def test_an_append_in_one_process_wakes_those_who_wait_in_another(two: Two
 
 async def test_processes_that_tell_nobody_would_be_seen(two: Two, monkeypatch: Patch) -> None:
     """Without NOTIFY the test above fails: nobody is woken."""
-    monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
+    monkeypatch.setattr(head_notifier, "POLL_S", FOREVER_S)
     monkeypatch.setattr(ListenNotify, "_send", _never)
     task = two.wait(1)
     await two.listening()
@@ -105,9 +105,9 @@ async def test_processes_that_tell_nobody_would_be_seen(two: Two, monkeypatch: P
 WAITING = """
 import asyncio, sys
 from tests.contract.made import TENANT
-from whence.storage import open_store, waiting
+from whence.storage import head_notifier, open_store
 
-waiting.POLL_S = 3600.0
+head_notifier.POLL_S = 3600.0
 
 async def main():
     store = open_store(sys.argv[1])
@@ -148,19 +148,19 @@ async def _lose_the_listener(two: Two, patch: Patch) -> "asyncio.Task[bool]":
 
 async def test_a_process_that_does_not_hear_looks_by_itself(two: Two, monkeypatch: Patch) -> None:
     """The connection that listens is killed, and no other is made: the poll finds the growth."""
-    monkeypatch.setattr(waiting, "POLL_S", 0.3)
+    monkeypatch.setattr(head_notifier, "POLL_S", 0.3)
     assert await _is_woken(await _lose_the_listener(two, monkeypatch))
 
 
 async def test_a_process_that_never_looks_would_be_seen(two: Two, monkeypatch: Patch) -> None:
     """Without a poll the test above fails: what was told to a dead connection is lost."""
-    monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
+    monkeypatch.setattr(head_notifier, "POLL_S", FOREVER_S)
     assert not await _is_woken(await _lose_the_listener(two, monkeypatch), OUTCOME_S)
 
 
 async def test_wakeups_come_back_behind_a_killed_connection(two: Two, monkeypatch: Patch) -> None:
     """A new connection is made by itself. It begins with a look, for what was told meanwhile, and then hears again."""
-    monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
+    monkeypatch.setattr(head_notifier, "POLL_S", FOREVER_S)
     monkeypatch.setattr(listen_notify, "_AGAIN_S", 0.5)
     task = two.wait(1)
     await two.listening()
@@ -181,7 +181,7 @@ async def test_nothing_listens_before_somebody_waits(two: Two) -> None:
     assert not await two.here.changed("nobody", 0, 0)
     await two.listening()
     assert two.here._listen_notify._numbers == {}
-    assert two.here._listen_notify._head_notifier._head_notifier == {}
+    assert two.here._listen_notify._head_notifier._watches == {}
     assert two.here._listen_notify._grown == set()
 
 
@@ -246,7 +246,7 @@ async def test_a_word_for_each_append_would_be_seen(two: Two, hearing: Hearing, 
 async def test_more_tenants_than_fit_are_told_as_all(two: Two, hearing: Hearing, monkeypatch: Patch) -> None:
     """The names of a full NOTIFY fit into 8,000 bytes; beyond them stands a mark that wakes everybody."""
     assert listen_notify._TENANTS_MAX * len(f"{2**31 - 1} ") < 8_000
-    monkeypatch.setattr(waiting, "POLL_S", FOREVER_S)
+    monkeypatch.setattr(head_notifier, "POLL_S", FOREVER_S)
     monkeypatch.setattr(listen_notify, "_TENANTS_MAX", 3)
     tasks = [two.wait(0, f"tenant-{number}") for number in range(12)]
     await two.listening(2)

@@ -68,7 +68,7 @@ async def told_of_everything(store: Any) -> None:
         lambda: appended(store, new(50)),
         lambda: page(store),
         lambda: store.count_events(TENANT, Query()),
-        lambda: store.find_key(bytes(32)),
+        lambda: store.credentials.find_key(bytes(32)),
         store.check,
     ):
         await told(ask)

@@ -24,8 +24,7 @@ from tests.databases import fetch, fresh_database
 from tests.storage.proxy import proxied
 from whence.errors import WhenceError
 from whence.permissions import new_api_key
-from whence.storage import open_store
-from whence.storage import waiting as waiting_for_logs
+from whence.storage import head_notifier, open_store
 
 BACKENDS = 2
 CLIENTS = 6
@@ -118,9 +117,9 @@ async def _use(store: Any) -> None:
 
     await store.open()
     _, key = new_api_key("tenant-0", ("events:read",), 1)
-    await store.put_key(key)
+    await store.credentials.put_key(key)
     await asyncio.gather(*[client(name) for name in range(CLIENTS)])
-    assert await store.find_key(key.hash) == key
+    assert await store.credentials.find_key(key.hash) == key
     for tenant in range(3):
         assert (await page(store, f"tenant-{tenant}")).total == 20
     assert (await page(store, "another")).total == 0
@@ -165,6 +164,6 @@ async def test_behind_a_pooler_logs_are_looked_at(log: Pooled) -> None:
 
 async def test_past_the_pooler_wakeups_are_heard(log: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a URL to listen at, who waits is woken before any poll; without one, and without a poll, nobody is."""
-    monkeypatch.setattr(waiting_for_logs, "POLL_S", 3_600.0)
+    monkeypatch.setattr(head_notifier, "POLL_S", 3_600.0)
     assert await _is_woken(log, log.direct)
     assert not await _is_woken(log, None, 1.0)

@@ -9,8 +9,8 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.storage.test_sqlite_lulls import HeldCommit, turns, with_store
 
+from tests.storage.test_sqlite_idle_writer import HeldCommit, turns, with_store
 from tests.storage.test_sqlite_races import failing
 from tests.storage.test_sqlite_writer import event
 from whence.events import NewEvent, PageRequest, Query

@@ -100,7 +100,7 @@ def list_keys(
             keys = parse_body(whence.send(list_keys_request()), KeysBody).keys
     else:
         of = _tenant(tenant)
-        found = _in_store(_settings(store), lambda opened: opened.list_keys(of), make=False)
+        found = _in_store(_settings(store), lambda opened: opened.credentials.list_keys(of), make=False)
         keys = [key_body(key) for key in found]
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
@@ -129,7 +129,7 @@ def revoke(
             raise error_of(answer)
     else:
         of, now = _tenant(tenant), _now_us()
-        if not _in_store(_settings(store), lambda opened: opened.revoke_key(of, key_id, now), make=False):
+        if not _in_store(_settings(store), lambda opened: opened.credentials.revoke_key(of, key_id, now), make=False):
             raise NotFound("There is no such API key.")
     say("Revoked.")
 
@@ -147,7 +147,7 @@ def make_key(
     except ValueError as error:
         raise Invalid.at(("name",), str(error)) from None
     secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
-    _in_store(settings, lambda opened: opened.put_key(key))
+    _in_store(settings, lambda opened: opened.credentials.put_key(key))
     return created_key_body(key, secret)
 
 

@@ -5,12 +5,14 @@ from importlib import import_module
 from typing import Any
 
 from whence.errors import StoreRefused
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Store, Write
+from whence.storage.base import HashedEvent, Head, Receipt, Store, Write
+from whence.storage.credentials import Credentials, Session
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify as verify_file
 from whence.storage.verification import Report
 
 __all__ = [
+    "Credentials",
     "HashedEvent",
     "Head",
     "Receipt",

@@ -1,7 +1,6 @@
 """The PostgreSQL store: transactions of one tenant each, and the operations of the protocol on top of them."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -13,12 +12,12 @@ from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT, CompactRange
-from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
-from whence.storage.postgres import keys, replication
+from whence.storage.base import HashedEvent, Head, Receipt, Write
+from whence.storage.postgres import replication
 from whence.storage.postgres.append import Kinds, append
 from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
+from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import Snapshot, resolve
@@ -80,6 +79,7 @@ class PostgresStore:
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
+        self.credentials = PostgresCredentials(self._read, self._write)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -230,50 +230,6 @@ class PostgresStore:
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[kinds_version] = kinds
         return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], folded_to=folded_to, events=events)
-
-    # --- credentials -------------------------------------------------------------------------------------------
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a key; see `Store`."""
-        await self._write(lambda connection: keys.put_key(connection, key))
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """Find a key by its hash; see `Store`."""
-        found: ApiKey | None = await self._read(lambda connection: keys.find_key(connection, key_hash))
-        return found
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """Find a key by its id; see `Store`."""
-        found: ApiKey | None = await self._read(lambda connection: keys.get_key(connection, key_id))
-        return found
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """List a tenant's keys; see `Store`."""
-        found: list[ApiKey] = await self._read(lambda connection: keys.list_keys(connection, tenant))
-        return found
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key; see `Store`."""
-        done: bool = await self._write(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
-        return done
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note the last use of keys; see `Store`."""
-        await self._write(lambda connection: keys.touch_keys(connection, used))
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session; see `Store`."""
-        now = time.time_ns() // 1_000
-        await self._write(lambda connection: keys.put_session(connection, session, now))
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """Find a session; see `Store`."""
-        found: Session | None = await self._read(lambda connection: keys.find_session(connection, session_hash))
-        return found
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; see `Store`."""
-        await self._write(lambda connection: keys.end_session(connection, session_hash))
 
     # --- life --------------------------------------------------------------------------------------------------
 
