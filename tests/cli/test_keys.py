@@ -138,7 +138,10 @@ def test_logs_of_the_store_go_to_stderr(cli: Cli, tmp_path: Path) -> None:
     """What the store logs, here that a write failed, does not come where the key is looked for."""
     fails = """
 import whence.storage.sqlite.credentials as credentials
-credentials._SQL = {**credentials._SQL, "add_key": "forced"}
+class Broken(dict):
+    def __getitem__(self, _block):
+        raise RuntimeError("forced")
+credentials._SQL = Broken()
 """
     broken = Cli(cli.home, fails).given(debug="1")
     ran = broken.run("key", "create", "--scope", "admin", "--store", f"sqlite:///{tmp_path}/log.db")

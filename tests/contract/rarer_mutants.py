@@ -227,7 +227,7 @@ def sessions_outlive_their_key(patch: Patch) -> None:
 
 @breaks("sqlite")
 def ended_sessions_kept(patch: Patch) -> None:
-    reword(patch, credentials, "forget_sessions", "expires_at <= ?", "expires_at <= ? AND false")
+    reword(patch, credentials, "delete_expired_sessions", "expires_at <= ?", "expires_at <= ? AND false")
 
 
 @breaks("sqlite")

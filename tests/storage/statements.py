@@ -49,12 +49,12 @@ class Listening:
 
 def listen(patch: pytest.MonkeyPatch, heard: Heard) -> None:
     """Hear every statement of every transaction from now on, but those that begin and end it."""
-    real = connections._committed
+    real = connections._run_and_commit
 
     async def committed(connection: Any, work: Any) -> Any:
         return await real(Listening(connection, heard), work)
 
-    patch.setattr(connections, "_committed", committed)
+    patch.setattr(connections, "_run_and_commit", committed)
 
 
 FILTERS: tuple[dict[str, Any], ...] = (

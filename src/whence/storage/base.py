@@ -88,6 +88,9 @@ class Store(Protocol):
     equal a count over the raw events in the same snapshot as the page; nothing of one tenant is seen by another.
     """
 
+    reads_at_once: int
+    """How many reads can run at the same time; further ones wait for a connection."""
+
     @property
     def credentials(self) -> Credentials:
         """The API keys and sessions, of all tenants."""

@@ -73,8 +73,8 @@ class PostgresCredentials:
         now = time.time_ns() // 1_000
 
         async def put(connection: Connection) -> None:
-            if await connection.fetchval(_SQL["may_forget_sessions"]):
-                await connection.execute(_SQL["forget_sessions"], now)
+            if await connection.fetchval(_SQL["try_lock_sessions"]):
+                await connection.execute(_SQL["delete_expired_sessions"], now)
             await connection.execute(_SQL["add_session"], session.hash, session.key_id, session.expires_at)
 
         await self._write(put)

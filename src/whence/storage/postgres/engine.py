@@ -15,7 +15,7 @@ from whence.merkle import EMPTY_ROOT, CompactRange
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.postgres import replication
 from whence.storage.postgres.append import Kinds, append
-from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
+from whence.storage.postgres.connections import Connection, ConnectionPool, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.listen_notify import ListenNotify
@@ -23,7 +23,7 @@ from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import Snapshot, resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
-from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
+from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
 from whence.storage.query_gate import UnboundedQueryGate
@@ -72,10 +72,11 @@ class PostgresStore:
         self._unsafe_durability = unsafe_durability
         self._importing = importing
         self._verified = False
-        self._reading = Connections(self._target, readers, writing=False)
-        self._writing = Connections(self._target, writers, writing=True)
+        self._reading = ConnectionPool(self._target, readers, writing=False)
+        self._writing = ConnectionPool(self._target, writers, writing=True)
         self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
+        self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
@@ -108,10 +109,10 @@ class PostgresStore:
     async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
         """Find one event; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> Event | None:
-            row = await connection.fetchrow(_SQL["one_event"], whose.number, event_id, tenant)
+        async def ask(connection: Connection, owner: Tenant) -> Event | None:
+            row = await connection.fetchrow(_SQL["one_event"], owner.number, event_id, tenant)
             if row is None:
-                await head_row(connection, whose)
+                await head_row(connection, owner)
                 return None
             return event_from(tenant, row)
 
@@ -151,8 +152,8 @@ class PostgresStore:
     ) -> Graph | None:
         """Find the graph around an event; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> Graph | None:
-            snapshot = await self._snapshot(connection, whose)
+        async def ask(connection: Connection, owner: Tenant) -> Graph | None:
+            snapshot = await self._snapshot(connection, owner)
             return await graph_of(connection, snapshot, event_id, request, readable)
 
         graph: Graph | None = await self._read_as(tenant, ask)
@@ -161,8 +162,8 @@ class PostgresStore:
     async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> FlowPage:
-            return await flows_of_page(connection, await self._snapshot(connection, whose), query, request)
+        async def ask(connection: Connection, owner: Tenant) -> FlowPage:
+            return await flows_of_page(connection, await self._snapshot(connection, owner), query, request)
 
         page: FlowPage = await self._read_as(tenant, ask, unbounded=not query.is_indexed)
         return page
@@ -172,8 +173,8 @@ class PostgresStore:
     ) -> ProcessMap:
         """Say what led to what; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> ProcessMap:
-            return await map_of(connection, await self._snapshot(connection, whose), (since, until), readable)
+        async def ask(connection: Connection, owner: Tenant) -> ProcessMap:
+            return await map_of(connection, await self._snapshot(connection, owner), (since, until), readable)
 
         found: ProcessMap = await self._read_as(tenant, ask)
         return found
@@ -193,7 +194,7 @@ class PostgresStore:
     async def _number_and_size(self, tenant: str) -> tuple[int, int]:
         """The tenant's number and the size of its log; zeros for a tenant that has none."""
         row = await self._read_as(tenant, head_row)
-        return (NOBODY, 0) if row is None else (row[0], row[1])
+        return (NO_TENANT, 0) if row is None else (row[0], row[1])
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
@@ -212,8 +213,8 @@ class PostgresStore:
         await self._grow(tenant, partial(replication.import_events, events=events, cached=_bounded(self._numbers)))
 
     async def _ask(self, tenant: str, query: Query, question: Question, *, indexed: bool) -> Any:
-        async def ask(connection: Connection, whose: Tenant) -> Any:
-            snapshot = await self._snapshot(connection, whose)
+        async def ask(connection: Connection, owner: Tenant) -> Any:
+            snapshot = await self._snapshot(connection, owner)
             return await question(connection, snapshot, await resolve(connection, snapshot, query))
 
         return await self._read_as(tenant, ask, unbounded=not indexed)
@@ -222,7 +223,7 @@ class PostgresStore:
         """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
         row = await head_row(connection, tenant)
         if row is None:
-            return Snapshot(tenant.name, NOBODY, 0, {})
+            return Snapshot(tenant.name, NO_TENANT, 0, {})
         tenant_no, size, kinds_known, folded_to, kinds_version, events = row[0], row[1], row[4], row[8], row[9], row[10]
         kinds = self._kinds.get(kinds_version, {}) if kinds_known else {}
         if len(kinds) != kinds_known:
@@ -235,7 +236,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Look whether the store may be served; see `Store`. Leaves no connection behind."""
-        connection = await self._target.first()
+        connection = await self._target.connect_first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
         finally:
@@ -258,12 +259,12 @@ class PostgresStore:
     async def _read(self, work: Work) -> Any:
         """Read what is no tenant's."""
         await self._looked_at()
-        return await self._reading.run(NOBODY, work)
+        return await self._reading.run(NO_TENANT, work)
 
     async def _write(self, work: Work) -> Any:
         """Write what is no tenant's."""
         await self._looked_at()
-        return await self._writing.run(NOBODY, work)
+        return await self._writing.run(NO_TENANT, work)
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """Read as a tenant, who need not be there. A wide question waits behind the gate."""
@@ -271,18 +272,18 @@ class PostgresStore:
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
         """Write as a tenant, who is made when it is not there, and wake who waits for its log."""
-        number = NOBODY
+        number = NO_TENANT
 
-        async def noted(connection: Connection, whose: Tenant) -> Any:
+        async def noted(connection: Connection, owner: Tenant) -> Any:
             nonlocal number
-            number = whose.number
-            return await work(connection, whose)
+            number = owner.number
+            return await work(connection, owner)
 
         done = await self._run_as(self._writing, tenant, noted)
-        self._listen_notify.tell(tenant, number)
+        self._listen_notify.notify(tenant, number)
         return done
 
-    async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
+    async def _run_as(self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """What the work returns, done under the number of the tenant."""
         await self._looked_at()
 
@@ -293,13 +294,13 @@ class PostgresStore:
         remembered = self._tenants.get(name)
         if remembered is not None:
             try:
-                return await run(Tenant(name, remembered, remembered=True))
-            except Renumbered:
+                return await run(Tenant(name, remembered, is_cached=True))
+            except TenantRenumbered:
                 self._tenants.pop(name, None)
-        number = await pool.run(NOBODY, lambda connection: find_tenant(connection, name))
-        if number == NOBODY and pool is self._writing:
-            number = await pool.run(NOBODY, lambda connection: make_tenant(connection, name))
-        if number != NOBODY:  # and what another process has still to make is looked up every time
+        number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name))
+        if number == NO_TENANT and pool is self._writing:
+            number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name))
+        if number != NO_TENANT:  # and what another process has still to make is looked up every time
             _bounded(self._tenants, _TENANTS_REMEMBERED)[name] = number
         return await run(Tenant(name, number))
 

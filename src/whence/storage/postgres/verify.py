@@ -16,7 +16,7 @@ from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, 
 from whence.storage.postgres.replication import part_rows
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.schema import verify as verify_schema
-from whence.storage.postgres.tenants import NOBODY
+from whence.storage.postgres.tenants import NO_TENANT
 from whence.storage.sql import load_blocks
 from whence.storage.verification import (
     ACTORS_WRONG,
@@ -50,7 +50,7 @@ async def verify(target: Target, progress: Callable[[int], None] | None = None) 
 
     Raises StoreRefused when there is no log that this release can read, and Unavailable.
     """
-    connection = await target.first()
+    connection = await target.connect_first()
     try:
         on_citus = await verify_schema(connection, unsafe_durability=True)
         return await _Check(connection, on_citus, progress or (lambda _events: None)).run()
@@ -71,7 +71,9 @@ class _Check:
 
     async def run(self) -> Report:
         """Look at every tenant, and for events that belong to none."""
-        tenants: list[tuple[str, int]] = await self._as_tenant(NOBODY, lambda: self.connection.fetch(_SQL["tenants"]))
+        tenants: list[tuple[str, int]] = await self._as_tenant(
+            NO_TENANT, lambda: self.connection.fetch(_SQL["tenants"])
+        )
         for tenant, tenant_no in tenants:
             await self._as_tenant(tenant_no, partial(self._tenant, tenant, tenant_no))
         if await self.connection.fetchrow(_SQL["strays"]):

@@ -75,7 +75,7 @@ class SQLiteCredentials:
         now = time.time_ns() // 1_000
 
         def put(connection: apsw.Connection) -> None:
-            connection.execute(_SQL["forget_sessions"], (now,))
+            connection.execute(_SQL["delete_expired_sessions"], (now,))
             connection.execute(_SQL["add_session"], (session.hash, session.key_id, session.expires_at))
 
         await self._write(put)
