@@ -13,7 +13,7 @@ from tests.contract.made import add, new, page
 from tests.databases import CITUS, citus_database, fetch, fresh_database
 from tests.storage.statements import everything, listen
 from whence.errors import StoreRefused
-from whence.storage import migrate_store, open_store
+from whence.storage import create_store, migrate_store
 from whence.storage.postgres import citus
 from whence.storage.postgres.citus import Table
 
@@ -82,7 +82,7 @@ def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
 
 async def test_a_transaction_that_begins_in_two_messages_is_the_same(anyio_backend: str) -> None:
     """On a server without Citus too, role, tenant and timeouts hold for the transaction only."""
-    store: Any = open_store(await fresh_database())
+    store: Any = create_store(await fresh_database())
     await add(store, new(1))
     asked = "SELECT current_user, " + ", ".join(f"current_setting('{name}')" for name in SET)
     rows = []
@@ -163,7 +163,7 @@ async def test_a_statement_with_many_tasks_would_be_found(url: str) -> None:
 
 async def test_row_security_holds_on_the_nodes(url: str) -> None:
     """A statement without a condition on the tenant sees only its own tenant's rows, and cannot write for another."""
-    store: Any = open_store(url)
+    store: Any = create_store(url)
     await add(store, new(1), tenant="acme")
     await add(store, new(1), new(2), tenant="other")
 

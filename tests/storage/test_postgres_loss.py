@@ -12,7 +12,7 @@ from tests.databases import execute, fetch, fresh_database
 from tests.storage.proxy import Proxy, proxied
 from whence.errors import QueryTooExpensive, Throttled, Unavailable
 from whence.events import Query
-from whence.storage import Write, open_store
+from whence.storage import Write, create_store
 from whence.storage.postgres import connections
 from whence.storage.postgres.connections import ConnectionPool
 from whence.storage.postgres.tenants import NO_TENANT
@@ -32,7 +32,7 @@ async def proxy() -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def store(proxy: Proxy) -> AsyncIterator[Any]:
-    made = open_store(proxy.url)
+    made = create_store(proxy.url)
     yield made
     proxy.mend()
     await made.close()
@@ -104,7 +104,7 @@ async def _stalled_at_work(store: Any, proxy: Proxy) -> None:
         proxy.stall()
         await connection.execute("SELECT 1")
 
-    await store.open()
+    await store.check_servable()
     await assert_unavailable(lambda: store._writing.run(NO_TENANT, work))
 
 
@@ -129,7 +129,7 @@ async def test_without_the_probe_it_would_wait(store: Any, proxy: Proxy, monkeyp
 
 async def test_a_slow_statement_is_not_taken_for_a_stalled_server(store: Any) -> None:
     """A statement runs longer than several probes take, which the server answers."""
-    await store.open()
+    await store.check_servable()
     wait = connections._WATCHDOG_INTERVAL_S * 3
     assert await store._writing.run(NO_TENANT, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
 
@@ -138,8 +138,8 @@ async def _left_open(patch: pytest.MonkeyPatch) -> bool:
     """Whether the connection of a finished query is still open after the longest time a query may run."""
     patch.setattr(connections, "_WATCHDOG_INTERVAL_S", 0.01)
     patch.setattr(connections, "QUERY_SECONDS_MAX", 0.05)
-    store: Any = open_store(await fresh_database())
-    await store.open()
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
     await store._reading.run(NO_TENANT, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.02)"))
     await asyncio.sleep(0.3)
     (idle,) = store._reading._idle
@@ -174,7 +174,7 @@ async def _killed_while_idle(store: Any, url: str) -> None:
 async def test_connections_that_were_terminated_while_idle_are_replaced() -> None:
     """The next request is answered on a new connection."""
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     await _killed_while_idle(store, url)
     await store.close()
 
@@ -193,7 +193,7 @@ async def test_a_store_that_keeps_broken_connections_would_be_found(monkeypatch:
 
     monkeypatch.setattr(ConnectionPool, "_acquire", begun)
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     with pytest.raises(Unavailable):
         await _killed_while_idle(store, url)
     await store.close()
@@ -202,7 +202,7 @@ async def test_a_store_that_keeps_broken_connections_would_be_found(monkeypatch:
 async def test_writers_whose_backends_are_terminated_lose_nothing_and_leave_no_gap() -> None:
     """Under five writers, every acknowledged event is there once, and positions are 1..n."""
     url = await fresh_database()
-    store: Any = open_store(url, unsafe_durability=True)
+    store: Any = create_store(url, unsafe_durability=True)
     stop = asyncio.Event()
     acknowledged: set[int] = set()
     failures = 0
@@ -297,8 +297,8 @@ async def test_losses_leave_nothing_behind(store: Any, proxy: Proxy) -> None:
 async def test_a_query_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server cancels it, and the connection is used again. A write has no such limit."""
     monkeypatch.setattr(connections, "QUERY_SECONDS_MAX", 0.2)
-    store: Any = open_store(await fresh_database())
-    await store.open()
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
     with pytest.raises(QueryTooExpensive):
         await store._reading.run(NO_TENANT, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
     assert len(store._reading._idle) == 1
@@ -310,8 +310,8 @@ async def test_a_query_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyP
 
 async def test_unbounded_queries_leave_half_of_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """One per tenant and at most half of the readers: the next is refused at once, and an indexed query is answered."""
-    store: Any = open_store(await fresh_database())
-    await store.open()
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
     entered, going = asyncio.Semaphore(0), asyncio.Event()
 
     async def work(_connection: Any) -> None:
@@ -339,7 +339,7 @@ async def test_unbounded_queries_leave_half_of_the_readers(monkeypatch: pytest.M
 
 async def test_a_value_that_the_server_refuses_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three requests in one append, the one that cannot be written fails, and the others are stored."""
-    store: Any = open_store(await fresh_database())
+    store: Any = create_store(await fresh_database())
     bad = new(2, actor_id="a\x00b")  # the API refuses such a text
     first, second, third = await store.append(TENANT, [Write((new(1),)), Write((bad,)), Write((new(3),))])
     assert isinstance(second, Unavailable)
@@ -351,7 +351,7 @@ async def test_a_value_that_the_server_refuses_fails_only_its_own_request(monkey
 async def test_a_pooler_needs_no_state_of_the_session() -> None:
     """With `?pooler=1` no statement is kept on a connection, and every one is served by another backend in turn."""
     url = await fresh_database()
-    store: Any = open_store(f"{url}{'&' if '?' in url else '?'}pooler=1")
+    store: Any = create_store(f"{url}{'&' if '?' in url else '?'}pooler=1")
     await add(store, new(1), new(2))
     assert await numbers(store) == [2, 1]
     for pool in (store._reading, store._writing):
