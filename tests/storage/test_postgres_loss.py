@@ -349,7 +349,7 @@ async def test_a_value_that_the_server_refuses_fails_only_its_own_request(monkey
 
 
 async def test_a_pooler_needs_no_state_of_the_session() -> None:
-    """With `?pooler=1` no statement is kept on a connection, and every one is served by another backend in turn."""
+    """With `?pooler=1` no prepared statement, role or tenant is left on a connection after its transaction."""
     url = await fresh_database()
     store: Any = create_store(f"{url}{'&' if '?' in url else '?'}pooler=1")
     await add(store, new(1), new(2))
@@ -362,8 +362,8 @@ async def test_a_pooler_needs_no_state_of_the_session() -> None:
     await store.close()
 
 
-def test_the_driver_is_told_nothing_of_ours() -> None:
-    """`pooler` is taken out of the URL, which otherwise goes on as it is, with a host or without."""
+def test_our_option_is_not_passed_to_the_driver() -> None:
+    """`pooler` is removed from the URL; everything else is passed on, with a host or without."""
     target = connections.Target("postgresql://a@b/c?pooler=1&sslmode=require&host=%2Frun")
     assert target.pooler
     assert target._dsn == "postgresql://a@b/c?sslmode=require&host=%2Frun"

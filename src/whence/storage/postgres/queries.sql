@@ -1,6 +1,6 @@
--- Named blocks. They have the names of their counterparts in sqlite/queries.sql; a comment marks those that SQLite lacks.
--- A block ends where the next one begins. Values are bound as parameters and never formatted into the text. Where the
--- caller appends to a block, a comment says so.
+-- Named blocks. They have the names of their counterparts in sqlite/queries.sql; a comment marks those that SQLite
+-- lacks. A block ends where the next one begins. Values are bound as parameters and never formatted into the text.
+-- Where the caller appends to a block, a comment says so.
 --
 -- A statement costs a round trip, so it takes arrays where SQLite runs one statement per row.
 
@@ -25,8 +25,8 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
  WHERE tenant_no = $1 AND tenant = $2
 
 -- name: lock_head
--- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row as
--- the previous writer committed it.
+-- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
+-- as the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -52,7 +52,7 @@ SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text
 RETURNING tenant_no
 
 -- name: actor_number
--- Null for who is new. No join, for the same reason as in stored_ids.
+-- Null for a new actor. A subquery and not a join, for the reason given at stored_ids.
 SELECT (SELECT a.actor FROM actor a
          WHERE a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type),
        asked.actor_id, asked.actor_type
@@ -64,7 +64,7 @@ SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
 RETURNING tenant_no
 
 -- name: add_to_flow
--- A new flow takes the number that is offered; a known one keeps its own and counts on.
+-- A new flow takes the number passed. A known one keeps its own, and the counts are added.
 INSERT INTO flow (tenant_no, flow, correlation_id, events, failures, first_at, last_at)
 SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
 ON CONFLICT (tenant_no, correlation_id) DO UPDATE
@@ -79,8 +79,8 @@ ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = resou
 RETURNING resource, resource_id, resource_type
 
 -- name: stored_ids
--- What SQLite asks by keys_of_ids and correlation_of: which of these ids are stored, where, and of which flow. No join:
--- for a log without statistics its plan reads all flows.
+-- Which of these ids are stored, at which position and in which flow. SQLite uses keys_of_ids and correlation_of. A
+-- subquery and not a join, whose plan scans all flows of a log that has no statistics yet.
 SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow)
   FROM event e
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
@@ -101,8 +101,8 @@ SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $
 RETURNING tenant_no
 
 -- name: buckets_known
--- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children. OFFSET 0,
--- here and below, keeps it from becoming a join, for the same reason as in stored_ids.
+-- How many events these buckets hold, and which are divided. Not on SQLite, where add_to_bucket returns it. OFFSET 0,
+-- here and below, keeps the planner from making it a join, for the reason given at stored_ids.
 SELECT asked.level, asked.bucket, b.events, b.divided
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
  CROSS JOIN LATERAL (
@@ -128,9 +128,10 @@ ON CONFLICT (tenant_no, level, bucket, actor, kind) DO UPDATE SET events = rollu
 SELECT min(occurred_at) FROM event WHERE tenant_no = $1
 
 -- name: divide_bucket
--- Children from the raw events: tenant, level, first child, its start, width, and the bounds of the parent. The offset
--- from the start of the first child is never negative, so that the division, which cuts towards zero in SQL, is a floor
--- division. The tenant's number is a column's and not $1, which tells Citus that no row leaves its machine.
+-- Counts the children from the raw events. Parameters: tenant, level, first child, its start, its width, and the
+-- bounds of the parent. The offset from the start of the first child is never negative, so that SQL's division, which
+-- truncates, is a floor division. The tenant's number is selected from the column and not from $1, so that Citus can
+-- tell that no row leaves its node.
 INSERT INTO bucket (tenant_no, level, bucket, events)
 SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
   FROM event
@@ -174,8 +175,8 @@ SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type
  WHERE e.tenant_no = $1
 
 -- name: page_event
--- Not on SQLite, where a join costs less. As full_event, for a few events of which the kinds are known: to plan a join of
--- five tables takes longer than to read a page, and each look here goes by a key, whatever the planner knows.
+-- Like full_event, for a few events whose kinds are known. Not on SQLite, where a join costs less. Planning a join of
+-- five tables takes longer than reading a page, and each subquery is a lookup by key, whatever the statistics.
 SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor),
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
        (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
@@ -184,7 +185,8 @@ SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_
  WHERE e.tenant_no = $1
 
 -- name: one_event
--- Not on SQLite, for the same reason: full_event by its id, with the look at the head that goes before every other question.
+-- Like full_event by an id, and checks the head in the same statement, which saves a round trip. Not on SQLite, for the
+-- reason given at page_event.
 SELECT e.position, e.id, k.event_type, k.actor_type,
        (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
@@ -508,11 +510,11 @@ SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER 
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 
 -- name: next_position
--- Not on SQLite, which reads a log in one go: whether there is anything behind a gap.
+-- The next position after a gap, if any. Not on SQLite, which reads a log in one statement.
 SELECT min(position) FROM event WHERE tenant_no = $1 AND position > $2
 
 -- name: causes
--- Not on SQLite, where one column says both: what was sent, and what links.
+-- The cause as it was sent, and the UUID that joins on it. Not on SQLite, where one column holds both.
 SELECT position, causation_id, cause_id::text FROM event
  WHERE tenant_no = $1 AND position > $2 AND position <= $3 AND (causation_id IS NOT NULL OR cause_id IS NOT NULL)
  ORDER BY position
@@ -535,7 +537,7 @@ SELECT 1 FROM (
   SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
 
 -- name: wrong_names
--- The head's number is the highest that was given; with a lower one it would be given twice.
+-- The head holds the highest number in use. If it were lower, the next number would be used twice.
 SELECT 1 FROM head h
  WHERE h.tenant_no = $1
    AND (h.kinds, h.actors, h.flows, h.resources) <> (

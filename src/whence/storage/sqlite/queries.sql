@@ -88,8 +88,8 @@ ON CONFLICT DO UPDATE SET events = events + excluded.events
 SELECT min(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?
 
 -- name: divide_bucket
--- Children from the raw events. The offset from the start of the first child is never negative, so that the
--- division, which cuts towards zero in SQL, is a floor division.
+-- Counts the children from the raw events. The offset from the start of the first child is never negative, so that
+-- SQL's division, which truncates, is a floor division.
 INSERT INTO bucket (tenant_no, level, bucket, events)
 SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, count(*)
   FROM event INDEXED BY event_time
@@ -382,7 +382,7 @@ SELECT 1 FROM resource WHERE tenant_no = :tenant_no GROUP BY resource_id, resour
  LIMIT 1
 
 -- name: wrong_names
--- Numbers are given densely, so the head's is the highest; a lower one would be given twice.
+-- The head holds the highest number in use. If it were lower, the next number would be used twice.
 SELECT 1 FROM tenant t
  WHERE t.tenant_no = :tenant_no
    AND (t.kinds, t.actors, t.flows, t.resources) <> (

@@ -1,5 +1,5 @@
--- The log of many tenants. Interned names (kind, actor, flow, resource) are numbered from 1 within each tenant. Times are
--- microseconds since 1970, UTC. Texts sort by code point, which is what COLLATE "C" does in UTF-8.
+-- The log of many tenants. Interned names (kind, actor, flow, resource) are numbered from 1 within each tenant. Times
+-- are microseconds since 1970, UTC. Texts sort by code point, which is what COLLATE "C" does in UTF-8.
 --
 -- The tables are those of SQLite, except for their keys. SQLite orders a table by one integer, which joins tenant and
 -- number. Here the key is the pair, so that tables can be distributed by tenant.

@@ -1,5 +1,5 @@
--- The log of many tenants. Interned names (kind, actor, flow, resource) are numbered from 1 within each tenant. The key of
--- an interned name or of an event is tenant_no << 40 | number. Times are microseconds since 1970, UTC.
+-- The log of many tenants. Interned names (kind, actor, flow, resource) are numbered from 1 within each tenant. The
+-- key of an interned name or of an event is tenant_no << 40 | number. Times are microseconds since 1970, UTC.
 
 -- One row: the identity of the store, and the number of its last commit. See highwater.py.
 CREATE TABLE store (
@@ -64,8 +64,8 @@ CREATE TABLE resource (
     events        INTEGER NOT NULL
 ) STRICT;
 
--- Not unique and without the type, which would make it a third larger; an id has one type, or a few. The writer is alone
--- in adding rows, and looks up id and type before it does.
+-- Not unique and without the type, which would make it a third larger; an id has one type, or a few. The writer is
+-- alone in adding rows, and looks up id and type before it does.
 CREATE INDEX resource_id ON resource (tenant_no, resource_id);
 
 -- A rowid table, since WITHOUT ROWID wastes space on payloads over 2 kB. The payload comes last, so that reading other
