@@ -281,9 +281,9 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
     await add(stores[0], new(1))
     met = asyncio.Event()
     waiting = 0
-    real = append._look_up
+    real = append.read_known
 
-    async def look_up(*args: Any) -> None:
+    async def read(*args: Any) -> None:
         nonlocal waiting
         waiting += 1
         if waiting == 2:
@@ -295,7 +295,7 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
             pass
         await real(*args)
 
-    patch.setattr(append, "_look_up", look_up)
+    patch.setattr(append, "read_known", read)
     told = await asyncio.gather(
         *[add(store, new(number)) for number, store in enumerate(stores, 2)], return_exceptions=True
     )
