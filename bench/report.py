@@ -54,6 +54,12 @@ _TERMS = (
     "An [*indexed query*](concepts.md#reading) is one whose cost should not grow with the log. *Growth* is its p50 in "
     "the large log divided by its p50 in the small one. Events are spread over 180 days, or over 5.",
     "*Durable*: synced to disk before the response.",
+    "The queries: a *page* has 20 events and the exact total. An *aggregate* counts by event type, resource type and "
+    "actor type. *By-actor* is the statistics of all actors. A *correlation* is a page of one flow. A *resource* is a "
+    "page of one resource, with at most five events. *Of a range*: within a random time range. An *offset of a tenth* "
+    "skips a tenth of the log, and a *hundredth* a hundredth.",
+    "The shapes of traces: in a *chain* each event causes the next. In a *tree* each event causes two. In a *star* the "
+    "root causes all others. A *run* is a chain of steps, each of which also causes nine calls.",
 )
 
 _TABLES_NOW = {"link": "transition", "link_pkey": "transition_pkey", "tally": "actor_total"}
@@ -220,7 +226,7 @@ def _trials(run: Run) -> str:
 def _answers(run: Run) -> str:
     rows = [
         (
-            measure,
+            measure.replace("question: ", "query: "),
             _WHO[server],
             f"{result.rate:,.0f}",
             _number(result.p50_ms),

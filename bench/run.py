@@ -317,7 +317,7 @@ def server(bench: Bench) -> None:
             bench.run.start_s[label] = round(running.start_s + time.monotonic() - began, 3)
             if name == "large.db":
                 for question, result in scenarios.questions_over_http(folder, running, questions, sizes.asked).items():
-                    bench.keep(f"question: {question}", "whence", [result])
+                    bench.keep(f"query: {question}", "whence", [result])
                 bench.run.memory = _soak(folder, running, questions, sizes)
 
 
