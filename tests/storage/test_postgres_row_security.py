@@ -142,14 +142,14 @@ async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url
 def test_no_text_but_a_number_reaches_the_settings(tenant_no: Any, on_citus: bool) -> None:
     """What is pasted into the messages that begin a transaction is digits, or nothing begins."""
     with pytest.raises((ValueError, TypeError), match="format"):
-        connections._begin(tenant_no, writing=True, on_citus=on_citus)
+        connections.begin_statements(tenant_no, writing=True, on_citus=on_citus)
 
 
 @pytest.mark.parametrize("writing", [False, True])
 def test_on_citus_what_is_handed_on_stands_in_a_message_of_its_own(writing: bool) -> None:
     """The message with the tenant's number may be said twice, as BEGIN is not in it. Elsewhere all is one message."""
-    (plain,) = connections._begin(17, writing=writing, on_citus=False)
-    first, second = connections._begin(17, writing=writing, on_citus=True)
+    (plain,) = connections.begin_statements(17, writing=writing, on_citus=False)
+    first, second = connections.begin_statements(17, writing=writing, on_citus=True)
     assert first.startswith("BEGIN ")
     assert first.endswith("SET LOCAL citus.propagate_set_commands = 'local'")
     assert second.startswith("SET LOCAL whence.tenant_no = '17';")

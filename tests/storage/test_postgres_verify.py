@@ -172,10 +172,10 @@ async def test_it_may_run_beside_writers(url: str) -> None:
 
 async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above sees a check that reads each part as it is then."""
-    begin = verify._begin
+    begin = verify.begin_statements
     monkeypatch.setattr(
         verify,
-        "_begin",
+        "begin_statements",
         lambda *a, **k: [text.replace("REPEATABLE READ READ ONLY", "READ COMMITTED") for text in begin(*a, **k)],
     )
     events, findings = await _written_beside(url)
