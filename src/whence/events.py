@@ -119,7 +119,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A stored event. `payload` is the stored bytes; `position` counts from 1 within the tenant."""
+    """A stored event. `payload` is the stored bytes, None once it was erased; `position` counts from 1 within the
+    tenant."""
 
     tenant_id: str
     position: int
@@ -134,7 +135,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: str
     occurred_at: int
     recorded_at: int
-    payload: bytes
+    payload: bytes | None
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

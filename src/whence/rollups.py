@@ -21,6 +21,7 @@ __all__ = [
     "DIVIDE_AT",
     "LAST_LEVEL",
     "WIDTHS_US",
+    "Division",
     "Edge",
     "Occurrence",
     "Piece",
@@ -32,6 +33,7 @@ __all__ = [
     "child_span",
     "cover",
     "cover_sum",
+    "division",
     "is_full",
 ]
 
@@ -117,6 +119,29 @@ def child_span(level: int, bucket: int) -> Span:
         return Span(1, _FIRST, _LAST)
     ratio = WIDTHS_US[level] // WIDTHS_US[level + 1]
     return Span(level + 1, bucket * ratio, bucket * ratio + ratio - 1)
+
+
+class Division(msgspec.Struct, frozen=True):
+    """What the statements that divide a bucket take.
+
+    The events with `since <= occurred_at < until` go to buckets of `level`, each `width` wide. The bucket `first`
+    starts at `start`; no event is earlier.
+    """
+
+    level: int
+    first: int
+    start: int
+    width: int
+    since: int
+    until: int
+
+
+def division(level: int, bucket: int, first_time: int | None = None) -> Division:
+    """How a bucket is divided. Level 0 has no bounds, so it takes the time of the tenant's earliest event."""
+    within = bounds(level, bucket)
+    first = child_span(level, bucket).first if first_time is None else bucket_of(level + 1, first_time)
+    start = bounds(level + 1, first).since
+    return Division(level + 1, first, start, WIDTHS_US[level + 1], within.since, within.until)
 
 
 def cover(since: int | None, until: int | None, divided: Callable[[int, int], bool]) -> list[Piece]:

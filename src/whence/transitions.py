@@ -25,6 +25,7 @@ __all__ = [
     "by_pair",
     "code_of",
     "counts_in",
+    "merged",
     "merging",
     "pack",
     "summed",
@@ -88,6 +89,11 @@ def summed(packed: Iterable[bytes], links: Mapping[int, int] | None = None) -> T
         name = number >> _COUNT_BITS
         total[name] = get(name, 0) + (number & _COUNT_MAX)
     return total
+
+
+def merged(packed: Iterable[bytes], links: Mapping[int, int]) -> bytes:
+    """Packed counts and others as one packed set."""
+    return pack(summed(packed, links))
 
 
 def by_bucket(by_day: Mapping[int, Mapping[int, int]]) -> dict[tuple[int, int], Transitions]:

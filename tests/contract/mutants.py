@@ -382,7 +382,7 @@ def replay_overwrites(patch: Patch) -> None:
         return place
 
     everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
-    around(patch, sequencing, "sequence", make)
+    around(patch, sequencing, "_sequence", make)
 
 
 @breaks("sqlite")
@@ -410,7 +410,7 @@ def atomic_keeps_the_first(patch: Patch) -> None:
 
 @breaks("sqlite")
 def correlation_never_inherited(patch: Patch) -> None:
-    everywhere(patch, "inherited", lambda _real: lambda _log, _batch, new: new.id)
+    everywhere(patch, "_inherited_correlation", lambda _real: lambda _log, _batch, new: new.id)
 
 
 @breaks("sqlite")
@@ -428,7 +428,7 @@ def kinds_limit_off_by_one(patch: Patch) -> None:
 
         return kind
 
-    around(patch, sequencing, "_kind", make)
+    around(patch, sequencing, "_kind_number", make)
 
 
 @breaks("sqlite")

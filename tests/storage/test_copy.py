@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from whence.permissions import new_api_key
 from whence.storage import HashedEvent, Session, Write, open_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
-from whence.storage.postgres import replication as postgres_restore
+from whence.storage.postgres import rows as postgres_rows
 from whence.storage.sqlite import append as sqlite_append
-from whence.storage.sqlite import replication as sqlite_restore
+from whence.storage.sqlite import rows as sqlite_rows
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_batch
 
@@ -40,7 +41,7 @@ async def opened(kind: str, folder: Path, *, importing: bool = True) -> Any:
     """An empty store of a kind."""
     url = f"sqlite:///{folder}/{time.monotonic_ns()}.db" if kind == "sqlite" else await fresh_database()
     store: Any = open_store(url, importing=importing)
-    store.url = url
+    store.url, store.kind = url, kind
     return store
 
 
@@ -396,20 +397,20 @@ async def test_an_event_that_is_altered_on_the_way_is_found(
     await copy_log(source, target)
 
 
-def _restored_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.MonkeyPatch], None]:
+def _imported_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.MonkeyPatch], None]:
     """A store that writes rows with something else in them."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
-        def other(each: HashedEvent) -> HashedEvent:
-            return msgspec.structs.replace(each, event=change(each.event))
+        for module in (sqlite_append, postgres_append):
+            real = module.event_values
 
-        for module, place in ((sqlite_restore, 2), (postgres_restore, 1)):
-            real = module._rows
-            patch.setattr(
-                module,
-                "_rows",
-                lambda *given, real=real, place=place: real(*given[:place], list(map(other, given[place]))),
-            )
+            def event_values(*args: Any, real: Any = real) -> Any:
+                *tenant_no, batch, hashed = args
+                other = copy(batch)
+                other.events = list(map(change, batch.events))
+                return real(*tenant_no, other, hashed)
+
+            patch.setattr(module, "event_values", event_values)
 
     return mutant
 
@@ -425,23 +426,21 @@ def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
 
 def _salted_anew(patch: pytest.MonkeyPatch) -> None:
     """A store that keeps another salt than the leaf was made with."""
-    for module, place in ((sqlite_restore, 12 - 1), (postgres_restore, 12 - 1)):
-        real = module._rows
+    for module, columns in ((sqlite_append, sqlite_rows.EVENT_COLUMNS), (postgres_append, postgres_rows.EVENT_COLUMNS)):
+        real, at = module.event_values, columns.index("salt")
         patch.setattr(
             module,
-            "_rows",
-            lambda *given, real=real, place=place: [
-                (*row[:place], bytes(16), *row[place + 1 :]) for row in real(*given)
-            ],
+            "event_values",
+            lambda *args, real=real, at=at: [(*row[:at], bytes(16), *row[at + 1 :]) for row in real(*args)],
         )
 
 
 IN_THE_TARGET: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "a payload is written otherwise": _restored_otherwise(lambda event: msgspec.structs.replace(event, payload=b"{ }")),
-    "the time of recording is new": _restored_otherwise(
+    "a payload is written otherwise": _imported_otherwise(lambda event: msgspec.structs.replace(event, payload=b"{ }")),
+    "the time of recording is new": _imported_otherwise(
         lambda event: msgspec.structs.replace(event, recorded_at=event.recorded_at + 1)
     ),
-    "causes are lost": _restored_otherwise(lambda event: msgspec.structs.replace(event, causation_id=None)),
+    "causes are lost": _imported_otherwise(lambda event: msgspec.structs.replace(event, causation_id=None)),
     "salts are new": _salted_anew,
     "an event is left out of the counts": _counted_otherwise,
 }
@@ -459,7 +458,7 @@ async def test_a_target_that_writes_something_else_is_found(
 
 
 async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """UnfoldedEvents the last part, and between two parts."""
+    """After the last part, and between two parts."""
     source, target = pair
     real = target.import_log
 

@@ -10,7 +10,7 @@ from tests.databases import copied_database, empty_database, execute, fresh_data
 from whence import rollups
 from whence.errors import StoreRefused, Unavailable
 from whence.events import NewEvent
-from whence.storage import open_store, sequencing, verify_store, verifying
+from whence.storage import open_store, sequencing, verification, verify_store
 from whence.storage.postgres import replication, verify
 
 
@@ -39,8 +39,8 @@ async def filled(anyio_backend: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A copy of that database. It is read in small parts, so that their borders are tried too."""
-    monkeypatch.setattr(verify, "_PART", 7)
-    monkeypatch.setattr(verify, "_ROWS", 11)
+    monkeypatch.setattr(verify, "_PART_EVENTS", 7)
+    monkeypatch.setattr(verify, "_PART_ROWS", 11)
     return await copied_database(filled)
 
 
@@ -184,8 +184,8 @@ async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: p
 
 @pytest.mark.parametrize("rule", ["_fault", "end", "agrees"])
 async def test_a_rule_that_is_left_out_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
-    """Without the rule some damage of the table above is not found."""
-    owner = verifying.Level if rule == "agrees" else verifying.Chain
+    """Without the rule, some damage of the table above is not found."""
+    owner = verification.Level if rule == "agrees" else verification.Chain
     monkeypatch.setattr(owner, rule, lambda *_: {"_fault": "", "end": None, "agrees": True}[rule])
     damage = {"_fault": 0, "end": 19, "agrees": 22}[rule]
     await execute(url, DAMAGES[damage][0])

@@ -101,17 +101,17 @@ async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch
 
 
 async def a_request_is_seen_whole(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """UnfoldedEvents every commit the size is one that a whole number of requests has."""
+    """After every commit the size is one that a whole number of requests has."""
     await fill(store)
     beside = apsw.Connection(store._writing.db_filename("main"))
     sizes = []
-    real = Writer._settle
+    real = Writer._resolve
 
     def look(self: Writer, group: list[Any]) -> None:
         sizes.append(beside.execute("SELECT size FROM tenant").get)
         real(self, group)
 
-    patch.setattr(Writer, "_settle", look)
+    patch.setattr(Writer, "_resolve", look)
     await grow(store)
     beside.close()
     assert sizes
@@ -297,9 +297,9 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
     """Errors leave the group; the test waits for its answer a second and no longer."""
 
     def commit_group(self: Writer, group: list[Any]) -> None:
-        self._begin(group)
+        self._run_group(group)
         self._connection.execute("COMMIT")
-        self._participant.group_done()
+        self._listener.group_committed()
 
     patch.setattr(threading, "excepthook", lambda _args: None)
     patch.setattr(f"{__name__}.WAIT_S", 1)
@@ -309,31 +309,31 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
 def no_savepoints(patch: pytest.MonkeyPatch) -> None:
     """A request that fails leaves behind what it wrote before."""
 
-    def run_apart(self: Writer, job: Any) -> None:
+    def run_in_savepoint(self: Writer, job: Any) -> None:
         try:
-            job.result = job.apart(self._connection)
-            self._participant.request_done()
+            job.result = job.retry(self._connection)
+            self._listener.request_released()
         except Exception as error:
-            self._participant.request_undone()
+            self._listener.request_rolled_back()
             job.error = error
 
-    patch.setattr(Writer, "_run_apart", run_apart)
+    patch.setattr(Writer, "_run_in_savepoint", run_in_savepoint)
 
 
 def nothing_is_undone(patch: pytest.MonkeyPatch) -> None:
     """What a group wrote before one of it failed stays, and is written again."""
 
-    def run_together(self: Writer, group: list[Any]) -> bool:
+    def run_without_savepoints(self: Writer, group: list[Any]) -> bool:
         try:
             for job in group:
                 job.result = job.work(self._connection)
-                self._participant.request_done()
+                self._listener.request_released()
         except Exception:
             self._connection.execute("COMMIT")
             return False
         return True
 
-    patch.setattr(Writer, "_run_together", run_together)
+    patch.setattr(Writer, "_run_without_savepoints", run_without_savepoints)
 
 
 FAILURES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [

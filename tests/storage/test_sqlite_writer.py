@@ -92,7 +92,7 @@ def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monke
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
 
-    monkeypatch.setattr(append._NameCache, "add", add)
+    monkeypatch.setattr(append.NameCache, "add", add)
 
     async def scenario(store: SQLiteStore) -> None:
         with pytest.raises(ValueError, match="not known"):  # counted for an actor beyond the last
@@ -229,7 +229,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, mo
 def test_mutant_a_writer_that_must_log_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an error of the log leaves the commit, its requests are never answered."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
-    monkeypatch.setattr(writer, "_tell", FullLog().error)
+    monkeypatch.setattr(writer, "_log_error", FullLog().error)
 
     async def scenario(store: SQLiteStore) -> None:
         with pytest.raises(TimeoutError):

@@ -68,7 +68,7 @@ async def get_event(request: AnyRequest) -> Answer:
     event = await context_of(request).store.get_event(principal.tenant, event_id, principal.readable)
     if event is None:
         raise NotFound("There is no event with this id.")
-    context_of(request).answers.hold(request, _ENVELOPE + len(event.payload))
+    context_of(request).answers.hold(request, _ENVELOPE + len(event.payload or b""))
     return Answer(encode_event(event, read.include))
 
 
@@ -102,7 +102,7 @@ async def _page(request: AnyRequest, read: ReadRequest) -> Answer:
     context = context_of(request)
     async with context.pages:
         page = await context.store.list_events(principal_of(request).tenant, read.query, read.page)
-        context.answers.hold(request, sum(_ENVELOPE + len(event.payload) for event in page.events))
+        context.answers.hold(request, sum(_ENVELOPE + len(event.payload or b"") for event in page.events))
         cursor = next_cursor(read, page)
         body = encode_page(page, read.include, cursor)
     links = [] if cursor is None else [("link", f'<{next_url(request, cursor)}>; rel="next"')]

@@ -72,14 +72,17 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class HashedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event with what its leaf in the tree was made of. `salt` is None once the payload is erased; `payload_hash` is
-    SHA-256(salt || payload), in either case.
+    """An event with what its leaf in the tree was made of.
+
+    `salt` is None once the payload is erased; `payload_hash` is SHA-256(salt || payload), in either case.
+    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`.
     """
 
     event: Event
     leaf: bytes
     salt: bytes | None
     payload_hash: bytes
+    envelope_version: int
 
 
 class Session(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import structlog
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery, ProcessMap
-from whence.merkle import EMPTY_ROOT, CompactRange
+from whence.merkle import EMPTY_ROOT
 from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
 from whence.storage.postgres import keys, replication
@@ -183,8 +183,7 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        _, size, recorded_at, packed = row[:4]
-        return Head(size, CompactRange(size, packed).root(), recorded_at)
+        return Head(row.size, row.tree().root(), row.recorded_at)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -193,7 +192,7 @@ class PostgresStore:
     async def _number_and_size(self, tenant: str) -> tuple[int, int]:
         """The tenant's number and the size of its log; zeros for a tenant that has none."""
         row = await self._read_as(tenant, head_row)
-        return (NOBODY, 0) if row is None else (row[0], row[1])
+        return (NOBODY, 0) if row is None else (row.tenant_no, row.size)
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
@@ -223,13 +222,20 @@ class PostgresStore:
         row = await head_row(connection, tenant)
         if row is None:
             return Snapshot(tenant.name, NOBODY, 0, {})
-        tenant_no, size, kinds_known, folded_to, kinds_version, events = row[0], row[1], row[4], row[8], row[9], row[10]
-        kinds = self._kinds.get(kinds_version, {}) if kinds_known else {}
-        if len(kinds) != kinds_known:
-            rows = await connection.fetch(_SQL["kinds"], tenant_no)
+        kinds = self._kinds.get(row.kinds_version, {}) if row.kinds else {}
+        if len(kinds) != row.kinds:
+            rows = await connection.fetch(_SQL["kinds"], row.tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
-            _bounded(self._kinds)[kinds_version] = kinds
-        return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], folded_to=folded_to, events=events)
+            _bounded(self._kinds)[row.kinds_version] = kinds
+        return Snapshot(
+            tenant.name,
+            row.tenant_no,
+            row.size,
+            kinds,
+            actors=row.actors,
+            folded_to=row.folded_to,
+            events=row.events,
+        )
 
     # --- credentials -------------------------------------------------------------------------------------------
 

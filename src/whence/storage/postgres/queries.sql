@@ -84,18 +84,12 @@ SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no 
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
 
 -- name: add_event
+-- payload_hash is null as long as the payload is there.
 INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload)
+                   leaf, salt, payload_hash, payload, envelope_version)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
-                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
-RETURNING tenant_no
-
--- name: import_event
--- As add_event, with the hash of a payload that was erased.
-INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload_hash, payload)
-SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
-                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[])
+                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[],
+                         $16::smallint[])
 RETURNING tenant_no
 
 -- name: buckets_known
@@ -489,8 +483,8 @@ SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 
 -- name: log_part
 -- Stopped by bytes here, where SQLite's caller stops by itself.
-SELECT position, salt, payload_hash, leaf
-  FROM (SELECT position, salt, payload_hash, leaf,
+SELECT position, salt, payload_hash, leaf, envelope_version
+  FROM (SELECT position, salt, payload_hash, leaf, envelope_version,
                coalesce(sum(octet_length(payload)) OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING
                                                                                     AND 1 PRECEDING), 0) AS bytes_before
           FROM event
@@ -499,7 +493,7 @@ SELECT position, salt, payload_hash, leaf
  ORDER BY position
 
 -- name: hashes
-SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER BY position
+SELECT position, salt, payload_hash, leaf, envelope_version FROM event WHERE tenant_no = $1 ORDER BY position
 
 -- name: tenants
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
@@ -556,11 +550,8 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = $1 AND level = $2
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
--- name: wrong_fold
-SELECT 1 FROM head WHERE tenant_no = $1 AND folded_to > size
-
 -- name: folded_transitions
--- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: when both occurred, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM event e JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause_id
  WHERE e.tenant_no = $1 AND e.position <= $2 AND c.position <= $2

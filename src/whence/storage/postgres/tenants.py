@@ -5,12 +5,11 @@ tenant up once and remembers its number from then on, but believes it only toget
 over without the last commits, the number may have become another tenant's, or the tenant may have got another one.
 """
 
-from typing import Any
-
 import msgspec
 
 from whence.errors import Unavailable
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.sql import load_blocks
 
 __all__ = ["NOBODY", "Renumbered", "Tenant", "find_tenant", "head_row", "make_tenant"]
@@ -49,9 +48,9 @@ async def make_tenant(connection: Connection, name: str) -> int:
     return number
 
 
-async def head_row(connection: Connection, tenant: Tenant, block: str = "head") -> Any:
+async def head_row(connection: Connection, tenant: Tenant, block: str = "head") -> PostgresHeadRow | None:
     """The row of a tenant's head, or None when it has none yet. Raises Renumbered."""
     row = await connection.fetchrow(_SQL[block], tenant.number, tenant.name)
     if row is None and tenant.remembered:
         raise Renumbered
-    return row
+    return None if row is None else PostgresHeadRow(*row)

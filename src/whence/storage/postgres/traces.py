@@ -6,29 +6,26 @@ from typing import Any
 
 import msgspec
 
-from whence import transitions
 from whence.events import PageRequest
 from whence.flows import (
     SUMMARY_EVENTS_MAX,
     FlowPage,
     FlowQuery,
     ProcessMap,
-    TransitionsByDay,
-    causes_outside,
     cover_of_days,
     days_of,
     flow_page,
     summarize_flow,
-    transitions_among,
 )
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.resolve import Bindings, Snapshot
 from whence.storage.postgres.rows import cause_id_from
+from whence.storage.postgres.transitions import unfolded_transitions
 from whence.storage.process_map import flow_conditions, map_from, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
-__all__ = ["flows_of_page", "fold_transitions", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -202,40 +199,6 @@ async def map_of(
     if asked:
         values = (snapshot.tenant_no, *zip(*asked, strict=True))
         folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_transitions"], *values)]
-    behind = await _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
+    behind = await unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
     # It may be seconds of work, during which this event loop has others to serve.
     return await asyncio.to_thread(map_from, (first, end), snapshot.kinds, readable, folded, behind)
-
-
-async def fold_transitions(connection: Connection, tenant_no: int, folded_to: int, size: int) -> None:
-    """Count the links that are behind the position `folded_to`, up to `size`, to the buckets of their times."""
-    counts = transitions.by_bucket(await _unfolded_transitions(connection, tenant_no, folded_to))
-    if not counts:
-        return
-    new = {name: transitions.pack(each) for name, each in counts.items()}
-    rows: dict[tuple[int, int], list[tuple[int, int]]] = {name: [] for name in new}
-    asked = (tenant_no, *zip(*new, strict=True))
-    for level, bucket, up_to, length in await connection.fetch(_SQL["transition_sizes"], *asked):
-        rows[level, bucket].append((up_to, length))
-    merging = [
-        (*name, rows[name][count - 1][0])
-        for name, packed in new.items()
-        if (count := transitions.merging([length for _, length in rows[name]], len(packed)))
-    ]
-    if merging:
-        taken: dict[tuple[int, int], list[bytes]] = {}
-        asked = (tenant_no, *zip(*merging, strict=True))
-        for level, bucket, packed in await connection.fetch(_SQL["take_transitions"], *asked):
-            taken.setdefault((level, bucket), []).append(packed)
-        new |= {name: transitions.pack(transitions.summed(packed, counts[name])) for name, packed in taken.items()}
-    added = zip(*((*name, packed) for name, packed in new.items()), strict=True)
-    await connection.execute(_SQL["add_transitions"], tenant_no, size, *added)
-
-
-async def _unfolded_transitions(connection: Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:
-    """The links whose later event has a position behind `folded_to`."""
-    new = [tuple(row) for row in await connection.fetch(_SQL["unfolded_causes"], tenant_no, folded_to)]
-    causes = causes_outside(new)
-    earlier = await connection.fetch(_SQL["times_of_ids"], tenant_no, list(causes)) if causes else []
-    effects = await connection.fetch(_SQL["earlier_effects"], tenant_no, [row[0] for row in new], folded_to)
-    return transitions_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)

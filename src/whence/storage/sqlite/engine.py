@@ -12,12 +12,13 @@ import apsw
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
 from whence.flows import FlowPage, FlowQuery, ProcessMap
-from whence.merkle import EMPTY_ROOT, CompactRange
+from whence.merkle import EMPTY_ROOT
 from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
 from whence.storage.resolve import Kind, ResolvedQuery
+from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import keys, replication
 from whence.storage.sqlite.append import Appender
@@ -27,7 +28,7 @@ from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import Snapshot, resolve
-from whence.storage.sqlite.rows import event_from, uuid_bytes
+from whence.storage.sqlite.rows import event_from, head_row, uuid_bytes
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
 from whence.trace import Graph, TraceRequest
@@ -93,10 +94,10 @@ class SQLiteStore:
         if not writes:
             return []
         try:
-            together = partial(self._appender.append, tenant=tenant, writes=writes)
-            apart = partial(self._appender.append_apart, tenant=tenant, writes=writes)
-            inline = partial(together, inline=True) if _fits_inline(writes) else None
-            results: list[list[Receipt] | WhenceError] = await self._writer.submit(together, apart, inline)
+            work = partial(self._appender.append, tenant=tenant, writes=writes)
+            retry = partial(self._appender.append_separately, tenant=tenant, writes=writes)
+            inline = partial(work, inline=True) if _fits_inline(writes) else None
+            results: list[list[Receipt] | WhenceError] = await self._writer.submit(work, retry, inline)
         except Exception as error:
             # The writer has noted what it did not expect.
             failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
@@ -185,19 +186,16 @@ class SQLiteStore:
 
     async def head(self, tenant: str) -> Head:
         """Tell the state of a tenant's log; see `Store`."""
-        row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
-        if row is None:
-            return Head(0, EMPTY_ROOT, 0)
-        _, size, recorded_at, packed = row[:4]
-        return Head(size, CompactRange(size, packed).root(), recorded_at)
+        row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
+        return Head(0, EMPTY_ROOT, 0) if row is None else Head(row.size, row.tree().root(), row.recorded_at)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
         return await self._head_notifier.changed(tenant, position, timeout_s)
 
     async def _size(self, tenant: str) -> int:
-        row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
-        return 0 if row is None else row[1]
+        row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
+        return 0 if row is None else row.size
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
@@ -231,19 +229,19 @@ class SQLiteStore:
 
     def _snapshot(self, connection: apsw.Connection, tenant: str) -> Snapshot:
         """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
-        row = connection.execute(_SQL["head"], (tenant,)).fetchone()
+        row = head_row(connection, tenant)
         if row is None:
             return Snapshot(tenant, 0, 0, {})
-        tenant_no, size, kinds_known = row[0], row[1], row[4]
         kinds = self._kinds.get(tenant, {})
-        if (
-            len(kinds) != kinds_known
-        ):  # kinds are only ever added, so the count tells whether the cache is this snapshot's
-            kinds = {number: Kind(number, *words) for number, *words in connection.execute(_SQL["kinds"], (tenant_no,))}
+        if len(kinds) != row.kinds:  # kinds are only ever added, so their number says whether the cache is up to date
+            rows: Any = connection.execute(_SQL["kinds"], (row.tenant_no,))
+            kinds = {number: Kind(number, *words) for number, *words in rows}
             if len(self._kinds) >= _TENANTS_CACHED:
                 self._kinds.clear()
             self._kinds[tenant] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds, actors=row[5], flows=row[6], folded_to=row[8])
+        return Snapshot(
+            tenant, row.tenant_no, row.size, kinds, actors=row.actors, flows=row.flows, folded_to=row.folded_to
+        )
 
     # --- credentials -------------------------------------------------------------------------------------------
 

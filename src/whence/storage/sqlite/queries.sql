@@ -61,14 +61,10 @@ SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no <
  WHERE e.tenant_no = ? AND e.id = ?
 
 -- name: add_event
-INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-
--- name: import_event
--- As add_event, with the hash of a payload that was erased.
+-- payload_hash is null as long as the payload is there.
 INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt,
-                   payload_hash, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   payload_hash, payload, envelope_version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_to_bucket
 INSERT INTO bucket (tenant_no, level, bucket, events) VALUES (?, ?, ?, ?)
@@ -289,7 +285,7 @@ DELETE FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_t
 INSERT INTO transition (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
 -- name: unfolded_events
-SELECT occurred_at, kind, actor FROM event WHERE key > ? AND key < ?
+SELECT occurred_at, kind, actor FROM event WHERE key > (?1 << 40 | ?2) AND key < (?1 + 1) << 40
 
 -- name: first_actor_totals
 -- What is folded in already of a bucket that was divided just now.
@@ -349,49 +345,49 @@ UPDATE api_key AS k SET revoked_at = r.revoked_at
  WHERE r.id = k.id AND r.hash = k.hash AND r.revoked_at IS NOT NULL AND k.revoked_at IS NULL
 
 -- name: tenants
-SELECT tenant, tenant_no, size, recorded_at, compact_range FROM tenant ORDER BY tenant
+SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 
 -- name: tenant_names
 SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 
 -- name: log_part
-SELECT key, salt, payload_hash, leaf FROM event WHERE key > ? AND key <= ? ORDER BY key
+SELECT key, salt, payload_hash, leaf, envelope_version FROM event WHERE key > ? AND key <= ? ORDER BY key
 
 -- name: hashes
-SELECT key, salt, payload_hash, leaf FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 ORDER BY key
+SELECT key, salt, payload_hash, leaf, envelope_version FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 ORDER BY key
 
 -- name: times
 SELECT occurred_at, actor, kind FROM event NOT INDEXED WHERE key > ?1 << 40 AND key < (?1 + 1) << 40
 
 -- name: wrong_flows
 SELECT 1 FROM (
-  SELECT f.key, f.events, f.failures, f.first_at, f.last_at FROM flow f WHERE f.tenant_no = :tenant_no
+  SELECT f.key, f.events, f.failures, f.first_at, f.last_at FROM flow f WHERE f.tenant_no = ?1
   EXCEPT
   SELECT e.tenant_no << 40 | e.flow, count(*), sum(k.outcome = 'failure'), min(e.occurred_at), max(e.occurred_at)
     FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
-   WHERE e.tenant_no = :tenant_no GROUP BY e.flow) LIMIT 1
+   WHERE e.tenant_no = ?1 GROUP BY e.flow) LIMIT 1
 
 -- name: wrong_resources
 SELECT 1 FROM (
-  SELECT r.key, r.events FROM resource r WHERE r.tenant_no = :tenant_no
+  SELECT r.key, r.events FROM resource r WHERE r.tenant_no = ?1
   EXCEPT
-  SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = :tenant_no GROUP BY e.resource)
+  SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = ?1 GROUP BY e.resource)
  UNION ALL
-SELECT 1 FROM resource WHERE tenant_no = :tenant_no GROUP BY resource_id, resource_type HAVING count(*) > 1
+SELECT 1 FROM resource WHERE tenant_no = ?1 GROUP BY resource_id, resource_type HAVING count(*) > 1
  LIMIT 1
 
 -- name: wrong_names
 -- Numbers are given densely, so the head's is the highest; a lower one would be given twice.
 SELECT 1 FROM tenant t
- WHERE t.tenant_no = :tenant_no
+ WHERE t.tenant_no = ?1
    AND (t.kinds, t.actors, t.flows, t.resources) <> (
-       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = :tenant_no),
+       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = ?1),
        (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM actor
-         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40),
+         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40),
        (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM flow
-         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40),
+         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40),
        (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM resource
-         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40))
+         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40))
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = ? AND level = ?
@@ -402,25 +398,18 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
 
--- name: fold_state
-SELECT folded_to, actors FROM tenant WHERE tenant_no = ?
-
 -- name: all_actor_totals
 SELECT bucket, counts FROM actor_total WHERE tenant_no = ? AND level = ?
 
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = ?
 
--- name: wrong_fold
-SELECT 1 FROM tenant WHERE tenant_no = ? AND folded_to > size
-
 -- name: folded_transitions
--- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: when both occurred, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
-  FROM tenant t
- CROSS JOIN event e NOT INDEXED ON e.key > t.tenant_no << 40 AND e.key <= (t.tenant_no << 40 | t.folded_to)
- CROSS JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause AND c.key <= (t.tenant_no << 40 | t.folded_to)
- WHERE t.tenant_no = ?
+  FROM event e NOT INDEXED
+ CROSS JOIN event c ON c.tenant_no = ?1 AND c.id = e.cause AND c.key <= (?1 << 40 | ?2)
+ WHERE e.key > ?1 << 40 AND e.key <= (?1 << 40 | ?2)
 
 -- name: strays
 SELECT 1 FROM event NOT INDEXED

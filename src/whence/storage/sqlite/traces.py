@@ -9,7 +9,6 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence import transitions
 from whence.events import PageRequest
 from whence.flows import (
     SUMMARY_EVENTS_MAX,
@@ -17,21 +16,19 @@ from whence.flows import (
     FlowQuery,
     FlowSummary,
     ProcessMap,
-    TransitionsByDay,
-    causes_outside,
     cover_of_days,
     days_of,
     flow_page,
     summarize_flow,
-    transitions_among,
 )
 from whence.storage.process_map import flow_conditions, map_from, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.resolve import Snapshot, json_list
-from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
+from whence.storage.sqlite.rows import cause_from, cause_text, number_of, uuid_bytes, uuid_text
+from whence.storage.sqlite.transitions import unfolded_transitions
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
-__all__ = ["flows_of_page", "fold_transitions", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -214,36 +211,5 @@ def map_of(
             _SQL["span_of_transitions"], (snapshot.tenant_no, span.level, span.first, span.last)
         )
     ]
-    behind = _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
+    behind = unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
     return map_from((first, end), snapshot.kinds, readable, folded, behind)
-
-
-def fold_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int, size: int) -> None:
-    """Count the links that are behind the position `folded_to`, up to `size`, to the buckets of their times."""
-    for (level, bucket), counts in transitions.by_bucket(
-        _unfolded_transitions(connection, tenant_no, folded_to)
-    ).items():
-        new = transitions.pack(counts)
-        rows: list[Any] = connection.execute(_SQL["transition_sizes"], (tenant_no, level, bucket)).fetchall()
-        merging = transitions.merging([length for _, length in rows], len(new))
-        if merging:
-            values = (tenant_no, level, bucket, rows[merging - 1][0])
-            new = transitions.pack(
-                transitions.summed(
-                    [packed for (packed,) in connection.execute(_SQL["take_transitions"], values)], counts
-                )
-            )
-        connection.execute(_SQL["add_transitions"], (tenant_no, level, bucket, size, new))
-
-
-def _unfolded_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:
-    """The links whose later event has a position behind `folded_to`."""
-    last = key_of(tenant_no, folded_to)
-    new: list[Any] = connection.execute(_SQL["unfolded_causes"], (last, key_of(tenant_no + 1, 0))).fetchall()
-    if not new:
-        return {}
-    causes = tuple(cause for cause in causes_outside(new) if isinstance(cause, bytes))
-    ids = tuple([id_ for id_, _, _, _ in new])
-    earlier = connection.execute(_SQL["times_of_ids"], (tenant_no, apsw.carray(causes))) if causes else ()
-    effects = connection.execute(_SQL["earlier_effects"], (tenant_no, apsw.carray(ids), last))
-    return transitions_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)
