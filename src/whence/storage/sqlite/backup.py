@@ -4,14 +4,14 @@ A copy is one file. It is verified before it gets its name, and the file that it
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
-import msgspec
 
 from whence.errors import RolledBack, StoreRefused
+from whence.storage.backends import Progress, Restored
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
     BUSY_MS,
@@ -26,26 +26,13 @@ from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of,
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
 
-__all__ = ["Restored", "backup", "refuse_behind", "restore"]
+__all__ = ["backup", "refuse_behind", "restore"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _PAGES_A_STEP = 1_000
 _CACHE_KIB = 1_000
 _BESIDE = ("-wal", "-shm", "-journal")
 """Files that SQLite keeps beside a database. It would take them for those of the database that replaces it."""
-
-Progress = Callable[[int], None]
-
-
-class Restored(msgspec.Struct, frozen=True):
-    """The result of a restore: the verification of the backup, and how many keys were revoked in it.
-
-    `revoked` counts the keys that were valid in the backup and revoked in the store that was replaced. They stay
-    revoked. It is None when there was no store, or none that could be read.
-    """
-
-    report: Report
-    revoked: int | None = None
 
 
 def backup(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Report:

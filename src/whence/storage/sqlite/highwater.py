@@ -2,10 +2,11 @@
 
 A flipped bit in the WAL makes SQLite drop committed transactions without an error, and a database that was replaced by
 an old copy is valid. The database itself shows neither. So every commit of the server writes a number and a nonce into
-the database. The same pair is synced to the record after the commit and before any answer. At start, a database that has
-not reached its record is not served.
+the database. The same pair is synced to the record after the commit and before any answer. At start, a database that
+has not reached its record is not served.
 
-The record has two slots, written in turn, each with a checksum. A torn write damages one; the other is one commit older.
+The record has two slots, written in turn, each with a checksum. A torn write damages one; the other is one commit
+older.
 """
 
 import errno
