@@ -28,6 +28,7 @@ __all__ = [
     "Vocabulary",
     "is_event_type",
     "is_tenant",
+    "set_fields",
 ]
 
 TEXT_MAX = 255
@@ -157,6 +158,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     until: int | None = None
     readable: tuple[str, ...] | None = None
+
+
+def set_fields(asked: msgspec.Struct) -> frozenset[str]:
+    """The fields of a request that differ from their defaults, which mean "no filter" or "as usual".
+
+    A fast path is taken only when these are a subset of the fields that it supports, so a field that is added later
+    is unsupported everywhere until someone decides. Every field of the struct must have a default.
+    """
+    names, defaults = asked.__struct_fields__, asked.__struct_defaults__
+    return frozenset([name for name, default in zip(names, defaults, strict=True) if getattr(asked, name) != default])
 
 
 class Keyset(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import msgspec
 
 from whence import rollups
 from whence.delays import BEFORE, Histogram, add, bucket_of, percentile
-from whence.events import PageRequest
+from whence.events import PageRequest, set_fields
 from whence.trace import GraphEvent
 from whence.transitions import DAY_LEVEL, Transitions, code_of
 
@@ -68,7 +68,7 @@ class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_indexed(self) -> bool:
         """Whether its total is known without counting."""
-        return self.since is None and self.until is None and not self.failed and self.readable is None
+        return not set_fields(self)
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):

@@ -278,7 +278,7 @@ def walk_one_short(patch: Patch) -> None:
 
         return walk
 
-    around(patch, pages, "_walk", make)
+    around(patch, pages, "_start_at_offset", make)
 
 
 @breaks("sqlite")

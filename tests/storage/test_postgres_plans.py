@@ -16,7 +16,7 @@ from whence import rollups
 from whence.events import Keyset, NewEvent, PageRequest, Query
 from whence.flows import FlowQuery
 from whence.storage import open_store, sequencing
-from whence.storage.postgres import resolve
+from whence.storage.resolve import ResolvedQuery
 from whence.trace import TraceRequest
 
 EVENTS = 12_000
@@ -259,7 +259,7 @@ async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
 
 async def test_counts_over_raw_events_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An aggregate that does not use the rollups reads too much."""
-    monkeypatch.setattr(resolve.ResolvedQuery, "by_rollup", False)
+    monkeypatch.setattr(ResolvedQuery, "by_rollup", False)
     name = "aggregate outcome between"
     assert any("reads" in fault for fault in await _faults(store, {name: questions()[name]}))
 

@@ -13,6 +13,8 @@ from whence.demo import FAILED_EVENT, fill
 from whence.events import Event, Keyset, Page, PageRequest, Query
 from whence.storage import open_store
 from whence.storage.postgres import counts, pages, resolve, tenants
+from whence.storage.resolve import ResolvedQuery, Snapshot
+from whence.storage.walks import PageStart
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 
 TENANT = "airline"
@@ -124,9 +126,9 @@ def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
     """Wherever places are ordered, in the merge and outside of it, ties are ordered by position: an index would give
     that by luck alone."""
     values: dict[str, Any] = {filter_: ("a", FAILED_EVENT) if filter_ == "causes" else (1, 2)} if filter_ else {}
-    snapshot = resolve.Snapshot("airline", 1, 100, {})
+    snapshot = Snapshot("airline", 1, 100, {})
     request = PageRequest(ascending=ascending)
-    sql, bindings = pages.page_sql(snapshot, resolve.ResolvedQuery(**values), pages._Start(), request)
+    sql, bindings = pages.page_sql(snapshot, ResolvedQuery(**values), PageStart(), request)
     way = "ASC" if ascending else "DESC"
     assert sql.count("ORDER BY") == sql.count(f"ORDER BY occurred_at {way}, position {way}") >= 2
     assert sql.endswith(f"ORDER BY occurred_at {way}, position {way}")
@@ -235,11 +237,11 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         "an actor type",
     ),
     "ties are turned round": (_around(pages, "_order", _ties_turned_round), "nothing"),
-    "a deep page begins one short": (_around(pages, "_walk", _one_short), "an actor type"),
+    "a deep page begins one short": (_around(pages, "_start_at_offset", _one_short), "an actor type"),
     "the walk forgets the snapshot": (_around(pages, "newer_times", lambda _real: _none_newer), "nothing"),
     "the next page repeats the last event": (_around(pages, "page_sql", _behind_with_it), "nothing"),
     "the snapshot is not on the page": (
-        _around(resolve.ResolvedQuery, "up_to", lambda _real: lambda self, _at: self),
+        _around(ResolvedQuery, "up_to", lambda _real: lambda self, _at: self),
         "nothing",
     ),
     "children of a bucket are read one too early": (

@@ -16,8 +16,10 @@ from tests.contract import mutants
 from tests.contract.made import NOON, SECOND, TENANT, new, uuid
 from whence.events import Keyset, PageRequest, Query
 from whence.storage import Write
-from whence.storage.sqlite import counts, pages, resolve
+from whence.storage.resolve import ResolvedQuery, Snapshot
+from whence.storage.sqlite import counts, pages
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.walks import PageStart
 
 EVENTS = 12_000
 
@@ -214,7 +216,7 @@ def _order_of_no_index(patch: pytest.MonkeyPatch) -> None:
 
 
 def _counts_from_events(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(resolve.ResolvedQuery, "by_rollup", False)
+    patch.setattr(ResolvedQuery, "by_rollup", False)
 
 
 def _edge_without_end(patch: pytest.MonkeyPatch) -> None:
@@ -236,14 +238,14 @@ def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monk
 
 # --- the order, on the text of the statements ------------------------------------------------------------------
 
-SNAPSHOT = resolve.Snapshot(TENANT, 1, EVENTS, {})
+SNAPSHOT = Snapshot(TENANT, 1, EVENTS, {})
 MATCHES = {
-    "time": resolve.ResolvedQuery(since=1, until=2),
-    "kind": resolve.ResolvedQuery(kinds=tuple(range(1, 8))),
-    "actor": resolve.ResolvedQuery(actors=(1, 2), kinds=(1,)),
-    "flow": resolve.ResolvedQuery(flows=(1,)),
-    "resource": resolve.ResolvedQuery(resources=(1, 2, 3)),
-    "cause": resolve.ResolvedQuery(causes=("why", b"0" * 16)),
+    "time": ResolvedQuery(since=1, until=2),
+    "kind": ResolvedQuery(kinds=tuple(range(1, 8))),
+    "actor": ResolvedQuery(actors=(1, 2), kinds=(1,)),
+    "flow": ResolvedQuery(flows=(1,)),
+    "resource": ResolvedQuery(resources=(1, 2, 3)),
+    "cause": ResolvedQuery(causes=("why", b"0" * 16)),
 }
 
 
@@ -256,7 +258,7 @@ def order_faults(patch: pytest.MonkeyPatch) -> list[str]:
         (True, " ORDER BY occurred_at ASC, key ASC"),
     ):
         for column, asked in MATCHES.items():
-            for start in (pages._Start(), pages._Start(sort_key=(5, 6))):
+            for start in (PageStart(), PageStart(sort_key=(5, 6))):
                 for sql, _ in pages.sort_keys_sql(SNAPSHOT, asked, start, ascending=ascending):
                     terms = sql.split(" UNION ALL ")
                     ordered = sql.count("ORDER BY") == 1 and sql.endswith(order)

@@ -21,14 +21,14 @@ from whence.storage.postgres.connections import Connection, Connections, DataRef
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
-from whence.storage.postgres.resolve import Snapshot, resolve
+from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
 from whence.storage.query_gate import UnboundedQueryGate
-from whence.storage.resolve import Kind, ResolvedQuery
+from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, TraceRequest
 
@@ -223,13 +223,13 @@ class PostgresStore:
         row = await head_row(connection, tenant)
         if row is None:
             return Snapshot(tenant.name, NOBODY, 0, {})
-        tenant_no, size, kinds_known, folded_to, kinds_version, events = row[0], row[1], row[4], row[8], row[9], row[10]
+        tenant_no, size, _, _, kinds_known, actors, _, _, folded_to, kinds_version, events = row
         kinds = self._kinds.get(kinds_version, {}) if kinds_known else {}
         if len(kinds) != kinds_known:
             rows = await connection.fetch(_SQL["kinds"], tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[kinds_version] = kinds
-        return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], folded_to=folded_to, events=events)
+        return Snapshot(tenant.name, tenant_no, size, kinds, actors=actors, folded_to=folded_to, events=events)
 
     # --- credentials -------------------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ import apsw
 
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
+from whence.storage.resolve import Snapshot
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.resolve import Snapshot
 from whence.storage.sqlite.rows import key_of
 from whence.transitions import merging
 

@@ -17,7 +17,7 @@ from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
-from whence.storage.resolve import Kind, ResolvedQuery
+from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import keys, replication
 from whence.storage.sqlite.append import Appender
@@ -26,7 +26,7 @@ from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
-from whence.storage.sqlite.resolve import Snapshot, resolve
+from whence.storage.sqlite.resolve import resolve
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
@@ -234,16 +234,15 @@ class SQLiteStore:
         row = connection.execute(_SQL["head"], (tenant,)).fetchone()
         if row is None:
             return Snapshot(tenant, 0, 0, {})
-        tenant_no, size, kinds_known = row[0], row[1], row[4]
+        tenant_no, size, _, _, kinds_known, actors, flows, _, folded_to = row
         kinds = self._kinds.get(tenant, {})
-        if (
-            len(kinds) != kinds_known
-        ):  # kinds are only ever added, so the count tells whether the cache is this snapshot's
+        # Kinds are only ever added, so the cache is this snapshot's when their number is.
+        if len(kinds) != kinds_known:
             kinds = {number: Kind(number, *words) for number, *words in connection.execute(_SQL["kinds"], (tenant_no,))}
             if len(self._kinds) >= _TENANTS_CACHED:
                 self._kinds.clear()
             self._kinds[tenant] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds, actors=row[5], flows=row[6], folded_to=row[8])
+        return Snapshot(tenant, tenant_no, size, kinds, actors=actors, flows=flows, folded_to=folded_to)
 
     # --- credentials -------------------------------------------------------------------------------------------
 
