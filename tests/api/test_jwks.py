@@ -57,7 +57,7 @@ def status(served: Served, key: str, kid: str) -> httpx2.Response:
 def test_a_rotation_is_followed_without_a_restart(
     guarded: Served, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new key holds once a fetch is due, the withdrawn one no longer does, and until then nobody asks again."""
+    """Once a fetch is due, the new key is valid and the withdrawn one is not. Until then there is no request."""
     issuer.publish(jwk(ec_key("old"), kid="1"))
     assert status(guarded, "old", "1").status_code == 200
     issuer.publish(jwk(ec_key("new"), kid="2"))

@@ -303,7 +303,7 @@ async def test_a_public_key_is_never_a_shared_secret(guarded: Authenticator, iss
 
 
 async def test_forged_headers_choose_nothing(guarded: Authenticator, issuer: Issuer) -> None:
-    """Where keys come from is the operator's word; a kid only selects among them."""
+    """Only the configuration decides where keys come from; a kid only selects one of them."""
     issuer.publish(jwk(rsa_key(), kid="r"), jwk(ec_key(), kid="e"))
     evil = rsa_key("evil")
     async with running_issuer() as other:

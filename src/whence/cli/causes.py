@@ -10,8 +10,8 @@ from whence.cli.events import Json, Since, Until
 from whence.cli.profile import Connection, connect
 from whence.cli.stories import chain_of, effects_of, effects_text, mermaid, quote_of, span, why_text
 from whence.cli.terminal import out, out_json, printable, say, table
-from whence.client import Answer, Request, Whence, get_request, list_request, parse_body, parse_page
-from whence.client.answers import STRANGER
+from whence.client import ApiRequest, ApiResponse, Whence, get_request, list_request, parse_body, parse_page
+from whence.client.responses import NOT_A_WHENCE_SERVER
 from whence.errors import Invalid, NotFound, WhenceError
 from whence.wire.bodies import EventBody
 from whence.wire.traces import FlowsBody, MapBody, TraceBody
@@ -128,7 +128,7 @@ def flows(
     only: tuple[tuple[str, str], ...] = (("outcome", "failure"),) if failed else ()
     query = (*only, *(period or Period()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
     with connect(connection) as whence:
-        answer = whence.send(Request(method="GET", path="/api/v1/flows", query=query))
+        answer = whence.send(ApiRequest(method="GET", path="/api/v1/flows", query=query))
     found = parse_body(answer, FlowsBody)
     if json:
         out_json(answer.body)
@@ -159,7 +159,9 @@ def process_map(
 ) -> None:
     """Show what leads to what: pairs of event types, how often, how often it failed, and how soon."""
     with connect(connection) as whence:
-        answer = whence.send(Request(method="GET", path="/api/v1/flows/map", query=(period or Period()).parameters()))
+        answer = whence.send(
+            ApiRequest(method="GET", path="/api/v1/flows/map", query=(period or Period()).parameters())
+        )
     found = parse_body(answer, MapBody)
     if json:
         out_json(answer.body)
@@ -182,16 +184,16 @@ def process_map(
     say(f"{found.links:,} links {days}; counts are exact, delays within {found.delay_error:.0%}.")
 
 
-def _trace_request(event_id: str, **parameters: str) -> Request:
+def _trace_request(event_id: str, **parameters: str) -> ApiRequest:
     query = {"direction": "both", "limit": _NODES} | parameters
-    return Request(method="GET", path=f"/api/v1/events/{quote(event_id, safe='')}/trace", query=tuple(query.items()))
+    return ApiRequest(method="GET", path=f"/api/v1/events/{quote(event_id, safe='')}/trace", query=tuple(query.items()))
 
 
-def _graph(answer: Answer) -> TraceBody:
+def _graph(answer: ApiResponse) -> TraceBody:
     """The graph in an answer. Raises what the server refused with, and WhenceError for what is no answer of it."""
     found = parse_body(answer, TraceBody)
     if all(node.id != found.event_id for node in found.nodes):
-        raise WhenceError(STRANGER)
+        raise WhenceError(NOT_A_WHENCE_SERVER)
     return found
 
 
@@ -210,7 +212,7 @@ def _quotes(whence: Whence, found: TraceBody) -> dict[str, str]:
     return {node.id: quote_of(_payload(whence.send(get_request(node.id)))) for node in read}
 
 
-def _payload(answer: Answer) -> bytes:
+def _payload(answer: ApiResponse) -> bytes:
     return bytes(parse_body(answer, EventBody).payload)
 
 

@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from whence.cli.app import FAILED
 from whence.cli.profile import Connection, connect
 from whence.cli.terminal import out, printable, say
-from whence.client import NDJSON, Request, Whence, batch_request, parse_batch, refusal
+from whence.client import NDJSON, ApiRequest, Whence, batch_request, parse_batch, refusal
 from whence.errors import Invalid, TooLarge, WhenceError
 from whence.wire.event import BATCH_EVENTS_MAX, BATCH_MAX, repeated_keys
 from whence.wire.ids import derived_uuid
@@ -75,7 +75,7 @@ def import_files(
             raise Invalid.at((), f"{path} is no regular file; write it into one first.")
         path.open("rb").close()
     with connect(connection) as whence:
-        whence.send(Request(method="GET", path="/livez"))  # a server that is not there is told before long patience
+        whence.send(ApiRequest(method="GET", path="/livez"))  # a server that is not there is told before long patience
     summary = Summary()
     with connect(connection, retries=_RETRIES) as whence, _progress(files) as advance:
         for path in files:

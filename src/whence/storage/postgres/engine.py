@@ -77,6 +77,7 @@ class PostgresStore:
         self._writing = Connections(self._target, writers, writing=True)
         self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
+        self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}

@@ -80,6 +80,7 @@ class SQLiteStore:
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._readers = Readers(reading)
+        self.reads_at_once = readers
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False

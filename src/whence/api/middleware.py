@@ -1,7 +1,7 @@
-"""The outermost layer of the server: what holds for every answer, whatever is inside.
+"""The ASGI middleware around the application: everything that holds for every request and response.
 
-It gives each request an id, finds the route's path in the raw bytes of the address, speaks CORS,
-sets the security headers, writes one log line, and turns an error that nobody caught into a 500 that says nothing.
+It gives each request an id, normalizes the path from its raw bytes, answers CORS, sets the security headers, writes one
+log line, and turns an uncaught error into a 500 without details.
 """
 
 import asyncio
@@ -13,22 +13,22 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, unquote_to_bytes
 
-import msgspec
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
-from litestar.types import Scope as AsgiScope
+from litestar.types import Scope as LitestarScope
 
+from whence.api.responses import error_body
 from whence.settings import Settings
 
-__all__ = ["Edge", "error_body"]
+__all__ = ["HTTPMiddleware"]
 
 _log = structlog.get_logger("whence.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
-_NOWHERE = "/-"
-_PIECE = 64 * 1024
+_NO_ROUTE = "/-"  # a path that no route has
+_CHUNK = 64 * 1024
 _EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
@@ -39,18 +39,15 @@ _PREFLIGHT_S = b"600"
 _JSON = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
-Scope = MutableMapping[str, Any]
+ASGIScope = MutableMapping[str, Any]
 
 
-def error_body(detail: str, code: str, request_id: str) -> bytes:
-    """The body of every error but 422."""
-    return msgspec.json.encode({"detail": detail, "code": code, "requestId": request_id})
+class HTTPMiddleware:
+    """The outermost ASGI application.
 
-
-class Edge:
-    """An ASGI application around another one. Leaves in `scope["state"]`: `request_id`, `root_path` (the prefix that
-    clients see), `public_path` (the path as they sent it), `correlation_id`, the raw bytes of that path's rest, and
-    `at_end`, a list of what to call when the answer was taken.
+    It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
+    path as they sent it; `correlation_id`, the decoded bytes of that id if the path has one; `at_end`, a list of
+    functions to call once the response is sent.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -58,8 +55,8 @@ class Edge:
         self.root_path = settings.root_path
         self.origins = frozenset(origin.encode() for origin in settings.cors_origins)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # ASGI, which each library types its own way
-        """Serve a request or a lifespan; there are no web sockets here."""
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # each library types ASGI its own way
+        """Serve a request or a lifespan. WebSockets are closed at once."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -67,37 +64,37 @@ class Edge:
         else:
             await send({"type": "websocket.close", "code": 1000, "reason": None})
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         state: dict[str, Any] = dict(scope.get("state") or {})
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
         state["at_end"] = []
         self._rewrite_path(scope, state)
-        answer = _Answer(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
+        response = _ResponseSender(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
         try:
             if self.origins and _is_preflight(scope):
-                await answer.send_preflight()
+                await response.send_preflight()
             else:
-                await self.app(cast(AsgiScope, scope), receive, answer.send)
+                await self.app(cast(LitestarScope, scope), receive, response.send)
         except asyncio.CancelledError:
-            # The server stops and its patience is over. Nobody waits for this task, so its end is no news.
-            if not answer.status:
+            # The server's grace period is over. Nothing awaits this task, so the cancellation need not go on.
+            if not response.status:
                 body = error_body("The server is stopping; send this again.", "unavailable", request_id)
-                await answer.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
+                await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
         except Exception:
             _log.exception("unexpected error", request_id=request_id)
-            if answer.status:
+            if response.status:
                 raise
-            body = error_body("Something went wrong here; it was noted with the request id.", "internal", request_id)
-            await answer.send_whole(500, [_JSON], body)
+            body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
+            await response.send_whole(500, [_JSON], body)
         finally:
             for call in state["at_end"]:
                 call()
-            self._note(scope, state, answer.status, time.perf_counter() - started)
+            self._log_request(scope, state, response.status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
-        """One line a request: never a query string, a header or a body."""
+    def _log_request(self, scope: ASGIScope, state: dict[str, Any], status: int, seconds: float) -> None:
+        """Log one line: never a query string, a header or a body."""
         principal = state.get("principal")
         probe = state["public_path"].endswith(("/livez", "/readyz")) and status < 400
         (_log.debug if probe else _log.info)(
@@ -110,11 +107,12 @@ class Edge:
             tenant=principal.tenant if principal else None,
         )
 
-    def _rewrite_path(self, scope: Scope, state: dict[str, Any]) -> None:
-        """Route by the raw path: split first, decoded afterwards, so that a segment may hold any character.
+    def _rewrite_path(self, scope: ASGIScope, state: dict[str, Any]) -> None:
+        """Replace the path by a normalized one. The raw path is split before it is decoded, so that a segment may
+        contain any character, slashes included.
 
-        What the framework gets is each segment encoded anew, and for a correlation only that it is one. A proxy may
-        strip the root path or leave it.
+        For a correlation, the id is moved to the state, and Litestar sees a placeholder. A proxy may strip the root
+        path or leave it.
         """
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
         root = (scope.get("root_path") or self.root_path).rstrip("/")
@@ -128,12 +126,12 @@ class Edge:
             state["correlation_id"] = unquote_to_bytes(parts[5])
             path = "/api/v1/events/correlation/-"
         else:
-            path = _encoded_anew(raw)
+            path = _normalized(raw)
         scope["path"] = path
         scope["raw_path"] = path.encode()
 
     def _cors(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """The headers that let a configured origin read the answer."""
+        """The headers that let a configured origin read the response."""
         if not self.origins:
             return []
         origin = _header(headers, b"origin")
@@ -147,11 +145,11 @@ class Edge:
         ]
 
 
-class _Answer:
-    """The way out: adds what every answer carries, and drops the body of an answer to HEAD."""
+class _ResponseSender:
+    """An ASGI `send` that adds the headers of every response, and drops the body of a response to HEAD."""
 
     def __init__(self, send: Send, request_id: str, cors: Headers, *, head: bool) -> None:
-        self.out = send
+        self.next_send = send
         self.head = head
         self.status = 0
         self.common: Headers = [
@@ -170,16 +168,16 @@ class _Answer:
             message["headers"] = headers + self.common
         elif message["type"] == "http.response.body":
             body = b"" if self.head else message.get("body", b"")
-            message["body"] = await self._send_pieces(body)
-        await self.out(message)
+            message["body"] = await self._send_chunks(body)
+        await self.next_send(message)
 
-    async def _send_pieces(self, body: bytes) -> bytes:
-        """Send a large body piece by piece, each once the client has taken most of what came before it, so that no
-        second copy waits in the socket's buffer; returns the last piece, which is still to be sent."""
-        last = max(len(body) - 1, 0) // _PIECE * _PIECE
-        for start in range(0, last, _PIECE):
-            piece = body[start : start + _PIECE]
-            await self.out({"type": "http.response.body", "body": piece, "more_body": True})
+    async def _send_chunks(self, body: bytes) -> bytes:
+        """Send all chunks of a large body but the last, which is returned. Each waits until the client has read most of
+        what was sent before, so that the socket's buffer never holds a second copy of the body."""
+        last = max(len(body) - 1, 0) // _CHUNK * _CHUNK
+        for start in range(0, last, _CHUNK):
+            chunk = body[start : start + _CHUNK]
+            await self.next_send({"type": "http.response.body", "body": chunk, "more_body": True})
         return body[last:]
 
     async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
@@ -199,7 +197,7 @@ class _Answer:
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _is_preflight(scope: Scope) -> bool:
+def _is_preflight(scope: ASGIScope) -> bool:
     asked = _header(scope["headers"], b"access-control-request-method")
     return scope["method"] == "OPTIONS" and asked is not None and _header(scope["headers"], b"origin") is not None
 
@@ -214,11 +212,11 @@ def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | No
 
 
 @lru_cache(256)
-def _encoded_anew(raw: bytes) -> str:
-    """The path with each segment percent-encoded in one way; a path with an empty segment leads nowhere."""
+def _normalized(raw: bytes) -> str:
+    """The path with each segment percent-encoded in one way. A path with an empty segment matches no route."""
     if raw == b"/":
         return "/"
     segments = raw.split(b"/")[1:]
     if len(raw) > _PATH_MAX or not all(segments):
-        return _NOWHERE
+        return _NO_ROUTE
     return "".join("/" + quote(unquote_to_bytes(segment), safe="") for segment in segments)

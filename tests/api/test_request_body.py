@@ -10,8 +10,8 @@ import zstandard
 from litestar import Request
 from litestar.exceptions import HTTPException
 
-from whence.api import bodies
-from whence.api.bodies import BodyBudget
+from whence.api import request_body
+from whence.api.request_body import MemoryBudget
 from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
 
 LIMIT = 64 * 1024
@@ -35,9 +35,9 @@ def request_of(*parts: bytes, encoding: str = "", length: int | None = None) -> 
     return Request(scope, receive=receive)  # type: ignore[arg-type]  # a scope made by hand, with only what is read
 
 
-def read(request: Request[Any, Any, Any], limit: int = LIMIT, budget: BodyBudget | None = None) -> bytes:
+def read(request: Request[Any, Any, Any], limit: int = LIMIT, budget: MemoryBudget | None = None) -> bytes:
     async def run() -> bytes:
-        async with (budget or BodyBudget(1 << 26)).read(request, limit) as body:
+        async with (budget or MemoryBudget(1 << 26)).read(request, limit) as body:
             return body
 
     return asyncio.run(run())
@@ -80,7 +80,7 @@ def test_a_body_at_the_limit_passes_and_one_byte_more_does_not(encoding: str) ->
 @pytest.mark.parametrize("encoding", PACKERS)
 def test_a_bomb_is_never_inflated_beyond_the_limit(encoding: str) -> None:
     """Of 64 MiB, at most the limit and one chunk are ever taken into memory."""
-    budget = BodyBudget(1 << 20)
+    budget = MemoryBudget(1 << 20)
     with pytest.raises(TooLarge):
         read(request_of(PACKERS[encoding](b"\0" * (1 << 26))[:LIMIT], encoding=encoding), budget=budget)
     assert budget.used == 0
@@ -130,7 +130,7 @@ def test_an_empty_body_is_invalid(encoding: str) -> None:
 
 def test_bodies_in_flight_share_one_budget() -> None:
     """What one request holds is missing to the next, and comes back when it ends, also when it failed."""
-    budget = BodyBudget(100)
+    budget = MemoryBudget(100)
 
     async def run() -> None:
         async with budget.read(request_of(b"x" * 60), LIMIT):
@@ -146,7 +146,7 @@ def test_bodies_in_flight_share_one_budget() -> None:
 
 def test_what_is_inflated_counts_in_the_budget() -> None:
     with pytest.raises(Busy):
-        read(request_of(gzip.compress(b"x" * 5000), encoding="gzip"), budget=BodyBudget(4000))
+        read(request_of(gzip.compress(b"x" * 5000), encoding="gzip"), budget=MemoryBudget(4000))
 
 
 def test_a_sender_that_goes_away_ends_the_request() -> None:
@@ -155,7 +155,7 @@ def test_a_sender_that_goes_away_ends_the_request() -> None:
 
 
 def test_a_sender_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(request_body, "_GRACE_S", 0.05)
     request = request_of()
 
     async def never() -> Any:

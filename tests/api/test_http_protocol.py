@@ -16,7 +16,7 @@ import zstandard
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.api.conftest import Served, event, hold, serving, wait_until
-from whence.api import bodies, protocol, server
+from whence.api import http_protocol, request_body, server
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
@@ -32,16 +32,16 @@ LARGE = 32 * 1024 * 1024
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every patience of the server is short."""
-    for name in ("_HEAD_S", "_REST_OF_BODY_S", "_WRITE_LOOK_S"):
-        monkeypatch.setattr(protocol, name, SHORT_S)
-    monkeypatch.setattr(bodies, "_PATIENCE_S", SHORT_S)
+    """Every deadline of the server is short."""
+    for name in ("_HEAD_S", "_REST_OF_BODY_S", "_WRITE_CHECK_S"):
+        monkeypatch.setattr(http_protocol, name, SHORT_S)
+    monkeypatch.setattr(request_body, "_GRACE_S", SHORT_S)
     monkeypatch.setattr(server, "_KEEP_ALIVE_S", SHORT_S)
 
 
 @pytest.fixture
 def hasty(short: None, tmp_path: Path) -> Iterator[Served]:
-    """A server that waits for nobody."""
+    """A server with short deadlines."""
     with serving(tmp_path) as running:
         yield running
 
@@ -88,7 +88,7 @@ class Wire:
         return not self.received
 
     def silent(self, seconds: float) -> bool:
-        """Whether nothing comes for so long."""
+        """Whether nothing arrives in this time."""
         self.socket.settimeout(seconds)
         try:
             return not self.socket.recv(1, socket.MSG_PEEK)
@@ -162,7 +162,7 @@ def test_a_head_byte_by_byte_is_not_fast_enough(hasty: Served) -> None:
 
 @pytest.mark.parametrize("tail", [b"", b"\r\n"], ids=["idle", "stray line"])
 def test_an_idle_connection_ends(hasty: Served, tail: bytes) -> None:
-    """Without a word, and also when a stray line came behind the last request."""
+    """Without a response, and also when a stray line followed the last request."""
     with Wire(hasty) as wire:
         wire.send(LIVE)
         assert wire.answer()[0] == 200
@@ -188,7 +188,7 @@ def test_a_connection_serves_on_behind_a_refused_body(served: Served) -> None:
         assert wire.answer()[0] == 200
 
 
-# Bodies that nobody wants
+# Bodies that are not read
 
 
 @pytest.mark.parametrize("line", ["Connection: keep-alive", "Connection: close"])
@@ -205,7 +205,7 @@ def test_a_refused_body_may_come_whole_and_its_answer_is_seen(served: Served, li
 
 def test_a_connection_that_is_closed_upon_a_body_is_found(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: the connection ends with the answer, and takes it back from a client that is still writing."""
-    monkeypatch.setattr(protocol.LimitedProtocol, "_close_behind_answer", lambda self: self.transport.close())
+    monkeypatch.setattr(http_protocol.LimitedProtocol, "_close_after_response", lambda self: self.transport.close())
     with pytest.raises((ConnectionError, IndexError)), Wire(served) as wire:
         wire.send(head("POST", EVENTS, "Connection: close", f"Content-Length: {LARGE}"), b"x" * LARGE)
         wire.answer()
@@ -213,7 +213,7 @@ def test_a_connection_that_is_closed_upon_a_body_is_found(served: Served, monkey
 
 @pytest.mark.parametrize("line", ["Connection: keep-alive", "Connection: close"])
 def test_a_refused_body_that_does_not_end_ends_the_connection(hasty: Served, line: str) -> None:
-    """The answer comes at once; the rest is thrown away for a while, and then nobody listens."""
+    """The response comes at once. The rest is discarded for a while, and then the connection is closed."""
     with Wire(hasty) as wire:
         wire.send(head("POST", EVENTS, line, "Content-Length: 1000000000"), b"x" * 100_000)
         assert wire.answer()[0] == 401
@@ -234,7 +234,7 @@ def test_a_body_that_trickles_is_given_up(hasty: Served) -> None:
 
 
 def test_a_body_that_breaks_off_stores_nothing(served: Served) -> None:
-    """A client that goes away in the middle of a body leaves nothing behind."""
+    """A client that disconnects in the middle of a body leaves no trace."""
     with served.client(READ, WRITE, tenant="broken-off") as client:
         with Wire(served) as wire:
             wire.send(write(served.key(WRITE, tenant="broken-off"), EVENT), EVENT[:-1])
@@ -266,7 +266,7 @@ def test_who_expects_100_gets_it_only_if_the_body_is_wanted(served: Served) -> N
             assert wire.answer()[0] == status
 
 
-# Pipelining, and what is wrong behind what is right
+# Pipelining, and invalid requests after valid ones
 
 
 def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
@@ -286,7 +286,7 @@ def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     ids=["400", "431", "408"],
 )
 def test_what_is_refused_is_answered_behind_what_was_asked_before(hasty: Served, behind: bytes, status: int) -> None:
-    """While an event is being stored, something wrong comes behind it: first its 201, and then the refusal."""
+    """While an event is being stored, an invalid request follows: first comes the 201, then the refusal."""
     secret, gate = hasty.key(WRITE), threading.Event()
     held = hold(hasty, lambda store: store._writer.submit(lambda _: gate.wait(20)))
     with Wire(hasty) as wire:
@@ -304,20 +304,20 @@ def test_what_is_refused_is_answered_behind_what_was_asked_before(hasty: Served,
 
 def test_a_refusal_out_of_turn_is_found(hasty: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: the refusal is written at once, so that the client takes it for the answer to its event."""
-    refuse = protocol.LimitedProtocol._refuse
+    refuse = http_protocol.LimitedProtocol._refuse
 
     def at_once(self: Any, *told: Any) -> None:
         refuse(self, *told)
-        self._say_last_words()
+        self._send_refusal()
 
-    monkeypatch.setattr(protocol.LimitedProtocol, "_refuse", at_once)
+    monkeypatch.setattr(http_protocol.LimitedProtocol, "_refuse", at_once)
     with pytest.raises(AssertionError):
         test_what_is_refused_is_answered_behind_what_was_asked_before(hasty, b"nonsense\r\n\r\n", 400)
 
 
 def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer before it does not start the clock that ends unwanted bodies."""
-    monkeypatch.setattr(bodies, "_PATIENCE_S", 15.0)
+    monkeypatch.setattr(request_body, "_GRACE_S", 15.0)
     with serving(tmp_path) as served, Wire(served) as wire:
         wire.send(LIVE + write(served.key(WRITE), EVENT) + EVENT[:10])
         assert wire.answer()[0] == 200
@@ -328,7 +328,7 @@ def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_last_request_ends_the_connection(served: Served, version: str) -> None:
-    """Who says close, or speaks HTTP/1.0, is answered and let go; what is pipelined behind is not looked at."""
+    """With `Connection: close` or HTTP/1.0 the connection is closed after the response; later requests are ignored."""
     with Wire(served) as wire:
         lines = ["Connection: close"] if version == "1.1" else []
         wire.send(head("GET", "/livez", *lines, version=version) + LIVE)
@@ -336,7 +336,7 @@ def test_a_last_request_ends_the_connection(served: Served, version: str) -> Non
         assert wire.nothing_more()
 
 
-# Answers that nobody takes
+# Responses that the client does not read
 
 
 def fill_log(served: Served) -> tuple[Served, bytes, int]:
@@ -372,8 +372,8 @@ def test_a_client_that_does_not_read_is_dropped(large: tuple[Served, bytes, int]
 
 
 def test_a_client_that_reads_slowly_gets_all(large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slower than it is written, but above the least pace, for longer than one look at it."""
-    monkeypatch.setattr(protocol, "_WRITE_LOOK_S", SLOW_LOOK_S)
+    """Slower than it is written, but above the least rate, for longer than one check."""
+    monkeypatch.setattr(http_protocol, "_WRITE_CHECK_S", SLOW_LOOK_S)
     served, request, size = large
     with Wire(served, receive_buffer=65536) as wire:
         wire.send(request)
@@ -388,9 +388,11 @@ def test_a_look_at_our_own_buffer_alone_is_found(
     large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mutant: what the kernel holds is not counted, so that a slow but steady client seems to take nothing."""
-    buffered = protocol.LimitedProtocol._untaken
+    buffered = http_protocol.LimitedProtocol._unread_bytes
     monkeypatch.setattr(
-        protocol.LimitedProtocol, "_untaken", lambda self: min(buffered(self), self.transport.get_write_buffer_size())
+        http_protocol.LimitedProtocol,
+        "_unread_bytes",
+        lambda self: min(buffered(self), self.transport.get_write_buffer_size()),
     )
     with pytest.raises((AssertionError, ConnectionResetError, IndexError)):
         test_a_client_that_reads_slowly_gets_all(large, monkeypatch)
@@ -410,8 +412,8 @@ def test_a_look_at_our_own_buffer_alone_is_found(
 def test_a_server_without_these_limits_is_found(
     short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Any
 ) -> None:
-    """Mutant: uvicorn's own protocol."""
-    monkeypatch.setattr(protocol, "LimitedProtocol", HttpToolsProtocol)
+    """Mutant: uvicorn's own http_protocol."""
+    monkeypatch.setattr(http_protocol, "LimitedProtocol", HttpToolsProtocol)
     monkeypatch.setitem(globals(), "WAIT_S", SHORT_S * 5)
     with serving(tmp_path) as served, pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):
         promise(served)

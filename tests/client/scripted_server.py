@@ -1,4 +1,4 @@
-"""A server that misbehaves as it is told to: real sockets, one scripted reply a connection."""
+"""A server that sends scripted replies over real sockets, one per connection, well-formed or not."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from typing import Any
 Reply = bytes | Callable[[socket.socket], None]
 
 
-class Scripted:
-    """Gives out its replies in turn, the last one again and again, and keeps the requests it got."""
+class ScriptedServer:
+    """Sends its replies in turn, repeats the last one, and keeps the requests."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -26,7 +26,7 @@ class Scripted:
         return [request.partition(b"\r\n\r\n")[2] for request in self.requests]
 
     def close(self) -> None:
-        # Closing alone does not wake up a thread that waits in accept.
+        # Closing alone does not wake a thread that is blocked in accept.
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
@@ -49,7 +49,7 @@ class Scripted:
 
 
 def _read(connection: socket.socket) -> bytes:
-    """One request with its body."""
+    """Read one request with its body."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536)
@@ -62,33 +62,33 @@ def _read(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def scripted(*replies: Reply) -> Iterator[Scripted]:
-    server = Scripted(*replies)
+def scripted(*replies: Reply) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(*replies)
     try:
         yield server
     finally:
         server.close()
 
 
-def answer(status: int, body: Any = None, **headers: str) -> bytes:
-    """A whole answer; what is not bytes is sent as JSON. `_` in the name of a header stands for `-`."""
+def response(status: int, body: Any = None, **headers: str) -> bytes:
+    """A whole response. A body that is not bytes is sent as JSON; `_` in a header name stands for `-`."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    told = {"Content-Length": str(len(content)), "Connection": "close"}
-    told |= {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in told.items())]
+    fields = {"Content-Length": str(len(content)), "Connection": "close"}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
-def error(status: int, code: str = "", detail: object = "It was so.", **headers: str) -> bytes:
-    """An error as Whence answers it."""
-    return answer(status, {"detail": detail, "code": code, "requestId": "req-7"}, **headers)
+def error_response(status: int, code: str = "", detail: object = "It was so.", **headers: str) -> bytes:
+    """An error response of a Whence server."""
+    return response(status, {"detail": detail, "code": code, "requestId": "req-7"}, **headers)
 
 
 def reset(connection: socket.socket) -> None:
-    """Break the connection off, without an answer."""
+    """Reset the connection without a response."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def silent(connection: socket.socket) -> None:
-    """Say nothing, and wait until the client has had enough."""
+    """Send nothing, and wait until the client closes the connection."""
     connection.recv(1)

@@ -47,7 +47,7 @@ def numbers(graph: Any) -> list[int]:
 
 
 def test_a_graph_is_whole_from_each_of_its_events(story: httpx2.Client) -> None:
-    """The same nodes from every event, each behind its cause, without payloads."""
+    """The same nodes from every event, each after its cause, without payloads."""
     for number in range(5):
         graph = trace(story, number)
         assert numbers(graph) == [0, 1, 2, 3, 4]
@@ -105,7 +105,7 @@ def test_a_cause_that_is_not_there_heals_when_it_arrives(served: Served) -> None
 
 
 def test_an_unknown_event_has_no_graph(story: httpx2.Client) -> None:
-    """It is the 404 of Get, and an id that is no UUID is the 422 of Get."""
+    """It is the 404 of Get, and an id that is not a UUID is the 422 of Get."""
     for method in ("GET", "HEAD"):
         assert story.request(method, f"{EVENTS}/{uuid.uuid4()}/trace").status_code == 404
     answer = story.get(f"{EVENTS}/{uuid.uuid4()}/trace")

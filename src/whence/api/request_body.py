@@ -1,8 +1,8 @@
-"""Reading request bodies within limits: of one body, of all bodies in flight, and of what a body inflates to.
-Large answers have a budget of the same kind.
+"""Reading request bodies within limits: of one body, of all bodies in memory, and of the size after inflating.
 
-A body is refused as early as its size is known: by its Content-Length before a byte is read, else while it arrives,
-else while it is inflated. What is in memory is counted against one budget of the whole server until the request ends.
+A body is refused as soon as its size is known: by its Content-Length before a byte is read, or while it arrives, or
+while it is inflated. The bytes in memory count against one budget of the whole server until the request ends. Large
+answers have a budget of the same kind.
 """
 
 import asyncio
@@ -12,24 +12,27 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import zstandard
-from litestar import Request
 from litestar.exceptions import HTTPException
 
+from whence.api.request import Request
 from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
 
-__all__ = ["BodyBudget", "BodyReader"]
+__all__ = ["BodyReader", "MemoryBudget"]
 
 _CHUNK = 64 * 1024
 _ZSTD_WINDOW_MAX = 8 * 1024 * 1024
-_PATIENCE_S = 15.0
+_GRACE_S = 15.0
 _BYTES_PER_SECOND_MIN = 4096
 
 
-class BodyBudget:
-    """How many bytes of request bodies, or of answers, may be in memory at once, over all requests of this server."""
+class MemoryBudget:
+    """How many bytes of request bodies, or of answers, may be in memory at once, over all requests of this server.
+
+    `noun` says of what, in the sentence of a refusal.
+    """
 
     def __init__(self, limit: int, noun: str = "request bodies") -> None:
         self.limit = limit
@@ -37,27 +40,29 @@ class BodyBudget:
         self.used = 0
 
     def take(self, size: int) -> None:
-        """Count `size` bytes in. Raises Busy when they do not fit."""
+        """Add `size` bytes to what is used. Raises Busy when they do not fit."""
         if self.used + size > self.limit:
             raise Busy(f"Too many {self.noun} are in flight; send this again in a moment.")
         self.used += size
 
-    def hold(self, request: Request[Any, Any, Any], size: int, *, stored: bool = False) -> None:
-        """Count `size` bytes, if they are many, in until the answer to this request was taken by its client. Raises
-        Busy, but not for the answer to what is stored: that has to go out, and the next one finds less room."""
+    def hold(self, request: Request, size: int, *, stored: bool = False) -> None:
+        """Count the `size` bytes of a large answer until the client has read it; a small one is not counted.
+
+        Raises Busy when they do not fit, unless the answer is about events that are `stored`: that one must be sent.
+        """
         if size <= _CHUNK:
             return
         if stored:
             self.used += size
         else:
             self.take(size)
-        request.scope["state"]["at_end"].append(partial(self._give_back, size))
+        request.scope["state"]["at_end"].append(partial(self._release, size))
 
-    def _give_back(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self.used -= size
 
     @asynccontextmanager
-    async def read(self, request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
+    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
         """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
 
         Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd, and Invalid for a body that
@@ -71,17 +76,17 @@ class BodyBudget:
 
 
 class BodyReader:
-    """Reads one body. `taken` is what it has counted in the budget so far."""
+    """Reads one body. `taken` is what it has added to the budget so far."""
 
-    def __init__(self, budget: BodyBudget, limit: int) -> None:
+    def __init__(self, budget: MemoryBudget, limit: int) -> None:
         self.budget = budget
         self.limit = limit
         self.taken = 0
 
-    async def read(self, request: Request[Any, Any, Any]) -> bytes:
-        """The whole inflated body; see `BodyBudget.read`."""
+    async def read(self, request: Request) -> bytes:
+        """The whole inflated body; see `MemoryBudget.read`."""
         encoding = ",".join(request.headers.getall("content-encoding", [])).strip().lower()
-        # Compressed bytes may outgrow the text a little, when that is random; beyond this they cannot fit.
+        # Random bytes grow a little when they are compressed. A body beyond this is too large after inflating, too.
         raw_limit = self.limit if encoding in ("", "identity") else self.limit + self.limit // 256 + 1024
         declared = request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and int(declared) > raw_limit:
@@ -93,14 +98,14 @@ class BodyReader:
             raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
         return raw
 
-    async def _receive(self, request: Request[Any, Any, Any], limit: int) -> bytes:
-        """The bytes as sent. A sender that is slower than a trickle is given up."""
+    async def _receive(self, request: Request, limit: int) -> bytes:
+        """The bytes as sent. A client that sends too slowly gets a 408."""
         parts: list[bytes] = []
         received, started = 0, time.monotonic()
         while True:
-            patience = _PATIENCE_S + received / _BYTES_PER_SECOND_MIN - (time.monotonic() - started)
+            wait_s = _GRACE_S + received / _BYTES_PER_SECOND_MIN - (time.monotonic() - started)
             try:
-                async with asyncio.timeout(max(patience, 0)):
+                async with asyncio.timeout(max(wait_s, 0)):
                     message = await request.receive()
             except TimeoutError:
                 raise HTTPException(status_code=408, headers={"Connection": "close"}) from None
@@ -128,7 +133,7 @@ class BodyReader:
                 self._take(len(part))
                 parts.append(part)
         except (zlib.error, zstandard.ZstdError, EOFError):
-            raise Invalid.at(("body",), "The body cannot be inflated; it is broken or cut off.", "encoding") from None
+            raise Invalid.at(("body",), "The body cannot be inflated; it is damaged or cut off.", "encoding") from None
         return b"".join(parts)
 
     def _take(self, size: int) -> None:
@@ -155,8 +160,8 @@ def _gunzip(raw: bytes) -> Iterator[bytes]:
 def _unzstd(raw: bytes) -> Iterator[bytes]:
     """The text of one or more zstd frames, in parts of at most 64 KiB. Raises ZstdError and EOFError.
 
-    The reader bounds what it gives out but ends quietly when a frame is cut off, so that is looked for afterwards,
-    when the whole text is known to be within the limit.
+    The stream reader bounds its output but ends without an error when a frame is cut off. So the frames are checked
+    afterwards, when the whole text is known to be within the limit.
     """
     context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
     with context.stream_reader(io.BytesIO(raw), read_across_frames=True) as reader:

@@ -1,8 +1,8 @@
-"""API keys and browser sessions over HTTP.
+"""The routes of API keys and browser sessions.
 
-`GET` and `POST /api/v1/keys` and `DELETE /api/v1/keys/{key_id}` need the scope admin and see the keys of the
-credential's own tenant. `POST /api/v1/session` makes a session with an API key and puts it in a cookie; `DELETE` ends
-it. The secret of a key or a session is answered once, where it is made, and never again.
+`GET` and `POST /api/v1/keys` and `DELETE /api/v1/keys/{key_id}` need the scope admin, and reach the keys of the
+credential's own tenant. `POST /api/v1/session` exchanges an API key for a session, whose secret it puts into a cookie;
+`DELETE` ends the session. The secret of a key or a session is shown once, when it is made.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,13 @@ from typing import Any, cast
 
 import msgspec
 from litestar import Response, delete, post, route
+from litestar.handlers import HTTPRouteHandler
 
 from whence.api.auth import COOKIE, read_cookies
-from whence.api.context import AnyRequest, context_of, now_us, principal_of
+from whence.api.context import context_of, now_us, principal_of
+from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.request import Request
+from whence.api.responses import JSON
 from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedia
 from whence.events import Vocabulary
 from whence.permissions import (
@@ -24,43 +28,59 @@ from whence.permissions import (
     session_hash,
 )
 from whence.storage.base import Session
-from whence.wire.keys import KeysBody, SessionBody, created_key_body, key_body
+from whence.wire.keys import CreatedKeyBody, KeysBody, SessionBody, created_key_body, key_body
 from whence.wire.times import format_time, parse_time
 
-__all__ = [
-    "SESSION_S",
-    "NewKey",
-    "key_routes",
-    "parse_new_key",
-]
+__all__ = ["ROUTES", "SESSION_S", "NewKey", "parse_new_key"]
 
 SESSION_S = 12 * 3600
-"""The longest life of a session, in seconds; it ends with its API key if that ends sooner."""
+"""The longest life of a session, in seconds. It ends earlier if its API key does."""
 
 _BODY_MAX = 16 * 1024
-_JSON = "application/json"
-_ADMIN_OPT = {"scope": ADMIN}
+_SET_COOKIE: Json = {"Set-Cookie": {"description": COOKIE, "schema": {"type": "string"}}}
+
+
+def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
+    """The entry of a handler's `opt`."""
+    return {
+        "operation": Operation(tag="Credentials", summary=summary, responses={status: response}, errors=errors, **more)
+    }
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks of a new API key. `expires_at` in microseconds, None for a key that does not expire."""
+    """A request for a new API key. `expires_at` is in microseconds, None for a key that does not expire."""
 
     scopes: tuple[str, ...]
     name: str = ""
     expires_at: int | None = None
 
 
-@route("/api/v1/keys", http_method=["GET", "HEAD"], status_code=200, opt=_ADMIN_OPT)
-async def list_keys(request: AnyRequest) -> Response[bytes]:
+@route(
+    "/api/v1/keys",
+    http_method=["GET", "HEAD"],
+    status_code=200,
+    opt={"scope": ADMIN} | _operation("List Keys", 200, ResponseSpec("The tenant's keys, oldest first", KeysBody)),
+)
+async def list_keys(request: Request) -> Response[bytes]:
     """The tenant's API keys, oldest first, expired and revoked ones too."""
     principal = principal_of(request)
     keys = await context_of(request).store.list_keys(principal.tenant)
     return _answer(200, KeysBody([key_body(key) for key in keys]))
 
 
-@post("/api/v1/keys", opt=_ADMIN_OPT)
-async def create_key(request: AnyRequest) -> Response[bytes]:
-    """Make an API key of this tenant; the answer is the only one that holds its secret."""
+@post(
+    "/api/v1/keys",
+    opt={"scope": ADMIN}
+    | _operation(
+        "Create Key",
+        201,
+        ResponseSpec("The key. Its secret is shown only here", CreatedKeyBody),
+        *(413, 415, 422),
+        request_content={JSON: ref("NewKey")},
+    ),
+)
+async def create_key(request: Request) -> Response[bytes]:
+    """Make an API key of this tenant. Only this answer contains its secret."""
     principal = principal_of(request)
     context, now = context_of(request), now_us()
     async with context.bodies.read(request, _BODY_MAX) as body:
@@ -71,8 +91,12 @@ async def create_key(request: AnyRequest) -> Response[bytes]:
     return _answer(201, created_key_body(key, secret))
 
 
-@delete("/api/v1/keys/{key_id:str}", status_code=204, opt=_ADMIN_OPT)
-async def revoke_key(request: AnyRequest) -> Response[None]:
+@delete(
+    "/api/v1/keys/{key_id:str}",
+    status_code=204,
+    opt={"scope": ADMIN} | _operation("Revoke Key", 204, ResponseSpec("Revoked"), 404),
+)
+async def revoke_key(request: Request) -> Response[None]:
     """End an API key of this tenant, and its sessions. Repeating it changes nothing."""
     principal = principal_of(request)
     key_id = str(request.path_params["key_id"])
@@ -83,9 +107,9 @@ async def revoke_key(request: AnyRequest) -> Response[None]:
     return _no_content()
 
 
-@post("/api/v1/session")
-async def create_session(request: AnyRequest) -> Response[bytes]:
-    """Turn an API key into a cookie that a script cannot read, so that a browser need not keep the key."""
+@post("/api/v1/session", opt=_operation("Create Session", 201, ResponseSpec("The session", SessionBody, _SET_COOKIE)))
+async def create_session(request: Request) -> Response[bytes]:
+    """Exchange an API key for a session cookie, which scripts cannot read, so that a browser need not keep the key."""
     context = context_of(request)
     principal = principal_of(request)
     if principal.key_id is None or principal.via_cookie:
@@ -104,9 +128,13 @@ async def create_session(request: AnyRequest) -> Response[bytes]:
     return _answer(201, body, cookie=_cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
 
 
-@delete("/api/v1/session", status_code=204)
-async def end_session(request: AnyRequest) -> Response[None]:
-    """End the session of the cookie, on the server too, and clear the cookie."""
+@delete(
+    "/api/v1/session",
+    status_code=204,
+    opt=_operation("End Session", 204, ResponseSpec("Ended", headers=_SET_COOKIE)),
+)
+async def end_session(request: Request) -> Response[None]:
+    """End the session, on the server too, and clear the cookie."""
     context = context_of(request)
     for secret in read_cookies(request.scope):
         hashed = session_hash(secret)
@@ -116,12 +144,12 @@ async def end_session(request: AnyRequest) -> Response[None]:
     return _no_content(_cookie(request, "", 0))
 
 
-key_routes = [list_keys, create_key, revoke_key, create_session, end_session]
-"""The handlers of this file, for the route table."""
+ROUTES: list[HTTPRouteHandler] = [list_keys, create_key, revoke_key, create_session, end_session]
+"""The handlers of this module."""
 
 
 def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
-    """What the body of a request for a new API key asks. Raises Invalid with every problem."""
+    """Parse the body of a request for a new API key. Raises Invalid with every problem."""
     try:
         asked = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -174,24 +202,24 @@ def _expiry(asked: Mapping[str, Any], now: int, problems: list[Problem]) -> int 
     return expires_at
 
 
-def _check_media(request: AnyRequest) -> None:
-    media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if media != _JSON:
+def _check_media(request: Request) -> None:
+    media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if media != JSON:
         raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")
 
 
-def _cookie(request: AnyRequest, value: str, max_age_s: int) -> str:
-    """A cookie that scripts cannot read and that no other site's page can make the browser send."""
+def _cookie(request: Request, value: str, max_age_s: int) -> str:
+    """A cookie that scripts cannot read, and that browsers do not send with requests of other sites' pages."""
     context = context_of(request)
     origin = context.authenticator.own_origin(request.scope) or str(request.scope["scheme"])
     secure = origin.startswith("https") or context.settings.cookie_secure
-    kept = f"{COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict"
-    return kept + "; Secure" if secure else kept
+    cookie = f"{COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict"
+    return cookie + "; Secure" if secure else cookie
 
 
 def _answer(status: int, body: msgspec.Struct, cookie: str | None = None) -> Response[bytes]:
     headers = {} if cookie is None else {"Set-Cookie": cookie}
-    return Response(msgspec.json.encode(body), status_code=status, media_type=_JSON, headers=headers)
+    return Response(msgspec.json.encode(body), status_code=status, media_type=JSON, headers=headers)
 
 
 def _no_content(cookie: str | None = None) -> Response[None]:
