@@ -14,7 +14,7 @@ from contextlib import aclosing
 import msgspec
 
 from whence.errors import StoreRefused, Unsound
-from whence.events import ActorStat, Counts, Event, Query
+from whence.events import ActorStat, Counts, Event, Query, Viewer
 from whence.merkle import CompactRange
 from whence.permissions import ApiKey
 from whence.storage import HashedEvent, Head, Store
@@ -122,9 +122,9 @@ async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> Non
         raise Unsound(f"{tenant}: the copy has another root than the source.")
     if found.recorded_at != head.recorded_at:
         raise Unsound(f"{tenant}: the copy was last recorded at another time than the source.")
-    if await target.count_events(tenant, Query()) != counts.by_word():
+    if await target.count_events(Viewer(tenant), Query()) != counts.by_word():
         raise Unsound(f"{tenant}: events are counted wrong in the copy.")
-    if await target.actor_stats(tenant, Query()) != counts.by_actor():
+    if await target.actor_stats(Viewer(tenant), Query()) != counts.by_actor():
         raise Unsound(f"{tenant}: the events of an actor are counted wrong in the copy.")
 
 

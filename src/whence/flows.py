@@ -17,7 +17,7 @@ import msgspec
 
 from whence import rollups
 from whence.delays import BEFORE, Histogram, add, bucket_of, percentile
-from whence.events import PageRequest, set_fields
+from whence.events import PageRequest
 from whence.trace import GraphEvent
 from whence.transitions import DAY_LEVEL, Transitions, code_of
 
@@ -58,17 +58,11 @@ TransitionsByDay = dict[int, Transitions]
 
 class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which flows: those whose last event lies in `since <= t < until`, and with `failed` only those in which something
-    failed. `readable` as in `events.Query`; what may not be read is no part of any flow."""
+    failed. An event that its viewer may not see is no part of any flow."""
 
     since: int | None = None
     until: int | None = None
     failed: bool = False
-    readable: tuple[str, ...] | None = None
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether its total is known without counting."""
-        return not set_fields(self)
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):

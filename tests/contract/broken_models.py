@@ -6,7 +6,7 @@ import msgspec
 
 from tests.contract.model import ModelStore
 from whence.errors import WhenceError
-from whence.events import ActorStat, Event, NewEvent, PageRequest, Query
+from whence.events import ActorStat, Event, NewEvent, PageRequest, Query, Viewer
 from whence.permissions import ApiKey
 from whence.storage import Receipt, Session, Write
 
@@ -272,8 +272,8 @@ class RankedByName(ModelStore):
 
 
 class StatisticsCut(ModelStore):
-    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
-        return (await super().actor_stats(tenant, query))[:1_000]
+    async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
+        return (await super().actor_stats(viewer, query))[:1_000]
 
 
 class RevokedAnew(ModelStore):

@@ -1,7 +1,7 @@
 """A filter that is added by the natural edit, and to nothing else, is counted exactly or refused, on every store.
 
-The edit: a field of `Query`, one of `ResolvedQuery`, its translation, and its SQL. The rollups, the known totals and the
-limits of cost are not touched.
+The edit: a field of `Query`, one of `ResolvedQuery`, its translation, and its SQL. The rollups, the known totals and
+the limits of cost are not touched.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.contract.faults import breaks, catches
-from tests.contract.made import TENANT, add, new
+from tests.contract.made import VIEWER, add, new
 from tests.contract.mutants import Patch, around
 from whence.events import PageRequest, Query
 from whence.storage import resolve as resolving
@@ -108,13 +108,13 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
     add_the_filter(monkeypatch)
     for told in ({}, {"outcomes": ("none",)}, {"actor_ids": ("ada",)}, {"since": 0}, {"correlation_ids": ("flow-1",)}):
         none, everything = NewerQuery(**told, recorded_from=NEVER), NewerQuery(**told, recorded_from=1)
-        page = await real.list_events(TENANT, none, PageRequest())
+        page = await real.list_events(VIEWER, none, PageRequest())
         assert (page.events, page.total) == ([], 0)
-        assert (await real.count_events(TENANT, none)).total == 0
-        assert await real.actor_stats(TENANT, none) == []
-        whole = await real.list_events(TENANT, Query(**told), PageRequest())
-        assert await real.list_events(TENANT, everything, PageRequest()) == whole
-        assert await real.count_events(TENANT, everything) == await real.count_events(TENANT, Query(**told))
+        assert (await real.count_events(VIEWER, none)).total == 0
+        assert await real.actor_stats(VIEWER, none) == []
+        whole = await real.list_events(VIEWER, Query(**told), PageRequest())
+        assert await real.list_events(VIEWER, everything, PageRequest()) == whole
+        assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**told))
 
 
 @catches(what_is_not_known_is_no_filter)
@@ -123,9 +123,9 @@ async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
     await add(real, *[new(number) for number in range(5)])
     query = NewerQuery(recorded_from=NEVER)
     for ask in (
-        lambda: real.list_events(TENANT, query, PageRequest()),
-        lambda: real.count_events(TENANT, query),
-        lambda: real.actor_stats(TENANT, query),
+        lambda: real.list_events(VIEWER, query, PageRequest()),
+        lambda: real.count_events(VIEWER, query),
+        lambda: real.actor_stats(VIEWER, query),
     ):
         with pytest.raises(NotImplementedError, match="recorded_from"):
             await ask()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.made import add, new, uuid
 from tests.databases import execute, fresh_database
-from whence.events import PageRequest
+from whence.events import PageRequest, Viewer
 from whence.storage import open_store
 from whence.storage.postgres import engine, pages
 from whence.storage.resolve import ResolvedQuery, Snapshot
@@ -46,7 +46,7 @@ async def get(url: str) -> str:
 
 
 async def listed(url: str, start: PageStart, **told: Any) -> str:
-    snapshot = Snapshot("acme", 1, 300, {})
+    snapshot = Snapshot(Viewer("acme"), 1, 300, {})
     sql, bindings = pages.page_sql(snapshot, ResolvedQuery(**told), start, PageRequest(limit=20))
     return await plan(url, sql, *bindings.values)
 

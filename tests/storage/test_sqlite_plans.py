@@ -13,8 +13,8 @@ import apsw
 import pytest
 
 from tests.contract import mutants
-from tests.contract.made import NOON, SECOND, TENANT, new, uuid
-from whence.events import Keyset, PageRequest, Query
+from tests.contract.made import NOON, SECOND, TENANT, VIEWER, asked, new, uuid
+from whence.events import Keyset, PageRequest
 from whence.storage import Write
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sqlite import counts, pages
@@ -53,21 +53,19 @@ Question = Callable[[SQLiteStore], Coroutine[Any, Any, Any]]
 
 def questions() -> dict[str, Question]:
     """Every flat question."""
-    asked: dict[str, Question] = {"get": lambda store: store.get_event(TENANT, uuid(77))}
-    asked["head"] = lambda store: store.head(TENANT)
+    found: dict[str, Question] = {"get": lambda store: store.get_event(VIEWER, uuid(77))}
+    found["head"] = lambda store: store.head(TENANT)
     alone = {"one_resource": {"resource_ids": (uuid(7),)}, "one_flow": {"correlation_ids": ("flow-7",)}}
-    asked_of = [
-        (f"{name} {when}", Query(**told, **time)) for name, told in FILTERS.items() for when, time in RANGES.items()
-    ]
-    for name, query in asked_of:
-        asked[f"aggregate {name}"] = lambda store, query=query: store.count_events(TENANT, query)
-        asked[f"statistics {name}"] = lambda store, query=query: store.actor_stats(TENANT, query)
-    for name, query in [*asked_of, *((name, Query(**told)) for name, told in alone.items())]:
+    asked_of = [(f"{name} {when}", {**told, **time}) for name, told in FILTERS.items() for when, time in RANGES.items()]
+    for name, told in asked_of:
+        found[f"aggregate {name}"] = lambda store, told=told: store.count_events(*asked(told))
+        found[f"statistics {name}"] = lambda store, told=told: store.actor_stats(*asked(told))
+    for name, told in [*asked_of, *((name, told) for name, told in alone.items())]:
         for how, request in REQUESTS.items():
-            asked[f"list {name} {how}"] = lambda store, query=query, request=request: store.list_events(
-                TENANT, query, request
+            found[f"list {name} {how}"] = lambda store, told=told, request=request: store.list_events(
+                *asked(told), request
             )
-    return asked
+    return found
 
 
 def filled(path: Path) -> None:
@@ -238,7 +236,7 @@ def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monk
 
 # --- the order, on the text of the statements ------------------------------------------------------------------
 
-SNAPSHOT = Snapshot(TENANT, 1, EVENTS, {})
+SNAPSHOT = Snapshot(VIEWER, 1, EVENTS, {})
 MATCHES = {
     "time": ResolvedQuery(since=1, until=2),
     "kind": ResolvedQuery(kinds=tuple(range(1, 8))),
@@ -257,9 +255,9 @@ def order_faults(patch: pytest.MonkeyPatch) -> list[str]:
         (False, " ORDER BY occurred_at DESC, key DESC"),
         (True, " ORDER BY occurred_at ASC, key ASC"),
     ):
-        for column, asked in MATCHES.items():
+        for column, resolved in MATCHES.items():
             for start in (PageStart(), PageStart(sort_key=(5, 6))):
-                for sql, _ in pages.sort_keys_sql(SNAPSHOT, asked, start, ascending=ascending):
+                for sql, _ in pages.sort_keys_sql(SNAPSHOT, resolved, start, ascending=ascending):
                     terms = sql.split(" UNION ALL ")
                     ordered = sql.count("ORDER BY") == 1 and sql.endswith(order)
                     hinted = all(f"INDEXED BY event_{column} " in term for term in terms)

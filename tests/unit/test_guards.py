@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from whence.events import Keyset, PageRequest, Query, set_fields
+from whence.events import Keyset, PageRequest, Query, Viewer, set_fields
 from whence.flows import FlowQuery
 from whence.storage import process_map, query_cost, resolve
 from whence.storage.postgres import resolve as postgres_resolve
@@ -30,7 +30,6 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "causation_ids": ("00000000-0000-4000-8000-000000000002",),
         "since": 1,
         "until": 2,
-        "readable": ("artifact",),
     },
     ResolvedQuery: {
         "kinds": (1,),
@@ -43,12 +42,14 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "newest": 3,
         "known_events": 4,
     },
-    FlowQuery: {"since": 1, "until": 2, "failed": True, "readable": ("artifact",)},
+    FlowQuery: {"since": 1, "until": 2, "failed": True},
     PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1)},
 }
 """A value for every field, which is not its default."""
 
-SNAPSHOT = Snapshot("acme", 1, 9, {1: Kind(1, "artifact.created", "artifact", "user", "none")})
+VIEWER = Viewer("acme")
+NARROWED = Viewer("acme", ("artifact",))
+SNAPSHOT = Snapshot(VIEWER, 1, 9, {1: Kind(1, "artifact.created", "artifact", "user", "none")})
 NAMES = Names(actors=[(1, "user")], flows=[(1, 5)], resources=[(1, "artifact", 5)])
 
 
@@ -65,23 +66,23 @@ def accepts(guard: Callable[[Any], Any]) -> Callable[[Any], bool]:
 
 
 def resolved(query: Query) -> ResolvedQuery:
-    return resolved_query(SNAPSHOT.kinds, query, NAMES, query.causation_ids or None)
+    return resolved_query(SNAPSHOT, query, NAMES, query.causation_ids or None)
 
 
-BY_KIND = {"event_types", "event_type_prefixes", "resource_types", "actor_types", "outcomes", "readable"}
+BY_KIND = {"event_types", "event_type_prefixes", "resource_types", "actor_types", "outcomes"}
 TIMES = {"since", "until"}
 EVERY_FILTER = {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
 
 GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], set[str]]] = {
     "a list is indexed": (
         Query,
-        query_cost.is_indexed_list,
+        lambda query: query_cost.is_indexed_list(query, VIEWER),
         BY_KIND | TIMES | {"actor_ids", "correlation_ids", "resource_ids"},
         {"causation_ids"},
     ),
     "a count is indexed": (
         Query,
-        query_cost.is_indexed_count,
+        lambda query: query_cost.is_indexed_count(query, VIEWER),
         BY_KIND | TIMES | {"actor_ids"},
         {"correlation_ids", "resource_ids", "causation_ids"},
     ),
@@ -129,14 +130,14 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
     ),
     "a total of flows is known": (
         FlowQuery,
-        lambda query: query.is_indexed,
+        lambda query: query_cost.is_indexed_flows(query, VIEWER),
         set(),
-        {"since", "until", "failed", "readable"},
+        {"since", "until", "failed"},
     ),
     "flows are listed": (
         FlowQuery,
         accepts(lambda query: process_map.require_flow_request(query, PageRequest())),
-        {"since", "until", "failed", "readable"},
+        {"since", "until", "failed"},
         set(),
     ),
     "a page of flows": (
@@ -153,6 +154,12 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
     ),
 }
 """What each guard decides about: the struct, whether it lets a request pass, and the fields by what it should say."""
+
+
+def _split(told: dict[str, Any]) -> tuple[Query, Viewer]:
+    """A query and a viewer from the fields of both."""
+    fields = dict(told)
+    return Query(**{name: fields.pop(name) for name in told if name != "readable"}), Viewer("acme", **fields)
 
 
 def undecided(struct: type[msgspec.Struct], supported: set[str], unsupported: set[str]) -> set[str]:
@@ -233,7 +240,7 @@ def test_conditions_have_sql_for_each_filter(field: str) -> None:
 )
 def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
     """As the design names them: kinds with any time; one actor with any time; one flow; one resource."""
-    assert query_cost.is_indexed_list(Query(**told)) is indexed
+    assert query_cost.is_indexed_list(*_split(told)) is indexed
 
 
 @pytest.mark.parametrize(
@@ -248,4 +255,35 @@ def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
 )
 def test_which_counts_are_indexed(told: dict[str, Any], indexed: bool) -> None:
     """Kinds, one actor and time, in any combination."""
-    assert query_cost.is_indexed_count(Query(**told)) is indexed
+    assert query_cost.is_indexed_count(*_split(told)) is indexed
+
+
+class NewerViewer(Viewer, frozen=True):
+    """Mutant: a viewer that is narrowed in one more way."""
+
+    regions: tuple[str, ...] = ()
+
+
+def test_a_narrowed_viewer_is_decided_about_by_name() -> None:
+    """Of a viewer's fields, `tenant` says whose log it is, and `readable` narrows it to some kinds of events."""
+    assert Viewer.__struct_fields__ == ("tenant", "readable")
+    assert set_fields(VIEWER) == frozenset()
+    assert set_fields(NARROWED) == {"readable"}
+    assert query_cost.is_indexed_list(Query(), NARROWED)
+    assert query_cost.is_indexed_count(Query(), NARROWED)
+    assert not query_cost.is_indexed_flows(FlowQuery(), NARROWED)
+    assert resolve.readable_kinds(msgspec.structs.replace(SNAPSHOT, viewer=NARROWED)) == (1,)
+    assert resolve.readable_kinds(SNAPSHOT) is None
+
+
+def test_a_viewer_that_is_narrowed_in_a_new_way_passes_no_guard() -> None:
+    """Mutant: the new field makes nothing indexed, and is refused where events are selected."""
+    newer = NewerViewer("acme", regions=("eu",))
+    assert not query_cost.is_indexed_list(Query(), newer)
+    assert not query_cost.is_indexed_count(Query(), newer)
+    assert not query_cost.is_indexed_flows(FlowQuery(), newer)
+    snapshot = msgspec.structs.replace(SNAPSHOT, viewer=newer)
+    with pytest.raises(NotImplementedError, match="regions"):
+        resolved_query(snapshot, Query(), NAMES, None)
+    with pytest.raises(NotImplementedError, match="regions"):
+        resolve.readable_kinds(snapshot)

@@ -1,17 +1,17 @@
 """What every store needs for traces, flows and the process map. Pure; the same for every store."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from whence import transitions
 from whence.events import PageRequest
 from whence.flows import FlowQuery, ProcessMap, TransitionsByDay, process_map
 from whence.storage.query_gate import query_too_expensive
-from whence.storage.resolve import Kind, require_supported
+from whence.storage.resolve import Snapshot, readable_kinds, require_supported
 
-__all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "readable_kinds", "require_flow_request"]
+__all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "require_flow_request"]
 
-_FLOW_QUERY_FIELDS = frozenset({"since", "until", "failed", "readable"})
+_FLOW_QUERY_FIELDS = frozenset({"since", "until", "failed"})
 """Fields of `FlowQuery` that a page of flows supports."""
 
 _FLOW_PAGE_FIELDS = frozenset({"limit", "offset", "after"})
@@ -25,13 +25,6 @@ def require_flow_request(query: FlowQuery, request: PageRequest) -> None:
     """Raise NotImplementedError for a field that a page of flows does not support."""
     require_supported(query, _FLOW_QUERY_FIELDS)
     require_supported(request, _FLOW_PAGE_FIELDS)
-
-
-def readable_kinds(kinds: Mapping[int, Kind], readable: tuple[str, ...] | None) -> tuple[int, ...] | None:
-    """The kinds of the events that a reader may see; None is all."""
-    if readable is None:
-        return None
-    return tuple(kind.number for kind in kinds.values() if kind.resource_type in readable)
 
 
 def flow_conditions(query: FlowQuery, since: str, until: str) -> str:
@@ -48,12 +41,11 @@ def flow_conditions(query: FlowQuery, since: str, until: str) -> str:
 
 def map_from(
     days: tuple[int | None, int | None],
-    kinds: Mapping[int, Kind],
-    readable: tuple[str, ...] | None,
+    snapshot: Snapshot,
     folded: Sequence[bytes],
     unfolded: TransitionsByDay,
 ) -> ProcessMap:
-    """The process map of a period, of the transitions of which a reader may see both events. `folded` are the packed
+    """The process map of a period, of the transitions of which the viewer may see both events. `folded` are the packed
     counts of the period; `unfolded` are later transitions, of any day. Raises QueryTooExpensive."""
     if transitions.counts_in(folded) > COUNTS_MAX:
         raise query_too_expensive()
@@ -62,8 +54,8 @@ def map_from(
     for day, counts in unfolded.items():
         if (first is None or day >= first) and (end is None or day < end):
             found.update(counts)
-    seen = readable_kinds(kinds, readable)
-    among = kinds.keys() if seen is None else frozenset(seen)
+    kinds, visible = snapshot.kinds, readable_kinds(snapshot)
+    among = kinds.keys() if visible is None else frozenset(visible)
     return process_map(
         first,
         end,

@@ -6,20 +6,21 @@ other combination of filters is as exact, but costs what it matches: it is *unbo
 """
 
 from whence.errors import Invalid
-from whence.events import Query, set_fields
+from whence.events import Query, Viewer, set_fields
+from whence.flows import FlowQuery
 from whence.storage.base import AS_OF_SPAN
 from whence.storage.resolve import KIND_FIELDS, TIME_FIELDS
 
-__all__ = ["is_indexed_count", "is_indexed_list", "pinned"]
+__all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "pinned"]
 
 _ONE_ACTOR = TIME_FIELDS | {"actor_ids"}
 _ONE_FLOW = frozenset({"correlation_ids"})
 _ONE_RESOURCE = frozenset({"resource_ids", "resource_types", "readable"})
 
 
-def is_indexed_list(query: Query) -> bool:
+def is_indexed_list(query: Query, viewer: Viewer) -> bool:
     """Whether a page and its total cost the same however large the log is."""
-    fields = set_fields(query)
+    fields = set_fields(query) | set_fields(viewer)
     if fields <= KIND_FIELDS | TIME_FIELDS:
         return True
     if fields <= _ONE_ACTOR:
@@ -32,9 +33,15 @@ def is_indexed_list(query: Query) -> bool:
     return False
 
 
-def is_indexed_count(query: Query) -> bool:
+def is_indexed_count(query: Query, viewer: Viewer) -> bool:
     """Whether counts and actor statistics cost the same however large the log is."""
-    return set_fields(query) <= KIND_FIELDS | _ONE_ACTOR and len(query.actor_ids) <= 1
+    fields = set_fields(query) | set_fields(viewer)
+    return fields <= KIND_FIELDS | _ONE_ACTOR and len(query.actor_ids) <= 1
+
+
+def is_indexed_flows(query: FlowQuery, viewer: Viewer) -> bool:
+    """Whether a page of flows and its total cost the same however large the log is."""
+    return not set_fields(query) | set_fields(viewer)
 
 
 def pinned(size: int, as_of: int | None) -> int:

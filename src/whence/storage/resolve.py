@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from whence.events import PageRequest, Query, set_fields
+from whence.events import PageRequest, Query, Viewer, set_fields
 
 __all__ = [
     "KIND_FIELDS",
@@ -16,25 +16,26 @@ __all__ = [
     "Snapshot",
     "has_type",
     "kinds_of",
+    "readable_kinds",
     "require_list_request",
     "require_supported",
     "resolved_query",
 ]
 
 KIND_FIELDS = frozenset({"event_types", "event_type_prefixes", "resource_types", "actor_types", "outcomes", "readable"})
-"""Fields of `Query` that choose among the kinds of events, of which a tenant has few."""
+"""Fields of `Query`, and of `Viewer`, that choose among the kinds of events, of which a tenant has few."""
 
 TIME_FIELDS = frozenset({"since", "until"})
 """Fields of `Query` and of `ResolvedQuery` that bound the time of an event."""
 
 _QUERY_FIELDS = KIND_FIELDS | TIME_FIELDS | {"resource_ids", "actor_ids", "correlation_ids", "causation_ids"}
-"""Fields of `Query` that `resolved_query` translates."""
+"""Fields of `Query` and `Viewer` that `resolved_query` translates."""
 
 _FLOW_ROW_FIELDS = frozenset({"correlation_ids"})
 """Fields of `Query` that the rows of flows answer alone."""
 
 _RESOURCE_ROW_FIELDS = frozenset({"resource_ids", "resource_types", "readable"})
-"""Fields of `Query` that the rows of resources answer alone, since each names its resource type."""
+"""Fields of `Query` and `Viewer` that the rows of resources answer alone, since each names its resource type."""
 
 _ROLLUP_FIELDS = TIME_FIELDS | {"kinds", "actors"}
 """Fields of `ResolvedQuery` by which the rollups count."""
@@ -68,13 +69,14 @@ class Names(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The state of a tenant's log in the transaction of one read. A tenant without events has size 0 and no kinds.
+    """The state of a log in the transaction of one read, and its viewer.
 
-    `size` is the last position, `actors` the highest number of an actor. Transitions and actor totals are folded up to
-    the position `folded_to`. `flows` and `events` are how many there are, None where the store has to count them.
+    A tenant without events has size 0 and no kinds. `size` is the last position, `actors` the highest number of an
+    actor. Transitions and actor totals are folded up to the position `folded_to`. `flows` and `events` are how many
+    there are, None where the store has to count them.
     """
 
-    tenant: str
+    viewer: Viewer
     tenant_no: int
     size: int
     kinds: dict[int, Kind]
@@ -144,10 +146,21 @@ def require_list_request(request: PageRequest) -> None:
     require_supported(request, _LIST_FIELDS)
 
 
-def kinds_of(kinds: Mapping[int, Kind], query: Query, *, typed_by_resource: bool) -> tuple[int, ...] | None:
-    """The kinds that match a query, or None when it does not filter by kind. `typed_by_resource`: the resource type was
-    checked when the resources were looked up."""
-    fields = set_fields(query) & KIND_FIELDS
+def readable_kinds(snapshot: Snapshot) -> tuple[int, ...] | None:
+    """The kinds of the events that the viewer may see; None is all. Raises NotImplementedError for a field of the
+    viewer that is not applied here."""
+    require_supported(snapshot.viewer, _QUERY_FIELDS)
+    if snapshot.viewer.readable is None:
+        return None
+    return tuple(kind.number for kind in snapshot.kinds.values() if snapshot.viewer.may_see(kind.resource_type))
+
+
+def kinds_of(
+    kinds: Mapping[int, Kind], query: Query, viewer: Viewer, *, typed_by_resource: bool
+) -> tuple[int, ...] | None:
+    """The kinds that match a query and that its viewer may see, or None when all kinds do. `typed_by_resource`: the
+    resource type was checked when the resources were looked up."""
+    fields = (set_fields(query) | set_fields(viewer)) & KIND_FIELDS
     if not (fields - _RESOURCE_ROW_FIELDS if typed_by_resource else fields):
         return None
     return tuple(
@@ -155,7 +168,7 @@ def kinds_of(kinds: Mapping[int, Kind], query: Query, *, typed_by_resource: bool
         for kind in kinds.values()
         if has_type(kind.event_type, query)
         and (not query.resource_types or kind.resource_type in query.resource_types)
-        and (query.readable is None or kind.resource_type in query.readable)
+        and viewer.may_see(kind.resource_type)
         and (not query.actor_types or kind.actor_type in query.actor_types)
         and (not query.outcomes or kind.outcome in query.outcomes)
     )
@@ -168,20 +181,19 @@ def has_type(event_type: str, query: Query) -> bool:
     return event_type in query.event_types or event_type.startswith(query.event_type_prefixes or ("\0",))
 
 
-def resolved_query(
-    kinds: Mapping[int, Kind], query: Query, names: Names, causes: tuple[Any, ...] | None
-) -> ResolvedQuery:
-    """The query in numbers, from what the store found for its names. Raises NotImplementedError for a field that is not
-    translated here."""
+def resolved_query(snapshot: Snapshot, query: Query, names: Names, causes: tuple[Any, ...] | None) -> ResolvedQuery:
+    """The query in numbers, of the events that the viewer may see, from what the store found for its names. Raises
+    NotImplementedError for a field that is not translated here."""
+    kinds, viewer = snapshot.kinds, snapshot.viewer
     require_supported(query, _QUERY_FIELDS)
+    require_supported(viewer, _QUERY_FIELDS)
     flows = list(names.flows) if query.correlation_ids else None
     resources = None
     if query.resource_ids:
         resources = [
             (number, events)
             for number, resource_type, events in names.resources
-            if (not query.resource_types or resource_type in query.resource_types)
-            and (query.readable is None or resource_type in query.readable)
+            if (not query.resource_types or resource_type in query.resource_types) and viewer.may_see(resource_type)
         ]
     actors = None
     if query.actor_ids:
@@ -189,22 +201,21 @@ def resolved_query(
             number for number, actor_type in names.actors if not query.actor_types or actor_type in query.actor_types
         )
     return ResolvedQuery(
-        kinds=kinds_of(kinds, query, typed_by_resource=resources is not None),
+        kinds=kinds_of(kinds, query, viewer, typed_by_resource=resources is not None),
         actors=actors,
         flows=None if flows is None else tuple(number for number, _ in flows),
         resources=None if resources is None else tuple(number for number, _ in resources),
         causes=causes,
         since=query.since,
         until=query.until,
-        known_events=_known_events(query, flows, resources),
+        known_events=_known_events(set_fields(query) | set_fields(viewer), flows, resources),
     )
 
 
 def _known_events(
-    query: Query, flows: list[tuple[int, int]] | None, resources: list[tuple[int, int]] | None
+    fields: frozenset[str], flows: list[tuple[int, int]] | None, resources: list[tuple[int, int]] | None
 ) -> int | None:
-    """The total, when the rows of flows or of resources answer the query alone."""
-    fields = set_fields(query)
+    """The total, when the rows of flows or of resources answer these fields alone."""
     if flows is not None and fields <= _FLOW_ROW_FIELDS:
         return sum(events for _, events in flows)
     if resources is not None and fields <= _RESOURCE_ROW_FIELDS:

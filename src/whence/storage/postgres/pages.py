@@ -57,7 +57,7 @@ async def events_of_page(
         return []
     start: PageStart | None = PageStart(skip=request.offset)
     if request.after is not None:
-        start = PageStart(sort_key=(request.after.occurred_at, request.after.position))
+        start = PageStart(sort_key=(request.after.time, request.after.number))
     elif request.offset >= snapshot.size:
         return []
     elif resolved.unpinned.by_rollup and request.offset * max(1, len(resolved.kinds or ())) >= WALK_FROM:
@@ -73,7 +73,9 @@ def _event(snapshot: Snapshot, row: Any) -> Event:
     position, id_, number, actor_id, resource_id, correlation_id, causation_id, *rest = row
     kind = snapshot.kinds[number]
     words = (kind.event_type, kind.actor_type, actor_id, kind.resource_type, resource_id)
-    return event_from(snapshot.tenant, (position, id_, *words, correlation_id, causation_id, kind.outcome, *rest))
+    return event_from(
+        snapshot.viewer.tenant, (position, id_, *words, correlation_id, causation_id, kind.outcome, *rest)
+    )
 
 
 def page_sql(

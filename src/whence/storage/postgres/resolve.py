@@ -83,4 +83,4 @@ async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> R
         flows=await found("flow_by_correlation", query.correlation_ids),
         resources=await found("resources_by_id", query.resource_ids),
     )
-    return resolved_query(snapshot.kinds, query, names, tuple(dict.fromkeys(query.causation_ids)) or None)
+    return resolved_query(snapshot, query, names, tuple(dict.fromkeys(query.causation_ids)) or None)

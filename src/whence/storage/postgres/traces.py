@@ -24,8 +24,8 @@ from whence.flows import (
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.resolve import Bindings
 from whence.storage.postgres.rows import cause_id_from
-from whence.storage.process_map import flow_conditions, map_from, readable_kinds, require_flow_request
-from whence.storage.resolve import Snapshot
+from whence.storage.process_map import flow_conditions, map_from, require_flow_request
+from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.walks import compute, run_walk_async
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
@@ -38,10 +38,10 @@ _SQL = load_blocks("whence.storage.postgres")
 class _EventReader:
     """Reads the events that a walk asks for, of those that one viewer may see."""
 
-    def __init__(self, connection: Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
+    def __init__(self, connection: Connection, snapshot: Snapshot) -> None:
         self.connection = connection
         self.snapshot = snapshot
-        self.kinds = readable_kinds(snapshot.kinds, readable)
+        self.kinds = readable_kinds(snapshot)
         self.known: dict[int, GraphEvent] = {}
 
     async def answer(self, lookup: Lookup) -> list[GraphEvent]:
@@ -116,11 +116,9 @@ class _EventReader:
         return events
 
 
-async def graph_of(
-    connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None
-) -> Graph | None:
+async def graph_of(connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest) -> Graph | None:
     """The graph around an event, or None when there is no such event that this viewer may see."""
-    reader = _EventReader(connection, snapshot, readable)
+    reader = _EventReader(connection, snapshot)
     focus = await reader.by_ids((event_id,))
     return await run_walk_async(walk(focus[0], request), reader.answer) if focus else None
 
@@ -141,7 +139,7 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
     count = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
     total = await connection.fetchval(count, *bindings.values)
     rows = await _flow_rows(connection, sql, bindings, request)
-    reader = _EventReader(connection, snapshot, query.readable)
+    reader = _EventReader(connection, snapshot)
     numbers = [row[0] for row in rows]
     first: dict[int, list[tuple[Any, Any, Any, Any]]] = {number: [] for number in numbers}
     for flow, *row in await connection.fetch(
@@ -154,7 +152,7 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
 
 
 def _flows_sql(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _FlowsSql:
-    kinds = readable_kinds(snapshot.kinds, query.readable)
+    kinds = readable_kinds(snapshot)
     with_, table, where = "", "flow page", "tenant_no = $1"
     if kinds is not None:
         failing = [number for number in kinds if snapshot.kinds[number].outcome == "failure"]
@@ -172,8 +170,8 @@ async def _flow_rows(
     """Number, correlation id, events, failures, first and last time of the flows of a page."""
     where, offset = sql.where, request.offset
     if request.after is not None:
-        where += f" AND (last_at, flow) < ({bindings.add(request.after.occurred_at)}::bigint,"
-        where += f" {bindings.add(request.after.position)}::bigint)"
+        where += f" AND (last_at, flow) < ({bindings.add(request.after.time)}::bigint,"
+        where += f" {bindings.add(request.after.number)}::bigint)"
         offset = 0
     name = "(SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = page.flow)"
     rows: list[tuple[Any, ...]] = await connection.fetch(
@@ -188,7 +186,6 @@ async def map_of(
     connection: Connection,
     snapshot: Snapshot,
     period: tuple[int | None, int | None],
-    readable: tuple[str, ...] | None,
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
@@ -199,7 +196,7 @@ async def map_of(
         folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_transitions"], *values)]
     unfolded = await _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
     # This may take seconds, during which the event loop serves others.
-    return await asyncio.to_thread(map_from, (first, end), snapshot.kinds, readable, folded, unfolded)
+    return await asyncio.to_thread(map_from, (first, end), snapshot, folded, unfolded)
 
 
 async def fold_transitions(connection: Connection, tenant_no: int, folded_to: int, size: int) -> None:

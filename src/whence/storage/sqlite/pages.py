@@ -52,7 +52,7 @@ def events_of_page(
         return []
     start: PageStart | None = PageStart(skip=request.offset)
     if request.after is not None:
-        start = PageStart(sort_key=(request.after.occurred_at, key_of(snapshot.tenant_no, request.after.position)))
+        start = PageStart(sort_key=(request.after.time, key_of(snapshot.tenant_no, request.after.number)))
     elif request.offset >= snapshot.size:
         return []
     elif request.offset >= WALK_FROM and resolved.unpinned.by_rollup:
@@ -62,7 +62,7 @@ def events_of_page(
     sort_keys = _sort_keys(connection, snapshot, resolved, start, request)
     keys = json_list(tuple(key for _, key in sort_keys))
     sql = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
-    by_key = {row[0]: event_from(snapshot.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
+    by_key = {row[0]: event_from(snapshot.viewer.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
     return [by_key[key] for _, key in sort_keys]
 
 

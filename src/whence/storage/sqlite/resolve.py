@@ -58,7 +58,7 @@ def resolve(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Re
         resources=_resources(connection, snapshot, query),
     )
     causes = tuple(cause_from(text) or text for text in dict.fromkeys(query.causation_ids)) or None
-    return resolved_query(snapshot.kinds, query, names, causes)
+    return resolved_query(snapshot, query, names, causes)
 
 
 def _actors(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:

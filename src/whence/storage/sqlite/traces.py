@@ -25,8 +25,9 @@ from whence.flows import (
     summarize_flow,
     transitions_among,
 )
-from whence.storage.process_map import flow_conditions, map_from, readable_kinds, require_flow_request
-from whence.storage.resolve import Snapshot
+from whence.storage.process_map import flow_conditions, map_from, require_flow_request
+from whence.storage.query_cost import is_indexed_flows
+from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.resolve import json_list
 from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
@@ -41,10 +42,10 @@ _SQL = load_blocks("whence.storage.sqlite")
 class _EventReader:
     """Reads the events that a walk asks for, of those that one viewer may see."""
 
-    def __init__(self, connection: apsw.Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
+    def __init__(self, connection: apsw.Connection, snapshot: Snapshot) -> None:
         self.connection = connection
         self.snapshot = snapshot
-        kinds = readable_kinds(snapshot.kinds, readable)
+        kinds = readable_kinds(snapshot)
         self.kinds = None if kinds is None else json_list(kinds)
         self.known: dict[int, GraphEvent] = {}
 
@@ -120,10 +121,9 @@ def graph_of(
     snapshot: Snapshot,
     event_id: str,
     request: TraceRequest,
-    readable: tuple[str, ...] | None,
 ) -> Graph | None:
     """The graph around an event, or None when there is no such event that this viewer may see."""
-    reader = _EventReader(connection, snapshot, readable)
+    reader = _EventReader(connection, snapshot)
     focus = reader.by_ids((event_id,))
     return run_walk(walk(focus[0], request), reader.answer) if focus else None
 
@@ -141,12 +141,12 @@ def flows_of_page(connection: apsw.Connection, snapshot: Snapshot, query: FlowQu
     """One page of flows and how many there are."""
     require_flow_request(query, request)
     sql = _flows_sql(snapshot, query)
-    total = snapshot.flows if query.is_indexed else None
+    total = snapshot.flows if is_indexed_flows(query, snapshot.viewer) else None
     if total is None:
         text = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
         total = int(connection.execute(text, sql.bindings).get)
     rows = _flow_rows(connection, snapshot, sql, request)
-    reader = _EventReader(connection, snapshot, query.readable)
+    reader = _EventReader(connection, snapshot)
     summaries = [_summary(connection, snapshot, number_of(row[0]), reader.kinds) for row in rows]
     roots = {
         key_of(snapshot.tenant_no, event.position): event
@@ -166,7 +166,7 @@ def _summary(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: 
 def _flows_sql(snapshot: Snapshot, query: FlowQuery) -> _FlowsSql:
     bindings: dict[str, Any] = {"tenant_no": snapshot.tenant_no, "since": query.since, "until": query.until}
     conditions = flow_conditions(query, ":since", ":until")
-    kinds = readable_kinds(snapshot.kinds, query.readable)
+    kinds = readable_kinds(snapshot)
     if kinds is None:
         index = "flow_failed" if query.failed else "flow_last"
         return _FlowsSql("", f"flow AS page INDEXED BY {index}", f"tenant_no = :tenant_no{conditions}", bindings)
@@ -184,8 +184,8 @@ def _flow_rows(
         where += " AND (last_at, key) < (:last_at, :key)"
         bindings |= {
             "offset": 0,
-            "last_at": request.after.occurred_at,
-            "key": key_of(snapshot.tenant_no, request.after.position),
+            "last_at": request.after.time,
+            "key": key_of(snapshot.tenant_no, request.after.number),
         }
     rows: list[tuple[Any, ...]] = connection.execute(
         f"{sql.with_}SELECT key, (SELECT f.correlation_id FROM flow f WHERE f.key = page.key), events, failures,"
@@ -200,7 +200,6 @@ def map_of(
     connection: apsw.Connection,
     snapshot: Snapshot,
     period: tuple[int | None, int | None],
-    readable: tuple[str, ...] | None,
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
@@ -212,7 +211,7 @@ def map_of(
         )
     ]
     unfolded = _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
-    return map_from((first, end), snapshot.kinds, readable, folded, unfolded)
+    return map_from((first, end), snapshot, folded, unfolded)
 
 
 def fold_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int, size: int) -> None:
