@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
+from whence.errors import StoreRefused
 from whence.events import Vocabulary
+from whence.storage.backends import engine_of
 
-__all__ = ["JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
+__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
 
 JWT_LIFETIME_MAX_S = 24 * 3600
 """The longest lifetime of a JWT that an operator may allow, in seconds."""
@@ -89,11 +91,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Flags have the names of fields, and are text or of the field's own type; None and an empty list mean that the
         flag was not given. Raises ValueError with a sentence for an invalid value, and TypeError for an unknown flag.
         """
-        unknown = flags.keys() - _FIELDS.keys()
+        unknown = flags.keys() - FIELDS.keys()
         if unknown:
             raise TypeError(f"No such setting: {', '.join(sorted(unknown))}.")
         values: dict[str, Any] = {}
-        for field, (variable, parse) in _FIELDS.items():
+        for field, (variable, parse) in FIELDS.items():
             given = flags.get(field)
             if given is None or given in ((), []):
                 given = _from_environment(environ, variable, secret=field in _FROM_FILE)
@@ -138,10 +140,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_service(settings: Settings) -> None:
     """Raise ValueError for an invalid address, path or other setting of the service."""
-    if not re.fullmatch(r"(sqlite:///|postgresql://).+", settings.store):
-        raise ValueError(
-            "WHENCE_STORE must be a URL like sqlite:///path/to/file.db or postgresql://user@host:5432/database."
-        )
+    try:
+        engine_of(settings.store)
+    except StoreRefused as error:
+        raise ValueError(f"WHENCE_STORE: {error}") from None
     if settings.listen_url is not None and not re.fullmatch(r"postgresql://.+", settings.listen_url):
         raise ValueError("WHENCE_LISTEN_URL must be a URL like postgresql://user@host:5432/database.")
     if not 0 <= settings.port <= 65_535:
@@ -299,7 +301,7 @@ _SECRETS = frozenset({"jwt_secret"})
 _URLS = frozenset({"store", "listen_url"})
 _FROM_FILE = _SECRETS | _URLS  # a URL may hold a password
 
-_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "store": ("WHENCE_STORE", _text),
     "listen_url": ("WHENCE_LISTEN_URL", _text),
     "host": ("WHENCE_HOST", _text),
@@ -329,3 +331,4 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
 }
+"""The variable of each field, and the function that parses its value."""

@@ -16,7 +16,7 @@ from whence.api.app import create_app
 from whence.api.server import Server, configure_logging, make_config
 from whence.permissions import ADMIN, READ, WRITE, ApiKey, new_api_key
 from whence.settings import Settings
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.base import Store
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def _changed(key: ApiKey, more: dict[str, Any]) -> ApiKey:
 def serving(folder: Path, **settings: Any) -> Iterator[Served]:
     url = f"sqlite:///{folder}/whence.db"
     configure_logging("error")
-    served = Served(Settings(store=url, port=0, **settings), open_store(url))
+    served = Served(Settings(store=url, port=0, **settings), create_store(url))
     served.start()
     try:
         yield served

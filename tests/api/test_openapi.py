@@ -13,7 +13,7 @@ from tests.api.conftest import Served
 from whence.api.app import create_app, route_handlers
 from whence.api.openapi import build_openapi
 from whence.settings import Settings
-from whence.storage import open_store
+from whence.storage import create_store
 
 Json = dict[str, Any]
 
@@ -260,7 +260,7 @@ def test_nothing_may_be_added_that_breaks_a_client(
 def served_routes(folder: Path) -> set[tuple[str, str]]:
     """(method, path) of every handler of the application, paths as OpenAPI writes them."""
     settings = Settings(store=f"sqlite:///{folder}/whence.db")
-    application = create_app(settings, open_store(settings.store)).app
+    application = create_app(settings, create_store(settings.store)).app
     return {
         (method, route.path_format)
         for route in application.routes  # type: ignore[union-attr]  # the Litestar inside the middleware

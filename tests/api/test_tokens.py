@@ -34,7 +34,7 @@ from whence.api.jwks import FETCH_INTERVAL_S, JwksCache, parse_jwks
 from whence.errors import Forbidden, Unauthenticated, Unavailable
 from whence.permissions import Principal
 from whence.settings import Settings
-from whence.storage import Store, open_store
+from whence.storage import Store, create_store
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'whence.db'}")
+    opened = create_store(f"sqlite:///{tmp_path / 'whence.db'}")
     yield opened
     await opened.close()
 

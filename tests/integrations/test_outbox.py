@@ -178,6 +178,6 @@ def test_relay_sends_an_abandoned_spool(served: Served, tmp_path: Path) -> None:
     key = served.key(READ, WRITE, tenant="left")
     cli = Cli(tmp_path / "home").given(url=served.url, api_key=key)
     said = cli.ok("relay", "--spool", gone.spool_folder).out
-    assert said == "20 stored, 0 there before, 0 refused, 0 left.\n"
+    assert said == "20 stored, 0 already there, 0 refused, 0 left.\n"
     assert list(gone.spool_folder.glob("*.segment")) == []
     assert cli.run("relay", "--spool", tmp_path / "none").code == 2

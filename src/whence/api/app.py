@@ -35,7 +35,7 @@ from whence.errors import (
 )
 from whence.ingest import Ingest
 from whence.settings import Settings
-from whence.storage.base import Store
+from whence.storage import Store
 
 __all__ = ["STATUS", "create_app", "route_handlers", "status_of"]
 

@@ -38,6 +38,8 @@ _SQL = load_blocks("whence.storage.postgres")
 _log = structlog.get_logger("whence.storage")
 
 _READERS = 8
+"""Connections for reading."""
+
 _WRITERS = 4
 
 _TENANTS_CACHED = 1_000
@@ -274,8 +276,8 @@ class PostgresStore:
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Look whether the store may be served; see `Store`. Leaves no connection behind."""
+    async def check_servable(self) -> None:
+        """Check the server, the login and the schema on a connection of its own; see `Store`."""
         connection = await self._target.first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
@@ -346,7 +348,7 @@ class PostgresStore:
 
     async def _looked_at(self) -> None:
         if not self._verified:
-            await self.open()
+            await self.check_servable()
 
 
 def _bounded(cache: dict[Any, Any], most: int = _TENANTS_CACHED) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""A graph as text: the chain that led to an event, the tree of what followed, and a Mermaid flowchart. Pure."""
+"""Renders a causal graph as text: the chain of causes, the tree of effects, and a Mermaid flowchart. Pure."""
 
 import re
 from collections import Counter
@@ -10,24 +10,24 @@ import msgspec
 from whence.cli.terminal import printable
 from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["chain_of", "effects_text", "mermaid", "quote_of", "span", "why_text"]
+__all__ = ["chain_of", "effects_of", "effects_text", "mermaid", "quote_of", "span", "why_text"]
 
 _FAILED = "✗ "
 _INDENT_MAX = 12
-"""Hops that are shown by indentation; deeper ones stay in one column."""
+"""Deeper hops are not indented any further."""
 
 _NAMED_MAX = 6
-"""Event types that are named when it is told what an event led to."""
+"""How many event types the last line of `why` names."""
 
 _QUOTE_MAX = 72
-_SAID = ("error", "message", "text", "reason", "summary", "result")
-"""Keys of payloads that hold what a person would want to read, the best first."""
+_QUOTED_KEYS = ("error", "message", "text", "reason", "summary", "result")
+"""Payload keys that usually hold text for people, the most telling first."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def span(us: int) -> str:
-    """A span of time as a person says it: 250 µs, 356 ms, 12.3 s, 2 min 5 s, 3 h 0 min, 2 d 4 h."""
+    """A duration in microseconds for people: 250 µs, 356 ms, 12.3 s, 2 min 5 s, 3 h 0 min, 2 d 4 h. Rounds down."""
     if us < 0:
         return f"-{span(-us)}"
     if us < 1_000:
@@ -44,7 +44,7 @@ def span(us: int) -> str:
 
 
 def chain_of(trace: TraceBody) -> list[NodeBody]:
-    """The event and its causes, the root first, as far as they are in the answer."""
+    """The event and its causes, the root first, as far as the response holds them."""
     by_id = {node.id: node for node in trace.nodes}
     node = by_id[trace.event_id]
     chain = [node]
@@ -55,13 +55,15 @@ def chain_of(trace: TraceBody) -> list[NodeBody]:
 
 
 def quote_of(payload: bytes) -> str:
-    """What a payload says, in one short line; empty when it says nothing to a person."""
+    """One short line of quoted text from a payload, or an empty string."""
     try:
-        said: Any = msgspec.json.decode(payload)
+        decoded: Any = msgspec.json.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
-    text = next((said[key] for key in _SAID if isinstance(said.get(key), str)), "") if isinstance(said, dict) else ""
-    name = said.get("tool") if isinstance(said, dict) else None
+    if not isinstance(decoded, dict):
+        return ""
+    text = next((decoded[key] for key in _QUOTED_KEYS if isinstance(decoded.get(key), str)), "")
+    name = decoded.get("tool")
     words = " ".join([*([f"{name}:"] if isinstance(name, str) and text else []), *text.split()])
     if len(words) > _QUOTE_MAX:
         words = words[: _QUOTE_MAX - 1] + "…"
@@ -69,7 +71,7 @@ def quote_of(payload: bytes) -> str:
 
 
 def why_text(trace: TraceBody, quotes: Mapping[str, str]) -> str:
-    """Why an event happened: itself, its causes from the root on, and what it led to. `quotes` are by id."""
+    """The output of `why`: the event, its causes from the root on, and what it led to. `quotes` are by event id."""
     chain = chain_of(trace)
     event = chain[-1]
     rows = [
@@ -97,16 +99,16 @@ def _led_to(trace: TraceBody, event: NodeBody) -> str:
     if not event.all_effects:
         return "led to nothing (yet)"
     kinds = Counter(node.event_type for node in below)
-    told = ", ".join(
+    names = ", ".join(
         printable(name) + (f" x{count}" if count > 1 else "") for name, count in kinds.most_common(_NAMED_MAX)
     )
     more = "at least " if trace.at_least else ""
     rest = "" if len(kinds) <= _NAMED_MAX and len(below) == event.all_effects else ", …"
-    return f"led to {more}{event.all_effects:,}: {told}{rest}"
+    return f"led to {more}{event.all_effects:,}: {names}{rest}"
 
 
 def effects_of(trace: TraceBody) -> list[NodeBody]:
-    """What an event led to, as far as it is in the answer, each behind its cause."""
+    """The events that an event led to, as far as the response holds them, each after its cause."""
     among, found = {trace.event_id}, []
     for node in trace.nodes:
         if node.causation_id in among and node.id != trace.event_id:
@@ -116,7 +118,7 @@ def effects_of(trace: TraceBody) -> list[NodeBody]:
 
 
 def effects_text(nodes: Sequence[NodeBody], focus: str = "") -> str:
-    """A tree of events, each below its cause; the event in question is marked."""
+    """A tree of events, each below its cause. The event with the id `focus` is marked."""
     if not nodes:
         return ""
     top = min(node.hops for node in nodes)
@@ -136,8 +138,8 @@ def effects_text(nodes: Sequence[NodeBody], focus: str = "") -> str:
 def _flags(node: NodeBody) -> str:
     flags = {
         "before its cause": node.skewed,
-        "of another flow": node.other_flow,
-        "a circle, cut here": node.cycle,
+        "in another flow": node.other_flow,
+        "a cycle, cut here": node.cycle,
     }
     return ", ".join(name for name, holds in flags.items() if holds)
 
@@ -178,8 +180,10 @@ _UNSAFE = re.compile(r"[^\w .,:@/+-]")
 
 
 def mermaid(trace: TraceBody) -> str:
-    """The graph as a Mermaid flowchart: a box an event, by its position; failures and the event in question stand out.
-    What could be markup in a label is written as its code."""
+    """The graph as a Mermaid flowchart with a box for each event, named by its position.
+
+    Failures and the event in question stand out. Characters that could be markup are written as character codes.
+    """
     by_id = {node.id: node for node in trace.nodes}
     lines = ["flowchart TD"]
     for node in trace.nodes:

@@ -1,4 +1,4 @@
-"""`why`, `effects`, `trace`, `flows` and `map`: what happened because of what."""
+"""The commands `why`, `effects`, `trace`, `flows` and `map`, which follow causes."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,8 +7,8 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from whence.cli.events import Json, Since, Until
-from whence.cli.profile import Connection, connect
-from whence.cli.stories import chain_of, effects_of, effects_text, mermaid, quote_of, span, why_text
+from whence.cli.graph_text import chain_of, effects_of, effects_text, mermaid, quote_of, span, why_text
+from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import ApiRequest, ApiResponse, Whence, get_request, list_request, parse_body, parse_page
 from whence.client.responses import NOT_A_WHENCE_SERVER
@@ -19,8 +19,8 @@ from whence.wire.traces import FlowsBody, MapBody, TraceBody
 __all__ = ["effects", "flows", "process_map", "trace", "why"]
 
 _NODES = "1000"
-_FIRST, _NEAREST = 2, 22
-"""Events of a chain whose payloads are read: those at the root, and those nearest to the event."""
+_QUOTED_FIRST, _QUOTED_LAST = 2, 22
+"""Payloads are read for this many events of a chain: at its root, and up to the event in question."""
 
 EventId = Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")]
 
@@ -28,13 +28,13 @@ EventId = Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """A range of time."""
+    """Options for a time range."""
 
     since: Since = None
     until: Until = None
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
-        """The parameters of the API."""
+        """The query parameters of the API."""
         return tuple((name, value) for name, value in (("from", self.since), ("to", self.until)) if value is not None)
 
 
@@ -42,16 +42,14 @@ def why(
     event_id: Annotated[str | None, Parameter(name="ID", help="The event's id, a UUID.")] = None,
     /,
     *,
-    last_failed: Annotated[
-        bool, Parameter(negative="", help="Ask about the last event that failed, instead of naming one.")
-    ] = False,
+    last_failed: Annotated[bool, Parameter(negative="", help="Explain the last event that failed.")] = False,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """Tell why an event happened: its causes from the root on, and what it led to."""
+    """Show why an event happened: its causes from the root on, and what it led to."""
     if (event_id is None) == (not last_failed):
-        raise Invalid.at((), "Name the event by its id, or ask with --last-failed.")
-    with connect(connection) as whence:
+        raise Invalid.at((), "Pass either the id of an event or --last-failed.")
+    with client_for(server) as whence:
         asked = _last_failed(whence) if event_id is None else event_id
         answer = whence.send(_trace_request(asked))
         found = _graph(answer)
@@ -68,10 +66,10 @@ def effects(
     /,
     *,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """Show all that an event led to, as a tree."""
-    with connect(connection) as whence:
+    """Show everything that an event led to, as a tree."""
+    with client_for(server) as whence:
         answer = whence.send(_trace_request(event_id, direction="down"))
     found = _graph(answer)
     if json:
@@ -89,19 +87,19 @@ def trace(
     /,
     *,
     direction: Annotated[
-        Literal["both", "up", "down"], Parameter(help="The causes (up), the consequences (down), or both.")
+        Literal["both", "up", "down"], Parameter(help="up for the causes, down for the consequences, or both.")
     ] = "both",
-    depth: Annotated[int | None, Parameter(help="Hops from the event at most.")] = None,
-    limit: Annotated[int, Parameter(help="Events at most, 1 to 1000.")] = 500,
+    depth: Annotated[int | None, Parameter(help="The maximum number of hops from the event.")] = None,
+    limit: Annotated[int, Parameter(help="The maximum number of events, 1 to 1000.")] = 500,
     json: Json = False,
     mermaid_: Annotated[bool, Parameter(name="--mermaid", negative="", help="Print a Mermaid flowchart.")] = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
     """Show the causal graph around an event: a tree, JSON, or a Mermaid flowchart."""
     if json and mermaid_:
-        raise Invalid.at((), "Choose one of --json and --mermaid.")
+        raise Invalid.at((), "Pass either --json or --mermaid, not both.")
     more = {} if depth is None else {"depth": str(depth)}
-    with connect(connection) as whence:
+    with client_for(server) as whence:
         answer = whence.send(_trace_request(event_id, direction=direction, limit=str(limit), **more))
     found = _graph(answer)
     if json:
@@ -109,25 +107,25 @@ def trace(
         return
     out(mermaid(found) if mermaid_ else effects_text(found.nodes, found.event_id))
     summary = found.summary
-    told = f"{summary.failures:,} failed, {summary.actors:,} actors, {summary.resources:,} resources"
-    _say_count(len(found.nodes), summary.events, found.at_least, "events", f"{told}, {span(summary.duration_us)}")
+    details = f"{summary.failures:,} failed, {summary.actors:,} actors, {summary.resources:,} resources"
+    _say_count(len(found.nodes), summary.events, found.at_least, "events", f"{details}, {span(summary.duration_us)}")
     for missing in found.missing:
         say(f"The cause {printable(missing)} is not in the log (yet).")
 
 
 def flows(
     *,
-    failed: Annotated[bool, Parameter(negative="", help="Only flows in which something failed.")] = False,
+    failed: Annotated[bool, Parameter(negative="", help="Only flows with a failure.")] = False,
     period: Period | None = None,
-    limit: Annotated[int, Parameter(help="Flows on the page, 1 to 100.")] = 20,
-    offset: Annotated[int, Parameter(help="Flows before the page.")] = 0,
+    limit: Annotated[int, Parameter(help="The number of flows to show, 1 to 100.")] = 20,
+    offset: Annotated[int, Parameter(help="The number of flows to skip.")] = 0,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """List flows by their last activity: events, failures, actors, duration, and the event that began each."""
+    """List flows, latest activity first: events, failures, actors, duration, and the first event of each."""
     only: tuple[tuple[str, str], ...] = (("outcome", "failure"),) if failed else ()
     query = (*only, *(period or Period()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
-    with connect(connection) as whence:
+    with client_for(server) as whence:
         answer = whence.send(ApiRequest(method="GET", path="/api/v1/flows", query=query))
     found = parse_body(answer, FlowsBody)
     if json:
@@ -147,7 +145,7 @@ def flows(
             for each in found.flows
         ]
         out(table(("LAST", "EVENTS", "FAILED", "ACTORS", "DURATION", "BEGAN WITH", "FLOW"), rows))
-    more = f"; go on with --offset {offset + len(found.flows)}" if found.has_next else ""
+    more = f"; continue with --offset {offset + len(found.flows)}" if found.has_next else ""
     say(f"{len(found.flows):,} of {found.total:,} flows{more}.")
 
 
@@ -155,10 +153,10 @@ def process_map(
     *,
     period: Period | None = None,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """Show what leads to what: pairs of event types, how often, how often it failed, and how soon."""
-    with connect(connection) as whence:
+    """Show which event types lead to which: how often, how often with a failure, and how soon."""
+    with client_for(server) as whence:
         answer = whence.send(
             ApiRequest(method="GET", path="/api/v1/flows/map", query=(period or Period()).parameters())
         )
@@ -190,7 +188,7 @@ def _trace_request(event_id: str, **parameters: str) -> ApiRequest:
 
 
 def _graph(answer: ApiResponse) -> TraceBody:
-    """The graph in an answer. Raises what the server refused with, and WhenceError for what is no answer of it."""
+    """The graph in a response. Raises the error of a refusal, and WhenceError for a response that is not Whence's."""
     found = parse_body(answer, TraceBody)
     if all(node.id != found.event_id for node in found.nodes):
         raise WhenceError(NOT_A_WHENCE_SERVER)
@@ -201,14 +199,14 @@ def _last_failed(whence: Whence) -> str:
     """The id of the last event that failed. Raises NotFound when none has."""
     page = parse_page(whence.send(list_request(outcome="failure", limit=1)))
     if not page.events:
-        raise NotFound("Nothing has failed.")
+        raise NotFound("No event has failed.")
     return page.events[0].id
 
 
 def _quotes(whence: Whence, found: TraceBody) -> dict[str, str]:
-    """What the payloads of the chain say, by the ids of their events."""
+    """Short quotes from the payloads of the chain, by event id."""
     chain = chain_of(found)
-    read = chain if len(chain) <= _FIRST + _NEAREST else [*chain[:_FIRST], *chain[-_NEAREST:]]
+    read = chain if len(chain) <= _QUOTED_FIRST + _QUOTED_LAST else [*chain[:_QUOTED_FIRST], *chain[-_QUOTED_LAST:]]
     return {node.id: quote_of(_payload(whence.send(get_request(node.id)))) for node in read}
 
 

@@ -1,6 +1,6 @@
-"""Which server to speak to, and with which key: flags, then the environment, then a profile.
+"""Which server and API key the commands use: those of flags, else of the environment, else of a profile.
 
-Profiles are kept in one file in the user's configuration directory, readable by its owner alone, since it holds keys.
+All profiles are in one file in the user's configuration directory. It holds keys, so only its owner can read it.
 """
 
 import os
@@ -18,10 +18,10 @@ from whence.client import DEFAULT_URL, Whence
 from whence.errors import WhenceError
 
 __all__ = [
-    "Connection",
     "Profile",
     "Profiles",
-    "connect",
+    "ServerOptions",
+    "client_for",
     "drop_profile",
     "load_profiles",
     "profiles_path",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A server and a key for it. `store` names the store of a server of this machine."""
+    """A server and a key for it. `store` is the URL of its store, if the server runs on this machine."""
 
     url: str
     api_key: str
@@ -41,7 +41,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profiles(msgspec.Struct, frozen=True, kw_only=True):
-    """All profiles by name, and the name of the one in use."""
+    """All profiles by name, and the name of the current one."""
 
     current: str = ""
     profiles: dict[str, Profile] = {}
@@ -49,56 +49,57 @@ class Profiles(msgspec.Struct, frozen=True, kw_only=True):
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Connection:
-    """How to reach a server."""
+class ServerOptions:
+    """Options that name the server and the API key."""
 
     url: Annotated[str | None, Parameter(name="--url", help="The server; else WHENCE_URL, else the profile.")] = None
     api_key: Annotated[
         str | None,
         Parameter(
             name="--api-key",
-            help="The API key; else WHENCE_API_KEY, else the profile. Others on this machine can see a flag.",
+            help="The API key; else WHENCE_API_KEY, else the profile. Other users of the machine can see a flag.",
         ),
     ] = None
 
 
 def profiles_path() -> Path:
-    """The file of profiles."""
+    """The file that holds the profiles."""
     return Path(platformdirs.user_config_dir("whence", appauthor=False)) / "profiles.json"
 
 
 def load_profiles() -> Profiles:
-    """The profiles that are kept; none when there is no file. Raises WhenceError when it cannot be read."""
+    """The saved profiles; none if there is no file. Raises WhenceError if it cannot be read."""
     path = profiles_path()
     try:
         return msgspec.json.decode(path.read_bytes(), type=Profiles)
     except FileNotFoundError:
         return Profiles()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        raise WhenceError(f"The profiles in {path} cannot be read. Repair or remove the file.") from None
+        raise WhenceError(f"Cannot read the profiles in {path}. Repair or remove the file.") from None
 
 
 def save_profile(name: str, profile: Profile) -> Path:
-    """Keep a profile under this name and make it the one in use. Returns the file. Raises OSError."""
+    """Save a profile under this name and make it the current one. Returns the file. Raises OSError and WhenceError."""
     return _write(Profiles(current=name, profiles={**load_profiles().profiles, name: profile}))
 
 
 def drop_profile(name: str, profile: Profile, before: str) -> None:
-    """Forget a profile whose server is gone, unless it is another one by now; if it was in use, the one before it is
-    again. Raises OSError, and WhenceError when the profiles cannot be read.
+    """Remove a profile whose server has stopped, unless it was replaced. If it was current, make `before` current.
+
+    Raises OSError and WhenceError.
     """
-    kept = load_profiles()
-    if kept.profiles.get(name) != profile:
+    saved = load_profiles()
+    if saved.profiles.get(name) != profile:
         return
-    left = {other: value for other, value in kept.profiles.items() if other != name}
-    _write(Profiles(current=before if kept.current == name else kept.current, profiles=left))
+    left = {other: value for other, value in saved.profiles.items() if other != name}
+    _write(Profiles(current=before if saved.current == name else saved.current, profiles=left))
 
 
 def _write(profiles: Profiles) -> Path:
     path = profiles_path()
     body = msgspec.json.encode(profiles)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A new file is readable by its owner alone from the start, and takes the place of the old one in one step.
+    # mkstemp makes a file that only its owner can read; os.replace swaps it in atomically.
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -110,17 +111,17 @@ def _write(profiles: Profiles) -> Path:
     return path
 
 
-def connect(flags: Connection | None, environ: Mapping[str, str] = os.environ, *, retries: int = 2) -> Whence:
-    """The client for these flags, this environment and the profile. Raises WhenceError for what cannot be used.
+def client_for(flags: ServerOptions | None, environ: Mapping[str, str] = os.environ, *, retries: int = 2) -> Whence:
+    """The client for these flags, this environment and the current profile. Raises WhenceError.
 
-    The profile's key goes only to the profile's own server.
+    The key of the profile is sent only to the server of the profile.
     """
-    flags = flags or Connection()
+    flags = flags or ServerOptions()
     url = flags.url or environ.get("WHENCE_URL")
     key = flags.api_key or environ.get("WHENCE_API_KEY")
     if not (url and key):
-        kept = load_profiles()
-        profile = kept.profiles.get(kept.current)
+        saved = load_profiles()
+        profile = saved.profiles.get(saved.current)
         if profile is not None and (url is None or url.rstrip("/") == profile.url.rstrip("/")):
             url, key = profile.url, key or profile.api_key
     return Whence(url or DEFAULT_URL, key or "", retries=retries)

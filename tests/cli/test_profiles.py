@@ -1,4 +1,4 @@
-"""Which server is asked, and with which key: flags over the environment over the profile."""
+"""The choice of server and key: flags override the environment, which overrides the profile."""
 
 import json
 import stat
@@ -17,7 +17,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def keep(cli: Cli, *, url: str, key: str) -> Path:
-    """A profile as `whence serve` writes it."""
+    """Write a profile as `whence serve` does."""
     path = cli.home / "config" / "whence" / "profiles.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"current": "p", "profiles": {"p": {"url": url, "api_key": key}}}))
@@ -25,14 +25,14 @@ def keep(cli: Cli, *, url: str, key: str) -> Path:
 
 
 def tenant_asked(cli: Cli, served: Served, *options: str) -> str:
-    """Whose keys are listed: that is the tenant of the credential that was used."""
+    """The tenant of the credential that was used, taken from the listed keys."""
     del served
     return str(cli.ok("key", "list", "--json", *options).json["keys"][0]["tenantId"])
 
 
 @catches(mutants.ENVIRONMENT_FIRST, mutants.PROFILE_FIRST)
-def test_flags_go_over_the_environment_over_the_profile(cli: Cli, served: Served) -> None:
-    """Of the keys and servers of a flag, a variable and a profile, the first that is given counts."""
+def test_flags_override_the_environment_which_overrides_the_profile(cli: Cli, served: Served) -> None:
+    """The key and the server come from the flag, else from the variable, else from the profile."""
     keys = {name: served.key("admin", tenant=f"by-{name}") for name in ("flag", "environment", "profile")}
     keep(cli, url=served.url, key=keys["profile"])
     assert tenant_asked(cli, served) == "by-profile"
@@ -47,9 +47,9 @@ def test_flags_go_over_the_environment_over_the_profile(cli: Cli, served: Served
 
 
 @catches(mutants.KEY_FOR_ALL)
-def test_the_profiles_key_goes_to_its_own_server_alone(cli: Cli, served: Served) -> None:
-    """Another server that is named does not get the key that is kept for this one, and the same one does, however
-    its address ends.
+def test_the_key_of_a_profile_goes_only_to_its_server(cli: Cli, served: Served) -> None:
+    """Another server does not get the key of the profile. The same server gets it, with or without a slash at the end
+    of its address.
     """
     key = served.key(READ, "admin", tenant="kept")
     keep(cli, url="http://127.0.0.1:2", key=key)
@@ -60,15 +60,15 @@ def test_the_profiles_key_goes_to_its_own_server_alone(cli: Cli, served: Served)
     assert tenant_asked(cli.given(url=served.url), served) == "kept"
 
 
-def test_without_anything_the_default_server_is_asked(cli: Cli) -> None:
-    """Without a flag, a variable or a profile, the server is looked for at its usual address."""
+def test_the_default_address_is_used_last(cli: Cli) -> None:
+    """Without a flag, a variable or a profile, the default address is used."""
     ran = cli.run("list")
     assert ran.code in (4, 6) and (ran.code == 4 or "http://127.0.0.1:8700" in ran.err)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"profiles": 7}', b"\xff", None], ids=str)
-def test_a_spoilt_profile_is_told(cli: Cli, served: Served, content: bytes | None) -> None:
-    """A file of profiles that cannot be read is told with its path; flags need no profile at all."""
+def test_an_unreadable_profile_is_reported(cli: Cli, served: Served, content: bytes | None) -> None:
+    """The message names the file. With flags the profile is not needed."""
     path = keep(cli, url=served.url, key="x")
     path.unlink()
     path.mkdir() if content is None else path.write_bytes(content)
@@ -77,14 +77,14 @@ def test_a_spoilt_profile_is_told(cli: Cli, served: Served, content: bytes | Non
 
 
 @catches(mutants.WORLD_READABLE)
-def test_serve_keeps_a_profile_for_its_owner_alone(cli: Cli) -> None:
-    """The first `whence serve` tells a key once and keeps it in a file of mode 0600 in a folder of 0700, by which the
-    other commands work; what else was kept there stays.
+def test_serve_saves_a_profile_for_its_owner_only(cli: Cli) -> None:
+    """The first `whence serve` shows a key once and saves it in a file of mode 0600 in a folder of mode 0700, which the
+    other commands use. Other profiles in the file stay.
     """
     other = keep(cli, url="https://log.example", key="whk_other")
     other.chmod(0o644)
     with running(cli, "serve", "--port", "0") as serving:
-        serving.wait_for("The commands of this user now speak to it")
+        serving.wait_for("Commands now use this server")
         path = cli.home / "config" / "whence" / "profiles.json"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         kept = json.loads(path.read_text())
@@ -95,32 +95,32 @@ def test_serve_keeps_a_profile_for_its_owner_alone(cli: Cli) -> None:
     assert stat.S_IMODE((cli.home / "data" / "whence").stat().st_mode) == 0o700
 
 
-def test_a_restart_tells_no_key_and_moves_the_profile(cli: Cli) -> None:
-    """The second start of the same store shows no key, and its profile follows it to a new port."""
+def test_a_restart_shows_no_key_and_updates_the_profile(cli: Cli) -> None:
+    """The second start of the same store shows no key, and updates the profile to the new port."""
     options = ("serve", "--port", "0")
     with running(cli, *options) as first:
-        first.wait_for("now speak to it")
+        first.wait_for("now use this server")
         key = first.key
         assert first.stop() == 0
         assert first.said.count(key) == 1
     with running(cli, *options) as second:
-        second.wait_for("now speak to it")
+        second.wait_for("now use this server")
         assert second.key == "" and key not in second.said
         cli.ok("list")
         assert cli.ok("key", "list", "--json").json["keys"][0]["name"] == "first run"
 
 
-def test_a_profile_that_cannot_be_kept_stops_no_server(cli: Cli) -> None:
-    """When the profile has no place, the server says so, tells the key, and serves."""
+def test_a_server_starts_without_saving_a_profile(cli: Cli) -> None:
+    """If the profile cannot be saved, the server says so, shows the key, and serves."""
     (cli.home / "config").write_bytes(b"a file where the folder should be")
     with running(cli, "serve", "--port", "0") as serving:
-        serving.wait_for("The profile could not be kept")
+        serving.wait_for("Cannot save the profile")
         cli.given(url=serving.url, api_key=serving.key).ok("list")
 
 
 def test_serve_refuses_what_it_cannot_do(cli: Cli, tmp_path: Path) -> None:
-    """A port that is taken, a store that another server has open, and a store that is none are told in a sentence,
-    and no key is made or told for them.
+    """A taken port, a store that another server has open, and a file that is not a store are reported in a sentence,
+    and no key is made or shown.
     """
     store = f"sqlite:///{tmp_path}/log.db"
     with running(cli, "serve", "--port", "0", "--store", store) as serving:

@@ -1,7 +1,7 @@
-"""`import`: events from files into a running server, in batches, in the order of the file.
+"""The command `import`: sends the events of files to a server, in batches, in the order of the file.
 
-Repeats are harmless, so an import that broke off is simply run again: a line without an id gets one that follows from
-the file's content and the line's number. A file is read twice for that, so it must be a regular one.
+An interrupted import is simply run again. A line without an id gets one that is derived from the file's content and the
+line's number, so that it is stored only once. For that a file is read twice, so it must be a regular file.
 """
 
 import gzip
@@ -18,7 +18,7 @@ import msgspec
 from cyclopts import Parameter
 
 from whence.cli.app import FAILED
-from whence.cli.profile import Connection, connect
+from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, printable, say
 from whence.client import NDJSON, ApiRequest, Whence, batch_request, parse_batch, refusal
 from whence.errors import Invalid, TooLarge, WhenceError
@@ -29,7 +29,7 @@ __all__ = ["Line", "Summary", "import_files", "read_lines"]
 
 CLOUDEVENTS = "application/cloudevents-batch+json"
 
-_LINE_MAX = BATCH_MAX - 2  # with the brackets of an array around it
+_LINE_MAX = BATCH_MAX - 2  # leaves room for the brackets of an array
 _GZIP_MAGIC = b"\x1f\x8b"
 _RETRIES = 8
 _CREATED, _REPLAYED = 201, 200
@@ -38,7 +38,7 @@ _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of a file that holds an event: its number from 1, and the event as JSON with an id."""
+    """A line that holds an event: its number, from 1, and the event as JSON with an id."""
 
     number: int
     body: bytes
@@ -46,38 +46,38 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct):
-    """What became of the lines."""
+    """How many lines were stored, were stored already, and were refused."""
 
     stored: int = 0
     replayed: int = 0
     refused: int = 0
 
     def sentence(self) -> str:
-        """For a person."""
+        """The summary as a sentence."""
         if not self.stored and self.replayed and not self.refused:
-            return f"Nothing was stored: all {self.replayed:,} events were there before."
-        return f"{self.stored:,} stored, {self.replayed:,} there before, {self.refused:,} refused."
+            return f"Nothing was stored: all {self.replayed:,} events were already there."
+        return f"{self.stored:,} stored, {self.replayed:,} already there, {self.refused:,} refused."
 
 
 def import_files(
-    *files: Annotated[Path, Parameter(name="FILE", help="NDJSON, plain or gzipped; CloudEvents too.")],
+    *files: Annotated[Path, Parameter(name="FILE", help="NDJSON, plain or gzipped. Lines may be CloudEvents.")],
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the summary as JSON.")] = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> int:
-    """Store the events of NDJSON files. Bad lines are told with their number, and the rest goes on.
+    """Store the events of NDJSON files. Bad lines are reported with their number, and the rest is stored.
 
-    Run it again after a break: what is stored already is not stored twice.
+    After an interruption, run it again: no event is stored twice.
     """
     if not files:
-        raise Invalid.at((), "Name at least one file.")
-    for path in files:  # what cannot be read is told before anything is stored
+        raise Invalid.at((), "Pass at least one file.")
+    for path in files:  # report unreadable files before anything is stored
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise Invalid.at((), f"{path} is no regular file; write it into one first.")
+            raise Invalid.at((), f"{path} is not a regular file. Save the events to a file first.")
         path.open("rb").close()
-    with connect(connection) as whence:
-        whence.send(ApiRequest(method="GET", path="/livez"))  # a server that is not there is told before long patience
+    with client_for(server) as whence:
+        whence.send(ApiRequest(method="GET", path="/livez"))  # without the long retries below
     summary = Summary()
-    with connect(connection, retries=_RETRIES) as whence, _progress(files) as advance:
+    with client_for(server, retries=_RETRIES) as whence, _progress(files) as advance:
         for path in files:
             _import_file(whence, path, summary, advance)
     out(msgspec.json.encode(summary).decode() if json else summary.sentence())
@@ -85,9 +85,10 @@ def import_files(
 
 
 def read_lines(path: Path, refuse: Callable[[int, str], None], advance: Callable[[int], None]) -> Iterator[Line]:
-    """The events of a file. A line that is none goes to `refuse` with its number and a sentence; blank ones are
-    skipped. `advance` is told how far into the file the reading has come, in its bytes on disk. A damaged file ends
-    where the damage is, and that is refused like a line.
+    """The events of a file. Calls `refuse` with the number of a bad line and a sentence; skips blank lines.
+
+    Calls `advance` with the position reached, in bytes of the file on disk. Where a file is damaged, reading ends, and
+    the damage is refused like a line.
     """
     content_id = ""
     number = 0
@@ -112,12 +113,15 @@ def read_lines(path: Path, refuse: Callable[[int, str], None], advance: Callable
                     try:
                         content_id = content_id or _content_id(path)
                     except _DAMAGE:
-                        refuse(number, "The line has no id, and the damaged file gives it none; the rest is not read.")
+                        refuse(
+                            number,
+                            "The line has no id, and none can be derived from a damaged file. The rest was not read.",
+                        )
                         return
                     body = _with_id(body, fields, derived_uuid(content_id, str(number)))
                 yield Line(number, body, content_type)
     except _DAMAGE:
-        refuse(number + 1, "The file is damaged or ends too early; what came before this line was read.")
+        refuse(number + 1, "The file is damaged or incomplete. Only the lines before this one were read.")
 
 
 def _import_file(whence: Whence, path: Path, summary: Summary, advance: Callable[[int], None]) -> None:
@@ -130,7 +134,7 @@ def _import_file(whence: Whence, path: Path, summary: Summary, advance: Callable
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """The lines in order, in groups that fit one request: of one content type, not too many, not too large."""
+    """The lines in order, in groups that fit into one request and have one content type."""
     group: list[Line] = []
     size = 0
     for line in lines:
@@ -145,7 +149,7 @@ def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
 
 
 def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[[int, str], None]) -> None:
-    """Store a group. When it is refused as a whole, its halves are tried, down to the line that is to blame."""
+    """Store a group. If the server refuses it as a whole, retry its halves, down to the bad line."""
     bodies = [line.body for line in lines]
     array = lines[0].content_type == CLOUDEVENTS
     content = b"[" + b",".join(bodies) + b"]" if array else b"\n".join(bodies)
@@ -160,7 +164,7 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
         _send(whence, lines[middle:], summary, refuse)
         return
     if len(results) != len(lines):
-        raise WhenceError("The server did not tell what became of each event. Check the URL, and import again.")
+        raise WhenceError("The server did not report a result for each event. Check the URL, and import again.")
     for line, result in zip(lines, results, strict=True):
         if result.status == _CREATED:
             summary.stored += 1
@@ -171,12 +175,13 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
 
 
 def _with_id(body: bytes, fields: dict[str, msgspec.Raw], event_id: str) -> bytes:
-    """The object with an id before its other fields, which stay byte for byte; `body` is a JSON object of `fields`,
-    and its id, if it has one, is null.
+    """The object with an id before its other fields, which keep their bytes.
+
+    `body` is a JSON object of `fields`, in which the id is missing or null.
     """
     if "id" in fields:
         if repeated_keys(body):
-            return body  # the server refuses it for that
+            return body  # the server refuses it and says why
         fields = {"id": msgspec.Raw(msgspec.json.encode(event_id)), **{k: v for k, v in fields.items() if k != "id"}}
         return msgspec.json.encode(fields)
     rest = body[1:].lstrip()
@@ -185,7 +190,7 @@ def _with_id(body: bytes, fields: dict[str, msgspec.Raw], event_id: str) -> byte
 
 
 def _content_id(path: Path) -> str:
-    """The SHA-256 of the file's content, so that a copy that is packed otherwise counts as the same file."""
+    """The SHA-256 of the uncompressed content, so that a gzipped copy counts as the same file."""
     with path.open("rb") as raw, _inflated(raw) as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
@@ -205,7 +210,7 @@ def _inflated(raw: io.BufferedReader) -> Iterator[io.BufferedReader | gzip.GzipF
 
 
 def _chunks(file: io.BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
-    """The lines with their ends; of a line that is too long only the beginning, which is too long itself."""
+    """The lines with their line ends. A line that is too long is cut to a length that is still too long."""
     while chunk := file.readline(_LINE_MAX + 3):
         yield chunk
         while chunk and not chunk.endswith(b"\n"):
@@ -214,11 +219,11 @@ def _chunks(file: io.BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
 
 @contextmanager
 def _progress(files: tuple[Path, ...]) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, if a person looks at it; yields what moves it."""
+    """Show a progress bar if stderr is a terminal; yields the function that moves it."""
     if not sys.stderr.isatty():
         yield lambda _position: None
         return
-    from rich.console import Console  # noqa: PLC0415  (slow to load, and seldom needed)
+    from rich.console import Console  # noqa: PLC0415  (slow to import, and rarely needed)
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415  (as above)
 
     sizes = [path.stat().st_size for path in files]

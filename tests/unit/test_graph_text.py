@@ -1,8 +1,8 @@
-"""Spans of time and quotes as a person reads them."""
+"""Durations and quotes for people."""
 
 import pytest
 
-from whence.cli.stories import quote_of, span
+from whence.cli.graph_text import quote_of, span
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from whence.cli.stories import quote_of, span
     ],
 )
 def test_spans_never_round_up(us: int, text: str) -> None:
-    """Each unit to its end, and a span below zero with its sign."""
+    """Each unit is used up to its limit; a negative duration keeps its sign."""
     assert span(us) == text
 
 
@@ -43,5 +43,5 @@ def test_spans_never_round_up(us: int, text: str) -> None:
     ],
 )
 def test_a_quote_is_one_short_line(payload: bytes, quote: str) -> None:
-    """Of the keys that speak to a person the best; nothing of a payload that has none."""
+    """The best of the keys that hold text for people; an empty string if there is none."""
     assert quote_of(payload) == quote

@@ -1,4 +1,4 @@
-"""`serve` and `demo`: a server in this process, until it is stopped."""
+"""The commands `serve` and `demo`, which run a server in this process until it is stopped."""
 
 import asyncio
 import contextlib
@@ -18,55 +18,52 @@ from cyclopts import Parameter
 
 from whence.api.server import run
 from whence.cli.keys import DEFAULT_TENANT, make_key
-from whence.cli.profile import Profile, drop_profile, load_profiles, save_profile
+from whence.cli.local_store import StoreOption, settings_for
+from whence.cli.profiles import Profile, drop_profile, load_profiles, save_profile
 from whence.cli.terminal import printable, say
 from whence.demo import FAILED_EVENT, fill
-from whence.errors import Invalid, WhenceError
+from whence.errors import WhenceError
 from whence.permissions import ADMIN, READ, WRITE
 from whence.settings import Settings
-from whence.storage import is_postgres, open_store
+from whence.storage import backend_for, create_store
 
 __all__ = ["demo", "serve"]
 
-_SQLITE = "sqlite:///"
 _SERVE_PROFILE = "default"
 _DEMO_PROFILE = "demo"
 _ALL_SCOPES = [READ, WRITE, ADMIN]
 
 Host = Annotated[str | None, Parameter(help="The address to listen on; else WHENCE_HOST, else 127.0.0.1.")]
-Port = Annotated[int | None, Parameter(help="The port; else WHENCE_PORT, else 8700.")]
+Port = Annotated[int | None, Parameter(help="The port to listen on; else WHENCE_PORT, else 8700.")]
 
 
 def serve(
     *,
-    store: Annotated[
-        str | None,
-        Parameter(help="Where the log is, like sqlite:///path; else WHENCE_STORE, else the user's data directory."),
-    ] = None,
+    store: StoreOption = None,
     host: Host = None,
     port: Port = None,
     cors_origin: Annotated[
-        list[str] | None, Parameter(negative="", help="An origin whose pages may call the API; repeat it.")
+        list[str] | None, Parameter(negative="", help="An origin whose pages may call the API. May be repeated.")
     ] = None,
     trusted_proxy: Annotated[
         list[str] | None,
-        Parameter(negative="", help="An address or network whose X-Forwarded-* headers are believed; repeat it."),
+        Parameter(negative="", help="An address or network whose X-Forwarded-* headers are believed. May be repeated."),
     ] = None,
-    root_path: Annotated[str | None, Parameter(help="The path under which a proxy serves this.")] = None,
+    root_path: Annotated[str | None, Parameter(help="The path under which a proxy serves Whence.")] = None,
     tls_cert: Annotated[Path | None, Parameter(help="A PEM file with the certificate chain.")] = None,
-    tls_key: Annotated[Path | None, Parameter(help="A PEM file with its private key.")] = None,
+    tls_key: Annotated[Path | None, Parameter(help="A PEM file with the private key of the certificate.")] = None,
     accept_rollback: Annotated[
-        bool, Parameter(negative="", help="Serve a store that lacks what it has acknowledged, as it is.")
+        bool, Parameter(negative="", help="Serve a store that has lost acknowledged events, without them.")
     ] = False,
     unsafe_durability: Annotated[
-        bool, Parameter(negative="", help="Serve from a PostgreSQL server that may lose what was acknowledged.")
+        bool, Parameter(negative="", help="Serve from a PostgreSQL server that may lose acknowledged events.")
     ] = False,
 ) -> None:
-    """Serve a log over HTTP until it is stopped. Further settings are WHENCE_* variables.
+    """Serve a log over HTTP until stopped. More settings are WHENCE_* variables.
 
-    The first run makes a key for the tenant 'default', prints it once and keeps it in a profile for this user.
+    The first run on a new SQLite file makes a key for the tenant 'default', prints it once and saves it in a profile.
     """
-    settings = _settings(
+    settings = settings_for(
         store=store,
         host=host,
         port=port,
@@ -79,49 +76,49 @@ def serve(
     )
     _check_port(settings)
     key = _first_key(settings)
-    opened = open_store(
+    log_store = create_store(
         settings.store,
         accept_rollback=accept_rollback,
         unsafe_durability=settings.unsafe_durability,
         pooler=settings.postgres_pooler,
         listen_url=settings.listen_url,
     )
-    asyncio.run(opened.open())
+    asyncio.run(log_store.check_servable())
 
     def ready(address: str) -> None:
         say(f"Serving {printable(settings.shown_store)} at {address}")
-        _keep_serve_profile(settings, _reachable(address), key)
+        _save_serve_profile(settings, _reachable(address), key)
 
-    run(settings, opened, ready)
+    run(settings, log_store, ready)
 
 
 def demo(*, host: Host = None, port: Port = None) -> None:
-    """Serve a fresh log filled with recorded runs of an airline's service agent, and say what to try.
+    """Serve a fresh log of recorded runs of an airline's service agent, and print commands to try.
 
-    The log lies in a temporary directory and is gone when the demo stops.
+    The log is in a temporary directory, which is removed when the demo stops.
     """
-    _check_port(_settings(host=host, port=port))
-    # SIGTERM before the server handles it must clean up too, and so must a terminal that is closed.
+    _check_port(settings_for(host=host, port=port))
+    # Remove the directory also after a SIGTERM before the server handles it, and when the terminal is closed.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, lambda _number, _frame: os.kill(os.getpid(), signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="whence-demo-") as directory:
-        settings = _settings(store=f"{_SQLITE}{Path(directory) / 'demo.db'}", host=host, port=port)
+        settings = settings_for(store=f"sqlite:///{Path(directory) / 'demo.db'}", host=host, port=port)
         count = asyncio.run(_fill(settings))
         key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
 
-        before = _profile_in_use()
-        kept: list[Profile] = []
+        before = _current_profile()
+        saved: list[Profile] = []
 
         def ready(address: str) -> None:
             url = _reachable(address)
-            kept.append(Profile(url=url, api_key=key, store=settings.store))
-            _keep_profile(_DEMO_PROFILE, kept[0])
+            saved.append(Profile(url=url, api_key=key, store=settings.store))
+            _save_profile(_DEMO_PROFILE, saved[0])
             say(_welcome(url, key, count))
 
         try:
-            run(settings, open_store(settings.store), ready)
+            run(settings, create_store(settings.store), ready)
         finally:
-            for profile in kept:  # else the commands would go on speaking to a server that is gone
+            for profile in saved:  # its server has stopped
                 with contextlib.suppress(OSError, WhenceError):
                     drop_profile(_DEMO_PROFILE, profile, before)
 
@@ -145,12 +142,12 @@ Try, in another terminal:
   curl -H 'X-API-Key: {key}' '{url}/api/v1/events/aggregate'
   {whence} why --last-failed
 
-Stop with Ctrl-C; this log is gone then.
+Stop with Ctrl-C. The log is then removed.
 """
 
 
 def _program() -> str:
-    """What the reader types to start this program: its name where the shell finds it, else its path as it was given."""
+    """What to type to run this program: its name if the shell finds it, else its path as given."""
     given = Path(sys.argv[0])
     found = shutil.which("whence")
     if found is not None and Path(found).resolve() == given.resolve():
@@ -159,7 +156,7 @@ def _program() -> str:
 
 
 async def _fill(settings: Settings) -> int:
-    store = open_store(settings.store)
+    store = create_store(settings.store)
     try:
         return await fill(store, DEFAULT_TENANT)
     finally:
@@ -167,71 +164,62 @@ async def _fill(settings: Settings) -> int:
 
 
 def _first_key(settings: Settings) -> str | None:
-    """A key for a log that is not there yet, told once; None for one that is, and for one on PostgreSQL, which another
-    server may have made."""
-    if is_postgres(settings.store):
-        return None
-    path = Path(settings.store.removeprefix(_SQLITE))
-    if path.exists():
+    """Make and print a key for a log that is about to be created; None for an existing log."""
+    if not backend_for(settings.store).creates_log(settings.store):
         return None
     key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
-    say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown this once:\n\n  {key}\n")
+    say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown only once:\n\n  {key}\n")
     return key
 
 
-def _keep_serve_profile(settings: Settings, url: str, key: str | None) -> None:
-    """Put this server's profile into use: a new one with a new key, else the one that is kept for its store."""
+def _save_serve_profile(settings: Settings, url: str, key: str | None) -> None:
+    """Make the profile of this server current: a new one for a new key, else the saved one for the same store."""
     if key is not None:
-        _keep_profile(_SERVE_PROFILE, Profile(url=url, api_key=key, store=settings.store))
+        _save_profile(_SERVE_PROFILE, Profile(url=url, api_key=key, store=settings.store))
         return
     try:
-        kept = load_profiles().profiles.get(_SERVE_PROFILE)
+        saved = load_profiles().profiles.get(_SERVE_PROFILE)
     except WhenceError:
         return
-    if kept is not None and kept.store == settings.store:
-        _keep_profile(_SERVE_PROFILE, msgspec.structs.replace(kept, url=url))
+    if saved is not None and saved.store == settings.store:
+        _save_profile(_SERVE_PROFILE, msgspec.structs.replace(saved, url=url))
 
 
-def _profile_in_use() -> str:
+def _current_profile() -> str:
     try:
         return load_profiles().current
     except WhenceError:
         return ""
 
 
-def _keep_profile(name: str, profile: Profile) -> None:
+def _save_profile(name: str, profile: Profile) -> None:
     try:
         path = save_profile(name, profile)
     except (OSError, WhenceError) as error:
-        say(f"The profile could not be kept, so give the key by WHENCE_API_KEY: {printable(str(error))}")
+        say(f"Cannot save the profile, so pass the key with WHENCE_API_KEY: {printable(str(error))}")
     else:
-        say(f"The commands of this user now speak to it: profile '{name}' in {printable(str(path))}")
-
-
-def _settings(**flags: object) -> Settings:
-    try:
-        return Settings.from_environment(os.environ, **flags)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
+        say(f"Commands now use this server: profile '{name}' in {printable(str(path))}")
 
 
 def _reachable(address: str) -> str:
-    """The address under which this machine reaches a server that listens on all of its addresses."""
+    """The address that clients on this machine use, also for a server that listens on all addresses."""
     return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _check_port(settings: Settings) -> None:
-    """Raise WhenceError when the port cannot be had, before anything is made or said."""
+    """Raise WhenceError if the port cannot be used, before anything is created or printed."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except PermissionError:
-            raise WhenceError(f"Port {settings.port} may not be used by this user; choose one above 1023.") from None
+            raise WhenceError(
+                f"This user may not listen on port {settings.port}. Choose one above 1023 with --port."
+            ) from None
         except OSError:
             raise WhenceError(
-                f"Port {settings.port} of {printable(settings.host)} cannot be had; choose another with --port."
+                f"Cannot listen on port {settings.port} of {printable(settings.host)}. Choose another with --port."
             ) from None
 
 

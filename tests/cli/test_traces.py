@@ -1,4 +1,4 @@
-"""`why`, `effects`, `trace`, `flows` and `map` against a real server, and compared with the API's bytes."""
+"""`why`, `effects`, `trace`, `flows` and `map` against a real server, compared with the API byte for byte."""
 
 from typing import Any
 from uuid import UUID
@@ -24,29 +24,29 @@ STORY = [
     {"eventType": "action_run.retried", "payload": {}},
     {"eventType": "action_run.retried", "payload": {}},
 ]
-"""Each caused by the one before it, but for the last, which has the same cause as the one before it."""
+"""Each is caused by the one before it, except the last, which has the same cause as the one before it."""
 
 FORGETS_THE_CAUSE = Mutant(
     "the_event_alone",
     """
-import whence.cli.stories as stories
-stories.chain_of = lambda trace: [node for node in trace.nodes if node.id == trace.event_id]
+import whence.cli.graph_text as graph_text
+graph_text.chain_of = lambda trace: [node for node in trace.nodes if node.id == trace.event_id]
 """,
 )
-UNESCAPED = Mutant("labels_as_they_are", "import whence.cli.stories as stories\nstories._label = str")
+UNESCAPED = Mutant("labels_as_they_are", "import whence.cli.graph_text as graph_text\ngraph_text._label = str")
 ALL_FLOWS = Mutant(
     "filter_left_out",
     """
-import whence.cli.causes as causes
-real = causes.Request
-causes.Request = lambda **told: real(**{**told, "query": tuple(p for p in told["query"] if p[0] != "outcome")})
+import whence.cli.traces as traces
+real = traces.ApiRequest
+traces.ApiRequest = lambda **told: real(**{**told, "query": tuple(p for p in told["query"] if p[0] != "outcome")})
 """,
 )
 
 
 @pytest.fixture
 def story(api: httpx2.Client) -> list[dict[str, Any]]:
-    """A refund that failed, and what came of it."""
+    """A refund that failed, and its consequences."""
     sent = [
         event(
             id=IDS[number],
@@ -60,9 +60,9 @@ def story(api: httpx2.Client) -> list[dict[str, Any]]:
     return sent
 
 
-@catches(FORGETS_THE_CAUSE, mutants.TALK_ON_STDOUT)
-def test_why_tells_the_story(user: Cli, story: list[Any]) -> None:
-    """The event, how far its root is, each cause with who and when and what it said, and what it led to."""
+@catches(FORGETS_THE_CAUSE, mutants.MESSAGES_ON_STDOUT)
+def test_why_shows_causes_and_effects(user: Cli, story: list[Any]) -> None:
+    """The event, the distance to its root, each cause with actor, time and quote, and what it led to."""
     for asked in ((IDS[3],), ("--last-failed",)):
         ran = user.ok("why", *asked)
         head, because, *steps, led = ran.lines
@@ -79,7 +79,7 @@ def test_why_tells_the_story(user: Cli, story: list[Any]) -> None:
 
 
 def test_why_of_a_root_and_of_an_event_without_effects(user: Cli, story: list[Any], api: httpx2.Client) -> None:
-    """Nothing else in the log is the cause of a root; a cause that is not there is named."""
+    """A root has no cause in the log; a missing cause is named."""
     assert user.ok("why", IDS[0]).lines[1] == "because of nothing else in the log"
     assert user.ok("why", IDS[5]).lines[-1] == "led to nothing (yet)"
     api.post(EVENTS, json=event(id=IDS[6], causationId="ticket 7"))
@@ -87,8 +87,8 @@ def test_why_of_a_root_and_of_an_event_without_effects(user: Cli, story: list[An
 
 
 @catches(mutants.REENCODED)
-def test_json_is_the_answer_of_the_api(user: Cli, story: list[Any], api: httpx2.Client) -> None:
-    """To the byte, for each command, with its options."""
+def test_json_is_the_response_of_the_api(user: Cli, story: list[Any], api: httpx2.Client) -> None:
+    """Byte for byte, for each command with its options."""
     base = f"{EVENTS}/{IDS[3]}/trace?direction="
     for command, target in {
         ("why", IDS[3]): f"{base}both&limit=1000",
@@ -107,7 +107,7 @@ def test_json_is_the_answer_of_the_api(user: Cli, story: list[Any], api: httpx2.
 
 
 def test_effects_and_trace_are_trees(user: Cli, story: list[Any]) -> None:
-    """Each event below its cause, by its depth; the one that was asked about is marked."""
+    """Each event is below its cause, indented by depth; the requested event is marked."""
     ran = user.ok("effects", IDS[2])
     assert [line.split()[-1] for line in ran.lines] == [IDS[3], IDS[4], IDS[5]]
     assert [len(line) - len(line.lstrip()) for line in ran.lines] == [2, 2, 2]
@@ -143,7 +143,7 @@ def test_mermaid_is_a_flowchart(user: Cli, story: list[Any], api: httpx2.Client)
 
 @catches(ALL_FLOWS)
 def test_flows_and_map_are_tables(user: Cli, story: list[Any], api: httpx2.Client) -> None:
-    """Rows under their names, the talk apart, and how to go on."""
+    """Rows with headings on stdout, and how to continue on stderr."""
     api.post(EVENTS, json=event(id=IDS[6], occurredAt="2026-01-03T00:00:00Z"))
     ran = user.ok("flows", "--failed")
     assert [line.split() for line in ran.lines] == [
@@ -151,7 +151,7 @@ def test_flows_and_map_are_tables(user: Cli, story: list[Any], api: httpx2.Clien
         ["2026-01-02T03:00:10.500000Z", "6", "1", "3", "10.0", "s", "inbound_message.received", IDS[0]],
     ]
     assert ran.err == "1 of 1 flows.\n"
-    assert user.ok("flows", "--limit", "1").err == "1 of 2 flows; go on with --offset 1.\n"
+    assert user.ok("flows", "--limit", "1").err == "1 of 2 flows; continue with --offset 1.\n"
     ran = user.ok("map")
     assert ran.lines[0].split() == ["CAUSE", "EFFECT", "EVENTS", "SHARE", "FAILED", "P50", "P95"]
     assert ran.lines[1].split()[:5] == ["action_run.failed", "action_run.retried", "2", "100.0%", "0"]
@@ -160,8 +160,8 @@ def test_flows_and_map_are_tables(user: Cli, story: list[Any], api: httpx2.Clien
 
 
 @catches(mutants.AS_IT_IS)
-def test_no_text_steers_the_terminal(user: Cli, api: httpx2.Client) -> None:
-    """What events say is written out as escapes, in every command."""
+def test_no_text_controls_the_terminal(user: Cli, api: httpx2.Client) -> None:
+    """Control characters in events are escaped by every command."""
     api.post(EVENTS, json=event(id=IDS[0], actorId="x\u202eexe", outcome="failure", payload={"error": HOSTILE}))
     api.post(EVENTS, json=event(id=IDS[1], causationId=IDS[0], correlationId="c\u2066d"))
     for command in (
@@ -175,8 +175,8 @@ def test_no_text_steers_the_terminal(user: Cli, api: httpx2.Client) -> None:
     assert "red\\x1b[31m \\u202eexe" in user.ok("why", IDS[0]).out
 
 
-def test_a_graph_that_is_none_is_one_sentence(cli: Cli) -> None:
-    """A server that answers with a graph without the event, or with one whose causes never end."""
+def test_strange_graphs_end_well(cli: Cli) -> None:
+    """A graph without the requested event is refused in one sentence; one with a cycle is printed."""
     summary = '{"actors":1,"durationUs":0,"events":1,"failures":0,"hops":0,"resources":1}'
     node = (
         '{"actorId":"a","actorType":"user","allEffects":0,"causationId":"%s","correlationId":"c","cycle":false,'
@@ -187,17 +187,17 @@ def test_a_graph_that_is_none_is_one_sentence(cli: Cli) -> None:
     body = '{"atLeast":false,"eventId":"x","missing":[],"nodes":[%s],"rootId":"r","summary":%s,"truncated":false}'
     with answering(http((body % ("", summary)).encode())) as url:
         cli.given(url=url, api_key="whk_x").fails(1, "trace", IDS[0])
-    circle = ",".join([node % ("y", "x"), node % ("x", "y")])
-    with answering(http((body % (circle, summary)).encode())) as url:
+    cycle = ",".join([node % ("y", "x"), node % ("x", "y")])
+    with answering(http((body % (cycle, summary)).encode())) as url:
         assert "y" in cli.given(url=url, api_key="whk_x").ok("trace", IDS[0]).out
 
 
-def test_what_cannot_be_told_is_one_sentence(user: Cli) -> None:
-    """An unknown event, an empty log, and a question that is none, each with its code."""
+def test_failures_are_one_sentence(user: Cli) -> None:
+    """An unknown event, an empty log, and wrong arguments have their exit codes."""
     for command in ("why", "effects", "trace"):
         assert "no event with this id" in user.fails(3, command, IDS[0])
         assert "UUID" in user.fails(2, command, "x")
-    assert user.fails(3, "why", "--last-failed") == "Nothing has failed."
+    assert user.fails(3, "why", "--last-failed") == "No event has failed."
     for arguments in ((), (IDS[0], "--last-failed")):
         assert "--last-failed" in user.fails(2, "why", *arguments)
     assert "--mermaid" in user.fails(2, "trace", IDS[0], "--json", "--mermaid")
