@@ -30,19 +30,19 @@ __all__ = [
 ]
 
 AS_OF_SPAN = 100_000
-"""How many positions behind the head a snapshot may lie."""
+"""How many positions before the head a snapshot may end."""
 
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
 
 POLL_S = 1.0
-"""A log that is waited for is looked at this often, in seconds, whether a wake-up came or not."""
+"""The head of a log that a task waits for is read this often, in seconds, with or without a wake-up."""
 
 READ_BYTES = 4 * 1024 * 1024
 """The payloads of one part of a log that is read for a copy come to no more, unless it is a single one."""
 
 QUERY_SECONDS_MAX = 5.0
-"""A question that is not flat in the size of the log is stopped after this time."""
+"""An unbounded query is stopped after this time."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -162,10 +162,10 @@ class Store(Protocol):
         ...
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
-        """Whether the tenant's log is longer than `position`: True as soon as it is, whoever appended to it, and False
-        once it was not for so many seconds; for followers, who read on behind the position that they have handled.
+        """Whether the tenant's log is longer than `position`: True as soon as any process made it longer, and False
+        after `timeout_s` seconds. For followers, which read on after the last position that they handled.
 
-        A wake-up may get lost on its way from another process; that costs at most `POLL_S` seconds and never an event.
+        A wake-up from another process may be lost, which delays the answer by at most `POLL_S` seconds.
         Raises Unavailable when the store cannot be read.
         """
         ...

@@ -309,7 +309,7 @@ class PostgresStore:
         return await self._writing.run(NOBODY, work)
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
-        """Read as a tenant, who need not be there. A wide question waits behind the gate."""
+        """Read as a tenant, which need not exist. An unbounded query passes the gate."""
         return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
