@@ -256,7 +256,7 @@ class TimeIsThePlace(ModelStore):
     def page(self, found: list[Event], request: PageRequest) -> list[Event]:
         if request.after is None:
             return super().page(found, request)
-        at = request.after.occurred_at
+        at = request.after.time
         rest = [e for e in found if (e.occurred_at > at if request.ascending else e.occurred_at < at)]
         return rest[: request.limit]
 

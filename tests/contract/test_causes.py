@@ -258,7 +258,7 @@ async def test_links_are_folded_as_the_log_grows(sqlite: Any) -> None:
     """The rows behind the last fold, which the map reads one by one, stay fewer than the bound."""
     for batch in batches(various()):
         await stored(sqlite, *batch)
-        snapshot = await sqlite._readers.read(lambda connection: sqlite._snapshot(connection, TENANT))
+        snapshot = await sqlite._readers.read(lambda connection: sqlite._snapshot(connection, VIEWER))
         assert snapshot.size - snapshot.folded_to < 9
     rows = await sqlite._readers.read(lambda connection: connection.execute("SELECT count(*) FROM transition").get)
     assert rows > 3
