@@ -20,7 +20,7 @@ from tests.databases import execute, fresh_database
 from whence.copying import copy_log
 from whence.demo import recording
 from whence.errors import StoreRefused, Unavailable, Unsound
-from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
+from whence.events import Event, NewEvent, PageRequest, Query, Viewer, Vocabulary
 from whence.permissions import new_api_key
 from whence.storage import HashedEvent, Session, Write, create_store
 from whence.storage.base import READ_BYTES
@@ -130,11 +130,11 @@ def questions(events: list[HashedEvent]) -> list[Query]:
 async def answers(store: Any, query: Query, size: int) -> list[Any]:
     """What a store says to a question: pages of its list, its aggregate and its statistics."""
     pages = [
-        await store.list_events(TENANT, query, PageRequest(limit=20, offset=offset, ascending=ascending))
+        await store.list_events(Viewer(TENANT), query, PageRequest(limit=20, offset=offset, ascending=ascending))
         for ascending in (False, True)
         for offset in (0, 13, size // 3, size - 30)
     ]
-    return [*pages, await store.count_events(TENANT, query), await store.actor_stats(TENANT, query)]
+    return [*pages, await store.count_events(Viewer(TENANT), query), await store.actor_stats(Viewer(TENANT), query)]
 
 
 async def test_every_answer_is_the_same(trip: Trip) -> None:
@@ -145,13 +145,13 @@ async def test_every_answer_is_the_same(trip: Trip) -> None:
         first = await answers(trip.first, query, len(events))
         assert first == await answers(trip.second, query, len(events)), query
         assert first == await answers(trip.third, query, len(events)), query
-    assert sum([(await trip.third.count_events(TENANT, query)).total > 0 for query in asked]) > len(asked) // 2
-    maps = [await store.process_map(TENANT, None, None) for store in trip.stores]
+    assert sum([(await trip.third.count_events(Viewer(TENANT), query)).total > 0 for query in asked]) > len(asked) // 2
+    maps = [await store.process_map(Viewer(TENANT), None, None) for store in trip.stores]
     assert maps[0] == maps[1] == maps[2]
     for each in events[:: len(events) // 50]:
         for store in trip.stores:
-            assert await store.get_event(TENANT, each.event.id) == each.event
-            assert await store.get_event(OTHER, each.event.id) is None
+            assert await store.get_event(Viewer(TENANT), each.event.id) == each.event
+            assert await store.get_event(Viewer(OTHER), each.event.id) is None
 
 
 async def test_every_hash_is_the_same(trip: Trip) -> None:
@@ -179,7 +179,7 @@ async def test_a_copy_takes_new_events(trip: Trip) -> None:
         assert receipt.replayed
         (event,) = await stored(store, new(1_000 + number), tenant=OTHER)
         assert event.position == head.size + 1
-        assert (await store.count_events(OTHER, Query())).total == head.size + 1
+        assert (await store.count_events(Viewer(OTHER), Query())).total == head.size + 1
 
 
 # --- small logs ------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, An
     await add(source, *[new(n) for n in range(5_000, 5_040)])
     assert (await copy_log(source, target)).before == 2_507
     assert await log(source) == await log(target)
-    assert await target.count_events(TENANT, Query()) == await source.count_events(TENANT, Query())
+    assert await target.count_events(Viewer(TENANT), Query()) == await source.count_events(Viewer(TENANT), Query())
 
 
 @pytest.mark.parametrize("foreign", ["other events", "the same events of another store", "more events"])

@@ -6,9 +6,11 @@ import pytest
 
 from tests.contract.made import add, new, uuid
 from tests.databases import execute, fresh_database
-from whence.events import PageRequest
+from whence.events import PageRequest, Viewer
 from whence.storage import create_store
-from whence.storage.postgres import engine, pages, resolve
+from whence.storage.postgres import engine, pages
+from whence.storage.resolve import ResolvedQuery, Snapshot
+from whence.storage.walks import PageStart
 
 WALL = "One-Time Filter: ((NULLIF(current_setting('whence.tenant_no'::text, true), ''::text))::integer = 1)"
 
@@ -43,9 +45,9 @@ async def get(url: str) -> str:
     return await plan(url, engine._SQL["one_event"], 1, uuid(7), "acme")
 
 
-async def listed(url: str, start: pages._Start, **told: Any) -> str:
-    snapshot = resolve.Snapshot("acme", 1, 300, {})
-    sql, bindings = pages.page_sql(snapshot, resolve.ResolvedQuery(**told), start, PageRequest(limit=20))
+async def listed(url: str, start: PageStart, **told: Any) -> str:
+    snapshot = Snapshot(Viewer("acme"), 1, 300, {})
+    sql, bindings = pages.page_sql(snapshot, ResolvedQuery(**told), start, PageRequest(limit=20))
     return await plan(url, sql, *bindings.values)
 
 
@@ -63,14 +65,14 @@ async def test_an_event_is_found_by_its_id(url: str) -> None:
 )
 async def test_a_page_walks_one_index(url: str, told: dict[str, Any], index: str) -> None:
     """Backward on the index of its filter, and from a cursor's place on, without a sort of what it walks."""
-    for start in (pages._Start(), pages._Start(sort_key=(1_700_000_100_000_000, 100))):
+    for start in (PageStart(), PageStart(sort_key=(1_700_000_100_000_000, 100))):
         found = await listed(url, start, **told)
         walk = next(line for line in found.splitlines() if index in line)
         assert "Backward" in walk
         assert WALL in found
         assert "Seq Scan" not in found
         condition = found.splitlines()[found.splitlines().index(walk) + 1]
-        assert ("occurred_at" in condition) == (start.place is not None)
+        assert ("occurred_at" in condition) == (start.sort_key is not None)
 
 
 async def test_what_row_level_security_keeps_from_an_index_is_seen(url: str) -> None:

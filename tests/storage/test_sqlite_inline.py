@@ -14,7 +14,7 @@ from tests.storage.test_sqlite_idle_writer import HeldCommit, turns, with_store
 from tests.storage.test_sqlite_races import failing
 from tests.storage.test_sqlite_writer import event
 from whence import rollups
-from whence.events import NewEvent, PageRequest, Query
+from whence.events import NewEvent, PageRequest, Query, Viewer
 from whence.storage import Write, sequencing
 from whence.storage.sqlite import append, engine, writer
 from whence.storage.sqlite.append import Appender
@@ -116,7 +116,7 @@ async def leaves_no_trace(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> Non
     connection.fail(append._SQL["save_head"])
     assert await positions(store, event(0)) == [1]
     assert not any(connection.failures.values())
-    page = await store.list_events("t", Query(), PageRequest(limit=10))
+    page = await store.list_events(Viewer("t"), Query(), PageRequest(limit=10))
     assert [(found.id, found.position) for found in page.events] == [(event(0).id, 1)]
     assert page.total == 1
 

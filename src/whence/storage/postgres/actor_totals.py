@@ -1,6 +1,9 @@
 """What each actor did, in packed sets: folded a few thousand events at a time, and summed over a range of time."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
@@ -11,7 +14,15 @@ from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 from whence.storage.walks import run_walk_async
 
-__all__ = ["add_spans", "fold_actor_totals", "outcomes_of", "total_divided_bucket", "unfolded_events"]
+__all__ = [
+    "SpanRows",
+    "add_spans",
+    "fold_actor_totals",
+    "outcomes_of",
+    "read_spans",
+    "total_divided_bucket",
+    "unfolded_events",
+]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -55,23 +66,39 @@ async def outcomes_of(connection: Connection, tenant_no: int) -> dict[int, str]:
     return {kind: outcome for kind, _, _, _, outcome in await connection.fetch(_SQL["kinds"], tenant_no)}
 
 
-async def add_spans(
-    connection: Connection,
-    tenant_no: int,
-    spans: tuple[Sequence[int], ...],
-    folded_to: int | None,
-    outcomes: Mapping[int, str],
-    total: ActorTotals,
-) -> None:
-    """Add what each actor did in whole buckets. `spans` as the statements take them; `folded_to` is the position of the
-    last fold, None when no event came since."""
-    rows = await connection.fetch(_SQL["span_of_actor_totals"], tenant_no, *spans)
-    for _, _, sign, packed in rows:
+class SpanRows(msgspec.Struct, frozen=True):
+    """What is stored about the actors of whole buckets. `packed`: level, bucket, sign and packed totals or None.
+    `unfolded`: the events after the last fold. `undivided`: actor, kind and events of the buckets without totals."""
+
+    packed: Sequence[Any] = ()
+    unfolded: Sequence[rollups.Occurrence] = ()
+    undivided: Sequence[Any] = ()
+
+    @property
+    def size(self) -> int:
+        """How many rows these are."""
+        return len(self.packed) + len(self.unfolded) + len(self.undivided)
+
+
+async def read_spans(
+    connection: Connection, tenant_no: int, spans: tuple[Sequence[int], ...], folded_to: int | None
+) -> SpanRows:
+    """Read what `add_spans` adds. `spans` as the statements take them; events after the position `folded_to` are not
+    in the packed totals, and it is None when there are no such events."""
+    packed = await connection.fetch(_SQL["span_of_actor_totals"], tenant_no, *spans)
+    unfolded = []
+    if folded_to is not None and packed:
+        unfolded = [tuple(row) for row in await connection.fetch(_SQL["unfolded_events"], tenant_no, folded_to)]
+    return SpanRows(packed, unfolded, await connection.fetch(_SQL["span_by_actor_undivided"], tenant_no, *spans))
+
+
+def add_spans(rows: SpanRows, outcomes: Mapping[int, str], total: ActorTotals) -> None:
+    """Add what each actor did in whole buckets. `outcomes` by kind."""
+    for _, _, sign, packed in rows.packed:
         if packed is not None:
             total.add_packed(packed, sign)
-    if folded_to is not None and rows:
-        new = await unfolded_events(connection, tenant_no, folded_to, outcomes)
-        for level, bucket, sign in {(level, bucket, sign) for level, bucket, sign, _ in rows}:
+    if rows.unfolded:
+        new = UnfoldedEvents(rows.unfolded, outcomes)
+        for level, bucket, sign in {(level, bucket, sign) for level, bucket, sign, _ in rows.packed}:
             total.add(new.within(rollups.bounds(level, bucket)), sign)
-    single = await connection.fetch(_SQL["span_by_actor_undivided"], tenant_no, *spans)
-    total.add(by_outcome(single, outcomes))
+    total.add(by_outcome(rows.undivided, outcomes))

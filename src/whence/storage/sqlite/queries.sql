@@ -150,7 +150,7 @@ SELECT r.kind, r.events
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: span_by_kind_of_actors
--- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
+-- From bucket to bucket, so that an actor takes one seek in each, however many other actors there are.
 SELECT r.kind, r.events
   FROM bucket b
  CROSS JOIN rollup_actor r
@@ -159,7 +159,7 @@ SELECT r.kind, r.events
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: span_by_actor
--- An actor has a row for each bucket, to be added up by the caller: grouped in the order of the key, nothing is sorted.
+-- One row for each bucket and actor, which the caller adds up: grouped in the order of the key, nothing is sorted.
 SELECT actor, sum(events),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?5))), 0),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?6))), 0)
@@ -169,14 +169,14 @@ SELECT actor, sum(events),
  GROUP BY bucket, actor
 
 -- name: span_by_actor_undivided
--- The buckets that have no tallies: number by number, since whoever asks knows the kinds.
+-- The buckets without packed totals, by the number of the kind, since the caller knows the kinds.
 SELECT r.actor, r.kind, r.events
   FROM bucket b
  CROSS JOIN rollup_actor r ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
  WHERE b.tenant_no = ? AND b.level = ? AND b.bucket BETWEEN ? AND ? AND b.divided = 0
 
 -- name: span_of_actor_totals
--- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
+-- The buckets with packed totals. A bucket has no row of them before the first fold, and then counts is null.
 SELECT b.bucket, t.counts
   FROM bucket b
   LEFT JOIN actor_total t ON t.tenant_no = b.tenant_no AND t.level = b.level AND t.bucket = b.bucket
@@ -221,7 +221,7 @@ SELECT b.bucket, sum(r.events)
  GROUP BY b.bucket ORDER BY b.bucket
 
 -- name: graph_events
--- What a walk needs of an event. The caller adds the condition.
+-- The fields of an event that a graph uses. The caller adds the condition.
 SELECT e.key, e.id, e.cause, e.occurred_at, e.kind, f.correlation_id, a.actor_id, r.resource_id
   FROM event e
  CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
@@ -237,7 +237,7 @@ SELECT key FROM event INDEXED BY event_flow
  LIMIT ?4
 
 -- name: keys_by_cause
--- The effects of some causes, in any order: none is left out as long as there are fewer than the limit.
+-- The effects of some causes, in any order; all of them when there are fewer than the limit.
 SELECT key FROM event INDEXED BY event_cause
  WHERE tenant_no = ?1 AND cause IN (SELECT value FROM carray(?2))
    AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
@@ -250,7 +250,7 @@ SELECT occurred_at, key FROM event INDEXED BY event_cause
  ORDER BY occurred_at, key
 
 -- name: flows_seen
--- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.
+-- The flows of a viewer who may see these kinds only. It precedes the statements on flows, as a WITH clause.
 WITH seen (key, events, failures, first_at, last_at) AS (
   SELECT tenant_no << 40 | flow, count(*), sum(kind IN (SELECT value FROM json_each(:failing))), min(occurred_at),
          max(occurred_at)
@@ -269,7 +269,7 @@ SELECT id, occurred_at, kind FROM event WHERE tenant_no = ? AND id IN (SELECT va
 SELECT id, cause, occurred_at, kind FROM event WHERE key > ? AND key < ?
 
 -- name: earlier_effects
--- Events up to a key that name causes which came behind it.
+-- Events up to a key that name causes stored after it.
 SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
  WHERE tenant_no = ? AND cause IN (SELECT value FROM carray(?)) AND key <= ?
 
