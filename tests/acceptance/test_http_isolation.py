@@ -21,7 +21,7 @@ from tests.acceptance.running import seed, soak, tell
 from tests.api.conftest import Served, serving
 from whence.events import Event, Viewer
 from whence.permissions import ADMIN, READ, WRITE
-from whence.storage.sqlite import engine, keys, resolve
+from whence.storage.sqlite import credentials, engine, resolve
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.wire import query
@@ -309,7 +309,7 @@ MUTANTS: dict[str, Break] = {
     "cursor": any_tenants_cursor,
     "flow": _block(resolve, "flow_by_correlation", "tenant_no = ? AND", "? IS NOT NULL AND"),
     "resource": _block(resolve, "resources_by_id", "tenant_no = ? AND", "? IS NOT NULL AND"),
-    "key": _block(keys, "revoke_key", "tenant = ?", "? IS NOT NULL"),
+    "key": _block(credentials, "revoke_key", "tenant = ?", "? IS NOT NULL"),
 }
 
 

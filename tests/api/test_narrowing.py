@@ -35,7 +35,7 @@ NARROWED = {
     "list_flows",
     "process_map",
 }
-"""Methods of the store that answer a reader, and so must be passed what the reader may see."""
+"""Operations of the store that answer a reader, and so must be passed what the reader may see."""
 
 NOT_FOR_READERS = {
     "append": "writes",
@@ -45,20 +45,12 @@ NOT_FOR_READERS = {
     "tenants": "for the operator",
     "read_log": "for the operator's copy",
     "import_log": "for the operator's copy",
-    "put_key": "credentials",
-    "find_key": "credentials",
-    "get_key": "credentials",
-    "list_keys": "credentials, for the scope admin",
-    "revoke_key": "credentials",
-    "touch_keys": "credentials",
-    "put_session": "credentials",
-    "find_session": "credentials",
-    "end_session": "credentials",
+    "credentials": "API keys and sessions, not events",
     "check": "reads nothing",
-    "open": "reads nothing",
+    "check_servable": "reads nothing",
     "close": "reads nothing",
 }
-"""Every other method, and why it is not narrowed."""
+"""Every other operation, and why it is not narrowed."""
 
 Call = tuple[str, Any]
 """A method of the store, and the `readable` of the viewer that it was passed."""
@@ -73,7 +65,10 @@ class StoreWithHistogram(Store, Protocol):
 
 
 def methods_of(store: type) -> set[str]:
-    return {name for name, value in inspect.getmembers(store, inspect.isfunction) if not name.startswith("_")}
+    def is_operation(value: object) -> bool:
+        return inspect.isfunction(value) or isinstance(value, property)
+
+    return {name for name, _ in inspect.getmembers(store, is_operation) if not name.startswith("_")}
 
 
 def test_every_method_of_the_store_is_decided_about() -> None:

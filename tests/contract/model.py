@@ -20,7 +20,7 @@ from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
-from whence.storage import Head, Receipt, Session, Write
+from whence.storage import Credentials, Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
@@ -455,8 +455,6 @@ class ModelStore:
             return sha256(b"").digest()
         return sha256(b"".join(msgspec.json.encode(event) for event in log)).digest()
 
-    # --- credentials -------------------------------------------------------------------------------------------
-
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         until = time.monotonic() + timeout_s
         while not self.is_longer(tenant, position):
@@ -467,6 +465,13 @@ class ModelStore:
 
     def is_longer(self, tenant: str, position: int) -> bool:
         return len(self.logs.get(tenant, [])) > position
+
+    # --- credentials -------------------------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> Credentials:
+        """The model keeps keys and sessions itself, so that one subclass can break any of its operations."""
+        return self
 
     async def put_key(self, key: ApiKey) -> None:
         self.keys.append(key)

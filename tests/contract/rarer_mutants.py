@@ -16,7 +16,7 @@ from tests.contract.mutants import Patch, around, reword
 from whence import integrity
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
 from whence.storage import Write
-from whence.storage.sqlite import append, engine, keys, readers, writer
+from whence.storage.sqlite import append, credentials, engine, readers, writer
 from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
@@ -203,41 +203,42 @@ def last_leaf_twice(patch: Patch) -> None:
 
 @breaks("sqlite")
 def revoked_anew(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "coalesce(revoked_at, ?)", "?")
+    reword(patch, credentials, "revoke_key", "coalesce(revoked_at, ?)", "?")
 
 
 @breaks("sqlite")
 def revoked_by_any_tenant(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "tenant = ?", "? IS NOT NULL")
+    reword(patch, credentials, "revoke_key", "tenant = ?", "? IS NOT NULL")
 
 
 @breaks("sqlite")
 def keys_of_every_tenant(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def list_keys(connection: Any, _tenant: str) -> Any:
-            tenants = connection.execute("SELECT DISTINCT tenant FROM api_key").fetchall()
-            return [key for (tenant,) in tenants for key in real(connection, tenant)]
+        async def list_keys(self: Any, _tenant: str) -> Any:
+            text = "SELECT DISTINCT tenant FROM api_key"
+            tenants = await self._read(lambda connection: connection.execute(text).fetchall())
+            return [key for (tenant,) in tenants for key in await real(self, tenant)]
 
         return list_keys
 
-    around(patch, keys, "list_keys", make)
+    around(patch, credentials.SQLiteCredentials, "list_keys", make)
 
 
 @breaks("sqlite")
 def sessions_outlive_their_key(patch: Patch) -> None:
-    reword(patch, keys, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
+    reword(patch, credentials, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
 
 
 @breaks("sqlite")
 def ended_sessions_kept(patch: Patch) -> None:
-    reword(patch, keys, "forget_sessions", "expires_at <= ?", "expires_at <= ? AND false")
+    reword(patch, credentials, "delete_expired_sessions", "expires_at <= ?", "expires_at <= ? AND false")
 
 
 @breaks("sqlite")
 def last_use_goes_back(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
+    reword(patch, credentials, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
 
 
 @breaks("sqlite")
 def every_key_touched(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")
+    reword(patch, credentials, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")

@@ -48,12 +48,12 @@ class Listening:
 
 def listen(patch: pytest.MonkeyPatch, heard: Heard) -> None:
     """Hear every statement of every transaction from now on, but those that begin and end it."""
-    real = connections._committed
+    real = connections._run_and_commit
 
     async def committed(connection: Any, work: Any) -> Any:
         return await real(Listening(connection, heard), work)
 
-    patch.setattr(connections, "_committed", committed)
+    patch.setattr(connections, "_run_and_commit", committed)
 
 
 FILTERS: tuple[dict[str, Any], ...] = (
@@ -110,12 +110,12 @@ async def _ask(store: Any) -> None:
 
 async def _let_in(store: Any) -> None:
     _, key = new_api_key(TENANT, ("events:read",), 1)
-    await store.put_key(key)
-    await store.put_session(Session(bytes(32), key.id, NOON))
-    await store.find_session(bytes(32))
-    await store.end_session(bytes(32))
-    await store.touch_keys({key.id: 5})
-    assert await store.find_key(key.hash) == await store.get_key(key.id)
-    assert await store.list_keys(TENANT) == [await store.get_key(key.id)]
-    assert await store.revoke_key(TENANT, key.id, 6)
+    await store.credentials.put_key(key)
+    await store.credentials.put_session(Session(bytes(32), key.id, NOON))
+    await store.credentials.find_session(bytes(32))
+    await store.credentials.end_session(bytes(32))
+    await store.credentials.touch_keys({key.id: 5})
+    assert await store.credentials.find_key(key.hash) == await store.credentials.get_key(key.id)
+    assert await store.credentials.list_keys(TENANT) == [await store.credentials.get_key(key.id)]
+    assert await store.credentials.revoke_key(TENANT, key.id, 6)
     await store.check()

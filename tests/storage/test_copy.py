@@ -203,33 +203,33 @@ async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> Non
     keys = [new_api_key(tenant, ("events:read",), number, name="k")[1] for number, tenant in enumerate((TENANT, "new"))]
     revoked = new_api_key(TENANT, ("admin", "events:read:decision"), 5, expires_at=9)[1]
     for key in (*keys, revoked):
-        await source.put_key(key)
-    await source.put_session(Session(b"s" * 32, keys[0].id, 1 << 60))
-    await source.revoke_key(TENANT, revoked.id, 77)
-    await source.touch_keys({keys[0].id: 123})
+        await source.credentials.put_key(key)
+    await source.credentials.put_session(Session(b"s" * 32, keys[0].id, 1 << 60))
+    await source.credentials.revoke_key(TENANT, revoked.id, 77)
+    await source.credentials.touch_keys({keys[0].id: 123})
     assert (await copy_log(source, target)).keys == 3
     for tenant in (TENANT, OTHER, "new"):
-        assert await target.list_keys(tenant) == await source.list_keys(tenant)
-    assert (await target.find_key(revoked.hash)).revoked_at == 77
-    assert (await target.find_key(keys[0].hash)).last_used_at == 123
-    assert await target.find_session(b"s" * 32) is None
-    await source.revoke_key(TENANT, keys[0].id, 88)
-    await source.touch_keys({keys[0].id: 124})
-    await target.revoke_key("new", keys[1].id, 99)
+        assert await target.credentials.list_keys(tenant) == await source.credentials.list_keys(tenant)
+    assert (await target.credentials.find_key(revoked.hash)).revoked_at == 77
+    assert (await target.credentials.find_key(keys[0].hash)).last_used_at == 123
+    assert await target.credentials.find_session(b"s" * 32) is None
+    await source.credentials.revoke_key(TENANT, keys[0].id, 88)
+    await source.credentials.touch_keys({keys[0].id: 124})
+    await target.credentials.revoke_key("new", keys[1].id, 99)
     await copy_log(source, target)
-    assert await target.find_key(keys[0].hash) == await source.find_key(keys[0].hash)
-    assert (await target.find_key(keys[1].hash)).revoked_at == 99
+    assert await target.credentials.find_key(keys[0].hash) == await source.credentials.find_key(keys[0].hash)
+    assert (await target.credentials.find_key(keys[1].hash)).revoked_at == 99
 
 
 async def test_another_key_of_the_same_id_is_refused(pair: tuple[Any, Any]) -> None:
     """A key is never put in another's place."""
     source, target = pair
     key = new_api_key(TENANT, ("events:read",), 1)[1]
-    await source.put_key(key)
-    await target.put_key(msgspec.structs.replace(key, scopes=("admin",)))
+    await source.credentials.put_key(key)
+    await target.credentials.put_key(msgspec.structs.replace(key, scopes=("admin",)))
     with pytest.raises(StoreRefused, match="another key"):
         await copy_log(source, target)
-    assert (await target.get_key(key.id)).scopes == ("admin",)
+    assert (await target.credentials.get_key(key.id)).scopes == ("admin",)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -261,11 +261,11 @@ async def test_a_log_may_go_to_a_store_of_its_own_kind(pair: tuple[Any, Any]) ->
     """With everything, and a second run finds all there."""
     source, target = pair
     key = new_api_key(TENANT, ("events:read",), 1)[1]
-    await source.put_key(key)
+    await source.credentials.put_key(key)
     assert (await copy_log(source, target)).before == 0
     assert (await copy_log(source, target)).before == 2_507
     assert await log(source) == await log(target)
-    assert await target.get_key(key.id) == key
+    assert await target.credentials.get_key(key.id) == key
 
 
 async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, Any]) -> None:

@@ -38,7 +38,7 @@ from whence.storage.postgres import connections
 
 url, kind, seconds, seed, first = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 draw = random.Random(seed)
-real = connections._committed
+real = connections._run_and_commit
 
 async def unsure():
     drawn = draw.random()
@@ -56,7 +56,7 @@ async def committed(connection, work):
         return result
     return await real(connection, slower)
 
-connections._committed = committed
+connections._run_and_commit = committed
 
 def event(number):
     return new(number, event_type="action_run.failed" if number % 2 else "action_run.completed")

@@ -251,7 +251,7 @@ async def one_request_breaks(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> 
     assert [outcomes[n][0][0].event.position for n in (0, 3)] == [1, 2]
     page = await store.list_events(Viewer("t"), Query(), PageRequest(ascending=True))
     assert [found.id for found in page.events] == [event(0).id, event(2).id]
-    assert await store.find_session(b"\0") is None
+    assert await store.credentials.find_session(b"\0") is None
 
 
 async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from whence.errors import WhenceError
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
-from whence.permissions import ApiKey
+from whence.storage.credentials import Credentials
 from whence.trace import Graph, TraceRequest
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "HashedEvent",
     "Head",
     "Receipt",
-    "Session",
     "Store",
     "Write",
 ]
@@ -85,14 +84,6 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     envelope_version: int
 
 
-class Session(msgspec.Struct, frozen=True):
-    """A browser session: a child of the API key it was made with. Times are in microseconds."""
-
-    hash: bytes
-    key_id: str
-    expires_at: int
-
-
 class Store(Protocol):
     """A log of many tenants.
 
@@ -102,6 +93,11 @@ class Store(Protocol):
 
     reads_at_once: int
     """How many reads can run at the same time; further ones wait for a connection."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The API keys and sessions of all tenants."""
+        ...
 
     async def check_servable(self) -> None:
         """Check that the store may be served, before its first use. Holds no resource, and may be repeated.
@@ -189,43 +185,6 @@ class Store(Protocol):
         Only on a store that was opened for it. Raises StoreRefused when the events do not continue the tenant's log,
         and Unsound when one does not belong to its leaf.
         """
-        ...
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a new API key, durably."""
-        ...
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """The key with this SHA-256, revoked and expired ones too."""
-        ...
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """The key with this public id, of any tenant; for sessions."""
-        ...
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """The tenant's keys, oldest first, revoked ones too."""
-        ...
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key of this tenant, and its sessions with it. False when the tenant has no such key.
-        A key that was revoked before keeps its first time."""
-        ...
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note when keys (by public id) were last used. May be lost in a crash."""
-        ...
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session, durably, and forget those that ended."""
-        ...
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """The session with this SHA-256, expired ones too."""
-        ...
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; harmless when there is none."""
         ...
 
     async def check(self) -> None:

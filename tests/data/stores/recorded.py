@@ -48,7 +48,9 @@ async def answer_to(store: Store, tenant: str, question: Question) -> str:
     if route == "log":
         return await _digest_of_log(store, tenant)
     if route == "keys":
-        return _text(msgspec.json.encode(KeysBody([key_body(key) for key in await store.list_keys(tenant)])))
+        return _text(
+            msgspec.json.encode(KeysBody([key_body(key) for key in await store.credentials.list_keys(tenant)]))
+        )
     if route == "event":
         event = await store.get_event(viewer, question.path["event_id"])
         return "null" if event is None else _text(encode_event(_shown(event), frozenset(("position", "recordedAt"))))

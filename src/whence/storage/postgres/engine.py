@@ -1,7 +1,6 @@
 """The PostgreSQL store: transactions of one tenant each, and the operations of the protocol on top of them."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -13,18 +12,18 @@ from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
-from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
-from whence.storage.postgres import keys, replication
+from whence.storage.base import HashedEvent, Head, Receipt, Write
+from whence.storage.postgres import replication
 from whence.storage.postgres.append import Kinds, append
-from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
+from whence.storage.postgres.connections import Connection, ConnectionPool, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
+from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
-from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
+from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
 from whence.storage.query_gate import UnboundedQueryGate
@@ -75,14 +74,15 @@ class PostgresStore:
         self._unsafe_durability = unsafe_durability
         self._importing = importing
         self._verified = False
-        self._reading = Connections(self._target, readers, writing=False)
-        self._writing = Connections(self._target, writers, writing=True)
+        self._reading = ConnectionPool(self._target, readers, writing=False)
+        self._writing = ConnectionPool(self._target, writers, writing=True)
         self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
+        self.credentials = PostgresCredentials(self._read, self._write)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -111,10 +111,10 @@ class PostgresStore:
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> Event | None:
-            row = await connection.fetchrow(_SQL["one_event"], whose.number, event_id, viewer.tenant)
+        async def ask(connection: Connection, owner: Tenant) -> Event | None:
+            row = await connection.fetchrow(_SQL["one_event"], owner.number, event_id, viewer.tenant)
             if row is None:
-                await head_row(connection, whose)
+                await head_row(connection, owner)
                 return None
             return event_from(viewer.tenant, row)
 
@@ -152,8 +152,8 @@ class PostgresStore:
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> Graph | None:
-            snapshot = await self._snapshot(connection, whose, viewer)
+        async def ask(connection: Connection, owner: Tenant) -> Graph | None:
+            snapshot = await self._snapshot(connection, owner, viewer)
             return await graph_of(connection, snapshot, event_id, request)
 
         graph: Graph | None = await self._read_as(viewer.tenant, ask)
@@ -162,8 +162,8 @@ class PostgresStore:
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> FlowPage:
-            return await flows_of_page(connection, await self._snapshot(connection, whose, viewer), query, request)
+        async def ask(connection: Connection, owner: Tenant) -> FlowPage:
+            return await flows_of_page(connection, await self._snapshot(connection, owner, viewer), query, request)
 
         page: FlowPage = await self._read_as(viewer.tenant, ask, unbounded=not is_indexed_flows(query, viewer))
         return page
@@ -171,8 +171,8 @@ class PostgresStore:
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Say what led to what; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> ProcessMap:
-            return await map_of(connection, await self._snapshot(connection, whose, viewer), (since, until))
+        async def ask(connection: Connection, owner: Tenant) -> ProcessMap:
+            return await map_of(connection, await self._snapshot(connection, owner, viewer), (since, until))
 
         found: ProcessMap = await self._read_as(viewer.tenant, ask)
         return found
@@ -191,7 +191,7 @@ class PostgresStore:
     async def _number_and_size(self, tenant: str) -> tuple[int, int]:
         """The tenant's number and the size of its log; zeros for a tenant that has none."""
         row = await self._read_as(tenant, head_row)
-        return (NOBODY, 0) if row is None else (row.tenant_no, row.size)
+        return (NO_TENANT, 0) if row is None else (row.tenant_no, row.size)
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
@@ -210,8 +210,8 @@ class PostgresStore:
         await self._grow(tenant, partial(replication.import_events, events=events, cached=_bounded(self._numbers)))
 
     async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool) -> Any:
-        async def ask(connection: Connection, whose: Tenant) -> Any:
-            snapshot = await self._snapshot(connection, whose, viewer)
+        async def ask(connection: Connection, owner: Tenant) -> Any:
+            snapshot = await self._snapshot(connection, owner, viewer)
             return await question(connection, snapshot, await resolve(connection, snapshot, query))
 
         return await self._read_as(viewer.tenant, ask, unbounded=not indexed)
@@ -220,7 +220,7 @@ class PostgresStore:
         """The state of the viewer's log in the connection's transaction."""
         row = await head_row(connection, tenant)
         if row is None:
-            return Snapshot(viewer, NOBODY, 0, {}, events=0)
+            return Snapshot(viewer, NO_TENANT, 0, {}, events=0)
         kinds = self._kinds.get(row.kinds_version, {}) if row.kinds else {}
         if len(kinds) != row.kinds:
             rows = await connection.fetch(_SQL["kinds"], row.tenant_no)
@@ -230,55 +230,11 @@ class PostgresStore:
             viewer, row.tenant_no, row.size, kinds, actors=row.actors, folded_to=row.folded_to, events=row.events
         )
 
-    # --- credentials -------------------------------------------------------------------------------------------
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a key; see `Store`."""
-        await self._write(lambda connection: keys.put_key(connection, key))
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """Find a key by its hash; see `Store`."""
-        found: ApiKey | None = await self._read(lambda connection: keys.find_key(connection, key_hash))
-        return found
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """Find a key by its id; see `Store`."""
-        found: ApiKey | None = await self._read(lambda connection: keys.get_key(connection, key_id))
-        return found
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """List a tenant's keys; see `Store`."""
-        found: list[ApiKey] = await self._read(lambda connection: keys.list_keys(connection, tenant))
-        return found
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key; see `Store`."""
-        done: bool = await self._write(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
-        return done
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note the last use of keys; see `Store`."""
-        await self._write(lambda connection: keys.touch_keys(connection, used))
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session; see `Store`."""
-        now = time.time_ns() // 1_000
-        await self._write(lambda connection: keys.put_session(connection, session, now))
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """Find a session; see `Store`."""
-        found: Session | None = await self._read(lambda connection: keys.find_session(connection, session_hash))
-        return found
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; see `Store`."""
-        await self._write(lambda connection: keys.end_session(connection, session_hash))
-
     # --- life --------------------------------------------------------------------------------------------------
 
     async def check_servable(self) -> None:
         """Check the server, the login and the schema on a connection of its own; see `Store`."""
-        connection = await self._target.first()
+        connection = await self._target.connect_first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
         finally:
@@ -301,12 +257,12 @@ class PostgresStore:
     async def _read(self, work: Work) -> Any:
         """Read what is no tenant's."""
         await self._looked_at()
-        return await self._reading.run(NOBODY, work)
+        return await self._reading.run(NO_TENANT, work)
 
     async def _write(self, work: Work) -> Any:
         """Write what is no tenant's."""
         await self._looked_at()
-        return await self._writing.run(NOBODY, work)
+        return await self._writing.run(NO_TENANT, work)
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """Read as a tenant, which need not exist. An unbounded query passes the gate."""
@@ -314,18 +270,18 @@ class PostgresStore:
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
         """Write as a tenant, who is made when it is not there, and wake who waits for its log."""
-        number = NOBODY
+        number = NO_TENANT
 
-        async def noted(connection: Connection, whose: Tenant) -> Any:
+        async def noted(connection: Connection, owner: Tenant) -> Any:
             nonlocal number
-            number = whose.number
-            return await work(connection, whose)
+            number = owner.number
+            return await work(connection, owner)
 
         done = await self._run_as(self._writing, tenant, noted)
-        self._listen_notify.tell(tenant, number)
+        self._listen_notify.notify(tenant, number)
         return done
 
-    async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
+    async def _run_as(self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """What the work returns, done under the number of the tenant."""
         await self._looked_at()
 
@@ -336,13 +292,13 @@ class PostgresStore:
         remembered = self._tenants.get(name)
         if remembered is not None:
             try:
-                return await run(Tenant(name, remembered, remembered=True))
-            except Renumbered:
+                return await run(Tenant(name, remembered, is_cached=True))
+            except TenantRenumbered:
                 self._tenants.pop(name, None)
-        number = await pool.run(NOBODY, lambda connection: find_tenant(connection, name))
-        if number == NOBODY and pool is self._writing:
-            number = await pool.run(NOBODY, lambda connection: make_tenant(connection, name))
-        if number != NOBODY:  # and what another process has still to make is looked up every time
+        number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name))
+        if number == NO_TENANT and pool is self._writing:
+            number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name))
+        if number != NO_TENANT:  # and what another process has still to make is looked up every time
             _bounded(self._tenants, _TENANTS_REMEMBERED)[name] = number
         return await run(Tenant(name, number))
 

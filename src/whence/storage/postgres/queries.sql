@@ -1,11 +1,12 @@
--- Named blocks, under the names that they have on SQLite; what only one of the two needs is said so. A block ends where
--- the next begins. Placeholders are bound, never pasted; what the caller adds to a block is written beside it.
--- Where SQLite takes one row a statement and many statements, here one statement takes arrays: a statement costs a
--- way to the server and back.
+-- Named blocks. They have the names of their counterparts in sqlite/queries.sql; a comment marks those that SQLite lacks.
+-- A block ends where the next one begins. Values are bound as parameters and never formatted into the text. Where the
+-- caller appends to a block, a comment says so.
+--
+-- A statement costs a round trip, so it takes arrays where SQLite runs one statement per row.
 
 -- name: tenant_no
--- Not on SQLite, where statements find the number by the name. Here it is known before a transaction begins, since the
--- wall is told it.
+-- Not on SQLite, where statements find the number by the name. Here row-level security needs the number when a
+-- transaction begins.
 SELECT tenant_no FROM tenant WHERE tenant = $1
 
 -- name: next_tenant_no
@@ -15,23 +16,24 @@ SELECT nextval('tenant_number')
 INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: head
--- By number and name, here and below: a remembered number may have become another tenant's, where a standby took over
--- without the last commits. With it comes how many events there are, as the one bucket that holds them all has it, which
--- most lists have to say.
+-- By number and name, here and below: after a failover to a standby that lacks the last commits, a cached number may
+-- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
+-- need it for their total.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
 
 -- name: lock_head
--- Not on SQLite, where a transaction that writes has the whole file. Behind a wait it sees the row as it is now.
+-- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row as
+-- the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
 
 -- name: add_head
--- Not on SQLite, where it is one row with the tenant. Whoever makes it at the same moment is waited for.
+-- Not on SQLite, where head and tenant are one row. When another transaction is inserting the row, it waits for that.
 INSERT INTO head (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: save_head
@@ -43,8 +45,8 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
 SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = $1
 
 -- name: add_kind
--- RETURNING, here and below, is for Citus: without it the rows would go to their machine by COPY, which row level security
--- refuses. It costs next to nothing.
+-- RETURNING, here and below, is for Citus: without it the rows travel to their node by COPY, which row-level security
+-- forbids. Its cost is negligible.
 INSERT INTO kind (tenant_no, kind, event_type, resource_type, actor_type, outcome)
 SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[])
 RETURNING tenant_no
@@ -444,8 +446,8 @@ SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_
 UPDATE api_key SET revoked_at = coalesce(revoked_at, $1) WHERE tenant = $2 AND id = $3 RETURNING id
 
 -- name: lock_key_uses
--- So that two servers that touch the same keys do not wait for rows of each other. No row is locked in a subquery: on
--- Citus each machine has a copy of these tables, and all copies have to do the same.
+-- Prevents a deadlock between two servers that update the same keys in different orders. An advisory lock and not
+-- SELECT FOR UPDATE in a subquery, since Citus applies each write to a reference table's copy on every node.
 SELECT pg_advisory_xact_lock(5708721395)
 
 -- name: touch_key
@@ -457,14 +459,15 @@ UPDATE api_key k SET last_used_at = greatest(k.last_used_at, used.at)
 INSERT INTO session (hash, key_id, expires_at) VALUES ($1, $2, $3)
 
 -- name: lock_sessions
--- Held by whoever ends several sessions, so that no two of them wait for rows of each other.
+-- Held by a transaction that deletes several sessions, so that two of them never deadlock.
 SELECT pg_advisory_xact_lock(5708721396)
 
--- name: may_forget_sessions
--- The same without a wait: what another server is forgetting just now is left to it. Not by SKIP LOCKED, see above.
+-- name: try_lock_sessions
+-- Takes the same lock without waiting: when another server holds it, that server deletes the expired sessions. Not SKIP
+-- LOCKED, for the reason given at lock_key_uses.
 SELECT pg_try_advisory_xact_lock(5708721396)
 
--- name: forget_sessions
+-- name: delete_expired_sessions
 DELETE FROM session WHERE expires_at <= $1
 
 -- name: find_session
@@ -477,7 +480,7 @@ DELETE FROM session WHERE hash = $1
 DELETE FROM session WHERE key_id = $1
 
 -- name: notify
--- Not on SQLite, which one process serves.
+-- Not on SQLite, where one process serves a file.
 SELECT pg_notify($1, $2)
 
 -- name: tenant_names
@@ -559,36 +562,36 @@ SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
  WHERE e.tenant_no = $1 AND e.position <= $2 AND c.position <= $2
 
 -- name: strays
--- A login that row level security holds sees none of them.
+-- Finds none for a login that is subject to row-level security.
 SELECT 1 FROM whence.event WHERE tenant_no NOT IN (SELECT tenant_no FROM whence.tenant) LIMIT 1
 
--- The rest is not on SQLite: which server, which schema, whose rights.
+-- The blocks below are not on SQLite. They are about the server, the schema and the rights of the login.
 
 -- name: server
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync'),
        current_setting('full_page_writes'), current_setting('synchronous_commit')
 
 -- name: has_schema
--- From the catalogue, since this login may be kept out of the schema.
+-- Reads the catalogue, since the login may lack USAGE on the schema.
 SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'whence' AND c.relname = 'migration')
 
 -- name: version
 SELECT coalesce(max(number), 0) FROM whence.migration
 
--- name: take_role
+-- name: set_role
 SET LOCAL ROLE whence_app
 
 -- name: app_role
--- Whether the role may what it should not; whether this login is a member of it; and whether it owns a table.
+-- Whether the role bypasses row-level security, whether the login is a member of it, and whether it owns a table.
 SELECT r.rolsuper OR r.rolbypassrls,
        pg_has_role(session_user, r.oid, 'MEMBER'),
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
   FROM pg_roles r WHERE r.rolname = 'whence_app'
 
--- name: unguarded
--- Tables with a tenant's rows that row level security does not hold, or that another policy opens wider.
+-- name: tables_without_row_security
+-- Tables with tenants' rows that do not enforce row-level security, or that have another permissive policy.
 SELECT c.relname
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -598,7 +601,7 @@ SELECT c.relname
         OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname <> 'one_tenant'))
 
 -- name: lock_schema
--- Two processes do not take the same step.
+-- So that two processes do not apply the same migration.
 SELECT pg_advisory_xact_lock(5708721394)
 
 -- name: make_role
@@ -608,7 +611,7 @@ BEGIN
         CREATE ROLE whence_app NOLOGIN;
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL; -- another database of this server makes it just now
+    NULL; -- another session has just created it; roles are shared by all databases of a server
 END
 $$
 

@@ -13,7 +13,7 @@ from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, 
 from whence.storage.postgres.replication import part_rows
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.schema import verify as verify_schema
-from whence.storage.postgres.tenants import NOBODY, Tenant, head_row
+from whence.storage.postgres.tenants import NO_TENANT, Tenant, head_row
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
 from whence.storage.sql import load_blocks
 from whence.storage.verification import (
@@ -47,7 +47,7 @@ async def verify(target: Target, progress: Callable[[int], None] | None = None) 
 
     Raises StoreRefused when there is no log that this release can read, and Unavailable.
     """
-    connection = await target.first()
+    connection = await target.connect_first()
     try:
         on_citus = await verify_schema(connection, unsafe_durability=True)
         return await _Verification(connection, on_citus, Findings(progress)).run()
@@ -65,7 +65,9 @@ class _Verification:
 
     async def run(self) -> Report:
         """Check each tenant, and look for events that belong to none."""
-        tenants: list[tuple[str, int]] = await self._as_tenant(NOBODY, lambda: self._connection.fetch(_SQL["tenants"]))
+        tenants: list[tuple[str, int]] = await self._as_tenant(
+            NO_TENANT, lambda: self._connection.fetch(_SQL["tenants"])
+        )
         for tenant, tenant_no in tenants:
             await self._as_tenant(tenant_no, partial(self._check_tenant, Tenant(tenant, tenant_no)))
         if await self._connection.fetchrow(_SQL["strays"]):

@@ -166,7 +166,7 @@ def _carry_over(partial: str, replaced: str) -> int | None:
     copy = apsw.Connection(partial)
     try:
         copy.execute("PRAGMA secure_delete = ON").fetchall()
-        copy.execute(_SQL["forget_all_sessions"])
+        copy.execute(_SQL["delete_all_sessions"])
         if Path(replaced).exists():
             with suppress(apsw.Error):  # the file that is replaced may be damaged
                 copy.execute("ATTACH ? AS replaced", (replaced,))

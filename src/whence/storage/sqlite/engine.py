@@ -1,7 +1,6 @@
 """The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -13,17 +12,17 @@ from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
-from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
+from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite import keys, replication
+from whence.storage.sqlite import replication
 from whence.storage.sqlite.append import Appender
 from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
+from whence.storage.sqlite.credentials import SQLiteCredentials
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
@@ -87,6 +86,7 @@ class SQLiteStore:
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
+        self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -246,50 +246,6 @@ class SQLiteStore:
         return Snapshot(
             viewer, row.tenant_no, row.size, kinds, actors=row.actors, flows=row.flows, folded_to=row.folded_to
         )
-
-    # --- credentials -------------------------------------------------------------------------------------------
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a key; see `Store`."""
-        await self._writer.submit(lambda connection: keys.put_key(connection, key))
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """Find a key by its hash; see `Store`."""
-        found: ApiKey | None = await self._readers.read(lambda connection: keys.find_key(connection, key_hash))
-        return found
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """Find a key by its id; see `Store`."""
-        found: ApiKey | None = await self._readers.read(lambda connection: keys.get_key(connection, key_id))
-        return found
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """List a tenant's keys; see `Store`."""
-        found: list[ApiKey] = await self._readers.read(lambda connection: keys.list_keys(connection, tenant))
-        return found
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key; see `Store`."""
-        done: bool = await self._writer.submit(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
-        return done
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note the last use of keys; see `Store`."""
-        await self._writer.submit(lambda connection: keys.touch_keys(connection, used))
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session; see `Store`."""
-        now = time.time_ns() // 1_000
-        await self._writer.submit(lambda connection: keys.put_session(connection, session, now))
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """Find a session; see `Store`."""
-        found: Session | None = await self._readers.read(lambda connection: keys.find_session(connection, session_hash))
-        return found
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; see `Store`."""
-        await self._writer.submit(lambda connection: keys.end_session(connection, session_hash))
 
     # --- life --------------------------------------------------------------------------------------------------
 

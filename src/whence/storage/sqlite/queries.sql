@@ -1,5 +1,6 @@
--- Named blocks. A block ends where the next begins. Placeholders are bound, never pasted; what the caller adds to
--- a block is written beside it.
+-- Named blocks. They have the names of their counterparts in postgres/queries.sql, where a comment says why the two
+-- differ. A block ends where the next one begins. Values are bound as parameters and never formatted into the text.
+-- Where the caller appends to a block, a comment says so.
 
 -- name: store
 SELECT store_id, commits, nonce FROM store
@@ -324,7 +325,7 @@ UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?
 -- name: add_session
 INSERT INTO session (hash, key_id, expires_at) VALUES (?, ?, ?)
 
--- name: forget_sessions
+-- name: delete_expired_sessions
 DELETE FROM session WHERE expires_at <= ?
 
 -- name: find_session
@@ -336,7 +337,7 @@ DELETE FROM session WHERE hash = ?
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = ?
 
--- name: forget_all_sessions
+-- name: delete_all_sessions
 DELETE FROM session
 
 -- name: carry_over_revocations
