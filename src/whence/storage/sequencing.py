@@ -118,10 +118,10 @@ class TenantLog(Protocol):
         """The number of a kind that is stored."""
 
     def actor(self, name: ActorName) -> int | None:
-        """The number of an actor who is stored."""
+        """The number of an actor that is stored."""
 
     def correlation(self, event_id: str) -> str | None:
-        """The correlation of the stored event with this id, which may be no UUID at all."""
+        """The correlation of the stored event with this id; None too for an id that is not a UUID."""
 
 
 def sequence_writes(

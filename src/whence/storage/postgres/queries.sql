@@ -52,7 +52,7 @@ SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text
 RETURNING tenant_no
 
 -- name: actor_number
--- Null for who is new. No join, for the same reason as in stored_ids.
+-- Null for an actor that is new. No join, for the same reason as in stored_ids.
 SELECT (SELECT a.actor FROM actor a
          WHERE a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type),
        asked.actor_id, asked.actor_type
@@ -64,7 +64,7 @@ SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
 RETURNING tenant_no
 
 -- name: add_to_flow
--- A new flow takes the number that is offered; a known one keeps its own and counts on.
+-- A new flow gets the number that is passed; a known one keeps its own.
 INSERT INTO flow (tenant_no, flow, correlation_id, events, failures, first_at, last_at)
 SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
 ON CONFLICT (tenant_no, correlation_id) DO UPDATE
@@ -79,14 +79,14 @@ ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = resou
 RETURNING resource, resource_id, resource_type
 
 -- name: stored_ids
--- What SQLite asks by keys_of_ids and correlation_of: which of these ids are stored, where, and of which flow. No join:
--- for a log without statistics its plan reads all flows.
+-- Does what keys_of_ids and correlation_of do on SQLite: which of these ids are stored, at which position, in which flow.
+-- No join: without statistics, its plan scans all flows.
 SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow)
   FROM event e
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
 
 -- name: add_event
--- payload_hash is null as long as the payload is there.
+-- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.
 INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
                    leaf, salt, payload_hash, payload, envelope_version)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
@@ -95,8 +95,8 @@ SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $
 RETURNING tenant_no
 
 -- name: buckets_known
--- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children. OFFSET 0,
--- here and below, keeps it from becoming a join, for the same reason as in stored_ids.
+-- Not on SQLite, where add_to_bucket returns it: how many events these buckets hold, and which are divided. OFFSET 0,
+-- here and below, keeps the planner from making it a join, for the same reason as in stored_ids.
 SELECT asked.level, asked.bucket, b.events, b.divided
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
  CROSS JOIN LATERAL (
@@ -122,9 +122,9 @@ ON CONFLICT (tenant_no, level, bucket, actor, kind) DO UPDATE SET events = rollu
 SELECT min(occurred_at) FROM event WHERE tenant_no = $1
 
 -- name: divide_bucket
--- Children from the raw events: tenant, level, first child, its start, width, and the bounds of the parent. The offset
--- from the start of the first child is never negative, so that the division, which cuts towards zero in SQL, is a floor
--- division. The tenant's number is a column's and not $1, which tells Citus that no row leaves its machine.
+-- The children, counted from the raw events: tenant, level, first child, its start, width, and the bounds of the parent.
+-- The offset from the start of the first child is never negative, so SQL's division, which truncates, is a floor
+-- division. The tenant's number is selected as a column and not as $1, which shows Citus that no row leaves its node.
 INSERT INTO bucket (tenant_no, level, bucket, events)
 SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
   FROM event
@@ -392,7 +392,7 @@ SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
  ORDER BY l.up_to DESC
 
 -- name: take_transitions
--- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+-- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM transition l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
 RETURNING l.level, l.bucket, l.counts
@@ -406,7 +406,7 @@ RETURNING tenant_no
 SELECT occurred_at, kind, actor FROM event WHERE tenant_no = $1 AND position > $2
 
 -- name: first_actor_totals
--- What is folded in already of a bucket that was divided just now.
+-- The events up to the last fold of a bucket that was just divided.
 SELECT actor, kind, count(*) FROM event
  WHERE tenant_no = $1 AND occurred_at >= $2 AND occurred_at < $3 AND position <= $4
  GROUP BY actor, kind
@@ -419,7 +419,7 @@ SELECT asked.level, asked.bucket, t.up_to, octet_length(t.counts)
  ORDER BY t.up_to DESC
 
 -- name: take_actor_totals
--- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+-- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket AND t.up_to >= asked.up_to
 RETURNING t.level, t.bucket, t.counts
@@ -487,7 +487,7 @@ SELECT pg_notify($1, $2)
 SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 
 -- name: log_part
--- Stopped by bytes here, where SQLite's caller stops by itself.
+-- The statement limits the bytes here; on SQLite, the caller stops reading.
 SELECT position, salt, payload_hash, leaf, envelope_version
   FROM (SELECT position, salt, payload_hash, leaf, envelope_version,
                coalesce(sum(octet_length(payload)) OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING
@@ -504,11 +504,11 @@ SELECT position, salt, payload_hash, leaf, envelope_version FROM event WHERE ten
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 
 -- name: next_position
--- Not on SQLite, which reads a log in one go: whether there is anything behind a gap.
+-- Not on SQLite, which reads a log in one pass: the first event after a gap.
 SELECT min(position) FROM event WHERE tenant_no = $1 AND position > $2
 
 -- name: causes
--- Not on SQLite, where one column says both: what was sent, and what links.
+-- Not on SQLite, where one column holds both the causationId that was sent and the link.
 SELECT position, causation_id, cause_id::text FROM event
  WHERE tenant_no = $1 AND position > $2 AND position <= $3 AND (causation_id IS NOT NULL OR cause_id IS NOT NULL)
  ORDER BY position
@@ -531,7 +531,7 @@ SELECT 1 FROM (
   SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
 
 -- name: wrong_names
--- The head's number is the highest that was given; with a lower one it would be given twice.
+-- The head has the highest number in use; with a lower one, a number would be used twice.
 SELECT 1 FROM head h
  WHERE h.tenant_no = $1
    AND (h.kinds, h.actors, h.flows, h.resources) <> (
@@ -556,7 +556,7 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = $1 AND level = $2
 SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
 -- name: folded_transitions
--- Every event whose cause is stored, both up to a position: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: the times of both, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM event e JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause_id
  WHERE e.tenant_no = $1 AND e.position <= $2 AND c.position <= $2

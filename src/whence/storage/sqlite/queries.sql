@@ -62,7 +62,7 @@ SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no <
  WHERE e.tenant_no = ? AND e.id = ?
 
 -- name: add_event
--- payload_hash is null as long as the payload is there.
+-- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.
 INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt,
                    payload_hash, payload, envelope_version)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -84,8 +84,8 @@ ON CONFLICT DO UPDATE SET events = events + excluded.events
 SELECT min(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?
 
 -- name: divide_bucket
--- Children from the raw events. The offset from the start of the first child is never negative, so that the
--- division, which cuts towards zero in SQL, is a floor division.
+-- The children, counted from the raw events. The offset from the start of the first child is never negative, so SQL's
+-- division, which truncates, is a floor division.
 INSERT INTO bucket (tenant_no, level, bucket, events)
 SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, count(*)
   FROM event INDEXED BY event_time
@@ -279,7 +279,7 @@ SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
 SELECT up_to, length(counts) FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
 -- name: take_transitions
--- Remove the newest rows of one bucket, from a position on, and say what was in them.
+-- Removes the newest rows of one bucket, from a position on, and returns their counts.
 DELETE FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
 
 -- name: add_transitions
@@ -289,7 +289,7 @@ INSERT INTO transition (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?
 SELECT occurred_at, kind, actor FROM event WHERE key > (?1 << 40 | ?2) AND key < (?1 + 1) << 40
 
 -- name: first_actor_totals
--- What is folded in already of a bucket that was divided just now.
+-- The events up to the last fold of a bucket that was just divided.
 SELECT actor, kind, count(*) FROM event INDEXED BY event_time
  WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ? AND key <= ?
  GROUP BY actor, kind
@@ -299,7 +299,7 @@ SELECT actor, kind, count(*) FROM event INDEXED BY event_time
 SELECT up_to, length(counts) FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
 -- name: take_actor_totals
--- Remove the newest rows of one bucket, from a position on, and say what was in them.
+-- Removes the newest rows of one bucket, from a position on, and returns their counts.
 DELETE FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
 
 -- name: add_actor_totals
@@ -378,7 +378,7 @@ SELECT 1 FROM resource WHERE tenant_no = ?1 GROUP BY resource_id, resource_type 
  LIMIT 1
 
 -- name: wrong_names
--- Numbers are given densely, so the head's is the highest; a lower one would be given twice.
+-- Numbers have no gaps, so the highest one is the head's. With a lower one in the head, a number would be used twice.
 SELECT 1 FROM tenant t
  WHERE t.tenant_no = ?1
    AND (t.kinds, t.actors, t.flows, t.resources) <> (
@@ -406,7 +406,7 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = ? AND level = ?
 SELECT level, bucket, counts FROM transition WHERE tenant_no = ?
 
 -- name: folded_transitions
--- Every event whose cause is stored, both up to a position: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: the times of both, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM event e NOT INDEXED
  CROSS JOIN event c ON c.tenant_no = ?1 AND c.id = e.cause AND c.key <= (?1 << 40 | ?2)
