@@ -15,7 +15,7 @@ from contextlib import aclosing
 import msgspec
 
 from whence.errors import StoreRefused, Unsound
-from whence.events import ActorStat, Counts, Event, Query
+from whence.events import ActorStat, Counts, Event, Query, Viewer
 from whence.merkle import CompactRange
 from whence.permissions import ApiKey
 from whence.storage import HashedEvent, Head, Store
@@ -124,9 +124,9 @@ async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> Non
         raise Unsound(f"{tenant}: the root of the copy differs from that of the source.")
     if found.recorded_at != head.recorded_at:
         raise Unsound(f"{tenant}: the last recorded time of the copy differs from that of the source.")
-    if await target.count_events(tenant, Query()) != counts.by_word():
+    if await target.count_events(Viewer(tenant), Query()) != counts.by_word():
         raise Unsound(f"{tenant}: the counts of the copy are wrong.")
-    if await target.actor_stats(tenant, Query()) != counts.by_actor():
+    if await target.actor_stats(Viewer(tenant), Query()) != counts.by_actor():
         raise Unsound(f"{tenant}: the counts of an actor in the copy are wrong.")
 
 

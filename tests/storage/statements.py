@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.made import DAY, NOON, add, new
+from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.demo import FAILED_EVENT, fill
-from whence.events import PageRequest, Query
-from whence.flows import FlowQuery
+from whence.events import PageRequest, Viewer
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.postgres import connections
@@ -93,18 +92,17 @@ async def everything(url: str, folder: Path) -> None:
 
 async def _ask(store: Any) -> None:
     for told in FILTERS:
-        query = Query(**told)
         for offset, as_of in ((0, None), (1_000, 5_000)):
-            await store.list_events(TENANT, query, PageRequest(limit=20, offset=offset, as_of=as_of))
-        await store.count_events(TENANT, query)
-        await store.actor_stats(TENANT, query)
-    assert await store.get_event(TENANT, FAILED_EVENT) is not None
-    assert await store.get_event(TENANT, new(9).id) is None
-    assert await store.trace(TENANT, FAILED_EVENT, TraceRequest()) is not None
-    assert await store.trace(TENANT, FAILED_EVENT, TraceRequest(walk_max=1)) is not None
-    for flows in (FlowQuery(), FlowQuery(failed=True, since=0, until=NOON), FlowQuery(readable=("action_run",))):
-        await store.list_flows(TENANT, flows, PageRequest(limit=5))
-    await store.process_map(TENANT, None, None)
+            await store.list_events(*asked(told, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
+        await store.count_events(*asked(told, TENANT))
+        await store.actor_stats(*asked(told, TENANT))
+    assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
+    assert await store.get_event(Viewer(TENANT), new(9).id) is None
+    assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None
+    assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
+    for flows in ({}, {"failed": True, "since": 0, "until": NOON}, {"readable": ("action_run",)}):
+        await store.list_flows(*asked_flows(flows, TENANT), PageRequest(limit=5))
+    await store.process_map(Viewer(TENANT), None, None)
     assert (await store.head(TENANT)).size > 5_000
     assert await store.tenants() == [TENANT]
     assert len(await store.read_log(TENANT, 0, 10)) == 10

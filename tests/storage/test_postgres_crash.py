@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.running import seed, soak, tell
-from tests.contract.made import TENANT, numbers, page
+from tests.contract.made import TENANT, VIEWER, numbers, page
 from tests.databases import execute, fetch, new_server, of_database
 from whence.events import Query
 from whence.storage import create_store, migrate_store, verify_store
@@ -162,7 +162,7 @@ async def _judged(crashing: Crashing, draw: random.Random, crashes: list[bool], 
         await writing.stop()
     store = create_store(crashing.url, unsafe_durability=bool(settings))
     found = set(await numbers(store, limit=1_000_000))
-    head, counts = await store.head(TENANT), await store.count_events(TENANT, Query())
+    head, counts = await store.head(TENANT), await store.count_events(VIEWER, Query())
     assert head.size == counts.total == (await page(store)).total == len(found)
     await store.close()
     assert (await verify_store(crashing.url)).findings == []

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.made import TENANT, add, new, numbers, page
+from tests.contract.made import TENANT, VIEWER, add, new, numbers, page
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.proxy import Proxy, proxied
 from whence.errors import QueryTooExpensive, Throttled, Unavailable
-from whence.events import Query
+from whence.events import Query, Viewer
 from whence.storage import Write, create_store
 from whence.storage.postgres import connections
 from whence.storage.postgres.connections import ConnectionPool
@@ -67,7 +67,7 @@ async def assert_all_unavailable(store: Any) -> None:
     for ask in (
         lambda: appended(store, new(50)),
         lambda: page(store),
-        lambda: store.count_events(TENANT, Query()),
+        lambda: store.count_events(VIEWER, Query()),
         lambda: store.credentials.find_key(bytes(32)),
         store.check,
     ):
@@ -327,13 +327,13 @@ async def test_unbounded_queries_leave_half_of_the_readers(monkeypatch: pytest.M
     question = Query(actor_ids=("a",), resource_types=("artifact",))
     for tenant in ("tenant-0", "another"):
         with pytest.raises(Throttled):
-            await store.count_events(tenant, Query(correlation_ids=("x",)))
+            await store.count_events(Viewer(tenant), Query(correlation_ids=("x",)))
         with pytest.raises(Throttled):
             await page(store, tenant, actor_ids=question.actor_ids, resource_types=question.resource_types)
     assert (await page(store, "tenant-0")).total == 0
     going.set()
     await asyncio.gather(*unbounded)
-    assert (await store.count_events("another", Query(correlation_ids=("x",)))).total == 0
+    assert (await store.count_events(Viewer("another"), Query(correlation_ids=("x",)))).total == 0
     await store.close()
 
 

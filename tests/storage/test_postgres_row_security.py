@@ -11,7 +11,7 @@ from tests.contract.made import add, new, page, uuid
 from tests.databases import empty_database, execute, fetch, fresh_database, server_url
 from tests.storage.test_postgres_schema import opened, refusal
 from whence.errors import StoreRefused
-from whence.events import Page, PageRequest, Query
+from whence.events import Page, PageRequest, Query, Viewer
 from whence.storage import Head, create_store, migrate_store
 from whence.storage.postgres import append, connections, engine, pages, tenants
 from whence.storage.postgres.tenants import NO_TENANT
@@ -183,7 +183,7 @@ def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
 async def _nothing_leaks(url: str) -> None:
     store = create_store(url)
     try:
-        assert await store.get_event("acme", uuid(2)) is None
+        assert await store.get_event(Viewer("acme"), uuid(2)) is None
         assert [event.actor_id for event in (await page(store, "acme")).events] == ["acme-ada"]
     finally:
         await store.close()
@@ -225,8 +225,8 @@ async def _reset_database(url: str) -> Any:
 
 
 ASKED: dict[str, Callable[[Any], Awaitable[Any]]] = {
-    "get": lambda store: store.get_event("acme", uuid(2)),
-    "list": lambda store: store.list_events("acme", Query(), PageRequest()),
+    "get": lambda store: store.get_event(Viewer("acme"), uuid(2)),
+    "list": lambda store: store.list_events(Viewer("acme"), Query(), PageRequest()),
     "head": lambda store: store.head("acme"),
     "part": lambda store: store.read_log("acme", 0, 10),
     "append": lambda store: add(store, new(4), tenant="acme"),

@@ -6,9 +6,11 @@ import pytest
 
 from tests.contract.made import add, new, uuid
 from tests.databases import execute, fresh_database
-from whence.events import PageRequest
+from whence.events import PageRequest, Viewer
 from whence.storage import create_store
-from whence.storage.postgres import engine, pages, resolve
+from whence.storage.postgres import engine, pages
+from whence.storage.resolve import ResolvedQuery, Snapshot
+from whence.storage.walks import PageStart
 
 POLICY = "One-Time Filter: ((NULLIF(current_setting('whence.tenant_no'::text, true), ''::text))::integer = 1)"
 
@@ -43,9 +45,9 @@ async def get(url: str) -> str:
     return await plan(url, engine._SQL["one_event"], 1, uuid(7), "acme")
 
 
-async def listed(url: str, start: pages._Start, **conditions: Any) -> str:
-    snapshot = resolve.Snapshot("acme", 1, 300, {})
-    sql, bindings = pages.page_sql(snapshot, resolve.ResolvedQuery(**conditions), start, PageRequest(limit=20))
+async def listed(url: str, start: PageStart, **conditions: Any) -> str:
+    snapshot = Snapshot(Viewer("acme"), 1, 300, {})
+    sql, bindings = pages.page_sql(snapshot, ResolvedQuery(**conditions), start, PageRequest(limit=20))
     return await plan(url, sql, *bindings.values)
 
 
@@ -63,7 +65,7 @@ async def test_an_event_is_found_by_its_id(url: str) -> None:
 )
 async def test_a_page_walks_one_index(url: str, conditions: dict[str, Any], index: str) -> None:
     """It scans the index of its filter backward, from the cursor if there is one, and does not sort."""
-    for start in (pages._Start(), pages._Start(sort_key=(1_700_000_100_000_000, 100))):
+    for start in (PageStart(), PageStart(sort_key=(1_700_000_100_000_000, 100))):
         found = await listed(url, start, **conditions)
         walk = next(line for line in found.splitlines() if index in line)
         assert "Backward" in walk

@@ -86,18 +86,12 @@ SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no 
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
 
 -- name: add_event
+-- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.
 INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload)
+                   leaf, salt, payload_hash, payload, envelope_version)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
-                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
-RETURNING tenant_no
-
--- name: import_event
--- As add_event, with the hash of a payload that was erased.
-INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload_hash, payload)
-SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
-                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[])
+                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[],
+                         $16::smallint[])
 RETURNING tenant_no
 
 -- name: buckets_known
@@ -209,8 +203,9 @@ SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND re
 SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
 
 -- name: span_total
--- Spans come as arrays of level, first and last bucket, and behind everything else their signs, here and below. From span to span: the planner cannot know how
--- short they are, and would rather read all rows of all tenants. OFFSET 0 keeps it from turning that round.
+-- Spans are arrays of level, first and last bucket, here and below; the last parameter is the array of their signs.
+-- The planner cannot estimate how short they are, and would scan all rows of all tenants; OFFSET 0 makes it go from
+-- span to span.
 SELECT coalesce(sum(b.events * s.sign), 0)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
@@ -227,7 +222,7 @@ SELECT r.kind, sum(r.events * s.sign)::bigint
  GROUP BY r.kind
 
 -- name: span_by_kind_of_actors
--- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
+-- From bucket to bucket, so that an actor takes one seek in each, however many other actors there are.
 SELECT r.kind, sum(r.events * s.sign)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $6::int[]) AS s (level, first, last, sign)
   JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
@@ -250,7 +245,7 @@ SELECT r.actor, sum(r.events * s.sign)::bigint,
  GROUP BY r.actor
 
 -- name: span_by_actor_undivided
--- The buckets that have no tallies.
+-- The buckets without packed totals.
 SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
@@ -264,7 +259,7 @@ SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
  GROUP BY r.actor, r.kind
 
 -- name: span_of_actor_totals
--- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
+-- The buckets with packed totals. A bucket has no row of them before the first fold, and then counts is null.
 SELECT b.level, b.bucket, s.sign, t.counts
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
@@ -287,8 +282,8 @@ SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
  GROUP BY r.actor, r.kind
 
 -- name: edge
--- Edges come as arrays of bounds, and behind everything else their signs. Counted here, since every row that is sent
--- costs more than it does on SQLite.
+-- Edges are arrays of bounds; the last parameter is the array of their signs. Counted here, since to send a row costs
+-- more than on SQLite.
 SELECT e.kind, e.actor, sum(edge.sign)
   FROM unnest($2::bigint[], $3::bigint[], $6::int[]) AS edge (since, until, sign)
  CROSS JOIN LATERAL (
@@ -320,8 +315,8 @@ SELECT b.bucket, sum(r.events)::bigint
  GROUP BY b.bucket ORDER BY b.bucket
 
 -- name: graph_events
--- What a walk needs of an event. The caller adds the condition. The names are looked up one by one, so that the planner
--- never reads a table of names for them.
+-- The fields of an event that a graph uses. The caller adds the condition. Subqueries instead of joins, so that the
+-- planner never scans a table of names.
 SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
        (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
        (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
@@ -330,7 +325,8 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
  WHERE e.tenant_no = $1 AND ($2::int[] IS NULL OR e.kind = ANY($2))
 
 -- name: graph_events_by_flow
--- The same of the events of some flows, in any order, with the numbers of actor and resource. On SQLite keys_by_flow.
+-- The same for some flows, in any order, with the numbers of actors and resources instead of their ids. On SQLite
+-- keys_by_flow does this.
 SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id, e.actor, e.resource
   FROM (SELECT flow, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
  CROSS JOIN LATERAL (
@@ -341,7 +337,7 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id
 
 -- name: names
 -- Not on SQLite, where a join costs less: numbers and ids of some actors, and of some resources. One row of arrays,
--- since every row that is sent has its price.
+-- since each row has a cost to send and to decode.
 SELECT a.numbers, a.ids, r.numbers, r.ids
   FROM (SELECT array_agg(actor) AS numbers, array_agg(actor_id) AS ids
           FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])) a
@@ -349,12 +345,12 @@ SELECT a.numbers, a.ids, r.numbers, r.ids
                FROM resource WHERE tenant_no = $1 AND resource = ANY($3::bigint[])) r
 
 -- name: keys_by_cause
--- The effects of some causes, in any order: none is left out as long as there are fewer than the limit. The caller adds
--- the kinds, when the reader may not see all, and the limit: without the kinds, the index alone answers.
+-- The effects of some causes, in any order; all of them when there are fewer than the limit. The caller adds the limit,
+-- and the kinds when the viewer may not see all: without the kinds, an index-only scan answers.
 SELECT position FROM event WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[])
 
 -- name: keys_by_cause_in_order
--- The effects of some causes by time: of each no more than the limit are looked at.
+-- The effects of some causes by time; of each cause no more than the limit are read.
 SELECT e.position
   FROM unnest($3::uuid[]) AS asked (cause)
  CROSS JOIN LATERAL (
@@ -364,7 +360,7 @@ SELECT e.position
  ORDER BY e.occurred_at, e.position LIMIT $4
 
 -- name: flows_seen
--- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.
+-- The flows of a viewer who may see these kinds only. It precedes the statements on flows, as a WITH clause.
 WITH seen (flow, events, failures, first_at, last_at) AS (
   SELECT flow, count(*), count(*) FILTER (WHERE kind = ANY($3::int[])), min(occurred_at), max(occurred_at)
     FROM event WHERE tenant_no = $1 AND kind = ANY($2::int[]) GROUP BY flow)
@@ -386,7 +382,7 @@ SELECT id, cause_id, occurred_at, kind FROM event WHERE tenant_no = $1 AND posit
 SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND id = ANY($2::uuid[])
 
 -- name: earlier_effects
--- Events up to a position that name causes which came behind it.
+-- Events up to a position that name causes stored after it.
 SELECT cause_id, occurred_at, kind FROM event
  WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[]) AND position <= $3
 
@@ -398,7 +394,7 @@ SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
  ORDER BY l.up_to DESC
 
 -- name: take_transitions
--- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+-- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM transition l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
 RETURNING l.level, l.bucket, l.counts
@@ -412,7 +408,7 @@ RETURNING tenant_no
 SELECT occurred_at, kind, actor FROM event WHERE tenant_no = $1 AND position > $2
 
 -- name: first_actor_totals
--- What is folded in already of a bucket that was divided just now.
+-- The events up to the last fold of a bucket that was just divided.
 SELECT actor, kind, count(*) FROM event
  WHERE tenant_no = $1 AND occurred_at >= $2 AND occurred_at < $3 AND position <= $4
  GROUP BY actor, kind
@@ -425,7 +421,7 @@ SELECT asked.level, asked.bucket, t.up_to, octet_length(t.counts)
  ORDER BY t.up_to DESC
 
 -- name: take_actor_totals
--- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+-- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket AND t.up_to >= asked.up_to
 RETURNING t.level, t.bucket, t.counts
@@ -493,9 +489,9 @@ SELECT pg_notify($1, $2)
 SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 
 -- name: log_part
--- Stopped by bytes here, where SQLite's caller stops by itself.
-SELECT position, salt, payload_hash, leaf
-  FROM (SELECT position, salt, payload_hash, leaf,
+-- The statement limits the bytes here; on SQLite, the caller stops reading.
+SELECT position, salt, payload_hash, leaf, envelope_version
+  FROM (SELECT position, salt, payload_hash, leaf, envelope_version,
                coalesce(sum(octet_length(payload)) OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING
                                                                                     AND 1 PRECEDING), 0) AS bytes_before
           FROM event
@@ -504,7 +500,7 @@ SELECT position, salt, payload_hash, leaf
  ORDER BY position
 
 -- name: hashes
-SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER BY position
+SELECT position, salt, payload_hash, leaf, envelope_version FROM event WHERE tenant_no = $1 ORDER BY position
 
 -- name: tenants
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
@@ -561,11 +557,8 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = $1 AND level = $2
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
--- name: wrong_fold
-SELECT 1 FROM head WHERE tenant_no = $1 AND folded_to > size
-
 -- name: folded_transitions
--- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: the times of both, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM event e JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause_id
  WHERE e.tenant_no = $1 AND e.position <= $2 AND c.position <= $2

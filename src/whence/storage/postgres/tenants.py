@@ -5,12 +5,11 @@ looks a number up once and then caches it, but trusts the cached number only tog
 failover to a standby that lacks the last commits, the number may belong to another tenant.
 """
 
-from typing import Any
-
 import msgspec
 
 from whence.errors import Unavailable
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.sql import load_blocks
 
 __all__ = ["NO_TENANT", "Tenant", "TenantRenumbered", "find_tenant", "head_row", "make_tenant"]
@@ -51,9 +50,9 @@ async def make_tenant(connection: Connection, name: str) -> int:
     return number
 
 
-async def head_row(connection: Connection, tenant: Tenant, block: str = "head") -> Any:
+async def head_row(connection: Connection, tenant: Tenant, block: str = "head") -> PostgresHeadRow | None:
     """The row of a tenant's head, or None when it has none yet. Raises TenantRenumbered."""
     row = await connection.fetchrow(_SQL[block], tenant.number, tenant.name)
     if row is None and tenant.is_cached:
         raise TenantRenumbered
-    return row
+    return None if row is None else PostgresHeadRow(*row)
