@@ -7,6 +7,8 @@ integers: microseconds since 1970-01-01T00:00:00Z, negative before it. UUIDs are
 import enum
 import re
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
 import msgspec
 
@@ -30,6 +32,7 @@ __all__ = [
     "is_event_type",
     "is_tenant",
     "set_fields",
+    "sets_only",
 ]
 
 TEXT_MAX = 255
@@ -174,14 +177,33 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def set_fields(asked: msgspec.Struct) -> frozenset[str]:
-    """The fields of a request that differ from their defaults, which mean "no filter" or "as usual".
-
-    A fast path is taken only when these are a subset of the fields that it supports, so a field that is added later
-    is unsupported everywhere until someone decides. Fields without a default are no filters.
+    """The fields of a request that differ from their defaults, which mean "no filter" or "as usual". Fields without a
+    default are no filters.
     """
-    defaults = asked.__struct_defaults__
-    names = asked.__struct_fields__[-len(defaults) :]
-    return frozenset([name for name, default in zip(names, defaults, strict=True) if getattr(asked, name) != default])
+    fields = _other_fields(type(asked), frozenset())
+    return frozenset([name for name, default in fields if getattr(asked, name) != default])
+
+
+def sets_only(supported: frozenset[str], *asked: msgspec.Struct) -> bool:
+    """Whether requests set no other fields than these.
+
+    A fast path is taken only when this holds for the fields that it supports, so a field that is added later is
+    unsupported everywhere until someone decides.
+    """
+    for each in asked:
+        for name, default in _other_fields(type(each), supported):
+            if getattr(each, name) != default:
+                return False
+    return True
+
+
+@cache
+def _other_fields(struct: type[msgspec.Struct], supported: frozenset[str]) -> tuple[tuple[str, Any], ...]:
+    """The fields of a struct that have a default and are not among these, with their defaults."""
+    defaults = struct.__struct_defaults__
+    names = struct.__struct_fields__[len(struct.__struct_fields__) - len(defaults) :]
+    fields = zip(names, defaults, strict=True)
+    return tuple((name, default) for name, default in fields if name not in supported)
 
 
 class Keyset(msgspec.Struct, frozen=True):

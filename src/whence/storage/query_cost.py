@@ -6,28 +6,30 @@ other combination of filters is as exact, but costs what it matches: it is *unbo
 """
 
 from whence.errors import Invalid
-from whence.events import Query, Viewer, set_fields
+from whence.events import Query, Viewer, sets_only
 from whence.flows import FlowQuery
 from whence.storage.base import AS_OF_SPAN
 from whence.storage.resolve import KIND_FIELDS, TIME_FIELDS
 
 __all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "pinned"]
 
+_KINDS = KIND_FIELDS | TIME_FIELDS
 _ONE_ACTOR = TIME_FIELDS | {"actor_ids"}
+_KINDS_OF_ONE_ACTOR = _KINDS | _ONE_ACTOR
 _ONE_FLOW = frozenset({"correlation_ids"})
 _ONE_RESOURCE = frozenset({"resource_ids", "resource_types", "readable"})
+_NOTHING: frozenset[str] = frozenset()
 
 
 def is_indexed_list(query: Query, viewer: Viewer) -> bool:
     """Whether a page and its total cost the same however large the log is."""
-    fields = set_fields(query) | set_fields(viewer)
-    if fields <= KIND_FIELDS | TIME_FIELDS:
+    if sets_only(_KINDS, query, viewer):
         return True
-    if fields <= _ONE_ACTOR:
+    if sets_only(_ONE_ACTOR, query, viewer):
         return len(query.actor_ids) == 1
-    if fields <= _ONE_FLOW:
+    if sets_only(_ONE_FLOW, query, viewer):
         return len(query.correlation_ids) == 1
-    if fields <= _ONE_RESOURCE:
+    if sets_only(_ONE_RESOURCE, query, viewer):
         # The path of the resource route gives a resource type beside the id.
         return len(query.resource_ids) == 1 and len(query.resource_types) <= 1
     return False
@@ -35,13 +37,12 @@ def is_indexed_list(query: Query, viewer: Viewer) -> bool:
 
 def is_indexed_count(query: Query, viewer: Viewer) -> bool:
     """Whether counts and actor statistics cost the same however large the log is."""
-    fields = set_fields(query) | set_fields(viewer)
-    return fields <= KIND_FIELDS | _ONE_ACTOR and len(query.actor_ids) <= 1
+    return sets_only(_KINDS_OF_ONE_ACTOR, query, viewer) and len(query.actor_ids) <= 1
 
 
 def is_indexed_flows(query: FlowQuery, viewer: Viewer) -> bool:
     """Whether a page of flows and its total cost the same however large the log is."""
-    return not set_fields(query) | set_fields(viewer)
+    return sets_only(_NOTHING, query, viewer)
 
 
 def pinned(size: int, as_of: int | None) -> int:

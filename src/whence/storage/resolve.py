@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from whence.events import PageRequest, Query, Viewer, set_fields
+from whence.events import PageRequest, Query, Viewer, set_fields, sets_only
 
 __all__ = [
     "KIND_FIELDS",
@@ -30,6 +30,10 @@ TIME_FIELDS = frozenset({"since", "until"})
 
 _QUERY_FIELDS = KIND_FIELDS | TIME_FIELDS | {"resource_ids", "actor_ids", "correlation_ids", "causation_ids"}
 """Fields of `Query` and `Viewer` that `resolved_query` translates."""
+
+_FIELDS_BESIDE_KINDS = _QUERY_FIELDS - KIND_FIELDS
+_FIELDS_BESIDE_KINDS_OF_RESOURCES = _FIELDS_BESIDE_KINDS | {"resource_types", "readable"}
+"""Fields of `Query` and `Viewer` that leave all kinds; of resources that are known, the type is settled too."""
 
 _FLOW_ROW_FIELDS = frozenset({"correlation_ids"})
 """Fields of `Query` that the rows of flows answer alone."""
@@ -106,17 +110,17 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def by_rollup(self) -> bool:
         """Whether the rollups alone can count it."""
-        return set_fields(self) <= _ROLLUP_FIELDS
+        return sets_only(_ROLLUP_FIELDS, self)
 
     @property
     def by_time(self) -> bool:
         """Whether it has no filter but a range of time."""
-        return set_fields(self) <= TIME_FIELDS
+        return sets_only(TIME_FIELDS, self)
 
     @property
     def has_known_total(self) -> bool:
         """Whether `known_events` is its total."""
-        return self.known_events is not None and set_fields(self) <= _KNOWN_TOTAL_FIELDS
+        return self.known_events is not None and sets_only(_KNOWN_TOTAL_FIELDS, self)
 
     @property
     def nothing(self) -> bool:
@@ -135,9 +139,8 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 def require_supported(asked: msgspec.Struct, supported: frozenset[str]) -> None:
     """Raise NotImplementedError when a request sets a field that the code which reads it does not know."""
-    unsupported = set_fields(asked) - supported
-    if unsupported:
-        names = ", ".join(sorted(unsupported))
+    if not sets_only(supported, asked):
+        names = ", ".join(sorted(set_fields(asked) - supported))
         raise NotImplementedError(f"{type(asked).__name__}.{names} is not supported here.")
 
 
@@ -160,8 +163,8 @@ def kinds_of(
 ) -> tuple[int, ...] | None:
     """The kinds that match a query and that its viewer may see, or None when all kinds do. `typed_by_resource`: the
     resource type was checked when the resources were looked up."""
-    fields = (set_fields(query) | set_fields(viewer)) & KIND_FIELDS
-    if not (fields - _RESOURCE_ROW_FIELDS if typed_by_resource else fields):
+    beside = _FIELDS_BESIDE_KINDS_OF_RESOURCES if typed_by_resource else _FIELDS_BESIDE_KINDS
+    if sets_only(beside, query, viewer):
         return None
     return tuple(
         kind.number
@@ -208,16 +211,16 @@ def resolved_query(snapshot: Snapshot, query: Query, names: Names, causes: tuple
         causes=causes,
         since=query.since,
         until=query.until,
-        known_events=_known_events(set_fields(query) | set_fields(viewer), flows, resources),
+        known_events=_known_events(query, viewer, flows, resources),
     )
 
 
 def _known_events(
-    fields: frozenset[str], flows: list[tuple[int, int]] | None, resources: list[tuple[int, int]] | None
+    query: Query, viewer: Viewer, flows: list[tuple[int, int]] | None, resources: list[tuple[int, int]] | None
 ) -> int | None:
-    """The total, when the rows of flows or of resources answer these fields alone."""
-    if flows is not None and fields <= _FLOW_ROW_FIELDS:
+    """The total, when the rows of flows or of resources answer the query alone."""
+    if flows is not None and sets_only(_FLOW_ROW_FIELDS, query, viewer):
         return sum(events for _, events in flows)
-    if resources is not None and fields <= _RESOURCE_ROW_FIELDS:
+    if resources is not None and sets_only(_RESOURCE_ROW_FIELDS, query, viewer):
         return sum(events for _, events in resources)
     return None
