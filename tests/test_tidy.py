@@ -30,6 +30,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "actor_totals",
             "flows",
             "merkle",
+            "integrity",
             "webhooks",
         }
     ),

@@ -26,6 +26,7 @@ from whence.errors import RolledBack, StoreRefused
 from whence.permissions import READ, new_api_key
 from whence.storage import Session
 from whence.storage.sqlite import backup as backups
+from whence.storage.sqlite import connection
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify
 
@@ -264,6 +265,44 @@ def test_what_a_restore_may_not_replace_stays_as_it_was(tmp_path: Path, capsys: 
     assert numbers(path) == list(range(5))
 
 
+def restore_by_link(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Restore by a symbolic link while a server runs on the real file, and after it has stopped."""
+    path, copy, link = folder / "real" / "log.db", folder / "copy.db", folder / "link.db"
+    path.parent.mkdir()
+    make(path, 0)
+    online(path, copy)
+    make(path, 1)
+    link.symlink_to(path)
+    store = SQLiteStore(str(path))
+    try:
+        assert main(["restore", str(copy), "--store", url(link), "--force"]) == 1
+        assert "one server" in capsys.readouterr().err
+        assert main(["backup", str(link), "--store", url(copy), "--force"]) == 1
+        assert link.is_symlink()
+    finally:
+        asyncio.run(store.close())
+    assert main(["restore", str(copy), "--store", url(link), "--force"]) == 0
+    assert link.is_symlink()
+    assert numbers(path) == [0]
+
+
+def test_a_restore_by_a_link_replaces_the_file_and_not_the_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused while a server runs on the real file; later it replaces that file, and the link stays."""
+    restore_by_link(tmp_path, capsys)
+
+
+def test_mutant_a_restore_that_locks_the_link_is_caught(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the path is taken as it is given, a second log comes into being beside the served one."""
+    monkeypatch.setattr(backups, "real_path", str)
+    monkeypatch.setattr(connection, "_lock_database", lambda _fd: None)
+    with pytest.raises(AssertionError):
+        restore_by_link(tmp_path, capsys)
+
+
 def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
     """A key revoked after the backup stays revoked, and no session of the backup lives on."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
@@ -277,17 +316,17 @@ def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
         return result
 
     async def begin(store: SQLiteStore) -> None:
-        await store.put_key(kept)
-        await store.put_key(ended)
-        await store.put_session(session)
+        await store.credentials.put_key(kept)
+        await store.credentials.put_key(ended)
+        await store.credentials.put_session(session)
 
     asyncio.run(with_store(begin))
     online(path, copy)
-    asyncio.run(with_store(lambda store: store.revoke_key(TENANT, ended.id, 77)))
+    asyncio.run(with_store(lambda store: store.credentials.revoke_key(TENANT, ended.id, 77)))
     assert backups.restore(str(copy), str(path), force=True).revoked == 1
-    keys = asyncio.run(with_store(lambda store: store.list_keys(TENANT)))
+    keys = asyncio.run(with_store(lambda store: store.credentials.list_keys(TENANT)))
     assert [(key.id, key.revoked_at) for key in keys] == [(kept.id, None), (ended.id, 77)]
-    assert asyncio.run(with_store(lambda store: store.find_session(session.hash))) is None
+    assert asyncio.run(with_store(lambda store: store.credentials.find_session(session.hash))) is None
     assert backups.restore(str(copy), str(tmp_path / "other.db")).revoked is None
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.contract.faults import breaks, everywhere
 from tests.contract.mutants import reword
-from whence import rollups
+from whence import rollups, transitions
 from whence.storage.postgres import actor_totals as on_postgres
 from whence.storage.sqlite import actor_totals as on_sqlite
 
@@ -34,8 +34,7 @@ def folds_replace(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def folds_without_merging(patch: Patch) -> None:
     """Every fold adds a row to its buckets."""
-    for module in (on_sqlite, on_postgres):
-        patch.setattr(module, "merging", lambda _sizes, _size: 0)
+    patch.setattr(transitions, "merging", lambda _sizes, _size: 0)
 
 
 @breaks("sqlite", "postgres")

@@ -13,6 +13,7 @@ from whence.events import Event
 from whence.flows import Flow, FlowQuery
 from whence.storage.postgres import traces as postgres_traces
 from whence.storage.sqlite import append, traces
+from whence.storage.sqlite import transitions as on_sqlite
 from whence.trace import Node, TraceRequest
 
 # --- broken models -------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class SkewIsADelay(ModelStore):
 
 @breaks("sqlite", "postgres")
 def everything_is_readable(patch: Patch) -> None:
-    everywhere(patch, "readable_kinds", lambda _real: lambda _kinds, _readable: None)
+    everywhere(patch, "readable_kinds", lambda _real: lambda _snapshot: None)
 
 
 @breaks("postgres")
@@ -123,19 +124,19 @@ def folded_but_not_noted(patch: Patch) -> None:
 
 @breaks("sqlite")
 def late_causes_are_not_linked(patch: Patch) -> None:
-    reword(patch, traces, "earlier_effects", "AND key <= ?", "AND key <= ? - (1 << 39)")
+    reword(patch, on_sqlite, "earlier_effects", "AND key <= ?", "AND key <= ? - (1 << 39)")
 
 
 @breaks("sqlite")
 def effects_before_the_fold_again(patch: Patch) -> None:
     """An effect of the same stretch as its cause is counted twice."""
-    reword(patch, traces, "earlier_effects", "AND key <= ?", "AND key <= ? + (1 << 39)")
+    reword(patch, on_sqlite, "earlier_effects", "AND key <= ?", "AND key <= ? + (1 << 39)")
 
 
 @breaks("sqlite")
 def folds_replace(patch: Patch) -> None:
     """A fold forgets what was counted to the same bucket before."""
-    reword(patch, traces, "take_transitions", "RETURNING counts", "RETURNING x''")
+    reword(patch, on_sqlite, "take_transitions", "RETURNING counts", "RETURNING x''")
 
 
 @breaks("sqlite", "postgres")

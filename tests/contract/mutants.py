@@ -14,11 +14,12 @@ import pytest
 from tests.contract.faults import breaks, everywhere
 from whence import rollups
 from whence.errors import Invalid, WhenceError
-from whence.events import Event, PageRequest, Query
+from whence.events import Event, PageRequest, Query, Viewer
 from whence.merkle import HASH_SIZE
 from whence.storage import Write, aggregates, query_cost, sequencing
 from whence.storage import resolve as matching
 from whence.storage.postgres import tenants
+from whence.storage.resolve import Snapshot
 from whence.storage.sqlite import append, counts, engine, pages, resolve
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 
@@ -64,12 +65,14 @@ def _retell(patch: Patch, change: Callable[[str], str]) -> None:
     around(patch, pages, "sort_keys_sql", make)
 
 
-def _requery(patch: Patch, part: str, change: Callable[[Query], Query], module: Any = resolve) -> None:
-    """Change the question before one part of it is looked up."""
+def _requery(
+    patch: Patch, part: str, change: Callable[[Any], Any], module: Any = resolve, changed: type = Query
+) -> None:
+    """Change the query, or the viewer, before one part of it is looked up."""
 
     def make(real: Any) -> Any:
         def part_of(*args: Any, **named: Any) -> Any:
-            return real(*(change(each) if isinstance(each, Query) else each for each in args), **named)
+            return real(*(change(each) if isinstance(each, changed) else each for each in args), **named)
 
         return part_of
 
@@ -142,11 +145,11 @@ def late_events_not_rolled_up(patch: Patch) -> None:
 
 @breaks("sqlite")
 def tenant_dropped_in_get(patch: Patch) -> None:
-    async def get_event(self: Any, tenant: str, event_id: str, readable: Any = None) -> Event | None:
+    async def get_event(self: Any, viewer: Viewer, event_id: str) -> Event | None:
         def find(connection: Any) -> Event | None:
             row = connection.execute(engine._SQL["full_event"] + " WHERE e.id = ?", (uuid_bytes(event_id),)).fetchone()
-            event = None if row is None else event_from(tenant, row)
-            return event if event is None or readable is None or event.resource_type in readable else None
+            event = None if row is None else event_from(viewer.tenant, row)
+            return event if event is not None and viewer.may_see(event.resource_type) else None
 
         found: Event | None = await self._readers.read(find)
         return found
@@ -216,24 +219,33 @@ def first_value_only(patch: Patch) -> None:
         _requery(patch, part, change)
 
 
+def _sees_all(viewer: Viewer) -> Viewer:
+    return Viewer(viewer.tenant)
+
+
 @breaks("sqlite")
 def readable_ignored(patch: Patch) -> None:
-    _requery(patch, "kinds_of", lambda query: msgspec.structs.replace(query, readable=None), matching)
+    _requery(patch, "kinds_of", _sees_all, matching, Viewer)
 
 
 @breaks("sqlite")
 def readable_ignored_by_resource(patch: Patch) -> None:
-    def change(query: Query) -> Query:
-        return msgspec.structs.replace(query, readable=None) if query.resource_ids else query
+    def make(real: Any) -> Any:
+        def resolved_query(snapshot: Snapshot, query: Query, *found: Any) -> Any:
+            if query.resource_ids:
+                snapshot = msgspec.structs.replace(snapshot, viewer=_sees_all(snapshot.viewer))
+            return real(snapshot, query, *found)
 
-    _requery(patch, "resolved_query", change)
+        return resolved_query
+
+    around(patch, resolve, "resolved_query", make)
 
 
 @breaks("sqlite")
 def readable_ignored_by_id(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        async def get_event(self: Any, tenant: str, event_id: str, _readable: Any = None) -> Any:
-            return await real(self, tenant, event_id)
+        async def get_event(self: Any, viewer: Viewer, event_id: str) -> Any:
+            return await real(self, _sees_all(viewer), event_id)
 
         return get_event
 
@@ -278,7 +290,7 @@ def walk_one_short(patch: Patch) -> None:
 
         return walk
 
-    around(patch, pages, "_walk", make)
+    around(patch, pages, "_start_at_offset", make)
 
 
 @breaks("sqlite")
@@ -382,7 +394,7 @@ def replay_overwrites(patch: Patch) -> None:
         return place
 
     everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
-    around(patch, sequencing, "sequence", make)
+    around(patch, sequencing, "_sequence", make)
 
 
 @breaks("sqlite")
@@ -410,7 +422,7 @@ def atomic_keeps_the_first(patch: Patch) -> None:
 
 @breaks("sqlite")
 def correlation_never_inherited(patch: Patch) -> None:
-    everywhere(patch, "inherited", lambda _real: lambda _log, _batch, new: new.id)
+    everywhere(patch, "_inherited_correlation", lambda _real: lambda _log, _batch, new: new.id)
 
 
 @breaks("sqlite")
@@ -428,7 +440,7 @@ def kinds_limit_off_by_one(patch: Patch) -> None:
 
         return kind
 
-    around(patch, sequencing, "_kind", make)
+    around(patch, sequencing, "_kind_number", make)
 
 
 @breaks("sqlite")

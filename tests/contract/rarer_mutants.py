@@ -13,10 +13,11 @@ import msgspec
 
 from tests.contract.faults import breaks, everywhere
 from tests.contract.mutants import Patch, around, reword
+from whence import integrity
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
 from whence.storage import Write
-from whence.storage.sqlite import append, engine, keys, readers, writer
-from whence.wire import envelope as envelopes
+from whence.storage.sqlite import append, credentials, engine, readers, writer
+from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
 # --- under concurrency -----------------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ def names_remembered_at_once(patch: Patch) -> None:
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
 
-    patch.setattr(append._NameCache, "add", add)
+    patch.setattr(append.NameCache, "add", add)
 
 
 @breaks("sqlite")
@@ -88,6 +89,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
     """As from a bare sequence: a large request draws its numbers first, and small ones are committed before it."""
     drawn: defaultdict[str, int] = defaultdict(int)
     first_of: dict[str, int] = {}
+    first_of_append: list[int] = []
     small_ones: list[str] = []
     enough = asyncio.Event()
 
@@ -108,15 +110,15 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 
     def make_work(real: Any) -> Any:
         def append_(self: Any, connection: Any, tenant: str, writes: list[Write], **how: Any) -> Any:
-            self.first = first_of[writes[0].events[0].id]
+            first_of_append[:] = [first_of[writes[0].events[0].id]]
             return real(self, connection, tenant, writes, **how)
 
         return append_
 
     def make_head(real: Any) -> Any:
-        def head(self: Any, connection: Any, tenant: str) -> Any:
-            found = real(self, connection, tenant)
-            found.size = self.first
+        def head(connection: Any, tenant: str) -> Any:
+            found = real(connection, tenant)
+            found.size = first_of_append[0]
             found.tree = CompactRange(found.size, bytes(HASH_SIZE * found.size.bit_count()))
             return found
 
@@ -124,7 +126,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 
     around(patch, engine.SQLiteStore, "append", make_append)
     around(patch, append.Appender, "append", make_work)
-    around(patch, append.Appender, "_head", make_head)
+    around(patch, append, "head_draft", make_head)
 
 
 # --- what else the oracle does not look at ---------------------------------------------------------------------
@@ -133,14 +135,14 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 @breaks("sqlite")
 def recorded_at_follows_the_clock(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def head(self: Any, connection: Any, tenant: str) -> Any:
-            found = real(self, connection, tenant)
+        def head(connection: Any, tenant: str) -> Any:
+            found = real(connection, tenant)
             found.recorded_at = 0
             return found
 
         return head
 
-    around(patch, append.Appender, "_head", make)
+    around(patch, append, "head_draft", make)
 
 
 @breaks("sqlite")
@@ -151,19 +153,21 @@ def statistics_cut(patch: Patch) -> None:
 @breaks("sqlite")
 def payload_written_anew(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def rows(head: Any, batch: Any) -> Any:
-            anew = [(*row[:-1], msgspec.json.encode(msgspec.json.decode(row[-1]))) for row in real(head, batch)]
-            return anew
+        def values(*args: Any) -> Any:
+            at = EVENT_COLUMNS.index("payload")
+            return [
+                (*row[:at], msgspec.json.encode(msgspec.json.decode(row[at])), *row[at + 1 :]) for row in real(*args)
+            ]
 
-        return rows
+        return values
 
-    around(patch, append, "_rows", make)
+    around(patch, append, "event_values", make)
 
 
 @breaks("sqlite")
 def leaf_without_salt(patch: Patch) -> None:
     """The payload's hash leaves the salt out, so that it can be guessed from a guess of the payload."""
-    everywhere(patch, "sha256", lambda _real: lambda salted: sha256(salted[16:]))
+    everywhere(patch, "hash_payload", lambda _real: lambda _salt, payload: sha256(payload).digest())
 
 
 @breaks("sqlite")
@@ -173,12 +177,12 @@ def one_salt_for_all(patch: Patch) -> None:
 
 @breaks("sqlite")
 def leaf_without_its_prefix(patch: Patch) -> None:
-    everywhere(patch, "leaf_hash", lambda _real: lambda data: sha256(data).digest())
+    patch.setattr(integrity, "leaf_hash", lambda data: sha256(data).digest())
 
 
 @breaks("sqlite")
 def envelope_with_short_times(patch: Patch) -> None:
-    patch.setattr(envelopes, "format_time_fixed", format_time)
+    patch.setattr(integrity, "format_time_fixed", format_time)
 
 
 @breaks("sqlite")
@@ -199,41 +203,42 @@ def last_leaf_twice(patch: Patch) -> None:
 
 @breaks("sqlite")
 def revoked_anew(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "coalesce(revoked_at, ?)", "?")
+    reword(patch, credentials, "revoke_key", "coalesce(revoked_at, ?)", "?")
 
 
 @breaks("sqlite")
 def revoked_by_any_tenant(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "tenant = ?", "? IS NOT NULL")
+    reword(patch, credentials, "revoke_key", "tenant = ?", "? IS NOT NULL")
 
 
 @breaks("sqlite")
 def keys_of_every_tenant(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def list_keys(connection: Any, _tenant: str) -> Any:
-            tenants = connection.execute("SELECT DISTINCT tenant FROM api_key").fetchall()
-            return [key for (tenant,) in tenants for key in real(connection, tenant)]
+        async def list_keys(self: Any, _tenant: str) -> Any:
+            text = "SELECT DISTINCT tenant FROM api_key"
+            tenants = await self._read(lambda connection: connection.execute(text).fetchall())
+            return [key for (tenant,) in tenants for key in await real(self, tenant)]
 
         return list_keys
 
-    around(patch, keys, "list_keys", make)
+    around(patch, credentials.SQLiteCredentials, "list_keys", make)
 
 
 @breaks("sqlite")
 def sessions_outlive_their_key(patch: Patch) -> None:
-    reword(patch, keys, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
+    reword(patch, credentials, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
 
 
 @breaks("sqlite")
 def ended_sessions_kept(patch: Patch) -> None:
-    reword(patch, keys, "forget_sessions", "expires_at <= ?", "expires_at <= ? AND false")
+    reword(patch, credentials, "delete_expired_sessions", "expires_at <= ?", "expires_at <= ? AND false")
 
 
 @breaks("sqlite")
 def last_use_goes_back(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
+    reword(patch, credentials, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
 
 
 @breaks("sqlite")
 def every_key_touched(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")
+    reword(patch, credentials, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")

@@ -1,9 +1,10 @@
-"""Opening the file: which SQLite, which settings, which schema, and who may write."""
+"""Opening a file: the SQLite version, the settings, the schema, and the lock of the process that serves it."""
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -19,6 +20,7 @@ __all__ = [
     "connect",
     "make_folder",
     "migrate",
+    "real_path",
     "refuse_unsafe_sqlite",
     "refusing",
 ]
@@ -32,27 +34,56 @@ _UNSAFE_TO = 3_051_002
 _FIXED_BACKPORTS = (3_050_007, 3_044_006)
 
 BUSY_MS = 5_000
-"""How long a connection waits for one of another process that writes."""
+"""How long a connection waits while another process writes."""
 
 
 def refuse_unsafe_sqlite(version: int) -> None:
-    """Raise StoreRefused for a SQLite (as 3051003 for 3.51.3) that can corrupt a log."""
+    """Raise StoreRefused for a version of SQLite (3051003 is 3.51.3) that can corrupt a log."""
     if version <= _UNSAFE_TO and version not in _FIXED_BACKPORTS:
         raise StoreRefused(
             "This SQLite library can corrupt a write-ahead log; 3.51.3 or later is needed. Upgrade the apsw package."
         )
 
 
-class ServingLock:
-    """The right to serve a file, held by one process; the system frees it when the process ends."""
+def real_path(path: str) -> str:
+    """The path of the file that `path` leads to through symbolic links. The files beside it are named after this path.
 
-    def __init__(self, path: str) -> None:
-        """Take the lock beside `path`. Raises StoreRefused when another process has it."""
-        self._fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    Raises StoreRefused for a file with several hard links: SQLite keeps another write-ahead log beside each name.
+    """
+    real = os.path.realpath(path)
+    with suppress(OSError):  # opening the file reports it
+        found = os.stat(real)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise StoreRefused(
+                f"The SQLite file {real} has {found.st_nlink} names (hard links), and its write-ahead log belongs to "
+                "one of them. Remove the other names, or copy the file while no server runs and use the copy."
+            )
+    return real
+
+
+class ServingLock:
+    """Locks that the process serving a database holds. The system releases them when the process ends.
+
+    One is on a file beside the database. The other is on the database itself, which may also be reached by a path
+    that `real_path` cannot resolve, like a bind mount. Closing any descriptor of the database drops this process's
+    POSIX locks on it, which are SQLite's. So take the locks before SQLite opens the file, and release them after it has
+    closed it. The first lock keeps a second server of the same process from opening the database at all.
+    """
+
+    def __init__(self, path: str, *, create: bool = False) -> None:
+        """Lock the file at a path from `real_path`, which `create` makes if it does not exist.
+
+        Raises StoreRefused when another process serves the file.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        self._fds = [os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError, PermissionError):  # SQLite reports the latter
+                self._fds.append(os.open(path, flags, 0o600))
+                _lock_database(self._fds[1])
         except OSError:
-            os.close(self._fd)
+            self.release()
             raise StoreRefused(
                 "Another process serves this SQLite file, and a file has one server. Stop that one, "
                 "or use another --store."
@@ -60,12 +91,22 @@ class ServingLock:
 
     def release(self) -> None:
         """Let another process serve the file."""
-        os.close(self._fd)
+        for fd in reversed(self._fds):
+            os.close(fd)
+
+
+def _lock_database(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        # Some network file systems refuse it on a read-only descriptor, and the lock beside the file remains.
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """While the block opens a file, what SQLite says against it is a StoreRefused."""
+    """Translate errors of SQLite, while a file is opened, to StoreRefused."""
     try:
         yield
     except apsw.BusyError as error:
@@ -78,7 +119,7 @@ def refusing() -> Iterator[None]:
 
 
 def make_folder(path: str) -> None:
-    """Make the folder in which the file at `path` lies, for its owner alone, so that it outlives a power loss."""
+    """Create the folder of the file at `path`, readable by its owner only, and sync it."""
     folder = Path(path).absolute().parent
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     for above in reversed(missing):
@@ -87,7 +128,7 @@ def make_folder(path: str) -> None:
 
 
 def connect(path: str, cache_kib: int) -> apsw.Connection:
-    """A connection with this store's settings. The file is made, readable by its owner alone, if it is not there."""
+    """A connection with the settings of a store. A missing file is created, readable by its owner only."""
     major, minor, patch = map(int, apsw.sqlite_lib_version().split("."))
     refuse_unsafe_sqlite(major * 1_000_000 + minor * 1_000 + patch)
     if not Path(path).exists():
@@ -95,14 +136,14 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
     with refusing():
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(BUSY_MS)
-        if connection.pragma("page_count") == 0:  # later they have no effect, but are a commit
-            # Of a page of 4 KiB, with room for about five events, an eighth stays empty.
+        if connection.pragma("page_count") == 0:  # later they have no effect, and each is a commit
+            # About five events fit into a page of 4 KiB, and an eighth of it would stay empty.
             connection.execute("PRAGMA page_size = 8192").fetchall()
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         for pragma in (
             "journal_mode = WAL",
-            "synchronous = FULL",  # NORMAL loses acknowledged events at a power loss
-            "secure_delete = ON",  # what is erased is overwritten
+            "synchronous = FULL",  # NORMAL loses acknowledged events in a power loss
+            "secure_delete = ON",  # erased bytes are overwritten
             "mmap_size = 0",  # an I/O error under mmap is a signal, not an error
             "temp_store = MEMORY",
             f"cache_size = -{cache_kib}",
@@ -112,18 +153,18 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
 
 
 def close_untouched(connection: apsw.Connection) -> None:
-    """Close without folding the write-ahead log into the file: what lies behind damage in it may still be saved."""
+    """Close without a checkpoint: what comes after a damaged part of the write-ahead log may still be recovered."""
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.close()
 
 
 def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:
-    """Bring the schema to this release's version, one transaction a step.
+    """Migrate the schema to this release's version, all steps in one transaction.
 
     Raises StoreRefused for a file of something else, and for a schema that a later release made.
     """
     steps = load_migrations("whence.storage.sqlite") if migrations is None else migrations
-    connection.execute("BEGIN IMMEDIATE")  # so that two processes do not take the same step
+    connection.execute("BEGIN IMMEDIATE")  # two processes must not run the same step
     try:
         version = int(connection.pragma("user_version") or 0)
         application = int(connection.pragma("application_id") or 0)
