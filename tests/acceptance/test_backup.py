@@ -28,6 +28,7 @@ from whence.storage import Session
 from whence.storage.sqlite import backup as backups
 from whence.storage.sqlite import connection
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.schema import SchemaDifference
 from whence.storage.sqlite.verify import verify
 
 ROUNDS = 200 if soak() else 5
@@ -328,6 +329,60 @@ def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
     assert [(key.id, key.revoked_at) for key in keys] == [(kept.id, None), (ended.id, 77)]
     assert asyncio.run(with_store(lambda store: store.credentials.find_session(session.hash))) is None
     assert backups.restore(str(copy), str(tmp_path / "other.db")).revoked is None
+
+
+GRANT = """
+CREATE TRIGGER grant_all AFTER UPDATE ON api_key WHEN new.scopes <> 'admin'
+BEGIN UPDATE api_key SET scopes = 'admin' WHERE id = new.id; END
+"""
+
+
+def test_a_backup_that_would_widen_keys_is_never_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trigger that turns a key of `events:read` into one of `admin` is named by verify, restore and serve, though
+    every event is sound; and the store that was to be replaced stays.
+    """
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    make(path, 0, 1)
+    online(path, copy)
+    database = apsw.Connection(str(copy))
+    database.execute(GRANT)
+    database.close()
+    kept = path.read_bytes()
+    for command, code in (
+        (["verify", "--store", url(copy)], UNSOUND),
+        (["restore", str(copy), "--store", url(path), "--force"], UNSOUND),
+        (["backup", str(tmp_path / "again.db"), "--store", url(copy)], UNSOUND),
+        (["key", "list", "--store", url(copy)], 1),
+        (["serve", "--store", url(copy), "--port", "0"], 1),
+    ):
+        assert main(command) == code, command
+        said = capsys.readouterr()
+        assert "'grant_all' on 'api_key'" in said.out + said.err, command
+    assert path.read_bytes() == kept
+
+
+def test_mutant_a_backup_that_is_checked_by_its_hashes_alone_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only events and counts are compared, the trigger is restored, and the next use of a key makes it wider."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    _, key = new_api_key(TENANT, (READ,), 1)
+
+    async def with_key(change: Callable[[SQLiteStore], Any]) -> tuple[str, ...]:
+        store = SQLiteStore(str(path))
+        await change(store)
+        scopes = (await store.credentials.list_keys(TENANT))[0].scopes
+        await store.close()
+        return scopes
+
+    asyncio.run(with_key(lambda store: store.credentials.put_key(key)))
+    online(path, copy)
+    database = apsw.Connection(str(copy))
+    database.execute(GRANT)
+    database.close()
+    monkeypatch.setattr(connection, "compare_schema", lambda *_given: SchemaDifference())
+    assert backups.restore(str(copy), str(path), force=True).report.sound
+    assert asyncio.run(with_key(lambda store: store.credentials.revoke_key(TENANT, key.id, 5))) == ("admin",)
 
 
 # --- what is told --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from whence.storage.sqlite.connection import (
     make_folder,
     migrate,
     real_path,
+    refuse_changed_schema,
     refusing,
 )
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
@@ -169,6 +170,7 @@ def _carry_over(partial: str, replaced: str) -> int | None:
     revoked: int | None = None
     copy = apsw.Connection(partial)
     try:
+        refuse_changed_schema(copy)  # the source may have changed since it was verified
         copy.execute("PRAGMA secure_delete = ON").fetchall()
         copy.execute(_SQL["delete_all_sessions"])
         if Path(replaced).exists():

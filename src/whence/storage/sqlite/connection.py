@@ -12,6 +12,7 @@ import apsw
 from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.sqlite.highwater import sync_folder
+from whence.storage.sqlite.schema import SchemaDifference, compare_schema
 
 __all__ = [
     "BUSY_MS",
@@ -21,8 +22,10 @@ __all__ = [
     "make_folder",
     "migrate",
     "real_path",
+    "refuse_changed_schema",
     "refuse_unsafe_sqlite",
     "refusing",
+    "schema_difference",
 ]
 
 APPLICATION_ID = 0x57484E43
@@ -158,6 +161,25 @@ def close_untouched(connection: apsw.Connection) -> None:
     connection.close()
 
 
+def schema_difference(connection: apsw.Connection) -> SchemaDifference:
+    """How a file's schema differs from the one that this release makes for the file's version."""
+    version = int(connection.pragma("user_version") or 0)
+    return compare_schema(connection, load_migrations("whence.storage.sqlite")[:version])
+
+
+def refuse_changed_schema(connection: apsw.Connection) -> None:
+    """Raise StoreRefused for a file with triggers, tables or other objects that this release does not make."""
+    _refuse_difference(schema_difference(connection))
+
+
+def _refuse_difference(difference: SchemaDifference) -> None:
+    if difference.faults:
+        raise StoreRefused(
+            f"{difference.sentence()} Such objects can change what is stored and what keys may do. Restore a backup "
+            "from before they were added, or examine the file and remove them."
+        )
+
+
 def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:
     """Migrate the schema to this release's version, all steps in one transaction.
 
@@ -173,6 +195,7 @@ def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | Non
             raise StoreRefused("This SQLite file belongs to another program. Name another file with --store.")
         if version > len(steps):
             raise StoreRefused("A later release of Whence made this store. Start that release, or restore a backup.")
+        _refuse_difference(compare_schema(connection, steps[:version]))  # before anything of it can run
         for step in steps[version:]:
             connection.execute(step.sql)
             connection.execute(f"PRAGMA user_version = {step.number}")
