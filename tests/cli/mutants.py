@@ -45,6 +45,34 @@ terminal._UNSAFE = terminal._UNSAFE_IN_JSON = re.compile("(?!)")
 """,
 )
 
+KEY_IN_THE_JOURNAL = Mutant(
+    "first_key_shown_anywhere", "import whence.cli.terminal as terminal\nterminal.on_terminal = lambda: True"
+)
+
+KEY_NOT_SHOWN = Mutant(
+    "first_key_shown_nowhere", "import whence.cli.terminal as terminal\nterminal.on_terminal = lambda: False"
+)
+
+NO_TENANT_IS_THE_DEFAULT = Mutant(
+    "empty_tenant_taken_for_none",
+    """
+import whence.cli.keys as keys
+checked = keys._tenant
+keys._tenant = lambda tenant: checked(tenant or None)
+""",
+)
+
+ONLY_THE_FORMER_CHARACTERS = Mutant(
+    "text_that_hides_as_it_is",
+    """
+import re
+import whence.cli.terminal as terminal
+hiding = "[\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\x7f-\\x9f"
+terminal._UNSAFE = re.compile(hiding + "\\x00-\\x1f\\ud800-\\udfff]")
+terminal._UNSAFE_IN_JSON = re.compile(hiding + "]")
+""",
+)
+
 ONE_FAILURE = Mutant("one_exit_code", "import whence.cli.app as app\napp.EXIT_CODES.clear()")
 
 LETS_THROUGH = Mutant(
