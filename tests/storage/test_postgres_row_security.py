@@ -196,7 +196,7 @@ async def test_a_statement_that_forgets_its_tenant_shows_nothing_of_another(
     _forget_the_tenant(monkeypatch)
     await _nothing_leaks(url)
     await execute(url, *[f"ALTER TABLE whence.{table} DISABLE ROW LEVEL SECURITY" for table in TABLES])
-    monkeypatch.setattr(engine.PostgresStore, "open", _no_look)
+    monkeypatch.setattr(engine.PostgresStore, "check_servable", _no_look)
     with pytest.raises(AssertionError):
         await _nothing_leaks(url)
 
