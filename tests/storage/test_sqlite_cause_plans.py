@@ -96,7 +96,7 @@ def _search_by_kind(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sorted_by_id(patch: pytest.MonkeyPatch) -> None:
-    mutants.reword(patch, traces, "story", "ORDER BY occurred_at, key", "ORDER BY id")
+    mutants.reword(patch, traces, "flow_events", "ORDER BY occurred_at, key", "ORDER BY id")
 
 
 def _every_bucket(patch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,7 @@ def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> N
         "FROM bucket",
         "FROM rollup_kind",
         "FROM rollup_actor",
-        "JOIN totals",
+        "JOIN actor_total",
         "UNION ALL",
         "LIMIT 1 OFFSET",
         "FROM event e",

@@ -22,7 +22,7 @@ STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20
 @pytest.fixture(autouse=True)
 def looking_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The clock is looked at after every single step, so that whatever could be stopped is."""
-    monkeypatch.setattr(readers, "_STEPS_PER_LOOK", 1)
+    monkeypatch.setattr(readers, "_STEPS_PER_CHECK", 1)
     yield
 
 
