@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from tests.contract import waiting_mutants as mutants
+from tests.contract import changed_mutants as mutants
 from tests.contract.faults import catches, limited
 from tests.contract.made import TENANT, add, new
 

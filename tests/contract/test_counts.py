@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
+from tests.contract import actor_total_mutants, mutants, rarer_mutants
 from tests.contract import broken_models as broken
-from tests.contract import mutants, rarer_mutants, tally_mutants
 from tests.contract.faults import catches, limited
 from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, new, page, stored, uuid
 from whence.events import ActorStat, Counts, Event, Query
@@ -213,11 +213,11 @@ async def test_counts_are_exact_at_every_step_of_a_division(store: Any) -> None:
 
 @limited(divide_at=6, fold_at=9)
 @catches(
-    tally_mutants.the_newest_are_left_out,
-    tally_mutants.the_newest_are_counted_twice,
-    tally_mutants.folds_replace,
-    tally_mutants.nothing_is_taken_away,
-    tally_mutants.small_buckets_are_left_out,
+    actor_total_mutants.the_newest_are_left_out,
+    actor_total_mutants.the_newest_are_counted_twice,
+    actor_total_mutants.folds_replace,
+    actor_total_mutants.nothing_is_taken_away,
+    actor_total_mutants.small_buckets_are_left_out,
 )
 async def test_statistics_are_exact_between_folds(store: Any) -> None:
     """Of all time and of ranges, with divided buckets and such that are not, right behind a fold and before the next,
@@ -233,7 +233,7 @@ async def test_statistics_are_exact_between_folds(store: Any) -> None:
 
 
 @limited(divide_at=6, fold_at=5)
-@catches(tally_mutants.folds_without_merging)
+@catches(actor_total_mutants.folds_without_merging)
 async def test_a_bucket_of_tallies_has_few_rows(sqlite: Any) -> None:
     """However often events are folded into it; and one that is not divided has none."""
     for first in range(1, 300, 5):
