@@ -1,5 +1,7 @@
 """Stores that are broken where the oracle does not look: with two tasks at once, when the clock is set back, in
 credentials, in hashes, and with more events than it makes up.
+
+They break both stores, as those in `mutants.py` do.
 """
 
 import asyncio
@@ -11,10 +13,12 @@ from typing import Any
 
 import msgspec
 
-from tests.contract.faults import breaks, everywhere
-from tests.contract.mutants import Patch, around, reword
+from tests.contract.faults import around, breaks, everywhere, restate, reword
+from tests.contract.mutants import Patch
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
 from whence.storage import Write
+from whence.storage.postgres import append as postgres_append
+from whence.storage.postgres import engine as postgres_engine
 from whence.storage.sqlite import append, engine, keys, readers, writer
 from whence.wire import envelope as envelopes
 from whence.wire.times import format_time
@@ -35,9 +39,13 @@ def total_in_a_second_snapshot(patch: Patch) -> None:
     around(patch, engine, "total", make)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def total_in_a_later_snapshot(patch: Patch) -> None:
-    """The total is counted a moment after the page, so that what is committed in between is counted too."""
+    """Page and total are read in two snapshots, with a moment in between.
+
+    On PostgreSQL it is the isolation level that gives a transaction one snapshot. The total without a filter comes with
+    the head, so there the page is the later one.
+    """
 
     def make(real: Any) -> Any:
         def total(connection: Any, snapshot: Any, asked: Any) -> Any:
@@ -48,7 +56,16 @@ def total_in_a_later_snapshot(patch: Patch) -> None:
 
         return total
 
+    def make_page(real: Any) -> Any:
+        async def events_of_page(*args: Any) -> Any:
+            await asyncio.sleep(0.002)
+            return await real(*args)
+
+        return events_of_page
+
     around(patch, engine, "total", make)
+    around(patch, postgres_engine, "events_of_page", make_page)
+    restate(patch, lambda text: text.replace("REPEATABLE READ", "READ COMMITTED"))
 
 
 @breaks("sqlite")
@@ -66,7 +83,7 @@ def names_remembered_at_once(patch: Patch) -> None:
     patch.setattr(append._NameCache, "add", add)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def request_in_pieces(patch: Patch) -> None:
     """A large request takes several commits, so that a reader may see a part of it."""
 
@@ -80,7 +97,8 @@ def request_in_pieces(patch: Patch) -> None:
         return append_
 
     patch.setattr(writer, "_GROUP_MAX", 1)
-    around(patch, engine.SQLiteStore, "append", make)
+    for store in (engine.SQLiteStore, postgres_engine.PostgresStore):
+        around(patch, store, "append", make)
 
 
 @breaks("sqlite")
@@ -130,7 +148,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 # --- what else the oracle does not look at ---------------------------------------------------------------------
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def recorded_at_follows_the_clock(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def head(self: Any, connection: Any, tenant: str) -> Any:
@@ -140,48 +158,57 @@ def recorded_at_follows_the_clock(patch: Patch) -> None:
 
         return head
 
+    def make_locked(real: Any) -> Any:
+        async def locked_head(connection: Any, tenant: Any) -> Any:
+            head, kinds_version = await real(connection, tenant)
+            head.recorded_at = 0
+            return head, kinds_version
+
+        return locked_head
+
     around(patch, append.Appender, "_head", make)
+    around(patch, postgres_append, "locked_head", make_locked)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def statistics_cut(patch: Patch) -> None:
-    around(patch, engine, "actor_stats", lambda real: lambda *args: real(*args)[:1_000])
+    everywhere(patch, "ranked", lambda real: lambda *args: real(*args)[:1_000])
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def payload_written_anew(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def rows(head: Any, batch: Any) -> Any:
-            anew = [(*row[:-1], msgspec.json.encode(msgspec.json.decode(row[-1]))) for row in real(head, batch)]
-            return anew
+            return [(*row[:-1], msgspec.json.encode(msgspec.json.decode(row[-1]))) for row in real(head, batch)]
 
         return rows
 
-    around(patch, append, "_rows", make)
+    for module in (append, postgres_append):
+        around(patch, module, "_rows", make)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def leaf_without_salt(patch: Patch) -> None:
     """The payload's hash leaves the salt out, so that it can be guessed from a guess of the payload."""
     everywhere(patch, "sha256", lambda _real: lambda salted: sha256(salted[16:]))
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def one_salt_for_all(patch: Patch) -> None:
     everywhere(patch, "os", lambda real: SimpleNamespace(**{**vars(real), "urandom": bytes}))
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def leaf_without_its_prefix(patch: Patch) -> None:
     everywhere(patch, "leaf_hash", lambda _real: lambda data: sha256(data).digest())
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def envelope_with_short_times(patch: Patch) -> None:
     patch.setattr(envelopes, "format_time_fixed", format_time)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def last_leaf_twice(patch: Patch) -> None:
     """An odd leaf is paired with itself, as some trees have it."""
 
@@ -197,17 +224,27 @@ def last_leaf_twice(patch: Patch) -> None:
 # --- credentials -----------------------------------------------------------------------------------------------
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def revoked_anew(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "coalesce(revoked_at, ?)", "?")
+    reword(
+        patch,
+        "revoke_key",
+        sqlite=("coalesce(revoked_at, ?)", "?"),
+        postgres=("coalesce(revoked_at, $1)", "$1"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def revoked_by_any_tenant(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "tenant = ?", "? IS NOT NULL")
+    reword(
+        patch,
+        "revoke_key",
+        sqlite=("tenant = ?", "? IS NOT NULL"),
+        postgres=("tenant = $2", "$2::text IS NOT NULL"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def keys_of_every_tenant(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def list_keys(connection: Any, _tenant: str) -> Any:
@@ -217,23 +254,49 @@ def keys_of_every_tenant(patch: Patch) -> None:
         return list_keys
 
     around(patch, keys, "list_keys", make)
+    restate(
+        patch,
+        lambda text: text.replace(
+            " WHERE tenant = $1 ORDER BY created_at", " WHERE $1::text <> '' ORDER BY created_at"
+        ),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def sessions_outlive_their_key(patch: Patch) -> None:
-    reword(patch, keys, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
+    reword(
+        patch,
+        "end_sessions_of_key",
+        sqlite=("key_id = ?", "key_id = ? AND false"),
+        postgres=("key_id = $1", "key_id = $1 AND false"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def ended_sessions_kept(patch: Patch) -> None:
-    reword(patch, keys, "forget_sessions", "expires_at <= ?", "expires_at <= ? AND false")
+    reword(
+        patch,
+        "forget_sessions",
+        sqlite=("expires_at <= ?", "expires_at <= ? AND false"),
+        postgres=("expires_at <= $1", "expires_at <= $1 AND false"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def last_use_goes_back(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
+    reword(
+        patch,
+        "touch_key",
+        sqlite=("max(coalesce(last_used_at, 0), ?)", "?"),
+        postgres=("greatest(k.last_used_at, used.at)", "used.at"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def every_key_touched(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")
+    reword(
+        patch,
+        "touch_key",
+        sqlite=("WHERE id = ?", "WHERE ? IS NOT NULL"),
+        postgres=("WHERE k.id = used.id", ""),
+    )
