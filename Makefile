@@ -1,4 +1,4 @@
-# What a developer does here. `make` alone lists it.
+# The commands of development. `make` alone lists them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make .venv with everything that the other targets need, at pinned versions
+setup: $(READY) ## Create .venv with everything that the other targets need, at pinned versions
 
 $(READY): requirements/dev.txt pyproject.toml hatch_build.py
 	$(PYTHON) -m venv $(VENV)
@@ -21,10 +21,10 @@ $(READY): requirements/dev.txt pyproject.toml hatch_build.py
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --no-index --editable .
 	@touch $@
 
-demo: $(READY) ## Serve a fresh log filled with recorded runs of an agent, and say what to try
+demo: $(READY) ## Serve a fresh log of recorded agent runs, and print commands to try
 	$(BIN)/whence demo
 
-serve: $(READY) ## Serve your own log; settings by WHENCE_* variables
+serve: $(READY) ## Serve your own log, with settings from WHENCE_* variables
 	$(BIN)/whence serve
 
 test: check ## Everything that must hold: the checks, then all tests
@@ -34,33 +34,33 @@ soak: $(READY) ## The long forms of the tests that break things; hours. ARGS=-kâ
 	WHENCE_SOAK=1 $(BIN)/python -m pytest -q tests/acceptance tests/storage/test_postgres_crash.py \
 		tests/storage/test_postgres_writers.py $(ARGS)
 
-check: $(READY) ## Lint, format and types
+check: $(READY) ## Check lint rules, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY) ## Put the code into its format and repair what can be repaired
+format: $(READY) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## Pin all dependencies anew, with hashes (needs uv)
+lock: ## Update the pinned dependencies and their hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--upgrade --extra server --extra postgres --group dev --output-file requirements/dev.txt pyproject.toml
 
-audit: ## Ask for known weaknesses in what is pinned (needs uv and the network)
+audit: ## Check the pinned dependencies for known vulnerabilities (needs uv and the network)
 	uvx pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt
 
-bench: $(READY) bench-peers ## Measure against limits and peers, 90 minutes and 60 GB; writes docs/performance.md
+bench: $(READY) bench-peers ## Measure against limits and peers, and write docs/performance.md; takes 90 minutes and 60 GB
 	$(BIN)/python -m bench.run $(ARGS)
 
-bench-quick: $(READY) bench-peers ## The same in small, three minutes; writes a result and nothing else
+bench-quick: $(READY) bench-peers ## Measure a small log in three minutes; writes only a result
 	$(BIN)/python -m bench.run --quick $(ARGS)
 
-bench-check: $(READY) bench-peers ## Fail when a ratio fell by over 15 % since the last quick result of this machine
+bench-check: $(READY) bench-peers ## Fail if a ratio fell by more than 15 % since the last quick result of this machine
 	$(BIN)/python -m bench.run --quick --check $(ARGS)
 
-bench-peers: ## Make the environments of the peers, in bench/.venvs
+bench-peers: ## Create the environments of the peers, in bench/.venvs
 	PYTHON=$(PYTHON) bench/peers/setup.sh
 
-clean: ## Remove everything that was made
+clean: ## Remove everything that the other targets create
 	rm -rf $(VENV) bench/.venvs bench/.stores build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static

@@ -1,8 +1,8 @@
-"""What the build adds to the package: the page of the API's reference, so that no outside host is asked for it.
+"""The build hook that adds the assets of the API reference page, so that browsers load them from no other host.
 
-The assets come by `npm pack` from whichever registry npm is set up for, at one version whose SHA-512 is pinned here.
-They are packed with gzip (1.3 MB instead of 4.4) into `src/whence/api/static/docs/`, which git ignores. Without npm or
-network the build goes on and says so; the server then shows a plain page instead.
+`npm pack` downloads them from the configured registry, at one version whose SHA-512 is pinned here. They are gzipped,
+from 4.4 MB to 1.3 MB, into `src/whence/api/static/docs/`, which git ignores. Without npm or a network the build prints
+a warning and continues; the server then shows a plain page instead.
 """
 
 import base64
@@ -46,10 +46,10 @@ NPM_TIMEOUT_S = 120
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Puts the reference page's assets in place before the package is built."""
+    """Adds the assets of the reference page before the package is built."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Fetch the assets unless they are there already. Never fails a build for want of npm or network."""
+        """Download the assets unless they exist. A missing npm or network does not fail the build."""
         target = Path(self.root) / TARGET
         if (target / "NOTICE.txt").is_file() and (target / "NOTICE.txt").read_text() == NOTICE:
             return
@@ -57,29 +57,29 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if npm is None:
             self._skip("npm is not installed")
             return
-        with tempfile.TemporaryDirectory() as room:
-            command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--pack-destination", room]
+        with tempfile.TemporaryDirectory() as folder:
+            command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--pack-destination", folder]
             try:
-                subprocess.run(command, cwd=room, check=True, capture_output=True, timeout=NPM_TIMEOUT_S)  # noqa: S603  (fixed words, no shell)
-                archive = next(Path(room).glob("*.tgz"))
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=NPM_TIMEOUT_S)  # noqa: S603  (fixed arguments, no shell)
+                archive = next(Path(folder).glob("*.tgz"))
             except (OSError, subprocess.SubprocessError, StopIteration):
                 self._skip("npm could not fetch the package")
                 return
             put_assets(archive, target)
 
     def _skip(self, reason: str) -> None:
-        self.app.display_warning(f"/docs will be a plain page: {reason} ({PACKAGE}@{VERSION}). Build again with npm.")
+        self.app.display_warning(f"/docs will be a plain page: {reason} ({PACKAGE}@{VERSION}). Rebuild with npm.")
 
 
 def put_assets(archive: Path, target: Path) -> None:
-    """Unpack what is needed of `archive` into `target`. Raises ValueError when the archive is not the pinned one."""
+    """Unpack the needed file of `archive` into `target`. Raises ValueError unless the archive is the pinned one."""
     found = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if found != INTEGRITY:
-        raise ValueError(f"{PACKAGE}@{VERSION} is not what was pinned: its SHA-512 differs.")
+        raise ValueError(f"The SHA-512 of {PACKAGE}@{VERSION} is not the pinned one.")
     with tarfile.open(archive) as files:
         member = files.extractfile(MEMBER)
         if member is None:
-            raise ValueError(f"{PACKAGE}@{VERSION} holds no {MEMBER}.")
+            raise ValueError(f"{PACKAGE}@{VERSION} contains no {MEMBER}.")
         script = member.read()
     target.mkdir(parents=True, exist_ok=True)
     (target / "scalar.js.gz").write_bytes(gzip.compress(script, 9, mtime=0))

@@ -28,7 +28,7 @@ from bench.servers import Running, ask, fastapi_peer, prefect_peer, whence
 from bench.stage import Bench
 from bench.workload import Shape, of_one_tenant
 from whence.events import PageRequest, Query
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.wire.times import format_time
 
 __all__ = ["BY_DAY", "PAGE_OF_EACH", "Call", "Log", "Turn", "asked", "call_of", "pages_of_each", "peers", "turns_of"]
@@ -126,7 +126,7 @@ def _log(bench: Bench, running: ExitStack, folder: Path, built: Built, *, prefec
 
 
 async def _questions(built: Built) -> dict[str, list[Question]]:
-    store = open_store(f"sqlite:///{built.path}", serving=False)
+    store = create_store(f"sqlite:///{built.path}", serving=False)
     try:
         return await scenarios.questions_of(store, built.shape)
     finally:

@@ -21,7 +21,7 @@ from bench.limits import Disk, Part, Rows
 from bench.scenarios import ingest_in_process
 from bench.workload import ndjson
 from whence.events import NewEvent
-from whence.storage import migrate_store, open_store
+from whence.storage import create_store, migrate_store
 
 __all__ = ["disk_after", "empty_log", "rows_of", "trials_of"]
 
@@ -96,9 +96,9 @@ async def _connected(url: str) -> AsyncIterator[Any]:
 
 
 async def _append(url: str, batches: Sequence[Sequence[NewEvent]]) -> float:
-    store = open_store(url)
+    store = create_store(url)
     try:
-        await store.open()
+        await store.check_servable()
         return await ingest_in_process(store, batches)
     finally:
         await store.close()

@@ -37,7 +37,7 @@ from bench.static_app import Answer
 from bench.workload import LOAN_LOG, Shape, batched, loan_events, ndjson, of_one_tenant
 from whence.api.server import settle_memory
 from whence.events import NewEvent
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.base import Write
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +99,7 @@ def _ingest_fastapi(folder: Path, events: list[NewEvent]) -> float:
 
 
 async def _append(folder: Path, events: list[NewEvent]) -> float:
-    store = open_store(f"sqlite:///{folder}/whence.db")
+    store = create_store(f"sqlite:///{folder}/whence.db")
     try:
         return await scenarios.ingest_in_process(store, list(batched(events)))
     finally:
@@ -186,7 +186,7 @@ def flat(bench: Bench) -> None:
 
 async def _flat(name: str, built: tuple[Built, Built], urls: tuple[str, str], rounds: int) -> list[Flat]:
     small, large = built
-    stores = [open_store(url, serving=False) for url in urls]
+    stores = [create_store(url, serving=False) for url in urls]
     try:
         asked = {
             size: (store, await scenarios.questions_of(store, log.shape))
@@ -224,7 +224,7 @@ def traces(bench: Bench) -> None:
 
 
 async def _traced(name: str, url: str, shape: Shape) -> list[Traced]:
-    store = open_store(url, serving=False)
+    store = create_store(url, serving=False)
     try:
         seconds = await scenarios.traces_in_process(store, shape, rounds=4)
     finally:
@@ -248,7 +248,7 @@ def disks(bench: Bench) -> None:
 
 
 async def _fill(path: Path, events: list[NewEvent]) -> None:
-    store = open_store(f"sqlite:///{path}")
+    store = create_store(f"sqlite:///{path}")
     try:
         for some in batched(events):
             await store.append(TENANT, [Write(tuple(some))])
@@ -322,7 +322,7 @@ def server(bench: Bench) -> None:
 
 
 async def _questions(built: Built) -> dict[str, list[scenarios.Question]]:
-    store = open_store(f"sqlite:///{built.path}", serving=False)
+    store = create_store(f"sqlite:///{built.path}", serving=False)
     try:
         return await scenarios.questions_of(store, built.shape)
     finally:

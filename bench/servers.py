@@ -19,7 +19,7 @@ import msgspec
 from bench.build_store import TENANT
 from bench.static_app import Answer
 from whence.permissions import ADMIN, READ, WRITE, new_api_key
-from whence.storage import open_store
+from whence.storage import create_store
 
 __all__ = [
     "Running",
@@ -83,7 +83,7 @@ def whence(store: Path, url: str = "") -> Iterator[Running]:
 
 async def _new_key(url: str) -> str:
     """A key for the tenant, put into the store."""
-    opened = open_store(url, serving=False)
+    opened = create_store(url, serving=False)
     secret, key = new_api_key(TENANT, (READ, WRITE, ADMIN), time.time_ns() // 1_000)
     try:
         await opened.put_key(key)

@@ -3,7 +3,7 @@
     python -m bench.static_app ANSWERS.json bare|routed
 
 `bare` is a trivial ASGI application under the very server of Whence: uvicorn as `make_config` sets it up, with
-LimitedProtocol. `routed` adds Whence's outermost layer and Litestar with the same table of routes. Both read the body
+LimitedProtocol. `routed` adds the middleware of Whence and Litestar with the same table of routes. Both read the body
 of a request to its end first. Prints the address once it answers.
 """
 
@@ -15,8 +15,8 @@ import msgspec
 from litestar import Litestar, Request, route
 
 from whence.api import reads, writes
-from whence.api.answer import Answer as ReadyAnswer
-from whence.api.edge import Edge
+from whence.api.middleware import HTTPMiddleware
+from whence.api.responses import JsonResponse
 from whence.api.server import Server, configure_logging, make_config
 from whence.settings import Settings
 
@@ -67,23 +67,25 @@ async def _live(receive: Any, send: Any) -> None:
 
 
 def routed(answers: dict[str, Answer], settings: Settings) -> Any:
-    """The same answers behind Whence's edge and Litestar, by the routes that Whence has."""
+    """The same answers behind the middleware of Whence and Litestar, by the routes that Whence has."""
 
     def handler(path: str, methods: list[Any]) -> Any:
         answer = answers["POST" if "POST" in methods else "GET"]
         added = [(name, value) for name, value in answer.headers if name in ("link", "location")]
 
         @route(path, http_method=methods, status_code=answer.status)
-        async def same(request: Request[Any, Any, Any]) -> ReadyAnswer:
+        async def same(request: Request[Any, Any, Any]) -> JsonResponse:
             await request.body()
-            return ReadyAnswer(answer.body, answer.status, added)
+            return JsonResponse(answer.body, answer.status, added)
 
         return same
 
     handlers = [
         handler(path, sorted(each.http_methods)) for each in [*reads.ROUTES, *writes.ROUTES] for path in each.paths
     ]
-    return Edge(Litestar(handlers, openapi_config=None, logging_config=None, request_max_body_size=None), settings)
+    return HTTPMiddleware(
+        Litestar(handlers, openapi_config=None, logging_config=None, request_max_body_size=None), settings
+    )
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""A backend that emits for many tenants, with short tokens that it signs itself, and a spool for each.
+"""Emit for many tenants from one backend. It signs a short-lived token for each tenant.
 
-Needs a server that shares the secret: WHENCE_URL and WHENCE_JWT_SECRET, for both.
+Needs a server that has the same WHENCE_JWT_SECRET as this program. WHENCE_URL names the server.
 """
 
 from uuid import uuid4
@@ -9,7 +9,7 @@ from whence import Whence
 
 
 def main() -> None:
-    """Emit for three tenants; nothing of one is seen by another."""
+    """Emit one event for each of three tenants, and count the events of each."""
     with Whence(on_error=lambda error: print("not stored:", error)) as backend:
         for tenant in ("acme", "umbrella", "wayne"):
             log = backend.for_tenant(tenant)

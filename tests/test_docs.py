@@ -1,4 +1,4 @@
-"""What the documents say is so: their links lead somewhere, their code runs, their lists are whole."""
+"""The documents are true: their links work, their code runs, and their lists are complete."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from tests.api.conftest import serving
 from whence.permissions import READ, WRITE
-from whence.settings import _FIELDS
+from whence.settings import FIELDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -28,20 +28,20 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_work(document: Path) -> None:
     """Every relative link of a document names a file that exists."""
     links = [link for link in _LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
 def test_the_readme_is_short() -> None:
-    """A newcomer reads at most 150 lines."""
+    """The README has at most 150 lines."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES_MAX
 
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    """A running server, as the environment of those who speak to it."""
+    """The environment of clients of a running server."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
         variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE), "XDG_STATE_HOME": folder}
         yield os.environ | variables
@@ -59,7 +59,7 @@ def test_the_python_of_the_readme_runs(code: str, environment: dict[str, str]) -
 
 @pytest.mark.parametrize("code", blocks("docs/sdk.md", "python"))
 def test_the_python_of_the_sdk_page_runs(code: str, tmp_path: Path) -> None:
-    """Every block runs by itself, with a log of its own, and says nothing on stderr but of what it provokes."""
+    """Every block runs on its own, with a new log, and prints no traceback."""
     with serving(tmp_path) as served:
         variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
         env = os.environ | variables | {"XDG_STATE_HOME": str(tmp_path / "state")}
@@ -72,7 +72,7 @@ def test_the_python_of_the_sdk_page_runs(code: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", blocks("README.md", "sh"))
 def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
-    """The first event is stored, and the first question finds it."""
+    """The first event is stored, and the first query finds it."""
     port = environment["WHENCE_URL"].rpartition(":")[2]
     script = code.replace("127.0.0.1:8700", f"127.0.0.1:{port}")
     done = subprocess.run(
@@ -85,7 +85,7 @@ def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> 
 def test_every_setting_is_documented() -> None:
     """docs/operations.md lists each variable that the settings read."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert [variable for variable, _ in _FIELDS.values() if f"`{variable}`" not in text] == []
+    assert [variable for variable, _ in FIELDS.values() if f"`{variable}`" not in text] == []
 
 
 def test_decisions_are_numbered() -> None:

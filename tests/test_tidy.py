@@ -48,13 +48,12 @@ LATE_IMPORTS = {
     ("whence", "import_module"),  # the public names, loaded when first used
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
-    ("whence.cli.keys", "whence.storage"),
-    ("whence.storage", "import_module"),  # the PostgreSQL store, whose driver is an extra
-    ("whence.cli.importing", "rich.console"),  # slow to load, and only for a person at a terminal
-    ("whence.cli.importing", "rich.progress"),
-    ("whence.cli.relaying", "sqlalchemy"),  # of an extra
-    ("whence.cli.relaying", "sqlalchemy.exc"),
-    ("whence.cli.relaying", "whence.integrations.sqlalchemy"),
+    ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
+    ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal
+    ("whence.cli.import_files", "rich.progress"),
+    ("whence.cli.relay", "sqlalchemy"),  # of an extra
+    ("whence.cli.relay", "sqlalchemy.exc"),
+    ("whence.cli.relay", "whence.integrations.sqlalchemy"),
 }
 """Every import that waits for its function to be called: (module, what it imports)."""
 

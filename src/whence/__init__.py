@@ -1,6 +1,6 @@
 """Whence: an event log that records who did what to which resource, when, and because of what.
 
-The public names. They are loaded when first used, so that the command line starts fast.
+The public names are imported on first use, so that the command line starts fast.
 """
 
 from importlib import import_module
@@ -24,10 +24,10 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = dict.fromkeys(__all__, "whence.errors") | dict.fromkeys(("AsyncWhence", "Whence"), "whence.client")
+_MODULES = dict.fromkeys(__all__, "whence.errors") | dict.fromkeys(("AsyncWhence", "Whence"), "whence.client")
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m whence` is the command line."""
+"""Runs the command line: `python -m whence`."""
 
 import sys
 

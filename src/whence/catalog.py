@@ -1,14 +1,14 @@
-"""The usual event types, and what an event type says of its outcome.
+"""The usual event types, and the outcome that an event type implies.
 
-The catalogue describes; it does not limit: any event type in the grammar is stored. Its outcome is fixed when the
-event is stored: what the client said, else the catalogue, else the last word of the type.
+The catalogue describes and does not limit: any event type in the grammar may be stored. An outcome is fixed when the
+event is stored: what the client sent, else what the catalogue says, else what the last word of the type implies.
 """
 
 from types import MappingProxyType
 
 __all__ = ["CATALOG", "outcome_of"]
 
-# One line a noun; + is success, - is failure, a bare verb has no outcome.
+# Each entry is a noun and its verbs. A verb ends with + for success, - for failure, nothing for no outcome.
 _TYPES = {
     "action_run": "requested authorized+ denied- queued started progressed completed+ failed- timed_out- cancelled "
     "retried compensated+ compensation_failed-",
@@ -44,7 +44,7 @@ CATALOG = MappingProxyType(
         for verb in verbs.split()
     }
 )
-"""Known event types and their outcome."""
+"""The usual event types, each with its outcome."""
 
 _LAST_WORDS = {
     **dict.fromkeys(("completed", "complete", "succeeded", "approved", "delivered", "verified", "sent"), "success"),

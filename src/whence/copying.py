@@ -1,9 +1,10 @@
-"""Moving a log from one store to another, event by event, just as it is: positions, ids, times, payload bytes, salts
-and leaves, and so the roots; API keys too. Sessions stay behind.
+"""Copies a log unchanged from one store to another: positions, ids, times, payload bytes, salts and leaves.
 
-A copy that broke off is run again and goes on. What the target has must be the beginning of what the source has, or
-nothing is written. Each event is checked against its leaf when it is written, and again when the target is read to its
-end: then its root has to be the source's, and its counts those of its events.
+The roots of the trees therefore stay the same. API keys are copied too, sessions are not. An interrupted copy continues
+when it is run again. The events of the target must be the first events of the source; otherwise nothing is written.
+
+Each event is checked against its leaf before it is written. Afterwards the whole target is read again: its events must
+match their leaves, its root must be that of the source, and its counts must be those of its events.
 """
 
 import asyncio
@@ -23,13 +24,14 @@ from whence.storage.replication import refuse_unsound
 __all__ = ["Copied", "copy_log"]
 
 _PART = 1_000
+"""Events that are read and written at once."""
 
 Progress = Callable[[int], None]
-"""Told how many events have been gone through."""
+"""Called with the number of events that were copied or verified since the last call."""
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What a target has now of its source: tenants with a log, events, and how many of these were there before."""
+    """What the target holds of the source after a copy; `before` events of these were there before it."""
 
     tenants: int
     events: int
@@ -38,14 +40,14 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 async def copy_log(source: Store, target: Store, progress: Progress | None = None) -> Copied:
-    """Copy all that the source has at this moment into the target, which was opened for restoring, and verify it.
+    """Copy what the source holds now into the target, which was created with `importing`, and verify the copy.
 
-    Raises StoreRefused when the target has something else, Unsound when source or target is not as it was written, and
-    what the stores raise. A copy is whole only when this returns.
+    The copy is complete only when this returns. Raises StoreRefused when the target holds other events, Unsound when
+    data in the source or the target was altered, and the errors of the stores.
     """
     step = progress or (lambda _events: None)
     heads = {tenant: await source.head(tenant) for tenant in await source.tenants()}
-    before = {tenant: await _begun(source, target, tenant, head) for tenant, head in heads.items()}
+    before = {tenant: await _copied_before(source, target, tenant, head) for tenant, head in heads.items()}
     for tenant, head in heads.items():
         async with aclosing(_parts(source, tenant, before[tenant], head.size)) as parts:
             async for part in parts:
@@ -61,7 +63,7 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
 
 
 async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[HashedEvent], None]:
-    """The events of some positions. While one part is used, the next is read already."""
+    """The events after a position, up to and including `until`. Reads the next part while one is used."""
     reading: asyncio.Task[list[HashedEvent]] | None = None
     try:
         while after < until:
@@ -82,8 +84,8 @@ def _read(store: Store, tenant: str, after: int, until: int) -> "asyncio.Task[li
     return asyncio.create_task(store.read_log(tenant, after, min(_PART, until - after)))
 
 
-async def _begun(source: Store, target: Store, tenant: str, head: Head) -> int:
-    """How many events the target has already, all of them the source's first ones. Raises StoreRefused."""
+async def _copied_before(source: Store, target: Store, tenant: str, head: Head) -> int:
+    """How many of the first events of the source the target has. Raises StoreRefused if it has any others."""
     found = await target.head(tenant)
     if found.size > head.size:
         raise StoreRefused(f"The target has more events of {tenant} than the source. Nothing was copied.")
@@ -104,7 +106,7 @@ async def _root_at(store: Store, tenant: str, size: int, head: Head) -> bytes:
 
 
 async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> None:
-    """Read a tenant's log in the target from its first event on, against the source's root and the target's counts."""
+    """Read a tenant's whole log in the target; compare it with the source's root and the target's counts."""
     tree, counts = CompactRange(), _Counts()
     async with aclosing(_parts(target, tenant, 0, head.size)) as parts:
         async for part in parts:
@@ -117,19 +119,19 @@ async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> Non
             step(len(part))
     found = await target.head(tenant)
     if found.size > head.size:
-        raise StoreRefused(f"Somebody else writes to the log of {tenant} in the target. Stop that, and copy again.")
+        raise StoreRefused(f"Another process writes to the log of {tenant} in the target. Stop it, and copy again.")
     if not tree.root() == found.root == head.root:
-        raise Unsound(f"{tenant}: the copy has another root than the source.")
+        raise Unsound(f"{tenant}: the root of the copy differs from that of the source.")
     if found.recorded_at != head.recorded_at:
-        raise Unsound(f"{tenant}: the copy was last recorded at another time than the source.")
+        raise Unsound(f"{tenant}: the last recorded time of the copy differs from that of the source.")
     if await target.count_events(tenant, Query()) != counts.by_word():
-        raise Unsound(f"{tenant}: events are counted wrong in the copy.")
+        raise Unsound(f"{tenant}: the counts of the copy are wrong.")
     if await target.actor_stats(tenant, Query()) != counts.by_actor():
-        raise Unsound(f"{tenant}: the events of an actor are counted wrong in the copy.")
+        raise Unsound(f"{tenant}: the counts of an actor in the copy are wrong.")
 
 
 class _Counts:
-    """A plain count over events."""
+    """Counts events one by one."""
 
     def __init__(self) -> None:
         self.kinds: Counter[tuple[str, str, str]] = Counter()
@@ -140,18 +142,18 @@ class _Counts:
         self.actors[event.actor_type, event.actor_id, event.outcome] += 1
 
     def by_word(self) -> Counts:
-        """As `Store.count_events` says it."""
+        """In the form that `Store.count_events` returns."""
 
-        def by(place: int) -> list[tuple[str, int]]:
+        def by(field: int) -> list[tuple[str, int]]:
             found: Counter[str] = Counter()
-            for words, events in self.kinds.items():
-                found[words[place]] += events
+            for kind, events in self.kinds.items():
+                found[kind[field]] += events
             return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
         return Counts(total=self.kinds.total(), by_event_type=by(0), by_resource_type=by(1), by_actor_type=by(2))
 
     def by_actor(self) -> list[ActorStat]:
-        """As `Store.actor_stats` says it."""
+        """In the form that `Store.actor_stats` returns."""
         stats = [
             ActorStat(
                 actor_type=actor_type,
@@ -166,15 +168,14 @@ class _Counts:
 
 
 async def _copy_key(target: Store, key: ApiKey) -> None:
-    """Put a key into the target, or tell one that is there what became of it since. A key that was revoked in either
-    stays revoked."""
-    there = await target.get_key(key.id)
-    if there is None:
+    """Add a key to the target, or update its revocation and last use. A key that either store revoked stays revoked."""
+    existing = await target.get_key(key.id)
+    if existing is None:
         await target.put_key(key)
         return
-    if msgspec.structs.replace(there, revoked_at=key.revoked_at, last_used_at=key.last_used_at) != key:
+    if msgspec.structs.replace(existing, revoked_at=key.revoked_at, last_used_at=key.last_used_at) != key:
         raise StoreRefused(f"The target has another key with the id {key.id}.")
-    if key.revoked_at is not None and there.revoked_at is None:
+    if key.revoked_at is not None and existing.revoked_at is None:
         await target.revoke_key(key.tenant, key.id, key.revoked_at)
     if key.last_used_at is not None:
         await target.touch_keys({key.id: key.last_used_at})

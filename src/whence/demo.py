@@ -1,6 +1,6 @@
-"""The demonstration: recorded runs of an airline's service agent, as a log.
+"""The data of `whence demo`: recorded runs of an airline's service agent.
 
-`data/SOURCE.md` tells where the recording comes from and under which licence.
+`data/SOURCE.md` names their source and licence.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from whence.wire.event import BATCH_EVENTS_MAX, IngestContext, parse_batch
 __all__ = ["FAILED_EVENT", "fill", "recording"]
 
 FAILED_EVENT = "16ea97ab-1bf6-568b-a87a-32d3903c035b"
-"""The first action that failed in the recording: a payment that did not add up."""
+"""The id of the first failed action in the recording, a payment with a wrong amount."""
 
 
 def recording() -> bytes:
@@ -24,7 +24,7 @@ def recording() -> bytes:
 
 
 async def fill(store: Store, tenant: str) -> int:
-    """Store the recording as this tenant's events. Returns how many there are. Raises what the store raises."""
+    """Store the recording as events of this tenant. Returns their number. Raises the errors of the store."""
     lines = recording().splitlines()
     context = IngestContext(tenant=tenant, vocabulary=Vocabulary(), now=time.time_ns() // 1_000)
     for start in range(0, len(lines), BATCH_EVENTS_MAX):

@@ -1,7 +1,7 @@
-"""The way in: a bounded queue, and one append for all requests of a tenant that wait.
+"""Ingest: a bounded queue of requests, and one append for all waiting requests of a tenant.
 
-While a tenant's append is under way, its next requests gather; the append after that takes them all. So one commit
-serves many requests under load, and a lone request waits for nothing.
+While an append of a tenant runs, its further requests queue up, and the next append takes all of them. So under load
+one commit serves many requests, and a single request does not wait.
 """
 
 import asyncio
@@ -18,13 +18,15 @@ __all__ = ["Ingest"]
 
 _log = structlog.get_logger("whence.ingest")
 
-_NOT_KNOWN = "The store failed. Send the request again, with the same ids."
+_FAILED = "The store failed. Send the request again, with the same ids."
 
 _APPEND_EVENTS_MAX = 1_000
-"""Events after which an append takes no further request, so that the first of them does not wait long."""
+"""An append takes no further request beyond this many events, so that its first request does not wait long."""
 
 
 class _Waiting:
+    """A request in the queue, and the future of its receipts."""
+
     __slots__ = ("future", "write")
 
     def __init__(self, write: Write, future: "asyncio.Future[list[Receipt]]") -> None:
@@ -33,10 +35,10 @@ class _Waiting:
 
 
 class Ingest:
-    """Takes requests of all tenants and hands them to the store. Belongs to one event loop."""
+    """Queues requests of all tenants and appends them to the store. Belongs to one event loop."""
 
     def __init__(self, store: Store, events_max: int = 20_000) -> None:
-        """`events_max` bounds the events that wait or are being stored, over all tenants."""
+        """`events_max` bounds the events that are queued or being stored, over all tenants."""
         self._store = store
         self._events_max = events_max
         self._events = 0
@@ -48,8 +50,8 @@ class Ingest:
         """Store the events of one request; a receipt for each once they are durable.
 
         Raises Busy when the queue is full, Unavailable when the commit failed, and, for an atomic request, the error
-        of the event that could not be stored. When the waiting task is cancelled the events may be stored all the
-        same; sent again with their ids, they are replays.
+        of the event that could not be stored. If the waiting task is cancelled, the events may still be stored; sent
+        again with the same ids, they are replays.
         """
         if self._closed:
             raise Unavailable("The server is stopping. Send the request again.")
@@ -59,7 +61,7 @@ class Ingest:
         self._events += len(events)
         request = _Waiting(Write(tuple(events), atomic), future)
         queue = self._waiting.get(tenant)
-        if queue is not None:  # the tenant's flush is under way and will come to it
+        if queue is not None:  # the tenant's flush is running and will take it
             queue.append(request)
         else:
             self._waiting[tenant] = deque([request])
@@ -69,38 +71,38 @@ class Ingest:
         return await asyncio.shield(future)
 
     async def close(self) -> None:
-        """Take nothing more, and return once everything that was taken is answered. Harmless when repeated."""
+        """Refuse new requests, and return once every accepted one is answered. Harmless when repeated."""
         self._closed = True
         while self._flushes:
             await asyncio.wait(self._flushes)
 
     async def _flush(self, tenant: str) -> None:
-        """Append what waits for this tenant until nothing does. Every request is answered, whatever happens."""
+        """Append the queued requests of this tenant until there are none. Each is answered, whatever happens."""
         queue = self._waiting[tenant]
         group: list[_Waiting] = []
         try:
             while queue:
                 group = _next_group(queue)
-                # Neither is kept while the next group is stored: their payloads may be all that the server allows.
+                # No reference is kept while the next group is stored: the payloads may use the whole memory budget.
                 self._answer(group, await self._append(tenant, group))
                 group = []
         finally:
             del self._waiting[tenant]
-            # Only a cancellation leaves any, and then nobody else would answer them.
+            # Some are left only after a cancellation, and nothing else would answer them.
             left = [*group, *queue]
-            self._answer(left, [Unavailable(_NOT_KNOWN)] * len(left))
+            self._answer(left, [Unavailable(_FAILED)] * len(left))
 
     async def _append(self, tenant: str, group: Sequence[_Waiting]) -> Sequence[list[Receipt] | WhenceError]:
         """A result for each request of the group. Never raises an Exception."""
         try:
             results = await self._store.append(tenant, [request.write for request in group])
             if len(results) != len(group):
-                raise RuntimeError("the store gave another number of answers than it got requests")
+                raise RuntimeError("the number of results differs from the number of requests")
         except WhenceError as error:
             return [error] * len(group)
         except Exception as error:
             _log.error("append failed", error=type(error).__name__, exc_info=True)
-            return [Unavailable(_NOT_KNOWN)] * len(group)
+            return [Unavailable(_FAILED)] * len(group)
         return results
 
     def _answer(self, group: Sequence[_Waiting], results: Sequence[list[Receipt] | WhenceError]) -> None:
@@ -124,6 +126,6 @@ def _answer(future: "asyncio.Future[list[Receipt]]", result: list[Receipt] | Whe
         return
     if isinstance(result, WhenceError):
         future.set_exception(result)
-        future.exception()  # seen, also when its task was cancelled
+        future.exception()  # marks it as retrieved, even if the waiting task was cancelled
     else:
         future.set_result(result)

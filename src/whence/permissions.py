@@ -1,8 +1,8 @@
-"""Who may do what: scopes, principals, and the format and hash of API keys and session secrets.
+"""Permissions: scopes, principals, and the format and hash of API keys and session secrets.
 
-A secret is a prefix, 32 random bytes as 43 base62 digits, and the CRC32 of all that as 6 base62 digits. The checksum
-keeps a mistyped secret from ever reaching the store. Only the SHA-256 of a secret is kept; the secrets are as wide as
-the hash, so neither salt nor stretching would add anything.
+A secret is a prefix, 32 random bytes as 43 base62 digits, and the CRC32 of both as 6 base62 digits. The checksum spares
+the store a lookup for a mistyped secret. Only the SHA-256 of a secret is stored. The secrets have as much entropy as
+the hash, so a salt or a slow hash would add nothing.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 READ = "events:read"
-"""May read every event of the tenant. `events:read:<resource_type>` reads those of one resource type."""
+"""May read every event of the tenant. `events:read:<resource_type>` is narrowed to one resource type."""
 
 WRITE = "events:write"
 """May store events."""
@@ -53,7 +53,7 @@ _SECRET = re.compile(rf"wh[ks]_[0-9A-Za-z]{{{_BODY_DIGITS + _CHECK_DIGITS}}}")
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of an API key. `id` is public, `hash` the SHA-256 of the secret text; times are microseconds."""
+    """A stored API key. `id` is public, `hash` is the SHA-256 of the secret text; times are in microseconds."""
 
     id: str
     hash: bytes
@@ -74,8 +74,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: one tenant and what it may do there. `key_id` is None for a JWT; `subject` names the credential in
-    logs; `via_cookie` says that a browser sent it by itself.
+    """An authenticated caller: its tenant and scopes. `key_id` is None for a JWT; `subject` names the credential in
+    logs; `via_cookie` is true for a cookie, which browsers send without being asked.
     """
 
     tenant: str
@@ -85,8 +85,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     via_cookie: bool = False
 
     def may(self, scope: str) -> bool:
-        """Whether the principal holds `scope`. To read at all, a narrowed reader's scope is enough; a reader of
-        everything holds each narrowed one."""
+        """Whether the principal holds `scope`. A narrowed scope is enough for `events:read`, and `events:read` implies
+        each narrowed scope."""
         if scope in self.scopes:
             return True
         if scope == READ:
@@ -100,7 +100,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def readable(self) -> tuple[str, ...] | None:
-        """The resource types whose events the principal may see, sorted; None is all of them."""
+        """The resource types whose events the principal may read, sorted; None means all of them."""
         if READ in self.scopes:
             return None
         prefix = READ + ":"
@@ -108,7 +108,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_scopes(scopes: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """The scopes without repeats, sorted. Raises ValueError when there is none, or one that is not known."""
+    """The scopes without repetitions, sorted. Raises ValueError if there is none, or an unknown one."""
     found = set(scopes)
     if not found:
         raise ValueError("At least one scope is needed: events:read, events:write or admin.")
@@ -118,12 +118,12 @@ def parse_scopes(scopes: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ..
 
 
 def known_scopes(vocabulary: Vocabulary) -> frozenset[str]:
-    """Every scope that this installation knows."""
+    """Every scope of this installation, with those of added resource types."""
     return frozenset((READ, WRITE, ADMIN, *(f"{READ}:{name}" for name in vocabulary.resource_types)))
 
 
 def parse_key_name(name: str) -> str:
-    """The name of an API key as it may be kept. Raises ValueError for what is too long or cannot be printed."""
+    """The name of an API key. Raises ValueError if it is too long or not printable."""
     if len(name) > _KEY_NAME_MAX or not name.isprintable():
         raise ValueError(f"A key's name is printable text of at most {_KEY_NAME_MAX} characters.")
     return name
@@ -132,7 +132,7 @@ def parse_key_name(name: str) -> str:
 def new_api_key(
     tenant: str, scopes: tuple[str, ...], now: int, expires_at: int | None = None, name: str = ""
 ) -> tuple[str, ApiKey]:
-    """A fresh secret, to be shown once, and what to keep of it. `scopes` come from `parse_scopes`; times in µs."""
+    """A new secret, to be shown once, and the key to store. `scopes` come from `parse_scopes`; times are in µs."""
     secret = _new_secret(_KEY_PREFIX)
     key_id = "key_" + "".join(secrets.choice(_DIGITS) for _ in range(_KEY_ID_DIGITS))
     kept = ApiKey(
@@ -148,17 +148,17 @@ def new_api_key(
 
 
 def key_hash(secret: str) -> bytes | None:
-    """The hash by which an API key is found, or None when the text is none: wrong format or wrong checksum."""
+    """The hash by which an API key is found, or None if the format or the checksum is wrong."""
     return _checked_hash(secret, _KEY_PREFIX)
 
 
 def new_session_secret() -> str:
-    """A fresh session secret, `whs_…`."""
+    """A new session secret, `whs_…`."""
     return _new_secret(_SESSION_PREFIX)
 
 
 def session_hash(secret: str) -> bytes | None:
-    """The hash by which a session is found, or None when the text is no session secret."""
+    """The hash by which a session is found, or None if the format or the checksum is wrong."""
     return _checked_hash(secret, _SESSION_PREFIX)
 
 

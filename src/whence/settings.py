@@ -1,9 +1,9 @@
-"""The settings of a server: one frozen value, and the only reader of the environment.
+"""The settings of a server: one frozen value. No other module reads the environment.
 
-Every setting has a variable `WHENCE_<NAME>`; lists are separated by commas, durations are like `90s`, `15m`, `24h`,
-`1d`, sizes like `64MiB`, switches `true` or `false`. A secret may lie in a file that `WHENCE_<NAME>_FILE` names. An
-empty variable counts as not set. Whatever cannot hold is refused at start with a sentence that names the variable and
-never repeats its value.
+Every setting has a variable `WHENCE_<NAME>`. Lists are separated by commas, durations are like `90s`, `15m`, `24h` or
+`1d`, sizes like `64MiB`, switches `true` or `false`. A secret may be in a file, which `WHENCE_<NAME>_FILE` names. An
+empty variable counts as not set. An invalid value is refused at start with a sentence that names the variable and
+never repeats the value.
 """
 
 import ipaddress
@@ -16,15 +16,17 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
+from whence.errors import StoreRefused
 from whence.events import Vocabulary
+from whence.storage.backends import engine_of
 
-__all__ = ["JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
+__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
 
 JWT_LIFETIME_MAX_S = 24 * 3600
-"""The longest life of a JWT that an operator may allow, in seconds."""
+"""The longest lifetime of a JWT that an operator may allow, in seconds."""
 
 JWT_SECRET_BYTES_MIN = 32
-"""A shared secret below this could be guessed from one token, offline."""
+"""The shortest shared secret. A shorter one could be guessed offline from one token."""
 
 _MIB = 1024 * 1024
 _BATCH_EVENTS = 1000
@@ -36,15 +38,15 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def default_store() -> str:
-    """The store of a user who named none: a file in the user's data directory."""
+    """The default store: a SQLite file in the user's data directory."""
     return f"sqlite:///{Path(platformdirs.user_data_dir('whence', appauthor=False)) / 'whence.db'}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server was told. Build it with `from_environment`; made directly, the values are checked too.
+    """The settings of a server. They are checked however they are made; `from_environment` parses them from text.
 
-    `jwt_algorithms` left empty becomes what the configured key allows: HS256 for a secret, RS256, ES256 and EdDSA for
-    a JWKS URL. `trusted_proxies` are addresses or networks whose X-Forwarded-* headers are believed.
+    Empty `jwt_algorithms` mean all that the configured key allows: HS256 for a secret, RS256, ES256 and EdDSA for a
+    JWKS URL. `trusted_proxies` are addresses or networks whose X-Forwarded-* headers are believed.
     """
 
     store: str = msgspec.field(default_factory=default_store)
@@ -84,15 +86,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **flags: Any) -> "Settings":
-        """The settings of these variables, over which `flags` go: by field name, as text or as the field's own type;
-        None or an empty list is a flag that was not given. Raises ValueError, a sentence, for a value that cannot
-        hold, and TypeError for a flag that does not exist.
+        """The settings in these variables, overridden by `flags`.
+
+        Flags have the names of fields, and are text or of the field's own type; None and an empty list mean that the
+        flag was not given. Raises ValueError with a sentence for an invalid value, and TypeError for an unknown flag.
         """
-        unknown = flags.keys() - _FIELDS.keys()
+        unknown = flags.keys() - FIELDS.keys()
         if unknown:
             raise TypeError(f"No such setting: {', '.join(sorted(unknown))}.")
         values: dict[str, Any] = {}
-        for field, (variable, parse) in _FIELDS.items():
+        for field, (variable, parse) in FIELDS.items():
             given = flags.get(field)
             if given is None or given in ((), []):
                 given = _from_environment(environ, variable, secret=field in _FROM_FILE)
@@ -104,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words that this installation knows."""
+        """The resource types and actor types of this installation."""
         try:
             return Vocabulary.extended(self.resource_types, self.actor_types)
         except ValueError as error:
@@ -112,12 +115,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown_store(self) -> str:
-        """The URL of the store without a password, for people and logs."""
+        """The URL of the store without its password, for output and logs."""
         return _without_password(self.store)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """The JWT algorithms that are accepted; empty when no key is configured, and then no JWT holds."""
+        """The JWT algorithms that are accepted. Without a configured key there are none, and no JWT is valid."""
         if self.jwt_secret is not None:
             return self.jwt_algorithms or _HMAC
         if self.jwks_url is not None:
@@ -136,11 +139,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check_service(settings: Settings) -> None:
-    """Raise ValueError for what concerns addresses, paths and headers."""
-    if not re.fullmatch(r"(sqlite:///|postgresql://).+", settings.store):
-        raise ValueError(
-            "WHENCE_STORE must be a URL like sqlite:///path/to/file.db or postgresql://user@host:5432/database."
-        )
+    """Raise ValueError for an invalid address, path or other setting of the service."""
+    try:
+        engine_of(settings.store)
+    except StoreRefused as error:
+        raise ValueError(f"WHENCE_STORE: {error}") from None
     if settings.listen_url is not None and not re.fullmatch(r"postgresql://.+", settings.listen_url):
         raise ValueError("WHENCE_LISTEN_URL must be a URL like postgresql://user@host:5432/database.")
     if not 0 <= settings.port <= 65_535:
@@ -165,8 +168,8 @@ def _check_service(settings: Settings) -> None:
 
 
 def _check_jwt(settings: Settings) -> None:
-    """Raise ValueError for what concerns tokens. A secret and public keys never meet: a public key that is taken for
-    a shared secret is the oldest forgery."""
+    """Raise ValueError for an invalid setting of tokens. A secret and public keys are never allowed together, because
+    attackers sign tokens with a public key that a server takes for a shared secret."""
     secret, url = settings.jwt_secret, settings.jwks_url
     if secret is not None and url is not None:
         raise ValueError("Set either WHENCE_JWT_SECRET or WHENCE_JWT_JWKS_URL, not both.")
@@ -190,7 +193,7 @@ def _check_jwt(settings: Settings) -> None:
 
 
 def _check_limits(settings: Settings) -> None:
-    """Raise ValueError for a limit below which the server could not do its work."""
+    """Raise ValueError for a limit that is too small for the server to work."""
     if settings.bad_credentials_per_minute < 1:
         raise ValueError("WHENCE_BAD_CREDENTIALS_PER_MINUTE must be at least 1.")
     if settings.queue_events_max < _BATCH_EVENTS:
@@ -204,7 +207,7 @@ def _check_limits(settings: Settings) -> None:
 
 
 def _without_password(url: str) -> str:
-    """The URL of a store, for people and logs."""
+    """The URL of a store without its password."""
     if url.startswith("sqlite:"):
         return url
     place, _, _ = url.partition("?")
@@ -298,7 +301,7 @@ _SECRETS = frozenset({"jwt_secret"})
 _URLS = frozenset({"store", "listen_url"})
 _FROM_FILE = _SECRETS | _URLS  # a URL may hold a password
 
-_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "store": ("WHENCE_STORE", _text),
     "listen_url": ("WHENCE_LISTEN_URL", _text),
     "host": ("WHENCE_HOST", _text),
@@ -328,3 +331,4 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
 }
+"""The variable of each field, and the function that parses its value."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.acceptance.tools import missing
 from whence.permissions import READ, WRITE, new_api_key
-from whence.storage import open_store
+from whence.storage import create_store
 
 STARTED_S = 30
 _SERVING = re.compile(rb"Serving .* at (http://\S+)")
@@ -63,7 +63,7 @@ class Running:
         secret, key = new_api_key(tenant, scopes or (READ, WRITE), time.time_ns() // 1000)
 
         async def put() -> None:
-            store = open_store(self.url, serving=False)
+            store = create_store(self.url, serving=False)
             try:
                 await store.put_key(key)
             finally:

@@ -155,7 +155,7 @@ import sys
 from whence.api import server
 from whence.cli import main
 
-server._Unfailing = lambda stream: stream
+server._LossyStream = lambda stream: stream
 sys.exit(main())
 """
 """A log line that the full disk does not take is an error of the request that it speaks of."""

@@ -300,8 +300,8 @@ def any_tenants_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def any_tenants_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cursor is not bound to its tenant."""
-    seed_of = query._seed
-    monkeypatch.setattr(query, "_seed", lambda _tenant, *rest: seed_of("", *rest))
+    seed_of = query.cursor_seed
+    monkeypatch.setattr(query, "cursor_seed", lambda _tenant, *rest: seed_of("", *rest))
 
 
 MUTANTS: dict[str, Break] = {

@@ -29,7 +29,7 @@ UVICORNS_OWN = """
 import sys
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import whence.api.server
-whence.api.server.SmallReads = HttpToolsProtocol
+whence.api.server.SmallReadsProtocol = HttpToolsProtocol
 from whence.cli import main
 sys.exit(main())
 """
@@ -37,8 +37,8 @@ sys.exit(main())
 
 NO_BUDGET = """
 import sys
-from whence.api.bodies import BodyBudget
-BodyBudget.hold = lambda *args, **kwargs: None
+from whence.api.request_body import MemoryBudget
+MemoryBudget.hold = lambda *args, **kwargs: None
 from whence.cli import main
 sys.exit(main())
 """

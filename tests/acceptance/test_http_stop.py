@@ -23,7 +23,7 @@ NO_BOUND = """
 import sys
 import whence.api.server
 whence.api.server._GRACE_S = None
-whence.api.server._LAST_S = 3600
+whence.api.server._KILL_S = 3600
 from whence.cli import main
 sys.exit(main())
 """

@@ -84,7 +84,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with served(store, cli) as serving:
         user = cli.given(url=serving.url, api_key=serving.key)
         said, seconds, memory = imported(user, path)
-        assert said == f"{size:,} stored, 0 there before, 0 refused.\n"
+        assert said == f"{size:,} stored, 0 already there, 0 refused.\n"
         server = peak_memory_kib(serving.process.pid)
         rate = f"{size:,} events in {seconds:.1f} s, {size / seconds:,.0f} a second"
         print(f"\n{name}, {store}: {rate}; importer {memory} KiB, server {server} KiB")
@@ -129,7 +129,7 @@ def test_a_second_import_stores_nothing(loaded: Loaded) -> None:
     """The same file again adds no event, and the program says so."""
     size = len(loaded.rows)
     said, seconds, memory = imported(loaded.user, loaded.path)
-    assert said == f"Nothing was stored: all {size:,} events were there before.\n"
+    assert said == f"Nothing was stored: all {size:,} events were already there.\n"
     assert loaded.api.get("/api/v1/events", params={"limit": 1}).json()["total"] == size
     server = peak_memory_kib(loaded.serving.process.pid)
     print(f"\n{loaded.name}: again in {seconds:.1f} s; importer {memory} KiB, server {server} KiB")

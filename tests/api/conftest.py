@@ -16,18 +16,18 @@ from whence.api.app import create_app
 from whence.api.server import Server, configure_logging, make_config
 from whence.permissions import ADMIN, READ, WRITE, ApiKey, new_api_key
 from whence.settings import Settings
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.base import Store
 
 T = TypeVar("T")
 
 STARTED_S = 10
 RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
-"""The resource that `event` speaks of."""
+"""The resource of the events that `event` makes."""
 
 
 class Served:
-    """A running server, and the way to what is inside it."""
+    """A running server, with access to its store and its loop."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
@@ -80,7 +80,7 @@ def _changed(key: ApiKey, more: dict[str, Any]) -> ApiKey:
 def serving(folder: Path, **settings: Any) -> Iterator[Served]:
     url = f"sqlite:///{folder}/whence.db"
     configure_logging("error")
-    served = Served(Settings(store=url, port=0, **settings), open_store(url))
+    served = Served(Settings(store=url, port=0, **settings), create_store(url))
     served.start()
     try:
         yield served
@@ -110,7 +110,7 @@ def admin(served: Served) -> Iterator[httpx2.Client]:
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """A good event as a client sends it; None leaves a field out."""
+    """A valid event as a client sends it; None leaves a field out."""
     sent = {
         "eventType": "action_run.completed",
         "actorType": "agent",
@@ -123,7 +123,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 
 def problems(answer: httpx2.Response) -> Sequence[tuple[list[Any], str]]:
-    """Where and which, of a 422, which has exactly the contract's shape."""
+    """The places and names of the problems of a 422, whose body has exactly the contract's shape."""
     assert answer.status_code == 422, answer.text
     body = answer.json()
     assert body.keys() == {"detail"}
@@ -133,7 +133,7 @@ def problems(answer: httpx2.Response) -> Sequence[tuple[list[Any], str]]:
 
 
 def code_of(answer: httpx2.Response) -> str:
-    """The slug of an error that is no 422, which has exactly our shape."""
+    """The code of any other error, whose body has exactly our shape."""
     body = answer.json()
     assert body.keys() == {"detail", "code", "requestId"}, body
     assert body["requestId"] == answer.headers["x-request-id"]
@@ -142,7 +142,7 @@ def code_of(answer: httpx2.Response) -> str:
 
 
 def hold(served: Served, work: Callable[[Any], Any]) -> Any:
-    """Give the store something to do; the future of it."""
+    """Start `work` on the store in the server's loop; returns its future."""
     assert served.loop is not None
     began = threading.Event()
 
@@ -156,8 +156,8 @@ def hold(served: Served, work: Callable[[Any], Any]) -> Any:
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for what another thread will bring about."""
+    """Wait for a condition that another thread will fulfil."""
     until = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < until, "it did not come about"
+        assert time.monotonic() < until, "the condition was not fulfilled in time"
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""What schemathesis is told beyond the document: the rules that no schema of the document can say.
+"""What schemathesis needs beyond the document: the rules that no JSON schema can express.
 
 A request that keeps to its schema is taken, or it is a 422 that names nothing but rules of the table below. The six
 routes of the contract carry the contract's own schemas, letter by letter, so a few plain limits stand here too.

@@ -12,7 +12,7 @@ from whence.api.auth import Authenticator
 from whence.errors import Forbidden, Throttled, Unauthenticated, Unavailable
 from whence.permissions import new_api_key, new_session_secret, session_hash
 from whence.settings import Settings
-from whence.storage import Store, open_store
+from whence.storage import Store, create_store
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'whence.db'}")
+    opened = create_store(f"sqlite:///{tmp_path / 'whence.db'}")
     yield opened
     await opened.close()
 
@@ -337,12 +337,12 @@ async def test_the_table_of_addresses_is_bounded(store: Store, monkeypatch: pyte
 def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
     peer: str, forwarded: list[str], address: str
 ) -> None:
-    authenticator = Authenticator(Settings(trusted_proxies=("10.0.0.0/8", "::1")), open_store_never())
+    authenticator = Authenticator(Settings(trusted_proxies=("10.0.0.0/8", "::1")), no_store())
     asked = request(*(("X-Forwarded-For", line) for line in forwarded), client=(peer, 1))
     assert authenticator.client_address(asked.scope) == address
 
 
-def open_store_never() -> Any:
+def no_store() -> Any:
     """Stands where a store is never asked."""
     return None
 

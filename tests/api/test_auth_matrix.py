@@ -78,11 +78,11 @@ TABLE: dict[str, tuple[int, ...]] = {
     "token without scopes": (403, 403, 403, 403, 403, OK),
     "token with unknown scopes": (403, 403, 403, 403, 403, OK),
 }
-"""Who may, and who may not although it is known who they are. Whoever is in `forgeries` and `nobody` gets a 401."""
+"""The status for each credential that is valid. Every one in `forgeries` and `nobody` gets a 401."""
 
 
 def token(**claims: Any) -> str:
-    """A token that holds, unless these claims undo it."""
+    """A valid token, unless these claims make it invalid."""
     return jwt_of(**({"iss": ISSUER, "aud": "whence", "scope": " ".join(ALL)} | claims))
 
 
@@ -108,7 +108,7 @@ CROSS = ("Sec-Fetch-Site", "cross-site")
 
 @cache
 def known(served: Served) -> dict[str, Headers]:
-    """Keys and tokens that hold."""
+    """Valid keys and tokens."""
     return {
         "read key": bearer(served.key(READ)),
         "write key": bearer(served.key(WRITE)),
@@ -132,7 +132,7 @@ def known(served: Served) -> dict[str, Headers]:
 
 
 def sessions(served: Served) -> dict[str, Headers]:
-    """Sessions that hold. One may end by what is asked, so they are made anew for each route."""
+    """Valid sessions. A route may end its session, so each route gets new ones."""
     return {
         "session, same origin": cookie(session(served), SAME),
         "session, its origin named": cookie(session(served), ("Origin", served.url)),
@@ -145,7 +145,7 @@ def sessions(served: Served) -> dict[str, Headers]:
 
 @cache
 def nobody(served: Served) -> dict[str, Headers]:
-    """No credential, or one that does not hold."""
+    """No credential, or one that is not valid."""
     key, session_ = served.key(*ALL), session(served)
     mistyped = key[:-1] + ("a" if key[-1] != "a" else "b")
     gone, ended = served.key(*ALL), session(served)
@@ -196,7 +196,7 @@ def key_id_of(served: Served, secret: str) -> str:
 
 @cache
 def forgeries() -> dict[str, Headers]:
-    """Tokens that do not hold where HS256, an issuer and an audience are configured."""
+    """Tokens that are not valid where HS256, an issuer and an audience are configured."""
     now = int(time.time())
     claims = claims_of(iss=ISSUER, aud="whence", scope=" ".join(ALL))
     head, body, signature = token().split(".")
@@ -216,8 +216,9 @@ def forgeries() -> dict[str, Headers]:
         "missing exp": token(exp=None),
         "exp as text": raw_jwt({"alg": "HS256"}, claims | {"exp": str(now + 60)}),
         "exp true": raw_jwt({"alg": "HS256"}, claims | {"exp": True}),
-        "too long life": token(exp=now + 24 * HOUR_S + 60),
-        "too long life, iat left out": token(exp=now + 24 * HOUR_S + 60, iat=None),
+        # Too long by an hour, so that it stays too long however slowly the tests run.
+        "too long life": token(exp=now + 25 * HOUR_S),
+        "too long life, iat left out": token(exp=now + 25 * HOUR_S, iat=None),
         "issued in the future": token(iat=now + HOUR_S, exp=now + 2 * HOUR_S),
         "not yet": token(nbf=now + HOUR_S),
         "wrong audience": token(aud="other"),
@@ -302,7 +303,7 @@ def test_every_credential_gets_what_the_table_says(guarded: Served, route: tuple
 
 
 def test_all_routes_refuse_alike(guarded: Served) -> None:
-    """The 401 of one route is that of all others, but for the request id: it tells nothing of what is there."""
+    """The 401 of all routes is the same but for the request id, so that it reveals nothing about them."""
     answers = set()
     with httpx2.Client(base_url=guarded.url, timeout=20) as client:
         for (method, path), (need, _) in ROUTES.items():
@@ -333,7 +334,7 @@ def test_a_route_with_another_scope_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def falls_through(carrier: Callable[..., Any]) -> Callable[..., Any]:
-    """Mutant: a bearer that is no key and no token leaves the word to the next carrier."""
+    """Mutant: after a bearer that is neither a key nor a token, the next carrier decides."""
 
     def mutant(scope: dict[str, Any]) -> Any:
         found = carrier(scope)
@@ -362,7 +363,7 @@ def first_of_two(carrier: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_carrier_that_does_not_decide_is_found(
     guarded: Served, monkeypatch: pytest.MonkeyPatch, mutant: Callable[..., Any], state: str
 ) -> None:
-    """A bad carrier that lets another one speak, or one that is taken although it came twice, fails its cells."""
+    """If a bad carrier falls through to another, or one that was sent twice is accepted, its cells fail."""
     monkeypatch.setattr(auth, "_carrier", mutant(auth._carrier))
     assert any(f"by {state}: 200" in cell for cell in failures(guarded, LIST))
 

@@ -118,7 +118,7 @@ def test_each_mode_on_each_route_stores_the_same_event(client: httpx2.Client, mo
 def test_the_same_one_again_is_a_replay_and_another_under_its_id_a_conflict(
     client: httpx2.Client, mode: str, path: str
 ) -> None:
-    """Also when the id is no UUID: (source, id) is one event."""
+    """Also when the id is not a UUID: (source, id) identifies one event."""
     for event_id in (str(uuid.uuid4()), f"run {uuid.uuid4()}"):
         sent = cloud_event(id=event_id)
         first, again, other = (
@@ -208,7 +208,7 @@ def test_the_actor_comes_from_the_auth_context(
 )
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_wrong_is_told_at_its_attribute(client: httpx2.Client, mode: str, changes: Json, name: str) -> None:
-    """In a body by the attribute's name, in headers by the header's, in a batch behind the index."""
+    """In a body by the attribute's name, in headers by the header's, in a batch after the index."""
     answer = MODES[mode](client, EVENTS, cloud_event(**changes))
     if mode == "batch":
         assert answer.status_code == 422
@@ -230,7 +230,7 @@ def test_data_is_an_object_that_leaves_ce_to_the_log(client: httpx2.Client, data
 
 
 def test_the_binary_mode_reads_headers_as_the_binding_says(client: httpx2.Client) -> None:
-    """Percent-encoded UTF-8, perhaps in quotes; what cannot be decoded is told at its header."""
+    """Percent-encoded UTF-8, perhaps in quotes; what cannot be decoded is reported at its header."""
     for authid, read in (('"Ada \\"A\\" B"', 'Ada "A" B'), ("%41da%20%C3%84", "Ada Ä"), ("Ada", "Ada")):
         answer = binary(client, EVENTS, cloud_event(), **{"ce-authid": authid})
         assert answer.json()["actorId"] == read
@@ -269,7 +269,7 @@ def test_a_batch_of_cloudevents_may_be_atomic(served: Served) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_who_may_not_write_may_not_by_cloudevents_either(served: Served, mode: str) -> None:
-    """403 for a reader and 401 for nobody, in every mode on both routes."""
+    """403 for a reader and 401 without a credential, in every mode on both routes."""
     with served.client(READ) as reader, served.client() as nobody:
         for path in (EVENTS, BATCH):
             assert MODES[mode](reader, path, cloud_event()).status_code == 403
@@ -279,7 +279,7 @@ def test_who_may_not_write_may_not_by_cloudevents_either(served: Served, mode: s
 def test_a_server_that_takes_a_cloudevent_for_an_event_is_found(
     client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mutant: ce- headers are not looked at, so that a binary CloudEvent is only its data."""
+    """Mutant: ce- headers are ignored, so that a binary CloudEvent is only its data."""
     monkeypatch.setattr(writes, "is_cloudevents", lambda media, headers: "cloudevents" in media)
     for path in (EVENTS, BATCH):
         with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""Answers as they stand on the wire, word for word: the six routes over a small log, and every error."""
+"""The exact bytes of responses: the six routes over a small log, and every error."""
 
 import json
 import threading
@@ -156,7 +156,7 @@ def test_errors(golden: httpx2.Client, snapshot: SnapshotAssertion, name: str) -
 
 
 def operation_of(document: dict[str, Any], method: str, target: str) -> dict[str, Any] | None:
-    """What the document tells of a request; literal paths go before those with parameters."""
+    """The operation of the document for a request; literal paths are matched before those with parameters."""
     parts = target.partition("?")[0].split("/")
     for path in sorted(document["paths"], key=lambda path: path.count("{")):
         names = path.split("/")
@@ -204,7 +204,7 @@ def test_a_change_of_one_letter_is_found(golden: httpx2.Client, snapshot: Snapsh
 
 @pytest.fixture
 def troubled(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Starts a server that takes tokens, which need no look into its store."""
+    """Starts a server that accepts tokens, which need no lookup in its store."""
     running: list[Any] = []
 
     def start(**settings: Any) -> Served:

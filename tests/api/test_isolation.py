@@ -1,4 +1,4 @@
-"""What belongs to another tenant answers as what never was, byte for byte and header for header."""
+"""What belongs to another tenant is answered like what never existed, byte for byte and header for header."""
 
 import uuid
 from collections.abc import Iterator
@@ -152,7 +152,7 @@ def test_the_tenant_is_the_credentials_own(mine: httpx2.Client, theirs: Theirs) 
 
 
 def test_a_foreign_key_is_the_404_of_one_that_never_was(mine: httpx2.Client, theirs: Theirs, served: Served) -> None:
-    """It cannot be ended from here, and it goes on to work there."""
+    """It cannot be revoked from here, and it stays valid there."""
     never = whole(ask(mine, "/api/v1/keys/key_0000000000000000", "DELETE"))
     assert never[0] == 404
     assert whole(ask(mine, f"/api/v1/keys/{theirs.key_id}", "DELETE")) == never
@@ -160,7 +160,7 @@ def test_a_foreign_key_is_the_404_of_one_that_never_was(mine: httpx2.Client, the
 
 
 def test_an_ended_key_is_the_401_of_one_that_never_was(served: Served, theirs: Theirs) -> None:
-    """Whether a secret was ever good cannot be told."""
+    """The answer does not show whether a secret was ever valid."""
     made = theirs.client.post("/api/v1/keys", json={"scopes": [READ]}).json()
     assert theirs.client.delete(f"/api/v1/keys/{made['id']}").status_code == 204
     with served.client() as nobody:
@@ -207,7 +207,7 @@ def test_a_cause_that_may_not_be_read_is_missing(served: Served) -> None:
 def test_a_route_that_forgets_the_tenant_is_found(
     mine: httpx2.Client, theirs: Theirs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mutant: an event that is not found here is looked for at the other tenant."""
+    """Mutant: an event that is not found here is looked up in the other tenant."""
     asked = SQLiteStore.get_event
 
     async def leaking(self: SQLiteStore, tenant: str, event_id: str, readable: Any = None) -> Any:
@@ -245,7 +245,7 @@ def test_a_graph_that_forgets_the_reader_is_found(served: Served, monkeypatch: p
 
 
 def test_a_404_with_another_word_is_found(mine: httpx2.Client, theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutant: the sentence of the 404 tells that there is something."""
+    """Mutant: the sentence of the 404 reveals that the event exists."""
     asked = SQLiteStore.get_event
 
     async def telling(self: SQLiteStore, tenant: str, event_id: str, readable: Any = None) -> Any:

@@ -16,7 +16,7 @@ from tests.api.test_tokens import test_keys_rotate_and_are_fetched_at_most_every
 from whence.api import jwks
 from whence.api.auth import Authenticator
 from whence.settings import Settings
-from whence.storage import open_store
+from whence.storage import create_store
 
 EVENTS = "/api/v1/events"
 
@@ -57,7 +57,7 @@ def status(served: Served, key: str, kid: str) -> httpx2.Response:
 def test_a_rotation_is_followed_without_a_restart(
     guarded: Served, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new key holds once a fetch is due, the withdrawn one no longer does, and until then nobody asks again."""
+    """Once a fetch is due, the new key is valid and the withdrawn one is not. Until then there is no request."""
     issuer.publish(jwk(ec_key("old"), kid="1"))
     assert status(guarded, "old", "1").status_code == 200
     issuer.publish(jwk(ec_key("new"), kid="2"))
@@ -135,7 +135,7 @@ def test_a_safe_address_is_taken(url: str) -> None:
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[tuple[Authenticator, Issuer, Clock]]:
     """An authenticator, its issuer and its clock, on this loop."""
-    store, clock = open_store(f"sqlite:///{tmp_path}/whence.db"), Clock()
+    store, clock = create_store(f"sqlite:///{tmp_path}/whence.db"), Clock()
     async with running_issuer() as running:
         settings = Settings(jwks_url=running.url, jwt_issuer=ISSUER, jwt_audience="whence")
         authenticator = Authenticator(settings, store, clock)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.api.conftest import Served, code_of, problems
-from whence.api.admin import parse_new_key
+from whence.api.credentials import parse_new_key
 from whence.errors import Invalid
 from whence.events import Vocabulary
 from whence.permissions import ADMIN, READ, WRITE, key_hash

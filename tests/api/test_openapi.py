@@ -1,4 +1,4 @@
-"""The served document holds the contract, and the server holds the document."""
+"""The served document fulfils the contract, and the server fulfils the document."""
 
 import copy
 import hashlib
@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Served
-from whence.api.app import create_app
+from whence.api.app import create_app, route_handlers
 from whence.api.openapi import build_openapi
 from whence.settings import Settings
-from whence.storage import open_store
+from whence.storage import create_store
 
 Json = dict[str, Any]
 
 CONTRACT_FILE = Path(__file__).parent / "events-api.openapi.json"
 CONTRACT_SHA256 = "68b39df48887b58aba8dcaee9da8d5caa319789fd2e55b451930b9c27f37d42b"
-"""Of the contract as it was given. Nobody changes it here."""
+"""The hash of the contract as it was given. It is never changed here."""
 
 UNDOCUMENTED = {"/docs/scalar.js": "a part of the page /docs, not of the API"}
 """Addresses that the document leaves out, and why."""
@@ -44,7 +44,7 @@ def document(served: Served) -> Json:
     return read
 
 
-# The comparison: whatever the contract says has to stand in the document, word for word.
+# The comparison: the document must contain everything that the contract says, word for word.
 
 
 def resolved(document: Json, node: Any) -> Any:
@@ -208,7 +208,7 @@ def changed(value: Any) -> Any:
 
 
 def test_no_value_of_the_contract_can_change(contract: Json) -> None:
-    """Each default, range, name, type and enum value, changed in the document, is told."""
+    """Each default, range, name, type and enum value, changed in the document, is reported."""
     survived = []
     for path in leaves(contract):
         if isinstance(value := at(contract, path), dict | list):
@@ -248,7 +248,7 @@ def parameters_of(document: Json) -> list[Json]:
 def test_nothing_may_be_added_that_breaks_a_client(
     contract: Json, document: Json, mutate: Callable[[Json], None]
 ) -> None:
-    """A rule more for a parameter, a parameter that must be sent, or a key that must be there is told."""
+    """One more rule for a parameter, required parameter or required key is reported."""
     mutant = copy.deepcopy(document)
     mutate(mutant)
     assert len(differences(contract, mutant)) >= 1
@@ -260,10 +260,10 @@ def test_nothing_may_be_added_that_breaks_a_client(
 def served_routes(folder: Path) -> set[tuple[str, str]]:
     """(method, path) of every handler of the application, paths as OpenAPI writes them."""
     settings = Settings(store=f"sqlite:///{folder}/whence.db")
-    application = create_app(settings, open_store(settings.store)).app
+    application = create_app(settings, create_store(settings.store)).app
     return {
         (method, route.path_format)
-        for route in application.routes  # type: ignore[union-attr]  # the Litestar inside the edge
+        for route in application.routes  # type: ignore[union-attr]  # the Litestar inside the middleware
         for method in route.methods
         if route.path_format not in UNDOCUMENTED
     }
@@ -280,7 +280,7 @@ def test_routes_and_document_are_the_same(document: Json, tmp_path: Path) -> Non
 
 
 def test_every_operation_says_who_may_use_it(document: Json) -> None:
-    """A route is open by an empty list, or it takes each of the three carriers and tells of 401 and 403."""
+    """A route is open by an empty list, or it takes each of the three carriers and documents 401 and 403."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             guarded = operation["security"] == [{"bearer": []}, {"apiKey": []}, {"cookie": []}]
@@ -299,7 +299,7 @@ def test_every_operation_has_a_name_of_its_own(document: Json) -> None:
 
 
 def test_every_reference_leads_somewhere(document: Json) -> None:
-    """No $ref is dead, and no component is left over."""
+    """No $ref is dangling, and no component is unused."""
     text = json.dumps(document)
     names = document["components"]["schemas"].keys()
     used = {name for name in names if f'"#/components/schemas/{name}"' in text}
@@ -308,7 +308,7 @@ def test_every_reference_leads_somewhere(document: Json) -> None:
 
 
 def test_errors_and_their_headers_are_documented(document: Json) -> None:
-    """A 422 has the contract's shape, every other error ours; each tells its headers."""
+    """A 422 has the contract's shape, every other error ours; each documents its headers."""
     for methods in document["paths"].values():
         for operation in methods.values():
             for status, answer in operation["responses"].items():
@@ -322,7 +322,8 @@ def test_errors_and_their_headers_are_documented(document: Json) -> None:
 
 def test_an_operators_words_are_in_the_document() -> None:
     """Added resource and actor types are part of their enums, and of the scopes that name them."""
-    schemas = build_openapi(Settings(resource_types=("invoice",), actor_types=("robot",)))["components"]["schemas"]
+    settings = Settings(resource_types=("invoice",), actor_types=("robot",))
+    schemas = build_openapi(settings, route_handlers(settings))["components"]["schemas"]
     assert schemas["ResourceType"]["enum"][-1] == "invoice"
     assert schemas["ActorType"]["enum"][-1] == "robot"
     assert "events:read:invoice" in schemas["NewKey"]["properties"]["scopes"]["items"]["enum"]

@@ -1,18 +1,23 @@
 """The six routes and the manners of every answer."""
 
 import asyncio
+import contextlib
 import json
 import socket
+import threading
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
+import msgspec
 import pytest
 
-from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving
+from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving, wait_until
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
@@ -353,3 +358,43 @@ def test_a_root_path_may_be_stripped_by_the_proxy_or_not(tmp_path: Path) -> None
         assert client.get(f"{EVENTS}/correlation//log/x").json()["total"] == 2
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/log"}]
         assert client.get("/logapi/v1/events").status_code == 404
+
+
+def most_pages_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many pages the store is asked for at the same time, when more clients ask than it has connections."""
+    release = threading.Event()
+    running, most = 0, 0
+    list_events = served.store.list_events
+
+    async def slow(*args: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.to_thread(release.wait)
+        running -= 1
+        return await list_events(*args)
+
+    monkeypatch.setattr(served.store, "list_events", slow)
+    headers = {"X-API-Key": served.key(READ)}
+    asking = served.store.reads_at_once + 3
+    with ThreadPoolExecutor(asking) as threads:
+        answers = [threads.submit(httpx2.get, served.url + EVENTS, headers=headers) for _ in range(asking)]
+        wait_until(lambda: running >= served.store.reads_at_once)
+        time.sleep(0.2)  # the others arrive, and wait
+        release.set()
+        assert [answer.result().status_code for answer in answers] == [200] * asking
+    return most
+
+
+def test_as_many_pages_are_read_at_once_as_the_store_can(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further ones wait before the store is asked, so that their events are not in memory yet."""
+    assert most_pages_at_once(served, monkeypatch) == served.store.reads_at_once
+
+
+def test_pages_without_a_bound_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: the application takes no notice of what the store says."""
+    with serving(tmp_path) as served:
+        state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
+        unbounded = msgspec.structs.replace(state.context, pages=contextlib.nullcontext())
+        monkeypatch.setattr(state, "context", unbounded)
+        assert most_pages_at_once(served, monkeypatch) > served.store.reads_at_once

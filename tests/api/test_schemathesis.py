@@ -87,7 +87,7 @@ def run(served: Served, folder: Path, document: Json, *arguments: str) -> subpro
 
 
 def test_document_and_answers_agree(busy: Served, document: Json, tmp_path: Path) -> None:
-    """Whatever schemathesis asks, the answer is one that the document tells of."""
+    """Every response to schemathesis is one that the document describes."""
     seed = [] if LONG else ["--seed", "1"]  # it is printed either way
     done = run(busy, tmp_path, document, "--max-examples", str(EXAMPLES), *seed)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
@@ -127,7 +127,7 @@ MUTANTS: dict[Callable[[Json], None], tuple[str, str]] = {
 def test_a_document_that_is_wrong_is_found(
     busy: Served, document: Json, tmp_path: Path, mutant: Callable[[Json], None]
 ) -> None:
-    """What a document leaves out or tells falsely fails the same run."""
+    """A document that leaves something out, or is wrong, fails the same run."""
     wrong = copy.deepcopy(document)
     mutant(wrong)
     operation, finding = MUTANTS[mutant]

@@ -1,4 +1,4 @@
-"""The server as a process: it starts, says what it does, keeps quiet about the rest, and stops."""
+"""The server as a process: it starts, logs what it should and nothing else, and stops."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def processes(tmp_path: Path) -> Iterator[Any]:
 
 
 def leave_work(process: Process) -> list[socket.socket]:
-    """A body half sent, a head half sent, an answer that nobody reads."""
+    """A body half sent, a head half sent, a response that is not read."""
     credential = f"X-API-Key: {process.key()}"
     begun = [
         f"POST {EVENTS} HTTP/1.1\r\nHost: x\r\n{credential}\r\nContent-Length: 99\r\n\r\n{{".encode(),
@@ -153,15 +153,15 @@ def test_it_stops_in_time_with_work_open_and_keeps_what_it_took(processes: Any) 
 
 
 def test_a_server_that_waits_for_open_work_is_found(processes: Any) -> None:
-    """Mutant: a stop without an end to its patience; only the last resort ends it, and not with 0."""
-    process = processes(before="import whence.api.server as it; it._GRACE_S, it._LAST_S = None, 1.5").started()
+    """Mutant: a stop without a grace period. Only the last resort ends the process, and not with 0."""
+    process = processes(before="import whence.api.server as it; it._GRACE_S, it._KILL_S = None, 1.5").started()
     open_ = leave_work(process)
     assert process.stop() == 1
     assert len(open_) == 3
 
 
 def test_it_answers_as_soon_as_it_says_so(plain: Process) -> None:
-    """The probes, a write and a read, with the key that it told."""
+    """The probes, a write and a read, with the key that it printed."""
     assert httpx2.get(f"{plain.url}/livez").json() == {"status": "ok"}
     assert httpx2.get(f"{plain.url}/readyz").json() == {"status": "ok"}
     with plain.client() as client:
@@ -170,7 +170,7 @@ def test_it_answers_as_soon_as_it_says_so(plain: Process) -> None:
 
 
 def test_a_second_server_on_the_same_file_is_refused(plain: Process) -> None:
-    """With a sentence and exit code 1; the first one goes on."""
+    """With a sentence and exit code 1; the first one keeps running."""
     second = Process(plain.folder)
     assert second.process.wait(STARTED_S) == 1
     assert re.search(r"\b(already|another)\b.*\.\s*$", second.said()), second.said()
@@ -262,17 +262,17 @@ def test_the_log_has_a_line_a_request_and_no_secret(plain: Process) -> None:
 
 
 LOGS_ALL = """
-import whence.api.edge as it
-note = it.Edge._note
+import whence.api.middleware as it
+note = it.HTTPMiddleware._log_request
 def telling(self, scope, state, *more):
     state["public_path"] += "?" + scope["query_string"].decode()
     note(self, scope, state, *more)
-it.Edge._note = telling
+it.HTTPMiddleware._log_request = telling
 """
 
 
 def test_a_log_that_tells_too_much_is_found(processes: Any) -> None:
-    """Mutant: the query string is logged behind the path."""
+    """Mutant: the query string is logged after the path."""
     process = processes(before=LOGS_ALL).started()
     ask_with_secrets(process)
     assert logged_secrets(process) == [WORDS["query"]]

@@ -34,7 +34,7 @@ from whence.api.jwks import FETCH_INTERVAL_S, JwksCache, parse_jwks
 from whence.errors import Forbidden, Unauthenticated, Unavailable
 from whence.permissions import Principal
 from whence.settings import Settings
-from whence.storage import Store, open_store
+from whence.storage import Store, create_store
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'whence.db'}")
+    opened = create_store(f"sqlite:///{tmp_path / 'whence.db'}")
     yield opened
     await opened.close()
 
@@ -303,7 +303,7 @@ async def test_a_public_key_is_never_a_shared_secret(guarded: Authenticator, iss
 
 
 async def test_forged_headers_choose_nothing(guarded: Authenticator, issuer: Issuer) -> None:
-    """Where keys come from is the operator's word; a kid only selects among them."""
+    """Only the configuration decides where keys come from; a kid only selects one of them."""
     issuer.publish(jwk(rsa_key(), kid="r"), jwk(ec_key(), kid="e"))
     evil = rsa_key("evil")
     async with running_issuer() as other:

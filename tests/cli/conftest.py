@@ -1,4 +1,4 @@
-"""The program, and a server that it speaks to. A test with mutants runs once more for each, and then it has to fail."""
+"""The program and a server for it. A test that names mutants also runs with each of them, and must then fail."""
 
 import contextlib
 import itertools
@@ -18,7 +18,7 @@ TENANTS = (f"tenant-{number}" for number in itertools.count())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test as it is, and one for each mutant, whose end is turned round below."""
+    """Run a test unchanged, and once for each mutant; the hook below inverts the result of those."""
     mutants = getattr(metafunc.function, MUTANTS, ())
     if mutants:
         metafunc.parametrize("mutant", [None, *mutants], ids=["", *(f"mutant-{each.name}" for each in mutants)])
@@ -40,19 +40,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
 
 @pytest.fixture
 def mutant() -> Mutant | None:
-    """What breaks the program; nothing unless a test names a mutant that it catches."""
+    """What breaks the program: one of the mutants that the test names, or None."""
     return None
 
 
 @pytest.fixture
 def cli(tmp_path: Path, mutant: Mutant | None) -> Cli:
-    """The program of a user who has not run it before."""
+    """The program of a user who has never run it."""
     return Cli(tmp_path, prelude=mutant.code if mutant else "")
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server for all of these tests; every test is a tenant of its own."""
+    """One server for all of these tests; each test uses its own tenant."""
     with serving(tmp_path_factory.mktemp("served")) as running:
         yield running
 
@@ -65,12 +65,12 @@ def tenant() -> str:
 
 @pytest.fixture
 def user(cli: Cli, served: Served, tenant: str) -> Cli:
-    """The program of a user who has named the server and a key for everything in the environment."""
+    """The program of a user whose environment names the server and a key with all scopes."""
     return cli.given(url=served.url, api_key=served.key(READ, WRITE, ADMIN, tenant=tenant))
 
 
 @pytest.fixture
 def api(served: Served, tenant: str) -> Iterator[httpx2.Client]:
-    """The API itself, as the same tenant."""
+    """A client of the API for the same tenant."""
     with contextlib.closing(served.client(READ, WRITE, ADMIN, tenant=tenant)) as client:
         yield client

@@ -1,6 +1,6 @@
-"""Programs that are broken in one way each, to show that the tests would see it.
+"""Mutants: the program broken in one way each, to prove that the tests would notice.
 
-Each is code that runs in the program's own process before it.
+Each is code that runs in the process of the program, before it.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ MUTANTS = "whence_mutants"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A name, and what breaks the program."""
+    """A name, and the code that breaks the program."""
 
     name: str
     code: str
 
 
 def catches(*mutants: Mutant) -> Callable[[Test], Test]:
-    """The test runs once more for each mutant, and then it has to fail."""
+    """Run the test also with each mutant, where it must fail."""
 
     def mark(test: Test) -> Test:
         setattr(test, MUTANTS, mutants)
@@ -30,10 +30,10 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
     return mark
 
 
-EAGER = Mutant("overview_loads_the_server", "import whence.cli.serving")
+EAGER = Mutant("overview_loads_the_server", "import whence.cli.serve")
 
-TALK_ON_STDOUT = Mutant(
-    "talk_on_stdout", "import whence.cli.terminal as terminal\nterminal.say = lambda text: print(text, flush=True)"
+MESSAGES_ON_STDOUT = Mutant(
+    "messages_on_stdout", "import whence.cli.terminal as terminal\nterminal.say = lambda text: print(text, flush=True)"
 )
 
 AS_IT_IS = Mutant(
@@ -51,9 +51,9 @@ LETS_THROUGH = Mutant(
     "errors_go_through",
     """
 import whence.cli.app as app
-def _tell(error):
+def _report(error):
     raise error
-app._tell = _tell
+app._report = _report
 """,
 )
 
@@ -78,53 +78,53 @@ ENVIRONMENT_FIRST = Mutant(
     "environment_over_flags",
     """
 import os
-import whence.cli.profile as profile
-found = profile.connect
-def connect(flags, *rest, **more):
-    flags = flags or profile.Connection()
+import whence.cli.profiles as profiles
+found = profiles.client_for
+def client_for(flags, *rest, **more):
+    flags = flags or profiles.ServerOptions()
     get = os.environ.get
-    return found(profile.Connection(get("WHENCE_URL") or flags.url, get("WHENCE_API_KEY") or flags.api_key), **more)
-profile.connect = connect
+    return found(profiles.ServerOptions(get("WHENCE_URL") or flags.url, get("WHENCE_API_KEY") or flags.api_key), **more)
+profiles.client_for = client_for
 """,
 )
 
 PROFILE_FIRST = Mutant(
     "profile_over_all",
     """
-import whence.cli.profile as profile
-found = profile.connect
-def connect(flags, *rest, **more):
-    kept = profile.load_profiles()
+import whence.cli.profiles as profiles
+found = profiles.client_for
+def client_for(flags, *rest, **more):
+    kept = profiles.load_profiles()
     kept = kept.profiles.get(kept.current)
-    return found(profile.Connection(kept.url, kept.api_key) if kept else flags, **more)
-profile.connect = connect
+    return found(profiles.ServerOptions(kept.url, kept.api_key) if kept else flags, **more)
+profiles.client_for = client_for
 """,
 )
 
 KEY_FOR_ALL = Mutant(
     "profile_key_to_any_server",
     """
-import whence.cli.profile as profile
-found = profile.connect
-def connect(flags, *rest, **more):
-    kept = profile.load_profiles()
+import whence.cli.profiles as profiles
+found = profiles.client_for
+def client_for(flags, *rest, **more):
+    kept = profiles.load_profiles()
     kept = kept.profiles.get(kept.current)
-    flags = flags or profile.Connection()
-    return found(profile.Connection(flags.url, flags.api_key or (kept.api_key if kept else None)), **more)
-profile.connect = connect
+    flags = flags or profiles.ServerOptions()
+    return found(profiles.ServerOptions(flags.url, flags.api_key or (kept.api_key if kept else None)), **more)
+profiles.client_for = client_for
 """,
 )
 
 WORLD_READABLE = Mutant(
-    "profile_for_all_eyes",
+    "profile_that_all_can_read",
     """
 import os
-import whence.cli.profile as profile
+import whence.cli.profiles as profiles
 replace = os.replace
 def loud(source, target):
     os.chmod(source, 0o644)
     replace(source, target)
-profile.os.replace = loud
+profiles.os.replace = loud
 """,
 )
 
@@ -141,7 +141,7 @@ PACKED_IDS = Mutant(
     "ids_of_the_packed_file",
     """
 import hashlib
-import whence.cli.importing as importing
+import whence.cli.import_files as importing
 importing._content_id = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
 """,
 )
@@ -149,7 +149,7 @@ importing._content_id = lambda path: hashlib.sha256(path.read_bytes()).hexdigest
 STOPS_AT_BAD = Mutant(
     "stops_at_a_bad_line",
     """
-import whence.cli.importing as importing
+import whence.cli.import_files as importing
 read = importing.read_lines
 def read_lines(path, refuse, advance):
     bad = []
@@ -164,7 +164,7 @@ importing.read_lines = read_lines
 NUMBERS_FROM_ZERO = Mutant(
     "lines_counted_from_zero",
     """
-import whence.cli.importing as importing
+import whence.cli.import_files as importing
 read = importing.read_lines
 def read_lines(path, refuse, advance):
     return read(path, lambda number, reason: refuse(number - 1, reason), advance)
@@ -175,7 +175,7 @@ importing.read_lines = read_lines
 LOSES_THE_REST = Mutant(
     "last_group_left_out",
     """
-import whence.cli.importing as importing
+import whence.cli.import_files as importing
 batches = importing._batches
 def _batches(lines):
     for group in batches(lines):
@@ -186,19 +186,19 @@ importing._batches = _batches
 """,
 )
 
-IMPATIENT = Mutant("gives_up_at_once", "import whence.cli.importing as importing\nimporting._RETRIES = 0")
+IMPATIENT = Mutant("gives_up_at_once", "import whence.cli.import_files as importing\nimporting._RETRIES = 0")
 
-LEAVES_ITS_ROOM = Mutant(
+LEAVES_ITS_FOLDER = Mutant(
     "temporary_directory_left",
     """
 import tempfile
-class Room:
+class Folder:
     def __init__(self, prefix):
         self.name = tempfile.mkdtemp(prefix=prefix)
     def __enter__(self):
         return self.name
     def __exit__(self, *error):
         pass
-tempfile.TemporaryDirectory = Room
+tempfile.TemporaryDirectory = Folder
 """,
 )

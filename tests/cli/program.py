@@ -1,4 +1,4 @@
-"""The program as a user runs it: in a process of its own, with a home of its own, and its output in pipes."""
+"""Runs the program as a user does: in its own process, with its own home folder, and its output in pipes."""
 
 import contextlib
 import os
@@ -28,17 +28,17 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 """
-"""Put before the program: an installation without the extra `server`."""
+"""A prelude that simulates an installation without the extra `server`."""
 
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""What no output may hold: control characters but the end of a line, and what hides text or turns its direction."""
+"""What no output may contain: control characters except line ends, and what hides text or changes its direction."""
 
 KEY = re.compile(r"whk_[0-9A-Za-z]+")
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run ended and what it wrote."""
+    """The exit code and the output of a run."""
 
     code: int
     raw_out: bytes
@@ -59,20 +59,20 @@ class Ran:
 
 @dataclass(frozen=True)
 class Cli:
-    """The program with its home and its environment. `prelude` is code that runs in its process before it."""
+    """The program with a home folder and an environment. `prelude` is code that runs in its process first."""
 
     home: Path
     prelude: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def given(self, **variables: str | None) -> Self:
-        """The same program with these WHENCE_ variables too, named without that word; None takes one away."""
+        """The same program with more WHENCE_ variables, named without the prefix; None removes a variable."""
         named = {f"WHENCE_{name.upper()}": value for name, value in variables.items()}
         merged = {**self.environ, **named}
         return replace(self, environ={name: value for name, value in merged.items() if value is not None})
 
     def env(self) -> dict[str, str]:
-        """An environment in which nothing of the user is touched."""
+        """An environment that keeps the program away from the files of the user."""
         places = {
             "HOME": "",
             "XDG_CONFIG_HOME": "config",
@@ -86,13 +86,13 @@ class Cli:
         return {"PATH": path, "LANG": "C.UTF-8", **made, **self.environ}
 
     def command(self, *arguments: str | Path) -> list[str | Path]:
-        """The script that pip installed; behind a prelude the same function, called as the script calls it."""
+        """The script that pip installed; with a prelude, the function that the script calls."""
         if self.prelude:
             return [sys.executable, "-c", f"{self.prelude}\n{MAIN}", *arguments]
         return [Path(sys.executable).with_name("whence"), *arguments]
 
     def run(self, *arguments: Any, stdin: bytes = b"", **options: Any) -> Ran:
-        """Run it to its end. Whatever happens, it writes no traceback and nothing that steers a terminal."""
+        """Run it to its end, and check that it printed no traceback and nothing that controls a terminal."""
         done = subprocess.run(
             self.command(*arguments),
             input=stdin,
@@ -105,17 +105,17 @@ class Cli:
         )
         ran = Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
         if "WHENCE_DEBUG" not in self.environ:
-            check_manners(ran)
+            check_output(ran)
         return ran
 
     def ok(self, *arguments: Any, **options: Any) -> Ran:
-        """Run it, and it succeeds."""
+        """Run it, and check that it succeeds."""
         ran = self.run(*arguments, **options)
         assert ran.code == 0, ran
         return ran
 
     def fails(self, code: int, *arguments: Any, **options: Any) -> str:
-        """Run it, and it fails with this code and one sentence, which is returned; stdout stays empty."""
+        """Run it, and check that it fails with this code and an empty stdout. Returns the one line of stderr."""
         ran = self.run(*arguments, **options)
         assert (ran.code, ran.out) == (code, ""), ran
         (sentence,) = ran.err.splitlines()
@@ -123,7 +123,7 @@ class Cli:
         return sentence
 
     def start(self, *arguments: Any, stdout: Any = subprocess.DEVNULL, stderr: Any = subprocess.DEVNULL) -> Any:
-        """Start it, in a process group of its own."""
+        """Start it in its own process group."""
         return subprocess.Popen(
             self.command(*arguments),
             stdin=subprocess.DEVNULL,
@@ -134,18 +134,18 @@ class Cli:
         )
 
 
-def check_manners(ran: Ran) -> None:
-    """No traceback, no confession, no escape sequence."""
+def check_output(ran: Ran) -> None:
+    """No traceback, no report of an unexpected error, no escape sequence."""
     for text in (ran.raw_out.decode("utf-8", "replace"), ran.err):
         assert "Traceback" not in text and "Exception ignored" not in text, ran
-        assert "that should not" not in text, ran
+        assert "Unexpected error" not in text, ran
         found = STEERING.search(text)
         assert found is None, (found, ran)
 
 
 @dataclass
 class Serving:
-    """A server that the program runs: `whence serve`, or `whence demo`."""
+    """A running `whence serve` or `whence demo`."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
@@ -162,7 +162,7 @@ class Serving:
         return self.log.read_text()
 
     def wait_for(self, pattern: str) -> "re.Match[str]":
-        """What it says that matches, as soon as it does."""
+        """The first match in its output; waits until there is one."""
         until = time.monotonic() + SECONDS_MAX
         while True:
             over = self.process.poll() is not None
@@ -173,14 +173,14 @@ class Serving:
             time.sleep(POLL_S)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal and wait for the end; the exit code."""
+        """Send the signal and wait. Returns the exit code."""
         self.process.send_signal(number)
         return self.process.wait(SECONDS_MAX)
 
 
 @contextlib.contextmanager
 def running(cli: Cli, *arguments: Any) -> Iterator[Serving]:
-    """A serving command from its start until the block ends; the address and the key that it says are known."""
+    """Run a serving command until the block ends. Enters the block once its address is known."""
     log = cli.home / f"said-{time.monotonic_ns()}.log"
     with log.open("wb") as stderr:
         serving = Serving(cli.given(log_level="error").start(*arguments, stderr=stderr), log)
@@ -198,7 +198,7 @@ def running(cli: Cli, *arguments: Any) -> Iterator[Serving]:
 
 
 def peak_memory_kib(pid: int) -> int:
-    """The largest resident size that a process had so far."""
+    """The peak resident size of a process."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1])

@@ -1,4 +1,4 @@
-"""`copy`: from SQLite to PostgreSQL and back, by the program, killed in the middle."""
+"""`copy` from SQLite to PostgreSQL and back, also when it is killed halfway."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, running
 from tests.contract.made import add, new
 from tests.databases import empty_database
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.sqlite.verify import verify
 
 EVENTS = 3_500
@@ -35,31 +35,31 @@ def dying(real):
 for store in (postgres.PostgresStore, sqlite.SQLiteStore):
     store.import_log = dying(store.import_log)
 """
-"""Kills the program at its third part: before it is stored, or when it is stored and nothing is said yet."""
+"""Kills the program at its third part: before the part is stored, or right after."""
 
 FORGETS_KEYS = Mutant(
     "forgets_keys",
     "import whence.copying\nasync def forget(target, key): pass\nwhence.copying._copy_key = forget",
 )
-LOOKS_NOT_BACK = Mutant(
-    "copies_what_fell_back",
+SKIPS_HIGH_WATER = Mutant(
+    "ignores_the_high_water_record",
     "import whence.storage.sqlite.backup as backup\nbackup.refuse_behind = lambda path: None",
 )
 MAKES_A_SOURCE = Mutant(
     "makes_its_source",
     "import whence.storage.sqlite.backup as backup\nbackup.refuse_behind = lambda path: None",
 )
-TELLS_ALL = Mutant(
+SHOWS_PASSWORD = Mutant(
     "shows_the_whole_url",
     "from whence.settings import Settings\nSettings.shown_store = property(lambda self: self.store)",
 )
 
 
 def on(url: str, work: Any) -> Any:
-    """What `work(store)` returns, asked of a store itself."""
+    """The result of `work(store)`."""
 
     async def asked() -> Any:
-        store = open_store(url)
+        store = create_store(url)
         try:
             return await work(store)
         finally:
@@ -81,7 +81,7 @@ def log_of(url: str) -> Any:
 
 @pytest.fixture
 def source(tmp_path: Path) -> str:
-    """A file with a log."""
+    """The URL of a SQLite file with a log."""
     url = f"sqlite:///{tmp_path}/source.db"
 
     async def fill(store: Any) -> None:
@@ -101,13 +101,13 @@ def database(cli: Cli) -> str:
 
 @catches(FORGETS_KEYS)
 def test_a_log_moves_to_postgresql_and_back(cli: Cli, source: str) -> None:
-    """The program says what it did; a server on the copy answers to the old key with what there was; and the file that
-    comes back is sound and the same."""
+    """The program reports what it copied. A server of the copy accepts the old key and returns the same events. The
+    file that is copied back is sound and the same."""
     key = cli.ok("key", "create", "--tenant", "acme", "--scope", "events:read", "--store", source).lines[0]
     url, back = database(cli), f"sqlite:///{cli.home}/back.db"
     said = cli.ok("copy", "--from", source, "--to", url).err
     assert said.startswith("3,500 events, 1 tenant, 1 key in postgresql://")
-    assert said.endswith("verified; 0 of the events were there before.\n")
+    assert said.endswith("verified; 0 of the events were already there.\n")
     with running(cli, "serve", "--store", url, "--port", "0") as serving:
         found = httpx2.get(f"{serving.url}/api/v1/events", headers={"X-API-Key": key})
         assert (found.status_code, found.json().get("total")) == (200, EVENTS)
@@ -115,23 +115,23 @@ def test_a_log_moves_to_postgresql_and_back(cli: Cli, source: str) -> None:
     assert log_of(source) == log_of(url) == log_of(back)
     report = verify(back.removeprefix("sqlite:///"))
     assert (report.sound, report.events) == (True, EVENTS)
-    assert "3,500 of the events were there before" in cli.ok("copy", "--from", url, "--to", back).err
+    assert "3,500 of the events were already there" in cli.ok("copy", "--from", url, "--to", back).err
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("to", ["sqlite", "postgres"])
-def test_a_copy_that_was_killed_goes_on(cli: Cli, source: str, to: str, before: bool) -> None:
-    """SIGKILL at the third part, before or behind its commit; the next run copies the rest."""
+def test_a_killed_copy_continues(cli: Cli, source: str, to: str, before: bool) -> None:
+    """After SIGKILL at the third part, before or after its commit, the next run copies the rest."""
     url = database(cli) if to == "postgres" else f"sqlite:///{cli.home}/target.db"
     dying = Cli(cli.home, DIES.replace("BEFORE", str(before)))
     assert dying.run("copy", "--from", source, "--to", url).code == -signal.SIGKILL
     there = 2_000 if before else 3_000
-    assert f"{there:,} of the events were there before" in cli.ok("copy", "--from", source, "--to", url).err
+    assert f"{there:,} of the events were already there" in cli.ok("copy", "--from", source, "--to", url).err
     assert log_of(source) == log_of(url)
 
 
-def test_a_source_may_be_served_meanwhile(cli: Cli, source: str) -> None:
-    """The copy has what there was when it began, and the server goes on; a target that is served is refused."""
+def test_the_source_may_be_served_meanwhile(cli: Cli, source: str) -> None:
+    """The copy has the events from its start, and the server continues. A target that is served is refused."""
     target = f"sqlite:///{cli.home}/target.db"
     with running(cli, "serve", "--store", source, "--port", "0") as serving:
         cli.ok("copy", "--from", source, "--to", target)
@@ -140,7 +140,7 @@ def test_a_source_may_be_served_meanwhile(cli: Cli, source: str) -> None:
 
 
 def test_a_foreign_target_is_refused(cli: Cli, source: str) -> None:
-    """With a sentence, and nothing is written."""
+    """A target with other events is refused with a sentence, and nothing is written to it."""
     target = f"sqlite:///{cli.home}/target.db"
     on(target, lambda store: add(store, new(4)))
     assert "other events" in cli.fails(1, "copy", "--from", source, "--to", target)
@@ -148,7 +148,7 @@ def test_a_foreign_target_is_refused(cli: Cli, source: str) -> None:
 
 
 def test_an_altered_source_ends_with_the_code_of_verification(cli: Cli, source: str) -> None:
-    """The position is told, and the exit code is 5."""
+    """The position is reported, and the exit code is 5."""
 
     def alter(connection: Any) -> None:
         connection.execute("UPDATE event SET payload = x'7b7d20' WHERE key & 0xFFFF = 1500")
@@ -158,9 +158,9 @@ def test_an_altered_source_ends_with_the_code_of_verification(cli: Cli, source: 
     assert "acme, position 1500" in said
 
 
-@catches(LOOKS_NOT_BACK)
-def test_a_source_that_fell_back_is_refused(cli: Cli, source: str) -> None:
-    """A file that lacks what it has acknowledged is not copied as if it were whole; the exit code is 5."""
+@catches(SKIPS_HIGH_WATER)
+def test_a_source_that_lost_events_is_refused(cli: Cli, source: str) -> None:
+    """A file that lacks acknowledged events is not copied; the exit code is 5."""
     path = Path(source.removeprefix("sqlite:///"))
     older = path.read_bytes()
     on(source, lambda store: add(store, new(9_999)))
@@ -169,8 +169,8 @@ def test_a_source_that_fell_back_is_refused(cli: Cli, source: str) -> None:
 
 
 @catches(MAKES_A_SOURCE)
-def test_a_source_that_is_not_there_is_told(cli: Cli) -> None:
-    """And none is made; nor a log in a database that has none."""
+def test_a_missing_source_is_reported(cli: Cli) -> None:
+    """And it is not created."""
     nowhere = cli.home / "nowhere.db"
     said = cli.run("copy", "--from", f"sqlite:///{nowhere}", "--to", f"sqlite:///{cli.home}/target.db")
     assert (said.code, nowhere.exists()) == (1, False)
@@ -178,14 +178,14 @@ def test_a_source_that_is_not_there_is_told(cli: Cli) -> None:
 
 
 def test_a_database_without_a_log_is_refused(cli: Cli, source: str) -> None:
-    """As a target; the sentence names the command that makes one."""
+    """The message names the command that makes a log."""
     url = asyncio.run(empty_database())
     assert "whence migrate" in cli.fails(1, "copy", "--from", source, "--to", url)
 
 
-@catches(TELLS_ALL)
-def test_a_password_is_not_told(cli: Cli, source: str) -> None:
-    """The URL of the target is shown without it."""
+@catches(SHOWS_PASSWORD)
+def test_a_password_is_not_shown(cli: Cli, source: str) -> None:
+    """The URL of the target is shown without its password."""
     url = database(cli).replace("postgres:@", "postgres:made-up-password@")
     said = cli.ok("copy", "--from", source, "--to", url).err
     assert "postgresql://" in said

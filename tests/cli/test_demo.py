@@ -1,4 +1,4 @@
-"""`demo`: what it says works as printed, and it leaves nothing behind."""
+"""`demo`: the printed commands work, and no file is left behind."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.test_profile import keep
 
 from tests.cli import mutants
 from tests.cli.mutants import catches
-from tests.cli.program import Cli, Serving, check_manners, running
+from tests.cli.program import Cli, Serving, check_output, running
 from tests.cli.program import Ran as Result
-from tests.cli.test_profile import keep
 
 EVENTS = 5598
 FREE = ("demo", "--port", "0")
@@ -25,7 +25,7 @@ FREE = ("demo", "--port", "0")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli, Serving]]:
-    """A demo that runs, and the program of its user."""
+    """A running demo, and the program of its user."""
     cli = Cli(tmp_path_factory.mktemp("demo"))
     with running(cli, *FREE) as serving:
         serving.wait_for("Stop with Ctrl-C")
@@ -33,22 +33,22 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli, Servin
 
 
 def printed(serving: Serving) -> list[str]:
-    """The commands that it says to try."""
+    """The commands that it prints to try."""
     return re.findall(r"^  ((?:whence|curl) .*)$", serving.said, re.MULTILINE)
 
 
 def as_printed(cli: Cli, command: str) -> Result:
-    """Run a line in a shell, as a user does who copies it."""
+    """Run a line in a shell, like a user who copies it."""
     done = subprocess.run(["bash", "-c", command], env=cli.env(), capture_output=True, timeout=60, check=False)
     ran = Result(done.returncode, done.stdout, done.stderr.decode())
     if command.startswith("whence"):
-        check_manners(ran)
+        check_output(ran)
     assert ran.code == 0, ran
     return ran
 
 
-def test_it_says_where_it_is_and_what_to_try(demo: tuple[Cli, Serving]) -> None:
-    """It prints how many events there are, its address, a key and seven commands, all of that on stderr."""
+def test_it_prints_its_address_and_what_to_try(demo: tuple[Cli, Serving]) -> None:
+    """It prints the number of events, its address, a key and seven commands, all on stderr."""
     _, serving = demo
     assert f"{EVENTS:,} events" in serving.said
     assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", serving.url) and serving.port != 8700
@@ -57,7 +57,7 @@ def test_it_says_where_it_is_and_what_to_try(demo: tuple[Cli, Serving]) -> None:
 
 
 def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
-    """Each of the lines, copied into a shell, answers what it promises; the last tells why a run failed."""
+    """Each printed line works in a shell; the last one shows why a run failed."""
     cli, serving = demo
     listed, shown, why, flows, found, counted, last = (as_printed(cli, command) for command in printed(serving))
     rows = [line.split() for line in listed.lines[1:]]
@@ -74,7 +74,7 @@ def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
 
 
 def test_its_commands_are_found_by_the_shell(tmp_path: Path) -> None:
-    """Where the shell does not find the program by its name, the lines to try have the path by which it was started."""
+    """If the program is not on the PATH, the printed commands use the path that started it."""
     cli = Cli(tmp_path, environ={"PATH": os.environ["PATH"]})
     with running(cli, *FREE) as serving:
         serving.wait_for("Stop with Ctrl-C")
@@ -82,23 +82,23 @@ def test_its_commands_are_found_by_the_shell(tmp_path: Path) -> None:
     assert len(lines) == 2 and all(Path(line).is_file() for line in lines)
 
 
-def rooms(cli: Cli) -> list[Path]:
+def folders(cli: Cli) -> list[Path]:
     return list((cli.home / "tmp").glob("whence-demo-*"))
 
 
-@catches(mutants.LEAVES_ITS_ROOM)
+@catches(mutants.LEAVES_ITS_FOLDER)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_it_leaves_nothing_behind(cli: Cli, number: signal.Signals) -> None:
-    """SIGTERM, Ctrl-C and a closed terminal end it with 0, its log is gone, and the profile that was in use before is
-    in use again.
+    """After SIGTERM, Ctrl-C or a closed terminal it exits with 0, its log is removed, and the previous profile is
+    current again.
     """
     path = keep(cli, url="http://127.0.0.1:2", key="whk_before")
     with running(cli, *FREE) as serving:
         serving.wait_for("Stop with Ctrl-C")
-        assert len(rooms(cli)) == 1
+        assert len(folders(cli)) == 1
         assert json.loads(path.read_text())["current"] == "demo"
         assert serving.stop(number) == 0
-        assert rooms(cli) == []
+        assert folders(cli) == []
         kept = json.loads(path.read_text())
         assert (kept["current"], list(kept["profiles"])) == ("p", ["p"])
         assert "Traceback" not in serving.said
@@ -106,21 +106,21 @@ def test_it_leaves_nothing_behind(cli: Cli, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_it_cleans_up_when_stopped_while_it_starts(cli: Cli, number: signal.Signals) -> None:
-    """A signal while the recording is being stored ends it without a traceback, and its log is gone."""
+    """A signal while the recording is being stored ends it without a traceback, and its log is removed."""
     with (cli.home / "log").open("wb") as log:
         process = cli.start(*FREE, stderr=log)
     until = time.monotonic() + 60
-    while not any(list(room.glob("demo.db*")) for room in rooms(cli)):
+    while not any(list(room.glob("demo.db*")) for room in folders(cli)):
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.005)
     process.send_signal(number)
     assert process.wait(60) == 128 + number
-    assert rooms(cli) == []
+    assert folders(cli) == []
     assert (cli.home / "log").read_text() == ""
 
 
-def test_a_port_that_is_taken_is_told(demo: tuple[Cli, Serving]) -> None:
-    """A second demo at the same port says so in a sentence before it makes anything."""
+def test_a_taken_port_is_reported(demo: tuple[Cli, Serving]) -> None:
+    """A second demo on the same port reports that before it creates anything."""
     cli, serving = demo
     assert "--port" in Cli(cli.home / "second").fails(1, "demo", "--port", str(serving.port))
-    assert not rooms(Cli(cli.home / "second"))
+    assert not folders(Cli(cli.home / "second"))

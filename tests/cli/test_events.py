@@ -1,4 +1,4 @@
-"""`emit`, `list`, `get` and `stats` against a real server, with every option, and compared with the API's bytes."""
+"""`emit`, `list`, `get` and `stats` with every option against a real server, compared with the API byte for byte."""
 
 import unicodedata
 from pathlib import Path
@@ -19,10 +19,10 @@ RUNS = [str(UUID(int=number)) for number in (101, 102)]
 IDS = [str(UUID(int=number)) for number in range(1, 7)]
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\r\n\x9b31m\u202egnp.exe\u2066\u200b\u2028\x7f"
-"""Sets the title, clears the screen, colours, returns, turns the direction, hides, and ends lines."""
+"""Sets the title, clears the screen, sets colours, changes the direction of text, hides text, and ends lines."""
 
 TURNING = "\u202egnp.exe\u2066\u200b"
-"""What of it may stand in a field that is indexed: no control character, but the direction turns."""
+"""The part of it that indexed fields allow: no control characters, but changes of direction."""
 
 FIVE = [
     {"eventType": "action_run.started", "outcome": "none", "resourceId": RUNS[0], "correlationId": "one"},
@@ -78,14 +78,14 @@ def answer(api: httpx2.Client, path: str, **parameters: Any) -> bytes:
 
 
 def same_bytes(ran: Ran, body: bytes) -> None:
-    """The output is the API's answer to the byte, with the end of a line; stderr is silent."""
+    """The output is exactly the response of the API and a line end; stderr is empty."""
     assert ran.raw_out == body + b"\n"
     assert ran.err == ""
 
 
 @catches(mutants.NO_FILTER, mutants.REENCODED)
-def test_filters_ask_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
-    """`list`, `stats` and `stats --actors` pass every filter on, and `--json` is the API's answer to the byte."""
+def test_filters_are_sent_to_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """`list`, `stats` and `stats --actors` send every filter, and `--json` prints exactly the response of the API."""
     seen = set()
     for number, (options, parameters) in enumerate(FILTERS):
         page = answer(api, "", limit="20", **parameters)
@@ -97,17 +97,17 @@ def test_filters_ask_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> 
     assert len(seen) > len(FILTERS) // 2, "filters that all find the same show nothing"
 
 
-def test_pages_and_order_ask_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
-    """`--limit`, `--offset` and `--order` reach the API as they are."""
+def test_pages_and_order_are_sent_to_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """`--limit`, `--offset` and `--order` are sent to the API unchanged."""
     pages = [answer(api, "", **parameters) for _, parameters in PAGES]
     assert len(set(pages)) == len(PAGES)
     for (options, _), page in zip(PAGES, pages, strict=True):
         same_bytes(user.run("list", *options, "--json"), page)
 
 
-@catches(mutants.TALK_ON_STDOUT)
-def test_a_list_is_a_table_and_the_talk_is_apart(user: Cli, five: list[Any]) -> None:
-    """Rows are on stdout under their names; how many there are, and how to go on, is on stderr."""
+@catches(mutants.MESSAGES_ON_STDOUT)
+def test_a_list_is_a_table_with_messages_on_stderr(user: Cli, five: list[Any]) -> None:
+    """Rows with headings are on stdout; their number and how to continue are on stderr."""
     ran = user.ok("list", "--limit", "2")
     head, *rows = ran.lines
     assert head.split("  ")[0] == "TIME" and head.endswith("ID")
@@ -115,7 +115,7 @@ def test_a_list_is_a_table_and_the_talk_is_apart(user: Cli, five: list[Any]) -> 
         ["2026-01-02T03:00:04Z", "artifact.created", "user/ana", "artifact", IDS[4]],
         ["2026-01-02T03:00:03Z", "decision.approved", "agent/judge", "decision", IDS[3]],
     ]
-    assert ran.err == "2 of 5 events; go on with --offset 2.\n"
+    assert ran.err == "2 of 5 events; continue with --offset 2.\n"
     last = user.ok("list", "--limit", "2", "--offset", "4")
     assert (len(last.lines), last.err) == (2, "1 of 5 events.\n")
     none = user.ok("list", "--outcome", "none", "--actor-id", "nobody")
@@ -137,8 +137,8 @@ def test_statistics_are_tables(user: Cli, five: list[Any]) -> None:
 
 
 def test_get_shows_one_event(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
-    """`get --json` is the API's answer to the byte; without it every field has a line, the payload comes last, and
-    the flow's command on stderr works as it is.
+    """`get --json` prints exactly the response of the API. Without it every field has a line, the payload comes last,
+    and the command on stderr for the flow works as printed.
     """
     same_bytes(user.run("get", IDS[1], "--json"), answer(api, f"/{IDS[1]}"))
     ran = user.ok("get", IDS[1])
@@ -150,9 +150,9 @@ def test_get_shows_one_event(user: Cli, api: httpx2.Client, five: list[Any]) -> 
     assert [row.split()[-1] for row in user.ok(*told).lines[1:]] == IDS[:2]
 
 
-@catches(mutants.TALK_ON_STDOUT)
+@catches(mutants.MESSAGES_ON_STDOUT)
 def test_emit_prints_the_id_alone(user: Cli, api: httpx2.Client) -> None:
-    """The id on stdout is that of the event that is stored; a repeat says so on stderr, prints the same, adds none."""
+    """Prints the id of the stored event. A repeat prints the same id, reports that on stderr, and stores nothing."""
     options = ["--actor", "agent/planner/2", "--resource", f"action_run/{RUNS[0]}", "--correlation", "flow 1"]
     more = ["--id", IDS[0], "--occurred-at", "2026-01-02T03:04:05+01:00", "--outcome", "failure", "--cause", "c 1"]
     first = user.ok("emit", "decision.made", *options, *more, "--payload", '{"a": 1E2}')
@@ -171,7 +171,7 @@ def test_emit_prints_the_id_alone(user: Cli, api: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("way", ["argument", "file", "stdin"])
 def test_a_payload_arrives_as_written(user: Cli, api: httpx2.Client, tmp_path: Path, way: str) -> None:
-    """A payload comes from the argument, from @FILE or from stdin, and its numbers and escapes stay as written."""
+    """A payload is read from the argument, @FILE or stdin; its number literals and escapes stay as written."""
     text = '{"n": 1E2, "big": 9007199254740993, "zero": -0, "nul": "\\u0000", "ä": "😀"}'
     file = tmp_path / "payload.json"
     file.write_text(text, encoding="utf-8")
@@ -201,8 +201,8 @@ def test_a_payload_arrives_as_written(user: Cli, api: httpx2.Client, tmp_path: P
     ],
     ids=range(13),
 )
-def test_a_bad_payload_is_told(user: Cli, tmp_path: Path, given: str | bytes, code: int, words: str) -> None:
-    """A payload that is none, is too deep or too large, or cannot be read is told in one sentence."""
+def test_a_bad_payload_is_reported(user: Cli, tmp_path: Path, given: str | bytes, code: int, words: str) -> None:
+    """An invalid, too deep, too large or unreadable payload is reported in one sentence."""
     if len(given) > 100_000:  # more than an argument may hold
         (tmp_path / "large.json").write_text(str(given))
         given = f"@{tmp_path}/large.json"
@@ -213,7 +213,7 @@ def test_a_bad_payload_is_told(user: Cli, tmp_path: Path, given: str | bytes, co
 
 
 def harmless(text: str) -> None:
-    """Nothing in the text steers a terminal or turns its direction; it has line ends and no other control."""
+    """Nothing in the text controls a terminal or changes the direction of text; line ends are allowed."""
     for found in text:
         assert found == "\n" or unicodedata.category(found) not in ("Cc", "Zl", "Zp"), repr(found)
         assert unicodedata.bidirectional(found) not in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -221,8 +221,8 @@ def harmless(text: str) -> None:
 
 @catches(mutants.AS_IT_IS)
 def test_hostile_text_is_printed_harmlessly(user: Cli, api: httpx2.Client) -> None:
-    """Escape sequences, line ends and marks of direction in an event reach no terminal, in no form of output, and
-    `--json` keeps the value.
+    """Every form of output escapes control sequences, line ends and direction marks of an event; `--json` keeps the
+    value.
     """
     sent = event(id=IDS[0], actorId=TURNING, correlationId=f"flow{TURNING}", payload={HOSTILE: [HOSTILE]})
     assert api.post(EVENTS, json=sent).status_code == 201
@@ -247,8 +247,8 @@ def test_hostile_text_is_printed_harmlessly(user: Cli, api: httpx2.Client) -> No
     assert runs[6].out == runs[0].out
 
 
-def test_hostile_arguments_are_told_harmlessly(user: Cli, tmp_path: Path) -> None:
-    """What was typed or named wrongly is not let loose on the terminal by the message about it."""
+def test_hostile_arguments_are_reported_harmlessly(user: Cli, tmp_path: Path) -> None:
+    """Error messages escape control characters in wrong arguments."""
     for words in (("list", f"--{HOSTILE}"), ("get", HOSTILE), ("list", "--limit", HOSTILE), (HOSTILE,)):
         ran = user.run(*words)
         assert ran.code in (2, 3), ran
@@ -271,13 +271,13 @@ def test_hostile_arguments_are_told_harmlessly(user: Cli, tmp_path: Path) -> Non
     ],
     ids=range(5),
 )
-def test_arguments_that_are_no_text_are_refused(user: Cli, words: tuple[Any, ...]) -> None:
-    """Bytes that are no UTF-8 are wrong usage, wherever they stand."""
+def test_arguments_that_are_not_text_are_refused(user: Cli, words: tuple[Any, ...]) -> None:
+    """Arguments that are not UTF-8 are a usage error in every place."""
     user.fails(2, *words)
 
 
-def test_a_terminal_without_unicode_ends_no_command(user: Cli, api: httpx2.Client) -> None:
-    """Where output is ASCII, other letters are escaped in tables, and JSON is UTF-8 as ever."""
+def test_commands_work_on_a_terminal_without_unicode(user: Cli, api: httpx2.Client) -> None:
+    """With ASCII output, tables escape other letters, and JSON is still UTF-8."""
     sent = event(id=IDS[0], actorId="añá😀", payload={"ä": "€"})
     assert api.post(EVENTS, json=sent).status_code == 201
     ascii_only = {"PYTHONIOENCODING": "ascii", "LANG": "C"}
@@ -287,8 +287,8 @@ def test_a_terminal_without_unicode_ends_no_command(user: Cli, api: httpx2.Clien
     assert "a\\xf1\\xe1\\U0001f600" in user.ok("stats", "--actors", env=ascii_only).out
 
 
-def test_a_narrowed_reader_sees_its_part(served: Served, user: Cli, five: list[Any], tenant: str) -> None:
-    """The program shows what the key may see and no more, whatever is asked."""
+def test_a_narrowed_key_sees_only_its_part(served: Served, user: Cli, five: list[Any], tenant: str) -> None:
+    """Every command shows only what the key may read."""
     narrow = user.given(api_key=served.key(f"{READ}:decision", tenant=tenant))
     assert [line.split()[-1] for line in narrow.ok("list").lines[1:]] == [IDS[3]]
     assert narrow.ok("stats", "--json").json["total"] == 1

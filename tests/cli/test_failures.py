@@ -1,4 +1,4 @@
-"""How the program fails: with its exit code and a sentence, whatever answers, and wherever its output goes."""
+"""Failures: each has its exit code and a sentence, whatever the server sends and wherever the output goes."""
 
 import os
 import pty
@@ -27,7 +27,7 @@ RESOURCE = f"action_run/{RUN_ID}"
 
 @contextmanager
 def answering(raw: bytes | None) -> Iterator[str]:
-    """A server that gives this answer to every request and closes; with None it takes the request and hangs."""
+    """A server that sends this response to every request and closes; with None it reads the request and hangs."""
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 
@@ -89,15 +89,15 @@ GARBAGE: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_a_server_that_is_none_is_told(cli: Cli, name: str) -> None:
-    """Whatever answers at the address, the program ends with one sentence and the code for it."""
+def test_another_program_at_the_address_is_reported(cli: Cli, name: str) -> None:
+    """Whatever the server sends, the program prints one sentence and exits with the right code."""
     raw, code = GARBAGE[name]
     with answering(raw) as url:
         cli.given(url=url, api_key="whk_x").fails(code, "list")
 
 
-def test_every_command_stands_a_server_that_is_none(cli: Cli, tmp_path: Path) -> None:
-    """Each command over HTTP reads the answer of a stranger with the same care."""
+def test_every_command_refuses_another_program(cli: Cli, tmp_path: Path) -> None:
+    """Each command over HTTP rejects a response of another program."""
     (tmp_path / "one.ndjson").write_bytes(ndjson([event()]))
     odd = b'{"results":[],"keys":[{"id":"\\u001b[31m"}],"key":"\\u001b[31m"}'
     with answering(http(odd)) as url:
@@ -120,7 +120,7 @@ def test_every_command_stands_a_server_that_is_none(cli: Cli, tmp_path: Path) ->
 
 @catches(mutants.ONE_FAILURE, mutants.LETS_THROUGH)
 def test_every_kind_of_failure_has_its_code(cli: Cli, served: Served) -> None:
-    """2 is usage, 3 not found, 4 credentials, 6 unreachable, and 1 what else failed."""
+    """2 is usage, 3 not found, 4 credentials, 6 unreachable, and 1 any other failure."""
     user = cli.given(url=served.url, api_key=served.key(READ, tenant="codes"))
     writer = cli.given(url=served.url, api_key=served.key(WRITE, tenant="codes"))
     one = ("emit", "decision.made", "--actor", "user/ana", "--resource", RESOURCE, "--id", UNKNOWN)
@@ -148,14 +148,14 @@ def test_every_kind_of_failure_has_its_code(cli: Cli, served: Served) -> None:
         ("http://127.0.0.1:1/path", 6),
     ],
 )
-def test_a_wrong_address_is_told(cli: Cli, url: str, code: int) -> None:
-    """An address that is none, or where nothing is, ends with a sentence and no answer on stdout."""
+def test_a_wrong_address_is_reported(cli: Cli, url: str, code: int) -> None:
+    """An invalid address, or one without a server, is reported in a sentence; stdout is empty."""
     cli.fails(code, "list", "--url", url)
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a\r\nX-Evil: 1", " whk_x ", "ä", "\x00x", "\x7f"], ids=ascii)
-def test_a_key_that_cannot_be_sent_is_told(cli: Cli, served: Served, key: str) -> None:
-    """A key that is no header's value is told as such, and nothing is sent; it is not repeated."""
+def test_a_key_that_cannot_be_sent_is_reported(cli: Cli, served: Served, key: str) -> None:
+    """A key that cannot be sent in a header is reported without repeating it, and nothing is sent."""
     if "\x00" in key:  # no argument can hold it
         key = "\x01x"
     said = cli.given(url=served.url).fails(1, "list", "--api-key", key)
@@ -163,7 +163,7 @@ def test_a_key_that_cannot_be_sent_is_told(cli: Cli, served: Served, key: str) -
 
 
 def test_a_path_of_another_server_is_not_found(cli: Cli, served: Served) -> None:
-    """A wrong path behind the right address is 'not found', and a path or a query in an id stays within it."""
+    """A wrong path at the right address is 'not found'. A path or a query within an id is escaped."""
     user = cli.given(url=served.url, api_key=served.key(READ, tenant="paths"))
     user.fails(3, "list", "--url", f"{served.url}/other")
     user.fails(3, "get", "..")
@@ -171,8 +171,8 @@ def test_a_path_of_another_server_is_not_found(cli: Cli, served: Served) -> None
         assert user.run("get", odd).code in (2, 3)
 
 
-def test_output_that_nobody_takes_ends_quietly(user: Cli) -> None:
-    """When the reader of stdout has gone, the program ends with 1 and says nothing."""
+def test_a_reader_that_quits_ends_the_program_quietly(user: Cli) -> None:
+    """When the reader of stdout has quit, the program exits with 1 and prints nothing."""
     reader, writer = os.pipe()
     os.close(reader)
     for words in (("--help",), ("version",), ("list", "--json")):
@@ -182,8 +182,8 @@ def test_output_that_nobody_takes_ends_quietly(user: Cli) -> None:
     os.close(writer)
 
 
-def test_output_that_finds_no_room_is_told(user: Cli) -> None:
-    """When stdout takes no more, that is one sentence and 1, not a success."""
+def test_output_to_a_full_disk_is_reported(user: Cli) -> None:
+    """A failing stdout is reported in one sentence, with exit code 1."""
     with open("/dev/full", "wb", buffering=0) as full:
         for words in (("--help",), ("version",), ("list", "--json")):
             for unbuffered in ({}, {"PYTHONUNBUFFERED": "1"}):
@@ -191,8 +191,8 @@ def test_output_that_finds_no_room_is_told(user: Cli) -> None:
                 assert ran.code == 1 and len(ran.err.splitlines()) == 1 and "No space" in ran.err, (words, ran)
 
 
-def test_closed_outputs_are_no_accident(user: Cli) -> None:
-    """With stdout closed a command still ends well, and with stderr closed its talk does not turn to stdout."""
+def test_closed_outputs_are_no_error(user: Cli) -> None:
+    """A command succeeds with a closed stdout. With a closed stderr its messages do not go to stdout."""
     without_out = f'"{user.command()[0]}" list >&-; "{user.command()[0]}" list --json >&-'
     done = subprocess.run(without_out, shell=True, env=user.env(), capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"0 of 0 events.\n")
@@ -201,14 +201,14 @@ def test_closed_outputs_are_no_accident(user: Cli) -> None:
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_debug_shows_where(cli: Cli) -> None:
-    """WHENCE_DEBUG is the way to a traceback."""
+def test_debug_shows_a_traceback(cli: Cli) -> None:
+    """WHENCE_DEBUG shows the traceback."""
     ran = cli.given(debug="1").run("list", "--url", "http://127.0.0.1:1")
     assert ran.code == 1 and "Traceback" in ran.err and "Unreachable" in ran.err
 
 
 def interrupted(cli: Cli, url: str, *words: Any, when: Callable[[], bool] = lambda: True) -> tuple[int, bytes]:
-    """Send Ctrl-C to a command that waits for an answer; its exit code and all that it wrote."""
+    """Send Ctrl-C to a command that waits for a response. Returns its exit code and its output."""
     process = cli.given(url=url, api_key="whk_x").start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until = time.monotonic() + 30
     while not (when() and Path(f"/proc/{process.pid}/wchan").exists()):
@@ -221,7 +221,7 @@ def interrupted(cli: Cli, url: str, *words: Any, when: Callable[[], bool] = lamb
 
 
 def test_ctrl_c_ends_with_130(cli: Cli, tmp_path: Path) -> None:
-    """Ctrl-C while the program waits for a server, or between its attempts, ends it with 130 and no word."""
+    """Ctrl-C while the program waits for a server, or between retries, ends it with 130 and no message."""
     (tmp_path / "one.ndjson").write_bytes(ndjson([event()]))
     for words in (("list",), ("import", tmp_path / "one.ndjson"), ("key", "list")):
         asked = threading.Event()
@@ -240,7 +240,7 @@ def test_ctrl_c_ends_with_130(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_it_starts_ends_with_130(cli: Cli) -> None:
-    """Ctrl-C that comes while a command is being loaded is no traceback either."""
+    """Ctrl-C while a command is being imported prints no traceback either."""
     comes = """
 import os, signal, sys
 class Interrupting:
@@ -254,7 +254,7 @@ sys.meta_path.insert(0, Interrupting())
 
 
 def on_a_terminal(cli: Cli, *words: Any, env: dict[str, str]) -> str:
-    """What a command writes to stderr when that is a terminal."""
+    """What a command prints when stderr is a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         cli.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs, env=cli.env() | env
@@ -271,7 +271,7 @@ def on_a_terminal(cli: Cli, *words: Any, env: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("no_color", ["", "1"], ids=["colours", "no_color"])
 def test_the_servers_log_keeps_no_color(cli: Cli, no_color: str) -> None:
-    """On a terminal the server's log has colours, unless NO_COLOR is set."""
+    """On a terminal the server's log is coloured, unless NO_COLOR is set."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         cli.command("serve", "--port", "0"),
@@ -282,7 +282,7 @@ def test_the_servers_log_keeps_no_color(cli: Cli, no_color: str) -> None:
     os.close(theirs)
     written = b""
     try:
-        while b"now speak to it" not in written:
+        while b"now use this server" not in written:
             written += os.read(ours, 65_536)
         url = re.search(rb" at (http://\S+)", written)
         assert url is not None
@@ -300,7 +300,7 @@ def test_the_servers_log_keeps_no_color(cli: Cli, no_color: str) -> None:
 
 
 def test_no_color_is_kept_on_a_terminal(user: Cli, tmp_path: Path) -> None:
-    """On a terminal the import shows a bar, in colours unless NO_COLOR is set; a terminal that knows none gets none."""
+    """On a terminal the import shows a progress bar, coloured unless NO_COLOR is set or the terminal has no colours."""
     file = tmp_path / "some.ndjson"
     file.write_bytes(ndjson([event(id=f"00000000-0000-0000-0000-{number:012}") for number in range(2000)]))
     colours = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")

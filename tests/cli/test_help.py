@@ -1,4 +1,4 @@
-"""What the program says of itself, and what it needs for that."""
+"""The help texts, the version, and the packages that they need."""
 
 import json
 import re
@@ -54,7 +54,7 @@ SERVER_PACKAGES = {
 
 
 def loaded(code: str) -> set[str]:
-    """The packages that a fresh interpreter has loaded after this code."""
+    """The packages that a new interpreter has imported after this code."""
     shown = f"{code}\nimport sys, json; print('\\n' + json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True, timeout=60)
     return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
@@ -62,7 +62,7 @@ def loaded(code: str) -> set[str]:
 
 @pytest.mark.parametrize("command", ALL, ids=" ".join)
 def test_each_command_has_help(cli: Cli, command: tuple[str, ...]) -> None:
-    """`--help` of each command is on stdout, names its options and its usage, and ends with 0."""
+    """`--help` of each command prints its usage and options to stdout, and exits with 0."""
     ran = cli.ok(*command, "--help")
     name = " ".join(command)
     assert ran.out.startswith(f"Usage: whence {name}")
@@ -73,7 +73,7 @@ def test_each_command_has_help(cli: Cli, command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)], ids=" ".join)
 def test_the_overview_names_every_command(cli: Cli, arguments: tuple[str, ...]) -> None:
-    """Without a command, and when asked, the program lists its commands, each with what it does, and the exit codes."""
+    """Without a command, or with --help, the program lists its commands with their summaries, and the exit codes."""
     ran = cli.ok(*arguments)
     assert ran.err == ""
     for name, (_, summary) in COMMANDS.items():
@@ -83,7 +83,7 @@ def test_the_overview_names_every_command(cli: Cli, arguments: tuple[str, ...]) 
 
 @pytest.mark.parametrize("how", [("--version",), ("version",)], ids=" ".join)
 def test_version_prints_the_version_alone(cli: Cli, how: tuple[str, ...]) -> None:
-    """Both ways to ask for the version give it and nothing else."""
+    """`--version` and `version` print the version and nothing else."""
     ran = cli.ok(*how)
     assert (ran.out, ran.err) == (f"{__version__}\n", "")
 
@@ -99,20 +99,20 @@ def test_the_module_is_the_program_too(cli: Cli) -> None:
 
 @catches(mutants.EAGER)
 def test_the_overview_loads_no_command(mutant: Mutant | None) -> None:
-    """The overview loads nothing of the server, and not even what parses the options of commands."""
+    """The overview imports no package of the server, and no parser of options."""
     names = loaded(f"{mutant.code if mutant else ''}\nfrom whence.cli import main; main(['--help'])")
     assert not names & (SERVER_PACKAGES | {"cyclopts", "httpx2", "rich", "msgspec"})
 
 
 def test_commands_of_the_client_load_no_server() -> None:
-    """The commands that speak over HTTP can be loaded without a server's packages."""
-    names = loaded("import whence.cli.events, whence.cli.importing, whence.cli.keys, whence.cli.app")
+    """The commands over HTTP import no package of the server."""
+    names = loaded("import whence.cli.events, whence.cli.import_files, whence.cli.keys, whence.cli.app")
     assert "httpx2" in names
     assert not names & SERVER_PACKAGES
 
 
 def test_the_client_works_without_a_server_installed(user: Cli, tmp_path: Path) -> None:
-    """With the extra `server` left out, every command over HTTP works, and the others say what to install."""
+    """Without the extra `server`, every command over HTTP works, and the others name what to install."""
     bare = Cli(user.home, WITHOUT_SERVER, user.environ)
     bare.ok("--help")
     stored = bare.ok("emit", "decision.made", "--actor", "user/ana", "--resource", f"action_run/{RUN_ID}").out.strip()
@@ -148,6 +148,6 @@ def test_the_client_works_without_a_server_installed(user: Cli, tmp_path: Path) 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_wrong_usage_is_told_in_a_sentence(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
-    """What cannot be understood ends with 2 and one sentence that names it, before any server is asked."""
+def test_wrong_usage_is_reported_in_a_sentence(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+    """Wrong arguments end with 2 and one sentence that names them, before any request is sent."""
     assert words in cli.fails(2, *arguments)

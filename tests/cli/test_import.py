@@ -1,4 +1,4 @@
-"""`import`: what becomes of every kind of line and file."""
+"""`import`: the result for every kind of line and file."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 
 
 def numbered(count: int, *, first: int = 1, ids: bool = True, **fields: Any) -> list[dict[str, Any]]:
-    """Events a second apart, each told by its actor; with or without ids."""
+    """Events a second apart, each with its own actor; with or without ids."""
     return [
         event(
             id=str(UUID(int=number)) if ids else None,
@@ -36,7 +36,7 @@ def numbered(count: int, *, first: int = 1, ids: bool = True, **fields: Any) -> 
 
 
 def stored(api: httpx2.Client) -> list[dict[str, Any]]:
-    """All events of this tenant in the order of positions, which is here that of time."""
+    """All events of this tenant, ordered by time, which is also the order of positions here."""
     found: list[dict[str, Any]] = []
     while True:
         page = api.get(EVENTS, params={"order": "asc", "limit": 100, "offset": len(found)}).json()
@@ -51,12 +51,12 @@ def actors(api: httpx2.Client) -> list[str]:
 
 
 def test_plain_and_gzipped_files_are_read(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """Files of both kinds, named as they like, are stored in the order given; the summary is on stdout alone."""
+    """Plain and gzipped files with any names are stored in the given order; only the summary is on stdout."""
     sent = numbered(1100)
     (tmp_path / "a.txt").write_bytes(ndjson(sent[:500]))
     (tmp_path / "b").write_bytes(gzip.compress(ndjson(sent[500:1000])) + gzip.compress(ndjson(sent[1000:])))
     ran = user.ok("import", tmp_path / "a.txt", tmp_path / "b")
-    assert (ran.out, ran.err) == ("1,100 stored, 0 there before, 0 refused.\n", "")
+    assert (ran.out, ran.err) == ("1,100 stored, 0 already there, 0 refused.\n", "")
     assert actors(api) == [each["actorId"] for each in sent]
     positions = api.get(EVENTS, params={"include": "position", "order": "asc", "limit": 100}).json()["events"]
     assert [each["position"] for each in positions] == list(range(1, 101))
@@ -69,15 +69,15 @@ def test_a_second_import_stores_nothing_and_says_so(user: Cli, api: httpx2.Clien
     file.write_bytes(ndjson(numbered(20) + numbered(1010, first=21, ids=False)))
     assert user.ok("import", file, "--json").json == {"stored": 1030, "replayed": 0, "refused": 0}
     again = user.ok("import", file)
-    assert (again.out, again.err) == ("Nothing was stored: all 1,030 events were there before.\n", "")
+    assert (again.out, again.err) == ("Nothing was stored: all 1,030 events were already there.\n", "")
     assert user.ok("import", file, "--json").json == {"stored": 0, "replayed": 1030, "refused": 0}
     assert len(stored(api)) == 1030
 
 
 @catches(mutants.PACKED_IDS)
 def test_lines_without_id_get_one_of_content_and_number(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """The id is the UUIDv5 of the SHA-256 of the content and the number of the line, so a copy that is packed
-    otherwise, or has another name, is the same file; another content is another one.
+    """The id is the UUIDv5 of the SHA-256 of the content and the number of the line. So a gzipped or renamed copy is
+    the same file, and other content is a different one.
     """
     sent = numbered(3, ids=False)
     sent[1]["id"] = None
@@ -112,14 +112,12 @@ def cloud_event(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def test_lines_that_are_cloudevents_are_stored(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """CloudEvents and plain events may stand in one file in any order; each becomes what it would by the API, and a
-    repeat is harmless.
-    """
+    """A file may mix CloudEvents and plain events. Each is stored as by the API, and a repeat is harmless."""
     lines = [cloud_event(1), cloud_event(2), *numbered(1, first=15_000), cloud_event(3, id=str(UUID(int=77)))]
     file = tmp_path / "mixed.ndjson"
     file.write_bytes(ndjson(lines) + ndjson([cloud_event(4, data=[1]), cloud_event(5)]))
     ran = user.run("import", file)
-    assert (ran.code, ran.out) == (1, "5 stored, 0 there before, 1 refused.\n")
+    assert (ran.code, ran.out) == (1, "5 stored, 0 already there, 1 refused.\n")
     assert f"{file}:5: " in ran.err and len(ran.err.splitlines()) == 1
     found = {each["actorId"]: each for each in stored(api)}
     assert found.keys() == {"user-1", "user-2", "actor-15000", "user-3", "user-5"}
@@ -127,7 +125,7 @@ def test_lines_that_are_cloudevents_are_stored(user: Cli, api: httpx2.Client, tm
     same = api.post(EVENTS, json=cloud_event(1), headers={"Content-Type": "application/cloudevents+json"})
     assert same.status_code == 200 and same.json() == found["user-1"]
     assert found["user-2"]["payload"]["n"] == 2 and found["user-2"]["actorType"] == "user"
-    assert user.run("import", file).out == "0 stored, 5 there before, 1 refused.\n"
+    assert user.run("import", file).out == "0 stored, 5 already there, 1 refused.\n"
 
 
 BAD: list[tuple[bytes, str]] = [
@@ -154,8 +152,8 @@ BAD: list[tuple[bytes, str]] = [
 
 
 @catches(mutants.STOPS_AT_BAD, mutants.NUMBERS_FROM_ZERO)
-def test_bad_lines_are_told_and_the_rest_goes_on(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """Each bad line is told on stderr with its number and why; every good one is stored; the exit code is 1."""
+def test_bad_lines_are_reported_and_the_rest_is_stored(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """Each bad line is reported on stderr with its number and the reason; the others are stored; the exit code is 1."""
     good = numbered(len(BAD) + 1)
     lines = [ndjson([good[0]])]
     for (bad, _), each in zip(BAD, good[1:], strict=True):
@@ -163,7 +161,7 @@ def test_bad_lines_are_told_and_the_rest_goes_on(user: Cli, api: httpx2.Client, 
     file = tmp_path / "events.ndjson"
     file.write_bytes(b"".join(lines))
     ran = user.run("import", file)
-    assert ran.code == 1 and ran.out == f"{len(good)} stored, 0 there before, {len(BAD)} refused.\n"
+    assert ran.code == 1 and ran.out == f"{len(good)} stored, 0 already there, {len(BAD)} refused.\n"
     told = {int(line.split(":")[1]): line for line in ran.err.splitlines()}
     assert sorted(told) == [2 * number for number in range(1, len(BAD) + 1)]
     for number, (_, words) in enumerate(BAD, 1):
@@ -175,7 +173,7 @@ def test_bad_lines_are_told_and_the_rest_goes_on(user: Cli, api: httpx2.Client, 
 @catches(mutants.LOSES_THE_REST)
 @pytest.mark.parametrize("damage", ["cut", "flipped", "appended", "no_end"])
 def test_what_comes_before_damage_is_stored(user: Cli, api: httpx2.Client, tmp_path: Path, damage: str) -> None:
-    """Of a gzip file that is damaged or cut off, every line before that is stored, and it is told where it broke."""
+    """Of a damaged or truncated gzip file, every line before the damage is stored, and its place is reported."""
     sent = numbered(1500)
     for number, each in enumerate(sent):
         each["payload"] = {"x": hashlib.sha256(str(number).encode()).hexdigest()}
@@ -202,17 +200,17 @@ def test_what_comes_before_damage_is_stored(user: Cli, api: httpx2.Client, tmp_p
 
 
 def test_lines_without_id_of_a_damaged_file_are_refused(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """A damaged file has no content to make ids of: lines with ids before the first without are stored, no other."""
+    """No ids can be derived from a damaged file: only lines before the first one without an id are stored."""
     file = tmp_path / "events.gz"
     file.write_bytes(gzip.compress(ndjson(numbered(2) + numbered(5, first=3, ids=False)))[:-9])
     ran = user.run("import", file)
-    assert (ran.code, ran.out) == (1, "2 stored, 0 there before, 1 refused.\n")
+    assert (ran.code, ran.out) == (1, "2 stored, 0 already there, 1 refused.\n")
     assert f"{file}:3: " in ran.err
     assert len(stored(api)) == 2
 
 
 def test_large_events_are_sent_in_batches_that_fit(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """Events of almost the largest size, more than a request may hold together, all arrive."""
+    """Events close to the size limit, together more than a request may hold, are all stored."""
     sent = numbered(45, payload={"x": "y" * 250_000})
     file = tmp_path / "large.ndjson.gz"
     file.write_bytes(gzip.compress(ndjson(sent), 1))
@@ -220,16 +218,14 @@ def test_large_events_are_sent_in_batches_that_fit(user: Cli, api: httpx2.Client
     assert api.get(EVENTS, params={"limit": 1}).json()["total"] == 45
 
 
-def test_files_that_cannot_be_read_are_told_before_anything_is_stored(
-    user: Cli, api: httpx2.Client, tmp_path: Path
-) -> None:
-    """A missing file, a folder and a pipe among the files are told, and no event of the others is stored."""
+def test_unreadable_files_are_reported_before_anything_is_stored(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """A missing file, a folder or a pipe among the files is reported, and no event of the others is stored."""
     good, pipe = tmp_path / "good.ndjson", tmp_path / "pipe"
     good.write_bytes(ndjson(numbered(1)))
     os.mkfifo(pipe)
     assert "missing: No such file" in user.fails(1, "import", good, tmp_path / "missing")
     assert "directory" in user.fails(1, "import", good, tmp_path)
-    assert "no regular file" in user.fails(2, "import", good, pipe)
+    assert "not a regular file" in user.fails(2, "import", good, pipe)
     user.fails(1, "import", "/proc/self/mem")  # opens, and cannot be read
     if os.geteuid():  # no mode keeps root out
         good.chmod(0)
@@ -238,16 +234,16 @@ def test_files_that_cannot_be_read_are_told_before_anything_is_stored(
 
 
 def test_empty_files_are_fine(user: Cli, tmp_path: Path) -> None:
-    """A file without a line, or with blank ones only, stores nothing and refuses nothing."""
+    """For an empty file, or one with blank lines only, nothing is stored and nothing refused."""
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "blank").write_bytes(b"\n \r\n\t\n")
     (tmp_path / "packed").write_bytes(gzip.compress(b""))
     ran = user.ok("import", *(tmp_path / name for name in ("empty", "blank", "packed")))
-    assert (ran.out, ran.err) == ("0 stored, 0 there before, 0 refused.\n", "")
+    assert (ran.out, ran.err) == ("0 stored, 0 already there, 0 refused.\n", "")
 
 
 def test_a_wrong_key_or_no_server_ends_an_import(user: Cli, tmp_path: Path) -> None:
-    """An import that may not write, or finds no server, ends with the code for it and does not go on line by line."""
+    """Without permission to write, or without a server, the import ends at once with the right exit code."""
     file = tmp_path / "events.ndjson"
     file.write_bytes(ndjson(numbered(3)))
     user.fails(4, "import", file, "--api-key", "whk_wrong")
@@ -255,7 +251,7 @@ def test_a_wrong_key_or_no_server_ends_an_import(user: Cli, tmp_path: Path) -> N
 
 
 def test_the_content_of_a_line_is_not_rewritten(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """Number literals and escapes of a payload are stored as written in the file, with an id or without."""
+    """Number literals and escapes of a payload are stored as written, with and without an id."""
     payload = b'{"n": 1E2, "big": 9007199254740993, "nul": "\\u0000", "\\u00e4": -0}'
     file = tmp_path / "events.ndjson"
     with file.open("wb") as lines:

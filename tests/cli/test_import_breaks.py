@@ -1,4 +1,4 @@
-"""An import that breaks off: what is run again is stored once. The break is forced where it hurts."""
+"""An interrupted import that is run again stores each event once. The interruption is forced at the worst moments."""
 
 import gzip
 from pathlib import Path
@@ -27,7 +27,7 @@ def dying(self, request):
     return answer
 client.Whence.send = dying
 """
-"""Kills the program at its third batch: before it is sent, or when it is stored and the answer not yet read."""
+"""Kills the program at its third batch: before it is sent, or when it is stored and the response not yet read."""
 
 PAUSES = """
 import pathlib, time
@@ -43,12 +43,12 @@ def pausing(self, request):
     return send(self, request)
 client.Whence.send = pausing
 """
-"""Lets the program wait before its third batch until the test has done its worst."""
+"""Makes the program wait before its third batch until the test continues."""
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Events with ids and without, in more batches than one."""
+    """Events with and without ids, in several batches."""
     path = tmp_path / "events.ndjson.gz"
     sent = numbered(EVENTS // 2, ids=False) + numbered(EVENTS // 2, first=EVENTS // 2 + 1)
     path.write_bytes(gzip.compress(ndjson(sent), 1))
@@ -56,7 +56,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def total(user: Cli) -> int:
-    """How many events there are; and each actor, who is each event's own, is there once."""
+    """The number of events. Checks that each actor occurs once, as each event has its own."""
     (page, counts) = (user.ok("list", "--limit", "1", "--json").json, user.ok("stats", "--actors", "--json").json)
     assert {each["total"] for each in counts["actors"]} <= {1}, "an event was stored twice"
     assert len(counts["actors"]) == page["total"]
@@ -66,7 +66,7 @@ def total(user: Cli) -> int:
 @catches(mutants.RANDOM_IDS)
 @pytest.mark.parametrize("before", [True, False], ids=["before_sending", "before_the_answer"])
 def test_a_killed_import_is_run_again(user: Cli, file: Path, before: bool) -> None:
-    """After SIGKILL of the importer in its third batch, running it again stores the rest, each event once."""
+    """After SIGKILL of the import at its third batch, running it again stores the rest, each event once."""
     dying = Cli(user.home, user.prelude + DIES.replace("BEFORE", str(before)), user.environ)
     assert dying.run("import", file).code == -9
     there = total(user)
@@ -77,7 +77,7 @@ def test_a_killed_import_is_run_again(user: Cli, file: Path, before: bool) -> No
 
 
 def start_again(cli: Cli, serving: Serving) -> "Serving":
-    """The server's process is killed, and another one serves the same store at the same port."""
+    """Kill the server, and start another one of the same store on the same port."""
     serving.stop(9)
     port = serving.port
     again = cli.given(log_level="error").start("serve", "--port", str(port))
@@ -85,10 +85,8 @@ def start_again(cli: Cli, serving: Serving) -> "Serving":
 
 
 @catches(mutants.IMPATIENT)
-def test_an_import_outlasts_a_restart_of_the_server(cli: Cli, file: Path, mutant: Mutant | None) -> None:
-    """When the server is killed in the middle and comes back, the import goes on by itself, and nothing is lost or
-    stored twice.
-    """
+def test_an_import_survives_a_restart_of_the_server(cli: Cli, file: Path, mutant: Mutant | None) -> None:
+    """When the server is killed halfway and restarted, the import continues, and no event is lost or stored twice."""
     with running(Cli(cli.home), "serve", "--port", "0") as serving:
         user = cli.given(url=serving.url, api_key=serving.key)
         pausing = Cli(user.home, user.prelude + PAUSES.replace("ROOM", repr(str(cli.home))), user.environ)

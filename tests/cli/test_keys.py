@@ -1,4 +1,4 @@
-"""`key create`, `key list` and `key revoke`, over HTTP and on the store itself."""
+"""`key create`, `key list` and `key revoke`, over HTTP and on the store directly."""
 
 import re
 import time
@@ -19,14 +19,14 @@ WAYS = ("http", "store")
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, user: Cli, served: Served, tenant: str) -> tuple[Cli, tuple[str, ...]]:
-    """The program and the options by which it reaches the same server's keys: over HTTP, or on its store."""
+    """The program, and its options to reach the keys of one server over HTTP or on its store."""
     if request.param == "http":
         return user, ()
     return user.given(url=None, api_key=None), ("--store", served.settings.store, "--tenant", tenant)
 
 
 def key_of(ran: Ran) -> str:
-    """The key, which has stdout for itself."""
+    """The key, which is all that stdout contains."""
     assert re.fullmatch(rf"{KEY.pattern}\n", ran.out), ran
     return ran.out.strip()
 
@@ -35,9 +35,9 @@ def status(served: Served, key: str) -> int:
     return httpx2.get(f"{served.url}/api/v1/events", headers={"X-API-Key": key}).status_code
 
 
-@catches(mutants.TALK_ON_STDOUT)
+@catches(mutants.MESSAGES_ON_STDOUT)
 def test_create_prints_the_key_alone(served: Served, user: Cli, tenant: str) -> None:
-    """Both over HTTP and on the store, stdout is the new key and nothing else, and it works at once."""
+    """Over HTTP and on the store, stdout is only the new key, which works at once."""
     on_store = ("--store", served.settings.store, "--tenant", tenant)
     for options in ((), on_store):
         ran = user.ok("key", "create", "--scope", "events:read", "--name", "a key", *options)
@@ -46,7 +46,7 @@ def test_create_prints_the_key_alone(served: Served, user: Cli, tenant: str) -> 
 
 
 def test_create_takes_scopes_and_expiry(way: tuple[Cli, tuple[str, ...]], api: httpx2.Client) -> None:
-    """Scopes may be repeated, and an expiry is a span or a time; the API shows the key as it was asked for."""
+    """Scopes may be repeated, and an expiry is a duration or a time; the API shows the key as requested."""
     cli, options = way
     scopes = ["--scope", "events:write", "--scope", "events:read:decision"]
     made = cli.ok("key", "create", *scopes, "--expires", "2199-01-02T03:04:05+01:00", "--name", "n", "--json", *options)
@@ -61,7 +61,7 @@ def test_create_takes_scopes_and_expiry(way: tuple[Cli, tuple[str, ...]], api: h
 
 
 def test_list_shows_keys_without_secrets(way: tuple[Cli, tuple[str, ...]], api: httpx2.Client) -> None:
-    """Every key has a row with its state, and `--json` is what the API answers."""
+    """Every key has a row with its state, and `--json` prints the response of the API."""
     cli, options = way
     secret = key_of(cli.ok("key", "create", "--scope", "events:read", "--name", "to go", *options))
     key_id = api.get("/api/v1/keys").json()["keys"][-1]["id"]
@@ -80,7 +80,7 @@ def test_list_shows_keys_without_secrets(way: tuple[Cli, tuple[str, ...]], api: 
 def test_a_revoked_key_ends_within_a_second(
     way: tuple[Cli, tuple[str, ...]], served: Served, api: httpx2.Client
 ) -> None:
-    """A key that was in use is refused by the running server a second after it was revoked, also on the store."""
+    """A running server refuses a used key a second after it was revoked, also on the store."""
     cli, options = way
     secret = key_of(cli.ok("key", "create", "--scope", "events:read", *options))
     key_id = api.get("/api/v1/keys").json()["keys"][-1]["id"]
@@ -103,30 +103,30 @@ def test_a_revoked_key_ends_within_a_second(
     ids=str,
 )
 def test_both_ways_refuse_alike(way: tuple[Cli, tuple[str, ...]], words: tuple[str, ...], code: int) -> None:
-    """What cannot be a key, or is none, is refused over HTTP and on the store with the same code."""
+    """Invalid and unknown keys get the same exit code over HTTP and on the store."""
     cli, options = way
     cli.fails(code, "key", *words, *options)
 
 
 def test_keys_need_the_scope_admin(served: Served, user: Cli, tenant: str) -> None:
-    """Over HTTP a reader may not make or see keys, and is told which scope it lacks."""
+    """Over HTTP a reader may not create or list keys; the message names the missing scope."""
     reader = user.given(api_key=served.key(READ, tenant=tenant))
     for words in (("create", "--scope", "events:read"), ("list",), ("revoke", "key_nope")):
         assert "admin" in reader.fails(4, "key", *words)
 
 
 def test_a_key_can_be_made_before_the_first_start(cli: Cli, tmp_path: Path) -> None:
-    """On the store itself no server is needed, and the tenant is 'default' unless named."""
+    """On the store directly no server is needed, and the default tenant is 'default'."""
     store = f"sqlite:///{tmp_path}/log.db"
     ran = cli.ok("key", "create", "--scope", "admin", "--store", store)
-    assert ran.err == f"Made in {store} for the tenant default.\n"
+    assert ran.err == f"Created in {store} for the tenant default.\n"
     (kept,) = cli.ok("key", "list", "--store", store, "--json").json["keys"]
     assert kept["tenantId"] == "default" and kept["lastUsedAt"] is None
     assert cli.given(store=store).ok("key", "list", "--tenant", "other", "--json").json == {"keys": []}
 
 
-def test_a_store_that_cannot_be_opened_is_told(cli: Cli, tmp_path: Path) -> None:
-    """A folder, a file that is no store, and a path that cannot be are told in a sentence."""
+def test_a_store_that_cannot_be_opened_is_reported(cli: Cli, tmp_path: Path) -> None:
+    """A folder, a file that is not a store, and an impossible path are reported in a sentence."""
     text = tmp_path / "text.db"
     text.write_bytes(b"this is no database, whatever its name says\n" * 100)
     paths: list[Any] = [tmp_path, text, text / "log.db"]
@@ -135,7 +135,7 @@ def test_a_store_that_cannot_be_opened_is_told(cli: Cli, tmp_path: Path) -> None
 
 
 def test_logs_of_the_store_go_to_stderr(cli: Cli, tmp_path: Path) -> None:
-    """What the store logs, here that a write failed, does not come where the key is looked for."""
+    """Log messages of the store, here of a failed write, do not go to stdout, where scripts read the key."""
     fails = """
 import whence.storage.sqlite.keys as keys
 def put_key(*told):

@@ -1,4 +1,4 @@
-"""No test writes into the state of the user who runs it."""
+"""Fixtures that keep the tests away from the state of the user who runs them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's state directory, empty, and an environment that names no server."""
+    """An empty state directory, and an environment that names no server."""
     for name in ("WHENCE_URL", "WHENCE_API_KEY", "WHENCE_JWT_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -1,4 +1,4 @@
-"""Programs that emit, as processes of their own, and a server that dies and comes back at the same address."""
+"""Programs that emit events in processes of their own, and a server that restarts at the same address."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from typing import Any
 from tests.acceptance.running import Running
 from whence.permissions import READ, WRITE
 
-PREPARED = """
+PRELUDE = """
 import os, signal, sys, threading
 import whence.client.emitter as emitter
 from whence.client import Whence
@@ -23,14 +23,14 @@ def note(*words):
 """
 
 
-class Restarted(Running):
-    """A server that keeps its port over its restarts, so that clients find it again."""
+class RestartableServer(Running):
+    """A server that keeps its port when it is restarted."""
 
     def __init__(self, folder: Path, **given: Any) -> None:
         super().__init__(folder, **given)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.at = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"http://127.0.0.1:{self.port}"
 
     def start(self, around: Any = ()) -> None:
         self.starts += 1
@@ -52,13 +52,13 @@ class Restarted(Running):
 
 
 def environment(url: str, key: str, home: Path) -> dict[str, str]:
-    """Where a program finds its server and puts its state."""
+    """The environment of a program: its server and its state directory."""
     return os.environ | {"WHENCE_URL": url, "WHENCE_API_KEY": key, "XDG_STATE_HOME": str(home)}
 
 
-def program(code: str, env: dict[str, str], prelude: str = "") -> "subprocess.Popen[str]":
-    """Start it."""
-    text = "\n".join((PREPARED, textwrap.dedent(prelude), textwrap.dedent(code)))
+def start_program(code: str, env: dict[str, str], prelude: str = "") -> "subprocess.Popen[str]":
+    """Start a program that runs `prelude` and then `code`."""
+    text = "\n".join((PRELUDE, textwrap.dedent(prelude), textwrap.dedent(code)))
     return subprocess.Popen(
         [sys.executable, "-c", text],
         env=env,
@@ -69,8 +69,8 @@ def program(code: str, env: dict[str, str], prelude: str = "") -> "subprocess.Po
     )
 
 
-def ran(code: str, env: dict[str, str], prelude: str = "") -> tuple[int, list[str], str]:
-    """Run it to its end: exit code, lines, and what it said on stderr."""
-    process = program(code, env, prelude)
+def run_program(code: str, env: dict[str, str], prelude: str = "") -> tuple[int, list[str], str]:
+    """Run a program to its end: its exit code, the lines of stdout, and stderr."""
+    process = start_program(code, env, prelude)
     out, err = process.communicate(timeout=120)
     return process.returncode, out.splitlines(), err

@@ -1,4 +1,4 @@
-"""The async client against a real server: the same names, the same answers."""
+"""The async client against a real server: the same methods and results."""
 
 import asyncio
 import inspect
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.api.conftest import Served, event, serving
-from tests.client.takers import away, taking
-from whence.client import AsyncWhence, Emitted, Unreachable, Whence
+from tests.client.fake_server import fake_server, unavailable
+from whence.client import AsyncWhence, EmittedEvent, Unreachable, Whence
 from whence.errors import Invalid, NotFound
 from whence.permissions import READ, WRITE
 
@@ -20,24 +20,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def test_both_skins_have_the_same_names() -> None:
-    """And the same parameters under them."""
+def test_sync_and_async_have_the_same_methods() -> None:
+    """With the same parameters."""
     for name, member in inspect.getmembers(Whence, inspect.isfunction):
         if not name.startswith("_"):
             twin = inspect.signature(getattr(AsyncWhence, name))
             assert list(twin.parameters) == list(inspect.signature(member).parameters), name
 
 
-async def test_events_go_in_and_come_out(served: Served) -> None:
-    """Queued and durable, one and many, pages and counts, and what is refused."""
+async def test_every_call_works(served: Served) -> None:
+    """Queued and durable events, batches, pages, traces, counts and errors."""
     async with AsyncWhence(served.url, served.key(READ, WRITE, tenant="async")) as log:
         queued = await log.emit(event())
-        assert isinstance(queued, Emitted)
+        assert isinstance(queued, EmittedEvent)
         assert await log.flush()
         stored = await log.emit(event(), durable=True)
         assert (await log.get(stored.event.id)) == stored.event
         assert len((await log.batch([event(), event()])).results) == 2
-        assert {one.id async for one in log.events(limit=1)} >= {queued.id, stored.event.id}
+        assert {each.id async for each in log.events(limit=1)} >= {queued.id, stored.event.id}
         assert len([page async for page in log.pages(limit=3)]) == 2
         async with asyncio.timeout(20):
             child = await log.emit(event(causationId=stored.event.id), durable=True)
@@ -51,8 +51,8 @@ async def test_events_go_in_and_come_out(served: Served) -> None:
             await log.emit(event(eventType="x"), durable=True)
 
 
-async def test_failures_that_pass_are_tried_again(tmp_path: Path) -> None:
-    """As often as was said, with pauses that are awaited."""
+async def test_connection_failures_are_retried(tmp_path: Path) -> None:
+    """`retries` times, with waits that do not block the event loop."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -64,11 +64,11 @@ async def test_failures_that_pass_are_tried_again(tmp_path: Path) -> None:
     assert len(slept) == 2
 
 
-async def test_bad_times_do_not_hold_up_the_loop(tmp_path: Path) -> None:
-    """While the server is away, events are spooled, by threads."""
-    with taking() as taker:
-        taker.rule = away
-        log = AsyncWhence(taker.url, "whk_x", spool=tmp_path / "spool", queue_events_max=5, exit_timeout_s=0.05)
+async def test_spooling_does_not_block_the_event_loop(tmp_path: Path) -> None:
+    """While the server is unavailable, threads spool the events."""
+    with fake_server() as server:
+        server.rule = unavailable
+        log = AsyncWhence(server.url, "whk_x", spool=tmp_path / "spool", queue_events_max=5, exit_timeout_s=0.05)
         emitted = [await log.emit(event()) for _ in range(30)]
         assert emitted[-1].spooled
         assert not await log.close()

@@ -1,4 +1,4 @@
-"""The client against a real server."""
+"""The sync client against a real server."""
 
 import contextlib
 import math
@@ -11,9 +11,9 @@ import pytest
 from tests.api.conftest import RUN_ID, Served, event, serving
 from whence.client import (
     CreatedKeyBody,
+    EventPage,
     KeyBody,
     KeysBody,
-    Page,
     Whence,
     create_key_request,
     list_keys_request,
@@ -35,14 +35,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def whence(served: Served, request: pytest.FixtureRequest) -> Iterator[Whence]:
-    """A client of a tenant without events."""
+    """A client of a tenant that has no events."""
     tenant = request.node.name[:60].replace("[", ".").replace("]", ".")
     with Whence(served.url, served.key(READ, WRITE, ADMIN, tenant=tenant)) as connected:
         yield connected
 
 
-def filled(whence: Whence, count: int = 5) -> None:
-    """Store events a second apart, by two actors, every other one a failure."""
+def fill(whence: Whence, count: int = 5) -> None:
+    """Store events one second apart, by two actors in turn; every second one is a failure."""
     sent = [
         event(
             id=IDS[number],
@@ -55,8 +55,8 @@ def filled(whence: Whence, count: int = 5) -> None:
     assert [result.status for result in whence.batch(sent).results] == [201] * count
 
 
-def test_an_event_goes_in_and_comes_out(whence: Whence) -> None:
-    """With an id that the client made; sent again with that id it is the same event."""
+def test_an_event_is_stored_and_read_back(whence: Whence) -> None:
+    """With an id created by the client. Sent again with that id, it is replayed."""
     stored = whence.emit(event(payload={"a": [1, None, "é"]}, correlationId="flow/1?"), durable=True)
     assert not stored.replayed
     again = whence.emit(event(id=stored.event.id, payload={"a": [1, None, "é"]}, correlationId="flow/1?"), durable=True)
@@ -67,7 +67,7 @@ def test_an_event_goes_in_and_comes_out(whence: Whence) -> None:
 
 
 def test_a_missing_event_is_not_found(whence: Whence) -> None:
-    """As an error of ours, with the request id for whoever looks into the server's log."""
+    """The error carries the request id, for a search in the server's log."""
     with pytest.raises(NotFound) as caught:
         whence.get(IDS[0])
     assert caught.value.__notes__[0].startswith("request ")
@@ -75,50 +75,50 @@ def test_a_missing_event_is_not_found(whence: Whence) -> None:
         whence.get("no/uuid?x")
 
 
-def test_get_can_include_more(whence: Whence) -> None:
-    """Position and the like, when they are asked for."""
-    filled(whence, 2)
+def test_get_can_include_optional_fields(whence: Whence) -> None:
+    """By the parameter `include`, as one text or several."""
+    fill(whence, 2)
     assert whence.get(IDS[1], include="position,outcome").position == 2
     assert whence.get(IDS[1], include=["position", "outcome"]).outcome == "failure"
 
 
-def test_pages_follow_each_other(whence: Whence) -> None:
-    """Every event once, newest first, in the snapshot of the first page; and behind the last page is none."""
-    filled(whence, 5)
-    page: Page | None = whence.list(limit=2)
+def test_next_leads_through_all_pages(whence: Whence) -> None:
+    """Every event once, newest first, in the snapshot of the first page; after the last page comes None."""
+    fill(whence, 5)
+    page: EventPage | None = whence.list(limit=2)
     whence.emit(event(occurredAt="2026-01-01T00:00:00Z"), durable=True)
     seen = []
     while page is not None:
-        seen.append([one.id for one in page.events])
+        seen.append([each.id for each in page.events])
         assert (page.total, page.limit, page.has_next) == (5, 2, page.next is not None)
         page = whence.next(page)
     assert seen == [[IDS[4], IDS[3]], [IDS[2], IDS[1]], [IDS[0]]]
     assert whence.list().total == 6
 
 
-def test_questions_carry_their_filters(whence: Whence) -> None:
-    """Alternatives, times under either name, text that has to be escaped; None leaves a filter out."""
-    filled(whence, 4)
+def test_filters_are_sent(whence: Whence) -> None:
+    """Several values, both names of `from`, and text that needs escaping; None omits a filter."""
+    fill(whence, 4)
     whence.emit(event(actorId="a b&c=d+é", occurredAt="2026-01-03T00:00:00Z"), durable=True)
     assert whence.list(actor_id="a b&c=d+é").total == 1
     assert whence.list(actor_id=["a0", "a1"], outcome=None).total == 4
     assert whence.list(since="2026-01-02T03:04:02+00:00", to="2026-01-02T03:04:03Z").total == 1
     assert whence.list(from_="2026-01-03").total == whence.aggregate(since="2026-01-03").total == 1
-    assert [one.id for one in whence.list(order="asc", limit=1, offset=1).events] == [IDS[1]]
+    assert [each.id for each in whence.list(order="asc", limit=1, offset=1).events] == [IDS[1]]
     assert whence.list(event_type="action_run.*", resource_id=RUN_ID).total == 5
 
 
-def test_no_alternative_at_all_is_not_everything(whence: Whence) -> None:
-    """An empty list of values is refused as an empty value is; it never means no filter."""
-    filled(whence, 2)
+def test_an_empty_list_of_values_is_refused(whence: Whence) -> None:
+    """As an empty value is; it never means that there is no filter."""
+    fill(whence, 2)
     for empty in ([], (), "", [""]):
         with pytest.raises(Invalid, match="actor_id"):
             whence.list(actor_id=empty)
 
 
 def test_counts_and_statistics(whence: Whence) -> None:
-    """Exact, with the filters of a list."""
-    filled(whence, 5)
+    """Both are exact, and take the filters of `list`."""
+    fill(whence, 5)
     counts = whence.aggregate()
     assert counts.total == 5
     assert [(each.key, each.count) for each in counts.by_event_type] == [
@@ -133,14 +133,14 @@ def test_counts_and_statistics(whence: Whence) -> None:
 
 
 def test_why_and_effects(whence: Whence) -> None:
-    """The chain from the root to an event, and what an event led to; by event, by id, and bounded."""
+    """The causes of an event from the root on, and its effects; by event or id, with a limit."""
     root = whence.emit(event(), durable=True)
     middle = whence.emit(event(causationId=root.event.id), durable=True)
     last = whence.emit(event(causationId=middle.event.id), durable=True)
     whence.emit(event(causationId=root.event.id), durable=True)
     chain = whence.why(last)
     assert (chain.root_id, chain.summary.hops) == (root.event.id, 2)
-    assert [node.id for node in chain.nodes] == [one.event.id for one in (root, middle, last)]
+    assert [node.id for node in chain.nodes] == [each.event.id for each in (root, middle, last)]
     assert [node.id for node in whence.effects(middle.event.id).nodes] == [middle.event.id, last.event.id]
     assert len(whence.effects(root).nodes) == 4
     assert whence.effects(root, limit=2).truncated
@@ -148,18 +148,18 @@ def test_why_and_effects(whence: Whence) -> None:
         whence.why(IDS[0])
 
 
-def test_every_event_is_paged_through(whence: Whence) -> None:
-    """Page by page, each once, in the snapshot of the first page; and only as many pages as are asked for."""
-    filled(whence, 5)
+def test_events_iterates_over_all_pages(whence: Whence) -> None:
+    """Each event once, in the snapshot of the first page; pages are fetched lazily."""
+    fill(whence, 5)
     every = whence.events(limit=2)
     first = next(every)
     whence.emit(event(occurredAt="2026-01-01T00:00:00Z"), durable=True)
-    assert [first.id, *(one.id for one in every)] == IDS[4::-1]
+    assert [first.id, *(each.id for each in every)] == IDS[4::-1]
     assert [len(page.events) for page in whence.pages(limit=3)] == [3, 3]
 
 
-def test_a_batch_tells_what_became_of_each(whence: Whence) -> None:
-    """Stored, repeated, refused, in other words a conflict; and a batch of which nothing was stored is no error."""
+def test_a_batch_has_a_result_for_each_event(whence: Whence) -> None:
+    """Stored, replayed, invalid and conflicting events. A batch of which nothing is stored raises no error."""
     whence.emit(event(id=IDS[0]), durable=True)
     results = whence.batch(
         [event(id=IDS[1]), event(id=IDS[0]), event(actorId=""), event(id=IDS[0], actorId="other")]
@@ -172,7 +172,7 @@ def test_a_batch_tells_what_became_of_each(whence: Whence) -> None:
 
 
 def test_an_atomic_batch_is_all_or_nothing(whence: Whence) -> None:
-    """The refusal names what is wrong, and nothing is stored."""
+    """The error names the problem, and nothing is stored."""
     with pytest.raises(Invalid, match="must not be empty"):
         whence.batch([event(id=IDS[1]), event(actorId="")], atomic=True)
     assert whence.list().total == 0
@@ -180,8 +180,8 @@ def test_an_atomic_batch_is_all_or_nothing(whence: Whence) -> None:
         whence.batch([])
 
 
-def test_what_the_server_refuses_is_its_own_error(served: Served, whence: Whence) -> None:
-    """Each with its sentence; problems with their places; never with the key."""
+def test_refusals_raise_the_errors_of_the_server(served: Served, whence: Whence) -> None:
+    """With the server's sentence and the location of each problem, and never with the key."""
     with pytest.raises(Invalid) as caught:
         whence.emit(event(eventType="no type", nope=1), durable=True)
     assert [problem.loc for problem in caught.value.problems] == [("body", "eventType"), ("body", "nope")]
@@ -194,19 +194,19 @@ def test_what_the_server_refuses_is_its_own_error(served: Served, whence: Whence
         reader.emit(event(), durable=True)
     assert key not in str(forbidden.value)
     for bad in ("whk_" + "0" * 49, "x", ""):
-        with Whence(served.url, bad) as nobody, pytest.raises(Unauthenticated):
-            nobody.list()
+        with Whence(served.url, bad) as anonymous, pytest.raises(Unauthenticated):
+            anonymous.list()
 
 
-def test_keys_are_made_listed_and_ended(served: Served, whence: Whence) -> None:
-    """By an admin's requests; the secret is shown once, and not by `repr`."""
-    made = parse_body(whence.send(create_key_request([READ], name="ci")), CreatedKeyBody)
-    assert made.key not in repr(made)
-    with Whence(served.url, made.key) as reader:
+def test_keys_are_created_listed_and_revoked(served: Served, whence: Whence) -> None:
+    """By the requests of an admin. `repr` does not show the secret."""
+    created = parse_body(whence.send(create_key_request([READ], name="ci")), CreatedKeyBody)
+    assert created.key not in repr(created)
+    with Whence(served.url, created.key) as reader:
         assert reader.list().total == 0
         listed = parse_body(whence.send(list_keys_request()), KeysBody).keys
-        assert made.id in [each.id for each in listed if isinstance(each, KeyBody) and each.revoked_at is None]
-        assert whence.send(revoke_key_request(made.id)).status == 204
+        assert created.id in [each.id for each in listed if isinstance(each, KeyBody) and each.revoked_at is None]
+        assert whence.send(revoke_key_request(created.id)).status == 204
         with pytest.raises(Unauthenticated):
             reader.list()
     with pytest.raises(NotFound):
@@ -214,8 +214,8 @@ def test_keys_are_made_listed_and_ended(served: Served, whence: Whence) -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_what_json_cannot_say_is_refused_here(whence: Whence, number: float) -> None:
-    """NaN would be stored as null, which nobody asked for; nothing of the request is sent."""
+def test_values_that_json_cannot_represent_are_refused(whence: Whence, number: float) -> None:
+    """By the client, before anything is sent: msgspec would encode NaN as null."""
     for payload in ({"a": number}, {"a": [{"b": (1.5, number)}]}, {"a": {1: number}}):
         with pytest.raises(Invalid, match="NaN and Infinity"):
             whence.emit(event(payload=payload), durable=True)
@@ -230,15 +230,15 @@ def test_what_json_cannot_say_is_refused_here(whence: Whence, number: float) -> 
     )
 
 
-def test_url_and_key_come_from_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When none is given; a slash at the end of the address does no harm."""
+def test_url_and_key_default_to_the_environment(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slash at the end of the URL is ignored."""
     monkeypatch.setenv("WHENCE_URL", served.url + "/")
     monkeypatch.setenv("WHENCE_API_KEY", served.key(READ, tenant="environment"))
     with Whence() as whence:
         assert whence.list().total == 0
     monkeypatch.delenv("WHENCE_API_KEY")
-    with Whence() as nobody, pytest.raises(Unauthenticated):
-        nobody.list()
+    with Whence() as anonymous, pytest.raises(Unauthenticated):
+        anonymous.list()
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_url_and_key_come_from_the_environment(served: Served, monkeypatch: pyte
     ],
     ids=ascii,
 )
-def test_an_address_or_key_that_cannot_be_sent_is_refused_at_once(url: str, key: str) -> None:
-    """Before any request, and without repeating the key."""
+def test_an_unusable_url_or_key_is_refused(url: str, key: str) -> None:
+    """Before any request. The error contains neither the key nor a password."""
     with pytest.raises(WhenceError, match="cannot be sent") as caught:
         Whence(url, key)
     assert "whk_x" not in str(caught.value)
@@ -267,12 +267,12 @@ def test_an_address_or_key_that_cannot_be_sent_is_refused_at_once(url: str, key:
 
 
 def test_many_threads_may_share_a_client(whence: Whence) -> None:
-    """Each gets its own answers."""
+    """Each receives its own responses."""
 
-    def one(number: int) -> tuple[str, Any]:
+    def store_and_get(number: int) -> tuple[str, Any]:
         stored = whence.emit(event(id=IDS[number], actorId=f"t{number}"), durable=True).event
         return stored.id, whence.get(IDS[number]).actor_id
 
     with contextlib.closing(whence), ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(one, range(12))) == [(IDS[number], f"t{number}") for number in range(12)]
+        assert list(pool.map(store_and_get, range(12))) == [(IDS[number], f"t{number}") for number in range(12)]
         assert whence.list().total == 12

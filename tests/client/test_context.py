@@ -1,4 +1,4 @@
-"""What events inherit: through calls, tasks, threads, processes and queues."""
+"""The causal context: what events inherit through calls, tasks, threads, processes and queues."""
 
 import asyncio
 import json
@@ -11,45 +11,45 @@ from typing import Any
 
 import pytest
 
-from tests.client.takers import Taker, taking
+from tests.client.fake_server import FakeServer, fake_server
 from tests.unit.mutants import catches, replaced
-from whence.client import AsyncWhence, Emitted, ThreadPool, Whence, context, current
-from whence.client.context import extracted, inject
+from whence.client import AsyncWhence, ContextThreadPoolExecutor, EmittedEvent, Whence, context, current_context
+from whence.client.context import extract, inject
 
 RUN = ("action_run", "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
-def taker() -> Iterator[Taker]:
-    with taking() as running:
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
         yield running
 
 
 @pytest.fixture
-def log(taker: Taker, tmp_path: Path) -> Iterator[Whence]:
-    with Whence(taker.url, "whk_x", spool=tmp_path / "spool") as connected:
+def log(server: FakeServer, tmp_path: Path) -> Iterator[Whence]:
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as connected:
         yield connected
 
 
-def started(log: Whence, name: str = "root", **fields: Any) -> Emitted:
+def started(log: Whence, name: str = "root", **fields: Any) -> EmittedEvent:
     return log.emit("action_run.started", actor=("agent", name), resource=RUN, **fields)
 
 
-def sent(one: Emitted) -> dict[str, Any]:
-    decoded: dict[str, Any] = json.loads(one.body)
+def sent(emitted: EmittedEvent) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(emitted.body)
     return decoded
 
 
-def cause_of(one: Emitted) -> tuple[str | None, str | None]:
-    body = sent(one)
+def cause_of(emitted: EmittedEvent) -> tuple[str | None, str | None]:
+    body = sent(emitted)
     return body.get("causationId"), body.get("correlationId")
 
 
-def test_keywords_are_the_keys_of_the_api(log: Whence) -> None:
-    """Both ways of writing an event say the same; a time and an id are added where there are none."""
+def test_keywords_and_mappings_make_the_same_event(log: Whence) -> None:
+    """A time and an id are added where they are missing."""
     id_ = "0192d3f0-0000-7000-8000-00000000abcd"
-    by_words = log.emit(
+    by_keywords = log.emit(
         "action_run.failed",
         actor=("agent", "planner"),
         resource=RUN,
@@ -73,13 +73,13 @@ def test_keywords_are_the_keys_of_the_api(log: Whence) -> None:
         "occurredAt": "2026-01-02T03:04:05Z",
         "id": id_,
     }
-    assert sent(by_words) == sent(log.emit(mapping)) == mapping
+    assert sent(by_keywords) == sent(log.emit(mapping)) == mapping
     plain = sent(started(log))
     assert plain["occurredAt"].endswith("Z") and len(plain["id"]) == 36
 
 
-def test_a_cause_gives_its_flow(log: Whence) -> None:
-    """Whatever form it is named in: by keyword, by block, nested, and not after the block."""
+def test_an_event_has_the_flow_of_its_cause(log: Whence) -> None:
+    """The cause may be a keyword or a `with` block. Blocks nest, and their end restores the outer cause."""
     root = started(log)
     assert cause_of(root) == (None, None)
     child = started(log, cause=root)
@@ -90,29 +90,29 @@ def test_a_cause_gives_its_flow(log: Whence) -> None:
         with log.cause(grandchild):
             assert cause_of(started(log)) == (grandchild.id, root.id)
         assert cause_of(started(log)) == (child.id, root.id)
-        assert cause_of(started(log, cause=None)) == (None, None), "a root, named as one"
-        assert cause_of(started(log, cause=root.id)) == (root.id, None), "only the server knows the flow of an id"
+        assert cause_of(started(log, cause=None)) == (None, None), "None makes a root"
+        assert cause_of(started(log, cause=root.id)) == (root.id, None), "the client does not know the flow of an id"
     assert cause_of(started(log)) == (None, None)
 
 
-def test_what_is_bound_is_said_where_nothing_else_is(log: Whence) -> None:
-    """An actor and a flow for a block or a function; what an event says itself goes first."""
+def test_bind_sets_defaults(log: Whence) -> None:
+    """For the actor and the flow, in a block or a function. The event's own fields take precedence."""
     with log.bind(actor=("user", "ana"), correlation_id="flow"):
         body = sent(log.emit("decision.made", resource=RUN))
         assert (body["actorType"], body["actorId"], body["correlationId"]) == ("user", "ana", "flow")
         assert sent(started(log, "other"))["actorId"] == "other"
 
     @log.bind(actor=("user", "bo"))
-    def decide() -> Emitted:
+    def decide() -> EmittedEvent:
         return log.emit("decision.made", resource=RUN)
 
     @log.bind(actor=("user", "bo"))
-    async def decide_later() -> Emitted:
+    async def decide_later() -> EmittedEvent:
         await asyncio.sleep(0)
         return log.emit("decision.made", resource=RUN)
 
     assert sent(decide())["actorId"] == sent(asyncio.run(decide_later()))["actorId"] == "bo"
-    assert current().actor is None
+    assert current_context().actor is None
     with pytest.raises(TypeError, match="generator"):
 
         @log.bind(actor=("user", "bo"))
@@ -120,13 +120,13 @@ def test_what_is_bound_is_said_where_nothing_else_is(log: Whence) -> None:
             yield 1
 
 
-def test_a_traced_function_is_the_cause_of_what_it_does(log: Whence, taker: Taker) -> None:
-    """Its start, its end and its failure are one resource's, and the first is the cause of the others."""
+def test_a_traced_call_causes_the_events_inside_it(log: Whence, server: FakeServer) -> None:
+    """The start, the end and the failure of a call have one resource, and the start causes the others."""
 
     @log.traced(
         "action_run.started", completed="action_run.completed", failed="action_run.failed", actor=("agent", "a")
     )
-    def work(fail: bool) -> Emitted:
+    def work(fail: bool) -> EmittedEvent:
         inner = log.emit("artifact.created", actor=("agent", "a"), resource=("artifact", RUN[1]))
         if fail:
             raise KeyError("secret")
@@ -136,47 +136,47 @@ def test_a_traced_function_is_the_cause_of_what_it_does(log: Whence, taker: Take
     with pytest.raises(KeyError):
         work(True)
     assert log.flush(10)
-    events = list(taker.stored.values())
-    kinds = [one["eventType"].rpartition(".")[2] for one in events]
+    events = list(server.stored.values())
+    kinds = [emitted["eventType"].rpartition(".")[2] for emitted in events]
     assert kinds == ["started", "created", "completed", "started", "created", "failed"]
-    assert [one.get("causationId") for one in events[1:3]] == [events[0]["id"]] * 2
+    assert [emitted.get("causationId") for emitted in events[1:3]] == [events[0]["id"]] * 2
     assert events[0]["resourceId"] == events[2]["resourceId"] != events[3]["resourceId"]
     assert inner.correlation_id == events[0]["id"]
-    assert events[5]["payload"] == {"error": "KeyError"}, "a message may hold anything"
+    assert events[5]["payload"] == {"error": "KeyError"}, "the message of an exception may be secret"
 
 
-async def test_each_task_has_its_own(taker: Taker, tmp_path: Path) -> None:
-    """Tasks that run side by side do not mix their causes, and their own tasks inherit them."""
-    async with AsyncWhence(taker.url, "whk_x", spool=tmp_path / "spool") as log:
+async def test_concurrent_tasks_do_not_mix_their_contexts(server: FakeServer, tmp_path: Path) -> None:
+    """The tasks that they start inherit the context."""
+    async with AsyncWhence(server.url, "whk_x", spool=tmp_path / "spool") as log:
 
-        async def emit(name: str) -> Emitted:
+        async def emit(name: str) -> EmittedEvent:
             await asyncio.sleep(0)
             return await log.emit("action_run.started", actor=("agent", name), resource=RUN)
 
-        async def flow(name: str) -> tuple[Emitted, list[Emitted]]:
+        async def flow(name: str) -> tuple[EmittedEvent, list[EmittedEvent]]:
             root = await emit(name)
             with log.cause(root):
                 await asyncio.sleep(0.001)
                 return root, [await emit(name), *await asyncio.gather(*(emit(name) for _ in range(3)))]
 
         for root, effects in await asyncio.gather(*(flow(f"t{number}") for number in range(20))):
-            assert {cause_of(one) for one in effects} == {(root.id, root.id)}
+            assert {cause_of(emitted) for emitted in effects} == {(root.id, root.id)}
 
 
-def forgetful(function: Any) -> Any:
+def unwrapped(function: Any) -> Any:
     return function
 
 
-@catches(replaced(context, "wrap", forgetful, "lost_in_a_thread"))
-def test_a_thread_goes_on_with_what_it_was_given(log: Whence) -> None:
-    """By `wrap` for one function, and by `ThreadPool` for all; a plain pool forgets it, which is why they exist."""
+@catches(replaced(context, "wrap", unwrapped, "wrap_has_no_effect"))
+def test_threads_inherit_the_context_by_wrap_or_executor(log: Whence) -> None:
+    """`wrap` binds one function, `ContextThreadPoolExecutor` binds all. A plain executor loses the context."""
     root = started(log)
-    with log.cause(root), ThreadPoolExecutor(2) as plain, ThreadPool(2) as pool:
+    with log.cause(root), ThreadPoolExecutor(2) as plain, ContextThreadPoolExecutor(2) as pool:
         assert cause_of(plain.submit(started, log).result()) == (None, None)
         assert cause_of(plain.submit(log.wrap(started), log).result()) == (root.id, root.id)
         assert cause_of(pool.submit(started, log).result()) == (root.id, root.id)
-        assert {cause_of(one) for one in pool.map(lambda _: started(log), range(5))} == {(root.id, root.id)}
-        found: list[Emitted] = []
+        assert {cause_of(emitted) for emitted in pool.map(lambda _: started(log), range(5))} == {(root.id, root.id)}
+        found: list[EmittedEvent] = []
         thread = threading.Thread(target=log.wrap(lambda: found.append(started(log))))
     thread.start()
     thread.join()
@@ -184,19 +184,19 @@ def test_a_thread_goes_on_with_what_it_was_given(log: Whence) -> None:
 
 
 def cause_here() -> tuple[str | None, str | None]:
-    return current().cause, current().correlation_id
+    return current_context().cause, current_context().correlation_id
 
 
-def test_a_process_goes_on_with_what_it_was_given(log: Whence) -> None:
-    """A wrapped function can be pickled, so a fresh process has the context too."""
+def test_a_wrapped_function_keeps_its_context_in_a_process(log: Whence) -> None:
+    """It can be pickled, so this works in a spawned process too."""
     root = started(log)
     with log.cause(root), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(cause_here).result() == (None, None)
         assert pool.submit(log.wrap(cause_here)).result() == (root.id, root.id)
 
 
-def test_headers_carry_it_to_another_process(log: Whence) -> None:
-    """What was injected is extracted, with text of any kind; the rest of the baggage stays."""
+def test_headers_carry_the_context(log: Whence) -> None:
+    """`extract` returns what `inject` wrote, whatever the text. Other members of the baggage stay."""
     with (
         log.bind(actor=("user", "ana, é=/;"), correlation_id="flow/1,2 %"),
         log.cause({"id": "c", "correlationId": "f,"}),
@@ -205,22 +205,22 @@ def test_headers_carry_it_to_another_process(log: Whence) -> None:
         log.inject(headers)
         assert headers["baggage"].startswith("userId=a,sessionId=b;p=1,whence-cause=c,")
     with log.extract({"Baggage": headers["baggage"]}):
-        found = current()
+        found = current_context()
     assert (found.cause, found.correlation_id, found.actor) == ("c", "f,", ("user", "ana, é=/;"))
     nothing: dict[str, str] = {}
     inject(nothing)
     assert nothing == {}
 
 
-def test_a_trace_is_a_flow_and_is_passed_on(log: Whence) -> None:
-    """The trace id of W3C is the flow of what has no other; the header goes on as it came, unless there is one."""
+def test_a_trace_id_becomes_the_flow(log: Whence) -> None:
+    """If there is no other flow. `inject` passes `traceparent` on, but does not replace an existing one."""
     with log.extract({"traceparent": TRACE}):
         assert cause_of(started(log)) == (None, "4bf92f3577b34da6a3ce929d0e0e4736")
         onwards, own = {}, {"traceparent": "mine"}
         inject(onwards)
         inject(own)
     assert (onwards["traceparent"], own["traceparent"]) == (TRACE, "mine")
-    both = extracted({"traceparent": TRACE, "baggage": "whence-correlation=flow"})
+    both = extract({"traceparent": TRACE, "baggage": "whence-correlation=flow"})
     assert both.correlation_id == "flow"
 
 
@@ -240,6 +240,6 @@ def test_a_trace_is_a_flow_and_is_passed_on(log: Whence) -> None:
     ],
     ids=str,
 )
-def test_headers_that_say_nothing_are_left_alone(headers: dict[str, Any]) -> None:
-    """What is no context is none; no header can make `emit` fail."""
-    assert extracted(headers) == context.Context()
+def test_invalid_headers_are_ignored(headers: dict[str, Any]) -> None:
+    """No header can make a later `emit` fail."""
+    assert extract(headers) == context.CausalContext()

@@ -1,4 +1,4 @@
-"""The examples run as they are, and do what they say."""
+"""The examples run unchanged, and print what they promise."""
 
 import os
 import subprocess
@@ -31,25 +31,25 @@ def printed(served: Served, name: str, key: str) -> str:
     return done.stdout
 
 
-def test_a_flow_is_read_back_as_a_story(served: Served) -> None:
-    """Three events by two actors, in order."""
-    said = printed(served, "flow.py", served.key(READ, WRITE, tenant="flow"))
-    assert said.splitlines() == [
+def test_a_flow_is_printed_in_order(served: Served) -> None:
+    """Three events by two actors."""
+    output = printed(served, "flow.py", served.key(READ, WRITE, tenant="flow"))
+    assert output.splitlines() == [
         "inbound_message.received by ana",
         "decision.made by planner",
         "action_run.failed by planner",
     ]
 
 
-def test_workers_stay_in_the_flow(served: Served) -> None:
-    """One schedule, and three times start, artifact and end; each artifact is caused by the start of its own run."""
+def test_worker_threads_inherit_the_flow(served: Served) -> None:
+    """One schedule caused three runs, and each run caused its own artifact and its own end."""
     key = served.key(READ, WRITE, tenant="workers")
     assert printed(served, "workers.py", key).startswith("10 events because of ")
     with Whence(served.url, key) as log:
         found = {event.id: event for event in log.events()}
     (root,) = (event for event in found.values() if event.causation_id is None)
-    led = [(event.event_type, found[event.causation_id].event_type) for event in found.values() if event.causation_id]
-    assert sorted(led) == sorted(
+    links = [(event.event_type, found[event.causation_id].event_type) for event in found.values() if event.causation_id]
+    assert sorted(links) == sorted(
         [
             ("action_run.started", "automation.triggered"),
             ("artifact.created", "action_run.started"),
@@ -60,12 +60,12 @@ def test_workers_stay_in_the_flow(served: Served) -> None:
     assert root.event_type == "automation.triggered"
 
 
-def test_a_backend_keeps_its_tenants_apart(served: Served) -> None:
-    """One event each."""
+def test_each_tenant_of_a_backend_has_its_own_log(served: Served) -> None:
+    """Each has one event."""
     assert printed(served, "backend.py", "").splitlines() == ["acme 1", "umbrella 1", "wayne 1"]
 
 
 def test_every_example_is_tested() -> None:
-    """A new one is named above."""
+    """Every example file is named in this module."""
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []

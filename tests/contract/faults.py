@@ -16,7 +16,7 @@ from tests.contract.model import ModelStore
 from tests.databases import CITUS, citus_database, cleared_database
 from whence import rollups
 from whence.flows import FOLD_AT
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, POLL_S
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import pages
@@ -157,7 +157,7 @@ async def open_model(_folder: Path, _patch: pytest.MonkeyPatch, limits: Limits, 
 async def open_sqlite(folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
     """The SQLite store of a fresh file."""
     set_limits(patch, limits)
-    return open_store(f"sqlite:///{folder}/log.db")
+    return create_store(f"sqlite:///{folder}/log.db")
 
 
 async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
@@ -172,14 +172,14 @@ async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]
 
 async def open_postgres(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
     """The PostgreSQL store of a database without events."""
-    store = open_store(await cleared_database())
+    store = create_store(await cleared_database())
     set_limits(patch, limits)
     return store
 
 
 async def open_citus(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
     """The same on Citus."""
-    store = open_store(await citus_database())
+    store = create_store(await citus_database())
     set_limits(patch, limits)
     return store
 

@@ -1,4 +1,4 @@
-"""No test writes into the state of the user who runs it; `whence_events` comes from the plugin itself."""
+"""Fixtures that keep the tests away from the state of the user, and the fixture of the plugin."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ __all__ = ["whence_events"]
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty state directory."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 

@@ -1,4 +1,4 @@
-"""Requests as causes, in a real server."""
+"""The ASGI middleware, in a real server."""
 
 import asyncio
 import threading
@@ -12,17 +12,16 @@ import uvicorn
 
 from tests.api.conftest import event
 from tests.unit.mutants import catches, replaced
-from whence.client.context import current
-from whence.integrations import asgi
-from whence.integrations.asgi import RequestsAreCauses
-from whence.integrations.pytest_plugin import Recorded
+from whence.client.context import current_context
+from whence.integrations.asgi import RequestCause, WhenceMiddleware
+from whence.integrations.pytest_plugin import RecordingWhence
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @contextmanager
-def served(log: Recorded, **options: Any) -> Iterator[httpx2.Client]:
-    """An application that emits as many events as its path says, one of them in a thread."""
+def served(log: RecordingWhence, **options: Any) -> Iterator[httpx2.Client]:
+    """An application that emits as many pairs of events as its path says, one of each pair in a thread."""
 
     async def app(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] != "http":
@@ -33,13 +32,13 @@ def served(log: Recorded, **options: Any) -> Iterator[httpx2.Client]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    wrapped: Any = RequestsAreCauses(app, log, **options)
+    wrapped: Any = WhenceMiddleware(app, log, **options)
     server = uvicorn.Server(uvicorn.Config(wrapped, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 10
+    deadline = time.monotonic() + 10
     while not server.started:
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
@@ -51,46 +50,46 @@ def served(log: Recorded, **options: Any) -> Iterator[httpx2.Client]:
 
 
 def never(self: Any) -> None:
-    """The event of a request is not emitted."""
+    """Does not emit the event of a request."""
 
 
-@catches(replaced(asgi._Request, "settle", never, "request_without_event"))
-def test_a_request_is_the_cause_of_what_its_handler_emits(whence_events: Recorded) -> None:
-    """One event for the request, before its effects, in whatever thread; none for a request that did nothing."""
+@catches(replaced(RequestCause, "emit_once", never, "request_without_event"))
+def test_a_request_is_the_cause_of_what_its_handler_emits(whence_events: RecordingWhence) -> None:
+    """A request has one event, before its effects in any thread. A request without effects has none."""
     log = whence_events
     with served(log, actor=lambda scope: ("user", dict(scope["headers"])[b"who"].decode())) as client:
         client.post("/1?secret=x", headers={"who": "ana"})
         client.post("/0", headers={"who": "bo"})
         client.get("/1", headers={"who": "cy"})
     requests = log.of_type("inbound_message.received")
-    assert [(one.actor_type, one.actor_id) for one in requests] == [("user", "ana"), ("user", "cy")]
+    assert [(each.actor_type, each.actor_id) for each in requests] == [("user", "ana"), ("user", "cy")]
     assert bytes(requests[0].payload) == b'{"method":"POST","path":"/1"}'
     effects = log.of_type("action_run.completed")
-    assert [one.causation_id for one in effects] == [one.id for one in requests for _ in range(2)]
-    assert [one.correlation_id for one in effects] == [one.causation_id for one in effects]
+    assert [each.causation_id for each in effects] == [each.id for each in requests for _ in range(2)]
+    assert [each.correlation_id for each in effects] == [each.causation_id for each in effects]
     assert log.recorded[0] == requests[0]
 
 
-def test_headers_are_believed_only_of_ones_own(whence_events: Recorded) -> None:
-    """A stranger cannot put its request into another's flow; a service of one's own goes on in it."""
+def test_headers_are_ignored_unless_trusted(whence_events: RecordingWhence) -> None:
+    """By default no caller can join a flow. With `trust_headers`, the request continues in the caller's context."""
     log = whence_events
     headers = {"baggage": "whence-cause=c,whence-correlation=f,whence-actor=user/ana", "traceparent": TRACE}
     with served(log) as client:
         client.post("/1", headers=headers)
-    stranger = log.of_type("inbound_message.received")[0]
-    assert (stranger.causation_id, stranger.correlation_id) == (None, stranger.id)
-    assert (stranger.actor_type, stranger.actor_id) == ("anonymous", "http")
+    untrusted = log.of_type("inbound_message.received")[0]
+    assert (untrusted.causation_id, untrusted.correlation_id) == (None, untrusted.id)
+    assert (untrusted.actor_type, untrusted.actor_id) == ("anonymous", "http")
     with served(log, trust_headers=True) as client:
         client.post("/1", headers=headers)
         client.post("/1", headers={"traceparent": TRACE})
-    own, traced = log.of_type("inbound_message.received")[1:]
-    assert (own.causation_id, own.correlation_id, own.actor_id) == ("c", "f", "ana")
+    trusted, traced = log.of_type("inbound_message.received")[1:]
+    assert (trusted.causation_id, trusted.correlation_id, trusted.actor_id) == ("c", "f", "ana")
     assert traced.correlation_id == "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_every_request_can_be_recorded(whence_events: Recorded) -> None:
-    """Also one that did nothing; and nothing stays behind when it is over."""
+def test_every_request_can_be_recorded(whence_events: RecordingWhence) -> None:
+    """With `always`, also one without effects. Afterwards the context is empty again."""
     with served(whence_events, always=True) as client:
         client.get("/0")
     assert len(whence_events.recorded) == 1
-    assert current().cause is None
+    assert current_context().cause is None

@@ -1,4 +1,4 @@
-"""Logging, structlog, OpenTelemetry, Celery and LangChain: the real libraries, where they are installed."""
+"""Logging, structlog, OpenTelemetry, Celery and LangChain, each with the real library if it is installed."""
 
 import logging
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import RUN_ID, event
-from whence.integrations.logs import ContextFilter, EventHandler, add_context
-from whence.integrations.pytest_plugin import Recorded
+from whence.integrations.logging import WhenceContextFilter, WhenceHandler, add_whence_context
+from whence.integrations.pytest_plugin import RecordingWhence
 
 
-def test_log_lines_name_their_cause(whence_events: Recorded, caplog: pytest.LogCaptureFixture) -> None:
-    """By a filter of the standard library and a processor of structlog."""
+def test_log_lines_name_their_cause(whence_events: RecordingWhence, caplog: pytest.LogCaptureFixture) -> None:
+    """By a filter for the standard library, and a processor for structlog."""
     structlog = pytest.importorskip("structlog")
     root = whence_events.emit(event())
     logger = logging.getLogger("tests.lines")
-    logger.addFilter(ContextFilter())
+    logger.addFilter(WhenceContextFilter())
     captured = structlog.testing.LogCapture()
-    everything = structlog.make_filtering_bound_logger(logging.DEBUG)  # whatever a server in this process configured
-    bound = structlog.wrap_logger(None, processors=[add_context, captured], wrapper_class=everything)
+    unfiltered = structlog.make_filtering_bound_logger(logging.DEBUG)  # a server in this process may have filtered
+    bound = structlog.wrap_logger(None, processors=[add_whence_context, captured], wrapper_class=unfiltered)
     with whence_events.cause(root):
         logger.warning("inside")
         bound.info("inside")
@@ -31,30 +31,30 @@ def test_log_lines_name_their_cause(whence_events: Recorded, caplog: pytest.LogC
     assert "whence_cause" not in captured.entries[1]
 
 
-def test_a_log_line_can_be_an_event(whence_events: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the keywords of `emit`; a line that is none is left alone, and a bad one breaks nobody."""
+def test_a_log_line_can_become_an_event(whence_events: RecordingWhence, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the keywords of `emit`. Other lines are ignored, and a bad one is reported by logging."""
     logger = logging.getLogger("tests.events")
     logger.setLevel(logging.INFO)
-    handler = EventHandler(whence_events)
+    handler = WhenceHandler(whence_events)
     logger.addHandler(handler)
-    said = {"event": "action_run.failed", "actor": ("agent", "a"), "resource": ("action_run", RUN_ID)}
-    logger.info("card %s", "declined", extra={"whence": said | {"payload": {"code": 7}}})
+    fields = {"event": "action_run.failed", "actor": ("agent", "a"), "resource": ("action_run", RUN_ID)}
+    logger.info("card %s", "declined", extra={"whence": fields | {"payload": {"code": 7}}})
     logger.info("nothing")
     logger.info("bad", extra={"whence": {"event": "No"}})
     logger.removeHandler(handler)
-    (one,) = whence_events.recorded
-    assert bytes(one.payload) == b'{"message":"card declined","code":7}'
+    (recorded,) = whence_events.recorded
+    assert bytes(recorded.payload) == b'{"message":"card declined","code":7}'
     assert "Logging error" in capsys.readouterr().err
 
 
-def test_events_know_their_span(whence_events: Recorded) -> None:
-    """The trace is the flow of what has none; a cause goes first; without a span nothing is added."""
+def test_events_name_their_span(whence_events: RecordingWhence) -> None:
+    """The trace is the flow of an event that has neither cause nor flow. Without a span nothing is added."""
     pytest.importorskip("opentelemetry.sdk")
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  (it may not be installed)
 
-    from whence.integrations.opentelemetry import instrument  # noqa: PLC0415  (as above)
+    from whence.integrations.opentelemetry import add_span_context  # noqa: PLC0415  (as above)
 
-    instrument(whence_events)
+    add_span_context(whence_events)
     tracer = TracerProvider().get_tracer("tests")
     plain = whence_events.emit(event(payload={"a": 1}))
     with tracer.start_as_current_span("work") as span:
@@ -65,13 +65,13 @@ def test_events_know_their_span(whence_events: Recorded) -> None:
     trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
     assert inside.correlation_id == trace_id
     assert caused.correlation_id == plain.id
-    payloads = [bytes(one.payload).decode() for one in whence_events.recorded]
+    payloads = [bytes(each.payload).decode() for each in whence_events.recorded]
     spanned = f'"_otel":{{"traceId":"{trace_id}","spanId":"{span_id}"}}'
     assert payloads == ['{"a":1}', f'{{{spanned},"a":1}}', f"{{{spanned}}}"]
 
 
-def test_a_celery_task_goes_on_in_the_context_of_its_sender(whence_events: Recorded) -> None:
-    """Through a broker, in a worker, with the headers of others untouched; and the next task starts without it."""
+def test_a_celery_task_runs_in_the_context_of_its_sender(whence_events: RecordingWhence) -> None:
+    """Through a broker and in a worker. Other headers stay, and the next task starts without the context."""
     celery = pytest.importorskip("celery")
     from celery.contrib.testing.worker import start_worker  # noqa: PLC0415  (it may not be installed)
 
@@ -83,8 +83,8 @@ def test_a_celery_task_goes_on_in_the_context_of_its_sender(whence_events: Recor
 
     @app.task(bind=True)
     def work(self: Any) -> list[Any]:
-        one = whence_events.emit(event())
-        return [one.id, (self.request.headers or {}).get("mine")]
+        emitted = whence_events.emit(event())
+        return [emitted.id, (self.request.headers or {}).get("mine")]
 
     root = whence_events.emit(event())
     with start_worker(app, pool="solo", perform_ping_check=False):
@@ -94,26 +94,26 @@ def test_a_celery_task_goes_on_in_the_context_of_its_sender(whence_events: Recor
         alone, _ = work.apply_async().get(timeout=20)
         with whence_events.cause(root):
             in_place, _ = work.apply().get()
-    found = {one.id: one for one in whence_events.recorded}
+    found = {each.id: each for each in whence_events.recorded}
     assert (found[effect].causation_id, found[effect].correlation_id, mine) == (root.id, root.id, "x")
     assert found[inner].causation_id == root.id
     assert found[alone].causation_id is None
     assert found[in_place].causation_id == root.id
 
 
-def test_runs_of_a_chain_are_events(whence_events: Recorded) -> None:
-    """Each with its resource, its kind and its cause; a failure by name, and never what was said."""
+def test_langchain_runs_are_events(whence_events: RecordingWhence) -> None:
+    """With the run as resource, its kind and its cause; errors by type only, and no inputs or outputs."""
     core = pytest.importorskip("langchain_core")
     from langchain_core.runnables import RunnableLambda  # noqa: PLC0415  (it may not be installed)
     from langchain_core.tools import tool  # noqa: PLC0415  (as above)
 
-    from whence.integrations.langchain import RunsAreEvents  # noqa: PLC0415  (as above)
+    from whence.integrations.langchain import WhenceCallbackHandler  # noqa: PLC0415  (as above)
 
     assert core
 
     @tool
     def look_up(word: str) -> str:
-        """Look a word up."""
+        """Look up a word."""
         return word
 
     def step(word: str, config: Any) -> str:
@@ -123,17 +123,18 @@ def test_runs_of_a_chain_are_events(whence_events: Recorded) -> None:
         return found
 
     chain = RunnableLambda(step, name="agent")
-    callbacks = {"callbacks": [RunsAreEvents(whence_events)]}
+    callbacks = {"callbacks": [WhenceCallbackHandler(whence_events)]}
     root = whence_events.emit(event())
     with whence_events.cause(root):
         chain.invoke("a", callbacks)
         with pytest.raises(KeyError):
             chain.invoke("secret", callbacks)
-    kinds = [one.event_type.partition(".")[2] for one in whence_events.recorded[1:]]
+    kinds = [each.event_type.partition(".")[2] for each in whence_events.recorded[1:]]
     assert kinds == ["started", "started", "completed", "completed", "started", "started", "completed", "failed"]
     outer, inner, inner_end, outer_end = whence_events.recorded[1:5]
-    assert [one.causation_id for one in (outer, inner, inner_end, outer_end)] == [root.id, outer.id, inner.id, outer.id]
+    causes = [each.causation_id for each in (outer, inner, inner_end, outer_end)]
+    assert causes == [root.id, outer.id, inner.id, outer.id]
     assert outer.resource_id == outer_end.resource_id != inner.resource_id
     assert bytes(inner.payload) == b'{"kind":"tool","name":"look_up"}'
     assert bytes(whence_events.recorded[-1].payload) == b'{"error":"KeyError"}'
-    assert all(b"secret" not in bytes(one.payload) for one in whence_events.recorded)
+    assert all(b"secret" not in bytes(each.payload) for each in whence_events.recorded)

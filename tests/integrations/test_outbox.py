@@ -1,4 +1,4 @@
-"""The outbox: both or neither, sent afterwards, and nothing is held up."""
+"""The SQLAlchemy outbox: events are committed with their transaction, and sent afterwards."""
 
 import asyncio
 import contextlib
@@ -9,18 +9,26 @@ import pytest
 
 from tests.api.conftest import Served, event, serving
 from tests.cli.program import Cli
-from tests.client.takers import refuse, taking
+from tests.client.fake_server import fake_server, refuse
 from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Unreachable, Whence
-from whence.integrations.pytest_plugin import Recorded
+from whence.integrations.pytest_plugin import RecordingWhence
 from whence.permissions import READ, WRITE
 
 sqlalchemy = pytest.importorskip("sqlalchemy")
 
-from sqlalchemy.orm import Session  # noqa: E402  (after it is known to be there)
+from sqlalchemy.orm import Session  # noqa: E402  (needs the check above)
 
 from whence.integrations import sqlalchemy as integration  # noqa: E402  (as above)
-from whence.integrations.sqlalchemy import Drained, drain, drain_async, outbox, outbox_table  # noqa: E402  (as above)
+from whence.integrations.sqlalchemy import (  # noqa: E402  (as above)
+    DrainResult,
+    OutboxRows,
+    SendResult,
+    drain,
+    drain_async,
+    outbox,
+    outbox_table,
+)
 
 
 @pytest.fixture
@@ -55,10 +63,10 @@ def in_order(engine: "sqlalchemy.Engine", count: int) -> None:
             outbox(session).emit(event(actorId=f"a{number}"))
 
 
-def test_an_event_is_there_with_its_transaction_or_not_at_all(
-    engine: "sqlalchemy.Engine", served: Served, whence_events: Recorded
+def test_an_event_is_committed_with_its_transaction(
+    engine: "sqlalchemy.Engine", served: Served, whence_events: RecordingWhence
 ) -> None:
-    """What was rolled back was never emitted; the cause of here and now is kept."""
+    """An event that was rolled back is not sent. The event has the cause of the current context."""
     root = whence_events.emit(event())
     with Whence(served.url, served.key(READ, WRITE, tenant="outbox")) as log:
         with Session(engine) as session, whence_events.cause(root):
@@ -66,35 +74,35 @@ def test_an_event_is_there_with_its_transaction_or_not_at_all(
             session.commit()
             outbox(session).emit(event())
             session.rollback()
-        assert drain(engine, log) == Drained(1, 0)
-        (one,) = log.list().events
-        assert (one.id, one.causation_id) == (kept.id, root.id)
+        assert drain(engine, log) == DrainResult(1, 0)
+        (stored,) = log.list().events
+        assert (stored.id, stored.causation_id) == (kept.id, root.id)
         assert rows(engine) == []
-        assert drain(engine, log) == Drained(0, 0)
+        assert drain(engine, log) == DrainResult(0, 0)
 
 
-def test_what_is_refused_stays_with_its_reason(engine: "sqlalchemy.Engine") -> None:
-    """The rest goes on, in order, also when the server refuses a batch as a whole."""
+def test_a_refused_event_stays_with_its_reason(engine: "sqlalchemy.Engine") -> None:
+    """The others are sent in order, also when the server refuses a batch as a whole."""
     for whole in (False, True):
         in_order(engine, 5)
-        with taking() as taker, Whence(taker.url, "whk_x", retries=0) as log:
-            taker.rule = refuse("a1", whole=whole)
-            assert drain(engine, log) == Drained(4, 1)
-            assert taker.actors == ["a0", "a2", "a3", "a4"]
+        with fake_server() as server, Whence(server.url, "whk_x", retries=0) as log:
+            server.rule = refuse("a1", whole=whole)
+            assert drain(engine, log) == DrainResult(4, 1)
+            assert server.actors == ["a0", "a2", "a3", "a4"]
     assert [bool(reason) for reason in rows(engine)] == [True, True]
 
 
-@catches(replaced(integration, "_sent", lambda log, rows: ([number for number, _ in rows], {}), "deleted_unsent"))
-def test_without_a_server_everything_waits(engine: "sqlalchemy.Engine") -> None:
-    """No row is touched until the server said what became of it."""
+@catches(replaced(integration, "send_rows", lambda log, rows: ([number for number, _ in rows], {}), "deleted_unsent"))
+def test_without_a_server_no_row_is_deleted(engine: "sqlalchemy.Engine") -> None:
+    """A row stays until the server has responded."""
     in_order(engine, 3)
     with Whence("http://127.0.0.1:1", "whk_x", retries=0) as log, contextlib.suppress(Unreachable):
         drain(engine, log)
     assert rows(engine) == [None] * 3
 
 
-async def drained_async(url: str, log: AsyncWhence) -> Drained:
-    """The outbox at a URL of an engine that blocks, drained by one that awaits."""
+async def drained_async(url: str, log: AsyncWhence) -> DrainResult:
+    """Drain the outbox at a sync URL with an async engine."""
     pytest.importorskip("greenlet", reason="SQLAlchemy needs it for asyncio")
     pytest.importorskip("aiosqlite", reason="a driver for asyncio is missing")
     asyncio_ = pytest.importorskip("sqlalchemy.ext.asyncio")
@@ -106,62 +114,63 @@ async def drained_async(url: str, log: AsyncWhence) -> Drained:
 
 
 async def test_an_async_engine_is_drained_too(engine: "sqlalchemy.Engine", url: str, served: Served) -> None:
-    """In order, over more than one batch."""
+    """In order, in more than one batch."""
     in_order(engine, 700)
     async with AsyncWhence(served.url, served.key(READ, WRITE, tenant="async")) as log:
-        assert await drained_async(url, log) == Drained(700, 0)
+        assert await drained_async(url, log) == DrainResult(700, 0)
         page = await log.list(limit=2, order="asc")
-        assert ([one.actor_id for one in page.events], page.total) == (["a0", "a1"], 700)
+        assert ([each.actor_id for each in page.events], page.total) == (["a0", "a1"], 700)
         assert rows(engine) == []
-        assert await drained_async(url, log) == Drained(0, 0)
+        assert await drained_async(url, log) == DrainResult(0, 0)
 
 
-async def test_an_async_drain_leaves_what_is_refused(engine: "sqlalchemy.Engine", url: str) -> None:
-    """The rest goes on, in order, also when the server refuses a batch as a whole."""
+async def test_an_async_drain_leaves_refused_events(engine: "sqlalchemy.Engine", url: str) -> None:
+    """The others are sent in order, also when the server refuses a batch as a whole."""
     for whole in (False, True):
         in_order(engine, 5)
-        with taking() as taker:
-            taker.rule = refuse("a1", whole=whole)
-            async with AsyncWhence(taker.url, "whk_x", retries=0) as log:
-                assert await drained_async(url, log) == Drained(4, 1)
-            assert taker.actors == ["a0", "a2", "a3", "a4"]
+        with fake_server() as server:
+            server.rule = refuse("a1", whole=whole)
+            async with AsyncWhence(server.url, "whk_x", retries=0) as log:
+                assert await drained_async(url, log) == DrainResult(4, 1)
+            assert server.actors == ["a0", "a2", "a3", "a4"]
     assert [bool(reason) for reason in rows(engine)] == [True, True]
 
 
-async def _sent_unasked(_log: object, waiting: integration.Waiting) -> integration.Outcome:
-    return [number for number, _ in waiting], {}
+async def all_stored(_log: object, rows: OutboxRows) -> SendResult:
+    """Reports every row as stored, and sends none."""
+    return [number for number, _ in rows], {}
 
 
-@catches(replaced(integration, "_sent_async", _sent_unasked, "deleted_unsent"))
-def test_without_a_server_an_async_drain_touches_nothing(engine: "sqlalchemy.Engine", url: str) -> None:
-    """No row is touched until the server said what became of it."""
+@catches(replaced(integration, "send_rows_async", all_stored, "deleted_unsent"))
+def test_without_a_server_an_async_drain_deletes_no_row(engine: "sqlalchemy.Engine", url: str) -> None:
+    """A row stays until the server has responded."""
     in_order(engine, 3)
 
-    async def drained() -> None:
+    async def drain_in_vain() -> None:
         async with AsyncWhence("http://127.0.0.1:1", "whk_x", retries=0) as log:
             await drained_async(url, log)
 
     with contextlib.suppress(Unreachable):
-        asyncio.run(drained())
+        asyncio.run(drain_in_vain())
     assert rows(engine) == [None] * 3
 
 
 def test_relay_drains_an_outbox(engine: "sqlalchemy.Engine", url: str, served: Served, tmp_path: Path) -> None:
-    """As a command, with a batch after the other."""
+    """The command `whence relay --database`, in more than one batch."""
     in_order(engine, 700)
     key = served.key(READ, WRITE, tenant="relayed")
     cli = Cli(tmp_path / "home").given(url=served.url, api_key=key)
     assert cli.ok("relay", "--database", url).out == "700 stored, 0 refused.\n"
     with Whence(served.url, key) as log:
-        assert [one.actor_id for one in log.events(order="asc")][:2] == ["a0", "a1"]
+        assert [each.actor_id for each in log.events(order="asc")][:2] == ["a0", "a1"]
         assert log.list().total == 700
     assert rows(engine) == []
     assert cli.run("relay").code == 2
     assert cli.run("relay", "--database", f"sqlite:///{tmp_path}/none.db").code == 1
 
 
-def test_relay_sends_a_spool_that_was_left_behind(served: Served, tmp_path: Path) -> None:
-    """For a program that is gone, or whose key was changed."""
+def test_relay_sends_an_abandoned_spool(served: Served, tmp_path: Path) -> None:
+    """The command `whence relay --spool`, for a program that is gone or whose key was rotated."""
     gone = Whence("http://127.0.0.1:1", "whk_old", spool=tmp_path / "spool", exit_timeout_s=0.05)
     for number in range(20):
         gone.emit(event(actorId=f"a{number}"))
@@ -169,6 +178,6 @@ def test_relay_sends_a_spool_that_was_left_behind(served: Served, tmp_path: Path
     key = served.key(READ, WRITE, tenant="left")
     cli = Cli(tmp_path / "home").given(url=served.url, api_key=key)
     said = cli.ok("relay", "--spool", gone.spool_folder).out
-    assert said == "20 stored, 0 there before, 0 refused, 0 left.\n"
+    assert said == "20 stored, 0 already there, 0 refused, 0 left.\n"
     assert list(gone.spool_folder.glob("*.segment")) == []
     assert cli.run("relay", "--spool", tmp_path / "none").code == 2

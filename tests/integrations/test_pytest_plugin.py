@@ -1,4 +1,4 @@
-"""The fixture for the tests of others."""
+"""The pytest fixture that records events."""
 
 import pytest
 
@@ -6,16 +6,16 @@ from tests.api.conftest import event
 from tests.unit.mutants import catches, replaced
 from whence.errors import Invalid
 from whence.events import ResourceType
-from whence.integrations.pytest_plugin import Recorded
+from whence.integrations.pytest_plugin import RecordingWhence
 
 
-def always(self: Recorded, cause: object, effect: object) -> None:
-    """Finds nothing wrong."""
+def never_fails(self: RecordingWhence, cause: object, effect: object) -> None:
+    """Accepts every cause."""
 
 
-@catches(replaced(Recorded, "assert_caused", always, "finds_nothing_wrong"))
-def test_causes_are_asserted(whence_events: Recorded) -> None:
-    """At once and over others, by event, id or type; what was not caused, or not emitted, fails with what is known."""
+@catches(replaced(RecordingWhence, "assert_caused", never_fails, "never_fails"))
+def test_causes_are_asserted(whence_events: RecordingWhence) -> None:
+    """Direct and indirect ones, by event, id or type. A failure shows the known causes or the emitted types."""
     log = whence_events
     root = log.emit(event(eventType="inbound_message.received"))
     with log.cause(root):
@@ -32,14 +32,14 @@ def test_causes_are_asserted(whence_events: Recorded) -> None:
         log.assert_caused("action_run.failed", "decision.made")
     with pytest.raises(AssertionError, match=r"was not emitted; emitted was: inbound_message.received, "):
         log.assert_caused("decision.approved", "action_run.failed")
-    assert [one.id for one in log.of_type("decision.made")] == [middle.id]
+    assert [each.id for each in log.of_type("decision.made")] == [middle.id]
 
 
-def test_what_a_server_would_refuse_is_refused(whence_events: Recorded) -> None:
-    """So a test fails where the event is emitted, and not in production; added words can be named."""
+def test_invalid_events_are_refused(whence_events: RecordingWhence) -> None:
+    """As a server would refuse them. Added resource types can be named."""
     with pytest.raises(Invalid, match="event type"):
         whence_events.emit(event(eventType="Failed"))
     with pytest.raises(Invalid):
         whence_events.emit(event(resourceType="invoice"))
     assert "invoice" not in list(ResourceType)
-    Recorded(resource_types=("invoice",)).emit(event(resourceType="invoice"))
+    RecordingWhence(resource_types=("invoice",)).emit(event(resourceType="invoice"))

@@ -11,7 +11,7 @@ from whence.demo import FAILED_EVENT, fill
 from whence.events import PageRequest, Query
 from whence.flows import FlowQuery
 from whence.permissions import new_api_key
-from whence.storage import Session, open_store
+from whence.storage import Session, create_store
 from whence.storage.postgres import connections
 from whence.trace import TraceRequest
 
@@ -75,11 +75,11 @@ FILTERS: tuple[dict[str, Any], ...] = (
 
 async def everything(url: str, folder: Path) -> None:
     """Whatever a store can be asked for, in an empty log: after it every named block was said."""
-    source = open_store(f"sqlite:///{folder}/source.db")
+    source = create_store(f"sqlite:///{folder}/source.db")
     await fill(source, TENANT)
     first = await source.read_log(TENANT, 0, 500)
     await source.close()
-    store = open_store(url, importing=True)
+    store = create_store(url, importing=True)
     try:
         await store.import_log(TENANT, first)
         await fill(store, TENANT)  # five hundred of these are repeats

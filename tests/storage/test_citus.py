@@ -13,7 +13,7 @@ from tests.contract.made import add, new, page
 from tests.databases import CITUS, citus_database, fetch, fresh_database
 from tests.storage.statements import everything, listen
 from whence.errors import StoreRefused
-from whence.storage import migrate_store, open_store
+from whence.storage import create_store, migrate_store
 from whence.storage.postgres import citus
 from whence.storage.postgres.citus import Table
 
@@ -83,7 +83,7 @@ def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
 
 async def test_a_transaction_that_begins_in_two_messages_is_the_same(anyio_backend: str) -> None:
     """A plain server takes what Citus is told as well: role, tenant and limits hold for the transaction alone."""
-    store: Any = open_store(await fresh_database())
+    store: Any = create_store(await fresh_database())
     await add(store, new(1))
     asked = "SELECT current_user, " + ", ".join(f"current_setting('{name}')" for name in SET)
     rows = []
@@ -165,7 +165,7 @@ async def test_a_statement_of_many_tasks_is_seen(url: str) -> None:
 async def test_the_wall_holds_on_the_machines(url: str) -> None:
     """A transaction sees its own tenant's rows alone, by a statement that names none, and no row without a tenant; nor
     can it write for another."""
-    store: Any = open_store(url)
+    store: Any = create_store(url)
     await add(store, new(1), tenant="acme")
     await add(store, new(1), new(2), tenant="other")
 

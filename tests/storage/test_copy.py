@@ -21,7 +21,7 @@ from whence.demo import recording
 from whence.errors import StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
 from whence.permissions import new_api_key
-from whence.storage import HashedEvent, Session, Write, open_store
+from whence.storage import HashedEvent, Session, Write, create_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import replication as postgres_restore
@@ -39,7 +39,7 @@ WHOLE = os.environ.get("WHENCE_LOAN_LOG")
 async def opened(kind: str, folder: Path, *, importing: bool = True) -> Any:
     """An empty store of a kind."""
     url = f"sqlite:///{folder}/{time.monotonic_ns()}.db" if kind == "sqlite" else await fresh_database()
-    store: Any = open_store(url, importing=importing)
+    store: Any = create_store(url, importing=importing)
     store.url = url
     return store
 
@@ -469,7 +469,7 @@ async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monk
             await add(target, new(7_000), tenant=OTHER)
 
     monkeypatch.setattr(target, "import_log", with_others)
-    with pytest.raises(StoreRefused, match="Somebody else"):
+    with pytest.raises(StoreRefused, match="Another process"):
         await copy_log(source, target)
 
 

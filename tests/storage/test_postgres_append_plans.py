@@ -13,7 +13,7 @@ import pytest
 from tests.contract.made import HOUR, NOON, add, new, uuid
 from tests.databases import execute, fresh_database
 from whence import rollups
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.postgres import append
 
 EVENTS = 20_000
@@ -43,7 +43,7 @@ async def grown(anyio_backend: str) -> str:
     await execute(url, *[f"ALTER TABLE whence.{table} SET (autovacuum_enabled = false)" for table in tables])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 20)
-        store = open_store(url)
+        store = create_store(url)
         for first in range(1, EVENTS + 1, 1_000):
             await add(store, *[_own(number) for number in range(first, first + 1_000)])
         await store.close()
@@ -66,7 +66,7 @@ def _own(number: int, **told: Any) -> Any:
 async def store(grown: str) -> AsyncIterator[Any]:
     """The store of that log."""
     await execute(grown, _GENERIC)
-    opened = open_store(grown)
+    opened = create_store(grown)
     yield opened
     await opened.close()
 

@@ -18,7 +18,7 @@ from tests.acceptance.running import seed, soak, tell
 from tests.contract.made import TENANT, numbers, page
 from tests.databases import execute, fetch, new_server, of_database
 from whence.events import Query
-from whence.storage import migrate_store, open_store, verify_store
+from whence.storage import create_store, migrate_store, verify_store
 
 IMMEDIATE, KILLED = (200, 120) if soak() else (10, 6)
 """Crashes of the whole server at once, and of one of its processes by SIGKILL, after which it ends all others."""
@@ -72,7 +72,7 @@ WRITING = """
 import asyncio, json, sys
 from tests.contract.made import add, new
 from whence.errors import Unavailable
-from whence.storage import open_store
+from whence.storage import create_store
 
 async def write(store, number):
     while True:
@@ -86,7 +86,7 @@ async def write(store, number):
             number += 1
 
 async def main():
-    store = open_store(sys.argv[1], unsafe_durability=sys.argv[2] == "unsafe")
+    store = create_store(sys.argv[1], unsafe_durability=sys.argv[2] == "unsafe")
     first = int(sys.argv[3])
     await asyncio.gather(write(store, first), write(store, first + 100_000))
 
@@ -160,7 +160,7 @@ async def _judged(crashing: Crashing, draw: random.Random, crashes: list[bool], 
         await writing.more(1)
     finally:
         await writing.stop()
-    store = open_store(crashing.url, unsafe_durability=bool(settings))
+    store = create_store(crashing.url, unsafe_durability=bool(settings))
     found = set(await numbers(store, limit=1_000_000))
     head, counts = await store.head(TENANT), await store.count_events(TENANT, Query())
     assert head.size == counts.total == (await page(store)).total == len(found)

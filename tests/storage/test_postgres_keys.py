@@ -10,7 +10,7 @@ import pytest
 from tests.databases import fresh_database
 from whence.errors import Unavailable
 from whence.permissions import ApiKey, new_api_key
-from whence.storage import Session, open_store
+from whence.storage import Session, create_store
 from whence.storage.postgres import keys
 
 PROMPTLY_S = 2.0
@@ -24,7 +24,7 @@ async def url(anyio_backend: str) -> str:
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Any]:
-    made = open_store(url)
+    made = create_store(url)
     yield made
     await made.close()
 

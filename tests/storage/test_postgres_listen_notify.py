@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.made import TENANT, add, new
 from tests.databases import execute, fetch, fresh_database
-from whence.storage import open_store, waiting
+from whence.storage import create_store, waiting
 from whence.storage.postgres import listen_notify
 from whence.storage.postgres.listen_notify import CHANNEL, NOTIFY_EVERY_S, ListenNotify
 
@@ -31,8 +31,8 @@ class Two:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.here: Any = open_store(url)
-        self.there: Any = open_store(url)
+        self.here: Any = create_store(url)
+        self.there: Any = create_store(url)
 
     def wait(self, position: int, tenant: str = TENANT) -> "asyncio.Task[bool]":
         """Wait in one process, for however long."""
@@ -105,12 +105,12 @@ async def test_processes_that_tell_nobody_would_be_seen(two: Two, monkeypatch: P
 WAITING = """
 import asyncio, sys
 from tests.contract.made import TENANT
-from whence.storage import open_store, waiting
+from whence.storage import create_store, waiting
 
 waiting.POLL_S = 3600.0
 
 async def main():
-    store = open_store(sys.argv[1])
+    store = create_store(sys.argv[1])
     position = 1
     while position < 5:
         assert await store.changed(TENANT, position, 3600.0)

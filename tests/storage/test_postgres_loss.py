@@ -12,7 +12,7 @@ from tests.databases import execute, fetch, fresh_database
 from tests.storage.proxy import Proxy, proxied
 from whence.errors import QueryTooExpensive, Throttled, Unavailable
 from whence.events import Query
-from whence.storage import Write, open_store
+from whence.storage import Write, create_store
 from whence.storage.postgres import connections
 from whence.storage.postgres.connections import Connections
 from whence.storage.postgres.tenants import NOBODY
@@ -32,7 +32,7 @@ async def proxy() -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def store(proxy: Proxy) -> AsyncIterator[Any]:
-    made = open_store(proxy.url)
+    made = create_store(proxy.url)
     yield made
     proxy.mend()
     await made.close()
@@ -102,7 +102,7 @@ async def _stalled_at_work(store: Any, proxy: Proxy) -> None:
         proxy.stall()
         await connection.execute("SELECT 1")
 
-    await store.open()
+    await store.check_servable()
     await told(lambda: store._writing.run(NOBODY, work))
 
 
@@ -127,7 +127,7 @@ async def test_without_a_second_look_it_would_wait(store: Any, proxy: Proxy, mon
 
 async def test_slow_work_is_not_taken_for_silence(store: Any) -> None:
     """A statement that takes longer than the looks goes on, while the server answers others."""
-    await store.open()
+    await store.check_servable()
     wait = connections._LOOK_AFTER_S * 3
     assert await store._writing.run(NOBODY, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
 
@@ -136,8 +136,8 @@ async def _left_open(patch: pytest.MonkeyPatch) -> bool:
     """Whether the connection of a question is open long after the longest question would have been broken off."""
     patch.setattr(connections, "_LOOK_AFTER_S", 0.01)
     patch.setattr(connections, "QUERY_SECONDS_MAX", 0.05)
-    store: Any = open_store(await fresh_database())
-    await store.open()
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
     await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.02)"))
     await asyncio.sleep(0.3)
     (idle,) = store._reading._idle
@@ -174,7 +174,7 @@ async def _killed_while_idle(store: Any, url: str) -> None:
 async def test_connections_that_were_ended_while_idle_are_not_noticed() -> None:
     """Whoever asks next gets an answer, by a new connection."""
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     await _killed_while_idle(store, url)
     await store.close()
 
@@ -193,7 +193,7 @@ async def test_a_store_that_keeps_broken_connections_is_seen(monkeypatch: pytest
 
     monkeypatch.setattr(Connections, "_begun", begun)
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     with pytest.raises(Unavailable):
         await _killed_while_idle(store, url)
     await store.close()
@@ -202,7 +202,7 @@ async def test_a_store_that_keeps_broken_connections_is_seen(monkeypatch: pytest
 async def test_writers_whose_backends_are_killed_lose_nothing_and_leave_no_gap() -> None:
     """Backends are ended under five writers; what was acknowledged is there once, and positions are 1..n."""
     url = await fresh_database()
-    store: Any = open_store(url, unsafe_durability=True)
+    store: Any = create_store(url, unsafe_durability=True)
     stop = asyncio.Event()
     acknowledged: set[int] = set()
     failures = 0
@@ -297,8 +297,8 @@ async def test_losses_leave_nothing_behind(store: Any, proxy: Proxy) -> None:
 async def test_a_question_that_takes_too_long_is_stopped_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server stops it, and the connection serves on; an append is no question."""
     monkeypatch.setattr(connections, "QUERY_SECONDS_MAX", 0.2)
-    store: Any = open_store(await fresh_database())
-    await store.open()
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
     with pytest.raises(QueryTooExpensive):
         await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
     assert len(store._reading._idle) == 1
@@ -308,8 +308,8 @@ async def test_a_question_that_takes_too_long_is_stopped_alone(monkeypatch: pyte
 
 async def test_wide_questions_leave_half_of_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """One a tenant, and half of the readers at most: the next is turned away at once, and a flat one is answered."""
-    store: Any = open_store(await fresh_database())
-    await store.open()
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
     entered, going = asyncio.Semaphore(0), asyncio.Event()
 
     async def work(_connection: Any) -> None:
@@ -337,7 +337,7 @@ async def test_wide_questions_leave_half_of_the_readers(monkeypatch: pytest.Monk
 
 async def test_what_the_server_does_not_take_harms_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three requests in one append, the one that cannot be written is told so, and the others are stored."""
-    store: Any = open_store(await fresh_database())
+    store: Any = create_store(await fresh_database())
     bad = new(2, actor_id="a\x00b")  # the API lets no such text in
     first, second, third = await store.append(TENANT, [Write((new(1),)), Write((bad,)), Write((new(3),))])
     assert isinstance(second, Unavailable)
@@ -349,7 +349,7 @@ async def test_what_the_server_does_not_take_harms_no_neighbour(monkeypatch: pyt
 async def test_a_pooler_needs_no_state_of_the_session() -> None:
     """With `?pooler=1` no statement is kept on a connection, and every one is served by another backend in turn."""
     url = await fresh_database()
-    store: Any = open_store(f"{url}{'&' if '?' in url else '?'}pooler=1")
+    store: Any = create_store(f"{url}{'&' if '?' in url else '?'}pooler=1")
     await add(store, new(1), new(2))
     assert await numbers(store) == [2, 1]
     for pool in (store._reading, store._writing):

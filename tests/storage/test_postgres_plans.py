@@ -15,7 +15,7 @@ from tests.databases import copied_database, execute, fetch, fresh_database
 from whence import rollups
 from whence.events import Keyset, NewEvent, PageRequest, Query
 from whence.flows import FlowQuery
-from whence.storage import open_store, sequencing
+from whence.storage import create_store, sequencing
 from whence.storage.postgres import resolve
 from whence.trace import TraceRequest
 
@@ -135,7 +135,7 @@ async def filled(anyio_backend: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)
         patch.setattr(sequencing, "FOLD_AT", 1_000)
-        store = open_store(url)
+        store = create_store(url)
         for first in range(1, EVENTS + 1, 1_000):
             for tenant in (TENANT, "another"):
                 await add(store, *[_various(number) for number in range(first, first + 1_000)], tenant=tenant)
@@ -166,7 +166,7 @@ class Explaining:
 @pytest.fixture
 async def store(filled: str) -> AsyncIterator[Any]:
     """The store of that database."""
-    opened = open_store(filled)
+    opened = create_store(filled)
     yield opened
     await opened.close()
 
@@ -251,7 +251,7 @@ async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
     """Without any one of the indexes, the question that needs it is found."""
     url = await copied_database(filled)
     await execute(url, *[f"DROP INDEX whence.{index}" for index in DROPPED])
-    store = open_store(url)
+    store = create_store(url)
     silent = [name for name in DROPPED.values() if not await _faults(store, {name: questions()[name]})]
     await store.close()
     assert silent == []

@@ -24,7 +24,7 @@ from tests.databases import fetch, fresh_database
 from tests.storage.proxy import proxied
 from whence.errors import WhenceError
 from whence.permissions import new_api_key
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage import waiting as waiting_for_logs
 
 BACKENDS = 2
@@ -116,7 +116,7 @@ async def _use(store: Any) -> None:
             assert number in await numbers(store, f"tenant-{name % 3}", limit=100)
             await page(store, f"tenant-{name % 3}", event_types=("action_run.completed",))
 
-    await store.open()
+    await store.check_servable()
     _, key = new_api_key("tenant-0", ("events:read",), 1)
     await store.put_key(key)
     await asyncio.gather(*[client(name) for name in range(CLIENTS)])
@@ -128,14 +128,14 @@ async def _use(store: Any) -> None:
 
 async def test_a_pooler_in_transaction_mode_may_stand_between(pooled: str) -> None:
     """Each transaction may meet another backend: nothing is missed, and no tenant sees another's events."""
-    store = open_store(pooled + "?pooler=1")
+    store = create_store(pooled + "?pooler=1")
     await _use(store)
     await store.close()
 
 
 async def test_a_store_that_is_not_told_of_the_pooler_is_seen(pooled: str) -> None:
     """The test above sees a store that relies on statements which another backend has prepared."""
-    store = open_store(pooled)
+    store = create_store(pooled)
     with pytest.raises((WhenceError, AssertionError)):
         await _use(store)
     await store.close()
@@ -143,7 +143,7 @@ async def test_a_store_that_is_not_told_of_the_pooler_is_seen(pooled: str) -> No
 
 async def _is_woken(log: Pooled, listen_url: str | None, patience_s: float = 5.0) -> bool:
     """Whether who waits in one process is told what another one appends; both are behind the pooler."""
-    here, there = open_store(log.url, pooler=True, listen_url=listen_url), open_store(log.url, pooler=True)
+    here, there = create_store(log.url, pooler=True, listen_url=listen_url), create_store(log.url, pooler=True)
     tenant = "polled" if listen_url is None else "heard"
     await add(there, new(1), tenant=tenant)
     waiting = asyncio.create_task(here.changed(tenant, 1, 3_600.0))

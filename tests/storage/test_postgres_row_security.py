@@ -12,7 +12,7 @@ from tests.databases import empty_database, execute, fetch, fresh_database, serv
 from tests.storage.test_postgres_schema import opened, refusal
 from whence.errors import StoreRefused
 from whence.events import Page, PageRequest, Query
-from whence.storage import Head, migrate_store, open_store
+from whence.storage import Head, create_store, migrate_store
 from whence.storage.postgres import append, connections, engine, pages, tenants
 from whence.storage.postgres.tenants import NOBODY
 
@@ -27,7 +27,7 @@ NUMBERS = {"acme": ACME, "other": 2}
 async def url() -> str:
     """A database in which two tenants have events, one with an id that both have."""
     made = await fresh_database()
-    store = open_store(made)
+    store = create_store(made)
     for tenant in ("acme", "other"):
         await add(store, new(1, actor_id=f"{tenant}-ada"), tenant=tenant)
     await add(store, new(2, correlation_id="theirs"), tenant="other")
@@ -121,8 +121,8 @@ async def _as_acme(connection: Any, statement: str) -> str:
 
 async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url: str) -> None:
     """Reading and writing, with a tenant and without; afterwards the connection is the login's again."""
-    store: Any = open_store(url)
-    await store.open()
+    store: Any = create_store(url)
+    await store.check_servable()
     for pool in (store._reading, store._writing):
         for tenant_no, said in ((17, "17"), (NOBODY, "")):
             row = await pool.run(
@@ -142,14 +142,14 @@ async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url
 def test_no_text_but_a_number_reaches_the_settings(tenant_no: Any, on_citus: bool) -> None:
     """What is pasted into the messages that begin a transaction is digits, or nothing begins."""
     with pytest.raises((ValueError, TypeError), match="format"):
-        connections._begin(tenant_no, writing=True, on_citus=on_citus)
+        connections.begin_statements(tenant_no, writing=True, on_citus=on_citus)
 
 
 @pytest.mark.parametrize("writing", [False, True])
 def test_on_citus_what_is_handed_on_stands_in_a_message_of_its_own(writing: bool) -> None:
     """The message with the tenant's number may be said twice, as BEGIN is not in it. Elsewhere all is one message."""
-    (plain,) = connections._begin(17, writing=writing, on_citus=False)
-    first, second = connections._begin(17, writing=writing, on_citus=True)
+    (plain,) = connections.begin_statements(17, writing=writing, on_citus=False)
+    first, second = connections.begin_statements(17, writing=writing, on_citus=True)
     assert first.startswith("BEGIN ")
     assert first.endswith("SET LOCAL citus.propagate_set_commands = 'local'")
     assert second.startswith("SET LOCAL whence.tenant_no = '17';")
@@ -181,7 +181,7 @@ def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
 
 
 async def _nothing_leaks(url: str) -> None:
-    store = open_store(url)
+    store = create_store(url)
     try:
         assert await store.get_event("acme", uuid(2)) is None
         assert [event.actor_id for event in (await page(store, "acme")).events] == ["acme-ada"]
@@ -208,7 +208,7 @@ async def _no_look(store: Any) -> None:
 async def _put_back(url: str) -> Any:
     """A store that remembers the number of acme, and then a database that went back and gave it to another tenant; the
     store is open, and acme has another number and event 3."""
-    remembering = open_store(url)
+    remembering = create_store(url)
     assert (await page(remembering, "acme")).total == 1
     await execute(
         url,
@@ -216,7 +216,7 @@ async def _put_back(url: str) -> Any:
         " whence.bucket, whence.rollup_kind, whence.rollup_actor",
         "ALTER SEQUENCE whence.tenant_number RESTART",
     )
-    later = open_store(url)
+    later = create_store(url)
     await add(later, new(1), new(2), tenant="other")
     await add(later, new(3), tenant="acme")
     await later.close()
@@ -284,7 +284,7 @@ async def test_a_tenant_is_looked_up_once(url: str, monkeypatch: pytest.MonkeyPa
         return await real(connection, name)
 
     monkeypatch.setattr(engine, "find_tenant", find)
-    first, second = open_store(url), open_store(url)
+    first, second = create_store(url), create_store(url)
     for _ in range(3):
         assert (await page(first, "acme")).total == 1
         assert (await page(first, "newcomer")).total == 0
@@ -300,7 +300,7 @@ async def test_a_tenant_is_looked_up_once(url: str, monkeypatch: pytest.MonkeyPa
 async def test_only_so_many_numbers_are_remembered(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many tenants ask, memory stays bounded; and every one is answered."""
     monkeypatch.setattr(engine, "_TENANTS_REMEMBERED", 2)
-    store: Any = open_store(url)
+    store: Any = create_store(url)
     for tenant in ("acme", "other", "third", "acme", "fourth"):
         await add(store, new(9), tenant=tenant)
         assert len(store._tenants) <= 2
@@ -346,7 +346,7 @@ async def test_an_owner_who_is_no_superuser_migrates_and_serves() -> None:
             await migrate_store(theirs)
         await execute(server_url(), f"GRANT whence_app TO {owner}")
         await migrate_store(theirs)
-        store = open_store(theirs)
+        store = create_store(theirs)
         await add(store, new(1))
         assert (await page(store)).total == 1
         await store.close()

@@ -7,7 +7,7 @@ import pytest
 from tests.contract.made import add, new, uuid
 from tests.databases import execute, fresh_database
 from whence.events import PageRequest
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.postgres import engine, pages, resolve
 
 WALL = "One-Time Filter: ((NULLIF(current_setting('whence.tenant_no'::text, true), ''::text))::integer = 1)"
@@ -15,7 +15,7 @@ WALL = "One-Time Filter: ((NULLIF(current_setting('whence.tenant_no'::text, true
 
 async def plan(url: str, text: str, *values: Any) -> str:
     """The plan of a statement in a transaction of the first tenant, with a scan of a whole table as the last resort."""
-    store: Any = open_store(url)
+    store: Any = create_store(url)
 
     async def explain(connection: Any, _tenant: Any) -> str:
         await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
@@ -32,7 +32,7 @@ async def plan(url: str, text: str, *values: Any) -> str:
 async def url(anyio_backend: str) -> str:
     """A log of some events."""
     made = await fresh_database()
-    store = open_store(made)
+    store = create_store(made)
     await add(store, *[new(number) for number in range(300)])
     await store.close()
     await execute(made, "ANALYZE")

@@ -11,7 +11,7 @@ from tests.contract.made import DAY, HOUR, add, new
 from tests.databases import fresh_database
 from whence.demo import FAILED_EVENT, fill
 from whence.events import Event, Keyset, Page, PageRequest, Query
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.postgres import counts, pages, resolve, tenants
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 
@@ -59,7 +59,9 @@ class Both:
 
 @pytest.fixture(scope="module")
 async def both(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Both]:
-    made = Both(open_store(f"sqlite:///{tmp_path_factory.mktemp('same')}/log.db"), open_store(await fresh_database()))
+    made = Both(
+        create_store(f"sqlite:///{tmp_path_factory.mktemp('same')}/log.db"), create_store(await fresh_database())
+    )
     for store in (made.sqlite, made.postgres):
         assert await fill(store, TENANT) > 5_000
         # The recording has no two events of one time.

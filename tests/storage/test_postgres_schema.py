@@ -10,7 +10,7 @@ import pytest
 from tests.contract.made import add, new
 from tests.databases import empty_database, execute, fetch, fresh_database, of_database, server_url
 from whence.errors import StoreRefused, Unavailable
-from whence.storage import migrate_store, open_store
+from whence.storage import create_store, migrate_store
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import schema
 from whence.storage.postgres.connections import Target
@@ -45,9 +45,9 @@ SQLITE_ONLY = {
 
 async def opened(url: str, **told: Any) -> None:
     """Open a store and close it again."""
-    store = open_store(url, **told)
+    store = create_store(url, **told)
     try:
-        await store.open()
+        await store.check_servable()
     finally:
         await store.close()
 
@@ -83,7 +83,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
 
 async def test_a_store_that_was_not_looked_at_is_refused_when_used() -> None:
     """Whoever forgets `open` meets the same sentence at the first question."""
-    store = open_store(await empty_database())
+    store = create_store(await empty_database())
     with pytest.raises(StoreRefused, match="whence migrate"):
         await store.head("acme")
     await store.close()
@@ -92,7 +92,7 @@ async def test_a_store_that_was_not_looked_at_is_refused_when_used() -> None:
 async def test_migrating_again_changes_nothing() -> None:
     """A second migration takes no step and leaves the events."""
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     await add(store, new(1))
     assert await migrate_store(url) == []
     assert (await store.head("acme")).size == 1
@@ -222,7 +222,7 @@ def test_a_sqlite_file_needs_no_migration(tmp_path: Path) -> None:
 async def test_the_view_for_people_shows_an_event_as_it_is_answered() -> None:
     """`event_log` joins the names back and formats times."""
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     await add(store, new(7, causation_id="a text", payload=b'{"a":1E2,"b":"\\u0000"}'))
     await store.close()
     rows = await fetch(

@@ -10,7 +10,7 @@ from tests.databases import copied_database, empty_database, execute, fresh_data
 from whence import rollups
 from whence.errors import StoreRefused, Unavailable
 from whence.events import NewEvent
-from whence.storage import open_store, sequencing, verify_store, verifying
+from whence.storage import create_store, sequencing, verification, verify_store
 from whence.storage.postgres import replication, verify
 
 
@@ -27,7 +27,7 @@ async def filled(anyio_backend: str) -> AsyncIterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)
         patch.setattr(sequencing, "FOLD_AT", 30)
-        store = open_store(url)
+        store = create_store(url)
         events = [_event(number) for number in range(60)]
         await add(store, *events[:30], tenant="t")
         await add(store, *events[30:], tenant="t")
@@ -45,7 +45,7 @@ async def url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 async def _roots(url: str) -> dict[str, str]:
-    store = open_store(url)
+    store = create_store(url)
     found = {tenant: (await store.head(tenant)).root.hex() for tenant in await store.tenants()}
     await store.close()
     return found
@@ -147,7 +147,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
 async def _written_beside(url: str) -> tuple[int, list[Any]]:
     """How many events a check has read while a writer went on, and what it found: the writer comes between any two
     of its parts."""
-    store = open_store(url)
+    store = create_store(url)
     count = 0
     real = replication.part_rows
 
@@ -172,10 +172,10 @@ async def test_it_may_run_beside_writers(url: str) -> None:
 
 async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above sees a check that reads each part as it is then."""
-    begin = verify._begin
+    begin = verify.begin_statements
     monkeypatch.setattr(
         verify,
-        "_begin",
+        "begin_statements",
         lambda *a, **k: [text.replace("REPEATABLE READ READ ONLY", "READ COMMITTED") for text in begin(*a, **k)],
     )
     events, findings = await _written_beside(url)
@@ -185,7 +185,7 @@ async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: p
 @pytest.mark.parametrize("rule", ["_fault", "end", "agrees"])
 async def test_a_rule_that_is_left_out_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     """Without the rule some damage of the table above is not found."""
-    owner = verifying.Level if rule == "agrees" else verifying.Chain
+    owner = verification.Level if rule == "agrees" else verification.Chain
     monkeypatch.setattr(owner, rule, lambda *_: {"_fault": "", "end": None, "agrees": True}[rule])
     damage = {"_fault": 0, "end": 19, "agrees": 22}[rule]
     await execute(url, DAMAGES[damage][0])
@@ -196,7 +196,7 @@ async def test_a_rule_that_is_left_out_would_be_seen(url: str, monkeypatch: pyte
 async def test_a_large_log_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many events there are, at most so many are in memory at once."""
     url = await fresh_database()
-    store = open_store(url)
+    store = create_store(url)
     for first in range(0, 2_500, 500):
         await add(store, *[new(number) for number in range(first, first + 500)])
     await store.close()

@@ -15,7 +15,7 @@ from tests.contract.made import NOON, TENANT, add, new, numbers, page
 from tests.databases import empty_database, execute, fetch, fresh_database
 from whence.errors import Unavailable
 from whence.events import Query
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.postgres import append, tenants
 
 RACE_S = 1_200.0 if soak() else 20.0
@@ -33,7 +33,7 @@ import asyncio, json, random, sys, time
 import asyncpg
 from tests.contract.made import add, new
 from whence.errors import Unavailable
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.postgres import connections
 
 url, kind, seconds, seed, first = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
@@ -62,7 +62,7 @@ def event(number):
     return new(number, event_type="action_run.failed" if number % 2 else "action_run.completed")
 
 async def whence():
-    store = open_store(url)
+    store = create_store(url)
     async def write(batch):
         await add(store, *[event(number) for number in batch])
     return write, store.close
@@ -159,7 +159,7 @@ async def _reading(store: Any, last: int) -> Rows:
 async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") -> list[Rows]:
     """What four readers of a log see: from its beginning, live from where it is now, only the failures, and one that
     opens the store anew for each look."""
-    store: Any = open_store(url)
+    store: Any = create_store(url)
     while (start := (await store.head(TENANT)).size) == 0:
         assert not writing.done()
         await asyncio.sleep(0.05)
@@ -176,7 +176,7 @@ async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") ->
         return _numbered(await store._read_as(TENANT, lambda connection, _tenant: connection.fetch(text, last)))
 
     async def anew(last: int) -> Rows:
-        fresh = open_store(url)
+        fresh = create_store(url)
         try:
             return await _reading(fresh, last)
         finally:
@@ -249,7 +249,7 @@ async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(mon
     """One append is held before its commit: the next of its tenant waits and comes behind it; another tenant's does
     not wait; readers see nothing of either until they are committed."""
     url = await fresh_database()
-    first, second = open_store(url), open_store(url)
+    first, second = create_store(url), create_store(url)
     await add(first, new(1))
     await add(first, new(1), tenant="other")
     held, going = asyncio.Event(), asyncio.Event()
@@ -277,7 +277,7 @@ async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(mon
 async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
     """Two stores append to one tenant, each once the other has read the head if it can; what each was told."""
     url = await fresh_database()
-    stores = [open_store(url), open_store(url)]
+    stores = [create_store(url), create_store(url)]
     await add(stores[0], new(1))
     met = asyncio.Event()
     waiting = 0
@@ -322,7 +322,7 @@ async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.Monk
     """Kinds are remembered by their head's mark: a store that knows an older state reads them anew, and so does one
     whose database was put back and went on differently."""
     url = await fresh_database()
-    first, second = open_store(url), open_store(url)
+    first, second = create_store(url), create_store(url)
     await add(first, new(1, event_type="a.b"))
     assert [kind for kind, _ in (await second.count_events(TENANT, Query())).by_event_type] == ["a.b"]
     await add(first, new(2, event_type="c.d"))
@@ -343,7 +343,7 @@ async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.Monk
 async def test_a_tenant_that_two_processes_meet_first_is_made_once() -> None:
     """Eight first appends at once, from four stores: one tenant, positions 1..8."""
     url = await fresh_database()
-    stores = [open_store(url) for _ in range(4)]
+    stores = [create_store(url) for _ in range(4)]
     told = await asyncio.gather(*[add(stores[number % 4], new(number)) for number in range(1, 9)])
     assert sorted(receipts[0].event.position for receipts in told if receipts[0].event) == list(range(1, 9))
     assert await fetch(url, "SELECT count(*) FROM whence.tenant") == [(1,)]
@@ -354,10 +354,10 @@ async def test_a_tenant_that_two_processes_meet_first_is_made_once() -> None:
 WRITING = """
 import asyncio, sys
 from tests.contract.made import add, new
-from whence.storage import open_store
+from whence.storage import create_store
 
 async def main():
-    store = open_store(sys.argv[1])
+    store = create_store(sys.argv[1])
     first = int(sys.argv[2])
     for number in range(first, first + 60, 3):
         await add(store, new(number), new(number + 1), new(number + 2))
@@ -374,7 +374,7 @@ async def test_two_processes_serve_one_database() -> None:
         await asyncio.create_subprocess_exec(sys.executable, "-c", WRITING, url, str(first)) for first in (1_000, 2_000)
     ]
     assert [await process.wait() for process in running] == [0, 0]
-    store = open_store(url)
+    store = create_store(url)
     assert (await store.head(TENANT)).size == (await page(store)).total == 120
     assert sorted(await numbers(store, limit=1_000)) == [*range(1_000, 1_060), *range(2_000, 2_060)]
     positions = await fetch(url, "SELECT position FROM whence.event ORDER BY position")

@@ -15,7 +15,7 @@ from tests.databases import fresh_database
 from whence.demo import fill, recording
 from whence.events import PageRequest, Vocabulary
 from whence.flows import FlowQuery
-from whence.storage import Write, open_store
+from whence.storage import Write, create_store
 from whence.trace import TraceRequest
 from whence.wire.event import IngestContext, parse_batch
 
@@ -48,7 +48,7 @@ async def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
 ) -> AsyncIterator[Any]:
     url = f"sqlite:///{tmp_path_factory.mktemp('recorded')}/log.db"
-    made = await filled(open_store(url if request.param == "sqlite" else await fresh_database()))
+    made = await filled(create_store(url if request.param == "sqlite" else await fresh_database()))
     yield made
     await made.close()
 

@@ -12,7 +12,7 @@ import pytest
 from whence.errors import StoreRefused, Unavailable
 from whence.events import NewEvent
 from whence.permissions import new_api_key
-from whence.storage import Write, open_store
+from whence.storage import Write, create_store
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.sqlite.connection import connect, migrate, refuse_unsafe_sqlite
 from whence.storage.sqlite.engine import SQLiteStore
@@ -84,15 +84,15 @@ def test_a_second_server_is_refused_by_a_sentence(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from whence.errors import StoreRefused\n"
-        "from whence.storage import open_store\n"
+        "from whence.storage import create_store\n"
         "try:\n"
-        "    store = open_store(sys.argv[1])\n"
+        "    store = create_store(sys.argv[1])\n"
         "except StoreRefused as error:\n"
         "    print(error)\n"
         "else:\n"
         "    asyncio.run(store.close())\n"
     )
-    store = open_store(url)
+    store = create_store(url)
     refused = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=30, check=True)
     assert "one server" in refused.stdout
     asyncio.run(store.close())
@@ -105,7 +105,7 @@ def test_a_key_made_beside_the_server_is_known_to_it_at_once(tmp_path: Path) -> 
 
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path / 'log.db'}"
-        server, beside = open_store(url), open_store(url, serving=False)
+        server, beside = create_store(url), create_store(url, serving=False)
         _, key = new_api_key("t", ("events:read",), 1)
         await beside.put_key(key)
         assert await server.find_key(key.hash) == key

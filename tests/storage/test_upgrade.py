@@ -24,10 +24,12 @@ from tests.databases import copied_database, empty_database, execute, fetch
 from whence.errors import Conflict, StoreRefused, Unavailable, WhenceError
 from whence.events import NewEvent
 from whence.permissions import key_hash, session_hash
-from whence.storage import Store, Write, is_postgres, migrate_store, open_store, sqlite_path, verify_store
+from whence.storage import Store, Write, create_store, migrate_store, verify_store
+from whence.storage.backends import engine_of
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import schema as postgres_schema
 from whence.storage.sqlite import connection as sqlite_connection
+from whence.storage.sqlite.backend import path_of
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 FIXTURES = sorted(STORES.glob("*/sqlite.json.gz")) + sorted(STORES.glob("*/postgres.json.gz"))
@@ -78,17 +80,17 @@ async def copied(answers: Path, folder: Path) -> Kept:
 
 async def migrate(url: str) -> None:
     """Bring a store to this release's schema, as an operator does."""
-    if is_postgres(url):
+    if engine_of(url).name == "PostgreSQL":
         await migrate_store(url)
     else:
-        await open_store(url).close()
+        await create_store(url).close()
 
 
 async def faults_of(kept: Kept) -> list[str]:
     """What a migrated store says otherwise than its release did, and what verification finds."""
-    store = open_store(kept.url, serving=False)
+    store = create_store(kept.url, serving=False)
     try:
-        await store.open()
+        await store.check_servable()
         faults = [*await _other_answers(store, kept.recorded), *await _other_credentials(store, kept.recorded)]
     finally:
         await store.close()
@@ -172,9 +174,9 @@ async def test_mutant_a_store_that_does_not_go_on_is_caught(
 
 async def go_on(kept: Kept) -> None:
     """Append to every log and to a new one, and verify all of it."""
-    store = open_store(kept.url)
+    store = create_store(kept.url)
     try:
-        await store.open()
+        await store.check_servable()
         for tenant in (*kept.recorded["tenants"], "newcomer"):
             await _go_on(store, tenant)
     finally:
@@ -293,13 +295,13 @@ SPILL = "PRAGMA cache_size = 4; UPDATE event SET payload = zeroblob(20000); "
 
 async def rows_of(url: str) -> dict[str, list[Any]]:
     """Every table of a store with all of its rows, whatever they are called."""
-    if is_postgres(url):
+    if engine_of(url).name == "PostgreSQL":
         names = await fetch(url, "SELECT relname FROM pg_class WHERE relnamespace = 'whence'::regnamespace")
         kinds = "SELECT relname FROM pg_class WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r'"
         tables = [str(name) for (name,) in await fetch(url, kinds)]
         found = {name: await fetch(url, f"SELECT t::text FROM whence.{name} t ORDER BY 1") for name in tables}
         return {"": sorted(names), **found}
-    connection = apsw.Connection(sqlite_path(url))
+    connection = apsw.Connection(path_of(url))
     try:
         schema = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
         tables = [name for kind, name, _ in schema if kind == "table"]
@@ -332,7 +334,7 @@ async def test_a_migration_that_fails_leaves_the_old_store(
 KILLED = """
 import sys
 import apsw
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.sqlite import connection as module
 
@@ -346,7 +348,7 @@ def ready():
 
 apsw.connection_hooks.append(lambda connection: connection.create_scalar_function("ready", ready, 0))
 module.load_migrations = loaded
-open_store(sys.argv[1])
+create_store(sys.argv[1])
 """
 
 
@@ -358,7 +360,7 @@ def killed_in(url: str, sql: str) -> None:
         line = process.stdout.readline()
         process.kill()
     assert line == b"ready\n"
-    assert Path(sqlite_path(url) + "-wal").stat().st_size > 1_000_000
+    assert Path(path_of(url) + "-wal").stat().st_size > 1_000_000
 
 
 async def ended_in(url: str, patch: pytest.MonkeyPatch, sql: str) -> None:
@@ -377,7 +379,7 @@ async def ended_in(url: str, patch: pytest.MonkeyPatch, sql: str) -> None:
 async def test_a_migration_that_is_killed_leaves_the_old_store(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL before the commit, or an end of the connection: the next migration starts from the old store."""
     before = await rows_of(kept.url)
-    if is_postgres(kept.url):
+    if engine_of(kept.url).name == "PostgreSQL":
         with monkeypatch.context() as patch:
             await ended_in(kept.url, patch, HARM)
     else:

@@ -1,4 +1,4 @@
-"""What clients send in these tests, and what is said of it."""
+"""What clients send in these tests, and the problems that are reported."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Problems = list[tuple[tuple[str | int, ...], str]]
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """A good event with these changes; `...` leaves a field out."""
+    """A valid event with these changes; `...` leaves a field out."""
     sent = {
         "eventType": "action_run.completed",
         "actorType": "agent",
@@ -43,14 +43,14 @@ def body(**changes: Any) -> bytes:
 
 
 def problems(parse: Callable[[], object]) -> Problems:
-    """Where and which, of a refusal."""
+    """The places and names of the problems of a refusal."""
     with pytest.raises(Invalid) as caught:
         parse()
     return told(caught.value)
 
 
 def told(error: object) -> Problems:
-    """Where and which. Every problem is a sentence, and none repeats what was sent."""
+    """The places and names of the problems. Each is a sentence that does not repeat what was sent."""
     assert isinstance(error, Invalid), error
     for problem in error.problems:
         assert problem.msg[0].isupper()

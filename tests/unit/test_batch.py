@@ -140,7 +140,7 @@ def test_one_payload_that_is_too_large_harms_no_other() -> None:
 
 
 def test_lines_may_end_as_they_like() -> None:
-    """CR LF, blanks before and behind, no line end at the end; a string keeps what looks like one."""
+    """CR LF, blanks before and after, no final line end; a string keeps what looks like a line end."""
     assert split_batch(b'  {"a":1} \r\n\n\t{"b":"\\n"}\r\n[]', ndjson=True) == [
         b'{"a":1} \r',
         b'{"b":"\\n"}\r',

@@ -22,7 +22,7 @@ from bench.result import Run, Traced, last_of_machine, load, save
 from bench.scenarios import questions_of, traces_in_process
 from bench.workload import FORMS, STORY_EVENTS, Shape, events, hot_resource, ndjson, of_one_tenant, story_id
 from whence.events import Vocabulary
-from whence.storage import open_store
+from whence.storage import create_store
 from whence.storage.base import Write
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_new_event
@@ -123,7 +123,7 @@ def test_traces_find_the_stories_whole(tmp_path: Path) -> None:
 
 
 async def _traced(path: str, shape: Shape) -> dict[str, list[float]]:
-    store = open_store(f"sqlite:///{path}", serving=False)
+    store = create_store(f"sqlite:///{path}", serving=False)
     try:
         return await traces_in_process(store, shape, rounds=2)
     finally:
@@ -172,7 +172,7 @@ def test_a_built_store_has_the_rows_of_normal_appends(built: Path, tmp_path: Pat
 
 
 async def _append_normally(path: Path) -> None:
-    store = open_store(f"sqlite:///{path}")
+    store = create_store(f"sqlite:///{path}")
     made = list(of_one_tenant(SHAPE))
     for at in range(0, len(made), 700):
         await store.append(TENANT, [Write(tuple(made[at : at + 700]))])
@@ -180,7 +180,7 @@ async def _append_normally(path: Path) -> None:
 
 
 async def _map_of(path: Path) -> Any:
-    store = open_store(f"sqlite:///{path}", serving=False)
+    store = create_store(f"sqlite:///{path}", serving=False)
     try:
         return await store.process_map(TENANT, None, None, None)
     finally:
@@ -222,7 +222,7 @@ def test_every_question_finds_something(built: Path) -> None:
     """Each variant of each question has an answer that is not empty, but for ranges and deep offsets."""
 
     async def ask() -> dict[str, int]:
-        store = open_store(f"sqlite:///{built}", serving=False)
+        store = create_store(f"sqlite:///{built}", serving=False)
         try:
             asked = await questions_of(store, SHAPE)
             pages = {name: some[0] for name, some in asked.items() if some[0].page is not None}

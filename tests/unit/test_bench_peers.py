@@ -23,7 +23,7 @@ from bench.servers import Running
 from bench.stage import QUICK, Bench
 from bench.workload import Shape
 from whence.events import PageRequest, Query
-from whence.storage import open_store
+from whence.storage import create_store
 
 SAMPLE = Path(__file__).parents[1] / "data" / "bench-result.json"
 SHAPE = Shape(events=2_000, days=5)
@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 async def _questions(built: Built) -> dict[str, list[Question]]:
-    store = open_store(f"sqlite:///{built.path}", serving=False)
+    store = create_store(f"sqlite:///{built.path}", serving=False)
     try:
         return await questions_of(store, SHAPE)
     finally:

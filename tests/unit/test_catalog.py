@@ -39,7 +39,7 @@ def test_the_catalogue_is_in_the_grammar_and_covers_every_resource_type() -> Non
 
 
 def test_an_operator_adds_words_in_one_place() -> None:
-    """Additions come behind the built-in words; a word outside the grammar is refused."""
+    """Additions come after the built-in words; a word outside the grammar is refused."""
     words = Vocabulary.extended(["invoice", "decision"], ["robot"])
     assert words.resource_types[-1] == "invoice"
     assert words.resource_types.count("decision") == 1

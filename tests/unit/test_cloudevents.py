@@ -61,7 +61,7 @@ def kept(event: NewEvent) -> dict[str, Any]:
 
 
 def test_every_attribute_has_its_place() -> None:
-    """And what has none is kept in the payload, behind the data, in the order of its names."""
+    """An attribute that maps to no field is kept in the payload, after the data, sorted by name."""
     assert structured(
         id=EVENT_ID.upper(),
         subject=f"invoice/{RUN_ID.upper()}",
@@ -139,7 +139,7 @@ def test_an_id_that_is_no_uuid_follows_from_source_and_id() -> None:
 
 
 def test_a_cause_of_the_same_source_is_found() -> None:
-    """A causationid that is no UUID becomes the id that its event got."""
+    """A causationid that is not a UUID becomes the id that its event got."""
     effect = structured(causationid="A-1")
     assert effect.causation_id == structured(id="A-1").id
     assert kept(effect)["causationid"] == "A-1"

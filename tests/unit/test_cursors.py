@@ -1,4 +1,4 @@
-"""Cursors: bound to what was asked, holding what must not move, and checked however they were come by."""
+"""Cursors: bound to their query, carrying what must not change, and checked even if they are forged."""
 
 import base64
 import struct
@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, Mutant, catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT, Problems, problems
-from whence.events import Event, Keyset, Page
+from whence.events import Event, Keyset, Page, Query
+from whence.wire import cursor as cursors
 from whence.wire import query as wire
+from whence.wire.cursor import Cursor, cursor_digest, cursor_seed, next_cursor
 from whence.wire.query import ReadRequest
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US
 
@@ -56,7 +58,8 @@ def page(offset: int = 0, total: int = 50, as_of: int = 60, position: int = 40, 
 
 
 def cursor(request: ReadRequest | None = None, **told: Any) -> str:
-    made = wire.next_cursor(request or read(), page(**told))
+    request = request or read()
+    made = cursors.next_cursor(request.cursor_seed, request.query, page(**told))
     assert made is not None
     return made
 
@@ -70,14 +73,11 @@ OTHER_QUESTION = [(("query", "cursor"), "cursor")]
 # ---------------------------------------------------------------------------------------------------- what it holds
 
 
-def without_offset(request: ReadRequest, made: Page) -> str | None:
-    return _true_next(request, msgspec.structs.replace(made, offset=0))
+def without_offset(seed: bytes, query: Query, made: Page) -> str | None:
+    return next_cursor(seed, query, msgspec.structs.replace(made, offset=0))
 
 
-_true_next = wire.next_cursor
-
-
-@catches(replaced(wire, "next_cursor", without_offset, "the_offset_does_not_run"))
+@catches(replaced(cursors, "next_cursor", without_offset, "the_offset_does_not_run"))
 def test_a_cursor_goes_on_behind_the_last_event() -> None:
     """In the snapshot of the first page, with the number of events before it."""
     first = read(f"{ASKED}&limit=2&include=position")
@@ -93,10 +93,11 @@ def test_a_cursor_goes_on_behind_the_last_event() -> None:
 def test_the_last_page_has_no_cursor() -> None:
     """Nor has an empty one."""
     request = read()
-    assert wire.next_cursor(request, page(offset=48)) is None
-    assert wire.next_cursor(request, page(offset=47)) is not None
+    seed, query = request.cursor_seed, request.query
+    assert next_cursor(seed, query, page(offset=48)) is None
+    assert next_cursor(seed, query, page(offset=47)) is not None
     empty = Page(events=[], total=5, limit=2, offset=0, as_of=60)
-    assert wire.next_cursor(request, empty) is None
+    assert next_cursor(seed, query, empty) is None
 
 
 def test_relative_times_are_resolved() -> None:
@@ -132,31 +133,29 @@ def test_every_place_survives(as_of: int, occurred_at: int, offset: int, below: 
 
 # ------------------------------------------------------------------------------------------------ what it is bound to
 
-_true_seed = wire._seed
-
 
 def forgetting(place: int, name: str) -> Mutant:
     """The binding without one of its parts."""
 
     def seed(*parts: Any) -> bytes:
-        return _true_seed(*(("" if place == at else part) for at, part in enumerate(parts)))
+        return cursor_seed(*(("" if place == at else part) for at, part in enumerate(parts)))
 
-    return replaced(wire, "_seed", seed, f"not_bound_to_its_{name}")
+    return replaced(wire, "cursor_seed", seed, f"not_bound_to_its_{name}")
 
 
 def forgetting_filters(tenant: str, route: str, fields: Any, *rest: Any) -> bytes:
-    return _true_seed(tenant, route, {}, *rest)
+    return cursor_seed(tenant, route, {}, *rest)
 
 
 @catches(
     forgetting(0, "tenant"),
     forgetting(1, "route"),
-    replaced(wire, "_seed", forgetting_filters, "not_bound_to_its_filter"),
+    replaced(wire, "cursor_seed", forgetting_filters, "not_bound_to_its_filter"),
     forgetting(3, "start"),
     forgetting(4, "end"),
     forgetting(5, "order"),
     forgetting(6, "reader"),
-    replaced(wire, "_digest", lambda seed, packed: bytes(16), "not_bound_at_all"),
+    replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "not_bound_at_all"),
 )
 def test_a_cursor_is_of_one_question() -> None:
     """Of its tenant, route, filter, range of time, order and reader: any other is refused."""
@@ -224,7 +223,7 @@ def test_a_cursor_has_its_own_place_and_snapshot() -> None:
 # ------------------------------------------------------------------------------------------------ damaged and forged
 
 
-@catches(replaced(wire, "_digest", lambda seed, packed: bytes(16), "the_digest_says_nothing"))
+@catches(replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "the_digest_says_nothing"))
 def test_every_flipped_bit_is_found() -> None:
     """None of the 528 may differ."""
     made = base64.urlsafe_b64decode(cursor())
@@ -272,20 +271,20 @@ def forged(**changes: int) -> str:
         "until": NOW,
     }
     packed = LAYOUT.pack(*(sound | changes).values())
-    return base64.urlsafe_b64encode(packed + wire._digest(read().cursor_seed, packed)).decode()
+    return base64.urlsafe_b64encode(packed + cursor_digest(read().cursor_seed, packed)).decode()
 
 
 def credulous(text: str, seed: bytes) -> Any:
     """Believes every number whose digest is right."""
     data = base64.urlsafe_b64decode(text)
     packed = data[: LAYOUT.size]
-    if len(text) != 88 or wire._digest(seed, packed) != data[LAYOUT.size :]:
+    if len(text) != 88 or cursor_digest(seed, packed) != data[LAYOUT.size :]:
         return None
     _, _, as_of, occurred_at, position, offset, since, until = LAYOUT.unpack(packed)
-    return wire._Place(as_of, Keyset(occurred_at, position), offset, since, until)
+    return Cursor(as_of, Keyset(occurred_at, position), offset, since, until)
 
 
-@catches(replaced(wire, "_open_cursor", credulous, "forged_numbers_are_believed"))
+@catches(replaced(wire, "open_cursor", credulous, "forged_numbers_are_believed"))
 def test_forged_numbers_are_looked_at() -> None:
     """Who makes a cursor gets no further than the credential reaches, and no number that a store would choke on."""
     assert read(f"{ASKED}&cursor={forged()}").page.after == Keyset(NOW, 40)
@@ -305,7 +304,7 @@ def test_a_forged_range_that_is_none_is_refused() -> None:
 
 
 def test_the_largest_forged_offset_does_no_harm() -> None:
-    """A page behind it is the last one."""
+    """The page at it is the last one."""
     request = read(f"{ASKED}&cursor={forged(offset=INT_MAX)}")
     assert request.page.offset == INT_MAX
-    assert wire.next_cursor(request, page(offset=request.page.offset)) is None
+    assert next_cursor(request.cursor_seed, request.query, page(offset=request.page.offset)) is None

@@ -9,7 +9,7 @@ from tests.unit.mutants import NEVER, catches, replaced
 from whence.events import ACTOR_TYPES, ResourceType, Vocabulary
 from whence.wire import fields
 from whence.wire.fields import Broken, nearest
-from whence.wire.query import READ_PARAMETERS
+from whence.wire.parameters import READ_PARAMETERS
 
 UUID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 TEXTS: list[Callable[[str], str]] = [
@@ -98,7 +98,7 @@ def test_event_types_outside_the_grammar(text: str) -> None:
 
 @catches(replaced(fields, "RESERVED_PREFIX", "whence.log.", "only_a_part_is_reserved"))
 def test_the_logs_own_event_types_are_reserved() -> None:
-    """Nobody but the log writes `whence.*`."""
+    """Only the log itself writes `whence.*`."""
     assert broken(fields.check_event_type, "whence.erased") == "reserved"
     assert broken(fields.check_event_type, "whence.log.sealed") == "reserved"
 
@@ -139,6 +139,22 @@ def test_the_nearest_name_is_the_one_that_was_meant() -> None:
         "correlation": "correlation_id",
     }
     assert {name: fields.nearest(name, LIST) for name in meant} == meant
+
+
+@catches(replaced(fields, "_NAME_MAX", 10**6, "a_long_name_costs_what_it_is_long"))
+def test_the_cost_of_a_long_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long an unknown name is, no more than 64 of its characters are compared."""
+    compared: list[int] = []
+    likeness = fields._likeness
+
+    def counting(a: str, b: str) -> float:
+        compared.append(len(a))
+        return likeness(a, b)
+
+    monkeypatch.setattr(fields, "_likeness", counting)
+    for name in ("e" * 230, "correlation_id" * 100, "x" * 100_000):
+        nearest(name, LIST)
+    assert 0 < max(compared) <= 64
 
 
 def test_the_nearest_name_of_nonsense_is_a_known_one() -> None:

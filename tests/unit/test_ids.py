@@ -70,7 +70,7 @@ def test_ids_rise_strictly_in_every_thread() -> None:
 
 
 def test_a_new_id_is_a_uuid_of_version_7() -> None:
-    """RFC 9562: the version, the variant, milliseconds in front, and 62 bits that nobody can guess."""
+    """RFC 9562: the version, the variant, milliseconds first, and 62 random bits."""
     before_ms = time.time_ns() // 1_000_000
     made = [uuid.UUID(ids.new_uuid7()) for _ in range(50)]
     after_ms = time.time_ns() // 1_000_000
@@ -100,7 +100,7 @@ names = st.lists(st.text("ab1:", max_size=3), min_size=1, max_size=4)
 @PROPERTY
 @given(a=names, b=names)
 def test_other_names_give_another_id(a: list[str], b: list[str]) -> None:
-    """Names are told apart wherever one ends and the next begins; the same names always give the same id."""
+    """Names that are divided differently give different ids; the same names always give the same id."""
     assert (ids.derived_uuid(*a) == ids.derived_uuid(*b)) == (a == b)
     assert uuid.UUID(ids.derived_uuid(*a)).version == 5
 

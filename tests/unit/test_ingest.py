@@ -37,7 +37,7 @@ class Named(WhenceError):
 
 
 class HeldStore:
-    """A store that answers an append when it is told to, and what it is told to."""
+    """A store whose appends return when a test says so, with the result that the test gives."""
 
     def __init__(self) -> None:
         self.appends: list[tuple[str, list[list[str]]]] = []
@@ -50,7 +50,7 @@ class HeldStore:
         return (await told)(writes)
 
     async def held(self, count: int = 1) -> None:
-        """Return once so many appends are under way."""
+        """Return once this many appends are running."""
         for _ in range(TURNS):
             if len(self._held) >= count:
                 return
@@ -58,7 +58,7 @@ class HeldStore:
         pytest.fail("an append that should be under way is not", pytrace=False)
 
     def release(self, answer: Answer | BaseException = stored, tenant: str | None = None) -> None:
-        """Let the oldest append under way, or that of a tenant, return or raise."""
+        """Let the oldest running append, or that of a tenant, return or raise."""
         place = next(at for at, held in enumerate(self._held) if tenant in (None, held[0]))
         told = self._held.pop(place)[2]
         if isinstance(answer, BaseException):
@@ -67,11 +67,11 @@ class HeldStore:
             told.set_result(answer)
 
 
-FlowSummary = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
+Scenario = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
 
 
-def play(story: FlowSummary, events_max: int = 20_000) -> None:
-    """Run a story; nothing may hang, and no error may be left that nobody looked at."""
+def play(story: Scenario, events_max: int = 20_000) -> None:
+    """Run a scenario. Nothing may hang, and no exception may stay unretrieved."""
     unseen: list[str] = []
 
     async def run() -> None:
@@ -188,7 +188,7 @@ def test_an_append_takes_up_to_1000_events() -> None:
 
 
 def test_atomic_requests_keep_their_word() -> None:
-    """The store is told of each request whether it is all or nothing."""
+    """The store is passed for each request whether it is atomic."""
     seen: list[bool] = []
 
     def noting(writes: Sequence[Write]) -> Results:
@@ -245,7 +245,7 @@ class _Dying(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Dying, "a_failure_ends_the_flush"))
 def test_a_failed_append_answers_its_requests_and_harms_no_other() -> None:
-    """Whatever the store raises, each of the group is told; the tenant's next and another tenant's go through."""
+    """Each request of the group gets what the store raised; the tenant's next and another tenant's succeed."""
     for failure in FAILURES:
 
         async def story(store: HeldStore, ingest: ingest_module.Ingest, failure: BaseException = failure) -> None:
@@ -272,7 +272,7 @@ def test_a_failed_append_answers_its_requests_and_harms_no_other() -> None:
 
 
 def test_a_store_that_miscounts_is_a_failure() -> None:
-    """Answers that cannot be told apart are nobody's answer; the tenant's next request goes through."""
+    """Results that cannot be matched with requests are not used; the tenant's next request succeeds."""
     for miscounting in (lambda writes: [], lambda writes: [*stored(writes), []]):
 
         async def story(store: HeldStore, ingest: ingest_module.Ingest, miscounting: Answer = miscounting) -> None:
@@ -288,7 +288,7 @@ def test_a_store_that_miscounts_is_a_failure() -> None:
 
 
 def test_what_the_store_said_is_what_is_raised() -> None:
-    """Its sentence reaches everyone in the group; a fault of another kind is not told to clients."""
+    """Its sentence reaches every request of the group; another kind of error is not shown to clients."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         task = await adding(ingest, some(1))
@@ -337,7 +337,7 @@ class _Boundless(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Boundless, "an_unbounded_queue"))
 def test_a_full_queue_says_so_at_once() -> None:
-    """Over all tenants, those under way counted; nothing of what was turned away is stored, and later it is taken."""
+    """Over all tenants, running appends included; what was refused is not stored, and is accepted later."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(1, 3), "acme"), await adding(ingest, some(4, 2), "globex")]
@@ -401,7 +401,7 @@ def test_room_is_given_back_whatever_happened(end: Answer | BaseException) -> No
 
 
 def test_who_stops_waiting_takes_nothing_with_him() -> None:
-    """A request that was cancelled in the queue or under way is stored all the same, and the others have theirs."""
+    """A request that was cancelled in the queue or in an append is still stored, and the others get their results."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(number)) for number in range(4)]
@@ -446,7 +446,7 @@ class _Hasty(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Hasty, "it_closes_at_once"))
 def test_closing_waits_for_everything_that_was_taken() -> None:
-    """What is under way and what waits behind it, of every tenant; and it may be asked for twice."""
+    """Running appends and queued requests of every tenant are finished; it may be called twice."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(number), tenant) for number, tenant in enumerate(("acme", "acme", "globex"))]
@@ -486,7 +486,7 @@ def test_nothing_is_taken_after_the_end() -> None:
 
 
 def test_when_the_loop_ends_everybody_is_told() -> None:
-    """A flush that is cancelled answers those of its append and those that wait behind it."""
+    """A cancelled flush answers the requests of its append and those in the queue."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(number)) for number in range(3)]

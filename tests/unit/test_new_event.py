@@ -140,7 +140,7 @@ def test_each_problem_has_its_place_and_rule(name: str, value: object, type_: st
 
 
 def test_every_problem_is_named_at_once() -> None:
-    """Nobody has to repair an event field by field."""
+    """One answer names everything, so that a client need not fix one field at a time."""
     changes = {name: SECRET for name in (*REQUIRED, *OPTIONAL, "tenantId", "payload") if not name.startswith("c")}
     changes |= {"actorId": "", "correlationId": "", "causationId": 1, "nonsense": SECRET}
     found = wrong(**changes)

@@ -246,7 +246,7 @@ def test_numbers_that_are_refused(number: str) -> None:
 
 
 def test_numbers_break_their_own_rules() -> None:
-    """Overflow and length are told apart."""
+    """Overflow and length are different problems."""
     assert rule(b'{"a":1e400}') == rule(b'{"a":-1e309}') == "number_out_of_range"
     assert rule(b'{"a":%s}' % (b"9" * 129)) == "number_too_long"
 

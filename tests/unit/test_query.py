@@ -14,7 +14,8 @@ from tests.unit.sent import CONTEXT, NOW, RUN_ID, SECRET, TENANT, Problems, prob
 from whence.errors import Invalid
 from whence.events import PageRequest, Query
 from whence.wire import query as wire
-from whence.wire.query import READ_PARAMETERS, ReadRequest
+from whence.wire.parameters import READ_PARAMETERS
+from whence.wire.query import QueryReader, ReadRequest
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US, format_time
 
 DAY = 86_400_000_000
@@ -312,7 +313,7 @@ def test_from_does_not_lie_behind_to() -> None:
 # ------------------------------------------------------------------------------------------------- the string itself
 
 
-@catches(replaced(wire._Reading, "_count_is_good", lambda self, name, texts: True, "the_first_of_two_decides"))
+@catches(replaced(QueryReader, "has_valid_count", lambda self, name, texts: True, "the_first_of_two_decides"))
 def test_what_is_said_once_is_not_said_twice() -> None:
     """Not even with the same value."""
     for name, value in (
@@ -322,7 +323,7 @@ def test_what_is_said_once_is_not_said_twice() -> None:
         assert wrong("list", [(name, value)] * 2) == [(("query", name), "repeated")]
 
 
-@catches(replaced(wire._Reading, "_count_is_good", lambda self, name, texts: True, "empty_is_a_value"))
+@catches(replaced(QueryReader, "has_valid_count", lambda self, name, texts: True, "empty_is_a_value"))
 def test_an_empty_value_is_never_no_filter() -> None:
     """With or without an equals sign, alone or among others, for every parameter of every route."""
     for route, parameters in READ_PARAMETERS.items():

@@ -105,7 +105,7 @@ WRAPPED = replaced(times, "_in_range", lambda us: us, "overflow_passes")
 @catches(ROUNDED)
 @pytest.mark.parametrize("read", [times.parse_time, lambda text: times.parse_query_time(text, NOW)])
 def test_rfc_3339_with_an_offset_is_read_alike_everywhere(read: Callable[[str], int]) -> None:
-    """Every case of T and Z, every offset, and fractions of any length, cut off behind the microsecond."""
+    """Every case of T and Z, every offset, and fractions of any length, truncated to microseconds."""
     assert [(text, read(text)) for text, _ in EVERYWHERE] == EVERYWHERE
 
 

@@ -1,4 +1,4 @@
-"""The application: its routes, its life, and the one place where errors get their status."""
+"""The application: its routes, its lifespan, and the one table of errors and their HTTP statuses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +11,13 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import docs_page, reads, traces, writes
-from whence.api.admin import key_routes
+from whence.api import causes, credentials, docs_page, health, reads, writes
 from whence.api.auth import Authenticator
-from whence.api.bodies import BodyBudget
-from whence.api.context import AnyRequest, Context, context_of
-from whence.api.edge import Edge, error_body
+from whence.api.context import AppContext, context_of
+from whence.api.middleware import HTTPMiddleware
+from whence.api.request import Request
+from whence.api.request_body import MemoryBudget
+from whence.api.responses import JSON, error_body
 from whence.errors import (
     Busy,
     Conflict,
@@ -34,15 +35,11 @@ from whence.errors import (
 )
 from whence.ingest import Ingest
 from whence.settings import Settings
-from whence.storage.base import Store
+from whence.storage import Store
 
-__all__ = ["STATUS", "create_app"]
+__all__ = ["STATUS", "create_app", "route_handlers", "status_of"]
 
 _log = structlog.get_logger("whence.api")
-
-_READY_S = 2.0
-_PAGES_AT_ONCE = 4  # as many as the SQLite store has readers; a page of large payloads has 25 MiB
-_JSON = "application/json"
 
 STATUS: dict[type[WhenceError], int] = {
     Invalid: 422,
@@ -57,40 +54,40 @@ STATUS: dict[type[WhenceError], int] = {
     QueryTooExpensive: 503,
     Unavailable: 503,
 }
-"""The HTTP status of each error. The only such table."""
+"""The HTTP status of each error. No other module has such a table."""
 
-_FRAMEWORK = {
+_LITESTAR_ERRORS = {
     400: ("bad_request", "The request cannot be read."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method; the Allow header names those it takes."),
     408: ("request_timeout", "The body came too slowly."),
 }
-"""Code and sentence for what is refused before a handler can say anything."""
+"""Code and sentence for what Litestar refuses before a handler runs."""
 
 
-def create_app(settings: Settings, store: Store) -> Edge:
-    """The ASGI application over an open store. Its lifespan starts what works in the background and, at its end,
-    finishes what was accepted and closes the store.
+def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
+    """The ASGI application over an open store.
+
+    Its lifespan starts the background work. At the end it finishes what was accepted and closes the store.
     """
     authenticator = Authenticator(settings, store)
-    ingest = Ingest(store, settings.queue_events_max)
-    context = Context(
+    context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
         store=store,
-        ingest=ingest,
+        ingest=Ingest(store, settings.queue_events_max),
         authenticator=authenticator,
-        bodies=BodyBudget(settings.bodies_in_flight_max),
-        answers=BodyBudget(settings.answers_in_flight_max, "large answers"),
-        pages=asyncio.Semaphore(_PAGES_AT_ONCE),
+        bodies=MemoryBudget(settings.bodies_in_flight_max, "request bodies"),
+        answers=MemoryBudget(settings.answers_in_flight_max, "large answers"),
+        pages=asyncio.Semaphore(store.reads_at_once),
         status_of=status_of,
     )
-    handlers = [*reads.ROUTES, *traces.ROUTES, *writes.ROUTES, *key_routes, live, ready, *docs_page.routes(settings)]
+    handlers = route_handlers(settings)
     application = Litestar(
-        route_handlers=[*_options(handlers), *handlers],
-        before_request=_admit,
-        exception_handlers={Exception: _answer_error},
-        lifespan=[lambda _: _life(context)],
+        route_handlers=[*_options_handlers(handlers), *handlers],
+        before_request=_authenticate_request,
+        exception_handlers={Exception: _error_response},
+        lifespan=[lambda _: _lifespan(context)],
         state=State(
             {"context": context, "authenticator": authenticator, "store": store, "settings": settings},
             deep_copy=False,
@@ -100,7 +97,13 @@ def create_app(settings: Settings, store: Store) -> Edge:
         request_max_body_size=None,
         debug=False,
     )
-    return Edge(application, settings)
+    return HTTPMiddleware(application, settings)
+
+
+def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
+    """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
+    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *health.ROUTES]
+    return [*handlers, *docs_page.routes(settings, handlers)]
 
 
 def status_of(error: WhenceError) -> int:
@@ -109,7 +112,7 @@ def status_of(error: WhenceError) -> int:
 
 
 @asynccontextmanager
-async def _life(context: Context) -> AsyncIterator[None]:
+async def _lifespan(context: AppContext) -> AsyncIterator[None]:
     await context.authenticator.start()
     async with AsyncExitStack() as closing:
         closing.push_async_callback(context.store.close)
@@ -118,9 +121,11 @@ async def _life(context: Context) -> AsyncIterator[None]:
         yield
 
 
-async def _admit(request: AnyRequest) -> None:
-    """Let nobody past without a credential, and without the scope that the route names. Only a route that says so is
-    open. It runs before every handler, where the framework's guards would cost a copy of the handler each time."""
+async def _authenticate_request(request: Request) -> None:
+    """Authenticate the request and check the scope that its route names, unless the route is open.
+
+    A hook before every handler, since Litestar's guards would copy the handler for each request.
+    """
     opt = request.scope["route_handler"].opt
     if request.method == "OPTIONS" or opt.get("open"):
         return
@@ -130,61 +135,43 @@ async def _admit(request: AnyRequest) -> None:
         principal.require(opt["scope"])
 
 
-def _options(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """A handler of OPTIONS for each path. The framework makes its own from the first handler of a path alone, and
-    would leave out the methods of the others."""
+def _options_handlers(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """A handler of OPTIONS for each path. Litestar's own would name only the methods of the first handler of a path."""
     methods: dict[str, set[str]] = {}
     for handler in handlers:
         for path in handler.paths:
             methods.setdefault(path, {"OPTIONS"}).update(handler.http_methods)
-    return [_options_of(path, ", ".join(sorted(names))) for path, names in methods.items()]
+    return [_options_handler(path, ", ".join(sorted(names))) for path, names in methods.items()]
 
 
-def _options_of(path: str, allowed: str) -> HTTPRouteHandler:
+def _options_handler(path: str, allowed: str) -> HTTPRouteHandler:
     @route(path, http_method="OPTIONS", status_code=204, opt={"open": True})
-    async def options(request: AnyRequest) -> Response[None]:
-        """What this address takes."""
+    async def options(request: Request) -> Response[None]:
+        """The methods that this address takes."""
         return Response(None, status_code=204, headers={"Allow": allowed})
 
     return options
 
 
-@route("/livez", http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
-async def live(request: AnyRequest) -> Response[bytes]:
-    """The process runs. Looks at nothing."""
-    return Response(b'{"status":"ok"}', media_type=_JSON)
-
-
-@route("/readyz", http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
-async def ready(request: AnyRequest) -> Response[bytes]:
-    """The store can read and write."""
-    try:
-        async with asyncio.timeout(_READY_S):
-            await context_of(request).store.check()
-    except TimeoutError:
-        raise Unavailable("The store did not answer in time.") from None
-    return Response(b'{"status":"ok"}', media_type=_JSON)
-
-
-def _answer_error(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """The answer to any error, in one of two shapes."""
+def _error_response(request: Request, error: Exception) -> Response[bytes]:
+    """The response to any error: a list of problems for 422, else one sentence with a code."""
     request_id = request.scope["state"]["request_id"]
     if isinstance(error, Invalid):
-        return Response(msgspec.json.encode({"detail": error.problems}), status_code=422, media_type=_JSON)
-    if isinstance(error, HTTPException) and error.status_code in _FRAMEWORK:
-        code, sentence = _FRAMEWORK[error.status_code]
+        return Response(msgspec.json.encode({"detail": error.problems}), status_code=422, media_type=JSON)
+    if isinstance(error, HTTPException) and error.status_code in _LITESTAR_ERRORS:
+        code, sentence = _LITESTAR_ERRORS[error.status_code]
         headers = dict(error.headers or {})
-        if "allow" in headers:  # the framework takes the methods from a set, in any order
+        if "allow" in headers:  # Litestar takes the methods from a set, so their order varies
             headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
         body = error_body(sentence, code, request_id)
-        return Response(body, status_code=error.status_code, media_type=_JSON, headers=headers)
+        return Response(body, status_code=error.status_code, media_type=JSON, headers=headers)
     status = status_of(error) if isinstance(error, WhenceError) else 500
     if status == 500:
         _log.error("unexpected error", request_id=request_id, exc_info=error)
-        body = error_body("Something went wrong here; it was noted with the request id.", "internal", request_id)
+        body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
     else:
         body = error_body(str(error), getattr(error, "code", "error"), request_id)
-    return Response(body, status_code=status, media_type=_JSON, headers=_headers_of(error))
+    return Response(body, status_code=status, media_type=JSON, headers=_headers_of(error))
 
 
 def _headers_of(error: Exception) -> dict[str, str]:

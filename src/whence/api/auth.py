@@ -1,8 +1,9 @@
-"""From a request to a Principal: carriers, API keys, sessions, tokens, and the throttle of bad credentials.
+"""Authentication: from a request to a `Principal`, by API key, session or JWT, with a throttle for bad credentials.
 
-The first carrier that is present decides: `Authorization: Bearer` (API key or JWT), `X-API-Key` (API key), the cookie
-`vai_token` (JWT or session). A bad one, or one sent twice, is Unauthenticated and never falls through to the next, and
-every cause gives the same error. A credential is verified before the throttle is asked, so a good one always passes.
+The first of these that is present decides: `Authorization: Bearer` (API key or JWT), `X-API-Key` (API key), the cookie
+`vai_token` (JWT or session). If it is not valid, or was sent twice, the request is Unauthenticated; the others are not
+tried, and every cause gives the same error. The throttle counts only credentials that failed, so a valid one is never
+throttled.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from whence.permissions import ApiKey, Principal, key_hash, known_scopes, sessio
 from whence.settings import Settings
 from whence.storage.base import Session, Store
 
-__all__ = ["COOKIE", "Authenticator", "Connection", "read_cookies"]
+__all__ = ["COOKIE", "Authenticator", "HTTPConnection", "read_cookies"]
 
 COOKIE = "vai_token"
 """The name of the cookie that carries a JWT or a session."""
@@ -36,15 +37,15 @@ _WINDOW_S = 60.0
 _ADDRESSES_KEPT = 10_000
 _HOPS_MAX = 32
 _TOKEN_MAX = 8_192
-_SKEW_S = 5.0  # how far the issuer's clock may be ahead; never how long a token may be used after its end
+_SKEW_S = 5.0  # how far the issuer's clock may be ahead; an expired token gets no such allowance
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _log = structlog.get_logger(__name__)
 
 
-class Connection(Protocol):
-    """What is needed of a request: its ASGI scope. Litestar's and Starlette's requests are such."""
+class HTTPConnection(Protocol):
+    """Anything with the ASGI scope of an HTTP request, such as Litestar's and Starlette's requests."""
 
     @property
     def scope(self) -> Mapping[str, Any]:
@@ -53,14 +54,14 @@ class Connection(Protocol):
 
 
 class Authenticator:
-    """Says who asks. One for a server; every method runs on the server's event loop.
+    """Authenticates requests. A server has one, and every method runs on the server's event loop.
 
-    `clock` gives seconds that never go back; for caches and the throttle.
+    `clock` returns monotonic seconds, for caches and the throttle.
     """
 
     def __init__(self, settings: Settings, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._keys = _RecentKeys(clock)
+        self._keys = _KeyCache(clock)
         self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
         self._tokens = _TokenVerifier(settings, clock)
         self._proxies = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
@@ -68,12 +69,12 @@ class Authenticator:
         self._flusher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to note the last use of keys in the store, every 10 s."""
+        """Start to write the last use of keys to the store, every 10 s."""
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush_forever())
 
     async def close(self) -> None:
-        """Note the last uses once more and let go of everything. Call it before the store is closed."""
+        """Write the last uses once more and release every resource. Call it before the store is closed."""
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
@@ -81,12 +82,12 @@ class Authenticator:
         await self.flush()
         await self._tokens.close()
 
-    async def authenticate(self, request: Connection) -> Principal:
+    async def authenticate(self, request: HTTPConnection) -> Principal:
         """Who sent this request.
 
-        Raises Unauthenticated when it carries no credential or one that does not hold; Throttled instead of it after
-        many bad ones from one address; Forbidden when a cookie would write for another origin; Unavailable when the
-        issuer's keys or the store cannot be had.
+        Raises Unauthenticated for a missing or invalid credential, Throttled instead after many invalid ones from one
+        address, Forbidden for a write with a cookie from another origin, and Unavailable when the store or the keys of
+        the token issuer cannot be read.
         """
         scope = request.scope
         carrier = _carrier(scope)
@@ -94,23 +95,23 @@ class Authenticator:
             raise Unauthenticated
         principal = await self._verify(*carrier)
         if principal is None:
-            self._throttle.note_bad(_neighbourhood(self.client_address(scope)))
+            self._throttle.note_bad(_throttle_key(self.client_address(scope)))
             raise Unauthenticated
         if principal.via_cookie and scope["method"] not in _SAFE_METHODS and not self._same_origin(scope):
             raise Forbidden("A cookie may only write for a page of this same origin.")
         return principal
 
     def forget(self, secret_hash: bytes) -> None:
-        """Drop what is remembered of a key or a session, so that its end shows at once on this server."""
+        """Drop a key or a session from the cache, so that its end takes effect at once on this server."""
         self._keys.drop(secret_hash)
 
     def forget_key(self, key_id: str) -> None:
-        """Drop what is remembered of an API key and of its sessions, by the key's public id."""
+        """Drop an API key, by its public id, and its sessions from the cache."""
         self._keys.drop_key(key_id)
 
     def client_address(self, scope: Mapping[str, Any]) -> str:
-        """The address of the client: the peer's, or behind trusted proxies the right-most one that is not theirs.
-        Empty when the peer has none, as on a Unix socket."""
+        """The address of the client: the peer's, or, if that is a trusted proxy, the right-most forwarded address that
+        is not one. Empty when the peer has none, as on a Unix socket."""
         client = scope.get("client")
         address = _parse_address(client[0]) if client else None
         if address is None or not self._trusts(address):
@@ -126,8 +127,8 @@ class Authenticator:
         return str(address)
 
     def own_origin(self, scope: Mapping[str, Any]) -> str | None:
-        """Scheme and host under which the client reached this server, as a browser writes an origin; None when the
-        request does not say. X-Forwarded-Proto and X-Forwarded-Host are believed from trusted proxies alone."""
+        """The origin (scheme and host) under which the client reached this server; None when the request does not say.
+        X-Forwarded-Proto and X-Forwarded-Host are believed only from trusted proxies."""
         scheme, hosts = str(scope.get("scheme", "http")), _header(scope, b"host")
         client = scope.get("client")
         peer = _parse_address(client[0]) if client else None
@@ -137,7 +138,7 @@ class Authenticator:
         return _origin(f"{scheme}://{hosts[0]}") if len(hosts) == 1 else None
 
     async def flush(self) -> None:
-        """Note in the store when keys were last used. A store that cannot now is asked again at the next flush."""
+        """Write to the store when keys were last used. What fails is tried again at the next flush."""
         used, self._used = self._used, {}
         if not used:
             return
@@ -155,7 +156,7 @@ class Authenticator:
             await self.flush()
 
     async def _verify(self, carrier: str, secret: str | None) -> Principal | None:
-        """The principal of this credential, or None when it does not hold."""
+        """The principal of this credential, or None when it is not valid."""
         if secret is None:
             return None
         hashed = key_hash(secret)
@@ -190,11 +191,11 @@ class Authenticator:
         asked_at = self._keys.clock()
         key = await self._store.find_key(hashed)
         if key is not None and key.alive(_now_us()):
-            self._keys.put(hashed, _Known(key, None, asked_at))
+            self._keys.put(hashed, _CachedKey(key, None, asked_at))
         return key
 
     async def _find_session(self, hashed: bytes) -> ApiKey | None:
-        """The key whose child the session is, or None when the session is unknown or over."""
+        """The key that the session was made with, or None when the session is unknown or has ended."""
         known = self._keys.get(hashed)
         if known is None:
             asked_at = self._keys.clock()
@@ -202,7 +203,7 @@ class Authenticator:
             key = None if session is None else await self._store.get_key(session.key_id)
             if session is None or key is None:
                 return None
-            known = _Known(key, session, asked_at)
+            known = _CachedKey(key, session, asked_at)
             if key.alive(_now_us()):
                 self._keys.put(hashed, known)
         if known.session is None or known.session.expires_at <= _now_us():
@@ -210,8 +211,8 @@ class Authenticator:
         return known.key
 
     def _same_origin(self, scope: Mapping[str, Any]) -> bool:
-        """Whether a browser sent this from a page of this server. What it says itself of the site goes first; a page
-        cannot set that header."""
+        """Whether a browser sent this from a page of this server. Sec-Fetch-Site decides if it is there, since a page
+        cannot set it; else Origin."""
         sites = _header(scope, b"sec-fetch-site")
         if sites:
             return sites == ["same-origin"]
@@ -225,30 +226,30 @@ class Authenticator:
         return any(address in network for network in self._proxies)
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """An answer of the store: a key, and the session it was reached by. `asked_at` is when the question began."""
+class _CachedKey(msgspec.Struct, frozen=True):
+    """A cached lookup: a key, and the session that led to it if there was one. `asked_at` is when the lookup began."""
 
     key: ApiKey
     session: Session | None
     asked_at: float
 
 
-class _RecentKeys:
-    """Keys that were found alive, by the hash of the secret, for half a second, so that a revoked one is soon dead.
-    What was not found is never kept, so a new key works at once."""
+class _KeyCache:
+    """Valid keys by the hash of the secret, each for half a second, so that a revoked key soon stops working. A lookup
+    that found nothing is not cached, so a new key works at once."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, _CachedKey] = {}
 
-    def get(self, hashed: bytes) -> _Known | None:
+    def get(self, hashed: bytes) -> _CachedKey | None:
         known = self._known.get(hashed)
         if known is not None and self.clock() - known.asked_at >= _KEY_TTL_S:
             del self._known[hashed]
             return None
         return known
 
-    def put(self, hashed: bytes, known: _Known) -> None:
+    def put(self, hashed: bytes, known: _CachedKey) -> None:
         self._known.pop(hashed, None)
         self._known[hashed] = known
         while len(self._known) > _KEYS_KEPT:
@@ -262,8 +263,8 @@ class _RecentKeys:
 
 
 class _Throttle:
-    """Counts bad credentials by address, in windows of a minute that begin with the first one. The table is bounded:
-    the address whose window is the oldest goes first."""
+    """Counts bad credentials by address, in windows of a minute that begin with the first one. When the table is full,
+    the address with the oldest window is dropped."""
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self._limit = limit
@@ -271,7 +272,7 @@ class _Throttle:
         self._windows: dict[str, tuple[float, int]] = {}
 
     def note_bad(self, address: str) -> None:
-        """Count one. Raises Throttled when it is one too many."""
+        """Count one bad credential. Raises Throttled when it is one too many."""
         now = self._clock()
         began_at, count = self._windows.get(address, (now, 0))
         if now - began_at >= _WINDOW_S:
@@ -287,7 +288,7 @@ class _Throttle:
 
 
 class _TokenVerifier:
-    """Verifies JWTs by what the settings say, and by nothing that the token says of itself but which key to try."""
+    """Verifies JWTs by the settings. A token itself decides nothing except which key is tried."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._algorithms = frozenset(settings.algorithms)
@@ -305,9 +306,9 @@ class _TokenVerifier:
             await self._jwks.close()
 
     async def verify(self, token: str, *, via_cookie: bool) -> Principal | None:
-        """The principal of a token, or None when it does not hold. Raises Unavailable as `JwksCache.find`."""
+        """The principal of a token, or None when it is not valid. Raises Unavailable as `JwksCache.find`."""
         claims = await self._claims(token)
-        if claims is None or not self._times_hold(claims, time.time()):
+        if claims is None or not self._times_valid(claims, time.time()):
             return None
         tenant = claims.get(self._tenant_claim)
         if not isinstance(tenant, str) or not is_tenant(tenant):
@@ -321,7 +322,7 @@ class _TokenVerifier:
         )
 
     async def _claims(self, token: str) -> dict[str, Any] | None:
-        """The claims, once the signature, the issuer and the audience hold."""
+        """The claims, if the signature, the issuer and the audience are valid."""
         header = _token_header(token) if self._algorithms else None
         if header is None or header.get("alg") not in self._algorithms:
             return None
@@ -332,7 +333,7 @@ class _TokenVerifier:
         keys = await self._jwks.find(kid, algorithm)
         claims = self._decode_any(token, keys, algorithm)
         if claims is None and keys and await self._jwks.refresh():
-            # An issuer that names no kid, or keeps it, rotates without our seeing it.
+            # An issuer that rotates keys without a new kid can only be noticed by a failed signature.
             claims = self._decode_any(token, await self._jwks.find(kid, algorithm), algorithm)
         return claims
 
@@ -341,7 +342,7 @@ class _TokenVerifier:
         return next((claims for claims in decoded if claims is not None), None)
 
     def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any] | None:
-        """The claims if this key signed the token. Times are left to `_times_hold`, which is stricter."""
+        """The claims, if this key signed the token. `_times_valid` checks the times, more strictly than PyJWT."""
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -363,8 +364,8 @@ class _TokenVerifier:
             return None
         return claims
 
-    def _times_hold(self, claims: Mapping[str, Any], now: float) -> bool:
-        """Whether the token is in its time, and its whole life no longer than is allowed."""
+    def _times_valid(self, claims: Mapping[str, Any], now: float) -> bool:
+        """Whether the token is valid now, and its whole life is no longer than allowed."""
         times = [claims.get(name) for name in ("exp", "iat", "nbf")]
         if not all(time_ is None or _is_time(time_) for time_ in times):
             return False
@@ -392,12 +393,12 @@ def _header(scope: Mapping[str, Any], name: bytes) -> list[str]:
 
 
 def _last(lines: list[str], default: str) -> str:
-    """The right-most value, which the nearest proxy wrote."""
+    """The right-most value, which the nearest proxy added."""
     return lines[-1].rpartition(",")[2].strip() or default if lines else default
 
 
 def _carrier(scope: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """The carrier that decides and its secret, None for a secret that cannot be one; None when there is no carrier."""
+    """The carrier that decides and its secret, which is None if it is malformed; None when there is no carrier."""
     authorization = _header(scope, b"authorization")
     if authorization:
         scheme, _, secret = authorization[0].partition(" ")
@@ -410,7 +411,7 @@ def _carrier(scope: Mapping[str, Any]) -> tuple[str, str | None] | None:
 
 
 def _token_header(token: str) -> dict[str, Any] | None:
-    """The JOSE header of what looks like a token, or None. `kid`, if any, is text."""
+    """The JOSE header of a text that looks like a token, else None. Its `kid`, if any, is text."""
     if len(token) > _TOKEN_MAX or token.count(".") != 2 or not token.isascii():
         return None
     try:
@@ -423,7 +424,7 @@ def _token_header(token: str) -> dict[str, Any] | None:
 
 
 def _scopes(claim: Any) -> frozenset[str]:
-    """The scopes of a claim: text separated by spaces, or a list of texts. Anything else holds none."""
+    """The scopes of a claim: text separated by spaces, or a list of texts. Anything else has none."""
     if isinstance(claim, str):
         return frozenset(claim.split(" "))
     if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
@@ -432,13 +433,13 @@ def _scopes(claim: Any) -> frozenset[str]:
 
 
 def _is_time(value: Any) -> bool:
-    """Whether a claim is a NumericDate. JSON's `true` is a number to Python; NaN would compare as never expired, and
-    a number beyond what a double holds could not be subtracted."""
+    """Whether a claim is a NumericDate. Python would also accept `true`, NaN (which never compares as expired) and
+    numbers beyond a double (which cannot be subtracted)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -(2**53) < value < 2**53
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address in a hop, which may have a port; an IPv4 one that wears IPv6 is undressed."""
+    """The address in a hop, which may have a port. An IPv4-mapped IPv6 address is returned as IPv4."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -452,8 +453,8 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return address
 
 
-def _neighbourhood(address: str) -> str:
-    """What the throttle counts by: an IPv4 address, or the /64 of an IPv6 one, which is one customer's."""
+def _throttle_key(address: str) -> str:
+    """What the throttle counts by: an IPv4 address, or the /64 network of an IPv6 one, which one customer controls."""
     parsed = _parse_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
@@ -461,7 +462,7 @@ def _neighbourhood(address: str) -> str:
 
 
 def _origin(text: str) -> str | None:
-    """An origin in its one form: lower case, without the scheme's own port. None for what is none."""
+    """An origin in its canonical form: lower case, without the default port. None for anything else."""
     scheme, colon, host = text.lower().partition("://")
     if not colon or scheme not in _DEFAULT_PORTS or not host or any(character in "/?#@, " for character in host):
         return None

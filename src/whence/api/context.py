@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 import msgspec
-from litestar import Request
 
 from whence.api.auth import Authenticator
-from whence.api.bodies import BodyBudget
+from whence.api.request import Request
+from whence.api.request_body import MemoryBudget
 from whence.errors import WhenceError
 from whence.events import Vocabulary
 from whence.ingest import Ingest
@@ -17,41 +17,42 @@ from whence.permissions import Principal
 from whence.settings import Settings
 from whence.storage.base import Store
 
-__all__ = ["AnyRequest", "Context", "context_of", "now_us", "principal_of", "root_path_of"]
-
-AnyRequest: TypeAlias = Request[Any, Any, Any]
+__all__ = ["AppContext", "context_of", "now_us", "principal_of", "root_path_of"]
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of one running server. `bodies` and `answers` bound what of them is in memory, `pages` how many pages
-    are between the store and their bytes. `status_of` gives an error its HTTP status."""
+class AppContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of one running server.
+
+    `bodies` and `answers` bound the memory of request bodies and of large answers. `pages` bounds the pages that are
+    being read or encoded at once. `status_of` gives the HTTP status of an error.
+    """
 
     settings: Settings
     vocabulary: Vocabulary
     store: Store
     ingest: Ingest
     authenticator: Authenticator
-    bodies: BodyBudget
-    answers: BodyBudget
+    bodies: MemoryBudget
+    answers: MemoryBudget
     pages: asyncio.Semaphore
     status_of: Callable[[WhenceError], int]
 
 
-def context_of(request: AnyRequest) -> Context:
+def context_of(request: Request) -> AppContext:
     """The parts of the server that got this request."""
-    return cast(Context, request.app.state.context)
+    return cast(AppContext, request.app.state.context)
 
 
-def principal_of(request: AnyRequest) -> Principal:
-    """Who asks. The application has put it there before any handler runs."""
+def principal_of(request: Request) -> Principal:
+    """Who sent the request. It is authenticated before any handler runs."""
     return cast(Principal, request.scope["state"]["principal"])
 
 
-def root_path_of(request: AnyRequest) -> str:
-    """The prefix under which this server is reached, without a slash at its end; often empty."""
+def root_path_of(request: Request) -> str:
+    """The path prefix under which clients reach this server, without a final slash; often empty."""
     return cast(str, request.scope["state"]["root_path"])
 
 
 def now_us() -> int:
-    """The time, in microseconds since 1970-01-01T00:00:00Z."""
+    """The wall clock, in microseconds since 1970-01-01T00:00:00Z."""
     return time.time_ns() // 1000

@@ -1,7 +1,7 @@
-"""The reference of the API as a page, and the OpenAPI document it shows. Nothing on it comes from another host."""
+"""The OpenAPI document, and the API reference as a page. The page loads nothing from other hosts."""
 
 import html
-from functools import partial
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -9,8 +9,10 @@ import msgspec
 from litestar import Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api.context import AnyRequest
 from whence.api.openapi import build_openapi
+from whence.api.operation import ResponseSpec, open_route
+from whence.api.request import Request
+from whence.api.responses import JSON
 from whence.settings import Settings
 
 __all__ = ["routes"]
@@ -43,37 +45,39 @@ _PLAIN = """<!doctype html>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
 td{{padding:.2rem 1rem .2rem 0;vertical-align:top}}code{{font-family:ui-monospace,monospace}}</style></head>
 <body><h1>Whence: API reference</h1>
-<p>All of it, for programs, is in <a href="openapi.json">openapi.json</a>.</p>
+<p>The complete description, for programs, is <a href="openapi.json">openapi.json</a>.</p>
 <table>{rows}</table></body>
 </html>
 """
 
 
-def routes(settings: Settings) -> list[HTTPRouteHandler]:
-    """The handlers of `/openapi.json`, `/docs` and its script; all of them are built once and open to everyone."""
-    document = build_openapi(settings)
-    encoded = msgspec.json.encode(document)
+def routes(settings: Settings, others: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """The handlers of `/openapi.json`, `/docs` and its script, which are open to everyone and answer from memory.
+
+    The document describes `others` and these.
+    """
     script = _script()
-    page = _plain_page(document) if script is None else _rich_page()
-    open_ = partial(route, http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
 
-    @open_("/openapi.json")
-    async def openapi_json(request: AnyRequest) -> Response[bytes]:
+    @open_route("/openapi.json", "Openapi Document", ResponseSpec("This document", {"type": "object"}))
+    async def openapi_json(request: Request) -> Response[bytes]:
         """The OpenAPI document."""
-        return Response(encoded, media_type="application/json")
+        return Response(encoded, media_type=JSON)
 
-    @open_("/docs")
-    async def docs(request: AnyRequest) -> Response[bytes]:
+    @open_route("/docs", "Reference Page", ResponseSpec("The reference", {"type": "string"}, media="text/html"))
+    async def docs(request: Request) -> Response[bytes]:
         """The reference as a page."""
         headers = {"Content-Security-Policy": _POLICY}
         return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 
-    @open_("/docs/scalar.js")
-    async def docs_script(request: AnyRequest) -> Response[bytes]:
+    @route("/docs/scalar.js", http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
+    async def docs_script(request: Request) -> Response[bytes]:
         """The script of that page."""
         headers = {"Content-Encoding": "gzip", "Cache-Control": "public, max-age=3600"}
         return Response(script or b"", media_type="text/javascript; charset=utf-8", headers=headers)
 
+    document = build_openapi(settings, [*others, openapi_json, docs])
+    encoded = msgspec.json.encode(document)
+    page = _plain_page(document) if script is None else _rich_page()
     return [openapi_json, docs] if script is None else [openapi_json, docs, docs_script]
 
 

@@ -1,8 +1,8 @@
-"""The public keys of the operator's token issuer, fetched from one configured URL and kept.
+"""The public keys of the operator's token issuer: fetched from one configured URL, parsed, and cached.
 
-Nothing in a token decides where keys come from. A fetch follows no redirect, reads at most 256 KiB, ends within 5 s,
-and begins at most every 10 s however many tokens ask for a key that is not there. Keys are fetched anew after five
-minutes, so that one the issuer withdrew stops holding; while the issuer is away they go on holding for an hour.
+Nothing in a token decides where keys come from. A fetch follows no redirect, reads at most 256 KiB and ends within 5 s.
+Fetches start at least 10 s apart, however many tokens name an unknown key. Keys are fetched again after five minutes,
+so that a withdrawn key becomes invalid. While the issuer cannot be reached, they stay valid for an hour.
 """
 
 import asyncio
@@ -18,19 +18,18 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from whence.errors import Unavailable
 
 __all__ = ["FETCH_INTERVAL_S", "JwksCache", "PublicKey", "SigningKey", "parse_jwks"]
 
 FETCH_INTERVAL_S = 10.0
-"""At least this long between the beginnings of two fetches, in seconds."""
+"""The least time between the starts of two fetches, in seconds."""
 
 _FETCH_LIMIT_S = 5.0
 _BODY_MAX = 256 * 1024
 _REFRESH_S = 300.0
-_KEPT_S = 3600.0
+_VALID_S = 3600.0
 _RSA_BITS_MIN = 2048
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -47,7 +46,7 @@ class SigningKey(msgspec.Struct, frozen=True):
 
 
 class JwksCache:
-    """The keys of one JWKS URL. `clock` gives seconds that never go back."""
+    """The keys of one JWKS URL. `clock` returns monotonic seconds."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
@@ -59,33 +58,33 @@ class JwksCache:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None, algorithm: str) -> tuple[SigningKey, ...]:
-        """The keys that may have signed a token with this header: those of the `kid`, or, when the token names none,
-        all of the algorithm. Fetches when there is none, if a fetch is due.
+        """The keys that may have signed a token with this header: those with the `kid`, or, if the token has none, all
+        of the algorithm. If there is no such key and a fetch is due, it fetches first.
 
-        Raises Unavailable when the issuer's keys could not be had at all, which says nothing of the token.
+        Raises Unavailable when no valid keys could be fetched, whatever the token is.
         """
         if self._age() >= _REFRESH_S:
             fetch = self._begin_fetch()
-            if self._age() >= _KEPT_S and fetch is not None:
+            if self._age() >= _VALID_S and fetch is not None:
                 await asyncio.shield(fetch)
         found = self._select(kid, algorithm)
         if not found and await self.refresh():
             found = self._select(kid, algorithm)
-        if self._age() >= _KEPT_S:
-            raise Unavailable("The keys that tokens are checked with cannot be had now.", int(FETCH_INTERVAL_S))
+        if self._age() >= _VALID_S:
+            raise Unavailable("The keys that verify tokens cannot be fetched at the moment.", int(FETCH_INTERVAL_S))
         return found
 
     async def refresh(self) -> bool:
-        """Wait for a fetch, if one is due or under way. Whether the keys are other ones than before."""
+        """Wait for a fetch, if one is due or running. Whether the keys have changed."""
         before = self._keys
         fetch = self._begin_fetch()
         if fetch is not None:
-            # One fetch serves all who wait, so a client that hangs up must not end it.
+            # Others may wait for the same fetch, so a client that disconnects must not cancel it.
             await asyncio.shield(fetch)
         return self._keys != before
 
     async def close(self) -> None:
-        """End a fetch that is under way and let go of connections."""
+        """Cancel a running fetch and close the connections."""
         if self._fetching is not None and not self._fetching.done():
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
@@ -100,7 +99,7 @@ class JwksCache:
         return float("inf") if self._fetched_at is None else self._clock() - self._fetched_at
 
     def _begin_fetch(self) -> asyncio.Task[None] | None:
-        """The fetch under way, or a new one if one is due."""
+        """The running fetch, or a new one if one is due."""
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
         now = self._clock()
@@ -111,7 +110,7 @@ class JwksCache:
         return self._fetching
 
     async def _fetch(self) -> None:
-        """Fetch and keep the keys; on any failure keep the ones there are."""
+        """Fetch the keys. On any failure the present ones are kept."""
         began_at = self._clock()
         try:
             async with asyncio.timeout(_FETCH_LIMIT_S):
@@ -127,10 +126,10 @@ class JwksCache:
     async def _read(self) -> bytes:
         """The answer's body. Raises ValueError for an answer that is not a small, plain 200."""
         if self._client is None:
-            # A proxy of the environment is for the world outside; http is only ever spoken to this machine.
+            # A proxy from the environment is for other hosts; http is allowed only to this machine.
             outside = urlsplit(self._url).scheme == "https"
             self._client = httpx2.AsyncClient(follow_redirects=False, timeout=_FETCH_LIMIT_S, trust_env=outside)
-        # Without an encoding, what is counted is what is kept: no small answer can inflate to a large one.
+        # Without a content encoding no small answer can inflate to a large one.
         headers = {"accept": "application/json", "accept-encoding": "identity"}
         async with self._client.stream("GET", self._url, headers=headers) as response:
             if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
@@ -144,8 +143,8 @@ class JwksCache:
 
 
 def parse_jwks(body: bytes) -> tuple[SigningKey, ...]:
-    """The keys of a JWKS document that can verify RS256, ES256 or EdDSA; others are left out: shared secrets, keys
-    for encryption, weak ones, unknown ones. Raises ValueError when it is no JWKS document.
+    """The keys of a JWKS document that can verify RS256, ES256 or EdDSA. Others are left out: shared secrets, keys for
+    encryption, weak keys, unknown kinds. Raises ValueError if it is not a JWKS document.
     """
     try:
         document = msgspec.json.decode(body)
@@ -159,7 +158,7 @@ def parse_jwks(body: bytes) -> tuple[SigningKey, ...]:
 
 
 def _parse_key(jwk: Mapping[str, Any]) -> SigningKey | None:
-    """The key, or None when it is none of ours. Only the public members are read."""
+    """The key, or None when it cannot be used here."""
     kid, operations = jwk.get("kid"), jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None
@@ -167,26 +166,30 @@ def _parse_key(jwk: Mapping[str, Any]) -> SigningKey | None:
         return None
     try:
         algorithm, key = _public_key(jwk)
-    except (jwt.InvalidKeyError, ValueError, TypeError, KeyError, OverflowError):
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError):
         return None
     if jwk.get("alg", algorithm) not in (algorithm, "Ed25519" if algorithm == "EdDSA" else algorithm):
         return None
     return SigningKey(kid, algorithm, key)
 
 
-def _public_key(jwk: Mapping[str, Any]) -> tuple[str, PublicKey]:
-    """The algorithm that the kind of key fixes, and the key. Raises for every other kind."""
-    match jwk.get("kty"), jwk.get("crv"):
-        case "RSA", _:
-            rsa = RSAAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "n", "e")})
-            if isinstance(rsa, RSAPublicKey) and rsa.key_size >= _RSA_BITS_MIN:
-                return "RS256", rsa
-        case "EC", "P-256":
-            curve = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
-            if isinstance(curve, EllipticCurvePublicKey):
-                return "ES256", curve
-        case "OKP", "Ed25519":
-            edwards = OKPAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x")})
-            if isinstance(edwards, Ed25519PublicKey):
-                return "EdDSA", edwards
-    raise ValueError("not a key that can be used")
+_KINDS = {
+    ("RSA", None): ("RS256", ("kty", "n", "e")),
+    ("EC", "P-256"): ("ES256", ("kty", "crv", "x", "y")),
+    ("OKP", "Ed25519"): ("EdDSA", ("kty", "crv", "x")),
+}
+"""(kty, crv) -> the one algorithm of such a key, and its public members."""
+
+
+def _public_key(document: Mapping[str, Any]) -> tuple[str, PublicKey]:
+    """The algorithm that the kind of key fixes, and the key. Raises for every other kind.
+
+    PyJWT's `PyJWKSet` would not do: it takes the algorithm from the document, reads private members, accepts keys of
+    any use and strength, and refuses a set without usable keys.
+    """
+    kty = document["kty"]
+    algorithm, members = _KINDS[kty, None if kty == "RSA" else document["crv"]]
+    key = jwt.PyJWK({name: document[name] for name in members}, algorithm).key
+    if not isinstance(key, PublicKey) or (isinstance(key, RSAPublicKey) and key.key_size < _RSA_BITS_MIN):
+        raise ValueError("not a key that can be used")
+    return algorithm, key

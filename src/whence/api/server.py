@@ -1,4 +1,4 @@
-"""The server process: uvicorn inside this one, with limits on slow and large requests, logs, and a clean stop."""
+"""The server process: uvicorn with limits on slow and large requests, logging, and a clean stop."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from litestar.types import ASGIApp
 from uvicorn.server import HANDLED_SIGNALS
 
 from whence.api.app import create_app
-from whence.api.protocol import SmallReads
+from whence.api.http_protocol import SmallReadsProtocol
 from whence.settings import Settings
 from whence.storage.base import Store
 
@@ -29,18 +29,18 @@ __all__ = ["Server", "configure_logging", "make_config", "run", "settle_memory"]
 
 _KEEP_ALIVE_S = 30
 _BACKLOG = 2048
-_FILES_BESIDE = 256  # what the store and the rest have open
+_FILES_BESIDE = 256  # open files of the store and everything else but connections
 _GRACE_S = 5
-_LAST_S = 9.5
+_KILL_S = 9.5
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _log = structlog.get_logger("whence.server")
 
 
 def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way and return within 10 s; the store is closed.
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight and return within 10 s, with the store closed.
 
-    `ready` is called once with the address, such as `http://127.0.0.1:8700`, when requests are answered. Raises
+    `ready` is called once with the address, such as `http://127.0.0.1:8700`, when the server accepts requests. Raises
     OSError when the address cannot be bound or the TLS files cannot be read.
     """
     configure_logging(settings.log_level)
@@ -55,22 +55,24 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
 
 
 def settle_memory() -> None:
-    """Leave what is there now out of every search for cycles, and search less often: it stays for good, and nearly all
-    that requests make goes by reference counts. As Python does it by itself, it took a tenth of the rate of ingest, and
-    made one trace in seventeen wait for 18 ms."""
+    """Freeze the objects that exist now, and make garbage collection rarer.
+
+    They live until the process ends, and nearly everything that requests allocate is freed by reference counting. With
+    Python's defaults, collection cost a tenth of the ingest rate and delayed one trace in seventeen by 18 ms.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """How uvicorn is set up. Proxies and the root path are no matter of its; the application sees to them."""
+    """The configuration of uvicorn. The application itself handles proxies and the root path."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=cast(type[asyncio.Protocol], SmallReads),
+        http=cast(type[asyncio.Protocol], SmallReadsProtocol),
         limit_concurrency=settings.connections_max,
         ws="none",
         lifespan="on",
@@ -87,21 +89,21 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which stops on SIGTERM and SIGINT as on any wish, and does not die of them afterwards."""
+    """uvicorn's server, which returns after SIGTERM and SIGINT instead of raising the signal again."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None = None) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
+        """Start, then call `ready`."""
         await super().startup(sockets)
         if self.started and self._ready is not None:
             self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Turn signals into a stop while the block runs. uvicorn's own would raise them again after the stop."""
+        """Stop the server on a signal while the block runs. uvicorn's own method raises the signal again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -118,10 +120,10 @@ class Server(uvicorn.Server):
         if self.should_exit and number == signal.SIGINT:
             self.force_exit = True
         if not self.should_exit:
-            # Whatever hangs, the process ends; what was acknowledged is on the disk.
-            last = threading.Timer(_LAST_S, os._exit, (1,))
-            last.daemon = True
-            last.start()
+            # The process ends even if something hangs. Acknowledged events are on the disk.
+            kill = threading.Timer(_KILL_S, os._exit, (1,))
+            kill.daemon = True
+            kill.start()
         self.should_exit = True
 
 
@@ -132,11 +134,11 @@ def configure_logging(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     factory: Any
-    # Whoever started this may have closed it.
+    # The parent process may have closed it.
     stderr: Any = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115  (for the life of the process)
-    stream: Any = _Unfailing(stderr if stderr.isatty() else stderr.buffer)
+    stream: Any = _LossyStream(stderr if stderr.isatty() else stderr.buffer)
     if stderr.isatty():
-        # Without the values of variables, which the other way of telling an error shows: keys are among them.
+        # Rich tracebacks would show the values of variables, API keys among them.
         plain = structlog.dev.plain_traceback
         shared.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"), exception_formatter=plain))
         factory = structlog.PrintLoggerFactory(stream)
@@ -152,12 +154,12 @@ def configure_logging(level: str) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    # uvicorn tells of starting, stopping and of requests that are no HTTP; we do that ourselves or not at all.
+    # uvicorn's lesser messages are about starting, stopping and invalid requests. These are logged here, or not at all.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
-class _Unfailing:
-    """A stream for the log. What it does not take, on a full disk or a closed pipe, is lost, and the server goes on."""
+class _LossyStream:
+    """A stream for the log that never raises: on a full disk or a closed pipe, lines are lost."""
 
     def __init__(self, stream: IO[Any]) -> None:
         self._stream = stream
@@ -172,7 +174,7 @@ class _Unfailing:
 
 
 def _allow_files(number: int) -> None:
-    """Raise this process's limit of open files to `number`, as far as that is allowed."""
+    """Raise the limit of open files of this process to `number`, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

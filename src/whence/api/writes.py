@@ -1,42 +1,45 @@
-"""The two routes by which events come in, one at a time or many."""
+"""The two routes that store events: one at a time, or a batch."""
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api.answer import Answer
-from whence.api.context import AnyRequest, Context, context_of, now_us, principal_of, root_path_of
-from whence.errors import Invalid, Problem, RetryLater, TooLarge, UnsupportedMedia, WhenceError
+from whence.api.context import AppContext, context_of, now_us, principal_of, root_path_of
+from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.request import Request
+from whence.api.responses import JSON, JsonResponse
+from whence.errors import Invalid, Problem, RetryLater, UnsupportedMedia, WhenceError
 from whence.events import NewEvent
 from whence.permissions import WRITE
 from whence.storage.base import Receipt
+from whence.wire.bodies import BatchBody
 from whence.wire.cloudevents import is_cloudevents, parse_binary, parse_cloudevents_batch, parse_structured
 from whence.wire.event import (
+    BATCH_EVENTS_MAX,
     BATCH_MAX,
     BODY_MAX,
-    UNKNOWN_MAX,
     IngestContext,
+    ParsedEvent,
     encode_event,
     parse_batch,
     parse_new_event,
 )
-from whence.wire.fields import nearest
+from whence.wire.parameters import PARAMETERS
+from whence.wire.query import parse_atomic, refuse_parameters
 
 __all__ = ["ROUTES"]
 
-JSON = "application/json"
 _NDJSON = ("application/x-ndjson", "application/jsonlines")
 _CE_ONE = "application/cloudevents+json"
 _CE_BATCH = "application/cloudevents-batch+json"
-_UNSTATED = ("", "application/x-www-form-urlencoded")
+_UNSTATED = ("", "application/x-www-form-urlencoded")  # what curl sends unless told otherwise
 _KEY_MAX = 255
 
-_LONG = 64 * 1024
-"""Bytes of a body whose parsing takes a millisecond or more."""
+_LONG_BODY = 64 * 1024
+"""Parsing a body of this many bytes takes a millisecond or more."""
 
 _ONE_MEDIA = (
     "Send one event as application/json, or as a CloudEvent (application/cloudevents+json, or ce- headers): "
@@ -47,83 +50,149 @@ _BATCH_MEDIA = (
     "application/cloudevents-batch+json: curl --json '[{…}]'."
 )
 
-Parsed = list[NewEvent | Invalid | TooLarge]
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Gives an event without an id one that is derived from this key, so that a retry stores nothing.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": _KEY_MAX, "pattern": "^[ -~]+$"},
+}
+_LOCATION: Json = {"Location": {"description": "The address of the event.", "schema": {"type": "string"}}}
+_REPLAYED: Json = {
+    "Idempotent-Replayed": {
+        "description": "The event had been stored before.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+_REFUSED = ResponseSpec(
+    "Validation Error. The results of a batch, if each event was checked and none was stored.",
+    {"anyOf": [ref("HTTPValidationError"), ref("BatchResults")]},
+)
+_STORED: Json = {"anyOf": [ref("Event"), ref("BatchResults")]}
 
 
-@post("/api/v1/events", opt={"scope": WRITE}, status_code=201)
-async def create_event(request: AnyRequest) -> Answer:
-    """Store one event, durably; answer with it. A batch of CloudEvents may come this way too."""
+def _array_of(name: str) -> Json:
+    return {"type": "array", "items": ref(name), "minItems": 1, "maxItems": BATCH_EVENTS_MAX}
+
+
+_CREATE_EVENT = Operation(
+    tag="Events",
+    summary="Create Event",
+    description="Stores one event, or one CloudEvent in structured, binary or batch mode.",
+    parameters=PARAMETERS["create"],
+    headers=(_IDEMPOTENCY_KEY,),
+    request_content={
+        JSON: ref("NewEvent"),
+        _CE_ONE: ref("CloudEvent"),
+        _CE_BATCH: _array_of("CloudEvent"),
+    },
+    responses={
+        201: ResponseSpec("Stored durably", _STORED, _LOCATION),
+        200: ResponseSpec("Already stored, with the same content", _STORED, _LOCATION | _REPLAYED),
+        207: ResponseSpec("Some events of a batch of CloudEvents were refused", BatchBody),
+        422: _REFUSED,
+    },
+    errors=(409, 413, 415),
+)
+_CREATE_BATCH = Operation(
+    tag="Events",
+    summary="Create Events",
+    description="Stores up to 1000 events in one transaction. The body may be compressed with gzip or zstd.",
+    parameters=PARAMETERS["batch"],
+    headers=(_IDEMPOTENCY_KEY,),
+    request_content={
+        JSON: _array_of("NewEvent"),
+        **{media: {"type": "string"} for media in _NDJSON},
+        _CE_BATCH: _array_of("CloudEvent"),
+        _CE_ONE: ref("CloudEvent"),
+    },
+    responses={
+        201: ResponseSpec("All events are new and were stored durably", BatchBody),
+        200: ResponseSpec("All events had been stored before", BatchBody),
+        207: ResponseSpec("The results differ; see the status of each", BatchBody),
+        422: _REFUSED,
+    },
+    errors=(413, 415),
+)
+
+
+@post("/api/v1/events", opt={"scope": WRITE, "operation": _CREATE_EVENT}, status_code=201)
+async def create_event(request: Request) -> JsonResponse:
+    """Store one event durably, and answer with it. A batch of CloudEvents is accepted here too."""
     if _media_type(request) == _CE_BATCH:
         return await _store_many(request)
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BODY_MAX) as body:
         new = _parse_one(request, body)
-        del body  # counted once in the budget, so kept once: the payload is a copy
+        del body  # the budget counts these bytes once, and the payload is a copy of them
         receipts = await context.ingest.add(tenant, [new])
     return _answer_one(request, receipts[0])
 
 
-@post("/api/v1/events/batch", opt={"scope": WRITE}, status_code=201)
-async def create_batch(request: AnyRequest) -> Answer:
-    """Store up to a thousand events in one transaction; answer with what became of each."""
+@post("/api/v1/events/batch", opt={"scope": WRITE, "operation": _CREATE_BATCH}, status_code=201)
+async def create_batch(request: Request) -> JsonResponse:
+    """Store up to a thousand events in one transaction, and answer with the result of each."""
     return await _store_many(request)
 
 
 ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
-"""The handlers, for the table in `app`."""
+"""The handlers of this module."""
 
 
-async def _store_many(request: AnyRequest) -> Answer:
+async def _store_many(request: Request) -> JsonResponse:
     context, tenant = context_of(request), principal_of(request).tenant
     async with context.bodies.read(request, BATCH_MAX) as body:
-        if len(body) > _LONG:
+        if len(body) > _LONG_BODY:
             await context.store.wait_for_idle_writer()
-        parsed = _parse_many(request, body)
-        del body  # as above
-        atomic = _atomic(request)
+        parsed, atomic = _parse_many(request, body)
+        del body  # as in create_event
         if atomic:
-            _refuse_bad(parsed)
-        sound = [item for item in parsed if isinstance(item, NewEvent)]
-        receipts = await context.ingest.add(tenant, sound, atomic=atomic) if sound else []
+            _refuse_invalid(parsed)
+        valid = [item for item in parsed if isinstance(item, NewEvent)]
+        receipts = await context.ingest.add(tenant, valid, atomic=atomic) if valid else []
     return _answer_many(context, parsed, receipts)
 
 
-def _parse_one(request: AnyRequest, body: bytes) -> NewEvent:
+def _parse_one(request: Request, body: bytes) -> NewEvent:
     """The event of a body. Raises UnsupportedMedia, Invalid, TooLarge."""
     media, headers = _media_type(request), _headers(request)
     if is_cloudevents(media, headers):
         _check_charset(request)
-        _known_parameters(request, ())
+        refuse_parameters(request.scope["query_string"])
         ingest = _ingest_context(request)
         return parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)
     if media != JSON and not (media in _UNSTATED and body.lstrip()[:1] in (b"{", b"[")):
         raise UnsupportedMedia(_ONE_MEDIA)
     _check_charset(request)
-    _known_parameters(request, ())
+    refuse_parameters(request.scope["query_string"])
     ingest = _ingest_context(request)
     if body.lstrip()[:1] == b"[":
         raise Invalid.at(("body",), "This is an array; send many events to /api/v1/events/batch.", "object_type")
     return parse_new_event(body, ingest)
 
 
-def _parse_many(request: AnyRequest, body: bytes) -> Parsed:
-    """The events of a batch, or what is wrong with each. Raises UnsupportedMedia and Invalid for the whole."""
+def _parse_many(request: Request, body: bytes) -> tuple[list[ParsedEvent], bool]:
+    """The events of a batch, or what is wrong with each; and whether the batch is atomic.
+
+    Raises UnsupportedMedia and Invalid for the batch as a whole.
+    """
     media, headers = _media_type(request), _headers(request)
     start = body.lstrip()[:1]
     known = media in (JSON, _CE_BATCH, *_NDJSON) or is_cloudevents(media, headers)
     if not known and not (media in _UNSTATED and start in (b"{", b"[")):
         raise UnsupportedMedia(_BATCH_MEDIA)
     _check_charset(request)
-    _known_parameters(request, ("atomic",))
+    atomic = parse_atomic(request.scope["query_string"])
     ingest = _ingest_context(request)
     if media == _CE_BATCH:
-        return list(parse_cloudevents_batch(body, ingest))
+        return list(parse_cloudevents_batch(body, ingest)), atomic
     if is_cloudevents(media, headers):
-        return [parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)]
-    return list(parse_batch(body, media in _NDJSON or (media in _UNSTATED and start == b"{"), ingest))
+        return [parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)], atomic
+    ndjson = media in _NDJSON or (media in _UNSTATED and start == b"{")
+    return list(parse_batch(body, ndjson, ingest)), atomic
 
 
-def _ingest_context(request: AnyRequest) -> IngestContext:
+def _ingest_context(request: Request) -> IngestContext:
     return IngestContext(
         tenant=principal_of(request).tenant,
         vocabulary=context_of(request).vocabulary,
@@ -132,12 +201,12 @@ def _ingest_context(request: AnyRequest) -> IngestContext:
     )
 
 
-def _media_type(request: AnyRequest) -> str:
-    """The content type without its parameters; of two that were sent, both, so that it is none that is known."""
+def _media_type(request: Request) -> str:
+    """The content type without its parameters. Two of them are joined, which makes a type that no route knows."""
     return ",".join(request.headers.getall("content-type", [])).partition(";")[0].strip().lower()
 
 
-def _headers(request: AnyRequest) -> dict[str, str]:
+def _headers(request: Request) -> dict[str, str]:
     """The headers by name in lower case. Raises Invalid for an attribute that was sent twice."""
     found: dict[str, str] = {}
     for raw_name, raw_value in request.scope["headers"]:
@@ -148,7 +217,7 @@ def _headers(request: AnyRequest) -> dict[str, str]:
     return found
 
 
-def _check_charset(request: AnyRequest) -> None:
+def _check_charset(request: Request) -> None:
     """Raise UnsupportedMedia for a charset that is not UTF-8."""
     for part in request.headers.get("content-type", "").split(";")[1:]:
         name, _, value = part.partition("=")
@@ -156,8 +225,8 @@ def _check_charset(request: AnyRequest) -> None:
             raise UnsupportedMedia("Send the body in UTF-8.")
 
 
-def _idempotency_key(request: AnyRequest) -> str | None:
-    """The key, or None. Raises Invalid when it is not one of 1..255 visible characters."""
+def _idempotency_key(request: Request) -> str | None:
+    """The key, or None. Raises Invalid if it was sent twice or does not have 1..255 printable ASCII characters."""
     sent = request.headers.getall("idempotency-key", [])
     if not sent:
         return None
@@ -168,76 +237,50 @@ def _idempotency_key(request: AnyRequest) -> str | None:
     return sent[0]
 
 
-def _known_parameters(request: AnyRequest, known: Sequence[str]) -> dict[str, str]:
-    """The query's parameters by name. Raises Invalid for one that is unknown or given twice."""
-    found: dict[str, str] = {}
-    problems: list[Problem] = []
-    query = request.scope["query_string"].decode("latin-1")
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=None):
-        if name not in known:
-            hint = f"the nearest one is {nearest(name, known)}" if known else "this route knows none"
-            problems.append(Problem(("query", name), f"Unknown parameter; {hint}.", "extra_forbidden"))
-        elif name in found:
-            problems.append(Problem(("query", name), "The parameter was given twice.", "repeated"))
-        found[name] = value
-        if len(problems) >= UNKNOWN_MAX:
-            break
-    if problems:
-        raise Invalid(problems)
-    return found
-
-
-def _atomic(request: AnyRequest) -> bool:
-    sent = _known_parameters(request, ("atomic",)).get("atomic", "false")
-    if sent not in ("true", "false"):
-        raise Invalid.at(("query", "atomic"), "It must be true or false.", "bool_parsing")
-    return sent == "true"
-
-
-def _answer_one(request: AnyRequest, receipt: Receipt) -> Answer:
-    """201 or 200 with the event. Raises the error with which it was refused."""
+def _answer_one(request: Request, receipt: Receipt) -> JsonResponse:
+    """201 or 200 with the event. Raises the error if it was refused."""
     if receipt.event is None:
-        raise receipt.error or RuntimeError("a receipt without event and error")
+        raise receipt.error or RuntimeError("a receipt with neither an event nor an error")
     headers = [("location", f"{root_path_of(request)}/api/v1/events/{receipt.event.id}")]
     if receipt.replayed:
         headers.append(("idempotent-replayed", "true"))
     status = 200 if receipt.replayed else 201
     body = encode_event(receipt.event)
     context_of(request).bodies.hold(request, len(body), stored=True)
-    return Answer(body, status, headers)
+    return JsonResponse(body, status, headers)
 
 
-def _answer_many(context: Context, parsed: Parsed, receipts: Sequence[Receipt]) -> Answer:
-    """The result of each event, and a status for them together. Raises when none could be stored for now."""
-    left = iter(receipts)
+def _answer_many(context: AppContext, parsed: Sequence[ParsedEvent], receipts: Sequence[Receipt]) -> JsonResponse:
+    """The result of each event, and one status for all. Raises the error of an event that should be retried later."""
+    remaining = iter(receipts)
     results = []
     for index, item in enumerate(parsed):
-        receipt = next(left) if isinstance(item, NewEvent) else Receipt(error=item)
+        receipt = next(remaining) if isinstance(item, NewEvent) else Receipt(error=item)
         if isinstance(receipt.error, RetryLater):
             raise receipt.error
         results.append(_result(context, index, item, receipt))
     body = msgspec.json.encode({"results": results})
-    return Answer(body, _joint_status({result["status"] for result in results}))
+    return JsonResponse(body, _joint_status({result["status"] for result in results}))
 
 
-def _result(context: Context, index: int, item: NewEvent | WhenceError, receipt: Receipt) -> dict[str, Any]:
+def _result(context: AppContext, index: int, item: NewEvent | WhenceError, receipt: Receipt) -> dict[str, Any]:
     if receipt.event is not None:
         status = 200 if receipt.replayed else 201
         return {"index": index, "id": receipt.event.id, "status": status, "position": receipt.event.position}
-    error = receipt.error or RuntimeError("a receipt without event and error")
+    error = receipt.error or RuntimeError("a receipt with neither an event nor an error")
     if not isinstance(error, WhenceError):
         raise error
     known_id = item.id if isinstance(item, NewEvent) else None
     result: dict[str, Any] = {"index": index, "id": known_id, "status": context.status_of(error)}
     if isinstance(error, Invalid):
-        # A parser knows the index; the store does not, since a request may be one of many in a commit.
+        # A problem found by the parser has the index in its place; one found by the store has not.
         named = error.within_item(index) if isinstance(item, NewEvent) else error
         return result | {"detail": named.problems}
     return result | {"detail": str(error), "code": error.code}
 
 
 def _joint_status(statuses: set[int]) -> int:
-    """201 all new, 200 all replays, 422 when none was stored, else 207."""
+    """201 if all are new, 200 if all are replays, 422 if none was stored, else 207."""
     if statuses == {201}:
         return 201
     if statuses == {200}:
@@ -245,8 +288,8 @@ def _joint_status(statuses: set[int]) -> int:
     return 207 if statuses & {200, 201} else 422
 
 
-def _refuse_bad(parsed: Parsed) -> None:
-    """Raise Invalid that names every event that cannot be stored, if there is one."""
+def _refuse_invalid(parsed: Sequence[ParsedEvent]) -> None:
+    """Raise Invalid with the problems of every event that cannot be stored, if there is any."""
     problems: list[Problem] = []
     for index, item in enumerate(parsed):
         if isinstance(item, Invalid):

@@ -1,4 +1,4 @@
-"""From arguments to a command, and from whatever it raises to a sentence and an exit code."""
+"""Parses the arguments, runs the command, and turns its errors into a sentence and an exit code."""
 
 import io
 import os
@@ -26,18 +26,18 @@ EXIT_CODES: dict[type[WhenceError], int] = {
     Unsound: UNSOUND,
     Unreachable: 6,
 }
-"""The exit code of each error; any other is FAILED."""
+"""The exit code of each error class; all others get FAILED."""
 
 _HINTS: dict[type[WhenceError], str] = {
-    Unauthenticated: "Give a key by --api-key or WHENCE_API_KEY; 'whence key create' makes one.",
-    Unreachable: "Start a server with 'whence serve' or 'whence demo', or name one by --url or WHENCE_URL.",
+    Unauthenticated: "Pass a key with --api-key or WHENCE_API_KEY; 'whence key create' makes one.",
+    Unreachable: "Start a server with 'whence serve' or 'whence demo', or name one with --url or WHENCE_URL.",
 }
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command. Returns its exit code; prints no traceback unless WHENCE_DEBUG is set."""
+    """Run one command and return its exit code. Shows a traceback only if WHENCE_DEBUG is set."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode
     try:
         code = _app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -46,11 +46,11 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return FAILED  # whoever read the output has gone
+        return FAILED  # the reader of the output has quit
     except Exception as error:
         if os.environ.get("WHENCE_DEBUG"):
             raise
-        return _tell(error)
+        return _report(error)
     return code if isinstance(code, int) else 0
 
 
@@ -61,8 +61,8 @@ def _app() -> App:
     return app
 
 
-def _tell(error: Exception) -> int:
-    """Say what is wrong, and return the exit code for it."""
+def _report(error: Exception) -> int:
+    """Print what is wrong, and return the exit code for it."""
     if isinstance(error, WhenceError):
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         hint = next((" " + hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
@@ -74,18 +74,18 @@ def _tell(error: Exception) -> int:
             say(f"This command needs the server, and {missing} is not installed. Run: pip install 'whence[server]'")
             return FAILED
     if isinstance(error, UnicodeEncodeError):
-        say("An argument is not UTF-8 text.")  # nothing else can bring in what cannot be encoded
+        say("An argument is not UTF-8 text.")  # only arguments can hold surrogates
         return USAGE
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if isinstance(error.filename, str) else ""
         say(_one_line(f"{name}{error.strerror}."))
         return FAILED
-    say(f"Something went wrong that should not: {type(error).__name__}. Set WHENCE_DEBUG=1 to see where.")
+    say(f"Unexpected error: {type(error).__name__}. Set WHENCE_DEBUG=1 to see where it happened.")
     return FAILED
 
 
 def _missing(error: BaseException | None) -> str | None:
-    """The package outside of Whence that could not be found, if that is the cause."""
+    """The third-party package whose absence caused the error, or None."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("whence"):
             return error.name.partition(".")[0]

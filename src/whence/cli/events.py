@@ -1,4 +1,4 @@
-"""`emit`, `list`, `get`, `stats` and `version`: one request each."""
+"""The commands `emit`, `list`, `get` and `stats`, which send one request each, and `version`."""
 
 import datetime as dt
 import sys
@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from whence import __version__
-from whence.cli.profile import Connection, connect
+from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
     Value,
@@ -26,11 +26,13 @@ from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
 __all__ = ["Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the response as JSON.")]
 Since = Annotated[
     str | None,
     Parameter(
-        name=["--from", "--since"], allow_leading_hyphen=True, help="From this time on: RFC 3339, a date, or -15m."
+        name=["--from", "--since"],
+        allow_leading_hyphen=True,
+        help="From this time on: RFC 3339, a date, or relative like -15m.",
     ),
 ]
 Until = Annotated[str | None, Parameter(name=["--to", "--until"], allow_leading_hyphen=True, help="Before this time.")]
@@ -39,24 +41,28 @@ Until = Annotated[str | None, Parameter(name=["--to", "--until"], allow_leading_
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Which events. Repeating an option means OR, different options AND."""
+    """Options that select events. Values of a repeated option are alternatives; different options must all match."""
 
     event_type: Annotated[
         list[str] | None,
-        Parameter(name=["--event-type", "--type"], negative="", help="As action_run.failed, or action_run.* for all."),
+        Parameter(
+            name=["--event-type", "--type"],
+            negative="",
+            help="For example action_run.failed, or action_run.* for all of them.",
+        ),
     ] = None
-    resource_type: Annotated[list[str] | None, Parameter(negative="", help="As action_run.")] = None
+    resource_type: Annotated[list[str] | None, Parameter(negative="", help="For example action_run.")] = None
     resource_id: Annotated[list[str] | None, Parameter(negative="", help="A UUID.")] = None
-    actor_type: Annotated[list[str] | None, Parameter(negative="", help="As user or agent.")] = None
-    actor_id: Annotated[list[str] | None, Parameter(negative="", help="Who did it.")] = None
+    actor_type: Annotated[list[str] | None, Parameter(negative="", help="For example user or agent.")] = None
+    actor_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the actor.")] = None
     outcome: Annotated[list[str] | None, Parameter(negative="", help="success, failure or none.")] = None
-    correlation_id: Annotated[list[str] | None, Parameter(negative="", help="The flow.")] = None
-    causation_id: Annotated[list[str] | None, Parameter(negative="", help="The cause.")] = None
+    correlation_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the flow.")] = None
+    causation_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the cause.")] = None
     since: Since = None
     until: Until = None
 
     def parameters(self) -> dict[str, Value]:
-        """The parameters of the API."""
+        """The query parameters of the API."""
         return {
             "event_type": self.event_type,
             "resource_type": self.resource_type,
@@ -74,16 +80,16 @@ class Filters:
 def list_events(
     *,
     filters: Filters | None = None,
-    limit: Annotated[int, Parameter(help="Events on the page, 1 to 100.")] = 20,
-    offset: Annotated[int, Parameter(help="Events before the page.")] = 0,
-    order: Annotated[Literal["asc", "desc"] | None, Parameter(help="asc is oldest first.")] = None,
+    limit: Annotated[int, Parameter(help="The number of events to show, 1 to 100.")] = 20,
+    offset: Annotated[int, Parameter(help="The number of events to skip.")] = 0,
+    order: Annotated[Literal["asc", "desc"] | None, Parameter(help="asc shows the oldest event first.")] = None,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
     """List events, newest first: time, event type, actor, resource type and id."""
     parameters = (filters or Filters()).parameters()
     request = list_request(**parameters, limit=limit, offset=offset, order=order)
-    with connect(connection) as whence:
+    with client_for(server) as whence:
         page = parse_page(whence.send(request))
     if json:
         out_json(page.body)
@@ -93,7 +99,7 @@ def list_events(
             (event.occurred_at, event.event_type, _actor(event), event.resource_type, event.id) for event in page.events
         ]
         out(table(("TIME", "EVENT TYPE", "ACTOR", "RESOURCE TYPE", "ID"), rows))
-    more = f"; go on with --offset {offset + len(page.events)}" if page.has_next else ""
+    more = f"; continue with --offset {offset + len(page.events)}" if page.has_next else ""
     say(f"{len(page.events):,} of {page.total:,} events{more}.")
 
 
@@ -102,10 +108,10 @@ def get(
     /,
     *,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
     """Show one event."""
-    with connect(connection) as whence:
+    with client_for(server) as whence:
         answer = whence.send(get_request(event_id, include=None if json else "position,recordedAt,outcome"))
     event = parse_body(answer, EventBody)
     if json:
@@ -119,19 +125,19 @@ def get(
         out(f"{printable(name).ljust(width)}  {printable('' if value is None else str(value))}")
     out("payload")
     out_json(msgspec.json.format(bytes(payload), indent=2))
-    say(f"The flow it belongs to: whence list --correlation-id {printable(event.correlation_id)} --order asc")
+    say(f"To see its flow: whence list --correlation-id {printable(event.correlation_id)} --order asc")
 
 
 def stats(
     *,
     filters: Filters | None = None,
-    actors: Annotated[bool, Parameter(negative="", help="By actor, with successes and failures.")] = False,
+    actors: Annotated[bool, Parameter(negative="", help="Count by actor, with successes and failures.")] = False,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
     """Count events by event type, resource type and actor type, or by actor."""
     parameters = (filters or Filters()).parameters()
-    with connect(connection) as whence:
+    with client_for(server) as whence:
         answer = whence.send((actor_stats_request if actors else aggregate_request)(**parameters))
     if actors:
         by_actor = parse_body(answer, ActorStatsBody)
@@ -158,19 +164,21 @@ def stats(
 
 
 def emit(
-    event_type: Annotated[str, Parameter(name="EVENT_TYPE", help="As decision.made: a noun, a dot, a past verb.")],
+    event_type: Annotated[str, Parameter(name="EVENT_TYPE", help="A noun, a dot and a past verb, like decision.made.")],
     /,
     *,
-    actor: Annotated[str, Parameter(help="Who did it, as TYPE/ID: user/ana, agent/planner.")],
-    resource: Annotated[str, Parameter(help="To what, as TYPE/UUID.")],
-    payload: Annotated[str, Parameter(allow_leading_hyphen=True, help="A JSON object, @FILE, or - for stdin.")] = "{}",
+    actor: Annotated[str, Parameter(help="Who did it, as TYPE/ID, like user/ana.")],
+    resource: Annotated[str, Parameter(help="What it was done to, as TYPE/UUID.")],
+    payload: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="A JSON object, or @FILE, or - for stdin.")
+    ] = "{}",
     cause: Annotated[str | None, Parameter(help="The id of the event that caused it.")] = None,
-    correlation: Annotated[str | None, Parameter(help="The flow; left out, the cause's.")] = None,
-    outcome: Annotated[str | None, Parameter(help="success, failure or none; left out, by event type.")] = None,
-    occurred_at: Annotated[str | None, Parameter(help="When, as RFC 3339 with an offset; left out, now.")] = None,
-    id_: Annotated[str | None, Parameter(name="--id", help="A UUID; the same id is stored once.")] = None,
+    correlation: Annotated[str | None, Parameter(help="The id of the flow. Default: the flow of the cause.")] = None,
+    outcome: Annotated[str | None, Parameter(help="success, failure or none. Default: by event type.")] = None,
+    occurred_at: Annotated[str | None, Parameter(help="RFC 3339 with an offset. Default: now.")] = None,
+    id_: Annotated[str | None, Parameter(name="--id", help="A UUID. An event with the same id is stored once.")] = None,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
     """Store one event and print its id."""
     actor_type, actor_id = _pair(actor, "--actor", "user/ana")
@@ -187,10 +195,10 @@ def emit(
     }
     optional = {"id": id_, "causationId": cause, "correlationId": correlation, "outcome": outcome}
     event.update({name: value for name, value in optional.items() if value is not None})
-    with connect(connection) as whence:
+    with client_for(server) as whence:
         stored = whence.emit(event, durable=True)
     if stored.replayed:
-        say("This event was stored before; nothing was added.")
+        say("This event is already stored; nothing was added.")
     if json:
         out_json(stored.body)
     else:
@@ -209,12 +217,12 @@ def _actor(event: EventBody) -> str:
 def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
     first, slash, second = text.partition("/")
     if not (first and slash and second):
-        raise Invalid.at((), f"{flag} has two parts with a slash between them, like {example}.")
+        raise Invalid.at((), f"{flag} needs two parts separated by a slash, like {example}.")
     return first, second
 
 
 def _payload(text: str) -> msgspec.Raw:
-    """The payload as it was written, number literals included; what it may hold, the server decides."""
+    """The payload as written, with its number literals. The server checks the contents."""
     if text == "-":
         body = sys.stdin.buffer.read()
     elif text.startswith("@"):
@@ -226,4 +234,4 @@ def _payload(text: str) -> msgspec.Raw:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Invalid.at((), "--payload is not JSON.") from None
     except RecursionError:
-        raise Invalid.at((), "--payload is nested too deep.") from None
+        raise Invalid.at((), "--payload is nested too deeply.") from None

@@ -1,21 +1,20 @@
-"""`key create`, `key list` and `key revoke`: over HTTP, or on the store itself.
+"""The commands `key create`, `key list` and `key revoke`.
 
-Over HTTP they act on the tenant of the credential, which needs the scope admin. With --store or --tenant they act on
-the store itself, beside a server or without one, and need no credential but access to it.
+Over HTTP they work on the tenant of the credential, which needs the scope `admin`. With --store or --tenant they work
+on the store directly, with or without a running server, and need only access to it.
 """
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
 
-from whence.cli.profile import Connection, connect
+from whence.cli.local_store import settings_for
+from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
     CreatedKeyBody,
@@ -31,11 +30,9 @@ from whence.errors import Invalid, NotFound
 from whence.events import is_tenant
 from whence.permissions import new_api_key, parse_key_name, parse_scopes
 from whence.settings import Settings
+from whence.storage import Store, backend_for, create_store
 from whence.wire.keys import created_key_body, key_body
 from whence.wire.times import format_time, parse_time
-
-if TYPE_CHECKING:
-    from whence.storage import Store
 
 __all__ = ["app", "create", "list_keys", "make_key", "revoke"]
 
@@ -46,9 +43,9 @@ app = App(name="key", help_format="plaintext", help_formatter="plain", version_f
 T = TypeVar("T")
 
 StoreFlag = Annotated[
-    str | None, Parameter(name="--store", help="Act on this store itself, like sqlite:///path; else WHENCE_STORE.")
+    str | None, Parameter(name="--store", help="Work on this store directly, like sqlite:///path; else WHENCE_STORE.")
 ]
-TenantFlag = Annotated[str | None, Parameter(name="--tenant", help="The tenant; only on the store itself.")]
+TenantFlag = Annotated[str | None, Parameter(name="--tenant", help="The tenant. Only for a store directly.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 _DURATION = re.compile(r"([0-9]{1,6})([hdw])")
@@ -60,26 +57,30 @@ def create(
     *,
     scope: Annotated[
         list[str],
-        Parameter(negative="", help="events:read, events:read:<resource_type>, events:write or admin; repeat it."),
+        Parameter(
+            negative="", help="events:read, events:read:<resource_type>, events:write or admin. May be repeated."
+        ),
     ],
     tenant: TenantFlag = None,
-    name: Annotated[str, Parameter(help="What the key is for.")] = "",
-    expires: Annotated[str | None, Parameter(help="After 12h, 30d or 8w, or at a time as RFC 3339.")] = None,
+    name: Annotated[str, Parameter(help="A note on what the key is for.")] = "",
+    expires: Annotated[
+        str | None, Parameter(help="When it expires: after 12h, 30d or 8w, or at an RFC 3339 time.")
+    ] = None,
     store: StoreFlag = None,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """Create an API key and print it, alone. It is shown this once."""
+    """Create an API key and print it. It cannot be shown again."""
     now = _now_us()
     expires_at = None if expires is None else _expiry(expires, now)
     if store is None and tenant is None:
         when = None if expires_at is None else format_time(expires_at)
-        with connect(connection) as whence:
+        with client_for(server) as whence:
             made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
     else:
-        settings = _settings(store)
+        settings = settings_for(store=store)
         made = make_key(settings, tenant or DEFAULT_TENANT, scope, now, expires_at, name)
-        say(f"Made in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
+        say(f"Created in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
     if json:
         out_json(msgspec.json.encode(made))
     else:
@@ -92,15 +93,15 @@ def list_keys(
     tenant: TenantFlag = None,
     store: StoreFlag = None,
     json: Json = False,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """List API keys, oldest first, revoked ones too. Their secrets are not kept."""
+    """List API keys, oldest first, with the revoked ones. The secrets are not stored."""
     if store is None and tenant is None:
-        with connect(connection) as whence:
+        with client_for(server) as whence:
             keys = parse_body(whence.send(list_keys_request()), KeysBody).keys
     else:
         of = _tenant(tenant)
-        found = _in_store(_settings(store), lambda opened: opened.list_keys(of), make=False)
+        found = _in_store(settings_for(store=store), lambda store: store.list_keys(of), may_create=False)
         keys = [key_body(key) for key in found]
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
@@ -114,22 +115,22 @@ def list_keys(
 
 @app.command
 def revoke(
-    key_id: Annotated[str, Parameter(name="ID", help="The key's id, as in 'whence key list'.")],
+    key_id: Annotated[str, Parameter(name="ID", help="The id of the key, from 'whence key list'.")],
     /,
     *,
     tenant: TenantFlag = None,
     store: StoreFlag = None,
-    connection: Connection | None = None,
+    server: ServerOptions | None = None,
 ) -> None:
-    """Revoke an API key, and the sessions that were made with it."""
+    """Revoke an API key and the sessions that it started."""
     if store is None and tenant is None:
-        with connect(connection) as whence:
+        with client_for(server) as whence:
             answer = whence.send(revoke_key_request(key_id))
         if answer.status >= 400:
             raise error_of(answer)
     else:
         of, now = _tenant(tenant), _now_us()
-        if not _in_store(_settings(store), lambda opened: opened.revoke_key(of, key_id, now), make=False):
+        if not _in_store(settings_for(store=store), lambda store: store.revoke_key(of, key_id, now), may_create=False):
             raise NotFound("There is no such API key.")
     say("Revoked.")
 
@@ -137,7 +138,7 @@ def revoke(
 def make_key(
     settings: Settings, tenant: str, scopes: list[str], now: int, expires_at: int | None = None, name: str = ""
 ) -> CreatedKeyBody:
-    """Make an API key in the store of these settings. Raises Invalid for what it cannot be, and StoreRefused."""
+    """Create an API key in the store of these settings. Raises Invalid and StoreRefused. Times are in microseconds."""
     try:
         known = parse_scopes(scopes, settings.vocabulary)
     except ValueError as error:
@@ -147,24 +148,21 @@ def make_key(
     except ValueError as error:
         raise Invalid.at(("name",), str(error)) from None
     secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
-    _in_store(settings, lambda opened: opened.put_key(key))
+    _in_store(settings, lambda store: store.put_key(key))
     return created_key_body(key, secret)
 
 
-def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, make: bool = True) -> T:
-    """What `act` gives for the opened store. Raises NotFound for a file that is not there, unless it may be made."""
-    from whence.cli.logs import tell_plainly  # noqa: PLC0415  (needs the extra `server`; over HTTP nothing does)
-    from whence.storage import is_postgres, open_store, sqlite_path  # noqa: PLC0415  (as above)
+def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_create: bool = True) -> T:
+    """The result of `act(store)`. Raises NotFound if there is no log and `may_create` is false."""
+    from whence.cli.logs import log_warnings_to_stderr  # noqa: PLC0415  (needs the extra `server`)
 
-    if not make and not is_postgres(settings.store):
-        path = Path(sqlite_path(settings.store))
-        if not path.exists() and (path.parent.is_dir() or not path.parent.exists()):  # else opening it says why not
-            raise NotFound("There is no log in this place. Check --store.")
+    if not may_create and backend_for(settings.store).creates_log(settings.store):
+        raise NotFound("There is no log at this URL. Check --store.")
 
-    tell_plainly()
+    log_warnings_to_stderr()
 
-    async def opened() -> T:
-        store = open_store(
+    async def run() -> T:
+        store = create_store(
             settings.store,
             serving=False,
             unsafe_durability=settings.unsafe_durability,
@@ -175,31 +173,24 @@ def _in_store(settings: Settings, act: "Callable[[Store], Awaitable[T]]", *, mak
         finally:
             await store.close()
 
-    return asyncio.run(opened())
-
-
-def _settings(store: str | None) -> Settings:
-    try:
-        return Settings.from_environment(os.environ, store=store)
-    except ValueError as error:
-        raise Invalid.at((), str(error)) from None
+    return asyncio.run(run())
 
 
 def _tenant(tenant: str | None) -> str:
     if tenant is not None and not is_tenant(tenant):
-        raise Invalid.at((), "A tenant has 1 to 64 characters of A-Z a-z 0-9 . _ -")
+        raise Invalid.at((), "A tenant has 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return tenant or DEFAULT_TENANT
 
 
 def _expiry(text: str, now: int) -> int:
-    """Microseconds at which a key ends. Raises Invalid for what is no time in the future."""
+    """When a key expires, in microseconds. Raises Invalid unless that is in the future."""
     span = _DURATION.fullmatch(text)
     try:
         at = now + int(span[1]) * _UNIT_US[span[2]] if span else parse_time(text)
     except ValueError:
-        raise Invalid.at((), "--expires takes a span like 12h, 30d or 8w, or a time as RFC 3339.") from None
+        raise Invalid.at((), "--expires needs a duration like 12h, 30d or 8w, or an RFC 3339 time.") from None
     if at <= now:
-        raise Invalid.at((), "--expires must lie in the future.")
+        raise Invalid.at((), "--expires must be in the future.")
     return at
 
 

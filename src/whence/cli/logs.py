@@ -1,17 +1,16 @@
-"""The log of a store, as commands that act on the store itself show it."""
+"""How commands that work on a store directly show its log messages."""
 
 import sys
 
 import structlog
 
-__all__ = ["tell_plainly"]
+__all__ = ["log_warnings_to_stderr"]
 
 
-def tell_plainly() -> None:
-    """Have the store's warnings on stderr, a line each.
+def log_warnings_to_stderr() -> None:
+    """Print the store's warnings to stderr, one line each, without tracebacks.
 
-    Left alone, they go to stdout, with the values of variables, hashes of keys among them. Where an error comes from is
-    told by whoever catches it, with WHENCE_DEBUG.
+    By default structlog prints to stdout, and shows the values of local variables, such as hashes of keys.
     """
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=lambda _file, _error: None)
     structlog.configure(

@@ -1,35 +1,23 @@
-"""The client: `Whence` and `AsyncWhence`, and what they are made of.
+"""The client: `Whence` and `AsyncWhence`.
 
-Pure: `requests` (builders), `answers` (parsers), `emission` (what becomes an event), `retries`, `tokens`. `context` is
-what events inherit. `transport` is one try over HTTP. `emitter`, `courier`, `spool`, `exits` and `forks` see to it that
-a queued event arrives. `log` puts them together, and `http` has the skins.
+- `clients` has the calls of the API, and `base_client` what both clients share.
+- `requests`, `responses`, `event_builder` and `retries` are pure: they build, parse and decide.
+- `context` holds what events inherit: their cause, flow and actor.
+- `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
+- `emitter` is the queue, `sender` the threads that empty it, `spool` and `spool_lock` its files on disk.
+- `at_exit` and `fork_safety` keep queued events through the end of the process and through forks.
 """
 
-from whence.client.answers import (
-    Answer,
-    CreatedKeyBody,
-    KeyBody,
-    KeysBody,
-    Page,
-    Stored,
-    error_of,
-    parse_batch,
-    parse_body,
-    parse_page,
-    parse_stored,
-    refusal,
-    retry_after_s,
-)
-from whence.client.context import Context, Scope, ThreadPool, current, wrap
-from whence.client.emission import Emitted, Fields
-from whence.client.emitter import Stats
+from whence.client.base_client import DEFAULT_URL, ClientOptions, Enricher
+from whence.client.clients import AsyncWhence, Whence
+from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
+from whence.client.emitter import OnError, Stats
 from whence.client.errors import Closed, Lost, Rejected, SpoolFull, Unreachable
-from whence.client.http import AsyncWhence, Whence
-from whence.client.log import DEFAULT_URL, Options
+from whence.client.event_builder import Cause, EmittedEvent, EventFields
 from whence.client.requests import (
     JSON,
     NDJSON,
-    Request,
+    ApiRequest,
     Value,
     actor_stats_request,
     aggregate_request,
@@ -42,32 +30,50 @@ from whence.client.requests import (
     revoke_key_request,
     trace_request,
 )
-from whence.client.tokens import TenantToken, sign
+from whence.client.responses import (
+    NOT_A_WHENCE_SERVER,
+    ApiResponse,
+    EventPage,
+    StoredEvent,
+    error_of,
+    parse_batch,
+    parse_body,
+    parse_page,
+    parse_stored,
+    refusal,
+    retry_after_s,
+)
+from whence.client.tokens import TenantToken, sign_jwt
+from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
 __all__ = [
     "DEFAULT_URL",
     "JSON",
     "NDJSON",
-    "Answer",
+    "NOT_A_WHENCE_SERVER",
+    "ApiRequest",
+    "ApiResponse",
     "AsyncWhence",
+    "CausalContext",
+    "Cause",
+    "ClientOptions",
     "Closed",
-    "Context",
+    "ContextScope",
+    "ContextThreadPoolExecutor",
     "CreatedKeyBody",
-    "Emitted",
-    "Fields",
+    "EmittedEvent",
+    "Enricher",
+    "EventFields",
+    "EventPage",
     "KeyBody",
     "KeysBody",
     "Lost",
-    "Options",
-    "Page",
+    "OnError",
     "Rejected",
-    "Request",
-    "Scope",
     "SpoolFull",
     "Stats",
-    "Stored",
+    "StoredEvent",
     "TenantToken",
-    "ThreadPool",
     "Unreachable",
     "Value",
     "Whence",
@@ -75,7 +81,7 @@ __all__ = [
     "aggregate_request",
     "batch_request",
     "create_key_request",
-    "current",
+    "current_context",
     "emit_request",
     "error_of",
     "get_request",
@@ -88,7 +94,7 @@ __all__ = [
     "refusal",
     "retry_after_s",
     "revoke_key_request",
-    "sign",
+    "sign_jwt",
     "trace_request",
     "wrap",
 ]

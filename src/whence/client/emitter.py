@@ -1,8 +1,10 @@
-"""The queue of one client: bounded, emptied in batches, on disk while the server is away.
+"""The event queue of one client: bounded, sent in batches, and spooled to disk while the server is away.
 
-Two states. *Live*: events go into memory and from there to the server. *Spilling*, from a full queue or a server that
-is away until the last spooled event is sent: the queue is written to the spool, and new events go there at once, so
-that the order stays. An event is always in exactly one place: queue, hand, spool, stored, or rejected.
+It has two states. *Live*: events are queued in memory and sent from there. *Spilling*: the queue was written to the
+spool, and new events go there directly, so that the order stays. Spilling starts when the queue is full or the server
+does not accept events, and ends when the last spooled event is sent.
+
+An event is always in exactly one place: queued, in the batch being sent, spooled, stored, rejected or lost.
 """
 
 import contextlib
@@ -16,12 +18,13 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from whence.client.answers import STRANGER, Answer, error_of, parse_batch, refusal, retry_after_s
-from whence.client.courier import Courier
+from whence.client.at_exit import close_at_exit
 from whence.client.errors import Closed, Lost, Rejected, SpoolFull
-from whence.client.exits import close_at_exit
-from whence.client.forks import survive_forks
-from whence.client.retries import RETRY_AFTER_MAX_S, pause_s
+from whence.client.fork_safety import register_fork_safe
+from whence.client.requests import SEND_EVENTS_MAX, first_batch
+from whence.client.responses import ApiResponse, is_temporary, parse_batch_results, refusal, retry_after_s
+from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
+from whence.client.sender import Sender
 from whence.client.spool import Segment, Spool
 from whence.errors import WhenceError
 from whence.wire.bodies import BatchResultBody
@@ -29,29 +32,29 @@ from whence.wire.bodies import BatchResultBody
 __all__ = ["Emitter", "OnError", "Stats"]
 
 OnError = Callable[[WhenceError], object]
-"""Told of every refused event (`Rejected`), of every new trouble, and of what was lost (`Lost`). Runs in a thread of
-the client; what it raises is logged."""
+"""Called with every refused event (`Rejected`), with events that are gone (`Lost`), and with the error that keeps
+events from being sent, once when it begins. It runs in a thread of the client. An exception that it raises is logged.
+"""
 
 R = TypeVar("R")
 
 _log = logging.getLogger("whence")
 
-_BATCH_EVENTS = 500
-_BATCH_BYTES = 4 * 1024 * 1024
-_LINGER_S = 0.02
+_LINGER_S = 0.02  # how long an event waits for others to share its batch
 _BACKOFF_MAX_S = 5.0
-_TRIES_BEFORE_SPOOLING = 2
-_TRIES_AT_A_FAULT = 3
-_BACKOFF_CLOSING_S = 0.5
-_CREATED, _REPLAYED, _THROTTLED, _FAULT = 201, 200, 429, 500
+_BACKOFF_CLOSING_MAX_S = 0.5
+_FAILURES_BEFORE_SPOOLING = 2
+_SERVER_ERRORS_MAX = 3  # 500s in a row after which an event of the batch is assumed to be the reason
+_OK, _CREATED, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 413, 422, 500
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the events of one client.
+    """Counts of the events of one client.
 
-    `emitted + adopted == stored + replayed + rejected + lost + queued + spooled`, always. `adopted` were left on disk
-    by earlier processes; `lost` were in files that someone took away. `trouble` is the code of what keeps events from
-    being sent now.
+    `emitted + adopted == stored + replayed + rejected + lost + queued + spooled`, always.
+
+    `adopted` were spooled by earlier processes. `lost` were in spool files that were removed from outside. `retries`
+    counts attempts to send that failed. `error_code` is the code of the error that keeps events from being sent now.
     """
 
     emitted: int
@@ -63,10 +66,10 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
     spooled: int
     retries: int
-    trouble: str | None
+    error_code: str | None
 
 
-class _Counted(msgspec.Struct):
+class _Counts(msgspec.Struct):
     emitted: int = 0
     adopted: int = 0
     stored: int = 0
@@ -77,12 +80,12 @@ class _Counted(msgspec.Struct):
 
 
 class Emitter:
-    """Takes events from any thread and sees that they are sent, once and in order. `send` tries a batch once."""
+    """Accepts events from any thread, and sends each once and in order. `send` makes one attempt to send a batch."""
 
     def __init__(
         self,
-        send: Callable[[Sequence[bytes]], Answer],
-        courier: Courier,
+        send: Callable[[Sequence[bytes]], ApiResponse],
+        sender: Sender,
         open_spool: Callable[[], Spool] | None,
         *,
         queue_events_max: int,
@@ -92,166 +95,171 @@ class Emitter:
         exit_timeout_s: float,
     ) -> None:
         self._send = send
-        self._courier = courier
+        self._sender = sender
         self._open_spool = open_spool
         self._queue_events_max = queue_events_max
         self._queue_bytes_max = queue_bytes_max
         self._blocks = on_full == "block" or open_spool is None
         self._on_error = on_error
         self.exit_timeout_s = exit_timeout_s
-        self.renew()
-        survive_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
-        """A child begins empty: what waits in the parent is the parent's to send."""
+    def reset_after_fork(self) -> None:
+        """Start empty: the parent sends the events that it has queued."""
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._queue_bytes = 0
-        self._hand: deque[bytes] = deque()
-        self._place: int | None = None  # of the hand in the order, when it comes from the queue
-        self._segment: Segment | None = None  # of the hand, when it comes from the spool
+        self._outgoing: deque[bytes] = deque()  # taken from the queue or from a segment, to be sent next
+        self._outgoing_number: int | None = None  # the spool number reserved for it, when it is from the queue
+        self._outgoing_segment: Segment | None = None  # the segment that it is from, if any
         self._spool: Spool | None = None
-        self._spilling = self._begun = self._scheduled = self._closing = self._closed = False
-        self._chunk = _BATCH_EVENTS
-        self._tries = self._faults = 0
+        self._spilling = self._started = self._scheduled = self._closing = self._closed = False
+        self._batch_events_max = SEND_EVENTS_MAX
+        self._failures = self._server_errors = 0
         self._not_before = 0.0
-        self._trouble: str | None = None
-        self._counted = _Counted()
-        self._reports: list[WhenceError] = []
-        self._telling: int | None = None  # the thread that is in the callback
+        self._error_code: str | None = None
+        self._counts = _Counts()
+        self._unreported: list[WhenceError] = []
+        self._callback_thread: int | None = None  # the thread that is running `on_error`
 
-    # ------------------------------------------------------------------------------------------------------ taking in
+    # ----------------------------------------------------------------------------------------------- accepting events
 
     def put(self, body: bytes, *, wait: bool = True) -> bool | None:
-        """Take an event. True: it is on disk; False: it is in memory; None: it could be neither without waiting.
+        """Accept an event. Returns True when it is on disk, False when it is in memory.
 
-        Raises Closed, SpoolFull.
+        With `wait=False` it returns None instead of waiting for the disk or for room in the queue; the event was not
+        accepted then. Raises Closed and SpoolFull.
         """
         with self._changed:
-            self._begin()
+            self._start()
             while not self._spilling:
                 if self._has_room(body):
                     self._queue.append(body)
                     self._queue_bytes += len(body)
-                    self._counted.emitted += 1
-                    self._wake(0.0 if len(self._queue) == _BATCH_EVENTS else _LINGER_S)
+                    self._counts.emitted += 1
+                    self._wake(0.0 if len(self._queue) == SEND_EVENTS_MAX else _LINGER_S)
                     return False
                 if not wait:
                     return None
                 if self._blocks:
-                    if self._telling == threading.get_ident():
-                        raise SpoolFull("The queue is full, and on_error must not wait for the thread that it runs in.")
+                    if self._callback_thread == threading.get_ident():
+                        raise SpoolFull("The queue is full, and only the thread that is running on_error can empty it.")
                     self._changed.wait()
-                    self._begin()
+                    self._start()
                 else:
-                    _kept(self._spill)
+                    _or_spool_full(self._spill)
             if not wait:
                 return None
             spool = self._spool
             if spool is None:
                 raise SpoolFull("There is no spool.")
-            ticket = _kept(lambda: spool.append(body))
-            self._counted.emitted += 1
+            ticket = _or_spool_full(lambda: spool.append(body))
+            self._counts.emitted += 1
             self._wake(_LINGER_S)
-        _kept(lambda: spool.sync(ticket))
+        _or_spool_full(lambda: spool.sync(ticket))
         return True
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until every event is stored or rejected; whether that came about in time."""
-        until = time.monotonic() + timeout_s
+        """Wait until every event is stored or rejected; returns whether this happened within the time."""
+        deadline = time.monotonic() + timeout_s
         with self._changed:
             if self._closed:
                 return self._pending() == 0
-            self._begin()
+            self._start()
             self._wake(0.0)
-            return self._changed.wait_for(self._is_done, until - time.monotonic())
+            return self._changed.wait_for(self._is_done, deadline - time.monotonic())
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Take no more events, and wait for those that are here; what is not sent in time is spooled, or else told as
-        Lost. Whether everything was sent.
+        """Accept no more events, and wait until all are sent; returns whether this happened within the time.
+
+        Events that were not sent are spooled. Without a spool they are reported as Lost.
         """
-        until = time.monotonic() + (self.exit_timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + (self.exit_timeout_s if timeout_s is None else timeout_s)
         self.begin_close()
         with self._changed:
-            if self._closed or not self._begun:
+            if self._closed or not self._started:
                 self._closed = True
                 return self._pending() == 0
-            self._changed.wait_for(self._is_done, until - time.monotonic())
+            self._changed.wait_for(self._is_done, deadline - time.monotonic())
             sent = self._pending() == 0
-            self._closed = True  # a step that is still under way changes nothing any more
-            lost, gone = self._leave_on_disk()
-            self._counted.lost += gone
+            self._closed = True  # a step that is still running discards its result
+            unsent, missing = self._spool_unsent()
+            self._counts.lost += missing
             self._changed.notify_all()
-        if gone:
-            self._tell(Lost(f"{gone} events that were spooled are gone: somebody removed their files.", []))
-        if lost:
-            self._tell(Lost(f"{len(lost)} events could not be sent before the end, nor be spooled.", lost))
+        if missing:
+            self._report(Lost(f"{missing} events that were spooled are gone: their files were removed.", []))
+        if unsent:
+            self._report(
+                Lost(f"{len(unsent)} events could be neither sent nor spooled before the client closed.", unsent)
+            )
         return sent
 
     def begin_close(self) -> None:
-        """Take no more events, and send at once what is here."""
+        """Accept no more events, and start to send the queued ones at once."""
         with self._changed:
             self._closing = True
             self._not_before = 0.0
             self._changed.notify_all()
-            if self._begun and not self._closed:
-                self._courier.wake(self)
+            if self._started and not self._closed:
+                self._sender.wake(self)
 
     def stats(self) -> Stats:
-        """What became of the events until now."""
+        """The counts up to now."""
         with self._changed:
-            queued, spooled = self._held()
+            queued, spooled = self._queued_and_spooled()
             return Stats(
-                **{name: getattr(self._counted, name) for name in _Counted.__struct_fields__},
+                **{name: getattr(self._counts, name) for name in _Counts.__struct_fields__},
                 queued=queued,
                 spooled=spooled,
-                trouble=self._trouble,
+                error_code=self._error_code,
             )
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
+        """Open the spool before the first event. Raises Closed."""
         if self._closing:
             raise Closed("This client is closed.")
-        if self._begun:
+        if self._started:
             return
-        self._begun = True
+        self._started = True
         close_at_exit(self)
         if self._open_spool is not None:
             self._spool = self._open_spool()
-            with contextlib.suppress(OSError):  # a disk that cannot be read now is asked again after a spilling
+            with contextlib.suppress(OSError):  # adopting is tried again when the spool is next empty
                 self._adopt(self._spool)
 
     def _adopt(self, spool: Spool) -> None:
-        before = spool.events
+        events_before = spool.events
         if spool.adopt():
-            self._counted.adopted += spool.events - before
+            self._counts.adopted += spool.events - events_before
             self._spilling = True
-            self._courier.wake(self)
+            self._sender.wake(self)
 
     def _has_room(self, body: bytes) -> bool:
         fits = self._queue_bytes + len(body) <= self._queue_bytes_max or not self._queue
         return fits and len(self._queue) < self._queue_events_max
 
-    def _held(self) -> tuple[int, int]:
-        """How many events are in memory, and how many on disk."""
+    def _queued_and_spooled(self) -> tuple[int, int]:
+        """The number of unsent events in memory and on disk."""
         spooled = 0 if self._spool is None else self._spool.events
-        if self._segment is not None:
-            spooled -= self._segment.events - len(self._hand)
-        return len(self._queue) + (len(self._hand) if self._segment is None else 0), spooled
+        if self._outgoing_segment is None:
+            return len(self._queue) + len(self._outgoing), spooled
+        sent = self._outgoing_segment.events - len(self._outgoing)
+        return len(self._queue), spooled - sent
 
     def _pending(self) -> int:
-        return sum(self._held())
+        return sum(self._queued_and_spooled())
 
     def _is_done(self) -> bool:
-        """Whether nothing waits, and what went wrong was told."""
-        return self._pending() == 0 and not self._reports
+        return self._pending() == 0 and not self._unreported
 
-    def _wake(self, in_s: float) -> None:
-        if not self._scheduled or in_s == 0.0:
+    def _wake(self, delay_s: float) -> None:
+        if not self._scheduled or delay_s == 0.0:
             self._scheduled = True
-            self._courier.wake(self, max(in_s, self._not_before - time.monotonic()))
+            self._sender.wake(self, max(delay_s, self._not_before - time.monotonic()))
 
     def _spill(self) -> None:
-        """Move the queue to the spool; from now on new events go there. The caller holds the lock."""
+        """Move the queue to the spool. From now on new events go there. The caller holds the lock."""
         spool = self._spool
         if spool is None:
             return
@@ -262,68 +270,61 @@ class Emitter:
         self._spilling = True
         self._changed.notify_all()
 
-    # ---------------------------------------------------------------------------------------------------- sending off
+    # -------------------------------------------------------------------------------------------------------- sending
 
     def step(self) -> float | None:
-        """Try to send what comes next; the seconds until there is more to do. For the courier's threads alone."""
-        answer: Answer | None = None
+        """Try to send one batch; returns the seconds until the next step. Called by the threads of the sender only."""
+        response: ApiResponse | None = None
         with self._changed:
             self._scheduled = False
             wait_s = self._not_before - time.monotonic()
             if self._closed or wait_s > 0:
                 return None if self._closed else wait_s
-            bodies = self._take()
-        if not bodies:
-            self._report()
+            batch = self._next_batch()
+        if not batch:
+            self._report_all()
             return None
         try:
-            answer = self._send(bodies)
-            results: list[BatchResultBody] | WhenceError = _results(answer, len(bodies))
+            response = self._send(batch)
+            results: list[BatchResultBody] | WhenceError = parse_batch_results(response, len(batch))
         except WhenceError as error:
             results = error
         except Exception:
-            if self._closed:  # with the connections, by whoever closed it while this was under way
+            if self._closed:  # `close` closed the connections during the request
                 return None
             raise
         with self._changed:
             if self._closed:
                 return None
             if isinstance(results, list):
-                again_s = self._settle(bodies, results)
+                delay_s = self._apply(batch, results)
             else:
-                again_s = self._failed(bodies, results, answer)
-            if not self._hand and not self._queue and self._segment is not None:
-                self._refill()  # a spool that was sent is emptied now, not with the next event
+                delay_s = self._apply_failure(batch, results, response)
+            if not self._outgoing and not self._queue and self._outgoing_segment is not None:
+                self._refill()  # removes the segment now, and not only with the next event
             self._changed.notify_all()
-        self._report()
-        return again_s
+        self._report_all()
+        return delay_s
 
-    def _take(self) -> list[bytes]:
-        """What to send next: a part of the hand, which is filled first if it is empty."""
-        while not self._hand and self._refill():
+    def _next_batch(self) -> list[bytes]:
+        """The events to send next. They stay in `_outgoing` until their result is known."""
+        while not self._outgoing and self._refill():
             pass
-        bodies: list[bytes] = []
-        size = 0
-        for body in islice(self._hand, self._chunk):
-            size += len(body) + 1
-            if bodies and size > _BATCH_BYTES:
-                break
-            bodies.append(body)
-        return bodies
+        return first_batch(islice(self._outgoing, self._batch_events_max))
 
     def _refill(self) -> bool:
-        """Take the next events in hand: of the spool, and when that is empty, of the queue. False: there are none."""
+        """Fill `_outgoing` from the spool, or from the queue once the spool is empty. False when both are empty."""
         spool = self._spool
-        if spool is not None and self._segment is not None:
-            spool.done(self._segment)
-            self._segment = None
+        if spool is not None and self._outgoing_segment is not None:
+            spool.remove(self._outgoing_segment)
+            self._outgoing_segment = None
         if spool is not None and self._spilling:
             segment = spool.oldest()
             if segment is None:
                 self._adopt(spool)
                 segment = spool.oldest()
             if segment is not None:
-                self._segment, self._place = segment, None
+                self._outgoing_segment, self._outgoing_number = segment, None
                 self._read(spool, segment)
                 return True
             self._spilling = False
@@ -331,162 +332,164 @@ class Emitter:
         if not self._queue:
             self._changed.notify_all()
             return False
-        self._place = None if spool is None else spool.reserve()
-        while self._queue and len(self._hand) < _BATCH_EVENTS:
-            self._hand.append(self._queue.popleft())
-            self._queue_bytes -= len(self._hand[-1])
+        self._outgoing_number = None if spool is None else spool.reserve()
+        while self._queue and len(self._outgoing) < SEND_EVENTS_MAX:
+            self._outgoing.append(self._queue.popleft())
+            self._queue_bytes -= len(self._outgoing[-1])
         self._changed.notify_all()
         return True
 
     def _read(self, spool: Spool, segment: Segment) -> None:
-        """Take a segment in hand. One that someone took away is told, and does not hold up the others."""
+        """Read a segment into `_outgoing`. A file that was removed from outside is reported and skipped."""
         try:
-            self._hand.extend(spool.read(segment))
+            self._outgoing.extend(spool.read(segment))
         except FileNotFoundError:
-            self._counted.lost += segment.events
-            self._reports.append(Lost(f"{segment.path} is gone, and {segment.events} events with it.", []))
+            self._counts.lost += segment.events
+            self._unreported.append(Lost(f"{segment.path} is gone, and {segment.events} events with it.", []))
             segment.events = 0
 
-    def _settle(self, bodies: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
-        """Take each event out of the hand by what became of it."""
-        again: list[bytes] = []
-        self._faults = self._faults + 1 if any(result.status == _FAULT for result in results) else 0
-        for body, result in zip(bodies, results, strict=True):
-            self._hand.popleft()
+    def _apply(self, batch: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
+        """Count and remove each event that has a final result, and keep the others; the seconds until the next step."""
+        retried: list[bytes] = []
+        has_server_error = any(result.status == _SERVER_ERROR for result in results)
+        self._server_errors = self._server_errors + 1 if has_server_error else 0
+        for body, result in zip(batch, results, strict=True):
+            self._outgoing.popleft()
             if result.status == _CREATED:
-                self._counted.stored += 1
-            elif result.status == _REPLAYED:
-                self._counted.replayed += 1
-            elif _may_pass(result.status) and (result.status != _FAULT or self._faults < _TRIES_AT_A_FAULT):
-                again.append(body)
+                self._counts.stored += 1
+            elif result.status == _OK:
+                self._counts.replayed += 1
+            elif is_temporary(result.status) and (
+                result.status != _SERVER_ERROR or self._server_errors < _SERVER_ERRORS_MAX
+            ):
+                retried.append(body)
             else:
                 self._reject(body, result.status, refusal(result))
-        self._hand.extendleft(reversed(again))
-        if again:
-            return self._pause(None)
-        self._tries = 0
-        self._trouble = None
-        self._chunk = min(_BATCH_EVENTS, self._chunk * 2)
+        self._outgoing.extendleft(reversed(retried))
+        if retried:
+            return self._back_off(None)
+        self._failures = 0
+        self._error_code = None
+        self._batch_events_max = min(SEND_EVENTS_MAX, self._batch_events_max * 2)
         return 0.0
 
-    def _failed(self, bodies: Sequence[bytes], error: WhenceError, answer: Answer | None) -> float:
-        """The batch as a whole was not taken. If an event is to blame, halving it finds which; else it is tried later,
-        from the spool if it takes longer.
-        """
-        status = 0 if answer is None else answer.status
-        self._faults = self._faults + 1 if status == _FAULT else 0
-        if status in (413, 422) or self._faults >= _TRIES_AT_A_FAULT:
-            self._faults = 0
-            if len(bodies) == 1:
-                self._reject(self._hand.popleft(), status, str(error))
-            self._chunk = max(1, len(bodies) // 2)
-            return 0.0
-        if error.code != self._trouble:
-            self._trouble = error.code
-            self._reports.append(error)
-        asked_s = None if answer is None else retry_after_s(answer.headers.get("retry-after"), time.time())
-        pause_s_ = self._pause(asked_s)
-        if self._tries >= _TRIES_BEFORE_SPOOLING and self._segment is None and self._spool is not None:
-            try:
-                if self._hand:
-                    self._spool.write(self._spool.reserve() if self._place is None else self._place, self._hand)
-                    self._hand.clear()
-                self._spill()
-            except (OSError, SpoolFull) as refused:  # it all stays in memory, and the queue fills
-                _log.warning("The spool cannot be written: %s", refused)
-        return pause_s_
+    def _apply_failure(self, batch: Sequence[bytes], error: WhenceError, response: ApiResponse | None) -> float:
+        """Handle a batch that was not accepted as a whole; the seconds until the next step.
 
-    def _pause(self, asked_s: float | None) -> float:
-        self._tries += 1
-        self._counted.retries += 1
-        most_s = _BACKOFF_CLOSING_S if self._closing else _BACKOFF_MAX_S
-        wait_s = pause_s(self._tries, None if asked_s is None else min(asked_s, RETRY_AFTER_MAX_S), most_s)
-        self._not_before = time.monotonic() + wait_s
-        return wait_s
+        If one of its events is the reason, halving the batch isolates that event. Otherwise the batch is retried, and
+        spooled after some failures.
+        """
+        status = 0 if response is None else response.status
+        self._server_errors = self._server_errors + 1 if status == _SERVER_ERROR else 0
+        if status in (_TOO_LARGE, _INVALID) or self._server_errors >= _SERVER_ERRORS_MAX:
+            self._server_errors = 0
+            if len(batch) == 1:
+                self._reject(self._outgoing.popleft(), status, str(error))
+            self._batch_events_max = max(1, len(batch) // 2)
+            return 0.0
+        if error.code != self._error_code:
+            self._error_code = error.code
+            self._unreported.append(error)
+        requested_s = None if response is None else retry_after_s(response.headers.get("retry-after"), time.time())
+        delay_s = self._back_off(requested_s)
+        if self._failures >= _FAILURES_BEFORE_SPOOLING and self._outgoing_segment is None and self._spool is not None:
+            try:
+                if self._outgoing:
+                    self._write_outgoing(self._spool, self._outgoing)
+                    self._outgoing.clear()
+                self._spill()
+            except (OSError, SpoolFull) as refused:  # the events stay in memory, and the queue fills up
+                _log.warning("The spool cannot be written: %s", refused)
+        return delay_s
+
+    def _back_off(self, requested_s: float | None) -> float:
+        self._failures += 1
+        self._counts.retries += 1
+        spread_max_s = _BACKOFF_CLOSING_MAX_S if self._closing else _BACKOFF_MAX_S
+        at_least_s = None if requested_s is None else min(requested_s, RETRY_AFTER_MAX_S)
+        delay_s = backoff_s(self._failures, at_least_s, spread_max_s)
+        self._not_before = time.monotonic() + delay_s
+        return delay_s
 
     def _reject(self, body: bytes, status: int, why: str) -> None:
-        self._counted.rejected += 1
-        sentence = f"An event was refused: {why or f'the server answered {status}.'}"
+        self._counts.rejected += 1
+        sentence = f"An event was refused: {why or f'the server responded with {status}.'}"
         if self._spool is not None:
             try:
                 self._spool.reject(body, status, why)
             except OSError:
                 sentence += " It could not be written to the file of rejected events."
-        self._reports.append(Rejected(sentence, body, status))
+        self._unreported.append(Rejected(sentence, body, status))
 
-    def _report(self) -> None:
-        """Tell what went wrong, outside of the lock; until then nothing counts as done."""
+    def _report_all(self) -> None:
+        """Report errors outside of the lock. `flush` waits until this has happened."""
         with self._changed:
-            reports = list(self._reports)
-        for error in reports:
-            self._tell(error)
-        if reports:
+            errors = list(self._unreported)
+        for error in errors:
+            self._report(error)
+        if errors:
             with self._changed:
-                del self._reports[: len(reports)]
+                del self._unreported[: len(errors)]
                 self._changed.notify_all()
 
-    def _tell(self, error: WhenceError) -> None:
-        over = isinstance(error, Rejected | Lost)
-        _log.warning("%s" if over else "Events are not sent for now, and are kept: %s", error)
+    def _report(self, error: WhenceError) -> None:
+        is_final = isinstance(error, Rejected | Lost)
+        _log.warning("%s" if is_final else "Events cannot be sent now and are kept: %s", error)
         if self._on_error is None:
             return
-        self._telling = threading.get_ident()
+        self._callback_thread = threading.get_ident()
         try:
             self._on_error(error)
-        except Exception:  # a callback must not stop the events
+        except Exception:  # an error of the callback must not stop the sending
             _log.exception("The callback on_error failed.")
         finally:
-            self._telling = None
+            self._callback_thread = None
 
-    def _leave_on_disk(self) -> tuple[list[bytes], int]:
-        """Put what is in memory where the next process finds it. What cannot be put there, and how many events are no
-        longer there. The caller holds the lock.
+    # --------------------------------------------------------------------------------------------------------- closing
+
+    def _spool_unsent(self) -> tuple[list[bytes], int]:
+        """Write the unsent events to disk for the next process, and release the spool. The caller holds the lock.
+
+        Returns the events that could not be written, and the number of events whose files were removed from outside.
         """
         spool = self._spool
-        if spool is not None and self._segment is not None and not self._segment.path.exists():
-            spool.done(self._segment)  # what is in hand of it is in memory alone
-            self._segment = None
-        memory = [*(self._hand if self._segment is None else ()), *self._queue]
+        if spool is not None and self._outgoing_segment is not None and not self._outgoing_segment.path.exists():
+            spool.remove(self._outgoing_segment)  # its events are in memory only
+            self._outgoing_segment = None
+        unsent = [*(self._outgoing if self._outgoing_segment is None else ()), *self._queue]
         if spool is None:
-            return memory, 0
-        gone = 0
+            return unsent, 0
+        missing = 0
         try:
-            if memory:
-                # Before everything else in the spool, since it is older. Some may be on their way; ids make that safe.
-                spool.write(spool.reserve() if self._place is None else self._place, memory)
-            memory = []
-            self._hand.clear()
+            if unsent:
+                self._write_outgoing(spool, unsent)
+            unsent = []
+            self._outgoing.clear()
             self._queue.clear()
         except OSError as error:
-            self._say_unwritable(spool, error)
+            self._log_unwritable(spool, error)
         try:
-            gone = spool.close()
+            missing = spool.close()
         except OSError as error:
-            self._say_unwritable(spool, error)
-        return memory, gone
+            self._log_unwritable(spool, error)
+        return unsent, missing
 
-    def _say_unwritable(self, spool: Spool, error: OSError) -> None:
-        """In a sentence; at the end of a process a traceback helps nobody."""
+    def _write_outgoing(self, spool: Spool, bodies: Sequence[bytes]) -> None:
+        """Spool these events in the place reserved for them: they are older than those that are spooled already.
+
+        The server may have received some of them. It stores them once, since they have ids.
+        """
+        number = spool.reserve() if self._outgoing_number is None else self._outgoing_number
+        spool.write(number, bodies)
+
+    def _log_unwritable(self, spool: Spool, error: OSError) -> None:
+        """Log a sentence without a traceback, which would only confuse at the end of a program."""
         _log.error("The spool in %s cannot be written: %s.", spool.folder, error.strerror)
 
 
-def _kept(keep: Callable[[], R]) -> R:
-    """What the spool gives back. Raises SpoolFull when it cannot be written."""
+def _or_spool_full(write: Callable[[], R]) -> R:
+    """The result of writing to the spool. Raises SpoolFull when it cannot be written."""
     try:
-        return keep()
+        return write()
     except OSError as error:
-        raise SpoolFull(f"The event cannot be kept, since the spool cannot be written: {error.strerror}.") from error
-
-
-def _may_pass(status: int) -> bool:
-    return status == _THROTTLED or status >= _FAULT
-
-
-def _results(answer: Answer, count: int) -> list[BatchResultBody]:
-    """What became of each event. Raises the error of an answer that does not tell."""
-    if answer.status >= _FAULT:
-        raise error_of(answer)
-    results = parse_batch(answer).results
-    if len(results) != count:
-        raise WhenceError(STRANGER)
-    return results
+        raise SpoolFull(f"The event was not accepted, since the spool cannot be written: {error.strerror}.") from error

@@ -1,4 +1,12 @@
-"""What only a client can raise. The errors of the server are those of `whence.errors`."""
+"""The errors that only the client raises. Those of the server are in `whence.errors`.
+
+WhenceError
+├── Unreachable   no response came
+├── Closed        the client is closed
+├── SpoolFull     the event could be neither queued nor spooled
+├── Rejected      the server refused a queued event   (passed to `on_error`)
+└── Lost          queued events are gone              (passed to `on_error`)
+"""
 
 from whence.errors import WhenceError
 
@@ -6,9 +14,9 @@ __all__ = ["Closed", "Lost", "Rejected", "SpoolFull", "Unreachable"]
 
 
 class Unreachable(WhenceError):
-    """No answer came: nothing listens there, or the connection broke or took too long.
+    """No response came: nothing listens at the address, the connection broke, or the time limit was reached.
 
-    `connected`: the request may have arrived.
+    `connected` means that the server may have received the request.
     """
 
     code = "unreachable"
@@ -19,21 +27,21 @@ class Unreachable(WhenceError):
 
 
 class Closed(WhenceError):
-    """The client was closed; it takes no more events."""
+    """The client is closed and accepts no more events."""
 
     code = "closed"
 
 
 class SpoolFull(WhenceError):
-    """The event could not be kept: the queue is full, and the spool is full or cannot be written."""
+    """The event was not accepted: the queue is full, and the spool is full, absent or not writable."""
 
     code = "spool_full"
 
 
 class Rejected(WhenceError):
-    """The server refused a queued event for good. It is in `rejected.ndjson` now, if there is a spool.
+    """The server refused a queued event permanently. With a spool, the event is in its `rejected.ndjson`.
 
-    `event` is the event as JSON, `status` what it was refused with.
+    `event` is the event as JSON, `status` the HTTP status of the refusal.
     """
 
     code = "rejected"
@@ -45,7 +53,11 @@ class Rejected(WhenceError):
 
 
 class Lost(WhenceError):
-    """The process ends, the server did not take these events in time, and there is nowhere to keep them."""
+    """Events that were queued or spooled will not be sent.
+
+    `events` holds as JSON those that were in memory when the client was closed. It is empty when spool files were
+    removed.
+    """
 
     code = "lost"
 

@@ -1,7 +1,8 @@
-"""Requests, built and not yet sent. Pure: the skins in `http.py` do the input and output."""
+"""Builds requests without sending them. Pure: no input or output."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,19 +14,23 @@ from whence.wire.ids import new_uuid7
 __all__ = [
     "JSON",
     "NDJSON",
-    "Request",
+    "SEND_EVENTS_MAX",
+    "ApiRequest",
     "Value",
     "actor_stats_request",
     "aggregate_request",
+    "batch_of_events_request",
     "batch_request",
     "create_key_request",
     "emit_request",
-    "encoded",
+    "encode_event",
+    "first_batch",
     "get_request",
     "list_keys_request",
     "list_request",
-    "next_request",
+    "next_page_request",
     "revoke_key_request",
+    "store_request",
     "trace_request",
     "with_id",
 ]
@@ -33,15 +38,20 @@ __all__ = [
 NDJSON = "application/x-ndjson"
 JSON = "application/json"
 
+SEND_EVENTS_MAX = 500
+"""The most events that the queue and the outbox send at once; the server accepts 1,000."""
+
+_SEND_BYTES_MAX = 4 * 1024 * 1024  # the server accepts 5 MiB
+
 _EVENTS = "/api/v1/events"
 _KEYS = "/api/v1/keys"
 
 Value = str | int | Sequence[str] | None
-"""A parameter of a question; several values of one are alternatives, None leaves it out."""
+"""The value of a query parameter. Several values mean OR; None omits the parameter."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that is not sent yet. `repeatable`: sending it twice does no more than sending it once."""
+class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request of the API. `repeatable` means that sending it twice has the same effect as sending it once."""
 
     method: str
     path: str
@@ -52,86 +62,109 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """The path with its query."""
+        """The path with the query string."""
         return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
 
 
-def list_request(**filters: Value) -> Request:
-    """A page of events. `filters` are the parameters of the API; `from_` and `since` stand for `from`."""
-    return Request(method="GET", path=_EVENTS, query=_query(filters))
+def list_request(**filters: Value) -> ApiRequest:
+    """A page of events. `filters` are the parameters of the API; write `from` as `from_` or `since`."""
+    return ApiRequest(method="GET", path=_EVENTS, query=_query(filters))
 
 
-def get_request(event_id: str, **filters: Value) -> Request:
+def get_request(event_id: str, **filters: Value) -> ApiRequest:
     """One event."""
-    return Request(method="GET", path=f"{_EVENTS}/{quote(event_id, safe='')}", query=_query(filters))
+    return ApiRequest(method="GET", path=f"{_EVENTS}/{quote(event_id, safe='')}", query=_query(filters))
 
 
-def trace_request(event_id: str, **parameters: Value) -> Request:
+def trace_request(event_id: str, **parameters: Value) -> ApiRequest:
     """The causal graph around an event: `direction` (both, up, down), `depth`, `limit`."""
-    return Request(method="GET", path=f"{_EVENTS}/{quote(event_id, safe='')}/trace", query=_query(parameters))
+    return ApiRequest(method="GET", path=f"{_EVENTS}/{quote(event_id, safe='')}/trace", query=_query(parameters))
 
 
-def aggregate_request(**filters: Value) -> Request:
+def aggregate_request(**filters: Value) -> ApiRequest:
     """Counts of events."""
-    return Request(method="GET", path=f"{_EVENTS}/aggregate", query=_query(filters))
+    return ApiRequest(method="GET", path=f"{_EVENTS}/aggregate", query=_query(filters))
 
 
-def actor_stats_request(**filters: Value) -> Request:
-    """Statistics of actors."""
-    return Request(method="GET", path=f"{_EVENTS}/stats/by-actor", query=_query(filters))
+def actor_stats_request(**filters: Value) -> ApiRequest:
+    """Statistics by actor."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/stats/by-actor", query=_query(filters))
 
 
-def emit_request(event: Mapping[str, Any]) -> Request:
-    """Store one event, with the keys of the API. An event without `id` gets one, so that a repeat is harmless.
+def emit_request(event: Mapping[str, Any]) -> ApiRequest:
+    """Store one event, given with the keys of the API. An event without `id` gets one, so that retrying is safe.
 
-    Raises Invalid for what JSON cannot say.
+    Raises Invalid for a value that JSON cannot represent.
     """
-    return Request(method="POST", path=_EVENTS, content=encoded(with_id(event)), content_type=JSON)
+    return store_request(encode_event(with_id(event)))
 
 
-def batch_request(content: bytes, content_type: str = NDJSON, *, atomic: bool = False) -> Request:
-    """Store many events. To be repeatable, each needs its id."""
+def store_request(body: bytes) -> ApiRequest:
+    """Store one event that is already encoded. Give it an `id` to make the request repeatable."""
+    return ApiRequest(method="POST", path=_EVENTS, content=body, content_type=JSON)
+
+
+def batch_request(content: bytes, content_type: str = NDJSON, *, atomic: bool = False) -> ApiRequest:
+    """Store many events that are already encoded. Give each an `id` to make the request repeatable."""
     query = (("atomic", "true"),) if atomic else ()
-    return Request(method="POST", path=f"{_EVENTS}/batch", query=query, content=content, content_type=content_type)
+    return ApiRequest(method="POST", path=f"{_EVENTS}/batch", query=query, content=content, content_type=content_type)
 
 
-def list_keys_request() -> Request:
-    """The tenant's API keys."""
-    return Request(method="GET", path=_KEYS)
+def batch_of_events_request(events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> ApiRequest:
+    """Store many events, as `emit_request` stores one."""
+    return batch_request(b"\n".join(encode_event(with_id(event)) for event in events), atomic=atomic)
 
 
-def create_key_request(scopes: Sequence[str], name: str = "", expires_at: str | None = None) -> Request:
-    """A new API key."""
+def first_batch(bodies: Iterable[bytes]) -> list[bytes]:
+    """The first events that fit in one batch; at least one, however large it is."""
+    batch: list[bytes] = []
+    size = 0
+    for body in islice(bodies, SEND_EVENTS_MAX):
+        size += len(body) + 1
+        if batch and size > _SEND_BYTES_MAX:
+            break
+        batch.append(body)
+    return batch
+
+
+def list_keys_request() -> ApiRequest:
+    """The API keys of the tenant."""
+    return ApiRequest(method="GET", path=_KEYS)
+
+
+def create_key_request(scopes: Sequence[str], name: str = "", expires_at: str | None = None) -> ApiRequest:
+    """Create an API key."""
     body = {"scopes": list(scopes), "name": name, "expiresAt": expires_at}
-    return Request(method="POST", path=_KEYS, content=msgspec.json.encode(body), content_type=JSON, repeatable=False)
+    return ApiRequest(method="POST", path=_KEYS, content=msgspec.json.encode(body), content_type=JSON, repeatable=False)
 
 
-def revoke_key_request(key_id: str) -> Request:
-    """End an API key."""
-    return Request(method="DELETE", path=f"{_KEYS}/{quote(key_id, safe='')}")
+def revoke_key_request(key_id: str) -> ApiRequest:
+    """Revoke an API key."""
+    return ApiRequest(method="DELETE", path=f"{_KEYS}/{quote(key_id, safe='')}")
 
 
-def next_request(target: str) -> Request | None:
-    """The page that a link of this server leads to; None for a link without a query, which would be the first page
-    again. Whatever it says of another host or path, the key goes nowhere else.
+def next_page_request(link: str) -> ApiRequest | None:
+    """The page that a `next` link leads to; None for a link without a query, which would be the first page again.
+
+    Only the query is used. The host and path of the link are ignored, so that the key is sent nowhere else.
     """
-    query = target.partition("?")[2]
-    return Request(method="GET", path=f"{_EVENTS}?{query}") if query else None
+    query = link.partition("?")[2]
+    return ApiRequest(method="GET", path=f"{_EVENTS}?{query}") if query else None
 
 
 def with_id(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The event with an id, so that a repeat is harmless. An id that is empty is the server's to refuse."""
+    """The event with an id, so that retrying is safe. An empty id is kept; the server refuses it."""
     return event if event.get("id") is not None else {**event, "id": new_uuid7()}
 
 
-def encoded(event: Mapping[str, Any]) -> bytes:
-    """An event as JSON. Raises Invalid for what JSON cannot say."""
+def encode_event(event: Mapping[str, Any]) -> bytes:
+    """The event as JSON. Raises Invalid for a value that JSON cannot represent."""
     try:
         body = msgspec.json.encode(event)
     except UnicodeEncodeError:
-        raise Invalid.at(("body",), "A text with a lone surrogate has no place in JSON.", "string_unicode") from None
-    if not _is_finite(event):  # msgspec writes these as null
-        raise Invalid.at(("body",), "NaN and Infinity have no place in JSON.", "finite_number")
+        raise Invalid.at(("body",), "JSON cannot represent a text with a lone surrogate.", "string_unicode") from None
+    if not _is_finite(event):  # msgspec encodes NaN and Infinity as null
+        raise Invalid.at(("body",), "JSON cannot represent NaN and Infinity.", "finite_number")
     return body
 
 
@@ -142,13 +175,13 @@ def _query(filters: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
         if isinstance(value, str | int):
             pairs.append((wire_name, str(value)))
         elif value is not None:
-            # No alternative at all is sent as an empty one, which the server refuses: it must not ask for everything.
-            pairs.extend((wire_name, each) for each in value or ("",))
+            # An empty list is sent as an empty value, which the server refuses. It must not mean "no filter".
+            pairs.extend((wire_name, alternative) for alternative in value or ("",))
     return tuple(pairs)
 
 
 def _is_finite(value: object) -> bool:
-    """Whether no number in a value that could be encoded is NaN or Infinity."""
+    """Whether no number in this value, at any depth, is NaN or Infinity."""
     stack = [value]
     while stack:
         item = stack.pop()

@@ -1,43 +1,38 @@
-"""Events on disk, while the server does not take them: segments that are written, synced, and read back in order.
+"""Events on disk, for as long as the server does not accept them. They are read back in the order of writing.
 
-A folder belongs to one server and tenant, and may be used by many processes. A segment belongs to the process that its
-name begins with; that process holds the lock `writers/<process>.lock` for as long as it lives. What a dead process left
-is taken over by renaming, so that only one takes it. No file stays open, so that a thousand tenants may spool at once.
+A folder belongs to one server and tenant, and many processes may use it. Events lie in segment files. Each segment
+belongs to the process and spool in its name (see `spool_lock`). A segment without an owner is taken over by renaming
+it, so that only one process succeeds. No file stays open, so that a thousand tenants can spool at once.
 """
 
-import contextlib
-import fcntl
 import hashlib
-import itertools
 import os
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import platformdirs
 
 from whence.client.errors import SpoolFull
-from whence.client.forks import survive_forks
-from whence.wire.ids import new_uuid7
+from whence.client.spool_lock import process_lock
 
-__all__ = ["REJECTED", "Segment", "Spool", "default_root", "folder_name"]
+__all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "sync_file"]
 
 REJECTED = "rejected.ndjson"
-"""Where refused events go, in the folder of their spool: one JSON object a line with `at`, `status`, `why`, `event`."""
+"""The file of refused events in the folder of a spool: a JSON object per line with `at`, `status`, `why`, `event`."""
 
-_SEGMENT_MAX = 4 * 1024 * 1024
-_FIRST = 10**11
-"""The number of a spool's first segment; what is taken over from others gets lower ones, since it is older."""
+_SEGMENT_BYTES_MAX = 4 * 1024 * 1024
+_FIRST_NUMBER = 10**11
+"""The number of a spool's first own segment. Segments that are taken over are older, and get lower numbers."""
 
-_FREE = "x"
-"""Behind the name of a process: it has let go of the segment. There is no lock of that name, and the order stays."""
+_RELEASED = "x"
+"""Appended to the process in a segment's name when its spool is closed. No process has that name, so it has no lock."""
 
 
 class Segment(msgspec.Struct):
-    """A file of events, one a line."""
+    """A file of events, one per line. `size` is in bytes."""
 
     number: int
     path: Path
@@ -46,140 +41,78 @@ class Segment(msgspec.Struct):
 
 
 def default_root() -> Path:
-    """Where spools lie, in the user's own state directory."""
+    """The folder of all spools, in the user's state directory."""
     return Path(platformdirs.user_state_dir("whence", appauthor=False)) / "spool"
 
 
 def folder_name(url: str, tenant: str | None, key: str) -> str:
-    """The name of the folder of one server and tenant. Where no tenant is named, its key stands for it."""
-    whose = f"tenant {tenant}" if tenant else f"key {key}"
-    return hashlib.sha256(f"{url}\n{whose}".encode()).hexdigest()[:32]
-
-
-class _Process:
-    """This process among the writers of a root: its name, and the lock that says that it lives."""
-
-    def __init__(self) -> None:
-        self.renew()
-        survive_forks(self)
-
-    def renew(self) -> None:
-        """A child has a name of its own. Its copies of the parent's locks are closed, which does not let go of them."""
-        for file in getattr(self, "_held", {}).values():
-            file.close()
-        self.name = new_uuid7().replace("-", "")
-        self.lock = threading.Lock()
-        self.alive: set[int] = set()
-        self.instances = itertools.count(1)
-        self._held: dict[Path, Any] = {}
-
-    def hold(self, root: Path) -> None:
-        """Hold the lock of this process under this root. Raises OSError."""
-        with self.lock:
-            if root in self._held:
-                return
-            writers = root / "writers"
-            writers.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = writers / f"{self.name}.lock"
-            while True:
-                file = path.open("ab")
-                fcntl.flock(file, fcntl.LOCK_EX)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                        break
-                file.close()  # someone tidied it away between the two steps
-            self._held[root] = file
-            _tidy(writers)
-
-    def is_dead(self, root: Path, name: str, instance: int) -> bool:
-        """Whether nobody writes or reads segments of this name any more."""
-        if name == self.name:
-            return instance not in self.alive
-        try:
-            with (root / "writers" / f"{name}.lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return True
-        except BlockingIOError:
-            return False
-        return True
-
-
-def _tidy(writers: Path) -> None:
-    """Remove the locks of dead processes; a segment without a lock counts as a dead one's."""
-    for path in writers.glob("*.lock"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-
-
-_process = _Process()
+    """The folder name for one server and tenant. Without a tenant, its API key identifies it."""
+    owner = f"tenant {tenant}" if tenant else f"key {key}"
+    return hashlib.sha256(f"{url}\n{owner}".encode()).hexdigest()[:32]
 
 
 class Spool:
-    """One client's part of a folder. Safe to use from many threads.
+    """The segments of one client in a folder. Safe to use from many threads.
 
     Every method that touches the disk raises OSError.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, bytes_max: int) -> None:
         self.folder = folder
-        self._max_bytes = max_bytes
+        self._bytes_max = bytes_max
         self._lock = threading.Lock()
-        self._sync_lock = threading.Lock()
-        self._ready = False
+        self._sync_lock = threading.Lock()  # taken before `_lock`
+        self._folder_ready = False
         self._segments: dict[int, Segment] = {}
         self._current: Segment | None = None
-        self._next = _FIRST
-        self._written = 0
+        self._next_number = _FIRST_NUMBER
+        self._appended = 0
         self._synced = 0
-        with _process.lock:
-            self._instance = next(_process.instances)
-            _process.alive.add(self._instance)
+        self._id = process_lock.open_spool()
 
     @property
     def events(self) -> int:
-        """How many events lie here, as far as this client answers for them."""
+        """The number of events in the segments of this spool."""
         return sum(segment.events for segment in list(self._segments.values()))
 
     def reserve(self) -> int:
-        """A place in the order, for events that may have to be written later."""
+        """Reserve the next segment number, for events that may have to be written later, and keep their place."""
         with self._lock:
-            self._next += 1
-            return self._next - 1
+            self._next_number += 1
+            return self._next_number - 1
 
     def append(self, body: bytes) -> int:
-        """Write one event behind all others; it is safe once `sync` was called with the ticket. Raises SpoolFull."""
+        """Write one event after all others. Returns a ticket for `sync`, which makes it durable. Raises SpoolFull."""
         line = body + b"\n"
         with self._lock:
-            if sum(segment.size for segment in self._segments.values()) + len(line) > self._max_bytes:
-                raise SpoolFull(f"The spool in {self.folder} holds {self._max_bytes} bytes already.")
+            if sum(segment.size for segment in self._segments.values()) + len(line) > self._bytes_max:
+                raise SpoolFull(f"The spool in {self.folder} has reached its limit of {self._bytes_max} bytes.")
             if self._current is None:
-                self._next += 1
-                self._current = self._created(self._next - 1)
-            _append(self._current.path, line, self._current.size)
+                self._next_number += 1
+                self._current = self._create(self._next_number - 1)
+            append_to_file(self._current.path, line, self._current.size)
             self._current.size += len(line)
             self._current.events += 1
-            self._written += 1
-            return self._written
+            self._appended += 1
+            return self._appended
 
     def sync(self, ticket: int) -> None:
-        """Return once that event is on the disk. Many threads share one sync."""
+        """Return when the event with this ticket is on disk. Threads that wait at the same time share one fsync."""
         with self._sync_lock:
             if self._synced < ticket:
                 self._sync_current()
 
     def write(self, number: int, bodies: Sequence[bytes]) -> None:
-        """Write these events, synced, at the place in the order that was reserved for them."""
+        """Write these events durably, as the segment with a reserved number."""
         content = b"".join(body + b"\n" for body in bodies)
         with self._lock:
-            segment = self._created(number)
-            _append(segment.path, content, 0)
+            segment = self._create(number)
+            append_to_file(segment.path, content, 0)
             segment.size, segment.events = len(content), len(bodies)
-        _sync(segment.path)
+        sync_file(segment.path)
 
     def oldest(self) -> Segment | None:
-        """The segment to be sent first; nothing is added to it any more. None when all is sent."""
+        """The segment to send first, which no longer grows. None when all are sent."""
         with self._sync_lock:
             if self._current is not None and len(self._segments) == 1:
                 self._sync_current(close=True)
@@ -187,118 +120,132 @@ class Spool:
                 return self._segments[min(self._segments)] if self._segments else None
 
     def read(self, segment: Segment) -> list[bytes]:
-        """Its events in order. A last line that was torn when its writer was killed was never acknowledged; it is put
-        with what was rejected.
+        """The events of a segment in order.
+
+        An incomplete last line belongs to a process that was killed. It goes to the rejected events: `emit` had not
+        returned for it.
         """
-        *lines, torn = segment.path.read_bytes().split(b"\n")
-        if torn:
-            self.reject(torn, 0, "The process was killed while it wrote this.")
+        *lines, incomplete = segment.path.read_bytes().split(b"\n")
+        if incomplete:
+            self.reject(incomplete, 0, "The process was killed while it wrote this event.")
         segment.events = len(lines)
         return lines
 
-    def done(self, segment: Segment) -> None:
-        """Forget a segment that was sent."""
+    def remove(self, segment: Segment) -> None:
+        """Delete a segment that was sent."""
         segment.path.unlink(missing_ok=True)
         with self._lock:
             self._segments.pop(segment.number, None)
 
     def reject(self, body: bytes, status: int, why: str) -> None:
-        """Keep a refused event, synced, apart from the others."""
+        """Write a refused event durably to the file of rejected events."""
         try:
             event: object = msgspec.json.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             event = body.decode(errors="replace")
         line = msgspec.json.encode({"at": time.time(), "status": status, "why": why, "event": event}) + b"\n"
-        self._prepare()
+        self._prepare_folder()
         path = self.folder / REJECTED
-        _append(path, line)
-        _sync(path)
+        append_to_file(path, line)
+        sync_file(path)
 
     def adopt(self) -> int:
-        """Take over what dead processes and closed clients left here; how many segments that were."""
+        """Take over the segments of dead processes and closed clients; returns how many."""
         if not self.folder.is_dir():
             return 0
-        left = []
+        segments = []
         for path in self.folder.glob("*.segment"):
-            name, _, rest = path.name.partition("-")
-            instance, _, number = rest.removesuffix(".segment").partition("-")
-            if instance.isdecimal() and number.isdecimal():
-                left.append((name, int(instance), int(number), path))
-        if not left:
+            process, _, rest = path.name.partition("-")
+            spool_id, _, number = rest.removesuffix(".segment").partition("-")
+            if spool_id.isdecimal() and number.isdecimal():
+                segments.append((process, int(spool_id), int(number), path))
+        if not segments:
             return 0
-        self._prepare()
-        with _process.lock:
-            taken = [each for each in left if _process.is_dead(self.folder.parent, each[0], each[1])]
+        self._prepare_folder()
+        root = self.folder.parent
+        abandoned = sorted(segment for segment in segments if process_lock.is_abandoned(root, segment[0], segment[1]))
         with self._lock:
-            lowest = min(self._segments, default=_FIRST) - len(taken)
-            return sum(self._took(path, lowest + at) for at, (*_, path) in enumerate(sorted(taken)))
+            first = min(self._segments, default=_FIRST_NUMBER) - len(abandoned)
+            return sum(self._take_over(path, number) for number, (*_, path) in enumerate(abandoned, first))
 
     def close(self) -> int:
-        """Leave what is here to whoever comes next, in this process or another; the name says that nobody owns it. How
-        many events were in files that somebody has removed.
+        """Release all segments to the next spool, in this process or another.
+
+        Returns how many events were in segments that were removed from outside.
         """
         with self._sync_lock:
             self._sync_current(close=True)
-        gone = 0
+        missing = 0
         with self._lock:
             for segment in list(self._segments.values()):
-                free = self._path(segment.number, _FREE)
+                released = self._path(segment.number, _RELEASED)
                 try:
-                    segment.path.rename(free)
-                    segment.path = free
+                    segment.path.rename(released)
+                    segment.path = released
                 except FileNotFoundError:
                     del self._segments[segment.number]
-                    gone += segment.events
-        with _process.lock:
-            _process.alive.discard(self._instance)
-        return gone
+                    missing += segment.events
+        process_lock.close_spool(self._id)
+        return missing
 
-    def _took(self, path: Path, number: int) -> bool:
-        own = self._path(number)
+    def _take_over(self, path: Path, number: int) -> bool:
+        own_path = self._path(number)
         try:
-            path.rename(own)
+            path.rename(own_path)
         except FileNotFoundError:
             return False  # another process was faster
-        content = own.read_bytes()
-        self._segments[number] = Segment(number, own, content.count(b"\n"), len(content))
+        content = own_path.read_bytes()
+        self._segments[number] = Segment(number, own_path, content.count(b"\n"), len(content))
         return True
 
-    def _created(self, number: int) -> Segment:
-        self._prepare()
+    def _create(self, number: int) -> Segment:
+        self._prepare_folder()
         segment = Segment(number, self._path(number), 0, 0)
         segment.path.touch(mode=0o600)
-        _sync(self.folder)
+        sync_file(self.folder)
         self._segments[number] = segment
         return segment
 
-    def _path(self, number: int, mark: str = "") -> Path:
-        return self.folder / f"{_process.name}{mark}-{self._instance}-{number:012d}.segment"
+    def _path(self, number: int, suffix: str = "") -> Path:
+        return self.folder / f"{process_lock.process}{suffix}-{self._id}-{number:012d}.segment"
 
-    def _prepare(self) -> None:
-        if not self._ready:
+    def _prepare_folder(self) -> None:
+        if not self._folder_ready:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-            _process.hold(self.folder.parent)
-            self._ready = True
+            process_lock.acquire(self.folder.parent)
+            self._folder_ready = True
 
     def _sync_current(self, *, close: bool = False) -> None:
-        """Sync what was written up to now; the caller holds the lock of syncing."""
+        """Sync all that was appended, and start a new segment if asked to or if this one is full.
+
+        The caller holds `_sync_lock`.
+        """
         with self._lock:
-            segment, upto = self._current, self._written
-            if segment is not None and (close or segment.size >= _SEGMENT_MAX):
+            segment, appended = self._current, self._appended
+            if segment is not None and (close or segment.size >= _SEGMENT_BYTES_MAX):
                 self._current = None
         if segment is not None:
             try:
-                _sync(segment.path)
+                sync_file(segment.path)
             except FileNotFoundError:
                 if not close:
                     raise
-                # somebody removed it, which is told by whoever reads it or leaves it behind
-        self._synced = upto
+                # The file was removed from outside. `read` or `close` notices the missing events.
+        self._synced = appended
 
 
-def _append(path: Path, content: bytes, size: int | None = None) -> None:
-    """Append all of it or nothing; `size` is where the file ends."""
+def sync_file(path: Path) -> None:
+    """Make a file or folder durable. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def append_to_file(path: Path, content: bytes, size: int | None = None) -> None:
+    """Append all of the content or, if the current `size` of the file is given, nothing. Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.write(handle, content) != len(content):
@@ -307,13 +254,5 @@ def _append(path: Path, content: bytes, size: int | None = None) -> None:
         if size is not None:
             os.ftruncate(handle, size)
         raise
-    finally:
-        os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

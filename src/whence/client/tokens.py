@@ -1,5 +1,6 @@
-"""Short tokens for one tenant, signed with the secret that the server shares (HS256), by hand: the base install has no
-library for that. Verifying stays with the server.
+"""Short-lived JWTs for one tenant, signed with the secret that this program shares with the server (HS256).
+
+They are signed without a library, since the base install has none. Only the server verifies tokens.
 """
 
 import base64
@@ -13,25 +14,25 @@ import msgspec
 from whence.errors import WhenceError
 from whence.events import is_tenant
 
-__all__ = ["LIFETIME_MAX_S", "TenantToken", "sign"]
+__all__ = ["LIFETIME_MAX_S", "TenantToken", "sign_jwt"]
 
 LIFETIME_MAX_S = 24 * 3600
-"""What the server takes at most."""
+"""The longest lifetime that the server accepts."""
 
 _SECRET_BYTES_MIN = 32
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
-def sign(claims: Mapping[str, object], secret: str) -> str:
-    """A JWT with these claims."""
+def sign_jwt(claims: Mapping[str, object], secret: str) -> str:
+    """A JWT with these claims, signed with HS256."""
     signed = b".".join(_base64url(msgspec.json.encode(part)) for part in (_HEADER, claims))
     return (signed + b"." + _base64url(hmac.digest(secret.encode(), signed, hashlib.sha256))).decode()
 
 
 class TenantToken:
-    """Headers with a token for one tenant, which is made anew when a fifth of its life is left.
+    """Makes the headers with a token for one tenant. A new token is signed when a fifth of the lifetime is left.
 
-    Raises WhenceError for a secret that is too short, a life that is too long, or what cannot name a tenant.
+    Raises WhenceError for an invalid tenant, a secret under 32 bytes, or a lifetime outside 1 second to 24 hours.
     """
 
     def __init__(
@@ -49,24 +50,24 @@ class TenantToken:
         if len(secret.encode()) < _SECRET_BYTES_MIN:
             raise WhenceError(f"The shared secret must have at least {_SECRET_BYTES_MIN} bytes.")
         if not 1 <= lifetime_s <= LIFETIME_MAX_S:
-            raise WhenceError("A token lives from 1 second to 24 hours.")
+            raise WhenceError("The lifetime of a token must be between 1 second and 24 hours.")
         self._claims = {"tenant_id": tenant, "scope": scope, "sub": "whence-client", **(claims or {})}
         self._secret = secret
         self._lifetime_s = lifetime_s
         self._clock = clock
-        # One value, read and set in one step, so that threads need no lock: two may sign at once, and both are good.
-        self._signed: tuple[float, dict[str, str]] = (0.0, {})
+        # A tuple that is replaced as a whole needs no lock: if two threads sign at once, both tokens are valid.
+        self._cached: tuple[float, dict[str, str]] = (0.0, {})
 
     def __call__(self) -> dict[str, str]:
         """The headers to send now."""
-        until, headers = self._signed
+        expires, headers = self._cached
         now = self._clock()
-        if until - now < self._lifetime_s / 5:
+        if expires - now < self._lifetime_s / 5:
             issued = int(now)
-            until = issued + self._lifetime_s
-            token = sign({**self._claims, "iat": issued, "exp": until}, self._secret)
+            expires = issued + self._lifetime_s
+            token = sign_jwt({**self._claims, "iat": issued, "exp": expires}, self._secret)
             headers = {"Authorization": f"Bearer {token}"}
-            self._signed = (until, headers)
+            self._cached = (expires, headers)
         return headers
 
     def __repr__(self) -> str:

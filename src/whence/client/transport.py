@@ -1,115 +1,122 @@
-"""One try of one request over HTTP, sync and async. What goes wrong on the way is translated here, nowhere else."""
+"""Sends one request over HTTP, sync and async. The errors of the HTTP library are translated here and nowhere else."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
 
 import httpx2
 
-from whence.client.answers import STRANGER, Answer
 from whence.client.errors import Unreachable
-from whence.client.forks import survive_forks
-from whence.client.requests import JSON, Request
+from whence.client.fork_safety import register_fork_safe
+from whence.client.requests import JSON, ApiRequest
+from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
 from whence.errors import WhenceError
 
-__all__ = ["AsyncTransport", "Transport", "checked_headers", "checked_url"]
+__all__ = ["AsyncTransport", "Transport", "api_key_headers", "base_url"]
+
+_UNUSABLE = "The URL or the key cannot be sent in a request; check both."
 
 
-def checked_url(url: str) -> str:
-    """The address without a slash at its end. Raises WhenceError for what is more or less than one: a password would
-    be told in errors, and a query would hide the path.
+def base_url(url: str) -> str:
+    """The URL without trailing slashes.
+
+    Raises WhenceError unless it is an http(s) address with an optional path: a password would appear in error messages,
+    and a query or fragment would swallow the path of the request.
     """
-    plain = url.rstrip("/")
+    stripped = url.rstrip("/")
     try:
-        if not plain.startswith(("http://", "https://")):
+        if not stripped.startswith(("http://", "https://")):
             raise ValueError("not http")
-        parsed = httpx2.URL(plain + "/livez")
+        parsed = httpx2.URL(stripped + "/livez")
         if parsed.userinfo or parsed.query or parsed.fragment or not parsed.host:
             raise ValueError("more than an address")
     except (httpx2.InvalidURL, UnicodeError, ValueError):
-        raise WhenceError("The URL or the key cannot be sent in a request; check both.") from None
-    return plain
+        raise WhenceError(_UNUSABLE) from None
+    return stripped
 
 
-def checked_headers(key: str) -> dict[str, str]:
-    """The headers that carry an API key; none for an empty one. Raises WhenceError for what is no header's value."""
+def api_key_headers(key: str) -> dict[str, str]:
+    """The headers that carry an API key; none for an empty key. Raises WhenceError for an invalid header value."""
     if not key.isascii() or (key and not key.isprintable()) or key != key.strip():
-        raise WhenceError("The URL or the key cannot be sent in a request; check both.")
+        raise WhenceError(_UNUSABLE)
     return {"X-API-Key": key} if key else {}
 
 
 class Transport:
-    """Connections to one server, for many threads and many tenants."""
+    """A connection pool to one server, shared by threads and tenants."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.url = url
         self._timeout_s = timeout_s
-        self.renew()
-        survive_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def exchange(self, request: Request, headers: Mapping[str, str]) -> Answer:
-        """Send it once. Raises Unreachable when no answer came, WhenceError for an answer that cannot be read."""
-        url = self.url + request.target  # here, since text that cannot be encoded is no matter of the connection
-        with _translated(self.url):
+    def exchange(self, request: ApiRequest, headers: Mapping[str, str]) -> ApiResponse:
+        """Send the request once.
+
+        Raises Unreachable when no response came, and WhenceError when its encoding is broken.
+        """
+        url = self.url + request.target  # outside the block: a UnicodeError of the target is the caller's mistake
+        with _translated_errors(self.url):
             response = self._http.request(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
             )
-        return _answer(response)
+        return _api_response(response)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
-    def renew(self) -> None:
-        """Other connections than the parent's: two processes on one would read each other's answers."""
+    def reset_after_fork(self) -> None:
+        """Open connections of its own: on a shared one, two processes would read each other's responses."""
         self._http = httpx2.Client(timeout=self._timeout_s)
 
 
 class AsyncTransport:
-    """The same for one event loop."""
+    """As `Transport`, for one event loop."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.url = url
         self._timeout_s = timeout_s
-        self.renew()
-        survive_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    async def exchange(self, request: Request, headers: Mapping[str, str]) -> Answer:
+    async def exchange(self, request: ApiRequest, headers: Mapping[str, str]) -> ApiResponse:
         """As `Transport.exchange`."""
         url = self.url + request.target
-        with _translated(self.url):
+        with _translated_errors(self.url):
             response = await self._http.request(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
             )
-        return _answer(response)
+        return _api_response(response)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
-    def renew(self) -> None:
-        """As `Transport.renew`."""
+    def reset_after_fork(self) -> None:
+        """As `Transport.reset_after_fork`."""
         self._http = httpx2.AsyncClient(timeout=self._timeout_s)
 
 
-def _headers(request: Request, headers: Mapping[str, str]) -> dict[str, str]:
+def _headers(request: ApiRequest, headers: Mapping[str, str]) -> dict[str, str]:
     content = {"Content-Type": request.content_type} if request.content_type else {}
     return {"Accept": JSON} | content | dict(headers)
 
 
-def _answer(response: httpx2.Response) -> Answer:
-    lower = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(status=response.status_code, headers=lower, body=response.content)
+def _api_response(response: httpx2.Response) -> ApiResponse:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return ApiResponse(status=response.status_code, headers=headers, body=response.content)
 
 
 @contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _translated_errors(url: str) -> Iterator[None]:
     try:
         yield
     except httpx2.DecodingError:
-        raise WhenceError(STRANGER) from None
-    except UnicodeError:  # a name that no name server can be asked for
+        raise WhenceError(NOT_A_WHENCE_SERVER) from None
+    except UnicodeError:  # a host name that IDNA cannot encode
         raise Unreachable(f"Nothing answers at {url}.") from None
     except httpx2.TransportError as error:
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             raise Unreachable(f"Nothing answers at {url}.") from None
-        raise Unreachable(f"The connection to {url} broke before an answer came.", connected=True) from None
+        raise Unreachable(f"The connection to {url} broke before a response came.", connected=True) from None

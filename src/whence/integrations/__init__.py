@@ -1,1 +1,1 @@
-"""Small modules that put the client into other libraries. Each imports its own library, and none imports another."""
+"""Integrations with other libraries, one module each. A module imports only the library that it is named after."""

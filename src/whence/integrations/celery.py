@@ -1,26 +1,29 @@
-"""Celery: a task goes on in the context of whoever sent it. Call `instrument()` once, in sender and worker alike."""
+"""Celery: a task runs in the causal context of the code that sent it.
+
+Call `instrument()` once in the process that sends tasks, and once in the worker.
+"""
 
 from collections.abc import MutableMapping
 from typing import Any
 
-from celery import signals  # type: ignore[import-untyped]  # it comes without types
+from celery import signals  # type: ignore[import-untyped]  # celery has no type annotations
 
-from whence.client.context import Context, Scope, extracted, inject
+from whence.client.context import CausalContext, ContextScope, extract, inject
 
 __all__ = ["instrument"]
 
 _HEADERS = ("baggage", "traceparent")
-_running: dict[str, Scope] = {}
+_scopes: dict[str, ContextScope] = {}  # of the running tasks, by their ids
 
 
 def instrument() -> None:
-    """Carry the context along with every task of this process. Calling it twice does no more."""
-    signals.before_task_publish.connect(_publish, weak=False, dispatch_uid="whence-publish")
-    signals.task_prerun.connect(_begin, weak=False, dispatch_uid="whence-begin")
-    signals.task_postrun.connect(_end, weak=False, dispatch_uid="whence-end")
+    """Pass the context on with every task of this process. Calling it again has no effect."""
+    signals.before_task_publish.connect(_on_publish, weak=False, dispatch_uid="whence-publish")
+    signals.task_prerun.connect(_on_start, weak=False, dispatch_uid="whence-start")
+    signals.task_postrun.connect(_on_end, weak=False, dispatch_uid="whence-end")
 
 
-def _publish(headers: MutableMapping[str, Any] | None = None, **_: Any) -> None:
+def _on_publish(headers: MutableMapping[str, Any] | None = None, **_: Any) -> None:
     if headers is None:
         return
     inner = headers.get("headers")
@@ -28,24 +31,24 @@ def _publish(headers: MutableMapping[str, Any] | None = None, **_: Any) -> None:
     carried = {name: known[name] for name in _HEADERS if isinstance(known.get(name), str)}
     inject(carried)
     headers.update(carried)
-    # An inner dict hides the outer one from the task, so it needs them too; where there is none, making one would hide
-    # the headers of others.
+    # A task sees only the inner dict if there is one, so it needs the headers too. Adding an inner dict where there is
+    # none would hide the headers of other libraries from the task.
     if isinstance(inner, dict):
         headers["headers"] = {**inner, **carried}
 
 
-def _begin(task_id: str = "", task: Any = None, **_: Any) -> None:
+def _on_start(task_id: str = "", task: Any = None, **_: Any) -> None:
     request = task.request
-    carried = {name: getattr(request, name, None) for name in _HEADERS} | dict(request.headers or {})
-    found = extracted(carried)
-    if found == Context():
-        return  # run in place, by the sender itself, whose context it has
-    scope = Scope(lambda _outer: found)
+    headers = {name: getattr(request, name, None) for name in _HEADERS} | dict(request.headers or {})
+    context = extract(headers)
+    if context == CausalContext():
+        return  # for example after `apply()`, which runs the task in the context of its sender
+    scope = ContextScope(lambda _outer: context)
     scope.__enter__()
-    _running[task_id] = scope
+    _scopes[task_id] = scope
 
 
-def _end(task_id: str = "", **_: Any) -> None:
-    scope = _running.pop(task_id, None)
+def _on_end(task_id: str = "", **_: Any) -> None:
+    scope = _scopes.pop(task_id, None)
     if scope is not None:
         scope.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""OpenTelemetry: events know the span in which they were emitted, and the trace is their flow."""
+"""OpenTelemetry: events name the span in which they were emitted, and a trace becomes a flow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,20 +6,21 @@ from typing import Any
 import msgspec
 from opentelemetry import trace
 
-from whence.client.context import Context
-from whence.client.log import Log
+from whence.client.base_client import BaseClient
+from whence.client.context import CausalContext
 
-__all__ = ["instrument"]
+__all__ = ["add_span_context"]
 
 
-def instrument(log: Log) -> None:
-    """From now on an event's payload names trace and span under `_otel`; and where neither a cause nor a flow is known,
-    the trace id is the flow.
+def add_span_context(log: BaseClient) -> None:
+    """Add the ids of the current trace and span to the payload of every event, as `_otel`.
+
+    The trace id becomes the flow of events that have neither a cause nor a flow.
     """
-    log.enrich(_spanned)
+    log.enrich(_enrich)
 
 
-def _spanned(context: Context) -> tuple[Context, Mapping[str, Any]]:
+def _enrich(context: CausalContext) -> tuple[CausalContext, Mapping[str, Any]]:
     span = trace.get_current_span().get_span_context()
     if not span.is_valid:
         return context, {}

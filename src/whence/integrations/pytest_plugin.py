@@ -1,4 +1,6 @@
-"""A fixture for the tests of programs that emit: `pytest_plugins = ["whence.integrations.pytest_plugin"]`."""
+"""A pytest fixture for programs that emit events. Enable it with
+`pytest_plugins = ["whence.integrations.pytest_plugin"]`.
+"""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -7,94 +9,104 @@ from typing import Any, Literal, overload
 import msgspec
 import pytest
 
-from whence.client.answers import Stored
-from whence.client.emission import Emitted
-from whence.client.http import Whence
+from whence.client.clients import Whence
+from whence.client.event_builder import EmittedEvent
+from whence.client.responses import StoredEvent
 from whence.events import Vocabulary
 from whence.wire.bodies import EventBody
 from whence.wire.event import IngestContext, parse_new_event
 
-__all__ = ["Recorded", "whence_events"]
+__all__ = ["RecordingWhence", "whence_events"]
 
 _TENANT = "test"
+_UNUSED_URL = "http://127.0.0.1:9"
+
+NamedEvent = str | EmittedEvent | EventBody
+"""An event, the id of an event, or an event type."""
 
 
-class Recorded(Whence):
-    """A client that sends nothing. What is emitted is checked as a server would check it, and kept.
+class RecordingWhence(Whence):
+    """A client that sends nothing. It checks each event as a server would, and keeps it in `recorded`.
 
-    `resource_types` and `actor_types` are those that your server knows beside the built-in ones.
+    `resource_types` and `actor_types` are those that your server has in addition to the built-in ones.
     """
 
     def __init__(self, *, resource_types: tuple[str, ...] = (), actor_types: tuple[str, ...] = ()) -> None:
-        super().__init__("http://127.0.0.1:9", spool=False)
+        super().__init__(_UNUSED_URL, spool=False)
         self.recorded: list[EventBody] = []
         self.vocabulary = Vocabulary.extended(resource_types, actor_types)
 
     @overload
-    def emit(self, event: Mapping[str, Any] | str, *, durable: Literal[True], **fields: Any) -> Stored: ...
+    def emit(self, event: Mapping[str, Any] | str, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
 
     @overload
-    def emit(self, event: Mapping[str, Any] | str, *, durable: Literal[False] = False, **fields: Any) -> Emitted: ...
+    def emit(
+        self, event: Mapping[str, Any] | str, *, durable: Literal[False] = False, **fields: Any
+    ) -> EmittedEvent: ...
 
-    def emit(self, event: Mapping[str, Any] | str, *, durable: bool = False, **fields: Any) -> Stored | Emitted:
-        """Keep an event. Raises Invalid and TooLarge as a server refuses it."""
+    def emit(
+        self, event: Mapping[str, Any] | str, *, durable: bool = False, **fields: Any
+    ) -> StoredEvent | EmittedEvent:
+        """Record an event. Raises Invalid and TooLarge where a server would refuse it, also without `durable`."""
         emitted = self.queue(event, **fields)
-        return Stored(event=self.recorded[-1], replayed=False, body=emitted.body) if durable else emitted
+        return StoredEvent(event=self.recorded[-1], replayed=False, body=emitted.body) if durable else emitted
 
-    def queue(self, event: Mapping[str, Any] | str, **fields: Any) -> Emitted:
+    def queue(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
         """As `emit`."""
         emitted = self.new(event, **fields)
         parse_new_event(emitted.body, IngestContext(_TENANT, self.vocabulary, time.time_ns() // 1_000))
-        said = msgspec.json.decode(emitted.body)
-        cause = self._find(said.get("causationId"))
-        flow = said.get("correlationId") or (said["id"] if cause is None else cause.correlation_id)
-        derived: dict[str, Any] = {"tenantId": _TENANT, "causationId": None, "payload": {}, "correlationId": flow}
-        self.recorded.append(msgspec.json.decode(msgspec.json.encode(derived | said), type=EventBody))
+        members = msgspec.json.decode(emitted.body)
+        cause = self._find(members.get("causationId"))
+        flow = members.get("correlationId") or (members["id"] if cause is None else cause.correlation_id)
+        defaults: dict[str, Any] = {"tenantId": _TENANT, "causationId": None, "payload": {}, "correlationId": flow}
+        self.recorded.append(msgspec.json.decode(msgspec.json.encode(defaults | members), type=EventBody))
         return emitted
 
     def of_type(self, event_type: str) -> list[EventBody]:
-        """What was emitted of one type, in order."""
+        """The recorded events of one type, in order."""
         return [event for event in self.recorded if event.event_type == event_type]
 
-    def assert_caused(self, cause: str | Emitted | EventBody, effect: str | Emitted | EventBody) -> None:
-        """Fail unless one led to the other, at once or over others. Each is an event, its id, or an event type, and of
-        a type every event must be such an effect.
-        """
-        causes = {event.id for event in self._meant(cause)}
-        for event in self._meant(effect):
-            chain = list(self._causes(event))
-            if not causes & {each.id for each in chain}:
-                led = " <- ".join(each.event_type for each in (event, *chain))
-                raise AssertionError(f"{_told(cause)} did not cause {_told(effect)}; what is known is: {led}")
+    def assert_caused(self, cause: NamedEvent, effect: NamedEvent) -> None:
+        """Fail unless `cause` led to `effect`, directly or through other events.
 
-    def _meant(self, which: str | Emitted | EventBody) -> list[EventBody]:
+        If `effect` is an event type, every event of that type must have such a cause.
+        """
+        cause_ids = {event.id for event in self._matching(cause)}
+        for event in self._matching(effect):
+            chain = list(self._causes(event))
+            if not cause_ids & {each.id for each in chain}:
+                known = " <- ".join(each.event_type for each in (event, *chain))
+                raise AssertionError(f"{_label(cause)} did not cause {_label(effect)}; the known causes are: {known}")
+
+    def _matching(self, which: NamedEvent) -> list[EventBody]:
         name = which if isinstance(which, str) else which.id
-        found = [event for event in self.recorded if name in (event.id, event.event_type)]
-        if not found:
+        matching = [event for event in self.recorded if name in (event.id, event.event_type)]
+        if not matching:
             emitted = ", ".join(event.event_type for event in self.recorded) or "nothing"
-            raise AssertionError(f"{_told(which)} was not emitted; emitted was: {emitted}")
-        return found
+            raise AssertionError(f"{_label(which)} was not emitted; emitted was: {emitted}")
+        return matching
 
     def _causes(self, event: EventBody) -> Iterator[EventBody]:
+        """The causes of an event up to its root. A cycle of causes ends where it closes."""
         seen = {event.id}
-        before = self._find(event.causation_id)
-        while before is not None and before.id not in seen:
-            seen.add(before.id)
-            yield before
-            before = self._find(before.causation_id)
+        cause = self._find(event.causation_id)
+        while cause is not None and cause.id not in seen:
+            seen.add(cause.id)
+            yield cause
+            cause = self._find(cause.causation_id)
 
     def _find(self, event_id: str | None) -> EventBody | None:
         return next((event for event in self.recorded if event.id == event_id), None)
 
 
-def _told(which: str | Emitted | EventBody) -> str:
+def _label(which: NamedEvent) -> str:
     if isinstance(which, EventBody):
         return which.event_type
     return which if isinstance(which, str) else which.id
 
 
 @pytest.fixture
-def whence_events() -> Iterator[Recorded]:
-    """A client that records what is emitted, for this test."""
-    with Recorded() as recorded:
-        yield recorded
+def whence_events() -> Iterator[RecordingWhence]:
+    """A client that records the events of one test."""
+    with RecordingWhence() as recording:
+        yield recording

@@ -1,8 +1,11 @@
-"""SQLAlchemy: a transactional outbox. An event is written in the transaction of what it tells of, so that there is
-either both or neither; `drain`, or `whence relay`, sends it afterwards.
+"""SQLAlchemy: a transactional outbox.
 
-Events are sent in the order of their rows and deleted once they are stored. Sending one twice does no harm, since it
-has its id; so two relays do no harm either. A refused event stays in the table with the reason, and holds up nothing.
+An event is written in the transaction that it describes, so that either both are committed or neither. `drain`, or the
+command `whence relay`, sends it afterwards.
+
+Events are sent in the order of their rows, and deleted once they are stored. An event has an id, so that it is stored
+once however often it is sent; several relays may run at once. A refused event stays in the table with the reason, and
+does not hold up the others.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -16,7 +19,6 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
-    Row,
     Table,
     Text,
     delete,
@@ -25,37 +27,35 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from whence.client.answers import Answer, parse_batch, refusal
-from whence.client.context import current
-from whence.client.emission import Emitted, Fields, new_event
-from whence.client.http import AsyncWhence, Whence
-from whence.client.log import Log
-from whence.client.requests import batch_request
-from whence.errors import Invalid, TooLarge, Unavailable, WhenceError
+from whence.client.base_client import BaseClient
+from whence.client.clients import AsyncWhence, Whence
+from whence.client.context import current_context
+from whence.client.event_builder import EmittedEvent, EventFields, build_event
+from whence.client.requests import SEND_EVENTS_MAX, batch_request, first_batch
+from whence.client.responses import ApiResponse, is_temporary, parse_batch_results, refusal
+from whence.errors import Invalid, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["Drained", "Outbox", "drain", "drain_async", "outbox", "outbox_table"]
+__all__ = ["DrainResult", "Outbox", "drain", "drain_async", "outbox", "outbox_table"]
 
-_BATCH_EVENTS = 500
-_BATCH_BYTES = 4 * 1024 * 1024
 _STORED = (200, 201)
 
 
-class Drained(msgspec.Struct, frozen=True):
-    """What became of the rows of an outbox."""
+class DrainResult(msgspec.Struct, frozen=True):
+    """How many events of an outbox were stored and refused."""
 
     stored: int
     refused: int
 
 
 def outbox_table(metadata: MetaData, name: str = "whence_outbox") -> Table:
-    """The table, for your own migrations or `create_all`."""
-    known = metadata.tables.get(name)
-    if known is not None:
-        return known
-    number = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER counts up by itself there
+    """The table of the outbox, for your own migrations or for `create_all`."""
+    existing = metadata.tables.get(name)
+    if existing is not None:
+        return existing
+    number = BigInteger().with_variant(Integer(), "sqlite")  # SQLite increments only INTEGER keys by itself
     return Table(
         name,
         metadata,
@@ -66,139 +66,134 @@ def outbox_table(metadata: MetaData, name: str = "whence_outbox") -> Table:
 
 
 class Outbox:
-    """Where the events of one session go."""
+    """The outbox of one session."""
 
-    def __init__(self, session: Session | Connection, log: Log | None, table: Table) -> None:
+    def __init__(self, session: Session | Connection, log: BaseClient | None, table: Table) -> None:
         self._session = session
         self._log = log
         self._table = table
 
-    def emit(self, event: Mapping[str, Any] | str, **fields: Any) -> Emitted:
-        """Write an event, as `Whence.emit` takes it, in the transaction of the session. Raises Invalid."""
+    def emit(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
+        """Write an event in the transaction of the session, with the arguments of `Whence.emit`. Raises Invalid."""
         if self._log is not None:
             emitted = self._log.new(event, **fields)
         else:
-            emitted = new_event(event, msgspec.structs.replace(Fields(), **fields), current())
+            emitted = build_event(event, msgspec.structs.replace(EventFields(), **fields), current_context())
         self._session.execute(insert(self._table).values(body=emitted.body.decode()))
         return emitted
 
 
-def outbox(session: Session | Connection, log: Log | None = None, name: str = "whence_outbox") -> Outbox:
-    """The outbox of a session. `log`, if given, adds what it was told to add by `enrich`; nothing is sent by it.
+def outbox(session: Session | Connection, log: BaseClient | None = None, name: str = "whence_outbox") -> Outbox:
+    """The outbox of a session. If `log` is given, its enrichers apply; it sends nothing.
 
-    With an AsyncSession: `await session.run_sync(lambda sync: outbox(sync).emit(…))`, and `drain_async` sends.
+    With an AsyncSession: `await session.run_sync(lambda sync: outbox(sync).emit(…))`, and send with `drain_async`.
     """
     return Outbox(session, log, outbox_table(MetaData(), name))
 
 
-def drain(engine: Engine, log: Whence, name: str = "whence_outbox") -> Drained:
-    """Send what is in the table, until only what was refused is left. Raises as `Whence.send` and the database."""
+def drain(engine: Engine, log: Whence, name: str = "whence_outbox") -> DrainResult:
+    """Send the events in the table until only refused ones are left.
+
+    Raises the errors of `Whence.send`, Unavailable when the server accepts no event for now, and those of the database.
+    """
     table = outbox_table(MetaData(), name)
     stored = refused = 0
     while True:
         with engine.connect() as connection:
-            rows = _waiting(connection, table)
+            rows = _next_rows(connection, table)
         if not rows:
-            return Drained(stored, refused)
-        # Between two transactions, so that none is held open while the server is waited for.
-        done, bad = _sent(log, rows)
+            return DrainResult(stored, refused)
+        # Sent between two transactions, so that none stays open during a request.
+        stored_numbers, refusals = send_rows(log, rows)
         with engine.begin() as connection:
-            _settle(connection, table, done, bad)
-        stored += len(done)
-        refused += len(bad)
+            _record(connection, table, stored_numbers, refusals)
+        stored += len(stored_numbers)
+        refused += len(refusals)
 
 
-async def drain_async(engine: "AsyncEngine", log: AsyncWhence, name: str = "whence_outbox") -> Drained:
+async def drain_async(engine: "AsyncEngine", log: AsyncWhence, name: str = "whence_outbox") -> DrainResult:
     """As `drain`, for asyncio."""
     table = outbox_table(MetaData(), name)
     stored = refused = 0
     while True:
         async with engine.connect() as connection:
-            rows = await connection.run_sync(_waiting, table)
+            rows = await connection.run_sync(_next_rows, table)
         if not rows:
-            return Drained(stored, refused)
-        done, bad = await _sent_async(log, rows)
+            return DrainResult(stored, refused)
+        stored_numbers, refusals = await send_rows_async(log, rows)
         async with engine.begin() as connection:
-            await connection.run_sync(_settle, table, done, bad)
-        stored += len(done)
-        refused += len(bad)
+            await connection.run_sync(_record, table, stored_numbers, refusals)
+        stored += len(stored_numbers)
+        refused += len(refusals)
 
 
-Waiting = list[tuple[int, bytes]]
-"""Rows by their number, with the events in them."""
+OutboxRows = list[tuple[int, bytes]]
+"""Rows as pairs of their number and their event as JSON."""
 
-Outcome = tuple[list[int], dict[int, str]]
-"""The numbers of the rows that are stored, and why others were refused."""
-
-
-def _waiting(connection: Connection, table: Table) -> Waiting:
-    """The rows that are to be sent next."""
-    waiting = select(table.c.number, table.c.body).where(table.c.refused.is_(None)).order_by(table.c.number)
-    return _within_bytes(connection.execute(waiting.limit(_BATCH_EVENTS)).all())
+SendResult = tuple[list[int], dict[int, str]]
+"""The numbers of the rows that are stored, and the reasons of those that were refused. Others are sent again."""
 
 
-def _settle(connection: Connection, table: Table, done: Sequence[int], bad: Mapping[int, str]) -> None:
-    connection.execute(delete(table).where(table.c.number.in_(done)))
-    for number, why in bad.items():
-        connection.execute(table.update().where(table.c.number == number).values(refused=why))
-
-
-def _within_bytes(rows: Sequence[Row[Any, Any]]) -> Waiting:
-    taken: Waiting = []
-    size = 0
-    for row in rows:
-        number, body = row.number, row.body.encode()
-        size += len(body) + 1
-        if taken and size > _BATCH_BYTES:
-            break
-        taken.append((number, body))
-    return taken
-
-
-def _sent(log: Whence, rows: Waiting) -> Outcome:
+def send_rows(log: Whence, rows: OutboxRows) -> SendResult:
+    """Send these rows in a batch, and in smaller ones if it is refused as a whole. Raises as `drain`."""
     sending = _sending(rows)
     try:
         bodies = next(sending)
         while True:
             bodies = sending.send(log.send(batch_request(bodies)))
     except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
+        result: SendResult = end.value
+        return result
 
 
-async def _sent_async(log: AsyncWhence, rows: Waiting) -> Outcome:
+async def send_rows_async(log: AsyncWhence, rows: OutboxRows) -> SendResult:
+    """As `send_rows`, for asyncio."""
     sending = _sending(rows)
     try:
         bodies = next(sending)
         while True:
             bodies = sending.send(await log.send(batch_request(bodies)))
     except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
+        result: SendResult = end.value
+        return result
 
 
-def _sending(rows: Waiting) -> Generator[bytes, Answer, Outcome]:
-    """Yields what is to be sent and is told the answer; what became of the rows. A batch that is refused as a whole is
-    halved.
+def _next_rows(connection: Connection, table: Table) -> OutboxRows:
+    """The rows of the next batch."""
+    unsent = select(table.c.number, table.c.body).where(table.c.refused.is_(None)).order_by(table.c.number)
+    rows = [(row.number, row.body.encode()) for row in connection.execute(unsent.limit(SEND_EVENTS_MAX))]
+    return rows[: len(first_batch(body for _, body in rows))]
+
+
+def _record(connection: Connection, table: Table, stored: Sequence[int], refusals: Mapping[int, str]) -> None:
+    """Delete the rows that are stored, and keep the reasons of those that were refused."""
+    connection.execute(delete(table).where(table.c.number.in_(stored)))
+    for number, why in refusals.items():
+        connection.execute(table.update().where(table.c.number == number).values(refused=why))
+
+
+def _sending(rows: OutboxRows) -> Generator[bytes, ApiResponse, SendResult]:
+    """Yields the body of each batch to send, and receives its response. A batch that is refused as a whole is halved.
+
+    A generator, so that it serves both the sync and the async client.
     """
-    answer = yield b"\n".join(body for _, body in rows)
+    response = yield b"\n".join(body for _, body in rows)
     try:
-        results = parse_batch(answer).results
+        results = parse_batch_results(response, len(rows))
     except (Invalid, TooLarge) as error:
         if len(rows) == 1:
             return [], {rows[0][0]: str(error)}
-        done, bad = yield from _sending(rows[: len(rows) // 2])
-        more, worse = yield from _sending(rows[len(rows) // 2 :])
-        return done + more, bad | worse
-    if len(results) != len(rows):
-        raise WhenceError("The server did not tell what became of each event. Check the URL.")
-    pairs = list(zip((number for number, _ in rows), results, strict=True))
-    done = [number for number, result in pairs if result.status in _STORED]
-    bad = {
-        number: refusal(result) or f"The server answered {result.status}."
-        for number, result in pairs
-        if result.status not in _STORED and result.status < 500 and result.status != 429
+        half = len(rows) // 2
+        stored, refusals = yield from _sending(rows[:half])
+        more_stored, more_refusals = yield from _sending(rows[half:])
+        return stored + more_stored, refusals | more_refusals
+    by_number = list(zip((number for number, _ in rows), results, strict=True))
+    stored = [number for number, result in by_number if result.status in _STORED]
+    refusals = {
+        number: refusal(result) or f"The server responded with {result.status}."
+        for number, result in by_number
+        if result.status not in _STORED and not is_temporary(result.status)
     }
-    if not done and not bad:
+    if not stored and not refusals:
         raise Unavailable("The server cannot store events now.")
-    return done, bad
+    return stored, refusals

@@ -1,13 +1,7 @@
-"""Where a log is kept. `open_store` is the one way in."""
+"""Where a log is kept. The URL of a store chooses its engine; `create_store` returns the store."""
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any
-
-from whence.errors import StoreRefused
+from whence.storage.backends import Progress, StoreOptions, backend_for
 from whence.storage.base import HashedEvent, Head, Receipt, Session, Store, Write
-from whence.storage.sqlite.engine import SQLiteStore
-from whence.storage.sqlite.verify import verify as verify_file
 from whence.storage.verification import Report
 
 __all__ = [
@@ -17,15 +11,14 @@ __all__ = [
     "Session",
     "Store",
     "Write",
-    "is_postgres",
+    "backend_for",
+    "create_store",
     "migrate_store",
-    "open_store",
-    "sqlite_path",
     "verify_store",
 ]
 
 
-def open_store(
+def create_store(
     url: str,
     *,
     serving: bool = True,
@@ -35,73 +28,44 @@ def open_store(
     pooler: bool = False,
     listen_url: str | None = None,
 ) -> Store:
-    """Open the store at `url`. A SQLite file is made when it is not there; a PostgreSQL log is made by `migrate_store`.
+    """The store at `url`.
 
-    `sqlite:///relative/or//absolute/path` names a SQLite file. One process at a time may open a file for `serving`,
-    which is what `append` needs; with `serving=False` the file is opened beside it, for keys and for reading.
-    Only a store that is opened for `importing` takes the exact events of another one.
-    A store that has lost what it acknowledged is refused, unless `accept_rollback` takes it as it is.
+    `sqlite:///relative/or//absolute/path` names a SQLite file. The file is opened here, and created if it does not
+    exist. Only one process at a time may have it open for `serving`, which `append` requires. With `serving=False`,
+    other processes may open it too, for keys and for reading. A file that has lost acknowledged events is refused,
+    unless `accept_rollback` is set.
 
-    `postgresql://user@host:5432/database` names a PostgreSQL database, which any number of processes may open. It is
-    connected to when it is first used, and looked at by `open`: a server whose settings could lose what was
-    acknowledged is refused unless `unsafe_durability` takes it. `pooler`, or `?pooler=1` in the URL, says that a pooler
-    in transaction mode stands before it. `listen_url` leads to the same database past the pooler, for wake-ups.
+    `postgresql://user@host:5432/database` names a PostgreSQL database, which any number of processes may serve. Its
+    log is made by `migrate_store`. The store connects on first use. A server whose settings could lose acknowledged
+    events is refused, unless `unsafe_durability` is set. `pooler`, or `?pooler=1` in the URL, says that connections go
+    through a pooler in transaction mode. `listen_url` is then the URL of the same database without the pooler.
 
-    Raises StoreRefused, with a sentence that says what to do, when the store must not be opened.
+    Only a store created with `importing` accepts the exact events of another store.
+
+    Raises StoreRefused, with a sentence that says what to do.
     """
-    if is_postgres(url):
-        store: Store = _postgres("engine").PostgresStore(
-            url, pooler=pooler, importing=importing, unsafe_durability=unsafe_durability, listen_url=listen_url
-        )
-        return store
-    return SQLiteStore(sqlite_path(url), serving=serving, importing=importing, accept_rollback=accept_rollback)
-
-
-def sqlite_path(url: str) -> str:
-    """The path of the SQLite file that `url` names. Raises StoreRefused for any other URL."""
-    scheme, separator, path = url.partition(":///")
-    if not separator or scheme != "sqlite" or not path:
-        raise StoreRefused(
-            "A SQLite store is named by a URL such as sqlite:///whence.db or sqlite:////var/lib/whence.db, and one on "
-            "PostgreSQL by one such as postgresql://user@host/database."
-        )
-    return path
-
-
-def is_postgres(url: str) -> bool:
-    """Whether the URL names a PostgreSQL database."""
-    return url.startswith("postgresql://")
+    options = StoreOptions(
+        serving=serving,
+        importing=importing,
+        accept_rollback=accept_rollback,
+        unsafe_durability=unsafe_durability,
+        pooler=pooler,
+        listen_url=listen_url,
+    )
+    return backend_for(url).create_store(url, options)
 
 
 async def migrate_store(url: str) -> list[str]:
-    """Make the log in a PostgreSQL database, or bring it to this release's schema; the names of the steps taken.
+    """Make the log in a database, or update its schema to this release. Returns the names of the steps taken.
 
-    Raises StoreRefused, also for a SQLite file: that is brought up to date whenever it is opened.
+    Raises StoreRefused, also for a SQLite file, which is migrated whenever it is opened.
     """
-    if not is_postgres(url):
-        raise StoreRefused("A SQLite file is migrated whenever it is opened. There is nothing to do.")
-    taken: list[str] = await _postgres("schema").migrate(_postgres("connections").Target(url))
-    return taken
+    return await backend_for(url).migrate(url)
 
 
-async def verify_store(url: str, progress: Callable[[int], None] | None = None, *, pooler: bool = False) -> Report:
-    """Check every event of a store against its hash, the hashes against the tree, and every count; reads only, and may
-    run beside its servers. `progress` is told how many events were read, now and then.
+async def verify_store(url: str, progress: Progress | None = None, *, pooler: bool = False) -> Report:
+    """Check every event against its hash, the hashes against the tree, and every count. Only reads.
 
-    Raises StoreRefused when there is no readable log, and Unavailable.
+    Servers of the store may keep running. Raises StoreRefused when there is no readable log, and Unavailable.
     """
-    if not is_postgres(url):
-        return verify_file(sqlite_path(url), progress)
-    target = _postgres("connections").Target(url, pooler=pooler)
-    report: Report = await _postgres("verify").verify(target, progress)
-    return report
-
-
-def _postgres(module: str) -> Any:
-    """A module of the PostgreSQL store. Raises StoreRefused when its driver is not installed."""
-    try:
-        return import_module(f"whence.storage.postgres.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != "asyncpg":
-            raise
-        raise StoreRefused("PostgreSQL needs the package asyncpg. Run: pip install 'whence[server,postgres]'") from None
+    return await backend_for(url).verify(url, progress, pooler=pooler)

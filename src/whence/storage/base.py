@@ -97,9 +97,13 @@ class Store(Protocol):
     equal a count over the raw events in the same snapshot as the page; nothing of one tenant is seen by another.
     """
 
-    async def open(self) -> None:
-        """Look whether the store may be served, before anything is asked of it. Raises StoreRefused, with a sentence
-        that says what to do, and Unavailable. Harmless when repeated, and no resource is held for it.
+    reads_at_once: int
+    """How many reads can run at the same time; further ones wait for a connection."""
+
+    async def check_servable(self) -> None:
+        """Check that the store may be served, before its first use. Holds no resource, and may be repeated.
+
+        Raises StoreRefused, with a sentence that says what to do, and Unavailable.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Nouns to bytes and back: events, pages, counts, queries, CloudEvents. The only place that knows camelCase.
+"""The wire format: events, pages, counts, queries and CloudEvents as bytes. Only this package knows camelCase.
 
-Nothing in here does I/O. The server and the client share it.
+It does no I/O. The server and the client share it.
 """

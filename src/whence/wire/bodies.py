@@ -1,6 +1,6 @@
-"""The bodies of answers and requests, as they stand on the wire. `event.py` turns nouns into these and back.
+"""The JSON bodies of requests and responses. `event.py` converts events and the like to these and back.
 
-Keys are declared in alphabetical order, as the contract has them.
+Keys are in alphabetical order, as in the contract.
 """
 
 from typing import Annotated, Any
@@ -21,19 +21,22 @@ __all__ = [
     "NewEventBody",
     "PageBody",
     "ProblemBody",
+    "TimeText",
+    "WireBody",
 ]
 
 _Payload = Annotated[Raw, msgspec.Meta(extra_json_schema={"type": "object", "additionalProperties": True})]
-_Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+TimeText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""A time as text, RFC 3339."""
 
 
-class _Body(msgspec.Struct, rename="camel", frozen=True):
-    """The base of all bodies: camelCase keys. Each says `kw_only` and `frozen` itself, since only the first is not
-    inherited and type checkers want to see the second."""
+class WireBody(msgspec.Struct, rename="camel", frozen=True):
+    """The base of all bodies: camelCase keys. Each body repeats `kw_only`, which is not inherited, and `frozen`, for
+    type checkers."""
 
 
-class EventBody(_Body, frozen=True, kw_only=True, gc=False):
-    """An event as it is answered. `outcome`, `position` and `recordedAt` are there when `include` names them."""
+class EventBody(WireBody, frozen=True, kw_only=True, gc=False):
+    """A stored event. `outcome`, `position` and `recordedAt` are there when `include` names them."""
 
     actor_id: str
     actor_type: str
@@ -41,17 +44,17 @@ class EventBody(_Body, frozen=True, kw_only=True, gc=False):
     correlation_id: str
     event_type: str
     id: str
-    occurred_at: _Time
+    occurred_at: TimeText
     outcome: str | UnsetType = UNSET
     payload: _Payload
     position: int | UnsetType = UNSET
-    recorded_at: _Time | UnsetType = UNSET
+    recorded_at: TimeText | UnsetType = UNSET
     resource_id: str
     resource_type: str
     tenant_id: str
 
 
-class PageBody(_Body, frozen=True, kw_only=True):
+class PageBody(WireBody, frozen=True, kw_only=True):
     """One page of a listing. `nextCursor` is there when `include` names it; null on the last page."""
 
     events: list[EventBody]
@@ -62,15 +65,15 @@ class PageBody(_Body, frozen=True, kw_only=True):
     total: int
 
 
-class KeyCountBody(_Body, frozen=True, kw_only=True):
-    """How many events share one word."""
+class KeyCountBody(WireBody, frozen=True, kw_only=True):
+    """How many events have this type."""
 
     count: int
     key: str
 
 
-class CountsBody(_Body, frozen=True, kw_only=True):
-    """How many events match, and the same by word; each list by count descending, then key."""
+class CountsBody(WireBody, frozen=True, kw_only=True):
+    """How many events match, in all and by type. Each list is sorted by count descending, then key."""
 
     by_actor_type: list[KeyCountBody]
     by_event_type: list[KeyCountBody]
@@ -78,8 +81,8 @@ class CountsBody(_Body, frozen=True, kw_only=True):
     total: int
 
 
-class ActorStatBody(_Body, frozen=True, kw_only=True, gc=False):
-    """What one actor did. `successes + failures <= total`."""
+class ActorStatBody(WireBody, frozen=True, kw_only=True, gc=False):
+    """How many events one actor caused. `successes + failures <= total`, since not every event has an outcome."""
 
     actor_id: str
     actor_type: str
@@ -88,14 +91,14 @@ class ActorStatBody(_Body, frozen=True, kw_only=True, gc=False):
     total: int
 
 
-class ActorStatsBody(_Body, frozen=True, kw_only=True):
+class ActorStatsBody(WireBody, frozen=True, kw_only=True):
     """Every actor with a matching event, by total descending, then actor type and id."""
 
     actors: list[ActorStatBody]
 
 
-class NewEventBody(_Body, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
-    """An event as a client sends it. What is left out is derived; an optional text may also be null."""
+class NewEventBody(WireBody, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """An event as a client sends it. Fields that are left out are derived; an optional text may also be null."""
 
     actor_id: str
     actor_type: str
@@ -103,7 +106,7 @@ class NewEventBody(_Body, frozen=True, kw_only=True, gc=False, forbid_unknown_fi
     correlation_id: str | UnsetType | None = UNSET
     event_type: str
     id: str | UnsetType | None = UNSET
-    occurred_at: _Time
+    occurred_at: TimeText
     outcome: str | UnsetType | None = UNSET
     payload: _Payload | UnsetType = UNSET
     resource_id: str
@@ -111,31 +114,31 @@ class NewEventBody(_Body, frozen=True, kw_only=True, gc=False, forbid_unknown_fi
     tenant_id: str | UnsetType = UNSET
 
 
-class ProblemBody(_Body, frozen=True, kw_only=True):
-    """One broken rule: where, what, which."""
+class ProblemBody(WireBody, frozen=True, kw_only=True):
+    """One broken rule: its place, a sentence, and the name of the rule."""
 
     loc: list[str | int]
     msg: str
     type: str
 
 
-class HTTPValidationError(_Body, frozen=True, kw_only=True):
+class HTTPValidationError(WireBody, frozen=True, kw_only=True):
     """The body of a 422."""
 
     detail: list[ProblemBody]
 
 
-class ErrorBody(_Body, frozen=True, kw_only=True):
-    """The body of every other error: a sentence, a slug, and the id of the request."""
+class ErrorBody(WireBody, frozen=True, kw_only=True):
+    """The body of every other error: a sentence, a code, and the id of the request."""
 
     code: str
     detail: str
     request_id: str
 
 
-class BatchResultBody(_Body, frozen=True, kw_only=True):
-    """What became of one event of a batch. `status` is the status that it would have had alone; `position` is there
-    when it is stored, `detail` (the problems, or a sentence) when it was refused."""
+class BatchResultBody(WireBody, frozen=True, kw_only=True):
+    """The result of one event of a batch. `status` is the one it would have had alone. A stored event has `position`,
+    a refused one `detail`: its problems, or a sentence."""
 
     detail: Any | UnsetType = UNSET
     id: str | None
@@ -144,7 +147,7 @@ class BatchResultBody(_Body, frozen=True, kw_only=True):
     status: int
 
 
-class BatchBody(_Body, frozen=True, kw_only=True):
-    """The answer to a batch, one result an event, in the order they were sent."""
+class BatchBody(WireBody, frozen=True, kw_only=True):
+    """The results of a batch, one for each event, in the order in which they were sent."""
 
     results: list[BatchResultBody]

@@ -1,9 +1,9 @@
-"""CloudEvents 1.0: structured, binary and batch, mapped to events of the log.
+"""CloudEvents 1.0 in structured, binary and batch mode, mapped to events of the log.
 
 type -> eventType, time -> occurredAt, subject -> resourceType/resourceId, correlationid -> correlationId,
-causationid -> causationId, authtype -> actorType, authid -> actorId, data -> payload. An id that is no UUID becomes
-the UUIDv5 of (source, id), and so does a causationid, by the same source. What has no place is kept in the payload
-under `_ce`.
+causationid -> causationId, authtype -> actorType, authid -> actorId, data -> payload. An id that is not a UUID becomes
+the UUIDv5 of (source, id); so does a causationid, with the same source. Attributes that map to no field are kept in the
+payload under `_ce`.
 """
 
 import re
@@ -18,7 +18,7 @@ from whence.wire.event import (
     FIELD_CHECKS,
     IngestContext,
     Loc,
-    Parsed,
+    ParsedEvent,
     check_event_size,
     read_members,
     repeated_keys,
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 KEPT = "_ce"
-"""The key of the payload under which attributes without a place are kept."""
+"""The key of the payload under which attributes that map to no field are kept."""
 
 _STRUCTURED = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
@@ -53,16 +53,16 @@ CLOUD_ACTOR_TYPES = {
     "unauthenticated": "anonymous",
     "unknown": "system",
 }
-"""authtype -> actorType; an authtype that is none of these is an actorType itself."""
+"""authtype -> actorType. Any other authtype is an actorType itself."""
 
 NAMELESS = frozenset(("unauthenticated", "unknown"))
-"""Those that need no authid."""
+"""The values of authtype that need no authid."""
 
 Attributes = dict[str, str | int | bool]
 
 
 def is_cloudevents(content_type: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request carries CloudEvents in any of the three modes. Header names are in lower case."""
+    """Whether a request contains CloudEvents, in any of the three modes. Header names are in lower case."""
     media = content_type.partition(";")[0].strip().lower()
     return media in (_STRUCTURED, _BATCH) or any(name in headers for name in _BINARY_HEADERS)
 
@@ -77,9 +77,9 @@ def parse_structured(body: bytes, ctx: IngestContext) -> NewEvent:
     return _parse_object(compact, ("body",), ctx)
 
 
-def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[Parsed]:
-    """The events in `application/cloudevents-batch+json`, each parsed or with its own error; else as `parse_batch`."""
-    results: list[Parsed] = []
+def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[ParsedEvent]:
+    """The events in `application/cloudevents-batch+json`; results and errors as in `parse_batch`."""
+    results: list[ParsedEvent] = []
     for index, item in enumerate(split_batch(body, ndjson=False)):
         try:
             results.append(_parse_object(item, ("body", index), ctx))
@@ -89,8 +89,10 @@ def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[Parsed]:
 
 
 def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) -> NewEvent:
-    """The event whose attributes are in `ce-` headers (names in any case, values as Latin-1 text) and whose data is
-    the body; an empty body is `{}`. Raises `Invalid`, with ('header', name) for an attribute, and `TooLarge`.
+    """The event whose attributes are in `ce-` headers and whose data is the body; an empty body is `{}`.
+
+    Header names may be in any case, and values are Latin-1 text. Raises `Invalid`, with ('header', name) for an
+    attribute, and `TooLarge`.
     """
     check_event_size(body)
     problems: list[Problem] = []
@@ -103,7 +105,7 @@ def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) ->
             continue
         try:
             if name == "ce-datacontenttype":
-                raise Broken("The type of the data is said by Content-Type.", "extra_forbidden")
+                raise Broken("Send the type of the data in Content-Type.", "extra_forbidden")
             _check_name(name[3:])
             attributes[name[3:]] = _header_text(value)
         except Broken as error:
@@ -119,7 +121,7 @@ def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) ->
 
 
 def _header_text(value: str) -> str:
-    """Percent-encoded UTF-8, perhaps in double quotes, as the HTTP binding has it."""
+    """The text of a header: percent-encoded UTF-8, perhaps in double quotes, as the HTTP binding defines it."""
     if len(value) > 1 and value.startswith('"') and value.endswith('"'):
         value = re.sub(r"\\(.)", r"\1", value[1:-1])
     try:
@@ -150,7 +152,7 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
     for name, raw in members.items():
         try:
             if name == "data_base64":
-                raise Broken("Binary data has no place in an event; send data as a JSON object.", "dict_type")
+                raise Broken("Binary data is not supported; send data as a JSON object.", "dict_type")
             _check_name(name)
             value = _attribute(bytes(raw))
         except Broken as error:
@@ -159,14 +161,14 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
             if value is not None:
                 attributes[name] = value
     problems += [
-        Problem((*loc, name), "This key stands in the event more than once.", "duplicate_key")
+        Problem((*loc, name), "The event has this key more than once.", "duplicate_key")
         for name in repeated_keys(compact)
     ]
     return _build(attributes, data, problems, lambda name: (*loc, name or "data"), ctx)
 
 
 def _attribute(data: bytes) -> str | int | bool | None:
-    """A value of the JSON format: a string, a boolean or an integer of 32 bits; null means that it was left out."""
+    """The value of an attribute: a string, a boolean or a 32-bit integer. Null means that it was left out."""
     if data.startswith(b'"') or data in (b"true", b"false", b"null"):
         try:
             value: str | bool | None = msgspec.json.decode(data)
@@ -179,25 +181,25 @@ def _attribute(data: bytes) -> str | int | bool | None:
 
 
 class _Mapping:
-    """Takes attributes to their places, and notes what is wrong with each. Those that stay have no place."""
+    """Maps attributes to fields and collects problems. The attributes that remain in `left` map to no field."""
 
     def __init__(
-        self, attributes: Attributes, problems: list[Problem], place: Callable[[str], Loc], ctx: IngestContext
+        self, attributes: Attributes, problems: list[Problem], loc_of: Callable[[str], Loc], ctx: IngestContext
     ):
         self.left = dict(attributes)
         self.problems = problems
-        self.place = place
+        self.loc_of = loc_of
         self.ctx = ctx
 
     def fail(self, name: str, error: Broken) -> None:
-        self.problems.append(Problem(self.place(name), str(error), error.type))
+        self.problems.append(Problem(self.loc_of(name), str(error), error.type))
 
     def text(self, name: str, required: bool = True) -> str | None:
         """Take a text attribute; None when it is missing or has a problem."""
         value = self.left.pop(name, None)
         if value is None:
-            # An attribute that was refused for its own sake is not missing as well.
-            if required and all(problem.loc != self.place(name) for problem in self.problems):
+            # An attribute that was already refused is not missing.
+            if required and all(problem.loc != self.loc_of(name) for problem in self.problems):
                 self.fail(name, Broken("This attribute is required.", "missing"))
         elif not isinstance(value, str):
             self.fail(name, Broken("This attribute is a string.", "string_type"))
@@ -208,7 +210,7 @@ class _Mapping:
         return None
 
     def field(self, name: str, field: str, text: str | None) -> object:
-        """The canonical form of a field of the event; `name` is where a problem is placed."""
+        """The canonical form of a field of the event. A problem is named at the attribute `name`."""
         if text is None:
             return None
         try:
@@ -218,7 +220,7 @@ class _Mapping:
             return None
 
     def id(self, name: str, source: str | None, text: str | None) -> str | None:
-        """A UUID as it is; any other text as the UUIDv5 of (source, text), and then the text is kept."""
+        """A UUID as it is. Any other text becomes the UUIDv5 of (source, text), and is kept as an attribute."""
         if text is None:
             return None
         try:
@@ -252,12 +254,12 @@ class _Mapping:
 
 
 def _build(
-    attributes: Attributes, data: bytes, problems: list[Problem], place: Callable[[str], Loc], ctx: IngestContext
+    attributes: Attributes, data: bytes, problems: list[Problem], loc_of: Callable[[str], Loc], ctx: IngestContext
 ) -> NewEvent:
-    """The event of attributes and data. `place` gives the loc of an attribute, and of the data for ''."""
-    mapping = _Mapping(attributes, problems, place, ctx)
+    """The event of attributes and data. `loc_of` gives the loc of an attribute, and that of the data for ''."""
+    mapping = _Mapping(attributes, problems, loc_of, ctx)
     if attributes.get("specversion", "1.0") != "1.0":
-        mapping.fail("specversion", Broken("The version of CloudEvents spoken here is 1.0.", "specversion"))
+        mapping.fail("specversion", Broken("Only version 1.0 of CloudEvents is supported.", "specversion"))
     elif "specversion" not in attributes:
         mapping.text("specversion")
     source = mapping.text("source")
@@ -283,7 +285,7 @@ def _build(
         "causation_id": causation_id,
     }
     if str(mapping.left.get("datacontenttype", "")).strip().lower() in ("", "application/json"):
-        mapping.left.pop("datacontenttype", None)  # what JSON data is without saying so
+        mapping.left.pop("datacontenttype", None)  # the default
     payload = _payload(data, mapping)
     if problems:
         raise Invalid(problems)
@@ -291,11 +293,11 @@ def _build(
 
 
 def _payload(data: bytes, mapping: _Mapping) -> bytes:
-    """The data with the attributes that have no place under `_ce`."""
+    """The data, with the attributes that map to no field under `_ce`."""
     try:
         check_compact(data)
         if KEPT in msgspec.json.decode(data, type=dict[str, msgspec.Raw]):
-            raise Broken("The key _ce in data is taken for the attributes that have no place in an event.", "reserved")
+            raise Broken("The key _ce in data is reserved for attributes that map to no field.", "reserved")
         kept = b'"_ce":' + msgspec.json.encode(mapping.left, order="sorted") + b"}"
         payload = data[:-1] + (b"" if data == b"{}" else b",") + kept
         check_compact(payload)

@@ -1,7 +1,7 @@
-"""Events: the bytes a client sends to `NewEvent`, and stored events, pages and counts to the bytes of answers.
+"""Parsing new events from request bodies, and encoding events, pages and counts for responses.
 
-Parsing takes a fast path that knows only good and not good; what is not good is read again, field by field, so that
-every problem is named at its own place.
+Parsing has a fast path, which only finds out whether an event is valid. An invalid one is parsed again field by field,
+so that every problem is named at its own place.
 """
 
 import json
@@ -16,17 +16,11 @@ from whence.errors import Invalid, Problem, TooLarge
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, Vocabulary
 from whence.wire.bodies import (
     ActorStatBody,
-    ActorStatsBody,
-    BatchBody,
-    BatchResultBody,
     CountsBody,
-    ErrorBody,
     EventBody,
-    HTTPValidationError,
     KeyCountBody,
     NewEventBody,
     PageBody,
-    ProblemBody,
 )
 from whence.wire.fields import (
     Broken,
@@ -49,20 +43,12 @@ __all__ = [
     "BATCH_EVENTS_MAX",
     "BATCH_MAX",
     "BODY_MAX",
+    "FIELD_CHECKS",
     "FUTURE_MAX_US",
-    "ActorStatBody",
-    "ActorStatsBody",
-    "BatchBody",
-    "BatchResultBody",
-    "CountsBody",
-    "ErrorBody",
-    "EventBody",
-    "HTTPValidationError",
+    "UNKNOWN_MAX",
     "IngestContext",
-    "KeyCountBody",
-    "NewEventBody",
-    "PageBody",
-    "ProblemBody",
+    "Loc",
+    "ParsedEvent",
     "check_event_size",
     "differing_fields",
     "encode_actor_stats",
@@ -77,30 +63,30 @@ __all__ = [
 ]
 
 BODY_MAX = 320 * 1024
-"""Bytes of a request with one event, after inflating."""
+"""The largest body with one event, in bytes after inflating."""
 
 BATCH_MAX = 5 * 1024 * 1024
-"""Bytes of a request with a batch, after inflating."""
+"""The largest batch, in bytes after inflating."""
 
 BATCH_EVENTS_MAX = 1000
-"""Events of one batch."""
+"""The largest batch, in events."""
 
 FUTURE_MAX_US = 5 * 60 * 1_000_000
-"""How far an `occurredAt` may lie ahead of the clock, in microseconds."""
+"""How far an `occurredAt` may be ahead of the clock, in microseconds."""
 
 UNKNOWN_MAX = 20
-"""Unknown keys of one event that are named each; the rest are counted."""
+"""Unknown keys of an event beyond these are counted, not named."""
 
 _IDEMPOTENCY_LOC = ("header", "Idempotency-Key")
 _STATS_CHUNK = 500
 
 Loc = tuple[str | int, ...]
-Parsed = NewEvent | Invalid | TooLarge
+ParsedEvent = NewEvent | Invalid | TooLarge
 
 
 class IngestContext(msgspec.Struct, frozen=True):
-    """What parsing needs to know of the request: the credential's tenant, the words, the time (µs), the header
-    `Idempotency-Key` if it was sent."""
+    """What parsing needs of the request: the credential's tenant, the vocabulary, the time in microseconds, and the
+    header `Idempotency-Key` if it was sent."""
 
     tenant: str
     vocabulary: Vocabulary
@@ -113,7 +99,7 @@ class IngestContext(msgspec.Struct, frozen=True):
 _decode_new_event = msgspec.json.Decoder(NewEventBody).decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_text = msgspec.json.Decoder(str).decode
-# An array of at most 1000 items, as a struct: a longer one fails at its 1001st item, not after millions.
+# An array of at most 1000 items, as a Struct, so that decoding a longer one fails at its 1001st item.
 _decode_items = msgspec.json.Decoder(
     msgspec.defstruct(
         "_Items",
@@ -136,26 +122,26 @@ def parse_new_event(body: bytes, ctx: IngestContext) -> NewEvent:
     return _parse_compact(compact, ("body",), ctx, None)
 
 
-def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[Parsed]:
-    """The events of a batch, in order, each parsed or with its own error.
+def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[ParsedEvent]:
+    """The events of a batch, in order, each parsed or as the error with which it is refused.
 
-    Raises `TooLarge`, and `Invalid` when the body as a whole is not a batch of 1..1000 items. With an Idempotency-Key
-    an event without id gets one of tenant, key and its index.
+    Raises `TooLarge`, and `Invalid` when the body as a whole is not a batch of 1..1000 items. With an Idempotency-Key,
+    an event without an id gets one that is derived from the tenant, the key and its index.
     """
     _check_idempotency_key(ctx)
     return [_parse_item(item, index, ctx, ndjson) for index, item in enumerate(split_batch(body, ndjson))]
 
 
 def check_event_size(body: bytes) -> None:
-    """Raise `TooLarge` for the body of a single event that is beyond its limit."""
+    """Raise `TooLarge` if the body of a single event is beyond the limit."""
     if len(body) > BODY_MAX:
         raise TooLarge(f"A body with one event has at most {BODY_MAX} bytes after inflating.")
 
 
 def split_batch(body: bytes, ndjson: bool) -> list[bytes]:
-    """The items of a batch, 1..1000; those of an array without white space. Raises `TooLarge` and `Invalid`.
+    """The items of a batch, 1..1000. Those of an array have lost their white space. Raises `TooLarge` and `Invalid`.
 
-    Lines with nothing but white space do not count.
+    Blank lines are skipped.
     """
     if len(body) > BATCH_MAX:
         raise TooLarge(f"A batch has at most {BATCH_MAX} bytes after inflating.")
@@ -186,7 +172,7 @@ def _split_array(body: bytes) -> list[bytes]:
     return [bytes(item) for item in msgspec.structs.astuple(items) if item is not UNSET]
 
 
-def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool) -> Parsed:
+def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool) -> ParsedEvent:
     loc = ("body", index)
     try:
         return _parse_compact(compact_json(item) if ndjson else item, loc, ctx, index)
@@ -221,7 +207,7 @@ def _parse_compact(compact: bytes, loc: Loc, ctx: IngestContext, index: int | No
 
 
 def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEvent:
-    """Raises any of several errors without saying where; then `_parse_slowly` decides."""
+    """Raises one of several errors for an event that may be invalid. Then `_parse_slowly` decides."""
     sent = _decode_new_event(compact)
     keys = (
         6
@@ -237,7 +223,7 @@ def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEve
         payload = bytes(sent.payload)
         keys += 1 + payload.count(b'":')
         check_compact(payload)
-    # A key that came twice, or a text with `":` in it: only a closer look can tell.
+    # Either a key is repeated, or a text contains `":`. The slow path tells which.
     if compact.count(b'":') != keys:
         raise Broken("Not as many keys as fields.")
     if sent.tenant_id is not UNSET:
@@ -307,7 +293,7 @@ _KNOWN = (*FIELD_CHECKS, "payload")
 
 
 def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None) -> NewEvent:
-    """Read an event field by field. Raises `Invalid` with every problem, or `TooLarge` before any of them."""
+    """Parse an event field by field. Raises `TooLarge`, else `Invalid` with every problem."""
     members = read_members(compact, loc)
     if len(bytes(members.get("payload", Raw()))) > PAYLOAD_MAX:
         raise TooLarge(f"A payload has at most {PAYLOAD_MAX} bytes.")
@@ -325,7 +311,7 @@ def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | Non
         problems.append(Problem((*loc, "payload"), str(error), error.type))
     problems += _unknown_keys(members, loc)
     problems += [
-        Problem((*loc, name), "This key stands in the event more than once.", "duplicate_key")
+        Problem((*loc, name), "The event has this key more than once.", "duplicate_key")
         for name in repeated_keys(compact)
     ]
     event_id = values.get("id") or _new_id(ctx, index)
@@ -345,7 +331,7 @@ _SNAKE = {
 
 
 def read_members(compact: bytes, loc: Loc) -> dict[str, Raw]:
-    """The members of an object that `compact_json` has been through. Raises `Invalid` at `loc` for anything else."""
+    """The members of a JSON object from `compact_json`. Raises `Invalid` at `loc` for anything else."""
     if not compact.startswith(b"{"):
         raise Invalid.at(loc, "An event is a JSON object.", "dict_type")
     try:
@@ -386,13 +372,13 @@ def _unknown_keys(members: Iterable[str], loc: Loc) -> list[Problem]:
 
 
 def repeated_keys(compact: bytes) -> list[str]:
-    """The keys that stand in the object itself more than once, at most `UNKNOWN_MAX`."""
+    """The keys that the object itself has more than once, at most `UNKNOWN_MAX`."""
     text = compact.decode("utf-8", "replace")
     try:
-        # The hook sees inner objects first; what it made of the outermost is the result.
+        # The hook runs on inner objects first; its result for the outermost object is the result of `loads`.
         names = json.loads(text, object_pairs_hook=_names, parse_int=len, parse_float=len)
     except RecursionError:
-        return []  # the depth is a problem already
+        return []  # the depth is already named as a problem
     return [name for name, times in Counter(names).items() if times > 1][:UNKNOWN_MAX]
 
 
@@ -425,7 +411,7 @@ def _event_body(event: Event, include: frozenset[str]) -> EventBody:
 
 
 def encode_event(event: Event, include: frozenset[str] = frozenset()) -> bytes:
-    """The eleven keys of the contract, and of position, recordedAt and outcome those that `include` names."""
+    """The eleven keys of the contract, and those of position, recordedAt and outcome that `include` names."""
     return _encode(_event_body(event, include))
 
 
@@ -444,7 +430,7 @@ def encode_page(page: Page, include: frozenset[str] = frozenset(), next_cursor: 
 
 
 def encode_counts(counts: Counts) -> bytes:
-    """The answer of the aggregate route."""
+    """The body of the aggregate route."""
     return _encode(
         CountsBody(
             by_actor_type=_key_counts(counts.by_actor_type),
@@ -460,7 +446,7 @@ def _key_counts(pairs: Iterable[tuple[str, int]]) -> list[KeyCountBody]:
 
 
 def encode_actor_stats(stats: Iterable[ActorStat]) -> Iterator[bytes]:
-    """The answer of the statistics route in chunks that together are one JSON object."""
+    """The body of the statistics route, in chunks that together are one JSON object."""
     yield b'{"actors":['
     chunk: list[bytes] = []
     separator = b""

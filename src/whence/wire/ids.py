@@ -1,6 +1,6 @@
-"""UUIDs: reading them, and making new ones.
+"""Parsing UUIDs and making new ones.
 
-Order never comes from an id: a UUIDv7 is only kind to the index.
+Nothing is ordered by id. New ids are UUIDv7 because these are fast to insert into an index.
 """
 
 import os
@@ -12,7 +12,7 @@ import uuid
 __all__ = ["derived_uuid", "new_uuid7", "parse_uuid"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-_NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # fixed for ever: ids that were derived depend on it
+_NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
 _COUNTER_BITS = 12
 _RANDOM_BITS = 62
 
@@ -33,7 +33,7 @@ def derived_uuid(*names: str) -> str:
     The first name (a tenant, or the source of a CloudEvent) is the namespace of the others.
     """
     namespace, *rest = names
-    # A length before each name keeps ("a", "bc") and ("ab", "c") apart.
+    # The lengths keep ("a", "bc") and ("ab", "c") apart.
     return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, namespace), "".join(f"{len(name)}:{name}" for name in rest)))
 
 
@@ -43,14 +43,14 @@ class _Uuid7:
     def __init__(self) -> None:
         self._ms = 0
         self._count = 0
-        self.renew()
+        self.reset_after_fork()
 
-    def renew(self) -> None:
-        """A new lock, for a forked child: another thread may have held the old one, and it is not there to let go."""
+    def reset_after_fork(self) -> None:
+        """Replace the lock. In a forked child, the thread that held the old one may not exist to release it."""
         self._lock = threading.Lock()
 
     def next(self) -> str:
-        """A new id that is greater than all before it in this process, also when the clock steps back."""
+        """A new id, greater than every earlier one of this process even if the clock steps back."""
         random = int.from_bytes(os.urandom(8), "big")
         now_ms = time.time_ns() // 1_000_000
         with self._lock:
@@ -67,9 +67,9 @@ class _Uuid7:
 
 
 _generator = _Uuid7()
-os.register_at_fork(after_in_child=_generator.renew)
+os.register_at_fork(after_in_child=_generator.reset_after_fork)
 
 
 def new_uuid7() -> str:
-    """A new UUIDv7 in canonical lower case; ids of one process rise strictly."""
+    """A new UUIDv7 in canonical lower case. Within a process, each id is greater than the one before."""
     return _generator.next()

@@ -1,4 +1,4 @@
-"""API keys and sessions, as they are answered. The secret of either is told once, where it is made."""
+"""The JSON bodies of API keys and sessions. The secret of a key is shown once, when the key is made."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ __all__ = ["CreatedKeyBody", "KeyBody", "KeysBody", "SessionBody", "created_key_
 
 
 class KeyBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An API key as answered: everything but its secret. Times as text; null for what has not happened."""
+    """An API key without its secret. A time is null if it has not happened, or never will."""
 
     id: str
     tenant_id: str
@@ -22,7 +22,7 @@ class KeyBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CreatedKeyBody(KeyBody, frozen=True, kw_only=True, rename="camel"):
-    """A new API key, with its secret, which is not told again."""
+    """A new API key with its secret, which is not shown again."""
 
     key: str
 
@@ -37,7 +37,7 @@ class KeysBody(msgspec.Struct, frozen=True):
 
 
 class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A new session: whose, what it may do, and until when."""
+    """A new session: its tenant, its scopes, and when it ends."""
 
     tenant_id: str
     scopes: tuple[str, ...]
@@ -45,7 +45,7 @@ class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def key_body(key: ApiKey) -> KeyBody:
-    """What is told of a key."""
+    """The body of a key."""
     return KeyBody(
         id=key.id,
         tenant_id=key.tenant,
@@ -59,7 +59,7 @@ def key_body(key: ApiKey) -> KeyBody:
 
 
 def created_key_body(key: ApiKey, secret: str) -> CreatedKeyBody:
-    """What is told of a key when it is made."""
+    """The body of a new key, with its secret."""
     return CreatedKeyBody(**msgspec.structs.asdict(key_body(key)), key=secret)
 
 

@@ -1,6 +1,6 @@
-r"""Payloads: what is refused, and when two are the same.
+r"""Payloads: which are refused, and when two are equal.
 
-The bytes that were checked are the bytes that are stored, hashed and answered: white space is taken out, every token
+The bytes that are checked are the bytes that are stored, hashed and answered. Only white space is removed; every token
 stays as it was sent (`1E2`, `-0`, 2^53+1, a `\u0000`).
 """
 
@@ -16,19 +16,19 @@ from whence.wire.fields import Broken
 __all__ = ["DEPTH_MAX", "LITERAL_MAX", "PAYLOAD_MAX", "check_compact", "check_payload", "compact_json", "same_json"]
 
 PAYLOAD_MAX = 256 * 1024
-"""Bytes of a payload, without white space."""
+"""The largest payload, in bytes without white space."""
 
 DEPTH_MAX = 64
-"""Objects and arrays around the innermost value of a payload, its own object counted."""
+"""The deepest nesting of objects and arrays in a payload, the outermost object included."""
 
 LITERAL_MAX = 128
-"""Characters of a number."""
+"""The longest number, in characters."""
 
 _decode = msgspec.json.Decoder().decode
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _LONG_LITERAL = re.compile(rb"[0-9+\-.eE]{%d}" % (LITERAL_MAX + 1))
-# A run of 129 number characters holds at least 8 neighbours of every 16th byte, so looking at those is enough to
-# clear nearly all payloads in a sixteenth of the time.
+# A run of 129 number characters covers at least 8 consecutive ones of every 16th byte. Checking those first clears
+# nearly all payloads in a sixteenth of the time.
 _STRIDE = 16
 _MAYBE_LONG_LITERAL = re.compile(rb"[0-9+\-.eE]{%d}" % ((LITERAL_MAX + 1) // _STRIDE))
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
@@ -36,9 +36,9 @@ _STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
 
 def compact_json(data: bytes) -> bytes:
-    """The same JSON without white space, token by token. Raises `Broken` when it is not JSON or nested beyond reason.
+    """The same JSON without white space, token by token. Raises `Broken` when it is not JSON or nested too deeply.
 
-    This checks syntax alone; `check_compact` does the rest.
+    This checks only the syntax; `check_compact` does the rest.
     """
     try:
         return msgspec.json.format(data, indent=-1)
@@ -53,8 +53,8 @@ def compact_json(data: bytes) -> bytes:
 def check_payload(raw: bytes | msgspec.Raw) -> bytes:
     """The payload without white space, checked by every rule.
 
-    Raises `TooLarge`, or ValueError (`Broken`): no object, bad syntax, UTF-8 or surrogates, a number that overflows a
-    double or is longer than 128 characters, more than 64 levels, a key twice in one object.
+    Raises `TooLarge`, or `Broken` for anything but an object, invalid syntax or UTF-8, lone surrogates, a number that
+    overflows a double or is longer than 128 characters, more than 64 levels, and a repeated key.
     """
     compact = compact_json(bytes(raw))
     check_compact(compact)
@@ -62,7 +62,7 @@ def check_payload(raw: bytes | msgspec.Raw) -> bytes:
 
 
 def check_compact(compact: bytes) -> None:
-    """Check a payload that `compact_json` has been through. Raises as `check_payload`."""
+    """Check a payload from `compact_json`. Raises as `check_payload`."""
     if compact == b"{}":
         return
     if len(compact) > PAYLOAD_MAX:
@@ -92,12 +92,12 @@ def check_compact(compact: bytes) -> None:
 
 
 def has_keys(compact: bytes, keys: int) -> bool:
-    """Whether the JSON surely holds exactly this many keys, repeated ones counted. False means: look closer."""
+    """Whether the JSON certainly has exactly this many keys, repeated ones counted. False means that it may have."""
     colons = compact.count(b'":')
     if colons == keys:
         return True
-    # In a string a quote has a backslash before it, so those before a colon can be taken off; but then no key may end
-    # in a backslash itself.
+    # A quote inside a string has a backslash before it, so those before a colon can be subtracted, unless some key ends
+    # with a backslash itself.
     return b'\\\\":' not in compact and colons - compact.count(b'\\":') == keys
 
 

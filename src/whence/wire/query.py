@@ -1,32 +1,21 @@
-"""Query strings: one declared table of parameters drives both the parser and the served OpenAPI.
+"""Query strings: text to a checked question.
 
-A read is parsed whole: every problem is named at its own place, and what passes here cannot fail later for its form.
+A query string is parsed to its end, so that one answer names every problem at its own place. What passes here cannot
+fail later because of its form.
 """
 
-import base64
 import re
-import struct
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from whence.errors import Invalid, Problem
-from whence.events import (
-    EVENT_TYPE_MAX,
-    OUTCOMES,
-    TEXT_MAX,
-    Keyset,
-    Page,
-    PageRequest,
-    Query,
-    Vocabulary,
-    is_event_type,
-)
-from whence.flows import FlowPage, FlowQuery
+from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Vocabulary, is_event_type
+from whence.flows import FlowQuery
 from whence.trace import WALK_MAX, TraceRequest
+from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
 from whence.wire.fields import (
     Broken,
     check_actor_id,
@@ -38,51 +27,40 @@ from whence.wire.fields import (
     check_uuid,
     nearest,
 )
-from whence.wire.times import TIME_MAX_US, TIME_MIN_US, parse_query_time
+from whence.wire.parameters import (
+    EVENT_INCLUDES,
+    INT_MAX,
+    LIMIT_MAX,
+    LIST_INCLUDES,
+    NODES_DEFAULT,
+    NODES_MAX,
+    PARAMETERS,
+    VALUES_MAX,
+)
+from whence.wire.times import parse_query_time
 
 __all__ = [
-    "CAUSE_PARAMETERS",
-    "INT_MAX",
-    "LIMIT_MAX",
-    "NODES_DEFAULT",
-    "NODES_MAX",
-    "READ_PARAMETERS",
-    "TEXT_SCHEMA",
-    "VALUES_MAX",
+    "FILTER_FIELDS",
+    "NO_EVENT_TYPE",
     "FlowsRequest",
-    "Parameter",
+    "QueryReader",
     "ReadRequest",
-    "next_cursor",
-    "next_flows_cursor",
+    "parse_atomic",
     "parse_flows",
     "parse_period",
     "parse_read",
     "parse_trace",
+    "refuse_parameters",
 ]
 
-INT_MAX = 2**63 - 1
-"""The largest number in a query."""
-
-LIMIT_MAX = 100
-"""Events on a page, at most and by default."""
-
-NODES_MAX, NODES_DEFAULT = 1_000, 500
-"""Events in the answer of a trace, at most and by default."""
-
-VALUES_MAX = 20
-"""How often one filter may be repeated."""
-
 UNKNOWN_MAX = 20
-"""Unknown parameters that are named each; the rest are counted."""
+"""Unknown parameters beyond these are counted, not named."""
 
+NO_EVENT_TYPE = "-"
+"""Stands for every event type outside the grammar. No event can have it, so stores never see odd text."""
 
-class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter: its JSON schema as served, and whether it may be repeated (which means OR)."""
-
-    name: str
-    schema: dict[str, Any]
-    description: str
-    multiple: bool = False
+_KNOWN = {route: {one.name: one for one in parameters} for route, parameters in PARAMETERS.items()}
+_PAGED = frozenset(("list", "correlation", "resource"))
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
@@ -102,168 +80,9 @@ class FlowsRequest(msgspec.Struct, frozen=True):
     cursor_seed: bytes
 
 
-# -------------------------------------------------------------------------------------------------------- the table
+ParameterCheck = Callable[[str, Vocabulary], str]
 
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-TEXT_SCHEMA: dict[str, Any] = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": TEXT_MAX,
-    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
-}
-"""The JSON schema of an actor, correlation or causation id."""
-
-_REPEAT = f"Repeat it for alternatives, at most {VALUES_MAX}."
-_WHEN = "RFC 3339, a date, or relative to now, such as -15m or -7d. Without an offset it is UTC."
-_EVENT_INCLUDES = ("position", "recordedAt", "outcome")
-_LIST_INCLUDES = (*_EVENT_INCLUDES, "nextCursor")
-
-_FILTERS = (
-    Parameter(
-        "event_type",
-        _or_null({"type": "string"}),
-        f"An event type, or its first segments with .* behind them; 1 to {EVENT_TYPE_MAX} characters. {_REPEAT}",
-        multiple=True,
-    ),
-    Parameter(
-        "resource_type",
-        _or_null({"$ref": "#/components/schemas/ResourceType"}),
-        f"The type of the resource. {_REPEAT}",
-        multiple=True,
-    ),
-    Parameter(
-        "resource_id",
-        _or_null({"type": "string", "format": "uuid"}),
-        f"The id of the resource. {_REPEAT}",
-        multiple=True,
-    ),
-    Parameter("actor_id", _or_null(TEXT_SCHEMA), f"Who did it. {_REPEAT}", multiple=True),
-    Parameter(
-        "actor_type",
-        _or_null({"$ref": "#/components/schemas/ActorType"}),
-        f"What kind of actor did it. {_REPEAT}",
-        multiple=True,
-    ),
-    Parameter(
-        "outcome", _or_null({"type": "string", "enum": list(OUTCOMES)}), f"How it went. {_REPEAT}", multiple=True
-    ),
-    Parameter("correlation_id", _or_null(TEXT_SCHEMA), f"The flow that the event is part of. {_REPEAT}", multiple=True),
-    Parameter("causation_id", _or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
-)
-
-
-def _times(of: str) -> tuple[Parameter, ...]:
-    schema = _or_null({"type": "string", "format": "date-time"})
-    return (
-        Parameter("from", schema, f"{of} at or after this time. {_WHEN}"),
-        Parameter("to", schema, f"{of} before this time. {_WHEN}"),
-    )
-
-
-_TIMES = _times("Events")
-
-
-def _window(things: str) -> tuple[Parameter, ...]:
-    schema = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_MAX}
-    return (
-        Parameter("limit", schema, f"{things} on the page."),
-        Parameter(
-            "offset",
-            {"type": "integer", "minimum": 0, "default": 0},
-            f"How many {things.lower()} to pass over, up to 2^63-1; not with cursor.",
-        ),
-    )
-
-
-_WINDOW = _window("Events")
-_CURSOR_PARAMETER = Parameter(
-    "cursor",
-    _or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{88}$"}),
-    "Where the last page ended, from its Link header; with the same filter and without offset.",
-)
-
-
-def _paging(order: str) -> tuple[Parameter, ...]:
-    return (
-        Parameter(
-            "order", {"type": "string", "enum": ["asc", "desc"], "default": order}, "By time: oldest or newest first."
-        ),
-        Parameter(
-            "as_of",
-            _or_null({"type": "integer", "minimum": 0, "maximum": INT_MAX}),
-            "Answer as of this position: only events up to it.",
-        ),
-        _CURSOR_PARAMETER,
-        _include(_LIST_INCLUDES),
-    )
-
-
-def _include(names: tuple[str, ...]) -> Parameter:
-    one = "|".join(names)
-    return Parameter(
-        "include",
-        _or_null({"type": "string", "pattern": f"^({one})(,({one}))*$"}),
-        f"Keys to add to the answer, joined by commas: {', '.join(names)}.",
-        multiple=True,
-    )
-
-
-def _without(*names: str) -> tuple[Parameter, ...]:
-    return tuple(parameter for parameter in _FILTERS if parameter.name not in names)
-
-
-_TRACE = (
-    Parameter(
-        "direction",
-        {"type": "string", "enum": ["both", "up", "down"], "default": "both"},
-        "The causes of the event, its consequences, or the whole graph.",
-    ),
-    Parameter(
-        "depth",
-        _or_null({"type": "integer", "minimum": 0, "maximum": WALK_MAX}),
-        "Hops from the event at most; without it, all.",
-    ),
-    Parameter(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": NODES_MAX, "default": NODES_DEFAULT},
-        "Events in the answer, the nearest first.",
-    ),
-)
-
-READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
-    "aggregate": (*_TIMES, *_FILTERS),
-    "correlation": (*_WINDOW, *_without("correlation_id"), *_TIMES, *_paging("asc")),
-    "resource": (*_WINDOW, *_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
-    "actors": (*_TIMES, *_FILTERS),
-    "event": (_include(_EVENT_INCLUDES),),
-}
-"""The query parameters of each route that answers with events or counts them."""
-
-CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "trace": _TRACE,
-    "flows": (
-        Parameter("outcome", _or_null({"type": "string", "enum": ["failure"]}), "Flows in which something failed."),
-        *_times("Flows whose last event lies"),
-        *_window("Flows"),
-        _CURSOR_PARAMETER,
-    ),
-    "map": _times("Effects"),
-}
-"""The query parameters of each route that answers why something happened."""
-
-_KNOWN = {
-    route: {one.name: one for one in parameters} for route, parameters in (READ_PARAMETERS | CAUSE_PARAMETERS).items()
-}
-_PAGED = frozenset(("list", "correlation", "resource"))
-
-Check = Callable[[str, Vocabulary], str]
-
-_CHECKS: dict[str, tuple[str, Check]] = {
+FILTER_FIELDS: dict[str, tuple[str, ParameterCheck]] = {
     "resource_type": ("resource_types", lambda text, words: check_resource_type(text, words.resource_types)),
     "resource_id": ("resource_ids", lambda text, _: check_uuid(text)),
     "actor_id": ("actor_ids", lambda text, _: check_actor_id(text)),
@@ -272,13 +91,7 @@ _CHECKS: dict[str, tuple[str, Check]] = {
     "correlation_id": ("correlation_ids", lambda text, _: check_correlation_id(text)),
     "causation_id": ("causation_ids", lambda text, _: check_causation_id(text)),
 }
-"""Parameter -> field of Query, and the rule of one value."""
-
-NO_EVENT_TYPE = "-"
-"""Stands for types outside the grammar, which no event can have; stores are spared odd text."""
-
-
-# -------------------------------------------------------------------------------------------------------- the parser
+"""Parameter -> the field of `Query` that it sets, and the rule of one value. `event_type` has a rule of its own."""
 
 
 def parse_read(
@@ -291,37 +104,40 @@ def parse_read(
     readable: tuple[str, ...] | None,
     fixed: Mapping[str, str],
 ) -> ReadRequest:
-    """What a read asks for. `now` is in microseconds; `fixed` holds the decoded parts of the path that filter.
+    """What a read asks for. `route` is a key of `READ_PARAMETERS`, `now` is in microseconds, and `fixed` holds the
+    decoded parts of the path that filter.
 
     Raises `Invalid` with every problem: `loc` is ('query', name), or ('path', name) for `fixed`.
     """
-    reading = _Reading(route, now, vocabulary)
-    values = reading.split(query_string)
-    fields = reading.filters(values, fixed)
-    since, since_text = reading.time("from", values)
-    until, until_text = reading.time("to", values)
-    limit = reading.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
-    offset = reading.number("offset", values, 0, INT_MAX, 0)
-    as_of = reading.number("as_of", values, 0, INT_MAX, None)
-    ascending = reading.ascending(values)
-    include = reading.include(values)
-    reading.refuse_two_places(values)
+    reader = QueryReader(route, now, vocabulary)
+    values = reader.split(query_string)
+    fields = reader.filters(values, fixed)
+    since, since_text = reader.time("from", values)
+    until, until_text = reader.time("to", values)
+    limit = reader.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
+    offset = reader.number("offset", values, 0, INT_MAX, 0)
+    as_of = reader.number("as_of", values, 0, INT_MAX, None)
+    ascending = reader.ascending(values)
+    include = reader.include(values)
+    reader.refuse_offset_with_cursor(values)
+    query = Query(**fields, since=since, until=until, readable=readable)
     seed = b""
-    place = None
-    if route in _PAGED and not reading.problems:
-        seed = _seed(tenant, route, fields, since_text, until_text, ascending, readable)
-        place = reading.cursor(values, seed, as_of)
-    if place is not None:
-        since, until, as_of, offset = place.since, place.until, place.as_of, place.offset
-    reading.finish(since, until)
+    cursor = None
+    if route in _PAGED and not reader.problems:
+        seed = cursor_seed(tenant, route, filters_of(query), since_text, until_text, ascending, readable)
+        cursor = reader.cursor(values, seed, as_of)
+    if cursor is not None:
+        query = msgspec.structs.replace(query, since=cursor.since, until=cursor.until)
+        as_of, offset = cursor.as_of, cursor.offset
+    reader.finish(query.since, query.until)
     return ReadRequest(
-        query=Query(**fields, since=since, until=until, readable=readable),
+        query=query,
         page=PageRequest(
             limit=limit or LIMIT_MAX,
             offset=offset or 0,
             ascending=ascending,
             as_of=as_of,
-            after=place.after if place else None,
+            after=cursor.after if cursor else None,
         ),
         include=include,
         cursor_seed=seed,
@@ -330,51 +146,69 @@ def parse_read(
 
 def parse_trace(query_string: bytes) -> TraceRequest:
     """Which part of a graph is asked for. Raises `Invalid` with every problem."""
-    reading = _Reading("trace")
-    values = reading.split(query_string)
-    direction: Any = reading.word("direction", values, ("both", "up", "down"), "A direction")
-    depth = reading.number("depth", values, 0, WALK_MAX, None)
-    limit = reading.number("limit", values, 1, NODES_MAX, NODES_DEFAULT)
-    reading.finish()
+    reader = QueryReader("trace")
+    values = reader.split(query_string)
+    direction: Any = reader.word("direction", values, ("both", "up", "down"), "A direction")
+    depth = reader.number("depth", values, 0, WALK_MAX, None)
+    limit = reader.number("limit", values, 1, NODES_MAX, NODES_DEFAULT)
+    reader.finish()
     return TraceRequest(direction=direction, depth=depth, limit=limit or NODES_DEFAULT)
 
 
 def parse_flows(query_string: bytes, *, tenant: str, now: int, readable: tuple[str, ...] | None) -> FlowsRequest:
     """Which flows are asked for; arguments and errors as in `parse_read`."""
-    reading = _Reading("flows", now)
-    values = reading.split(query_string)
+    reader = QueryReader("flows", now)
+    values = reader.split(query_string)
     failed = "outcome" in values
-    reading.word("outcome", values, ("failure",), "An outcome here")
-    since, since_text = reading.time("from", values)
-    until, until_text = reading.time("to", values)
-    limit = reading.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
-    offset = reading.number("offset", values, 0, INT_MAX, 0)
-    reading.refuse_two_places(values)
-    fields = {"outcomes": ("failure",)} if failed else {}
-    seed = b"" if reading.problems else _seed(tenant, "flows", fields, since_text, until_text, False, readable)
-    place = None if reading.problems else reading.cursor(values, seed, None)
-    if place is not None:
-        since, until, offset = place.since, place.until, place.offset
-    reading.finish(since, until)
+    reader.word("outcome", values, ("failure",), "An outcome here")
+    since, since_text = reader.time("from", values)
+    until, until_text = reader.time("to", values)
+    limit = reader.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
+    offset = reader.number("offset", values, 0, INT_MAX, 0)
+    reader.refuse_offset_with_cursor(values)
+    filters = {"outcomes": ("failure",)} if failed else {}
+    seed = b"" if reader.problems else cursor_seed(tenant, "flows", filters, since_text, until_text, False, readable)
+    cursor = None if reader.problems else reader.cursor(values, seed, None)
+    if cursor is not None:
+        since, until, offset = cursor.since, cursor.until, cursor.offset
+    reader.finish(since, until)
     return FlowsRequest(
         query=FlowQuery(since=since, until=until, failed=failed, readable=readable),
-        page=PageRequest(limit=limit or LIMIT_MAX, offset=offset or 0, after=place.after if place else None),
+        page=PageRequest(limit=limit or LIMIT_MAX, offset=offset or 0, after=cursor.after if cursor else None),
         cursor_seed=seed,
     )
 
 
 def parse_period(query_string: bytes, *, now: int) -> tuple[int | None, int | None]:
     """The times `from` and `to` of a process map. Raises `Invalid` with every problem."""
-    reading = _Reading("map", now)
-    values = reading.split(query_string)
-    since, _ = reading.time("from", values)
-    until, _ = reading.time("to", values)
-    reading.finish(since, until)
+    reader = QueryReader("map", now)
+    values = reader.split(query_string)
+    since, _ = reader.time("from", values)
+    until, _ = reader.time("to", values)
+    reader.finish(since, until)
     return since, until
 
 
-class _Reading:
-    """Collects the problems of one query string while its parts are read."""
+def parse_atomic(query_string: bytes) -> bool:
+    """Whether a batch is stored whole or not at all. Raises `Invalid` with every problem."""
+    reader = QueryReader("batch")
+    values = reader.split(query_string)
+    sent = values.get("atomic", ["false"])[0]
+    if sent not in ("true", "false"):
+        reader.refuse("atomic", "It must be true or false.", "bool_parsing")
+    reader.finish()
+    return sent == "true"
+
+
+def refuse_parameters(query_string: bytes) -> None:
+    """Raise `Invalid` with every parameter that was sent, on a route that takes none."""
+    reader = QueryReader("create")
+    reader.split(query_string)
+    reader.finish()
+
+
+class QueryReader:
+    """Reads the parts of one query string and collects their problems."""
 
     def __init__(self, route: str, now: int = 0, vocabulary: Vocabulary | None = None) -> None:
         self.known = _KNOWN[route]
@@ -383,11 +217,12 @@ class _Reading:
         self.vocabulary = vocabulary or Vocabulary()
         self.problems: list[Problem] = []
 
-    def problem(self, name: str, message: str, type_: str, where: str = "query") -> None:
-        self.note(Problem((where, name), message, type_))
+    def refuse(self, name: str, message: str, type_: str, where: str = "query") -> None:
+        """Add a problem of the parameter `name`."""
+        self.add(Problem((where, name), message, type_))
 
-    def note(self, problem: Problem) -> None:
-        """Keep a problem, once: the answer to a long query of the same mistakes stays short."""
+    def add(self, problem: Problem) -> None:
+        """Add a problem, once: the answer to a long query that repeats a mistake stays short."""
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -402,7 +237,7 @@ class _Reading:
             try:
                 name = _decoded(raw_name)
             except Broken as error:
-                self.note(Problem(("query",), str(error), error.type))
+                self.add(Problem(("query",), str(error), error.type))
                 continue
             if name not in self.known:
                 unknown[name] = None
@@ -410,116 +245,123 @@ class _Reading:
             try:
                 text = _decoded(raw_value)
             except Broken as error:
-                self.problem(name, str(error), error.type)
+                self.refuse(name, str(error), error.type)
                 continue
             values.setdefault(name, []).append(text)
         self._refuse_unknown(list(unknown))
-        return {name: texts for name, texts in values.items() if self._count_is_good(name, texts)}
+        return {name: texts for name, texts in values.items() if self.has_valid_count(name, texts)}
 
     def _refuse_unknown(self, names: list[str]) -> None:
         for name in names[:UNKNOWN_MAX]:
-            self.problem(name, f"No such parameter; the nearest is {nearest(name, self.known)}.", "extra_forbidden")
+            hint = f"the nearest is {nearest(name, self.known)}" if self.known else "this address takes none"
+            self.refuse(name, f"No such parameter; {hint}.", "extra_forbidden")
         if len(names) > UNKNOWN_MAX:
-            message = f"And {len(names) - UNKNOWN_MAX} more parameters that are not known here."
+            message = f"And {len(names) - UNKNOWN_MAX} more unknown parameters."
             self.problems.append(Problem(("query",), message, "extra_forbidden"))
 
-    def _count_is_good(self, name: str, texts: list[str]) -> bool:
+    def has_valid_count(self, name: str, texts: list[str]) -> bool:
+        """Whether the parameter came as often as it may and none of its values is empty; else a problem is added."""
         if len(texts) > 1 and not self.known[name].multiple:
-            self.problem(name, f"The parameter {name} may be given only once.", "repeated")
+            self.refuse(name, f"The parameter {name} may be given only once.", "repeated")
         elif len(texts) > VALUES_MAX:
-            self.problem(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
+            self.refuse(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
         elif not all(texts):
-            self.problem(name, "A parameter must not be empty; leave it out instead.", "string_too_short")
+            self.refuse(name, "A parameter must not be empty; leave it out instead.", "string_too_short")
         else:
             return True
         return False
 
     def filters(self, values: Mapping[str, list[str]], fixed: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-        """The fields of Query, each with the canonical values in order and without repetition."""
+        """The filter fields of `Query` that are set, each with its canonical values in order, each value once."""
         fields: dict[str, tuple[str, ...]] = {}
         for where, name, texts in (
             *(("path", name, [text]) for name, text in fixed.items()),
             *(("query", name, texts) for name, texts in values.items()),
         ):
-            if name not in _CHECKS:
+            if name not in FILTER_FIELDS:
                 continue
-            field, check = _CHECKS[name]
+            field, check = FILTER_FIELDS[name]
             try:
                 fields[field] = tuple(dict.fromkeys(check(text, self.vocabulary) for text in texts))
             except Broken as error:
-                self.problem(name, str(error), error.type, where)
+                self.refuse(name, str(error), error.type, where)
         if "event_type" in values:
             try:
                 fields["event_types"], fields["event_type_prefixes"] = _event_types(values["event_type"])
             except Broken as error:
-                self.problem("event_type", str(error), error.type)
+                self.refuse("event_type", str(error), error.type)
         return fields
 
     def time(self, name: str, values: Mapping[str, list[str]]) -> tuple[int | None, str | None]:
-        """The time and what of it a cursor is bound to: the words when they are relative, else the instant."""
+        """The time, and the text that a cursor is bound to: as written for a relative time, else the instant."""
         if name not in values:
             return None, None
         text = values[name][0]
         try:
             us = parse_query_time(text, self.now)
         except ValueError as error:
-            self.problem(name, str(error), "datetime_parsing")
+            self.refuse(name, str(error), "datetime_parsing")
             return None, None
         return us, text if text.startswith("-") else str(us)
 
     def number(
         self, name: str, values: Mapping[str, list[str]], least: int, most: int, default: int | None
     ) -> int | None:
+        """A whole number from `least` to `most`, in plain ASCII digits; `default` if it is left out or refused."""
         if name not in values:
             return default
         text = values[name][0]
         if not (text.isascii() and text.isdigit()):
-            self.problem(name, "This is a whole number in plain digits.", "int_parsing")
+            self.refuse(name, "This is a whole number in plain digits.", "int_parsing")
         elif len(text) > len(str(INT_MAX)) or not least <= int(text) <= most:
-            self.problem(name, f"This is a number from {least} to {most}.", "out_of_range")
+            self.refuse(name, f"This is a number from {least} to {most}.", "out_of_range")
         else:
             return int(text)
         return default
 
     def ascending(self, values: Mapping[str, list[str]]) -> bool:
+        """Whether the oldest event comes first; by default as the table of the route says."""
         if "order" not in values:
-            return self.route == "correlation"
+            return "order" in self.known and self.known["order"].schema["default"] == "asc"
         return self.word("order", values, ("asc", "desc"), "An order") == "asc"
 
     def word(self, name: str, values: Mapping[str, list[str]], words: tuple[str, ...], what: str) -> str:
-        """One of a few words; the first of them when it is left out."""
+        """One of a few words; the first of them if the parameter is left out."""
         text = values[name][0] if name in values else words[0]
         if text not in words:
-            self.problem(name, f"{what} is one of: {', '.join(words)}.", "enum")
+            self.refuse(name, f"{what} is one of: {', '.join(words)}.", "enum")
         return text
 
-    def refuse_two_places(self, values: Mapping[str, list[str]]) -> None:
+    def refuse_offset_with_cursor(self, values: Mapping[str, list[str]]) -> None:
+        """Add a problem when both are sent, since a cursor carries its own offset."""
         if "cursor" in values and "offset" in values:
-            self.problem("offset", "A cursor has its own place; leave the offset out.", "cursor_with_offset")
+            self.refuse("offset", "A cursor carries its own offset; leave the offset out.", "cursor_with_offset")
 
     def finish(self, since: int | None = None, until: int | None = None) -> None:
-        """Raise Invalid when there is a problem, a range of time that runs backwards among them."""
+        """Raise `Invalid` if there is any problem. A range of time that runs backwards is one."""
         if since is not None and until is not None and since > until:
-            self.problem("from", "The time in from lies after the time in to.", "time_range")
+            self.refuse("from", "The time in from lies after the time in to.", "time_range")
         if self.problems:
             raise Invalid(self.problems)
 
     def include(self, values: Mapping[str, list[str]]) -> frozenset[str]:
-        allowed = _EVENT_INCLUDES if self.route == "event" else _LIST_INCLUDES
+        """The keys to add to the answer."""
+        allowed = EVENT_INCLUDES if self.route == "event" else LIST_INCLUDES
         names = [name for text in values.get("include", ()) for name in text.split(",")]
         if not all(name in allowed for name in names):
-            self.problem("include", f"What can be included is: {', '.join(allowed)}.", "enum")
+            self.refuse("include", f"What can be included is: {', '.join(allowed)}.", "enum")
         return frozenset(names)
 
-    def cursor(self, values: Mapping[str, list[str]], seed: bytes, as_of: int | None) -> "_Place | None":
+    def cursor(self, values: Mapping[str, list[str]], seed: bytes, as_of: int | None) -> Cursor | None:
+        """What the cursor carries, if one was sent that belongs to this question and snapshot."""
         if "cursor" not in values:
             return None
-        place = _open_cursor(values["cursor"][0], seed)
-        if place is None:
-            self.problem("cursor", "The cursor is damaged, or of another question; start without it.", "cursor")
-        elif as_of not in (None, place.as_of):
-            self.problem("as_of", "The cursor is of another position; leave as_of out.", "cursor_with_as_of")
-        return place
+        cursor = open_cursor(values["cursor"][0], seed)
+        if cursor is None:
+            self.refuse("cursor", "The cursor is damaged or belongs to another query; start without it.", "cursor")
+        elif as_of not in (None, cursor.as_of):
+            self.refuse("as_of", "The cursor belongs to another position; leave as_of out.", "cursor_with_as_of")
+        return cursor
 
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -535,7 +377,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _event_types(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Types and prefixes. What no event can have is dropped; if nothing is left, `NO_EVENT_TYPE` matches nothing."""
+    """Types and prefixes. Text outside the grammar is dropped; if nothing is left, `NO_EVENT_TYPE` matches nothing."""
     types: dict[str, None] = {}
     prefixes: dict[str, None] = {}
     for text in texts:
@@ -550,105 +392,3 @@ def _event_types(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     if not types and not prefixes:
         return (NO_EVENT_TYPE,), ()
     return tuple(types), tuple(prefixes)
-
-
-# ----------------------------------------------------------------------------------------------------------- cursors
-
-_VERSION = 1
-_HAS_SINCE, _HAS_UNTIL = 1, 2
-_LAYOUT = struct.Struct(">BBqqqqqq")  # version, flags, as_of, occurred_at, position, offset, since, until
-_DIGEST = 16
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{88}")  # 50 bytes of layout and 16 of digest
-
-
-class _Place(msgspec.Struct, frozen=True):
-    """What a cursor holds: its snapshot, where the last page ended, how many events came before, resolved times."""
-
-    as_of: int
-    after: Keyset
-    offset: int
-    since: int | None
-    until: int | None
-
-
-def _seed(
-    tenant: str,
-    route: str,
-    fields: Mapping[str, tuple[str, ...]],
-    since: str | None,
-    until: str | None,
-    ascending: bool,
-    readable: tuple[str, ...] | None,
-) -> bytes:
-    """What must be the same for a cursor to go on. Alternatives are a set, so their order does not matter."""
-    filters = sorted((field, sorted(values)) for field, values in fields.items())
-    seen = None if readable is None else sorted(readable)
-    return sha256(msgspec.json.encode((tenant, route, filters, since, until, ascending, seen))).digest()
-
-
-def next_cursor(read: ReadRequest, page: Page) -> str | None:
-    """The cursor of the page after this one; None when this is the last. It pins the snapshot of the first page."""
-    if not page.has_next or not page.events:
-        return None
-    after = Keyset(page.events[-1].occurred_at, page.events[-1].position)
-    times = (read.query.since, read.query.until)
-    return _sealed(read.cursor_seed, page.as_of, after, page.offset + len(page.events), times)
-
-
-def next_flows_cursor(read: FlowsRequest, page: FlowPage) -> str | None:
-    """The cursor of the flows after this page; None when this is the last. Flows move as they go on, so it pins no
-    snapshot: one that had not been met and has new events since is before the place now."""
-    if not page.has_next or not page.flows:
-        return None
-    after = Keyset(page.flows[-1].last_at, page.flows[-1].number)
-    times = (read.query.since, read.query.until)
-    return _sealed(read.cursor_seed, page.size, after, page.offset + len(page.flows), times)
-
-
-def _sealed(seed: bytes, as_of: int, after: Keyset, offset: int, times: tuple[int | None, int | None]) -> str:
-    since, until = times
-    packed = _LAYOUT.pack(
-        _VERSION,
-        (_HAS_SINCE if since is not None else 0) | (_HAS_UNTIL if until is not None else 0),
-        as_of,
-        after.occurred_at,
-        after.position,
-        offset,
-        since or 0,
-        until or 0,
-    )
-    return base64.urlsafe_b64encode(packed + _digest(seed, packed)).decode()
-
-
-def _digest(seed: bytes, packed: bytes) -> bytes:
-    return sha256(seed + packed).digest()[:_DIGEST]
-
-
-def _open_cursor(text: str, seed: bytes) -> _Place | None:
-    """The place, or None when the cursor is damaged or of another read.
-
-    The digest has no secret: who forges a cursor only moves within what the credential may read. So every number is
-    checked again.
-    """
-    if _CURSOR.fullmatch(text) is None:
-        return None
-    data = base64.urlsafe_b64decode(text)
-    packed = data[: _LAYOUT.size]
-    if _digest(seed, packed) != data[_LAYOUT.size :]:
-        return None
-    version, flags, as_of, occurred_at, position, offset, since, until = _LAYOUT.unpack(packed)
-    sound = (
-        version == _VERSION
-        and 1 <= position <= as_of
-        and offset >= 1
-        and all(TIME_MIN_US <= us <= TIME_MAX_US for us in (occurred_at, since, until))
-    )
-    if not sound:
-        return None
-    return _Place(
-        as_of,
-        Keyset(occurred_at, position),
-        offset,
-        since if flags & _HAS_SINCE else None,
-        until if flags & _HAS_UNTIL else None,
-    )

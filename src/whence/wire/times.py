@@ -32,10 +32,10 @@ _RANGE_RULE = "A time lies between the years 1 and 9999 in UTC."
 
 
 def parse_time(text: str) -> int:
-    """Microseconds of an RFC 3339 time; the offset is required, digits beyond microseconds are cut off.
+    """Microseconds of an RFC 3339 time. The offset is required, and digits beyond microseconds are truncated.
 
-    Raises ValueError for anything else: bare numbers, words, 24:00, leap seconds, days that no month has, times that
-    lie outside of the years 1..9999 in UTC.
+    Raises ValueError for anything else: bare numbers, words, 24:00, leap seconds, dates that do not exist, times
+    outside the years 1..9999 in UTC.
 
     >>> parse_time("1970-01-01T01:00:00.0000019+01:00")
     1
@@ -47,10 +47,10 @@ def parse_time(text: str) -> int:
 
 
 def parse_query_time(text: str, now: int) -> int:
-    """Microseconds of a time in a query; `now` is what relative times count back from.
+    """Microseconds of a time in a query. Relative times count back from `now`.
 
-    RFC 3339 with any offset; without one it is UTC; a date alone is 00:00 UTC; `-15m`, `-7d` and the like; a space
-    where a `+` was lost in the query string is repaired. Raises ValueError for anything else.
+    It takes RFC 3339 with any offset or, for UTC, with none; a date, for 00:00 UTC; and relative times such as `-15m`
+    and `-7d`. A space where the query string lost a `+` is repaired. Raises ValueError for anything else.
     """
     if len(text) > _TEXT_MAX:
         raise ValueError(_QUERY_RULE)
@@ -82,7 +82,7 @@ def _microseconds(match: re.Match[str], rule: str) -> int:
 
 @lru_cache(8_192)
 def _minute_us(text: str) -> int:
-    """The microseconds of a date with hour and minute; events come in bursts, so most are asked for again."""
+    """The microseconds of a date with hour and minute. Events come in bursts, so most lookups hit the cache."""
     delta = datetime.fromisoformat(text) - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000
 
@@ -94,7 +94,7 @@ def _in_range(us: int) -> int:
 
 
 def format_time(us: int) -> str:
-    """The time as it is answered: UTC with `Z`; no fraction when it is zero, else six digits.
+    """The time for responses: UTC with `Z`, with no fraction if it is zero, else with six digits.
 
     >>> format_time(0), format_time(-1)
     ('1970-01-01T00:00:00Z', '1969-12-31T23:59:59.999999Z')
@@ -105,7 +105,7 @@ def format_time(us: int) -> str:
 
 
 def format_time_fixed(us: int) -> str:
-    """The time with six digits of fraction always, as it is hashed."""
+    """The time for hashing: always with six digits of fraction."""
     minute, rest = divmod(us, 60_000_000)
     second, fraction = divmod(rest, 1_000_000)
     return f"{_minute(minute)}{second:02d}.{fraction:06d}Z"
@@ -113,5 +113,5 @@ def format_time_fixed(us: int) -> str:
 
 @lru_cache(8_192)
 def _minute(minute: int) -> str:
-    """Date, hour and minute with what follows them; events come in bursts, so most minutes are asked for again."""
+    """The text up to the seconds. Events come in bursts, so most lookups hit the cache."""
     return (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]

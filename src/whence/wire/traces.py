@@ -1,16 +1,16 @@
-"""The answers about causes: graphs, flows and the process map. Payloads are no part of them.
+"""The JSON bodies about causes: traces, flows and the process map. They contain no payloads.
 
-Keys are declared in alphabetical order. Spans of time are whole microseconds.
+Keys are in alphabetical order. Durations are whole microseconds.
 """
 
 from collections.abc import Iterable
-from typing import Annotated
 
 import msgspec
 
 from whence.delays import ERROR
 from whence.flows import Flow, FlowPage, Pair, ProcessMap
 from whence.trace import Graph, GraphEvent, Node
+from whence.wire.bodies import TimeText, WireBody
 from whence.wire.times import format_time
 
 __all__ = [
@@ -27,17 +27,13 @@ __all__ = [
     "encode_trace",
 ]
 
-_Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
+class NodeBody(WireBody, frozen=True, kw_only=True, gc=False):
+    """An event of a trace.
 
-class _Body(msgspec.Struct, rename="camel", frozen=True):
-    """The base of these bodies: camelCase keys."""
-
-
-class NodeBody(_Body, frozen=True, kw_only=True, gc=False):
-    """An event of a graph. `hops` and `sinceRootUs` count from the root. `effects` are its direct consequences,
-    `allEffects` those below too, `failuresBelow` the failures among the latter. `skewed`: it lies before its cause.
-    `otherFlow`: its cause is of another flow. `cycle`: its cause is among its own consequences, and that arrow is cut.
+    `hops` and `sinceRootUs` count from the root. `effects` is the number of direct consequences, `allEffects` of direct
+    and indirect ones, `failuresBelow` of the failures among them. `skewed`: it occurred before its cause. `otherFlow`:
+    its cause belongs to another flow. `cycle`: its cause is one of its own consequences, and that link is left out.
     """
 
     actor_id: str
@@ -51,7 +47,7 @@ class NodeBody(_Body, frozen=True, kw_only=True, gc=False):
     failures_below: int
     hops: int
     id: str
-    occurred_at: _Time
+    occurred_at: TimeText
     other_flow: bool
     outcome: str
     position: int
@@ -62,9 +58,9 @@ class NodeBody(_Body, frozen=True, kw_only=True, gc=False):
     skewed: bool
 
 
-class TraceSummaryBody(_Body, frozen=True, kw_only=True):
-    """The whole graph in numbers. `hops` leads from the event to its root; `durationUs` from the first event to the
-    last."""
+class TraceSummaryBody(WireBody, frozen=True, kw_only=True):
+    """Totals of the whole graph. `hops` counts from the root to the event that was asked for; `durationUs` is the time
+    from the first event to the last."""
 
     actors: int
     duration_us: int
@@ -74,10 +70,10 @@ class TraceSummaryBody(_Body, frozen=True, kw_only=True):
     resources: int
 
 
-class TraceBody(_Body, frozen=True, kw_only=True):
-    """The graph around an event, each node behind its cause. `missing` names causes that are not in the log (yet).
-    `truncated`: there are events that are not in `nodes`. `atLeast`: the graph is so large that it was not walked to
-    its end, so every number may be larger."""
+class TraceBody(WireBody, frozen=True, kw_only=True):
+    """The graph around an event, each node after its cause. `missing` names causes that are not in the log, or not yet.
+    `truncated`: some events are not in `nodes`. `atLeast`: the graph is too large to be read completely, so every
+    number may be larger."""
 
     at_least: bool
     event_id: str
@@ -88,22 +84,22 @@ class TraceBody(_Body, frozen=True, kw_only=True):
     truncated: bool
 
 
-class FlowRootBody(_Body, frozen=True, kw_only=True):
-    """The event with which a flow began."""
+class FlowRootBody(WireBody, frozen=True, kw_only=True):
+    """The event that began a flow."""
 
     actor_id: str
     actor_type: str
     event_type: str
     id: str
-    occurred_at: _Time
+    occurred_at: TimeText
     outcome: str
     resource_id: str
     resource_type: str
 
 
-class FlowBody(_Body, frozen=True, kw_only=True):
-    """The events of one correlationId. `atLeast`: it is so long that only its first events were looked at for its root
-    and its actors; all other numbers are exact."""
+class FlowBody(WireBody, frozen=True, kw_only=True):
+    """The events of one correlationId. `atLeast`: the flow is so long that `root` and `actors` are taken from its first
+    events; all other numbers are exact."""
 
     actors: int
     at_least: bool
@@ -111,12 +107,12 @@ class FlowBody(_Body, frozen=True, kw_only=True):
     duration_us: int
     events: int
     failures: int
-    first_at: _Time
-    last_at: _Time
+    first_at: TimeText
+    last_at: TimeText
     root: FlowRootBody
 
 
-class FlowsBody(_Body, frozen=True, kw_only=True):
+class FlowsBody(WireBody, frozen=True, kw_only=True):
     """One page of flows, the latest activity first."""
 
     flows: list[FlowBody]
@@ -126,9 +122,9 @@ class FlowsBody(_Body, frozen=True, kw_only=True):
     total: int
 
 
-class PairBody(_Body, frozen=True, kw_only=True):
-    """How often one event type led to another. `share` is the part of all that the cause type led to. `skewed` are the
-    effects that lie before their cause; the percentiles are of the delays of the others."""
+class PairBody(WireBody, frozen=True, kw_only=True):
+    """How often one event type led to another. `share` is the fraction of all effects of the cause type. `skewed`
+    counts the effects that occurred before their cause; the percentiles are of the delays of the others."""
 
     cause_type: str
     effect_type: str
@@ -140,22 +136,22 @@ class PairBody(_Body, frozen=True, kw_only=True):
     skewed: int
 
 
-class MapBody(_Body, frozen=True, kw_only=True):
-    """What led to what between `from` and `to`, which are the whole days (UTC) that hold the period that was asked for;
-    null where it is open. Counts are exact, a percentile is off by at most `delayError` of itself."""
+class MapBody(WireBody, frozen=True, kw_only=True):
+    """What led to what between `from` and `to`: the whole days (UTC) that contain the period of the request, null where
+    it is open. Counts are exact. The relative error of a percentile is at most `delayError`."""
 
     delay_error: float
-    from_: _Time | None = msgspec.field(name="from")
+    from_: TimeText | None = msgspec.field(name="from")
     links: int
     pairs: list[PairBody]
-    to: _Time | None
+    to: TimeText | None
 
 
 _encode = msgspec.json.Encoder().encode
 
 
 def encode_trace(graph: Graph) -> bytes:
-    """The answer of the trace route."""
+    """The body of the trace route."""
     return _encode(
         TraceBody(
             at_least=graph.at_least,
@@ -203,7 +199,7 @@ def _node(node: Node) -> NodeBody:
 
 
 def encode_flows(page: FlowPage) -> bytes:
-    """The answer of the route of flows."""
+    """The body of the flows route."""
     return _encode(
         FlowsBody(
             flows=[_flow(flow) for flow in page.flows],
@@ -243,7 +239,7 @@ def _flow_root(event: GraphEvent) -> FlowRootBody:
 
 
 def encode_map(found: ProcessMap) -> bytes:
-    """The answer of the process map."""
+    """The body of the process map route."""
     return _encode(
         MapBody(
             delay_error=ERROR,

@@ -25,7 +25,7 @@ from tests.databases import empty_database, execute
 from whence import rollups
 from whence.events import NewEvent
 from whence.permissions import new_api_key, new_session_secret, session_hash
-from whence.storage import Session, Store, Write, migrate_store, open_store, sequencing, verify_store
+from whence.storage import Session, Store, Write, create_store, migrate_store, sequencing, verify_store
 from whence.storage.migrations import load_migrations
 from whence.wire.event import IngestContext, parse_batch
 
@@ -158,7 +158,7 @@ async def record(store: Store, known: dict[str, Any]) -> bytes:
 async def make_sqlite(folder: Path, work: Path) -> None:
     """The file as its server left it, and the high-water record beside it."""
     path = work / "log.db"
-    store = open_store(f"sqlite:///{path}")
+    store = create_store(f"sqlite:///{path}")
     known = await fill(store)
     await store.close()
     connection = apsw.Connection(str(path))
@@ -169,7 +169,7 @@ async def make_sqlite(folder: Path, work: Path) -> None:
         connection.execute(f"UPDATE event {_SET_SQLITE} WHERE id = x'{id_of(name).replace('-', '')}'")
     connection.execute("VACUUM")
     connection.close()
-    store = open_store(f"sqlite:///{path}", serving=False)
+    store = create_store(f"sqlite:///{path}", serving=False)
     answers = await record(store, known)
     await store.close()
     if {each.name for each in work.iterdir()} - {"log.db", "log.db.high", "log.db.lock"}:  # noqa: ASYNC240  (nothing else runs)
@@ -184,7 +184,7 @@ async def make_postgres(folder: Path) -> None:
     """The database as SQL."""
     url = await empty_database()
     await migrate_store(url)
-    store = open_store(url)
+    store = create_store(url)
     known = await fill(store)
     await execute(url, *[f"UPDATE whence.event {_SET} WHERE id = '{id_of(name)}'" for name in ERASED])
     answers = await record(store, known)

@@ -23,7 +23,16 @@ from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.storage.base import QUERY_SECONDS_MAX
 from whence.storage.query_gate import query_too_expensive
 
-__all__ = ["Connection", "Connections", "DataRefused", "Target", "Work"]
+__all__ = [
+    "CONNECTION_LOST",
+    "DRIVER_ERRORS",
+    "Connection",
+    "Connections",
+    "DataRefused",
+    "Target",
+    "Work",
+    "begin_statements",
+]
 
 _log = structlog.get_logger("whence.storage")
 
@@ -48,7 +57,7 @@ _IDLE_MS = 10_000
 
 _STATEMENTS_CACHED = 200
 
-_DRIVER = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver raises; the last of them too when a connection ends at the moment in which it is used."""
 
 _REFUSED = (
@@ -58,7 +67,7 @@ _REFUSED = (
     asyncpg.ProgramLimitExceededError,
 )
 
-_LOST = (
+CONNECTION_LOST = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -106,7 +115,7 @@ class Target:
             raise StoreRefused(
                 "The URL of the store cannot be read. It looks like postgresql://user@host:5432/database."
             ) from error
-        except _DRIVER as error:
+        except DRIVER_ERRORS as error:
             raise Unavailable("The PostgreSQL server cannot be reached.") from error
 
 
@@ -153,12 +162,12 @@ class Connections:
             connection = self._idle.pop()
             try:
                 await connection.close(timeout=_LOOK_S)
-            except _DRIVER:
+            except DRIVER_ERRORS:
                 connection.terminate()
 
     async def _run(self, tenant_no: int, work: Work, gate: AbstractContextManager[None]) -> Any:
         with gate:
-            messages, taken = _begin(tenant_no, writing=self._writing, on_citus=self._target.on_citus), False
+            messages, taken = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus), False
             try:
                 async with asyncio.timeout(_BEGIN_S):
                     taken = await self._free.acquire()
@@ -184,7 +193,7 @@ class Connections:
             except BaseException as error:
                 if connection is not None:
                     connection.terminate()
-                if isinstance(error, _DRIVER):
+                if isinstance(error, DRIVER_ERRORS):
                     if not fresh:
                         continue  # nothing was asked of it yet
                     raise self._told(error) from error
@@ -229,7 +238,7 @@ class Connections:
                 await connection.execute("SELECT 1")
         except asyncpg.PostgresError:
             pass  # it refuses, so it is there
-        except _DRIVER:
+        except DRIVER_ERRORS:
             return False
         finally:
             if connection is not None:
@@ -242,7 +251,7 @@ class Connections:
             if not connection.is_closed() and connection.is_in_transaction():
                 async with asyncio.timeout(_LOOK_S):
                     await connection.execute("ROLLBACK")
-        except _DRIVER:
+        except DRIVER_ERRORS:
             connection.terminate()
         if not connection.is_closed():
             self._idle.append(connection)
@@ -257,10 +266,10 @@ class Connections:
             return error
         if isinstance(error, asyncpg.QueryCanceledError) and not self._writing:
             return query_too_expensive()
-        if isinstance(error, _LOST) and not isinstance(error, (asyncpg.QueryCanceledError, *_REFUSED)):
+        if isinstance(error, CONNECTION_LOST) and not isinstance(error, (asyncpg.QueryCanceledError, *_REFUSED)):
             _log.warning("the PostgreSQL server is lost", error=type(error).__name__, told=str(error))
             return Unavailable("The PostgreSQL server cannot be reached. What was sent may be stored; repeat it.")
-        if isinstance(error, _DRIVER):
+        if isinstance(error, DRIVER_ERRORS):
             _log.error("transaction failed", error=type(error).__name__, exc_info=error)
             told = "could not write. Send the event again with the same id." if self._writing else "could not be read."
             kind = DataRefused if isinstance(error, _REFUSED) else Unavailable
@@ -298,7 +307,7 @@ async def _committed(connection: Connection, work: Work) -> Any:
     return result
 
 
-def _begin(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[str, ...]:
+def begin_statements(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[str, ...]:
     """The messages that begin a transaction as a tenant: how it isolates, whose it is, what it may do and how long."""
     number = f"{tenant_no:d}" if tenant_no else ""  # what is pasted into a message is digits and nothing else
     whole = (

@@ -38,6 +38,8 @@ _SQL = load_blocks("whence.storage.postgres")
 _log = structlog.get_logger("whence.storage")
 
 _READERS = 8
+"""Connections for reading."""
+
 _WRITERS = 4
 
 _TENANTS_CACHED = 1_000
@@ -77,6 +79,7 @@ class PostgresStore:
         self._writing = Connections(self._target, writers, writing=True)
         self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
+        self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
@@ -277,8 +280,8 @@ class PostgresStore:
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Look whether the store may be served; see `Store`. Leaves no connection behind."""
+    async def check_servable(self) -> None:
+        """Check the server, the login and the schema on a connection of its own; see `Store`."""
         connection = await self._target.first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
@@ -349,7 +352,7 @@ class PostgresStore:
 
     async def _looked_at(self) -> None:
         if not self._verified:
-            await self.open()
+            await self.check_servable()
 
 
 def _bounded(cache: dict[Any, Any], most: int = _TENANTS_CACHED) -> dict[Any, Any]:

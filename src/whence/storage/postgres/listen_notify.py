@@ -14,7 +14,7 @@ import structlog
 
 from whence.errors import WhenceError
 from whence.storage.head_notifier import HeadNotifier
-from whence.storage.postgres.connections import _DRIVER, Connection, Connections, Target
+from whence.storage.postgres.connections import DRIVER_ERRORS, Connection, Connections, Target
 from whence.storage.postgres.tenants import NOBODY
 from whence.storage.sql import load_blocks
 
@@ -136,7 +136,7 @@ class ListenNotify:
                 self._head_notifier.wake_all()  # for what was told while nobody listened
                 told = False
                 await _stay(connection, ended)
-            except (*_DRIVER, ValueError) as error:
+            except (*DRIVER_ERRORS, ValueError) as error:
                 if not told:
                     _log.warning("wake-ups are not heard; logs are looked at instead", error=type(error).__name__)
                     told = True

@@ -12,7 +12,7 @@ from whence import rollups, transitions
 from whence.errors import Unavailable
 from whence.flows import TransitionsByDay
 from whence.storage.postgres.actor_totals import outcomes_of, unfolded_events
-from whence.storage.postgres.connections import _DRIVER, _LOST, Connection, Target, _begin
+from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, Connection, Target, begin_statements
 from whence.storage.postgres.replication import part_rows
 from whence.storage.postgres.rows import cause_id_from, event_from
 from whence.storage.postgres.schema import verify as verify_schema
@@ -54,7 +54,7 @@ async def verify(target: Target, progress: Callable[[int], None] | None = None) 
     try:
         on_citus = await verify_schema(connection, unsafe_durability=True)
         return await _Check(connection, on_citus, progress or (lambda _events: None)).run()
-    except _DRIVER as error:
+    except DRIVER_ERRORS as error:
         raise Unavailable("The PostgreSQL server cannot be reached.") from error
     finally:
         connection.terminate()
@@ -80,7 +80,7 @@ class _Check:
 
     async def _as_tenant(self, tenant_no: int, ask: Callable[[], Awaitable[Any]]) -> Any:
         """The answer from one snapshot, as a server would see it, for as long as it takes."""
-        for message in _begin(tenant_no, writing=False, on_citus=self.on_citus):
+        for message in begin_statements(tenant_no, writing=False, on_citus=self.on_citus):
             await self.connection.execute(message)
         try:
             await self.connection.execute(
@@ -97,7 +97,7 @@ class _Check:
             await self.connection.execute("SAVEPOINT before")
             try:
                 await check(tenant, tenant_no)
-            except _LOST:
+            except CONNECTION_LOST:
                 raise
             except _UNREADABLE as error:
                 await self.connection.execute("ROLLBACK TO before")

@@ -4,14 +4,14 @@ A copy is one file. It is verified before it gets its name, and nothing that was
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
-import msgspec
 
 from whence.errors import RolledBack, StoreRefused
+from whence.storage.backends import Progress, Restored
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
     BUSY_MS,
@@ -26,26 +26,13 @@ from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of,
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
 
-__all__ = ["Restored", "backup", "refuse_behind", "restore"]
+__all__ = ["backup", "refuse_behind", "restore"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _PAGES_A_STEP = 1_000
 _CACHE_KIB = 1_000
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file. Left there, it would be taken for a part of the file that comes in its place."""
-
-Progress = Callable[[int], None]
-
-
-class Restored(msgspec.Struct, frozen=True):
-    """What a restore came to: the check of the backup, and what became of keys that were revoked since it was made.
-
-    `revoked` counts the keys that hold in the backup and stay revoked as they were in the store that was replaced; it
-    is None when there was no store that could tell.
-    """
-
-    report: Report
-    revoked: int | None = None
 
 
 def backup(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Report:

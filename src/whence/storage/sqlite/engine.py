@@ -39,6 +39,7 @@ _SQL = load_blocks("whence.storage.sqlite")
 _WRITER_CACHE_KIB = 65_536
 _READER_CACHE_KIB = 8_192
 _READERS = 5
+"""Connections for reading: one for the event loop, the others for threads."""
 
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
@@ -80,6 +81,7 @@ class SQLiteStore:
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._readers = Readers(reading)
+        self.reads_at_once = readers
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
@@ -291,8 +293,8 @@ class SQLiteStore:
 
     # --- life --------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Nothing is left to look at: the file was opened, and refused if need be, when the store was made."""
+    async def check_servable(self) -> None:
+        """Do nothing: the constructor has opened the file and checked it; see `Store`."""
 
     async def check(self) -> None:
         """Say whether the store serves; see `Store`."""

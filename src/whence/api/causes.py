@@ -1,0 +1,51 @@
+"""The routes about causes: the graph around an event, the flows, and the process map."""
+
+from litestar.handlers import HTTPRouteHandler
+
+from whence.api.context import context_of, now_us, principal_of
+from whence.api.operation import read_route
+from whence.api.reads import event_id_of, next_page_link
+from whence.api.request import Request
+from whence.api.responses import JsonResponse
+from whence.errors import NotFound
+from whence.wire.cursor import next_flows_cursor
+from whence.wire.query import parse_flows, parse_period, parse_trace
+from whence.wire.traces import FlowsBody, MapBody, TraceBody, encode_flows, encode_map, encode_trace
+
+__all__ = ["ROUTES"]
+
+
+@read_route("/api/v1/events/{event_id:str}/trace", "Trace Event", "trace", TraceBody, tag="Causes", missing=True)
+async def trace(request: Request) -> JsonResponse:
+    """The causes of an event up to the root, and everything that it led to."""
+    principal, event_id = principal_of(request), event_id_of(request)
+    asked = parse_trace(request.scope["query_string"])
+    graph = await context_of(request).store.trace(principal.tenant, event_id, asked, principal.readable)
+    if graph is None:
+        raise NotFound("There is no event with this id.")
+    return JsonResponse(encode_trace(graph))
+
+
+@read_route("/api/v1/flows", "List Flows", "flows", FlowsBody, tag="Causes", links=True)
+async def list_flows(request: Request) -> JsonResponse:
+    """The tenant's flows, the latest activity first."""
+    principal = principal_of(request)
+    read = parse_flows(
+        request.scope["query_string"], tenant=principal.tenant, now=now_us(), readable=principal.readable
+    )
+    page = await context_of(request).store.list_flows(principal.tenant, read.query, read.page)
+    cursor = next_flows_cursor(read.cursor_seed, read.query, page)
+    return JsonResponse(encode_flows(page), headers=next_page_link(request, cursor))
+
+
+@read_route("/api/v1/flows/map", "Map Flows", "map", MapBody, tag="Causes")
+async def process_map(request: Request) -> JsonResponse:
+    """Which event types led to which, how often and how soon."""
+    principal = principal_of(request)
+    since, until = parse_period(request.scope["query_string"], now=now_us())
+    found = await context_of(request).store.process_map(principal.tenant, since, until, principal.readable)
+    return JsonResponse(encode_map(found))
+
+
+ROUTES: list[HTTPRouteHandler] = [trace, list_flows, process_map]
+"""The handlers of this module."""

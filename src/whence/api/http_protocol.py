@@ -1,0 +1,315 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on slow and large requests.
+
+The head of a request has a largest size and a deadline. The body must arrive at a least rate, which `request_body.py`
+checks while a handler reads it. When a request is answered early, the rest of its body is read and discarded for a few
+seconds, so that the client sees the response, and then the connection is closed. A client that does not read its
+response is disconnected too. A request that is refused here is answered after those before it on the connection.
+"""
+
+import asyncio
+import contextlib
+import struct
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from whence.api.responses import error_body
+
+try:
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+except ImportError:  # only POSIX tells how much a socket's send buffer holds
+    ioctl = None  # type: ignore[assignment]  # elsewhere only the transport's own buffer is counted
+
+__all__ = ["LimitedProtocol", "SmallReadsProtocol"]
+
+_READ = 32 * 1024
+_HEAD_MAX = 32 * 1024
+_HEAD_S = 15.0
+_LINGER_S = 2.0
+_REST_OF_BODY_S = 5.0
+_WRITE_CHECK_S = 10.0
+_WRITE_BYTES_MIN = 40_960  # in that time: 4 KiB a second, the same rate as for request bodies
+
+
+class _ReadBuffer(threading.local):
+    """The buffer of all reads of a thread. Its event loop finishes one read before it starts the next."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_READ))
+
+
+_read_buffer = _ReadBuffer()
+
+
+class SmallReadsProtocol(asyncio.BufferedProtocol):
+    """The protocol that uvicorn creates for a connection: `LimitedProtocol`, with small reads.
+
+    By default uvloop reads 256 KiB at a time. With hundreds of clients that all send, that much of each would be in
+    memory before a handler could refuse it.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        self._protocol = LimitedProtocol(**arguments)
+        self.connection_made = self._protocol.connection_made  # type: ignore[assignment]  # delegated
+        self.connection_lost = self._protocol.connection_lost  # type: ignore[method-assign]  # delegated
+        self.eof_received = self._protocol.eof_received  # type: ignore[method-assign]  # delegated
+        self.pause_writing = self._protocol.pause_writing  # type: ignore[method-assign]  # delegated
+        self.resume_writing = self._protocol.resume_writing  # type: ignore[method-assign]  # delegated
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The buffer for the next read."""
+        return _read_buffer.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass the bytes that were read to the protocol."""
+        self._protocol.data_received(bytes(_read_buffer.view[:nbytes]))
+
+
+class _TooManyHeaders(Exception):
+    """The headers, or the trailers, of a request are larger than allowed."""
+
+
+class _ResponseTransport:
+    """The transport for writing a response, whose `close` is the protocol's own."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with deadlines.
+
+    It relies on attributes that uvicorn does not document. `tests/api/test_uvicorn_attributes.py` lists them.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _write_check: asyncio.TimerHandle | None = None
+    _head_size = 0
+    _idle_size = 0
+    _progressed = False
+    _begun = False
+    _in_head = True
+    _in_body = False
+    _refused = False
+    _refusal: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Start the deadline of the first head."""
+        super().connection_made(transport)
+        limit, self.limit_concurrency = self.limit_concurrency, None  # uvicorn's own refusal has another body
+        if limit is not None and len(self.connections) > 2 * limit:
+            self.transport.abort()
+        elif limit is not None and len(self.connections) > limit:
+            self._refuse(503, b"Service Unavailable", "Too many connections are open; come back shortly.", "busy")
+        else:
+            self._set_deadline(_HEAD_S, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the timers."""
+        self._clear_deadline()
+        self._clear_write_check()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The client has closed its side. After a refusal there is nothing more to send."""
+        if self._refused:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head begins, perhaps on a connection that has already served a request."""
+        super().on_message_begin()
+        self._in_head, self._head_size = True, 0
+        self._set_deadline(_HEAD_S, self._head_is_late)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete. Raises for what uvicorn refuses, such as an address without a path."""
+        super().on_headers_complete()
+        self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
+        self._clear_deadline()
+        self.cycle.transport = cast(asyncio.Transport, _ResponseTransport(self.transport, self._close_after_response))
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request target."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer after the body. A trailer counts towards the limit and is dropped."""
+        self._count_head(len(name) + len(value))
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._progressed = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        self._in_body, self._progressed = False, True
+        self._clear_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The response is written. If its request has not arrived completely, wait for the rest for a short time."""
+        if self._refused and not self.pipeline:
+            self._send_refusal()
+            return
+        super().on_response_complete()
+        # If the response is not complete, the body that is arriving is that of a later request, which has its own time.
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            self._set_deadline(_REST_OF_BODY_S, self.transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes. Refuse the request if too many of them complete neither a head nor a part of a body."""
+        if self._refused:
+            return
+        self._progressed = False
+        super().data_received(data)
+        self._idle_size = 0 if self._progressed else self._idle_size + len(data)
+        if self._idle_size > _HEAD_MAX:
+            self._refuse_head()
+        self._await_next_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer invalid HTTP with the body that every other error has."""
+        if self._head_size > _HEAD_MAX:
+            self._refuse_head()
+        else:
+            self._refuse(400, b"Bad Request", "The request cannot be read.", "bad_request")
+
+    def pause_writing(self) -> None:
+        """The client reads its response more slowly than it is written. Start to check its rate."""
+        super().pause_writing()
+        self._watch_write_rate()
+
+    def resume_writing(self) -> None:
+        """The client has caught up. Stop checking."""
+        self._clear_write_check()
+        super().resume_writing()
+
+    def _await_next_request(self) -> None:
+        """Give an idle connection as long for its next request as a new one has for its first.
+
+        uvicorn's own timer ends with the next byte, even one that begins no head, such as the end of an unread body or
+        an empty line.
+        """
+        idle = self._begun and self.cycle.response_complete and not self._in_head and not self._in_body
+        if idle and self.timeout_keep_alive_task is None and self._deadline is None and not self._refused:
+            self._set_deadline(_HEAD_S, self.transport.close)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a request to upgrade the protocol as a plain one, and then close: bytes after it are not HTTP."""
+        self.cycle.keep_alive = False
+
+    def _close_after_response(self) -> None:
+        """Close once the client has read the response. Closing with unread bytes would reset the connection, and the
+        client could lose the response."""
+        if not self._in_body or self._refused:
+            self.transport.close()
+            return
+        self._refused = True
+        self.pipeline.clear()
+        self._linger(_REST_OF_BODY_S)
+
+    def _watch_write_rate(self) -> None:
+        """Check after a while whether the client has read enough; if not, abort the connection to free its memory."""
+        before = self._unread_bytes()
+
+        def check() -> None:
+            self._write_check = None
+            if self._unread_bytes() > before - _WRITE_BYTES_MIN:
+                self.transport.abort()
+            else:
+                self._watch_write_rate()
+
+        self._clear_write_check()
+        self._write_check = self.loop.call_later(_WRITE_CHECK_S, check)
+
+    def _unread_bytes(self) -> int:
+        """Bytes that the client has not read yet: in the transport's buffer, and in the kernel's send buffer, which can
+        hold megabytes."""
+        size = self.transport.get_write_buffer_size()
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None and ioctl is not None:
+            with contextlib.suppress(OSError):
+                size += struct.unpack("i", ioctl(connection.fileno(), TIOCOUTQ, bytes(4)))[0]
+        return size
+
+    def _set_deadline(self, seconds: float, on_timeout: Callable[[], None]) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, on_timeout)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _clear_write_check(self) -> None:
+        if self._write_check is not None:
+            self._write_check.cancel()
+            self._write_check = None
+
+    def _count_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > _HEAD_MAX:
+            raise _TooManyHeaders
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, b"Request Header Fields Too Large", "The head of the request is too large.", "too_large")
+
+    def _head_is_late(self) -> None:
+        self._refuse(408, b"Request Timeout", "The head of the request came too slowly.", "request_timeout")
+
+    def _refuse(self, status: int, phrase: bytes, detail: str, code: str) -> None:
+        """Answer without a handler, after the responses in progress, and close the connection."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._clear_deadline()
+        self._refusal = _response(status, phrase, detail, code)
+        if not self._begun or self.cycle.response_complete:
+            self._send_refusal()
+        elif self._in_body and (self.pipeline or self.cycle.response_started):
+            self.transport.close()
+        elif self._in_body:
+            # The handler is waiting for a body that will never be complete.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        if self._refusal is not None:
+            self.transport.write(self._refusal)
+            self._refusal = None
+            self._linger(_LINGER_S)
+
+    def _linger(self, seconds: float) -> None:
+        """Close our side of the connection, and discard what arrives until the client closes its side."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._set_deadline(seconds, self.transport.close)
+
+
+def _response(status: int, phrase: bytes, detail: str, code: str) -> bytes:
+    """The bytes of a whole error response."""
+    request_id = uuid.uuid4().hex
+    body = error_body(detail, code, request_id)
+    head = [
+        b"HTTP/1.1 %d %s" % (status, phrase),
+        b"content-type: application/json",
+        b"content-length: %d" % len(body),
+        b"x-request-id: " + request_id.encode(),
+        b"x-content-type-options: nosniff",
+        b"cache-control: no-store",
+        b"connection: close",
+        *([b"retry-after: 1"] if status == 503 else []),
+    ]
+    return b"\r\n".join([*head, b"", body])

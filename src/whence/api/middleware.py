@@ -1,0 +1,222 @@
+"""The ASGI middleware around the application: everything that holds for every request and response.
+
+It gives each request an id, normalizes the path from its raw bytes, answers CORS, sets the security headers, writes one
+log line, and turns an uncaught error into a 500 without details.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import quote, unquote_to_bytes
+
+import structlog
+from litestar.types import ASGIApp, Message, Receive, Send
+from litestar.types import Scope as LitestarScope
+
+from whence.api.responses import error_body
+from whence.settings import Settings
+
+__all__ = ["HTTPMiddleware"]
+
+_log = structlog.get_logger("whence.http")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_PATH_MAX = 2048
+_CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
+_NO_ROUTE = "/-"  # a path that no route has
+_CHUNK = 64 * 1024
+_EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
+_ALLOWED_HEADERS = (
+    b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
+    b"ce-id, ce-source, ce-specversion, ce-type, ce-time, ce-subject, ce-datacontenttype, ce-dataschema, "
+    b"ce-authtype, ce-authid, ce-correlationid, ce-causationid"
+)
+_PREFLIGHT_S = b"600"
+_JSON = (b"content-type", b"application/json")
+
+Headers = list[tuple[bytes, bytes]]
+ASGIScope = MutableMapping[str, Any]
+
+
+class HTTPMiddleware:
+    """The outermost ASGI application.
+
+    It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
+    path as they sent it; `correlation_id`, the decoded bytes of that id if the path has one; `at_end`, a list of
+    functions to call once the response is sent.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.root_path = settings.root_path
+        self.origins = frozenset(origin.encode() for origin in settings.cors_origins)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # each library types ASGI its own way
+        """Serve a request or a lifespan. WebSockets are closed at once."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000, "reason": None})
+
+    async def _serve(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        state: dict[str, Any] = dict(scope.get("state") or {})
+        scope["state"] = state
+        state["request_id"] = request_id = _request_id(scope["headers"])
+        state["at_end"] = []
+        self._rewrite_path(scope, state)
+        response = _ResponseSender(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
+        try:
+            if self.origins and _is_preflight(scope):
+                await response.send_preflight()
+            else:
+                await self.app(cast(LitestarScope, scope), receive, response.send)
+        except asyncio.CancelledError:
+            # The server's grace period is over. Nothing awaits this task, so the cancellation need not go on.
+            if not response.status:
+                body = error_body("The server is stopping; send this again.", "unavailable", request_id)
+                await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
+        except Exception:
+            _log.exception("unexpected error", request_id=request_id)
+            if response.status:
+                raise
+            body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
+            await response.send_whole(500, [_JSON], body)
+        finally:
+            for call in state["at_end"]:
+                call()
+            self._log_request(scope, state, response.status, time.perf_counter() - started)
+
+    def _log_request(self, scope: ASGIScope, state: dict[str, Any], status: int, seconds: float) -> None:
+        """Log one line: never a query string, a header or a body."""
+        principal = state.get("principal")
+        probe = state["public_path"].endswith(("/livez", "/readyz")) and status < 400
+        (_log.debug if probe else _log.info)(
+            "request",
+            method=scope["method"],
+            path=state["public_path"][:512],
+            status=status,
+            ms=round(seconds * 1000, 2),
+            request_id=state["request_id"],
+            tenant=principal.tenant if principal else None,
+        )
+
+    def _rewrite_path(self, scope: ASGIScope, state: dict[str, Any]) -> None:
+        """Replace the path by a normalized one. The raw path is split before it is decoded, so that a segment may
+        contain any character, slashes included.
+
+        For a correlation, the id is moved to the state, and Litestar sees a placeholder. A proxy may strip the root
+        path or leave it.
+        """
+        raw = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
+        root = (scope.get("root_path") or self.root_path).rstrip("/")
+        if root and raw.startswith(root.encode() + b"/"):
+            raw = raw[len(root) :]
+        state["root_path"] = root
+        state["public_path"] = root + raw.decode("latin-1")
+        scope["root_path"] = ""
+        parts = raw.split(b"/", 5)
+        if len(parts) == 6 and [unquote_to_bytes(part) for part in parts[:5]] == _CORRELATION:
+            state["correlation_id"] = unquote_to_bytes(parts[5])
+            path = "/api/v1/events/correlation/-"
+        else:
+            path = _normalized(raw)
+        scope["path"] = path
+        scope["raw_path"] = path.encode()
+
+    def _cors(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """The headers that let a configured origin read the response."""
+        if not self.origins:
+            return []
+        origin = _header(headers, b"origin")
+        if origin is None or origin not in self.origins:
+            return [(b"vary", b"Origin")]
+        return [
+            (b"vary", b"Origin"),
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", _EXPOSED),
+        ]
+
+
+class _ResponseSender:
+    """An ASGI `send` that adds the headers of every response, and drops the body of a response to HEAD."""
+
+    def __init__(self, send: Send, request_id: str, cors: Headers, *, head: bool) -> None:
+        self.next_send = send
+        self.head = head
+        self.status = 0
+        self.common: Headers = [
+            (b"x-request-id", request_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            *cors,
+        ]
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", []))
+            if all(name.lower() != b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
+            message["headers"] = headers + self.common
+        elif message["type"] == "http.response.body":
+            body = b"" if self.head else message.get("body", b"")
+            message["body"] = await self._send_chunks(body)
+        await self.next_send(message)
+
+    async def _send_chunks(self, body: bytes) -> bytes:
+        """Send all chunks of a large body but the last, which is returned. Each waits until the client has read most of
+        what was sent before, so that the socket's buffer never holds a second copy of the body."""
+        last = max(len(body) - 1, 0) // _CHUNK * _CHUNK
+        for start in range(0, last, _CHUNK):
+            chunk = body[start : start + _CHUNK]
+            await self.next_send({"type": "http.response.body", "body": chunk, "more_body": True})
+        return body[last:]
+
+    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def send_preflight(self) -> None:
+        allowed: Headers = []
+        if any(name == b"access-control-allow-origin" for name, _ in self.common):
+            allowed = [
+                (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
+                (b"access-control-allow-headers", _ALLOWED_HEADERS),
+                (b"access-control-max-age", _PREFLIGHT_S),
+            ]
+        await self.send({"type": "http.response.start", "status": 204, "headers": allowed})
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_preflight(scope: ASGIScope) -> bool:
+    asked = _header(scope["headers"], b"access-control-request-method")
+    return scope["method"] == "OPTIONS" and asked is not None and _header(scope["headers"], b"origin") is not None
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    sent = _header(headers, b"x-request-id")
+    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    return next((value for name, value in headers if name.lower() == wanted), None)
+
+
+@lru_cache(256)
+def _normalized(raw: bytes) -> str:
+    """The path with each segment percent-encoded in one way. A path with an empty segment matches no route."""
+    if raw == b"/":
+        return "/"
+    segments = raw.split(b"/")[1:]
+    if len(raw) > _PATH_MAX or not all(segments):
+        return _NO_ROUTE
+    return "".join("/" + quote(unquote_to_bytes(segment), safe="") for segment in segments)

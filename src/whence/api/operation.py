@@ -1,0 +1,87 @@
+"""What a route says of itself, where its handler stands. `openapi.py` walks the handlers and collects it.
+
+A handler's `opt` holds an `Operation`, and one of `scope` (the scope that the credential must hold, checked before the
+handler runs) and `open` (no credential is needed). With neither, any valid credential will do.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from whence.api.responses import JSON
+from whence.permissions import READ
+from whence.wire.parameters import PARAMETERS, Parameter
+
+__all__ = ["Json", "Operation", "ResponseSpec", "open_route", "read_route", "ref"]
+
+Json = dict[str, Any]
+
+_LINK: Json = {"Link": {"description": 'The next page, rel="next", while there is one.', "schema": {"type": "string"}}}
+
+
+def ref(name: str) -> Json:
+    """A reference to the component schema with this name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+class ResponseSpec(msgspec.Struct, frozen=True):
+    """A status that a route answers with. `body` is a Struct of `wire`, a JSON schema, or None for no body."""
+
+    description: str
+    body: type[msgspec.Struct] | Json | None = None
+    headers: Mapping[str, Json] = {}
+    media: str = JSON
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """The OpenAPI operation of a handler.
+
+    The operation's id is made of its summary; path parameters come from the path. `errors` are the statuses that this
+    route may refuse with, apart from those that every route, or every route with a credential, may answer.
+    `request_content` maps media types to JSON schemas.
+    """
+
+    tag: str
+    summary: str
+    responses: Mapping[int, ResponseSpec]
+    errors: Sequence[int] = ()
+    parameters: Sequence[Parameter] = ()
+    headers: Sequence[Json] = ()
+    description: str | None = None
+    request_content: Mapping[str, Json] | None = None
+
+
+def read_route(
+    path: str,
+    summary: str,
+    query: str,
+    body: type[msgspec.Struct],
+    *,
+    tag: str = "Events",
+    links: bool = False,
+    missing: bool = False,
+) -> HTTPRouteHandler:
+    """A route that answers a question: GET and HEAD, for the scope events:read.
+
+    `query` is the key of its parameters in `wire.parameters`. `links`: a Link header names the next page. `missing`:
+    what the path names may not exist, which is a 404.
+    """
+    operation = Operation(
+        tag=tag,
+        summary=summary,
+        parameters=PARAMETERS[query],
+        responses={200: ResponseSpec("Successful Response", body, _LINK if links else {})},
+        errors=(404, 422) if missing else (422,),
+    )
+    return _get(path, {"scope": READ, "operation": operation})
+
+
+def open_route(path: str, summary: str, response: ResponseSpec) -> HTTPRouteHandler:
+    """A route about the server itself: GET and HEAD, for everyone, with or without a credential."""
+    return _get(path, {"open": True, "operation": Operation(tag="Service", summary=summary, responses={200: response})})
+
+
+def _get(path: str, opt: Json) -> HTTPRouteHandler:
+    return HTTPRouteHandler(path, http_method=["GET", "HEAD"], status_code=200, opt=opt)

@@ -1,0 +1,35 @@
+"""Responses whose JSON is already encoded."""
+
+from collections.abc import Iterable
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+__all__ = ["JSON", "JsonResponse", "error_body"]
+
+JSON = "application/json"
+"""The media type of nearly every body."""
+
+
+class JsonResponse:
+    """An ASGI application that sends one JSON body. Litestar's own `Response` costs more than the busy routes do."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """`headers` are in ASCII, and come in addition to Content-Type and Content-Length."""
+        self.body = body
+        self.status = status
+        self.headers = [(name.encode(), value.encode()) for name, value in headers]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        length = (b"content-length", str(len(self.body)).encode())
+        headers = [*self.headers, (b"content-type", JSON.encode()), length]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def error_body(detail: str, code: str, request_id: str) -> bytes:
+    """The body of every error except 422."""
+    return msgspec.json.encode({"detail": detail, "code": code, "requestId": request_id})

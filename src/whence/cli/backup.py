@@ -1,0 +1,68 @@
+"""The commands `backup` and `restore`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from whence.cli.app import UNSOUND
+from whence.cli.local_store import StoreOption, settings_for
+from whence.cli.terminal import printable, say
+from whence.cli.verify import finding_lines, size_of, terminal_progress
+from whence.storage import backend_for
+from whence.storage.verification import Report
+
+__all__ = ["backup", "restore"]
+
+Force = Annotated[bool, Parameter(negative="", help="Replace what exists.")]
+
+
+def backup(
+    destination: Annotated[Path, Parameter(name="DEST", help="The file to create.")],
+    /,
+    *,
+    store: StoreOption = None,
+    force: Force = False,
+) -> int:
+    """Copy a store into one file that holds the exact state of one commit, and verify the file.
+
+    A server may keep writing meanwhile. The copy holds the hashes of API keys too, and only its owner can read it.
+    """
+    url = settings_for(store=store).store
+    report = backend_for(url).backup(url, str(destination), force=force, progress=terminal_progress())
+    if not report.sound:
+        return _unsound(report, "No backup was made: the store failed verification.")
+    say(f"{size_of(report)} in {printable(str(destination))}, verified.")
+    return 0
+
+
+def restore(
+    source: Annotated[Path, Parameter(name="SRC", help="A file made by 'whence backup'.")],
+    /,
+    *,
+    store: StoreOption = None,
+    force: Force = False,
+) -> int:
+    """Verify a backup and replace a store with it, while no server runs.
+
+    Sessions end. Keys that were revoked in the replaced store stay revoked.
+    """
+    settings = settings_for(store=store)
+    restored = backend_for(settings.store).restore(
+        settings.store, str(source), force=force, progress=terminal_progress()
+    )
+    if not restored.report.sound:
+        return _unsound(restored.report, "Nothing was changed: the backup failed verification.")
+    say(f"{size_of(restored.report)} in {printable(settings.shown_store)}.")
+    if restored.revoked is None:
+        say("Keys revoked after the backup are valid again. Check them with 'whence key list --store URL'.")
+    elif restored.revoked:
+        say(f"Keys that stay revoked, although the backup has them as valid: {restored.revoked}.")
+    return 0
+
+
+def _unsound(report: Report, sentence: str) -> int:
+    for line in finding_lines(report):
+        say(line)
+    say(sentence)
+    return UNSOUND

@@ -1,0 +1,313 @@
+"""`Whence` and `AsyncWhence`: the calls of the API, each a request builder, a round trip and a parser.
+
+An error response is raised as the error of `whence.errors` that the server raised, with its request id. Temporary
+failures are retried (see `retries`), which is safe since every event has an id.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack, overload
+
+import msgspec
+
+from whence.client.base_client import BaseClient, ClientOptions
+from whence.client.errors import Unreachable
+from whence.client.event_builder import Cause, EmittedEvent, id_and_flow
+from whence.client.requests import (
+    ApiRequest,
+    Value,
+    actor_stats_request,
+    aggregate_request,
+    batch_of_events_request,
+    get_request,
+    list_request,
+    next_page_request,
+    store_request,
+    trace_request,
+)
+from whence.client.responses import (
+    NOT_A_WHENCE_SERVER,
+    ApiResponse,
+    EventPage,
+    StoredEvent,
+    parse_batch,
+    parse_body,
+    parse_page,
+    parse_stored,
+)
+from whence.client.retries import RetryPolicy
+from whence.client.transport import AsyncTransport, Transport
+from whence.errors import WhenceError
+from whence.wire.bodies import ActorStatsBody, BatchBody, CountsBody, EventBody
+from whence.wire.traces import TraceBody
+
+__all__ = ["AsyncWhence", "Whence"]
+
+EventInput = Mapping[str, Any] | str
+"""A mapping with the keys of the API, or an event type."""
+
+
+class Whence(BaseClient):
+    """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
+
+    `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`. `timeout_s` bounds each wait for the server.
+    `retries` bounds how often a failed request is repeated, and `sleep` waits before a repeat. For the other
+    parameters see `ClientOptions`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        sleep: Callable[[float], None] = time.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(url, api_key, timeout_s, retries, **options)
+        self._sleep = sleep
+        self._transport = Transport(self.url, timeout_s)
+
+    @overload
+    def emit(self, event: EventInput, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+
+    @overload
+    def emit(self, event: EventInput, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
+
+    def emit(self, event: EventInput, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
+        """Record an event: a mapping with the keys of the API, or an event type with keywords (see `EventFields`).
+
+        By default the event is queued and this returns at once; a thread of the client sends it. Events that are still
+        in memory are lost if the process is killed. Raises Closed and SpoolFull.
+
+        With `durable=True` the event is stored on the server when this returns. Raises the error of a refusal, and
+        Unreachable. Both raise Invalid for a value that JSON cannot represent.
+        """
+        if durable:
+            return parse_stored(self.send(store_request(self.new(event, **fields).body)))
+        return self.queue(event, **fields)
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until every queued and spooled event is stored or refused. Returns False if the time was too short."""
+        return self._flush(timeout_s)
+
+    def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
+        """Store up to 1,000 events in one transaction, in this order. With `atomic`, one bad event refuses them all.
+
+        The result has a status for each event. Raises Invalid when an atomic batch or the batch as a whole is refused.
+        """
+        return parse_batch(self.send(batch_of_events_request(events, atomic=atomic)))
+
+    def list(self, **filters: Value) -> EventPage:
+        """A page of events, newest first. `filters` are the parameters of the API; write `from` as `since`."""
+        return parse_page(self.send(list_request(**filters)))
+
+    def next(self, page: EventPage) -> EventPage | None:
+        """The page after this one in the same snapshot, or None after the last page."""
+        request = _next_request(page)
+        return None if request is None else parse_page(self.send(request))
+
+    def pages(self, **filters: Value) -> Iterator[EventPage]:
+        """All pages in order, in the snapshot of the first. Each is fetched when it is needed."""
+        page: EventPage | None = self.list(**filters)
+        while page is not None:
+            yield page
+            page = self.next(page)
+
+    def events(self, **filters: Value) -> Iterator[EventBody]:
+        """All matching events, in the snapshot of the first page. Pages are fetched as they are needed."""
+        for page in self.pages(**filters):
+            yield from page.events
+
+    def get(self, event_id: str, **filters: Value) -> EventBody:
+        """The event with this id. Raises NotFound."""
+        return parse_body(self.send(get_request(event_id, **filters)), EventBody)
+
+    def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
+        """The causes of an event, from the root to the event itself.
+
+        `limit` bounds the number of events; `truncated` says that there are more. Raises NotFound.
+        """
+        return parse_body(self.send(trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody)
+
+    def effects(self, event: Cause, *, limit: int = 1000) -> TraceBody:
+        """The event and everything that it caused, each after its cause.
+
+        `limit` bounds the number of events; `truncated` says that there are more. Raises NotFound.
+        """
+        return parse_body(self.send(trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody)
+
+    def aggregate(self, **filters: Value) -> CountsBody:
+        """Exact counts of the matching events: in total, and by event type, resource type and actor type."""
+        return parse_body(self.send(aggregate_request(**filters)), CountsBody)
+
+    def actor_stats(self, **filters: Value) -> ActorStatsBody:
+        """The number of events, successes and failures of each actor."""
+        return parse_body(self.send(actor_stats_request(**filters)), ActorStatsBody)
+
+    def send(self, request: ApiRequest) -> ApiResponse:
+        """Send a request, with retries, and return the last response, whatever its status.
+
+        Raises Unreachable when no response came.
+        """
+        transport = self._shared_transport()
+        policy = RetryPolicy(request, self._retries)
+        while True:
+            outcome: ApiResponse | Unreachable
+            try:
+                outcome = transport.exchange(request, self.credential())
+            except Unreachable as error:
+                outcome = error
+            wait_s = policy.wait_s(outcome)
+            if wait_s is None:
+                return _response(outcome)
+            self._sleep(wait_s)
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Send the queued events, spool those that are left, and close the connections. Returns whether all were sent.
+
+        It takes at most `timeout_s`, which defaults to the option `exit_timeout_s`.
+        """
+        return self._close(timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncWhence(BaseClient):
+    """`Whence` for asyncio, with the same names. Queued events are sent by a thread, and so outlive the event loop."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(url, api_key, timeout_s, retries, **options)
+        self._sleep = sleep
+        self._async_transport = AsyncTransport(self.url, timeout_s)
+
+    @overload
+    async def emit(self, event: EventInput, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+
+    @overload
+    async def emit(self, event: EventInput, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
+
+    async def emit(self, event: EventInput, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
+        """As `Whence.emit`. The event loop never waits for the disk or a full queue; a thread does."""
+        emitted = self.new(event, **fields)
+        if durable:
+            return parse_stored(await self.send(store_request(emitted.body)))
+        spooled = self._emitter.put(emitted.body, wait=False)
+        if spooled is None:
+            spooled = await asyncio.to_thread(self._emitter.put, emitted.body)
+        return msgspec.structs.replace(emitted, spooled=True) if spooled else emitted
+
+    async def flush(self, timeout_s: float = 30.0) -> bool:
+        """As `Whence.flush`."""
+        return await asyncio.to_thread(self._flush, timeout_s)
+
+    async def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
+        """As `Whence.batch`."""
+        return parse_batch(await self.send(batch_of_events_request(events, atomic=atomic)))
+
+    async def list(self, **filters: Value) -> EventPage:
+        """As `Whence.list`."""
+        return parse_page(await self.send(list_request(**filters)))
+
+    async def next(self, page: EventPage) -> EventPage | None:
+        """As `Whence.next`."""
+        request = _next_request(page)
+        return None if request is None else parse_page(await self.send(request))
+
+    async def pages(self, **filters: Value) -> AsyncIterator[EventPage]:
+        """As `Whence.pages`."""
+        page: EventPage | None = await self.list(**filters)
+        while page is not None:
+            yield page
+            page = await self.next(page)
+
+    async def events(self, **filters: Value) -> AsyncIterator[EventBody]:
+        """As `Whence.events`."""
+        async for page in self.pages(**filters):
+            for event in page.events:
+                yield event
+
+    async def get(self, event_id: str, **filters: Value) -> EventBody:
+        """As `Whence.get`."""
+        return parse_body(await self.send(get_request(event_id, **filters)), EventBody)
+
+    async def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
+        """As `Whence.why`."""
+        return parse_body(await self.send(trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody)
+
+    async def effects(self, event: Cause, *, limit: int = 1000) -> TraceBody:
+        """As `Whence.effects`."""
+        return parse_body(
+            await self.send(trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
+        )
+
+    async def aggregate(self, **filters: Value) -> CountsBody:
+        """As `Whence.aggregate`."""
+        return parse_body(await self.send(aggregate_request(**filters)), CountsBody)
+
+    async def actor_stats(self, **filters: Value) -> ActorStatsBody:
+        """As `Whence.actor_stats`."""
+        return parse_body(await self.send(actor_stats_request(**filters)), ActorStatsBody)
+
+    async def send(self, request: ApiRequest) -> ApiResponse:
+        """As `Whence.send`."""
+        policy = RetryPolicy(request, self._retries)
+        while True:
+            outcome: ApiResponse | Unreachable
+            try:
+                outcome = await self._async_transport.exchange(request, self.credential())
+            except Unreachable as error:
+                outcome = error
+            wait_s = policy.wait_s(outcome)
+            if wait_s is None:
+                return _response(outcome)
+            await self._sleep(wait_s)
+
+    async def close(self, timeout_s: float | None = None) -> bool:
+        """As `Whence.close`."""
+        sent = await asyncio.to_thread(self._close, timeout_s)
+        if not self._shares_transport:
+            await self._async_transport.close()
+        return sent
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _response(outcome: ApiResponse | Unreachable) -> ApiResponse:
+    if isinstance(outcome, Unreachable):
+        raise outcome
+    return outcome
+
+
+def _next_request(page: EventPage) -> ApiRequest | None:
+    """The request for the page after this one; None after the last. Raises WhenceError for a link without a query."""
+    if page.next is None:
+        return None
+    request = next_page_request(page.next)
+    if request is None:
+        raise WhenceError(NOT_A_WHENCE_SERVER)
+    return request

@@ -1,0 +1,220 @@
+"""Parses responses into values, or into the errors that the server raised. Pure: no input or output."""
+
+import datetime as dt
+import email.utils
+import time
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from whence.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Problem,
+    QueryTooExpensive,
+    RetryLater,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    WhenceError,
+)
+from whence.wire.bodies import BatchBody, BatchResultBody, EventBody, PageBody
+
+__all__ = [
+    "NOT_A_WHENCE_SERVER",
+    "ApiResponse",
+    "EventPage",
+    "StoredEvent",
+    "error_of",
+    "is_temporary",
+    "parse_batch",
+    "parse_batch_results",
+    "parse_body",
+    "parse_page",
+    "parse_stored",
+    "refusal",
+    "retry_after_s",
+]
+
+NOT_A_WHENCE_SERVER = "The response did not come from a Whence server. Check the URL."
+
+_CLIENT_ERROR, _INVALID, _THROTTLED, _SERVER_ERROR, _UNAVAILABLE = 400, 422, 429, 500, 503
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_RETRY_LATER: dict[str, type[RetryLater]] = {
+    "busy": Busy,
+    "query_too_expensive": QueryTooExpensive,
+    "query_too_wide": QueryTooExpensive,  # the code that older servers send
+    "throttled": Throttled,
+}
+
+Body = TypeVar("Body")
+
+
+class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A response of the API as it was received. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that the server has stored. `replayed` means that it was stored before. `body` is the raw response."""
+
+    event: EventBody
+    replayed: bool
+    body: bytes
+
+
+class EventPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of events. `next` is the link to the next page, None on the last. `body` is the raw response."""
+
+    events: list[EventBody]
+    total: int
+    limit: int
+    offset: int
+    has_next: bool
+    next: str | None
+    body: bytes
+
+
+def parse_stored(response: ApiResponse) -> StoredEvent:
+    """Parse the response to a single event. Raises as `parse_body`."""
+    event = parse_body(response, EventBody)
+    return StoredEvent(event=event, replayed=response.headers.get("idempotent-replayed") == "true", body=response.body)
+
+
+def parse_page(response: ApiResponse) -> EventPage:
+    """Parse a page of events and its link to the next page. Raises as `parse_body`."""
+    page = parse_body(response, PageBody)
+    return EventPage(
+        events=list(page.events),
+        total=page.total,
+        limit=page.limit,
+        offset=page.offset,
+        has_next=page.has_next,
+        next=_next_link(response.headers.get("link", "")),
+        body=response.body,
+    )
+
+
+def parse_batch(response: ApiResponse) -> BatchBody:
+    """Parse the results of a batch. A 422 that has a result for each event is not an error. Raises as `parse_body`."""
+    if response.status == _INVALID:  # either each event was refused, or the body as a whole
+        try:
+            return msgspec.json.decode(response.body, type=BatchBody)
+        except _UNREADABLE:
+            raise error_of(response) from None
+    return parse_body(response, BatchBody)
+
+
+def parse_batch_results(response: ApiResponse, count: int) -> list[BatchResultBody]:
+    """Parse the results of a batch of `count` events. Raises as `parse_body`, also for another number of results."""
+    results = parse_batch(response).results
+    if len(results) != count:
+        raise WhenceError(NOT_A_WHENCE_SERVER)
+    return results
+
+
+def refusal(result: BatchResultBody) -> str:
+    """Why the server refused an event of a batch, as a sentence; empty if it did not."""
+    if isinstance(result.detail, list):
+        return "; ".join(problem.msg for problem in _problems(result.detail))
+    return result.detail if isinstance(result.detail, str) else ""
+
+
+def is_temporary(status: int) -> bool:
+    """Whether an event that was refused with this status may be accepted later."""
+    return status == _THROTTLED or status >= _SERVER_ERROR
+
+
+def parse_body(response: ApiResponse, type_: type[Body]) -> Body:
+    """Decode the body of a successful response.
+
+    Raises the error that the server responded with, and WhenceError for a response that is not of a Whence server.
+    """
+    if response.status >= _CLIENT_ERROR:
+        raise error_of(response)
+    try:
+        return msgspec.json.decode(response.body, type=type_)
+    except _UNREADABLE:
+        raise WhenceError(NOT_A_WHENCE_SERVER) from None
+
+
+def error_of(response: ApiResponse) -> WhenceError:
+    """The error that a response stands for, with the server's sentence, and with the request id as a note."""
+    body = _decoded_object(response.body)
+    detail, code = body.get("detail"), body.get("code")
+    error = _error(response, detail, code if isinstance(code, str) else "")
+    request_id = body.get("requestId") or response.headers.get("x-request-id")
+    if isinstance(request_id, str):
+        error.request_id = request_id
+        error.add_note(f"request {request_id}")
+    return error
+
+
+def retry_after_s(value: str | None, now: float) -> float | None:
+    """The seconds that a `Retry-After` header asks for, given as seconds or as a date.
+
+    None without a header, or with one that cannot be parsed. `now` is in seconds since the epoch.
+    """
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return min(float(value), 1e9)  # a very long number would be infinity, which int() refuses
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() - now)
+
+
+def _next_link(header: str) -> str | None:
+    target, separator, _ = header.partition('>; rel="next"')
+    return target.rpartition("<")[2] if separator else None
+
+
+def _decoded_object(body: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(body)
+    except _UNREADABLE:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def _error(response: ApiResponse, detail: object, code: str) -> WhenceError:
+    if response.status == _INVALID:
+        return Invalid(_problems(detail))
+    sentence = detail if isinstance(detail, str) else f"The server responded with {response.status} and no reason."
+    if response.status == 401:
+        return Unauthenticated()
+    if response.status == 409:
+        return Conflict(sentence.partition("different: ")[2].rstrip(".").split(", "))
+    if response.status in (_THROTTLED, _UNAVAILABLE):
+        by_status = Unavailable if response.status == _UNAVAILABLE else Throttled
+        error_type = _RETRY_LATER.get(code, by_status)
+        return error_type(sentence, int(retry_after_s(response.headers.get("retry-after"), time.time()) or 1))
+    by_status_alone = {403: Forbidden, 404: NotFound, 413: TooLarge, 415: UnsupportedMedia}
+    return by_status_alone.get(response.status, WhenceError)(sentence)
+
+
+def _problems(detail: object) -> list[Problem]:
+    """The problems of a 422, each with the name of its field in the message."""
+    try:
+        problems = msgspec.convert(detail, list[Problem])
+    except msgspec.ValidationError:
+        return [Problem((), "The server refused the request without a reason.", "value_error")]
+    return [Problem(problem.loc, _with_field_name(problem), problem.type) for problem in problems]
+
+
+def _with_field_name(problem: Problem) -> str:
+    """The message, preceded by the name of the field or parameter unless it contains the name."""
+    name = ".".join(str(part) for part in problem.loc[1:] if not isinstance(part, int))
+    return f"{name}: {problem.msg}" if name and name not in problem.msg else problem.msg

@@ -1,0 +1,56 @@
+"""PostgreSQL as a storage engine: an operator migrates the database, and backs it up with the tools of PostgreSQL."""
+
+from whence.errors import Invalid
+from whence.storage.backends import Backend, Progress, Restored, StoreOptions
+from whence.storage.base import Store
+from whence.storage.postgres.connections import Target
+from whence.storage.postgres.engine import PostgresStore
+from whence.storage.postgres.schema import migrate
+from whence.storage.postgres.verify import verify
+from whence.storage.verification import Report
+
+__all__ = ["BACKEND"]
+
+
+class _PostgresBackend:
+    """See `Backend` for what the methods do."""
+
+    def create_store(self, url: str, options: StoreOptions) -> Store:
+        """Create the store without a connection."""
+        return PostgresStore(
+            url,
+            pooler=options.pooler,
+            importing=options.importing,
+            unsafe_durability=options.unsafe_durability,
+            listen_url=options.listen_url,
+        )
+
+    def creates_log(self, url: str) -> bool:
+        """Never: only `migrate` makes a log."""
+        return False
+
+    async def migrate(self, url: str) -> list[str]:
+        """Connect directly to the server and run the missing steps in one transaction."""
+        return await migrate(Target(url))
+
+    async def verify(self, url: str, progress: Progress | None, *, pooler: bool) -> Report:
+        """Check the log tenant by tenant, each in one snapshot."""
+        return await verify(Target(url, pooler=pooler), progress)
+
+    def check_complete(self, url: str) -> None:
+        """Trust the server: it has no record of what it acknowledged besides its own WAL."""
+
+    def backup(self, url: str, destination: str, *, force: bool, progress: Progress | None) -> Report:
+        """Refuse, and name the tools to use."""
+        raise _other_tools()
+
+    def restore(self, url: str, source: str, *, force: bool, progress: Progress | None) -> Restored:
+        """Refuse, and name the tools to use."""
+        raise _other_tools()
+
+
+def _other_tools() -> Invalid:
+    return Invalid.at((), "This command is for SQLite files. Use pg_dump and pg_restore for a log on PostgreSQL.")
+
+
+BACKEND: Backend = _PostgresBackend()

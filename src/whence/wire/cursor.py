@@ -1,0 +1,143 @@
+"""Cursors: where the next page of a listing begins.
+
+A cursor is opaque text. It carries the snapshot of the first page, the place where the last page ended, and relative
+times as they were resolved. A digest binds it to its question: tenant, route, filters, order and reader.
+"""
+
+import base64
+import re
+import struct
+from collections.abc import Mapping
+from hashlib import sha256
+
+import msgspec
+
+from whence.events import Keyset, Page, Query
+from whence.flows import FlowPage, FlowQuery
+from whence.wire.times import TIME_MAX_US, TIME_MIN_US
+
+__all__ = [
+    "Cursor",
+    "cursor_digest",
+    "cursor_seed",
+    "filters_of",
+    "next_cursor",
+    "next_flows_cursor",
+    "open_cursor",
+]
+
+_VERSION = 1
+_HAS_SINCE, _HAS_UNTIL = 1, 2
+_LAYOUT = struct.Struct(">BBqqqqqq")  # version, flags, as_of, occurred_at, position, offset, since, until
+_DIGEST_BYTES = 16
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{88}")  # 50 bytes of layout and 16 of digest
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """What a cursor carries: the snapshot, where the last page ended, how many events came before, resolved times."""
+
+    as_of: int
+    after: Keyset
+    offset: int
+    since: int | None
+    until: int | None
+
+
+def filters_of(query: Query) -> dict[str, tuple[str, ...]]:
+    """Every filter that is set, by field. It looks at all fields of the query, so a new one is bound by itself."""
+    set_fields = {
+        name: value
+        for name in query.__struct_fields__
+        if name not in _BOUND_BESIDE_FILTERS and (value := getattr(query, name)) not in ((), None)
+    }
+    return {name: value if isinstance(value, tuple) else (str(value),) for name, value in set_fields.items()}
+
+
+_BOUND_BESIDE_FILTERS = ("since", "until", "readable")
+"""Fields that `cursor_seed` takes by themselves: the times as they were written, and what the reader may see."""
+
+
+def cursor_seed(
+    tenant: str,
+    route: str,
+    filters: Mapping[str, tuple[str, ...]],
+    since: str | None,
+    until: str | None,
+    ascending: bool,
+    readable: tuple[str, ...] | None,
+) -> bytes:
+    """A hash of the question, which the next request with the cursor must repeat. `since` and `until` are texts, so
+    that `-7d` stays the same question an hour later. Alternatives are a set, so their order does not matter.
+    """
+    sorted_filters = sorted((field, sorted(values)) for field, values in filters.items())
+    visible = None if readable is None else sorted(readable)
+    return sha256(msgspec.json.encode((tenant, route, sorted_filters, since, until, ascending, visible))).digest()
+
+
+def next_cursor(seed: bytes, query: Query, page: Page) -> str | None:
+    """The cursor of the page after this one; None when this is the last. It pins the snapshot of the first page."""
+    if not page.has_next or not page.events:
+        return None
+    after = Keyset(page.events[-1].occurred_at, page.events[-1].position)
+    return _seal(seed, page.as_of, after, page.offset + len(page.events), query.since, query.until)
+
+
+def next_flows_cursor(seed: bytes, query: FlowQuery, page: FlowPage) -> str | None:
+    """The cursor of the page of flows after this one; None when this is the last.
+
+    It pins no snapshot, since a flow moves to the front when it gets an event: one that was still to come is then
+    left out of the remaining pages.
+    """
+    if not page.has_next or not page.flows:
+        return None
+    after = Keyset(page.flows[-1].last_at, page.flows[-1].number)
+    return _seal(seed, page.size, after, page.offset + len(page.flows), query.since, query.until)
+
+
+def _seal(seed: bytes, as_of: int, after: Keyset, offset: int, since: int | None, until: int | None) -> str:
+    packed = _LAYOUT.pack(
+        _VERSION,
+        (_HAS_SINCE if since is not None else 0) | (_HAS_UNTIL if until is not None else 0),
+        as_of,
+        after.occurred_at,
+        after.position,
+        offset,
+        since or 0,
+        until or 0,
+    )
+    return base64.urlsafe_b64encode(packed + cursor_digest(seed, packed)).decode()
+
+
+def cursor_digest(seed: bytes, packed: bytes) -> bytes:
+    """What binds the packed numbers of a cursor to its question."""
+    return sha256(seed + packed).digest()[:_DIGEST_BYTES]
+
+
+def open_cursor(text: str, seed: bytes) -> Cursor | None:
+    """What the cursor carries, or None when it is damaged or belongs to another question.
+
+    The digest uses no secret, because a forged cursor only moves within what the credential may read. That is why
+    every number is checked again.
+    """
+    if _CURSOR.fullmatch(text) is None:
+        return None
+    data = base64.urlsafe_b64decode(text)
+    packed = data[: _LAYOUT.size]
+    if cursor_digest(seed, packed) != data[_LAYOUT.size :]:
+        return None
+    version, flags, as_of, occurred_at, position, offset, since, until = _LAYOUT.unpack(packed)
+    valid = (
+        version == _VERSION
+        and 1 <= position <= as_of
+        and offset >= 1
+        and all(TIME_MIN_US <= us <= TIME_MAX_US for us in (occurred_at, since, until))
+    )
+    if not valid:
+        return None
+    return Cursor(
+        as_of,
+        Keyset(occurred_at, position),
+        offset,
+        since if flags & _HAS_SINCE else None,
+        until if flags & _HAS_UNTIL else None,
+    )

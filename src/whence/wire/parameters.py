@@ -1,0 +1,222 @@
+"""The query parameters of every route, declared once.
+
+The parser and the served OpenAPI document both read these tables. To add a parameter, declare it here and say in
+`query.py` what it sets.
+"""
+
+from typing import Any
+
+import msgspec
+
+from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
+from whence.trace import WALK_MAX
+
+__all__ = [
+    "CAUSE_PARAMETERS",
+    "EVENT_INCLUDES",
+    "INT_MAX",
+    "LIMIT_MAX",
+    "LIST_INCLUDES",
+    "NODES_DEFAULT",
+    "NODES_MAX",
+    "PARAMETERS",
+    "READ_PARAMETERS",
+    "TEXT_SCHEMA",
+    "VALUES_MAX",
+    "WRITE_PARAMETERS",
+    "Parameter",
+    "or_null",
+]
+
+INT_MAX = 2**63 - 1
+"""The largest number in a query."""
+
+LIMIT_MAX = 100
+"""The largest number of events on a page, and the default."""
+
+NODES_MAX, NODES_DEFAULT = 1_000, 500
+"""The largest number of events in the answer to a trace, and the default."""
+
+VALUES_MAX = 20
+"""How often one filter may be repeated."""
+
+EVENT_INCLUDES = ("position", "recordedAt", "outcome")
+"""Keys that `include` can add to an event."""
+
+LIST_INCLUDES = (*EVENT_INCLUDES, "nextCursor")
+"""Keys that `include` can add to a page and its events."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A query parameter and its JSON schema. `multiple`: it may be repeated, and its values are alternatives (OR)."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+    multiple: bool = False
+
+
+def or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a value that may be null as well."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+TEXT_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": TEXT_MAX,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+}
+"""The JSON schema of an actor, correlation or causation id."""
+
+_REPEAT = f"Repeat it for alternatives, at most {VALUES_MAX} times."
+_WHEN = "RFC 3339, a date, or relative to now, such as -15m or -7d. Without an offset it is UTC."
+
+_FILTERS = (
+    Parameter(
+        "event_type",
+        or_null({"type": "string"}),
+        f"An event type, or its first segments followed by .*, at most {EVENT_TYPE_MAX} characters. {_REPEAT}",
+        multiple=True,
+    ),
+    Parameter(
+        "resource_type",
+        or_null({"$ref": "#/components/schemas/ResourceType"}),
+        f"The type of the resource. {_REPEAT}",
+        multiple=True,
+    ),
+    Parameter(
+        "resource_id",
+        or_null({"type": "string", "format": "uuid"}),
+        f"The id of the resource. {_REPEAT}",
+        multiple=True,
+    ),
+    Parameter("actor_id", or_null(TEXT_SCHEMA), f"The id of the actor. {_REPEAT}", multiple=True),
+    Parameter(
+        "actor_type",
+        or_null({"$ref": "#/components/schemas/ActorType"}),
+        f"The type of the actor. {_REPEAT}",
+        multiple=True,
+    ),
+    Parameter("outcome", or_null({"type": "string", "enum": list(OUTCOMES)}), f"The outcome. {_REPEAT}", multiple=True),
+    Parameter("correlation_id", or_null(TEXT_SCHEMA), f"The flow that the event belongs to. {_REPEAT}", multiple=True),
+    Parameter("causation_id", or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
+)
+
+
+def _times(of: str) -> tuple[Parameter, ...]:
+    schema = or_null({"type": "string", "format": "date-time"})
+    return (
+        Parameter("from", schema, f"{of} at or after this time. {_WHEN}"),
+        Parameter("to", schema, f"{of} before this time. {_WHEN}"),
+    )
+
+
+_TIMES = _times("Events")
+
+
+def _limit_and_offset(things: str) -> tuple[Parameter, ...]:
+    schema = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_MAX}
+    return (
+        Parameter("limit", schema, f"The largest number of {things.lower()} on the page."),
+        Parameter(
+            "offset",
+            {"type": "integer", "minimum": 0, "default": 0},
+            f"How many {things.lower()} to skip, up to 2^63-1. Not allowed with cursor.",
+        ),
+    )
+
+
+_WINDOW = _limit_and_offset("Events")
+_CURSOR_PARAMETER = Parameter(
+    "cursor",
+    or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{88}$"}),
+    "The end of the previous page, from its Link header. Send it with the same filters and without offset.",
+)
+
+
+def _paging(order: str) -> tuple[Parameter, ...]:
+    return (
+        Parameter(
+            "order",
+            {"type": "string", "enum": ["asc", "desc"], "default": order},
+            "By time: asc is oldest first, desc newest first.",
+        ),
+        Parameter(
+            "as_of",
+            or_null({"type": "integer", "minimum": 0, "maximum": INT_MAX}),
+            "Answer as of this position: only events with this position or a smaller one.",
+        ),
+        _CURSOR_PARAMETER,
+        _include(LIST_INCLUDES),
+    )
+
+
+def _include(names: tuple[str, ...]) -> Parameter:
+    one = "|".join(names)
+    return Parameter(
+        "include",
+        or_null({"type": "string", "pattern": f"^({one})(,({one}))*$"}),
+        f"Keys to add to the answer, joined by commas: {', '.join(names)}.",
+        multiple=True,
+    )
+
+
+def _filters_without(*names: str) -> tuple[Parameter, ...]:
+    return tuple(parameter for parameter in _FILTERS if parameter.name not in names)
+
+
+_TRACE = (
+    Parameter(
+        "direction",
+        {"type": "string", "enum": ["both", "up", "down"], "default": "both"},
+        "up is the causes of the event, down its consequences, both the whole graph.",
+    ),
+    Parameter(
+        "depth",
+        or_null({"type": "integer", "minimum": 0, "maximum": WALK_MAX}),
+        "The largest number of hops from the event. Without it there is no limit.",
+    ),
+    Parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": NODES_MAX, "default": NODES_DEFAULT},
+        "The largest number of events in the answer; the nearest come first.",
+    ),
+)
+
+READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
+    "aggregate": (*_TIMES, *_FILTERS),
+    "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
+    "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
+    "actors": (*_TIMES, *_FILTERS),
+    "event": (_include(EVENT_INCLUDES),),
+}
+"""The parameters of each route that answers with events or counts them."""
+
+CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "trace": _TRACE,
+    "flows": (
+        Parameter("outcome", or_null({"type": "string", "enum": ["failure"]}), "Only flows that contain a failure."),
+        *_times("Flows whose last event lies"),
+        *_limit_and_offset("Flows"),
+        _CURSOR_PARAMETER,
+    ),
+    "map": _times("Effects"),
+}
+"""The parameters of each route about causes."""
+
+WRITE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "create": (),
+    "batch": (
+        Parameter(
+            "atomic",
+            {"type": "boolean", "default": False},
+            "With true, nothing is stored if one event of the batch cannot be.",
+        ),
+    ),
+}
+"""The parameters of each route that stores events."""
+
+PARAMETERS = READ_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS
+"""The parameters of every route that has any, or that refuses all of them."""

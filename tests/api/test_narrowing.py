@@ -1,0 +1,192 @@
+"""A credential may be narrowed to some resource types. No read gets past that: each one passes `readable` to the store.
+
+A new route, and a new method of the store, fail here until someone decides about them.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import httpx2
+import pytest
+from litestar.handlers import HTTPRouteHandler
+
+from tests.api.conftest import Served, event, serving
+from whence.api import reads
+from whence.api.app import route_handlers
+from whence.permissions import READ, WRITE, Principal
+from whence.settings import Settings
+from whence.storage.base import Store
+
+HIDDEN = "zanzibar"
+"""It stands in every field of the hidden event that can hold it."""
+
+ALLOWED = ("decision",)
+HIDDEN_TYPE = "artifact"
+HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
+
+NARROWED = {
+    "get_event",
+    "list_events",
+    "count_events",
+    "actor_stats",
+    "trace",
+    "list_flows",
+    "process_map",
+}
+"""Methods of the store that answer a reader, and so must be passed what the reader may see."""
+
+NOT_FOR_READERS = {
+    "append": "writes",
+    "wait_for_idle_writer": "reads nothing",
+    "head": "for followers and operators, without any event",
+    "changed": "for followers, without any event",
+    "tenants": "for the operator",
+    "read_log": "for the operator's copy",
+    "import_log": "for the operator's copy",
+    "put_key": "credentials",
+    "find_key": "credentials",
+    "get_key": "credentials",
+    "list_keys": "credentials, for the scope admin",
+    "revoke_key": "credentials",
+    "touch_keys": "credentials",
+    "put_session": "credentials",
+    "find_session": "credentials",
+    "end_session": "credentials",
+    "check": "reads nothing",
+    "open": "reads nothing",
+    "close": "reads nothing",
+}
+"""Every other method, and why it is not narrowed."""
+
+Call = tuple[str, Any]
+"""A method of the store, and the `readable` that it was passed."""
+
+
+class StoreWithHistogram(Store, Protocol):
+    """Mutant: a store that answers one more question."""
+
+    async def histogram(self, tenant: str) -> list[int]:
+        """Counts by day."""
+        ...
+
+
+def methods_of(store: type) -> set[str]:
+    return {name for name, value in inspect.getmembers(store, inspect.isfunction) if not name.startswith("_")}
+
+
+def test_every_method_of_the_store_is_decided_about() -> None:
+    """It is narrowed, or there is a reason why not; a method that is new has neither."""
+    assert methods_of(Store) == NARROWED | NOT_FOR_READERS.keys()
+    assert methods_of(StoreWithHistogram) - NARROWED - NOT_FOR_READERS.keys() == {"histogram"}
+
+
+def readable_in(arguments: dict[str, Any]) -> Any:
+    """What a call says that the reader may see: by itself, or in its query. Fails when it says nothing of it."""
+    if "readable" in arguments:
+        return arguments["readable"]
+    return arguments["query"].readable
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose tenant has an event that the narrowed key may read, and one that it may not, in one flow."""
+    with serving(tmp_path_factory.mktemp("narrowing")) as served:
+        with served.client(READ, WRITE) as client:
+            shown = event(resourceType=ALLOWED[0], correlationId=f"{HIDDEN}/flow")
+            hidden = event(
+                id=HIDDEN_RESOURCE,
+                actorId=f"{HIDDEN}-actor",
+                correlationId=f"{HIDDEN}/flow",
+                eventType=f"{HIDDEN}.happened",
+                payload={HIDDEN: HIDDEN},
+                resourceType=HIDDEN_TYPE,
+                resourceId=HIDDEN_RESOURCE,
+            )
+            stored = client.post("/api/v1/events/batch", json=[shown, hidden])
+            assert stored.status_code == 201, stored.text
+        yield served
+
+
+@pytest.fixture
+def calls(narrowed: Served, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """The calls that handlers make of the store's methods for readers, from now on."""
+    seen: list[Call] = []
+
+    def recording(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(method)
+
+        async def call(*args: Any, **more: Any) -> Any:
+            bound = signature.bind(*args, **more)
+            bound.apply_defaults()
+            seen.append((name, readable_in(bound.arguments)))
+            return await method(*args, **more)
+
+        return call
+
+    for name in NARROWED:
+        monkeypatch.setattr(narrowed.store, name, recording(name, getattr(narrowed.store, name)))
+    return seen
+
+
+def read_handlers() -> list[HTTPRouteHandler]:
+    """The handlers that need the scope to read."""
+    return [handler for handler in route_handlers(Settings()) if handler.opt.get("scope") == READ]
+
+
+def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
+    """The route's answer about the hidden event to the narrowed reader. Raises KeyError for a path that is new here."""
+    (path,) = handler.paths
+    filled = re.sub(r":\w+}", "}", path).format(
+        correlation_id=f"{HIDDEN}%2Fflow",
+        resource_type=HIDDEN_TYPE,
+        resource_id=HIDDEN_RESOURCE,
+        event_id=HIDDEN_RESOURCE,
+    )
+    with served.client(f"{READ}:{ALLOWED[0]}") as client:
+        return client.get(filled)
+
+
+def leaks(served: Served, calls: list[Call]) -> list[str]:
+    """The routes that do not pass on what the reader may see, or that answer with a word of the hidden event."""
+    found = []
+    for handler in read_handlers():
+        calls.clear()
+        answer = ask(served, handler)
+        where = f"{handler.paths}"
+        assert answer.status_code in (200, 404), (where, answer.text)
+        if not calls or any(readable != ALLOWED for _, readable in calls):
+            found.append(f"{where} passes {calls}")
+        if HIDDEN in answer.text.replace(f"{HIDDEN}/flow", ""):
+            found.append(f"{where} answers with what is hidden")
+    return found
+
+
+def test_every_read_route_passes_what_its_reader_may_see(narrowed: Served, calls: list[Call]) -> None:
+    """Each handler with the scope events:read, on each call of the store."""
+    assert len(read_handlers()) >= 9
+    assert leaks(narrowed, calls) == []
+
+
+def test_a_reader_that_is_not_narrowed_is_found(
+    narrowed: Served, calls: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutant: every reader may see everything, and each of the routes is found."""
+    monkeypatch.setattr(Principal, "readable", None)
+    found = leaks(narrowed, calls)
+    assert sum(" passes " in line for line in found) == len(read_handlers())
+    assert any("hidden" in line for line in found)
+
+
+def test_one_route_that_forgets_is_found(narrowed: Served, calls: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: a single parser drops what the reader may see."""
+    parse = reads.parse_read
+
+    def forgetting(name: str, query_string: bytes, **more: Any) -> Any:
+        return parse(name, query_string, **(more | {"readable": None} if name == "aggregate" else more))
+
+    monkeypatch.setattr(reads, "parse_read", forgetting)
+    found = leaks(narrowed, calls)
+    assert found
+    assert all("aggregate" in line for line in found)

@@ -1,0 +1,132 @@
+"""The choice of server and key: flags override the environment, which overrides the profile."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Served
+from tests.cli import mutants
+from tests.cli.mutants import catches
+from tests.cli.program import Cli, running
+from whence.permissions import READ
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def keep(cli: Cli, *, url: str, key: str) -> Path:
+    """Write a profile as `whence serve` does."""
+    path = cli.home / "config" / "whence" / "profiles.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"current": "p", "profiles": {"p": {"url": url, "api_key": key}}}))
+    return path
+
+
+def tenant_asked(cli: Cli, served: Served, *options: str) -> str:
+    """The tenant of the credential that was used, taken from the listed keys."""
+    del served
+    return str(cli.ok("key", "list", "--json", *options).json["keys"][0]["tenantId"])
+
+
+@catches(mutants.ENVIRONMENT_FIRST, mutants.PROFILE_FIRST)
+def test_flags_override_the_environment_which_overrides_the_profile(cli: Cli, served: Served) -> None:
+    """The key and the server come from the flag, else from the variable, else from the profile."""
+    keys = {name: served.key("admin", tenant=f"by-{name}") for name in ("flag", "environment", "profile")}
+    keep(cli, url=served.url, key=keys["profile"])
+    assert tenant_asked(cli, served) == "by-profile"
+    both = cli.given(url=served.url, api_key=keys["environment"])
+    assert tenant_asked(both, served) == "by-environment"
+    assert tenant_asked(both, served, "--api-key", keys["flag"]) == "by-flag"
+    assert tenant_asked(cli, served, "--api-key", keys["flag"]) == "by-flag"
+    lost = cli.given(url=NOWHERE, api_key=keys["environment"])
+    assert tenant_asked(lost, served, "--url", served.url) == "by-environment"
+    keep(cli, url=NOWHERE, key=keys["profile"])
+    assert tenant_asked(both, served) == "by-environment"
+
+
+@catches(mutants.KEY_FOR_ALL)
+def test_the_key_of_a_profile_goes_only_to_its_server(cli: Cli, served: Served) -> None:
+    """Another server does not get the key of the profile. The same server gets it, with or without a slash at the end
+    of its address.
+    """
+    key = served.key(READ, "admin", tenant="kept")
+    keep(cli, url="http://127.0.0.1:2", key=key)
+    cli.fails(4, "list", "--url", served.url)
+    cli.given(url=served.url).fails(4, "list")
+    keep(cli, url=served.url, key=key)
+    assert tenant_asked(cli, served, "--url", f"{served.url}/") == "kept"
+    assert tenant_asked(cli.given(url=served.url), served) == "kept"
+
+
+def test_the_default_address_is_used_last(cli: Cli) -> None:
+    """Without a flag, a variable or a profile, the default address is used."""
+    ran = cli.run("list")
+    assert ran.code in (4, 6) and (ran.code == 4 or "http://127.0.0.1:8700" in ran.err)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"profiles": 7}', b"\xff", None], ids=str)
+def test_an_unreadable_profile_is_reported(cli: Cli, served: Served, content: bytes | None) -> None:
+    """The message names the file. With flags the profile is not needed."""
+    path = keep(cli, url=served.url, key="x")
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert str(path) in cli.fails(1, "list")
+    cli.ok("list", "--url", served.url, "--api-key", served.key(READ, tenant="spoilt"))
+
+
+@catches(mutants.WORLD_READABLE)
+def test_serve_saves_a_profile_for_its_owner_only(cli: Cli) -> None:
+    """The first `whence serve` shows a key once and saves it in a file of mode 0600 in a folder of mode 0700, which the
+    other commands use. Other profiles in the file stay.
+    """
+    other = keep(cli, url="https://log.example", key="whk_other")
+    other.chmod(0o644)
+    with running(cli, "serve", "--port", "0") as serving:
+        serving.wait_for("Commands now use this server")
+        path = cli.home / "config" / "whence" / "profiles.json"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        kept = json.loads(path.read_text())
+        assert kept["current"] == "default" and kept["profiles"]["p"]["api_key"] == "whk_other"
+        assert kept["profiles"]["default"]["api_key"] == serving.key
+        assert cli.ok("list").err == "0 of 0 events.\n"
+        assert [each.name for each in path.parent.iterdir()] == ["profiles.json"]
+    assert stat.S_IMODE((cli.home / "data" / "whence").stat().st_mode) == 0o700
+
+
+def test_a_restart_shows_no_key_and_updates_the_profile(cli: Cli) -> None:
+    """The second start of the same store shows no key, and updates the profile to the new port."""
+    options = ("serve", "--port", "0")
+    with running(cli, *options) as first:
+        first.wait_for("now use this server")
+        key = first.key
+        assert first.stop() == 0
+        assert first.said.count(key) == 1
+    with running(cli, *options) as second:
+        second.wait_for("now use this server")
+        assert second.key == "" and key not in second.said
+        cli.ok("list")
+        assert cli.ok("key", "list", "--json").json["keys"][0]["name"] == "first run"
+
+
+def test_a_server_starts_without_saving_a_profile(cli: Cli) -> None:
+    """If the profile cannot be saved, the server says so, shows the key, and serves."""
+    (cli.home / "config").write_bytes(b"a file where the folder should be")
+    with running(cli, "serve", "--port", "0") as serving:
+        serving.wait_for("Cannot save the profile")
+        cli.given(url=serving.url, api_key=serving.key).ok("list")
+
+
+def test_serve_refuses_what_it_cannot_do(cli: Cli, tmp_path: Path) -> None:
+    """A taken port, a store that another server has open, and a file that is not a store are reported in a sentence,
+    and no key is made or shown.
+    """
+    store = f"sqlite:///{tmp_path}/log.db"
+    with running(cli, "serve", "--port", "0", "--store", store) as serving:
+        taken: list[Any] = ["serve", "--store", f"sqlite:///{tmp_path}/new.db", "--port", str(serving.port)]
+        assert "--port" in cli.fails(1, *taken)
+        assert not (tmp_path / "new.db").exists()
+        assert cli.fails(1, "serve", "--store", store, "--port", "0")
+    (tmp_path / "text.db").write_bytes(b"this is no database\n" * 500)
+    assert cli.fails(1, "serve", "--store", f"sqlite:///{tmp_path}/text.db", "--port", "0")

@@ -1,0 +1,205 @@
+"""`why`, `effects`, `trace`, `flows` and `map` against a real server, compared with the API byte for byte."""
+
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from tests.api.conftest import event
+from tests.cli import mutants
+from tests.cli.mutants import Mutant, catches
+from tests.cli.program import Cli
+from tests.cli.test_failures import answering, http
+
+EVENTS = "/api/v1/events"
+IDS = [str(UUID(int=number)) for number in range(1, 8)]
+HOSTILE = "red\x1b[31m \u202eexe"
+
+STORY = [
+    {"eventType": "inbound_message.received", "actorType": "user", "actorId": "ana", "payload": {"text": "refund?"}},
+    {"eventType": "decision.made", "actorId": "judge", "payload": {"reason": "over the limit"}},
+    {"eventType": "action_run.started", "payload": {"tool": "refund", "arguments": {}}},
+    {"eventType": "action_run.failed", "payload": {"tool": "refund", "error": "card_declined"}},
+    {"eventType": "action_run.retried", "payload": {}},
+    {"eventType": "action_run.retried", "payload": {}},
+]
+"""Each is caused by the one before it, except the last, which has the same cause as the one before it."""
+
+FORGETS_THE_CAUSE = Mutant(
+    "the_event_alone",
+    """
+import whence.cli.graph_text as graph_text
+graph_text.chain_of = lambda trace: [node for node in trace.nodes if node.id == trace.event_id]
+""",
+)
+UNESCAPED = Mutant("labels_as_they_are", "import whence.cli.graph_text as graph_text\ngraph_text._label = str")
+ALL_FLOWS = Mutant(
+    "filter_left_out",
+    """
+import whence.cli.traces as traces
+real = traces.ApiRequest
+traces.ApiRequest = lambda **told: real(**{**told, "query": tuple(p for p in told["query"] if p[0] != "outcome")})
+""",
+)
+
+
+@pytest.fixture
+def story(api: httpx2.Client) -> list[dict[str, Any]]:
+    """A refund that failed, and its consequences."""
+    sent = [
+        event(
+            id=IDS[number],
+            causationId=None if number == 0 else IDS[min(number, 4) - 1],
+            occurredAt=f"2026-01-02T03:00:{number * 2:02}.5Z",
+            **fields,
+        )
+        for number, fields in enumerate(STORY)
+    ]
+    assert api.post(f"{EVENTS}/batch", json=sent).status_code == 201
+    return sent
+
+
+@catches(FORGETS_THE_CAUSE, mutants.MESSAGES_ON_STDOUT)
+def test_why_shows_causes_and_effects(user: Cli, story: list[Any]) -> None:
+    """The event, the distance to its root, each cause with actor, time and quote, and what it led to."""
+    for asked in ((IDS[3],), ("--last-failed",)):
+        ran = user.ok("why", *asked)
+        head, because, *steps, led = ran.lines
+        assert head.startswith("✗ action_run.failed  action_run ") and head.endswith('"refund: card_declined"')
+        assert because == "because  3 hops, 6.0 s"
+        assert [step.split() for step in steps] == [
+            ["inbound_message.received", "user", "ana", "2026-01-02", "03:00:00", "UTC", "←", "root", '"refund?"'],
+            ["└", "decision.made", "agent", "judge", "+2.0", "s", '"over', "the", 'limit"'],
+            ["└", "action_run.started", "agent", "planner", "+4.0", "s"],
+            ["└", "✗", "action_run.failed", "agent", "planner", "+6.0", "s", '"refund:', 'card_declined"'],
+        ]
+        assert led == "led to 2: action_run.retried x2"
+        assert f"whence effects {IDS[3]}" in ran.err
+
+
+def test_why_of_a_root_and_of_an_event_without_effects(user: Cli, story: list[Any], api: httpx2.Client) -> None:
+    """A root has no cause in the log; a missing cause is named."""
+    assert user.ok("why", IDS[0]).lines[1] == "because of nothing else in the log"
+    assert user.ok("why", IDS[5]).lines[-1] == "led to nothing (yet)"
+    api.post(EVENTS, json=event(id=IDS[6], causationId="ticket 7"))
+    assert user.ok("why", IDS[6]).lines[-2] == "its cause ticket 7 is not in the log (yet)"
+
+
+@catches(mutants.REENCODED)
+def test_json_is_the_response_of_the_api(user: Cli, story: list[Any], api: httpx2.Client) -> None:
+    """Byte for byte, for each command with its options."""
+    base = f"{EVENTS}/{IDS[3]}/trace?direction="
+    for command, target in {
+        ("why", IDS[3]): f"{base}both&limit=1000",
+        ("effects", IDS[3]): f"{base}down&limit=1000",
+        ("trace", IDS[3]): f"{base}both&limit=500",
+        ("trace", IDS[3], "--direction", "up", "--depth", "1", "--limit", "9"): f"{base}up&limit=9&depth=1",
+        ("flows",): "/api/v1/flows?limit=20&offset=0",
+        ("flows", "--failed", "--from", "2026-01-01", "--limit", "1"): (
+            "/api/v1/flows?outcome=failure&from=2026-01-01&limit=1&offset=0"
+        ),
+        ("map",): "/api/v1/flows/map",
+        ("map", "--since", "2026-01-02", "--until", "2026-01-03"): "/api/v1/flows/map?from=2026-01-02&to=2026-01-03",
+    }.items():
+        ran = user.ok(*command, "--json")
+        assert ran.raw_out == api.get(target).content + b"\n", command
+
+
+def test_effects_and_trace_are_trees(user: Cli, story: list[Any]) -> None:
+    """Each event is below its cause, indented by depth; the requested event is marked."""
+    ran = user.ok("effects", IDS[2])
+    assert [line.split()[-1] for line in ran.lines] == [IDS[3], IDS[4], IDS[5]]
+    assert [len(line) - len(line.lstrip()) for line in ran.lines] == [2, 2, 2]
+    assert ran.lines[1].lstrip().startswith("└ action_run.retried")
+    assert ran.err == "3 consequences, 1 failed.\n"
+    assert (user.ok("effects", IDS[5]).out, user.ok("effects", IDS[5]).err) == ("", "0 consequences, 0 failed.\n")
+    whole = user.ok("trace", IDS[3])
+    assert [IDS.index(line.split()[-1]) for line in whole.lines] == [0, 1, 2, 3, 4, 5]
+    assert [number for number, line in enumerate(whole.lines) if "← this one" in line] == [3]
+    assert whole.err == "6 events, 1 failed, 3 actors, 1 resources, 10.0 s.\n"
+    assert user.ok("trace", IDS[3], "--limit", "2").err.startswith("2 of 6 events")
+
+
+@catches(UNESCAPED)
+def test_mermaid_is_a_flowchart(user: Cli, story: list[Any], api: httpx2.Client) -> None:
+    """A box for each event, an arrow for each cause, and no label that could be markup."""
+    api.post(EVENTS, json=event(id=IDS[6], causationId=IDS[0], actorId='"]; click e1 "x" <b>'))
+    lines = user.ok("trace", IDS[3], "--mermaid").lines
+    assert lines[0] == "flowchart TD"
+    assert [line.strip() for line in lines if "-->" in line] == [
+        "e1 --> e2",
+        "e2 --> e3",
+        "e3 --> e4",
+        "e4 --> e5",
+        "e4 --> e6",
+        "e1 --> e7",
+    ]
+    assert '  e1["inbound_message.received<br/>user ana<br/>+0 µs"]' in lines
+    boxes = [line for line in lines if "[" in line]
+    assert len(boxes) == 7 and all(line.count('"') == 2 and line.count("<") == 2 for line in boxes)
+    assert "  class e4 failed" in lines and "  class e4 asked" in lines
+
+
+@catches(ALL_FLOWS)
+def test_flows_and_map_are_tables(user: Cli, story: list[Any], api: httpx2.Client) -> None:
+    """Rows with headings on stdout, and how to continue on stderr."""
+    api.post(EVENTS, json=event(id=IDS[6], occurredAt="2026-01-03T00:00:00Z"))
+    ran = user.ok("flows", "--failed")
+    assert [line.split() for line in ran.lines] == [
+        ["LAST", "EVENTS", "FAILED", "ACTORS", "DURATION", "BEGAN", "WITH", "FLOW"],
+        ["2026-01-02T03:00:10.500000Z", "6", "1", "3", "10.0", "s", "inbound_message.received", IDS[0]],
+    ]
+    assert ran.err == "1 of 1 flows.\n"
+    assert user.ok("flows", "--limit", "1").err == "1 of 2 flows; continue with --offset 1.\n"
+    ran = user.ok("map")
+    assert ran.lines[0].split() == ["CAUSE", "EFFECT", "EVENTS", "SHARE", "FAILED", "P50", "P95"]
+    assert ran.lines[1].split()[:5] == ["action_run.failed", "action_run.retried", "2", "100.0%", "0"]
+    assert ran.err == "5 links from the beginning to now; counts are exact, delays within 2%.\n"
+    assert "from 2026-01-02T00:00:00Z to now" in user.ok("map", "--since", "2026-01-02T09:00:00Z").err
+
+
+@catches(mutants.AS_IT_IS)
+def test_no_text_controls_the_terminal(user: Cli, api: httpx2.Client) -> None:
+    """Control characters in events are escaped by every command."""
+    api.post(EVENTS, json=event(id=IDS[0], actorId="x\u202eexe", outcome="failure", payload={"error": HOSTILE}))
+    api.post(EVENTS, json=event(id=IDS[1], causationId=IDS[0], correlationId="c\u2066d"))
+    for command in (
+        ("why", IDS[0]),
+        ("effects", IDS[0]),
+        ("trace", IDS[1]),
+        ("trace", IDS[1], "--mermaid"),
+        ("flows",),
+    ):
+        user.ok(*command)
+    assert "red\\x1b[31m \\u202eexe" in user.ok("why", IDS[0]).out
+
+
+def test_strange_graphs_end_well(cli: Cli) -> None:
+    """A graph without the requested event is refused in one sentence; one with a cycle is printed."""
+    summary = '{"actors":1,"durationUs":0,"events":1,"failures":0,"hops":0,"resources":1}'
+    node = (
+        '{"actorId":"a","actorType":"user","allEffects":0,"causationId":"%s","correlationId":"c","cycle":false,'
+        '"effects":0,"eventType":"a.b","failuresBelow":0,"hops":0,"id":"%s","occurredAt":"\\u001b[31m",'
+        '"otherFlow":false,"outcome":"none","position":1,"resourceId":"r","resourceType":"t","sinceCauseUs":null,'
+        '"sinceRootUs":0,"skewed":false}'
+    )
+    body = '{"atLeast":false,"eventId":"x","missing":[],"nodes":[%s],"rootId":"r","summary":%s,"truncated":false}'
+    with answering(http((body % ("", summary)).encode())) as url:
+        cli.given(url=url, api_key="whk_x").fails(1, "trace", IDS[0])
+    cycle = ",".join([node % ("y", "x"), node % ("x", "y")])
+    with answering(http((body % (cycle, summary)).encode())) as url:
+        assert "y" in cli.given(url=url, api_key="whk_x").ok("trace", IDS[0]).out
+
+
+def test_failures_are_one_sentence(user: Cli) -> None:
+    """An unknown event, an empty log, and wrong arguments have their exit codes."""
+    for command in ("why", "effects", "trace"):
+        assert "no event with this id" in user.fails(3, command, IDS[0])
+        assert "UUID" in user.fails(2, command, "x")
+    assert user.fails(3, "why", "--last-failed") == "No event has failed."
+    for arguments in ((), (IDS[0], "--last-failed")):
+        assert "--last-failed" in user.fails(2, "why", *arguments)
+    assert "--mermaid" in user.fails(2, "trace", IDS[0], "--json", "--mermaid")
+    assert user.ok("flows").err == "0 of 0 flows.\n"
+    assert user.ok("map").out == ""

@@ -1,0 +1,14 @@
+"""How events are divided into batches."""
+
+from whence.client.requests import SEND_EVENTS_MAX, first_batch
+
+MIB = 1024 * 1024
+
+
+def test_a_batch_is_bounded_in_events_and_bytes() -> None:
+    """A batch never exceeds what the server accepts, unless a single event does."""
+    assert first_batch([]) == []
+    assert first_batch([b"{}"] * (SEND_EVENTS_MAX + 1)) == [b"{}"] * SEND_EVENTS_MAX
+    large, too_large = b"x" * (3 * MIB), b"x" * (5 * MIB)
+    assert first_batch([b"{}", large, large]) == [b"{}", large]
+    assert first_batch([too_large, b"{}"]) == [too_large]

@@ -1,0 +1,254 @@
+"""A field that is new in a question fails here until someone decides how cursors and parameters treat it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.mutants import catches, replaced
+from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT
+from whence.events import Event, Keyset, Page, PageRequest, Query
+from whence.flows import FlowQuery
+from whence.trace import TraceRequest
+from whence.wire import query as wire
+from whence.wire.cursor import filters_of, next_cursor
+from whence.wire.parameters import CAUSE_PARAMETERS, READ_PARAMETERS
+from whence.wire.query import FILTER_FIELDS, FlowsRequest, ReadRequest
+
+PAGED = ("list", "correlation", "resource")
+FILTERED = ("list", "aggregate", "actors")
+
+# What each field is set by. A request that sets nothing else is written beside it.
+
+QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
+    "event_types": ("event_type", "a.b"),
+    "event_type_prefixes": ("event_type", "a.*"),
+    "resource_types": ("resource_type", "artifact"),
+    "resource_ids": ("resource_id", EVENT_ID),
+    "actor_ids": ("actor_id", "planner"),
+    "actor_types": ("actor_type", "agent"),
+    "outcomes": ("outcome", "failure"),
+    "correlation_ids": ("correlation_id", "flow"),
+    "causation_ids": ("causation_id", "cause"),
+    "since": ("from", "2026-01-01"),
+    "until": ("to", "2026-01-01"),
+}
+QUERY_WITHOUT_PARAMETER = {"readable": "It comes from the credential, never from the request."}
+
+PAGE_PARAMETERS: dict[str, tuple[str, str]] = {
+    "limit": ("limit", "7"),
+    "offset": ("offset", "7"),
+    "ascending": ("order", "asc"),
+    "as_of": ("as_of", "7"),
+    "after": ("cursor", ""),
+}
+
+FLOW_PARAMETERS: dict[str, tuple[str, str]] = {
+    "since": ("from", "2026-01-01"),
+    "until": ("to", "2026-01-01"),
+    "failed": ("outcome", "failure"),
+}
+FLOW_WITHOUT_PARAMETER = QUERY_WITHOUT_PARAMETER
+
+TRACE_PARAMETERS = {"direction": "direction", "depth": "depth", "limit": "limit"}
+TRACE_WITHOUT_PARAMETER = {"walk_max": "A limit of the server, which the operator's code sets."}
+
+# What a cursor does with each field: `bound` (the request that continues must set the same), `carried` (the cursor
+# holds it), or `free` (it may differ from page to page).
+
+CURSOR_QUERY = {
+    **dict.fromkeys(
+        (
+            "event_types",
+            "event_type_prefixes",
+            "resource_types",
+            "resource_ids",
+            "actor_ids",
+            "actor_types",
+            "outcomes",
+            "correlation_ids",
+            "causation_ids",
+            "readable",
+        ),
+        "bound",
+    ),
+    "since": "bound, and carried as resolved",
+    "until": "bound, and carried as resolved",
+}
+CURSOR_PAGE = {"limit": "free", "offset": "carried", "ascending": "bound", "as_of": "carried", "after": "carried"}
+CURSOR_FLOWS = {
+    "failed": "bound",
+    "readable": "bound",
+    "since": "bound, and carried as resolved",
+    "until": "bound, and carried as resolved",
+}
+
+
+class NewerQuery(Query, frozen=True, kw_only=True):
+    """Mutant: a query with one field more."""
+
+    recorded_from: int | None = None
+
+
+class NewerPageRequest(PageRequest, frozen=True, kw_only=True):
+    """Mutant: a page request with one field more."""
+
+    descending_too: bool = False
+
+
+class NewerFlowQuery(FlowQuery, frozen=True, kw_only=True):
+    """Mutant: a question about flows with one field more."""
+
+    actor_ids: tuple[str, ...] = ()
+
+
+class NewerTraceRequest(TraceRequest, frozen=True, kw_only=True):
+    """Mutant: a request for a trace with one field more."""
+
+    outcome: str | None = None
+
+
+def undecided(struct: type[msgspec.Struct], *decided: Any) -> set[str]:
+    """The fields that no declaration names, and the names that are no field."""
+    return set(struct.__struct_fields__) ^ {name for names in decided for name in names}
+
+
+DECIDED: list[tuple[type[msgspec.Struct], type[msgspec.Struct], tuple[Any, ...]]] = [
+    (Query, NewerQuery, (CURSOR_QUERY,)),
+    (Query, NewerQuery, (QUERY_PARAMETERS, QUERY_WITHOUT_PARAMETER)),
+    (PageRequest, NewerPageRequest, (CURSOR_PAGE,)),
+    (PageRequest, NewerPageRequest, (PAGE_PARAMETERS,)),
+    (FlowQuery, NewerFlowQuery, (CURSOR_FLOWS,)),
+    (FlowQuery, NewerFlowQuery, (FLOW_PARAMETERS, FLOW_WITHOUT_PARAMETER)),
+    (TraceRequest, NewerTraceRequest, (TRACE_PARAMETERS, TRACE_WITHOUT_PARAMETER)),
+]
+
+
+@pytest.mark.parametrize(("struct", "mutant", "decided"), DECIDED)
+def test_every_field_is_decided_about(
+    struct: type[msgspec.Struct], mutant: type[msgspec.Struct], decided: tuple[Any, ...]
+) -> None:
+    """For each declaration; and the same question with one field more does not pass."""
+    assert undecided(struct, *decided) == set()
+    assert len(undecided(mutant, *decided)) == 1
+
+
+def read(sent: str = "", route: str = "list", readable: tuple[str, ...] | None = None) -> ReadRequest:
+    return wire.parse_read(
+        route,
+        sent.encode(),
+        tenant=TENANT,
+        now=NOW,
+        vocabulary=CONTEXT.vocabulary,
+        readable=readable,
+        fixed={},
+    )
+
+
+def read_flows(sent: str = "", readable: tuple[str, ...] | None = None) -> FlowsRequest:
+    return wire.parse_flows(sent.encode(), tenant=TENANT, now=NOW, readable=readable)
+
+
+# ------------------------------------------------------------------------------------------------------- parameters
+
+
+def test_each_declared_parameter_sets_its_field_alone() -> None:
+    """On each route that takes every filter."""
+    for field, (name, text) in QUERY_PARAMETERS.items():
+        for route in FILTERED:
+            query = read(f"{name}={text}", route).query
+            changed = {one for one in Query.__struct_fields__ if getattr(query, one) != getattr(Query(), one)}
+            assert changed == {field}, (route, name)
+    for field, (name, text) in FLOW_PARAMETERS.items():
+        flows = read_flows(f"{name}={text}").query
+        changed = {one for one in FlowQuery.__struct_fields__ if getattr(flows, one) != getattr(FlowQuery(), one)}
+        assert changed == {field}, name
+
+
+def test_each_declared_parameter_is_served() -> None:
+    """The tables hold every name, and no filter that sets no field."""
+    filters = {name for name, _ in QUERY_PARAMETERS.values()}
+    for route in FILTERED:
+        assert filters <= {parameter.name for parameter in READ_PARAMETERS[route]}
+    for route in PAGED:
+        assert {name for name, _ in PAGE_PARAMETERS.values()} <= {one.name for one in READ_PARAMETERS[route]}
+    assert filters - {"from", "to", "event_type"} == FILTER_FIELDS.keys()
+    assert {name for name, _ in FLOW_PARAMETERS.values()} <= {one.name for one in CAUSE_PARAMETERS["flows"]}
+    assert set(TRACE_PARAMETERS.values()) == {one.name for one in CAUSE_PARAMETERS["trace"]}
+
+
+# ---------------------------------------------------------------------------------------------------------- cursors
+
+
+def forgetting(field: str) -> Any:
+    """Mutant: one field of a query is left out of what a cursor is bound to."""
+
+    def filters(query: Query) -> dict[str, tuple[str, ...]]:
+        return {name: values for name, values in filters_of(query).items() if name != field}
+
+    return replaced(wire, "filters_of", filters, f"cursors_forget_{field}")
+
+
+@catches(*(forgetting(field) for field in QUERY_PARAMETERS if field not in ("since", "until")))
+def test_a_cursor_is_bound_to_every_field() -> None:
+    """Whatever a question sets changes what its cursor belongs to, but for what is free or carried."""
+    nothing = read().cursor_seed
+    for field, treatment in CURSOR_QUERY.items():
+        assert treatment.startswith("bound")
+        if field != "readable":
+            name, text = QUERY_PARAMETERS[field]
+            assert read(f"{name}={text}").cursor_seed != nothing, field
+    assert read(readable=("artifact",)).cursor_seed != nothing
+    for field, treatment in CURSOR_PAGE.items():
+        name, text = PAGE_PARAMETERS[field]
+        if text:
+            assert (read(f"{name}={text}").cursor_seed != nothing) == (treatment == "bound"), field
+
+
+def test_a_flows_cursor_is_bound_to_every_field() -> None:
+    """The same for flows."""
+    nothing = read_flows().cursor_seed
+    for field, treatment in CURSOR_FLOWS.items():
+        assert treatment.startswith("bound")
+        if field != "readable":
+            name, text = FLOW_PARAMETERS[field]
+            assert read_flows(f"{name}={text}").cursor_seed != nothing, field
+    assert read_flows(readable=("artifact",)).cursor_seed != nothing
+
+
+def test_a_new_field_is_bound_by_itself() -> None:
+    """A filter that nobody thought of when the cursor was written is part of the question all the same."""
+    assert filters_of(NewerQuery(recorded_from=7)) == {"recorded_from": ("7",)}
+    assert filters_of(NewerQuery()) == {}
+
+
+def test_a_cursor_carries_what_is_declared() -> None:
+    """The page that continues takes these fields from the cursor, and the rest from its own request."""
+    first = read("from=-7d&to=2026-01-01")
+    page = Page(events=[made(40)], total=50, limit=1, offset=10, as_of=60)
+    cursor = next_cursor(first.cursor_seed, first.query, page)
+    second = read(f"from=-7d&to=2026-01-01&limit=3&cursor={cursor}")
+    carried = {"offset": 11, "as_of": 60, "after": Keyset(NOW, 40)}
+    assert {name for name, treatment in CURSOR_PAGE.items() if treatment == "carried"} == carried.keys()
+    assert {name: getattr(second.page, name) for name in carried} == carried
+    assert second.page.limit == 3
+    assert (second.query.since, second.query.until) == (first.query.since, first.query.until)
+
+
+def made(position: int) -> Event:
+    return Event(
+        tenant_id=TENANT,
+        position=position,
+        id=EVENT_ID,
+        event_type="a.b",
+        actor_type="user",
+        actor_id="x",
+        resource_type="action_run",
+        resource_id=RUN_ID,
+        correlation_id="flow",
+        causation_id=None,
+        outcome="none",
+        occurred_at=NOW,
+        recorded_at=NOW,
+        payload=b"{}",
+    )
