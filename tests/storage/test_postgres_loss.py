@@ -17,6 +17,8 @@ from whence.storage.postgres import connections
 from whence.storage.postgres.connections import Connections
 from whence.storage.postgres.tenants import NOBODY
 
+pytestmark = pytest.mark.slow
+
 TOLD_S = 2.0
 """Within this time whoever asks is told that the store cannot serve."""
 
