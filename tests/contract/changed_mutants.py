@@ -41,7 +41,7 @@ def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
 
 
 @breaks("sqlite", "postgres")
-def watches_go_on(patch: pytest.MonkeyPatch) -> None:
+def watching_goes_on(patch: pytest.MonkeyPatch) -> None:
     """The task that watches a log goes on when nothing waits for the log any more."""
     notifier = head_notifier.HeadNotifier
     patch.setattr(notifier, "_end_if_unused", lambda self, tenant, _watch: self._watches.pop(tenant, None))

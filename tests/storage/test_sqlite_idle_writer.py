@@ -157,7 +157,7 @@ def test_who_gave_up_is_passed_over(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-async def ends_without_a_lull(store: SQLiteStore) -> None:
+async def ends_without_idling(store: SQLiteStore) -> None:
     held = Held()
     working = store._writer.submit(held)
     await asyncio.to_thread(held.begun.wait, 5)
@@ -170,14 +170,14 @@ async def ends_without_a_lull(store: SQLiteStore) -> None:
 
 def test_nobody_waits_long_for_a_lull(tmp_path: Path) -> None:
     """While the writer is stuck, a request still goes on to where it is told that the queue is full."""
-    with_store(tmp_path, ends_without_a_lull)
+    with_store(tmp_path, ends_without_idling)
 
 
 def test_mutant_endless_patience_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a wait_for_idle_writer is waited for as long as it takes, a stuck writer holds the request."""
     monkeypatch.setattr(writer, "_PATIENCE_S", 60)
     with pytest.raises(TimeoutError):
-        with_store(tmp_path, ends_without_a_lull)
+        with_store(tmp_path, ends_without_idling)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ Scenario = Callable[[SQLiteStore, pytest.MonkeyPatch], Any]
 HERE = "MainThread"
 
 
-def told_by(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
+def threads_of(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
     """The threads in which a function is called from now on."""
     threads: list[str] = []
     real = getattr(owner, name)
@@ -48,7 +48,7 @@ async def positions(store: SQLiteStore, *events: NewEvent) -> list[int]:
 
 async def few_run_here(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
     """Few events, and small ones, are placed by the event loop; many, or large ones, by the writer."""
-    threads = told_by(patch, Appender, "append")
+    threads = threads_of(patch, Appender, "append")
     most = engine._INLINE_EVENTS_MAX
     large = b'{"text":"' + b"a" * engine._INLINE_BYTES_MAX + b'"}'
     assert await positions(store, *map(event, range(most))) == list(range(1, most + 1))
@@ -62,7 +62,7 @@ async def waits_for_its_turn(store: SQLiteStore, patch: pytest.MonkeyPatch) -> N
     """While a commit is under way, the next append waits in the queue, however brief it is, and harms nothing."""
     held = HeldCommit(store._writing)
     store._writer._connection = held  # type: ignore[assignment]  # it stands in for the connection
-    threads = told_by(patch, Appender, "append")
+    threads = threads_of(patch, Appender, "append")
     first = asyncio.create_task(positions(store, event(0)))
     await asyncio.to_thread(held.held.begun.wait, 5)
     second = asyncio.create_task(positions(store, event(1)))
@@ -96,8 +96,8 @@ async def does_not_wait_for_another_process(store: SQLiteStore, _patch: pytest.M
 
 async def leaves_long_work_to_the_writer(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
     """What is due once in some thousand events is done by the writer, whichever append finds it due."""
-    folds, divisions = told_by(patch, append, "fold_transitions"), told_by(patch, append, "_divide")
-    calls = told_by(patch, Appender, "append")
+    folds, divisions = threads_of(patch, append, "fold_transitions"), threads_of(patch, append, "_divide")
+    calls = threads_of(patch, Appender, "append")
     number = FOLD_AT - 1
     await positions(store, *map(event, range(number)))
     assert not folds
