@@ -4,6 +4,7 @@ import pytest
 
 from tests.contract.faults import breaks, everywhere, reword
 from whence import rollups
+from whence.actor_totals import pack
 from whence.storage.postgres import actor_totals as on_postgres
 from whence.storage.sqlite import actor_totals as on_sqlite
 
@@ -31,7 +32,7 @@ def the_newest_are_counted_twice(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def folds_replace(patch: Patch) -> None:
     """A set that becomes one with older ones forgets them."""
-    everywhere(patch, "summed", lambda _real: lambda _actors, _packed, counted: on_sqlite.pack(counted))
+    everywhere(patch, "summed", lambda _real: lambda _actors, _packed, counted: pack(counted))
 
 
 @breaks("sqlite", "postgres")

@@ -143,11 +143,16 @@ def returning(real: Callable[..., Any], value: Any) -> Any:
     return later() if inspect.iscoroutinefunction(real) else value
 
 
+def _always(value: object) -> Callable[[Any], Any]:
+    """A function that gives the value, whatever it is passed."""
+    return lambda _real: value
+
+
 def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Give these limits to every store that is opened from now on."""
     patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
     for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at", "poll_s"):
-        everywhere(patch, name.upper(), lambda _real, name=name: getattr(limits, name))
+        everywhere(patch, name.upper(), _always(getattr(limits, name)))
 
 
 async def open_model(_folder: Path, _patch: pytest.MonkeyPatch, limits: Limits, model: type = ModelStore) -> Any:
@@ -228,7 +233,7 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
     return mark
 
 
-def limited(**limits: float) -> Callable[[Test], Test]:
+def limited(**limits: Any) -> Callable[[Test], Test]:
     """The test's stores have these `Limits`."""
 
     def mark(test: Test) -> Test:

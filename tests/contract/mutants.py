@@ -27,7 +27,7 @@ from whence import rollups
 from whence.errors import Invalid, WhenceError
 from whence.events import Event, PageRequest, Query
 from whence.merkle import HASH_SIZE
-from whence.storage import Write, aggregates, query_cost, sequencing
+from whence.storage import Write, aggregates, base, sequencing
 from whence.storage import resolve as matching
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
@@ -410,7 +410,7 @@ def total_forgets_as_of(patch: Patch) -> None:
 def as_of_span_off_by_one(patch: Patch) -> None:
     def make(real: Any) -> Any:
         def pinned(size: int, as_of: int | None) -> Any:
-            oldest = size - query_cost.AS_OF_SPAN
+            oldest = size - base.AS_OF_SPAN
             return oldest - 1 if as_of == oldest - 1 else real(size, as_of)
 
         return pinned

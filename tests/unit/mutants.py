@@ -45,7 +45,8 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., N
             mutant, patch = arguments.pop("mutant"), arguments["monkeypatch"]
             passed = {name: value for name, value in arguments.items() if name in wanted}
             if mutant is None:
-                return test(**passed)
+                test(**passed)
+                return None
             mutant(patch)
             try:
                 test(**passed)
