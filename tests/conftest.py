@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 
-SLOW_S = 4.0
+SLOW_S = 10.0
 """Processor time of one test, with the processes that it started and waited for, from which on it should be slow."""
 
 CPU_S = "cpu_s"

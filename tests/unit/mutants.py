@@ -46,13 +46,13 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., N
             passed = {name: value for name, value in arguments.items() if name in wanted}
             if mutant is None:
                 test(**passed)
-                return None
+                return
             mutant(patch)
             try:
                 test(**passed)
             except (AssertionError, ValueError, WhenceError, pytest.fail.Exception):
-                return None
-            return pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
+                return
+            pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
 
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
