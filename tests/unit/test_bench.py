@@ -270,7 +270,7 @@ def test_a_result_renders(sample: Run) -> None:
     page = render(sample)
     assert sample.machine.cpu in page
     assert all(bar.what in page for bar in bars_of(sample))
-    assert all(f"| {flat.question} |" in page for flat in sample.flat)
+    assert all(f"| {each.question} |" in page for each in sample.indexed)
     assert page.count("### ") >= len(sample.rates) + len(sample.disks)
     assert "This was a quick run" in page
 
@@ -281,7 +281,7 @@ def test_a_demand_is_met_or_not_or_not_measured(sample: Run) -> None:
     assert {bar.what: bar.met for bar in bars_of(quick)}["start to first answer"] is True
     slow = msgspec.structs.replace(sample, start_s={"an empty log": 1.6})
     assert {bar.what: bar.met for bar in bars_of(slow)}["start to first answer"] is False
-    nothing = msgspec.structs.replace(sample, rates={}, loads={}, flat=[], disks=[], memory=None, start_s={})
+    nothing = msgspec.structs.replace(sample, rates={}, loads={}, indexed=[], disks=[], memory=None, start_s={})
     assert {bar.met for bar in bars_of(nothing)} == {None}
 
 
