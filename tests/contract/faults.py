@@ -234,7 +234,7 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
 
 
 def limited(**limits: Any) -> Callable[[Test], Test]:
-    """The test's stores have these `Limits`."""
+    """The test's stores are opened with these `Limits`."""
 
     def mark(test: Test) -> Test:
         setattr(test, LIMITS, Limits(**limits))

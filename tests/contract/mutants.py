@@ -512,7 +512,7 @@ def conflicts_ignored(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def atomic_keeps_the_first(patch: Patch) -> None:
-    """The error is told, and what stood before it is stored all the same."""
+    """The error is returned, and the events before it are stored all the same."""
 
     def make(real: Any) -> Any:
         def place_all(log: Any, head: Any, batch: Any, write: Write) -> Any:

@@ -75,7 +75,7 @@ def reads_without_a_transaction(patch: Patch) -> None:
 
 @breaks("sqlite")
 def names_remembered_at_once(patch: Patch) -> None:
-    """The cache is filled before the commit, so what was rolled back leaves its number behind."""
+    """The cache is filled before the commit, so it keeps numbers that were rolled back."""
 
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
@@ -145,7 +145,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
     around(patch, append.Appender, "_head", make_head)
 
 
-# --- what else the oracle does not look at ---------------------------------------------------------------------
+# --- what else the oracle does not check ---------------------------------------------------------------------
 
 
 @breaks("sqlite", "postgres")
