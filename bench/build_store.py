@@ -81,9 +81,9 @@ def _fill(path: Path, shape: Shape, batch: int) -> int:
         for receipt in receipts:
             if receipt.event is None:
                 raise receipt.error or RuntimeError("an event was not stored")
-        appender.request_done()
+        appender.request_released()
         connection.execute("COMMIT")
-        appender.group_done()
+        appender.group_committed()
         done, size = done + len(new), size + length
         _report(done, shape.events, started)
     connection.execute("PRAGMA journal_mode = WAL").fetchall()

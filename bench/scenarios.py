@@ -14,7 +14,7 @@ from bench.load import Job, Result, request, run_load
 from bench.servers import Running
 from bench.workload import FORMS, STORY_EVENTS, Shape, batched, hot_resource, ndjson, story_id
 from whence.catalog import CATALOG
-from whence.events import Event, NewEvent, PageRequest, Query
+from whence.events import Event, NewEvent, PageRequest, Query, Viewer
 from whence.storage.base import Store, Write
 from whence.trace import TraceRequest
 from whence.wire.times import format_time
@@ -139,11 +139,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     async def ask(self, store: Store) -> None:
         """Run the query on a store."""
         if self.page is not None:
-            await store.list_events(TENANT, self.query, self.page)
+            await store.list_events(Viewer(TENANT), self.query, self.page)
         elif self.actors:
-            await store.actor_stats(TENANT, self.query)
+            await store.actor_stats(Viewer(TENANT), self.query)
         else:
-            await store.count_events(TENANT, self.query)
+            await store.count_events(Viewer(TENANT), self.query)
 
     @property
     def path(self) -> str:
@@ -176,7 +176,9 @@ async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, l
         event
         for _ in range(_VARIANTS)
         for event in (
-            await store.list_events(TENANT, Query(), PageRequest(limit=3, offset=rng.randrange(shape.events - 3)))
+            await store.list_events(
+                Viewer(TENANT), Query(), PageRequest(limit=3, offset=rng.randrange(shape.events - 3))
+            )
         ).events
     ]
 
@@ -230,7 +232,7 @@ async def _small_resources(store: Store, seen: Iterable[Event]) -> list[Query]:
     Most resources have few events. But the larger a log, the more of its events belong to a resource that has many.
     """
     queries = [Query(resource_types=(event.resource_type,), resource_ids=(event.resource_id,)) for event in seen]
-    totals = [(await store.list_events(TENANT, query, PageRequest(limit=1))).total for query in queries]
+    totals = [(await store.list_events(Viewer(TENANT), query, PageRequest(limit=1))).total for query in queries]
     return [query for query, total in zip(queries, totals, strict=True) if total <= 5][:_VARIANTS]
 
 
@@ -260,7 +262,7 @@ async def traces_in_process(store: Store, shape: Shape, rounds: int, seed: int =
             for story in range(shape.stories):
                 event_id = story_id(shape, form, story, rng.randrange(STORY_EVENTS))
                 started = time.perf_counter()
-                graph = await store.trace(TENANT, event_id, TraceRequest(limit=STORY_EVENTS))
+                graph = await store.trace(Viewer(TENANT), event_id, TraceRequest(limit=STORY_EVENTS))
                 if number >= 0:
                     taken.append(time.perf_counter() - started)
                 if graph is None or len(graph.nodes) != STORY_EVENTS:

@@ -88,7 +88,7 @@ async def _new_key(url: str) -> str:
     opened = create_store(url, serving=False)
     secret, key = new_api_key(TENANT, (READ, WRITE, ADMIN), time.time_ns() // 1_000)
     try:
-        await opened.put_key(key)
+        await opened.credentials.put_key(key)
     finally:
         await opened.close()
     return secret

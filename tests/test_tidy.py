@@ -29,6 +29,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "actor_totals",
             "flows",
             "merkle",
+            "integrity",
             "webhooks",
         }
     ),

@@ -3,10 +3,8 @@
 import pytest
 
 from tests.contract.faults import breaks, everywhere, reword
-from whence import rollups
+from whence import rollups, transitions
 from whence.actor_totals import pack
-from whence.storage.postgres import actor_totals as on_postgres
-from whence.storage.sqlite import actor_totals as on_sqlite
 
 Patch = pytest.MonkeyPatch
 
@@ -38,8 +36,7 @@ def folds_replace(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def folds_without_merging(patch: Patch) -> None:
     """Every fold adds a row to its buckets."""
-    for module in (on_sqlite, on_postgres):
-        patch.setattr(module, "merging", lambda _sizes, _size: 0)
+    patch.setattr(transitions, "merging", lambda _sizes, _size: 0)
 
 
 @breaks("sqlite", "postgres")

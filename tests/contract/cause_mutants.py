@@ -95,7 +95,7 @@ class SkewIsADelay(ModelStore):
 
 @breaks("sqlite", "postgres")
 def everything_is_readable(patch: Patch) -> None:
-    everywhere(patch, "readable_kinds", lambda _real: lambda _kinds, _readable: None)
+    everywhere(patch, "readable_kinds", lambda _real: lambda _snapshot: None)
 
 
 @breaks("postgres")

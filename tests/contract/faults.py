@@ -169,7 +169,7 @@ async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]
     def read(connection: Any) -> list[tuple[bytes, bytes]]:
         tenant_no = connection.execute("SELECT tenant_no FROM tenant WHERE tenant = ?", (tenant,)).get
         rows = connection.execute(load_blocks("whence.storage.sqlite")["hashes"], (tenant_no,))
-        return [(leaf, salt) for _, salt, _, leaf in rows]
+        return [(leaf, salt) for _, salt, _, leaf, _ in rows]
 
     found: list[tuple[bytes, bytes]] = await store._readers.read(read)
     return found
@@ -192,7 +192,7 @@ async def open_citus(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -
 async def hashes_of_postgres(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
     async def read(connection: Any, whose: Any) -> list[tuple[bytes, bytes]]:
         rows = await connection.fetch(load_blocks("whence.storage.postgres")["hashes"], whose.number)
-        return [(leaf, salt) for _, salt, _, leaf in rows]
+        return [(leaf, salt) for _, salt, _, leaf, _ in rows]
 
     found: list[tuple[bytes, bytes]] = await store._read_as(tenant, read)
     return found

@@ -25,13 +25,14 @@ from tests.contract.faults import (
 )
 from whence import rollups
 from whence.errors import Invalid, WhenceError
-from whence.events import Event, PageRequest, Query
+from whence.events import Event, PageRequest, Query, Viewer
 from whence.merkle import HASH_SIZE
 from whence.storage import Write, aggregates, base, sequencing
 from whence.storage import resolve as matching
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
 from whence.storage.postgres import pages as postgres_pages
+from whence.storage.resolve import Snapshot
 from whence.storage.sqlite import append, counts, engine, pages
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 
@@ -73,12 +74,12 @@ def reword_pages(
     restate(patch, lambda text: postgres(text) if "AS sort_key" in text else text)
 
 
-def _requery(patch: Patch, part: str, change: Callable[[Query], Query]) -> None:
-    """Change the query that is passed to one function, in every module of the stores that has it."""
+def _requery(patch: Patch, part: str, change: Callable[[Any], Any], changed: type = Query) -> None:
+    """Change the query, or the viewer, that is passed to one function, in every module of the stores that has it."""
 
     def make(real: Any) -> Any:
         def part_of(*args: Any, **named: Any) -> Any:
-            return real(*(change(each) if isinstance(each, Query) else each for each in args), **named)
+            return real(*(change(each) if isinstance(each, changed) else each for each in args), **named)
 
         return part_of
 
@@ -172,11 +173,11 @@ def late_events_not_rolled_up(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def tenant_dropped_in_get(patch: Patch) -> None:
-    async def get_event(self: Any, tenant: str, event_id: str, readable: Any = None) -> Event | None:
+    async def get_event(self: Any, viewer: Viewer, event_id: str) -> Event | None:
         def find(connection: Any) -> Event | None:
             row = connection.execute(engine._SQL["full_event"] + " WHERE e.id = ?", (uuid_bytes(event_id),)).fetchone()
-            event = None if row is None else event_from(tenant, row)
-            return event if event is None or readable is None or event.resource_type in readable else None
+            event = None if row is None else event_from(viewer.tenant, row)
+            return event if event is not None and viewer.may_see(event.resource_type) else None
 
         found: Event | None = await self._readers.read(find)
         return found
@@ -285,24 +286,33 @@ def first_value_only(patch: Patch) -> None:
         reword(patch, block, postgres=(f"ANY($2::{type_}[])", f"($2::{type_}[])[1]"))
 
 
+def _sees_all(viewer: Viewer) -> Viewer:
+    return Viewer(viewer.tenant)
+
+
 @breaks("sqlite", "postgres")
 def readable_ignored(patch: Patch) -> None:
-    _requery(patch, "kinds_of", lambda query: msgspec.structs.replace(query, readable=None))
+    _requery(patch, "kinds_of", _sees_all, Viewer)
 
 
 @breaks("sqlite", "postgres")
 def readable_ignored_by_resource(patch: Patch) -> None:
-    def change(query: Query) -> Query:
-        return msgspec.structs.replace(query, readable=None) if query.resource_ids else query
+    def make(real: Any) -> Any:
+        def resolved_query(snapshot: Snapshot, query: Query, *found: Any) -> Any:
+            if query.resource_ids:
+                snapshot = msgspec.structs.replace(snapshot, viewer=_sees_all(snapshot.viewer))
+            return real(snapshot, query, *found)
 
-    _requery(patch, "resolved_query", change)
+        return resolved_query
+
+    everywhere(patch, "resolved_query", make)
 
 
 @breaks("sqlite", "postgres")
 def readable_ignored_by_id(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        async def get_event(self: Any, tenant: str, event_id: str, _readable: Any = None) -> Any:
-            return await real(self, tenant, event_id)
+        async def get_event(self: Any, viewer: Viewer, event_id: str) -> Any:
+            return await real(self, _sees_all(viewer), event_id)
 
         return get_event
 
@@ -357,7 +367,7 @@ def walk_one_short(patch: Patch) -> None:
         return msgspec.structs.replace(value, offset=max(0, value.offset - 1))
 
     for module in (pages, postgres_pages):
-        around(patch, module, "_walk", lambda real: lambda *args: real(*map(shorter, args)))
+        around(patch, module, "_start_at_offset", lambda real: lambda *args: real(*map(shorter, args)))
 
 
 @breaks("sqlite", "postgres")
@@ -501,7 +511,7 @@ def replay_overwrites(patch: Patch) -> None:
 
     without_row_security(patch)  # and with it the rights of a role that may not change events
     everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
-    around(patch, sequencing, "sequence", make)
+    around(patch, sequencing, "_sequence", make)
     around(patch, postgres_engine, "append", make_append)
 
 
@@ -530,7 +540,7 @@ def atomic_keeps_the_first(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def correlation_never_inherited(patch: Patch) -> None:
-    everywhere(patch, "inherited", lambda _real: lambda _log, _batch, new: new.id)
+    everywhere(patch, "_inherited_correlation", lambda _real: lambda _log, _batch, new: new.id)
 
 
 @breaks("sqlite", "postgres")
@@ -549,7 +559,7 @@ def kinds_limit_off_by_one(patch: Patch) -> None:
 
         return kind
 
-    around(patch, sequencing, "_kind", make)
+    around(patch, sequencing, "_kind_number", make)
 
 
 @breaks("sqlite", "postgres")

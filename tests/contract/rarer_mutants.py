@@ -7,6 +7,7 @@ They break both stores, as those in `mutants.py` do.
 import asyncio
 import time
 from collections import defaultdict
+from functools import partial
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,14 @@ import msgspec
 
 from tests.contract.faults import around, breaks, everywhere, restate, reword
 from tests.contract.mutants import Patch
+from whence import integrity
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
 from whence.storage import Write
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
-from whence.storage.sqlite import append, engine, keys, readers, writer
-from whence.wire import envelope as envelopes
+from whence.storage.postgres.rows import EVENT_COLUMNS as POSTGRES_EVENT_COLUMNS
+from whence.storage.sqlite import append, credentials, engine, readers, writer
+from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
 # --- under concurrency -----------------------------------------------------------------------------------------
@@ -80,7 +83,7 @@ def names_remembered_at_once(patch: Patch) -> None:
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
 
-    patch.setattr(append._NameCache, "add", add)
+    patch.setattr(append.NameCache, "add", add)
 
 
 @breaks("sqlite", "postgres")
@@ -106,6 +109,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
     """As from a bare sequence: a large request draws its numbers first, and small ones are committed before it."""
     drawn: defaultdict[str, int] = defaultdict(int)
     first_of: dict[str, int] = {}
+    first_of_append: list[int] = []
     small_ones: list[str] = []
     enough = asyncio.Event()
 
@@ -126,15 +130,15 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 
     def make_work(real: Any) -> Any:
         def append_(self: Any, connection: Any, tenant: str, writes: list[Write], **how: Any) -> Any:
-            self.first = first_of[writes[0].events[0].id]
+            first_of_append[:] = [first_of[writes[0].events[0].id]]
             return real(self, connection, tenant, writes, **how)
 
         return append_
 
     def make_head(real: Any) -> Any:
-        def head(self: Any, connection: Any, tenant: str) -> Any:
-            found = real(self, connection, tenant)
-            found.size = self.first
+        def head(connection: Any, tenant: str) -> Any:
+            found = real(connection, tenant)
+            found.size = first_of_append[0]
             found.tree = CompactRange(found.size, bytes(HASH_SIZE * found.size.bit_count()))
             return found
 
@@ -142,7 +146,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 
     around(patch, engine.SQLiteStore, "append", make_append)
     around(patch, append.Appender, "append", make_work)
-    around(patch, append.Appender, "_head", make_head)
+    around(patch, append, "head_draft", make_head)
 
 
 # --- what else the oracle does not check ---------------------------------------------------------------------
@@ -151,8 +155,8 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def recorded_at_follows_the_clock(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def head(self: Any, connection: Any, tenant: str) -> Any:
-            found = real(self, connection, tenant)
+        def head(connection: Any, tenant: str) -> Any:
+            found = real(connection, tenant)
             found.recorded_at = 0
             return found
 
@@ -166,7 +170,7 @@ def recorded_at_follows_the_clock(patch: Patch) -> None:
 
         return locked_head
 
-    around(patch, append.Appender, "_head", make)
+    around(patch, append, "head_draft", make)
     around(patch, postgres_append, "locked_head", make_locked)
 
 
@@ -177,20 +181,23 @@ def statistics_cut(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def payload_written_anew(patch: Patch) -> None:
-    def make(real: Any) -> Any:
-        def rows(head: Any, batch: Any) -> Any:
-            return [(*row[:-1], msgspec.json.encode(msgspec.json.decode(row[-1]))) for row in real(head, batch)]
+    def make(real: Any, at: int) -> Any:
+        def values(*args: Any) -> Any:
+            return [
+                (*row[:at], msgspec.json.encode(msgspec.json.decode(row[at])), *row[at + 1 :]) for row in real(*args)
+            ]
 
-        return rows
+        return values
 
-    for module in (append, postgres_append):
-        around(patch, module, "_rows", make)
+    for module, columns in ((append, EVENT_COLUMNS), (postgres_append, POSTGRES_EVENT_COLUMNS)):
+        at = columns.index("payload")
+        around(patch, module, "event_values", partial(make, at=at))
 
 
 @breaks("sqlite", "postgres")
 def leaf_without_salt(patch: Patch) -> None:
     """The payload's hash leaves the salt out, so that it can be guessed from a guess of the payload."""
-    everywhere(patch, "sha256", lambda _real: lambda salted: sha256(salted[16:]))
+    everywhere(patch, "hash_payload", lambda _real: lambda _salt, payload: sha256(payload).digest())
 
 
 @breaks("sqlite", "postgres")
@@ -200,12 +207,12 @@ def one_salt_for_all(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def leaf_without_its_prefix(patch: Patch) -> None:
-    everywhere(patch, "leaf_hash", lambda _real: lambda data: sha256(data).digest())
+    patch.setattr(integrity, "leaf_hash", lambda data: sha256(data).digest())
 
 
 @breaks("sqlite", "postgres")
 def envelope_with_short_times(patch: Patch) -> None:
-    patch.setattr(envelopes, "format_time_fixed", format_time)
+    patch.setattr(integrity, "format_time_fixed", format_time)
 
 
 @breaks("sqlite", "postgres")
@@ -247,13 +254,14 @@ def revoked_by_any_tenant(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def keys_of_every_tenant(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def list_keys(connection: Any, _tenant: str) -> Any:
-            tenants = connection.execute("SELECT DISTINCT tenant FROM api_key").fetchall()
-            return [key for (tenant,) in tenants for key in real(connection, tenant)]
+        async def list_keys(self: Any, _tenant: str) -> Any:
+            text = "SELECT DISTINCT tenant FROM api_key"
+            tenants = await self._read(lambda connection: connection.execute(text).fetchall())
+            return [key for (tenant,) in tenants for key in await real(self, tenant)]
 
         return list_keys
 
-    around(patch, keys, "list_keys", make)
+    around(patch, credentials.SQLiteCredentials, "list_keys", make)
     restate(
         patch,
         lambda text: text.replace(
@@ -276,7 +284,7 @@ def sessions_outlive_their_key(patch: Patch) -> None:
 def ended_sessions_kept(patch: Patch) -> None:
     reword(
         patch,
-        "forget_sessions",
+        "delete_expired_sessions",
         sqlite=("expires_at <= ?", "expires_at <= ? AND false"),
         postgres=("expires_at <= $1", "expires_at <= $1 AND false"),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.contract import rarer_mutants
 from tests.contract.faults import catches, limited
-from tests.contract.made import DAY, HOUR, NOON, TENANT, add, new, page
+from tests.contract.made import DAY, HOUR, NOON, TENANT, VIEWER, add, new, page
 from whence.errors import WhenceError
 from whence.events import NewEvent, Query
 
@@ -67,11 +67,11 @@ async def read(store: Any, draw: random.Random, writing: asyncio.Future[Any]) ->
         pinned = await page(store, as_of=seen, since=NOON - DAY, until=NOON + DAY, limit=100)
         again = await page(store, as_of=seen, since=NOON - DAY, until=NOON + DAY, limit=100)
         assert (pinned.total, pinned.events) == (again.total, again.events)
-        counts = await store.count_events(TENANT, Query())
+        counts = await store.count_events(VIEWER, Query())
         assert counts.total >= seen
         for words in (counts.by_event_type, counts.by_resource_type, counts.by_actor_type):
             assert sum(count for _, count in words) == counts.total
-        stats = await store.actor_stats(TENANT, Query())
+        stats = await store.actor_stats(VIEWER, Query())
         assert sum(stat.total for stat in stats) >= counts.total
         assert all(stat.successes + stat.failures <= stat.total for stat in stats)
         await asyncio.sleep(0)

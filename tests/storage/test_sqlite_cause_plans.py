@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.contract.faults import reword
-from tests.contract.made import NOON, SECOND, TENANT, uuid
+from tests.contract.made import NOON, SECOND, TENANT, VIEWER, uuid
 from tests.storage.test_sqlite_plans import Explained, Question
-from whence.events import Keyset, PageRequest
+from whence.events import Keyset, PageRequest, Viewer
 from whence.flows import FlowQuery
 from whence.trace import TraceRequest
 
@@ -20,15 +20,17 @@ def questions() -> dict[str, Question]:
     """Graphs, flows and maps, for all and for narrowed readers."""
     asked: dict[str, Question] = {}
     for readable in READERS:
-        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(TENANT, uuid(77), TraceRequest(), who)
-        asked[f"cut trace {readable}"] = lambda store, who=readable: store.trace(
-            TENANT, uuid(77), TraceRequest(walk_max=9), who
+        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(
+            Viewer(TENANT, who), uuid(77), TraceRequest()
         )
-        asked[f"map {readable}"] = lambda store, who=readable: store.process_map(TENANT, NOON, LATER, who)
+        asked[f"cut trace {readable}"] = lambda store, who=readable: store.trace(
+            Viewer(TENANT, who), uuid(77), TraceRequest(walk_max=9)
+        )
+        asked[f"map {readable}"] = lambda store, who=readable: store.process_map(Viewer(TENANT, who), NOON, LATER)
     for told in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
         for request in (PageRequest(limit=20), PageRequest(limit=20, offset=40, after=Keyset(LATER, 99))):
             asked[f"flows {told} {request.offset}"] = lambda store, told=told, request=request: store.list_flows(
-                TENANT, FlowQuery(**told), request
+                VIEWER, FlowQuery(**told), request
             )
     return asked
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.storage.test_sqlite_writer import event, with_store
 from whence.errors import QueryTooExpensive
-from whence.events import PageRequest, Query
+from whence.events import PageRequest, Query, Viewer
 from whence.storage import Write
 from whence.storage.sqlite import readers
 from whence.storage.sqlite.engine import SQLiteStore
@@ -33,9 +33,9 @@ async def stopped_questions(store: SQLiteStore) -> None:
         with pytest.raises(QueryTooExpensive):
             await store._readers.read(lambda connection: connection.execute(STEPS).fetchall())
         store._readers._query_seconds_max = 5
-        assert (await store.list_events("t", Query(), PageRequest())).total == 1
+        assert (await store.list_events(Viewer("t"), Query(), PageRequest())).total == 1
         wide = Query(correlation_ids=("none",), actor_ids=("none",))
-        assert (await store.list_events("t", wide, PageRequest())).total == 0
+        assert (await store.list_events(Viewer("t"), wide, PageRequest())).total == 0
         store._readers._query_seconds_max = 0.05
 
 

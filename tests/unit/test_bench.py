@@ -21,7 +21,7 @@ from bench.report import render
 from bench.result import Run, Traced, last_of_machine, load, save
 from bench.scenarios import questions_of, traces_in_process
 from bench.workload import FORMS, STORY_EVENTS, Shape, events, hot_resource, ndjson, of_one_tenant, story_id
-from whence.events import Vocabulary
+from whence.events import Viewer, Vocabulary
 from whence.storage import create_store
 from whence.storage.base import Write
 from whence.storage.sqlite.verify import verify
@@ -182,7 +182,7 @@ async def _append_normally(path: Path) -> None:
 async def _map_of(path: Path) -> Any:
     store = create_store(f"sqlite:///{path}", serving=False)
     try:
-        return await store.process_map(TENANT, None, None, None)
+        return await store.process_map(Viewer(TENANT), None, None)
     finally:
         await store.close()
 
@@ -227,7 +227,7 @@ def test_every_question_finds_something(built: Path) -> None:
             asked = await questions_of(store, SHAPE)
             pages = {name: some[0] for name, some in asked.items() if some[0].page is not None}
             return {
-                name: len((await store.list_events(TENANT, each.query, each.page)).events)
+                name: len((await store.list_events(Viewer(TENANT), each.query, each.page)).events)
                 for name, each in pages.items()
                 if each.page is not None and "range" not in name and "offset of a hundredth" not in name
             }

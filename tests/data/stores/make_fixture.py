@@ -93,7 +93,7 @@ async def _credentials(store: Store) -> dict[str, Any]:
 
     async def put(name: str, tenant: str, *scopes: str, expires_at: int | None = None) -> None:
         secret, key = new_api_key(tenant, scopes, now, expires_at, name)
-        await store.put_key(key)
+        await store.credentials.put_key(key)
         keys[name] = {"secret": secret, "id": key.id, "tenant": tenant, "alive": True}
 
     await put("valid", TENANT, "admin", "events:read", "events:write")
@@ -111,11 +111,11 @@ async def _credentials(store: Store) -> dict[str, Any]:
         ("expired", "valid", YEAR_2020),  # the last one, since each new one makes the expired ones go
     ):
         secret = new_session_secret()
-        await store.put_session(Session(_hash_of(secret), keys[key]["id"], expires_at))
+        await store.credentials.put_session(Session(_hash_of(secret), keys[key]["id"], expires_at))
         sessions[name] = {"secret": secret, "keyId": keys[key]["id"], "expiresAt": expires_at}
-    await store.revoke_key(TENANT, keys["revoked"]["id"], now)
-    await store.end_session(_hash_of(sessions["ended"]["secret"]))
-    await store.touch_keys({keys["valid"]["id"]: now})
+    await store.credentials.revoke_key(TENANT, keys["revoked"]["id"], now)
+    await store.credentials.end_session(_hash_of(sessions["ended"]["secret"]))
+    await store.credentials.touch_keys({keys["valid"]["id"]: now})
     keys["revoked"]["alive"] = keys["expired"]["alive"] = False
     sessions["ended"]["expiresAt"] = sessions["ended with its key"]["expiresAt"] = None
     return {"keys": keys, "sessions": sessions}
