@@ -97,7 +97,7 @@ async def test_each_of_many_is_told_of_their_own_position(store: Any) -> None:
         task.cancel()
 
 
-@catches(mutants.watches_go_on)
+@catches(mutants.watching_goes_on)
 async def test_nothing_is_left_of_those_who_waited(store: Any) -> None:
     """Whether they were woken, gave up, or waited in vain: no task of theirs runs on, and others are still woken."""
     await _empty(store)
