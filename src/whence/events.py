@@ -6,8 +6,9 @@ integers: microseconds since 1970-01-01T00:00:00Z, negative before it. UUIDs are
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -180,8 +181,7 @@ def set_fields(asked: msgspec.Struct) -> frozenset[str]:
     """The fields of a request that differ from their defaults, which mean "no filter" or "as usual". Fields without a
     default are no filters.
     """
-    fields = _other_fields(type(asked), frozenset())
-    return frozenset([name for name, default in fields if getattr(asked, name) != default])
+    return frozenset([name for name, default in _defaults(type(asked)).items() if getattr(asked, name) != default])
 
 
 def sets_only(supported: frozenset[str], *asked: msgspec.Struct) -> bool:
@@ -191,19 +191,29 @@ def sets_only(supported: frozenset[str], *asked: msgspec.Struct) -> bool:
     unsupported everywhere until someone decides.
     """
     for each in asked:
-        for name, default in _other_fields(type(each), supported):
-            if getattr(each, name) != default:
-                return False
+        others, defaults = _other_fields(type(each), supported)
+        if others is not None and others(each) != defaults:
+            return False
     return True
 
 
 @cache
-def _other_fields(struct: type[msgspec.Struct], supported: frozenset[str]) -> tuple[tuple[str, Any], ...]:
-    """The fields of a struct that have a default and are not among these, with their defaults."""
+def _other_fields(
+    struct: type[msgspec.Struct], supported: frozenset[str]
+) -> tuple[Callable[[msgspec.Struct], Any] | None, Any]:
+    """What reads the fields of a struct that are not among these, and what it returns when none of them is set."""
+    others = {name: default for name, default in _defaults(struct).items() if name not in supported}
+    if not others:
+        return None, ()
+    defaults = tuple(others.values())
+    return attrgetter(*others), defaults if len(defaults) > 1 else defaults[0]
+
+
+def _defaults(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of a struct that have a default, with their defaults."""
     defaults = struct.__struct_defaults__
     names = struct.__struct_fields__[len(struct.__struct_fields__) - len(defaults) :]
-    fields = zip(names, defaults, strict=True)
-    return tuple((name, default) for name, default in fields if name not in supported)
+    return dict(zip(names, defaults, strict=True))
 
 
 class Keyset(msgspec.Struct, frozen=True):

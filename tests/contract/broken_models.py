@@ -251,7 +251,7 @@ class TotalCut(ModelStore):
 
 
 class TimeIsThePlace(ModelStore):
-    """The next page goes on behind a time, and so skips the rest of a tie."""
+    """The next page continues after a time, and so skips the rest of a tie."""
 
     def page(self, found: list[Event], request: PageRequest) -> list[Event]:
         if request.after is None:

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 
 import msgspec
@@ -137,7 +138,7 @@ class ModelStore:
             if getattr(sent, field) != getattr(stored, field)
             and not (getattr(sent, field) is None and field in {"correlation_id", "outcome"})
         ]
-        return different + ([] if self.same_payload(sent.payload, stored.payload) else ["payload"])
+        return different + ([] if self.same_payload(sent.payload, stored.payload or b"null") else ["payload"])
 
     def same_payload(self, sent: bytes, stored: bytes) -> bool:
         return literally(sent) == literally(stored)
@@ -495,7 +496,7 @@ class ModelStore:
 
     async def touch_keys(self, used: dict[str, int]) -> None:
         for key_id, at in used.items():
-            self.change_key(key_id, lambda key, at=at: {"last_used_at": max(key.last_used_at or 0, at)})
+            self.change_key(key_id, partial(last_used, at))
 
     def change_key(self, key_id: str, change: Callable[[ApiKey], dict[str, int]]) -> None:
         self.keys = [msgspec.structs.replace(key, **change(key)) if key.id == key_id else key for key in self.keys]
@@ -559,3 +560,8 @@ class _Number(str):
 
     def __hash__(self) -> int:
         return str.__hash__(self)
+
+
+def last_used(at: int, key: ApiKey) -> dict[str, int]:
+    """The change of a key that was used at this time."""
+    return {"last_used_at": max(key.last_used_at or 0, at)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.contract import actor_total_mutants, mutants, rarer_mutants
 from tests.contract import broken_models as broken
-from tests.contract.faults import catches, limited
+from tests.contract.faults import catches, limited, select
 from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, VIEWER, asked, new, page, stored, uuid
 from whence.events import ActorStat, Counts, Event, Query
 
@@ -234,15 +234,13 @@ async def test_statistics_are_exact_between_folds(store: Any) -> None:
 
 @limited(divide_at=6, fold_at=5)
 @catches(actor_total_mutants.folds_without_merging)
-async def test_a_bucket_of_tallies_has_few_rows(sqlite: Any) -> None:
-    """However often events are folded into it; and one that is not divided has none."""
+async def test_a_bucket_of_actor_totals_has_few_rows(real: Any) -> None:
+    """However often events are folded into it; a bucket that is not divided has none."""
     for first in range(1, 300, 5):
-        await stored(sqlite, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
-    sql = "SELECT max(n), count(*) FROM (SELECT count(*) AS n FROM actor_total GROUP BY level, bucket)"
-    most, buckets = await sqlite._readers.read(lambda connection: connection.execute(sql).fetchone())
-    divided = await sqlite._readers.read(
-        lambda connection: connection.execute("SELECT count(*) FROM bucket WHERE divided").get
-    )
+        await stored(real, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
+    rows = "SELECT count(*) AS n FROM actor_total GROUP BY level, bucket"
+    [(most, buckets)] = await select(real, TENANT, f"SELECT max(n), count(*) FROM ({rows}) AS rows")
+    [(divided,)] = await select(real, TENANT, "SELECT count(*) FROM bucket WHERE divided")
     assert most <= 4
     assert buckets == divided > 5
 

@@ -427,9 +427,10 @@ def test_a_store_answers_as_the_model(store_name: str) -> None:
     assert run_oracle(store_name, EXAMPLES, SEED) >= EXAMPLES
 
 
-BROKEN = [(store, mutant) for mutant in (*mutants.SQLITE, *cause_mutants.UNSOUND) for store in mutant.breaks]
+BROKEN = [(store, mutant) for mutant in (*mutants.ALL, *cause_mutants.UNSOUND) for store in mutant.breaks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("store_name", "mutant"), BROKEN, ids=[f"{name}-{each.__name__}" for name, each in BROKEN])
 def test_a_broken_store_is_told_from_the_model(store_name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mutant is found within the histories of a short run; a store may trip over its own rows, too."""

@@ -97,3 +97,18 @@ async def test_every_answer_is_true_while_others_write(store: Any) -> None:
     assert (await store.head(TENANT)).size == sum(map(len, positions))
     assert all(count > 0 for count in answers[0])
     assert not isinstance(answers[0], WhenceError)
+
+
+@catches(rarer_mutants.request_in_pieces)
+async def test_a_request_is_seen_whole(real: Any) -> None:
+    """A reader that asks again and again beside a large append sees none of its events or all of them."""
+    count = 3_000
+    large = asyncio.create_task(add(real, *map(new, range(1, count + 1))))
+    sizes = set()
+    while not large.done():
+        sizes.add((await real.head(TENANT)).size)
+        await asyncio.sleep(0)
+    await large
+    sizes.add((await real.head(TENANT)).size)
+    assert sizes <= {0, count}
+    assert count in sizes

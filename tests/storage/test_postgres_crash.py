@@ -20,6 +20,8 @@ from tests.databases import execute, fetch, new_server, of_database
 from whence.events import Query
 from whence.storage import create_store, migrate_store, verify_store
 
+pytestmark = pytest.mark.slow
+
 IMMEDIATE, KILLED = (200, 120) if soak() else (10, 6)
 """Immediate shutdowns of the server, and SIGKILLs of one backend, after which the server restarts all others."""
 

@@ -17,6 +17,8 @@ from whence.storage.postgres import connections
 from whence.storage.postgres.connections import ConnectionPool
 from whence.storage.postgres.tenants import NO_TENANT
 
+pytestmark = pytest.mark.slow
+
 FAILS_WITHIN_S = 2.0
 """Within this time a request fails with Unavailable."""
 

@@ -12,7 +12,7 @@ from tests.databases import fresh_database
 from whence.demo import FAILED_EVENT, fill
 from whence.events import Event, Keyset, Page, PageRequest, Query, Viewer
 from whence.storage import create_store
-from whence.storage.postgres import counts, pages, resolve, tenants
+from whence.storage.postgres import counts, pages, tenants
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.walks import PageStart
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
@@ -199,15 +199,15 @@ def _ties_turned_round(_real: Any) -> Any:
 
 
 def _one_short(real: Any) -> Any:
-    async def walk(connection: Any, snapshot: Any, match: Any, request: PageRequest) -> Any:
-        return await real(connection, snapshot, resolve, msgspec.structs.replace(request, offset=request.offset - 1))
+    async def walk(connection: Any, snapshot: Any, resolved: Any, request: PageRequest) -> Any:
+        return await real(connection, snapshot, resolved, msgspec.structs.replace(request, offset=request.offset - 1))
 
     return walk
 
 
 def _behind_with_it(real: Any) -> Any:
-    def page_sql(snapshot: Any, match: Any, start: Any, request: PageRequest) -> Any:
-        return real(snapshot, resolve, msgspec.structs.replace(start, inclusive=True), request)
+    def page_sql(snapshot: Any, resolved: Any, start: Any, request: PageRequest) -> Any:
+        return real(snapshot, resolved, msgspec.structs.replace(start, inclusive=True), request)
 
     return page_sql
 

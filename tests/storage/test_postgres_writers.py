@@ -200,6 +200,7 @@ async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") ->
     return seen
 
 
+@pytest.mark.slow
 async def test_a_tail_never_skips_what_two_processes_write(record_property: Any) -> None:
     """Two processes of three writers each, and four tails: no gap, nothing skipped, nothing twice, no deadlock; while a
     transaction in another database stands idle."""
@@ -225,6 +226,7 @@ async def test_a_tail_never_skips_what_two_processes_write(record_property: Any)
     )
 
 
+@pytest.mark.slow
 async def test_a_tail_skips_what_a_bare_sequence_numbers(record_property: Any) -> None:
     """The same race over a table whose positions come from a sequence: the same tail misses events."""
     url = await empty_database()

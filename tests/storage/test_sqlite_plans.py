@@ -12,12 +12,13 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.contract import mutants
+from tests.contract.faults import reword
 from tests.contract.made import NOON, SECOND, TENANT, VIEWER, asked, new, uuid
+from tests.contract.mutants import reword_pages
 from whence.events import Keyset, PageRequest
 from whence.storage import Write
 from whence.storage.resolve import ResolvedQuery, Snapshot
-from whence.storage.sqlite import counts, pages
+from whence.storage.sqlite import pages
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.walks import PageStart
 
@@ -196,7 +197,7 @@ def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> N
         "FROM bucket",
         "FROM rollup_kind",
         "FROM rollup_actor",
-        "JOIN totals",
+        "JOIN actor_total",
         "UNION ALL",
         "LIMIT 1 OFFSET",
         "FROM event e",
@@ -206,7 +207,9 @@ def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> N
 
 
 def _without_hints(patch: pytest.MonkeyPatch) -> None:
-    mutants._retell(patch, lambda sql: sql.replace("INDEXED BY event_kind", "").replace("INDEXED BY event_actor", ""))
+    reword_pages(
+        patch, sqlite=lambda sql: sql.replace("INDEXED BY event_kind", "").replace("INDEXED BY event_actor", "")
+    )
 
 
 def _order_of_no_index(patch: pytest.MonkeyPatch) -> None:
@@ -219,7 +222,7 @@ def _counts_from_events(patch: pytest.MonkeyPatch) -> None:
 
 def _edge_without_end(patch: pytest.MonkeyPatch) -> None:
     """The index is read on to the end of the log, and what lies behind the edge is thrown away."""
-    mutants.reword(patch, counts, "edge", "AND occurred_at < ?", "AND +occurred_at < ?")
+    reword(patch, "edge", sqlite=("AND occurred_at < ?", "AND +occurred_at < ?"))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ def _order_without_tie_break(patch: pytest.MonkeyPatch) -> None:
 
 
 def _order_inside(patch: pytest.MonkeyPatch) -> None:
-    mutants._retell(patch, lambda sql: sql.replace(" UNION ALL", " ORDER BY occurred_at DESC, key DESC UNION ALL"))
+    reword_pages(patch, sqlite=lambda sql: sql.replace(" UNION ALL", " ORDER BY occurred_at DESC, key DESC UNION ALL"))
 
 
 @pytest.mark.parametrize(

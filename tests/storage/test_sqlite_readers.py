@@ -13,7 +13,6 @@ from whence.events import PageRequest, Query, Viewer
 from whence.storage import Write
 from whence.storage.sqlite import readers
 from whence.storage.sqlite.engine import SQLiteStore
-from whence.storage.sqlite.readers import _Reader
 
 STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000000) SELECT max(i) FROM n"
 """Takes minutes."""
@@ -22,7 +21,7 @@ STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20
 @pytest.fixture(autouse=True)
 def looking_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The clock is looked at after every single step, so that whatever could be stopped is."""
-    monkeypatch.setattr(readers, "_STEPS_PER_LOOK", 1)
+    monkeypatch.setattr(readers, "_STEPS_PER_CHECK", 1)
     yield
 
 
@@ -60,6 +59,6 @@ def test_mutant_a_stop_that_also_stops_the_end_is_caught(tmp_path: Path, monkeyp
         finally:
             self.deadline = float("inf")
 
-    monkeypatch.setattr(_Reader, "ask", ask)
+    monkeypatch.setattr(readers._Reader, "ask", ask)
     with pytest.raises(apsw.Error):
         with_store(tmp_path, stopped_questions)

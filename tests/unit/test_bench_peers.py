@@ -96,7 +96,7 @@ def test_prefect_is_asked_for_the_same_time() -> None:
     assert occurred[1]["since"] < occurred[0]["since"] and occurred[1]["until"] == occurred[0]["until"]
 
 
-class _Told(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     """Answers every path with the same body, but `/nothing`; chunked where the server says so."""
 
     protocol_version = "HTTP/1.1"
@@ -129,7 +129,7 @@ class _Server(ThreadingHTTPServer):
     """Who was asked, of all of them."""
 
     def __init__(self, body: bytes, *, chunked: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), _Told)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.body, self.chunked, self.seen = body, chunked, list[str]()
 
 

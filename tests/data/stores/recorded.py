@@ -97,7 +97,7 @@ async def _digest_of_log(store: Store, tenant: str) -> str:
 
 
 def _shown(event: Event) -> Event:
-    return event if event.payload is not None else msgspec.structs.replace(event, payload=b"null")
+    return msgspec.structs.replace(event, payload=event.payload or b"null")  # an erased payload is None
 
 
 def _text(body: bytes) -> str:

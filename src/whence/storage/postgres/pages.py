@@ -128,12 +128,12 @@ async def _start_at_offset(
 
     async def answer(question: OffsetQuestion) -> Any:
         match question:
-            case SortKeyAt(edge, offset):
-                return await _sort_key_at(connection, snapshot, resolved, edge, offset, ascending=request.ascending)
             case BucketsOf(span):
                 return await _buckets(connection, snapshot, resolved, span, ascending=request.ascending)
             case IsDivided(level, bucket):
                 return await connection.fetch(_SQL["is_divided"], snapshot.tenant_no, [level], [bucket])
+            case SortKeyAt(edge, offset):
+                return await _sort_key_at(connection, snapshot, resolved, edge, offset, ascending=request.ascending)
 
     newer = await newer_times(connection, snapshot, resolved)
     pieces = (await pieces_of(connection, snapshot, resolved))[:: 1 if request.ascending else -1]

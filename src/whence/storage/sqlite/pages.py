@@ -118,12 +118,12 @@ def _start_at_offset(
 
     def answer(question: OffsetQuestion) -> Any:
         match question:
-            case SortKeyAt(edge, offset):
-                return _sort_key_at(connection, snapshot, resolved, edge, offset, ascending=request.ascending)
             case BucketsOf(span):
                 return _buckets(connection, snapshot, resolved, span, ascending=request.ascending)
             case IsDivided(level, bucket):
                 return connection.execute(_SQL["is_divided"], (snapshot.tenant_no, level, bucket)).get
+            case SortKeyAt(edge, offset):
+                return _sort_key_at(connection, snapshot, resolved, edge, offset, ascending=request.ascending)
 
     pieces = pieces_of(connection, snapshot, resolved)[:: 1 if request.ascending else -1]
     return run_walk(walk_to_offset(pieces, request.offset, newer_times(connection, snapshot, resolved)), answer)
