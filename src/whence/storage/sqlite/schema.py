@@ -98,6 +98,7 @@ def _made_by(migrations: tuple[Migration, ...]) -> _Schema:
         connection.close()
 
 
+@lru_cache(maxsize=256)
 def _tokens(sql: object) -> tuple[str, ...]:
     """The tokens of a definition; none for an index that SQLite makes for a constraint."""
     return tuple(found[1] for found in _TOKEN.finditer(str(sql)) if found[1] is not None) if sql is not None else ()
