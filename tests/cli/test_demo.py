@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.test_profile import keep
+from tests.cli.test_profiles import keep
 
 from tests.cli import mutants
 from tests.cli.mutants import catches
