@@ -64,15 +64,18 @@ class MemoryBudget:
         self.used -= size
 
     @asynccontextmanager
-    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+    async def read(self, request: Request, limit: int, *, may_be_empty: bool = False) -> AsyncIterator[bytes]:
         """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
 
         Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd, and Invalid for a body that
-        is empty or does not inflate.
+        does not inflate, or is empty and may not be.
         """
         reader = BodyReader(self, limit)
         try:
-            yield await reader.read(request)
+            body = await reader.read(request)
+            if not body and not may_be_empty:
+                raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
+            yield body
         finally:
             self.used -= reader.taken
 
@@ -96,8 +99,6 @@ class BodyReader:
         raw = await self._receive(request, raw_limit)
         if encoding not in ("", "identity"):
             raw = await self._inflated(raw, encoding)
-        if not raw:
-            raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
         return raw
 
     async def _receive(self, request: Request, limit: int) -> bytes:

@@ -127,7 +127,7 @@ async def create_event(request: Request) -> JsonResponse:
     if _media_type(request) == _CE_BATCH:
         return await _store_many(request)
     context, tenant = context_of(request), principal_of(request).tenant
-    async with context.bodies.read(request, BODY_MAX) as body:
+    async with context.bodies.read(request, BODY_MAX, may_be_empty=_is_binary(request)) as body:
         new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
         receipts = await context.ingest.add(tenant, [new])
@@ -146,7 +146,7 @@ ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
 
 async def _store_many(request: Request) -> JsonResponse:
     context, tenant = context_of(request), principal_of(request).tenant
-    async with context.bodies.read(request, BATCH_MAX) as body:
+    async with context.bodies.read(request, BATCH_MAX, may_be_empty=_is_binary(request)) as body:
         if len(body) > _LONG_BODY:
             await context.store.wait_for_idle_writer()
         events, atomic = _parse_many(request, body)
@@ -223,6 +223,12 @@ def _ingest_context(request: Request) -> IngestContext:
 def _media_type(request: Request) -> str:
     """The content type without its parameters. Two of them are joined, which makes a type that no route knows."""
     return ",".join(request.headers.getall("content-type", [])).partition(";")[0].strip().lower()
+
+
+def _is_binary(request: Request) -> bool:
+    """Whether this is a CloudEvent in binary mode, whose body is its data and may be left out."""
+    media = _media_type(request)
+    return media not in (_CE_ONE, _CE_BATCH) and is_cloudevents(media, request.headers)
 
 
 def _headers(request: Request) -> dict[str, str]:

@@ -158,6 +158,8 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
     for name, raw in members.items():
         try:
             if name == "data_base64":
+                if bytes(raw) == b"null":
+                    continue
                 raise Broken("Binary data is not supported; send data as a JSON object.", "dict_type")
             _check_name(name)
             value = _attribute(bytes(raw))
