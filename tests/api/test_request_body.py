@@ -1,6 +1,7 @@
 """Bodies are read within their limits, whatever is sent."""
 
 import asyncio
+import codecs
 import gzip
 import threading
 import time
@@ -299,3 +300,22 @@ def test_a_sender_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(HTTPException) as caught:
         read(request)
     assert caught.value.status_code == 408
+
+
+def test_a_byte_order_mark_before_a_body_is_skipped() -> None:
+    """The one of UTF-8, once, also when it was packed."""
+    bom = codecs.BOM_UTF8
+    assert read(request_of(bom[:1], bom[1:] + b"{}")) == b"{}"
+    assert read(request_of(gzip.compress(bom + b"{}"), encoding="gzip")) == b"{}"
+    assert read(request_of(bom + bom + b"{}")) == bom + b"{}"
+    with pytest.raises(Invalid):
+        read(request_of(bom))
+
+
+@catches(replaced(request_body, "_UTF16", (), "utf_16_is_not_noticed"))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["{}", "[{}]"])
+def test_a_body_in_utf_16_is_named_as_such(encoding: str, text: str) -> None:
+    """With and without a byte order mark; UTF-32 as well."""
+    with pytest.raises(UnsupportedMedia, match="UTF-16"):
+        read(request_of(text.encode(encoding)))

@@ -353,3 +353,21 @@ def test_a_batch_of_cloudevents_is_a_batch_on_both_routes(client: httpx2.Client)
         answer = post(client, path, sent, "application/cloudevents-batch+json")
         assert answer.status_code == 207, answer.text
         assert [result["status"] for result in answer.json()["results"]] == [201, 422]
+
+
+@pytest.mark.parametrize("media", ["application/json", "application/x-ndjson"])
+def test_a_byte_order_mark_is_skipped_and_utf_16_is_named(client: httpx2.Client, media: str) -> None:
+    """What PowerShell and Excel write."""
+    sent = json.dumps(event() if "ndjson" in media else [event()])
+    assert post(client, BATCH, sent.encode("utf-8-sig"), media).status_code == 201
+    refused = post(client, BATCH, sent.encode("utf-16"), media)
+    assert refused.status_code == 415
+    assert refused.json()["detail"] == "This is UTF-16 or UTF-32. Send the body in UTF-8."
+
+
+def test_a_422_has_the_id_of_the_request_in_its_header(client: httpx2.Client) -> None:
+    """Its body is the contract's, which has no room for it."""
+    refused = client.post(EVENTS, json={}, headers={"X-Request-Id": "mine-7"})
+    assert refused.headers["x-request-id"] == "mine-7"
+    assert problems(refused)
+    assert len(client.post(EVENTS, json={}).headers["x-request-id"]) == 32

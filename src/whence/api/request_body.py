@@ -6,6 +6,7 @@ answers have a budget of the same kind.
 """
 
 import asyncio
+import codecs
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ _FIRST_SLICE = (64 * 1024, 64)  # bytes and parts that are inflated on the event
 _SLICE = (256 * 1024, 1024)  # the same, of a turn in a thread: a few milliseconds
 _GRACE_S = 15.0
 _BYTES_PER_SECOND_MIN = 4096
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
+"""How a body begins that is not UTF-8, in JSON."""
+
 _inflaters = ThreadPoolExecutor(2, thread_name_prefix="whence-inflate")
 
 
@@ -67,8 +71,8 @@ class MemoryBudget:
     async def read(self, request: Request, limit: int, *, may_be_empty: bool = False) -> AsyncIterator[bytes]:
         """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
 
-        Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd, and Invalid for a body that
-        does not inflate, or is empty and may not be.
+        Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd and for UTF-16, and Invalid for
+        a body that does not inflate, or is empty and may not be.
         """
         reader = BodyReader(self, limit)
         try:
@@ -89,7 +93,7 @@ class BodyReader:
         self.taken = 0
 
     async def read(self, request: Request) -> bytes:
-        """The whole inflated body; see `MemoryBudget.read`."""
+        """The whole inflated body, without the byte order mark of UTF-8; see `MemoryBudget.read`."""
         encoding = ",".join(request.headers.getall("content-encoding", [])).strip().lower()
         # Random bytes grow a little when they are compressed. A body beyond this is too large after inflating, too.
         raw_limit = self.limit if encoding in ("", "identity") else self.limit + self.limit // 256 + 1024
@@ -99,7 +103,9 @@ class BodyReader:
         raw = await self._receive(request, raw_limit)
         if encoding not in ("", "identity"):
             raw = await self._inflated(raw, encoding)
-        return raw
+        if raw.startswith(_UTF16):
+            raise UnsupportedMedia("This is UTF-16 or UTF-32. Send the body in UTF-8.")
+        return raw.removeprefix(codecs.BOM_UTF8)
 
     async def _receive(self, request: Request, limit: int) -> bytes:
         """The bytes as sent. A client that sends too slowly gets a 408."""
