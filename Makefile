@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test soak check format lock audit bench bench-quick bench-check bench-peers clean
+.PHONY: help setup demo serve test test-all coverage soak check format lock audit bench bench-quick bench-check bench-peers clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,17 @@ demo: $(READY) ## Serve a fresh log of recorded agent runs, and print commands t
 serve: $(READY) ## Serve your own log, with settings from WHENCE_* variables
 	$(BIN)/whence serve
 
-test: check ## Everything that must hold: the checks, then all tests
-	$(BIN)/python -m pytest -n 2 -q $(ARGS)
+test: check ## The checks and the tests that a change needs, 5 minutes. ARGS=-k… chooses
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
+
+test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
+	$(BIN)/python -m pytest -n 2 -q -m slow $(ARGS)
+
+coverage: $(READY) ## Which lines and branches of the package the tests of `make test` leave out
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 -q -m "not slow" $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 soak: $(READY) ## The long forms of the tests that break things; hours. ARGS=-k… chooses, WHENCE_TEST_SEED=… repeats
 	WHENCE_SOAK=1 $(BIN)/python -m pytest -q tests/acceptance tests/storage/test_postgres_crash.py \
@@ -63,4 +72,4 @@ bench-peers: ## Create the environments of the peers, in bench/.venvs
 	PYTHON=$(PYTHON) bench/peers/setup.sh
 
 clean: ## Remove everything that the other targets create
-	rm -rf $(VENV) bench/.venvs bench/.stores build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static
+	rm -rf $(VENV) bench/.venvs bench/.stores build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static

@@ -1,8 +1,7 @@
-"""Every peer is asked what it can answer, over the very events that Whence has, and weighed.
+"""Measure each peer with the same events as Whence: the queries it can answer, its disk, memory and start.
 
-The servers run beside each other and take turns with each question, small logs and large ones alike, so that a busy
-minute of the machine hits all of them. Before anything is timed, the answers are held against Whence's: peers that
-count otherwise would not compare.
+The servers run at the same time and take turns with each query, on small and large logs, so that a busy minute of the
+machine affects all of them. Before anything is timed, the totals of all responses are compared with those of Whence.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ from whence.wire.times import format_time
 __all__ = ["BY_DAY", "PAGE_OF_EACH", "Call", "Log", "Turn", "asked", "call_of", "pages_of_each", "peers", "turns_of"]
 
 BY_DAY = "events by day"
-"""What Prefect alone is asked, since nobody else here has such a route."""
+"""A query that only Prefect has a route for."""
 
 PAGE_OF_EACH = "page, each peer"
 
@@ -44,7 +43,7 @@ _FEWER_PAGES = {"whence": 1, "fastapi": 10, "prefect": 25}
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request, before it is known to whom it goes."""
+    """A request to any of the servers."""
 
     method: str
     path: str
@@ -52,7 +51,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """One log, the servers over it, and what is asked about it."""
+    """One log, the servers that have it, and the queries about it."""
 
     built: Built
     servers: dict[str, Running]
@@ -62,7 +61,7 @@ class Log(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One question, in all its variants, to one server."""
+    """One query, in all its variants, to one server."""
 
     who: str
     events: int
@@ -71,7 +70,7 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 def peers(bench: Bench) -> None:
-    """The questions to each, at two sizes; pages by 16 connections; files, starts and memory."""
+    """Measure the queries at two sizes, pages over 16 connections, files, starts and memory."""
     sizes, folder = bench.sizes, bench.fresh("peers")
     with ExitStack() as running:
         logs = bench.built(sizes.small_events, 180), bench.built(sizes.peer_large_events, 180)
@@ -85,11 +84,11 @@ def peers(bench: Bench) -> None:
         bench.run.footprints += [footprint for log in (small, large) for footprint in _footprints(log)]
     if bench.has("eventsourcing"):
         bench.run.footprints.append(_recorded(folder, small.built))
-    shutil.rmtree(folder)  # some gigabytes, which the parts after this one need not carry
+    shutil.rmtree(folder)  # some gigabytes
 
 
 def _fill(bench: Bench, small: Built, large: Built) -> None:
-    """The databases that are not there yet, two at a time."""
+    """Fill the databases that do not exist yet, two at a time."""
     fills: list[tuple[Callable[[Shape], Path], Shape]] = []
     if bench.has("fastapi_sqlalchemy"):
         fills += [(fastapi_filled, large.shape), (fastapi_filled, small.shape)]
@@ -100,7 +99,7 @@ def _fill(bench: Bench, small: Built, large: Built) -> None:
 
 
 def _log(bench: Bench, running: ExitStack, folder: Path, built: Built, *, prefect: bool) -> Log:
-    """Start each over its copy of the log, one after the other, and take the time until its first answer."""
+    """Start each server with its copy of the log, one after the other, and time it until its first response."""
     folder = folder / str(built.shape.events)
     folder.mkdir()
     servers: dict[str, Running] = {}
@@ -137,24 +136,26 @@ async def _questions(built: Built) -> dict[str, list[Question]]:
 
 
 def call_of(who: str, question: Question, shape: Shape) -> Call | None:
-    """How a question is put to one of them; None when it has no such question."""
+    """The request for a query to one of the servers; None when it has no such query."""
     if who == "prefect":
         return _prefect_call(question, shape)
     if who == "fastapi" and question.query.outcomes:
-        return None  # the six routes of the contract have no such parameter
+        return None  # the contract has no such parameter
     return Call("GET", question.path)
 
 
 def _prefect_call(question: Question, shape: Shape) -> Call | None:
-    """Prefect knows events by time, name, resource and related resource, and counts them by name."""
+    """Prefect filters events by time, name, resource and related resource, and counts them by name."""
     query, page = question.query, question.page
     if question.actors or query.correlation_ids or query.outcomes or (page is not None and page.offset):
         return None
     resources = [f"{kind}.{one}" for kind in query.resource_types for one in query.resource_ids]
     if query.resource_types and not resources:
         return None
-    actors = [f"{name.partition('-')[0]}.{name}" for name in query.actor_ids]  # a name of the workload says its type
-    since = shape.since_us - 30 * _DAY_US if query.since is None else query.since  # some come late
+    actors = [
+        f"{name.partition('-')[0]}.{name}" for name in query.actor_ids
+    ]  # in the workload the name contains the type
+    since = shape.since_us - 30 * _DAY_US if query.since is None else query.since  # some events are late
     wanted = {
         "occurred": {"since": format_time(since), "until": format_time(query.until or shape.until_us)},
         **({"event": {"name": list(query.event_types)}} if query.event_types else {}),
@@ -172,7 +173,7 @@ def _by_day(shape: Shape) -> Call:
 
 
 def turns_of(log: Log, name: str, variants: int) -> Iterator[Turn]:
-    """The question to each server of the log that has an answer; their answers must count alike."""
+    """The query to each server that can answer it. Raises RuntimeError when their totals differ."""
     shape, counted = log.built.shape, dict[str, list[int]]()
     for who, running in log.servers.items():
         if name == BY_DAY:
@@ -186,22 +187,22 @@ def turns_of(log: Log, name: str, variants: int) -> Iterator[Turn]:
         counted[who] = [counts[call] for call in calls]
         yield Turn(who, shape.events, running, calls)
     if len({tuple(counts) for counts in counted.values()}) > 1:
-        raise RuntimeError(f"{name}: the servers do not count alike: {counted}")
+        raise RuntimeError(f"{name}: the totals of the servers differ: {counted}")
 
 
 def _count(running: Running, call: Call) -> int:
-    """How many events an answer speaks of: the total of a page, or the sum of what is counted."""
+    """The number of events in a response: the total of a page, or the sum of the counts."""
     answer = ask(running, call.method, call.path, call.body or None)
     if answer.status != 200:
-        raise RuntimeError(f"A question was not answered well: {answer.status} {answer.body[:500]!r}")
-    told = msgspec.json.decode(answer.body)
-    if isinstance(told, list):
-        return sum(item["count"] for item in told)
-    return int(told["total"]) if "total" in told else sum(actor["total"] for actor in told["actors"])
+        raise RuntimeError(f"A query failed: {answer.status} {answer.body[:500]!r}")
+    body = msgspec.json.decode(answer.body)
+    if isinstance(body, list):
+        return sum(item["count"] for item in body)
+    return int(body["total"]) if "total" in body else sum(actor["total"] for actor in body["actors"])
 
 
 def asked(name: str, turns: Sequence[Turn], rounds: int, most_s: float) -> Iterator[Asked]:
-    """Seconds of each; every second round in the other order. Who used up its time sits out."""
+    """Time each server, with the order alternating. A server that used up its time skips the remaining rounds."""
     seconds: list[list[float]] = [[] for _ in turns]
     for number in range(rounds):
         for turn, taken in list(zip(turns, seconds, strict=True))[:: -1 if number % 2 else 1]:
@@ -212,15 +213,15 @@ def asked(name: str, turns: Sequence[Turn], rounds: int, most_s: float) -> Itera
 
 
 def _turn(turn: Turn) -> list[float]:
-    """Every variant once, by a connection that is new, since servers close one that waits for the others."""
+    """Send every variant once, over a new connection, because servers close connections that are idle for too long."""
     key = turn.running.key
     with Line(turn.running.port) as line:
-        line.ask(request("GET", "/nothing", key), b"404")  # the first request also waits for the connection
+        line.ask(request("GET", "/nothing", key), b"404")  # opens the connection
         return [line.ask(request(call.method, call.path, key, call.body)) for call in turn.calls]
 
 
 def pages_of_each(bench: Bench, folder: Path, log: Log) -> None:
-    """Pages of 20 by 16 connections, in turns."""
+    """Measure pages of 20 over 16 connections, in turns."""
 
     def page(who: str) -> Result:
         call = call_of(who, _PAGE, log.built.shape)
@@ -247,6 +248,6 @@ def _footprints(log: Log) -> Iterator[Footprint]:
 
 
 def _recorded(folder: Path, built: Built) -> Footprint:
-    """The file of the eventsourcing library; it has no server."""
+    """The footprint of the eventsourcing library, which has no server."""
     eventsourcing_recorded(folder, of_one_tenant(built.shape))
     return Footprint("eventsourcing", built.shape.events, file_bytes(folder / "eventsourcing.db"), built.ndjson_bytes)

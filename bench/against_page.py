@@ -1,4 +1,4 @@
-"""The table "Against each peer": what is demanded, what each of them does, and how many times better Whence is."""
+"""The table "Against each peer": what was measured, the result of each, and how many times better Whence is."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,33 +12,33 @@ __all__ = ["PEERS", "against"]
 PEERS = {"fastapi": "FastAPI + SQLAlchemy", "prefect": "Prefect", "eventsourcing": "eventsourcing"}
 
 _NOTES = {
-    "a": "It answers before it stores, so how fast it takes single events says nothing about durable ones.",
+    "a": "It responds before it stores, so its rate of single events is not comparable with that of durable ones.",
     "b": "The six routes of the contract have no such parameter or route.",
-    "c": "It has no such question: a count by actor, a correlation, an outcome, or a page by its offset.",
-    "d": "It was filled with the small log alone.",
+    "c": "It has no such query: counts by actor, a correlation, an outcome, or a page by offset.",
+    "d": "It was filled with the small log only.",
     "e": "Whence has no such route yet.",
-    "f": "A library: it records, and has no server and no such questions.",
-    "g": "It has no question that follows causes.",
+    "f": "It is a library that records events. It has no server and no such queries.",
+    "g": "It has no query that follows causes.",
 }
 _HINTS = (
-    "Questions are put over HTTP by one connection, in turns with Whence over the same events, and the totals of all "
-    "answers were seen to agree; the times are p50 / p95 in ms and, in brackets, how many times p50 has grown since "
-    "the small log. The ratio is of p50.",
-    "FastAPI + SQLAlchemy reads the same contract with an index for each question and counts what it is asked.",
-    "Prefect keeps an event in its own terms: the actor is a related resource, and the correlation has no place. Its "
-    "counts are by the event's name alone, where the others count by three words at once. It writes its SQLite file "
-    "with `synchronous=NORMAL`, which may lose what it stored when the power fails. Its default of deleting what "
-    "happened more than 7 days ago was turned off.",
-    "The databases of the peers were filled by their own models, not over HTTP; disk is the file after a checkpoint. "
-    "Memory is the highest of the process after all these reads and no writes; start is until a server over the log "
-    "first answers.",
+    "Queries are sent over one HTTP connection, in turns with Whence and with the same events. The totals of all "
+    "responses agree. Times are p50 / p95 in ms, and in brackets the growth of p50 since the small log. The ratio is "
+    "that of p50.",
+    "FastAPI + SQLAlchemy implements the same API with an index for each query. It counts when it is asked.",
+    "Prefect has its own form of an event: the actor is a related resource, and there is no correlation. It counts by "
+    "the name of the event only, where the others count by three fields. It writes its SQLite file with "
+    "`synchronous=NORMAL`, which may lose stored events when the power fails. Its default of deleting events after 7 "
+    "days was turned off.",
+    "The databases of the peers were filled with their own models, not over HTTP. Disk is the size of the file after a "
+    "checkpoint. Memory is the highest of the process after all these reads, without writes. Start ends with the "
+    "server's first response.",
 )
 
 
 class _Row(NamedTuple):
-    """A demand, a number for each who has one, how it is shown, and the note for those who have none."""
+    """What was measured, the numbers by program, how they are shown, and the note for programs without a number."""
 
-    demand: str
+    measure: str
     values: dict[str, float]
     lacks: dict[str, str]
     more: bool = False
@@ -47,7 +47,7 @@ class _Row(NamedTuple):
 
 
 def against(run: Run, number: Callable[[float], str]) -> tuple[tuple[str, ...], list[tuple[str, ...]], str] | None:
-    """Head, rows and what stands below, or None when no peer was measured."""
+    """The head, the rows and the notes of the table; None when no peer was measured."""
     rows = [
         *_writes(run),
         *_pages(run),
@@ -57,7 +57,7 @@ def against(run: Run, number: Callable[[float], str]) -> tuple[tuple[str, ...], 
     ]
     if not any(row.values.keys() & PEERS.keys() for row in rows):
         return None
-    head = ("demand", "Whence", *(text for name in PEERS.values() for text in (name, "ratio")))
+    head = ("measure", "Whence", *(text for name in PEERS.values() for text in (name, "ratio")))
     used: set[str] = set()
     cells = [_cells(row, number, used) for row in rows if row.values]
     below = [f"({mark}) {_NOTES[mark]}" for mark in sorted(used)]
@@ -80,28 +80,28 @@ def _cells(row: _Row, number: Callable[[float], str], used: set[str]) -> tuple[s
         own, its = row.values["whence"], row.values[who]
         return number(own / its if row.more else its / own)
 
-    return (row.demand, cell("whence"), *(text for who in PEERS for text in (cell(who), ratio(who))))
+    return (row.measure, cell("whence"), *(text for who in PEERS for text in (cell(who), ratio(who))))
 
 
-def _rates(run: Run, measure: str, demand: str, lacks: dict[str, str]) -> Iterator[_Row]:
-    """A row of trials that took turns; the ratio is the median of those of the rounds."""
+def _rates(run: Run, measure: str, label: str, lacks: dict[str, str]) -> Iterator[_Row]:
+    """A row of trials that took turns. Its ratio is the median of the ratios of the rounds."""
     rates = run.rates.get(measure)
     if rates is not None:
         values = {who: spread(trials).median for who, trials in rates.trials.items() if who in ("whence", *PEERS)}
-        yield _Row(demand, values, lacks, more=True, ratio=lambda who: spread(ratios(rates, "whence", who)).median)
+        yield _Row(label, values, lacks, more=True, ratio=lambda who: spread(ratios(rates, "whence", who)).median)
 
 
 def _writes(run: Run) -> Iterator[_Row]:
     yield from _rates(
         run, "ingest", "batches of 1000 over HTTP, 4 connections, stored events/s", {"eventsourcing": "f"}
     )
-    yield from _rates(run, "append", "appended in process, 1000 at once, events/s", {})
+    yield from _rates(run, "append", "append in process, 1000 at once, events/s", {})
     yield from _rates(
         run, "post", "single-event POST, 64 connections, requests/s", {"prefect": "a", "eventsourcing": "f"}
     )
     half = run.loads.get("post at half the rate", {})
     values = {who: result.p50_ms for who, result in half.items() if who in ("whence", *PEERS)}
-    yield _Row("p50 of it at half of its own rate, ms", values, {"prefect": "a", "eventsourcing": "f"})
+    yield _Row("the same at half of its own rate: p50, ms", values, {"prefect": "a", "eventsourcing": "f"})
 
 
 def _pages(run: Run) -> Iterator[_Row]:
@@ -113,11 +113,11 @@ def _pages(run: Run) -> Iterator[_Row]:
         for who, result in run.loads.get(measure, {}).items()
         if who in ("whence", *PEERS)
     }
-    yield _Row("p99 over p50 of it", tails, lacks)
+    yield _Row("the same: p99 divided by p50", tails, lacks)
 
 
 def _questions(asked: list[Asked], number: Callable[[float], str]) -> Iterator[_Row]:
-    """Two rows for each question, at the small log and at the large one."""
+    """Two rows for each query: the small log and the large one."""
     sizes = sorted({each.events for each in asked})
     for question in dict.fromkeys(each.question for each in asked):
         small: dict[str, float] = {}
@@ -139,7 +139,7 @@ def _questions(asked: list[Asked], number: Callable[[float], str]) -> Iterator[_
 
 
 def _weights(footprints: list[Footprint]) -> Iterator[_Row]:
-    """Bytes, memory and start, at each size."""
+    """Disk, memory and start, for each size."""
     kinds: dict[str, Callable[[Footprint], float | None]] = {
         "disk, times the NDJSON": lambda footprint: footprint.file_bytes / footprint.ndjson_bytes,
         "highest memory of the server, MB": lambda footprint: footprint.highest_mb,
@@ -158,4 +158,4 @@ def _trace(run: Run) -> Iterator[_Row]:
     times = [traced.times.p95_ms for traced in run.traces if traced.store == "SQLite"]
     if times:
         lacks = {"fastapi": "g", "prefect": "g", "eventsourcing": "f"}
-        yield _Row("trace of 500 events, in process, p95 ms, worst form", {"whence": max(times)}, lacks)
+        yield _Row("trace of 500 events, in process, p95 ms, worst shape", {"whence": max(times)}, lacks)

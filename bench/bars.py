@@ -1,22 +1,25 @@
-"""The demands on speed and size, held against what a run measured, and the check that no ratio falls."""
+"""The targets for speed and size, compared with what a run measured, and the check that no ratio fell."""
 
 from collections.abc import Iterator, Mapping
 from statistics import median
 
 from bench.measure import ratios
-from bench.result import Bar, Flat, Memory, Run, bar
+from bench.result import Bar, Indexed, Memory, Run, bar
 
 __all__ = ["DROP_MAX", "bars_of", "fallen", "median_ratios"]
 
 DROP_MAX = 0.15
-"""A ratio may be so much below that of the last run before the check fails."""
+"""The check fails when a ratio is below that of the last run by more than this share."""
 
 _OWN = "whence"
 STORES = ("SQLite", "PostgreSQL")
 
 
 def median_ratios(run: Run) -> dict[str, float]:
-    """Whence over each other one, for every measure; the median of the rounds. By name, such as `ingest / raw`."""
+    """The rate of Whence divided by that of each other server, as the median of the rounds.
+
+    There is a ratio for every measure and server, with a key like `ingest / raw`.
+    """
     return {
         f"{measure} / {other}": median(ratios(rates, _OWN, other))
         for measure, rates in run.rates.items()
@@ -37,22 +40,22 @@ def fallen(run: Run, earlier: Run) -> list[str]:
 
 
 def bars_of(run: Run) -> list[Bar]:
-    """Every demand, in the order of the table: on SQLite, then on PostgreSQL what is asked of both."""
+    """Every target, in the order of the table: those on SQLite, then those that also hold on PostgreSQL."""
     by = median_ratios(run)
     start = {store: _start(run, store) for store in STORES}
     return [
-        bar("durable ingest over HTTP, batches of 1000, 4 connections, of raw", 0.6, by.get("ingest / raw")),
-        bar("the same, of what Prefect persists", 50, by.get("ingest / prefect")),
-        bar("the same, of plain FastAPI + SQLAlchemy", 10, by.get("ingest / fastapi")),
+        bar("durable ingest over HTTP, batches of 1000, 4 connections: share of raw", 0.6, by.get("ingest / raw")),
+        bar("the same: times what Prefect persists", 50, by.get("ingest / prefect")),
+        bar("the same: times plain FastAPI + SQLAlchemy", 10, by.get("ingest / fastapi")),
         *_requests(run, by, ""),
-        *_flat(run, "SQLite"),
+        *_indexed(run, "SQLite"),
         *_traces(run, "SQLite"),
         _memory(run.memory, ""),
         *_disks(run, postgres=False),
         Bar("start to first answer", 1.5, start["SQLite"], "s", at_most=True),
-        bar("PostgreSQL: durable ingest over HTTP, of raw", 0.6, by.get("ingest, PostgreSQL / raw")),
+        bar("PostgreSQL: durable ingest over HTTP: share of raw", 0.6, by.get("ingest, PostgreSQL / raw")),
         *_requests(run, by, ", PostgreSQL"),
-        *_flat(run, "PostgreSQL"),
+        *_indexed(run, "PostgreSQL"),
         *_traces(run, "PostgreSQL"),
         _memory(run.memory_postgres, "PostgreSQL: "),
         *_disks(run, postgres=True),
@@ -61,14 +64,16 @@ def bars_of(run: Run) -> list[Bar]:
 
 
 def _requests(run: Run, by: Mapping[str, float], mark: str) -> list[Bar]:
-    """The demands on single events and pages; `mark` ends the names of the measures."""
+    """The targets for single events and pages. The names of the measures end in `mark`."""
     of = f"{mark.removeprefix(', ')}: " if mark else ""
     half = f"post{mark} at half the rate"
     return [
-        bar(f"{of}single-event POST, 64 connections, each durable, of static", 0.5, by.get(f"post{mark} / static")),
-        Bar(f"{of}p50 of it at half of that rate", 5, _load(run, half, "p50_ms"), "ms", at_most=True),
-        bar(f"{of}page of 20, of static", 0.5, by.get(f"page{mark} / static")),
-        Bar(f"{of}p99 over p50 of it", 5, _tail(run, f"page{mark}"), at_most=True),
+        bar(
+            f"{of}single-event POST, 64 connections, each durable: share of static", 0.5, by.get(f"post{mark} / static")
+        ),
+        Bar(f"{of}the same at half of that rate: p50", 5, _load(run, half, "p50_ms"), "ms", at_most=True),
+        bar(f"{of}page of 20: share of static", 0.5, by.get(f"page{mark} / static")),
+        Bar(f"{of}page of 20: p99 divided by p50", 5, _tail(run, f"page{mark}"), at_most=True),
     ]
 
 
@@ -88,35 +93,42 @@ def _tail(run: Run, measure: str) -> float | None:
     return None if p50 is None or p99 is None else p99 / p50
 
 
-def _flat(run: Run, store: str) -> Iterator[Bar]:
-    """Two demands on the worst of the questions: it must not grow, and it must be quick. By-actor has its own."""
+def _indexed(run: Run, store: str) -> Iterator[Bar]:
+    """The targets for growth and for time, each of the slowest indexed query. Actor statistics have their own time."""
     mark = "" if store == "SQLite" else f"{store}: "
-    asked = [flat for flat in run.flat if flat.store == store]
+    asked = [each for each in run.indexed if each.store == store]
     if not asked:
-        yield Bar(f"{mark}flat: growth of the slowest question", 3, None, "times", at_most=True)
+        yield Bar(f"{mark}indexed queries: growth of p50", 3, None, "times", at_most=True)
         return
-    size = max(flat.large_events for flat in asked)
+    size = max(each.large_events for each in asked)
     remark = "" if size >= 10_000_000 else f"the large log had {size:,} events, not 10 million"
-    grown = max(asked, key=lambda flat: flat.growth)
-    yield Bar(f"{mark}flat: growth, worst: {_name(grown)}", 3, grown.growth, "times", at_most=True, remark=remark)
-    for what, most, actors in (("", 10, False), ("by-actor, 3,000 actors: ", 20, True)):
+    grown = max(asked, key=lambda each: each.growth)
+    yield Bar(
+        f"{mark}indexed queries: growth of p50, worst: {_name(grown)}",
+        3,
+        grown.growth,
+        "times",
+        at_most=True,
+        remark=remark,
+    )
+    for what, most, actors in (("indexed queries", 10, False), ("statistics of 3,000 actors", 20, True)):
         slow = max(
-            (flat for flat in asked if flat.question.startswith("by-actor") == actors),
-            key=lambda flat: flat.large.p95_ms,
+            (each for each in asked if each.question.startswith("by-actor") == actors),
+            key=lambda each: each.large.p95_ms,
         )
-        name = f"{mark}flat: {what}p95, worst: {_name(slow)}"
+        name = f"{mark}{what}: p95, worst: {_name(slow)}"
         yield Bar(name, most, slow.large.p95_ms, "ms", at_most=True, remark=remark)
 
 
-def _name(flat: Flat) -> str:
-    return f"{flat.question}, {flat.days} days"
+def _name(each: Indexed) -> str:
+    return f"{each.question}, {each.days} days"
 
 
 def _traces(run: Run, store: str) -> Iterator[Bar]:
-    """The demand on the slowest form of a graph."""
+    """The target for the slowest shape of a graph."""
     mark = "" if store == "SQLite" else f"{store}: "
     found = [traced for traced in run.traces if traced.store == store]
-    what = f"{mark}trace of 500 events in a 5 M log, p95"
+    what = f"{mark}trace of 500 events in a log of 5 million: p95"
     if not found:
         yield Bar(what, 20, None, "ms", at_most=True)
         return
@@ -126,7 +138,7 @@ def _traces(run: Run, store: str) -> Iterator[Bar]:
 
 
 def _memory(memory: Memory | None, mark: str) -> Bar:
-    what = f"{mark}memory of the server after 10 M events and 1 h of load"
+    what = f"{mark}memory of the server after 10 million events and 1 h of load"
     if memory is None:
         return Bar(what, 300, None, "MB", at_most=True)
     remark = ""
@@ -138,4 +150,4 @@ def _memory(memory: Memory | None, mark: str) -> Bar:
 def _disks(run: Run, *, postgres: bool) -> Iterator[Bar]:
     for disk in run.disks:
         if disk.log.endswith("PostgreSQL") == postgres:
-            yield Bar(f"disk, of the NDJSON that came in: {disk.log}", disk.most, disk.ratio, "times", at_most=True)
+            yield Bar(f"disk, times the NDJSON that came in: {disk.log}", disk.most, disk.ratio, "times", at_most=True)

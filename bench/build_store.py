@@ -1,7 +1,7 @@
 """Make a large store in minutes: the real append, in big batches, without waiting for the disk.
 
-The rows are those that normal appends give; only the times of recording, and the salts, are this run's own. A store
-that was built before from the same shape, schema and workload is kept.
+The rows are those of normal appends, except that the recorded times and the salts differ in each run. A store that was
+built from the same shape, schema and workload is reused.
 
     python -m bench.build_store --events 10000000 --days 180 --out bench/.stores/10m-180.db
 """
@@ -37,7 +37,7 @@ _MADE_BY = ("bench/workload.py", "bench/build_store.py", "src/whence/rollups.py"
 
 
 class Built(msgspec.Struct, frozen=True):
-    """A store and how it was made. `made_by` changes when the schema or the workload does."""
+    """A store and how it was made. `made_by` is a hash of the schema, the workload and this code."""
 
     path: str
     shape: Shape
@@ -47,7 +47,7 @@ class Built(msgspec.Struct, frozen=True):
 
 
 def build(path: Path, shape: Shape, *, fresh: bool = False, batch: int = _BATCH) -> Built:
-    """The store of one tenant at `path`, made now unless it is there already."""
+    """The store of one tenant at `path`. It is built unless it exists already."""
     note = path.with_suffix(".json")
     made_by = _made_by()
     if not fresh and path.exists() and note.exists():
@@ -65,11 +65,11 @@ def build(path: Path, shape: Shape, *, fresh: bool = False, batch: int = _BATCH)
 
 
 def _fill(path: Path, shape: Shape, batch: int) -> int:
-    """Append everything; the bytes that it would have been as NDJSON."""
+    """Append all events of the shape. Returns their size as NDJSON."""
     partial = path.with_name(path.name + ".partial")
     connection = connect(str(partial), _CACHE_KIB)
     migrate(connection)
-    # Nothing here survives a crash, and nothing needs to: a store that is not whole never gets its name.
+    # No durability is needed: an incomplete store keeps the name .partial.
     connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF").fetchall()
     appender = Appender()
     done, size, started = 0, 0, time.monotonic()
@@ -81,11 +81,11 @@ def _fill(path: Path, shape: Shape, batch: int) -> int:
         for receipt in receipts:
             if receipt.event is None:
                 raise receipt.error or RuntimeError("an event was not stored")
-        appender.request_done()
+        appender.request_released()
         connection.execute("COMMIT")
-        appender.group_done()
+        appender.group_committed()
         done, size = done + len(new), size + length
-        _tell(done, shape.events, started)
+        _report(done, shape.events, started)
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.close()
     os.rename(partial, path)
@@ -93,7 +93,7 @@ def _fill(path: Path, shape: Shape, batch: int) -> int:
 
 
 def _made_elsewhere(shape: Shape, batch: int) -> Iterator[tuple[tuple[NewEvent, ...], int]]:
-    """The events in batches, made by a second process while this one appends, and their size as NDJSON."""
+    """The events in batches, each with its size as NDJSON. A second process makes them while this one appends."""
     receiving, sending = multiprocessing.Pipe(duplex=False)
     maker = multiprocessing.Process(target=_make, args=(sending, shape, batch), daemon=True)
     maker.start()
@@ -119,9 +119,9 @@ def _make(sending: Connection, shape: Shape, batch: int) -> None:
 
 
 def line_length(event: NewEvent) -> int:
-    """Bytes of an event as NDJSON, without making it: names and marks are 114, a UUID 36, a time 27.
+    """The bytes of an event as NDJSON, without encoding it: names and punctuation have 114, a UUID 36, a time 27.
 
-    `tests/unit/test_bench.py` holds it against the real thing.
+    `tests/unit/test_bench.py` compares it with the encoded event.
     """
     length = 114 + 36 + 36 + 27 + len(event.payload) + len(event.actor_id.encode())
     length += len(event.event_type) + len(event.actor_type) + len(event.resource_type)
@@ -139,7 +139,7 @@ def _made_by() -> str:
     return digest.hexdigest()[:16]
 
 
-def _tell(done: int, wanted: int, started: float) -> None:
+def _report(done: int, wanted: int, started: float) -> None:
     if sys.stderr.isatty() or done % 500_000 < _BATCH or done == wanted:
         rate = done / (time.monotonic() - started)
         end = "\r" if sys.stderr.isatty() and done < wanted else "\n"
@@ -147,21 +147,23 @@ def _tell(done: int, wanted: int, started: float) -> None:
 
 
 def main() -> int:
-    """Build, and check every row when asked to."""
+    """Build a store, and verify it if asked to."""
     parser = argparse.ArgumentParser(description="Build a store of one tenant.")
     parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--days", type=int, default=180, help="how far it is spread; 5 is dense, 180 sparse")
+    parser.add_argument("--days", type=int, default=180, help="how many days it spans; 5 is dense, 180 sparse")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--fresh", action="store_true", help="build it even if it is there")
+    parser.add_argument("--fresh", action="store_true", help="build it even if it exists")
     parser.add_argument("--verify", action="store_true", help="check every event, hash and count afterwards")
-    told = parser.parse_args()
-    built = build(told.out, Shape(seed=told.seed, events=told.events, days=told.days), fresh=told.fresh)
-    size = told.out.stat().st_size
-    print(f"{told.out}: {built.shape.events:,} events in {built.seconds:.1f} s, {size:,} bytes", file=sys.stderr)
-    if not told.verify:
+    arguments = parser.parse_args()
+    built = build(
+        arguments.out, Shape(seed=arguments.seed, events=arguments.events, days=arguments.days), fresh=arguments.fresh
+    )
+    size = arguments.out.stat().st_size
+    print(f"{arguments.out}: {built.shape.events:,} events in {built.seconds:.1f} s, {size:,} bytes", file=sys.stderr)
+    if not arguments.verify:
         return 0
-    report = verify(str(told.out))
+    report = verify(str(arguments.out))
     for finding in report.findings:
         print(f"  {finding.tenant} {finding.position}: {finding.what}", file=sys.stderr)
     print(f"  {report.events:,} events checked: {'sound' if report.sound else 'NOT sound'}", file=sys.stderr)

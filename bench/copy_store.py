@@ -1,7 +1,6 @@
-"""A large store on PostgreSQL in minutes: the rows of a built SQLite file by COPY, their indexes afterwards.
+"""Fill a large store on PostgreSQL in minutes: COPY the rows of a built SQLite file, then make the indexes.
 
-The rows are those that normal appends leave. Nothing of it survives a crash of the server on the way, and nothing
-needs to.
+The rows are those of normal appends. The copy is not durable until it ends, and does not need to be.
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ _TABLES = {
     "event": f"SELECT tenant_no, key & {_NUMBER} AS position, id, occurred_at, recorded_at, kind, actor, flow,"
     " resource, cause AS cause_id, cause AS causation_id, leaf, salt, payload_hash, payload FROM event",
 }
-"""What a table of the same name holds, in columns of the same names."""
+"""The query of each table's rows. The tables and columns of PostgreSQL have the same names."""
 
 _MADE: dict[str, Any] = {
     "id": lambda value: UUID(bytes=value),
@@ -43,7 +42,7 @@ _MADE: dict[str, Any] = {
 
 
 async def copy_to_postgres(path: Path, url: str) -> None:
-    """Fill the empty log at `url`, as a login that may do everything, with that of the file at `path`."""
+    """Copy the log of the file at `path` into the empty log at `url`, with a login that may do everything."""
     file = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     server = await asyncpg.connect(url, server_settings={"search_path": "whence"})
     try:
@@ -70,13 +69,13 @@ async def copy_to_postgres(path: Path, url: str) -> None:
 
 
 def _columns(file: apsw.Connection, sql: str) -> list[str]:
-    """The names of the columns, none when there is no row."""
+    """The names of the columns; none when there are no rows."""
     cursor = file.execute(f"{sql} LIMIT 1")
     return [column[0] for column in cursor.get_description()] if cursor.has_vdbe else []
 
 
 def _rows(file: apsw.Connection, sql: str, columns: list[str]) -> Iterator[list[Any]]:
-    """The rows as PostgreSQL takes them."""
+    """The rows, with the values that PostgreSQL needs."""
     making = [(place, _MADE[name]) for place, name in enumerate(columns) if name in _MADE]
     for row in file.execute(sql):
         values = list(row)

@@ -1,7 +1,7 @@
-"""The peers' databases with a log of the workload, in minutes: by their own models, in their own environments.
+"""Fill the peers' databases with a log of the workload, with their own models and in their own environments.
 
-Over HTTP it would take Prefect minutes and FastAPI longer still. A database that was filled before by the same code and
-from the same shape is kept beside the built stores; who serves it takes a copy.
+That takes less time than over HTTP. A database that was filled by the same code from the same shape is reused. A server
+always gets a copy.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _EMPTY = "empty"
 
 
 class Filled(msgspec.Struct, frozen=True):
-    """What a database was filled with. `made_by` changes with the peer or the workload."""
+    """What a database was filled with. `made_by` is a hash of the code of the peer and the workload."""
 
     shape: Shape | None
     made_by: str
@@ -40,7 +40,7 @@ def fastapi_filled(shape: Shape) -> Path:
 
 
 def prefect_filled(shape: Shape | None) -> Path:
-    """The database of Prefect with these events, or with its tables alone."""
+    """The database of Prefect with these events, or without events when `shape` is None."""
 
     def lines(some: Iterable[NewEvent]) -> bytes:
         return b"".join(msgspec.json.encode(prefect_event(event)) + b"\n" for event in some)
@@ -51,7 +51,7 @@ def prefect_filled(shape: Shape | None) -> Path:
 
 
 def prefect_event(event: NewEvent) -> dict[str, object]:
-    """An event in Prefect's terms."""
+    """An event as Prefect represents it."""
     follows = {} if event.causation_id is None else {"follows": event.causation_id}
     return {
         "id": event.id,
@@ -65,7 +65,7 @@ def prefect_event(event: NewEvent) -> dict[str, object]:
 
 
 def file_bytes(path: Path) -> int:
-    """Bytes of a SQLite file that nobody has open, once all is in it."""
+    """The size of a SQLite file after a checkpoint. No other process may have it open."""
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return path.stat().st_size
@@ -78,7 +78,7 @@ def _filled(
     environment: Callable[[Path], dict[str, str]],
     lines: Callable[[Iterable[NewEvent]], bytes],
 ) -> Path:
-    """The file of that name, filled now unless it is there already. Raises RuntimeError when the peer refuses."""
+    """The file at `path`, filled unless it exists already. Raises RuntimeError when the peer fails."""
     note = path.with_suffix(".json")
     place = ROOT / "bench" / "peers" / peer
     wanted = Filled(shape, _made_by(place))

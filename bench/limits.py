@@ -1,9 +1,8 @@
-"""What the storage could do at most, and what a stored event costs.
+"""The limit of ingest on SQLite, and the bytes that a stored event takes.
 
-`raw` is the limit of ingest: the final rows of every table of a store that was filled in the normal way, put into a
-fresh file with the same migrations and pragmas by `executemany`, a commit for every thousand events, with
-`synchronous=FULL`. It parses nothing, numbers nothing, hashes nothing and never looks anything up; what is left is
-what SQLite needs for those rows, indexes and that durability.
+The limit is called `raw`. It inserts the final rows of every table of a normally filled store into a fresh file, with
+the same migrations and pragmas. It uses `executemany`, a commit for every thousand events and `synchronous=FULL`. There
+is no parsing, numbering, hashing or lookup, so it measures what SQLite needs for those rows, indexes and durability.
 """
 
 import time
@@ -33,14 +32,14 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """A file against what came in."""
+    """The size of a file, compared with the NDJSON that came in."""
 
     log: str
     events: int
     ndjson_bytes: int
     file_bytes: int
     parts: list[Part]
-    most: float = 1.2  # times the NDJSON; the demand of this store
+    most: float = 1.2  # times the NDJSON; the target for this store
 
     @property
     def ratio(self) -> float:
@@ -49,7 +48,7 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 def final_rows(path: Path) -> Rows:
-    """Everything that a store holds of events."""
+    """The rows of every table that holds events, or is derived from them."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         names: list[Any] = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
@@ -60,7 +59,7 @@ def final_rows(path: Path) -> Rows:
 
 
 def raw_insert(path: Path, rows: Rows, events_per_commit: int = 1_000) -> float:
-    """Events a second when the rows are just put in. The rows of other tables are spread evenly over the commits."""
+    """Events per second when rows are only inserted. The rows of other tables are spread evenly over the commits."""
     connection = connect(str(path), _CACHE_KIB)
     migrate(connection)
     statements = {
@@ -84,7 +83,7 @@ def raw_insert(path: Path, rows: Rows, events_per_commit: int = 1_000) -> float:
 
 
 def disk_of(path: Path, log: str, ndjson_bytes: int) -> Disk:
-    """Bytes by table, index and column. The columns are what their values take in a row, without the row's header."""
+    """Bytes by table, index and column. A column counts the bytes of its values, without the header of the row."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

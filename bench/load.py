@@ -1,12 +1,12 @@
-"""The load generator: prebuilt requests over raw sockets, in a process of its own, and how long each answer took.
+"""The load generator: sends prebuilt requests over raw sockets from its own process, and times the responses.
 
     python -m bench.load < job.json        prints `ready`, waits for a line, works, prints the result as JSON
 
-Closed loop: each connection sends its next request when the last answer is whole. Open loop: requests are due at
-random times of a given mean rate, whatever the server does, and the time of each counts from when it was due, so a
-server that stalls is charged for all who had to wait.
+Closed loop: each connection sends its next request when the previous response is complete. Open loop: requests are due
+at random times with a given mean rate, whatever the server does. Each is timed from when it was due, so a stall of the
+server counts for every request that had to wait.
 
-It only ever speaks to this machine.
+It connects to this machine only.
 """
 
 import asyncio
@@ -32,8 +32,10 @@ _LATE_S = 60.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send: the requests of a file (a msgpack array of bytes) `repeat` times over, by so many connections.
-    `rate` is requests a second in an open loop; 0 is a closed one. The first `warm` answers are not counted."""
+    """What to send: the requests of a file (a msgpack array of bytes), `repeat` times, over `connections` connections.
+
+    `rate` is requests per second in an open loop; 0 is a closed loop. The first `warm` responses are not counted.
+    """
 
     port: int
     requests: str
@@ -45,8 +47,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back. `busy` is the share of the time in which this process had a core: near 1 the load generator
-    was the limit, not the server. `bad` counts answers outside 200..299 and connections that were lost."""
+    """The result of a job. `bad` counts responses outside 200..299 and lost connections.
+
+    `busy` is the share of the time in which this process used a core. Near 1, it was the limit and not the server.
+    """
 
     answered: int
     bad: int
@@ -61,7 +65,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request(method: str, path: str, key: str, body: bytes = b"", media: str = "application/json") -> bytes:
-    """One HTTP request, whole."""
+    """The bytes of one HTTP request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: {_HOST}\r\nX-API-Key: {key}\r\n"
     if body or method == "POST":
         head += f"Content-Type: {media}\r\nContent-Length: {len(body)}\r\n"
@@ -69,7 +73,7 @@ def request(method: str, path: str, key: str, body: bytes = b"", media: str = "a
 
 
 class _Work:
-    """The requests that are left, and what came of the others."""
+    """The requests to send, and the results of those that were sent."""
 
     def __init__(self, requests: Sequence[bytes], job: Job) -> None:
         self.requests = requests
@@ -93,7 +97,7 @@ class _Work:
         return self.requests[(self.sent - 1) % len(self.requests)]
 
     def note(self, status: bytes, since: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         now = time.perf_counter()
         self.answered += 1
         self.statuses[status] += 1
@@ -108,7 +112,7 @@ class _Work:
             self.done.set_result(None)
 
     def lost(self) -> None:
-        """A connection ended before its answer."""
+        """Count a connection that ended before its response."""
         self.bad += 1
         self.answered += 1
         if self.answered >= self.total and not self.done.done():
@@ -136,7 +140,7 @@ class _Work:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a request at a time."""
+    """One connection, which sends one request at a time."""
 
     def __init__(self, work: _Work, *, closed_loop: bool) -> None:
         self.work = work
@@ -185,7 +189,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _length(got: bytes) -> int:
-    """Bytes of the whole answer that begins here; 0 while its head is not whole, -1 when it comes in chunks."""
+    """The size of the response that begins here; 0 while its head is incomplete, -1 when it is chunked."""
     end = got.find(b"\r\n\r\n")
     if end < 0:
         return 0
@@ -199,8 +203,10 @@ def _length(got: bytes) -> int:
 
 
 class Line:
-    """A connection of this process by which one thing is asked at a time, where servers take turns with each question.
-    Nothing else runs while it waits, so a process of its own would only add to the times."""
+    """A blocking connection, for measurements in which servers take turns with each query.
+
+    Nothing else runs while it waits, so a separate process would only add to the times.
+    """
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection((_HOST, port), timeout=_LATE_S)
@@ -213,7 +219,7 @@ class Line:
         self._socket.close()
 
     def ask(self, data: bytes, status: bytes = b"200") -> float:
-        """Seconds until the answer is whole. Raises RuntimeError when it has another status."""
+        """The seconds from sending a request to its complete response. Raises RuntimeError for another status."""
         since = time.perf_counter()
         self._socket.sendall(data)
         got = bytearray()
@@ -221,7 +227,7 @@ class Line:
         while not wanted or (len(got) < wanted if wanted > 0 else not got.endswith(b"0\r\n\r\n")):
             some = self._socket.recv(1 << 20)
             if not some:
-                raise RuntimeError("A connection ended before its answer.")
+                raise RuntimeError("A connection ended before its response.")
             got += some
             wanted = wanted or _length(bytes(got))
         seconds = time.perf_counter() - since
@@ -248,7 +254,7 @@ async def _work(job: Job, requests: Sequence[bytes]) -> Result:
         for connection in connections:
             connection.send_next()
     with contextlib.suppress(TimeoutError):
-        # The loop is bounded by its number of requests; this is for a server that no longer answers.
+        # The number of requests bounds the loop. The timeout is for a server that no longer responds.
         while not work.done.done():
             answered = work.answered
             await asyncio.wait([work.done], timeout=_LATE_S)
@@ -261,7 +267,7 @@ async def _work(job: Job, requests: Sequence[bytes]) -> Result:
 
 
 async def _offer(job: Job, work: _Work, connections: Sequence[_Connection]) -> None:
-    """Send at random times of this rate, by whichever connection is free; what finds none waits its turn."""
+    """Send requests at random times with the job's rate, over any free connection. They queue while none is free."""
     free, backlog = deque(connections), deque[tuple[bytes, float]]()
     for connection in connections:
         connection.free, connection.backlog = free, backlog
@@ -279,7 +285,7 @@ async def _offer(job: Job, work: _Work, connections: Sequence[_Connection]) -> N
 
 
 def main() -> None:
-    """Do the job that stands on the first line of stdin."""
+    """Do the job in the first line of stdin."""
     job = msgspec.json.decode(sys.stdin.readline(), type=Job)
     requests = msgspec.msgpack.decode(Path(job.requests).read_bytes(), type=list[bytes])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -302,7 +308,7 @@ def _process(job: Job) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def run_load(job: Job) -> Result:
-    """Do a job in a process of its own. Raises RuntimeError when that ends early."""
+    """Do a job in a separate process. Raises RuntimeError when that process ends early."""
     with _process(job) as process:
         assert process.stdin is not None and process.stdout is not None
         if process.stdout.readline() != b"ready\n":

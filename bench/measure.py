@@ -1,4 +1,4 @@
-"""Small arithmetic of measuring: percentiles, medians, ratios of trials that ran in turn."""
+"""Arithmetic of measurements: percentiles, medians, and ratios of trials that took turns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -9,7 +9,7 @@ __all__ = ["Rates", "Spread", "Times", "interleaved", "ratios", "spread", "times
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Several trials in three numbers."""
+    """The median, the least and the most of several trials."""
 
     median: float
     least: float
@@ -17,7 +17,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Times(msgspec.Struct, frozen=True):
-    """How long something took, in milliseconds, over `count` times."""
+    """Percentiles of `count` durations, in milliseconds."""
 
     count: int
     p50_ms: float
@@ -26,7 +26,7 @@ class Times(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Trials of the same work by several, in the order of their rounds."""
+    """Trials of the same work by several programs, in the order of the rounds."""
 
     unit: str
     trials: dict[str, list[float]]
@@ -38,7 +38,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def times_of(seconds: Sequence[float]) -> Times:
-    """Percentiles by nearest rank."""
+    """Percentiles by nearest rank, of durations in seconds."""
     ordered = sorted(seconds)
 
     def at(share: float) -> float:
@@ -48,8 +48,8 @@ def times_of(seconds: Sequence[float]) -> Times:
 
 
 def interleaved(rounds: int, by_name: Mapping[str, Callable[[int], float]], unit: str) -> Rates:
-    """Each of them once a round, A B A B; every second round in the other order, so that a slow drift of the machine
-    favours nobody.
+    """Run each trial once per round, A B, B A, A B …. The order alternates, so that a slow drift of the machine does
+    not favour one of them.
     """
     trials: dict[str, list[float]] = {name: [] for name in by_name}
     for number in range(rounds):
@@ -60,5 +60,5 @@ def interleaved(rounds: int, by_name: Mapping[str, Callable[[int], float]], unit
 
 
 def ratios(rates: Rates, one: str, other: str) -> list[float]:
-    """`one` over `other`, round by round."""
+    """The rate of `one` divided by that of `other`, round by round."""
     return [mine / theirs for mine, theirs in zip(rates.trials[one], rates.trials[other], strict=True)]

@@ -1,4 +1,4 @@
-"""The peers' own ways of storing events, where they differ from the contract that all others speak."""
+"""Trials of the peers that do not implement the contract: the eventsourcing library, and Prefect's server."""
 
 import contextlib
 import json
@@ -22,11 +22,11 @@ __all__ = ["eventsourcing_recorded", "prefect_persisted"]
 
 _PREFECT_BATCH = 200
 _PATIENCE_S = 20.0
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
 def eventsourcing_recorded(folder: Path, events: Iterable[NewEvent]) -> float:
-    """Events a second that the eventsourcing library records into SQLite, in a process of its own."""
+    """Events per second that the eventsourcing library records into SQLite, in its own process."""
     script = ROOT / "bench" / "peers" / "eventsourcing" / "record.py"
     done = subprocess.run(
         [str(peer_python("eventsourcing")), str(script), str(folder / "eventsourcing.db")],
@@ -34,19 +34,19 @@ def eventsourcing_recorded(folder: Path, events: Iterable[NewEvent]) -> float:
         capture_output=True,
         check=True,
     )
-    said = json.loads(done.stdout)
-    if said["synchronous"] != 2:
-        raise RuntimeError("The library no longer records with synchronous=FULL, so the two do not compare.")
-    return float(said["events"] / said["seconds"])
+    printed = json.loads(done.stdout)
+    if printed["synchronous"] != 2:
+        raise RuntimeError("The library no longer records with synchronous=FULL, so the results are not comparable.")
+    return float(printed["events"] / printed["seconds"])
 
 
 def prefect_persisted(folder: Path, events: Sequence[NewEvent]) -> float:
-    """Events a second that Prefect's server has in its database, from the first request to the last row.
+    """Events per second that Prefect's server stores, from the first request to the last row.
 
-    It answers before it stores, so its answers say nothing; the rows are counted from beside it. What it drops is not
-    counted: the clock stops when nothing was added for 20 seconds, and that wait is left out.
+    The server responds before it stores, so the rows are counted in its database by this process. Events that it drops
+    do not count: the measurement ends when no row was added for 20 seconds, and excludes that wait.
     """
-    shutil.copyfile(prefect_filled(None), folder / "prefect.db")  # so that no round waits for its tables to be made
+    shutil.copyfile(prefect_filled(None), folder / "prefect.db")  # with its tables, so that no round has to make them
     with prefect_peer(folder) as running:
         requests = [
             request("POST", "/api/events", "none", msgspec.json.encode([prefect_event(event) for event in some]))
@@ -57,7 +57,7 @@ def prefect_persisted(folder: Path, events: Sequence[NewEvent]) -> float:
         ingest_batches(folder, running, requests)
         stored, since = 0, time.perf_counter()
         while stored < len(events) and time.perf_counter() - since < _PATIENCE_S:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
             now = _rows(folder) - before
             if now > stored:
                 stored, since = now, time.perf_counter()
@@ -65,5 +65,5 @@ def prefect_persisted(folder: Path, events: Sequence[NewEvent]) -> float:
 
 
 def _rows(folder: Path) -> int:
-    with contextlib.closing(sqlite3.connect(f"file:{folder / 'prefect.db'}?mode=ro", uri=True, timeout=30)) as beside:
-        return int(beside.execute("SELECT count(*) FROM events").fetchone()[0])
+    with contextlib.closing(sqlite3.connect(f"file:{folder / 'prefect.db'}?mode=ro", uri=True, timeout=30)) as reader:
+        return int(reader.execute("SELECT count(*) FROM events").fetchone()[0])

@@ -1,6 +1,6 @@
-"""A run as a page of Markdown: the demands and whether they are met, the peers, the trials, the bytes.
+"""A run as a page of Markdown: what a user gains, what is compared, the targets, the peers, the trials, the bytes.
 
-python -m bench.report [RESULT.json]     renders docs/performance.md, from the last full result unless one is named
+python -m bench.report [RESULT.json]     writes docs/performance.md, from the last full result unless one is named
 """
 
 import sys
@@ -31,24 +31,52 @@ _WHAT = {
 }
 _WHO = {
     "whence": "Whence",
-    "raw": "raw: the same rows by bulk insert or COPY",
-    "static": "static: the same server, the same bytes from memory",
-    "routed": "static behind Whence's edge and Litestar's routing",
-    "fastapi": "FastAPI + SQLAlchemy, the same contract",
-    "prefect": "Prefect's server; of ingest, the events persisted",
-    "eventsourcing": "eventsourcing, raw recording",
+    "raw": "raw",
+    "static": "static",
+    "routed": "routed",
+    "fastapi": "FastAPI + SQLAlchemy",
+    "prefect": "Prefect",
+    "eventsourcing": "eventsourcing",
 }
+_DEFINITIONS = {
+    "raw": "the limit of ingest: the finished rows of every table, inserted in bulk into the same schema, with the "
+    "same indexes and durability. No parsing, checking, numbering, hashing or lookup. On PostgreSQL, a COPY",
+    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application",
+    "routed": "the same as static, through Whence's middleware and the routing of its web framework",
+    "fastapi": "a peer: the same API, written with common libraries on SQLite, with an index for each query",
+    "prefect": "a peer: Prefect's own event server. Its ingest counts the events that it stores, since it responds "
+    "before it stores",
+    "eventsourcing": "a peer: the recorder of that Python library, in one process",
+}
+_TERMS = (
+    "*Share of raw* or *share of static*: the rate of Whence divided by that of the limit. 1 is the limit.",
+    "*p50*, *p95* and *p99*: half, 95 % and 99 % of the responses took at most this long.",
+    "An [*indexed query*](concepts.md#reading) is one whose cost should not grow with the log. *Growth* is its p50 in "
+    "the large log divided by its p50 in the small one. Events are spread over 180 days, or over 5.",
+    "*Durable*: synced to disk before the response.",
+    "The queries: a *page* has 20 events and the exact total. An *aggregate* counts by event type, resource type and "
+    "actor type. *By-actor* is the statistics of all actors. A *correlation* is a page of one flow. A *resource* is a "
+    "page of one resource, with at most five events. *Of a range*: within a random time range. An *offset of a tenth* "
+    "skips a tenth of the log, and a *hundredth* a hundredth.",
+    "The shapes of traces: in a *chain* each event causes the next. In a *tree* each event causes two. In a *star* the "
+    "root causes all others. A *run* is a chain of steps, each of which also causes nine calls.",
+)
+
+_TABLES_NOW = {"link": "transition", "link_pkey": "transition_pkey", "tally": "actor_total"}
+"""The present names of tables and indexes that have other names in results of earlier schemas."""
 
 
 def render(run: Run) -> str:
     """The whole page."""
     parts = [
         _head(run),
-        _demands(bars_of(run)),
+        _gains(run),
+        _definitions(),
+        _targets(bars_of(run)),
         _against(run),
         _trials(run),
         _answers(run),
-        _flat(run),
+        _indexed(run),
         _traces(run),
         _disk(run),
         _end(run),
@@ -63,8 +91,8 @@ def _head(run: Run) -> str:
     lines = [
         "# Performance",
         "",
-        "Made by `make bench` (see [bench/README.md](../bench/README.md)); do not edit. Numbers of events or seconds "
-        "hold for this machine alone; ratios come from trials that took turns in one run.",
+        "Made by `make bench` (see [bench/README.md](../bench/README.md)); do not edit. Numbers of events and seconds "
+        "are for this machine only. Ratios are more general: they come from trials that took turns in one run.",
         "",
         f"Measured {made}, {machine.system}, Python {machine.python}; {versions}. Load average "
         f"{machine.load_before} before and {machine.load_after} after.",
@@ -72,20 +100,95 @@ def _head(run: Run) -> str:
     if run.mode != "full":
         lines += [
             "",
-            f"**This was a {run.mode} run: small sizes, few rounds. It shows that things work, not how well.**",
+            f"**This was a {run.mode} run, with small sizes and few rounds: it shows that all works, not how fast.**",
         ]
     lines += ["", *(f"- {note}" for note in run.notes)] if run.notes else []
     return "\n".join(lines)
 
 
-def _demands(bars: Iterable[Bar]) -> str:
+def _gains(run: Run) -> str:
+    """What a user gains, in sentences; those about parts that were not measured are left out."""
+    lines = [*_gains_of_writes(run), *_gains_of_reads(run), *_gains_over_peers(run)]
+    missed = sum(bar.met is False for bar in bars_of(run))
+    if missed:
+        lines.append(
+            f"**Not reached**: {missed} of {len(bars_of(run))} targets, mostly of throughput. "
+            "[ADR 12](adr/0012-where-the-time-goes.md) says where the time goes."
+        )
+    return "## What you gain\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _gains_of_writes(run: Run) -> Iterator[str]:
+    ingest, post = (run.rates.get(measure) for measure in ("ingest", "post"))
+    if ingest is not None and post is not None:
+        batches, singles = (spread(rates.trials["whence"]).median for rates in (ingest, post))
+        yield (
+            f"**Durable writes**: one server with a SQLite file stores {batches:,.0f} events per second in batches, or "
+            f"{singles:,.0f} single events per second. Each is synced to disk before its 201."
+        )
+
+
+def _gains_of_reads(run: Run) -> Iterator[str]:
+    own = [each for each in run.indexed if each.store == "SQLite"]
+    if own:
+        page = max((each for each in own if each.question == "page"), key=lambda each: each.large.p95_ms)
+        counts = max(
+            (each for each in own if each.question == "aggregate of a range"), key=lambda each: each.large.p95_ms
+        )
+        grown = max(each.growth for each in own)
+        yield (
+            f"**Exact answers at any size**: in a log of {page.large_events:,} events, a page of 20 with its total "
+            f"takes {_number(page.large.p50_ms)} ms (p95 {_number(page.large.p95_ms)}). Counts of any time range take "
+            f"{_number(counts.large.p50_ms)} ms (p95 {_number(counts.large.p95_ms)})."
+        )
+        yield (
+            f"**Queries that stay fast**: with {page.large_events // page.small_events} times as many events, no "
+            f"indexed query takes more than {_number(grown)} times as long."
+        )
+    traces = [traced for traced in run.traces if traced.store == "SQLite"]
+    if traces:
+        slow = max(traces, key=lambda traced: traced.times.p95_ms)
+        yield (
+            f"**Causes**: a trace of 500 events in a log of {slow.events:,} takes {_number(slow.times.p50_ms)} ms "
+            f"(p95 {_number(slow.times.p95_ms)})."
+        )
+
+
+def _gains_over_peers(run: Run) -> Iterator[str]:
+    largest = max((each.events for each in run.asked if each.who == "fastapi"), default=0)
+    p50 = {(each.question, each.who): each.times.p50_ms for each in run.asked if each.events == largest}
+    ratios_of = {
+        question: p50[question, "fastapi"] / p50[question, "whence"]
+        for question in ("page", "aggregate", "by-actor")
+        if {(question, "fastapi"), (question, "whence")} <= p50.keys()
+    }
+    if len(ratios_of) == 3:
+        page, counts, actors = (_number(ratio) for ratio in ratios_of.values())
+        yield (
+            f"**Against FastAPI + SQLAlchemy** with {largest:,} events, p50 over HTTP: a page is {page} times as fast, "
+            f"counts {counts} times and actor statistics {actors} times."
+        )
+
+
+def _definitions() -> str:
+    rows = [(_WHO[name], meaning) for name, meaning in _DEFINITIONS.items()]
+    return (
+        "## What it is compared with\n\nA *limit* is what the layer below could do at most. A *peer* is another way to "
+        "do the same work.\n\n"
+        + _table(("name", "what it is"), rows)
+        + "\n\n"
+        + "\n".join(f"- {term}" for term in _TERMS)
+    )
+
+
+def _targets(bars: Iterable[Bar]) -> str:
     rows = []
     for bar in bars:
         sign = "≤" if bar.at_most else "≥"
         measured = "not measured" if bar.measured is None else f"{_number(bar.measured)} {bar.unit}".strip()
-        met = {None: "", True: "yes", False: "**no**"}[bar.met]
+        met = {None: "", True: "yes", False: "no"}[bar.met]
         rows.append((bar.what, f"{sign} {_number(bar.bar)} {bar.unit}".strip(), measured, met, bar.remark))
-    return "## Demands\n\n" + _table(("what", "bar", "measured", "met", ""), rows)
+    return "## Targets\n\n" + _table(("what", "target", "measured", "reached", "remark"), rows)
 
 
 def _against(run: Run) -> str:
@@ -94,8 +197,8 @@ def _against(run: Run) -> str:
         return ""
     head, rows, below = found
     return (
-        "## Against each peer\n\nA ratio says how many times better Whence is: above 1 it is ahead, whether more is "
-        "better or less.\n\n" + _table(head, rows) + "\n\n" + below
+        "## Against each peer\n\nA ratio says how many times better Whence is. Above 1 Whence is better, whether a "
+        "higher or a lower number is better.\n\n" + _table(head, rows) + "\n\n" + below
     )
 
 
@@ -114,7 +217,7 @@ def _trials(run: Run) -> str:
             "who",
             f"{rates.unit}, median of {len(rates.trials['whence'])}",
             "least to most",
-            "Whence is so many times as fast",
+            "Whence divided by it",
         )
         texts.append(f"### {_WHAT[measure]}\n\n" + _table(head, rows))
     return "## Side by side\n\n" + "\n\n".join(texts) if texts else ""
@@ -123,7 +226,7 @@ def _trials(run: Run) -> str:
 def _answers(run: Run) -> str:
     rows = [
         (
-            measure,
+            measure.replace("question: ", "query: "),
             _WHO[server],
             f"{result.rate:,.0f}",
             _number(result.p50_ms),
@@ -138,32 +241,32 @@ def _answers(run: Run) -> str:
         return ""
     head = ("what", "who", "requests/s", "p50 ms", "p95 ms", "p99 ms", "load generator busy")
     return (
-        "### Times of answers, over HTTP\n\n"
+        "### Response times over HTTP\n\n"
         + _table(head, rows)
-        + "\n\nA load generator that is busy all of the time would be the limit itself. It shares the cores with the "
-        "server. Half the rate is half of Whence's, and for FastAPI half of its own. Questions come by "
-        "one connection, to the large log."
+        + "\n\nThe load generator shares the cores with the server. If it were busy all the time, it would be the "
+        "limit. *Half the rate* is half of Whence's rate; for FastAPI, half of its own. Each query is sent over one "
+        "connection, to the large log."
     )
 
 
-def _flat(run: Run) -> str:
-    if not run.flat:
+def _indexed(run: Run) -> str:
+    if not run.indexed:
         return ""
     rows = [
         (
-            flat.store,
-            flat.question,
-            str(flat.days),
-            f"{flat.small_events:,} / {flat.large_events:,}",
-            f"{_number(flat.small.p50_ms)} / {_number(flat.large.p50_ms)}",
-            f"{_number(flat.small.p95_ms)} / {_number(flat.large.p95_ms)}",
-            f"{_number(flat.small.p99_ms)} / {_number(flat.large.p99_ms)}",
-            _number(flat.growth),
+            each.store,
+            each.question,
+            str(each.days),
+            f"{each.small_events:,} / {each.large_events:,}",
+            f"{_number(each.small.p50_ms)} / {_number(each.large.p50_ms)}",
+            f"{_number(each.small.p95_ms)} / {_number(each.large.p95_ms)}",
+            f"{_number(each.small.p99_ms)} / {_number(each.large.p99_ms)}",
+            _number(each.growth),
         )
-        for flat in run.flat
+        for each in run.indexed
     ]
-    head = ("store", "question", "days", "events, small / large", "p50 ms", "p95 ms", "p99 ms", "growth of p50")
-    return "## Flat questions, in process\n\n" + _table(head, rows)
+    head = ("store", "query", "days", "events, small / large", "p50 ms", "p95 ms", "p99 ms", "growth of p50")
+    return "## Indexed queries, in process\n\nEach cell has the small log / the large log.\n\n" + _table(head, rows)
 
 
 def _traces(run: Run) -> str:
@@ -181,7 +284,7 @@ def _traces(run: Run) -> str:
         )
         for traced in run.traces
     ]
-    head = ("store", "form of the graph", "events in the log", "times", "p50 ms", "p95 ms", "p99 ms")
+    head = ("store", "shape of the graph", "events in the log", "traces", "p50 ms", "p95 ms", "p99 ms")
     return "## Traces of 500 events, in process\n\n" + _table(head, rows)
 
 
@@ -190,16 +293,21 @@ def _disk(run: Run) -> str:
     for disk in run.disks:
         made = f"{disk.file_bytes:,} bytes for {disk.ndjson_bytes:,} bytes of NDJSON: {disk.ratio:.3f} times."
         rows = [
-            (part.name, part.kind, f"{part.bytes / disk.events:.1f}", f"{part.bytes / disk.file_bytes:.1%}")
+            (
+                _TABLES_NOW.get(part.name, part.name),
+                part.kind,
+                f"{part.bytes / disk.events:.1f}",
+                f"{part.bytes / disk.file_bytes:.1%}",
+            )
             for part in _weighty(disk)
         ]
-        head = ("part", "kind", "bytes an event", "of the file")
+        head = ("part", "kind", "bytes per event", "of the file")
         texts.append(f"### {disk.log[:1].upper()}{disk.log[1:]}\n\n{made}\n\n" + _table(head, rows))
     return "## Disk\n\n" + "\n\n".join(texts) if texts else ""
 
 
 def _weighty(disk: Disk) -> Iterator[Part]:
-    """The parts that are worth a line."""
+    """The parts with at least half a byte per event."""
     return (part for part in disk.parts if part.bytes / disk.events >= 0.5)
 
 
@@ -215,7 +323,7 @@ def _end(run: Run) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that matter."""
+    """The value with three significant digits."""
     if value >= 1_000:
         return f"{value:,.0f}"
     text = f"{value:.3g}"
@@ -228,11 +336,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main() -> int:
-    """Render a result into docs/performance.md."""
+    """Write docs/performance.md from a result."""
     named = [Path(name) for name in sys.argv[1:]]
     found = named or sorted(path for path in RESULTS.glob("*.json") if load(path).mode == "full")
     if not found:
-        print("There is no full result yet; run make bench.", file=sys.stderr)
+        print("There is no full result; run make bench first.", file=sys.stderr)
         return 1
     PAGE.write_text(render(load(found[-1])), encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""The outcome of a run: what was measured, on which machine, and which bars it meets. Written as JSON."""
+"""The result of a run: what was measured, on which machine, and which targets are met. Written as JSON."""
 
 import os
 import platform
@@ -19,8 +19,8 @@ __all__ = [
     "RESULTS",
     "Asked",
     "Bar",
-    "Flat",
     "Footprint",
+    "Indexed",
     "Machine",
     "Memory",
     "Run",
@@ -42,7 +42,7 @@ _PACKAGES = ("apsw", "httptools", "litestar", "msgspec", "uvicorn", "uvloop")
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where a run took place. `load_before` is the load average at its start: above 0.5 others were at work too."""
+    """The machine of a run. A `load_before`, the load average at the start, above 0.5 means that it was not idle."""
 
     cpu: str
     cores: int
@@ -54,7 +54,9 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """One demand and what was measured. `at_most` turns it round. `measured` is None when this run did not look."""
+    """A target and what was measured. The bar is a minimum, or a maximum if `at_most`. `measured` is None when this run
+    did not measure it.
+    """
 
     what: str
     bar: float
@@ -65,14 +67,14 @@ class Bar(msgspec.Struct, frozen=True):
 
     @property
     def met(self) -> bool | None:
-        """Whether it is met, or None when it was not measured."""
+        """Whether the target is met; None when it was not measured."""
         if self.measured is None:
             return None
         return self.measured <= self.bar if self.at_most else self.measured >= self.bar
 
 
-class Flat(msgspec.Struct, frozen=True):
-    """One question to a small and to a large log of one tenant, in process."""
+class Indexed(msgspec.Struct, frozen=True):
+    """The times of one indexed query in a small and in a large log of one tenant, in process."""
 
     store: str
     question: str
@@ -84,12 +86,12 @@ class Flat(msgspec.Struct, frozen=True):
 
     @property
     def growth(self) -> float:
-        """How many times longer it takes with the large log."""
+        """The p50 of the large log divided by that of the small one."""
         return self.large.p50_ms / self.small.p50_ms
 
 
 class Traced(msgspec.Struct, frozen=True):
-    """Graphs of 500 events of one form in a log of so many, in process."""
+    """The times of traces of 500 events, of one shape, in a log of `events` events, in process."""
 
     store: str
     form: str
@@ -98,7 +100,7 @@ class Traced(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Resident memory of the server process, in MB, after load on a log of so many events."""
+    """The highest resident memory of the server process, in MB, after `seconds` of load on a log of `events` events."""
 
     events: int
     seconds: float
@@ -106,7 +108,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One question put to one server over a log of so many events, by one connection over HTTP."""
+    """The times of one query, sent over one HTTP connection to a server with a log of `events` events."""
 
     question: str
     who: str
@@ -115,9 +117,10 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Footprint(msgspec.Struct, frozen=True):
-    """What a log of so many events costs one of them: its file, the NDJSON that it came from, the seconds from the
-    start of a server over it to its first answer, and the highest memory of that server, in MB, once it was asked
-    everything. A library has no server."""
+    """What a log of `events` events costs: the size of its file and of the NDJSON that it came from, the seconds from
+    the start of the server to its first answer, and the server's highest memory, in MB, after all queries. The last two
+    are None for a library, which has no server.
+    """
 
     who: str
     events: int
@@ -128,7 +131,7 @@ class Footprint(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """A whole run. `rates` holds trials by measure; `loads` the last answer times by measure and server."""
+    """A whole run. `rates` has the trials of each measure; `loads` the last response times, by measure and server."""
 
     mode: str
     date: str
@@ -138,7 +141,7 @@ class Run(msgspec.Struct, kw_only=True):
     sizes: dict[str, int]
     rates: dict[str, Rates] = {}
     loads: dict[str, dict[str, Result]] = {}
-    flat: list[Flat] = []
+    indexed: list[Indexed] = msgspec.field(default_factory=list, name="flat")  # the name in earlier results
     traces: list[Traced] = []
     disks: list[Disk] = []
     asked: list[Asked] = []
@@ -151,12 +154,12 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 def bar(what: str, least: float, measured: float | None, unit: str = "", remark: str = "") -> Bar:
-    """A demand of at least so much."""
+    """A target of at least `least`."""
     return Bar(what, least, measured, unit, remark=remark)
 
 
 def machine() -> Machine:
-    """This one."""
+    """The machine that this runs on."""
     cpu = "unknown"
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -174,12 +177,12 @@ def machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """The packages that matter."""
+    """The versions of the packages that influence the results."""
     return {"sqlite": apsw.sqlite_lib_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def commit() -> str:
-    """The commit that is measured, with a plus when the tree has changes beside it."""
+    """The commit that is measured, followed by a plus when the work tree has other changes."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -190,13 +193,13 @@ def commit() -> str:
 
 
 def new_run(mode: str, sizes: dict[str, int]) -> Run:
-    """A run that begins now."""
+    """A run that starts now."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
     return Run(mode=mode, date=now, commit=commit(), machine=machine(), versions=versions(), sizes=sizes)
 
 
 def save(run: Run, folder: Path = RESULTS) -> Path:
-    """Write it as `DATE-COMMIT.json`; a quick run says so in its name."""
+    """Write the run as `DATE-COMMIT.json`, or as `DATE-COMMIT-quick.json` for a quick one."""
     folder.mkdir(exist_ok=True)
     mark = "" if run.mode == "full" else f"-{run.mode}"
     path = folder / f"{run.date.replace(':', '')}-{run.commit.rstrip('+')}{mark}.json"
@@ -205,12 +208,12 @@ def save(run: Run, folder: Path = RESULTS) -> Path:
 
 
 def load(path: Path) -> Run:
-    """Read one."""
+    """Read a run."""
     return msgspec.json.decode(path.read_bytes(), type=Run)
 
 
 def same_machine(one: Machine, other: Machine) -> bool:
-    """Whether numbers of the two may be compared."""
+    """Whether results of the two machines may be compared."""
     return (one.cpu, one.cores, one.memory_gb) == (other.cpu, other.cores, other.memory_gb)
 
 

@@ -1,9 +1,9 @@
-"""Measure everything, write the result, and hold it against the bars.
+"""Measure everything, write the result, and compare it with the targets.
 
-python -m bench.run                 all of it, for an hour and a half; writes results/ and docs/performance.md
-python -m bench.run --quick         the same in small, in three minutes; writes results/ alone
+python -m bench.run                 everything, in an hour and a half; writes results/ and docs/performance.md
+python -m bench.run --quick         the same at small sizes, in three minutes; writes only results/
 python -m bench.run --quick --check fails when a ratio fell by more than 15 % since the last result of this machine
-python -m bench.run --quick --only post,page     just look; writes nothing
+python -m bench.run --quick --only post,page     measures some parts and writes nothing
 """
 
 import argparse
@@ -30,7 +30,7 @@ from bench.load import Result
 from bench.measure import interleaved, times_of
 from bench.others import eventsourcing_recorded, prefect_persisted
 from bench.report import PAGE, render
-from bench.result import Flat, Memory, Run, Traced, last_of_machine, new_run, save
+from bench.result import Indexed, Memory, Run, Traced, last_of_machine, new_run, save
 from bench.servers import Running, ask, fastapi_peer, static, whence
 from bench.stage import FULL, QUICK, STORES, Bench, Sizes
 from bench.static_app import Answer
@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def ingest(bench: Bench) -> None:
-    """Batches over HTTP against raw, FastAPI and Prefect; and append alone against raw and eventsourcing."""
+    """Measure batches over HTTP with raw, FastAPI and Prefect, and append alone with raw and eventsourcing."""
     sizes = bench.sizes
     events = list(of_one_tenant(Shape(events=sizes.ingest_events)))
     first = bench.fresh("ingest")
@@ -77,7 +77,7 @@ def ingest(bench: Bench) -> None:
 
 
 def _scrapped(bench: Bench, name: str, work: Callable[[Path], float]) -> float:
-    """Do it in a folder that is gone afterwards; what it wrote must not be flushed into the next one's time."""
+    """Do the work in a folder that is removed afterwards, and sync, so that its writes do not slow the next trial."""
     folder = bench.fresh(name)
     try:
         return work(folder)
@@ -107,7 +107,7 @@ async def _append(folder: Path, events: list[NewEvent]) -> float:
 
 
 def singles(bench: Bench) -> None:
-    """Single-event POST, closed loop against static and FastAPI; then at half of that rate."""
+    """Measure single-event POST in a closed loop, with static and FastAPI; then at half of that rate."""
     folder = bench.fresh("singles")
     with whence(folder / "whence.db") as own:
         _singles(bench, folder, own, "post", bench.sizes.singles, peers=True)
@@ -128,7 +128,7 @@ def _singles(bench: Bench, folder: Path, own: Running, measure: str, number: int
         bench.take_turns(measure, servers, post)
         loads = bench.run.loads[measure]
         for name in (name for name in servers if name != "routed"):
-            # Who answers like Whence is offered as much as Whence; a peer half of what it can take itself.
+            # The limits get the same load as Whence; the peer gets half of its own rate.
             rate = loads["fastapi" if name == "fastapi" else "whence"].rate / 2
             most = number // 10 if name == "fastapi" else number
             some = [next(left) for _ in range(min(most, int(rate * 20)))]
@@ -140,7 +140,7 @@ def _singles(bench: Bench, folder: Path, own: Running, measure: str, number: int
 def _beside(
     bench: Bench, folder: Path, running: ExitStack, own: Running, answer: Answer, *, peers: bool
 ) -> dict[str, Running]:
-    """Whence and, beside it, its limits with the same bytes in memory, and FastAPI."""
+    """Whence, the two limits that answer the same bytes from memory, and FastAPI."""
     servers = {"whence": own}
     for name, kind in (("static", "bare"), ("routed", "routed")):
         servers[name] = running.enter_context(static(folder, {"POST": answer, "GET": answer}, kind))
@@ -150,7 +150,7 @@ def _beside(
 
 
 def pages(bench: Bench) -> None:
-    """A page of 20 against static and FastAPI."""
+    """Measure a page of 20, with static and FastAPI."""
     folder = bench.fresh("pages")
     built = bench.built(bench.sizes.page_events, 180)
     shutil.copyfile(built.path, folder / "whence.db")
@@ -159,7 +159,7 @@ def pages(bench: Bench) -> None:
 
 
 def _pages(bench: Bench, folder: Path, own: Running, measure: str, filled: Built | None) -> None:
-    """`filled` is the log to give to the peers; None is no peers."""
+    """`filled` is the log that the peers get; without it there are no peers."""
     path = "/api/v1/events?limit=20"
     number = bench.sizes.pages
     with ExitStack() as running:
@@ -176,15 +176,15 @@ def _pages(bench: Bench, folder: Path, own: Running, measure: str, filled: Built
         bench.take_turns(measure, servers, page)
 
 
-def flat(bench: Bench) -> None:
-    """The flat questions to a small and to a large log, in this process."""
+def indexed(bench: Bench) -> None:
+    """Measure the indexed queries on a small and on a large log, in this process."""
     for days in bench.sizes.spreads:
         small, large = bench.built(bench.sizes.small_events, days), bench.built(bench.sizes.large_events, days)
         urls = (f"sqlite:///{small.path}", f"sqlite:///{large.path}")
-        bench.run.flat += asyncio.run(_flat("SQLite", (small, large), urls, bench.sizes.question_rounds))
+        bench.run.indexed += asyncio.run(_indexed("SQLite", (small, large), urls, bench.sizes.question_rounds))
 
 
-async def _flat(name: str, built: tuple[Built, Built], urls: tuple[str, str], rounds: int) -> list[Flat]:
+async def _indexed(name: str, built: tuple[Built, Built], urls: tuple[str, str], rounds: int) -> list[Indexed]:
     small, large = built
     stores = [create_store(url, serving=False) for url in urls]
     try:
@@ -197,7 +197,7 @@ async def _flat(name: str, built: tuple[Built, Built], urls: tuple[str, str], ro
         for store in stores:
             await store.close()
     return [
-        Flat(
+        Indexed(
             name,
             question,
             small.shape.days,
@@ -211,7 +211,7 @@ async def _flat(name: str, built: tuple[Built, Built], urls: tuple[str, str], ro
 
 
 def traces(bench: Bench) -> None:
-    """The graphs of flows of 500 events in a large log, in this process, on both stores."""
+    """Measure traces of 500 events in a large log, in this process, on both stores."""
     sizes, folder = bench.sizes, bench.fresh("traces")
     shape = Shape(events=sizes.trace_events, stories=sizes.trace_stories)
     built = build(STORES / f"{shape.events}-stories.db", shape)
@@ -233,7 +233,7 @@ async def _traced(name: str, url: str, shape: Shape) -> list[Traced]:
 
 
 def disks(bench: Bench) -> None:
-    """Bytes of the small log, and of the recorded loan log when it is there."""
+    """Measure the bytes of the small log, and of the recorded loan log if it is available."""
     built = bench.built(bench.sizes.small_events, 180)
     label = f"workload, {built.shape.events:,} events over {built.shape.days} days"
     bench.run.disks.append(disk_of(Path(built.path), label, built.ndjson_bytes))
@@ -268,7 +268,7 @@ def _postgres_limits(bench: Bench) -> Any:
 
 
 def postgres(bench: Bench) -> None:
-    """The same on PostgreSQL: ingest against its own raw, singles, pages, flat questions, bytes, memory and start."""
+    """Measure PostgreSQL: ingest with its own raw, singles, pages, indexed queries, bytes, memory and start."""
     limits = _postgres_limits(bench)
     if limits is None:
         return
@@ -290,7 +290,7 @@ def postgres(bench: Bench) -> None:
     with limits.empty_log(folder) as small, limits.empty_log(folder) as large:
         for log, url in zip(built, (small, large), strict=True):
             asyncio.run(copy_to_postgres(Path(log.path), url))
-        bench.run.flat += asyncio.run(_flat("PostgreSQL", built, (small, large), sizes.question_rounds))
+        bench.run.indexed += asyncio.run(_indexed("PostgreSQL", built, (small, large), sizes.question_rounds))
         began = time.monotonic()
         with whence(folder / "large", large) as own:
             ask(own, "GET", "/readyz")
@@ -305,7 +305,7 @@ def postgres(bench: Bench) -> None:
 
 
 def server(bench: Bench) -> None:
-    """Start to first answer, and memory after load on the large log: questions of every kind, and batches."""
+    """Measure the start, and the memory after load on the large log: every query, and batches."""
     sizes, folder = bench.sizes, bench.fresh("server")
     built = bench.built(sizes.large_events, sizes.spreads[0])
     shutil.copyfile(built.path, folder / "large.db")
@@ -317,7 +317,7 @@ def server(bench: Bench) -> None:
             bench.run.start_s[label] = round(running.start_s + time.monotonic() - began, 3)
             if name == "large.db":
                 for question, result in scenarios.questions_over_http(folder, running, questions, sizes.asked).items():
-                    bench.keep(f"question: {question}", "whence", [result])
+                    bench.keep(f"query: {question}", "whence", [result])
                 bench.run.memory = _soak(folder, running, questions, sizes)
 
 
@@ -330,7 +330,7 @@ async def _questions(built: Built) -> dict[str, list[scenarios.Question]]:
 
 
 def _soak(folder: Path, running: Running, questions: dict[str, list[scenarios.Question]], sizes: Sizes) -> Memory:
-    """Load until the time is over; the highest memory that the process ever had."""
+    """Load the server for `soak_s` seconds. Returns the highest memory that its process ever had."""
     began = time.monotonic()
     paths = [question.path for some in questions.values() for question in some]
     left = batched(of_one_tenant(Shape(seed=3, events=100 * sizes.large_events)), 5_000)
@@ -344,7 +344,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "ingest": ingest,
     "post": singles,
     "page": pages,
-    "flat": flat,
+    "indexed": indexed,
     "trace": traces,
     "disk": disks,
     "peers": against.peers,
@@ -354,11 +354,11 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 
 
 def measured(sizes: Sizes, mode: str, parts: list[str]) -> Run:
-    """Run some parts."""
+    """The result of running these parts."""
     run = new_run(mode, {name: value for name, value in msgspec.structs.asdict(sizes).items() if name != "spreads"})
     if run.machine.load_before > 0.5 * run.machine.cores:
-        run.notes.append("The machine was at work when this began; expect noise.")
-    settle_memory()  # what is asked in process is asked as a server would be
+        run.notes.append("The machine was not idle when this began; expect noise.")
+    settle_memory()  # as a server does
     with tempfile.TemporaryDirectory(prefix="whence-bench-") as folder:
         bench = Bench(run, sizes, Path(folder))
         for name in parts:
@@ -372,23 +372,23 @@ def measured(sizes: Sizes, mode: str, parts: list[str]) -> Run:
 
 
 def main() -> int:
-    """Do as the command line says; 1 when the check fails."""
+    """Run what the command line says. Returns 1 when the check fails."""
     parser = argparse.ArgumentParser(description="Measure Whence against its limits and its peers.")
-    parser.add_argument("--quick", action="store_true", help="small sizes, three minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes; three minutes")
     parser.add_argument("--check", action="store_true", help="fail when a ratio fell by more than 15 %%")
-    parser.add_argument("--only", default="", help=f"some parts, of {', '.join(PARTS)}; nothing is written")
-    parser.add_argument("--soak", type=int, help="seconds of load before memory is looked at")
-    told = parser.parse_args()
-    sizes, mode = (QUICK, "quick") if told.quick else (FULL, "full")
-    if told.soak is not None:
-        sizes = msgspec.structs.replace(sizes, soak_s=told.soak)
-    parts = told.only.split(",") if told.only else list(PARTS)
+    parser.add_argument("--only", default="", help=f"only these parts, of {', '.join(PARTS)}; writes nothing")
+    parser.add_argument("--soak", type=int, help="seconds of load before memory is measured")
+    arguments = parser.parse_args()
+    sizes, mode = (QUICK, "quick") if arguments.quick else (FULL, "full")
+    if arguments.soak is not None:
+        sizes = msgspec.structs.replace(sizes, soak_s=arguments.soak)
+    parts = arguments.only.split(",") if arguments.only else list(PARTS)
     unknown = set(parts) - set(PARTS)
     if unknown:
         parser.error(f"There is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
     run = measured(sizes, mode, parts)
     print(render(run))
-    if told.check:
+    if arguments.check:
         earlier = last_of_machine(run)
         if earlier is None:
             print("There is no earlier result of this machine to check against; run make bench-quick first.")
@@ -398,7 +398,7 @@ def main() -> int:
             print(f"FELL  {sentence}")
         if worse:
             return 1
-    if not told.only:
+    if not arguments.only:
         print(f"Written to {save(run).relative_to(ROOT)}", file=sys.stderr)
         if mode == "full":
             PAGE.write_text(render(run), encoding="utf-8")

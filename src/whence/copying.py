@@ -15,7 +15,7 @@ from contextlib import aclosing
 import msgspec
 
 from whence.errors import StoreRefused, Unsound
-from whence.events import ActorStat, Counts, Event, Query
+from whence.events import ActorStat, Counts, Event, Query, Viewer
 from whence.merkle import CompactRange
 from whence.permissions import ApiKey
 from whence.storage import HashedEvent, Head, Store
@@ -55,7 +55,7 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
                 step(len(part))
     for tenant, head in heads.items():
         await _verify(target, tenant, head, step)
-    keys = [key for tenant in heads for key in await source.list_keys(tenant)]
+    keys = [key for tenant in heads for key in await source.credentials.list_keys(tenant)]
     for key in keys:
         await _copy_key(target, key)
     logs = sum(head.size > 0 for head in heads.values())
@@ -124,9 +124,9 @@ async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> Non
         raise Unsound(f"{tenant}: the root of the copy differs from that of the source.")
     if found.recorded_at != head.recorded_at:
         raise Unsound(f"{tenant}: the last recorded time of the copy differs from that of the source.")
-    if await target.count_events(tenant, Query()) != counts.by_word():
+    if await target.count_events(Viewer(tenant), Query()) != counts.by_word():
         raise Unsound(f"{tenant}: the counts of the copy are wrong.")
-    if await target.actor_stats(tenant, Query()) != counts.by_actor():
+    if await target.actor_stats(Viewer(tenant), Query()) != counts.by_actor():
         raise Unsound(f"{tenant}: the counts of an actor in the copy are wrong.")
 
 
@@ -169,13 +169,13 @@ class _Counts:
 
 async def _copy_key(target: Store, key: ApiKey) -> None:
     """Add a key to the target, or update its revocation and last use. A key that either store revoked stays revoked."""
-    existing = await target.get_key(key.id)
+    existing = await target.credentials.get_key(key.id)
     if existing is None:
-        await target.put_key(key)
+        await target.credentials.put_key(key)
         return
     if msgspec.structs.replace(existing, revoked_at=key.revoked_at, last_used_at=key.last_used_at) != key:
         raise StoreRefused(f"The target has another key with the id {key.id}.")
     if key.revoked_at is not None and existing.revoked_at is None:
-        await target.revoke_key(key.tenant, key.id, key.revoked_at)
+        await target.credentials.revoke_key(key.tenant, key.id, key.revoked_at)
     if key.last_used_at is not None:
-        await target.touch_keys({key.id: key.last_used_at})
+        await target.credentials.touch_keys({key.id: key.last_used_at})

@@ -1,11 +1,11 @@
-"""Delays between a cause and its effect, counted in buckets that can be added up. Pure arithmetic, integers alone.
+"""Histograms of the delays between a cause and its effect. Pure integer arithmetic.
 
-A bucket holds the delays that one value stands for with an error of at most `ERROR` of the delay itself. Buckets of
-small delays hold a single microsecond and are exact. Delays below zero (a clock was wrong) are counted apart, in
-`BEFORE`, and have no part in percentiles.
+A bucket holds the delays that one value represents with an error of at most `ERROR` of the delay. Buckets of small
+delays hold a single microsecond and are exact. Delays below zero, which come from wrong clocks, are counted separately
+in `BEFORE`, and are not part of percentiles.
 
-A histogram is a dict of bucket -> count. Two of them are added by adding the counts, so the sum over days is what a
-count over all the events of those days would be.
+A histogram is a dict of bucket -> count. Adding the counts of two gives the histogram of all their delays, so the sum
+over days equals a count over all events of those days.
 """
 
 from bisect import bisect_left
@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 __all__ = ["BEFORE", "ERROR", "Histogram", "add", "bucket_of", "counted", "percentile", "value_of"]
 
 ERROR = 0.02
-"""A value answered for a delay is off by at most this part of it."""
+"""The largest error of an answered delay, relative to the delay."""
 
 BEFORE = 0x3FF
-"""The bucket of effects that lie before their cause, and the highest number of a bucket."""
+"""The bucket of effects that occurred before their cause, and the highest bucket number."""
 
 Histogram = dict[int, int]
 
@@ -29,7 +29,7 @@ _LONGEST_US = 1 << 60
 
 
 def _table() -> tuple[list[int], list[int]]:
-    """The largest delay of each bucket, and the value that stands for it: the widest buckets that keep the error."""
+    """The largest delay of each bucket and the value that represents it. Buckets are as wide as the error allows."""
     lasts, values = [0], [0]
     while lasts[-1] < _LONGEST_US:
         first = lasts[-1] + 1
@@ -48,25 +48,24 @@ def bucket_of(delay_us: int) -> int:
 
 
 def value_of(bucket: int) -> int:
-    """The delay that stands for those of a bucket, in microseconds."""
+    """The delay in microseconds that represents a bucket."""
     return _VALUES[bucket]
 
 
 def counted(delays_us: Iterable[int]) -> Histogram:
-    """The histogram of some delays."""
+    """The histogram of delays."""
     return Counter([bucket_of(delay) for delay in delays_us])
 
 
 def add(one: Mapping[int, int], other: Mapping[int, int]) -> Histogram:
-    """Both together."""
+    """The sum of two histograms."""
     total = Counter(one)
     total.update(other)
     return total
 
 
 def percentile(histogram: Mapping[int, int], percent: int) -> int | None:
-    """The smallest delay that at least so many percent of the delays do not exceed, within `ERROR`; None when there
-    is no delay."""
+    """The smallest delay that at least `percent` of the delays do not exceed, within `ERROR`; None without delays."""
     buckets = sorted(bucket for bucket in histogram if bucket != BEFORE)
     total = sum(histogram[bucket] for bucket in buckets)
     seen = 0

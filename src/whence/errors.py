@@ -1,20 +1,21 @@
-"""The error tree. It knows nothing of HTTP; `api/app.py` gives each class its status.
+"""Every error that Whence raises on purpose. The classes know nothing of HTTP; `api/app.py` maps them to status codes.
 
 WhenceError
-├── Invalid            the input broke a rule; says where, in the manner of the contract's 422
-├── Unauthenticated    no credential, or one that does not hold
-├── Forbidden          a good credential without the scope
-├── NotFound           no such thing in this tenant
-├── Conflict           the id is taken by an event with other content
-├── TooLarge           a body, a payload or a batch beyond its limit
-├── UnsupportedMedia   a content type or encoding that is not spoken here
-├── Throttled          too many requests of one kind from one caller
-├── Busy               a queue is full; try again soon
-├── QueryTooExpensive            a question that was stopped because it would read too much
-├── Unavailable        the store cannot serve now
-└── StoreRefused       the store must not be opened; only at start
-    ├── RolledBack     it lacks what it has acknowledged
-    └── Unsound        what it holds is not as it was written
+├── Invalid                 the input broke a rule
+├── Unauthenticated         no credential, or an invalid one
+├── Forbidden               a valid credential without the scope
+├── NotFound                no such thing in this tenant
+├── Conflict                the id belongs to an event with other content
+├── TooLarge                a body, payload or batch is over its limit
+├── UnsupportedMedia        the content type or encoding is not supported
+├── RetryLater              it passes by itself
+│   ├── Throttled           too many requests of one kind from one caller
+│   ├── Busy                a queue is full
+│   ├── QueryTooExpensive   a query was stopped because it would read too much
+│   └── Unavailable         the store cannot serve at the moment
+└── StoreRefused            the store must not be opened
+    ├── RolledBack          the store lacks events that it acknowledged
+    └── Unsound             what the store holds is not what was written
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "NotFound",
     "Problem",
     "QueryTooExpensive",
+    "RetryLater",
     "RolledBack",
     "StoreRefused",
     "Throttled",
@@ -42,10 +44,10 @@ __all__ = [
 
 
 class WhenceError(Exception):
-    """Any error that Whence raises on purpose.
+    """The base of all errors that Whence raises on purpose.
 
-    `str(error)` is a sentence for people, which never repeats the input; `code` is a slug for programs. An error that
-    a server answered carries the id of the request, by which the server's log tells more.
+    `str(error)` is a sentence for people and never repeats the input. `code` is a slug for programs. `request_id` is
+    set on an error that a server answered, and finds the request in the server's log.
     """
 
     code = "error"
@@ -53,7 +55,7 @@ class WhenceError(Exception):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One broken rule: where (`loc`, from body, query, path or header inwards), what (`msg`), which rule (`type`)."""
+    """One broken rule: where (`loc`, from body, query, path or header inwards), a sentence (`msg`), a slug (`type`)."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -61,7 +63,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Invalid(WhenceError):
-    """The input broke at least one rule. `problems` holds every one that was found."""
+    """The input broke at least one rule. `problems` lists each one that was found."""
 
     code = "invalid"
 
@@ -75,12 +77,12 @@ class Invalid(WhenceError):
         return cls([Problem(loc, msg, type_)])
 
     def within_item(self, index: int) -> "Invalid":
-        """The same problems, found in one item of a batch: its index comes behind the first part of each `loc`."""
+        """The same problems for one item of a batch: its index is inserted after the first part of each `loc`."""
         return Invalid([Problem((p.loc[0], index, *p.loc[1:]), p.msg, p.type) for p in self.problems])
 
 
 class Unauthenticated(WhenceError):
-    """No credential, or one that does not hold. One sentence for every cause, so nothing can be learned from it."""
+    """No credential, or an invalid one. The sentence is the same for every cause, so that it reveals nothing."""
 
     code = "unauthenticated"
 
@@ -89,19 +91,19 @@ class Unauthenticated(WhenceError):
 
 
 class Forbidden(WhenceError):
-    """The credential holds, but may not do this in its own tenant."""
+    """The credential is valid but lacks the scope for this request."""
 
     code = "forbidden"
 
 
 class NotFound(WhenceError):
-    """No such thing in this tenant. The same sentence whether it never was or belongs to another."""
+    """No such thing in this tenant. The sentence is the same when it exists in another tenant."""
 
     code = "not_found"
 
 
 class Conflict(WhenceError):
-    """The id is taken by an event with other content. `fields` names what differs, as sent."""
+    """The id belongs to an event with other content. `fields` names the fields that differ, spelled as in requests."""
 
     code = "event_id_conflict"
 
@@ -111,19 +113,19 @@ class Conflict(WhenceError):
 
 
 class TooLarge(WhenceError):
-    """A body, a payload or a batch is beyond its limit, counted after inflating."""
+    """A body, payload or batch is over its limit, measured after decompression."""
 
     code = "too_large"
 
 
 class UnsupportedMedia(WhenceError):
-    """A content type or content encoding that is not spoken here."""
+    """The content type or content encoding is not supported."""
 
     code = "unsupported_media_type"
 
 
 class RetryLater(WhenceError):
-    """The base of errors that pass by themselves. `retry_after_s` says after how many seconds to come back."""
+    """The base of errors that pass by themselves. `retry_after_s` is the number of seconds to wait before a retry."""
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
@@ -137,36 +139,36 @@ class Throttled(RetryLater):
 
 
 class Busy(RetryLater):
-    """A queue is full. Nothing of the request was stored."""
+    """A queue is full. Nothing in the request was stored."""
 
     code = "busy"
 
 
 class QueryTooExpensive(RetryLater):
-    """A question was stopped because it would read too much of the log."""
+    """A query was stopped because it would read too much of the log."""
 
     code = "query_too_expensive"
 
 
 class Unavailable(RetryLater):
-    """The store cannot serve now. Whether a write that met this was stored is not known; repeat it with its id."""
+    """The store cannot serve at the moment. A write may have been stored all the same; repeat it with the same id."""
 
     code = "unavailable"
 
 
 class StoreRefused(WhenceError):
-    """The store must not be opened: an unsafe SQLite, a newer schema, a second serving process, a damaged file."""
+    """The store must not be opened: an unsafe SQLite, a newer schema, a second server, a damaged file."""
 
     code = "store_refused"
 
 
 class RolledBack(StoreRefused):
-    """The store lacks what it has acknowledged: it went back to an earlier state."""
+    """The store lacks events that it acknowledged: it went back to an earlier state."""
 
     code = "store_rolled_back"
 
 
 class Unsound(StoreRefused):
-    """What the store holds is not as it was written: an event does not belong to its hash, or a count to its events."""
+    """What the store holds is not what was written: an event does not match its hash, or a count its events."""
 
     code = "store_unsound"

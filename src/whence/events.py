@@ -6,7 +6,10 @@ integers: microseconds since 1970-01-01T00:00:00Z, negative before it. UUIDs are
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -25,9 +28,12 @@ __all__ = [
     "PageRequest",
     "Query",
     "ResourceType",
+    "Viewer",
     "Vocabulary",
     "is_event_type",
     "is_tenant",
+    "set_fields",
+    "sets_only",
 ]
 
 TEXT_MAX = 255
@@ -119,7 +125,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A stored event. `payload` is the stored bytes; `position` counts from 1 within the tenant."""
+    """A stored event. `payload` is the stored bytes, None once it was erased; `position` counts from 1 within the
+    tenant."""
 
     tenant_id: str
     position: int
@@ -134,15 +141,27 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: str
     occurred_at: int
     recorded_at: int
-    payload: bytes
+    payload: bytes | None
+
+
+class Viewer(msgspec.Struct, frozen=True):
+    """Whose log is read, and how much of it: `readable` are the resource types whose events may be seen; None means all
+    of them. Other events do not exist for the viewer.
+    """
+
+    tenant: str
+    readable: tuple[str, ...] | None = None
+
+    def may_see(self, resource_type: str) -> bool:
+        """Whether events about this resource type may be seen."""
+        return self.readable is None or resource_type in self.readable
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which events a question is about. Values of one field are alternatives; fields are joined by AND.
 
     An empty tuple is no filter. `event_type_prefixes` holds whole segments with their last dot (`action_run.`) and is
-    one set of alternatives with `event_types`. `since <= occurred_at < until`. `readable` narrows to the resource
-    types that the credential may see; None is all.
+    one set of alternatives with `event_types`. `since <= occurred_at < until`.
     """
 
     event_types: tuple[str, ...] = ()
@@ -156,19 +175,59 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     causation_ids: tuple[str, ...] = ()
     since: int | None = None
     until: int | None = None
-    readable: tuple[str, ...] | None = None
+
+
+def set_fields(asked: msgspec.Struct) -> frozenset[str]:
+    """The fields of a request that differ from their defaults, which mean "no filter" or "as usual". Fields without a
+    default are no filters.
+    """
+    return frozenset([name for name, default in _defaults(type(asked)).items() if getattr(asked, name) != default])
+
+
+def sets_only(supported: frozenset[str], *asked: msgspec.Struct) -> bool:
+    """Whether requests set no other fields than these.
+
+    A fast path is taken only when this holds for the fields that it supports, so a field that is added later is
+    unsupported everywhere until someone decides.
+    """
+    for each in asked:
+        others, defaults = _other_fields(type(each), supported)
+        if others is not None and others(each) != defaults:
+            return False
+    return True
+
+
+@cache
+def _other_fields(
+    struct: type[msgspec.Struct], supported: frozenset[str]
+) -> tuple[Callable[[msgspec.Struct], Any] | None, Any]:
+    """What reads the fields of a struct that are not among these, and what it returns when none of them is set."""
+    others = {name: default for name, default in _defaults(struct).items() if name not in supported}
+    if not others:
+        return None, ()
+    defaults = tuple(others.values())
+    return attrgetter(*others), defaults if len(defaults) > 1 else defaults[0]
+
+
+def _defaults(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of a struct that have a default, with their defaults."""
+    defaults = struct.__struct_defaults__
+    names = struct.__struct_fields__[len(struct.__struct_fields__) - len(defaults) :]
+    return dict(zip(names, defaults, strict=True))
 
 
 class Keyset(msgspec.Struct, frozen=True):
-    """A place between two events of a listing: just after the event at (`occurred_at`, `position`)."""
+    """Where a page continues: after the item with this sort key. For events, `time` is `occurred_at` and `number` is
+    the position; for flows, they are the time of the last event and the number of the flow.
+    """
 
-    occurred_at: int
-    position: int
+    time: int
+    number: int
 
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Which part of a listing. `as_of` limits it to positions up to that one. `after` continues behind a place, and
-    then `offset` is only told back, as the number of events before this page.
+    """Which part of a listing. `as_of` limits it to positions up to that one. With `after` the page continues there,
+    and `offset` is only repeated in the answer, as the number of events before this page.
     """
 
     limit: int = 100

@@ -1,12 +1,13 @@
-"""Flows and the process map: what belongs together, and what leads to what. Pure; a store looks up and keeps rows.
+"""Flows and the process map: which events belong together, and which types lead to which. Pure; a store reads and
+keeps the rows.
 
-A *link* is an event together with the event that it names as its cause, both stored. The map counts links by the day
-(UTC) on which the effect occurred and by the kinds of both events; so a period is whole days, and its counts are exact
-whatever the size of the log.
+A *transition* is an event together with the event that it names as its cause, both stored. The map counts transitions
+by the day (UTC) on which the effect occurred and by the kinds of both events. So a period is whole days, and its counts
+are exact whatever the size of the log.
 
-Counting each link when it comes about would cost every append a third of its time. So links are *folded* into the
-counts of their days `FOLD_AT` events at once, and those of the events behind the last fold are counted when the map is
-asked for. A link belongs to the later of its two events in the log, whichever of them that is.
+To count each transition in its append would take a third of the append's time. So transitions are *folded* into the
+counts of their days once every `FOLD_AT` events; the map counts those of later events when it is asked for. A
+transition is counted with the later of its two events in the log, be that the cause or the effect.
 """
 
 from collections import Counter
@@ -44,10 +45,10 @@ __all__ = [
 DAY_US = 86_400_000_000
 
 SUMMARY_EVENTS_MAX = 1_000
-"""Events of a flow that are looked at for its root and its actors."""
+"""Events of a flow that are read for its root and its actors."""
 
 FOLD_AT = 2_048
-"""So many events behind the last fold are folded in."""
+"""A fold takes place when this many events were stored since the last one."""
 
 Known = tuple[int, int]
 """When an event occurred, and its kind."""
@@ -58,17 +59,11 @@ TransitionsByDay = dict[int, Transitions]
 
 class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which flows: those whose last event lies in `since <= t < until`, and with `failed` only those in which something
-    failed. `readable` as in `events.Query`; what may not be read is no part of any flow."""
+    failed. An event that its viewer may not see is no part of any flow."""
 
     since: int | None = None
     until: int | None = None
     failed: bool = False
-    readable: tuple[str, ...] | None = None
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether its total is known without counting."""
-        return self.since is None and self.until is None and not self.failed and self.readable is None
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +98,8 @@ class FlowPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowSummary(msgspec.Struct, frozen=True):
-    """What the first events of a flow tell of it: the root (as the store names events), and how many actors."""
+    """What the first events of a flow say: `root`, by the name that the store has for events, and how many actors.
+    `at_least`: there are more events."""
 
     root: Any
     actors: int
@@ -111,8 +107,8 @@ class FlowSummary(msgspec.Struct, frozen=True):
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """How often one event type led to another. `share` is the part of all links from the same cause type. `skewed`
-    counts the effects that lie before their cause; percentiles are of the others, None when there is none."""
+    """How often one event type led to another. `share` is the part of all transitions from the same cause type.
+    `skewed` counts the effects that lie before their cause; percentiles are of the others, None when there is none."""
 
     cause_type: str
     effect_type: str
@@ -135,8 +131,8 @@ class ProcessMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize_flow(rows: Sequence[tuple[Any, Any, Any, Any]]) -> FlowSummary:
-    """Summarize a flow from its first events by time: name, id, cause and actor of at most `SUMMARY_EVENTS_MAX` and one
-    more."""
+    """Summarize a flow from its first events by time: name, id, cause and actor of at most `SUMMARY_EVENTS_MAX + 1`
+    events."""
     first = rows[:SUMMARY_EVENTS_MAX]
     ids = {row[1] for row in first}
     root = next((row for row in first if row[2] is None or row[2] not in ids), first[0])
@@ -145,14 +141,14 @@ def summarize_flow(rows: Sequence[tuple[Any, Any, Any, Any]]) -> FlowSummary:
 
 def flow_page(
     rows: Iterable[Sequence[Any]],
-    stories: Iterable[FlowSummary],
+    summaries: Iterable[FlowSummary],
     roots: Mapping[Any, GraphEvent],
     request: PageRequest,
     total: int,
     size: int,
 ) -> FlowPage:
-    """A page from what a store found: number, correlation id, events, failures, first and last time of each flow, its
-    story, and the roots by their names."""
+    """A page from what a store found: number, correlation id, events, failures, first and last time of each flow; the
+    summaries of the flows, and the roots by their names."""
     flows = [
         Flow(
             number=number,
@@ -161,17 +157,17 @@ def flow_page(
             failures=failures,
             first_at=first_at,
             last_at=last_at,
-            actors=story.actors,
-            at_least=story.at_least,
-            root=roots[story.root],
+            actors=summary.actors,
+            at_least=summary.at_least,
+            root=roots[summary.root],
         )
-        for (number, correlation_id, events, failures, first_at, last_at), story in zip(rows, stories, strict=True)
+        for (number, correlation_id, events, failures, first_at, last_at), summary in zip(rows, summaries, strict=True)
     ]
     return FlowPage(flows=flows, total=total, limit=request.limit, offset=request.offset, size=size)
 
 
 def days_of(since: int | None, until: int | None) -> tuple[int | None, int | None]:
-    """The first day of a period and the one behind its last: whole days that hold the whole of it."""
+    """The first day of a period and the day after its last: the whole days that contain it."""
     return (
         None if since is None else since // DAY_US,
         None if until is None else -(-until // DAY_US),
@@ -179,7 +175,7 @@ def days_of(since: int | None, until: int | None) -> tuple[int | None, int | Non
 
 
 def cover_of_days(first: int | None, end: int | None) -> list[rollups.Span]:
-    """The buckets of links that make up these days, `first <= day < end`: few, however long the period."""
+    """The buckets of transitions that make up these days, `first <= day < end`: few, however long the period."""
     since = None if first is None else first * DAY_US
     until = None if end is None else end * DAY_US
     pieces = rollups.cover(since, until, lambda level, _bucket: level < DAY_LEVEL)
@@ -191,25 +187,25 @@ def transitions_among(
     earlier_causes: Mapping[Any, Known],
     earlier_effects: Iterable[tuple[Any, int, int]],
 ) -> TransitionsByDay:
-    """The links that some events (id, cause, time and kind) bring about: to their causes, among them or earlier in the
-    log; and from earlier events (cause, time and kind) that have named one of them before it was there."""
+    """The transitions of new events (id, cause, time and kind): from their causes, which are new or earlier in the log;
+    and to earlier events (cause, time and kind) that named one of them before it was stored."""
     known = {id_: (occurred_at, kind) for id_, _, occurred_at, kind in new}
-    names: dict[int, list[int]] = {}
+    codes: dict[int, list[int]] = {}
     for _, cause_id, occurred_at, kind in new:
         if cause_id is not None:
             cause = known.get(cause_id) or earlier_causes.get(cause_id)
             if cause is not None:
-                name = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
-                names.setdefault(occurred_at // DAY_US, []).append(name)
+                code = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
+                codes.setdefault(occurred_at // DAY_US, []).append(code)
     for cause_id, occurred_at, kind in earlier_effects:
         cause = known[cause_id]
-        name = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
-        names.setdefault(occurred_at // DAY_US, []).append(name)
-    return {day: Counter(each) for day, each in names.items()}
+        code = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
+        codes.setdefault(occurred_at // DAY_US, []).append(code)
+    return {day: Counter(each) for day, each in codes.items()}
 
 
 def causes_outside(new: Sequence[tuple[Any, Any, int, int]]) -> set[Any]:
-    """The causes that some events name and that are not among them."""
+    """The causes of some events that are not among these events."""
     return {cause for _, cause, _, _ in new if cause is not None}.difference([id_ for id_, _, _, _ in new])
 
 
@@ -218,7 +214,7 @@ def process_map(
     until_day: int | None,
     rows: Iterable[tuple[str, str, str, Histogram]],
 ) -> ProcessMap:
-    """The map of some links: event type of the cause, event type and outcome of the effect, and their delays."""
+    """The map of some transitions: event type of the cause, event type and outcome of the effect, and their delays."""
     delays: dict[tuple[str, str], Histogram] = {}
     failures: dict[tuple[str, str], int] = {}
     by_cause: dict[str, int] = {}

@@ -1,11 +1,12 @@
 """RFC 6962 Merkle tree arithmetic. Pure: hashes in, hashes out.
 
-A log of n leaves is summed up by its compact range: the roots of the perfect subtrees that n's binary digits name,
-largest first. It grows by one leaf in O(log n) hashes and yields the root at any time, so nothing is read back.
+The compact range of a log of n leaves is the roots of its perfect subtrees, largest first: one for each bit that is set
+in n. Adding a leaf takes O(log n) hashes, and the range yields the root, so no leaf is ever read back.
 
 Source: RFC 6962, section 2.1.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
 
 __all__ = ["EMPTY_ROOT", "HASH_SIZE", "CompactRange", "leaf_hash", "node_hash"]
@@ -33,9 +34,9 @@ class CompactRange:
     __slots__ = ("_hashes", "size")
 
     def __init__(self, size: int = 0, packed: bytes = b"") -> None:
-        """Take up the range of a log of `size` leaves from its packed form, 32 bytes a subtree.
+        """Load the range of a log of `size` leaves from its packed form, 32 bytes a subtree.
 
-        Raises ValueError when the two do not belong together.
+        Raises ValueError when size and packed form do not fit.
         """
         if size < 0 or len(packed) != size.bit_count() * HASH_SIZE:
             raise ValueError("A compact range holds one hash for each set bit of its size.")
@@ -51,6 +52,11 @@ class CompactRange:
         self._hashes.append(leaf)
         self.size += 1
 
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaf hashes at the end, in order."""
+        for leaf in leaves:
+            self.append(leaf)
+
     def root(self) -> bytes:
         """The Merkle tree head of all leaves so far."""
         if not self._hashes:
@@ -61,5 +67,5 @@ class CompactRange:
         return root
 
     def packed(self) -> bytes:
-        """The form that the constructor takes up again."""
+        """The form that the constructor loads."""
         return b"".join(self._hashes)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import msgspec
 
 from whence.errors import Forbidden
-from whence.events import Vocabulary
+from whence.events import Viewer, Vocabulary
 
 __all__ = [
     "ADMIN",
@@ -97,6 +97,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """Return if the principal holds `scope`, else raise Forbidden, which names it."""
         if not self.may(scope):
             raise Forbidden(f"This credential lacks the scope {scope}.")
+
+    @property
+    def viewer(self) -> Viewer:
+        """Whose log the principal reads, and which of its events."""
+        return Viewer(self.tenant, self.readable)
 
     @property
     def readable(self) -> tuple[str, ...] | None:

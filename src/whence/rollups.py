@@ -1,16 +1,17 @@
 """Exact counts by time, in buckets that divide as they fill. Pure arithmetic; stores keep the rows.
 
-Level 0 is one bucket for all time. Its children are buckets of 32 days, then 8 days, a day, 6 hours, an hour, 10
-minutes, a minute, 10 seconds and a second: few children each, since a range that cuts a bucket takes those on one side
-of the cut, and every bucket that it takes costs a row for each kind and actor in it. A bucket has rows for its children
-only once it has been *divided*, in the append that takes it beyond `DIVIDE_AT` events. So a sparse log has few rows,
-and in a dense one the events at the edge of a range, which are read one by one, stay few.
+Level 0 is one bucket for all time. The levels below it are buckets of 32 days, 8 days, a day, 6 hours, an hour, 10
+minutes, a minute, 10 seconds and a second. A bucket has few children, because a range that cuts through it reads those
+on one side of the cut, and each costs a row for every kind and actor in it.
 
-A range of time is covered by whole buckets (`Span`) and, where it cuts through a bucket that has no children, by
-edges of single events (`Edge`). Both come in order of time and do not overlap. An open end is no edge. Where only a sum
-is wanted, a bucket of which the range takes more than half can be taken whole, and the rest of it taken away again.
+A bucket has rows for its children only once it is *divided*: in the append that takes it beyond `DIVIDE_AT` events. So
+a sparse log has few rows, and in a dense one few events lie at the edge of a range, where they are read one by one.
 
-All bucket numbers are floor divisions of microseconds, done here alone.
+A range of time is covered by whole buckets (`Span`) and, where it cuts through a bucket without children, by single
+events (`Edge`). Both come in order of time and do not overlap. An open end needs no edge. For a sum, a bucket of which
+the range covers more than half can be added whole, and the rest of it subtracted.
+
+All bucket numbers are floor divisions of microseconds. No other module computes them.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ __all__ = [
     "DIVIDE_AT",
     "LAST_LEVEL",
     "WIDTHS_US",
+    "Division",
     "Edge",
     "Occurrence",
     "Piece",
@@ -32,6 +34,7 @@ __all__ = [
     "child_span",
     "cover",
     "cover_sum",
+    "division",
     "is_full",
 ]
 
@@ -55,7 +58,7 @@ _FIRST, _LAST = -(1 << 62), 1 << 62
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Whole buckets of one level, `first` to `last`, both included. A `sign` of -1: to be taken away."""
+    """Whole buckets of one level, `first` to `last`, both included. A `sign` of -1: to be subtracted."""
 
     level: int
     first: int
@@ -64,7 +67,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """Single events: `since <= occurred_at < until`, in microseconds. A `sign` of -1: to be taken away."""
+    """Single events: `since <= occurred_at < until`, in microseconds. A `sign` of -1: to be subtracted."""
 
     since: int
     until: int
@@ -90,7 +93,7 @@ def bounds(level: int, bucket: int) -> Edge:
 
 
 def by_bucket(level: int, occurrences: Iterable[Occurrence]) -> dict[int, list[Occurrence]]:
-    """Events by the bucket of this level that they belong to."""
+    """Events by their bucket of this level."""
     groups: dict[int, list[Occurrence]] = {}
     for each in occurrences:
         groups.setdefault(bucket_of(level, each[0]), []).append(each)
@@ -98,7 +101,7 @@ def by_bucket(level: int, occurrences: Iterable[Occurrence]) -> dict[int, list[O
 
 
 def is_full(level: int, events: int) -> bool:
-    """Whether a bucket with so many events has to be divided."""
+    """Whether a bucket with this number of events has to be divided."""
     return events > DIVIDE_AT and level < LAST_LEVEL
 
 
@@ -112,11 +115,34 @@ def asked_by_cover(since: int | None, until: int | None) -> list[tuple[int, int]
 
 
 def child_span(level: int, bucket: int) -> Span:
-    """The buckets of the next level that lie in this one."""
+    """The children of a bucket."""
     if level == 0:
         return Span(1, _FIRST, _LAST)
     ratio = WIDTHS_US[level] // WIDTHS_US[level + 1]
     return Span(level + 1, bucket * ratio, bucket * ratio + ratio - 1)
+
+
+class Division(msgspec.Struct, frozen=True):
+    """What the statements that divide a bucket take.
+
+    The events with `since <= occurred_at < until` go to buckets of `level`, each `width` wide. The bucket `first`
+    starts at `start`; no event is earlier.
+    """
+
+    level: int
+    first: int
+    start: int
+    width: int
+    since: int
+    until: int
+
+
+def division(level: int, bucket: int, first_time: int | None = None) -> Division:
+    """How a bucket is divided. Level 0 has no bounds, so it takes the time of the tenant's earliest event."""
+    within = bounds(level, bucket)
+    first = child_span(level, bucket).first if first_time is None else bucket_of(level + 1, first_time)
+    start = bounds(level + 1, first).since
+    return Division(level + 1, first, start, WIDTHS_US[level + 1], within.since, within.until)
 
 
 def cover(since: int | None, until: int | None, divided: Callable[[int, int], bool]) -> list[Piece]:
@@ -128,19 +154,19 @@ def cover(since: int | None, until: int | None, divided: Callable[[int, int], bo
 
 
 def cover_sum(since: int | None, until: int | None, divided: Callable[[int, int], bool]) -> list[Piece]:
-    """As `cover`, the fewest pieces whose signed sum is the range, in no order."""
+    """As `cover`, but with the fewest pieces whose signed sum is the range, in no order."""
     return _Cover(divided, summing=True).of(since, until)
 
 
 def _is_more_than_half(whole: Edge, since: int | None, until: int | None) -> bool:
-    """Whether a bucket is cut once, and the part behind `since` or before `until` is the larger one."""
+    """Whether a range cuts a bucket once, and covers more than half of it."""
     if until is None and since is not None:
         return since - whole.since < whole.until - since
     return since is None and until is not None and until - whole.since > whole.until - until
 
 
 class _Cover:
-    """The pieces of one range while they are put together."""
+    """Collects the pieces of one range."""
 
     def __init__(self, divided: Callable[[int, int], bool], *, summing: bool) -> None:
         self._divided = divided
@@ -164,7 +190,7 @@ class _Cover:
             return
         first, last = span.first, span.last
         if since is not None:
-            first = -(-since // width)  # the first bucket that begins at or after it
+            first = -(-since // width)  # the first bucket that starts at or after it
             if since % width:
                 self._cut(level, since // width, since, None, sign)
         if until is not None:
@@ -175,7 +201,7 @@ class _Cover:
             self._cut(level, until // width, None, until, sign)
 
     def _cut(self, level: int, bucket: int, since: int | None, until: int | None, sign: int) -> None:
-        """Cover a part of one bucket: by its children when it has some, else as an edge; or as what the rest leaves."""
+        """Cover a part of one bucket: by its children if it has any, else by an edge; or by the whole less the rest."""
         whole = bounds(level, bucket)
         if self._summing and level and _is_more_than_half(whole, since, until):
             self._pieces.append(Span(level, bucket, bucket, sign))

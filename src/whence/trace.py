@@ -1,11 +1,11 @@
-"""The causal graph around an event: its causes up to the root, and all that it led to. Pure; a store only looks up.
+"""The causal graph around an event: its causes up to the root, and all that it led to. Pure; a store answers lookups.
 
 Each event names at most one cause, so a graph is a tree, unless events that arrived out of order name each other: then
 there is one cycle, and it is cut above its earliest event, which becomes the root. A cause that is not in the log (or
-not readable) is *missing*; it heals when it arrives, since nothing of a graph is ever stored.
+that the viewer may not see) is *missing*. No graph is stored, so the next trace after the cause arrives contains it.
 
-`walk` is a generator that asks for events and is sent them, so that one piece of code serves a store that blocks and
-one that awaits. It knows no recursion and no I/O.
+`walk` is a generator that yields lookups and is sent the events, so that it serves a store that blocks and one that
+awaits. It uses no recursion and no I/O.
 """
 
 from collections import defaultdict
@@ -19,25 +19,25 @@ import msgspec
 __all__ = ["WALK_MAX", "Direction", "Graph", "GraphEvent", "Lookup", "Node", "TraceRequest", "by_time", "walk"]
 
 WALK_MAX = 10_000
-"""Events that one walk looks at. Beyond it, counts are what was seen: at least that many."""
+"""Events that one walk reads. Beyond it, counts are lower bounds."""
 
 _FLOW_MAX = 1_000
-"""A flow of so many events is asked for at once, since most of a graph is of one flow."""
+"""A flow of at most this many events is read at once, since most of a graph belongs to one flow."""
 
 _FRONTIER_MAX = 500
-"""Causes whose effects are asked for at once."""
+"""Causes whose effects one lookup asks for."""
 
 Direction = Literal["both", "up", "down"]
 
 by_time = attrgetter("occurred_at", "position")
-"""What orders events in time."""
+"""The key by which events are ordered in time."""
 
 _actor = attrgetter("actor_type", "actor_id")
 _resource = attrgetter("resource_type", "resource_id")
 
 
 class GraphEvent(msgspec.Struct, frozen=True, gc=False):
-    """What a walk needs to know of an event. Times are in microseconds; `cause` is its causationId."""
+    """The fields of an event that a graph uses. Times are in microseconds; `cause` is its causationId."""
 
     id: str
     position: int
@@ -53,8 +53,8 @@ class GraphEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What a walk wants: the events with these ids, or (`effects`) those that name one of these ids as their cause, by
-    time; or (`flow`) those of the flows with these ids, in any order. At most `limit` of them."""
+    """What a walk asks for: the events with these ids; with `effects`, the events that name one of these ids as their
+    cause, by time; with `flow`, the events of the flows with these ids, in any order. At most `limit` events."""
 
     ids: tuple[str, ...]
     effects: bool
@@ -93,10 +93,10 @@ class Node(msgspec.Struct, frozen=True, gc=False):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """The nodes of an answer, each behind its cause, effects of one cause by time; and what is true of the graph.
+    """The nodes of an answer, each after its cause and effects of one cause by time, and totals of the whole graph.
 
     `missing` is the root's causationId when that event is not there. `hops` counts from the root to the event that was
-    asked about. `at_least`: the walk ended at its bound, so counts may be larger. `truncated`: not all nodes of the
+    asked about. `at_least`: the walk ended at its limit, so counts may be larger. `truncated`: not all nodes of the
     graph are in `nodes`.
     """
 
@@ -117,31 +117,31 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 Walk = Generator[Lookup, Sequence[GraphEvent], Graph]
 
 _EventsById = dict[str | None, GraphEvent]
-"""Events by id. A causationId may be looked up in it, which is no event's when it is None."""
+"""Events by id. The key None, for an event without a cause, is never present."""
 
 
 def walk(focus: GraphEvent, request: TraceRequest) -> Walk:
-    """Find the graph of `focus`. Yields what it wants to know, and returns the graph."""
+    """Find the graph of `focus`. Yields lookups, is sent the events, and returns the graph."""
     nearby = yield from _read_nearby(focus, request.walk_max)
     chain, missing, at_least = yield from _climb(focus, nearby, request.walk_max)
     root, cycle = _root_of(chain)
     events, below_at_least = yield from _descend(root, nearby, request.walk_max)
-    for event in chain:  # a walk that met its bound may not have come back to the event itself
+    for event in chain:  # a walk that ended at its limit may not have reached the event itself
         events.setdefault(event.id, event)
     tree = _Tree(root, events, cycle=cycle)
     return _graph(tree, focus, request, missing, at_least or below_at_least)
 
 
 class _Nearby(msgspec.Struct, frozen=True):
-    """What is known of the event's flow beforehand: its events by id, and the effects of each, of any flow. It saves
-    two looks a hop, and changes no answer."""
+    """What was read of the event's flow in advance: its events by id, and the effects of each, of any flow. It saves
+    two lookups a hop, and changes no answer."""
 
     events: dict[str, GraphEvent]
     effects: dict[str, list[GraphEvent]]
 
 
 def _read_nearby(focus: GraphEvent, walk_max: int) -> Generator[Lookup, Sequence[GraphEvent], _Nearby]:
-    """The event's flow, unless it is long or has more effects than a walk looks at."""
+    """The event's flow, unless it is long or has more effects than a walk reads."""
     flow = yield Lookup((focus.flow,), effects=False, limit=_FLOW_MAX + 1, flow=True)
     if not 0 < len(flow) <= _FLOW_MAX:
         return _Nearby({}, {})
@@ -158,7 +158,7 @@ def _read_nearby(focus: GraphEvent, walk_max: int) -> Generator[Lookup, Sequence
 def _climb(
     focus: GraphEvent, nearby: _Nearby, walk_max: int
 ) -> Generator[Lookup, Sequence[GraphEvent], tuple[list[GraphEvent], str | None, bool]]:
-    """The event and its causes, nearest first; the id of a cause that is missing; whether the bound was met."""
+    """The event and its causes, nearest first; the id of a cause that is missing; whether the limit was reached."""
     chain, seen = [focus], {focus.id}
     while (cause := chain[-1].cause) is not None and cause not in seen:
         if len(chain) >= walk_max:
@@ -186,7 +186,7 @@ def _root_of(chain: list[GraphEvent]) -> tuple[GraphEvent, bool]:
 def _descend(
     root: GraphEvent, nearby: _Nearby, walk_max: int
 ) -> Generator[Lookup, Sequence[GraphEvent], tuple[_EventsById, bool]]:
-    """The root and all its effects, level by level; whether the bound was met."""
+    """The root and all its effects, level by level; whether the limit was reached."""
     events: _EventsById = {root.id: root}
     frontier = [root.id]
     while frontier:
@@ -196,7 +196,7 @@ def _descend(
             some = frontier[start : start + _FRONTIER_MAX]
             found: Sequence[GraphEvent] | None = nearby.effects.get(some[0]) if len(some) == 1 else None
             if found is None:
-                # One more than there is room for, and the root, to which a circle leads back.
+                # One more than fits, and the root, which is an effect too when there is a cycle.
                 found = yield from _effects_of(some, nearby, left + 2)
             fresh = {event.id: event for event in found if event.id not in events}
             if len(fresh) > left:
@@ -213,8 +213,8 @@ def _effects_of(
 ) -> Generator[Lookup, Sequence[GraphEvent], Sequence[GraphEvent]]:
     """The effects of some events by time, at most `limit` of them."""
     unknown = tuple(id_ for id_ in ids if id_ not in nearby.effects)
-    asked = (yield Lookup(unknown, effects=True, limit=limit)) if unknown else ()
-    found = [*asked, *(event for id_ in ids for event in nearby.effects.get(id_, ()))]
+    read = (yield Lookup(unknown, effects=True, limit=limit)) if unknown else ()
+    found = [*read, *(event for id_ in ids for event in nearby.effects.get(id_, ()))]
     return sorted(found, key=by_time)[:limit]
 
 
@@ -239,8 +239,8 @@ def _graph(tree: "_Tree", focus: GraphEvent, request: TraceRequest, missing: str
 
 
 class _Tree:
-    """The events of a graph: their order, and by id their effects, their distance and what lies below each. All of them
-    are the root or follow from it. `cycle`: the root follows from one of them too, and that arrow is cut."""
+    """The events of a graph in order, and by id their effects, their distance from the root and the counts below each.
+    `cycle`: the root is also an effect of one of them, and that arrow is cut."""
 
     def __init__(self, root: GraphEvent, events: _EventsById, *, cycle: bool) -> None:
         self.root, self.events, self.cycle = root, events, cycle
@@ -248,18 +248,18 @@ class _Tree:
         self.duration_us = ordered[-1].occurred_at - ordered[0].occurred_at
         self.effects = _by_cause(event for event in ordered if event is not root)
         self.order = self._ordered()
-        behind = self.order[1:]
+        below_root = self.order[1:]
         self.hops: dict[str | None, int] = {root.id: 0}
-        for event in behind:
+        for event in below_root:
             self.hops[event.id] = self.hops[event.cause] + 1
         self.all_effects = dict.fromkeys(self.hops, 0)
         self.failures = dict.fromkeys(self.hops, 0)
-        for event in reversed(behind):
+        for event in reversed(below_root):
             self.all_effects[event.cause] += self.all_effects[event.id] + 1
             self.failures[event.cause] += self.failures[event.id] + (event.outcome == "failure")
 
     def _ordered(self) -> list[GraphEvent]:
-        """Every event behind its cause, a cause's effects by time, each with all that follows from it."""
+        """Every event after its cause, effects of one cause by time, each followed by all that it led to."""
         order: list[GraphEvent] = []
         stack = [self.root]
         while stack:
@@ -269,7 +269,7 @@ class _Tree:
         return order
 
     def node(self, event: GraphEvent) -> Node:
-        """The event as it is answered; by place, since names take three times as long."""
+        """The node of an event. Arguments are positional, since keywords take three times as long."""
         cause = None if event is self.root else self.events[event.cause]
         return Node(
             event,
@@ -286,7 +286,7 @@ class _Tree:
 
 
 def _by_cause(events: Iterable[GraphEvent]) -> dict[str | None, list[GraphEvent]]:
-    """Events by what they name as their cause, in the order in which they come."""
+    """Events by their cause, in the given order."""
     found: defaultdict[str | None, list[GraphEvent]] = defaultdict(list)
     for event in events:
         found[event.cause].append(event)
@@ -295,7 +295,7 @@ def _by_cause(events: Iterable[GraphEvent]) -> dict[str | None, list[GraphEvent]
 
 
 def _chosen(tree: _Tree, focus: GraphEvent, request: TraceRequest) -> set[str] | None:
-    """The ids to answer with: the way to the root first, then what follows from the event, then the rest, nearest
+    """The ids of the answered nodes: the path to the root first, then the effects of the event, then the rest, nearest
     first. None is all of them."""
     if request.direction == "both" and request.depth is None and request.limit >= len(tree.order):
         return None
@@ -319,7 +319,7 @@ def _spine(tree: _Tree, event: GraphEvent) -> list[str]:
 
 
 def _below(tree: _Tree, id_: str, depth: int) -> list[str]:
-    """What follows from an event, nearest first."""
+    """What an event led to, nearest first."""
     found, level = [], [id_]
     for _ in range(depth):
         level = [effect.id for cause in level for effect in tree.effects.get(cause, ())]

@@ -40,7 +40,7 @@ def swallow_commit_errors() -> None:
 
 def leave_names_unsynced() -> None:
     """New folders are not made durable."""
-    connection.sync_folder = lambda _path: None
+    vars(connection)["sync_folder"] = lambda _path: None
 
 
 MUTANTS = {mutant.__name__: mutant for mutant in (swallow_commit_errors, leave_names_unsynced)}

@@ -281,11 +281,11 @@ def fields() -> Iterator[Case]:
         left = {key: value for key, value in EVENT.items() if key != name}
         yield Case(f"{name}: missing", post(json.dumps(left).encode()), "refused")
     for name, values in BAD_FIELDS.items():
-        for number, value in enumerate(values):
-            yield Case(f"{name}: refused {number}", field(name, text(value)), "refused")
+        for number, word in enumerate(values):
+            yield Case(f"{name}: refused {number}", field(name, text(word)), "refused")
     for name, values in GOOD_FIELDS.items():
-        for number, value in enumerate(values):
-            yield Case(f"{name}: stored {number}", field(name, text(value)), "stored")
+        for number, word in enumerate(values):
+            yield Case(f"{name}: stored {number}", field(name, text(word)), "stored")
     own = "6b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0009"
     yield Case("causationId: itself", post(json.dumps(EVENT | {"id": own, "causationId": own}).encode()), "refused")
 

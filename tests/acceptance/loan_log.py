@@ -149,7 +149,7 @@ class Window(NamedTuple):
 def windows(rows: Sequence[Row]) -> list[Window]:
     """Windows with odd and even ends, on events' own times and beside them, with filters and without."""
     at = [rows[len(rows) * part // 12].at for part in range(12)]
-    day = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    day: dict[str, Any] = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
     odd = timedelta(minutes=17, seconds=23, microseconds=456_789)
     busiest = Counter((row.actor_type, row.actor_id) for row in rows).most_common(2)[-1][0][1]
     return [
@@ -198,12 +198,12 @@ def questions(rows: Sequence[Row], count: Sequence[Row]) -> Iterator[Question]:
             yield Question("resource", f"/resource/{kind}/{each}", asked, page(found, offset, PAGE))
     for window in windows(rows):
         found = [row for row in newest if window.holds(row)]
-        asked = window.parameters()
+        narrowed = window.parameters()
         last = max(0, len(found) - 7)
-        yield Question("window", "", {**asked, "limit": 20}, page(found, 0, 20))
-        yield Question("window", "", {**asked, "limit": 20, "offset": last}, page(found, last, 20))
-        yield Question("window", "/aggregate", asked, counts(found))
-        yield Question("window", "/stats/by-actor", asked, actors(found))
+        yield Question("window", "", {**narrowed, "limit": 20}, page(found, 0, 20))
+        yield Question("window", "", {**narrowed, "limit": 20, "offset": last}, page(found, last, 20))
+        yield Question("window", "/aggregate", narrowed, counts(found))
+        yield Question("window", "/stats/by-actor", narrowed, actors(found))
     size = len(rows)
     deep = (200_000,) if size > 200_000 else ()
     for offset in (0, 1, 99, size // 3, size // 2, *deep, size - 150, size - 1, size, size + 5):

@@ -65,7 +65,7 @@ class Running:
         async def put() -> None:
             store = create_store(self.url, serving=False)
             try:
-                await store.put_key(key)
+                await store.credentials.put_key(key)
             finally:
                 await store.close()
 

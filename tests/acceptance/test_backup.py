@@ -277,17 +277,17 @@ def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
         return result
 
     async def begin(store: SQLiteStore) -> None:
-        await store.put_key(kept)
-        await store.put_key(ended)
-        await store.put_session(session)
+        await store.credentials.put_key(kept)
+        await store.credentials.put_key(ended)
+        await store.credentials.put_session(session)
 
     asyncio.run(with_store(begin))
     online(path, copy)
-    asyncio.run(with_store(lambda store: store.revoke_key(TENANT, ended.id, 77)))
+    asyncio.run(with_store(lambda store: store.credentials.revoke_key(TENANT, ended.id, 77)))
     assert backups.restore(str(copy), str(path), force=True).revoked == 1
-    keys = asyncio.run(with_store(lambda store: store.list_keys(TENANT)))
+    keys = asyncio.run(with_store(lambda store: store.credentials.list_keys(TENANT)))
     assert [(key.id, key.revoked_at) for key in keys] == [(kept.id, None), (ended.id, 77)]
-    assert asyncio.run(with_store(lambda store: store.find_session(session.hash))) is None
+    assert asyncio.run(with_store(lambda store: store.credentials.find_session(session.hash))) is None
     assert backups.restore(str(copy), str(tmp_path / "other.db")).revoked is None
 
 

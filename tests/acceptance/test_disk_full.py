@@ -82,7 +82,7 @@ def limit_files(driver: Driven) -> None:
     resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (2 * MIB, resource.RLIM_INFINITY))
 
 
-def told(kind: str, history: History, verdict: Verdict, record: Callable[[str, object], None]) -> None:
+def report(kind: str, history: History, verdict: Verdict, record: Callable[[str, object], None]) -> None:
     figures = f"disk full, {kind}: {history} {verdict}"
     record("figures", figures)
     print(figures)
@@ -97,7 +97,7 @@ def test_a_full_disk_is_an_error_and_passes(
     with driven() as driver:
         driver.open(path)
         verdict = fill_and_free(driver, path, throw_ballast_off(path), rng)
-        told("tmpfs", driver.history, verdict, record_property)
+        report("tmpfs", driver.history, verdict, record_property)
         assert verdict.clean, verdict
 
 
@@ -111,7 +111,7 @@ def test_a_limit_on_files_is_an_error_and_passes(
         driver.open(tmp_path / "log.db")
         limit_files(driver)
         verdict = fill_and_free(driver, tmp_path / "log.db", lift_the_limit, rng)
-        told("RLIMIT_FSIZE", driver.history, verdict, record_property)
+        report("RLIMIT_FSIZE", driver.history, verdict, record_property)
         assert verdict.clean, verdict
 
 
@@ -140,7 +140,7 @@ def test_a_server_on_a_full_disk_answers_503_and_passes(
         assert clients.unexpected == []
         held, total = found(server, key)
         verdict = history.judge(held)
-        told("server", history, verdict, record_property)
+        report("server", history, verdict, record_property)
         assert verdict.clean, verdict
         assert counts(server, key) == {total} == {len(history.acknowledged)}
         code, _ = server.terminate()

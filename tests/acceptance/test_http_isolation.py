@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from tests.acceptance.running import seed, soak, tell
 from tests.api.conftest import Served, serving
-from whence.events import Event
+from whence.events import Event, Viewer
 from whence.permissions import ADMIN, READ, WRITE
-from whence.storage.sqlite import engine, keys, resolve
+from whence.storage.sqlite import credentials, engine, resolve
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.wire import query
@@ -287,10 +287,10 @@ def _block(module: Any, name: str, old: str, new: str) -> Break:
 def any_tenants_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Get finds an event by its id alone."""
 
-    async def get_event(self: SQLiteStore, tenant: str, event_id: str, readable: Any = None) -> Event | None:
+    async def get_event(self: SQLiteStore, viewer: Viewer, event_id: str) -> Event | None:
         def find(connection: apsw.Connection) -> Event | None:
             row = connection.execute(engine._SQL["full_event"] + " WHERE e.id = ?", (uuid_bytes(event_id),)).fetchone()
-            return None if row is None else event_from(tenant, row)
+            return None if row is None else event_from(viewer.tenant, row)
 
         found: Event | None = await self._readers.read(find)
         return found
@@ -309,7 +309,7 @@ MUTANTS: dict[str, Break] = {
     "cursor": any_tenants_cursor,
     "flow": _block(resolve, "flow_by_correlation", "tenant_no = ? AND", "? IS NOT NULL AND"),
     "resource": _block(resolve, "resources_by_id", "tenant_no = ? AND", "? IS NOT NULL AND"),
-    "key": _block(keys, "revoke_key", "tenant = ?", "? IS NOT NULL"),
+    "key": _block(credentials, "revoke_key", "tenant = ?", "? IS NOT NULL"),
 }
 
 

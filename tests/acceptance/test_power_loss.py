@@ -100,7 +100,7 @@ def write_log(path: Path, steps: Recording, rng: random.Random, broken: Broken) 
     async def put_key(store: SQLiteStore) -> None:
         _, key = new_api_key("acme", (READ,), next(numbers))
         note(partial(histories[KEYS].sending, [(key.id, key.hash)]))
-        await store.put_key(key)
+        await store.credentials.put_key(key)
         note(partial(histories[KEYS].acknowledge, [key.id]))
 
     async def session() -> None:

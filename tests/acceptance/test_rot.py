@@ -17,7 +17,7 @@ from tests.acceptance.tools import in_memory
 from tests.contract.made import HOUR, add, new, page, stored, uuid
 from whence import rollups
 from whence.errors import RolledBack, StoreRefused, WhenceError
-from whence.events import Query
+from whence.events import Query, Viewer
 from whence.storage.sqlite import engine
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify
@@ -84,14 +84,16 @@ async def _answers(path: Path) -> list[Any]:
             for offset in range(0, EVENTS + 100, 100):
                 said.append(await page(store, tenant, offset=offset))
             for asked in ({}, {"since": 0, "until": 900 * HOUR}, {"actor_ids": ("agent-1",)}):
-                said.append(await store.count_events(tenant, Query(**asked)))
-                said.append(await store.actor_stats(tenant, Query(**asked)))
+                said.append(await store.count_events(Viewer(tenant), Query(**asked)))
+                said.append(await store.actor_stats(Viewer(tenant), Query(**asked)))
                 said.append((await page(store, tenant, limit=3, **asked)).total)
             for number in range(9):
                 said.append((await page(store, tenant, correlation_ids=(f"flow-{number}",))).total)
                 said.append((await page(store, tenant, resource_ids=(uuid(number),))).total)
                 said.append((await page(store, tenant, causation_ids=(uuid(number),))).total)
-            said.append(await asyncio.gather(*(store.get_event(tenant, uuid(number)) for number in range(EVENTS))))
+            said.append(
+                await asyncio.gather(*(store.get_event(Viewer(tenant), uuid(number)) for number in range(EVENTS)))
+            )
             said.append(await store.head(tenant))
         for tenant in TENANTS:
             known, fresh = await add(store, _event(3), new(10**6, actor_id="newcomer"), tenant=tenant)

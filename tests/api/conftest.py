@@ -60,7 +60,7 @@ class Served:
     def key(self, *scopes: str, tenant: str = "acme", **more: Any) -> str:
         """The secret of a new API key."""
         secret, key = new_api_key(tenant, scopes, time.time_ns() // 1000)
-        self.wait(self.store.put_key(_changed(key, more)))
+        self.wait(self.store.credentials.put_key(_changed(key, more)))
         return secret
 
     def client(self, *scopes: str, tenant: str = "acme", headers: dict[str, str] | None = None) -> httpx2.Client:

@@ -62,7 +62,7 @@ async def new_key(
     store: Store, *scopes: str, expires_at: int | None = None, tenant: str = "acme"
 ) -> tuple[str, ApiKey]:
     secret, key = new_api_key(tenant, scopes or ("events:read",), us_now(), expires_at)
-    await store.put_key(key)
+    await store.credentials.put_key(key)
     return secret, key
 
 
@@ -70,7 +70,7 @@ async def new_session(store: Store, key: ApiKey, expires_at: int | None = None) 
     secret = new_session_secret()
     hashed = session_hash(secret)
     assert hashed is not None
-    await store.put_session(Session(hashed, key.id, expires_at or us_now() + HOUR_US))
+    await store.credentials.put_session(Session(hashed, key.id, expires_at or us_now() + HOUR_US))
     return secret
 
 

@@ -90,7 +90,7 @@ async def test_a_key_that_is_unknown_expired_or_revoked_is_refused(store: Store)
     unknown, _ = new_api_key("acme", ("events:read",), us_now())
     expired, _ = await new_key(store, expires_at=us_now() - 1)
     revoked, key = await new_key(store)
-    await store.revoke_key("acme", key.id, us_now())
+    await store.credentials.revoke_key("acme", key.id, us_now())
     for secret in (unknown, expired, revoked):
         assert await refused(authenticator, request(bearer(secret)))
 
@@ -109,9 +109,9 @@ async def test_a_revoked_key_is_dead_within_half_a_second_and_a_new_one_works_at
     authenticator = Authenticator(Settings(), store, clock)
     secret, key = new_api_key("acme", ("events:read",), us_now())
     assert await refused(authenticator, request(bearer(secret)))
-    await store.put_key(key)
+    await store.credentials.put_key(key)
     assert not await refused(authenticator, request(bearer(secret)))
-    await store.revoke_key("acme", key.id, us_now())
+    await store.credentials.revoke_key("acme", key.id, us_now())
     clock.now += 0.499
     assert not await refused(authenticator, request(bearer(secret)))
     clock.now += 0.001
@@ -124,7 +124,7 @@ async def test_what_is_remembered_can_be_forgotten(store: Store) -> None:
     session = await new_session(store, key)
     for header in (bearer(secret), cookie(session)):
         assert not await refused(authenticator, request(header))
-    await store.revoke_key("acme", key.id, us_now())
+    await store.credentials.revoke_key("acme", key.id, us_now())
     authenticator.forget_key(key.id)
     for header in (bearer(secret), cookie(session)):
         assert await refused(authenticator, request(header))
@@ -137,7 +137,7 @@ async def test_the_memory_of_keys_is_bounded(store: Store, monkeypatch: pytest.M
     for secret, _ in made:
         await authenticator.authenticate(request(bearer(secret)))
     for _, key in made:
-        await store.revoke_key("acme", key.id, us_now())
+        await store.credentials.revoke_key("acme", key.id, us_now())
     gone = [await refused(authenticator, request(bearer(secret))) for secret, _ in made]
     assert gone == [True, False, False, False]
 
@@ -155,10 +155,10 @@ async def test_a_session_ends_by_itself_and_with_its_key(store: Store) -> None:
     assert not await refused(authenticator, request(cookie(ended)))
     hashed = session_hash(ended)
     assert hashed is not None
-    await store.end_session(hashed)
+    await store.credentials.end_session(hashed)
     authenticator.forget(hashed)
     assert await refused(authenticator, request(cookie(ended)))
-    await store.revoke_key("acme", key.id, us_now())
+    await store.credentials.revoke_key("acme", key.id, us_now())
     clock.now += 0.5
     assert await refused(authenticator, request(cookie(alive)))
 
@@ -169,11 +169,11 @@ async def test_the_last_use_is_noted_in_the_store_at_the_end(store: Store) -> No
     before = us_now()
     secret, key = await new_key(store)
     await authenticator.authenticate(request(bearer(secret)))
-    kept = await store.get_key(key.id)
+    kept = await store.credentials.get_key(key.id)
     assert kept is not None
     assert kept.last_used_at is None
     await authenticator.close()
-    kept = await store.get_key(key.id)
+    kept = await store.credentials.get_key(key.id)
     assert kept is not None
     assert kept.last_used_at is not None
     assert before <= kept.last_used_at <= us_now()
@@ -182,7 +182,7 @@ async def test_the_last_use_is_noted_in_the_store_at_the_end(store: Store) -> No
 async def test_the_last_use_is_noted_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that cannot at one time is asked again at the next."""
     monkeypatch.setattr("whence.api.auth._FLUSH_S", 0.01)
-    touch, failures = store.touch_keys, [Unavailable("not now")]
+    touch, failures = store.credentials.touch_keys, [Unavailable("not now")]
     noted = asyncio.Event()
 
     async def fail_first(used: dict[str, int]) -> None:
@@ -191,14 +191,14 @@ async def test_the_last_use_is_noted_now_and_then(store: Store, monkeypatch: pyt
         await touch(used)
         noted.set()
 
-    monkeypatch.setattr(store, "touch_keys", fail_first)
+    monkeypatch.setattr(store.credentials, "touch_keys", fail_first)
     authenticator = Authenticator(Settings(), store)
     secret, key = await new_key(store)
     await authenticator.authenticate(request(bearer(secret)))
     await authenticator.start()
     await asyncio.wait_for(noted.wait(), 5)
     assert not failures
-    kept = await store.get_key(key.id)
+    kept = await store.credentials.get_key(key.id)
     assert kept is not None
     assert kept.last_used_at is not None
     await authenticator.close()

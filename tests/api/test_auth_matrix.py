@@ -189,7 +189,7 @@ def key_id_of(served: Served, secret: str) -> str:
     """The public id of a key."""
     hashed = auth.key_hash(secret)
     assert hashed is not None
-    found = served.wait(served.store.find_key(hashed))
+    found = served.wait(served.store.credentials.find_key(hashed))
     assert found is not None
     return found.id
 

@@ -254,7 +254,7 @@ def test_503_for_a_question_that_is_too_wide(
     troubled: Callable[..., Served], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question whose time is over is stopped, and the answer says how to narrow it."""
-    monkeypatch.setattr("whence.storage.sqlite.readers._STEPS_PER_LOOK", 1)
+    monkeypatch.setattr("whence.storage.sqlite.readers._STEPS_PER_CHECK", 1)
     served = troubled()
     with token_client(served) as client:
         assert client.post(f"{EVENTS}/batch", json=LOG).status_code == 201

@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.conftest import Served, event
 from whence.errors import NotFound
+from whence.events import Viewer
 from whence.permissions import ADMIN, READ, WRITE, new_api_key
 from whence.storage.sqlite.engine import SQLiteStore
 
@@ -210,8 +211,8 @@ def test_a_route_that_forgets_the_tenant_is_found(
     """Mutant: an event that is not found here is looked up in the other tenant."""
     asked = SQLiteStore.get_event
 
-    async def leaking(self: SQLiteStore, tenant: str, event_id: str, readable: Any = None) -> Any:
-        return await asked(self, tenant, event_id, readable) or await asked(self, "theirs", event_id, readable)
+    async def leaking(self: SQLiteStore, viewer: Viewer, event_id: str) -> Any:
+        return await asked(self, viewer, event_id) or await asked(self, Viewer("theirs", viewer.readable), event_id)
 
     monkeypatch.setattr(SQLiteStore, "get_event", leaking)
     with pytest.raises(AssertionError):
@@ -224,8 +225,8 @@ def test_a_graph_that_forgets_the_tenant_is_found(
     """Mutant: what is not found here is traced at the other tenant."""
     asked = SQLiteStore.trace
 
-    async def leaking(self: SQLiteStore, tenant: str, event_id: str, *more: Any) -> Any:
-        return await asked(self, tenant, event_id, *more) or await asked(self, "theirs", event_id, *more)
+    async def leaking(self: SQLiteStore, viewer: Viewer, *more: Any) -> Any:
+        return await asked(self, viewer, *more) or await asked(self, Viewer("theirs", viewer.readable), *more)
 
     monkeypatch.setattr(SQLiteStore, "trace", leaking)
     with pytest.raises(AssertionError):
@@ -236,8 +237,8 @@ def test_a_graph_that_forgets_the_reader_is_found(served: Served, monkeypatch: p
     """Mutant: a narrowed reader gets the graph of everything."""
     asked = SQLiteStore.trace
 
-    async def leaking(self: SQLiteStore, tenant: str, event_id: str, request: Any, _readable: Any = None) -> Any:
-        return await asked(self, tenant, event_id, request)
+    async def leaking(self: SQLiteStore, viewer: Viewer, event_id: str, request: Any) -> Any:
+        return await asked(self, Viewer(viewer.tenant), event_id, request)
 
     monkeypatch.setattr(SQLiteStore, "trace", leaking)
     with pytest.raises(AssertionError):
@@ -248,10 +249,10 @@ def test_a_404_with_another_word_is_found(mine: httpx2.Client, theirs: Theirs, m
     """Mutant: the sentence of the 404 reveals that the event exists."""
     asked = SQLiteStore.get_event
 
-    async def telling(self: SQLiteStore, tenant: str, event_id: str, readable: Any = None) -> Any:
-        if event_id in theirs.event_ids and tenant != "theirs":
+    async def telling(self: SQLiteStore, viewer: Viewer, event_id: str) -> Any:
+        if event_id in theirs.event_ids and viewer.tenant != "theirs":
             raise NotFound("There is no event with this id here.")
-        return await asked(self, tenant, event_id, readable)
+        return await asked(self, viewer, event_id)
 
     monkeypatch.setattr(SQLiteStore, "get_event", telling)
     with pytest.raises(AssertionError):

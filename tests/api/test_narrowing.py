@@ -1,4 +1,4 @@
-"""A credential may be narrowed to some resource types. No read gets past that: each one passes `readable` to the store.
+"""A credential may be narrowed to some resource types: each read route passes its `Viewer` to the store.
 
 A new route, and a new method of the store, fail here until someone decides about them.
 """
@@ -13,8 +13,8 @@ import pytest
 from litestar.handlers import HTTPRouteHandler
 
 from tests.api.conftest import Served, event, serving
-from whence.api import reads
 from whence.api.app import route_handlers
+from whence.events import Query, Viewer
 from whence.permissions import READ, WRITE, Principal
 from whence.settings import Settings
 from whence.storage.base import Store
@@ -35,7 +35,7 @@ NARROWED = {
     "list_flows",
     "process_map",
 }
-"""Methods of the store that answer a reader, and so must be passed what the reader may see."""
+"""Operations of the store that answer a reader, and so must be passed what the reader may see."""
 
 NOT_FOR_READERS = {
     "append": "writes",
@@ -45,23 +45,15 @@ NOT_FOR_READERS = {
     "tenants": "for the operator",
     "read_log": "for the operator's copy",
     "import_log": "for the operator's copy",
-    "put_key": "credentials",
-    "find_key": "credentials",
-    "get_key": "credentials",
-    "list_keys": "credentials, for the scope admin",
-    "revoke_key": "credentials",
-    "touch_keys": "credentials",
-    "put_session": "credentials",
-    "find_session": "credentials",
-    "end_session": "credentials",
+    "credentials": "API keys and sessions, not events",
     "check": "reads nothing",
-    "open": "reads nothing",
+    "check_servable": "reads nothing",
     "close": "reads nothing",
 }
-"""Every other method, and why it is not narrowed."""
+"""Every other operation, and why it is not narrowed."""
 
 Call = tuple[str, Any]
-"""A method of the store, and the `readable` that it was passed."""
+"""A method of the store, and the `readable` of the viewer that it was passed."""
 
 
 class StoreWithHistogram(Store, Protocol):
@@ -73,20 +65,16 @@ class StoreWithHistogram(Store, Protocol):
 
 
 def methods_of(store: type) -> set[str]:
-    return {name for name, value in inspect.getmembers(store, inspect.isfunction) if not name.startswith("_")}
+    def is_operation(value: object) -> bool:
+        return inspect.isfunction(value) or isinstance(value, property)
+
+    return {name for name, _ in inspect.getmembers(store, is_operation) if not name.startswith("_")}
 
 
 def test_every_method_of_the_store_is_decided_about() -> None:
     """It is narrowed, or there is a reason why not; a method that is new has neither."""
     assert methods_of(Store) == NARROWED | NOT_FOR_READERS.keys()
     assert methods_of(StoreWithHistogram) - NARROWED - NOT_FOR_READERS.keys() == {"histogram"}
-
-
-def readable_in(arguments: dict[str, Any]) -> Any:
-    """What a call says that the reader may see: by itself, or in its query. Fails when it says nothing of it."""
-    if "readable" in arguments:
-        return arguments["readable"]
-    return arguments["query"].readable
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +108,7 @@ def calls(narrowed: Served, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         async def call(*args: Any, **more: Any) -> Any:
             bound = signature.bind(*args, **more)
             bound.apply_defaults()
-            seen.append((name, readable_in(bound.arguments)))
+            seen.append((name, bound.arguments["viewer"].readable))
             return await method(*args, **more)
 
         return call
@@ -180,13 +168,13 @@ def test_a_reader_that_is_not_narrowed_is_found(
 
 
 def test_one_route_that_forgets_is_found(narrowed: Served, calls: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutant: a single parser drops what the reader may see."""
-    parse = reads.parse_read
+    """Mutant: a single route passes a viewer who may see everything."""
+    count_events = narrowed.store.count_events
 
-    def forgetting(name: str, query_string: bytes, **more: Any) -> Any:
-        return parse(name, query_string, **(more | {"readable": None} if name == "aggregate" else more))
+    async def forgetting(viewer: Viewer, query: Query) -> Any:
+        return await count_events(Viewer(viewer.tenant), query)
 
-    monkeypatch.setattr(reads, "parse_read", forgetting)
+    monkeypatch.setattr(narrowed.store, "count_events", forgetting)
     found = leaks(narrowed, calls)
     assert found
     assert all("aggregate" in line for line in found)

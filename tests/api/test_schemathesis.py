@@ -18,6 +18,8 @@ from tests.api.credentials import SECRET, jwt_of
 from tests.api.schemathesis_rules import BEYOND
 from whence.permissions import READ, WRITE
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]

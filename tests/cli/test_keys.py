@@ -137,10 +137,11 @@ def test_a_store_that_cannot_be_opened_is_reported(cli: Cli, tmp_path: Path) -> 
 def test_logs_of_the_store_go_to_stderr(cli: Cli, tmp_path: Path) -> None:
     """Log messages of the store, here of a failed write, do not go to stdout, where scripts read the key."""
     fails = """
-import whence.storage.sqlite.keys as keys
-def put_key(*told):
-    raise RuntimeError("forced")
-keys.put_key = put_key
+import whence.storage.sqlite.credentials as credentials
+class Broken(dict):
+    def __getitem__(self, _block):
+        raise RuntimeError("forced")
+credentials._SQL = Broken()
 """
     broken = Cli(cli.home, fails).given(debug="1")
     ran = broken.run("key", "create", "--scope", "admin", "--store", f"sqlite:///{tmp_path}/log.db")

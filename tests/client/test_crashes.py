@@ -18,6 +18,8 @@ from tests.unit.mutants import catches, replaced
 from whence.client import Whence, fork_safety
 from whence.permissions import READ, WRITE
 
+pytestmark = pytest.mark.slow
+
 THREADS = 8
 EVENTS = 50_000 if soak() else 5_000
 PERIOD_S = 3.0

@@ -6,7 +6,7 @@ import msgspec
 
 from tests.contract.model import ModelStore
 from whence.errors import WhenceError
-from whence.events import ActorStat, Event, NewEvent, PageRequest, Query
+from whence.events import ActorStat, Event, NewEvent, PageRequest, Query, Viewer
 from whence.permissions import ApiKey
 from whence.storage import Receipt, Session, Write
 
@@ -251,12 +251,12 @@ class TotalCut(ModelStore):
 
 
 class TimeIsThePlace(ModelStore):
-    """The next page goes on behind a time, and so skips the rest of a tie."""
+    """The next page continues after a time, and so skips the rest of a tie."""
 
     def page(self, found: list[Event], request: PageRequest) -> list[Event]:
         if request.after is None:
             return super().page(found, request)
-        at = request.after.occurred_at
+        at = request.after.time
         rest = [e for e in found if (e.occurred_at > at if request.ascending else e.occurred_at < at)]
         return rest[: request.limit]
 
@@ -272,8 +272,8 @@ class RankedByName(ModelStore):
 
 
 class StatisticsCut(ModelStore):
-    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
-        return (await super().actor_stats(tenant, query))[:1_000]
+    async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
+        return (await super().actor_stats(viewer, query))[:1_000]
 
 
 class RevokedAnew(ModelStore):

@@ -31,7 +31,7 @@ def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
 
 @breaks("sqlite", "postgres")
 def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
-    """Whoever is woken is told that the log grew beyond their position, whatever its size."""
+    """Every waiter that is woken learns that the log grew past its position, whatever its size."""
     real = head_notifier._Watch.resolve
 
     def resolve(self: Any, _size: int) -> None:
@@ -41,7 +41,7 @@ def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
 
 
 @breaks("sqlite", "postgres")
-def watches_go_on(patch: pytest.MonkeyPatch) -> None:
-    """The task of a log goes on looking when everybody who waited for it has left."""
+def watching_goes_on(patch: pytest.MonkeyPatch) -> None:
+    """The task that watches a log goes on when nothing waits for the log any more."""
     notifier = head_notifier.HeadNotifier
     patch.setattr(notifier, "_end_if_unused", lambda self, tenant, _watch: self._watches.pop(tenant, None))

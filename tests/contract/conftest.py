@@ -27,11 +27,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not mutants:
         raise pytest.UsageError(f"{metafunc.function.__name__} names no mutant that it catches.")
     found = trials(stores, mutants)
-    metafunc.parametrize("opened", found, ids=map(name_of, found), indirect=True)
+    params = [pytest.param(trial, id=name_of(trial), marks=marks_of(trial)) for trial in found]
+    metafunc.parametrize("opened", params, indirect=True)
 
 
 def name_of(trial: Trial) -> str:
     return trial.store if trial.mutant is None else f"{trial.store}-mutant-{trial.mutant.__name__}"
+
+
+def marks_of(trial: Trial) -> list[pytest.MarkDecorator]:
+    """A mutant is slow: it shows that a test can fail, which changes less often than the code that is tested."""
+    return [] if trial.mutant is None else [pytest.mark.slow]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,7 @@
 """The kinds of store there are, the ways to open and to break one, and which mutants a test must catch."""
 
+import importlib
+import inspect
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -7,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 
 from tests.contract.model import ModelStore
@@ -17,6 +20,7 @@ from whence.storage import create_store
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, POLL_S
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import pages
+from whence.storage.sqlite.engine import SQLiteStore
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -71,11 +75,84 @@ def everywhere(patch: pytest.MonkeyPatch, name: str, value: Callable[[Any], Any]
         patch.setattr(module, name, value(getattr(module, name)))
 
 
+def around(patch: pytest.MonkeyPatch, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Replace an attribute by `make(its value)`."""
+    patch.setattr(owner, name, make(getattr(owner, name)))
+
+
+Rewording = tuple[str, str] | Callable[[str], str]
+"""How a text is changed: old and new part, or a function from old to new text."""
+
+
+def reword(
+    patch: pytest.MonkeyPatch, block: str, *, sqlite: Rewording | None = None, postgres: Rewording | None = None
+) -> None:
+    """Change the text of a named SQL block of one store or of both, in every module that uses it.
+
+    Raises LookupError when there is no such block, or when the change leaves its text as it is.
+    """
+    for store, rewording in (("sqlite", sqlite), ("postgres", postgres)):
+        if rewording is not None:
+            _reword_in(patch, store, block, rewording)
+
+
+def _reword_in(patch: pytest.MonkeyPatch, store: str, block: str, rewording: Rewording) -> None:
+    package = f"whence.storage.{store}."
+    importlib.import_module(f"{package}engine")  # and with it every module of the store
+    modules = [
+        module
+        for path, module in sys.modules.items()
+        if path.startswith(package) and block in getattr(module, "_SQL", ())
+    ]
+    if not modules:
+        raise LookupError(f"{store} has no block {block} any more.")
+    for module in modules:
+        blocks: dict[str, str] = dict(vars(module)["_SQL"])
+        old = blocks[block]
+        blocks[block] = rewording(old) if callable(rewording) else old.replace(*rewording)
+        if blocks[block] == old:
+            raise LookupError(f"The block {block} of {store} does not hold what is to be changed.")
+        patch.setattr(module, "_SQL", blocks)
+
+
+def restate(patch: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
+    """Change the text of the statements that are sent to PostgreSQL, whether they come from a block or from code."""
+
+    def make(real: Any) -> Any:
+        def send(connection: Any, text: str, *values: Any, **options: Any) -> Any:
+            return real(connection, change(text), *values, **options)
+
+        return send
+
+    for name in ("execute", "fetch", "fetchrow", "fetchval"):
+        around(patch, asyncpg.Connection, name, make)
+
+
+def without_row_security(patch: pytest.MonkeyPatch) -> None:
+    """Let PostgreSQL's row-level security hide nothing, so that only the conditions of the statements keep tenants
+    apart. The login of these tests is a superuser's, whom no policy holds."""
+    restate(patch, lambda text: text.replace("SET LOCAL ROLE whence_app", "SET LOCAL ROLE NONE"))
+
+
+def returning(real: Callable[..., Any], value: Any) -> Any:
+    """`value`, as `real` would return it: awaitable where `real` is a coroutine function."""
+
+    async def later() -> Any:
+        return value
+
+    return later() if inspect.iscoroutinefunction(real) else value
+
+
+def _always(value: object) -> Callable[[Any], Any]:
+    """A function that gives the value, whatever it is passed."""
+    return lambda _real: value
+
+
 def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Give these limits to every store that is opened from now on."""
     patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
     for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at", "poll_s"):
-        everywhere(patch, name.upper(), lambda _real, name=name: getattr(limits, name))
+        everywhere(patch, name.upper(), _always(getattr(limits, name)))
 
 
 async def open_model(_folder: Path, _patch: pytest.MonkeyPatch, limits: Limits, model: type = ModelStore) -> Any:
@@ -92,7 +169,7 @@ async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]
     def read(connection: Any) -> list[tuple[bytes, bytes]]:
         tenant_no = connection.execute("SELECT tenant_no FROM tenant WHERE tenant = ?", (tenant,)).get
         rows = connection.execute(load_blocks("whence.storage.sqlite")["hashes"], (tenant_no,))
-        return [(leaf, salt) for _, salt, _, leaf in rows]
+        return [(leaf, salt) for _, salt, _, leaf, _ in rows]
 
     found: list[tuple[bytes, bytes]] = await store._readers.read(read)
     return found
@@ -115,10 +192,21 @@ async def open_citus(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -
 async def hashes_of_postgres(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
     async def read(connection: Any, whose: Any) -> list[tuple[bytes, bytes]]:
         rows = await connection.fetch(load_blocks("whence.storage.postgres")["hashes"], whose.number)
-        return [(leaf, salt) for _, salt, _, leaf in rows]
+        return [(leaf, salt) for _, salt, _, leaf, _ in rows]
 
     found: list[tuple[bytes, bytes]] = await store._read_as(tenant, read)
     return found
+
+
+async def select(store: Any, tenant: str, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement without parameters, as a tenant; none on the model, which has no tables."""
+    if isinstance(store, ModelStore):
+        return []
+    if isinstance(store, SQLiteStore):
+        found: list[tuple[Any, ...]] = await store._readers.read(lambda connection: connection.execute(sql).fetchall())
+        return found
+    rows = await store._read_as(tenant, lambda connection, _tenant: connection.fetch(sql))
+    return [tuple(row) for row in rows]
 
 
 KINDS = {
@@ -145,8 +233,8 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
     return mark
 
 
-def limited(**limits: float) -> Callable[[Test], Test]:
-    """The test's stores have these `Limits`."""
+def limited(**limits: Any) -> Callable[[Test], Test]:
+    """The test's stores are opened with these `Limits`."""
 
     def mark(test: Test) -> Test:
         setattr(test, LIMITS, Limits(**limits))

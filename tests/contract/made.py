@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from whence.errors import WhenceError
-from whence.events import Event, NewEvent, Page, PageRequest, Query
+from whence.events import Event, NewEvent, Page, PageRequest, Query, Viewer
+from whence.flows import FlowQuery
 from whence.storage import Receipt, Store, Write
 
 TENANT = "acme"
@@ -13,6 +14,9 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+VIEWER = Viewer(TENANT)
+"""Whom tests read as, unless they say otherwise: one who may see everything."""
+
 NOON = 1_700_000_000 * SECOND
 """Some time in 2023; what occurs in tests occurs around it unless a test says otherwise."""
 
@@ -51,10 +55,22 @@ async def stored(store: Store, *events: NewEvent, tenant: str = TENANT) -> list[
     return [receipt.event for receipt in receipts if receipt.event is not None]
 
 
+def asked(told: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, Query]:
+    """A viewer and a query from the fields of both."""
+    fields = dict(told)
+    return Viewer(tenant, fields.pop("readable", None)), Query(**fields)
+
+
+def asked_flows(told: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, FlowQuery]:
+    """The same for flows."""
+    fields = dict(told)
+    return Viewer(tenant, fields.pop("readable", None)), FlowQuery(**fields)
+
+
 async def page(store: Store, tenant: str = TENANT, limit: int = 100, **told: Any) -> Page:
-    """A page; what is told of it goes to `PageRequest` or to `Query`, wherever it belongs."""
+    """A page; each field goes to `PageRequest`, `Viewer` or `Query`, wherever it belongs."""
     place = {name: told.pop(name) for name in ("offset", "ascending", "as_of", "after") if name in told}
-    return await store.list_events(tenant, Query(**told), PageRequest(limit=limit, **place))
+    return await store.list_events(*asked(told, tenant), PageRequest(limit=limit, **place))
 
 
 async def numbers(store: Store, tenant: str = TENANT, **told: Any) -> list[int]:

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 
 import msgspec
@@ -17,10 +18,10 @@ import msgspec
 from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
-from whence.storage import Head, Receipt, Session, Write
+from whence.storage import Credentials, Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
@@ -137,21 +138,25 @@ class ModelStore:
             if getattr(sent, field) != getattr(stored, field)
             and not (getattr(sent, field) is None and field in {"correlation_id", "outcome"})
         ]
-        return different + ([] if self.same_payload(sent.payload, stored.payload) else ["payload"])
+        return different + ([] if self.same_payload(sent.payload, stored.payload or b"null") else ["payload"])
 
     def same_payload(self, sent: bytes, stored: bytes) -> bool:
         return literally(sent) == literally(stored)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
-        event = self.find(tenant, self.logs.get(tenant, []), event_id)
-        return event if event is not None and self.may_read(event, readable) else None
+    async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
+        event = self.find(viewer.tenant, self.logs.get(viewer.tenant, []), event_id)
+        return event if event is not None and self.may_read(event, viewer.readable) else None
 
-    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
-        log = self.logs.get(tenant, [])
-        as_of = self.pinned(len(log), request.as_of)
-        found = self.snapshot([event for event in log if self.matches(event, query)], as_of)
+    def matching(self, viewer: Viewer, query: Query) -> list[Event]:
+        """The events of a question, in the order of the log."""
+        log = self.logs.get(viewer.tenant, [])
+        return [event for event in log if self.matches(event, query) and self.may_read(event, viewer.readable)]
+
+    async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
+        as_of = self.pinned(len(self.logs.get(viewer.tenant, [])), request.as_of)
+        found = self.snapshot(self.matching(viewer, query), as_of)
         found.sort(key=self.place_of, reverse=not request.ascending)
         return Page(
             events=self.page(found, request),
@@ -177,7 +182,7 @@ class ModelStore:
     def page(self, found: list[Event], request: PageRequest) -> list[Event]:
         if request.after is None:
             return found[request.offset :][: request.limit]
-        behind = (request.after.occurred_at, request.after.position)
+        behind = (request.after.time, request.after.number)
         if request.ascending:
             return [event for event in found if self.place_of(event) > behind][: request.limit]
         return [event for event in found if self.place_of(event) < behind][: request.limit]
@@ -189,7 +194,6 @@ class ModelStore:
         return (
             self.has_type(event, query)
             and self.is_within(event, query)
-            and self.may_read(event, query.readable)
             and all(
                 self.is_one_of(field, value, getattr(query, field + "s"))
                 for field, value in (
@@ -222,8 +226,8 @@ class ModelStore:
 
     # --- counting ----------------------------------------------------------------------------------------------
 
-    async def count_events(self, tenant: str, query: Query) -> Counts:
-        found = [event for event in self.logs.get(tenant, []) if self.matches(event, query)]
+    async def count_events(self, viewer: Viewer, query: Query) -> Counts:
+        found = self.matching(viewer, query)
         return Counts(
             total=len(found),
             by_event_type=self.by_word(found, "event_type"),
@@ -235,11 +239,10 @@ class ModelStore:
         counts = Counter(getattr(event, field) for event in found)
         return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
-    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+    async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
         by_actor: dict[tuple[str, str], list[Event]] = {}
-        for event in self.logs.get(tenant, []):
-            if self.matches(event, query):
-                by_actor.setdefault((event.actor_type, event.actor_id), []).append(event)
+        for event in self.matching(viewer, query):
+            by_actor.setdefault((event.actor_type, event.actor_id), []).append(event)
         stats = [
             ActorStat(
                 actor_type=actor_type,
@@ -257,15 +260,13 @@ class ModelStore:
 
     # --- causes ------------------------------------------------------------------------------------------------
 
-    def seen(self, tenant: str, readable: tuple[str, ...] | None) -> dict[str, Event]:
-        """What a reader may see, by id, in order of time."""
-        seen = [event for event in self.logs.get(tenant, []) if self.may_read(event, readable)]
+    def seen(self, viewer: Viewer) -> dict[str, Event]:
+        """What a viewer may see, by id, in order of time."""
+        seen = [event for event in self.logs.get(viewer.tenant, []) if self.may_read(event, viewer.readable)]
         return {event.id: event for event in sorted(seen, key=self.place_of)}
 
-    async def trace(
-        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
-    ) -> Graph | None:
-        seen = self.seen(tenant, readable)
+    async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
+        seen = self.seen(viewer)
         if event_id not in seen:
             return None
         root, circle = self.root_of(seen, seen[event_id])
@@ -359,9 +360,10 @@ class ModelStore:
             resource_id=event.resource_id,
         )
 
-    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
-        names = list(dict.fromkeys(event.correlation_id for event in self.logs.get(tenant, [])))
-        seen = self.seen(tenant, query.readable).values()
+    async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
+        log = self.logs.get(viewer.tenant, [])
+        names = list(dict.fromkeys(event.correlation_id for event in log))
+        seen = self.seen(viewer).values()
         flows = [
             self.flow(number, [event for event in seen if event.correlation_id == name])
             for number, name in enumerate(names, 1)
@@ -372,8 +374,7 @@ class ModelStore:
         behind = [
             flow
             for flow in found
-            if request.after is None
-            or (flow.last_at, flow.number) < (request.after.occurred_at, request.after.position)
+            if request.after is None or (flow.last_at, flow.number) < (request.after.time, request.after.number)
         ]
         start = request.offset if request.after is None else 0
         return FlowPage(
@@ -381,7 +382,7 @@ class ModelStore:
             total=len(found),
             limit=request.limit,
             offset=request.offset,
-            size=len(self.logs.get(tenant, [])),
+            size=len(log),
         )
 
     def is_asked(self, flow: Flow, query: FlowQuery) -> bool:
@@ -406,13 +407,11 @@ class ModelStore:
             root=self.graph_event(next((each for each in first if each.causation_id not in ids), first[0])),
         )
 
-    async def process_map(
-        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
-    ) -> ProcessMap:
+    async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Percentiles are the delays themselves, of which a store may be off by a little."""
         since = None if since is None else since // DAY_US * DAY_US
         until = None if until is None else -(-until // DAY_US) * DAY_US
-        seen = self.seen(tenant, readable)
+        seen = self.seen(viewer)
         links = [
             (seen[event.causation_id], event)
             for event in seen.values()
@@ -457,8 +456,6 @@ class ModelStore:
             return sha256(b"").digest()
         return sha256(b"".join(msgspec.json.encode(event) for event in log)).digest()
 
-    # --- credentials -------------------------------------------------------------------------------------------
-
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         until = time.monotonic() + timeout_s
         while not self.is_longer(tenant, position):
@@ -469,6 +466,13 @@ class ModelStore:
 
     def is_longer(self, tenant: str, position: int) -> bool:
         return len(self.logs.get(tenant, [])) > position
+
+    # --- credentials -------------------------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> Credentials:
+        """The model keeps keys and sessions itself, so that one subclass can break any of its operations."""
+        return self
 
     async def put_key(self, key: ApiKey) -> None:
         self.keys.append(key)
@@ -492,7 +496,7 @@ class ModelStore:
 
     async def touch_keys(self, used: dict[str, int]) -> None:
         for key_id, at in used.items():
-            self.change_key(key_id, lambda key, at=at: {"last_used_at": max(key.last_used_at or 0, at)})
+            self.change_key(key_id, partial(last_used, at))
 
     def change_key(self, key_id: str, change: Callable[[ApiKey], dict[str, int]]) -> None:
         self.keys = [msgspec.structs.replace(key, **change(key)) if key.id == key_id else key for key in self.keys]
@@ -556,3 +560,8 @@ class _Number(str):
 
     def __hash__(self) -> int:
         return str.__hash__(self)
+
+
+def last_used(at: int, key: ApiKey) -> dict[str, int]:
+    """The change of a key that was used at this time."""
+    return {"last_used_at": max(key.last_used_at or 0, at)}

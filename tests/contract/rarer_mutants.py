@@ -1,22 +1,29 @@
 """Stores that are broken where the oracle does not look: with two tasks at once, when the clock is set back, in
 credentials, in hashes, and with more events than it makes up.
+
+They break both stores, as those in `mutants.py` do.
 """
 
 import asyncio
 import time
 from collections import defaultdict
+from functools import partial
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
-from tests.contract.faults import breaks, everywhere
-from tests.contract.mutants import Patch, around, reword
+from tests.contract.faults import around, breaks, everywhere, restate, reword
+from tests.contract.mutants import Patch
+from whence import integrity
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
 from whence.storage import Write
-from whence.storage.sqlite import append, engine, keys, readers, writer
-from whence.wire import envelope as envelopes
+from whence.storage.postgres import append as postgres_append
+from whence.storage.postgres import engine as postgres_engine
+from whence.storage.postgres.rows import EVENT_COLUMNS as POSTGRES_EVENT_COLUMNS
+from whence.storage.sqlite import append, credentials, engine, readers, writer
+from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
 # --- under concurrency -----------------------------------------------------------------------------------------
@@ -35,9 +42,13 @@ def total_in_a_second_snapshot(patch: Patch) -> None:
     around(patch, engine, "total", make)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def total_in_a_later_snapshot(patch: Patch) -> None:
-    """The total is counted a moment after the page, so that what is committed in between is counted too."""
+    """Page and total are read in two snapshots, with a moment in between.
+
+    On PostgreSQL it is the isolation level that gives a transaction one snapshot. The total without a filter comes with
+    the head, so there the page is the later one.
+    """
 
     def make(real: Any) -> Any:
         def total(connection: Any, snapshot: Any, asked: Any) -> Any:
@@ -48,7 +59,16 @@ def total_in_a_later_snapshot(patch: Patch) -> None:
 
         return total
 
+    def make_page(real: Any) -> Any:
+        async def events_of_page(*args: Any) -> Any:
+            await asyncio.sleep(0.002)
+            return await real(*args)
+
+        return events_of_page
+
     around(patch, engine, "total", make)
+    around(patch, postgres_engine, "events_of_page", make_page)
+    restate(patch, lambda text: text.replace("REPEATABLE READ", "READ COMMITTED"))
 
 
 @breaks("sqlite")
@@ -58,15 +78,15 @@ def reads_without_a_transaction(patch: Patch) -> None:
 
 @breaks("sqlite")
 def names_remembered_at_once(patch: Patch) -> None:
-    """The cache is filled before the commit, so what was rolled back leaves its number behind."""
+    """The cache is filled before the commit, so it keeps numbers that were rolled back."""
 
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
 
-    patch.setattr(append._NameCache, "add", add)
+    patch.setattr(append.NameCache, "add", add)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def request_in_pieces(patch: Patch) -> None:
     """A large request takes several commits, so that a reader may see a part of it."""
 
@@ -80,7 +100,8 @@ def request_in_pieces(patch: Patch) -> None:
         return append_
 
     patch.setattr(writer, "_GROUP_MAX", 1)
-    around(patch, engine.SQLiteStore, "append", make)
+    for store in (engine.SQLiteStore, postgres_engine.PostgresStore):
+        around(patch, store, "append", make)
 
 
 @breaks("sqlite")
@@ -88,6 +109,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
     """As from a bare sequence: a large request draws its numbers first, and small ones are committed before it."""
     drawn: defaultdict[str, int] = defaultdict(int)
     first_of: dict[str, int] = {}
+    first_of_append: list[int] = []
     small_ones: list[str] = []
     enough = asyncio.Event()
 
@@ -108,15 +130,15 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 
     def make_work(real: Any) -> Any:
         def append_(self: Any, connection: Any, tenant: str, writes: list[Write], **how: Any) -> Any:
-            self.first = first_of[writes[0].events[0].id]
+            first_of_append[:] = [first_of[writes[0].events[0].id]]
             return real(self, connection, tenant, writes, **how)
 
         return append_
 
     def make_head(real: Any) -> Any:
-        def head(self: Any, connection: Any, tenant: str) -> Any:
-            found = real(self, connection, tenant)
-            found.size = self.first
+        def head(connection: Any, tenant: str) -> Any:
+            found = real(connection, tenant)
+            found.size = first_of_append[0]
             found.tree = CompactRange(found.size, bytes(HASH_SIZE * found.size.bit_count()))
             return found
 
@@ -124,64 +146,76 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
 
     around(patch, engine.SQLiteStore, "append", make_append)
     around(patch, append.Appender, "append", make_work)
-    around(patch, append.Appender, "_head", make_head)
+    around(patch, append, "head_draft", make_head)
 
 
-# --- what else the oracle does not look at ---------------------------------------------------------------------
+# --- what else the oracle does not check ---------------------------------------------------------------------
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def recorded_at_follows_the_clock(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def head(self: Any, connection: Any, tenant: str) -> Any:
-            found = real(self, connection, tenant)
+        def head(connection: Any, tenant: str) -> Any:
+            found = real(connection, tenant)
             found.recorded_at = 0
             return found
 
         return head
 
-    around(patch, append.Appender, "_head", make)
+    def make_locked(real: Any) -> Any:
+        async def locked_head(connection: Any, tenant: Any) -> Any:
+            head, kinds_version = await real(connection, tenant)
+            head.recorded_at = 0
+            return head, kinds_version
+
+        return locked_head
+
+    around(patch, append, "head_draft", make)
+    around(patch, postgres_append, "locked_head", make_locked)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def statistics_cut(patch: Patch) -> None:
-    around(patch, engine, "actor_stats", lambda real: lambda *args: real(*args)[:1_000])
+    everywhere(patch, "ranked", lambda real: lambda *args: real(*args)[:1_000])
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def payload_written_anew(patch: Patch) -> None:
-    def make(real: Any) -> Any:
-        def rows(head: Any, batch: Any) -> Any:
-            anew = [(*row[:-1], msgspec.json.encode(msgspec.json.decode(row[-1]))) for row in real(head, batch)]
-            return anew
+    def make(real: Any, at: int) -> Any:
+        def values(*args: Any) -> Any:
+            return [
+                (*row[:at], msgspec.json.encode(msgspec.json.decode(row[at])), *row[at + 1 :]) for row in real(*args)
+            ]
 
-        return rows
+        return values
 
-    around(patch, append, "_rows", make)
+    for module, columns in ((append, EVENT_COLUMNS), (postgres_append, POSTGRES_EVENT_COLUMNS)):
+        at = columns.index("payload")
+        around(patch, module, "event_values", partial(make, at=at))
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def leaf_without_salt(patch: Patch) -> None:
     """The payload's hash leaves the salt out, so that it can be guessed from a guess of the payload."""
-    everywhere(patch, "sha256", lambda _real: lambda salted: sha256(salted[16:]))
+    everywhere(patch, "hash_payload", lambda _real: lambda _salt, payload: sha256(payload).digest())
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def one_salt_for_all(patch: Patch) -> None:
     everywhere(patch, "os", lambda real: SimpleNamespace(**{**vars(real), "urandom": bytes}))
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def leaf_without_its_prefix(patch: Patch) -> None:
-    everywhere(patch, "leaf_hash", lambda _real: lambda data: sha256(data).digest())
+    patch.setattr(integrity, "leaf_hash", lambda data: sha256(data).digest())
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def envelope_with_short_times(patch: Patch) -> None:
-    patch.setattr(envelopes, "format_time_fixed", format_time)
+    patch.setattr(integrity, "format_time_fixed", format_time)
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def last_leaf_twice(patch: Patch) -> None:
     """An odd leaf is paired with itself, as some trees have it."""
 
@@ -197,43 +231,80 @@ def last_leaf_twice(patch: Patch) -> None:
 # --- credentials -----------------------------------------------------------------------------------------------
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def revoked_anew(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "coalesce(revoked_at, ?)", "?")
+    reword(
+        patch,
+        "revoke_key",
+        sqlite=("coalesce(revoked_at, ?)", "?"),
+        postgres=("coalesce(revoked_at, $1)", "$1"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def revoked_by_any_tenant(patch: Patch) -> None:
-    reword(patch, keys, "revoke_key", "tenant = ?", "? IS NOT NULL")
+    reword(
+        patch,
+        "revoke_key",
+        sqlite=("tenant = ?", "? IS NOT NULL"),
+        postgres=("tenant = $2", "$2::text IS NOT NULL"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def keys_of_every_tenant(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def list_keys(connection: Any, _tenant: str) -> Any:
-            tenants = connection.execute("SELECT DISTINCT tenant FROM api_key").fetchall()
-            return [key for (tenant,) in tenants for key in real(connection, tenant)]
+        async def list_keys(self: Any, _tenant: str) -> Any:
+            text = "SELECT DISTINCT tenant FROM api_key"
+            tenants = await self._read(lambda connection: connection.execute(text).fetchall())
+            return [key for (tenant,) in tenants for key in await real(self, tenant)]
 
         return list_keys
 
-    around(patch, keys, "list_keys", make)
+    around(patch, credentials.SQLiteCredentials, "list_keys", make)
+    restate(
+        patch,
+        lambda text: text.replace(
+            " WHERE tenant = $1 ORDER BY created_at", " WHERE $1::text <> '' ORDER BY created_at"
+        ),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def sessions_outlive_their_key(patch: Patch) -> None:
-    reword(patch, keys, "end_sessions_of_key", "key_id = ?", "key_id = ? AND false")
+    reword(
+        patch,
+        "end_sessions_of_key",
+        sqlite=("key_id = ?", "key_id = ? AND false"),
+        postgres=("key_id = $1", "key_id = $1 AND false"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def ended_sessions_kept(patch: Patch) -> None:
-    reword(patch, keys, "forget_sessions", "expires_at <= ?", "expires_at <= ? AND false")
+    reword(
+        patch,
+        "delete_expired_sessions",
+        sqlite=("expires_at <= ?", "expires_at <= ? AND false"),
+        postgres=("expires_at <= $1", "expires_at <= $1 AND false"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def last_use_goes_back(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "max(coalesce(last_used_at, 0), ?)", "?")
+    reword(
+        patch,
+        "touch_key",
+        sqlite=("max(coalesce(last_used_at, 0), ?)", "?"),
+        postgres=("greatest(k.last_used_at, used.at)", "used.at"),
+    )
 
 
-@breaks("sqlite")
+@breaks("sqlite", "postgres")
 def every_key_touched(patch: Patch) -> None:
-    reword(patch, keys, "touch_key", "WHERE id = ?", "WHERE ? IS NOT NULL")
+    reword(
+        patch,
+        "touch_key",
+        sqlite=("WHERE id = ?", "WHERE ? IS NOT NULL"),
+        postgres=("WHERE k.id = used.id", ""),
+    )

@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import Any
 
+from tests.contract import actor_total_mutants, mutants, rarer_mutants
 from tests.contract import broken_models as broken
-from tests.contract import mutants, rarer_mutants, tally_mutants
-from tests.contract.faults import catches, limited
-from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, new, page, stored, uuid
+from tests.contract.faults import catches, limited, select
+from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, VIEWER, asked, new, page, stored, uuid
 from whence.events import ActorStat, Counts, Event, Query
 
 DAY_START = NOON // DAY * DAY
@@ -66,13 +66,13 @@ def stats_of(events: list[Event]) -> list[ActorStat]:
     return sorted(stats, key=lambda stat: (-stat.total, stat.actor_type, stat.actor_id))
 
 
-async def check_counts(store: Any, query: Query, **told: Any) -> None:
+async def check_counts(store: Any, since: int | None, until: int | None, **told: Any) -> None:
     """Aggregate, statistics and total of a question, against the events that a list of everything shows."""
     everything = (await page(store, limit=10_000)).events
-    since, until = query.since, query.until
+    viewer, query = asked({"since": since, "until": until, **told})
     matching = [event for event in everything if is_within(event, since, until) and has(event, told)]
-    assert await store.count_events(TENANT, query) == counted(matching), query
-    assert await store.actor_stats(TENANT, query) == stats_of(matching), query
+    assert await store.count_events(viewer, query) == counted(matching), query
+    assert await store.actor_stats(viewer, query) == stats_of(matching), query
     assert (await page(store, since=since, until=until, **told)).total == len(matching), query
 
 
@@ -100,7 +100,7 @@ async def check_ranges(store: Any, borders: list[int]) -> None:
         for since in (None, *borders):
             for until in (None, *borders):
                 if since is None or until is None or since <= until:
-                    await check_counts(store, Query(since=since, until=until, **told), **told)
+                    await check_counts(store, since, until, **told)
 
 
 @catches(broken.WordsUnsorted, mutants.aggregate_in_order_of_kinds)
@@ -109,12 +109,12 @@ async def test_an_aggregate_is_sorted_by_count_then_word(store: Any) -> None:
     types = ["b.done"] * 2 + ["a.done"] * 2 + ["c.done"] * 3 + ["a_b.done"]
     await stored(store, *(new(n, event_type=each, actor_type="user") for n, each in enumerate(types)))
     await stored(store, new(50, event_type="z.done", resource_type="template", actor_type="agent"))
-    counts = await store.count_events(TENANT, Query())
+    counts = await store.count_events(VIEWER, Query())
     assert counts.by_event_type == [("c.done", 3), ("a.done", 2), ("b.done", 2), ("a_b.done", 1), ("z.done", 1)]
     assert counts.by_resource_type == [("action_run", 8), ("template", 1)]
     assert counts.by_actor_type == [("user", 8), ("agent", 1)]
     assert counts.total == 9
-    assert (await store.count_events(TENANT, Query(event_types=("z.done",)))).by_actor_type == [("agent", 1)]
+    assert (await store.count_events(VIEWER, Query(event_types=("z.done",)))).by_actor_type == [("agent", 1)]
 
 
 @catches(broken.RankedByName, mutants.statistics_in_order_of_names)
@@ -122,7 +122,7 @@ async def test_statistics_are_sorted_by_total_then_actor(store: Any) -> None:
     """Most events first; then the actor's type, then its id, by code point."""
     actors = [("user", "b")] * 2 + [("user", "B")] * 2 + [("agent", "z")] * 2 + [("user", "ä")] + [("user", "c")] * 3
     await stored(store, *(new(n, actor_type=kind, actor_id=each) for n, (kind, each) in enumerate(actors)))
-    stats = await store.actor_stats(TENANT, Query())
+    stats = await store.actor_stats(VIEWER, Query())
     assert [(stat.actor_type, stat.actor_id, stat.total) for stat in stats] == [
         ("user", "c", 3),
         ("agent", "z", 2),
@@ -138,11 +138,11 @@ async def test_statistics_tell_successes_and_failures(store: Any) -> None:
     outcomes = [None, "failure", "failure", "none", "success"]
     await stored(store, *(new(number, outcome=each) for number, each in enumerate(outcomes)))
     await stored(store, new(9, event_type="action_run.failed", actor_id="bob"))
-    assert await store.actor_stats(TENANT, Query()) == [
+    assert await store.actor_stats(VIEWER, Query()) == [
         ActorStat(actor_type="user", actor_id="ada", total=5, successes=2, failures=2),
         ActorStat(actor_type="user", actor_id="bob", total=1, successes=0, failures=1),
     ]
-    assert await store.actor_stats(TENANT, Query(outcomes=("none",))) == [
+    assert await store.actor_stats(VIEWER, Query(outcomes=("none",))) == [
         ActorStat(actor_type="user", actor_id="ada", total=1, successes=0, failures=0)
     ]
 
@@ -152,7 +152,7 @@ async def test_statistics_are_never_truncated(store: Any) -> None:
     """Of 1,203 actors each one is told."""
     await stored(store, *(new(number, actor_id=f"a{number}") for number in range(1_203)))
     await stored(store, new(5_000, actor_id="a1000"))
-    stats = await store.actor_stats(TENANT, Query())
+    stats = await store.actor_stats(VIEWER, Query())
     assert len(stats) == 1_203
     assert (stats[0].actor_id, stats[0].total) == ("a1000", 2)
     assert {stat.actor_id for stat in stats} == {f"a{number}" for number in range(1_203)}
@@ -166,8 +166,8 @@ async def test_nothing_is_counted_where_nothing_is(store: Any) -> None:
     await stored(store, *varied(1, [NOON] * 12), tenant="other")
     for tenant in ("empty", TENANT):
         for told in (*FILTERS[1:], {"since": NOON, "until": NOON}, {"readable": ()}):
-            assert await store.count_events(tenant, Query(**told)) == nothing
-            assert await store.actor_stats(tenant, Query(**told)) == []
+            assert await store.count_events(*asked(told, tenant)) == nothing
+            assert await store.actor_stats(*asked(told, tenant)) == []
 
 
 @catches(broken.UntilIncluded, broken.SinceExcluded, mutants.edges_until_included, mutants.edges_since_excluded)
@@ -206,18 +206,18 @@ async def test_counts_are_exact_at_every_step_of_a_division(store: Any) -> None:
     for number, at in enumerate(times, 1):
         await stored(store, *varied(number, [at]))
         for told in ({}, {"actor_ids": ("a1",)}, {"event_types": ("action_run.completed",)}):
-            await check_counts(store, Query(since=DAY_START, until=DAY_START + HOUR, **told), **told)
-            await check_counts(store, Query(since=DAY_START + 1, **told), **told)
-            await check_counts(store, Query(**told), **told)
+            await check_counts(store, DAY_START, DAY_START + HOUR, **told)
+            await check_counts(store, DAY_START + 1, None, **told)
+            await check_counts(store, None, None, **told)
 
 
 @limited(divide_at=6, fold_at=9)
 @catches(
-    tally_mutants.the_newest_are_left_out,
-    tally_mutants.the_newest_are_counted_twice,
-    tally_mutants.folds_replace,
-    tally_mutants.nothing_is_taken_away,
-    tally_mutants.small_buckets_are_left_out,
+    actor_total_mutants.the_newest_are_left_out,
+    actor_total_mutants.the_newest_are_counted_twice,
+    actor_total_mutants.folds_replace,
+    actor_total_mutants.nothing_is_taken_away,
+    actor_total_mutants.small_buckets_are_left_out,
 )
 async def test_statistics_are_exact_between_folds(store: Any) -> None:
     """Of all time and of ranges, with divided buckets and such that are not, right behind a fold and before the next,
@@ -228,21 +228,19 @@ async def test_statistics_are_exact_between_folds(store: Any) -> None:
         for since, until in ((None, None), (DAY_START + 1, DAY_START + 7 * HOUR - 1), (None, DAY_START + 5 * HOUR + 1)):
             query = Query(since=since, until=until)
             matching = [each for each in (await page(store, limit=100)).events if is_within(each, since, until)]
-            assert await store.actor_stats(TENANT, query) == stats_of(matching), query
-            assert await store.count_events(TENANT, query) == counted(matching), query
+            assert await store.actor_stats(VIEWER, query) == stats_of(matching), query
+            assert await store.count_events(VIEWER, query) == counted(matching), query
 
 
 @limited(divide_at=6, fold_at=5)
-@catches(tally_mutants.folds_without_merging)
-async def test_a_bucket_of_tallies_has_few_rows(sqlite: Any) -> None:
-    """However often events are folded into it; and one that is not divided has none."""
+@catches(actor_total_mutants.folds_without_merging)
+async def test_a_bucket_of_actor_totals_has_few_rows(real: Any) -> None:
+    """However often events are folded into it; a bucket that is not divided has none."""
     for first in range(1, 300, 5):
-        await stored(sqlite, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
-    sql = "SELECT max(n), count(*) FROM (SELECT count(*) AS n FROM actor_total GROUP BY level, bucket)"
-    most, buckets = await sqlite._readers.read(lambda connection: connection.execute(sql).fetchone())
-    divided = await sqlite._readers.read(
-        lambda connection: connection.execute("SELECT count(*) FROM bucket WHERE divided").get
-    )
+        await stored(real, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
+    rows = "SELECT count(*) AS n FROM actor_total GROUP BY level, bucket"
+    [(most, buckets)] = await select(real, TENANT, f"SELECT max(n), count(*) FROM ({rows}) AS rows")
+    [(divided,)] = await select(real, TENANT, "SELECT count(*) FROM bucket WHERE divided")
     assert most <= 4
     assert buckets == divided > 5
 
@@ -252,7 +250,7 @@ async def test_a_flow_and_a_resource_count_over_many_appends(store: Any) -> None
     """The totals of one flow and one resource go on from append to append."""
     for first in (1, 11, 21):
         await stored(store, *varied(first, [NOON + number for number in range(10)]))
-        await check_counts(store, Query(resource_ids=(uuid(1),)), resource_ids=(uuid(1),))
+        await check_counts(store, None, None, resource_ids=(uuid(1),))
         found = await page(store, correlation_ids=("flow-1",))
         assert found.total == len(found.events)
         found = await page(store, resource_ids=(uuid(1),), resource_types=("artifact",))

@@ -1,4 +1,4 @@
-"""API keys and sessions, as a store keeps them."""
+"""API keys and sessions: what every store promises about them."""
 
 import time
 from typing import Any
@@ -15,15 +15,15 @@ from whence.storage import Session
 NOW = time.time_ns() // 1_000
 
 
-def key(number: int, tenant: str = TENANT, **told: Any) -> ApiKey:
-    """A key with a number in everything by which it is found."""
+def key(number: int, tenant: str = TENANT, **changes: Any) -> ApiKey:
+    """A key whose id and hash are made from a number."""
     fields: dict[str, Any] = {
         "id": f"key_{number:016}",
         "hash": bytes([number]) * 32,
         "tenant": tenant,
         "scopes": ("events:read", "events:write"),
         "created_at": 1_000 + number,
-        **told,
+        **changes,
     }
     return ApiKey(**fields)
 
@@ -34,43 +34,43 @@ def session(number: int, key_number: int = 1, expires_at: int = NOW + DAY) -> Se
 
 @catches(broken.LiveKeysOnly)
 async def test_a_key_comes_back_as_it_was_kept(store: Any) -> None:
-    """By hash and by id, with every field, whether it lives, has expired or was revoked."""
+    """It is found by hash and by id with every field, also when it has expired or was revoked."""
     kept = [
         key(1),
         key(2, name="the 2nd ä", scopes=("events:read:action_run",), expires_at=5, last_used_at=7),
         key(3, scopes=("admin",), revoked_at=9),
     ]
     for each in kept:
-        await store.put_key(each)
+        await store.credentials.put_key(each)
     for each in kept:
-        assert await store.find_key(each.hash) == each
-        assert await store.get_key(each.id) == each
-    assert await store.find_key(bytes(32)) is None
-    assert await store.get_key("key_0000000000000009") is None
+        assert await store.credentials.find_key(each.hash) == each
+        assert await store.credentials.get_key(each.id) == each
+    assert await store.credentials.find_key(bytes(32)) is None
+    assert await store.credentials.get_key("key_0000000000000009") is None
 
 
 @catches(broken.KeysByName, rarer_mutants.keys_of_every_tenant)
 async def test_a_tenants_keys_are_listed_oldest_first(store: Any) -> None:
-    """By time of making, then by id; revoked ones too, and no other tenant's."""
+    """Ordered by creation time, then by id; revoked ones are included, and no other tenant's."""
     kept = [key(3, created_at=1), key(1, created_at=3, revoked_at=8), key(4, created_at=2), key(2, created_at=2)]
     for each in (*kept, key(5, "other", created_at=2)):
-        await store.put_key(each)
-    assert await store.list_keys(TENANT) == [kept[0], kept[3], kept[2], kept[1]]
-    assert [each.id for each in await store.list_keys("other")] == [key(5).id]
-    assert await store.list_keys("nobody") == []
+        await store.credentials.put_key(each)
+    assert await store.credentials.list_keys(TENANT) == [kept[0], kept[3], kept[2], kept[1]]
+    assert [each.id for each in await store.credentials.list_keys("other")] == [key(5).id]
+    assert await store.credentials.list_keys("nobody") == []
 
 
 @catches(broken.RevokedAnew, rarer_mutants.revoked_anew)
 async def test_a_revocation_keeps_its_first_time(store: Any) -> None:
-    """Revoking again changes nothing and still says yes; an unknown key is a no."""
-    await store.put_key(key(1))
-    await store.put_key(key(2))
-    assert await store.revoke_key(TENANT, key(1).id, 50)
-    assert await store.revoke_key(TENANT, key(1).id, 60)
-    found = await store.find_key(key(1).hash)
+    """Revoking again returns True and changes nothing. An unknown key returns False."""
+    await store.credentials.put_key(key(1))
+    await store.credentials.put_key(key(2))
+    assert await store.credentials.revoke_key(TENANT, key(1).id, 50)
+    assert await store.credentials.revoke_key(TENANT, key(1).id, 60)
+    found = await store.credentials.find_key(key(1).hash)
     assert found == msgspec.structs.replace(key(1), revoked_at=50)
-    assert await store.find_key(key(2).hash) == key(2)
-    assert not await store.revoke_key(TENANT, "key_0000000000000009", 50)
+    assert await store.credentials.find_key(key(2).hash) == key(2)
+    assert not await store.credentials.revoke_key(TENANT, "key_0000000000000009", 50)
 
 
 class AnyTenantRevokes(broken.ModelStore):
@@ -81,54 +81,54 @@ class AnyTenantRevokes(broken.ModelStore):
 
 @catches(AnyTenantRevokes, rarer_mutants.revoked_by_any_tenant)
 async def test_another_tenant_cannot_revoke_a_key(store: Any) -> None:
-    """For another tenant the key does not exist, and neither it nor its sessions end."""
-    await store.put_key(key(1))
-    await store.put_session(session(1))
-    assert not await store.revoke_key("other", key(1).id, 50)
-    assert await store.find_key(key(1).hash) == key(1)
-    assert await store.find_session(session(1).hash) == session(1)
+    """Neither the key nor its sessions end."""
+    await store.credentials.put_key(key(1))
+    await store.credentials.put_session(session(1))
+    assert not await store.credentials.revoke_key("other", key(1).id, 50)
+    assert await store.credentials.find_key(key(1).hash) == key(1)
+    assert await store.credentials.find_session(session(1).hash) == session(1)
 
 
 @catches(broken.SecretById, rarer_mutants.sessions_outlive_their_key)
 async def test_sessions_end_with_their_key(store: Any) -> None:
-    """Revoking a key ends its own sessions and nobody else's."""
+    """Revoking a key ends its own sessions and no others."""
     for number in (1, 2):
-        await store.put_key(key(number))
+        await store.credentials.put_key(key(number))
     for each in (session(1, 1), session(2, 1), session(3, 2)):
-        await store.put_session(each)
-    await store.revoke_key(TENANT, key(1).id, 50)
-    assert await store.find_session(session(1).hash) is None
-    assert await store.find_session(session(2).hash) is None
-    assert await store.find_session(session(3).hash) == session(3, 2)
+        await store.credentials.put_session(each)
+    await store.credentials.revoke_key(TENANT, key(1).id, 50)
+    assert await store.credentials.find_session(session(1).hash) is None
+    assert await store.credentials.find_session(session(2).hash) is None
+    assert await store.credentials.find_session(session(3).hash) == session(3, 2)
 
 
 @catches(broken.ForgetfulLogout)
 async def test_a_session_is_kept_until_it_is_ended(store: Any) -> None:
-    """Ending one ends it alone, and ending none is harmless; an expired one is still told to whoever asks."""
+    """Ending a session ends only that one, and again does nothing. An expired session is still found."""
     hash_ = session_hash(new_session_secret())
     real = Session(hash_, key(1).id, NOW + DAY)
-    await store.put_key(key(1))
-    await store.put_session(session(1))
-    await store.put_session(real)
-    await store.put_session(session(2, expires_at=NOW - 1))
-    assert await store.find_session(hash_) == real
-    assert await store.find_session(session(2).hash) == session(2, expires_at=NOW - 1)
-    await store.end_session(hash_)
-    await store.end_session(hash_)
-    assert await store.find_session(hash_) is None
-    assert await store.find_session(session(1).hash) == session(1)
+    await store.credentials.put_key(key(1))
+    await store.credentials.put_session(session(1))
+    await store.credentials.put_session(real)
+    await store.credentials.put_session(session(2, expires_at=NOW - 1))
+    assert await store.credentials.find_session(hash_) == real
+    assert await store.credentials.find_session(session(2).hash) == session(2, expires_at=NOW - 1)
+    await store.credentials.end_session(hash_)
+    await store.credentials.end_session(hash_)
+    assert await store.credentials.find_session(hash_) is None
+    assert await store.credentials.find_session(session(1).hash) == session(1)
 
 
 @catches(broken.SessionsPileUp, rarer_mutants.ended_sessions_kept)
-async def test_sessions_that_ended_are_forgotten_when_a_new_one_comes(store: Any) -> None:
-    """So their number stays bounded by what lives."""
-    await store.put_key(key(1))
-    await store.put_session(session(1, expires_at=NOW - 1))
-    await store.put_session(session(2, expires_at=NOW + 3_600 * SECOND))
-    await store.put_session(session(3))
-    assert await store.find_session(session(1).hash) is None
-    assert await store.find_session(session(2).hash) is not None
-    assert await store.find_session(session(3).hash) is not None
+async def test_expired_sessions_are_deleted_when_a_new_one_is_stored(store: Any) -> None:
+    """So the table never holds more than the live sessions for long."""
+    await store.credentials.put_key(key(1))
+    await store.credentials.put_session(session(1, expires_at=NOW - 1))
+    await store.credentials.put_session(session(2, expires_at=NOW + 3_600 * SECOND))
+    await store.credentials.put_session(session(3))
+    assert await store.credentials.find_session(session(1).hash) is None
+    assert await store.credentials.find_session(session(2).hash) is not None
+    assert await store.credentials.find_session(session(3).hash) is not None
 
 
 class EveryKeyTouched(broken.ModelStore):
@@ -137,13 +137,13 @@ class EveryKeyTouched(broken.ModelStore):
 
 
 @catches(EveryKeyTouched, rarer_mutants.every_key_touched)
-async def test_a_use_is_noted_at_its_key(store: Any) -> None:
-    """Several keys in one note; unknown ids and an empty note are harmless."""
+async def test_the_last_use_is_recorded_for_its_key(store: Any) -> None:
+    """Several keys at once; unknown ids and an empty dict change nothing."""
     for number in (1, 2, 3):
-        await store.put_key(key(number))
-    await store.touch_keys({key(1).id: 70, key(2).id: 80, "key_0000000000000009": 90})
-    await store.touch_keys({})
-    found = [await store.get_key(key(number).id) for number in (1, 2, 3)]
+        await store.credentials.put_key(key(number))
+    await store.credentials.touch_keys({key(1).id: 70, key(2).id: 80, "key_0000000000000009": 90})
+    await store.credentials.touch_keys({})
+    found = [await store.credentials.get_key(key(number).id) for number in (1, 2, 3)]
     assert [each.last_used_at for each in found] == [70, 80, None]
 
 
@@ -155,9 +155,9 @@ class LastUseGoesBack(broken.ModelStore):
 
 @catches(LastUseGoesBack, rarer_mutants.last_use_goes_back)
 async def test_the_last_use_never_goes_back(store: Any) -> None:
-    """Notes may come out of order."""
-    await store.put_key(key(1))
+    """Uses may be recorded out of order."""
+    await store.credentials.put_key(key(1))
     for at in (70, 60, 75, 10):
-        await store.touch_keys({key(1).id: at})
-    found = await store.get_key(key(1).id)
+        await store.credentials.touch_keys({key(1).id: at})
+    found = await store.credentials.get_key(key(1).id)
     assert found == msgspec.structs.replace(key(1), last_used_at=75)

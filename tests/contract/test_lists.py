@@ -7,8 +7,8 @@ import pytest
 from tests.contract import broken_models as broken
 from tests.contract import mutants
 from tests.contract.faults import catches, limited
-from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, new, numbers, page, stored, uuid
-from whence.events import NewEvent, PageRequest, Query
+from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, TENANT, VIEWER, new, numbers, page, stored, uuid
+from whence.events import NewEvent, PageRequest, Query, Viewer
 
 VARIED = {
     1: {},
@@ -160,7 +160,7 @@ async def test_a_cause_is_found_as_it_was_written(store: Any) -> None:
     await stored(store, *(new(number, causation_id=text) for number, text in enumerate(spelled)))
     for number, text in enumerate(spelled):
         assert await numbers(store, causation_ids=(text,)) == [number]
-        event = await store.get_event(TENANT, uuid(number))
+        event = await store.get_event(VIEWER, uuid(number))
         assert event is not None
         assert event.causation_id == text
 
@@ -223,8 +223,8 @@ async def test_late_events_stand_at_their_time(store: Any) -> None:
     await stored(store, new(9, occurred_at=NOON - 365 * DAY), new(8, occurred_at=NOON + 2 * SECOND + 1))
     assert await numbers(store) == [3, 8, 2, 1, 9]
     assert await numbers(store, until=NOON) == [9]
-    assert (await store.count_events(TENANT, Query())).total == 5
-    assert (await store.count_events(TENANT, Query(until=NOON))).total == 1
+    assert (await store.count_events(VIEWER, Query())).total == 5
+    assert (await store.count_events(VIEWER, Query(until=NOON))).total == 1
 
 
 @limited(divide_at=1)
@@ -239,8 +239,8 @@ async def test_times_before_1970(store: Any) -> None:
     for since, first in ((times[0], 0), (-DAY, 3), (-HOUR, 5), (-1, 6), (0, 7)):
         assert await numbers(store, since=since, ascending=True) == everything[first:]
         assert await numbers(store, until=since, ascending=True) == everything[:first]
-        assert (await store.count_events(TENANT, Query(until=since))).total == first
-        assert (await store.count_events(TENANT, Query(since=since))).total == len(times) - first
+        assert (await store.count_events(VIEWER, Query(until=since))).total == first
+        assert (await store.count_events(VIEWER, Query(since=since))).total == len(times) - first
 
 
 @limited(divide_at=4)
@@ -250,7 +250,7 @@ async def test_a_division_counts_times_before_1970(store: Any) -> None:
     times = [-100 * DAY, -40 * DAY, -10 * DAY, 10 * DAY, 40 * DAY]
     await stored(store, *(new(number, occurred_at=at) for number, at in enumerate(times)))
     for bound, before in ((-64 * DAY, 1), (-32 * DAY, 2), (0, 3), (32 * DAY, 4)):
-        assert (await store.count_events(TENANT, Query(until=bound))).total == before
+        assert (await store.count_events(VIEWER, Query(until=bound))).total == before
         assert (await page(store, since=bound)).total == 5 - before
 
 
@@ -265,9 +265,9 @@ async def test_a_narrowed_reader_sees_its_resource_types_alone(store: Any) -> No
     assert await numbers(store, readable=("artifact",), causation_ids=(uuid(7),)) == []
     assert await numbers(store, readable=("artifact",), resource_types=("action_run",)) == []
     assert await numbers(store, readable=("artifact", "action_run"), actor_ids=("bob",)) == [6, 4]
-    counts = await store.count_events(TENANT, Query(readable=("artifact",)))
+    counts = await store.count_events(Viewer(TENANT, ("artifact",)), Query())
     assert counts.by_resource_type == [("artifact", 2)]
-    stats = await store.actor_stats(TENANT, Query(readable=("artifact",)))
+    stats = await store.actor_stats(Viewer(TENANT, ("artifact",)), Query())
     assert [(stat.actor_type, stat.total) for stat in stats] == [("agent", 1), ("user", 1)]
 
 
@@ -277,17 +277,17 @@ async def test_who_may_read_nothing_reads_nothing(store: Any) -> None:
     await stored(store, *varied())
     assert await numbers(store, readable=()) == []
     assert await numbers(store, readable=(), resource_ids=(uuid(1),)) == []
-    assert (await store.count_events(TENANT, Query(readable=()))).total == 0
-    assert await store.actor_stats(TENANT, Query(readable=())) == []
-    assert await store.get_event(TENANT, uuid(1), ()) is None
+    assert (await store.count_events(Viewer(TENANT, ()), Query())).total == 0
+    assert await store.actor_stats(Viewer(TENANT, ()), Query()) == []
+    assert await store.get_event(Viewer(TENANT, ()), uuid(1)) is None
 
 
 @catches(broken.ReadsAll, mutants.readable_ignored_by_id)
 async def test_an_event_outside_what_is_readable_is_not_found(store: Any) -> None:
     """By its id too, an event of another resource type does not exist."""
     await stored(store, *varied())
-    assert await store.get_event(TENANT, uuid(1), ("artifact",)) is None
-    found = await store.get_event(TENANT, uuid(5), ("artifact",))
+    assert await store.get_event(Viewer(TENANT, ("artifact",)), uuid(1)) is None
+    found = await store.get_event(Viewer(TENANT, ("artifact",)), uuid(5))
     assert found is not None
 
 
@@ -295,10 +295,10 @@ async def test_an_event_outside_what_is_readable_is_not_found(store: Any) -> Non
 async def test_another_tenants_event_is_not_found_by_id(store: Any) -> None:
     """An id of another tenant is as unknown as one that never was."""
     await stored(store, new(1), tenant="other")
-    assert await store.get_event(TENANT, uuid(1)) is None
+    assert await store.get_event(VIEWER, uuid(1)) is None
     await stored(store, new(2))
-    assert await store.get_event(TENANT, uuid(1)) is None
-    assert await store.get_event(TENANT, uuid(2)) is not None
+    assert await store.get_event(VIEWER, uuid(1)) is None
+    assert await store.get_event(VIEWER, uuid(2)) is not None
 
 
 @catches(
@@ -322,8 +322,8 @@ async def test_another_tenants_events_are_in_no_list(store: Any) -> None:
         {"correlation_ids": ("flow",)},
         {"causation_ids": ("why",)},
     ):
-        found = await store.list_events(TENANT, Query(**told), PageRequest())
+        found = await store.list_events(VIEWER, Query(**told), PageRequest())
         assert [event.id for event in found.events] == [uuid(13), uuid(12), uuid(11)], told
         assert found.total == 3, told
-        assert (await store.count_events(TENANT, Query(**told))).total == 3, told
-        assert [stat.total for stat in await store.actor_stats(TENANT, Query(**told))] == [3], told
+        assert (await store.count_events(VIEWER, Query(**told))).total == 3, told
+        assert [stat.total for stat in await store.actor_stats(VIEWER, Query(**told))] == [3], told

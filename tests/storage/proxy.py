@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that can lose, stall and cut what goes through it."""
+"""A TCP proxy in front of PostgreSQL that can refuse, stall and cut connections."""
 
 import asyncio
 import contextlib
@@ -7,16 +7,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class Proxy:
-    """Hands bytes on, unless told otherwise.
+    """Forwards bytes in both directions.
 
-    `refusing`: no new connection gets through. `stalled`: nothing goes through either way, and nobody is told.
-    `cut_at`: a connection of which the client's bytes hold this is handed on, and then cut before any answer.
+    `refusing`: new connections are refused. `stall()`: no bytes pass either way, and connections stay open. `cut_at`: a
+    connection whose client sends these bytes is cut after they are forwarded and before any answer.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        told = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        self._host = unquote(told.get("host", parts.hostname or "127.0.0.1"))
+        options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self._host = unquote(options.get("host", parts.hostname or "127.0.0.1"))
         self._port = parts.port or 5432
         self._login = parts.username or "postgres"
         self._password = parts.password
@@ -34,13 +34,13 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where the database is behind the proxy."""
+        """The URL of the database through the proxy."""
         port = self._server.sockets[0].getsockname()[1]
         password = f":{self._password}" if self._password else ""
         return f"postgresql://{self._login}{password}@127.0.0.1:{port}{self._database}"
 
     def lose(self) -> None:
-        """Cut every connection, and take none from now on."""
+        """Cut every connection and refuse new ones."""
         self.refusing = True
         self.cut()
 
@@ -53,7 +53,7 @@ class Proxy:
         self._going.clear()
 
     def mend(self) -> None:
-        """Let everything through again."""
+        """Forward everything again."""
         self.refusing = False
         self.cut_at = None
         self._going.set()
@@ -77,11 +77,11 @@ class Proxy:
             their_reader, their_writer = await asyncio.open_connection(self._host, self._port)
         self._open |= {writer, their_writer}
         for source, target, is_client in ((reader, their_writer, True), (their_reader, writer, False)):
-            task = asyncio.create_task(self._hand_on(source, target, (writer, their_writer), is_client=is_client))
+            task = asyncio.create_task(self._forward(source, target, (writer, their_writer), is_client=is_client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _hand_on(
+    async def _forward(
         self,
         source: asyncio.StreamReader,
         target: asyncio.StreamWriter,
@@ -97,7 +97,7 @@ class Proxy:
                 if is_client and self.cut_at is not None and self.cut_at in data:
                     self.cuts += 1
                     both[0].transport.abort()
-                    await asyncio.sleep(0.05)  # so that the server has read it
+                    await asyncio.sleep(0.05)  # gives the server time to read it
                     break
         except OSError:
             pass
@@ -110,7 +110,7 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def proxied(url: str, opening: Callable[[str], Proxy] = Proxy) -> AsyncIterator[Proxy]:
-    """A proxy before the database of this URL."""
+    """A proxy in front of the database of this URL."""
     proxy = opening(url)
     await proxy.start()
     try:

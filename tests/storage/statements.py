@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.made import DAY, NOON, add, new
+from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.demo import FAILED_EVENT, fill
-from whence.events import PageRequest, Query
-from whence.flows import FlowQuery
+from whence.events import PageRequest, Viewer
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.postgres import connections
@@ -49,12 +48,12 @@ class Listening:
 
 def listen(patch: pytest.MonkeyPatch, heard: Heard) -> None:
     """Hear every statement of every transaction from now on, but those that begin and end it."""
-    real = connections._committed
+    real = connections._run_and_commit
 
     async def committed(connection: Any, work: Any) -> Any:
         return await real(Listening(connection, heard), work)
 
-    patch.setattr(connections, "_committed", committed)
+    patch.setattr(connections, "_run_and_commit", committed)
 
 
 FILTERS: tuple[dict[str, Any], ...] = (
@@ -93,18 +92,17 @@ async def everything(url: str, folder: Path) -> None:
 
 async def _ask(store: Any) -> None:
     for told in FILTERS:
-        query = Query(**told)
         for offset, as_of in ((0, None), (1_000, 5_000)):
-            await store.list_events(TENANT, query, PageRequest(limit=20, offset=offset, as_of=as_of))
-        await store.count_events(TENANT, query)
-        await store.actor_stats(TENANT, query)
-    assert await store.get_event(TENANT, FAILED_EVENT) is not None
-    assert await store.get_event(TENANT, new(9).id) is None
-    assert await store.trace(TENANT, FAILED_EVENT, TraceRequest()) is not None
-    assert await store.trace(TENANT, FAILED_EVENT, TraceRequest(walk_max=1)) is not None
-    for flows in (FlowQuery(), FlowQuery(failed=True, since=0, until=NOON), FlowQuery(readable=("action_run",))):
-        await store.list_flows(TENANT, flows, PageRequest(limit=5))
-    await store.process_map(TENANT, None, None)
+            await store.list_events(*asked(told, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
+        await store.count_events(*asked(told, TENANT))
+        await store.actor_stats(*asked(told, TENANT))
+    assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
+    assert await store.get_event(Viewer(TENANT), new(9).id) is None
+    assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None
+    assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
+    for flows in ({}, {"failed": True, "since": 0, "until": NOON}, {"readable": ("action_run",)}):
+        await store.list_flows(*asked_flows(flows, TENANT), PageRequest(limit=5))
+    await store.process_map(Viewer(TENANT), None, None)
     assert (await store.head(TENANT)).size > 5_000
     assert await store.tenants() == [TENANT]
     assert len(await store.read_log(TENANT, 0, 10)) == 10
@@ -112,12 +110,12 @@ async def _ask(store: Any) -> None:
 
 async def _let_in(store: Any) -> None:
     _, key = new_api_key(TENANT, ("events:read",), 1)
-    await store.put_key(key)
-    await store.put_session(Session(bytes(32), key.id, NOON))
-    await store.find_session(bytes(32))
-    await store.end_session(bytes(32))
-    await store.touch_keys({key.id: 5})
-    assert await store.find_key(key.hash) == await store.get_key(key.id)
-    assert await store.list_keys(TENANT) == [await store.get_key(key.id)]
-    assert await store.revoke_key(TENANT, key.id, 6)
+    await store.credentials.put_key(key)
+    await store.credentials.put_session(Session(bytes(32), key.id, NOON))
+    await store.credentials.find_session(bytes(32))
+    await store.credentials.end_session(bytes(32))
+    await store.credentials.touch_keys({key.id: 5})
+    assert await store.credentials.find_key(key.hash) == await store.credentials.get_key(key.id)
+    assert await store.credentials.list_keys(TENANT) == [await store.credentials.get_key(key.id)]
+    assert await store.credentials.revoke_key(TENANT, key.id, 6)
     await store.check()

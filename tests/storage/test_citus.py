@@ -1,5 +1,5 @@
-"""The log on Citus: what `migrate` makes of it, and on a cluster, where one is named, that each statement goes to one
-machine and that the wall holds there."""
+"""The log on Citus: how `migrate` distributes it. Where a cluster is configured, also that each statement runs on one
+node and that row-level security holds there."""
 
 import re
 from pathlib import Path
@@ -26,9 +26,8 @@ KEPT = [
 ]
 
 
-def test_what_is_there_for_all_is_copied_and_the_rest_is_put_beside_the_heads() -> None:
-    """Reference tables first, then the heads, which lead the group. Whoever moves the rows is not held by the wall
-    meanwhile, and then it stands again."""
+def test_tables_are_references_or_co_located_with_the_heads() -> None:
+    """Reference tables first, then `head`, whose co-location group the others join. FORCE is lifted while rows move."""
     assert citus.steps(FRESH) == [
         "SELECT create_reference_table('whence.api_key')",
         "SELECT create_reference_table('whence.tenant')",
@@ -43,8 +42,8 @@ def _distributed(table: str, beside: str) -> list[str]:
     return [lift, make, f"ALTER TABLE whence.{table} FORCE ROW LEVEL SECURITY"]
 
 
-def test_what_is_distributed_is_left_alone() -> None:
-    """Nothing is done twice; a table that is new goes beside those that are there."""
+def test_only_new_tables_are_distributed() -> None:
+    """Nothing is done twice; a new table joins the existing group."""
     assert citus.steps(KEPT) == []
     new_ones = [*KEPT, Table("lease", False), Table("transition", True)]
     assert citus.steps(new_ones) == [
@@ -62,8 +61,8 @@ def test_what_is_distributed_is_left_alone() -> None:
         Table("tenant", False, "otherwise", 0),
     ],
 )
-def test_a_table_that_is_kept_in_another_way_is_refused(wrong: Table) -> None:
-    """One of a tenant's that is everywhere or in another group, and one for all that is not everywhere, by name."""
+def test_a_table_that_is_distributed_differently_is_refused(wrong: Table) -> None:
+    """A tenants' table that is a reference table or in another group, or any other that is not a reference table."""
     tables = [wrong if table.name == wrong.name else table for table in KEPT]
     with pytest.raises(StoreRefused, match=f"undistribute_table.'whence.{wrong.name}'"):
         citus.steps(tables)
@@ -73,16 +72,16 @@ def test_a_table_that_is_kept_in_another_way_is_refused(wrong: Table) -> None:
     ("version", "taken"), [("13.0-1", True), ("14.1-2", True), ("12.1-1", False), ("9.5-3", False)]
 )
 def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
-    """By its number, not by its text; the sentence names both."""
+    """Versions compare as numbers; the sentence names both versions."""
     if taken:
         citus.refuse_old(version)
         return
-    with pytest.raises(StoreRefused, match=f"13 or later.*{re.escape(version)}"):
+    with pytest.raises(StoreRefused, match=f"{re.escape(version)}.*13 or later"):
         citus.refuse_old(version)
 
 
 async def test_a_transaction_that_begins_in_two_messages_is_the_same(anyio_backend: str) -> None:
-    """A plain server takes what Citus is told as well: role, tenant and limits hold for the transaction alone."""
+    """On a server without Citus too, role, tenant and timeouts hold for the transaction only."""
     store: Any = create_store(await fresh_database())
     await add(store, new(1))
     asked = "SELECT current_user, " + ", ".join(f"current_setting('{name}')" for name in SET)
@@ -109,7 +108,7 @@ async def url(anyio_backend: str) -> str:
 
 
 async def test_every_table_is_distributed_by_tenant_in_one_group(url: str) -> None:
-    """Tenants' tables in one group, by the tenant's number; the others are copied; a second migration does nothing."""
+    """Tenants' tables are co-located by tenant; the others are reference tables. Migrating again does nothing."""
     rows = await fetch(
         url,
         "SELECT c.relname, t.citus_table_type, t.distribution_column, t.colocation_id FROM pg_class c LEFT JOIN"
@@ -127,13 +126,13 @@ async def test_every_table_is_distributed_by_tenant_in_one_group(url: str) -> No
 
 
 async def tasks(connection: Any, text: str, *values: Any) -> int:
-    """How many machines a statement is sent to, at most; those that only the coordinator sees count none."""
+    """The largest number of tasks in a statement's plan; 0 when the coordinator runs it alone."""
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {text}", *values))
     return max([0, *[int(count) for count in re.findall(r"Task Count: (\d+)", plan)]])
 
 
 async def test_no_statement_has_more_than_one_task(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each of all that the store says goes to the machine of its tenant, or is carried out by the coordinator."""
+    """Every statement of the store runs on its tenant's node, or on the coordinator."""
     seen: dict[str, int] = {}
 
     async def hear(connection: Any, text: str, values: tuple[Any, ...]) -> None:
@@ -153,8 +152,8 @@ async def test_no_statement_has_more_than_one_task(url: str, monkeypatch: pytest
     assert 1 in seen.values()
 
 
-async def test_a_statement_of_many_tasks_is_seen(url: str) -> None:
-    """The look above counts the tasks of a statement that is about everybody."""
+async def test_a_statement_with_many_tasks_would_be_found(url: str) -> None:
+    """The test above counts the tasks of a statement that has no tenant."""
     connection = await asyncpg.connect(url)
     try:
         assert await tasks(connection, "SELECT count(*) FROM whence.event") > 1
@@ -162,9 +161,8 @@ async def test_a_statement_of_many_tasks_is_seen(url: str) -> None:
         await connection.close()
 
 
-async def test_the_wall_holds_on_the_machines(url: str) -> None:
-    """A transaction sees its own tenant's rows alone, by a statement that names none, and no row without a tenant; nor
-    can it write for another."""
+async def test_row_security_holds_on_the_nodes(url: str) -> None:
+    """A statement without a condition on the tenant sees only its own tenant's rows, and cannot write for another."""
     store: Any = create_store(url)
     await add(store, new(1), tenant="acme")
     await add(store, new(1), new(2), tenant="other")
@@ -183,7 +181,7 @@ async def test_the_wall_holds_on_the_machines(url: str) -> None:
 
 
 def test_the_contract_runs_on_the_cluster_too() -> None:
-    """Where a cluster is named, every test of the contract has one more store."""
+    """Where a cluster is configured, every contract test runs on it."""
     if "citus" not in KINDS:
         pytest.skip(f"a Citus cluster is missing: set {CITUS}")
     assert KINDS["citus"].hashes is KINDS["postgres"].hashes

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from tests.databases import execute, fresh_database
 from whence.copying import copy_log
 from whence.demo import recording
 from whence.errors import StoreRefused, Unavailable, Unsound
-from whence.events import Event, NewEvent, PageRequest, Query, Vocabulary
+from whence.events import Event, NewEvent, PageRequest, Query, Viewer, Vocabulary
 from whence.permissions import new_api_key
 from whence.storage import HashedEvent, Session, Write, create_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
-from whence.storage.postgres import replication as postgres_restore
+from whence.storage.postgres import rows as postgres_rows
 from whence.storage.sqlite import append as sqlite_append
-from whence.storage.sqlite import replication as sqlite_restore
+from whence.storage.sqlite import rows as sqlite_rows
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_batch
 
@@ -40,7 +41,7 @@ async def opened(kind: str, folder: Path, *, importing: bool = True) -> Any:
     """An empty store of a kind."""
     url = f"sqlite:///{folder}/{time.monotonic_ns()}.db" if kind == "sqlite" else await fresh_database()
     store: Any = create_store(url, importing=importing)
-    store.url = url
+    store.url, store.kind = url, kind
     return store
 
 
@@ -129,11 +130,11 @@ def questions(events: list[HashedEvent]) -> list[Query]:
 async def answers(store: Any, query: Query, size: int) -> list[Any]:
     """What a store says to a question: pages of its list, its aggregate and its statistics."""
     pages = [
-        await store.list_events(TENANT, query, PageRequest(limit=20, offset=offset, ascending=ascending))
+        await store.list_events(Viewer(TENANT), query, PageRequest(limit=20, offset=offset, ascending=ascending))
         for ascending in (False, True)
         for offset in (0, 13, size // 3, size - 30)
     ]
-    return [*pages, await store.count_events(TENANT, query), await store.actor_stats(TENANT, query)]
+    return [*pages, await store.count_events(Viewer(TENANT), query), await store.actor_stats(Viewer(TENANT), query)]
 
 
 async def test_every_answer_is_the_same(trip: Trip) -> None:
@@ -144,13 +145,13 @@ async def test_every_answer_is_the_same(trip: Trip) -> None:
         first = await answers(trip.first, query, len(events))
         assert first == await answers(trip.second, query, len(events)), query
         assert first == await answers(trip.third, query, len(events)), query
-    assert sum([(await trip.third.count_events(TENANT, query)).total > 0 for query in asked]) > len(asked) // 2
-    maps = [await store.process_map(TENANT, None, None) for store in trip.stores]
+    assert sum([(await trip.third.count_events(Viewer(TENANT), query)).total > 0 for query in asked]) > len(asked) // 2
+    maps = [await store.process_map(Viewer(TENANT), None, None) for store in trip.stores]
     assert maps[0] == maps[1] == maps[2]
     for each in events[:: len(events) // 50]:
         for store in trip.stores:
-            assert await store.get_event(TENANT, each.event.id) == each.event
-            assert await store.get_event(OTHER, each.event.id) is None
+            assert await store.get_event(Viewer(TENANT), each.event.id) == each.event
+            assert await store.get_event(Viewer(OTHER), each.event.id) is None
 
 
 async def test_every_hash_is_the_same(trip: Trip) -> None:
@@ -178,7 +179,7 @@ async def test_a_copy_takes_new_events(trip: Trip) -> None:
         assert receipt.replayed
         (event,) = await stored(store, new(1_000 + number), tenant=OTHER)
         assert event.position == head.size + 1
-        assert (await store.count_events(OTHER, Query())).total == head.size + 1
+        assert (await store.count_events(Viewer(OTHER), Query())).total == head.size + 1
 
 
 # --- small logs ------------------------------------------------------------------------------------------------
@@ -202,33 +203,33 @@ async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> Non
     keys = [new_api_key(tenant, ("events:read",), number, name="k")[1] for number, tenant in enumerate((TENANT, "new"))]
     revoked = new_api_key(TENANT, ("admin", "events:read:decision"), 5, expires_at=9)[1]
     for key in (*keys, revoked):
-        await source.put_key(key)
-    await source.put_session(Session(b"s" * 32, keys[0].id, 1 << 60))
-    await source.revoke_key(TENANT, revoked.id, 77)
-    await source.touch_keys({keys[0].id: 123})
+        await source.credentials.put_key(key)
+    await source.credentials.put_session(Session(b"s" * 32, keys[0].id, 1 << 60))
+    await source.credentials.revoke_key(TENANT, revoked.id, 77)
+    await source.credentials.touch_keys({keys[0].id: 123})
     assert (await copy_log(source, target)).keys == 3
     for tenant in (TENANT, OTHER, "new"):
-        assert await target.list_keys(tenant) == await source.list_keys(tenant)
-    assert (await target.find_key(revoked.hash)).revoked_at == 77
-    assert (await target.find_key(keys[0].hash)).last_used_at == 123
-    assert await target.find_session(b"s" * 32) is None
-    await source.revoke_key(TENANT, keys[0].id, 88)
-    await source.touch_keys({keys[0].id: 124})
-    await target.revoke_key("new", keys[1].id, 99)
+        assert await target.credentials.list_keys(tenant) == await source.credentials.list_keys(tenant)
+    assert (await target.credentials.find_key(revoked.hash)).revoked_at == 77
+    assert (await target.credentials.find_key(keys[0].hash)).last_used_at == 123
+    assert await target.credentials.find_session(b"s" * 32) is None
+    await source.credentials.revoke_key(TENANT, keys[0].id, 88)
+    await source.credentials.touch_keys({keys[0].id: 124})
+    await target.credentials.revoke_key("new", keys[1].id, 99)
     await copy_log(source, target)
-    assert await target.find_key(keys[0].hash) == await source.find_key(keys[0].hash)
-    assert (await target.find_key(keys[1].hash)).revoked_at == 99
+    assert await target.credentials.find_key(keys[0].hash) == await source.credentials.find_key(keys[0].hash)
+    assert (await target.credentials.find_key(keys[1].hash)).revoked_at == 99
 
 
 async def test_another_key_of_the_same_id_is_refused(pair: tuple[Any, Any]) -> None:
     """A key is never put in another's place."""
     source, target = pair
     key = new_api_key(TENANT, ("events:read",), 1)[1]
-    await source.put_key(key)
-    await target.put_key(msgspec.structs.replace(key, scopes=("admin",)))
+    await source.credentials.put_key(key)
+    await target.credentials.put_key(msgspec.structs.replace(key, scopes=("admin",)))
     with pytest.raises(StoreRefused, match="another key"):
         await copy_log(source, target)
-    assert (await target.get_key(key.id)).scopes == ("admin",)
+    assert (await target.credentials.get_key(key.id)).scopes == ("admin",)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -260,11 +261,11 @@ async def test_a_log_may_go_to_a_store_of_its_own_kind(pair: tuple[Any, Any]) ->
     """With everything, and a second run finds all there."""
     source, target = pair
     key = new_api_key(TENANT, ("events:read",), 1)[1]
-    await source.put_key(key)
+    await source.credentials.put_key(key)
     assert (await copy_log(source, target)).before == 0
     assert (await copy_log(source, target)).before == 2_507
     assert await log(source) == await log(target)
-    assert await target.get_key(key.id) == key
+    assert await target.credentials.get_key(key.id) == key
 
 
 async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, Any]) -> None:
@@ -274,7 +275,7 @@ async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, An
     await add(source, *[new(n) for n in range(5_000, 5_040)])
     assert (await copy_log(source, target)).before == 2_507
     assert await log(source) == await log(target)
-    assert await target.count_events(TENANT, Query()) == await source.count_events(TENANT, Query())
+    assert await target.count_events(Viewer(TENANT), Query()) == await source.count_events(Viewer(TENANT), Query())
 
 
 @pytest.mark.parametrize("foreign", ["other events", "the same events of another store", "more events"])
@@ -396,20 +397,20 @@ async def test_an_event_that_is_altered_on_the_way_is_found(
     await copy_log(source, target)
 
 
-def _restored_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.MonkeyPatch], None]:
+def _imported_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.MonkeyPatch], None]:
     """A store that writes rows with something else in them."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
-        def other(each: HashedEvent) -> HashedEvent:
-            return msgspec.structs.replace(each, event=change(each.event))
+        for module in (sqlite_append, postgres_append):
+            real = module.event_values
 
-        for module, place in ((sqlite_restore, 2), (postgres_restore, 1)):
-            real = module._rows
-            patch.setattr(
-                module,
-                "_rows",
-                lambda *given, real=real, place=place: real(*given[:place], list(map(other, given[place]))),
-            )
+            def event_values(*args: Any, real: Any = real) -> Any:
+                *tenant_no, batch, hashed = args
+                other = copy(batch)
+                other.events = list(map(change, batch.events))
+                return real(*tenant_no, other, hashed)
+
+            patch.setattr(module, "event_values", event_values)
 
     return mutant
 
@@ -425,23 +426,21 @@ def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
 
 def _salted_anew(patch: pytest.MonkeyPatch) -> None:
     """A store that keeps another salt than the leaf was made with."""
-    for module, place in ((sqlite_restore, 12 - 1), (postgres_restore, 12 - 1)):
-        real = module._rows
+    for module, columns in ((sqlite_append, sqlite_rows.EVENT_COLUMNS), (postgres_append, postgres_rows.EVENT_COLUMNS)):
+        real, at = module.event_values, columns.index("salt")
         patch.setattr(
             module,
-            "_rows",
-            lambda *given, real=real, place=place: [
-                (*row[:place], bytes(16), *row[place + 1 :]) for row in real(*given)
-            ],
+            "event_values",
+            lambda *args, real=real, at=at: [(*row[:at], bytes(16), *row[at + 1 :]) for row in real(*args)],
         )
 
 
 IN_THE_TARGET: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "a payload is written otherwise": _restored_otherwise(lambda event: msgspec.structs.replace(event, payload=b"{ }")),
-    "the time of recording is new": _restored_otherwise(
+    "a payload is written otherwise": _imported_otherwise(lambda event: msgspec.structs.replace(event, payload=b"{ }")),
+    "the time of recording is new": _imported_otherwise(
         lambda event: msgspec.structs.replace(event, recorded_at=event.recorded_at + 1)
     ),
-    "causes are lost": _restored_otherwise(lambda event: msgspec.structs.replace(event, causation_id=None)),
+    "causes are lost": _imported_otherwise(lambda event: msgspec.structs.replace(event, causation_id=None)),
     "salts are new": _salted_anew,
     "an event is left out of the counts": _counted_otherwise,
 }
@@ -459,7 +458,7 @@ async def test_a_target_that_writes_something_else_is_found(
 
 
 async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """UnfoldedEvents the last part, and between two parts."""
+    """After the last part, and between two parts."""
     source, target = pair
     real = target.import_log
 

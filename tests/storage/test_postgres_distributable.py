@@ -94,7 +94,7 @@ def copied(text: str) -> bool:
 
 
 VERIFYING = {
-    *("causes", "next_position", "times", "folded_to", "wrong_flows", "wrong_resources", "wrong_names", "wrong_fold"),
+    *("causes", "next_position", "times", "folded_transitions", "wrong_flows", "wrong_resources", "wrong_names"),
     *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
 }
 """Blocks of one tenant that a check says on a connection of its own; `tenants` and `strays` are about all."""

@@ -1,4 +1,4 @@
-"""What happens when the PostgreSQL server goes away, stops to answer, or ends a connection, and when it comes back."""
+"""The PostgreSQL server disappears, stops answering or terminates connections, and then comes back."""
 
 import asyncio
 import time
@@ -7,21 +7,23 @@ from typing import Any
 
 import pytest
 
-from tests.contract.made import TENANT, add, new, numbers, page
+from tests.contract.made import TENANT, VIEWER, add, new, numbers, page
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.proxy import Proxy, proxied
 from whence.errors import QueryTooExpensive, Throttled, Unavailable
-from whence.events import Query
+from whence.events import Query, Viewer
 from whence.storage import Write, create_store
 from whence.storage.postgres import connections
-from whence.storage.postgres.connections import Connections
-from whence.storage.postgres.tenants import NOBODY
+from whence.storage.postgres.connections import ConnectionPool
+from whence.storage.postgres.tenants import NO_TENANT
 
-TOLD_S = 2.0
-"""Within this time whoever asks is told that the store cannot serve."""
+pytestmark = pytest.mark.slow
 
-BACK_S = 5.0
-"""Within this time it serves again by itself."""
+FAILS_WITHIN_S = 2.0
+"""Within this time a request fails with Unavailable."""
+
+BACK_WITHIN_S = 5.0
+"""Within this time the store serves again by itself."""
 
 
 @pytest.fixture
@@ -38,21 +40,21 @@ async def store(proxy: Proxy) -> AsyncIterator[Any]:
     await made.close()
 
 
-async def told(ask: Callable[[], Awaitable[Any]]) -> None:
-    """The question is answered by Unavailable, in time."""
+async def assert_unavailable(ask: Callable[[], Awaitable[Any]]) -> None:
+    """Assert that the request fails with Unavailable in time."""
     started = time.monotonic()
     with pytest.raises(Unavailable):
         await ask()
-    assert time.monotonic() - started < TOLD_S
+    assert time.monotonic() - started < FAILS_WITHIN_S
 
 
 async def appended(store: Any, *events: Any) -> None:
     await add(store, *events)
 
 
-async def back(store: Any, first: int) -> int:
-    """Append until it succeeds, with the same id; how many events the log has then."""
-    until = time.monotonic() + BACK_S
+async def append_until_stored(store: Any, first: int) -> int:
+    """Append the same event until that succeeds. Returns the number of events in the log."""
+    until = time.monotonic() + BACK_WITHIN_S
     while True:
         try:
             await add(store, new(first))
@@ -62,83 +64,85 @@ async def back(store: Any, first: int) -> int:
             await asyncio.sleep(0.05)
 
 
-async def told_of_everything(store: Any) -> None:
-    """Every kind of question, one by one and many at once, meets Unavailable in time."""
+async def assert_all_unavailable(store: Any) -> None:
+    """Assert that every kind of request fails with Unavailable in time, one by one and many at once."""
     for ask in (
         lambda: appended(store, new(50)),
         lambda: page(store),
-        lambda: store.count_events(TENANT, Query()),
-        lambda: store.find_key(bytes(32)),
+        lambda: store.count_events(VIEWER, Query()),
+        lambda: store.credentials.find_key(bytes(32)),
         store.check,
     ):
-        await told(ask)
-    await asyncio.gather(*[told(lambda number=number: appended(store, new(number))) for number in range(60, 100)])
+        await assert_unavailable(ask)
+    await asyncio.gather(
+        *[assert_unavailable(lambda number=number: appended(store, new(number))) for number in range(60, 100)]
+    )
 
 
-async def test_a_lost_server_is_told_of_and_comes_back_by_itself(store: Any, proxy: Proxy) -> None:
-    """Connections are cut and none can be made: 503 at once. Then the server is there again, and so is the store."""
+async def test_requests_to_a_lost_server_fail_until_it_is_back(store: Any, proxy: Proxy) -> None:
+    """Connections are cut and new ones refused: requests fail at once. When the server is back, the store serves."""
     await add(store, new(1))
     assert (await page(store)).total == 1
     proxy.lose()
-    await told_of_everything(store)
+    await assert_all_unavailable(store)
     proxy.mend()
-    assert await back(store, 2) == 2
+    assert await append_until_stored(store, 2) == 2
 
 
-async def test_a_server_that_says_nothing_is_told_of_and_comes_back_by_itself(store: Any, proxy: Proxy) -> None:
-    """Nothing goes through and no connection breaks: told in time all the same."""
+async def test_requests_to_a_stalled_server_fail_until_it_is_back(store: Any, proxy: Proxy) -> None:
+    """No bytes pass and no connection breaks: requests fail in time all the same."""
     await add(store, new(1))
     assert (await page(store)).total == 1
     proxy.stall()
-    await told_of_everything(store)
+    await assert_all_unavailable(store)
     proxy.mend()
-    assert await back(store, 2) == 2
+    assert await append_until_stored(store, 2) == 2
 
 
 async def _stalled_at_work(store: Any, proxy: Proxy) -> None:
-    """The server falls silent in the middle of a transaction."""
+    """The server stops answering in the middle of a transaction."""
 
     async def work(connection: Any) -> None:
         proxy.stall()
         await connection.execute("SELECT 1")
 
     await store.check_servable()
-    await told(lambda: store._writing.run(NOBODY, work))
+    await assert_unavailable(lambda: store._writing.run(NO_TENANT, work))
 
 
-async def test_a_server_that_falls_silent_at_work_is_told_of(store: Any, proxy: Proxy) -> None:
-    """A transaction that has begun waits no longer for its answer than one that has not."""
+async def test_a_transaction_on_a_stalled_server_fails(store: Any, proxy: Proxy) -> None:
+    """A transaction that has begun fails as soon as one that has not."""
     await _stalled_at_work(store, proxy)
     proxy.mend()
-    assert await back(store, 1) == 1
+    assert await append_until_stored(store, 1) == 1
 
 
-async def test_without_a_second_look_it_would_wait(store: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above sees a store that takes every silence for work."""
+async def test_without_the_probe_it_would_wait(store: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above fails for a store that takes every silent server for a busy one."""
 
     async def always(_self: Any) -> bool:
         return True
 
-    monkeypatch.setattr(Connections, "_reachable", always)
+    monkeypatch.setattr(ConnectionPool, "_server_answers", always)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(TOLD_S):
+        async with asyncio.timeout(FAILS_WITHIN_S):
             await _stalled_at_work(store, proxy)
 
 
-async def test_slow_work_is_not_taken_for_silence(store: Any) -> None:
-    """A statement that takes longer than the looks goes on, while the server answers others."""
+async def test_a_slow_statement_is_not_taken_for_a_stalled_server(store: Any) -> None:
+    """A statement runs longer than several probes take, which the server answers."""
     await store.check_servable()
-    wait = connections._LOOK_AFTER_S * 3
-    assert await store._writing.run(NOBODY, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
+    wait = connections._WATCHDOG_INTERVAL_S * 3
+    assert await store._writing.run(NO_TENANT, lambda c: c.fetchval(f"SELECT 7 FROM pg_sleep({wait})")) == 7
 
 
 async def _left_open(patch: pytest.MonkeyPatch) -> bool:
-    """Whether the connection of a question is open long after the longest question would have been broken off."""
-    patch.setattr(connections, "_LOOK_AFTER_S", 0.01)
+    """Whether the connection of a finished query is still open after the longest time a query may run."""
+    patch.setattr(connections, "_WATCHDOG_INTERVAL_S", 0.01)
     patch.setattr(connections, "QUERY_SECONDS_MAX", 0.05)
     store: Any = create_store(await fresh_database())
     await store.check_servable()
-    await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.02)"))
+    await store._reading.run(NO_TENANT, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.02)"))
     await asyncio.sleep(0.3)
     (idle,) = store._reading._idle
     still = not idle.is_closed()
@@ -146,12 +150,10 @@ async def _left_open(patch: pytest.MonkeyPatch) -> bool:
     return still
 
 
-async def test_who_watched_a_question_lets_go_of_its_connection(
-    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A question that has ended is watched no longer; else the next one on its connection would be broken off."""
+async def test_the_watchdog_stops_with_its_transaction(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watchdog that does not stop terminates the connection of the next transaction."""
     assert await _left_open(monkeypatch)
-    monkeypatch.setattr(connections._Watch, "end", lambda _self: None)
+    monkeypatch.setattr(connections._Watchdog, "stop", lambda _self: None)
     assert not await _left_open(monkeypatch)
 
 
@@ -171,16 +173,16 @@ async def _killed_while_idle(store: Any, url: str) -> None:
     assert await numbers(store) == [2, 1]
 
 
-async def test_connections_that_were_ended_while_idle_are_not_noticed() -> None:
-    """Whoever asks next gets an answer, by a new connection."""
+async def test_connections_that_were_terminated_while_idle_are_replaced() -> None:
+    """The next request is answered on a new connection."""
     url = await fresh_database()
     store = create_store(url)
     await _killed_while_idle(store, url)
     await store.close()
 
 
-async def test_a_store_that_keeps_broken_connections_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above sees a store that gives up at the first broken connection."""
+async def test_a_store_that_keeps_broken_connections_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above fails for a store that gives up at the first broken connection."""
 
     async def begun(self: Any, messages: Any) -> Any:
         connection = self._idle.pop() if self._idle else await self._target.connect()
@@ -188,10 +190,10 @@ async def test_a_store_that_keeps_broken_connections_is_seen(monkeypatch: pytest
             for message in messages:
                 await connection.execute(message)
         except Exception as error:
-            raise self._told(error) from error
+            raise self._translate(error) from error
         return connection
 
-    monkeypatch.setattr(Connections, "_begun", begun)
+    monkeypatch.setattr(ConnectionPool, "_acquire", begun)
     url = await fresh_database()
     store = create_store(url)
     with pytest.raises(Unavailable):
@@ -199,8 +201,8 @@ async def test_a_store_that_keeps_broken_connections_is_seen(monkeypatch: pytest
     await store.close()
 
 
-async def test_writers_whose_backends_are_killed_lose_nothing_and_leave_no_gap() -> None:
-    """Backends are ended under five writers; what was acknowledged is there once, and positions are 1..n."""
+async def test_writers_whose_backends_are_terminated_lose_nothing_and_leave_no_gap() -> None:
+    """Under five writers, every acknowledged event is there once, and positions are 1..n."""
     url = await fresh_database()
     store: Any = create_store(url, unsafe_durability=True)
     stop = asyncio.Event()
@@ -224,7 +226,7 @@ async def test_writers_whose_backends_are_killed_lose_nothing_and_leave_no_gap()
         killed_at = 0
         while not stop.is_set():
             await asyncio.sleep(0.005)
-            if len(acknowledged) >= killed_at + 20:  # by progress, so that a slow machine is not killed to a halt
+            if len(acknowledged) >= killed_at + 20:  # by progress, so that a slow machine still makes some
                 killed_at = len(acknowledged)
                 await _kill_all(url)
 
@@ -243,9 +245,9 @@ async def test_writers_whose_backends_are_killed_lose_nothing_and_leave_no_gap()
 
 async def _cut_at_commit(store: Any, proxy: Proxy) -> None:
     await add(store, new(1))
-    await asyncio.wait({store._listen_notify._sending})  # its commit is another's
-    proxy.cut_at = b"COMMIT\0"  # the whole message; BEGIN names READ COMMITTED
-    await told(lambda: appended(store, new(2), new(3)))
+    await asyncio.wait({store._listen_notify._sending})  # so that the COMMIT below is the append's
+    proxy.cut_at = b"COMMIT\0"  # the whole message, since BEGIN contains READ COMMITTED
+    await assert_unavailable(lambda: appended(store, new(2), new(3)))
     proxy.mend()
     assert proxy.cuts == 1
     (result,) = await store.append(TENANT, [Write((new(2), new(3), new(4)))])
@@ -253,16 +255,16 @@ async def _cut_at_commit(store: Any, proxy: Proxy) -> None:
     assert sorted(await numbers(store)) == [1, 2, 3, 4]
 
 
-async def test_an_answer_that_was_cut_off_is_found_again_by_its_ids(store: Any, proxy: Proxy) -> None:
-    """The commit reached the server and its answer nobody: told as unknown; sent again, it is a replay."""
+async def test_events_whose_acknowledgement_was_lost_are_replays(store: Any, proxy: Proxy) -> None:
+    """The server commits but its answer is cut off: the append fails, and when sent again it is a replay."""
     await _cut_at_commit(store, proxy)
 
 
-async def test_a_store_that_does_not_know_its_ids_again_is_seen(
+async def test_a_store_that_finds_no_repeats_would_be_found(
     store: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above sees a store that looks for no repeats."""
-    from whence.storage.postgres import append  # noqa: PLC0415  (to break it here alone)
+    """The test above fails for a store that does not look up stored ids."""
+    from whence.storage.postgres import append  # noqa: PLC0415  (only this test breaks it)
 
     blind = append._SQL["stored_ids"].replace("ANY($2::uuid[])", "ANY($2::uuid[]) AND false")
     monkeypatch.setattr(append, "_SQL", {**append._SQL, "stored_ids": blind})
@@ -271,21 +273,21 @@ async def test_a_store_that_does_not_know_its_ids_again_is_seen(
 
 
 async def test_losses_leave_nothing_behind(store: Any, proxy: Proxy) -> None:
-    """After hundreds of failures there is no task more than before, and no connection that is kept beyond the limit."""
+    """After hundreds of failures no task is left over, and no pool holds more connections than its limit."""
     await add(store, new(1))
     await page(store)
     before = len(asyncio.all_tasks())
     for _ in range(5):
         proxy.lose()
-        await asyncio.gather(*[told(lambda: page(store)) for _ in range(40)])
+        await asyncio.gather(*[assert_unavailable(lambda: page(store)) for _ in range(40)])
         proxy.mend()
-        await back(store, 1)
+        await append_until_stored(store, 1)
     proxy.stall()
-    await asyncio.gather(*[told(lambda: page(store)) for _ in range(40)])
+    await asyncio.gather(*[assert_unavailable(lambda: page(store)) for _ in range(40)])
     proxy.mend()
-    await back(store, 1)
-    until = time.monotonic() + BACK_S
-    while len(asyncio.all_tasks()) > before + 4 * len(store._reading._idle):  # the proxy has two a connection
+    await append_until_stored(store, 1)
+    until = time.monotonic() + BACK_WITHIN_S
+    while len(asyncio.all_tasks()) > before + 4 * len(store._reading._idle):  # the proxy runs two for each connection
         assert time.monotonic() < until, "tasks are left"
         await asyncio.sleep(0.05)
     assert not store._reading._running
@@ -294,20 +296,22 @@ async def test_losses_leave_nothing_behind(store: Any, proxy: Proxy) -> None:
     assert len(store._writing._idle) <= 4
 
 
-async def test_a_question_that_takes_too_long_is_stopped_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server stops it, and the connection serves on; an append is no question."""
+async def test_a_query_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server cancels it, and the connection is used again. A write has no such limit."""
     monkeypatch.setattr(connections, "QUERY_SECONDS_MAX", 0.2)
     store: Any = create_store(await fresh_database())
     await store.check_servable()
     with pytest.raises(QueryTooExpensive):
-        await store._reading.run(NOBODY, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
+        await store._reading.run(NO_TENANT, lambda connection: connection.fetchval("SELECT count(*) FROM pg_sleep(5)"))
     assert len(store._reading._idle) == 1
-    assert await store._writing.run(NOBODY, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.4)")) == 1
+    assert (
+        await store._writing.run(NO_TENANT, lambda connection: connection.fetchval("SELECT 1 FROM pg_sleep(0.4)")) == 1
+    )
     await store.close()
 
 
-async def test_wide_questions_leave_half_of_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One a tenant, and half of the readers at most: the next is turned away at once, and a flat one is answered."""
+async def test_unbounded_queries_leave_half_of_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One per tenant and at most half of the readers: the next is refused at once, and an indexed query is answered."""
     store: Any = create_store(await fresh_database())
     await store.check_servable()
     entered, going = asyncio.Semaphore(0), asyncio.Event()
@@ -316,29 +320,29 @@ async def test_wide_questions_leave_half_of_the_readers(monkeypatch: pytest.Monk
         entered.release()
         await going.wait()
 
-    wide = [
-        asyncio.create_task(store._reading.run(NOBODY, work, store._gate.admit(f"tenant-{number}")))
+    unbounded = [
+        asyncio.create_task(store._reading.run(NO_TENANT, work, store._gate.admit(f"tenant-{number}")))
         for number in range(4)
     ]
-    for _ in wide:
+    for _ in unbounded:
         await entered.acquire()
     question = Query(actor_ids=("a",), resource_types=("artifact",))
     for tenant in ("tenant-0", "another"):
         with pytest.raises(Throttled):
-            await store.count_events(tenant, Query(correlation_ids=("x",)))
+            await store.count_events(Viewer(tenant), Query(correlation_ids=("x",)))
         with pytest.raises(Throttled):
             await page(store, tenant, actor_ids=question.actor_ids, resource_types=question.resource_types)
     assert (await page(store, "tenant-0")).total == 0
     going.set()
-    await asyncio.gather(*wide)
-    assert (await store.count_events("another", Query(correlation_ids=("x",)))).total == 0
+    await asyncio.gather(*unbounded)
+    assert (await store.count_events(Viewer("another"), Query(correlation_ids=("x",)))).total == 0
     await store.close()
 
 
-async def test_what_the_server_does_not_take_harms_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three requests in one append, the one that cannot be written is told so, and the others are stored."""
+async def test_a_value_that_the_server_refuses_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three requests in one append, the one that cannot be written fails, and the others are stored."""
     store: Any = create_store(await fresh_database())
-    bad = new(2, actor_id="a\x00b")  # the API lets no such text in
+    bad = new(2, actor_id="a\x00b")  # the API refuses such a text
     first, second, third = await store.append(TENANT, [Write((new(1),)), Write((bad,)), Write((new(3),))])
     assert isinstance(second, Unavailable)
     assert [receipt.event.position for result in (first, third) for receipt in result] == [1, 2]
@@ -347,7 +351,7 @@ async def test_what_the_server_does_not_take_harms_no_neighbour(monkeypatch: pyt
 
 
 async def test_a_pooler_needs_no_state_of_the_session() -> None:
-    """With `?pooler=1` no statement is kept on a connection, and every one is served by another backend in turn."""
+    """With `?pooler=1` no prepared statement, role or tenant is left on a connection after its transaction."""
     url = await fresh_database()
     store: Any = create_store(f"{url}{'&' if '?' in url else '?'}pooler=1")
     await add(store, new(1), new(2))
@@ -360,8 +364,8 @@ async def test_a_pooler_needs_no_state_of_the_session() -> None:
     await store.close()
 
 
-def test_the_driver_is_told_nothing_of_ours() -> None:
-    """`pooler` is taken out of the URL, which otherwise goes on as it is, with a host or without."""
+def test_our_option_is_not_passed_to_the_driver() -> None:
+    """`pooler` is removed from the URL; everything else is passed on, with a host or without."""
     target = connections.Target("postgresql://a@b/c?pooler=1&sslmode=require&host=%2Frun")
     assert target.pooler
     assert target._dsn == "postgresql://a@b/c?sslmode=require&host=%2Frun"

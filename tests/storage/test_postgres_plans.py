@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.contract.made import NOON, SECOND, TENANT, add, new, uuid
+from tests.contract.made import NOON, SECOND, TENANT, VIEWER, add, asked, new, uuid
 from tests.databases import copied_database, execute, fetch, fresh_database
 from whence import rollups
-from whence.events import Keyset, NewEvent, PageRequest, Query
+from whence.events import Keyset, NewEvent, PageRequest
 from whence.flows import FlowQuery
 from whence.storage import create_store, sequencing
-from whence.storage.postgres import resolve
+from whence.storage.resolve import ResolvedQuery
 from whence.trace import TraceRequest
 
 EVENTS = 12_000
@@ -73,43 +73,44 @@ class Question(msgspec.Struct, frozen=True):
 
 def questions() -> dict[str, Question]:
     """Every flat question, by name."""
-    asked = {
-        "get": Question(lambda store: store.get_event(TENANT, uuid(77)), frozenset({"event_id"})),
+    found = {
+        "get": Question(lambda store: store.get_event(VIEWER, uuid(77)), frozenset({"event_id"})),
         "trace": Question(
-            lambda store: store.trace(TENANT, uuid(7_000), TraceRequest()), frozenset({"event_id", "event_cause"})
+            lambda store: store.trace(VIEWER, uuid(7_000), TraceRequest()),
+            frozenset({"event_id", "event_cause"}),
         ),
         "flows": Question(
-            lambda store: store.list_flows(TENANT, FlowQuery(), PageRequest(limit=20)), frozenset({"flow_last"})
+            lambda store: store.list_flows(VIEWER, FlowQuery(), PageRequest(limit=20)), frozenset({"flow_last"})
         ),
         "failed flows": Question(
-            lambda store: store.list_flows(TENANT, FlowQuery(failed=True), PageRequest(limit=20)),
+            lambda store: store.list_flows(VIEWER, FlowQuery(failed=True), PageRequest(limit=20)),
             frozenset({"flow_failed"}),
         ),
-        "map": Question(lambda store: store.process_map(TENANT, None, None), frozenset()),
+        "map": Question(lambda store: store.process_map(VIEWER, None, None), frozenset()),
     }
     for name, (index, told) in FILTERS.items():
         for when, time in RANGES.items():
-            asked |= _counting(f"{name} {when}", Query(**told, **time))
-            asked |= _listing(f"{name} {when}", index, Query(**told, **time))
+            found |= _counting(f"{name} {when}", {**told, **time})
+            found |= _listing(f"{name} {when}", index, {**told, **time})
     for name, (index, told) in ALONE.items():
-        asked |= _listing(name, index, Query(**told))
-    return asked
+        found |= _listing(name, index, told)
+    return found
 
 
-def _counting(name: str, query: Query) -> dict[str, Question]:
-    counted = "rollup_actor_pkey" if query.actor_ids else "rollup_kind_pkey"
-    edges = {"event_time"} if query.since else set()
+def _counting(name: str, told: dict[str, Any]) -> dict[str, Question]:
+    counted = "rollup_actor_pkey" if "actor_ids" in told else "rollup_kind_pkey"
+    edges = {"event_time"} if told.get("since") else set()
     return {
-        f"aggregate {name}": Question(lambda store: store.count_events(TENANT, query), frozenset({counted, *edges})),
+        f"aggregate {name}": Question(lambda store: store.count_events(*asked(told)), frozenset({counted, *edges})),
         f"statistics {name}": Question(
-            lambda store: store.actor_stats(TENANT, query), frozenset({"rollup_actor_pkey", *edges})
+            lambda store: store.actor_stats(*asked(told)), frozenset({"rollup_actor_pkey", *edges})
         ),
     }
 
 
-def _listing(name: str, index: str, query: Query) -> dict[str, Question]:
+def _listing(name: str, index: str, told: dict[str, Any]) -> dict[str, Question]:
     def question(request: PageRequest) -> Question:
-        return Question(lambda store: store.list_events(TENANT, query, request), frozenset({index}))
+        return Question(lambda store: store.list_events(*asked(told), request), frozenset({index}))
 
     return {f"list {name} {how}": question(request) for how, request in REQUESTS.items()}
 
@@ -154,13 +155,13 @@ class Explaining:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._connection, name)
 
-        async def asked(sql: str, *values: Any) -> Any:
+        async def explained(sql: str, *values: Any) -> Any:
             if sql not in self._plans:
                 text = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
                 self._plans[sql] = msgspec.json.decode(await self._connection.fetchval(text, *values))[0]["Plan"]
             return await method(sql, *values)
 
-        return asked
+        return explained
 
 
 @pytest.fixture
@@ -259,7 +260,7 @@ async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
 
 async def test_counts_over_raw_events_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An aggregate that does not use the rollups reads too much."""
-    monkeypatch.setattr(resolve.ResolvedQuery, "by_rollup", False)
+    monkeypatch.setattr(ResolvedQuery, "by_rollup", False)
     name = "aggregate outcome between"
     assert any("reads" in fault for fault in await _faults(store, {name: questions()[name]}))
 

@@ -1,6 +1,6 @@
 """A real PgBouncer in transaction mode between the store and the server.
 
-It is a program of the system, `pgbouncer` on the PATH; without it the tests are skipped by name, and fail in CI.
+`pgbouncer` must be on the PATH; without it these tests are skipped, and fail in CI.
 """
 
 import asyncio
@@ -24,15 +24,14 @@ from tests.databases import fetch, fresh_database
 from tests.storage.proxy import proxied
 from whence.errors import WhenceError
 from whence.permissions import new_api_key
-from whence.storage import create_store
-from whence.storage import waiting as waiting_for_logs
+from whence.storage import create_store, head_notifier
 
 BACKENDS = 2
 CLIENTS = 6
 
 
 class Pooled:
-    """The URLs of one log: behind the pooler, and past it."""
+    """The URLs of one log: through the pooler, and direct to the server."""
 
     def __init__(self, url: str, direct: str) -> None:
         self.url = url
@@ -45,7 +44,7 @@ async def log() -> AsyncIterator[Pooled]:
     program = shutil.which("pgbouncer")
     if program is None:
         missing("pgbouncer")
-    # The server may listen on a socket that others may not open.
+    # PgBouncer may run as another user, who cannot open the server's socket; so it connects through the proxy.
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         async with proxied(await fresh_database()) as proxy, _pooler(program, Path(folder), proxy.url) as url:
@@ -54,7 +53,7 @@ async def log() -> AsyncIterator[Pooled]:
 
 @pytest.fixture
 def pooled(log: Pooled) -> str:
-    """The URL of an empty log behind the pooler."""
+    """The URL of an empty log, through the pooler."""
     return log.url
 
 
@@ -68,7 +67,7 @@ async def _pooler(program: str, folder: Path, server: str) -> AsyncIterator[str]
         f"[databases]\n{database} = host={host} port={server_port} user=postgres\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         f"auth_type = any\npool_mode = transaction\ndefault_pool_size = {BACKENDS}\nmin_pool_size = 0\n"
-        # So that a client that relies on what it prepared before is found out.
+        # So that a client that relies on its prepared statements fails.
         + ("max_prepared_statements = 0\n" if _version(program) >= (1, 21) else "")
     )
     with (folder / "log").open("wb") as log:
@@ -84,8 +83,8 @@ async def _pooler(program: str, folder: Path, server: str) -> AsyncIterator[str]
 
 
 def _version(program: str) -> tuple[int, ...]:
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    return tuple(int(part) for part in re.findall(r"\d+", told)[:2])
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", output)[:2])
 
 
 def _free_port() -> int:
@@ -108,7 +107,7 @@ async def _listening(port: int) -> None:
 
 
 async def _use(store: Any) -> None:
-    """Write and read with more clients than there are backends."""
+    """Write and read with more clients than backends."""
 
     async def client(name: int) -> None:
         for number in range(name * 100, name * 100 + 10):
@@ -118,23 +117,23 @@ async def _use(store: Any) -> None:
 
     await store.check_servable()
     _, key = new_api_key("tenant-0", ("events:read",), 1)
-    await store.put_key(key)
+    await store.credentials.put_key(key)
     await asyncio.gather(*[client(name) for name in range(CLIENTS)])
-    assert await store.find_key(key.hash) == key
+    assert await store.credentials.find_key(key.hash) == key
     for tenant in range(3):
         assert (await page(store, f"tenant-{tenant}")).total == 20
     assert (await page(store, "another")).total == 0
 
 
-async def test_a_pooler_in_transaction_mode_may_stand_between(pooled: str) -> None:
-    """Each transaction may meet another backend: nothing is missed, and no tenant sees another's events."""
+async def test_a_store_works_through_a_pooler_in_transaction_mode(pooled: str) -> None:
+    """Each transaction may get another backend: no event is missing, and no tenant sees another's events."""
     store = create_store(pooled + "?pooler=1")
     await _use(store)
     await store.close()
 
 
-async def test_a_store_that_is_not_told_of_the_pooler_is_seen(pooled: str) -> None:
-    """The test above sees a store that relies on statements which another backend has prepared."""
+async def test_a_store_without_the_pooler_option_would_be_found(pooled: str) -> None:
+    """The test above fails for a store that uses statements which another backend has prepared."""
     store = create_store(pooled)
     with pytest.raises((WhenceError, AssertionError)):
         await _use(store)
@@ -142,7 +141,7 @@ async def test_a_store_that_is_not_told_of_the_pooler_is_seen(pooled: str) -> No
 
 
 async def _is_woken(log: Pooled, listen_url: str | None, patience_s: float = 5.0) -> bool:
-    """Whether who waits in one process is told what another one appends; both are behind the pooler."""
+    """Whether a task in one process is woken by an append in another; both go through the pooler."""
     here, there = create_store(log.url, pooler=True, listen_url=listen_url), create_store(log.url, pooler=True)
     tenant = "polled" if listen_url is None else "heard"
     await add(there, new(1), tenant=tenant)
@@ -156,15 +155,15 @@ async def _is_woken(log: Pooled, listen_url: str | None, patience_s: float = 5.0
     return bool(done) and waiting.result()
 
 
-async def test_behind_a_pooler_logs_are_looked_at(log: Pooled) -> None:
-    """Nobody listens where a pooler would hand the connection on: the poll finds what another process appends."""
+async def test_a_store_behind_a_pooler_polls(log: Pooled) -> None:
+    """A store does not listen through a pooler in transaction mode: its poll finds what another process appends."""
     assert await _is_woken(log, None)
     listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
     assert await fetch(log.direct, listening) == [(0,)]
 
 
-async def test_past_the_pooler_wakeups_are_heard(log: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a URL to listen at, who waits is woken before any poll; without one, and without a poll, nobody is."""
-    monkeypatch.setattr(waiting_for_logs, "POLL_S", 3_600.0)
+async def test_a_listen_url_bypasses_the_pooler(log: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `listen_url` a waiting task is woken without a poll. Without either, it is not."""
+    monkeypatch.setattr(head_notifier, "POLL_S", 3_600.0)
     assert await _is_woken(log, log.direct)
     assert not await _is_woken(log, None, 1.0)

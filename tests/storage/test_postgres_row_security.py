@@ -1,4 +1,4 @@
-"""Row level security, the second wall between tenants: it holds where a statement forgets whose rows it is about."""
+"""Row-level security keeps tenants apart even when a statement lacks its condition on the tenant."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,21 +11,21 @@ from tests.contract.made import add, new, page, uuid
 from tests.databases import empty_database, execute, fetch, fresh_database, server_url
 from tests.storage.test_postgres_schema import opened, refusal
 from whence.errors import StoreRefused
-from whence.events import Page, PageRequest, Query
+from whence.events import Page, PageRequest, Query, Viewer
 from whence.storage import Head, create_store, migrate_store
 from whence.storage.postgres import append, connections, engine, pages, tenants
-from whence.storage.postgres.tenants import NOBODY
+from whence.storage.postgres.tenants import NO_TENANT
 
 TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
 
 ACME = 1
 NUMBERS = {"acme": ACME, "other": 2}
-"""The tenants' numbers, in the order in which they are made."""
+"""The tenants' numbers, in the order of creation."""
 
 
 @pytest.fixture
 async def url() -> str:
-    """A database in which two tenants have events, one with an id that both have."""
+    """A database in which two tenants have events; event 1 has the same id in both."""
     made = await fresh_database()
     store = create_store(made)
     for tenant in ("acme", "other"):
@@ -37,14 +37,14 @@ async def url() -> str:
 
 @pytest.fixture
 async def connection(url: str) -> AsyncIterator[Any]:
-    """A connection by a login that no wall holds."""
+    """A connection of a superuser, who is not subject to row-level security."""
     made = await asyncpg.connect(url)
     yield made
     await made.close()
 
 
 async def seen(connection: Any, tenant_no: int | str | None) -> dict[str, int]:
-    """How many rows of each table a transaction of this tenant sees, by statements that name none."""
+    """The number of rows of each table that a transaction of this tenant sees without a condition on the tenant."""
     async with connection.transaction():
         await connection.execute("SET LOCAL ROLE whence_app; SET LOCAL search_path TO whence")
         if tenant_no is not None:
@@ -52,21 +52,21 @@ async def seen(connection: Any, tenant_no: int | str | None) -> dict[str, int]:
         return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}
 
 
-async def test_a_tenant_sees_its_own_rows_alone(connection: Any) -> None:
-    """Without a tenant, and as one that does not exist, no row is there; as one of two, its own are."""
+async def test_a_tenant_sees_only_its_own_rows(connection: Any) -> None:
+    """A transaction without a tenant, or of one that does not exist, sees no row."""
     assert dict(await connection.fetch("SELECT tenant, tenant_no FROM whence.tenant")) == NUMBERS
     nothing = dict.fromkeys(TABLES, 0)
     for tenant_no in (None, "", 0, 3, -1):
         assert await seen(connection, tenant_no) == nothing
     assert (await seen(connection, ACME))["event"] == 1
     assert (await seen(connection, NUMBERS["other"]))["event"] == 2
-    # The setting ends with its transaction.
+    # SET LOCAL ends with its transaction.
     assert await seen(connection, None) == nothing
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_a_table_without_the_wall_would_be_seen(connection: Any, table: str) -> None:
-    """Each table has its own policy: where it is switched off, the look above finds rows of others."""
+async def test_a_table_without_row_security_would_be_found(connection: Any, table: str) -> None:
+    """Each table has its own policy: when it is disabled, the test above finds rows of others."""
     await connection.execute(f"ALTER TABLE whence.{table} DISABLE ROW LEVEL SECURITY")
     found = await seen(connection, None)
     assert {name for name, rows in found.items() if rows} == {table}
@@ -74,7 +74,7 @@ async def test_a_table_without_the_wall_would_be_seen(connection: Any, table: st
 
 @pytest.mark.parametrize("table", TABLES)
 async def test_rows_of_another_tenant_cannot_be_written(connection: Any, table: str) -> None:
-    """Not made, not changed into another's; and what cannot be seen is not changed at all."""
+    """A row can neither be inserted for nor moved to another tenant, and rows of others are not updated."""
     rights = {
         right
         for (right,) in await connection.fetch(
@@ -119,17 +119,17 @@ async def _as_acme(connection: Any, statement: str) -> str:
         return status
 
 
-async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url: str) -> None:
-    """Reading and writing, with a tenant and without; afterwards the connection is the login's again."""
+async def test_role_and_tenant_are_set_for_the_transaction_only(url: str) -> None:
+    """In both pools, with a tenant and without. After the transaction the connection is the login's again."""
     store: Any = create_store(url)
     await store.check_servable()
     for pool in (store._reading, store._writing):
-        for tenant_no, said in ((17, "17"), (NOBODY, "")):
+        for tenant_no, setting in ((17, "17"), (NO_TENANT, "")):
             row = await pool.run(
                 tenant_no,
                 lambda connection: connection.fetchrow("SELECT current_user, current_setting('whence.tenant_no')"),
             )
-            assert tuple(row) == ("whence_app", said)
+            assert tuple(row) == ("whence_app", setting)
         (idle,) = pool._idle
         left = await idle.fetchrow("SELECT current_user = session_user, current_setting('whence.tenant_no', true)")
         assert left[0]
@@ -139,15 +139,15 @@ async def test_every_transaction_works_as_the_role_and_leaves_nothing_behind(url
 
 @pytest.mark.parametrize("tenant_no", ["1", "a'b", "1'; RESET ROLE", 1.5, b"1"])
 @pytest.mark.parametrize("on_citus", [False, True])
-def test_no_text_but_a_number_reaches_the_settings(tenant_no: Any, on_citus: bool) -> None:
-    """What is pasted into the messages that begin a transaction is digits, or nothing begins."""
+def test_only_a_number_is_formatted_into_the_settings(tenant_no: Any, on_citus: bool) -> None:
+    """Anything but an integer raises, so nothing can be injected."""
     with pytest.raises((ValueError, TypeError), match="format"):
         connections.begin_statements(tenant_no, writing=True, on_citus=on_citus)
 
 
 @pytest.mark.parametrize("writing", [False, True])
-def test_on_citus_what_is_handed_on_stands_in_a_message_of_its_own(writing: bool) -> None:
-    """The message with the tenant's number may be said twice, as BEGIN is not in it. Elsewhere all is one message."""
+def test_on_citus_propagated_settings_are_a_message_of_their_own(writing: bool) -> None:
+    """Workers receive the message with the tenant's number, so BEGIN is not in it. Elsewhere there is one message."""
     (plain,) = connections.begin_statements(17, writing=writing, on_citus=False)
     first, second = connections.begin_statements(17, writing=writing, on_citus=True)
     assert first.startswith("BEGIN ")
@@ -158,7 +158,7 @@ def test_on_citus_what_is_handed_on_stands_in_a_message_of_its_own(writing: bool
 
 
 def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
-    """Every statement loses its condition on the tenant."""
+    """Remove the condition on the tenant from every statement."""
     anybody = "WHERE true"
 
     def forgetful(module: Any, *changes: tuple[str, str, str]) -> None:
@@ -183,31 +183,32 @@ def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:
 async def _nothing_leaks(url: str) -> None:
     store = create_store(url)
     try:
-        assert await store.get_event("acme", uuid(2)) is None
+        assert await store.get_event(Viewer("acme"), uuid(2)) is None
         assert [event.actor_id for event in (await page(store, "acme")).events] == ["acme-ada"]
     finally:
         await store.close()
 
 
-async def test_a_statement_that_forgets_its_tenant_shows_nothing_of_another(
+async def test_a_statement_without_its_tenant_shows_nothing_of_another(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first wall is taken down, and the second holds; with that one down too, the same look finds a leak."""
+    """Without the conditions on the tenant, row-level security still holds. Without both, events leak."""
     _forget_the_tenant(monkeypatch)
     await _nothing_leaks(url)
     await execute(url, *[f"ALTER TABLE whence.{table} DISABLE ROW LEVEL SECURITY" for table in TABLES])
-    monkeypatch.setattr(engine.PostgresStore, "open", _no_look)
+    monkeypatch.setattr(engine.PostgresStore, "check_servable", _skip_check)
     with pytest.raises(AssertionError):
         await _nothing_leaks(url)
 
 
-async def _no_look(store: Any) -> None:
+async def _skip_check(store: Any) -> None:
     store._verified = True
 
 
-async def _put_back(url: str) -> Any:
-    """A store that remembers the number of acme, and then a database that went back and gave it to another tenant; the
-    store is open, and acme has another number and event 3."""
+async def _reset_database(url: str) -> Any:
+    """A store that has cached the number of acme, on a database that was then reset and gave that number to `other`.
+
+    Afterwards acme has another number and one event, 3."""
     remembering = create_store(url)
     assert (await page(remembering, "acme")).total == 1
     await execute(
@@ -224,16 +225,16 @@ async def _put_back(url: str) -> Any:
 
 
 ASKED: dict[str, Callable[[Any], Awaitable[Any]]] = {
-    "get": lambda store: store.get_event("acme", uuid(2)),
-    "list": lambda store: store.list_events("acme", Query(), PageRequest()),
+    "get": lambda store: store.get_event(Viewer("acme"), uuid(2)),
+    "list": lambda store: store.list_events(Viewer("acme"), Query(), PageRequest()),
     "head": lambda store: store.head("acme"),
     "part": lambda store: store.read_log("acme", 0, 10),
     "append": lambda store: add(store, new(4), tenant="acme"),
 }
 
 
-def _told(answer: Any) -> Any:
-    """What an answer says, but for what differs from one append to the next."""
+def _comparable(answer: Any) -> Any:
+    """The parts of an answer that do not vary between runs."""
     if isinstance(answer, Head):
         return answer.size
     if isinstance(answer, Page):
@@ -244,21 +245,21 @@ def _told(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("question", "told"), [("get", None), ("list", [uuid(3)]), ("head", 1), ("part", [1]), ("append", [2])]
+    ("question", "expected"), [("get", None), ("list", [uuid(3)]), ("head", 1), ("part", [1]), ("append", [2])]
 )
-async def test_a_number_that_became_another_tenants_is_not_believed(url: str, question: str, told: Any) -> None:
-    """Where the database went back behind a remembered number, the store answers as one that remembers nothing."""
-    store = await _put_back(url)
-    assert _told(await ASKED[question](store)) == told
+async def test_a_cached_number_of_another_tenant_is_not_trusted(url: str, question: str, expected: Any) -> None:
+    """After the database was reset, the store answers as one that has cached nothing."""
+    store = await _reset_database(url)
+    assert _comparable(await ASKED[question](store)) == expected
     assert (await page(store, "acme")).total == (2 if question == "append" else 1)
     await store.close()
 
 
 @pytest.mark.parametrize("question", ASKED)
-async def test_a_number_that_is_believed_without_its_name_is_seen(
+async def test_a_number_that_is_trusted_without_its_name_would_be_found(
     url: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above sees a store that compares the number alone: it tells of another tenant, or writes for it."""
+    """The test above fails for a store that compares only the number: it reads or writes another tenant's log."""
     for module, name, column in (
         (tenants, "head", "tenant"),
         (tenants, "lock_head", "tenant"),
@@ -267,20 +268,20 @@ async def test_a_number_that_is_believed_without_its_name_is_seen(
         bare = re.sub(rf"{column} = \$(\d)", r"$\1::text IS NOT NULL", module._SQL[name])
         assert bare != module._SQL[name]
         monkeypatch.setattr(module, "_SQL", {**module._SQL, name: bare})
-    store = await _put_back(url)
+    store = await _reset_database(url)
     right = {"get": None, "list": [uuid(3)], "head": 1, "part": [1], "append": [2]}
-    assert _told(await ASKED[question](store)) != right[question]
+    assert _comparable(await ASKED[question](store)) != right[question]
     await store.close()
 
 
 async def test_a_tenant_is_looked_up_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of a tenant that is there is remembered; one that is not there is looked for each time, and is found
-    as soon as another process has made it."""
-    looks: list[str] = []
+    """The number of an existing tenant is cached. A missing tenant is looked up each time, and found as soon as another
+    process has made it."""
+    lookups: list[str] = []
     real = engine.find_tenant
 
     async def find(connection: Any, name: str) -> int:
-        looks.append(name)
+        lookups.append(name)
         return await real(connection, name)
 
     monkeypatch.setattr(engine, "find_tenant", find)
@@ -288,17 +289,17 @@ async def test_a_tenant_is_looked_up_once(url: str, monkeypatch: pytest.MonkeyPa
     for _ in range(3):
         assert (await page(first, "acme")).total == 1
         assert (await page(first, "newcomer")).total == 0
-    assert looks == ["acme", *["newcomer"] * 3]
+    assert lookups == ["acme", *["newcomer"] * 3]
     await add(second, new(1), tenant="newcomer")
     assert (await page(first, "newcomer")).total == 1
     assert (await page(first, "newcomer")).total == 1
-    assert looks.count("newcomer") == 5
+    assert lookups.count("newcomer") == 5
     await first.close()
     await second.close()
 
 
-async def test_only_so_many_numbers_are_remembered(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many tenants ask, memory stays bounded; and every one is answered."""
+async def test_the_cache_of_numbers_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more tenants than it holds, every request is still answered."""
     monkeypatch.setattr(engine, "_TENANTS_REMEMBERED", 2)
     store: Any = create_store(url)
     for tenant in ("acme", "other", "third", "acme", "fourth"):
@@ -309,32 +310,32 @@ async def test_only_so_many_numbers_are_remembered(url: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("breaking", "mending", "told"),
+    ("breaking", "mending", "word"),
     [
         ("ALTER TABLE whence.event DISABLE ROW LEVEL SECURITY", "", "event"),
         ("ALTER TABLE whence.rollup_kind NO FORCE ROW LEVEL SECURITY", "", "rollup_kind"),
         ("CREATE POLICY wide ON whence.actor USING (true)", "", "actor"),
         ("ALTER ROLE whence_app BYPASSRLS", "ALTER ROLE whence_app NOBYPASSRLS", "BYPASSRLS"),
         ("ALTER ROLE whence_app SUPERUSER", "ALTER ROLE whence_app NOSUPERUSER", "superuser"),
-        ("ALTER TABLE whence.flow OWNER TO whence_app", "", "own nothing"),
+        ("ALTER TABLE whence.flow OWNER TO whence_app", "", "own no table"),
     ],
 )
-async def test_a_store_without_its_wall_is_refused(breaking: str, mending: str, told: str) -> None:
-    """A table that is open, or a role that no policy holds, stops the start with a sentence that says which."""
+async def test_a_store_without_row_security_is_refused(breaking: str, mending: str, word: str) -> None:
+    """A table without it, or a role that bypasses it, is refused with a sentence that names it."""
     url = await fresh_database()
     await execute(url, breaking)
     try:
-        assert told in await refusal(url)
+        assert word in await refusal(url)
     finally:
         if mending:
             await execute(url, mending)
 
 
 async def test_an_owner_who_is_no_superuser_migrates_and_serves() -> None:
-    """The login that owns everything is held by the wall too, and its servers work as the role."""
+    """The tables' owner is subject to row-level security too, and its servers take the role."""
     url = await empty_database()
     name, owner = url.partition("?")[0].rpartition("/")[2], "whence_test_owner"
-    await fresh_database()  # so that the role is there
+    await fresh_database()  # creates the role whence_app
     await execute(
         server_url(),
         f"DO $$ BEGIN CREATE ROLE {owner} LOGIN PASSWORD 'made-up'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
@@ -352,14 +353,14 @@ async def test_an_owner_who_is_no_superuser_migrates_and_serves() -> None:
         await store.close()
         assert await fetch(theirs, "SELECT count(*) FROM whence.event") == [(0,)]
         await execute(theirs, "ALTER TABLE whence.event NO FORCE ROW LEVEL SECURITY")
-        assert await fetch(theirs, "SELECT count(*) FROM whence.event") == [(1,)]  # so FORCE is what holds the owner
+        assert await fetch(theirs, "SELECT count(*) FROM whence.event") == [(1,)]  # so FORCE matters
     finally:
         await execute(url, f"REASSIGN OWNED BY {owner} TO CURRENT_USER", f"DROP OWNED BY {owner}")
         await execute(server_url(), f"ALTER DATABASE {name} OWNER TO CURRENT_USER", f"DROP ROLE {owner}")
 
 
 async def test_a_login_without_the_role_is_refused() -> None:
-    """The sentence says what an administrator has to grant."""
+    """The sentence names the GRANT that an administrator must run."""
     url, login = await fresh_database(), "whence_test_stranger"
     await execute(
         server_url(),

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.contract.made import DAY, HOUR, add, new
+from tests.contract.made import DAY, HOUR, add, asked, new
 from tests.databases import fresh_database
 from whence.demo import FAILED_EVENT, fill
-from whence.events import Event, Keyset, Page, PageRequest, Query
+from whence.events import Event, Keyset, Page, PageRequest, Query, Viewer
 from whence.storage import create_store
-from whence.storage.postgres import counts, pages, resolve, tenants
+from whence.storage.postgres import counts, pages, tenants
+from whence.storage.resolve import ResolvedQuery, Snapshot
+from whence.storage.walks import PageStart
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 
 TENANT = "airline"
@@ -78,7 +80,7 @@ def _page(page: Page) -> bytes:
 DEEP = (0, 7, 600, 2_000, 5_590, 10_000)
 
 
-async def _listed(store: Any, query: Query, offsets: tuple[int, ...]) -> list[bytes]:
+async def _listed(store: Any, told: dict[str, Any], offsets: tuple[int, ...]) -> list[bytes]:
     """Pages of a listing: from both ends, deep, beyond the end, in an older snapshot, and one behind another."""
     requests = [
         PageRequest(limit=20, offset=offset, ascending=ascending, as_of=as_of)
@@ -86,21 +88,21 @@ async def _listed(store: Any, query: Query, offsets: tuple[int, ...]) -> list[by
         for offset in offsets
         for as_of in (None, 5_000)
     ]
-    answers = [await store.list_events(TENANT, query, request) for request in requests]
+    answers = [await store.list_events(*asked(told, TENANT), request) for request in requests]
     first = answers[0]
     if first.has_next:
         after = Keyset(first.events[-1].occurred_at, first.events[-1].position)
         behind = PageRequest(limit=100, offset=20, after=after, as_of=first.as_of)
-        answers.append(await store.list_events(TENANT, query, behind))
+        answers.append(await store.list_events(*asked(told, TENANT), behind))
     return [_page(each) for each in answers]
 
 
-async def _answers(store: Any, query: Query, offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
+async def _answers(store: Any, told: dict[str, Any], offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
     """The bytes of what a store says to a question: its list, its aggregate and its statistics."""
     return {
-        "list": await _listed(store, query, offsets),
-        "aggregate": encode_counts(await store.count_events(TENANT, query)),
-        "actors": b"".join(encode_actor_stats(await store.actor_stats(TENANT, query))),
+        "list": await _listed(store, told, offsets),
+        "aggregate": encode_counts(await store.count_events(*asked(told, TENANT))),
+        "actors": b"".join(encode_actor_stats(await store.actor_stats(*asked(told, TENANT)))),
     }
 
 
@@ -108,8 +110,7 @@ async def _differing(both: Both) -> set[str]:
     """The filters to which the stores answer different bytes."""
     found = set()
     for name, told in FILTERS.items():
-        query = Query(**told)
-        if await _answers(both.sqlite, query) != await _answers(both.postgres, query):
+        if await _answers(both.sqlite, told) != await _answers(both.postgres, told):
             found.add(name)
     return found
 
@@ -117,7 +118,9 @@ async def _differing(both: Both) -> set[str]:
 async def test_lists_aggregates_and_statistics_are_the_same_bytes(both: Both) -> None:
     """Under every filter of the table; and the events are not all left out."""
     assert await _differing(both) == set()
-    assert (await both.postgres.list_events(TENANT, Query(**FILTERS["an hour of failures"]), PageRequest())).total > 0
+    assert (
+        await both.postgres.list_events(Viewer(TENANT), Query(**FILTERS["an hour of failures"]), PageRequest())
+    ).total > 0
 
 
 @pytest.mark.parametrize("ascending", [False, True])
@@ -126,9 +129,9 @@ def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
     """Wherever places are ordered, in the merge and outside of it, ties are ordered by position: an index would give
     that by luck alone."""
     values: dict[str, Any] = {filter_: ("a", FAILED_EVENT) if filter_ == "causes" else (1, 2)} if filter_ else {}
-    snapshot = resolve.Snapshot("airline", 1, 100, {})
+    snapshot = Snapshot(Viewer("airline"), 1, 100, {})
     request = PageRequest(ascending=ascending)
-    sql, bindings = pages.page_sql(snapshot, resolve.ResolvedQuery(**values), pages._Start(), request)
+    sql, bindings = pages.page_sql(snapshot, ResolvedQuery(**values), PageStart(), request)
     way = "ASC" if ascending else "DESC"
     assert sql.count("ORDER BY") == sql.count(f"ORDER BY occurred_at {way}, position {way}") >= 2
     assert sql.endswith(f"ORDER BY occurred_at {way}, position {way}")
@@ -140,17 +143,19 @@ async def _some(both: Both) -> list[Event]:
     return [
         event
         for offset in range(0, 5_500, 700)
-        for event in (await both.sqlite.list_events(TENANT, Query(), PageRequest(limit=2, offset=offset))).events
+        for event in (
+            await both.sqlite.list_events(Viewer(TENANT), Query(), PageRequest(limit=2, offset=offset))
+        ).events
     ]
 
 
 async def test_events_by_id_are_the_same_bytes(both: Both) -> None:
     """One event, in its own tenant and in another, and for a reader that may not see it."""
     for event_id in (FAILED_EVENT, *[event.id for event in await _some(both)]):
-        told = [await store.get_event(TENANT, event_id) for store in (both.sqlite, both.postgres)]
+        told = [await store.get_event(Viewer(TENANT), event_id) for store in (both.sqlite, both.postgres)]
         assert encode_event(told[0], EXTRA) == encode_event(told[1], EXTRA)
-        assert await both.postgres.get_event("another", event_id) is None
-        assert await both.postgres.get_event(TENANT, event_id, ("artifact",)) is None
+        assert await both.postgres.get_event(Viewer("another"), event_id) is None
+        assert await both.postgres.get_event(Viewer(TENANT, ("artifact",)), event_id) is None
 
 
 async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None:
@@ -164,8 +169,7 @@ async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None
             {"correlation_ids": (event.correlation_id, "none"), "since": event.occurred_at},
             {"correlation_ids": (event.correlation_id,), "actor_ids": (event.actor_id,), "readable": ("action_run",)},
         ):
-            query = Query(**told)
-            assert await _answers(both.sqlite, query, (0, 3)) == await _answers(both.postgres, query, (0, 3)), told
+            assert await _answers(both.sqlite, told, (0, 3)) == await _answers(both.postgres, told, (0, 3)), told
 
 
 async def test_the_hash_trees_differ_by_salt_and_time_alone(both: Both) -> None:
@@ -195,15 +199,15 @@ def _ties_turned_round(_real: Any) -> Any:
 
 
 def _one_short(real: Any) -> Any:
-    async def walk(connection: Any, snapshot: Any, match: Any, request: PageRequest) -> Any:
-        return await real(connection, snapshot, resolve, msgspec.structs.replace(request, offset=request.offset - 1))
+    async def walk(connection: Any, snapshot: Any, resolved: Any, request: PageRequest) -> Any:
+        return await real(connection, snapshot, resolved, msgspec.structs.replace(request, offset=request.offset - 1))
 
     return walk
 
 
 def _behind_with_it(real: Any) -> Any:
-    def page_sql(snapshot: Any, match: Any, start: Any, request: PageRequest) -> Any:
-        return real(snapshot, resolve, msgspec.structs.replace(start, inclusive=True), request)
+    def page_sql(snapshot: Any, resolved: Any, start: Any, request: PageRequest) -> Any:
+        return real(snapshot, resolved, msgspec.structs.replace(start, inclusive=True), request)
 
     return page_sql
 
@@ -237,11 +241,11 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         "an actor type",
     ),
     "ties are turned round": (_around(pages, "_order", _ties_turned_round), "nothing"),
-    "a deep page begins one short": (_around(pages, "_walk", _one_short), "an actor type"),
+    "a deep page begins one short": (_around(pages, "_start_at_offset", _one_short), "an actor type"),
     "the walk forgets the snapshot": (_around(pages, "newer_times", lambda _real: _none_newer), "nothing"),
     "the next page repeats the last event": (_around(pages, "page_sql", _behind_with_it), "nothing"),
     "the snapshot is not on the page": (
-        _around(resolve.ResolvedQuery, "up_to", lambda _real: lambda self, _at: self),
+        _around(ResolvedQuery, "up_to", lambda _real: lambda self, _at: self),
         "nothing",
     ),
     "children of a bucket are read one too early": (
@@ -256,8 +260,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 async def test_a_store_that_errs_would_be_seen(both: Both, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Each mutant changes bytes of the table above."""
     mutant, filter_ = MUTANTS[name]
-    query = Query(**FILTERS[filter_])
-    right = await _answers(both.sqlite, query)
-    assert await _answers(both.postgres, query) == right
+    told = FILTERS[filter_]
+    right = await _answers(both.sqlite, told)
+    assert await _answers(both.postgres, told) == right
     mutant(monkeypatch)
-    assert await _answers(both.postgres, query) != right
+    assert await _answers(both.postgres, told) != right

@@ -1,4 +1,4 @@
-"""Which PostgreSQL server, which schema and which login may serve a log."""
+"""Which PostgreSQL servers, schemas and logins a store accepts, and how a schema is migrated."""
 
 import asyncio
 import time
@@ -19,70 +19,70 @@ from whence.storage.sql import load_blocks
 POSTGRES, SQLITE = "whence.storage.postgres", "whence.storage.sqlite"
 
 SQLITE_ONLY = {
-    # which file this is, and which commit it has reached
+    # the identity of the file and the number of its last commit
     "store",
     "add_store",
     "advance_store",
-    # one row a statement, where the other takes many; and then the rows' numbers are asked for first
+    # one row per statement, so the numbers of the rows are looked up first; PostgreSQL takes arrays
     "kind_number",
     "keys_of_ids",
     "known_flows",
     "known_resources",
     "correlation_of",
-    # for `restore`, which is about files
+    # for `whence restore`, which works on files
     "carry_over_revocations",
-    "forget_all_sessions",
-    # in two steps, where the other has graph_events_by_flow
+    "delete_all_sessions",
+    # two steps instead of graph_events_by_flow
     "keys_by_flow",
-    # a part of the head's row, for a check
-    "folded",
-    # edges and few kinds looked up each by its index, where the other counts them in one statement
+    # a part of the head's row, for verification
+    "fold_state",
+    # edges and a few kinds, each counted on its index; PostgreSQL counts them in one statement
     "edge_total",
     "edge_of_kind",
     "span_by_few_kinds",
 }
 
 
-async def opened(url: str, **told: Any) -> None:
+async def opened(url: str, **options: Any) -> None:
     """Open a store and close it again."""
-    store = create_store(url, **told)
+    store = create_store(url, **options)
     try:
         await store.check_servable()
     finally:
         await store.close()
 
 
-async def refusal(url: str, **told: Any) -> str:
-    """The sentence with which a store is refused; an empty one when it is not."""
+async def refusal(url: str, **options: Any) -> str:
+    """The sentence with which a store is refused, or an empty text if it is not."""
     try:
-        await opened(url, **told)
+        await opened(url, **options)
     except StoreRefused as error:
         return str(error)
     return ""
 
 
 def test_migrations_go_in_lockstep() -> None:
-    """Both stores have the same migrations, by number and name."""
+    """Both stores have migrations of the same numbers and names."""
     steps = [[(step.number, step.name) for step in load_migrations(package)] for package in (POSTGRES, SQLITE)]
     assert steps[0] == steps[1]
 
 
 def test_blocks_have_the_same_names() -> None:
-    """What SQLite asks by a named block is asked here by one of the same name, but for what is said above."""
+    """Every SQL block of SQLite has one of the same name here, except for those in `SQLITE_ONLY`."""
     missing = load_blocks(SQLITE).keys() - load_blocks(POSTGRES).keys()
     assert missing <= SQLITE_ONLY
 
 
 async def test_a_database_without_a_log_is_refused() -> None:
-    """A server makes no schema by itself; the sentence names the command that does, and then it serves."""
+    """A server does not create the schema. The sentence names the command that does, and after it the store opens."""
     url = await empty_database()
     assert "whence migrate" in await refusal(url)
-    assert await migrate_store(url) == ["0001 log"]
+    assert await migrate_store(url) == ["0001 log", "0002 standard_names"]
     await opened(url)
 
 
-async def test_a_store_that_was_not_looked_at_is_refused_when_used() -> None:
-    """Whoever forgets `open` meets the same sentence at the first question."""
+async def test_a_store_that_was_not_opened_is_checked_on_first_use() -> None:
+    """Without a call of `check_servable`, the first read is refused with the same sentence."""
     store = create_store(await empty_database())
     with pytest.raises(StoreRefused, match="whence migrate"):
         await store.head("acme")
@@ -90,7 +90,7 @@ async def test_a_store_that_was_not_looked_at_is_refused_when_used() -> None:
 
 
 async def test_migrating_again_changes_nothing() -> None:
-    """A second migration takes no step and leaves the events."""
+    """A second run applies no migration and keeps the events."""
     url = await fresh_database()
     store = create_store(url)
     await add(store, new(1))
@@ -99,16 +99,16 @@ async def test_migrating_again_changes_nothing() -> None:
     await store.close()
 
 
-async def test_two_migrations_at_once_take_each_step_once() -> None:
-    """The second waits for the first, and finds nothing to do."""
+async def test_concurrent_migrations_apply_each_step_once() -> None:
+    """One of four runs applies it; the others wait and find nothing to do."""
     url = await empty_database()
     taken = await asyncio.gather(*[migrate_store(url) for _ in range(4)])
-    assert sorted(map(len, taken)) == [0, 0, 0, 1]
+    assert sorted(map(len, taken)) == [0, 0, 0, len(load_migrations(POSTGRES))]
     await opened(url)
 
 
 async def test_a_newer_schema_is_refused() -> None:
-    """By servers and by migrations; it is left alone."""
+    """Both `check_servable` and `migrate` refuse it and change nothing."""
     url = await fresh_database()
     await execute(url, "INSERT INTO whence.migration (number, name) VALUES (999, 'later')")
     assert "later release" in await refusal(url)
@@ -118,30 +118,30 @@ async def test_a_newer_schema_is_refused() -> None:
 
 
 async def test_an_older_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server does not bring it up to date by itself; the sentence says who does."""
+    """A server does not migrate by itself. The sentence names the command that does."""
     url = await fresh_database()
     steps = load_migrations(POSTGRES)
     later = (*steps, Migration(len(steps) + 1, "later", "CREATE TABLE later (x int)"))
     monkeypatch.setattr(schema, "load_migrations", lambda _package: later)
     assert "earlier release" in await refusal(url)
-    assert await migrate_store(url) == ["0002 later"]
+    assert await migrate_store(url) == [f"{len(later):04} later"]
     assert await refusal(url) == ""
 
 
 async def test_a_failed_migration_leaves_the_schema_as_it_was() -> None:
-    """The steps are one transaction: after an error none of them was taken."""
+    """All migrations run in one transaction: after an error none of them is applied."""
     url = await empty_database()
     steps = load_migrations(POSTGRES)
     broken = Migration(len(steps) + 1, "broken", "SELECT * FROM nowhere")
-    with pytest.raises(StoreRefused, match="undone"):
+    with pytest.raises(StoreRefused, match="rolled back"):
         await schema.migrate(Target(url), (*steps, broken))
     assert await fetch(url, "SELECT FROM pg_namespace WHERE nspname = 'whence'") == []
     assert "whence migrate" in await refusal(url)
 
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes", "synchronous_commit"])
-async def test_a_server_that_may_lose_what_it_confirmed_is_refused(name: str) -> None:
-    """Each of the three settings, by its own name; unless the operator accepts the loss."""
+async def test_a_server_that_can_lose_acknowledged_events_is_refused(name: str) -> None:
+    """The sentence names the setting that is off. `unsafe_durability` accepts it."""
     url = await fresh_database()
     assert await refusal(url) == ""
     await _set(url, name, "off")
@@ -154,7 +154,7 @@ async def test_a_server_that_may_lose_what_it_confirmed_is_refused(name: str) ->
 
 
 async def _set(url: str, name: str, value: str) -> None:
-    """Change a setting of the whole server, and wait until new sessions have it."""
+    """Change a setting of the server and wait until new sessions see it."""
     await execute(server_url(), f"ALTER SYSTEM SET {name} = {value}", "SELECT pg_reload_conf()")
     until = time.monotonic() + 10
     while await fetch(url, f"SHOW {name}") != [(value,)]:
@@ -162,8 +162,8 @@ async def _set(url: str, name: str, value: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_without_its_check_such_a_server_would_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusals above are the work of `refuse_unsafe_server`: without it they do not come."""
+async def test_without_the_check_such_a_server_would_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `refuse_unsafe_server` the test above fails."""
     url = await fresh_database()
     monkeypatch.setattr(schema, "refuse_unsafe_server", lambda *_: None)
     await _set(url, "synchronous_commit", "off")
@@ -173,17 +173,17 @@ async def test_without_its_check_such_a_server_would_be_taken(monkeypatch: pytes
         await _set(url, "synchronous_commit", "on")
 
 
-@pytest.mark.parametrize("told", [("off", "on", "on"), ("on", "off", "on"), ("on", "on", "off")])
-def test_only_off_is_refused(told: tuple[str, str, str]) -> None:
-    """Weaker and stronger kinds of a synchronous commit are the operator's choice."""
+@pytest.mark.parametrize("settings", [("off", "on", "on"), ("on", "off", "on"), ("on", "on", "off")])
+def test_only_off_is_refused(settings: tuple[str, str, str]) -> None:
+    """Every other value of synchronous_commit is the operator's choice."""
     for kind in ("on", "local", "remote_write", "remote_apply"):
         schema.refuse_unsafe_server("on", "on", kind)
     with pytest.raises(StoreRefused, match="--unsafe-durability"):
-        schema.refuse_unsafe_server(*told)
+        schema.refuse_unsafe_server(*settings)
 
 
 async def test_a_database_in_another_encoding_is_refused() -> None:
-    """Texts sort by code point only in UTF-8."""
+    """Only in UTF-8 do texts sort by code point."""
     url = await empty_database()
     name = "whence_test_latin"
     await execute(
@@ -199,28 +199,28 @@ async def test_a_database_in_another_encoding_is_refused() -> None:
 @pytest.mark.parametrize(
     "url", ["postgresql://a:notaport/log", "postgresql://a@b:99999/log?sslmode=none", "postgresql://[/x"]
 )
-async def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
-    """By one sentence that shows what it should look like, and not what it was."""
+async def test_an_invalid_url_is_refused(url: str) -> None:
+    """The sentence shows the right form and does not repeat the URL, which may hold a password."""
     sentence = await refusal(url)
     assert "postgresql://user@host:5432/database" in sentence
     assert url not in sentence
 
 
-async def test_a_database_that_is_not_there_is_refused_and_a_server_that_is_not_there_is_unavailable() -> None:
-    """The first is mended by the operator alone; the second may come back."""
+async def test_a_missing_database_is_refused_and_a_missing_server_is_unavailable() -> None:
+    """Only an operator can create the database, but the server may come back."""
     assert "database" in await refusal(of_database(await empty_database(), "no_such_database"))
     with pytest.raises(Unavailable):
         await opened("postgresql://nobody@127.0.0.1:1/nothing")
 
 
 def test_a_sqlite_file_needs_no_migration(tmp_path: Path) -> None:
-    """The command says so instead of doing nothing."""
+    """`migrate_store` refuses it and says why."""
     with pytest.raises(StoreRefused, match="SQLite"):
         asyncio.run(migrate_store(f"sqlite:///{tmp_path}/log.db"))
 
 
 async def test_the_view_for_people_shows_an_event_as_it_is_answered() -> None:
-    """`event_log` joins the names back and formats times."""
+    """The view `event_log` joins all names and formats times."""
     url = await fresh_database()
     store = create_store(url)
     await add(store, new(7, causation_id="a text", payload=b'{"a":1E2,"b":"\\u0000"}'))

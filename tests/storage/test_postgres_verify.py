@@ -39,8 +39,8 @@ async def filled(anyio_backend: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A copy of that database. It is read in small parts, so that their borders are tried too."""
-    monkeypatch.setattr(verify, "_PART", 7)
-    monkeypatch.setattr(verify, "_ROWS", 11)
+    monkeypatch.setattr(verify, "_PART_EVENTS", 7)
+    monkeypatch.setattr(verify, "_PART_ROWS", 11)
     return await copied_database(filled)
 
 

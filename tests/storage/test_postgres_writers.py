@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tests.acceptance.running import seed, soak, tell
-from tests.contract.made import NOON, TENANT, add, new, numbers, page
+from tests.contract.made import NOON, TENANT, VIEWER, add, new, numbers, page
 from tests.databases import empty_database, execute, fetch, fresh_database
 from whence.errors import Unavailable
 from whence.events import Query
@@ -38,7 +38,7 @@ from whence.storage.postgres import connections
 
 url, kind, seconds, seed, first = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 draw = random.Random(seed)
-real = connections._committed
+real = connections._run_and_commit
 
 async def unsure():
     drawn = draw.random()
@@ -56,7 +56,7 @@ async def committed(connection, work):
         return result
     return await real(connection, slower)
 
-connections._committed = committed
+connections._run_and_commit = committed
 
 def event(number):
     return new(number, event_type="action_run.failed" if number % 2 else "action_run.completed")
@@ -200,6 +200,7 @@ async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") ->
     return seen
 
 
+@pytest.mark.slow
 async def test_a_tail_never_skips_what_two_processes_write(record_property: Any) -> None:
     """Two processes of three writers each, and four tails: no gap, nothing skipped, nothing twice, no deadlock; while a
     transaction in another database stands idle."""
@@ -225,6 +226,7 @@ async def test_a_tail_never_skips_what_two_processes_write(record_property: Any)
     )
 
 
+@pytest.mark.slow
 async def test_a_tail_skips_what_a_bare_sequence_numbers(record_property: Any) -> None:
     """The same race over a table whose positions come from a sequence: the same tail misses events."""
     url = await empty_database()
@@ -281,9 +283,9 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
     await add(stores[0], new(1))
     met = asyncio.Event()
     waiting = 0
-    real = append._look_up
+    real = append.read_known
 
-    async def look_up(*args: Any) -> None:
+    async def read(*args: Any) -> None:
         nonlocal waiting
         waiting += 1
         if waiting == 2:
@@ -295,7 +297,7 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
             pass
         await real(*args)
 
-    patch.setattr(append, "_look_up", look_up)
+    patch.setattr(append, "read_known", read)
     told = await asyncio.gather(
         *[add(store, new(number)) for number, store in enumerate(stores, 2)], return_exceptions=True
     )
@@ -324,18 +326,18 @@ async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.Monk
     url = await fresh_database()
     first, second = create_store(url), create_store(url)
     await add(first, new(1, event_type="a.b"))
-    assert [kind for kind, _ in (await second.count_events(TENANT, Query())).by_event_type] == ["a.b"]
+    assert [kind for kind, _ in (await second.count_events(VIEWER, Query())).by_event_type] == ["a.b"]
     await add(first, new(2, event_type="c.d"))
     await add(second, new(3, event_type="e.f"))
     await add(first, new(4, event_type="e.f"))
     for store in (first, second):
-        assert (await store.count_events(TENANT, Query())).by_event_type == [("e.f", 2), ("a.b", 1), ("c.d", 1)]
+        assert (await store.count_events(VIEWER, Query())).by_event_type == [("e.f", 2), ("a.b", 1), ("c.d", 1)]
     # A standby that lacked the last kind took over, and gave its number to another one.
     await execute(
         url, "UPDATE whence.kind SET event_type = 'g.h' WHERE kind = 3", "UPDATE whence.head SET kinds_version = 7"
     )
     for store in (first, second):
-        assert dict((await store.count_events(TENANT, Query())).by_event_type)["g.h"] == 2
+        assert dict((await store.count_events(VIEWER, Query())).by_event_type)["g.h"] == 2
     await first.close()
     await second.close()
 

@@ -13,7 +13,7 @@ import pytest
 from tests.data.sample import SAMPLE
 from tests.databases import fresh_database
 from whence.demo import fill, recording
-from whence.events import PageRequest, Vocabulary
+from whence.events import PageRequest, Viewer, Vocabulary
 from whence.flows import FlowQuery
 from whence.storage import Write, create_store
 from whence.trace import TraceRequest
@@ -72,7 +72,7 @@ async def wrong_stories(store: Any) -> list[str]:
     by_id = {event["id"]: event for event in AIRLINE}
     wrong = []
     for run in failed_runs():
-        graph = await store.trace("airline", run["id"], TraceRequest(direction="up"))
+        graph = await store.trace(Viewer("airline"), run["id"], TraceRequest(direction="up"))
         told = [node.event.id for node in graph.nodes]
         first = next(each for each in told if by_id[each]["eventType"] == "inbound_message.received")
         if told != story_in_file(run["id"]) or told[-1] != run["id"] or told.index(first) > 1:
@@ -107,7 +107,7 @@ def pairs_in(events: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
 async def test_the_map_is_a_count_over_the_file(store: Any, tenant: str) -> None:
     """Every pair with its count; the shares of a cause type are one together."""
     wanted = pairs_in(AIRLINE if tenant == "airline" else lines(LOANS))
-    found = await store.process_map(tenant, None, None)
+    found = await store.process_map(Viewer(tenant), None, None)
     assert {(pair.cause_type, pair.effect_type): pair.events for pair in found.pairs} == wanted
     assert found.transitions == wanted.total() > 5_000
     shares: Counter[str] = Counter()
@@ -118,13 +118,13 @@ async def test_the_map_is_a_count_over_the_file(store: Any, tenant: str) -> None
 
 async def test_the_days_of_a_map_add_up(store: Any) -> None:
     """The maps of some periods that touch hold every link of the whole once."""
-    whole = await store.process_map("loans", None, None)
+    whole = await store.process_map(Viewer("loans"), None, None)
     times = sorted(event["occurredAt"] for event in lines(LOANS))
     assert times[0] < "2011-10-10" and times[-1] > "2012-01-01"
     first, second = 1_318_204_800_000_000, 1_325_376_000_000_000
     total: Counter[tuple[str, str]] = Counter()
     for since, until in ((None, first), (first, second), (second, None)):
-        part = await store.process_map("loans", since, until)
+        part = await store.process_map(Viewer("loans"), since, until)
         assert (part.since, part.until) == (since, until) and part.transitions > 0
         total.update({(pair.cause_type, pair.effect_type): pair.events for pair in part.pairs})
     assert total == {(pair.cause_type, pair.effect_type): pair.events for pair in whole.pairs}
@@ -134,9 +134,9 @@ async def test_flows_are_a_count_over_the_file(store: Any) -> None:
     """Events and last time of every run, in order."""
     events: Counter[str] = Counter(event["correlationId"] for event in AIRLINE)
     failed = {event["correlationId"] for event in AIRLINE if event["eventType"].endswith(".failed")}
-    page = await store.list_flows("airline", FlowQuery(), PageRequest(limit=1_000))
+    page = await store.list_flows(Viewer("airline"), FlowQuery(), PageRequest(limit=1_000))
     assert {flow.correlation_id: flow.events for flow in page.flows} == events
     assert [flow.last_at for flow in page.flows] == sorted((flow.last_at for flow in page.flows), reverse=True)
     assert {flow.root.event_type for flow in page.flows} == {"automation_run.started"}
-    page = await store.list_flows("airline", FlowQuery(failed=True), PageRequest(limit=1_000))
+    page = await store.list_flows(Viewer("airline"), FlowQuery(failed=True), PageRequest(limit=1_000))
     assert {flow.correlation_id for flow in page.flows} == failed and page.total == len(failed)

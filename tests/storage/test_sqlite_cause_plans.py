@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract import mutants
-from tests.contract.made import NOON, SECOND, TENANT, uuid
+from tests.contract.faults import reword
+from tests.contract.made import NOON, SECOND, TENANT, VIEWER, uuid
 from tests.storage.test_sqlite_plans import Explained, Question
-from whence.events import Keyset, PageRequest
+from whence.events import Keyset, PageRequest, Viewer
 from whence.flows import FlowQuery
-from whence.storage.sqlite import traces
 from whence.trace import TraceRequest
 
 READERS = (None, ("artifact",))
@@ -21,15 +20,17 @@ def questions() -> dict[str, Question]:
     """Graphs, flows and maps, for all and for narrowed readers."""
     asked: dict[str, Question] = {}
     for readable in READERS:
-        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(TENANT, uuid(77), TraceRequest(), who)
-        asked[f"cut trace {readable}"] = lambda store, who=readable: store.trace(
-            TENANT, uuid(77), TraceRequest(walk_max=9), who
+        asked[f"trace {readable}"] = lambda store, who=readable: store.trace(
+            Viewer(TENANT, who), uuid(77), TraceRequest()
         )
-        asked[f"map {readable}"] = lambda store, who=readable: store.process_map(TENANT, NOON, LATER, who)
+        asked[f"cut trace {readable}"] = lambda store, who=readable: store.trace(
+            Viewer(TENANT, who), uuid(77), TraceRequest(walk_max=9)
+        )
+        asked[f"map {readable}"] = lambda store, who=readable: store.process_map(Viewer(TENANT, who), NOON, LATER)
     for told in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
         for request in (PageRequest(limit=20), PageRequest(limit=20, offset=40, after=Keyset(LATER, 99))):
             asked[f"flows {told} {request.offset}"] = lambda store, told=told, request=request: store.list_flows(
-                TENANT, FlowQuery(**told), request
+                VIEWER, FlowQuery(**told), request
             )
     return asked
 
@@ -90,15 +91,15 @@ def test_the_questions_reach_every_block(explained: Explained) -> None:
 
 
 def _search_by_kind(patch: pytest.MonkeyPatch) -> None:
-    mutants.reword(patch, traces, "keys_by_cause", "INDEXED BY event_cause", "INDEXED BY event_kind")
+    reword(patch, "keys_by_cause", sqlite=("INDEXED BY event_cause", "INDEXED BY event_kind"))
 
 
 def _sorted_by_id(patch: pytest.MonkeyPatch) -> None:
-    mutants.reword(patch, traces, "story", "ORDER BY occurred_at, key", "ORDER BY id")
+    reword(patch, "flow_events", sqlite=("ORDER BY occurred_at, key", "ORDER BY id"))
 
 
 def _every_bucket(patch: pytest.MonkeyPatch) -> None:
-    mutants.reword(patch, traces, "span_of_transitions", "bucket BETWEEN ? AND ?", "+bucket BETWEEN ? AND ?")
+    reword(patch, "span_of_transitions", sqlite=("bucket BETWEEN ? AND ?", "+bucket BETWEEN ? AND ?"))
 
 
 @pytest.mark.parametrize("mutant", [_search_by_kind, _sorted_by_id, _every_bucket], ids=lambda mutant: mutant.__name__)

@@ -107,11 +107,11 @@ def test_a_key_made_beside_the_server_is_known_to_it_at_once(tmp_path: Path) -> 
         url = f"sqlite:///{tmp_path / 'log.db'}"
         server, beside = create_store(url), create_store(url, serving=False)
         _, key = new_api_key("t", ("events:read",), 1)
-        await beside.put_key(key)
-        assert await server.find_key(key.hash) == key
-        assert await beside.revoke_key("t", key.id, 5)
-        assert not await beside.revoke_key("other", key.id, 6)
-        found = await server.find_key(key.hash)
+        await beside.credentials.put_key(key)
+        assert await server.credentials.find_key(key.hash) == key
+        assert await beside.credentials.revoke_key("t", key.id, 5)
+        assert not await beside.credentials.revoke_key("other", key.id, 6)
+        found = await server.credentials.find_key(key.hash)
         assert found is not None
         assert found.revoked_at == 5
         with pytest.raises(Unavailable):

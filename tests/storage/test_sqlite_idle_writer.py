@@ -1,4 +1,4 @@
-"""Long work of the event loop is done while the writer commits or waits, and soon when it does neither."""
+"""Long work of the event loop runs while the writer commits or waits, or after a short wait."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from whence.storage.sqlite.writer import Writer
 
 
 class Held:
-    """A piece of the writer's work that goes on until it is let go."""
+    """Work for the writer that runs until it is released."""
 
     def __init__(self) -> None:
         self.begun, self.go = threading.Event(), threading.Event()
@@ -26,7 +26,7 @@ class Held:
 
 
 class HeldCommit:
-    """A connection whose COMMIT goes on until it is let go."""
+    """A connection whose COMMIT runs until it is released."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
@@ -62,13 +62,13 @@ async def waits_while_the_writer_computes(store: SQLiteStore) -> None:
     held = Held()
     working = store._writer.submit(held)
     await asyncio.to_thread(held.begun.wait, 5)
-    wait_for_idle_writer = asyncio.create_task(store.wait_for_idle_writer())
+    waiting = asyncio.create_task(store.wait_for_idle_writer())
     await turns()
-    early = wait_for_idle_writer.done()
+    early = waiting.done()
     held.go.set()
     await working
-    await wait_for_idle_writer
-    assert not early, "the wait_for_idle_writer came while the writer computed"
+    await waiting
+    assert not early, "the wait returned while the writer computed"
 
 
 async def comes_with_the_commit(store: SQLiteStore) -> None:
@@ -76,17 +76,17 @@ async def comes_with_the_commit(store: SQLiteStore) -> None:
     store._writer._connection = held  # type: ignore[assignment]  # it stands in for the connection
     working = store._writer.submit(lambda connection: None)
     await asyncio.to_thread(held.held.begun.wait, 5)
-    wait_for_idle_writer = asyncio.create_task(store.wait_for_idle_writer())
+    waiting = asyncio.create_task(store.wait_for_idle_writer())
     await turns()
-    came = wait_for_idle_writer.done() and not working.done()
+    came = waiting.done() and not working.done()
     held.held.go.set()
     await working
-    await wait_for_idle_writer
-    assert came, "the wait_for_idle_writer did not come with the commit"
+    await waiting
+    assert came, "the wait did not return during the commit"
 
 
-def test_a_lull_is_there_while_the_writer_has_no_work(tmp_path: Path) -> None:
-    """Who asks an idle store goes on without giving way to anyone."""
+def test_a_writer_without_work_is_idle(tmp_path: Path) -> None:
+    """The wait returns at once, without yielding to another task."""
 
     async def scenario(store: SQLiteStore) -> None:
         with pytest.raises(StopIteration):
@@ -96,17 +96,17 @@ def test_a_lull_is_there_while_the_writer_has_no_work(tmp_path: Path) -> None:
 
 
 def test_long_work_waits_while_the_writer_computes(tmp_path: Path) -> None:
-    """As long as a request is being placed, no wait_for_idle_writer comes; it comes behind it."""
+    """While a request runs, the writer is not idle; it is afterwards."""
     with_store(tmp_path, waits_while_the_writer_computes)
 
 
-def test_a_lull_comes_with_the_commit(tmp_path: Path) -> None:
-    """While the disk is waited for, long work may go on, though no answer is out yet."""
+def test_the_writer_is_idle_while_it_commits(tmp_path: Path) -> None:
+    """While it waits for the disk, long work may run, before any request is answered."""
     with_store(tmp_path, comes_with_the_commit)
 
 
-def test_a_lull_lets_go_of_one_after_the_other(tmp_path: Path) -> None:
-    """The second waits until the first has worked, and longer when the writer is busy again by then."""
+def test_tasks_that_wait_are_woken_one_by_one(tmp_path: Path) -> None:
+    """The second is woken once the first has run, and later if the writer is busy again by then."""
 
     async def scenario(store: SQLiteStore) -> None:
         first, second = Held(), Held()
@@ -137,8 +137,8 @@ def test_a_lull_lets_go_of_one_after_the_other(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_who_gave_up_is_passed_over(tmp_path: Path) -> None:
-    """A task that was cancelled while it waited keeps nobody behind it waiting."""
+def test_a_cancelled_task_is_passed_over(tmp_path: Path) -> None:
+    """A task that was cancelled while it waited does not keep the next one waiting."""
 
     async def scenario(store: SQLiteStore) -> None:
         held = Held()
@@ -157,7 +157,7 @@ def test_who_gave_up_is_passed_over(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-async def ends_without_a_lull(store: SQLiteStore) -> None:
+async def returns_while_the_writer_is_stuck(store: SQLiteStore) -> None:
     held = Held()
     working = store._writer.submit(held)
     await asyncio.to_thread(held.begun.wait, 5)
@@ -168,36 +168,36 @@ async def ends_without_a_lull(store: SQLiteStore) -> None:
         await working
 
 
-def test_nobody_waits_long_for_a_lull(tmp_path: Path) -> None:
-    """While the writer is stuck, a request still goes on to where it is told that the queue is full."""
-    with_store(tmp_path, ends_without_a_lull)
+def test_the_wait_is_short(tmp_path: Path) -> None:
+    """While the writer is stuck, a request still goes on, to the queue that refuses it when full."""
+    with_store(tmp_path, returns_while_the_writer_is_stuck)
 
 
-def test_mutant_endless_patience_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a wait_for_idle_writer is waited for as long as it takes, a stuck writer holds the request."""
-    monkeypatch.setattr(writer, "_PATIENCE_S", 60)
+def test_mutant_endless_wait_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit to the wait, a stuck writer holds up the request."""
+    monkeypatch.setattr(writer, "_IDLE_WAIT_MAX_S", 60)
     with pytest.raises(TimeoutError):
-        with_store(tmp_path, ends_without_a_lull)
+        with_store(tmp_path, returns_while_the_writer_is_stuck)
 
 
 @pytest.mark.parametrize(
     ("moment", "promise"),
-    [("end", waits_while_the_writer_computes), ("begin", comes_with_the_commit)],
+    [("set_busy", waits_while_the_writer_computes), ("set_idle", comes_with_the_commit)],
 )
-def test_mutant_a_moment_that_is_not_told_is_caught(
+def test_mutant_missing_signal_is_caught(
     moment: str,
     promise: Callable[[SQLiteStore], Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the writer does not say that it computes, or says that it waits only behind the commit, a test sees it."""
+    """A writer that does not signal that it is busy, or signals that it is idle only after the commit."""
     real = Writer._commit_group
 
     def commit_group(self: Writer, group: list[Any]) -> None:
         told = getattr(self._idle, moment)
         setattr(self._idle, moment, lambda: None)
-        if moment == "end":
-            self._idle.begin()
+        if moment == "set_busy":
+            self._idle.set_idle()
         real(self, group)
         setattr(self._idle, moment, told)
 

@@ -1,4 +1,4 @@
-"""A brief append runs where it is submitted when the writer is free. It never waits there, and never works for long."""
+"""A small append runs inline, on the event loop, when the writer is free. It never waits there, nor works for long."""
 
 import asyncio
 import threading
@@ -9,13 +9,13 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.storage.test_sqlite_lulls import HeldCommit, turns, with_store
 
+from tests.storage.test_sqlite_idle_writer import HeldCommit, turns, with_store
 from tests.storage.test_sqlite_races import failing
 from tests.storage.test_sqlite_writer import event
-from whence.events import NewEvent, PageRequest, Query
-from whence.flows import FOLD_AT
-from whence.storage import Write
+from whence import rollups
+from whence.events import NewEvent, PageRequest, Query, Viewer
+from whence.storage import Write, sequencing
 from whence.storage.sqlite import append, engine, writer
 from whence.storage.sqlite.append import Appender
 from whence.storage.sqlite.engine import SQLiteStore
@@ -26,7 +26,7 @@ Scenario = Callable[[SQLiteStore, pytest.MonkeyPatch], Any]
 HERE = "MainThread"
 
 
-def told_by(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
+def threads_of(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
     """The threads in which a function is called from now on."""
     threads: list[str] = []
     real = getattr(owner, name)
@@ -47,8 +47,8 @@ async def positions(store: SQLiteStore, *events: NewEvent) -> list[int]:
 
 
 async def few_run_here(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """Few events, and small ones, are placed by the event loop; many, or large ones, by the writer."""
-    threads = told_by(patch, Appender, "append")
+    """A few small events are sequenced by the event loop; many, or large ones, by the writer."""
+    threads = threads_of(patch, Appender, "append")
     most = engine._INLINE_EVENTS_MAX
     large = b'{"text":"' + b"a" * engine._INLINE_BYTES_MAX + b'"}'
     assert await positions(store, *map(event, range(most))) == list(range(1, most + 1))
@@ -59,10 +59,10 @@ async def few_run_here(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
 
 
 async def waits_for_its_turn(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """While a commit is under way, the next append waits in the queue, however brief it is, and harms nothing."""
+    """While a commit is under way, the next append waits in the queue, however small it is, and harms nothing."""
     held = HeldCommit(store._writing)
     store._writer._connection = held  # type: ignore[assignment]  # it stands in for the connection
-    threads = told_by(patch, Appender, "append")
+    threads = threads_of(patch, Appender, "append")
     first = asyncio.create_task(positions(store, event(0)))
     await asyncio.to_thread(held.held.begun.wait, 5)
     second = asyncio.create_task(positions(store, event(1)))
@@ -75,7 +75,7 @@ async def waits_for_its_turn(store: SQLiteStore, patch: pytest.MonkeyPatch) -> N
 
 
 async def does_not_wait_for_another_process(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """While another process writes, the event loop goes on, and the append is stored behind it."""
+    """While another process writes, the event loop goes on, and the append is stored after it."""
     other = apsw.Connection(store._writing.filename)
     other.execute("BEGIN IMMEDIATE")
     went_on = threading.Event()
@@ -96,9 +96,11 @@ async def does_not_wait_for_another_process(store: SQLiteStore, _patch: pytest.M
 
 async def leaves_long_work_to_the_writer(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
     """What is due once in some thousand events is done by the writer, whichever append finds it due."""
-    folds, divisions = told_by(patch, append, "fold_transitions"), told_by(patch, append, "_divide")
-    calls = told_by(patch, Appender, "append")
-    number = FOLD_AT - 1
+    patch.setattr(rollups, "DIVIDE_AT", 96)
+    patch.setattr(sequencing, "FOLD_AT", 64)
+    folds, divisions = threads_of(patch, append, "fold_transitions"), threads_of(patch, append, "_divide")
+    calls = threads_of(patch, Appender, "append")
+    number = 63
     await positions(store, *map(event, range(number)))
     assert not folds
     while not (folds and divisions):
@@ -109,26 +111,26 @@ async def leaves_long_work_to_the_writer(store: SQLiteStore, patch: pytest.Monke
 
 
 async def leaves_no_trace(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """One that fails where it was submitted is undone, and stored by the writer."""
+    """An append that fails inline is rolled back, and stored by the writer."""
     connection = failing(store)
     connection.fail(append._SQL["save_head"])
     assert await positions(store, event(0)) == [1]
     assert not any(connection.failures.values())
-    page = await store.list_events("t", Query(), PageRequest(limit=10))
+    page = await store.list_events(Viewer("t"), Query(), PageRequest(limit=10))
     assert [(found.id, found.position) for found in page.events] == [(event(0).id, 1)]
     assert page.total == 1
 
 
-def always_brief(patch: pytest.MonkeyPatch) -> None:
+def always_inline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engine, "_fits_inline", lambda _writes: True)
 
 
-def never_brief(patch: pytest.MonkeyPatch) -> None:
+def never_inline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engine, "_fits_inline", lambda _writes: False)
 
 
 def always_free(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Writer, "_free", property(lambda _self: True, lambda _self, _value: None), raising=False)
+    patch.setattr(Writer, "_is_free", property(lambda _self: True, lambda _self, _value: None), raising=False)
 
 
 def free_once(patch: pytest.MonkeyPatch) -> None:
@@ -137,14 +139,14 @@ def free_once(patch: pytest.MonkeyPatch) -> None:
     def free(self: Writer, value: bool) -> None:
         self.__dict__["free"] = value and "free" not in self.__dict__
 
-    patch.setattr(Writer, "_free", property(lambda self: self.__dict__["free"], free), raising=False)
+    patch.setattr(Writer, "_is_free", property(lambda self: self.__dict__["free"], free), raising=False)
 
 
 def waiting_here(patch: pytest.MonkeyPatch) -> None:
     """The event loop waits for the lock as a thread does."""
-    real = Writer._begin_here
+    real = Writer._run_inline
 
-    def begin_here(self: Writer, *args: Any) -> None:
+    def run_inline(self: Writer, *args: Any) -> None:
         connection = self._connection
         self._connection = _Patient(connection)  # type: ignore[assignment]  # it stands in for the connection
         try:
@@ -152,7 +154,7 @@ def waiting_here(patch: pytest.MonkeyPatch) -> None:
         finally:
             self._connection = connection
 
-    patch.setattr(Writer, "_begin_here", begin_here)
+    patch.setattr(Writer, "_run_inline", run_inline)
 
 
 class _Patient:
@@ -169,28 +171,28 @@ class _Patient:
 def long_work_here(patch: pytest.MonkeyPatch) -> None:
     real = Appender.append
 
-    def append_(*args: Any, brief: bool = False, **named: Any) -> Any:
-        del brief
+    def append_(*args: Any, inline: bool = False, **named: Any) -> Any:
+        del inline
         return real(*args, **named)
 
     patch.setattr(Appender, "append", append_)
 
 
 def not_undone_here(patch: pytest.MonkeyPatch) -> None:
-    real = Writer._begin_here
+    real = Writer._run_inline
 
-    def begin_here(self: Writer, *args: Any) -> None:
-        self._undo_group = lambda: None  # type: ignore[method-assign]  # the mutant
+    def run_inline(self: Writer, *args: Any) -> None:
+        self._roll_back = lambda: None  # type: ignore[method-assign]  # the mutant
         try:
             real(self, *args)
         finally:
-            self._undo_group = partial(Writer._undo_group, self)  # type: ignore[method-assign]  # and back
+            self._roll_back = partial(Writer._roll_back, self)  # type: ignore[method-assign]  # and back
 
-    patch.setattr(Writer, "_begin_here", begin_here)
+    patch.setattr(Writer, "_run_inline", run_inline)
 
 
 PROMISES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [
-    (few_run_here, (always_brief, never_brief)),
+    (few_run_here, (always_inline, never_inline)),
     (waits_for_its_turn, (always_free, free_once)),
     (does_not_wait_for_another_process, (waiting_here,)),
     (leaves_long_work_to_the_writer, (long_work_here,)),
@@ -199,8 +201,8 @@ PROMISES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]
 
 
 @pytest.mark.parametrize("promise", [promise for promise, _ in PROMISES], ids=lambda each: each.__name__)
-def test_brief_appends(promise: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A brief append is as safe as any other."""
+def test_inline_appends(promise: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inline append is as safe as any other."""
     with_store(tmp_path, lambda store: promise(store, monkeypatch))
 
 
@@ -209,7 +211,7 @@ def test_brief_appends(promise: Scenario, tmp_path: Path, monkeypatch: pytest.Mo
     [(promise, mutant) for promise, broken in PROMISES for mutant in broken],
     ids=lambda each: each.__name__,
 )
-def test_mutants_of_brief_appends_are_caught(
+def test_mutants_of_inline_appends_are_caught(
     promise: Scenario, mutant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each promise finds the writers that break it."""

@@ -12,12 +12,15 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.contract import mutants
-from tests.contract.made import NOON, SECOND, TENANT, new, uuid
-from whence.events import Keyset, PageRequest, Query
+from tests.contract.faults import reword
+from tests.contract.made import NOON, SECOND, TENANT, VIEWER, asked, new, uuid
+from tests.contract.mutants import reword_pages
+from whence.events import Keyset, PageRequest
 from whence.storage import Write
-from whence.storage.sqlite import counts, pages, resolve
+from whence.storage.resolve import ResolvedQuery, Snapshot
+from whence.storage.sqlite import pages
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.walks import PageStart
 
 EVENTS = 12_000
 
@@ -51,21 +54,19 @@ Question = Callable[[SQLiteStore], Coroutine[Any, Any, Any]]
 
 def questions() -> dict[str, Question]:
     """Every flat question."""
-    asked: dict[str, Question] = {"get": lambda store: store.get_event(TENANT, uuid(77))}
-    asked["head"] = lambda store: store.head(TENANT)
+    found: dict[str, Question] = {"get": lambda store: store.get_event(VIEWER, uuid(77))}
+    found["head"] = lambda store: store.head(TENANT)
     alone = {"one_resource": {"resource_ids": (uuid(7),)}, "one_flow": {"correlation_ids": ("flow-7",)}}
-    asked_of = [
-        (f"{name} {when}", Query(**told, **time)) for name, told in FILTERS.items() for when, time in RANGES.items()
-    ]
-    for name, query in asked_of:
-        asked[f"aggregate {name}"] = lambda store, query=query: store.count_events(TENANT, query)
-        asked[f"statistics {name}"] = lambda store, query=query: store.actor_stats(TENANT, query)
-    for name, query in [*asked_of, *((name, Query(**told)) for name, told in alone.items())]:
+    asked_of = [(f"{name} {when}", {**told, **time}) for name, told in FILTERS.items() for when, time in RANGES.items()]
+    for name, told in asked_of:
+        found[f"aggregate {name}"] = lambda store, told=told: store.count_events(*asked(told))
+        found[f"statistics {name}"] = lambda store, told=told: store.actor_stats(*asked(told))
+    for name, told in [*asked_of, *((name, told) for name, told in alone.items())]:
         for how, request in REQUESTS.items():
-            asked[f"list {name} {how}"] = lambda store, query=query, request=request: store.list_events(
-                TENANT, query, request
+            found[f"list {name} {how}"] = lambda store, told=told, request=request: store.list_events(
+                *asked(told), request
             )
-    return asked
+    return found
 
 
 def filled(path: Path) -> None:
@@ -196,7 +197,7 @@ def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> N
         "FROM bucket",
         "FROM rollup_kind",
         "FROM rollup_actor",
-        "JOIN totals",
+        "JOIN actor_total",
         "UNION ALL",
         "LIMIT 1 OFFSET",
         "FROM event e",
@@ -206,7 +207,9 @@ def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> N
 
 
 def _without_hints(patch: pytest.MonkeyPatch) -> None:
-    mutants._retell(patch, lambda sql: sql.replace("INDEXED BY event_kind", "").replace("INDEXED BY event_actor", ""))
+    reword_pages(
+        patch, sqlite=lambda sql: sql.replace("INDEXED BY event_kind", "").replace("INDEXED BY event_actor", "")
+    )
 
 
 def _order_of_no_index(patch: pytest.MonkeyPatch) -> None:
@@ -214,12 +217,12 @@ def _order_of_no_index(patch: pytest.MonkeyPatch) -> None:
 
 
 def _counts_from_events(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(resolve.ResolvedQuery, "by_rollup", False)
+    patch.setattr(ResolvedQuery, "by_rollup", False)
 
 
 def _edge_without_end(patch: pytest.MonkeyPatch) -> None:
     """The index is read on to the end of the log, and what lies behind the edge is thrown away."""
-    mutants.reword(patch, counts, "edge", "AND occurred_at < ?", "AND +occurred_at < ?")
+    reword(patch, "edge", sqlite=("AND occurred_at < ?", "AND +occurred_at < ?"))
 
 
 @pytest.mark.parametrize(
@@ -236,14 +239,14 @@ def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monk
 
 # --- the order, on the text of the statements ------------------------------------------------------------------
 
-SNAPSHOT = resolve.Snapshot(TENANT, 1, EVENTS, {})
+SNAPSHOT = Snapshot(VIEWER, 1, EVENTS, {})
 MATCHES = {
-    "time": resolve.ResolvedQuery(since=1, until=2),
-    "kind": resolve.ResolvedQuery(kinds=tuple(range(1, 8))),
-    "actor": resolve.ResolvedQuery(actors=(1, 2), kinds=(1,)),
-    "flow": resolve.ResolvedQuery(flows=(1,)),
-    "resource": resolve.ResolvedQuery(resources=(1, 2, 3)),
-    "cause": resolve.ResolvedQuery(causes=("why", b"0" * 16)),
+    "time": ResolvedQuery(since=1, until=2),
+    "kind": ResolvedQuery(kinds=tuple(range(1, 8))),
+    "actor": ResolvedQuery(actors=(1, 2), kinds=(1,)),
+    "flow": ResolvedQuery(flows=(1,)),
+    "resource": ResolvedQuery(resources=(1, 2, 3)),
+    "cause": ResolvedQuery(causes=("why", b"0" * 16)),
 }
 
 
@@ -255,9 +258,9 @@ def order_faults(patch: pytest.MonkeyPatch) -> list[str]:
         (False, " ORDER BY occurred_at DESC, key DESC"),
         (True, " ORDER BY occurred_at ASC, key ASC"),
     ):
-        for column, asked in MATCHES.items():
-            for start in (pages._Start(), pages._Start(sort_key=(5, 6))):
-                for sql, _ in pages.sort_keys_sql(SNAPSHOT, asked, start, ascending=ascending):
+        for column, resolved in MATCHES.items():
+            for start in (PageStart(), PageStart(sort_key=(5, 6))):
+                for sql, _ in pages.sort_keys_sql(SNAPSHOT, resolved, start, ascending=ascending):
                     terms = sql.split(" UNION ALL ")
                     ordered = sql.count("ORDER BY") == 1 and sql.endswith(order)
                     hinted = all(f"INDEXED BY event_{column} " in term for term in terms)
@@ -281,7 +284,7 @@ def _order_without_tie_break(patch: pytest.MonkeyPatch) -> None:
 
 
 def _order_inside(patch: pytest.MonkeyPatch) -> None:
-    mutants._retell(patch, lambda sql: sql.replace(" UNION ALL", " ORDER BY occurred_at DESC, key DESC UNION ALL"))
+    reword_pages(patch, sqlite=lambda sql: sql.replace(" UNION ALL", " ORDER BY occurred_at DESC, key DESC UNION ALL"))
 
 
 @pytest.mark.parametrize(

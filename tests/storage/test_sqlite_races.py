@@ -13,7 +13,7 @@ from tests.contract import mutants, rarer_mutants
 from tests.storage.test_sqlite_writer import event, with_store
 from whence import rollups
 from whence.errors import Unavailable, WhenceError
-from whence.events import PageRequest, Query
+from whence.events import PageRequest, Query, Viewer
 from whence.storage import Receipt, Write
 from whence.storage.sqlite import append, counts, engine
 from whence.storage.sqlite.engine import SQLiteStore
@@ -74,7 +74,7 @@ async def a_page_beside_writers(store: SQLiteStore, patch: pytest.MonkeyPatch) -
     """The reader has its page and not yet its total when the writers commit."""
     await fill(store)
     pause = pause_after(patch, engine, "events_of_page")
-    reading = asyncio.create_task(store.list_events("t", Query(), PageRequest(limit=100)))
+    reading = asyncio.create_task(store.list_events(Viewer("t"), Query(), PageRequest(limit=100)))
     await pause.until_reached()
     await grow(store)
     pause.go.set()
@@ -97,21 +97,21 @@ async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch
         await grow(store, FIRST + turn * (LARGE + SMALL))
         pause.go.set()
         assert await reading == before
-    assert (await store.count_events("t", query)).total == FIRST - 1 + 2 * (LARGE + SMALL)
+    assert (await store.count_events(Viewer("t"), query)).total == FIRST - 1 + 2 * (LARGE + SMALL)
 
 
 async def a_request_is_seen_whole(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """UnfoldedEvents every commit the size is one that a whole number of requests has."""
+    """After every commit the size is one that a whole number of requests has."""
     await fill(store)
     beside = apsw.Connection(store._writing.db_filename("main"))
     sizes = []
-    real = Writer._settle
+    real = Writer._resolve
 
     def look(self: Writer, group: list[Any]) -> None:
         sizes.append(beside.execute("SELECT size FROM tenant").get)
         real(self, group)
 
-    patch.setattr(Writer, "_settle", look)
+    patch.setattr(Writer, "_resolve", look)
     await grow(store)
     beside.close()
     assert sizes
@@ -223,8 +223,8 @@ async def a_commit_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None
         [receipts] = await store.append("t", [Write((each,))])
         assert not isinstance(receipts, WhenceError)
         assert (receipts[0].event.position, receipts[0].replayed) == (position, False)
-    assert {stat.actor_id for stat in await store.actor_stats("t", Query())} == {"a0", "a1", "a2"}
-    page = await store.list_events("t", Query(), PageRequest())
+    assert {stat.actor_id for stat in await store.actor_stats(Viewer("t"), Query())} == {"a0", "a1", "a2"}
+    page = await store.list_events(Viewer("t"), Query(), PageRequest())
     assert {(found.id, found.actor_id, found.event_type) for found in page.events} == {
         (each.id, each.actor_id, each.event_type) for each in events
     }
@@ -249,9 +249,9 @@ async def one_request_breaks(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> 
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert isinstance(outcomes[2][0], WhenceError)
     assert [outcomes[n][0][0].event.position for n in (0, 3)] == [1, 2]
-    page = await store.list_events("t", Query(), PageRequest(ascending=True))
+    page = await store.list_events(Viewer("t"), Query(), PageRequest(ascending=True))
     assert [found.id for found in page.events] == [event(0).id, event(2).id]
-    assert await store.find_session(b"\0") is None
+    assert await store.credentials.find_session(b"\0") is None
 
 
 async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
@@ -297,9 +297,9 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
     """Errors leave the group; the test waits for its answer a second and no longer."""
 
     def commit_group(self: Writer, group: list[Any]) -> None:
-        self._begin(group)
+        self._run_group(group)
         self._connection.execute("COMMIT")
-        self._participant.group_done()
+        self._listener.group_committed()
 
     patch.setattr(threading, "excepthook", lambda _args: None)
     patch.setattr(f"{__name__}.WAIT_S", 1)
@@ -309,31 +309,31 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
 def no_savepoints(patch: pytest.MonkeyPatch) -> None:
     """A request that fails leaves behind what it wrote before."""
 
-    def run_apart(self: Writer, job: Any) -> None:
+    def run_in_savepoint(self: Writer, job: Any) -> None:
         try:
-            job.result = job.apart(self._connection)
-            self._participant.request_done()
+            job.result = job.retry(self._connection)
+            self._listener.request_released()
         except Exception as error:
-            self._participant.request_undone()
+            self._listener.request_rolled_back()
             job.error = error
 
-    patch.setattr(Writer, "_run_apart", run_apart)
+    patch.setattr(Writer, "_run_in_savepoint", run_in_savepoint)
 
 
 def nothing_is_undone(patch: pytest.MonkeyPatch) -> None:
     """What a group wrote before one of it failed stays, and is written again."""
 
-    def run_together(self: Writer, group: list[Any]) -> bool:
+    def run_without_savepoints(self: Writer, group: list[Any]) -> bool:
         try:
             for job in group:
                 job.result = job.work(self._connection)
-                self._participant.request_done()
+                self._listener.request_released()
         except Exception:
             self._connection.execute("COMMIT")
             return False
         return True
 
-    patch.setattr(Writer, "_run_together", run_together)
+    patch.setattr(Writer, "_run_without_savepoints", run_without_savepoints)
 
 
 FAILURES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [

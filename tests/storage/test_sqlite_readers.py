@@ -9,11 +9,10 @@ import pytest
 
 from tests.storage.test_sqlite_writer import event, with_store
 from whence.errors import QueryTooExpensive
-from whence.events import PageRequest, Query
+from whence.events import PageRequest, Query, Viewer
 from whence.storage import Write
 from whence.storage.sqlite import readers
 from whence.storage.sqlite.engine import SQLiteStore
-from whence.storage.sqlite.readers import _Reader
 
 STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000000) SELECT max(i) FROM n"
 """Takes minutes."""
@@ -22,7 +21,7 @@ STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20
 @pytest.fixture(autouse=True)
 def looking_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The clock is looked at after every single step, so that whatever could be stopped is."""
-    monkeypatch.setattr(readers, "_STEPS_PER_LOOK", 1)
+    monkeypatch.setattr(readers, "_STEPS_PER_CHECK", 1)
     yield
 
 
@@ -34,9 +33,9 @@ async def stopped_questions(store: SQLiteStore) -> None:
         with pytest.raises(QueryTooExpensive):
             await store._readers.read(lambda connection: connection.execute(STEPS).fetchall())
         store._readers._query_seconds_max = 5
-        assert (await store.list_events("t", Query(), PageRequest())).total == 1
+        assert (await store.list_events(Viewer("t"), Query(), PageRequest())).total == 1
         wide = Query(correlation_ids=("none",), actor_ids=("none",))
-        assert (await store.list_events("t", wide, PageRequest())).total == 0
+        assert (await store.list_events(Viewer("t"), wide, PageRequest())).total == 0
         store._readers._query_seconds_max = 0.05
 
 
@@ -60,6 +59,6 @@ def test_mutant_a_stop_that_also_stops_the_end_is_caught(tmp_path: Path, monkeyp
         finally:
             self.deadline = float("inf")
 
-    monkeypatch.setattr(_Reader, "ask", ask)
+    monkeypatch.setattr(readers._Reader, "ask", ask)
     with pytest.raises(apsw.Error):
         with_store(tmp_path, stopped_questions)

@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from whence.errors import Conflict, Unavailable
-from whence.events import NewEvent, PageRequest, Query
+from whence.events import NewEvent, PageRequest, Query, Viewer
 from whence.storage import Write
 from whence.storage.sqlite import append, writer
 from whence.storage.sqlite.engine import SQLiteStore
@@ -66,7 +66,7 @@ async def commit_fails_once(store: SQLiteStore) -> tuple[Any, list[Any]]:
     store._writer._connection = failing  # type: ignore[assignment]  # the real connection stands behind it
     [error] = await store.append("t", [Write((event(0),))])
     results = await store.append("t", [Write((event(1),))])
-    stats = await store.actor_stats("t", Query())
+    stats = await store.actor_stats(Viewer("t"), Query())
     return error, [results, stats]
 
 
@@ -76,7 +76,7 @@ def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path) 
     async def scenario(store: SQLiteStore) -> None:
         error, (receipts, stats) = await commit_fails_once(store)
         assert isinstance(error, Unavailable)
-        page = await store.list_events("t", Query(), PageRequest())
+        page = await store.list_events(Viewer("t"), Query(), PageRequest())
         assert [found.position for found in page.events] == [1]
         assert [found.id for found in page.events] == [event(1).id]
         assert isinstance(receipts[0], list)
@@ -92,7 +92,7 @@ def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monke
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
 
-    monkeypatch.setattr(append._NameCache, "add", add)
+    monkeypatch.setattr(append.NameCache, "add", add)
 
     async def scenario(store: SQLiteStore) -> None:
         with pytest.raises(ValueError, match="not known"):  # counted for an actor beyond the last
@@ -116,7 +116,7 @@ def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path)
         )
         assert not isinstance(results[0], BaseException)
         assert isinstance(results[1], BaseException)
-        page = await store.list_events("t", Query(), PageRequest(ascending=True))
+        page = await store.list_events(Viewer("t"), Query(), PageRequest(ascending=True))
         assert [(found.position, found.id) for found in page.events] == [
             (1, event(0).id),
             (2, event(1).id),
@@ -229,7 +229,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, mo
 def test_mutant_a_writer_that_must_log_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an error of the log leaves the commit, its requests are never answered."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
-    monkeypatch.setattr(writer, "_tell", FullLog().error)
+    monkeypatch.setattr(writer, "_log_error", FullLog().error)
 
     async def scenario(store: SQLiteStore) -> None:
         with pytest.raises(TimeoutError):

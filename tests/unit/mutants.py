@@ -43,15 +43,16 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., N
 
         def run(**arguments: Any) -> None:
             mutant, patch = arguments.pop("mutant"), arguments["monkeypatch"]
-            told = {name: value for name, value in arguments.items() if name in wanted}
+            passed = {name: value for name, value in arguments.items() if name in wanted}
             if mutant is None:
-                return test(**told)
+                test(**passed)
+                return
             mutant(patch)
             try:
-                test(**told)
+                test(**passed)
             except (AssertionError, ValueError, WhenceError, pytest.fail.Exception):
-                return None
-            return pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
+                return
+            pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
 
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)

@@ -16,7 +16,7 @@ NOW = 1_767_323_045_000_000
 RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 EVENT_ID = "0192d3f0-0000-7000-8000-00000000abcd"
 SECRET = "hunter2 \u00e9"
-"""What no sentence may repeat."""
+"""A text that no error may repeat."""
 CONTEXT = IngestContext(TENANT, Vocabulary.extended(["invoice"], ["robot"]), NOW)
 KEYED = IngestContext(TENANT, CONTEXT.vocabulary, NOW, "order-1")
 """The same with an Idempotency-Key."""
@@ -46,10 +46,10 @@ def problems(parse: Callable[[], object]) -> Problems:
     """The places and names of the problems of a refusal."""
     with pytest.raises(Invalid) as caught:
         parse()
-    return told(caught.value)
+    return problems_of(caught.value)
 
 
-def told(error: object) -> Problems:
+def problems_of(error: object) -> Problems:
     """The places and names of the problems. Each is a sentence that does not repeat what was sent."""
     assert isinstance(error, Invalid), error
     for problem in error.problems:

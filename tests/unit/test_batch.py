@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
-from tests.unit.sent import CONTEXT, KEYED, SECRET, TENANT, body, event, problems, told
+from tests.unit.sent import CONTEXT, KEYED, SECRET, TENANT, body, event, problems, problems_of
 from whence.errors import TooLarge
 from whence.events import NewEvent
 from whence.wire import event as wire
@@ -31,7 +31,7 @@ def both(*events: dict[str, Any], ctx: IngestContext = CONTEXT) -> list[NewEvent
     results = []
     for sent, ndjson in ((array(*events), False), (lines(*events), True)):
         parsed = parse_batch(sent, ndjson, ctx)
-        results.append([one if isinstance(one, NewEvent | TooLarge) else told(one) for one in parsed])
+        results.append([one if isinstance(one, NewEvent | TooLarge) else problems_of(one) for one in parsed])
     first, second = results
     assert [repr(one) for one in first] == [repr(one) for one in second]
     return first
@@ -59,7 +59,7 @@ def test_each_event_is_refused_for_itself() -> None:
 
 def test_what_is_no_event_is_refused_at_its_index() -> None:
     """Any JSON value may stand in a batch and is refused there."""
-    parsed = [told(one) for one in parse_batch(b'[1,null,"hunter2",[],[{}]]', False, CONTEXT)]
+    parsed = [problems_of(one) for one in parse_batch(b'[1,null,"hunter2",[],[{}]]', False, CONTEXT)]
     assert parsed == [[(("body", index), "dict_type")] for index in range(5)]
 
 
@@ -74,7 +74,7 @@ def test_a_line_that_is_not_json_is_refused_for_itself() -> None:
     ]
     parsed = parse_batch(b"\n".join(sent), True, CONTEXT)
     assert isinstance(parsed[0], NewEvent)
-    assert [told(one) for one in parsed[1:]] == [
+    assert [problems_of(one) for one in parsed[1:]] == [
         [(("body", 1), "json_invalid")],
         [(("body", 2), "json_invalid")],
         [(("body", 3), "json_depth")],

@@ -21,7 +21,7 @@ from bench.report import render
 from bench.result import Run, Traced, last_of_machine, load, save
 from bench.scenarios import questions_of, traces_in_process
 from bench.workload import FORMS, STORY_EVENTS, Shape, events, hot_resource, ndjson, of_one_tenant, story_id
-from whence.events import Vocabulary
+from whence.events import Viewer, Vocabulary
 from whence.storage import create_store
 from whence.storage.base import Write
 from whence.storage.sqlite.verify import verify
@@ -182,7 +182,7 @@ async def _append_normally(path: Path) -> None:
 async def _map_of(path: Path) -> Any:
     store = create_store(f"sqlite:///{path}", serving=False)
     try:
-        return await store.process_map(TENANT, None, None, None)
+        return await store.process_map(Viewer(TENANT), None, None)
     finally:
         await store.close()
 
@@ -227,7 +227,7 @@ def test_every_question_finds_something(built: Path) -> None:
             asked = await questions_of(store, SHAPE)
             pages = {name: some[0] for name, some in asked.items() if some[0].page is not None}
             return {
-                name: len((await store.list_events(TENANT, each.query, each.page)).events)
+                name: len((await store.list_events(Viewer(TENANT), each.query, each.page)).events)
                 for name, each in pages.items()
                 if each.page is not None and "range" not in name and "offset of a hundredth" not in name
             }
@@ -270,7 +270,7 @@ def test_a_result_renders(sample: Run) -> None:
     page = render(sample)
     assert sample.machine.cpu in page
     assert all(bar.what in page for bar in bars_of(sample))
-    assert all(f"| {flat.question} |" in page for flat in sample.flat)
+    assert all(f"| {each.question} |" in page for each in sample.indexed)
     assert page.count("### ") >= len(sample.rates) + len(sample.disks)
     assert "This was a quick run" in page
 
@@ -281,7 +281,7 @@ def test_a_demand_is_met_or_not_or_not_measured(sample: Run) -> None:
     assert {bar.what: bar.met for bar in bars_of(quick)}["start to first answer"] is True
     slow = msgspec.structs.replace(sample, start_s={"an empty log": 1.6})
     assert {bar.what: bar.met for bar in bars_of(slow)}["start to first answer"] is False
-    nothing = msgspec.structs.replace(sample, rates={}, loads={}, flat=[], disks=[], memory=None, start_s={})
+    nothing = msgspec.structs.replace(sample, rates={}, loads={}, indexed=[], disks=[], memory=None, start_s={})
     assert {bar.met for bar in bars_of(nothing)} == {None}
 
 

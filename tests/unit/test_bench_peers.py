@@ -96,7 +96,7 @@ def test_prefect_is_asked_for_the_same_time() -> None:
     assert occurred[1]["since"] < occurred[0]["since"] and occurred[1]["until"] == occurred[0]["until"]
 
 
-class _Told(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     """Answers every path with the same body, but `/nothing`; chunked where the server says so."""
 
     protocol_version = "HTTP/1.1"
@@ -129,7 +129,7 @@ class _Server(ThreadingHTTPServer):
     """Who was asked, of all of them."""
 
     def __init__(self, body: bytes, *, chunked: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), _Told)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.body, self.chunked, self.seen = body, chunked, list[str]()
 
 
@@ -172,7 +172,7 @@ def test_who_counts_otherwise_is_not_compared(built: Built, its: bytes, alike: b
         if alike:
             assert [turn.who for turn in turns_of(log, "page", 3)] == ["whence", "fastapi"]
         else:
-            with pytest.raises(RuntimeError, match="do not count alike"):
+            with pytest.raises(RuntimeError, match="the totals of the servers differ"):
                 list(turns_of(log, "page", 3))
 
 
@@ -205,7 +205,7 @@ def test_pages_of_each_are_kept_with_their_ratios(built: Built, run: Run, tmp_pa
     assert {who: len(trials) for who, trials in run.rates[PAGE_OF_EACH].trials.items()} == {"whence": 2, "fastapi": 2}
     assert (len(one.seen), len(other.seen)) == (80, 8)
     assert {"whence", "fastapi"} == run.loads[PAGE_OF_EACH].keys()
-    [page] = [cells for demand, cells in _table(run).items() if demand.startswith("page of 20")]
+    [page] = [cells for measure, cells in _table(run).items() if measure.startswith("page of 20")]
     assert page[3] == "-" and float(page[2]) > 0
 
 
@@ -240,8 +240,8 @@ def run() -> Run:
 def test_a_ratio_says_how_many_times_better_whence_is(run: Run) -> None:
     """More events a second is better, and so are fewer milliseconds, bytes and seconds."""
     table = _table(run)
-    assert table["demand"] == ["Whence", *(text for name in PEERS.values() for text in (name, "ratio"))]
-    [ingest] = [cells for demand, cells in table.items() if demand.startswith("batches of 1000")]
+    assert table["measure"] == ["Whence", *(text for name in PEERS.values() for text in (name, "ratio"))]
+    [ingest] = [cells for measure, cells in table.items() if measure.startswith("batches of 1000")]
     assert ingest[3:5] == ["300", "3"]
     assert table["page, 100 events"][:3] == ["2 / 2", "8 / 8", "4"]
     assert table["page, 900 events"][:3] == ["2 / 2 (1)", "32 / 32 (4)", "16"]

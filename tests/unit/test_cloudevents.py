@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import NEVER_BYTES, PROPERTY, catches, replaced
-from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, SECRET, Problems, problems, told
+from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, SECRET, Problems, problems, problems_of
 from whence.errors import Invalid, TooLarge
 from whence.events import NewEvent
 from whence.wire import cloudevents as ce
@@ -360,7 +360,7 @@ def test_binary_and_structured_are_the_same_event(
         expected = ce.parse_structured(body, CONTEXT)
     except Invalid as error:
         found = wrong_binary(data, **changes)
-        assert [(("body", str(loc[-1]).removeprefix("ce-")), type_) for loc, type_ in found] == told(error)
+        assert [(("body", str(loc[-1]).removeprefix("ce-")), type_) for loc, type_ in found] == problems_of(error)
     else:
         assert binary(data, **changes) == expected
 
@@ -373,9 +373,9 @@ def test_each_event_of_a_batch_is_refused_for_itself() -> None:
     batch = [sent(), sent(type=SECRET), {}, 1, sent(data={"a": "x" * 256 * 1024}), sent(id="A-1")]
     found = ce.parse_cloudevents_batch(json.dumps(batch).encode(), CONTEXT)
     assert isinstance(found[0], NewEvent)
-    assert told(found[1]) == [(("body", 1, "type"), "string_pattern_mismatch")]
-    assert {loc for loc, _ in told(found[2])} == {("body", 2, name) for name in sent() if name != "authid"}
-    assert told(found[3]) == [(("body", 3), "dict_type")]
+    assert problems_of(found[1]) == [(("body", 1, "type"), "string_pattern_mismatch")]
+    assert {loc for loc, _ in problems_of(found[2])} == {("body", 2, name) for name in sent() if name != "authid"}
+    assert problems_of(found[3]) == [(("body", 3), "dict_type")]
     assert isinstance(found[4], TooLarge)
     assert isinstance(found[5], NewEvent)
     for body, type_ in ((b"{}", "list_type"), (b"[]", "batch_length"), (b"[{},]", "json_invalid")):

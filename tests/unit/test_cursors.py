@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, Mutant, catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT, Problems, problems
-from whence.events import Event, Keyset, Page, Query
+from whence.events import Event, Keyset, Page, Query, Viewer
 from whence.wire import cursor as cursors
 from whence.wire import query as wire
 from whence.wire.cursor import Cursor, cursor_digest, cursor_seed, next_cursor
@@ -29,7 +29,7 @@ def read(sent: str = ASKED, route: str = "list", **told: Any) -> ReadRequest:
         "correlation": {"correlation_id": "flow"},
         "resource": {"resource_type": "action_run", "resource_id": RUN_ID},
     }
-    context = {"tenant": TENANT, "now": NOW, "vocabulary": CONTEXT.vocabulary, "readable": None}
+    context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
     return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | told))
 
 
@@ -143,18 +143,26 @@ def forgetting(place: int, name: str) -> Mutant:
     return replaced(wire, "cursor_seed", seed, f"not_bound_to_its_{name}")
 
 
-def forgetting_filters(tenant: str, route: str, fields: Any, *rest: Any) -> bytes:
-    return cursor_seed(tenant, route, {}, *rest)
+def forgetting_filters(viewer: Viewer, route: str, fields: Any, *rest: Any) -> bytes:
+    return cursor_seed(viewer, route, {}, *rest)
+
+
+def forgetting_tenant(viewer: Viewer, *rest: Any) -> bytes:
+    return cursor_seed(Viewer("", viewer.readable), *rest)
+
+
+def forgetting_reader(viewer: Viewer, *rest: Any) -> bytes:
+    return cursor_seed(Viewer(viewer.tenant), *rest)
 
 
 @catches(
-    forgetting(0, "tenant"),
+    replaced(wire, "cursor_seed", forgetting_tenant, "not_bound_to_its_tenant"),
     forgetting(1, "route"),
     replaced(wire, "cursor_seed", forgetting_filters, "not_bound_to_its_filter"),
     forgetting(3, "start"),
     forgetting(4, "end"),
     forgetting(5, "order"),
-    forgetting(6, "reader"),
+    replaced(wire, "cursor_seed", forgetting_reader, "not_bound_to_its_reader"),
     replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "not_bound_at_all"),
 )
 def test_a_cursor_is_of_one_question() -> None:
@@ -178,9 +186,9 @@ def test_a_cursor_is_of_one_question() -> None:
     ]
     for other in others:
         assert refused(f"{other}&cursor={made}") == OTHER_QUESTION, other
-    assert refused(f"{ASKED}&cursor={made}", tenant="globex") == OTHER_QUESTION
-    assert refused(f"{ASKED}&cursor={made}", readable=("action_run",)) == OTHER_QUESTION
-    assert refused(f"{ASKED}&cursor={made}", readable=()) == OTHER_QUESTION
+    assert refused(f"{ASKED}&cursor={made}", viewer=Viewer("globex")) == OTHER_QUESTION
+    assert refused(f"{ASKED}&cursor={made}", viewer=Viewer(TENANT, ("action_run",))) == OTHER_QUESTION
+    assert refused(f"{ASKED}&cursor={made}", viewer=Viewer(TENANT, ())) == OTHER_QUESTION
     # These ask for the same events in the same order, but on another route.
     flow = cursor(read("correlation_id=flow&order=asc"))
     assert refused(f"cursor={flow}", route="correlation") == OTHER_QUESTION
@@ -206,8 +214,8 @@ def test_spelling_is_no_part_of_the_question() -> None:
         f"{ASKED}&as_of=60",
     ):
         assert read(f"{same}&cursor={made}").page.after is not None
-    narrowed = cursor(read(readable=("artifact", "decision")))
-    assert read(f"{ASKED}&cursor={narrowed}", readable=("decision", "artifact")).page.after is not None
+    narrowed = cursor(read(viewer=Viewer(TENANT, ("artifact", "decision"))))
+    assert read(f"{ASKED}&cursor={narrowed}", viewer=Viewer(TENANT, ("decision", "artifact"))).page.after is not None
 
 
 def test_a_cursor_has_its_own_place_and_snapshot() -> None:

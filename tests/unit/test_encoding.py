@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import EVENT_ID, NOW, RUN_ID
-from whence.events import ActorStat, Counts, Event, NewEvent, Page
+from whence.events import ActorStat, Counts, Event, Page
 from whence.wire import bodies, traces
 from whence.wire import event as wire
 from whence.wire.bodies import WireBody
@@ -124,56 +123,3 @@ def test_bodies_are_declared_in_alphabetical_order() -> None:
     for body in declared:
         fields = [field.encode_name for field in msgspec.structs.fields(body)]
         assert fields == sorted(fields), body
-
-
-# ----------------------------------------------------------------------------------------------------------- repeats
-
-AGAIN: dict[str, Any] = {name: getattr(EVENT, name) for name in NewEvent.__struct_fields__}
-OTHER = {
-    "event_type": ("eventType", "action_run.failed"),
-    "actor_type": ("actorType", "user"),
-    "actor_id": ("actorId", "b"),
-    "resource_type": ("resourceType", "artifact"),
-    "resource_id": ("resourceId", EVENT_ID),
-    "occurred_at": ("occurredAt", NOW),
-    "correlation_id": ("correlationId", "other"),
-    "causation_id": ("causationId", "cause"),
-    "outcome": ("outcome", "failure"),
-    "payload": ("payload", b'{"b":1E2,"a":""}'),
-}
-
-
-def differing(**changes: Any) -> list[str]:
-    return wire.differing_fields(NewEvent(**(AGAIN | changes)), EVENT)
-
-
-def test_a_repeat_is_what_the_client_sent() -> None:
-    """What it left out matches whatever was derived; the payload is compared by value."""
-    assert differing() == differing(correlation_id=None, outcome=None) == []
-    assert differing(payload=b'{"a":"\\u0000","b":1E2}') == []
-
-
-@catches(replaced(wire, "same_json", lambda a, b: json.loads(a) == json.loads(b), "numbers_by_value"))
-def test_a_number_that_is_spelled_otherwise_is_other_content() -> None:
-    """1E2 was stored, and 100 is not what was stored."""
-    assert differing(payload=b'{"b":100,"a":"\\u0000"}') == ["payload"]
-
-
-@pytest.mark.parametrize("name", OTHER)
-def test_each_field_that_differs_is_named_as_sent(name: str) -> None:
-    """And no other."""
-    sent, value = OTHER[name]
-    assert differing(**{name: value}) == [sent]
-
-
-def test_all_fields_that_differ_are_named() -> None:
-    """No field is left out of the comparison."""
-    assert differing(**{name: value for name, (_, value) in OTHER.items()}) == [sent for sent, _ in OTHER.values()]
-    assert set(OTHER) == set(AGAIN) - {"id"}
-
-
-def test_a_cause_or_payload_that_was_left_out_is_none() -> None:
-    """They are never derived, so leaving them out is other content than having them."""
-    stored = msgspec.structs.replace(EVENT, causation_id="cause")
-    assert wire.differing_fields(NewEvent(**AGAIN), stored) == ["causationId"]
-    assert differing(payload=b"{}") == ["payload"]

@@ -13,22 +13,22 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    """The drawing in the module's docstring has every error that is raised, and no other."""
+    """The drawing in the module's docstring has every error and no other."""
     assert errors.__doc__ is not None
     drawn = set(re.findall(r"── (\w+)", errors.__doc__))
-    assert drawn == {kind.__name__ for kind in KINDS} - {"WhenceError", "RetryLater"}
+    assert drawn == {kind.__name__ for kind in KINDS} - {"WhenceError"}
     assert drawn < set(errors.__all__)
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
-    """Programs tell errors apart by it, so it is a slug and nobody else's; the base of some has none."""
+    """Programs tell errors apart by their codes, so each is a unique slug. The base class RetryLater has none."""
     codes = [kind.code for kind in KINDS if kind is not RetryLater]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch("[a-z]+(_[a-z]+)*", code) for code in codes)
 
 
 def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
-    """Behind the first part of `loc`, whatever follows; the sentence and the rule stay."""
+    """The index follows the first part of `loc`; the sentence and the rule stay."""
     error = Invalid([Problem(("body", "actorId"), "No.", "x"), Problem(("body",), "Never.", "y")])
     assert error.within_item(7).problems == (
         Problem(("body", 7, "actorId"), "No.", "x"),
@@ -38,7 +38,7 @@ def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
 
 
 def test_public_names_are_pinned() -> None:
-    """Each can be had; a new one is a decision, and any other is no attribute."""
+    """Each public name resolves, and any other is no attribute."""
     assert whence.__all__ == [
         *("AsyncWhence", "Conflict", "Forbidden", "Invalid", "NotFound", "Unauthenticated"),
         *("Whence", "WhenceError", "__version__"),

@@ -17,7 +17,7 @@ def test_a_mutant_is_caught() -> None:
 
 
 def test_a_mutant_that_survives_is_named() -> None:
-    """A test that would pass on anything is told so."""
+    """A test that passes on its mutant fails, and the failure names the mutant."""
 
     @catches(FEWER)
     def looks_away() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.sent import CONTEXT, NOW, RUN_ID, SECRET, TENANT, Problems, problems
 from whence.errors import Invalid
-from whence.events import PageRequest, Query
+from whence.events import PageRequest, Query, Viewer
 from whence.wire import query as wire
 from whence.wire.parameters import READ_PARAMETERS
 from whence.wire.query import QueryReader, ReadRequest
@@ -53,7 +53,7 @@ GOOD = {
 
 def read(route: str, sent: str | bytes | list[tuple[str, str]] = b"", **told: Any) -> ReadRequest:
     query_string = sent if isinstance(sent, bytes) else (sent if isinstance(sent, str) else urlencode(sent)).encode()
-    context = {"tenant": TENANT, "now": NOW, "vocabulary": CONTEXT.vocabulary, "readable": None}
+    context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
     return wire.parse_read(route, query_string, **({**context, "fixed": FIXED[route]} | told))
 
 
@@ -434,11 +434,12 @@ def test_what_the_path_fixes_is_named_there() -> None:
     assert wrong("correlation", b"", fixed={"correlation_id": ""}) == [(("path", "correlation_id"), "string_too_short")]
 
 
-def test_a_narrowed_reader_stays_narrowed() -> None:
-    """Whatever the query says, the credential's types go with it."""
+def test_a_query_says_nothing_of_its_viewer() -> None:
+    """What a credential may see is passed beside the query, and no parameter changes it."""
+    narrowed = Viewer(TENANT, ("decision",))
     for route in READ_PARAMETERS:
-        assert read(route, readable=("decision",)).query.readable == ("decision",)
-    assert read("list", "resource_type=artifact", readable=()).query.readable == ()
+        assert read(route, viewer=narrowed).query == read(route).query
+        assert wrong(route, "readable=artifact", viewer=narrowed) == [(("query", "readable"), "extra_forbidden")]
 
 
 # --------------------------------------------------------------------------------------------------------- anything

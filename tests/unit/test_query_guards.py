@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT
-from whence.events import Event, Keyset, Page, PageRequest, Query
+from whence.events import Event, Keyset, Page, PageRequest, Query, Viewer
 from whence.flows import FlowQuery
 from whence.trace import TraceRequest
 from whence.wire import query as wire
@@ -33,7 +33,7 @@ QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "since": ("from", "2026-01-01"),
     "until": ("to", "2026-01-01"),
 }
-QUERY_WITHOUT_PARAMETER = {"readable": "It comes from the credential, never from the request."}
+QUERY_WITHOUT_PARAMETER: dict[str, str] = {}
 
 PAGE_PARAMETERS: dict[str, tuple[str, str]] = {
     "limit": ("limit", "7"),
@@ -68,7 +68,6 @@ CURSOR_QUERY = {
             "outcomes",
             "correlation_ids",
             "causation_ids",
-            "readable",
         ),
         "bound",
     ),
@@ -78,10 +77,22 @@ CURSOR_QUERY = {
 CURSOR_PAGE = {"limit": "free", "offset": "carried", "ascending": "bound", "as_of": "carried", "after": "carried"}
 CURSOR_FLOWS = {
     "failed": "bound",
-    "readable": "bound",
     "since": "bound, and carried as resolved",
     "until": "bound, and carried as resolved",
 }
+
+
+VIEWER = Viewer(TENANT)
+CURSOR_VIEWER = {"tenant": Viewer("globex"), "readable": Viewer(TENANT, ("artifact",))}
+"""For each field of a viewer, one that differs in it. A cursor is bound to all of them."""
+
+OTHER_VIEWERS = tuple(CURSOR_VIEWER.values())
+
+
+class NewerViewer(Viewer, frozen=True):
+    """Mutant: a viewer with one field more."""
+
+    actor_ids: tuple[str, ...] = ()
 
 
 class NewerQuery(Query, frozen=True, kw_only=True):
@@ -114,6 +125,7 @@ def undecided(struct: type[msgspec.Struct], *decided: Any) -> set[str]:
 
 
 DECIDED: list[tuple[type[msgspec.Struct], type[msgspec.Struct], tuple[Any, ...]]] = [
+    (Viewer, NewerViewer, (CURSOR_VIEWER,)),
     (Query, NewerQuery, (CURSOR_QUERY,)),
     (Query, NewerQuery, (QUERY_PARAMETERS, QUERY_WITHOUT_PARAMETER)),
     (PageRequest, NewerPageRequest, (CURSOR_PAGE,)),
@@ -133,20 +145,19 @@ def test_every_field_is_decided_about(
     assert len(undecided(mutant, *decided)) == 1
 
 
-def read(sent: str = "", route: str = "list", readable: tuple[str, ...] | None = None) -> ReadRequest:
+def read(sent: str = "", route: str = "list", viewer: Viewer = VIEWER) -> ReadRequest:
     return wire.parse_read(
         route,
         sent.encode(),
-        tenant=TENANT,
+        viewer=viewer,
         now=NOW,
         vocabulary=CONTEXT.vocabulary,
-        readable=readable,
         fixed={},
     )
 
 
-def read_flows(sent: str = "", readable: tuple[str, ...] | None = None) -> FlowsRequest:
-    return wire.parse_flows(sent.encode(), tenant=TENANT, now=NOW, readable=readable)
+def read_flows(sent: str = "", viewer: Viewer = VIEWER) -> FlowsRequest:
+    return wire.parse_flows(sent.encode(), viewer=viewer, now=NOW)
 
 
 # ------------------------------------------------------------------------------------------------------- parameters
@@ -195,10 +206,10 @@ def test_a_cursor_is_bound_to_every_field() -> None:
     nothing = read().cursor_seed
     for field, treatment in CURSOR_QUERY.items():
         assert treatment.startswith("bound")
-        if field != "readable":
-            name, text = QUERY_PARAMETERS[field]
-            assert read(f"{name}={text}").cursor_seed != nothing, field
-    assert read(readable=("artifact",)).cursor_seed != nothing
+        name, text = QUERY_PARAMETERS[field]
+        assert read(f"{name}={text}").cursor_seed != nothing, field
+    for viewer in OTHER_VIEWERS:
+        assert read(viewer=viewer).cursor_seed != nothing, viewer
     for field, treatment in CURSOR_PAGE.items():
         name, text = PAGE_PARAMETERS[field]
         if text:
@@ -210,10 +221,10 @@ def test_a_flows_cursor_is_bound_to_every_field() -> None:
     nothing = read_flows().cursor_seed
     for field, treatment in CURSOR_FLOWS.items():
         assert treatment.startswith("bound")
-        if field != "readable":
-            name, text = FLOW_PARAMETERS[field]
-            assert read_flows(f"{name}={text}").cursor_seed != nothing, field
-    assert read_flows(readable=("artifact",)).cursor_seed != nothing
+        name, text = FLOW_PARAMETERS[field]
+        assert read_flows(f"{name}={text}").cursor_seed != nothing, field
+    for viewer in OTHER_VIEWERS:
+        assert read_flows(viewer=viewer).cursor_seed != nothing, viewer
 
 
 def test_a_new_field_is_bound_by_itself() -> None:

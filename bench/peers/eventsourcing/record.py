@@ -1,4 +1,4 @@
-"""Raw recording with the eventsourcing library: how many events a second go into its SQLite recorder, durably.
+"""Raw recording with the eventsourcing library: how many events per second its SQLite recorder stores durably.
 
     python record.py DATABASE < events.ndjson
 

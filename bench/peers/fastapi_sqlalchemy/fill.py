@@ -27,7 +27,7 @@ def main() -> None:
     """Store what comes on stdin."""
     tenant = next(iter(app.KEYS.values()))
     now = app.to_utc(datetime.now(UTC))
-    app.engine.dispose()  # the connection that made the tables was not told to hurry
+    app.engine.dispose()  # the connection that made the tables has other pragmas
     while some := list(islice(sys.stdin.buffer, BATCH)):
         rows = [app.row_of(tenant, app.EventIn.model_validate_json(line), now) for line in some]
         with app.SessionLocal(bind=app.engine.execution_options(writes=True)) as session:

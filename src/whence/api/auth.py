@@ -23,7 +23,8 @@ from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
 from whence.permissions import ApiKey, Principal, key_hash, known_scopes, session_hash
 from whence.settings import Settings
-from whence.storage.base import Session, Store
+from whence.storage.base import Store
+from whence.storage.credentials import Session
 
 __all__ = ["COOKIE", "Authenticator", "HTTPConnection", "read_cookies"]
 
@@ -146,7 +147,7 @@ class Authenticator:
         if not used:
             return
         try:
-            await self._store.touch_keys(used)
+            await self._store.credentials.touch_keys(used)
         except BaseException as error:
             self._used = used | self._used
             if not isinstance(error, WhenceError):
@@ -197,7 +198,7 @@ class Authenticator:
         if known is not None:
             return known.key
         asked_at = self._keys.clock()
-        key = await self._store.find_key(hashed)
+        key = await self._store.credentials.find_key(hashed)
         if key is not None and key.alive(_now_us()):
             self._keys.put(hashed, _CachedKey(key, None, asked_at))
         return key
@@ -207,8 +208,8 @@ class Authenticator:
         known = self._keys.get(hashed)
         if known is None:
             asked_at = self._keys.clock()
-            session = await self._store.find_session(hashed)
-            key = None if session is None else await self._store.get_key(session.key_id)
+            session = await self._store.credentials.find_session(hashed)
+            key = None if session is None else await self._store.credentials.get_key(session.key_id)
             if session is None or key is None:
                 return None
             known = _CachedKey(key, session, asked_at)

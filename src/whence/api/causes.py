@@ -18,9 +18,9 @@ __all__ = ["ROUTES"]
 @read_route("/api/v1/events/{event_id:str}/trace", "Trace Event", "trace", TraceBody, tag="Causes", missing=True)
 async def trace(request: Request) -> JsonResponse:
     """The causes of an event up to the root, and everything that it led to."""
-    principal, event_id = principal_of(request), event_id_of(request)
+    event_id = event_id_of(request)
     asked = parse_trace(request.scope["query_string"])
-    graph = await context_of(request).store.trace(principal.tenant, event_id, asked, principal.readable)
+    graph = await context_of(request).store.trace(principal_of(request).viewer, event_id, asked)
     if graph is None:
         raise NotFound("There is no event with this id.")
     return JsonResponse(encode_trace(graph))
@@ -29,11 +29,9 @@ async def trace(request: Request) -> JsonResponse:
 @read_route("/api/v1/flows", "List Flows", "flows", FlowsBody, tag="Causes", links=True)
 async def list_flows(request: Request) -> JsonResponse:
     """The tenant's flows, the latest activity first."""
-    principal = principal_of(request)
-    read = parse_flows(
-        request.scope["query_string"], tenant=principal.tenant, now=now_us(), readable=principal.readable
-    )
-    page = await context_of(request).store.list_flows(principal.tenant, read.query, read.page)
+    viewer = principal_of(request).viewer
+    read = parse_flows(request.scope["query_string"], viewer=viewer, now=now_us())
+    page = await context_of(request).store.list_flows(viewer, read.query, read.page)
     cursor = next_flows_cursor(read.cursor_seed, read.query, page)
     return JsonResponse(encode_flows(page), headers=next_page_link(request, cursor))
 
@@ -41,9 +39,8 @@ async def list_flows(request: Request) -> JsonResponse:
 @read_route("/api/v1/flows/map", "Map Flows", "map", MapBody, tag="Causes")
 async def process_map(request: Request) -> JsonResponse:
     """Which event types led to which, how often and how soon."""
-    principal = principal_of(request)
     since, until = parse_period(request.scope["query_string"], now=now_us())
-    found = await context_of(request).store.process_map(principal.tenant, since, until, principal.readable)
+    found = await context_of(request).store.process_map(principal_of(request).viewer, since, until)
     return JsonResponse(encode_map(found))
 
 

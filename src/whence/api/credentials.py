@@ -27,7 +27,7 @@ from whence.permissions import (
     parse_scopes,
     session_hash,
 )
-from whence.storage.base import Session
+from whence.storage.credentials import Session
 from whence.wire.keys import CreatedKeyBody, KeysBody, SessionBody, created_key_body, key_body
 from whence.wire.times import format_time, parse_time
 
@@ -64,7 +64,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
 async def list_keys(request: Request) -> Response[bytes]:
     """The tenant's API keys, oldest first, expired and revoked ones too."""
     principal = principal_of(request)
-    keys = await context_of(request).store.list_keys(principal.tenant)
+    keys = await context_of(request).store.credentials.list_keys(principal.tenant)
     return _answer(200, KeysBody([key_body(key) for key in keys]))
 
 
@@ -87,7 +87,7 @@ async def create_key(request: Request) -> Response[bytes]:
         _check_media(request)
         asked = parse_new_key(body, context.vocabulary, now)
     secret, key = new_api_key(principal.tenant, asked.scopes, now, asked.expires_at, asked.name)
-    await context.store.put_key(key)
+    await context.store.credentials.put_key(key)
     return _answer(201, created_key_body(key, secret))
 
 
@@ -101,7 +101,7 @@ async def revoke_key(request: Request) -> Response[None]:
     principal = principal_of(request)
     key_id = str(request.path_params["key_id"])
     context = context_of(request)
-    if not await context.store.revoke_key(principal.tenant, key_id, now_us()):
+    if not await context.store.credentials.revoke_key(principal.tenant, key_id, now_us()):
         raise NotFound("There is no such API key.")
     context.authenticator.forget_key(key_id)
     return _no_content()
@@ -114,14 +114,14 @@ async def create_session(request: Request) -> Response[bytes]:
     principal = principal_of(request)
     if principal.key_id is None or principal.via_cookie:
         raise Forbidden("A session is made with an API key, sent in a header.")
-    key = await context.store.get_key(principal.key_id)
+    key = await context.store.credentials.get_key(principal.key_id)
     now = now_us()
     expires_at = now + SESSION_S * 1_000_000
     if key is not None and key.expires_at is not None:
         expires_at = min(expires_at, key.expires_at)
     secret = new_session_secret()
     hashed = cast(bytes, session_hash(secret))
-    await context.store.put_session(Session(hash=hashed, key_id=principal.key_id, expires_at=expires_at))
+    await context.store.credentials.put_session(Session(hash=hashed, key_id=principal.key_id, expires_at=expires_at))
     body = SessionBody(
         tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
     )
@@ -139,7 +139,7 @@ async def end_session(request: Request) -> Response[None]:
     for secret in read_cookies(request.scope):
         hashed = session_hash(secret)
         if hashed is not None:
-            await context.store.end_session(hashed)
+            await context.store.credentials.end_session(hashed)
             context.authenticator.forget(hashed)
     return _no_content(_cookie(request, "", 0))
 

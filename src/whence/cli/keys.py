@@ -101,7 +101,7 @@ def list_keys(
             keys = parse_body(whence.send(list_keys_request()), KeysBody).keys
     else:
         of = _tenant(tenant)
-        found = _in_store(settings_for(store=store), lambda store: store.list_keys(of), may_create=False)
+        found = _in_store(settings_for(store=store), lambda store: store.credentials.list_keys(of), may_create=False)
         keys = [key_body(key) for key in found]
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
@@ -130,7 +130,9 @@ def revoke(
             raise error_of(answer)
     else:
         of, now = _tenant(tenant), _now_us()
-        if not _in_store(settings_for(store=store), lambda store: store.revoke_key(of, key_id, now), may_create=False):
+        if not _in_store(
+            settings_for(store=store), lambda store: store.credentials.revoke_key(of, key_id, now), may_create=False
+        ):
             raise NotFound("There is no such API key.")
     say("Revoked.")
 
@@ -148,7 +150,7 @@ def make_key(
     except ValueError as error:
         raise Invalid.at(("name",), str(error)) from None
     secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
-    _in_store(settings, lambda store: store.put_key(key))
+    _in_store(settings, lambda store: store.credentials.put_key(key))
     return created_key_body(key, secret)
 
 

@@ -1,10 +1,12 @@
 """Where a log is kept. The URL of a store chooses its engine; `create_store` returns the store."""
 
 from whence.storage.backends import Progress, StoreOptions, backend_for
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Store, Write
+from whence.storage.base import HashedEvent, Head, Receipt, Store, Write
+from whence.storage.credentials import Credentials, Session
 from whence.storage.verification import Report
 
 __all__ = [
+    "Credentials",
     "HashedEvent",
     "Head",
     "Receipt",

@@ -1,4 +1,4 @@
-"""From counted events to the answers that speak of them. Pure; the same for every store."""
+"""Builds aggregates and actor statistics from counted events. Pure; the same for every store."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ __all__ = ["by_word", "ranked", "totals_of_kind"]
 
 
 def by_word(by_kind: Mapping[int, int], kinds: Mapping[int, Kind]) -> Counts:
-    """The events of each kind, in total and by the words of the kinds."""
+    """The counts by event type, resource type and actor type, from the events of each kind."""
     words: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
     for number, events in by_kind.items():
         kind = kinds[number]
@@ -28,13 +28,13 @@ def by_word(by_kind: Mapping[int, int], kinds: Mapping[int, Kind]) -> Counts:
 
 
 def totals_of_kind(kind: Kind, events: int) -> Totals:
-    """What so many events of a kind add to the totals of their actor."""
+    """What this number of events of a kind adds to the totals of their actor."""
     return events, events * (kind.outcome == "success"), events * (kind.outcome == "failure")
 
 
 def ranked(totals: Mapping[int, Iterable[int]], names: Iterable[tuple[int, str, str]]) -> list[ActorStat]:
     """The statistics of actors: by total descending, then actor type and id. `names`: number, actor type, actor id."""
-    # Sorted as tuples: that takes a quarter of what a key for each costs.
+    # Sorted as tuples, which takes a quarter of the time that a sort by key takes.
     ordered = []
     for actor, actor_type, actor_id in names:
         total, successes, failures = totals[actor]

@@ -10,9 +10,9 @@ from typing import Protocol
 import msgspec
 
 from whence.errors import WhenceError
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
-from whence.permissions import ApiKey
+from whence.storage.credentials import Credentials
 from whence.trace import Graph, TraceRequest
 
 __all__ = [
@@ -24,25 +24,24 @@ __all__ = [
     "HashedEvent",
     "Head",
     "Receipt",
-    "Session",
     "Store",
     "Write",
 ]
 
 AS_OF_SPAN = 100_000
-"""How many positions behind the head a snapshot may lie."""
+"""How many positions before the head a snapshot may end."""
 
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
 
 POLL_S = 1.0
-"""A log that is waited for is looked at this often, in seconds, whether a wake-up came or not."""
+"""The head of a log that a task waits for is read this often, in seconds, with or without a wake-up."""
 
 READ_BYTES = 4 * 1024 * 1024
 """The payloads of one part of a log that is read for a copy come to no more, unless it is a single one."""
 
 QUERY_SECONDS_MAX = 5.0
-"""A question that is not flat in the size of the log is stopped after this time."""
+"""An unbounded query is stopped after this time."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -72,22 +71,17 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class HashedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event with what its leaf in the tree was made of. `salt` is None once the payload is erased; `payload_hash` is
-    SHA-256(salt || payload), in either case.
+    """An event with what its leaf in the tree was made of.
+
+    `salt` is None once the payload is erased; `payload_hash` is SHA-256(salt || payload), in either case.
+    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`.
     """
 
     event: Event
     leaf: bytes
     salt: bytes | None
     payload_hash: bytes
-
-
-class Session(msgspec.Struct, frozen=True):
-    """A browser session: a child of the API key it was made with. Times are in microseconds."""
-
-    hash: bytes
-    key_id: str
-    expires_at: int
+    envelope_version: int
 
 
 class Store(Protocol):
@@ -99,6 +93,11 @@ class Store(Protocol):
 
     reads_at_once: int
     """How many reads can run at the same time; further ones wait for a connection."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The API keys and sessions of all tenants."""
+        ...
 
     async def check_servable(self) -> None:
         """Check that the store may be served, before its first use. Holds no resource, and may be repeated.
@@ -121,44 +120,40 @@ class Store(Protocol):
         commits, but soon in any case. Only a matter of speed."""
         ...
 
-    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
-        """The event with this id, or None; `readable` as in `Query`."""
+    async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
+        """The event with this id, or None when there is none that the viewer may see."""
         ...
 
-    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+    async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """One page in total order (occurred_at, then position; both descending unless `ascending`), with the exact
         total in the same snapshot. Raises `Invalid` for an `as_of` beyond the head or too far before it;
         `QueryTooExpensive` and `Throttled` for unbounded queries.
         """
         ...
 
-    async def count_events(self, tenant: str, query: Query) -> Counts:
+    async def count_events(self, viewer: Viewer, query: Query) -> Counts:
         """Exact counts of the matching events. Raises as `list_events`."""
         ...
 
-    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+    async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
         """Exact statistics of every actor with a matching event, by total descending, then actor type and id."""
         ...
 
-    async def trace(
-        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
-    ) -> Graph | None:
-        """The causal graph around the event with this id in one snapshot, or None when there is no such event;
-        `readable` as in `Query`: what may not be read is not there, so a cause among it is missing."""
+    async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
+        """The causal graph around the event with this id in one snapshot, or None when there is no such event. A cause
+        that the viewer may not see is missing from the graph."""
         ...
 
-    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+    async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
         """One page of flows by last activity, then by first appearance, both descending, with the exact total in the
-        same snapshot. `ascending` and `as_of` have no meaning; `after` is a last activity and a flow's number. Raises
-        `QueryTooExpensive`, and `Throttled` for a question that is not flat.
+        same snapshot. `after` is a last activity and a flow's number. Raises `QueryTooExpensive`, and `Throttled` for
+        an unbounded query. `ascending` and `as_of` are not supported.
         """
         ...
 
-    async def process_map(
-        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
-    ) -> ProcessMap:
-        """Which event types led to which, in the whole days (UTC) that hold `since <= t < until`; `readable` as in
-        `Query`. Raises `QueryTooExpensive`."""
+    async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
+        """Which event types led to which, in the whole days (UTC) that hold `since <= t < until`. Raises
+        `QueryTooExpensive`."""
         ...
 
     async def head(self, tenant: str) -> Head:
@@ -166,10 +161,10 @@ class Store(Protocol):
         ...
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
-        """Whether the tenant's log is longer than `position`: True as soon as it is, whoever appended to it, and False
-        once it was not for so many seconds; for followers, who read on behind the position that they have handled.
+        """Whether the tenant's log is longer than `position`: True as soon as any process made it longer, and False
+        after `timeout_s` seconds. For followers, which read on after the last position that they handled.
 
-        A wake-up may get lost on its way from another process; that costs at most `POLL_S` seconds and never an event.
+        A wake-up from another process may be lost, which delays the answer by at most `POLL_S` seconds.
         Raises Unavailable when the store cannot be read.
         """
         ...
@@ -190,43 +185,6 @@ class Store(Protocol):
         Only on a store that was opened for it. Raises StoreRefused when the events do not continue the tenant's log,
         and Unsound when one does not belong to its leaf.
         """
-        ...
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a new API key, durably."""
-        ...
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """The key with this SHA-256, revoked and expired ones too."""
-        ...
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """The key with this public id, of any tenant; for sessions."""
-        ...
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """The tenant's keys, oldest first, revoked ones too."""
-        ...
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key of this tenant, and its sessions with it. False when the tenant has no such key.
-        A key that was revoked before keeps its first time."""
-        ...
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note when keys (by public id) were last used. May be lost in a crash."""
-        ...
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session, durably, and forget those that ended."""
-        ...
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """The session with this SHA-256, expired ones too."""
-        ...
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; harmless when there is none."""
         ...
 
     async def check(self) -> None:

@@ -1,7 +1,7 @@
-"""Waiting for a log to grow: one read of a tenant's head serves every task that waits for it.
+"""Notifies tasks when a log grows: one read of a tenant's head serves every task that waits for it.
 
 While at least one task waits for a tenant, one watcher task reads the tenant's head: when a task starts to wait, when
-`wake` is called, when a waiter's time is up, and every `POLL_S` seconds. So a wake-up is only a hint: a lost one costs
+`wake` is called, when a waiter times out, and every `POLL_S` seconds. So a wake-up is only a hint: a lost one costs
 time, a superfluous one costs a read, and neither can make an answer wrong. Nothing is kept for other tenants.
 """
 
@@ -41,7 +41,7 @@ class _Watch:
         self.task: asyncio.Task[None] | None = None
 
     def resolve(self, size: int) -> None:
-        """Resolve the waiters whose position is below `size`, and those whose time is up."""
+        """Resolve the waiters whose position is below `size`, and those that have timed out."""
         now = time.monotonic()
         for waiter in [each for each in self.waiters if size > each.position or now >= each.until]:
             self.waiters.discard(waiter)
@@ -64,7 +64,7 @@ class _Watch:
 
 
 class HeadNotifier:
-    """Tells waiting tasks when a tenant's log has grown."""
+    """Notifies waiting tasks when a tenant's log has grown."""
 
     def __init__(self, read_size: ReadSize) -> None:
         """Start without waiters."""

@@ -1,4 +1,4 @@
-"""Numbered migrations: `migrations/0001_what.sql` and so on, the same numbers on every store."""
+"""Loads migrations: `migrations/0001_name.sql` and so on. Both stores have the same numbers and names."""
 
 from importlib.resources import files
 
@@ -8,7 +8,7 @@ __all__ = ["Migration", "load_migrations"]
 
 
 class Migration(msgspec.Struct, frozen=True):
-    """One step of the schema. `number` is the schema's version once it was taken."""
+    """One migration. `number` is the version of the schema after it."""
 
     number: int
     name: str
@@ -16,7 +16,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 def load_migrations(package: str) -> tuple[Migration, ...]:
-    """The migrations of a store's package, in order. Raises ValueError when a number is missing or given twice."""
+    """The migrations of a store's package, in order. Raises ValueError when a number is missing or used twice."""
     found = sorted(
         (path.name, path.read_text("utf-8"))
         for path in files(package).joinpath("migrations").iterdir()

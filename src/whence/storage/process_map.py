@@ -1,28 +1,34 @@
-"""What traces, flows and the process map have in common in every store. Pure."""
+"""What every store needs for traces, flows and the process map. Pure; the same for every store."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from whence import transitions
+from whence.events import PageRequest
 from whence.flows import FlowQuery, ProcessMap, TransitionsByDay, process_map
 from whence.storage.query_gate import query_too_expensive
-from whence.storage.resolve import Kind
+from whence.storage.resolve import Snapshot, readable_kinds, require_supported
 
-__all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "readable_kinds"]
+__all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "require_flow_request"]
+
+_FLOW_QUERY_FIELDS = frozenset({"since", "until", "failed"})
+"""Fields of `FlowQuery` that a page of flows supports."""
+
+_FLOW_PAGE_FIELDS = frozenset({"limit", "offset", "after"})
+"""Fields of `PageRequest` that a page of flows supports."""
 
 COUNTS_MAX = 4_000_000
-"""Packed counts that one map may add up: some seconds of work, as long as a statement may take."""
+"""Packed counts that one map may add up: a few seconds of work, the time that a statement may take."""
 
 
-def readable_kinds(kinds: Mapping[int, Kind], readable: tuple[str, ...] | None) -> tuple[int, ...] | None:
-    """The kinds of what a reader may see; None is all."""
-    if readable is None:
-        return None
-    return tuple(kind.number for kind in kinds.values() if kind.resource_type in readable)
+def require_flow_request(query: FlowQuery, request: PageRequest) -> None:
+    """Raise NotImplementedError for a field that a page of flows does not support."""
+    require_supported(query, _FLOW_QUERY_FIELDS)
+    require_supported(request, _FLOW_PAGE_FIELDS)
 
 
 def flow_conditions(query: FlowQuery, since: str, until: str) -> str:
-    """The SQL of a question's filters, each led by AND, with the placeholders that stand for its times."""
+    """The SQL of the filters of a query, each preceded by AND. `since` and `until` are placeholders."""
     parts = []
     if query.since is not None:
         parts.append(f" AND last_at >= {since}")
@@ -35,22 +41,21 @@ def flow_conditions(query: FlowQuery, since: str, until: str) -> str:
 
 def map_from(
     days: tuple[int | None, int | None],
-    kinds: Mapping[int, Kind],
-    readable: tuple[str, ...] | None,
+    snapshot: Snapshot,
     folded: Sequence[bytes],
-    behind: TransitionsByDay,
+    unfolded: TransitionsByDay,
 ) -> ProcessMap:
-    """The map of the packed links of a period and of links that are not folded in, of any day, as far as a reader may
-    see both ends. Raises QueryTooExpensive."""
+    """The process map of a period, of the transitions of which the viewer may see both events. `folded` are the packed
+    counts of the period; `unfolded` are later transitions, of any day. Raises QueryTooExpensive."""
     if transitions.counts_in(folded) > COUNTS_MAX:
         raise query_too_expensive()
     first, end = days
     found: Counter[int] = Counter()
-    for day, counts in behind.items():
+    for day, counts in unfolded.items():
         if (first is None or day >= first) and (end is None or day < end):
             found.update(counts)
-    seen = readable_kinds(kinds, readable)
-    among = kinds.keys() if seen is None else frozenset(seen)
+    kinds, visible = snapshot.kinds, readable_kinds(snapshot)
+    among = kinds.keys() if visible is None else frozenset(visible)
     return process_map(
         first,
         end,

@@ -1,39 +1,52 @@
-"""Which questions are flat in the size of the log, and which snapshots are on offer. Pure; the same for every store.
+"""Which queries cost the same however large the log is, and which snapshots a page may speak of. Pure; the same for
+every store.
 
-Flat questions are answered from rollups, from the row of a flow or a resource, or from one end of an index. Every
-other combination of filters is as exact, but costs what it matches: it is *wide*, and bounded by time and number.
+An *indexed* query is answered from rollups, from the row of a flow or a resource, or from one end of an index. Every
+other combination of filters is as exact, but costs what it matches: it is *unbounded*, and limited in time and number.
 """
 
 from whence.errors import Invalid
-from whence.events import Query
+from whence.events import Query, Viewer, sets_only
+from whence.flows import FlowQuery
 from whence.storage.base import AS_OF_SPAN
+from whence.storage.resolve import KIND_FIELDS, TIME_FIELDS
 
-__all__ = ["is_indexed_count", "is_indexed_list", "pinned"]
+__all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "pinned"]
+
+_KINDS = KIND_FIELDS | TIME_FIELDS
+_ONE_ACTOR = TIME_FIELDS | {"actor_ids"}
+_KINDS_OF_ONE_ACTOR = _KINDS | _ONE_ACTOR
+_ONE_FLOW = frozenset({"correlation_ids"})
+_ONE_RESOURCE = frozenset({"resource_ids", "resource_types", "readable"})
+_NOTHING: frozenset[str] = frozenset()
 
 
-def is_indexed_list(query: Query) -> bool:
+def is_indexed_list(query: Query, viewer: Viewer) -> bool:
     """Whether a page and its total cost the same however large the log is."""
-    by_name = bool(query.correlation_ids) + bool(query.resource_ids) + bool(query.causation_ids)
-    by_kind = bool(query.event_types or query.event_type_prefixes or query.actor_types or query.outcomes)
-    timed = query.since is not None or query.until is not None
-    if by_name:
-        alone = not (by_kind or timed or query.actor_ids) and by_name == 1
-        alone = alone and (query.readable is None or bool(query.resource_ids))
-        single = len(query.correlation_ids) == 1 or len(query.resource_ids) == 1
-        # A resource type beside the id is what the path of the contract's resource route says.
-        typed = not query.resource_types or (bool(query.resource_ids) and len(query.resource_types) == 1)
-        return alone and single and typed
-    by_kind = by_kind or bool(query.resource_types) or query.readable is not None
-    return not query.actor_ids or (len(query.actor_ids) == 1 and not by_kind)
+    if sets_only(_KINDS, query, viewer):
+        return True
+    if sets_only(_ONE_ACTOR, query, viewer):
+        return len(query.actor_ids) == 1
+    if sets_only(_ONE_FLOW, query, viewer):
+        return len(query.correlation_ids) == 1
+    if sets_only(_ONE_RESOURCE, query, viewer):
+        # The path of the resource route gives a resource type beside the id.
+        return len(query.resource_ids) == 1 and len(query.resource_types) <= 1
+    return False
 
 
-def is_indexed_count(query: Query) -> bool:
+def is_indexed_count(query: Query, viewer: Viewer) -> bool:
     """Whether counts and actor statistics cost the same however large the log is."""
-    return not (query.correlation_ids or query.resource_ids or query.causation_ids) and len(query.actor_ids) <= 1
+    return sets_only(_KINDS_OF_ONE_ACTOR, query, viewer) and len(query.actor_ids) <= 1
+
+
+def is_indexed_flows(query: FlowQuery, viewer: Viewer) -> bool:
+    """Whether a page of flows and its total cost the same however large the log is."""
+    return sets_only(_NOTHING, query, viewer)
 
 
 def pinned(size: int, as_of: int | None) -> int:
-    """The last position of a page's snapshot. Raises Invalid when it is not on offer."""
+    """The last position of a page's snapshot. Raises Invalid when that snapshot is not offered."""
     if as_of is None:
         return size
     if as_of > size:

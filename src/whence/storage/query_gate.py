@@ -1,4 +1,4 @@
-"""How many wide questions are asked at once. The same for every store."""
+"""Limits how many unbounded queries run at once. The same for every store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ __all__ = ["UnboundedQueryGate", "query_too_expensive"]
 
 
 class UnboundedQueryGate:
-    """Wide questions use at most half of the readers and one for each tenant; the others are turned away at once, so
-    that flat questions always find a reader. Belongs to one event loop.
+    """Unbounded queries use at most half of the readers, and one reader a tenant. The others are refused at once, so
+    that indexed queries always find a free reader. Belongs to one event loop.
     """
 
     def __init__(self, readers: int) -> None:
-        """Guard so many readers."""
+        """Guard this number of readers."""
         self._max = max(1, readers // 2)
         self._tenants: set[str] = set()
 
     @contextmanager
     def admit(self, tenant: str) -> Iterator[None]:
-        """Hold a place while a wide question of this tenant is answered. Raises Throttled when there is none."""
+        """Hold a place while an unbounded query of this tenant runs. Raises Throttled when none is free."""
         if tenant in self._tenants or len(self._tenants) >= self._max:
             raise Throttled("Another question that reads much of the log is being answered. Ask again in a moment.")
         self._tenants.add(tenant)
@@ -31,7 +31,7 @@ class UnboundedQueryGate:
 
 
 def query_too_expensive() -> QueryTooExpensive:
-    """The error of a question that was stopped."""
+    """The error of a query that was stopped."""
     return QueryTooExpensive(
         "The question was stopped because it would read too much of the log. "
         "Narrow it with a range of time, or ask with fewer filters.",

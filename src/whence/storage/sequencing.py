@@ -1,37 +1,38 @@
-"""Placing new events in a tenant's log: repeats, numbers, inherited correlations and hashes. Pure; a store answers what
-is known already and keeps the rows.
+"""Sequencing: new events get their positions, interned names, inherited correlations and hashes. Pure.
 
-All of it happens while the store holds the tenant's head, so that nothing can come between.
+A store calls this while it holds the lock on the tenant's head, so no other append comes between. It looks up what is
+stored, and writes the rows.
 """
 
 import os
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
+
+import msgspec
 
 from whence import rollups
 from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, NewEvent
 from whence.flows import FOLD_AT
-from whence.merkle import CompactRange, leaf_hash
-from whence.storage.base import KINDS_MAX, Receipt, Write
-from whence.wire.envelope import envelope
-from whence.wire.event import differing_fields
+from whence.integrity import ENVELOPE_VERSION, SALT_SIZE, differing_fields, hash_payload, leaf_of
+from whence.storage.base import KINDS_MAX, HashedEvent, Receipt, Write
+from whence.storage.rows import HeadRow
 
 __all__ = [
     "ActorName",
     "Batch",
+    "FlowDelta",
     "HeadDraft",
     "KindName",
+    "ResourceDelta",
     "TenantLog",
-    "count",
+    "add_event",
+    "count_flows_and_resources",
+    "hash_events",
     "is_fold_due",
-    "leaves",
     "sequence_writes",
 ]
-
-_SALT_SIZE = 16
 
 KindName = tuple[str, str, str, str]
 """Event type, resource type, actor type and outcome."""
@@ -41,7 +42,7 @@ ActorName = tuple[str, str]
 
 
 class HeadDraft:
-    """A tenant's row while a request adds to it."""
+    """A tenant's head while an append adds to it. `tree` is the compact range of the events so far."""
 
     __slots__ = (
         "actors",
@@ -56,20 +57,39 @@ class HeadDraft:
         "tree",
     )
 
-    def __init__(self, tenant: str, row: tuple[Any, ...]) -> None:
-        """Take up the columns of the block `head`."""
+    def __init__(self, tenant: str, row: HeadRow) -> None:
+        """Start from the stored head."""
         self.tenant = tenant
-        self.tenant_no: int
-        self.size: int
-        self.tenant_no, self.size, self.recorded_at, packed, self.kinds, self.actors, self.flows, self.resources = row[
-            :8
-        ]
-        self.folded_to: int = row[8]
-        self.tree = CompactRange(self.size, packed)
+        self.tenant_no = row.tenant_no
+        self.size = row.size
+        self.recorded_at = row.recorded_at
+        self.kinds = row.kinds
+        self.actors = row.actors
+        self.flows = row.flows
+        self.resources = row.resources
+        self.folded_to = row.folded_to
+        self.tree = row.tree()
+
+
+class FlowDelta(msgspec.Struct, gc=False):
+    """What a batch adds to a flow. The store sets `flow`, its number."""
+
+    events: int
+    failures: int
+    first_at: int
+    last_at: int
+    flow: int = 0
+
+
+class ResourceDelta(msgspec.Struct, gc=False):
+    """What a batch adds to a resource. The store sets `resource`, its number."""
+
+    events: int
+    resource: int = 0
 
 
 class Batch:
-    """The new events of one append, on their way to their tables."""
+    """The new events of one append, and what they add to flows and resources."""
 
     __slots__ = ("by_id", "events", "flows", "occurrences", "resources")
 
@@ -78,13 +98,15 @@ class Batch:
         self.events: list[Event] = []
         self.occurrences: list[rollups.Occurrence] = []
         self.by_id: dict[str, Event] = {}
-        self.flows: dict[str, list[int]] = {}  # events, failures, first, last, and then the number
-        self.resources: dict[tuple[str, str], list[int]] = {}  # events, and then the number
+        self.flows: dict[str, FlowDelta] = {}  # by correlation id
+        self.resources: dict[tuple[str, str], ResourceDelta] = {}  # by resource id and type
 
 
 class TenantLog(Protocol):
-    """What is known of a tenant's log inside the transaction that holds its head, and what requests add to it. The
-    store keeps `new_kinds` and `new_actors` together with the events."""
+    """Lookups in a tenant's log, inside the transaction that holds its head.
+
+    Sequencing adds to `new_kinds` and `new_actors`; the store writes them together with the events.
+    """
 
     new_kinds: dict[KindName, int]
     new_actors: dict[ActorName, int]
@@ -96,17 +118,19 @@ class TenantLog(Protocol):
         """The number of a kind that is stored."""
 
     def actor(self, name: ActorName) -> int | None:
-        """The number of an actor who is stored."""
+        """The number of an actor that is stored."""
 
     def correlation(self, event_id: str) -> str | None:
-        """The correlation of the stored event with this id, which may be no UUID at all."""
+        """The correlation of the stored event with this id; None too for an id that is not a UUID."""
 
 
 def sequence_writes(
     log: TenantLog, head: HeadDraft, batch: Batch, writes: Sequence[Write]
 ) -> list[list[Receipt] | WhenceError]:
-    """Place requests one after the other: receipts for each, or the error of one that is refused as a whole. That one
-    leaves no trace, so it harms no other."""
+    """Sequence requests in order: receipts for each, or the error of one that is refused as a whole.
+
+    A refused request leaves no trace in `log`, `head` or `batch`, so the others are not affected.
+    """
     return [_sequence_write(log, head, batch, write) for write in writes]
 
 
@@ -129,15 +153,15 @@ def _sequence_all(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -
     receipts = []
     for index, new in enumerate(write.events):
         try:
-            receipts.append(sequence(log, head, batch, new))
+            receipts.append(_sequence(log, head, batch, new))
         except WhenceError as error:
             if write.atomic:
-                raise naming(index, error) from error
+                raise _naming_item(index, error) from error
             receipts.append(Receipt(error=error))
     return receipts
 
 
-def sequence(log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent) -> Receipt:
+def _sequence(log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent) -> Receipt:
     """Give an event its position, or find it stored before. Raises Conflict, and Invalid for one kind too many."""
     stored = batch.by_id.get(new.id) or log.stored(new.id)
     if stored is not None:
@@ -146,33 +170,37 @@ def sequence(log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent) -> Re
             raise Conflict(different)
         return Receipt(stored, replayed=True)
     outcome = new.outcome or outcome_of(new.event_type)
-    occurrence = (new.occurred_at, _kind(log, head, new, outcome), _actor(log, head, new))
-    correlation_id = new.correlation_id or inherited(log, batch, new)
-    head.size += 1
     event = Event(
         tenant_id=head.tenant,
-        position=head.size,
+        position=head.size + 1,
         id=new.id,
         event_type=new.event_type,
         actor_type=new.actor_type,
         actor_id=new.actor_id,
         resource_type=new.resource_type,
         resource_id=new.resource_id,
-        correlation_id=correlation_id,
+        correlation_id=new.correlation_id or _inherited_correlation(log, batch, new),
         causation_id=new.causation_id,
         outcome=outcome,
         occurred_at=new.occurred_at,
         recorded_at=head.recorded_at,
         payload=new.payload,
     )
-    batch.events.append(event)
-    batch.occurrences.append(occurrence)
-    batch.by_id[new.id] = event
+    add_event(log, head, batch, event)
     return Receipt(event)
 
 
-def _kind(log: TenantLog, head: HeadDraft, new: NewEvent, outcome: str) -> int:
-    name = (new.event_type, new.resource_type, new.actor_type, outcome)
+def add_event(log: TenantLog, head: HeadDraft, batch: Batch, event: Event) -> None:
+    """Add an event that comes next in the log to a batch. Raises Invalid, with nothing added, for one kind too many."""
+    occurrence = (event.occurred_at, _kind_number(log, head, event), _actor_number(log, head, event))
+    head.size += 1
+    batch.events.append(event)
+    batch.occurrences.append(occurrence)
+    batch.by_id[event.id] = event
+
+
+def _kind_number(log: TenantLog, head: HeadDraft, event: Event) -> int:
+    name = (event.event_type, event.resource_type, event.actor_type, event.outcome)
     number = log.kind(name) or log.new_kinds.get(name)
     if number is None:
         if head.kinds >= KINDS_MAX:
@@ -187,8 +215,8 @@ def _kind(log: TenantLog, head: HeadDraft, new: NewEvent, outcome: str) -> int:
     return number
 
 
-def _actor(log: TenantLog, head: HeadDraft, new: NewEvent) -> int:
-    name = (new.actor_id, new.actor_type)
+def _actor_number(log: TenantLog, head: HeadDraft, event: Event) -> int:
+    name = (event.actor_id, event.actor_type)
     number = log.actor(name) or log.new_actors.get(name)
     if number is None:
         head.actors += 1
@@ -196,8 +224,8 @@ def _actor(log: TenantLog, head: HeadDraft, new: NewEvent) -> int:
     return number
 
 
-def inherited(log: TenantLog, batch: Batch, new: NewEvent) -> str:
-    """The correlation of an event that names none: its cause's, if that is known, else its own id."""
+def _inherited_correlation(log: TenantLog, batch: Batch, new: NewEvent) -> str:
+    """The correlation of an event that was sent without: its cause's, if the cause is known, else its own id."""
     if new.causation_id is None:
         return new.id
     earlier = batch.by_id.get(new.causation_id)
@@ -206,8 +234,8 @@ def inherited(log: TenantLog, batch: Batch, new: NewEvent) -> str:
     return log.correlation(new.causation_id) or new.id
 
 
-def naming(index: int, error: WhenceError) -> WhenceError:
-    """The error of one event of an atomic request, saying which event it was."""
+def _naming_item(index: int, error: WhenceError) -> WhenceError:
+    """The error of an atomic request, with the index of the event that caused it."""
     if isinstance(error, Conflict):
         return Invalid.at(("body", index, "id"), str(error), error.code)
     if isinstance(error, Invalid):
@@ -215,33 +243,39 @@ def naming(index: int, error: WhenceError) -> WhenceError:
     return error
 
 
-def count(batch: Batch) -> None:
-    """Count the events of a batch to their flows and resources."""
+def count_flows_and_resources(batch: Batch) -> None:
+    """Set `flows` and `resources` of a batch from its events."""
     for event in batch.events:
         failed = event.outcome == "failure"
         flow = batch.flows.get(event.correlation_id)
         if flow is None:
-            batch.flows[event.correlation_id] = [1, int(failed), event.occurred_at, event.occurred_at, 0]
+            batch.flows[event.correlation_id] = FlowDelta(1, int(failed), event.occurred_at, event.occurred_at)
         else:
-            flow[0] += 1
-            flow[1] += failed
-            flow[2] = min(flow[2], event.occurred_at)
-            flow[3] = max(flow[3], event.occurred_at)
-        batch.resources.setdefault((event.resource_id, event.resource_type), [0, 0])[0] += 1
+            flow.events += 1
+            flow.failures += failed
+            flow.first_at = min(flow.first_at, event.occurred_at)
+            flow.last_at = max(flow.last_at, event.occurred_at)
+        resource = batch.resources.get((event.resource_id, event.resource_type))
+        if resource is None:
+            batch.resources[event.resource_id, event.resource_type] = ResourceDelta(1)
+        else:
+            resource.events += 1
 
 
 def is_fold_due(head: HeadDraft) -> bool:
-    """Whether so many events are behind the last fold of links that the next one is due."""
+    """Whether enough events came since the last fold for the next one."""
     return head.size - head.folded_to >= FOLD_AT
 
 
-def leaves(head: HeadDraft, batch: Batch) -> list[tuple[bytes, bytes]]:
-    """The leaf hash and the salt of each event of a batch. The leaves are added to the head's tree."""
-    salts = os.urandom(_SALT_SIZE * len(batch.events))
-    found = []
-    for event, start in zip(batch.events, range(0, len(salts), _SALT_SIZE), strict=True):
-        salt = salts[start : start + _SALT_SIZE]
-        leaf = leaf_hash(envelope(event, sha256(salt + event.payload).hexdigest()))
-        head.tree.append(leaf)
-        found.append((leaf, salt))
-    return found
+def hash_events(events: Sequence[Event]) -> list[HashedEvent]:
+    """New events, each with a random salt and its leaf."""
+    salts = os.urandom(SALT_SIZE * len(events))
+    hashed = []
+    for event, start in zip(events, range(0, len(salts), SALT_SIZE), strict=True):
+        if event.payload is None:
+            raise ValueError("A new event has a payload.")
+        salt = salts[start : start + SALT_SIZE]
+        payload_hash = hash_payload(salt, event.payload)
+        leaf = leaf_of(event, payload_hash, ENVELOPE_VERSION)
+        hashed.append(HashedEvent(event, leaf, salt, payload_hash, ENVELOPE_VERSION))
+    return hashed

@@ -1,4 +1,4 @@
-"""SQL as source: named blocks from `.sql` files."""
+"""Loads the named blocks of `.sql` files."""
 
 import re
 from importlib.resources import files
@@ -10,9 +10,9 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 def load_blocks(package: str, filename: str = "queries.sql") -> MappingProxyType[str, str]:
-    """The blocks of a file in `package`, by the name in the `-- name:` line that opens each.
+    """The blocks of an SQL file in `package`, each by the name in the `-- name:` line before it.
 
-    Raises ValueError when two blocks have one name.
+    Raises ValueError when two blocks have the same name.
     """
     _, *parts = _NAME.split(files(package).joinpath(filename).read_text("utf-8"))
     names, bodies = parts[::2], [body.strip() for body in parts[1::2]]

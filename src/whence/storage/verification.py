@@ -1,9 +1,8 @@
-"""The rules by which a log is checked: every stored event against its hash, every hash against the tree, every count
-against the events. Pure; a store reads the rows and says what it found.
+"""The rules by which a log is verified: every event against its leaf, every leaf against the tree, every count against
+the events. Pure; a store reads the rows.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,33 +11,32 @@ from whence import delays, rollups, transitions
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome
 from whence.events import Event
 from whence.flows import DAY_US, TransitionsByDay
-from whence.merkle import CompactRange, leaf_hash
-from whence.wire.envelope import envelope
+from whence.integrity import ENVELOPES, hash_payload, leaf_of
+from whence.merkle import CompactRange
+from whence.storage.rows import FullEventRow, HashRow, HeadRow
 
 __all__ = [
-    "ACTORS_WRONG",
-    "CAUSES_WRONG",
     "FINDINGS_MAX",
-    "TIMES_WRONG",
     "Chain",
+    "Check",
+    "EachRow",
     "Finding",
+    "Findings",
     "Level",
     "Report",
-    "add_transitions",
-    "counted_wrong",
-    "stored_transitions",
+    "Rows",
+    "check_counts",
+    "check_transitions",
 ]
 
 FINDINGS_MAX = 20
 
-ACTORS_WRONG = "what actors did is counted wrong"
-TIMES_WRONG = "events are counted wrong by time"
-CAUSES_WRONG = "causes and effects are counted wrong"
+_ACTORS_WRONG = "what actors did is counted wrong"
+_TIMES_WRONG = "events are counted wrong by time"
+_CAUSES_WRONG = "causes and effects are counted wrong"
 
-
-def counted_wrong(what: str) -> str:
-    """What is found when the rows of flows, of resources or of names do not agree with the events."""
-    return f"{what} are counted wrong"
+_PROGRESS_EVENTS = 10_000
+"""Progress is reported after each this many events."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -63,56 +61,102 @@ class Report(msgspec.Struct, frozen=True):
         return not self.findings
 
 
+class Findings:
+    """What a check has read and found so far."""
+
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        """`progress` is called with the number of events read, now and then."""
+        self._progress = progress
+        self._events = 0
+        self._roots: dict[str, str] = {}
+        self._findings: list[Finding] = []
+
+    def add(self, tenant: str, position: int | None, what: str) -> None:
+        """Add something that was found wrong."""
+        self._add(Finding(tenant, position, what))
+
+    def add_unreadable(self, tenant: str, error: Exception) -> None:
+        """Add an error that a check of this tenant failed with."""
+        self.add(tenant, None, f"its rows cannot be read ({type(error).__name__})")
+
+    def add_event(self, found: Finding | None) -> bool:
+        """Count an event that was checked, or add what was found wrong with it. Whether to go on with the next one."""
+        if found is not None:
+            self._add(found)
+            return False
+        self._events += 1
+        if self._progress is not None and self._events % _PROGRESS_EVENTS == 0:
+            self._progress(self._events)
+        return True
+
+    def add_log(self, chain: "Chain", head: HeadRow) -> None:
+        """Add the root of a log whose events were all checked, and what is wrong with its head."""
+        found = chain.end(head)
+        if found is not None:
+            self._add(found)
+        self._roots[chain.tenant] = chain.tree.root().hex()
+
+    def report(self, tenants: int) -> Report:
+        """The result of the check."""
+        return Report(tenants, self._events, self._roots, self._findings)
+
+    def _add(self, finding: Finding) -> None:
+        if len(self._findings) < FINDINGS_MAX:
+            self._findings.append(finding)
+
+
 class Chain:
-    """The events of one tenant, in order, against their leaves; and the leaves against the head."""
+    """Checks the events of one tenant in order against their leaves, and then the head against the leaves."""
 
     def __init__(self, tenant: str, event_from: Callable[[str, Any], Event]) -> None:
         """`event_from` makes an event of a `full_event` row."""
+        self.tenant = tenant
         self.tree = CompactRange()
-        self._tenant = tenant
         self._event_from = event_from
-        self._earlier = 0
+        self._recorded_at = 0
 
-    def add(
-        self, position: int, row: Sequence[Any] | None, salt: bytes | None, payload_hash: bytes | None, leaf: bytes
-    ) -> Finding | None:
-        """Take the next event: its `full_event` row, None when its names are missing, and its hashes. What is wrong
-        with it is told, and then nothing behind it can be said."""
+    def add(self, position: int, row: FullEventRow | None, hashes: HashRow) -> Finding | None:
+        """Check the next event; `row` is None when its names are missing.
+
+        Returns what is wrong with it. Nothing can be said about the events after a wrong one.
+        """
         if position != self.tree.size + 1:
             return self._finding(self.tree.size + 1, "the event is missing")
-        what = self._fault(row, salt, payload_hash, leaf)
-        if what or row is None:
+        if row is None:
+            return self._finding(position, "the names of the event are missing")
+        what = self._fault(row, hashes)
+        if what:
             return self._finding(position, what)
-        self.tree.append(leaf)
-        self._earlier = row[11]
+        self.tree.append(hashes.leaf)
+        self._recorded_at = row.recorded_at
         return None
 
-    def end(self, size: int, recorded_at: int, packed: bytes) -> Finding | None:
-        """What is wrong with the head, behind the last event."""
-        if self.tree.size != size:
-            what = "the event is missing" if self.tree.size < size else "there are more events"
+    def end(self, head: HeadRow) -> Finding | None:
+        """What is wrong with the head, after the last event."""
+        if self.tree.size != head.size:
+            what = "the event is missing" if self.tree.size < head.size else "there are more events"
             return self._finding(self.tree.size + 1, what)
-        if self.tree.packed() != packed or recorded_at != self._earlier:
+        if self.tree.packed() != head.compact_range or head.recorded_at != self._recorded_at:
             return self._finding(None, "the head does not belong to the events")
         return None
 
     def _finding(self, position: int | None, what: str) -> Finding:
-        return Finding(self._tenant, position, what)
+        return Finding(self.tenant, position, what)
 
-    def _fault(self, row: Sequence[Any] | None, salt: bytes | None, payload_hash: bytes | None, leaf: bytes) -> str:
+    def _fault(self, row: FullEventRow, hashes: HashRow) -> str:
         """What is wrong with one event, or an empty text."""
-        if row is None:
-            return "the names of the event are missing"
-        payload = row[12]
-        if payload is not None and salt is not None:
-            payload_hash = sha256(salt + payload).digest()
+        payload_hash = hashes.payload_hash
+        if row.payload is not None and hashes.salt is not None:
+            payload_hash = hash_payload(hashes.salt, row.payload)
         if payload_hash is None:
             return "the payload is missing"
-        if row[11] < self._earlier:
+        if row.recorded_at < self._recorded_at:
             return "the event was recorded before the one in front of it"
+        version = hashes.envelope_version
+        if version not in ENVELOPES:
+            return f"the event was hashed with version {version} of the envelope, which this release does not know"
         try:
-            event = self._event_from(self._tenant, row)
-            if leaf_hash(envelope(event, payload_hash.hex())) == leaf:
+            if leaf_of(self._event_from(self.tenant, row), payload_hash, version) == hashes.leaf:
                 return ""
         except (ValueError, TypeError, OverflowError, AttributeError):
             pass
@@ -123,16 +167,16 @@ _Counts = dict[tuple[int, ...], int]
 
 
 class Level:
-    """The events of one level of buckets, counted anew from the raw events, below the buckets that are divided."""
+    """The buckets of one level below those that are divided, counted from the raw events."""
 
     def __init__(self, number: int, divided: set[tuple[int, int]]) -> None:
-        """`divided` are level and bucket of the parents; without any the level has no rows."""
+        """`divided` are level and bucket of the parents; without any, the level has no rows."""
         self._number = number
         self._divided = divided
         self._counts: _Counts = {}
 
     def add(self, rows: Iterable[Sequence[int]]) -> None:
-        """Count events, of which each row tells when it occurred, its actor and its kind."""
+        """Count events. A row is the time of an event, its actor and its kind."""
         number, counts = self._number, self._counts
         for occurred_at, actor, kind in rows:
             if number and (number - 1, rollups.bucket_of(number - 1, occurred_at)) not in self._divided:
@@ -143,7 +187,7 @@ class Level:
     def agrees(
         self, actors: Iterable[Sequence[Any]], kinds: Iterable[Sequence[Any]], buckets: Iterable[Sequence[Any]]
     ) -> bool:
-        """Whether the stored rows of rollup_actor, rollup_kind and bucket say the same."""
+        """Whether the rows of rollup_actor, rollup_kind and bucket have the same counts."""
         found: _Counts = {(bucket, actor, kind): events for bucket, actor, kind, events in actors}
         by_kind = _summed(found, lambda name: (name[0], name[2]))
         return (
@@ -160,8 +204,8 @@ class Level:
         outcomes: Mapping[int, str],
         actors: int,
     ) -> bool:
-        """Whether the stored rows of totals, with the events behind the last fold, say the same of the buckets of this
-        level that are divided. Raises ValueError for counts that are none."""
+        """Whether the rows of actor_total, with the events since the last fold, have the same counts for the divided
+        buckets of this level. Raises ValueError for bytes that are not packed counts."""
         packed: dict[int, list[bytes]] = {bucket: [] for bucket in divided}
         for bucket, counts in rows:
             if bucket not in packed:
@@ -182,21 +226,71 @@ class Level:
         return True
 
 
-def add_transitions(by_day: TransitionsByDay, rows: Iterable[Sequence[int]]) -> None:
-    """Count pairs of cause and effect, of which each row tells when the effect and the cause occurred, and the kinds of
-    cause and effect."""
-    for effect_at, cause_at, cause, effect in rows:
-        counts = by_day.setdefault(effect_at // DAY_US, {})
-        name = transitions.code_of(cause, effect, delays.bucket_of(effect_at - cause_at))
-        counts[name] = counts.get(name, 0) + 1
+class Rows(msgspec.Struct, frozen=True):
+    """Asks for the rows of an SQL block. `values` follow the tenant's number."""
+
+    block: str
+    values: tuple[int, ...] = ()
 
 
-def stored_transitions(rows: Iterable[Sequence[Any]]) -> dict[tuple[int, int], transitions.Transitions]:
-    """The rows of `link` as counts by level and bucket. Raises ValueError for counts that are none."""
-    found: dict[tuple[int, int], transitions.Transitions] = {}
-    for level, bucket, packed in rows:
-        found[level, bucket] = transitions.summed([packed], found.get((level, bucket)))
-    return found
+class EachRow(msgspec.Struct, frozen=True):
+    """Asks to call `take` with the rows of an SQL block, in parts of any size. `values` follow the tenant's number."""
+
+    block: str
+    values: tuple[int, ...]
+    take: Callable[[Iterable[Sequence[Any]]], None]
+
+
+Check = Generator[Rows | EachRow, Any, None]
+"""A check that asks a store for rows."""
+
+
+def check_counts(head: HeadRow, report: Callable[[str], None]) -> Check:
+    """Check the rows of flows, resources, names, rollups and actor totals against the events.
+
+    Calls `report` with what is wrong. Raises ValueError for bytes that are not packed counts.
+    """
+    for what in ("flows", "resources", "names"):
+        if (yield Rows(f"wrong_{what}")):
+            report(f"{what} are counted wrong")
+    outcomes = {kind: outcome for kind, _, _, _, outcome in (yield Rows("kinds"))}
+    new = UnfoldedEvents(map(tuple, (yield Rows("unfolded_events", (head.folded_to,)))), outcomes)
+    divided = {(0, 0)}
+    for number in range(rollups.LAST_LEVEL + 1):
+        level = Level(number, divided)
+        if divided:
+            yield EachRow("times", (), level.add)
+        actors, kinds = (yield Rows("all_rollup_actor", (number,))), (yield Rows("all_rollup_kind", (number,)))
+        buckets = yield Rows("all_buckets", (number,))
+        if not level.agrees(actors, kinds, buckets):
+            report(_TIMES_WRONG)
+            return
+        divided = {(number, bucket) for bucket, _, is_divided in buckets if is_divided}
+        totals = yield Rows("all_actor_totals", (number,))
+        if not level.totals_agree(totals, {bucket for _, bucket in divided}, new, outcomes, head.actors):
+            report(_ACTORS_WRONG)
+            return
+
+
+def check_transitions(head: HeadRow, report: Callable[[str], None]) -> Check:
+    """Check the rows of transitions against the events and their causes.
+
+    Calls `report` with what is wrong. Raises ValueError for bytes that are not packed counts.
+    """
+    by_day: TransitionsByDay = {}
+
+    def count(rows: Iterable[Sequence[int]]) -> None:
+        for effect_at, cause_at, cause, effect in rows:
+            counts = by_day.setdefault(effect_at // DAY_US, {})
+            code = transitions.code_of(cause, effect, delays.bucket_of(effect_at - cause_at))
+            counts[code] = counts.get(code, 0) + 1
+
+    yield EachRow("folded_transitions", (head.folded_to,), count)
+    stored: dict[tuple[int, int], transitions.Transitions] = {}
+    for level, bucket, packed in (yield Rows("all_transitions")):
+        stored[level, bucket] = transitions.summed([packed], stored.get((level, bucket)))
+    if stored != transitions.by_bucket(by_day) or head.folded_to > head.size:
+        report(_CAUSES_WRONG)
 
 
 def _summed(counts: _Counts, key: Callable[[tuple[int, ...]], tuple[int, ...]]) -> _Counts:

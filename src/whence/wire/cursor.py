@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import msgspec
 
-from whence.events import Keyset, Page, Query
+from whence.events import Keyset, Page, Query, Viewer
 from whence.flows import FlowPage, FlowQuery
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US
 
@@ -28,7 +28,7 @@ __all__ = [
 
 _VERSION = 1
 _HAS_SINCE, _HAS_UNTIL = 1, 2
-_LAYOUT = struct.Struct(">BBqqqqqq")  # version, flags, as_of, occurred_at, position, offset, since, until
+_LAYOUT = struct.Struct(">BBqqqqqq")  # version, flags, as_of, time, number, offset, since, until
 _DIGEST_BYTES = 16
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{88}")  # 50 bytes of layout and 16 of digest
 
@@ -53,25 +53,25 @@ def filters_of(query: Query) -> dict[str, tuple[str, ...]]:
     return {name: value if isinstance(value, tuple) else (str(value),) for name, value in set_fields.items()}
 
 
-_BOUND_BESIDE_FILTERS = ("since", "until", "readable")
-"""Fields that `cursor_seed` takes by themselves: the times as they were written, and what the reader may see."""
+_BOUND_BESIDE_FILTERS = ("since", "until")
+"""Fields that `cursor_seed` takes as they were written."""
 
 
 def cursor_seed(
-    tenant: str,
+    viewer: Viewer,
     route: str,
     filters: Mapping[str, tuple[str, ...]],
     since: str | None,
     until: str | None,
     ascending: bool,
-    readable: tuple[str, ...] | None,
 ) -> bytes:
-    """A hash of the question, which the next request with the cursor must repeat. `since` and `until` are texts, so
-    that `-7d` stays the same question an hour later. Alternatives are a set, so their order does not matter.
+    """A hash of the question and its viewer, which the next request with the cursor must repeat. `since` and `until`
+    are texts, so that `-7d` stays the same question an hour later. Alternatives are a set, in any order.
     """
     sorted_filters = sorted((field, sorted(values)) for field, values in filters.items())
-    visible = None if readable is None else sorted(readable)
-    return sha256(msgspec.json.encode((tenant, route, sorted_filters, since, until, ascending, visible))).digest()
+    visible = None if viewer.readable is None else sorted(viewer.readable)
+    bound = (viewer.tenant, route, sorted_filters, since, until, ascending, visible)
+    return sha256(msgspec.json.encode(bound)).digest()
 
 
 def next_cursor(seed: bytes, query: Query, page: Page) -> str | None:
@@ -99,8 +99,8 @@ def _seal(seed: bytes, as_of: int, after: Keyset, offset: int, since: int | None
         _VERSION,
         (_HAS_SINCE if since is not None else 0) | (_HAS_UNTIL if until is not None else 0),
         as_of,
-        after.occurred_at,
-        after.position,
+        after.time,
+        after.number,
         offset,
         since or 0,
         until or 0,
@@ -125,18 +125,18 @@ def open_cursor(text: str, seed: bytes) -> Cursor | None:
     packed = data[: _LAYOUT.size]
     if cursor_digest(seed, packed) != data[_LAYOUT.size :]:
         return None
-    version, flags, as_of, occurred_at, position, offset, since, until = _LAYOUT.unpack(packed)
+    version, flags, as_of, time, number, offset, since, until = _LAYOUT.unpack(packed)
     valid = (
         version == _VERSION
-        and 1 <= position <= as_of
+        and 1 <= number <= as_of
         and offset >= 1
-        and all(TIME_MIN_US <= us <= TIME_MAX_US for us in (occurred_at, since, until))
+        and all(TIME_MIN_US <= us <= TIME_MAX_US for us in (time, since, until))
     )
     if not valid:
         return None
     return Cursor(
         as_of,
-        Keyset(occurred_at, position),
+        Keyset(time, number),
         offset,
         since if flags & _HAS_SINCE else None,
         until if flags & _HAS_UNTIL else None,

@@ -36,7 +36,7 @@ from whence.wire.fields import (
     nearest,
 )
 from whence.wire.ids import derived_uuid, new_uuid7
-from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json, same_json
+from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
 from whence.wire.problems import Hints, shown_name
 from whence.wire.times import format_time, parse_time
 
@@ -51,7 +51,6 @@ __all__ = [
     "Loc",
     "ParsedEvent",
     "check_event_size",
-    "differing_fields",
     "encode_actor_stats",
     "encode_counts",
     "encode_event",
@@ -414,7 +413,7 @@ def _event_body(event: Event, include: frozenset[str]) -> EventBody:
         id=event.id,
         occurred_at=format_time(event.occurred_at),
         outcome=event.outcome if "outcome" in include else UNSET,
-        payload=Raw(event.payload),
+        payload=Raw(b"{}" if event.payload is None else event.payload),
         position=event.position if "position" in include else UNSET,
         recorded_at=format_time(event.recorded_at) if "recordedAt" in include else UNSET,
         resource_id=event.resource_id,
@@ -482,29 +481,3 @@ def _stat_body(stat: ActorStat) -> ActorStatBody:
         successes=stat.successes,
         total=stat.total,
     )
-
-
-# -------------------------------------------------------------------------------------------------------- repeats
-
-
-def differing_fields(sent: NewEvent, stored: Event) -> list[str]:
-    """The names, as sent, of the fields in which a repeated event differs from the stored one; empty: the same.
-
-    A `correlationId` or `outcome` that was left out matches whatever was derived; a `causationId` that was left out
-    matches only null, a payload that was left out only `{}`.
-    """
-    pairs: tuple[tuple[str, object, object], ...] = (
-        ("eventType", sent.event_type, stored.event_type),
-        ("actorType", sent.actor_type, stored.actor_type),
-        ("actorId", sent.actor_id, stored.actor_id),
-        ("resourceType", sent.resource_type, stored.resource_type),
-        ("resourceId", sent.resource_id, stored.resource_id),
-        ("occurredAt", sent.occurred_at, stored.occurred_at),
-        ("correlationId", sent.correlation_id or stored.correlation_id, stored.correlation_id),
-        ("causationId", sent.causation_id, stored.causation_id),
-        ("outcome", sent.outcome or stored.outcome, stored.outcome),
-    )
-    names = [name for name, a, b in pairs if a != b]
-    if not same_json(sent.payload, stored.payload):
-        names.append("payload")
-    return names

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from whence.errors import Invalid, Problem
-from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Vocabulary, is_event_type
+from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Viewer, Vocabulary, is_event_type
 from whence.flows import FlowQuery
 from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
@@ -98,10 +98,9 @@ def parse_read(
     route: str,
     query_string: bytes,
     *,
-    tenant: str,
+    viewer: Viewer,
     now: int,
     vocabulary: Vocabulary,
-    readable: tuple[str, ...] | None,
     fixed: Mapping[str, str],
 ) -> ReadRequest:
     """What a read asks for. `route` is a key of `READ_PARAMETERS`, `now` is in microseconds, and `fixed` holds the
@@ -120,11 +119,11 @@ def parse_read(
     ascending = reader.ascending(values)
     include = reader.include(values)
     reader.refuse_offset_with_cursor(values)
-    query = Query(**fields, since=since, until=until, readable=readable)
+    query = Query(**fields, since=since, until=until)
     seed = b""
     cursor = None
     if route in _PAGED and not reader.problems:
-        seed = cursor_seed(tenant, route, filters_of(query), since_text, until_text, ascending, readable)
+        seed = cursor_seed(viewer, route, filters_of(query), since_text, until_text, ascending)
         cursor = reader.cursor(values, seed, as_of)
     if cursor is not None:
         query = msgspec.structs.replace(query, since=cursor.since, until=cursor.until)
@@ -155,7 +154,7 @@ def parse_trace(query_string: bytes) -> TraceRequest:
     return TraceRequest(direction=direction, depth=depth, limit=limit or NODES_DEFAULT)
 
 
-def parse_flows(query_string: bytes, *, tenant: str, now: int, readable: tuple[str, ...] | None) -> FlowsRequest:
+def parse_flows(query_string: bytes, *, viewer: Viewer, now: int) -> FlowsRequest:
     """Which flows are asked for; arguments and errors as in `parse_read`."""
     reader = QueryReader("flows", now)
     values = reader.split(query_string)
@@ -167,13 +166,13 @@ def parse_flows(query_string: bytes, *, tenant: str, now: int, readable: tuple[s
     offset = reader.number("offset", values, 0, INT_MAX, 0)
     reader.refuse_offset_with_cursor(values)
     filters = {"outcomes": ("failure",)} if failed else {}
-    seed = b"" if reader.problems else cursor_seed(tenant, "flows", filters, since_text, until_text, False, readable)
+    seed = b"" if reader.problems else cursor_seed(viewer, "flows", filters, since_text, until_text, False)
     cursor = None if reader.problems else reader.cursor(values, seed, None)
     if cursor is not None:
         since, until, offset = cursor.since, cursor.until, cursor.offset
     reader.finish(since, until)
     return FlowsRequest(
-        query=FlowQuery(since=since, until=until, failed=failed, readable=readable),
+        query=FlowQuery(since=since, until=until, failed=failed),
         page=PageRequest(limit=limit or LIMIT_MAX, offset=offset or 0, after=cursor.after if cursor else None),
         cursor_seed=seed,
     )

@@ -51,8 +51,24 @@ async def fill(store: Store) -> dict[str, Any]:
     return await _credentials(store)
 
 
+def _hash_of(secret: str) -> bytes:
+    """The hash by which a store keeps a session."""
+    found = session_hash(secret)
+    if found is None:
+        raise ValueError("This is no session's secret.")
+    return found
+
+
+def _sha256(*values: Any) -> bytes:
+    return sha256(*values).digest()
+
+
+def _joined(*values: Any) -> bytes:
+    return b"".join(values)
+
+
 def _parted(lines: Sequence[str], sizes: Sequence[int]) -> list[Sequence[str]]:
-    parts = []
+    parts: list[Sequence[str]] = []
     while lines:
         size = sizes[len(parts) % len(sizes)]
         parts.append(lines[:size])
@@ -77,7 +93,7 @@ async def _credentials(store: Store) -> dict[str, Any]:
 
     async def put(name: str, tenant: str, *scopes: str, expires_at: int | None = None) -> None:
         secret, key = new_api_key(tenant, scopes, now, expires_at, name)
-        await store.put_key(key)
+        await store.credentials.put_key(key)
         keys[name] = {"secret": secret, "id": key.id, "tenant": tenant, "alive": True}
 
     await put("valid", TENANT, "admin", "events:read", "events:write")
@@ -95,11 +111,11 @@ async def _credentials(store: Store) -> dict[str, Any]:
         ("expired", "valid", YEAR_2020),  # the last one, since each new one makes the expired ones go
     ):
         secret = new_session_secret()
-        await store.put_session(Session(session_hash(secret), keys[key]["id"], expires_at))
+        await store.credentials.put_session(Session(_hash_of(secret), keys[key]["id"], expires_at))
         sessions[name] = {"secret": secret, "keyId": keys[key]["id"], "expiresAt": expires_at}
-    await store.revoke_key(TENANT, keys["revoked"]["id"], now)
-    await store.end_session(session_hash(sessions["ended"]["secret"]))
-    await store.touch_keys({keys["valid"]["id"]: now})
+    await store.credentials.revoke_key(TENANT, keys["revoked"]["id"], now)
+    await store.credentials.end_session(_hash_of(sessions["ended"]["secret"]))
+    await store.credentials.touch_keys({keys["valid"]["id"]: now})
     keys["revoked"]["alive"] = keys["expired"]["alive"] = False
     sessions["ended"]["expiresAt"] = sessions["ended with its key"]["expiresAt"] = None
     return {"keys": keys, "sessions": sessions}
@@ -162,9 +178,9 @@ async def make_sqlite(folder: Path, work: Path) -> None:
     known = await fill(store)
     await store.close()
     connection = apsw.Connection(str(path))
-    connection.create_scalar_function("sha256", lambda data: sha256(data).digest(), 1)
+    connection.create_scalar_function("sha256", _sha256, 1)
     # `||` makes a text of two blobs, so they are joined by the program.
-    connection.create_scalar_function("joined", lambda salt, payload: salt + payload, 2)
+    connection.create_scalar_function("joined", _joined, 2)
     for name in ERASED:
         connection.execute(f"UPDATE event {_SET_SQLITE} WHERE id = x'{id_of(name).replace('-', '')}'")
     connection.execute("VACUUM")

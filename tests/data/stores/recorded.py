@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from whence.events import Event, Vocabulary
+from whence.events import Event, Viewer, Vocabulary
 from whence.storage import Store
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 from whence.wire.keys import KeysBody, key_body
@@ -41,45 +41,46 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 async def answer_to(store: Store, tenant: str, question: Question) -> str:
     """The answer's body. A payload that was erased is answered as null."""
-    route, query, readable = question.route, question.query.encode(), question.readable
+    route, query, viewer = question.route, question.query.encode(), Viewer(tenant, question.readable)
     if route == "head":
         head = await store.head(tenant)
         return json.dumps({"size": head.size, "root": head.root.hex(), "recordedAt": head.recorded_at})
     if route == "log":
         return await _digest_of_log(store, tenant)
     if route == "keys":
-        return _text(msgspec.json.encode(KeysBody([key_body(key) for key in await store.list_keys(tenant)])))
+        return _text(
+            msgspec.json.encode(KeysBody([key_body(key) for key in await store.credentials.list_keys(tenant)]))
+        )
     if route == "event":
-        event = await store.get_event(tenant, question.path["event_id"], readable)
+        event = await store.get_event(viewer, question.path["event_id"])
         return "null" if event is None else _text(encode_event(_shown(event), frozenset(("position", "recordedAt"))))
     if route == "trace":
-        graph = await store.trace(tenant, question.path["event_id"], parse_trace(query), readable)
+        graph = await store.trace(viewer, question.path["event_id"], parse_trace(query))
         return "null" if graph is None else _text(encode_trace(graph))
     if route == "flows":
-        flows = parse_flows(query, tenant=tenant, now=NOW_US, readable=readable)
-        return _text(encode_flows(await store.list_flows(tenant, flows.query, flows.page)))
+        flows = parse_flows(query, viewer=viewer, now=NOW_US)
+        return _text(encode_flows(await store.list_flows(viewer, flows.query, flows.page)))
     if route == "map":
         since, until = parse_period(query, now=NOW_US)
-        return _text(encode_map(await store.process_map(tenant, since, until, readable)))
-    return await _answer_to_read(store, tenant, question)
+        return _text(encode_map(await store.process_map(viewer, since, until)))
+    return await _answer_to_read(store, viewer, question)
 
 
-async def _answer_to_read(store: Store, tenant: str, question: Question) -> str:
+async def _answer_to_read(store: Store, viewer: Viewer, question: Question) -> str:
     """The answer of a route that lists or counts events."""
     read = parse_read(
         question.route,
         question.query.encode(),
-        tenant=tenant,
+        viewer=viewer,
         now=NOW_US,
         vocabulary=VOCABULARY,
-        readable=question.readable,
         fixed=question.path,
     )
     if question.route == "aggregate":
-        return _text(encode_counts(await store.count_events(tenant, read.query)))
+        return _text(encode_counts(await store.count_events(viewer, read.query)))
     if question.route == "actors":
-        return _text(b"".join(encode_actor_stats(await store.actor_stats(tenant, read.query))))
-    page = await store.list_events(tenant, read.query, read.page)
+        return _text(b"".join(encode_actor_stats(await store.actor_stats(viewer, read.query))))
+    page = await store.list_events(viewer, read.query, read.page)
     shown = msgspec.structs.replace(page, events=[_shown(event) for event in page.events])
     return _text(encode_page(shown, read.include))
 
@@ -96,7 +97,7 @@ async def _digest_of_log(store: Store, tenant: str) -> str:
 
 
 def _shown(event: Event) -> Event:
-    return event if event.payload is not None else msgspec.structs.replace(event, payload=b"null")
+    return msgspec.structs.replace(event, payload=event.payload or b"null")  # an erased payload is None
 
 
 def _text(body: bytes) -> str:

@@ -1,84 +1,64 @@
-"""What each actor did, in packed sets: folded in a few thousand events at once, and summed over a range of time."""
+"""What each actor did, in packed sets: folded a few thousand events at a time, and summed over a range of time."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
+from whence.storage.folding import BucketName, Divided, count_divided_buckets
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.packed_sets import SetStatements, fold_counts
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.transitions import merging
+from whence.storage.walks import run_walk_async
 
-__all__ = ["add_spans", "fold_actor_totals", "outcomes_of", "total_divided_bucket", "unfolded_events"]
+__all__ = [
+    "SpanRows",
+    "add_spans",
+    "fold_actor_totals",
+    "outcomes_of",
+    "read_spans",
+    "total_divided_bucket",
+    "unfolded_events",
+]
 
 _SQL = load_blocks("whence.storage.postgres")
-
-_Name = tuple[int, int]
-"""Level and bucket."""
 
 
 async def unfolded_events(
     connection: Connection, tenant_no: int, folded_to: int, outcomes: Mapping[int, str]
 ) -> UnfoldedEvents:
-    """The events whose position is behind `folded_to`. `outcomes` by kind."""
+    """The events after the position `folded_to`. `outcomes` by kind."""
     return UnfoldedEvents(
         [tuple(row) for row in await connection.fetch(_SQL["unfolded_events"], tenant_no, folded_to)], outcomes
     )
 
 
 async def fold_actor_totals(connection: Connection, head: HeadDraft) -> None:
-    """Count the events behind the last fold to every divided bucket that they fall in."""
+    """Add the events since the last fold to every divided bucket that they fall in."""
     outcomes = await outcomes_of(connection, head.tenant_no)
     new = await unfolded_events(connection, head.tenant_no, head.folded_to, outcomes)
-    names: list[_Name] = [(0, 0)]
-    counted = {}
-    while names:
-        divided = await connection.fetch(_SQL["is_divided"], head.tenant_no, *zip(*names, strict=True))
-        names = []
-        for level, bucket in divided:
-            counted[level, bucket] = new.within(rollups.bounds(level, bucket))
-            names += [(level + 1, child) for child in new.children(level, bucket)]
-    if not counted:
-        return
-    packed = {name: pack(each) for name, each in counted.items()}
-    for name, taken in (await _taken(connection, head.tenant_no, packed)).items():
-        packed[name] = summed(head.actors, taken, counted[name])
-    await _add(connection, head.tenant_no, head.size, packed)
 
+    async def answer(question: Divided) -> list[BucketName]:
+        columns = zip(*question.buckets, strict=True)
+        return [tuple(row) for row in await connection.fetch(_SQL["is_divided"], head.tenant_no, *columns)]
 
-async def _taken(connection: Connection, tenant_no: int, packed: Mapping[_Name, bytes]) -> dict[_Name, list[bytes]]:
-    """Remove the sets that become one with new ones; they are told by their buckets."""
-    rows: dict[_Name, list[tuple[int, int]]] = {name: [] for name in packed}
-    asked = (tenant_no, *zip(*packed, strict=True))
-    for level, bucket, up_to, length in await connection.fetch(_SQL["actor_total_sizes"], *asked):
-        rows[level, bucket].append((up_to, length))
-    ending = [
-        (*name, rows[name][count - 1][0])
-        for name, each in packed.items()
-        if (count := merging([length for _, length in rows[name]], len(each)))
-    ]
-    taken: dict[_Name, list[bytes]] = {}
-    if ending:
-        told = (tenant_no, *zip(*ending, strict=True))
-        for level, bucket, counts in await connection.fetch(_SQL["take_actor_totals"], *told):
-            taken.setdefault((level, bucket), []).append(counts)
-    return taken
-
-
-async def _add(connection: Connection, tenant_no: int, up_to: int, packed: Mapping[_Name, bytes]) -> None:
-    added = zip(*((*name, each) for name, each in packed.items()), strict=True)
-    await connection.execute(_SQL["add_actor_totals"], tenant_no, up_to, *added)
+    counted = await run_walk_async(count_divided_buckets(new), answer)
+    statements = SetStatements(_SQL["actor_total_sizes"], _SQL["take_actor_totals"], _SQL["add_actor_totals"])
+    await fold_counts(connection, head, statements, counted, pack, lambda taken, new: summed(head.actors, taken, new))
 
 
 async def total_divided_bucket(connection: Connection, tenant_no: int, folded_to: int, level: int, bucket: int) -> None:
-    """Give a bucket that was divided just now its first set, of what is folded in already."""
+    """Add the first set of a bucket that was just divided: its events up to the last fold."""
     if not folded_to:
         return
     within = rollups.bounds(level, bucket)
     rows = await connection.fetch(_SQL["first_actor_totals"], tenant_no, within.since, within.until, folded_to)
     if rows:
         packed = pack(by_outcome(rows, await outcomes_of(connection, tenant_no)))
-        await _add(connection, tenant_no, folded_to, {(level, bucket): packed})
+        await connection.execute(_SQL["add_actor_totals"], tenant_no, folded_to, [level], [bucket], [packed])
 
 
 async def outcomes_of(connection: Connection, tenant_no: int) -> dict[int, str]:
@@ -86,23 +66,39 @@ async def outcomes_of(connection: Connection, tenant_no: int) -> dict[int, str]:
     return {kind: outcome for kind, _, _, _, outcome in await connection.fetch(_SQL["kinds"], tenant_no)}
 
 
-async def add_spans(
-    connection: Connection,
-    tenant_no: int,
-    spans: tuple[Sequence[int], ...],
-    folded_to: int | None,
-    outcomes: Mapping[int, str],
-    total: ActorTotals,
-) -> None:
-    """Add what each actor did in whole buckets. `spans` as the statements take them; `folded_to` is the position behind
-    which events are not folded in, None when there are none."""
-    rows = await connection.fetch(_SQL["span_of_actor_totals"], tenant_no, *spans)
-    for _, _, sign, packed in rows:
+class SpanRows(msgspec.Struct, frozen=True):
+    """What is stored about the actors of whole buckets. `packed`: level, bucket, sign and packed totals or None.
+    `unfolded`: the events after the last fold. `undivided`: actor, kind and events of the buckets without totals."""
+
+    packed: Sequence[Any] = ()
+    unfolded: Sequence[rollups.Occurrence] = ()
+    undivided: Sequence[Any] = ()
+
+    @property
+    def size(self) -> int:
+        """How many rows these are."""
+        return len(self.packed) + len(self.unfolded) + len(self.undivided)
+
+
+async def read_spans(
+    connection: Connection, tenant_no: int, spans: tuple[Sequence[int], ...], folded_to: int | None
+) -> SpanRows:
+    """Read what `add_spans` adds. `spans` as the statements take them; events after the position `folded_to` are not
+    in the packed totals, and it is None when there are no such events."""
+    packed = await connection.fetch(_SQL["span_of_actor_totals"], tenant_no, *spans)
+    unfolded = []
+    if folded_to is not None and packed:
+        unfolded = [tuple(row) for row in await connection.fetch(_SQL["unfolded_events"], tenant_no, folded_to)]
+    return SpanRows(packed, unfolded, await connection.fetch(_SQL["span_by_actor_undivided"], tenant_no, *spans))
+
+
+def add_spans(rows: SpanRows, outcomes: Mapping[int, str], total: ActorTotals) -> None:
+    """Add what each actor did in whole buckets. `outcomes` by kind."""
+    for _, _, sign, packed in rows.packed:
         if packed is not None:
             total.add_packed(packed, sign)
-    if folded_to is not None and rows:
-        new = await unfolded_events(connection, tenant_no, folded_to, outcomes)
-        for level, bucket, sign in {(level, bucket, sign) for level, bucket, sign, _ in rows}:
+    if rows.unfolded:
+        new = UnfoldedEvents(rows.unfolded, outcomes)
+        for level, bucket, sign in {(level, bucket, sign) for level, bucket, sign, _ in rows.packed}:
             total.add(new.within(rollups.bounds(level, bucket)), sign)
-    single = await connection.fetch(_SQL["span_by_actor_undivided"], tenant_no, *spans)
-    total.add(by_outcome(single, outcomes))
+    total.add(by_outcome(rows.undivided, outcomes))

@@ -1,40 +1,51 @@
-"""Appending: repeats, numbers, hashes, rows and rollups of some requests of one tenant, in one transaction.
+"""Appending to a tenant's log, in one transaction: the rows of events, names, rollups and the head.
 
-The tenant's head row is locked first and stays locked until the commit. Under that lock the known names are read, the
-events are sequenced in memory, and every table then gets its rows by one statement. A request that is refused as a
-whole is undone in memory, before anything of it was written.
+The row lock on the tenant's head is taken first and held until the commit. Under it, what the log has of the events is
+read, the events are sequenced in memory, and then each table gets its rows by one statement. A request that is refused
+as a whole is undone in memory, before any of it was written.
 """
 
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from msgspec.structs import astuple
 
 from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
-from whence.storage.base import Receipt, Write
+from whence.storage.base import HashedEvent, Receipt, Write
 from whence.storage.postgres.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.rows import cause_id_from, event_from
+from whence.storage.postgres.rows import cause_id_from, event_from, event_values
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.postgres.traces import fold_transitions
-from whence.storage.sequencing import ActorName, Batch, HeadDraft, KindName, count, is_fold_due, leaves, sequence_writes
+from whence.storage.postgres.transitions import fold_transitions
+from whence.storage.sequencing import (
+    ActorName,
+    Batch,
+    HeadDraft,
+    KindName,
+    count_flows_and_resources,
+    hash_events,
+    is_fold_due,
+    sequence_writes,
+)
 from whence.storage.sql import load_blocks
 
-__all__ = ["Kinds", "append", "insert", "locked_head"]
+__all__ = ["Kinds", "PostgresTenantLog", "append", "insert", "known_kinds", "locked_head", "read_known"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
-_FEW = 100
-"""Up to so many events, the buckets of all levels are asked for at once: one way to the server instead of several."""
+_ALL_LEVELS_MAX = 100
+"""Up to this many events, the buckets of all levels are read at once: one round trip instead of one for each level."""
 
 Kinds = dict[KindName, int]
 
 
 class PostgresTenantLog:
-    """As `sequencing.TenantLog` says; what requests may need is read before they are occurrences."""
+    """Lookups in what `read_known` has read; see `sequencing.TenantLog`."""
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
@@ -45,28 +56,31 @@ class PostgresTenantLog:
         self.correlations: dict[str, str] = {}
 
     def stored(self, event_id: str) -> Event | None:
+        """See `TenantLog`."""
         return self.events.get(event_id)
 
     def kind(self, name: KindName) -> int | None:
+        """See `TenantLog`."""
         return self.kinds.get(name)
 
     def actor(self, name: ActorName) -> int | None:
+        """See `TenantLog`."""
         return self.actors.get(name)
 
     def correlation(self, event_id: str) -> str | None:
+        """See `TenantLog`."""
         return self.correlations.get(event_id)
 
 
 async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft, int]:
-    """A tenant's head row, created if missing and locked until the commit, and the version of its kinds."""
+    """A draft of a tenant's head, created if missing and locked until the commit, and the version of its kinds."""
     row = await head_row(connection, tenant, "lock_head")
     if row is None:
         await connection.execute(_SQL["add_head"], tenant.number, tenant.name)
         row = await head_row(connection, tenant, "lock_head")
     if row is None:
         raise Unavailable("The tenant could not be made.")
-    *columns, kinds_version = row
-    return HeadDraft(tenant.name, tuple(columns)), kinds_version
+    return HeadDraft(tenant.name, row), row.kinds_version
 
 
 async def append(
@@ -74,7 +88,7 @@ async def append(
 ) -> list[list[Receipt] | WhenceError]:
     """Store requests of one tenant, in order.
 
-    `cached` holds kinds by the kinds_version of the head that they belong to.
+    `cached` holds the numbers of kinds by the `kinds_version` of the head.
     """
     head, kinds_version = await locked_head(connection, tenant)
     head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
@@ -83,11 +97,12 @@ async def append(
     batch = Batch()
     results = sequence_writes(log, head, batch, writes)
     if batch.events:
-        await insert(connection, head, log, batch, kinds_version, _SQL["add_event"], _rows)
+        await insert(connection, head, log, batch, hash_events(batch.events), kinds_version)
     return results
 
 
 async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int, Kinds], kinds_version: int) -> Kinds:
+    """The numbers of the tenant's kinds, from the cache if this version is there."""
     if not head.kinds:
         return {}
     kinds = cached.get(kinds_version)
@@ -98,7 +113,9 @@ async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int,
     return kinds
 
 
-async def read_known(connection: Connection, head: HeadDraft, log: PostgresTenantLog, events: list[NewEvent]) -> None:
+async def read_known(
+    connection: Connection, head: HeadDraft, log: PostgresTenantLog, events: Sequence[NewEvent | Event]
+) -> None:
     """Read what the log has of these events: their ids, their actors, and the flows of their causes."""
     if not head.size or not events:
         return
@@ -123,12 +140,13 @@ async def insert(
     head: HeadDraft,
     log: PostgresTenantLog,
     batch: Batch,
+    hashed: Sequence[HashedEvent],
     kinds_version: int,
-    statement: str,
-    rows_of: Callable[[HeadDraft, Batch], list[tuple[Any, ...]]],
 ) -> None:
-    """Write the batch's rows by a statement, its rollups, and the head that counts them. `kinds_version` is the one
-    that was read with the head; new kinds replace it."""
+    """Write a batch, whose events are `hashed`, with its names, its rollups and the head.
+
+    `kinds_version` is the one that was read with the head; with new kinds, the head gets a new one.
+    """
     tenant_no = head.tenant_no
     if log.new_kinds:
         kinds_version = secrets.randbits(63)
@@ -137,13 +155,14 @@ async def insert(
     if log.new_actors:
         rows = [(number, *name) for name, number in log.new_actors.items()]
         await connection.execute(_SQL["add_actor"], tenant_no, *_columns(rows))
-    count(batch)
-    await _number_flows(connection, head, batch)
-    await _number_resources(connection, head, batch)
-    await connection.execute(statement, tenant_no, *_columns(rows_of(head, batch)))
+    count_flows_and_resources(batch)
+    await _add_to_flows(connection, head, batch)
+    await _add_to_resources(connection, head, batch)
+    await connection.execute(_SQL["add_event"], tenant_no, *_columns(event_values(batch, hashed)))
+    head.tree.extend([each.leaf for each in hashed])
     await _roll_up(connection, head, batch.occurrences)
     if is_fold_due(head):
-        await fold_transitions(connection, tenant_no, head.folded_to, head.size)
+        await fold_transitions(connection, head)
         await fold_actor_totals(connection, head)
         head.folded_to = head.size
     await connection.execute(
@@ -161,65 +180,47 @@ async def insert(
     )
 
 
-async def _number_flows(connection: Connection, head: HeadDraft, batch: Batch) -> None:
+async def _add_to_flows(connection: Connection, head: HeadDraft, batch: Batch) -> None:
+    """Add the batch to its flows, with numbers for the new ones, and set the numbers in the batch."""
     rows = [
-        (number, correlation_id, *flow[:4])
+        (number, correlation_id, flow.events, flow.failures, flow.first_at, flow.last_at)
         for number, (correlation_id, flow) in enumerate(batch.flows.items(), head.flows + 1)
     ]
     for number, correlation_id in await connection.fetch(_SQL["add_to_flow"], head.tenant_no, *_columns(rows)):
-        batch.flows[correlation_id][4] = number
+        batch.flows[correlation_id].flow = number
         head.flows = max(head.flows, number)
 
 
-async def _number_resources(connection: Connection, head: HeadDraft, batch: Batch) -> None:
+async def _add_to_resources(connection: Connection, head: HeadDraft, batch: Batch) -> None:
+    """Add the batch to its resources, with numbers for the new ones, and set the numbers in the batch."""
     rows = [
-        (number, *name, resource[0])
+        (number, *name, resource.events)
         for number, (name, resource) in enumerate(batch.resources.items(), head.resources + 1)
     ]
     found = await connection.fetch(_SQL["add_to_resource"], head.tenant_no, *_columns(rows))
     for number, resource_id, resource_type in found:
-        batch.resources[str(resource_id), resource_type][1] = number
+        batch.resources[str(resource_id), resource_type].resource = number
         head.resources = max(head.resources, number)
 
 
-def _rows(head: HeadDraft, batch: Batch) -> list[tuple[Any, ...]]:
-    """The event rows of a batch, whose leaves are added to the head's tree."""
-    return [
-        (
-            event.position,
-            event.id,
-            event.occurred_at,
-            event.recorded_at,
-            kind,
-            actor,
-            batch.flows[event.correlation_id][4],
-            batch.resources[event.resource_id, event.resource_type][1],
-            event.causation_id,
-            cause_id_from(event.causation_id),
-            leaf,
-            salt,
-            event.payload,
-        )
-        for event, (_, kind, actor), (leaf, salt) in zip(
-            batch.events, batch.occurrences, leaves(head, batch), strict=True
-        )
-    ]
-
-
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
-    """Rows turned into the arrays that `unnest` takes."""
+    """Rows as the arrays that `unnest` takes, one for each column."""
     return zip(*rows, strict=True)
 
 
 async def _roll_up(connection: Connection, head: HeadDraft, occurrences: list[rollups.Occurrence]) -> None:
-    """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
+    """Count events into the buckets of every level that has rows for them, and divide the buckets that are full."""
     tenant_no = head.tenant_no
     buckets: list[tuple[int, ...]] = []
     kinds: list[tuple[int, ...]] = []
     actors: list[tuple[int, ...]] = []
     full: list[tuple[int, int]] = []
     levels = range(rollups.LAST_LEVEL + 1)
-    known = await _known_buckets(connection, tenant_no, levels, occurrences) if len(occurrences) <= _FEW else None
+    known = (
+        await _known_buckets(connection, tenant_no, levels, occurrences)
+        if len(occurrences) <= _ALL_LEVELS_MAX
+        else None
+    )
     for level in levels:
         here = known if known is not None else await _known_buckets(connection, tenant_no, (level,), occurrences)
         groups = rollups.by_bucket(level, occurrences)
@@ -254,21 +255,10 @@ async def _known_buckets(
 
 
 async def _divide(connection: Connection, head: HeadDraft, level: int, bucket: int) -> None:
-    """Give a bucket its children, counted from the raw events, and go on with those that are too full themselves."""
+    """Give a bucket its children, counted from the raw events, and divide those that are full themselves."""
     tenant_no = head.tenant_no
-    within = rollups.bounds(level, bucket)
-    first = rollups.child_span(level, bucket).first
-    if level == 0:
-        first = rollups.bucket_of(1, await connection.fetchval(_SQL["first_time"], tenant_no))
-    values = (
-        tenant_no,
-        level + 1,
-        first,
-        rollups.bounds(level + 1, first).since,
-        rollups.WIDTHS_US[level + 1],
-        within.since,
-        within.until,
-    )
+    first_time = await connection.fetchval(_SQL["first_time"], tenant_no) if level == 0 else None
+    values = (tenant_no, *astuple(rollups.division(level, bucket, first_time)))
     children = await connection.fetch(_SQL["divide_bucket"], *values)
     await connection.execute(_SQL["divide_rollup_kind"], *values)
     await connection.execute(_SQL["divide_rollup_actor"], *values)

@@ -1,7 +1,7 @@
-"""Citus: every table that belongs to one tenant each is distributed by the tenant, all of them in one group, so that a
-tenant is on one machine; the others are reference tables, with a copy on every machine.
+"""Citus: tables with tenants' rows are distributed by tenant and co-located, so each tenant lives on one node. The
+others are reference tables, with a copy on every node.
 
-`migration` stays a plain table of the coordinator, where every server connects.
+`migration` stays a local table of the coordinator, to which every server connects.
 """
 
 import re
@@ -13,7 +13,7 @@ from whence.errors import StoreRefused
 from whence.storage.postgres.connections import Connection
 from whence.storage.sql import load_blocks
 
-__all__ = ["Table", "distribute", "is_here", "refuse_undistributed", "steps"]
+__all__ = ["Table", "distribute", "is_installed", "refuse_undistributed", "steps"]
 
 _SQL = load_blocks("whence.storage.postgres", "citus.sql")
 
@@ -22,7 +22,8 @@ _FIRST = "head"
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table of the log: whether its rows belong to one tenant each, and how Citus keeps it (None: not at all)."""
+    """A table of the log. `by_tenant`: each row belongs to a tenant. `kept`: how Citus keeps it, or None when it is a
+    local table. `group`: its co-location group."""
 
     name: str
     by_tenant: bool
@@ -30,8 +31,8 @@ class Table(msgspec.Struct, frozen=True):
     group: int | None = None
 
 
-async def is_here(connection: Connection) -> bool:
-    """Whether the database has Citus. Raises StoreRefused for a version of no use."""
+async def is_installed(connection: Connection) -> bool:
+    """Whether the database has Citus. Raises StoreRefused when it is too old."""
     version = await connection.fetchval(_SQL["version"])
     if version is not None:
         refuse_old(version)
@@ -39,46 +40,47 @@ async def is_here(connection: Connection) -> bool:
 
 
 def refuse_old(version: str) -> None:
-    """Raise StoreRefused for a version of the extension, like '13.0-1', on which the promises were never looked at."""
+    """Raise StoreRefused for a version of the extension, such as '13.0-1', that was never tested."""
     major = re.match(r"\d+", version)
     if major is None or int(major[0]) < _VERSION_MIN:
-        raise StoreRefused(f"Citus {_VERSION_MIN} or later is needed; this database has Citus {version}.")
+        raise StoreRefused(f"This database has Citus {version}, which is too old. Use Citus {_VERSION_MIN} or later.")
 
 
 async def distribute(connection: Connection) -> list[str]:
-    """Distribute every table that is not, in the transaction of the connection; a word on it, or nothing."""
-    if not await connection.fetchval(_SQL["may_log_in"]):
-        await connection.execute(_SQL["let_log_in"])
+    """Distribute every table that is not distributed yet, in the connection's transaction. Returns what was done."""
+    if not await connection.fetchval(_SQL["can_log_in"]):
+        await connection.execute(_SQL["allow_login"])
     todo = steps(await _tables(connection))
     if not todo:
         return []
-    await connection.execute(_SQL["one_by_one"])
+    await connection.execute(_SQL["sequential"])
     for statement in todo:
         await connection.execute(statement)
     return ["distributed by tenant"]
 
 
 async def refuse_undistributed(connection: Connection) -> None:
-    """Raise StoreRefused unless every table is kept as it should be."""
-    if steps(await _tables(connection)) or not await connection.fetchval(_SQL["may_log_in"]):
+    """Raise StoreRefused unless every table is distributed, or a reference table, as it should be."""
+    if steps(await _tables(connection)) or not await connection.fetchval(_SQL["can_log_in"]):
         raise StoreRefused(
-            "This database has Citus, and the log is not distributed yet. Stop the servers, then run 'whence migrate "
+            "This database has Citus, but the log is not distributed. Stop the servers, then run 'whence migrate "
             "--store <URL>'."
         )
 
 
 def steps(tables: Sequence[Table]) -> list[str]:
-    """The statements that distribute what is not: the tables for all first, then `head`, and the rest beside it.
+    """The statements that distribute what is not distributed yet: reference tables first, then `head`, then the tables
+    that are co-located with it.
 
-    Raises StoreRefused for a table that is distributed in another way, which only its owner can undo.
+    Raises StoreRefused for a table that is distributed differently, which an operator must undo first.
     """
     head = next(table for table in tables if table.name == _FIRST)
     for table in tables:
         right = table.kept in (None, "distributed" if table.by_tenant else "reference")
         if not right or (table.by_tenant and table.kept is not None and table.group != head.group):
             raise StoreRefused(
-                f"Citus keeps whence.{table.name} in another way than the log needs. Undo that with "
-                f"undistribute_table('whence.{table.name}'), then run 'whence migrate' again."
+                f"The table whence.{table.name} is distributed differently from what the log needs. Undo that with "
+                f"SELECT undistribute_table('whence.{table.name}'), then run 'whence migrate' again."
             )
     ordered = sorted(tables, key=lambda table: (table.by_tenant, table.name != _FIRST, table.name))
     return [
@@ -89,7 +91,7 @@ def steps(tables: Sequence[Table]) -> list[str]:
 def _blocks_for(table: Table) -> tuple[str, ...]:
     if not table.by_tenant:
         return ("make_reference",)
-    return ("lift_force", "make_first" if table.name == _FIRST else "make_distributed", "put_force")
+    return ("unforce_rls", "make_first" if table.name == _FIRST else "make_distributed", "force_rls")
 
 
 async def _tables(connection: Connection) -> list[Table]:

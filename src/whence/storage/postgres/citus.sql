@@ -1,11 +1,11 @@
--- Named blocks for a database with the extension Citus. All other statements are those of queries.sql: each of them
--- compares tenant_no of every table in it with its first value, so Citus sends it to the one machine of that tenant.
+-- Named blocks for a database with the Citus extension. All other statements are in queries.sql. Each of those compares
+-- the tenant_no of every table in it with its first parameter, so Citus routes it to that tenant's node.
 
 -- name: version
 SELECT extversion FROM pg_extension WHERE extname = 'citus'
 
 -- name: tables
--- What belongs to one tenant each, and how Citus keeps each table: by hash and in which group, or a copy everywhere.
+-- Each table: whether its rows belong to tenants, how Citus keeps it, and its co-location group.
 SELECT c.relname,
        c.relname <> 'tenant' AND EXISTS (SELECT FROM pg_attribute a
                                           WHERE a.attrelid = c.oid AND a.attname = 'tenant_no' AND NOT a.attisdropped),
@@ -18,24 +18,24 @@ SELECT c.relname,
  WHERE n.nspname = 'whence' AND c.relkind = 'r' AND c.relname <> 'migration'
  ORDER BY c.relname
 
--- name: may_log_in
+-- name: can_log_in
 SELECT rolcanlogin FROM pg_roles WHERE rolname = 'whence_app'
 
--- name: let_log_in
--- Citus connects to the machines as the role that is set. It hands this on to them.
+-- name: allow_login
+-- Citus connects to the nodes as the current role. It propagates this statement to them.
 ALTER ROLE whence_app LOGIN
 
--- name: one_by_one
--- The tables are made on all machines in one transaction, which allows one connection to each.
+-- name: sequential
+-- All tables are distributed in one transaction, which needs a single connection to each node.
 SET LOCAL citus.multi_shard_modify_mode = 'sequential'
 
--- The rest is about a table whose name comes from the catalogue. FORCE is lifted meanwhile: the rows that are there
--- already are moved by their table's owner, whom the wall would show none of them.
+-- The caller formats a table's name, from the catalogue, into the blocks below. FORCE is lifted while a table is
+-- distributed: its owner moves the existing rows, and row-level security would hide them from the owner.
 
 -- name: make_reference
 SELECT create_reference_table('whence.{table}')
 
--- name: lift_force
+-- name: unforce_rls
 ALTER TABLE whence.{table} NO FORCE ROW LEVEL SECURITY
 
 -- name: make_first
@@ -44,5 +44,5 @@ SELECT create_distributed_table('whence.{table}', 'tenant_no', colocate_with => 
 -- name: make_distributed
 SELECT create_distributed_table('whence.{table}', 'tenant_no', colocate_with => 'whence.head')
 
--- name: put_force
+-- name: force_rls
 ALTER TABLE whence.{table} FORCE ROW LEVEL SECURITY

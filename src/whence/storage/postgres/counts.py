@@ -3,17 +3,16 @@
 from collections import Counter
 from typing import Any
 
-import msgspec
-
 from whence import rollups
 from whence.actor_totals import ActorTotals, Totals, by_outcome
-from whence.events import ActorStat, Counts
+from whence.events import ActorStat, Counts, set_fields
 from whence.storage.aggregates import by_word, ranked, totals_of_kind
-from whence.storage.postgres.actor_totals import add_spans
+from whence.storage.postgres.actor_totals import SpanRows, add_spans, read_spans
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.resolve import Bindings, Snapshot, conditions
-from whence.storage.resolve import ResolvedQuery
+from whence.storage.postgres.resolve import Bindings, conditions
+from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
+from whence.storage.walks import compute
 
 __all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
 
@@ -23,7 +22,7 @@ _SQL = load_blocks("whence.storage.postgres")
 async def pieces_of(
     connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, *, summing: bool = False
 ) -> list[rollups.Piece]:
-    """The buckets and edges that cover the question's range of time, or whose signed sum it is."""
+    """The buckets and edges that make up the query's range of time; with `summing`, those whose signed sum is it."""
     asked = rollups.asked_by_cover(resolved.since, resolved.until)
     divided: set[tuple[int, int]] = set()
     if asked:
@@ -35,16 +34,17 @@ async def pieces_of(
 
 
 async def total(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
-    """How many events resolved, those beyond `resolved.newest` left out."""
+    """How many events match, up to the position `resolved.newest`."""
     if resolved.nothing:
         return 0
-    if not resolved.by_rollup and resolved.known_events is None:
+    unpinned = resolved.unpinned
+    if not unpinned.by_rollup and not unpinned.has_known_total:
         bindings = Bindings(snapshot.tenant_no)
         where = conditions(resolved, bindings)
         return int(
             await connection.fetchval(f"SELECT count(*) FROM event WHERE tenant_no = $1{where}", *bindings.values)
         )
-    count = await _unpinned_total(connection, snapshot, resolved)
+    count = await _unpinned_total(connection, snapshot, unpinned)
     if resolved.newest is not None and resolved.newest < snapshot.size:
         where, bindings = _newer(snapshot, resolved, resolved.newest)
         count -= await connection.fetchval(f"SELECT count(*) FROM event{where}", *bindings.values)
@@ -63,16 +63,16 @@ async def newer_times(connection: Connection, snapshot: Snapshot, resolved: Reso
 def _newer(snapshot: Snapshot, resolved: ResolvedQuery, newest: int) -> tuple[str, Bindings]:
     """The condition on the matching events beyond the position `newest`."""
     bindings = Bindings(snapshot.tenant_no, newest, snapshot.size)
-    where = conditions(msgspec.structs.replace(resolved, newest=None), bindings)
+    where = conditions(resolved.unpinned, bindings)
     return f" WHERE tenant_no = $1 AND position > $2 AND position <= $3{where}", bindings
 
 
 async def _unpinned_total(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
     if resolved.known_events is not None:
         return resolved.known_events
-    if resolved.kinds is not None or resolved.actors is not None:
+    if not resolved.by_time:
         return sum((await _by_kind(connection, snapshot, resolved)).values())
-    if resolved.since is None and resolved.until is None:
+    if snapshot.events is not None and not set_fields(resolved):
         return snapshot.events
     spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
     count = 0
@@ -119,8 +119,9 @@ async def _by_kind(connection: Connection, snapshot: Snapshot, resolved: Resolve
         if resolved.actors is not None:
             block = "span_by_kind_of_actors"
             values.append(resolved.actors)
+        kinds = snapshot.kinds.keys() if resolved.kinds is None else frozenset(resolved.kinds)
         for kind, events in await connection.fetch(_SQL[block], *values, spans[3]):
-            if resolved.kinds is None or kind in resolved.kinds:
+            if kind in kinds:
                 counts[kind] += events
     if edges[0]:
         for kind, _, events in await _edge_rows(connection, snapshot, resolved, edges):
@@ -129,81 +130,83 @@ async def _by_kind(connection: Connection, snapshot: Snapshot, resolved: Resolve
 
 
 async def count_by_word(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counts:
-    """The aggregate of a question: in total and by the words of its kinds."""
+    """The counts by event type, resource type and actor type of the matching events."""
     by_kind = Counter() if resolved.nothing else await _by_kind(connection, snapshot, resolved)
-    return by_word(by_kind, snapshot.kinds)
+    return await compute(len(by_kind), by_word, by_kind, snapshot.kinds)
 
 
 async def actor_stats(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> list[ActorStat]:
     """What each actor did in the matching events."""
     if resolved.nothing:
         return []
-    if resolved.by_rollup and resolved.kinds is None and resolved.actors is None:
-        totals = await _totals_of_all(connection, snapshot, resolved)
-    else:
-        totals = await _totals_of_some(connection, snapshot, resolved)
+    totals = await (_totals_of_all if resolved.by_time else _totals_of_some)(connection, snapshot, resolved)
     names = await connection.fetch(_SQL["actor_names"], snapshot.tenant_no, list(totals))
-    return ranked(totals, names)
+    return await compute(len(names), ranked, totals, names)
 
 
 async def _totals_of_all(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
-    """What each actor did in a range of time: packed where a bucket has many events."""
-    outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
-    total = ActorTotals(snapshot.actors)
+    """What each actor did in a range of time: from packed totals where a bucket has many events."""
     spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
-    if spans[0]:
-        folded_to = snapshot.folded_to if snapshot.folded_to < snapshot.size else None
-        await add_spans(connection, snapshot.tenant_no, spans, folded_to, outcomes, total)
-    if edges[0]:
-        rows = await _edge_rows(connection, snapshot, resolved, edges)
-        total.add(by_outcome([(actor, kind, events) for kind, actor, events in rows], outcomes))
-    return total.by_actor()
+    folded_to = snapshot.folded_to if snapshot.folded_to < snapshot.size else None
+    rows = await read_spans(connection, snapshot.tenant_no, spans, folded_to) if spans[0] else SpanRows()
+    edge_rows = await _edge_rows(connection, snapshot, resolved, edges) if edges[0] else []
+
+    def add_up() -> dict[int, Totals]:
+        outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
+        total = ActorTotals(snapshot.actors)
+        add_spans(rows, outcomes, total)
+        total.add(by_outcome([(actor, kind, events) for kind, actor, events in edge_rows], outcomes))
+        return total.by_actor()
+
+    return await compute(snapshot.actors + rows.size + len(edge_rows), add_up)
 
 
 async def _totals_of_some(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
-    """The same of a question with other filters."""
-    sums: dict[int, Counter[int]] = {}
-    for actor, totals in await _parts(connection, snapshot, resolved):
-        places = sums.setdefault(actor, Counter())
-        for place, count in enumerate(totals):
-            places[place] += count
-    return {actor: (places[0], places[1], places[2]) for actor, places in sums.items() if places[0]}
-
-
-async def _parts(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> list[tuple[int, Totals]]:
-    """Parts of what each actor did."""
-
-    def part(actor: int, kind: int, events: int) -> tuple[int, Totals]:
-        return actor, totals_of_kind(snapshot.kinds[kind], events)
-
+    """What each actor did in the matching events of a query with other filters than time."""
+    by_kind: list[Any] = []
+    by_actor: list[Any] = []
+    edge_rows: list[tuple[int, int, int]] = []
     if not resolved.by_rollup:
         bindings = Bindings(snapshot.tenant_no)
         where = conditions(resolved, bindings)
         text = f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = $1{where} GROUP BY actor, kind"
-        return [part(*row) for row in await connection.fetch(text, *bindings.values)]
-    spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
-    parts: list[tuple[int, Totals]] = []
-    if spans[0] and resolved.actors is not None:
-        parts += [
-            part(actor, kind, events)
-            for actor, kind, events in await connection.fetch(
-                _SQL["span_by_actor_of_actors"], snapshot.tenant_no, *spans[:3], resolved.actors, spans[3]
-            )
-            if resolved.kinds is None or kind in resolved.kinds
-        ]
-    elif spans[0]:
-        outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
-        rows = await connection.fetch(
-            _SQL["span_by_actor"],
-            snapshot.tenant_no,
-            *spans[:3],
-            [number for number, outcome in outcomes.items() if outcome == "success"],
-            [number for number, outcome in outcomes.items() if outcome == "failure"],
-            resolved.kinds,
-            spans[3],
-        )
-        parts += [(actor, (events, successes, failures)) for actor, events, successes, failures in rows]
-    if edges[0]:
-        rows = await _edge_rows(connection, snapshot, resolved, edges)
-        parts += [part(actor, kind, events) for kind, actor, events in rows]
-    return parts
+        by_kind = await connection.fetch(text, *bindings.values)
+    else:
+        spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
+        if spans[0] and resolved.actors is not None:
+            values = (snapshot.tenant_no, *spans[:3], resolved.actors, spans[3])
+            by_kind = await connection.fetch(_SQL["span_by_actor_of_actors"], *values)
+        elif spans[0]:
+            by_actor = await _span_by_actor(connection, snapshot, resolved, spans)
+        if edges[0]:
+            edge_rows = await _edge_rows(connection, snapshot, resolved, edges)
+
+    def add_up() -> dict[int, Totals]:
+        kinds = snapshot.kinds.keys() if resolved.kinds is None else frozenset(resolved.kinds)
+        sums: dict[int, list[int]] = {}
+        of_kinds = [(actor, kind, events) for actor, kind, events in by_kind if kind in kinds]
+        of_kinds += [(actor, kind, events) for kind, actor, events in edge_rows]
+        parts = [(actor, totals_of_kind(snapshot.kinds[kind], events)) for actor, kind, events in of_kinds]
+        parts += [(actor, (events, successes, failures)) for actor, events, successes, failures in by_actor]
+        for actor, totals in parts:
+            sums[actor] = [each + more for each, more in zip(sums.get(actor, (0, 0, 0)), totals, strict=True)]
+        return {actor: (totals[0], totals[1], totals[2]) for actor, totals in sums.items() if totals[0]}
+
+    return await compute(len(by_kind) + len(by_actor) + len(edge_rows), add_up)
+
+
+async def _span_by_actor(
+    connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, spans: tuple[list[int], ...]
+) -> list[Any]:
+    """Actor, events, successes and failures of some kinds in whole buckets."""
+    outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
+    rows: list[Any] = await connection.fetch(
+        _SQL["span_by_actor"],
+        snapshot.tenant_no,
+        *spans[:3],
+        [number for number, outcome in outcomes.items() if outcome == "success"],
+        [number for number, outcome in outcomes.items() if outcome == "failure"],
+        resolved.kinds,
+        spans[3],
+    )
+    return rows

@@ -1,7 +1,6 @@
 """The PostgreSQL store: transactions of one tenant each, and the operations of the protocol on top of them."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -10,25 +9,25 @@ from typing import Any
 import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
+from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
-from whence.merkle import EMPTY_ROOT, CompactRange
-from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
-from whence.storage.postgres import keys, replication
+from whence.merkle import EMPTY_ROOT
+from whence.storage.base import HashedEvent, Head, Receipt, Write
+from whence.storage.postgres import replication
 from whence.storage.postgres.append import Kinds, append
-from whence.storage.postgres.connections import Connection, Connections, DataRefused, Target, Work
+from whence.storage.postgres.connections import Connection, ConnectionPool, DataRefused, Target, Work
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
+from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
-from whence.storage.postgres.resolve import Snapshot, resolve
+from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
-from whence.storage.postgres.tenants import NOBODY, Renumbered, Tenant, find_tenant, head_row, make_tenant
+from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
-from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
+from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
 from whence.storage.query_gate import UnboundedQueryGate
-from whence.storage.resolve import Kind, ResolvedQuery
+from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, TraceRequest
 
@@ -75,14 +74,15 @@ class PostgresStore:
         self._unsafe_durability = unsafe_durability
         self._importing = importing
         self._verified = False
-        self._reading = Connections(self._target, readers, writing=False)
-        self._writing = Connections(self._target, writers, writing=True)
+        self._reading = ConnectionPool(self._target, readers, writing=False)
+        self._writing = ConnectionPool(self._target, writers, writing=True)
         self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers: dict[int, Kinds] = {}
         self._tenants: dict[str, int] = {}
+        self.credentials = PostgresCredentials(self._read, self._write)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -108,20 +108,20 @@ class PostgresStore:
     async def wait_for_idle_writer(self) -> None:
         """At once: appends compute on this event loop themselves; see `Store`."""
 
-    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
+    async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> Event | None:
-            row = await connection.fetchrow(_SQL["one_event"], whose.number, event_id, tenant)
+        async def ask(connection: Connection, owner: Tenant) -> Event | None:
+            row = await connection.fetchrow(_SQL["one_event"], owner.number, event_id, viewer.tenant)
             if row is None:
-                await head_row(connection, whose)
+                await head_row(connection, owner)
                 return None
-            return event_from(tenant, row)
+            return event_from(viewer.tenant, row)
 
-        event: Event | None = await self._read_as(tenant, ask)
-        return event if event is None or readable is None or event.resource_type in readable else None
+        event: Event | None = await self._read_as(viewer.tenant, ask)
+        return event if event is not None and viewer.may_see(event.resource_type) else None
 
-    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+    async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
         async def ask(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Page:
@@ -136,49 +136,45 @@ class PostgresStore:
                 as_of=as_of,
             )
 
-        page: Page = await self._ask(tenant, query, ask, indexed=is_indexed_list(query))
+        page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))
         return page
 
-    async def count_events(self, tenant: str, query: Query) -> Counts:
+    async def count_events(self, viewer: Viewer, query: Query) -> Counts:
         """Count by word; see `Store`."""
-        counts: Counts = await self._ask(tenant, query, count_by_word, indexed=is_indexed_count(query))
+        counts: Counts = await self._ask(viewer, query, count_by_word, indexed=is_indexed_count(query, viewer))
         return counts
 
-    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+    async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
         """Count by actor; see `Store`."""
-        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, indexed=is_indexed_count(query))
+        stats: list[ActorStat] = await self._ask(viewer, query, actor_stats, indexed=is_indexed_count(query, viewer))
         return stats
 
-    async def trace(
-        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
-    ) -> Graph | None:
+    async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> Graph | None:
-            snapshot = await self._snapshot(connection, whose)
-            return await graph_of(connection, snapshot, event_id, request, readable)
+        async def ask(connection: Connection, owner: Tenant) -> Graph | None:
+            snapshot = await self._snapshot(connection, owner, viewer)
+            return await graph_of(connection, snapshot, event_id, request)
 
-        graph: Graph | None = await self._read_as(tenant, ask)
+        graph: Graph | None = await self._read_as(viewer.tenant, ask)
         return graph
 
-    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+    async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> FlowPage:
-            return await flows_of_page(connection, await self._snapshot(connection, whose), query, request)
+        async def ask(connection: Connection, owner: Tenant) -> FlowPage:
+            return await flows_of_page(connection, await self._snapshot(connection, owner, viewer), query, request)
 
-        page: FlowPage = await self._read_as(tenant, ask, unbounded=not query.is_indexed)
+        page: FlowPage = await self._read_as(viewer.tenant, ask, unbounded=not is_indexed_flows(query, viewer))
         return page
 
-    async def process_map(
-        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
-    ) -> ProcessMap:
+    async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Say what led to what; see `Store`."""
 
-        async def ask(connection: Connection, whose: Tenant) -> ProcessMap:
-            return await map_of(connection, await self._snapshot(connection, whose), (since, until), readable)
+        async def ask(connection: Connection, owner: Tenant) -> ProcessMap:
+            return await map_of(connection, await self._snapshot(connection, owner, viewer), (since, until))
 
-        found: ProcessMap = await self._read_as(tenant, ask)
+        found: ProcessMap = await self._read_as(viewer.tenant, ask)
         return found
 
     async def head(self, tenant: str) -> Head:
@@ -186,8 +182,7 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        _, size, recorded_at, packed = row[:4]
-        return Head(size, CompactRange(size, packed).root(), recorded_at)
+        return Head(row.size, row.tree().root(), row.recorded_at)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -196,7 +191,7 @@ class PostgresStore:
     async def _number_and_size(self, tenant: str) -> tuple[int, int]:
         """The tenant's number and the size of its log; zeros for a tenant that has none."""
         row = await self._read_as(tenant, head_row)
-        return (NOBODY, 0) if row is None else (row[0], row[1])
+        return (NO_TENANT, 0) if row is None else (row.tenant_no, row.size)
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
@@ -214,75 +209,32 @@ class PostgresStore:
             raise StoreRefused("This store was not opened to be restored.")
         await self._grow(tenant, partial(replication.import_events, events=events, cached=_bounded(self._numbers)))
 
-    async def _ask(self, tenant: str, query: Query, question: Question, *, indexed: bool) -> Any:
-        async def ask(connection: Connection, whose: Tenant) -> Any:
-            snapshot = await self._snapshot(connection, whose)
+    async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool) -> Any:
+        async def ask(connection: Connection, owner: Tenant) -> Any:
+            snapshot = await self._snapshot(connection, owner, viewer)
             return await question(connection, snapshot, await resolve(connection, snapshot, query))
 
-        return await self._read_as(tenant, ask, unbounded=not indexed)
+        return await self._read_as(viewer.tenant, ask, unbounded=not indexed)
 
-    async def _snapshot(self, connection: Connection, tenant: Tenant) -> Snapshot:
-        """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
+    async def _snapshot(self, connection: Connection, tenant: Tenant, viewer: Viewer) -> Snapshot:
+        """The state of the viewer's log in the connection's transaction."""
         row = await head_row(connection, tenant)
         if row is None:
-            return Snapshot(tenant.name, NOBODY, 0, {})
-        tenant_no, size, kinds_known, folded_to, kinds_version, events = row[0], row[1], row[4], row[8], row[9], row[10]
-        kinds = self._kinds.get(kinds_version, {}) if kinds_known else {}
-        if len(kinds) != kinds_known:
-            rows = await connection.fetch(_SQL["kinds"], tenant_no)
+            return Snapshot(viewer, NO_TENANT, 0, {}, events=0)
+        kinds = self._kinds.get(row.kinds_version, {}) if row.kinds else {}
+        if len(kinds) != row.kinds:
+            rows = await connection.fetch(_SQL["kinds"], row.tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
-            _bounded(self._kinds)[kinds_version] = kinds
-        return Snapshot(tenant.name, tenant_no, size, kinds, actors=row[5], folded_to=folded_to, events=events)
-
-    # --- credentials -------------------------------------------------------------------------------------------
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a key; see `Store`."""
-        await self._write(lambda connection: keys.put_key(connection, key))
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """Find a key by its hash; see `Store`."""
-        found: ApiKey | None = await self._read(lambda connection: keys.find_key(connection, key_hash))
-        return found
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """Find a key by its id; see `Store`."""
-        found: ApiKey | None = await self._read(lambda connection: keys.get_key(connection, key_id))
-        return found
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """List a tenant's keys; see `Store`."""
-        found: list[ApiKey] = await self._read(lambda connection: keys.list_keys(connection, tenant))
-        return found
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key; see `Store`."""
-        done: bool = await self._write(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
-        return done
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note the last use of keys; see `Store`."""
-        await self._write(lambda connection: keys.touch_keys(connection, used))
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session; see `Store`."""
-        now = time.time_ns() // 1_000
-        await self._write(lambda connection: keys.put_session(connection, session, now))
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """Find a session; see `Store`."""
-        found: Session | None = await self._read(lambda connection: keys.find_session(connection, session_hash))
-        return found
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; see `Store`."""
-        await self._write(lambda connection: keys.end_session(connection, session_hash))
+            _bounded(self._kinds)[row.kinds_version] = kinds
+        return Snapshot(
+            viewer, row.tenant_no, row.size, kinds, actors=row.actors, folded_to=row.folded_to, events=row.events
+        )
 
     # --- life --------------------------------------------------------------------------------------------------
 
     async def check_servable(self) -> None:
         """Check the server, the login and the schema on a connection of its own; see `Store`."""
-        connection = await self._target.first()
+        connection = await self._target.connect_first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
         finally:
@@ -305,31 +257,31 @@ class PostgresStore:
     async def _read(self, work: Work) -> Any:
         """Read what is no tenant's."""
         await self._looked_at()
-        return await self._reading.run(NOBODY, work)
+        return await self._reading.run(NO_TENANT, work)
 
     async def _write(self, work: Work) -> Any:
         """Write what is no tenant's."""
         await self._looked_at()
-        return await self._writing.run(NOBODY, work)
+        return await self._writing.run(NO_TENANT, work)
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
-        """Read as a tenant, who need not be there. A wide question waits behind the gate."""
+        """Read as a tenant, which need not exist. An unbounded query passes the gate."""
         return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
         """Write as a tenant, who is made when it is not there, and wake who waits for its log."""
-        number = NOBODY
+        number = NO_TENANT
 
-        async def noted(connection: Connection, whose: Tenant) -> Any:
+        async def noted(connection: Connection, owner: Tenant) -> Any:
             nonlocal number
-            number = whose.number
-            return await work(connection, whose)
+            number = owner.number
+            return await work(connection, owner)
 
         done = await self._run_as(self._writing, tenant, noted)
-        self._listen_notify.tell(tenant, number)
+        self._listen_notify.notify(tenant, number)
         return done
 
-    async def _run_as(self, pool: Connections, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
+    async def _run_as(self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """What the work returns, done under the number of the tenant."""
         await self._looked_at()
 
@@ -340,13 +292,13 @@ class PostgresStore:
         remembered = self._tenants.get(name)
         if remembered is not None:
             try:
-                return await run(Tenant(name, remembered, remembered=True))
-            except Renumbered:
+                return await run(Tenant(name, remembered, is_cached=True))
+            except TenantRenumbered:
                 self._tenants.pop(name, None)
-        number = await pool.run(NOBODY, lambda connection: find_tenant(connection, name))
-        if number == NOBODY and pool is self._writing:
-            number = await pool.run(NOBODY, lambda connection: make_tenant(connection, name))
-        if number != NOBODY:  # and what another process has still to make is looked up every time
+        number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name))
+        if number == NO_TENANT and pool is self._writing:
+            number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name))
+        if number != NO_TENANT:  # and what another process has still to make is looked up every time
             _bounded(self._tenants, _TENANTS_REMEMBERED)[name] = number
         return await run(Tenant(name, number))
 

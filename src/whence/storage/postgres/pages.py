@@ -1,10 +1,9 @@
-"""Pages: sort_keys in total order from the index that fits the question, with the events at those sort_keys.
+"""Pages: sort keys in total order from the index that fits the query, with the events at those sort keys.
 
 The total order is (occurred_at, position). Every index that a page walks yields it without a sort. Several values of
 one filter are merged: each is read from its own end of the index, as far as the page could need and no further.
 """
 
-from bisect import bisect_left
 from typing import Any
 
 import msgspec
@@ -13,21 +12,32 @@ from whence import rollups
 from whence.events import Event, PageRequest
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.counts import newer_times, pieces_of
-from whence.storage.postgres.resolve import Bindings, Snapshot, conditions, split_causes
+from whence.storage.postgres.resolve import Bindings, conditions, split_causes
 from whence.storage.postgres.rows import event_from
-from whence.storage.resolve import ResolvedQuery
+from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
 from whence.storage.sql import load_blocks
+from whence.storage.walks import (
+    BucketsOf,
+    IsDivided,
+    OffsetQuestion,
+    PageStart,
+    SortKey,
+    SortKeyAt,
+    run_walk_async,
+    walk_to_offset,
+)
 
 __all__ = ["events_of_page"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
 WALK_FROM = 512
-"""Rows from which on a deep offset walks the bucket counts; fewer are skipped on the index."""
+"""Offsets from here on, times the values that are merged, walk the bucket counts; smaller ones are skipped on the
+index."""
 
 _NEAR = WALK_FROM + 128
-"""Rows within which most pages end. It stands in the statement as it is: a planner that sees no more than `LIMIT $2`
-expects a tenth of the log of a plan that it could keep, and so makes a new one for every page."""
+"""Rows within which most pages end. A literal in the statement: for `LIMIT $2` the planner assumes a tenth of the log
+in a generic plan, prefers custom plans for that, and so plans anew for every page."""
 
 _DRIVERS = (
     ("flows", "flow", "bigint"),
@@ -37,31 +47,21 @@ _DRIVERS = (
     ("kinds", "kind", "int"),
 )
 
-SortKey = tuple[int, int]
-"""occurred_at and position of an event."""
-
-
-class _Start(msgspec.Struct, frozen=True):
-    """Where a page begins: how many sort_keys to skip behind `sort_key`, or with it when `inclusive`."""
-
-    skip: int = 0
-    sort_key: SortKey | None = None
-    inclusive: bool = False
-
 
 async def events_of_page(
     connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
 ) -> list[Event]:
     """The events of one page, in order."""
+    require_list_request(request)
     if resolved.nothing:
         return []
-    start: _Start | None = _Start(skip=request.offset)
+    start: PageStart | None = PageStart(skip=request.offset)
     if request.after is not None:
-        start = _Start(sort_key=(request.after.occurred_at, request.after.position))
+        start = PageStart(sort_key=(request.after.time, request.after.number))
     elif request.offset >= snapshot.size:
         return []
-    elif resolved.by_rollup and request.offset * max(1, len(resolved.kinds or ())) >= WALK_FROM:
-        start = await _walk(connection, snapshot, resolved, request)
+    elif resolved.unpinned.by_rollup and request.offset * max(1, len(resolved.kinds or ())) >= WALK_FROM:
+        start = await _start_at_offset(connection, snapshot, resolved, request)
     if start is None:
         return []
     sql, bindings = page_sql(snapshot, resolved, start, request)
@@ -73,10 +73,14 @@ def _event(snapshot: Snapshot, row: Any) -> Event:
     position, id_, number, actor_id, resource_id, correlation_id, causation_id, *rest = row
     kind = snapshot.kinds[number]
     words = (kind.event_type, kind.actor_type, actor_id, kind.resource_type, resource_id)
-    return event_from(snapshot.tenant, (position, id_, *words, correlation_id, causation_id, kind.outcome, *rest))
+    return event_from(
+        snapshot.viewer.tenant, (position, id_, *words, correlation_id, causation_id, kind.outcome, *rest)
+    )
 
 
-def page_sql(snapshot: Snapshot, resolved: ResolvedQuery, start: _Start, request: PageRequest) -> tuple[str, Bindings]:
+def page_sql(
+    snapshot: Snapshot, resolved: ResolvedQuery, start: PageStart, request: PageRequest
+) -> tuple[str, Bindings]:
     """The statement whose rows are the events of a page in total order."""
     bindings = Bindings(snapshot.tenant_no)
     order = _order(ascending=request.ascending)
@@ -117,34 +121,26 @@ def _order(*, ascending: bool) -> str:
     return " ORDER BY occurred_at ASC, position ASC" if ascending else " ORDER BY occurred_at DESC, position DESC"
 
 
-async def _walk(
+async def _start_at_offset(
     connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
-) -> _Start | None:
-    """The sort_key of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
+) -> PageStart | None:
+    """Where a page at a deep offset begins; None when the offset is past the end."""
+
+    async def answer(question: OffsetQuestion) -> Any:
+        match question:
+            case BucketsOf(span):
+                return await _buckets(connection, snapshot, resolved, span, ascending=request.ascending)
+            case IsDivided(level, bucket):
+                return await connection.fetch(_SQL["is_divided"], snapshot.tenant_no, [level], [bucket])
+            case SortKeyAt(edge, offset):
+                return await _sort_key_at(connection, snapshot, resolved, edge, offset, ascending=request.ascending)
+
     newer = await newer_times(connection, snapshot, resolved)
-    step = 1 if request.ascending else -1
-    pieces = (await pieces_of(connection, snapshot, resolved))[::step]
-    remaining = request.offset
-    while pieces:
-        piece = pieces.pop(0)
-        if isinstance(piece, rollups.Edge):
-            found = await _edge_sort_key(connection, snapshot, resolved, piece, remaining, ascending=request.ascending)
-            if isinstance(found, tuple):
-                return _Start(sort_key=found, inclusive=True)
-            remaining -= found
-            continue
-        for bucket, events in await _buckets(connection, snapshot, resolved, piece, ascending=request.ascending):
-            times = rollups.bounds(piece.level, bucket)
-            kept = events - (bisect_left(newer, times.until) - bisect_left(newer, times.since))
-            if remaining < kept:
-                divided = await connection.fetch(_SQL["is_divided"], snapshot.tenant_no, [piece.level], [bucket])
-                pieces = [rollups.child_span(piece.level, bucket) if divided else times]
-                break
-            remaining -= kept
-    return None
+    pieces = (await pieces_of(connection, snapshot, resolved))[:: 1 if request.ascending else -1]
+    return await run_walk_async(walk_to_offset(pieces, request.offset, newer), answer)
 
 
-async def _edge_sort_key(
+async def _sort_key_at(
     connection: Connection,
     snapshot: Snapshot,
     resolved: ResolvedQuery,
@@ -153,7 +149,7 @@ async def _edge_sort_key(
     *,
     ascending: bool,
 ) -> SortKey | int:
-    """The sort_key at an offset in an edge; the number of matching events when it has no more than that."""
+    """The sort key at an offset in an edge, or the number of matching events when there are not that many."""
     bindings = Bindings(snapshot.tenant_no)
     where = conditions(msgspec.structs.replace(resolved, since=edge.since, until=edge.until), bindings)
     source = f"FROM event WHERE tenant_no = $1{where}"

@@ -1,11 +1,12 @@
--- Named blocks, under the names that they have on SQLite; what only one of the two needs is said so. A block ends where
--- the next begins. Placeholders are bound, never pasted; what the caller adds to a block is written beside it.
--- Where SQLite takes one row a statement and many statements, here one statement takes arrays: a statement costs a
--- way to the server and back.
+-- Named blocks. They have the names of their counterparts in sqlite/queries.sql; a comment marks those that SQLite
+-- lacks. A block ends where the next one begins. Values are bound as parameters and never formatted into the text.
+-- Where the caller appends to a block, a comment says so.
+--
+-- A statement costs a round trip, so it takes arrays where SQLite runs one statement per row.
 
 -- name: tenant_no
--- Not on SQLite, where statements find the number by the name. Here it is known before a transaction begins, since the
--- wall is told it.
+-- Not on SQLite, where statements find the number by the name. Here row-level security needs the number when a
+-- transaction begins.
 SELECT tenant_no FROM tenant WHERE tenant = $1
 
 -- name: next_tenant_no
@@ -15,23 +16,24 @@ SELECT nextval('tenant_number')
 INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: head
--- By number and name, here and below: a remembered number may have become another tenant's, where a standby took over
--- without the last commits. With it comes how many events there are, as the one bucket that holds them all has it, which
--- most lists have to say.
+-- By number and name, here and below: after a failover to a standby that lacks the last commits, a cached number may
+-- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
+-- need it for their total.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
 
 -- name: lock_head
--- Not on SQLite, where a transaction that writes has the whole file. Behind a wait it sees the row as it is now.
+-- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
+-- as the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
 
 -- name: add_head
--- Not on SQLite, where it is one row with the tenant. Whoever makes it at the same moment is waited for.
+-- Not on SQLite, where head and tenant are one row. When another transaction is inserting the row, it waits for that.
 INSERT INTO head (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: save_head
@@ -43,14 +45,14 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
 SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = $1
 
 -- name: add_kind
--- RETURNING, here and below, is for Citus: without it the rows would go to their machine by COPY, which row level security
--- refuses. It costs next to nothing.
+-- RETURNING, here and below, is for Citus: without it the rows travel to their node by COPY, which row-level security
+-- forbids. Its cost is negligible.
 INSERT INTO kind (tenant_no, kind, event_type, resource_type, actor_type, outcome)
 SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[])
 RETURNING tenant_no
 
 -- name: actor_number
--- Null for who is new. No join, for the same reason as in stored_ids.
+-- Null for a new actor. A subquery and not a join, for the reason given at stored_ids.
 SELECT (SELECT a.actor FROM actor a
          WHERE a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type),
        asked.actor_id, asked.actor_type
@@ -62,7 +64,7 @@ SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
 RETURNING tenant_no
 
 -- name: add_to_flow
--- A new flow takes the number that is offered; a known one keeps its own and counts on.
+-- A new flow takes the number passed. A known one keeps its own, and the counts are added.
 INSERT INTO flow (tenant_no, flow, correlation_id, events, failures, first_at, last_at)
 SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
 ON CONFLICT (tenant_no, correlation_id) DO UPDATE
@@ -77,30 +79,24 @@ ON CONFLICT (tenant_no, resource_id, resource_type) DO UPDATE SET events = resou
 RETURNING resource, resource_id, resource_type
 
 -- name: stored_ids
--- What SQLite asks by keys_of_ids and correlation_of: which of these ids are stored, where, and of which flow. No join:
--- for a log without statistics its plan reads all flows.
+-- Which of these ids are stored, at which position and in which flow. SQLite uses keys_of_ids and correlation_of. A
+-- subquery and not a join, whose plan scans all flows of a log that has no statistics yet.
 SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow)
   FROM event e
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
 
 -- name: add_event
+-- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.
 INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload)
+                   leaf, salt, payload_hash, payload, envelope_version)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
-                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[])
-RETURNING tenant_no
-
--- name: import_event
--- As add_event, with the hash of a payload that was erased.
-INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload_hash, payload)
-SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
-                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[])
+                         $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[],
+                         $16::smallint[])
 RETURNING tenant_no
 
 -- name: buckets_known
--- Not on SQLite, which learns it from each add_to_bucket: how full these buckets are, and which have children. OFFSET 0,
--- here and below, keeps it from becoming a join, for the same reason as in stored_ids.
+-- How many events these buckets hold, and which are divided. Not on SQLite, where add_to_bucket returns it. OFFSET 0,
+-- here and below, keeps the planner from making it a join, for the reason given at stored_ids.
 SELECT asked.level, asked.bucket, b.events, b.divided
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
  CROSS JOIN LATERAL (
@@ -126,9 +122,10 @@ ON CONFLICT (tenant_no, level, bucket, actor, kind) DO UPDATE SET events = rollu
 SELECT min(occurred_at) FROM event WHERE tenant_no = $1
 
 -- name: divide_bucket
--- Children from the raw events: tenant, level, first child, its start, width, and the bounds of the parent. The offset
--- from the start of the first child is never negative, so that the division, which cuts towards zero in SQL, is a floor
--- division. The tenant's number is a column's and not $1, which tells Citus that no row leaves its machine.
+-- Counts the children from the raw events. Parameters: tenant, level, first child, its start, its width, and the
+-- bounds of the parent. The offset from the start of the first child is never negative, so that SQL's division, which
+-- truncates, is a floor division. The tenant's number is selected from the column and not from $1, so that Citus can
+-- tell that no row leaves its node.
 INSERT INTO bucket (tenant_no, level, bucket, events)
 SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
   FROM event
@@ -172,8 +169,8 @@ SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type
  WHERE e.tenant_no = $1
 
 -- name: page_event
--- Not on SQLite, where a join costs less. As full_event, for a few events of which the kinds are known: to plan a join of
--- five tables takes longer than to read a page, and each look here goes by a key, whatever the planner knows.
+-- Like full_event, for a few events whose kinds are known. Not on SQLite, where a join costs less. Planning a join of
+-- five tables takes longer than reading a page, and each subquery is a lookup by key, whatever the statistics.
 SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor),
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
        (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
@@ -182,7 +179,8 @@ SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_
  WHERE e.tenant_no = $1
 
 -- name: one_event
--- Not on SQLite, for the same reason: full_event by its id, with the look at the head that goes before every other question.
+-- Like full_event by an id, and checks the head in the same statement, which saves a round trip. Not on SQLite, for the
+-- reason given at page_event.
 SELECT e.position, e.id, k.event_type, k.actor_type,
        (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
@@ -205,8 +203,9 @@ SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND re
 SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
 
 -- name: span_total
--- Spans come as arrays of level, first and last bucket, and behind everything else their signs, here and below. From span to span: the planner cannot know how
--- short they are, and would rather read all rows of all tenants. OFFSET 0 keeps it from turning that round.
+-- Spans are arrays of level, first and last bucket, here and below; the last parameter is the array of their signs.
+-- The planner cannot estimate how short they are, and would scan all rows of all tenants; OFFSET 0 makes it go from
+-- span to span.
 SELECT coalesce(sum(b.events * s.sign), 0)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
@@ -223,7 +222,7 @@ SELECT r.kind, sum(r.events * s.sign)::bigint
  GROUP BY r.kind
 
 -- name: span_by_kind_of_actors
--- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
+-- From bucket to bucket, so that an actor takes one seek in each, however many other actors there are.
 SELECT r.kind, sum(r.events * s.sign)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $6::int[]) AS s (level, first, last, sign)
   JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
@@ -246,7 +245,7 @@ SELECT r.actor, sum(r.events * s.sign)::bigint,
  GROUP BY r.actor
 
 -- name: span_by_actor_undivided
--- The buckets that have no tallies.
+-- The buckets without packed totals.
 SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
@@ -260,7 +259,7 @@ SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
  GROUP BY r.actor, r.kind
 
 -- name: span_of_actor_totals
--- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
+-- The buckets with packed totals. A bucket has no row of them before the first fold, and then counts is null.
 SELECT b.level, b.bucket, s.sign, t.counts
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, sign)
  CROSS JOIN LATERAL (
@@ -283,8 +282,8 @@ SELECT r.actor, r.kind, sum(r.events * s.sign)::bigint
  GROUP BY r.actor, r.kind
 
 -- name: edge
--- Edges come as arrays of bounds, and behind everything else their signs. Counted here, since every row that is sent
--- costs more than it does on SQLite.
+-- Edges are arrays of bounds; the last parameter is the array of their signs. Counted here, since to send a row costs
+-- more than on SQLite.
 SELECT e.kind, e.actor, sum(edge.sign)
   FROM unnest($2::bigint[], $3::bigint[], $6::int[]) AS edge (since, until, sign)
  CROSS JOIN LATERAL (
@@ -316,8 +315,8 @@ SELECT b.bucket, sum(r.events)::bigint
  GROUP BY b.bucket ORDER BY b.bucket
 
 -- name: graph_events
--- What a walk needs of an event. The caller adds the condition. The names are looked up one by one, so that the planner
--- never reads a table of names for them.
+-- The fields of an event that a graph uses. The caller adds the condition. Subqueries instead of joins, so that the
+-- planner never scans a table of names.
 SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
        (SELECT correlation_id FROM flow WHERE tenant_no = $1 AND flow = e.flow),
        (SELECT actor_id FROM actor WHERE tenant_no = $1 AND actor = e.actor),
@@ -326,7 +325,8 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
  WHERE e.tenant_no = $1 AND ($2::int[] IS NULL OR e.kind = ANY($2))
 
 -- name: graph_events_by_flow
--- The same of the events of some flows, in any order, with the numbers of actor and resource. On SQLite keys_by_flow.
+-- The same for some flows, in any order, with the numbers of actors and resources instead of their ids. On SQLite
+-- keys_by_flow does this.
 SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id, e.actor, e.resource
   FROM (SELECT flow, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])) f
  CROSS JOIN LATERAL (
@@ -337,7 +337,7 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind, f.correlation_id
 
 -- name: names
 -- Not on SQLite, where a join costs less: numbers and ids of some actors, and of some resources. One row of arrays,
--- since every row that is sent has its price.
+-- since each row has a cost to send and to decode.
 SELECT a.numbers, a.ids, r.numbers, r.ids
   FROM (SELECT array_agg(actor) AS numbers, array_agg(actor_id) AS ids
           FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])) a
@@ -345,12 +345,12 @@ SELECT a.numbers, a.ids, r.numbers, r.ids
                FROM resource WHERE tenant_no = $1 AND resource = ANY($3::bigint[])) r
 
 -- name: keys_by_cause
--- The effects of some causes, in any order: none is left out as long as there are fewer than the limit. The caller adds
--- the kinds, when the reader may not see all, and the limit: without the kinds, the index alone answers.
+-- The effects of some causes, in any order; all of them when there are fewer than the limit. The caller adds the limit,
+-- and the kinds when the viewer may not see all: without the kinds, an index-only scan answers.
 SELECT position FROM event WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[])
 
 -- name: keys_by_cause_in_order
--- The effects of some causes by time: of each no more than the limit are looked at.
+-- The effects of some causes by time; of each cause no more than the limit are read.
 SELECT e.position
   FROM unnest($3::uuid[]) AS asked (cause)
  CROSS JOIN LATERAL (
@@ -360,7 +360,7 @@ SELECT e.position
  ORDER BY e.occurred_at, e.position LIMIT $4
 
 -- name: flows_seen
--- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.
+-- The flows of a viewer who may see these kinds only. It precedes the statements on flows, as a WITH clause.
 WITH seen (flow, events, failures, first_at, last_at) AS (
   SELECT flow, count(*), count(*) FILTER (WHERE kind = ANY($3::int[])), min(occurred_at), max(occurred_at)
     FROM event WHERE tenant_no = $1 AND kind = ANY($2::int[]) GROUP BY flow)
@@ -382,7 +382,7 @@ SELECT id, cause_id, occurred_at, kind FROM event WHERE tenant_no = $1 AND posit
 SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND id = ANY($2::uuid[])
 
 -- name: earlier_effects
--- Events up to a position that name causes which came behind it.
+-- Events up to a position that name causes stored after it.
 SELECT cause_id, occurred_at, kind FROM event
  WHERE tenant_no = $1 AND cause_id = ANY($2::uuid[]) AND position <= $3
 
@@ -394,7 +394,7 @@ SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
  ORDER BY l.up_to DESC
 
 -- name: take_transitions
--- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+-- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM transition l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
 RETURNING l.level, l.bucket, l.counts
@@ -408,7 +408,7 @@ RETURNING tenant_no
 SELECT occurred_at, kind, actor FROM event WHERE tenant_no = $1 AND position > $2
 
 -- name: first_actor_totals
--- What is folded in already of a bucket that was divided just now.
+-- The events up to the last fold of a bucket that was just divided.
 SELECT actor, kind, count(*) FROM event
  WHERE tenant_no = $1 AND occurred_at >= $2 AND occurred_at < $3 AND position <= $4
  GROUP BY actor, kind
@@ -421,7 +421,7 @@ SELECT asked.level, asked.bucket, t.up_to, octet_length(t.counts)
  ORDER BY t.up_to DESC
 
 -- name: take_actor_totals
--- Remove the newest rows of some buckets, each from a position on, and say what was in them.
+-- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
  WHERE t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket AND t.up_to >= asked.up_to
 RETURNING t.level, t.bucket, t.counts
@@ -448,8 +448,8 @@ SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_
 UPDATE api_key SET revoked_at = coalesce(revoked_at, $1) WHERE tenant = $2 AND id = $3 RETURNING id
 
 -- name: lock_key_uses
--- So that two servers that touch the same keys do not wait for rows of each other. No row is locked in a subquery: on
--- Citus each machine has a copy of these tables, and all copies have to do the same.
+-- Prevents a deadlock between two servers that update the same keys in different orders. An advisory lock and not
+-- SELECT FOR UPDATE in a subquery, since Citus applies each write to a reference table's copy on every node.
 SELECT pg_advisory_xact_lock(5708721395)
 
 -- name: touch_key
@@ -461,14 +461,15 @@ UPDATE api_key k SET last_used_at = greatest(k.last_used_at, used.at)
 INSERT INTO session (hash, key_id, expires_at) VALUES ($1, $2, $3)
 
 -- name: lock_sessions
--- Held by whoever ends several sessions, so that no two of them wait for rows of each other.
+-- Held by a transaction that deletes several sessions, so that two of them never deadlock.
 SELECT pg_advisory_xact_lock(5708721396)
 
--- name: may_forget_sessions
--- The same without a wait: what another server is forgetting just now is left to it. Not by SKIP LOCKED, see above.
+-- name: try_lock_sessions
+-- Takes the same lock without waiting: when another server holds it, that server deletes the expired sessions. Not SKIP
+-- LOCKED, for the reason given at lock_key_uses.
 SELECT pg_try_advisory_xact_lock(5708721396)
 
--- name: forget_sessions
+-- name: delete_expired_sessions
 DELETE FROM session WHERE expires_at <= $1
 
 -- name: find_session
@@ -481,16 +482,16 @@ DELETE FROM session WHERE hash = $1
 DELETE FROM session WHERE key_id = $1
 
 -- name: notify
--- Not on SQLite, which one process serves.
+-- Not on SQLite, where one process serves a file.
 SELECT pg_notify($1, $2)
 
 -- name: tenant_names
 SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 
 -- name: log_part
--- Stopped by bytes here, where SQLite's caller stops by itself.
-SELECT position, salt, payload_hash, leaf
-  FROM (SELECT position, salt, payload_hash, leaf,
+-- The statement limits the bytes here; on SQLite, the caller stops reading.
+SELECT position, salt, payload_hash, leaf, envelope_version
+  FROM (SELECT position, salt, payload_hash, leaf, envelope_version,
                coalesce(sum(octet_length(payload)) OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING
                                                                                     AND 1 PRECEDING), 0) AS bytes_before
           FROM event
@@ -499,17 +500,17 @@ SELECT position, salt, payload_hash, leaf
  ORDER BY position
 
 -- name: hashes
-SELECT position, salt, payload_hash, leaf FROM event WHERE tenant_no = $1 ORDER BY position
+SELECT position, salt, payload_hash, leaf, envelope_version FROM event WHERE tenant_no = $1 ORDER BY position
 
 -- name: tenants
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 
 -- name: next_position
--- Not on SQLite, which reads a log in one go: whether there is anything behind a gap.
+-- The next position after a gap, if any. Not on SQLite, which reads a log in one statement.
 SELECT min(position) FROM event WHERE tenant_no = $1 AND position > $2
 
 -- name: causes
--- Not on SQLite, where one column says both: what was sent, and what links.
+-- The cause as it was sent, and the UUID that joins on it. Not on SQLite, where one column holds both.
 SELECT position, causation_id, cause_id::text FROM event
  WHERE tenant_no = $1 AND position > $2 AND position <= $3 AND (causation_id IS NOT NULL OR cause_id IS NOT NULL)
  ORDER BY position
@@ -532,7 +533,7 @@ SELECT 1 FROM (
   SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
 
 -- name: wrong_names
--- The head's number is the highest that was given; with a lower one it would be given twice.
+-- The head holds the highest number in use. If it were lower, the next number would be used twice.
 SELECT 1 FROM head h
  WHERE h.tenant_no = $1
    AND (h.kinds, h.actors, h.flows, h.resources) <> (
@@ -556,46 +557,43 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = $1 AND level = $2
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
--- name: wrong_fold
-SELECT 1 FROM head WHERE tenant_no = $1 AND folded_to > size
-
 -- name: folded_transitions
--- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: the times of both, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
   FROM event e JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause_id
  WHERE e.tenant_no = $1 AND e.position <= $2 AND c.position <= $2
 
 -- name: strays
--- A login that row level security holds sees none of them.
+-- Finds none for a login that is subject to row-level security.
 SELECT 1 FROM whence.event WHERE tenant_no NOT IN (SELECT tenant_no FROM whence.tenant) LIMIT 1
 
--- The rest is not on SQLite: which server, which schema, whose rights.
+-- The blocks below are not on SQLite. They are about the server, the schema and the rights of the login.
 
 -- name: server
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync'),
        current_setting('full_page_writes'), current_setting('synchronous_commit')
 
 -- name: has_schema
--- From the catalogue, since this login may be kept out of the schema.
+-- Reads the catalogue, since the login may lack USAGE on the schema.
 SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'whence' AND c.relname = 'migration')
 
 -- name: version
 SELECT coalesce(max(number), 0) FROM whence.migration
 
--- name: take_role
+-- name: set_role
 SET LOCAL ROLE whence_app
 
 -- name: app_role
--- Whether the role may what it should not; whether this login is a member of it; and whether it owns a table.
+-- Whether the role bypasses row-level security, whether the login is a member of it, and whether it owns a table.
 SELECT r.rolsuper OR r.rolbypassrls,
        pg_has_role(session_user, r.oid, 'MEMBER'),
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
   FROM pg_roles r WHERE r.rolname = 'whence_app'
 
--- name: unguarded
--- Tables with a tenant's rows that row level security does not hold, or that another policy opens wider.
+-- name: tables_without_row_security
+-- Tables with tenants' rows that do not enforce row-level security, or that have another permissive policy.
 SELECT c.relname
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -605,7 +603,7 @@ SELECT c.relname
         OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname <> 'one_tenant'))
 
 -- name: lock_schema
--- Two processes do not take the same step.
+-- So that two processes do not apply the same migration.
 SELECT pg_advisory_xact_lock(5708721394)
 
 -- name: make_role
@@ -615,7 +613,7 @@ BEGIN
         CREATE ROLE whence_app NOLOGIN;
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL; -- another database of this server makes it just now
+    NULL; -- another session has just created it; roles are shared by all databases of a server
 END
 $$
 

@@ -1,48 +1,41 @@
-"""From a question in words to one in numbers: which actors, flows and resources its filters name."""
+"""Looks up the numbers of the actors, flows and resources that a query names, and turns a query into SQL."""
 
 from typing import Any
-
-import msgspec
 
 from whence.events import Query
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from
-from whence.storage.resolve import Kind, Names, ResolvedQuery, resolved_query
+from whence.storage.resolve import Names, ResolvedQuery, Snapshot, require_supported, resolved_query
 from whence.storage.sql import load_blocks
 
-__all__ = ["Bindings", "Snapshot", "conditions", "resolve", "split_causes"]
+__all__ = ["Bindings", "conditions", "resolve", "split_causes"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """What every question needs of its tenant, read in the question's own transaction: how many actors and events there
-    are, and up to which position links and totals are folded in."""
-
-    tenant: str
-    tenant_no: int
-    size: int
-    kinds: dict[int, Kind]
-    actors: int = 0
-    folded_to: int = 0
-    events: int = 0
+_CONDITION_FIELDS = frozenset(
+    {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
+)
+"""Fields of `ResolvedQuery` that `conditions` turns into SQL; `known_events` is no filter."""
 
 
 class Bindings:
-    """The values of a statement that is put together, in the order of their placeholders."""
+    """The values of a statement that is composed, in the order of their placeholders."""
 
     def __init__(self, *values: Any) -> None:
-        """Start with the values of $1 and so on."""
+        """Start with the values of $1, $2 and so on."""
         self.values: list[Any] = list(values)
 
     def add(self, value: Any) -> str:
-        """Bind one more value; its placeholder."""
+        """Bind one more value, and return its placeholder."""
         self.values.append(value)
         return f"${len(self.values)}"
 
 
 def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -> str:
-    """The SQL of every filter but the one named `omit`, each preceded by AND."""
+    """The SQL of every filter but the one named `omit`, each preceded by AND. Raises NotImplementedError for a field
+    that has no SQL here."""
+    require_supported(resolved, _CONDITION_FIELDS)
     parts: list[str] = []
     for name, column, type_ in (
         ("kinds", "kind", "int"),
@@ -70,14 +63,14 @@ def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -
 
 
 def split_causes(resolved: ResolvedQuery) -> tuple[list[str], list[str]]:
-    """The causes that are UUIDs, and those that are not: each group has its own column and index."""
+    """The causes that are UUIDs, and those that are not, since these are two columns with an index each."""
     causes = resolved.causes or ()
     ids = [cause for cause in causes if cause_id_from(cause) is not None]
     return ids, [cause for cause in causes if cause_id_from(cause) is None]
 
 
 async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
-    """The numbers that the query's words stand for in this tenant."""
+    """The query with its words replaced by the numbers that they have in this tenant."""
 
     async def found(block: str, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
         if not names:
@@ -90,4 +83,4 @@ async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> R
         flows=await found("flow_by_correlation", query.correlation_ids),
         resources=await found("resources_by_id", query.resource_ids),
     )
-    return resolved_query(snapshot.kinds, query, names, tuple(dict.fromkeys(query.causation_ids)) or None)
+    return resolved_query(snapshot, query, names, tuple(dict.fromkeys(query.causation_ids)) or None)

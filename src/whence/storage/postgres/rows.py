@@ -1,16 +1,45 @@
-"""Between rows and nouns: events and UUIDs as PostgreSQL keeps them."""
+"""Conversions between events and their rows, as PostgreSQL keeps them."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from whence.events import Event
+from whence.storage.base import HashedEvent
+from whence.storage.rows import HeadRow
+from whence.storage.sequencing import Batch
 from whence.wire.ids import parse_uuid
 
-__all__ = ["cause_id_from", "event_from"]
+__all__ = ["EVENT_COLUMNS", "PostgresHeadRow", "cause_id_from", "event_from", "event_values"]
+
+EVENT_COLUMNS = (
+    "position",
+    "id",
+    "occurred_at",
+    "recorded_at",
+    "kind",
+    "actor",
+    "flow",
+    "resource",
+    "causation_id",
+    "cause_id",
+    "leaf",
+    "salt",
+    "payload_hash",
+    "payload",
+    "envelope_version",
+)
+"""The columns of an event, without the tenant's number, in the order of `event_values` and of `add_event`."""
+
+
+class PostgresHeadRow(HeadRow, frozen=True):
+    """A tenant's head: `kinds_version` changes with its kinds. `events` counts what is stored; only `head` has it."""
+
+    kinds_version: int = 0
+    events: int = 0
 
 
 def cause_id_from(causation_id: str | None) -> str | None:
-    """The cause of an event when its causationId is a UUID in canonical text, which alone links."""
+    """A causationId that is a UUID in canonical text, which links the event to its cause; None for any other."""
     try:
         return causation_id if causation_id is not None and parse_uuid(causation_id) == causation_id else None
     except ValueError:
@@ -19,8 +48,21 @@ def cause_id_from(causation_id: str | None) -> str | None:
 
 def event_from(tenant: str, row: Sequence[Any]) -> Event:
     """The event of a `full_event` row."""
-    position, id_, event_type, actor_type, actor_id, resource_type, resource_id, correlation_id, causation_id = row[:9]
-    outcome, occurred_at, recorded_at, payload = row[9:]
+    (
+        position,
+        id_,
+        event_type,
+        actor_type,
+        actor_id,
+        resource_type,
+        resource_id,
+        correlation_id,
+        causation_id,
+        outcome,
+        occurred_at,
+        recorded_at,
+        payload,
+    ) = row
     return Event(
         tenant_id=tenant,
         position=position,
@@ -37,3 +79,28 @@ def event_from(tenant: str, row: Sequence[Any]) -> Event:
         recorded_at=recorded_at,
         payload=payload,
     )
+
+
+def event_values(batch: Batch, hashed: Sequence[HashedEvent]) -> list[tuple[Any, ...]]:
+    """The values of `EVENT_COLUMNS` for the events of a batch, whose flows and resources have their numbers."""
+    flows, resources = batch.flows, batch.resources
+    return [
+        (
+            event.position,
+            event.id,
+            event.occurred_at,
+            event.recorded_at,
+            kind,
+            actor,
+            flows[event.correlation_id].flow,
+            resources[event.resource_id, event.resource_type].resource,
+            event.causation_id,
+            cause_id_from(event.causation_id),
+            each.leaf,
+            each.salt,
+            each.payload_hash if each.salt is None else None,  # kept only once the payload is erased
+            event.payload,
+            each.envelope_version,
+        )
+        for event, (_, kind, actor), each in zip(batch.events, batch.occurrences, hashed, strict=True)
+    ]

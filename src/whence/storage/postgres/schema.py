@@ -1,4 +1,4 @@
-"""The schema and the server under it: migrating on demand, and refusing what would not keep the promises."""
+"""The schema and its server: migrates on command, and refuses a database that cannot keep the promises of a store."""
 
 import asyncpg
 
@@ -15,21 +15,25 @@ _SQL = load_blocks(_PACKAGE)
 
 _VERSION_MIN = 150_000
 
-_NO_ROLE = "This login may not use the log. An administrator runs: GRANT whence_app TO <login>."
+_NO_ROLE = (
+    "The login in the URL of the store is not a member of the role whence_app. Ask an administrator to run: "
+    "GRANT whence_app TO <login>."
+)
 
 
 async def migrate(target: Target, migrations: tuple[Migration, ...] | None = None) -> list[str]:
-    """Bring the schema to this release's version in one transaction; the names of the steps that were taken.
+    """Apply the migrations that are missing, in one transaction, and return their names.
 
-    Makes the schema `whence` and the role `whence_app` when they are not there. On Citus it then distributes what is
-    not, in a second transaction. Raises StoreRefused when the login may not, when a later release made the schema, and
-    for a server of no use; and Unavailable when the connection is lost.
+    Creates the schema `whence` and the role `whence_app` if they do not exist. On Citus, a second transaction
+    distributes the tables that are not distributed yet. `migrations` is for tests. Raises StoreRefused when the login
+    lacks the right, when a later release made the schema, when the server is unsuitable, and when a step fails; raises
+    Unavailable when the connection is lost.
     """
     steps = load_migrations(_PACKAGE) if migrations is None else migrations
-    connection = await target.first()
+    connection = await target.connect_first()
     try:
-        _refuse_unknown_server(await connection.fetchrow(_SQL["server"]))
-        on_citus = await citus.is_here(connection)
+        _refuse_unsuitable_server(await connection.fetchrow(_SQL["server"]))
+        on_citus = await citus.is_installed(connection)
         async with connection.transaction():
             await connection.execute(_SQL["lock_schema"])
             await connection.execute(_SQL["make_role"])
@@ -39,7 +43,9 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
             await connection.execute("SET LOCAL search_path TO whence")
             version = await connection.fetchval(_SQL["version"])
             if version > len(steps):
-                raise StoreRefused("A later release of Whence made this store. Use that release.")
+                raise StoreRefused(
+                    "A later release of Whence made this store. Run 'whence migrate' of that release or a later one."
+                )
             for step in steps[version:]:
                 await connection.execute(step.sql)
                 await connection.execute(_SQL["add_migration"], step.number, step.name)
@@ -51,25 +57,29 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
         return taken
     except asyncpg.InsufficientPrivilegeError as error:
         raise StoreRefused(
-            "This login may not make what the store needs. It must own the database; and an administrator makes the "
-            "role beforehand: CREATE ROLE whence_app NOLOGIN; GRANT whence_app TO <login>."
+            "The login in the URL of the store lacks the right to create the schema. It must own the database. Ask an "
+            "administrator to create the role first: CREATE ROLE whence_app NOLOGIN; GRANT whence_app TO <login>."
         ) from error
     except asyncpg.PostgresError as error:
-        raise StoreRefused(f"The migration failed and was undone ({type(error).__name__}: {error}).") from error
+        raise StoreRefused(
+            f"The migration failed and was rolled back, so the store is unchanged ({type(error).__name__}: {error})."
+        ) from error
     except (OSError, asyncpg.InterfaceError) as error:
         raise Unavailable(
-            "The connection to the PostgreSQL server was lost during the migration. Run it again; it takes the steps "
-            "that were not taken."
+            "The connection to the PostgreSQL server was lost during the migration. Run it again; it applies only what "
+            "is missing."
         ) from error
     finally:
         await connection.close()
 
 
 async def verify(connection: Connection, *, unsafe_durability: bool = False) -> bool:
-    """Raise StoreRefused unless the log in this database can be served, by this login, with its promises kept. Whether
-    it is on Citus."""
+    """Raise StoreRefused unless this login can serve the log in this database and keep the promises of a store.
+
+    `unsafe_durability` accepts a server that can lose acknowledged events. Returns whether the database has Citus.
+    """
     row = await connection.fetchrow(_SQL["server"])
-    _refuse_unknown_server(row)
+    _refuse_unsuitable_server(row)
     if not unsafe_durability:
         refuse_unsafe_server(*row[2:])
     version = 0
@@ -78,59 +88,64 @@ async def verify(connection: Connection, *, unsafe_durability: bool = False) -> 
         version = await _version(connection)
     known = len(load_migrations(_PACKAGE))
     if version == 0:
-        raise StoreRefused("There is no log in this database yet. Make one with 'whence migrate --store <URL>'.")
+        raise StoreRefused("This database holds no log yet. Create one with 'whence migrate --store <URL>'.")
     if version < known:
         raise StoreRefused(
             "An earlier release of Whence made this store. Stop the servers of that release, then run "
             "'whence migrate --store <URL>'."
         )
     if version > known:
-        raise StoreRefused("A later release of Whence made this store. Start that release, or restore a backup.")
-    on_citus = await citus.is_here(connection)
+        raise StoreRefused(
+            "A later release of Whence made this store. Start that release or a later one, or restore a backup."
+        )
+    on_citus = await citus.is_installed(connection)
     if on_citus:
         await citus.refuse_undistributed(connection)
     return on_citus
 
 
 async def _version(connection: Connection) -> int:
-    """The schema's version, read as every later transaction reads."""
+    """The schema's version, read with the role that every later transaction takes."""
     try:
         async with connection.transaction():
-            await connection.execute(_SQL["take_role"])
+            await connection.execute(_SQL["set_role"])
             return int(await connection.fetchval(_SQL["version"]))
     except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
         raise StoreRefused(_NO_ROLE) from None
 
 
 async def _verify_row_security(connection: Connection) -> None:
-    """Raise StoreRefused when row level security would not hold."""
+    """Raise StoreRefused unless row-level security holds for every table with a tenant's rows."""
     role = await connection.fetchrow(_SQL["app_role"])
     if role is not None and (role[0] or role[2]):
         raise StoreRefused(
-            "The role whence_app must own nothing of the log, and be neither superuser nor BYPASSRLS: else one tenant "
-            "could see another. Take that from it."
+            "The role whence_app must own no table of the log and be neither superuser nor BYPASSRLS, or row-level "
+            "security does not apply to it. Change the owner, or run ALTER ROLE whence_app NOSUPERUSER NOBYPASSRLS."
         )
-    open_tables = [row[0] for row in await connection.fetch(_SQL["unguarded"])]
+    open_tables = [row[0] for row in await connection.fetch(_SQL["tables_without_row_security"])]
     if open_tables:
         raise StoreRefused(
-            f"Row level security does not hold: {', '.join(open_tables)}. Turn it on again, with ENABLE and FORCE ROW "
-            "LEVEL SECURITY, and drop every policy but one_tenant."
+            f"Row-level security is not enforced on: {', '.join(open_tables)}. For each table run ALTER TABLE with "
+            "ENABLE and with FORCE ROW LEVEL SECURITY, and drop every policy except one_tenant."
         )
 
 
 def refuse_unsafe_server(fsync: str, full_page_writes: str, synchronous_commit: str) -> None:
-    """Raise StoreRefused for settings under which an acknowledged event can be lost."""
-    told = {"fsync": fsync, "full_page_writes": full_page_writes, "synchronous_commit": synchronous_commit}
-    unsafe = [name for name, value in told.items() if value == "off"]
+    """Raise StoreRefused for settings under which a crash can lose acknowledged events."""
+    settings = {"fsync": fsync, "full_page_writes": full_page_writes, "synchronous_commit": synchronous_commit}
+    unsafe = [name for name, value in settings.items() if value == "off"]
     if unsafe:
         raise StoreRefused(
-            f"The PostgreSQL server runs with {', '.join(unsafe)} off, and could lose what was acknowledged. Turn it "
-            "on, or accept the loss with --unsafe-durability."
+            f"The PostgreSQL server has {', '.join(unsafe)} off, so a crash can lose acknowledged events. Turn it on, "
+            "or accept the risk with --unsafe-durability."
         )
 
 
-def _refuse_unknown_server(row: tuple[int, str, str, str, str]) -> None:
+def _refuse_unsuitable_server(row: tuple[int, str, str, str, str]) -> None:
     if row[0] < _VERSION_MIN:
-        raise StoreRefused("PostgreSQL 15 or later is needed.")
+        raise StoreRefused("This PostgreSQL server is too old. Use PostgreSQL 15 or later.")
     if row[1] != "UTF8":
-        raise StoreRefused("The database must be in UTF8: CREATE DATABASE whence TEMPLATE template0 ENCODING 'UTF8'.")
+        raise StoreRefused(
+            "The database's encoding is not UTF8. Create a database with CREATE DATABASE whence TEMPLATE template0 "
+            "ENCODING 'UTF8'."
+        )

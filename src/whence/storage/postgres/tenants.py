@@ -1,57 +1,58 @@
-"""Whose a transaction is: the numbers of tenants.
+"""Tenant numbers: which tenant a transaction belongs to.
 
-A number is known before its transaction begins, so that the transaction can tell it to the wall. A process looks a
-tenant up once and remembers its number from then on, but believes it only together with the name: where a standby took
-over without the last commits, the number may have become another tenant's, or the tenant may have got another one.
+A tenant's number must be known before its transaction begins, because row-level security compares with it. A process
+looks a number up once and then caches it, but trusts the cached number only together with the tenant's name: after a
+failover to a standby that lacks the last commits, the number may belong to another tenant.
 """
-
-from typing import Any
 
 import msgspec
 
 from whence.errors import Unavailable
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.sql import load_blocks
 
-__all__ = ["NOBODY", "Renumbered", "Tenant", "find_tenant", "head_row", "make_tenant"]
+__all__ = ["NO_TENANT", "Tenant", "TenantRenumbered", "find_tenant", "head_row", "make_tenant"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
-NOBODY = 0
-"""The number in a transaction of no tenant, and of a tenant that is not there; a tenant's is above it."""
+NO_TENANT = 0
+"""The number of a transaction without a tenant, and of a tenant that does not exist. Tenants' numbers start at 1."""
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """A tenant as a transaction knows it; `remembered` when its number was not looked up just now."""
+    """The tenant of a transaction. `is_cached`: its number comes from an earlier lookup."""
 
     name: str
     number: int
-    remembered: bool = False
+    is_cached: bool = False
 
 
-class Renumbered(Exception):
-    """A remembered number is not, or no longer, this tenant's."""
+class TenantRenumbered(Exception):
+    """A cached number does not belong to this tenant, or no longer does. Look it up again."""
 
 
 async def find_tenant(connection: Connection, name: str) -> int:
-    """The number of a tenant, or NOBODY."""
-    return await connection.fetchval(_SQL["tenant_no"], name) or NOBODY
+    """The number of a tenant, or NO_TENANT."""
+    return await connection.fetchval(_SQL["tenant_no"], name) or NO_TENANT
 
 
 async def make_tenant(connection: Connection, name: str) -> int:
-    """Make a tenant, in a transaction of its own: whoever holds a head waits for nobody who makes one. Its number is
-    good once that transaction is committed."""
+    """Make a tenant and return its number, which is valid once the transaction is committed.
+
+    Run it in a transaction of its own, so that no append holds a row lock while another process makes a tenant.
+    """
     await connection.execute(_SQL["add_tenant"], await connection.fetchval(_SQL["next_tenant_no"]), name)
-    # Somebody else may have made it meanwhile, with another number.
+    # Another process may have made it at the same moment, with another number.
     number = await find_tenant(connection, name)
-    if number == NOBODY:
-        raise Unavailable("The tenant could not be made.")
+    if number == NO_TENANT:
+        raise Unavailable("The tenant could not be made. Send the request again.")
     return number
 
 
-async def head_row(connection: Connection, tenant: Tenant, block: str = "head") -> Any:
-    """The row of a tenant's head, or None when it has none yet. Raises Renumbered."""
+async def head_row(connection: Connection, tenant: Tenant, block: str = "head") -> PostgresHeadRow | None:
+    """The row of a tenant's head, or None when it has none yet. Raises TenantRenumbered."""
     row = await connection.fetchrow(_SQL[block], tenant.number, tenant.name)
-    if row is None and tenant.remembered:
-        raise Renumbered
-    return row
+    if row is None and tenant.is_cached:
+        raise TenantRenumbered
+    return None if row is None else PostgresHeadRow(*row)

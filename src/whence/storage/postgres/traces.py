@@ -6,50 +6,49 @@ from typing import Any
 
 import msgspec
 
-from whence import transitions
 from whence.events import PageRequest
 from whence.flows import (
     SUMMARY_EVENTS_MAX,
     FlowPage,
     FlowQuery,
     ProcessMap,
-    TransitionsByDay,
-    causes_outside,
     cover_of_days,
     days_of,
     flow_page,
     summarize_flow,
-    transitions_among,
 )
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.resolve import Bindings, Snapshot
+from whence.storage.postgres.resolve import Bindings
 from whence.storage.postgres.rows import cause_id_from
-from whence.storage.process_map import flow_conditions, map_from, readable_kinds
+from whence.storage.postgres.transitions import unfolded_transitions
+from whence.storage.process_map import flow_conditions, map_from, require_flow_request
+from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
+from whence.storage.walks import compute, run_walk_async
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
-__all__ = ["flows_of_page", "fold_transitions", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
 
-class _EventLookup:
-    """The lookup of one question at the events that its reader may see."""
+class _EventReader:
+    """Reads the events that a walk asks for, of those that one viewer may see."""
 
-    def __init__(self, connection: Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
+    def __init__(self, connection: Connection, snapshot: Snapshot) -> None:
         self.connection = connection
         self.snapshot = snapshot
-        self.kinds = readable_kinds(snapshot.kinds, readable)
+        self.kinds = readable_kinds(snapshot)
         self.known: dict[int, GraphEvent] = {}
 
-    async def answer(self, lookup_: Lookup) -> list[GraphEvent]:
-        """What a walk wants to know."""
-        if lookup_.flow:
-            return await self.by_flows(lookup_.ids, lookup_.limit)
-        return await (self.by_causes(lookup_.ids, lookup_.limit) if lookup_.effects else self.by_ids(lookup_.ids))
+    async def answer(self, lookup: Lookup) -> list[GraphEvent]:
+        """The events that a walk asks for."""
+        if lookup.flow:
+            return await self.by_flows(lookup.ids, lookup.limit)
+        return await (self.by_causes(lookup.ids, lookup.limit) if lookup.effects else self.by_ids(lookup.ids))
 
     async def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
-        """Events of some flows, in any order. A name is asked for once, however many of them have it."""
+        """Events of some flows, in any order. The id of an actor or a resource is read once, not once an event."""
         rows = await self._fetch("graph_events_by_flow", "", list(ids), limit)
         if not rows:
             return []
@@ -59,8 +58,8 @@ class _EventLookup:
         return self._events((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
 
     async def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
-        """The events with these ids; what is no UUID is none of them. One by one, since a walk asks for one at a time,
-        and a plan for any number of them is made anew each time."""
+        """The events with these ids. An id that is not a UUID belongs to no event. Each takes a statement of its own: a
+        walk asks for one at a time, and PostgreSQL keeps a plan for one id but plans anew for an array."""
         found = [id_ for id_ in ids if cause_id_from(id_) is not None]
         return [
             event for id_ in found for event in self._events(await self._fetch("graph_events", " AND e.id = $3", id_))
@@ -74,26 +73,27 @@ class _EventLookup:
         else:
             where = " AND kind = ANY($4::int[]) LIMIT $3"
             rows = await self.connection.fetch(_SQL["keys_by_cause"] + where, *values, self.kinds)
-        if len(rows) >= limit:  # which ones depends on the order now
+        if len(rows) >= limit:  # there may be more, and the first ones by time are wanted
             rows = await self._fetch("keys_by_cause_in_order", "", list(ids), limit)
         return sorted(await self.by_positions([row[0] for row in rows]), key=by_time)
 
     async def by_positions(self, positions: Sequence[int]) -> list[GraphEvent]:
-        """The events at these positions, in their order. None is read twice."""
+        """The events at these positions, in their order. Those that were read before are not read again."""
         unknown = [position for position in positions if position not in self.known]
         if unknown:
-            self._events(await self._fetch("graph_events", " AND e.position = ANY($3::bigint[])", unknown))
+            rows = await self._fetch("graph_events", " AND e.position = ANY($3::bigint[])", unknown)
+            await compute(len(rows), self._events, rows)
         return [self.known[position] for position in positions if position in self.known]
 
     async def _fetch(self, block: str, where: str, *values: Any) -> list[Any]:
-        """The rows of events that the reader may see."""
+        """The rows of a statement about events that the viewer may see."""
         rows: list[Any] = await self.connection.fetch(_SQL[block] + where, self.snapshot.tenant_no, self.kinds, *values)
         return rows
 
     def _events(self, rows: Iterable[Sequence[Any]]) -> list[GraphEvent]:
-        """The rows of `links` as links, which are known from now on."""
+        """The events of `graph_events` rows, which are kept for the walk."""
         kinds = self.snapshot.kinds
-        links = [
+        events = [
             GraphEvent(
                 str(id_),
                 position,
@@ -109,30 +109,19 @@ class _EventLookup:
             )
             for position, id_, cause, occurred_at, kind_no, flow, actor_id, resource_id in rows
         ]
-        self.known.update((event.position, event) for event in links)
-        return links
+        self.known.update((event.position, event) for event in events)
+        return events
 
 
-async def graph_of(
-    connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None
-) -> Graph | None:
-    """The graph around an event, or None when there is no such event for this reader."""
-    lookup = _EventLookup(connection, snapshot, readable)
-    focus = await lookup.by_ids((event_id,))
-    if not focus:
-        return None
-    walking = walk(focus[0], request)
-    try:
-        lookup_: Lookup = next(walking)
-        while True:
-            lookup_ = walking.send(await lookup.answer(lookup_))
-    except StopIteration as done:
-        graph: Graph = done.value
-        return graph
+async def graph_of(connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest) -> Graph | None:
+    """The graph around an event, or None when there is no such event that this viewer may see."""
+    reader = _EventReader(connection, snapshot)
+    focus = await reader.by_ids((event_id,))
+    return await run_walk_async(walk(focus[0], request), reader.answer) if focus else None
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """A question about flows in SQL: what stands before the statement, the table of flows, and the conditions."""
+class _FlowsSql(msgspec.Struct, frozen=True):
+    """The flows of a query in SQL: a WITH clause or nothing, the table, and the conditions."""
 
     with_: str
     table: str
@@ -140,26 +129,27 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQuery, request: PageRequest) -> FlowPage:
-    """One page of flows and how many there are. Numbers of flows have gaps here, so they are always counted."""
+    """One page of flows and how many there are. The numbers of flows have gaps here, so flows are always counted."""
+    require_flow_request(query, request)
     bindings = Bindings(snapshot.tenant_no)
-    asked = _asked(snapshot, query, bindings)
-    sql = f"{asked.with_}SELECT count(*) FROM {asked.table} WHERE {asked.where}"
-    total = await connection.fetchval(sql, *bindings.values)
-    rows = await _flow_rows(connection, asked, bindings, request)
-    lookup = _EventLookup(connection, snapshot, query.readable)
+    sql = _flows_sql(snapshot, query, bindings)
+    count = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
+    total = await connection.fetchval(count, *bindings.values)
+    rows = await _flow_rows(connection, sql, bindings, request)
+    reader = _EventReader(connection, snapshot)
     numbers = [row[0] for row in rows]
-    values: dict[int, list[tuple[Any, Any, Any, Any]]] = {number: [] for number in numbers}
+    first: dict[int, list[tuple[Any, Any, Any, Any]]] = {number: [] for number in numbers}
     for flow, *row in await connection.fetch(
-        _SQL["flow_events"], snapshot.tenant_no, lookup.kinds, numbers, SUMMARY_EVENTS_MAX + 1
+        _SQL["flow_events"], snapshot.tenant_no, reader.kinds, numbers, SUMMARY_EVENTS_MAX + 1
     ):
-        values[flow].append(tuple(row))
-    stories = [summarize_flow(values[number]) for number in numbers]
-    roots = {event.position: event for event in await lookup.by_positions([story.root for story in stories])}
-    return flow_page(rows, stories, roots, request, total, snapshot.size)
+        first[flow].append(tuple(row))
+    summaries = [summarize_flow(first[number]) for number in numbers]
+    roots = {event.position: event for event in await reader.by_positions([each.root for each in summaries])}
+    return flow_page(rows, summaries, roots, request, total, snapshot.size)
 
 
-def _asked(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _Asked:
-    kinds = readable_kinds(snapshot.kinds, query.readable)
+def _flows_sql(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _FlowsSql:
+    kinds = readable_kinds(snapshot)
     with_, table, where = "", "flow page", "tenant_no = $1"
     if kinds is not None:
         failing = [number for number in kinds if snapshot.kinds[number].outcome == "failure"]
@@ -168,21 +158,21 @@ def _asked(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _Asked:
         with_, table, where = _SQL["flows_seen"] + " ", "seen page", "true"
     since = "" if query.since is None else bindings.add(query.since)
     until = "" if query.until is None else bindings.add(query.until)
-    return _Asked(with_, table, where + flow_conditions(query, since, until))
+    return _FlowsSql(with_, table, where + flow_conditions(query, since, until))
 
 
 async def _flow_rows(
-    connection: Connection, asked: _Asked, bindings: Bindings, request: PageRequest
+    connection: Connection, sql: _FlowsSql, bindings: Bindings, request: PageRequest
 ) -> list[tuple[Any, ...]]:
     """Number, correlation id, events, failures, first and last time of the flows of a page."""
-    where, offset = asked.where, request.offset
+    where, offset = sql.where, request.offset
     if request.after is not None:
-        where += f" AND (last_at, flow) < ({bindings.add(request.after.occurred_at)}::bigint,"
-        where += f" {bindings.add(request.after.position)}::bigint)"
+        where += f" AND (last_at, flow) < ({bindings.add(request.after.time)}::bigint,"
+        where += f" {bindings.add(request.after.number)}::bigint)"
         offset = 0
     name = "(SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = page.flow)"
     rows: list[tuple[Any, ...]] = await connection.fetch(
-        f"{asked.with_}SELECT flow, {name}, events, failures, first_at, last_at FROM {asked.table} WHERE {where}"
+        f"{sql.with_}SELECT flow, {name}, events, failures, first_at, last_at FROM {sql.table} WHERE {where}"
         f" ORDER BY last_at DESC, flow DESC LIMIT {bindings.add(request.limit)} OFFSET {bindings.add(offset)}",
         *bindings.values,
     )
@@ -193,49 +183,14 @@ async def map_of(
     connection: Connection,
     snapshot: Snapshot,
     period: tuple[int | None, int | None],
-    readable: tuple[str, ...] | None,
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
-    asked = [(span.level, span.first, span.last) for span in cover_of_days(first, end)]
+    spans = [(span.level, span.first, span.last) for span in cover_of_days(first, end)]
     folded: list[bytes] = []
-    if asked:
-        values = (snapshot.tenant_no, *zip(*asked, strict=True))
+    if spans:
+        values = (snapshot.tenant_no, *zip(*spans, strict=True))
         folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_transitions"], *values)]
-    behind = await _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
-    # It may be seconds of work, during which this event loop has others to serve.
-    return await asyncio.to_thread(map_from, (first, end), snapshot.kinds, readable, folded, behind)
-
-
-async def fold_transitions(connection: Connection, tenant_no: int, folded_to: int, size: int) -> None:
-    """Count the links that are behind the position `folded_to`, up to `size`, to the buckets of their times."""
-    counts = transitions.by_bucket(await _unfolded_transitions(connection, tenant_no, folded_to))
-    if not counts:
-        return
-    new = {name: transitions.pack(each) for name, each in counts.items()}
-    rows: dict[tuple[int, int], list[tuple[int, int]]] = {name: [] for name in new}
-    asked = (tenant_no, *zip(*new, strict=True))
-    for level, bucket, up_to, length in await connection.fetch(_SQL["transition_sizes"], *asked):
-        rows[level, bucket].append((up_to, length))
-    merging = [
-        (*name, rows[name][count - 1][0])
-        for name, packed in new.items()
-        if (count := transitions.merging([length for _, length in rows[name]], len(packed)))
-    ]
-    if merging:
-        taken: dict[tuple[int, int], list[bytes]] = {}
-        asked = (tenant_no, *zip(*merging, strict=True))
-        for level, bucket, packed in await connection.fetch(_SQL["take_transitions"], *asked):
-            taken.setdefault((level, bucket), []).append(packed)
-        new |= {name: transitions.pack(transitions.summed(packed, counts[name])) for name, packed in taken.items()}
-    added = zip(*((*name, packed) for name, packed in new.items()), strict=True)
-    await connection.execute(_SQL["add_transitions"], tenant_no, size, *added)
-
-
-async def _unfolded_transitions(connection: Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:
-    """The links whose later event has a position behind `folded_to`."""
-    new = [tuple(row) for row in await connection.fetch(_SQL["unfolded_causes"], tenant_no, folded_to)]
-    causes = causes_outside(new)
-    earlier = await connection.fetch(_SQL["times_of_ids"], tenant_no, list(causes)) if causes else []
-    effects = await connection.fetch(_SQL["earlier_effects"], tenant_no, [row[0] for row in new], folded_to)
-    return transitions_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)
+    unfolded = await unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
+    # This may take seconds, during which the event loop serves others.
+    return await asyncio.to_thread(map_from, (first, end), snapshot, folded, unfolded)

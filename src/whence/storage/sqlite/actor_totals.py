@@ -1,4 +1,4 @@
-"""What each actor did, in packed sets: folded in a few thousand events at once, and summed over a range of time."""
+"""What each actor did, in packed sets: folded a few thousand events at a time, and summed over a range of time."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,11 +7,13 @@ import apsw
 
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
+from whence.storage.folding import BucketName, Divided, count_divided_buckets
+from whence.storage.resolve import Snapshot
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.resolve import Snapshot
+from whence.storage.sqlite.packed_sets import SetStatements, fold_counts
 from whence.storage.sqlite.rows import key_of
-from whence.transitions import merging
+from whence.storage.walks import run_walk
 
 __all__ = ["add_span", "fold_actor_totals", "outcomes_of", "total_divided_bucket", "unfolded_events"]
 
@@ -21,33 +23,29 @@ _SQL = load_blocks("whence.storage.sqlite")
 def unfolded_events(
     connection: apsw.Connection, tenant_no: int, folded_to: int, outcomes: Mapping[int, str]
 ) -> UnfoldedEvents:
-    """The events whose position is behind `folded_to`. `outcomes` by kind."""
-    keys = (key_of(tenant_no, folded_to), key_of(tenant_no + 1, 0))
-    rows: list[Any] = connection.execute(_SQL["unfolded_events"], keys).fetchall()
+    """The events after the position `folded_to`. `outcomes` by kind."""
+    rows: list[Any] = connection.execute(_SQL["unfolded_events"], (tenant_no, folded_to)).fetchall()
     return UnfoldedEvents(rows, outcomes)
 
 
 def fold_actor_totals(connection: apsw.Connection, head: HeadDraft) -> None:
-    """Count the events behind the last fold to every divided bucket that they fall in."""
+    """Add the events since the last fold to every divided bucket that they fall in."""
     new = unfolded_events(connection, head.tenant_no, head.folded_to, outcomes_of(connection, head.tenant_no))
-    names = [(0, 0)]
-    for level, bucket in names:
-        name = (head.tenant_no, level, bucket)
-        if not connection.execute(_SQL["is_divided"], name).get:
-            continue
-        counted = new.within(rollups.bounds(level, bucket))
-        packed = pack(counted)
-        rows: list[Any] = connection.execute(_SQL["actor_total_sizes"], name).fetchall()
-        count = merging([length for _, length in rows], len(packed))
-        if count:
-            taken: Any = connection.execute(_SQL["take_actor_totals"], (*name, rows[count - 1][0])).fetchall()
-            packed = summed(head.actors, [each for (each,) in taken], counted)
-        connection.execute(_SQL["add_actor_totals"], (*name, head.size, packed))
-        names += [(level + 1, child) for child in new.children(level, bucket)]
+
+    def answer(question: Divided) -> list[BucketName]:
+        return [
+            bucket
+            for bucket in question.buckets
+            if connection.execute(_SQL["is_divided"], (head.tenant_no, *bucket)).get
+        ]
+
+    counted = run_walk(count_divided_buckets(new), answer)
+    statements = SetStatements(_SQL["actor_total_sizes"], _SQL["take_actor_totals"], _SQL["add_actor_totals"])
+    fold_counts(connection, head, statements, counted, pack, lambda taken, new: summed(head.actors, taken, new))
 
 
 def total_divided_bucket(connection: apsw.Connection, tenant_no: int, folded_to: int, level: int, bucket: int) -> None:
-    """Give a bucket that was divided just now its first set, of what is folded in already."""
+    """Add the first set of a bucket that was just divided: its events up to the last fold."""
     if not folded_to:
         return
     within = rollups.bounds(level, bucket)
@@ -68,7 +66,7 @@ def outcomes_of(connection: apsw.Connection, tenant_no: int) -> dict[int, str]:
 def add_span(
     connection: apsw.Connection, snapshot: Snapshot, span: rollups.Span, new: UnfoldedEvents | None, total: ActorTotals
 ) -> None:
-    """Add what each actor did in whole buckets. `new` are the events behind the last fold, None when there are none."""
+    """Add what each actor did in whole buckets. `new` are the events since the last fold, None when there are none."""
     where = (snapshot.tenant_no, span.level, span.first, span.last)
     rows: list[Any] = connection.execute(_SQL["span_of_actor_totals"], where).fetchall()
     for _, packed in rows:

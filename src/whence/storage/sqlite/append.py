@@ -1,24 +1,44 @@
-"""Appending: repeats, numbers, hashes, rows and rollups of one request, inside the writer's transaction."""
+"""Appending to a tenant's log, inside the writer's transaction: the rows of events, names, rollups and the head."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
 import structlog
+from msgspec.structs import asdict
 
 from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
-from whence.storage.base import Receipt, Write
-from whence.storage.sequencing import ActorName, Batch, HeadDraft, KindName, count, is_fold_due, leaves, sequence_writes
+from whence.storage.base import HashedEvent, Receipt, Write
+from whence.storage.rows import HeadRow
+from whence.storage.sequencing import (
+    ActorName,
+    Batch,
+    HeadDraft,
+    KindName,
+    count_flows_and_resources,
+    hash_events,
+    is_fold_due,
+    sequence_writes,
+)
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import fold_actor_totals, total_divided_bucket
-from whence.storage.sqlite.rows import cause_from, event_from, key_of, number_of, uuid_bytes, uuid_text
-from whence.storage.sqlite.traces import fold_transitions
+from whence.storage.sqlite.rows import (
+    cause_from,
+    event_from,
+    event_values,
+    head_row,
+    key_of,
+    number_of,
+    uuid_bytes,
+    uuid_text,
+)
+from whence.storage.sqlite.transitions import fold_transitions
 
-__all__ = ["Appender", "NeedsWriterThread", "insert"]
+__all__ = ["Appender", "NameCache", "NeedsWriterThread", "SQLiteTenantLog", "head_draft", "insert"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
@@ -28,11 +48,11 @@ _Names = dict[tuple[Any, ...], int]
 
 
 class NeedsWriterThread(Exception):
-    """An append that was to be brief has long work to do. Whoever catches it undoes what was done."""
+    """An append that runs on the event loop has long work to do. The caller rolls back and leaves it to the writer."""
 
 
-class _NameCache:
-    """Numbers of interned names. What a transaction added is remembered only once that is durable."""
+class NameCache:
+    """Numbers of interned names. Those that a transaction added are kept once its commit is durable."""
 
     def __init__(self) -> None:
         self._durable: _Names = {}
@@ -40,42 +60,42 @@ class _NameCache:
         self._request: _Names = {}
 
     def get(self, name: tuple[Any, ...]) -> int | None:
-        """The number of a name that this transaction can see, or None when it is not known here."""
+        """The number of a name as this transaction sees it, or None when it is not cached."""
         return self._durable.get(name) or self._group.get(name) or self._request.get(name)
 
     def add(self, name: tuple[Any, ...], number: int) -> None:
-        """Note a number that the request found or gave."""
+        """Keep a number that the request found or assigned."""
         self._request[name] = number
 
-    def request_done(self) -> None:
-        """As `Participant` says."""
+    def request_released(self) -> None:
+        """See `TransactionListener`."""
         self._group.update(self._request)
         self._request.clear()
 
-    def request_undone(self) -> None:
-        """As `Participant` says."""
+    def request_rolled_back(self) -> None:
+        """See `TransactionListener`."""
         self._request.clear()
 
-    def group_done(self) -> None:
-        """As `Participant` says."""
+    def group_committed(self) -> None:
+        """See `TransactionListener`."""
         if len(self._durable) + len(self._group) > _CACHE_MAX:
             self._durable.clear()
         self._durable.update(self._group)
         self._group.clear()
 
-    def group_undone(self) -> None:
-        """As `Participant` says."""
+    def group_rolled_back(self) -> None:
+        """See `TransactionListener`."""
         self._group.clear()
         self._request.clear()
 
 
 class SQLiteTenantLog:
-    """As `sequencing.TenantLog` says."""
+    """Lookups in the file, each when it is needed; see `sequencing.TenantLog`."""
 
     __slots__ = ("connection", "head", "names", "new_actors", "new_kinds", "stored_keys")
 
     def __init__(
-        self, connection: apsw.Connection, head: HeadDraft, names: _NameCache, events: Sequence[NewEvent]
+        self, connection: apsw.Connection, head: HeadDraft, names: NameCache, events: Sequence[NewEvent | Event]
     ) -> None:
         self.connection = connection
         self.head = head
@@ -85,6 +105,7 @@ class SQLiteTenantLog:
         self.new_actors: dict[ActorName, int] = {}
 
     def stored(self, event_id: str) -> Event | None:
+        """See `TenantLog`."""
         key = self.stored_keys.get(event_id)
         if key is None:
             return None
@@ -92,6 +113,7 @@ class SQLiteTenantLog:
         return event_from(self.head.tenant, row)
 
     def kind(self, name: KindName) -> int | None:
+        """See `TenantLog`."""
         cached = (self.head.tenant_no, *name)
         number = self.names.get(cached)
         if number is None:
@@ -101,6 +123,7 @@ class SQLiteTenantLog:
         return number
 
     def actor(self, name: ActorName) -> int | None:
+        """See `TenantLog`."""
         cached = (self.head.tenant_no, *name)
         number = self.names.get(cached)
         if number is None:
@@ -111,13 +134,14 @@ class SQLiteTenantLog:
         return number
 
     def correlation(self, event_id: str) -> str | None:
+        """See `TenantLog`."""
         cause = cause_from(event_id)
         if not isinstance(cause, bytes):
             return None
         found: str | None = self.connection.execute(_SQL["correlation_of"], (self.head.tenant_no, cause)).get
         return found
 
-    def keep_names(self) -> None:
+    def add_names(self) -> None:
         """Write the new kinds and actors."""
         tenant_no = self.head.tenant_no
         kinds = [(tenant_no, number, *name) for name, number in self.new_kinds.items()]
@@ -129,63 +153,68 @@ class SQLiteTenantLog:
 
 
 class Appender:
-    """Stores requests through the writer's connection. Follows its transactions as a `Participant`."""
+    """Stores requests through the writer's connection. Follows its transactions as a `TransactionListener`."""
 
     def __init__(self) -> None:
-        """Start without any cached name."""
-        self._names = _NameCache()
-        self.request_done = self._names.request_done
-        self.request_undone = self._names.request_undone
-        self.group_done = self._names.group_done
-        self.group_undone = self._names.group_undone
+        """Start with an empty cache of names."""
+        self.names = NameCache()
+        self.request_released = self.names.request_released
+        self.request_rolled_back = self.names.request_rolled_back
+        self.group_committed = self.names.group_committed
+        self.group_rolled_back = self.names.group_rolled_back
 
     def append(
         self, connection: apsw.Connection, tenant: str, writes: Sequence[Write], *, inline: bool = False
     ) -> list[list[Receipt] | WhenceError]:
         """Store requests of one tenant together; receipts for each, or its error.
 
-        With `inline`, raises NeedsWriterThread when work is due that comes once in some thousand events.
+        With `inline`, raises NeedsWriterThread when a division or a fold is due, as once in some thousand events.
         """
-        head = self._head(connection, tenant)
+        head = head_draft(connection, tenant)
         head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
-        log = SQLiteTenantLog(connection, head, self._names, [new for write in writes for new in write.events])
+        log = SQLiteTenantLog(connection, head, self.names, [new for write in writes for new in write.events])
         batch = Batch()
         results = sequence_writes(log, head, batch, writes)
         if batch.events:
-            log.keep_names()
-            insert(connection, head, batch, _SQL["add_event"], _rows, inline=inline)
+            log.add_names()
+            insert(connection, head, batch, hash_events(batch.events), inline=inline)
         return results
 
-    def append_apart(
+    def append_separately(
         self, connection: apsw.Connection, tenant: str, writes: Sequence[Write]
     ) -> list[list[Receipt] | WhenceError]:
-        """The same one by one, each in a savepoint, so that one that something unexpected happens to harms no other."""
-        return [self._append_alone(connection, tenant, write) for write in writes]
+        """As `append`, one by one, each in a savepoint: an unexpected error fails its own request only."""
+        return [self._append_in_savepoint(connection, tenant, write) for write in writes]
 
-    def _append_alone(self, connection: apsw.Connection, tenant: str, write: Write) -> list[Receipt] | WhenceError:
-        connection.execute("SAVEPOINT alone")
+    def _append_in_savepoint(
+        self, connection: apsw.Connection, tenant: str, write: Write
+    ) -> list[Receipt] | WhenceError:
+        connection.execute("SAVEPOINT one_write")
         try:
             [result] = self.append(connection, tenant, [write])
         except Exception as error:
             if not connection.in_transaction:
                 raise
             _log.error("request failed", error=type(error).__name__, exc_info=True)
-            connection.execute("ROLLBACK TO alone")
-            self._names.request_undone()
+            connection.execute("ROLLBACK TO one_write")
+            self.names.request_rolled_back()
             result = Unavailable("The store could not write. Send the event again with the same id.")
-        connection.execute("RELEASE alone")
+        connection.execute("RELEASE one_write")
         return result
 
-    def _head(self, connection: apsw.Connection, tenant: str) -> HeadDraft:
-        rows = connection.execute(_SQL["head"], (tenant,)).fetchall()
-        if not rows:
-            connection.execute(_SQL["add_tenant"], (tenant,))
-            rows = connection.execute(_SQL["head"], (tenant,)).fetchall()
-        return HeadDraft(tenant, rows[0])
+
+def head_draft(connection: apsw.Connection, tenant: str) -> HeadDraft:
+    """A draft of a tenant's head, which is created if it is missing."""
+    row = head_row(connection, tenant)
+    if row is None:
+        connection.execute(_SQL["add_tenant"], (tenant,))
+        [row] = connection.execute(_SQL["head"], (tenant,))
+        return HeadDraft(tenant, HeadRow(*row))
+    return HeadDraft(tenant, row)
 
 
-def _stored_keys(connection: apsw.Connection, head: HeadDraft, events: Sequence[NewEvent]) -> dict[str, int]:
-    """The keys of those events whose ids the log has already, by id. One statement, however many events."""
+def _stored_keys(connection: apsw.Connection, head: HeadDraft, events: Sequence[NewEvent | Event]) -> dict[str, int]:
+    """The keys of the events that are stored already, by id, in one statement."""
     if not (head.size and events):
         return {}
     ids = tuple(uuid_bytes(new.id) for new in events)
@@ -197,21 +226,21 @@ def insert(
     connection: apsw.Connection,
     head: HeadDraft,
     batch: Batch,
-    statement: str,
-    rows_of: Callable[[HeadDraft, Batch], list[tuple[Any, ...]]],
+    hashed: Sequence[HashedEvent],
     *,
     inline: bool = False,
 ) -> None:
-    """Write the batch's rows by a statement, its rollups, and the head that counts them. Raises NeedsWriterThread."""
-    count(batch)
-    _number_flows(connection, head, batch)
-    _number_resources(connection, head, batch)
-    connection.executemany(statement, rows_of(head, batch))
+    """Write a batch, whose events are `hashed`, with its rollups and the head. Raises NeedsWriterThread if `inline`."""
+    count_flows_and_resources(batch)
+    _add_to_flows(connection, head, batch)
+    _add_to_resources(connection, head, batch)
+    connection.executemany(_SQL["add_event"], event_values(head.tenant_no, batch, hashed))
+    head.tree.extend([each.leaf for each in hashed])
     _roll_up(connection, head, batch.occurrences, inline=inline)
     if is_fold_due(head):
         if inline:
             raise NeedsWriterThread
-        fold_transitions(connection, head.tenant_no, head.folded_to, head.size)
+        fold_transitions(connection, head)
         fold_actor_totals(connection, head)
         head.folded_to = head.size
     connection.execute(
@@ -230,68 +259,43 @@ def insert(
     )
 
 
-def _number_flows(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
-    """Count the batch to its flows, and give numbers to those that are new."""
+def _add_to_flows(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
+    """Add the batch to its flows, with numbers for the new ones, and set the numbers in the batch."""
     asked = (head.tenant_no, apsw.carray(tuple(batch.flows)))
-    found: list[Any] = connection.execute(_SQL["known_flows"], asked).fetchall()
-    known: dict[str, int] = dict(found)
-    rows = []
+    rows: list[Any] = connection.execute(_SQL["known_flows"], asked).fetchall()
+    known: dict[str, int] = dict(rows)
+    values = []
     for correlation_id, flow in batch.flows.items():
         key = known.get(correlation_id)
         if key is None:
             head.flows += 1
             key = key_of(head.tenant_no, head.flows)
-        rows.append((key, head.tenant_no, correlation_id, *flow[:4]))
-        flow[4] = number_of(key)
-    connection.executemany(_SQL["add_to_flow"], rows)
+        values.append((key, head.tenant_no, correlation_id, flow.events, flow.failures, flow.first_at, flow.last_at))
+        flow.flow = number_of(key)
+    connection.executemany(_SQL["add_to_flow"], values)
 
 
-def _number_resources(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
-    """Count the batch to its resources, and give numbers to those that are new."""
+def _add_to_resources(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
+    """Add the batch to its resources, with numbers for the new ones, and set the numbers in the batch."""
     ids = {name: uuid_bytes(name[0]) for name in batch.resources}
     asked = (head.tenant_no, apsw.carray(tuple(ids.values())))
-    found: list[Any] = connection.execute(_SQL["known_resources"], asked).fetchall()
-    known = {(resource_id, resource_type): key for resource_id, resource_type, key in found}
-    rows = []
+    rows: list[Any] = connection.execute(_SQL["known_resources"], asked).fetchall()
+    known = {(resource_id, resource_type): key for resource_id, resource_type, key in rows}
+    values = []
     for name, resource in batch.resources.items():
         key = known.get((ids[name], name[1]))
         if key is None:
             head.resources += 1
             key = key_of(head.tenant_no, head.resources)
-        rows.append((key, head.tenant_no, ids[name], name[1], resource[0]))
-        resource[1] = number_of(key)
-    connection.executemany(_SQL["add_to_resource"], rows)
-
-
-def _rows(head: HeadDraft, batch: Batch) -> list[tuple[Any, ...]]:
-    """The event rows of a batch, whose leaves are added to the head's tree."""
-    tenant_no, flows, resources = head.tenant_no, batch.flows, batch.resources
-    return [
-        (
-            key_of(tenant_no, event.position),
-            tenant_no,
-            uuid_bytes(event.id),
-            event.occurred_at,
-            event.recorded_at,
-            kind,
-            actor,
-            flows[event.correlation_id][4],
-            resources[event.resource_id, event.resource_type][1],
-            cause_from(event.causation_id),
-            leaf,
-            salt,
-            event.payload,
-        )
-        for event, (_, kind, actor), (leaf, salt) in zip(
-            batch.events, batch.occurrences, leaves(head, batch), strict=True
-        )
-    ]
+        values.append((key, head.tenant_no, ids[name], name[1], resource.events))
+        resource.resource = number_of(key)
+    connection.executemany(_SQL["add_to_resource"], values)
 
 
 def _roll_up(
     connection: apsw.Connection, head: HeadDraft, occurrences: list[rollups.Occurrence], *, inline: bool
 ) -> None:
-    """Count stored events into the buckets of every level that has rows for them, and divide what got too full."""
+    """Count events into the buckets of every level that has rows for them, and divide the buckets that are full."""
     tenant_no = head.tenant_no
     for level in range(rollups.LAST_LEVEL + 1):
         full, below = [], []
@@ -306,7 +310,7 @@ def _roll_up(
                 below.extend(members)
             elif rollups.is_full(level, events):
                 full.append(bucket)
-            # Counters of plain lists count at the speed of C.
+            # Lists, not generators: a Counter counts a list without Python code for each item.
             by_kind = Counter([kind for _, kind, _ in members])
             by_actor = Counter([(actor, kind) for _, kind, actor in members])
             kinds += [(tenant_no, level, bucket, kind, count) for kind, count in by_kind.items()]
@@ -323,21 +327,10 @@ def _roll_up(
 
 
 def _divide(connection: apsw.Connection, head: HeadDraft, level: int, bucket: int) -> None:
-    """Give a bucket its children, counted from the raw events, and go on with those that are too full themselves."""
+    """Give a bucket its children, counted from the raw events, and divide those that are full themselves."""
     tenant_no = head.tenant_no
-    within = rollups.bounds(level, bucket)
-    first = rollups.child_span(level, bucket).first
-    if level == 0:
-        first = rollups.bucket_of(1, connection.execute(_SQL["first_time"], (tenant_no,)).get)
-    values = {
-        "tenant_no": tenant_no,
-        "level": level + 1,
-        "first": first,
-        "start": rollups.bounds(level + 1, first).since,
-        "width": rollups.WIDTHS_US[level + 1],
-        "since": within.since,
-        "until": within.until,
-    }
+    first_time = connection.execute(_SQL["first_time"], (tenant_no,)).get if level == 0 else None
+    values = {"tenant_no": tenant_no, **asdict(rollups.division(level, bucket, first_time))}
     children: list[Any] = connection.execute(_SQL["divide_bucket"], values).fetchall()
     connection.execute(_SQL["divide_rollup_kind"], values)
     connection.execute(_SQL["divide_rollup_actor"], values)

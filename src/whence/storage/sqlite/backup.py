@@ -1,6 +1,6 @@
-"""Backups: a copy of a store in one snapshot, beside its server, and putting such a copy in a store's place.
+"""Backups: a copy of a store in one snapshot, also beside its server, and restoring such a copy.
 
-A copy is one file. It is verified before it gets its name, and nothing that was there is touched until then.
+A copy is one file. It is verified before it gets its name, and the file that it replaces is left alone until then.
 """
 
 import os
@@ -32,15 +32,15 @@ _SQL = load_blocks("whence.storage.sqlite")
 _PAGES_A_STEP = 1_000
 _CACHE_KIB = 1_000
 _BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a file. Left there, it would be taken for a part of the file that comes in its place."""
+"""Files that SQLite keeps beside a database. It would take them for those of the database that replaces it."""
 
 
 def backup(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Report:
-    """Copy the store at the path `source` to `destination`, which then holds exactly one commit's state.
+    """Copy the store at the path `source` to `destination`, as of one commit.
 
-    A server may write to the store meanwhile; its write-ahead log grows until the copy is made. The copy is put under
-    its name only when its check, which is returned, found nothing. Raises StoreRefused for a destination that is there
-    already unless `force`, and RolledBack for a store that lacks what it has acknowledged.
+    A server may write to the store meanwhile; its write-ahead log grows until the copy is complete. The copy gets its
+    name only if its verification, which is returned, found nothing. Raises StoreRefused for a destination that exists,
+    unless `force`, and RolledBack for a store that lacks acknowledged commits.
     """
     _check_paths(source, destination, force)
     with _unserved(destination), _partial(destination) as partial:
@@ -49,15 +49,15 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
         if report.sound:
             _put_in_place(partial, destination)
             with suppress(FileNotFoundError):
-                os.unlink(destination + ".high")  # it spoke of what was here before
+                os.unlink(destination + ".high")  # the record of the file that was replaced
     return report
 
 
 def restore(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Restored:
-    """Put the backup at the path `source` in the place of the store at `destination`, and make the record agree.
+    """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.
 
-    Sessions are forgotten. Keys that were revoked in a store that is replaced stay revoked. Raises StoreRefused while
-    a server has the store, and for a store that is there already unless `force`.
+    Sessions end. Keys that were revoked in the store that is replaced stay revoked. Raises StoreRefused while a server
+    serves the store, and for a store that exists, unless `force`.
     """
     _check_paths(source, destination, force)
     make_folder(destination)
@@ -70,7 +70,7 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
             _copy(source, partial)
             revoked = _carry_over(partial, destination)
             _put_in_place(partial, destination)
-        _agree(destination)
+        _update_record(destination)
         return Restored(report, revoked)
     finally:
         lock.release()
@@ -88,7 +88,7 @@ def _check_paths(source: str, destination: str, force: bool) -> None:
 
 @contextmanager
 def _unserved(path: str) -> Iterator[None]:
-    """Keep servers away from a file that is replaced, if one ever served it."""
+    """Hold the serving lock of a file that is replaced, if a server ever served it."""
     lock = ServingLock(path) if Path(path + ".lock").exists() else None
     try:
         yield
@@ -99,7 +99,7 @@ def _unserved(path: str) -> Iterator[None]:
 
 @contextmanager
 def _partial(destination: str) -> Iterator[str]:
-    """The path of a new file beside the destination, which is gone at the end of the block if it is still there."""
+    """The path of a new file beside the destination. It is removed at the end, unless it was renamed."""
     partial = destination + ".partial"
     _remove(partial, "", *_BESIDE)
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -116,20 +116,20 @@ def _remove(path: str, *endings: str) -> None:
 
 
 def _copy(source: str, partial: str) -> None:
-    """Copy one snapshot of the source, page by page; its write-ahead log is in it. Durable on return."""
-    recorded = recorded_mark(source)  # before the snapshot, which a server may take further
+    """Copy one snapshot of the source, with its write-ahead log, page by page. Durable on return."""
+    recorded = recorded_mark(source)  # before the snapshot, since a server may commit in between
     with refusing():
         reading = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READWRITE)
         writing = apsw.Connection(partial)
         try:
             reading.set_busy_timeout(BUSY_MS)
             reading.execute("BEGIN")
-            _refuse_behind(reading, recorded)  # and holds the snapshot from here on
+            _refuse_behind(reading, recorded)  # the first read, which starts the snapshot
             writing.execute("PRAGMA synchronous = OFF").fetchall()  # synced as a whole below
             with writing.backup("main", reading, "main") as copying:
                 while not copying.done:
                     copying.step(_PAGES_A_STEP)
-            writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, that can be read where none is made
+            writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # a single file
         finally:
             writing.close()
             close_untouched(reading)
@@ -137,10 +137,10 @@ def _copy(source: str, partial: str) -> None:
 
 
 def refuse_behind(path: str) -> None:
-    """Raise RolledBack when the store at `path` lacks what it has acknowledged, and StoreRefused when there is none."""
+    """Raise RolledBack if the store at `path` lacks acknowledged commits, and StoreRefused if there is none."""
     if not Path(path).is_file():
         raise StoreRefused("There is no SQLite file to copy under this name.")
-    recorded = recorded_mark(path)  # before the look, as above
+    recorded = recorded_mark(path)  # before the database is read, as above
     with refusing():
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
@@ -161,14 +161,14 @@ def _refuse_behind(connection: apsw.Connection, recorded: Mark | None) -> None:
 
 
 def _carry_over(partial: str, replaced: str) -> int | None:
-    """Forget the copy's sessions, and revoke in it what is revoked in the store that it replaces."""
+    """Delete the sessions of a copy, and revoke the keys that are revoked in the store that it replaces."""
     revoked: int | None = None
     copy = apsw.Connection(partial)
     try:
         copy.execute("PRAGMA secure_delete = ON").fetchall()
-        copy.execute(_SQL["forget_all_sessions"])
+        copy.execute(_SQL["delete_all_sessions"])
         if Path(replaced).exists():
-            with suppress(apsw.Error):  # what is replaced may be no more than a ruin
+            with suppress(apsw.Error):  # the file that is replaced may be damaged
                 copy.execute("ATTACH ? AS replaced", (replaced,))
                 copy.execute(_SQL["carry_over_revocations"])
                 revoked = copy.changes()
@@ -179,15 +179,15 @@ def _carry_over(partial: str, replaced: str) -> int | None:
 
 
 def _put_in_place(partial: str, destination: str) -> None:
-    """Give a copy its name, durably. A loss of power in between leaves a store that the record refuses."""
+    """Give a copy its name, durably. After a power loss in between, the record refuses the store."""
     _remove(destination, *_BESIDE)
     sync_folder(destination)
     os.replace(partial, destination)
     sync_folder(destination)
 
 
-def _agree(path: str) -> None:
-    """Make the high-water record say what the store at `path` says."""
+def _update_record(path: str) -> None:
+    """Set the high-water record to the mark of the store at `path`."""
     connection = connect(path, _CACHE_KIB)
     try:
         migrate(connection)

@@ -1,4 +1,4 @@
-"""Opening the file: which SQLite, which settings, which schema, and who may write."""
+"""Opening a file: the SQLite version, the settings, the schema, and the lock of the process that serves it."""
 
 import fcntl
 import os
@@ -32,11 +32,11 @@ _UNSAFE_TO = 3_051_002
 _FIXED_BACKPORTS = (3_050_007, 3_044_006)
 
 BUSY_MS = 5_000
-"""How long a connection waits for one of another process that writes."""
+"""How long a connection waits while another process writes."""
 
 
 def refuse_unsafe_sqlite(version: int) -> None:
-    """Raise StoreRefused for a SQLite (as 3051003 for 3.51.3) that can corrupt a log."""
+    """Raise StoreRefused for a version of SQLite (3051003 is 3.51.3) that can corrupt a log."""
     if version <= _UNSAFE_TO and version not in _FIXED_BACKPORTS:
         raise StoreRefused(
             "This SQLite library can corrupt a write-ahead log; 3.51.3 or later is needed. Upgrade the apsw package."
@@ -44,7 +44,7 @@ def refuse_unsafe_sqlite(version: int) -> None:
 
 
 class ServingLock:
-    """The right to serve a file, held by one process; the system frees it when the process ends."""
+    """A file lock that the process serving a database holds. The system releases it when the process ends."""
 
     def __init__(self, path: str) -> None:
         """Take the lock beside `path`. Raises StoreRefused when another process has it."""
@@ -65,7 +65,7 @@ class ServingLock:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """While the block opens a file, what SQLite says against it is a StoreRefused."""
+    """Translate errors of SQLite, while a file is opened, to StoreRefused."""
     try:
         yield
     except apsw.BusyError as error:
@@ -78,7 +78,7 @@ def refusing() -> Iterator[None]:
 
 
 def make_folder(path: str) -> None:
-    """Make the folder in which the file at `path` lies, for its owner alone, so that it outlives a power loss."""
+    """Create the folder of the file at `path`, readable by its owner only, and sync it."""
     folder = Path(path).absolute().parent
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     for above in reversed(missing):
@@ -87,7 +87,7 @@ def make_folder(path: str) -> None:
 
 
 def connect(path: str, cache_kib: int) -> apsw.Connection:
-    """A connection with this store's settings. The file is made, readable by its owner alone, if it is not there."""
+    """A connection with the settings of a store. A missing file is created, readable by its owner only."""
     major, minor, patch = map(int, apsw.sqlite_lib_version().split("."))
     refuse_unsafe_sqlite(major * 1_000_000 + minor * 1_000 + patch)
     if not Path(path).exists():
@@ -95,14 +95,14 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
     with refusing():
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(BUSY_MS)
-        if connection.pragma("page_count") == 0:  # later they have no effect, but are a commit
-            # Of a page of 4 KiB, with room for about five events, an eighth stays empty.
+        if connection.pragma("page_count") == 0:  # later they have no effect, and each is a commit
+            # About five events fit into a page of 4 KiB, and an eighth of it would stay empty.
             connection.execute("PRAGMA page_size = 8192").fetchall()
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         for pragma in (
             "journal_mode = WAL",
-            "synchronous = FULL",  # NORMAL loses acknowledged events at a power loss
-            "secure_delete = ON",  # what is erased is overwritten
+            "synchronous = FULL",  # NORMAL loses acknowledged events in a power loss
+            "secure_delete = ON",  # erased bytes are overwritten
             "mmap_size = 0",  # an I/O error under mmap is a signal, not an error
             "temp_store = MEMORY",
             f"cache_size = -{cache_kib}",
@@ -112,18 +112,18 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
 
 
 def close_untouched(connection: apsw.Connection) -> None:
-    """Close without folding the write-ahead log into the file: what lies behind damage in it may still be saved."""
+    """Close without a checkpoint: what comes after a damaged part of the write-ahead log may still be recovered."""
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.close()
 
 
 def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:
-    """Bring the schema to this release's version, one transaction a step.
+    """Migrate the schema to this release's version, all steps in one transaction.
 
     Raises StoreRefused for a file of something else, and for a schema that a later release made.
     """
     steps = load_migrations("whence.storage.sqlite") if migrations is None else migrations
-    connection.execute("BEGIN IMMEDIATE")  # so that two processes do not take the same step
+    connection.execute("BEGIN IMMEDIATE")  # two processes must not run the same step
     try:
         version = int(connection.pragma("user_version") or 0)
         application = int(connection.pragma("application_id") or 0)

@@ -12,10 +12,11 @@ from whence import rollups
 from whence.actor_totals import ActorTotals, Totals, by_outcome
 from whence.events import ActorStat, Counts
 from whence.storage.aggregates import by_word, ranked, totals_of_kind
-from whence.storage.resolve import ResolvedQuery
+from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import add_span, unfolded_events
-from whence.storage.sqlite.resolve import Snapshot, conditions, json_list
+from whence.storage.sqlite.resolve import conditions, json_list
+from whence.storage.sqlite.rows import key_of
 
 __all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
 
@@ -23,13 +24,13 @@ _SQL = load_blocks("whence.storage.sqlite")
 _NOTHING = (0, 0, 0)
 
 FEW_KINDS = 16
-"""So many kinds are looked up one by one in each bucket; of more, all kinds of a bucket are read."""
+"""Up to this number of kinds, each is looked up in every bucket; beyond it, all kinds of a bucket are read."""
 
 
 def pieces_of(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, *, summing: bool = False
 ) -> list[rollups.Piece]:
-    """The buckets and edges that cover the question's range of time, or whose signed sum it is."""
+    """The buckets and edges that make up the query's range of time; with `summing`, those whose signed sum is it."""
 
     def divided(level: int, bucket: int) -> bool:
         return bool(connection.execute(_SQL["is_divided"], (snapshot.tenant_no, level, bucket)).get)
@@ -38,11 +39,12 @@ def pieces_of(
 
 
 def total(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
-    """How many events resolved, those beyond `resolved.newest` left out."""
+    """How many events match, up to the position `resolved.newest`."""
     if resolved.nothing:
         return 0
-    if resolved.by_rollup or resolved.known_events is not None:
-        count = _unpinned_total(connection, snapshot, resolved)
+    unpinned = resolved.unpinned
+    if unpinned.by_rollup or unpinned.has_known_total:
+        count = _unpinned_total(connection, snapshot, unpinned)
         return count - len(newer_times(connection, snapshot, resolved))
     where, bindings = conditions(resolved, snapshot)
     found = connection.execute(
@@ -55,7 +57,7 @@ def total(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQue
 def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
     if resolved.known_events is not None:
         return resolved.known_events
-    if resolved.kinds is not None or resolved.actors is not None:
+    if not resolved.by_time:
         return sum(_by_kind(connection, snapshot, resolved).values())
     count = 0
     for piece in pieces_of(connection, snapshot, resolved, summing=True):
@@ -70,10 +72,10 @@ def newer_times(connection: apsw.Connection, snapshot: Snapshot, resolved: Resol
     """When the matching events beyond `resolved.newest` occurred, sorted; at most `AS_OF_SPAN` rows are read."""
     if resolved.newest is None or resolved.newest >= snapshot.size:
         return []
-    where, bindings = conditions(msgspec.structs.replace(resolved, newest=None), snapshot)
+    where, bindings = conditions(resolved.unpinned, snapshot)
     rows = connection.execute(
         f"SELECT occurred_at FROM event WHERE key > ? AND key <= ?{where}",
-        (snapshot.key(resolved.newest), snapshot.key(snapshot.size), *bindings),
+        (key_of(snapshot.tenant_no, resolved.newest), key_of(snapshot.tenant_no, snapshot.size), *bindings),
     )
     return sorted(row[0] for row in rows)
 
@@ -141,7 +143,7 @@ def _edge_by_kind(
 
 
 def count_by_word(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counts:
-    """The aggregate of a question: in total and by the words of its kinds."""
+    """The counts by event type, resource type and actor type of the matching events."""
     by_kind = Counter() if resolved.nothing else _by_kind(connection, snapshot, resolved)
     return by_word(by_kind, snapshot.kinds)
 
@@ -150,19 +152,19 @@ def actor_stats(connection: apsw.Connection, snapshot: Snapshot, resolved: Resol
     """What each actor did in the matching events."""
     if resolved.nothing:
         return []
-    if resolved.by_rollup and resolved.kinds is None and resolved.actors is None:
+    if resolved.by_time:
         totals = _totals_of_all(connection, snapshot, resolved)
     else:
         totals = _totals_of_some(connection, snapshot, resolved)
     if not totals:
         return []
-    keys = apsw.carray(array("q", [snapshot.key(actor) for actor in totals]))
+    keys = apsw.carray(array("q", [key_of(snapshot.tenant_no, actor) for actor in totals]))
     names: list[Any] = connection.execute(_SQL["actor_names"], (keys,)).fetchall()
     return ranked(totals, names)
 
 
 def _totals_of_all(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
-    """What each actor did in a range of time: packed where a bucket has many events."""
+    """What each actor did in a range of time: from packed totals where a bucket has many events."""
     outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
     new = None
     if snapshot.folded_to < snapshot.size:
@@ -178,7 +180,7 @@ def _totals_of_all(connection: apsw.Connection, snapshot: Snapshot, resolved: Re
 
 
 def _totals_of_some(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
-    """The same of a question with other filters."""
+    """What each actor did in the matching events of a query with other filters than time."""
     sums: dict[int, list[int]] = {}
     for sign, rows in _actor_rows(connection, snapshot, resolved):
         for actor, *totals in rows:
@@ -189,16 +191,16 @@ def _totals_of_some(connection: apsw.Connection, snapshot: Snapshot, resolved: R
 def _actor_rows(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery
 ) -> Iterator[tuple[int, Iterable[tuple[int, ...]]]]:
-    """Parts of the totals, with their sign: actor, events, successes, failures."""
+    """Rows to add up, or to subtract with a sign of -1: actor, events, successes, failures."""
 
     def part(actor: Any, kind: Any, events: Any) -> tuple[int, ...]:
         return actor, *totals_of_kind(snapshot.kinds[kind], events)
 
     if not resolved.by_rollup:
-        text, bindings = conditions(resolved, snapshot)
+        text, values = conditions(resolved, snapshot)
         found: list[Any] = connection.execute(
             f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = ?{text} GROUP BY actor, kind",
-            (snapshot.tenant_no, *bindings),
+            (snapshot.tenant_no, *values),
         ).fetchall()
         yield 1, [part(*row) for row in found]
         return
@@ -208,16 +210,16 @@ def _actor_rows(
             yield piece.sign, [part(actor, kind, 1) for kind, actor in _edge(connection, snapshot, resolved, piece)]
             continue
         where = (snapshot.tenant_no, piece.level, piece.first, piece.last)
-        told: tuple[Any, ...]
+        bindings: tuple[Any, ...]
         if resolved.actors is not None:
-            told = (*where, json_list(resolved.actors))
-            found = connection.execute(_SQL["span_by_actor_of_actors"], told).fetchall()
+            bindings = (*where, json_list(resolved.actors))
+            found = connection.execute(_SQL["span_by_actor_of_actors"], bindings).fetchall()
             yield piece.sign, [part(*row) for row in found if kinds is None or row[1] in kinds]
         else:
             succeeded, failed = (
                 json_list(tuple(kind.number for kind in snapshot.kinds.values() if kind.outcome == wanted))
                 for wanted in ("success", "failure")
             )
-            told = (*where, succeeded, failed, json_list(resolved.kinds or ()))
-            sums: list[Any] = connection.execute(_SQL["span_by_actor"], told).fetchall()
+            bindings = (*where, succeeded, failed, json_list(resolved.kinds or ()))
+            sums: list[Any] = connection.execute(_SQL["span_by_actor"], bindings).fetchall()
             yield piece.sign, sums

@@ -1,7 +1,6 @@
 """The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -10,26 +9,28 @@ from typing import Any
 import apsw
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query
+from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
-from whence.merkle import EMPTY_ROOT, CompactRange
-from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Head, Receipt, Session, Write
+from whence.merkle import EMPTY_ROOT
+from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.head_notifier import HeadNotifier
-from whence.storage.query_cost import is_indexed_count, is_indexed_list, pinned
-from whence.storage.resolve import Kind, ResolvedQuery
+from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
+from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
+from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite import keys, replication
+from whence.storage.sqlite import replication
 from whence.storage.sqlite.append import Appender
 from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
+from whence.storage.sqlite.credentials import SQLiteCredentials
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
-from whence.storage.sqlite.resolve import Snapshot, resolve
-from whence.storage.sqlite.rows import event_from, uuid_bytes
+from whence.storage.sqlite.resolve import resolve
+from whence.storage.sqlite.rows import event_from, head_row, uuid_bytes
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
+from whence.storage.walks import ROWS_ON_LOOP_MAX
 from whence.trace import Graph, TraceRequest
 
 __all__ = ["SQLiteStore"]
@@ -85,6 +86,7 @@ class SQLiteStore:
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
+        self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -95,10 +97,10 @@ class SQLiteStore:
         if not writes:
             return []
         try:
-            together = partial(self._appender.append, tenant=tenant, writes=writes)
-            apart = partial(self._appender.append_apart, tenant=tenant, writes=writes)
-            inline = partial(together, inline=True) if _fits_inline(writes) else None
-            results: list[list[Receipt] | WhenceError] = await self._writer.submit(together, apart, inline)
+            work = partial(self._appender.append, tenant=tenant, writes=writes)
+            retry = partial(self._appender.append_separately, tenant=tenant, writes=writes)
+            inline = partial(work, inline=True) if _fits_inline(writes) else None
+            results: list[list[Receipt] | WhenceError] = await self._writer.submit(work, retry, inline)
         except Exception as error:
             # The writer has noted what it did not expect.
             failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
@@ -110,22 +112,22 @@ class SQLiteStore:
         """Wait for a good moment for long work; see `Store`."""
         await self._writer.wait_for_idle_writer()
 
-    async def get_event(self, tenant: str, event_id: str, readable: tuple[str, ...] | None = None) -> Event | None:
+    async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
 
         def find(connection: apsw.Connection) -> Event | None:
             row = connection.execute(
                 _SQL["full_event"]
                 + " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?",
-                (tenant, uuid_bytes(event_id)),
+                (viewer.tenant, uuid_bytes(event_id)),
             ).fetchone()
-            event = None if row is None else event_from(tenant, row)
-            return event if event is None or readable is None or event.resource_type in readable else None
+            event = None if row is None else event_from(viewer.tenant, row)
+            return event if event is not None and viewer.may_see(event.resource_type) else None
 
         found: Event | None = await self._readers.read(find)
         return found
 
-    async def list_events(self, tenant: str, query: Query, request: PageRequest) -> Page:
+    async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
         def ask(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Page:
@@ -140,66 +142,63 @@ class SQLiteStore:
                 as_of=as_of,
             )
 
-        page: Page = await self._ask(tenant, query, ask, indexed=is_indexed_list(query))
+        page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))
         return page
 
-    async def count_events(self, tenant: str, query: Query) -> Counts:
+    async def count_events(self, viewer: Viewer, query: Query) -> Counts:
         """Count by word; see `Store`."""
-        counts: Counts = await self._ask(tenant, query, count_by_word, indexed=is_indexed_count(query))
+        long = len(self._kinds.get(viewer.tenant, ())) > ROWS_ON_LOOP_MAX
+        indexed = is_indexed_count(query, viewer)
+        counts: Counts = await self._ask(viewer, query, count_by_word, indexed=indexed, long=long)
         return counts
 
-    async def actor_stats(self, tenant: str, query: Query) -> list[ActorStat]:
+    async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
         """Count by actor; see `Store`."""
-        slow = not query.actor_ids  # then it is about as many actors as there are
-        stats: list[ActorStat] = await self._ask(tenant, query, actor_stats, indexed=is_indexed_count(query), slow=slow)
+        long = not query.actor_ids  # then there may be as many rows as the tenant has actors
+        indexed = is_indexed_count(query, viewer)
+        stats: list[ActorStat] = await self._ask(viewer, query, actor_stats, indexed=indexed, long=long)
         return stats
 
-    async def trace(
-        self, tenant: str, event_id: str, request: TraceRequest, readable: tuple[str, ...] | None = None
-    ) -> Graph | None:
+    async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""
         graph: Graph | None = await self._readers.read_in_thread(
-            lambda connection: graph_of(connection, self._snapshot(connection, tenant), event_id, request, readable)
+            lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request)
         )
         return graph
 
-    async def list_flows(self, tenant: str, query: FlowQuery, request: PageRequest) -> FlowPage:
+    async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""
 
         def ask(connection: apsw.Connection) -> FlowPage:
-            snapshot = self._snapshot(connection, tenant)
+            snapshot = self._snapshot(connection, viewer)
             return flows_of_page(connection, snapshot, query, request)
 
-        readers = self._readers
         page: FlowPage = await (
-            readers.read_in_thread(ask) if query.is_indexed else readers.read_unbounded(tenant, ask)
+            self._readers.read_in_thread(ask)
+            if is_indexed_flows(query, viewer)
+            else self._readers.read_unbounded(viewer.tenant, ask)
         )
         return page
 
-    async def process_map(
-        self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None = None
-    ) -> ProcessMap:
+    async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Say what led to what; see `Store`."""
         found: ProcessMap = await self._readers.read_in_thread(
-            lambda connection: map_of(connection, self._snapshot(connection, tenant), (since, until), readable)
+            lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
         )
         return found
 
     async def head(self, tenant: str) -> Head:
         """Tell the state of a tenant's log; see `Store`."""
-        row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
-        if row is None:
-            return Head(0, EMPTY_ROOT, 0)
-        _, size, recorded_at, packed = row[:4]
-        return Head(size, CompactRange(size, packed).root(), recorded_at)
+        row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
+        return Head(0, EMPTY_ROOT, 0) if row is None else Head(row.size, row.tree().root(), row.recorded_at)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
         return await self._head_notifier.changed(tenant, position, timeout_s)
 
     async def _size(self, tenant: str) -> int:
-        row = await self._readers.read(lambda connection: connection.execute(_SQL["head"], (tenant,)).fetchone())
-        return 0 if row is None else row[1]
+        row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
+        return 0 if row is None else row.size
 
     async def tenants(self) -> list[str]:
         """Name all tenants; see `Store`."""
@@ -222,74 +221,31 @@ class SQLiteStore:
         )
         self._head_notifier.wake(tenant)
 
-    async def _ask(self, tenant: str, query: Query, question: Question, *, indexed: bool, slow: bool = False) -> Any:
+    async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool, long: bool = False) -> Any:
         def ask(connection: apsw.Connection) -> Any:
-            snapshot = self._snapshot(connection, tenant)
+            snapshot = self._snapshot(connection, viewer)
             return question(connection, snapshot, resolve(connection, snapshot, query))
 
         if not indexed:
-            return await self._readers.read_unbounded(tenant, ask)
-        return await (self._readers.read_in_thread(ask) if slow else self._readers.read(ask))
+            return await self._readers.read_unbounded(viewer.tenant, ask)
+        return await (self._readers.read_in_thread(ask) if long else self._readers.read(ask))
 
-    def _snapshot(self, connection: apsw.Connection, tenant: str) -> Snapshot:
-        """The tenant's state in the connection's transaction. A tenant without events has number 0 and no kinds."""
-        row = connection.execute(_SQL["head"], (tenant,)).fetchone()
+    def _snapshot(self, connection: apsw.Connection, viewer: Viewer) -> Snapshot:
+        """The state of the viewer's log in the connection's transaction."""
+        row = head_row(connection, viewer.tenant)
         if row is None:
-            return Snapshot(tenant, 0, 0, {})
-        tenant_no, size, kinds_known = row[0], row[1], row[4]
-        kinds = self._kinds.get(tenant, {})
-        if (
-            len(kinds) != kinds_known
-        ):  # kinds are only ever added, so the count tells whether the cache is this snapshot's
-            kinds = {number: Kind(number, *words) for number, *words in connection.execute(_SQL["kinds"], (tenant_no,))}
+            return Snapshot(viewer, 0, 0, {}, flows=0)
+        kinds = self._kinds.get(viewer.tenant, {})
+        # Kinds are only ever added, so the cache is this snapshot's when their number is.
+        if len(kinds) != row.kinds:
+            rows: Any = connection.execute(_SQL["kinds"], (row.tenant_no,))
+            kinds = {number: Kind(number, *words) for number, *words in rows}
             if len(self._kinds) >= _TENANTS_CACHED:
                 self._kinds.clear()
-            self._kinds[tenant] = kinds
-        return Snapshot(tenant, tenant_no, size, kinds, actors=row[5], flows=row[6], folded_to=row[8])
-
-    # --- credentials -------------------------------------------------------------------------------------------
-
-    async def put_key(self, key: ApiKey) -> None:
-        """Keep a key; see `Store`."""
-        await self._writer.submit(lambda connection: keys.put_key(connection, key))
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        """Find a key by its hash; see `Store`."""
-        found: ApiKey | None = await self._readers.read(lambda connection: keys.find_key(connection, key_hash))
-        return found
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        """Find a key by its id; see `Store`."""
-        found: ApiKey | None = await self._readers.read(lambda connection: keys.get_key(connection, key_id))
-        return found
-
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """List a tenant's keys; see `Store`."""
-        found: list[ApiKey] = await self._readers.read(lambda connection: keys.list_keys(connection, tenant))
-        return found
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        """End a key; see `Store`."""
-        done: bool = await self._writer.submit(lambda connection: keys.revoke_key(connection, tenant, key_id, at))
-        return done
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        """Note the last use of keys; see `Store`."""
-        await self._writer.submit(lambda connection: keys.touch_keys(connection, used))
-
-    async def put_session(self, session: Session) -> None:
-        """Keep a session; see `Store`."""
-        now = time.time_ns() // 1_000
-        await self._writer.submit(lambda connection: keys.put_session(connection, session, now))
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        """Find a session; see `Store`."""
-        found: Session | None = await self._readers.read(lambda connection: keys.find_session(connection, session_hash))
-        return found
-
-    async def end_session(self, session_hash: bytes) -> None:
-        """Forget a session; see `Store`."""
-        await self._writer.submit(lambda connection: keys.end_session(connection, session_hash))
+            self._kinds[viewer.tenant] = kinds
+        return Snapshot(
+            viewer, row.tenant_no, row.size, kinds, actors=row.actors, flows=row.flows, folded_to=row.folded_to
+        )
 
     # --- life --------------------------------------------------------------------------------------------------
 

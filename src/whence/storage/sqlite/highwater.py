@@ -1,11 +1,12 @@
-"""The high-water record: what the store has acknowledged, kept outside of it.
+"""The high-water record: a file beside the database that says which commits were acknowledged.
 
-A flipped bit in the WAL makes SQLite drop committed transactions in silence, and a file that was put back from a copy
-is a sound database. Neither can be seen from within. So every commit of the server carries a number and a nonce in the
-database, and the same pair is made durable in a file beside it after the commit and before any answer. At start the
-database must have reached that record, or it is not served.
+A flipped bit in the WAL makes SQLite drop committed transactions without an error, and a database that was replaced by
+an old copy is valid. The database itself shows neither. So every commit of the server writes a number and a nonce into
+the database. The same pair is synced to the record after the commit and before any answer. At start, a database that
+has not reached its record is not served.
 
-The file has two slots, written in turn, each with a checksum: a torn write spoils one, and the other is only older.
+The record has two slots, written in turn, each with a checksum. A torn write damages one; the other is one commit
+older.
 """
 
 import errno
@@ -30,17 +31,17 @@ _MAGIC = b"WHNCHIGH"
 _BODY = struct.Struct(">8s16sQ16s")  # magic, store id, commit number, nonce
 _CHECK = struct.Struct(">I")
 _SLOT_SIZE = _BODY.size + _CHECK.size
-_SLOT_APART = 4_096  # so that no single sector write spoils both slots
+_SLOT_DISTANCE = 4_096  # so that no single sector write damages both slots
 
 Mark = tuple[bytes, int, bytes]
 """The store's id, the number of its last commit, and that commit's nonce."""
 
 
 class HighWater:
-    """The record of one store. Belongs to the writer once it is open."""
+    """The record of one store. Only the writer uses it once it is open."""
 
     def __init__(self, path: str) -> None:
-        """Open the record beside the database at `path`, and make it when there is none."""
+        """Open the record beside the database at `path`, or create it."""
         self._path = path + ".high"
         self._new = not Path(self._path).exists()
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -57,7 +58,7 @@ class HighWater:
                     "was damaged. Restore a newer backup, or accept the loss with --accept-rollback."
                 )
         elif mark[1] and not self._new:
-            _log.warning("the high-water record is unreadable; it is made anew", path=self._path)
+            _log.warning("the high-water record is unreadable; it is created again", path=self._path)
         for slot in (0, 1):
             self._write(slot, mark)
         os.fsync(self._fd)
@@ -65,26 +66,26 @@ class HighWater:
             sync_folder(self._path)
 
     def advance(self, connection: apsw.Connection) -> None:
-        """Number the commit that is about to happen."""
+        """Write the number and nonce of the next commit into the open transaction."""
         nonce = os.urandom(16)
         rows: list[Any] = connection.execute(_SQL["advance_store"], (nonce,)).fetchall()
         self._next = (rows[0][0], rows[0][1], nonce)
 
     def record(self) -> None:
-        """Make the commit that happened durable in the record. Raises OSError."""
+        """Sync the number and nonce of the commit that just happened to the record. Raises OSError."""
         if self._next is not None:
             self._write(self._next[1] % 2, self._next)
             os.fdatasync(self._fd)
             self._next = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._fd)
 
     def _write(self, slot: int, mark: Mark) -> None:
         body = _BODY.pack(_MAGIC, *mark)
         raw = body + _CHECK.pack(zlib.crc32(body))
-        if os.pwrite(self._fd, raw, slot * _SLOT_APART) != len(raw):
+        if os.pwrite(self._fd, raw, slot * _SLOT_DISTANCE) != len(raw):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
 
 
@@ -94,7 +95,7 @@ def is_behind(mark: Mark, recorded: Mark) -> bool:
 
 
 def recorded_mark(path: str) -> Mark | None:
-    """What the record beside the database at `path` says; None when there is none, or none that can be read."""
+    """The mark in the record beside the database at `path`; None if it is missing or unreadable."""
     try:
         fd = os.open(path + ".high", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -106,13 +107,13 @@ def recorded_mark(path: str) -> Mark | None:
 
 
 def mark_of(connection: apsw.Connection) -> Mark | None:
-    """The mark of a database; None when no server has ever opened it."""
+    """The mark in a database; None if no server has opened it yet."""
     rows: list[Any] = connection.execute(_SQL["store"]).fetchall()
     return tuple(rows[0]) if rows else None
 
 
 def sync_folder(path: str) -> None:
-    """Make a new file's name durable."""
+    """Sync the folder of a file, which makes a new name durable."""
     fd = os.open(Path(path).parent, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -126,7 +127,7 @@ def _mark_or_first(connection: apsw.Connection) -> Mark:
         connection.execute(_SQL["add_store"], (os.urandom(16), bytes(16)))
         mark = mark_of(connection)
     if mark is None:
-        raise RolledBack("The store does not keep its own mark; it cannot be served.")
+        raise RolledBack("The store does not keep the number of its commits; it cannot be served.")
     return mark
 
 
@@ -134,7 +135,7 @@ def _read(fd: int) -> Mark | None:
     """The newer of the two slots, or None when both are empty or torn."""
     marks = []
     for slot in (0, 1):
-        raw = os.pread(fd, _SLOT_SIZE, slot * _SLOT_APART)
+        raw = os.pread(fd, _SLOT_SIZE, slot * _SLOT_DISTANCE)
         if len(raw) == _SLOT_SIZE and _CHECK.unpack(raw[_BODY.size :])[0] == zlib.crc32(raw[: _BODY.size]):
             magic, store_id, commits, nonce = _BODY.unpack(raw[: _BODY.size])
             if magic == _MAGIC:

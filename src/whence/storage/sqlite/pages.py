@@ -1,4 +1,4 @@
-"""Pages: sort_keys in total order from the index that fits the question, then the events at those sort_keys.
+"""Pages: sort keys in total order from the index that fits the query, then the events at those sort keys.
 
 The total order is (occurred_at, key); a key orders a tenant's events as its positions do. Every index that a page
 walks yields it without a sort. Several values of one filter are merged: each is one term of a compound SELECT, which
@@ -6,7 +6,6 @@ SQLite reads only as far as the page needs.
 """
 
 import heapq
-from bisect import bisect_left
 from itertools import islice
 from typing import Any
 
@@ -15,76 +14,79 @@ import msgspec
 
 from whence import rollups
 from whence.events import Event, PageRequest
-from whence.storage.resolve import ResolvedQuery
+from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import newer_times, pieces_of
-from whence.storage.sqlite.resolve import Snapshot, conditions, json_list
-from whence.storage.sqlite.rows import event_from
+from whence.storage.sqlite.resolve import conditions, json_list
+from whence.storage.sqlite.rows import event_from, key_of
+from whence.storage.walks import (
+    BucketsOf,
+    IsDivided,
+    OffsetQuestion,
+    PageStart,
+    SortKey,
+    SortKeyAt,
+    run_walk,
+    walk_to_offset,
+)
 
 __all__ = ["events_of_page"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 TERMS_MAX = 50
-"""Terms in one compound SELECT; more values are merged from several."""
+"""Terms in one compound SELECT; more values take several statements, whose rows are merged."""
 
 WALK_FROM = 512
 """Offsets from here on walk the bucket counts; smaller ones are skipped on the index."""
 
 _DRIVERS = (("flows", "flow"), ("resources", "resource"), ("causes", "cause"), ("actors", "actor"), ("kinds", "kind"))
 
-SortKey = tuple[Any, ...]
-"""occurred_at and key of an event."""
-
-
-class _Start(msgspec.Struct, frozen=True):
-    """Where a page begins: how many sort_keys to skip behind `sort_key`, or with it when `inclusive`."""
-
-    skip: int = 0
-    sort_key: SortKey | None = None
-    inclusive: bool = False
-
 
 def events_of_page(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
 ) -> list[Event]:
     """The events of one page, in order."""
+    require_list_request(request)
     if resolved.nothing:
         return []
-    start: _Start | None = _Start(skip=request.offset)
+    start: PageStart | None = PageStart(skip=request.offset)
     if request.after is not None:
-        start = _Start(sort_key=(request.after.occurred_at, snapshot.key(request.after.position)))
+        start = PageStart(sort_key=(request.after.time, key_of(snapshot.tenant_no, request.after.number)))
     elif request.offset >= snapshot.size:
         return []
-    elif request.offset >= WALK_FROM and resolved.by_rollup:
-        start = _walk(connection, snapshot, resolved, request)
+    elif request.offset >= WALK_FROM and resolved.unpinned.by_rollup:
+        start = _start_at_offset(connection, snapshot, resolved, request)
     if start is None:
         return []
     sort_keys = _sort_keys(connection, snapshot, resolved, start, request)
     keys = json_list(tuple(key for _, key in sort_keys))
     sql = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
-    by_key = {row[0]: event_from(snapshot.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
+    by_key = {row[0]: event_from(snapshot.viewer.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
     return [by_key[key] for _, key in sort_keys]
 
 
 def _sort_keys(
-    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, start: _Start, request: PageRequest
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, start: PageStart, request: PageRequest
 ) -> list[SortKey]:
-    """The sort_keys of a page, merged from as many statements as its filter has groups of values."""
+    """The sort keys of a page, merged from as many statements as its filter has groups of values."""
     ascending, reach = request.ascending, start.skip + request.limit
     statements = sort_keys_sql(snapshot, resolved, start, ascending=ascending)
-    runs = []
+    runs: list[Any] = []
     for sql, bindings in statements:
         if len(statements) == 1:
-            return connection.execute(f"{sql} LIMIT ? OFFSET ?", (*bindings, request.limit, start.skip)).fetchall()
+            rows: list[Any] = connection.execute(
+                f"{sql} LIMIT ? OFFSET ?", (*bindings, request.limit, start.skip)
+            ).fetchall()
+            return rows
         runs.append(connection.execute(f"{sql} LIMIT ?", (*bindings, reach)).fetchall())
     return list(islice(heapq.merge(*runs, reverse=not ascending), start.skip, reach))
 
 
 def sort_keys_sql(
-    snapshot: Snapshot, resolved: ResolvedQuery, start: _Start, *, ascending: bool
+    snapshot: Snapshot, resolved: ResolvedQuery, start: PageStart, *, ascending: bool
 ) -> list[tuple[str, list[Any]]]:
-    """The statements, without their LIMIT, whose merged rows are the sort_keys of the question in total order."""
+    """The statements, without their LIMIT, whose merged rows are the sort keys of the matching events in order."""
     order = _order(ascending)
     driver, column = next((pair for pair in _DRIVERS if getattr(resolved, pair[0]) is not None), ("", "time"))
     where, bindings = conditions(resolved, snapshot, omit=driver)
@@ -109,34 +111,25 @@ def _order(ascending: bool) -> str:
     return " ORDER BY occurred_at ASC, key ASC" if ascending else " ORDER BY occurred_at DESC, key DESC"
 
 
-def _walk(
+def _start_at_offset(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
-) -> _Start | None:
-    """The sort_key of the event at a deep offset, found by bucket counts; None when the offset is past the end."""
-    newer = newer_times(connection, snapshot, resolved)
-    step = 1 if request.ascending else -1
-    pieces = pieces_of(connection, snapshot, resolved)[::step]
-    remaining = request.offset
-    while pieces:
-        piece = pieces.pop(0)
-        if isinstance(piece, rollups.Edge):
-            found = _edge_sort_key(connection, snapshot, resolved, piece, remaining, ascending=request.ascending)
-            if isinstance(found, tuple):
-                return _Start(sort_key=found, inclusive=True)
-            remaining -= found
-            continue
-        for bucket, events in _buckets(connection, snapshot, resolved, piece, ascending=request.ascending):
-            times = rollups.bounds(piece.level, bucket)
-            kept = events - (bisect_left(newer, times.until) - bisect_left(newer, times.since))
-            if remaining < kept:
-                divided = connection.execute(_SQL["is_divided"], (snapshot.tenant_no, piece.level, bucket)).get
-                pieces = [rollups.child_span(piece.level, bucket) if divided else times]
-                break
-            remaining -= kept
-    return None
+) -> PageStart | None:
+    """Where a page at a deep offset begins; None when the offset is past the end."""
+
+    def answer(question: OffsetQuestion) -> Any:
+        match question:
+            case BucketsOf(span):
+                return _buckets(connection, snapshot, resolved, span, ascending=request.ascending)
+            case IsDivided(level, bucket):
+                return connection.execute(_SQL["is_divided"], (snapshot.tenant_no, level, bucket)).get
+            case SortKeyAt(edge, offset):
+                return _sort_key_at(connection, snapshot, resolved, edge, offset, ascending=request.ascending)
+
+    pieces = pieces_of(connection, snapshot, resolved)[:: 1 if request.ascending else -1]
+    return run_walk(walk_to_offset(pieces, request.offset, newer_times(connection, snapshot, resolved)), answer)
 
 
-def _edge_sort_key(
+def _sort_key_at(
     connection: apsw.Connection,
     snapshot: Snapshot,
     resolved: ResolvedQuery,
@@ -145,7 +138,7 @@ def _edge_sort_key(
     *,
     ascending: bool,
 ) -> SortKey | int:
-    """The sort_key at an offset in an edge; the number of matching events when it has no more than that."""
+    """The sort key at an offset in an edge, or the number of matching events when there are not that many."""
     within = msgspec.structs.replace(resolved, since=edge.since, until=edge.until)
     where, bindings = conditions(within, snapshot)
     source = f"FROM event INDEXED BY event_time WHERE tenant_no = ?{where}"

@@ -1,5 +1,6 @@
--- Named blocks. A block ends where the next begins. Placeholders are bound, never pasted; what the caller adds to
--- a block is written beside it.
+-- Named blocks. They have the names of their counterparts in postgres/queries.sql, where a comment says why the two
+-- differ. A block ends where the next one begins. Values are bound as parameters and never formatted into the text.
+-- Where the caller appends to a block, a comment says so.
 
 -- name: store
 SELECT store_id, commits, nonce FROM store
@@ -61,14 +62,10 @@ SELECT f.correlation_id FROM event e CROSS JOIN flow f ON f.key = (e.tenant_no <
  WHERE e.tenant_no = ? AND e.id = ?
 
 -- name: add_event
-INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-
--- name: import_event
--- As add_event, with the hash of a payload that was erased.
+-- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.
 INSERT INTO event (key, tenant_no, id, occurred_at, recorded_at, kind, actor, flow, resource, cause, leaf, salt,
-                   payload_hash, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   payload_hash, payload, envelope_version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_to_bucket
 INSERT INTO bucket (tenant_no, level, bucket, events) VALUES (?, ?, ?, ?)
@@ -87,8 +84,8 @@ ON CONFLICT DO UPDATE SET events = events + excluded.events
 SELECT min(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?
 
 -- name: divide_bucket
--- Children from the raw events. The offset from the start of the first child is never negative, so that the
--- division, which cuts towards zero in SQL, is a floor division.
+-- Counts the children from the raw events. The offset from the start of the first child is never negative, so that
+-- SQL's division, which truncates, is a floor division.
 INSERT INTO bucket (tenant_no, level, bucket, events)
 SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, count(*)
   FROM event INDEXED BY event_time
@@ -154,7 +151,7 @@ SELECT r.kind, r.events
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: span_by_kind_of_actors
--- From bucket to bucket, so that one actor costs one seek in each, however many others there are.
+-- From bucket to bucket, so that an actor takes one seek in each, however many other actors there are.
 SELECT r.kind, r.events
   FROM bucket b
  CROSS JOIN rollup_actor r
@@ -163,7 +160,7 @@ SELECT r.kind, r.events
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: span_by_actor
--- An actor has a row for each bucket, to be added up by the caller: grouped in the order of the key, nothing is sorted.
+-- One row for each bucket and actor, which the caller adds up: grouped in the order of the key, nothing is sorted.
 SELECT actor, sum(events),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?5))), 0),
        coalesce(sum(events) FILTER (WHERE kind IN (SELECT value FROM json_each(?6))), 0)
@@ -173,14 +170,14 @@ SELECT actor, sum(events),
  GROUP BY bucket, actor
 
 -- name: span_by_actor_undivided
--- The buckets that have no tallies: number by number, since whoever asks knows the kinds.
+-- The buckets without packed totals, by the number of the kind, since the caller knows the kinds.
 SELECT r.actor, r.kind, r.events
   FROM bucket b
  CROSS JOIN rollup_actor r ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
  WHERE b.tenant_no = ? AND b.level = ? AND b.bucket BETWEEN ? AND ? AND b.divided = 0
 
 -- name: span_of_actor_totals
--- The buckets that have some, each with its packed sets, of which there may be none before the first fold.
+-- The buckets with packed totals. A bucket has no row of them before the first fold, and then counts is null.
 SELECT b.bucket, t.counts
   FROM bucket b
   LEFT JOIN actor_total t ON t.tenant_no = b.tenant_no AND t.level = b.level AND t.bucket = b.bucket
@@ -225,7 +222,7 @@ SELECT b.bucket, sum(r.events)
  GROUP BY b.bucket ORDER BY b.bucket
 
 -- name: graph_events
--- What a walk needs of an event. The caller adds the condition.
+-- The fields of an event that a graph uses. The caller adds the condition.
 SELECT e.key, e.id, e.cause, e.occurred_at, e.kind, f.correlation_id, a.actor_id, r.resource_id
   FROM event e
  CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
@@ -241,7 +238,7 @@ SELECT key FROM event INDEXED BY event_flow
  LIMIT ?4
 
 -- name: keys_by_cause
--- The effects of some causes, in any order: none is left out as long as there are fewer than the limit.
+-- The effects of some causes, in any order; all of them when there are fewer than the limit.
 SELECT key FROM event INDEXED BY event_cause
  WHERE tenant_no = ?1 AND cause IN (SELECT value FROM carray(?2))
    AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
@@ -254,7 +251,7 @@ SELECT occurred_at, key FROM event INDEXED BY event_cause
  ORDER BY occurred_at, key
 
 -- name: flows_seen
--- The flows as one sees them who may read these kinds alone; stands before the statements that ask for flows.
+-- The flows of a viewer who may see these kinds only. It precedes the statements on flows, as a WITH clause.
 WITH seen (key, events, failures, first_at, last_at) AS (
   SELECT tenant_no << 40 | flow, count(*), sum(kind IN (SELECT value FROM json_each(:failing))), min(occurred_at),
          max(occurred_at)
@@ -273,7 +270,7 @@ SELECT id, occurred_at, kind FROM event WHERE tenant_no = ? AND id IN (SELECT va
 SELECT id, cause, occurred_at, kind FROM event WHERE key > ? AND key < ?
 
 -- name: earlier_effects
--- Events up to a key that name causes which came behind it.
+-- Events up to a key that name causes stored after it.
 SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
  WHERE tenant_no = ? AND cause IN (SELECT value FROM carray(?)) AND key <= ?
 
@@ -282,17 +279,17 @@ SELECT cause, occurred_at, kind FROM event INDEXED BY event_cause
 SELECT up_to, length(counts) FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
 -- name: take_transitions
--- Remove the newest rows of one bucket, from a position on, and say what was in them.
+-- Removes the newest rows of one bucket, from a position on, and returns their counts.
 DELETE FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
 
 -- name: add_transitions
 INSERT INTO transition (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
 -- name: unfolded_events
-SELECT occurred_at, kind, actor FROM event WHERE key > ? AND key < ?
+SELECT occurred_at, kind, actor FROM event WHERE key > (?1 << 40 | ?2) AND key < (?1 + 1) << 40
 
 -- name: first_actor_totals
--- What is folded in already of a bucket that was divided just now.
+-- The events up to the last fold of a bucket that was just divided.
 SELECT actor, kind, count(*) FROM event INDEXED BY event_time
  WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ? AND key <= ?
  GROUP BY actor, kind
@@ -302,7 +299,7 @@ SELECT actor, kind, count(*) FROM event INDEXED BY event_time
 SELECT up_to, length(counts) FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
 -- name: take_actor_totals
--- Remove the newest rows of one bucket, from a position on, and say what was in them.
+-- Removes the newest rows of one bucket, from a position on, and returns their counts.
 DELETE FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
 
 -- name: add_actor_totals
@@ -328,7 +325,7 @@ UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?
 -- name: add_session
 INSERT INTO session (hash, key_id, expires_at) VALUES (?, ?, ?)
 
--- name: forget_sessions
+-- name: delete_expired_sessions
 DELETE FROM session WHERE expires_at <= ?
 
 -- name: find_session
@@ -340,7 +337,7 @@ DELETE FROM session WHERE hash = ?
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = ?
 
--- name: forget_all_sessions
+-- name: delete_all_sessions
 DELETE FROM session
 
 -- name: carry_over_revocations
@@ -349,49 +346,49 @@ UPDATE api_key AS k SET revoked_at = r.revoked_at
  WHERE r.id = k.id AND r.hash = k.hash AND r.revoked_at IS NOT NULL AND k.revoked_at IS NULL
 
 -- name: tenants
-SELECT tenant, tenant_no, size, recorded_at, compact_range FROM tenant ORDER BY tenant
+SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 
 -- name: tenant_names
 SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
 
 -- name: log_part
-SELECT key, salt, payload_hash, leaf FROM event WHERE key > ? AND key <= ? ORDER BY key
+SELECT key, salt, payload_hash, leaf, envelope_version FROM event WHERE key > ? AND key <= ? ORDER BY key
 
 -- name: hashes
-SELECT key, salt, payload_hash, leaf FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 ORDER BY key
+SELECT key, salt, payload_hash, leaf, envelope_version FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 ORDER BY key
 
 -- name: times
 SELECT occurred_at, actor, kind FROM event NOT INDEXED WHERE key > ?1 << 40 AND key < (?1 + 1) << 40
 
 -- name: wrong_flows
 SELECT 1 FROM (
-  SELECT f.key, f.events, f.failures, f.first_at, f.last_at FROM flow f WHERE f.tenant_no = :tenant_no
+  SELECT f.key, f.events, f.failures, f.first_at, f.last_at FROM flow f WHERE f.tenant_no = ?1
   EXCEPT
   SELECT e.tenant_no << 40 | e.flow, count(*), sum(k.outcome = 'failure'), min(e.occurred_at), max(e.occurred_at)
     FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
-   WHERE e.tenant_no = :tenant_no GROUP BY e.flow) LIMIT 1
+   WHERE e.tenant_no = ?1 GROUP BY e.flow) LIMIT 1
 
 -- name: wrong_resources
 SELECT 1 FROM (
-  SELECT r.key, r.events FROM resource r WHERE r.tenant_no = :tenant_no
+  SELECT r.key, r.events FROM resource r WHERE r.tenant_no = ?1
   EXCEPT
-  SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = :tenant_no GROUP BY e.resource)
+  SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = ?1 GROUP BY e.resource)
  UNION ALL
-SELECT 1 FROM resource WHERE tenant_no = :tenant_no GROUP BY resource_id, resource_type HAVING count(*) > 1
+SELECT 1 FROM resource WHERE tenant_no = ?1 GROUP BY resource_id, resource_type HAVING count(*) > 1
  LIMIT 1
 
 -- name: wrong_names
--- Numbers are given densely, so the head's is the highest; a lower one would be given twice.
+-- The head holds the highest number in use. If it were lower, the next number would be used twice.
 SELECT 1 FROM tenant t
- WHERE t.tenant_no = :tenant_no
+ WHERE t.tenant_no = ?1
    AND (t.kinds, t.actors, t.flows, t.resources) <> (
-       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = :tenant_no),
+       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = ?1),
        (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM actor
-         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40),
+         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40),
        (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM flow
-         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40),
+         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40),
        (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM resource
-         WHERE key > :tenant_no << 40 AND key < (:tenant_no + 1) << 40))
+         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40))
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = ? AND level = ?
@@ -402,25 +399,18 @@ SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ?
 -- name: all_buckets
 SELECT bucket, events, divided FROM bucket WHERE tenant_no = ? AND level = ?
 
--- name: fold_state
-SELECT folded_to, actors FROM tenant WHERE tenant_no = ?
-
 -- name: all_actor_totals
 SELECT bucket, counts FROM actor_total WHERE tenant_no = ? AND level = ?
 
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = ?
 
--- name: wrong_fold
-SELECT 1 FROM tenant WHERE tenant_no = ? AND folded_to > size
-
 -- name: folded_transitions
--- Every event whose cause is stored, both up to the last fold: when both occurred, and their kinds.
+-- Every event whose cause is stored, both up to a position: the times of both, and their kinds.
 SELECT e.occurred_at, c.occurred_at, c.kind, e.kind
-  FROM tenant t
- CROSS JOIN event e NOT INDEXED ON e.key > t.tenant_no << 40 AND e.key <= (t.tenant_no << 40 | t.folded_to)
- CROSS JOIN event c ON c.tenant_no = e.tenant_no AND c.id = e.cause AND c.key <= (t.tenant_no << 40 | t.folded_to)
- WHERE t.tenant_no = ?
+  FROM event e NOT INDEXED
+ CROSS JOIN event c ON c.tenant_no = ?1 AND c.id = e.cause AND c.key <= (?1 << 40 | ?2)
+ WHERE e.key > ?1 << 40 AND e.key <= (?1 << 40 | ?2)
 
 -- name: strays
 SELECT 1 FROM event NOT INDEXED

@@ -1,7 +1,7 @@
-"""The readers: connections that each answer one question at a time, in one snapshot and within a time.
+"""Readers: connections that run one read at a time, each in one snapshot and within a time limit.
 
-Handing a question to a thread and its answer back costs several times what a page costs. So the first reader belongs to
-the event loop: what is nearly always brief is asked right there, and only what takes longer goes to a thread.
+To hand a read to a thread and its answer back takes several times as long as a page. So the first reader belongs to the
+event loop: reads that are nearly always short run there, and go to a thread only when they take longer.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from whence.storage.query_gate import UnboundedQueryGate, query_too_expensive
 
 __all__ = ["Readers"]
 
-_STEPS_PER_LOOK = 10_000
-"""Virtual machine steps between two looks at the clock; some hundred microseconds."""
+_STEPS_PER_CHECK = 10_000
+"""Virtual machine steps between two checks of the deadline; a few hundred microseconds."""
 
 _INLINE_SECONDS = 0.002
-"""For so long a question may hold up the event loop."""
+"""How long a read may block the event loop."""
 
 
 class _Reader:
@@ -33,10 +33,10 @@ class _Reader:
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.deadline = float("inf")
-        connection.set_progress_handler(self._is_late, _STEPS_PER_LOOK)
+        connection.set_progress_handler(self._is_late, _STEPS_PER_CHECK)
 
     def ask(self, question: Callable[[apsw.Connection], Any], seconds: float) -> Any:
-        """The answer, from one snapshot. Raises apsw.InterruptError after `seconds`, and Unavailable."""
+        """What `question` returns, from one snapshot. Raises apsw.InterruptError after `seconds`, and Unavailable."""
         self.deadline = time.monotonic() + seconds
         try:
             self.connection.execute("BEGIN")
@@ -56,13 +56,13 @@ class _Reader:
 
 
 class Readers:
-    """A fixed number of reading connections, and a gate before those that questions that are not flat may use."""
+    """A fixed number of reading connections, and a gate before those that unbounded queries may use."""
 
     def __init__(self, connections: list[apsw.Connection], query_seconds_max: float = QUERY_SECONDS_MAX) -> None:
-        """Take the connections over: the first for the event loop, the others, at least one, each for a thread."""
+        """Own the connections: the first for the event loop, the others, at least one, each for a thread."""
         self._readers = [_Reader(connection) for connection in connections]
         self._here, *threaded = self._readers
-        self._here_is_free = threading.Lock()  # a store may be asked from more than one event loop
+        self._here_is_free = threading.Lock()  # a store may be used from more than one event loop
         self._free: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
         for reader in threaded:
             self._free.put(reader)
@@ -72,8 +72,8 @@ class Readers:
         self._closed = threading.Event()
 
     async def read(self, question: Callable[[apsw.Connection], Any]) -> Any:
-        """The answer to `question(connection)`, asked in one read transaction; the question may be asked twice, and
-        only the second answer counts. Raises QueryTooExpensive and Unavailable.
+        """What `question(connection)` returns, in one read transaction. It may run twice, and then the second result
+        counts. Raises QueryTooExpensive and Unavailable.
         """
         if self._closed.is_set():
             raise Unavailable("The store is closed.")
@@ -81,18 +81,18 @@ class Readers:
             try:
                 return self._here.ask(question, _INLINE_SECONDS)
             except apsw.InterruptError:
-                pass  # not so brief
+                pass  # it takes longer, so it starts again in a thread
             finally:
                 self._here_is_free.release()
         return await self._read_in_thread(question)
 
     async def read_unbounded(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
-        """As `read`, for a question whose cost grows with what it matches. Raises Throttled when it must wait."""
+        """As `read`, for an unbounded query. Raises Throttled when no place is free."""
         with self._gate.admit(tenant):
             return await self._read_in_thread(question)
 
     async def read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
-        """As `read`, for a question that is seldom brief, or spends its time outside of SQLite: always in a thread."""
+        """As `read`, always in a thread: for reads that are seldom short, or that compute outside of SQLite."""
         return await self._read_in_thread(question)
 
     async def _read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
@@ -110,7 +110,7 @@ class Readers:
             self._free.put(reader)
 
     def close(self) -> None:
-        """Finish what is asked, then close the connections. Harmless when repeated."""
+        """Finish the running reads, then close the connections. Harmless when repeated."""
         if self._closed.is_set():
             return
         self._closed.set()

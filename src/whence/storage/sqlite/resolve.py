@@ -1,40 +1,30 @@
-"""From a question in words to one in numbers: which kinds, actors, flows and resources its filters name."""
+"""Looks up the numbers of the actors, flows and resources that a query names, and turns a query into SQL."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import apsw
-import msgspec
 
 from whence.events import Query
-from whence.storage.resolve import Kind, Names, ResolvedQuery, resolved_query
+from whence.storage.resolve import Names, ResolvedQuery, Snapshot, require_supported, resolved_query
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.rows import KEY_BITS, cause_from, uuid_bytes
+from whence.storage.sqlite.rows import cause_from, key_of, uuid_bytes
 
-__all__ = ["Snapshot", "conditions", "json_list", "resolve"]
+__all__ = ["conditions", "json_list", "resolve"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """What every question needs of its tenant, read in the question's own transaction: how many actors and flows there
-    are, and up to which position links and totals are folded in."""
-
-    tenant: str
-    tenant_no: int
-    size: int
-    kinds: dict[int, Kind]
-    actors: int = 0
-    flows: int = 0
-    folded_to: int = 0
-
-    def key(self, number: int) -> int:
-        """The key of an event's position or of a name's number."""
-        return self.tenant_no << KEY_BITS | number
+_CONDITION_FIELDS = frozenset(
+    {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
+)
+"""Fields of `ResolvedQuery` that `conditions` turns into SQL; `known_events` is no filter."""
 
 
 def conditions(resolved: ResolvedQuery, snapshot: Snapshot, *, omit: str = "") -> tuple[str, list[Any]]:
-    """The SQL of every filter but the one named `omit`, each preceded by AND, and its bindings."""
+    """The SQL of every filter but the one named `omit`, each preceded by AND, and its bindings. Raises
+    NotImplementedError for a field that has no SQL here."""
+    require_supported(resolved, _CONDITION_FIELDS)
     parts: list[str] = []
     bindings: list[Any] = []
     for name, column in (("kinds", "kind"), ("actors", "actor"), ("flows", "flow"), ("resources", "resource")):
@@ -51,7 +41,7 @@ def conditions(resolved: ResolvedQuery, snapshot: Snapshot, *, omit: str = "") -
             bindings.append(value)
     if resolved.newest is not None:
         parts.append(" AND key <= ?")
-        bindings.append(snapshot.key(resolved.newest))
+        bindings.append(key_of(snapshot.tenant_no, resolved.newest))
     return "".join(parts), bindings
 
 
@@ -61,14 +51,14 @@ def json_list(numbers: tuple[int, ...]) -> str:
 
 
 def resolve(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
-    """The numbers that the query's words stand for in this tenant."""
+    """The query with its words replaced by the numbers that they have in this tenant."""
     names = Names(
         actors=_actors(connection, snapshot, query),
         flows=_flows(connection, snapshot, query),
         resources=_resources(connection, snapshot, query),
     )
     causes = tuple(cause_from(text) or text for text in dict.fromkeys(query.causation_ids)) or None
-    return resolved_query(snapshot.kinds, query, names, causes)
+    return resolved_query(snapshot, query, names, causes)
 
 
 def _actors(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:

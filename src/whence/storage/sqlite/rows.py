@@ -1,25 +1,56 @@
-"""Between rows and nouns: keys, UUIDs and events as SQLite keeps them."""
+"""Conversions between events and their rows: keys, UUIDs and columns as SQLite keeps them."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import apsw
+
 from whence.events import Event
+from whence.storage.base import HashedEvent
+from whence.storage.rows import HeadRow
+from whence.storage.sequencing import Batch
+from whence.storage.sql import load_blocks
 
 __all__ = [
+    "EVENT_COLUMNS",
     "KEY_BITS",
     "POSITION_MASK",
     "cause_from",
     "cause_text",
     "event_from",
+    "event_values",
+    "head_row",
     "key_of",
     "number_of",
     "uuid_bytes",
     "uuid_text",
 ]
 
+_SQL = load_blocks("whence.storage.sqlite")
+
 KEY_BITS = 40
-"""A key is tenant_no << KEY_BITS | number, so that one integer orders a tenant's rows and tells tenants apart."""
+"""A key is tenant_no << KEY_BITS | number: one integer that keeps tenants apart and orders the rows of each."""
+
+EVENT_COLUMNS = (
+    "key",
+    "tenant_no",
+    "id",
+    "occurred_at",
+    "recorded_at",
+    "kind",
+    "actor",
+    "flow",
+    "resource",
+    "cause",
+    "leaf",
+    "salt",
+    "payload_hash",
+    "payload",
+    "envelope_version",
+)
+"""The columns of an event, in the order in which `event_values` gives them and `add_event` takes them."""
 
 POSITION_MASK = (1 << KEY_BITS) - 1
 
@@ -44,8 +75,7 @@ def uuid_bytes(text: str) -> bytes:
 
 @lru_cache(8_192)
 def uuid_text(value: bytes) -> str:
-    """The canonical text of a UUID's 16 bytes. The newest events, their causes and resources are asked for again and
-    again, so most texts are made already."""
+    """The canonical text of a UUID's 16 bytes. Cached, since most requests ask for the newest events."""
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -58,14 +88,27 @@ def cause_from(text: str | None) -> bytes | str | None:
 
 
 def cause_text(value: bytes | str | None) -> str | None:
-    """The causationId that `cause_from` took in."""
+    """The causationId that `cause_from` converted."""
     return uuid_text(value) if isinstance(value, bytes) else value
 
 
 def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
     """The event of a `full_event` row."""
-    key, id_, event_type, actor_type, actor_id, resource_type, resource_id, correlation_id, cause = row[:9]
-    outcome, occurred_at, recorded_at, payload = row[9:]
+    (
+        key,
+        id_,
+        event_type,
+        actor_type,
+        actor_id,
+        resource_type,
+        resource_id,
+        correlation_id,
+        cause,
+        outcome,
+        occurred_at,
+        recorded_at,
+        payload,
+    ) = row
     return Event(
         tenant_id=tenant,
         position=key & POSITION_MASK,
@@ -82,3 +125,34 @@ def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
         recorded_at=recorded_at,
         payload=payload,
     )
+
+
+def event_values(tenant_no: int, batch: Batch, hashed: Sequence[HashedEvent]) -> list[tuple[Any, ...]]:
+    """The values of `EVENT_COLUMNS` for the events of a batch, whose flows and resources have their numbers."""
+    flows, resources = batch.flows, batch.resources
+    return [
+        (
+            key_of(tenant_no, event.position),
+            tenant_no,
+            uuid_bytes(event.id),
+            event.occurred_at,
+            event.recorded_at,
+            kind,
+            actor,
+            flows[event.correlation_id].flow,
+            resources[event.resource_id, event.resource_type].resource,
+            cause_from(event.causation_id),
+            each.leaf,
+            each.salt,
+            each.payload_hash if each.salt is None else None,  # kept only once the payload is erased
+            event.payload,
+            each.envelope_version,
+        )
+        for event, (_, kind, actor), each in zip(batch.events, batch.occurrences, hashed, strict=True)
+    ]
+
+
+def head_row(connection: apsw.Connection, tenant: str) -> HeadRow | None:
+    """A tenant's head, or None when it has none."""
+    row: Any = connection.execute(_SQL["head"], (tenant,)).fetchone()
+    return None if row is None else HeadRow(*row)

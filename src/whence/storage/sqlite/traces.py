@@ -9,7 +9,6 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence import transitions
 from whence.events import PageRequest
 from whence.flows import (
     SUMMARY_EVENTS_MAX,
@@ -17,40 +16,41 @@ from whence.flows import (
     FlowQuery,
     FlowSummary,
     ProcessMap,
-    TransitionsByDay,
-    causes_outside,
     cover_of_days,
     days_of,
     flow_page,
     summarize_flow,
-    transitions_among,
 )
-from whence.storage.process_map import flow_conditions, map_from, readable_kinds
+from whence.storage.process_map import flow_conditions, map_from, require_flow_request
+from whence.storage.query_cost import is_indexed_flows
+from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.resolve import Snapshot, json_list
+from whence.storage.sqlite.resolve import json_list
 from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
+from whence.storage.sqlite.transitions import unfolded_transitions
+from whence.storage.walks import run_walk
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
-__all__ = ["flows_of_page", "fold_transitions", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-class _EventLookup:
-    """The lookup of one question at the events that its reader may see."""
+class _EventReader:
+    """Reads the events that a walk asks for, of those that one viewer may see."""
 
-    def __init__(self, connection: apsw.Connection, snapshot: Snapshot, readable: tuple[str, ...] | None) -> None:
+    def __init__(self, connection: apsw.Connection, snapshot: Snapshot) -> None:
         self.connection = connection
         self.snapshot = snapshot
-        kinds = readable_kinds(snapshot.kinds, readable)
+        kinds = readable_kinds(snapshot)
         self.kinds = None if kinds is None else json_list(kinds)
         self.known: dict[int, GraphEvent] = {}
 
-    def answer(self, lookup_: Lookup) -> list[GraphEvent]:
-        """What a walk wants to know."""
-        if lookup_.flow:
-            return self.by_flows(lookup_.ids, lookup_.limit)
-        return self.by_causes(lookup_.ids, lookup_.limit) if lookup_.effects else self.by_ids(lookup_.ids)
+    def answer(self, lookup: Lookup) -> list[GraphEvent]:
+        """The events that a walk asks for."""
+        if lookup.flow:
+            return self.by_flows(lookup.ids, lookup.limit)
+        return self.by_causes(lookup.ids, lookup.limit) if lookup.effects else self.by_ids(lookup.ids)
 
     def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """Events of some flows, in any order."""
@@ -58,7 +58,7 @@ class _EventLookup:
         return self.by_keys([key for (key,) in self.connection.execute(_SQL["keys_by_flow"], values)])
 
     def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
-        """The events with these ids; what is no UUID is none of them."""
+        """The events with these ids. An id that is not a UUID belongs to no event."""
         found = tuple(id_ for id_ in map(cause_from, ids) if isinstance(id_, bytes))
         where = " WHERE e.tenant_no = ?1 AND e.id IN (SELECT value FROM carray(?2))"
         return self._events(where, self.snapshot.tenant_no, apsw.carray(found)) if found else []
@@ -68,7 +68,7 @@ class _EventLookup:
         causes = tuple(map(uuid_bytes, ids))
         values = (self.snapshot.tenant_no, apsw.carray(causes), self.kinds, limit)
         keys = [key for (key,) in self.connection.execute(_SQL["keys_by_cause"], values)]
-        if len(keys) >= limit:  # which ones depends on the order now
+        if len(keys) >= limit:  # there may be more, and the first ones by time are wanted
             runs = [
                 self.connection.execute(_SQL["keys_by_cause_in_order"], (self.snapshot.tenant_no, cause, self.kinds))
                 for cause in causes
@@ -77,7 +77,7 @@ class _EventLookup:
         return sorted(self.by_keys(keys), key=by_time)
 
     def by_keys(self, keys: Sequence[int]) -> list[GraphEvent]:
-        """The events with these keys, in any order. None is read twice."""
+        """The events with these keys, in any order. Those that were read before are not read again."""
         unknown = [key for key in keys if key not in self.known]
         if unknown:
             where = " WHERE e.key IN (SELECT value FROM carray(?1))"
@@ -85,9 +85,9 @@ class _EventLookup:
         return [self.known[key] for key in keys if key in self.known]
 
     def _events(self, where: str, *bindings: Any) -> list[GraphEvent]:
-        """The events with a condition as links, which are known from now on."""
+        """The events that meet a condition, which are kept for the walk."""
         if self.kinds is not None:
-            # The plus keeps SQLite from looking for events by their kind.
+            # The plus keeps SQLite from using the index on kinds.
             where += f" AND +e.kind IN (SELECT value FROM json_each(?{len(bindings) + 1}))"
             bindings = (*bindings, self.kinds)
         kinds = self.snapshot.kinds
@@ -118,83 +118,77 @@ def graph_of(
     snapshot: Snapshot,
     event_id: str,
     request: TraceRequest,
-    readable: tuple[str, ...] | None,
 ) -> Graph | None:
-    """The graph around an event, or None when there is no such event for this reader."""
-    lookup = _EventLookup(connection, snapshot, readable)
-    focus = lookup.by_ids((event_id,))
-    if not focus:
-        return None
-    walking = walk(focus[0], request)
-    try:
-        lookup_: Lookup = next(walking)
-        while True:
-            lookup_ = walking.send(lookup.answer(lookup_))
-    except StopIteration as done:
-        graph: Graph = done.value
-        return graph
+    """The graph around an event, or None when there is no such event that this viewer may see."""
+    reader = _EventReader(connection, snapshot)
+    focus = reader.by_ids((event_id,))
+    return run_walk(walk(focus[0], request), reader.answer) if focus else None
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """A question about flows in SQL: what stands before the statement, the table of flows, the conditions on these,
-    and what they name."""
+class _FlowsSql(msgspec.Struct, frozen=True):
+    """The flows of a query in SQL: a WITH clause or nothing, the table, the conditions, and the named bindings."""
 
     with_: str
     table: str
     where: str
-    named: dict[str, Any]
+    bindings: dict[str, Any]
 
 
 def flows_of_page(connection: apsw.Connection, snapshot: Snapshot, query: FlowQuery, request: PageRequest) -> FlowPage:
     """One page of flows and how many there are."""
-    asked = _asked(snapshot, query)
-    total = snapshot.flows
-    if not query.is_indexed:
-        sql = f"{asked.with_}SELECT count(*) FROM {asked.table} WHERE {asked.where}"
-        total = connection.execute(sql, asked.named).get
-    rows = _flow_rows(connection, snapshot, asked, request)
-    lookup = _EventLookup(connection, snapshot, query.readable)
-    stories = [_story(connection, snapshot, number_of(row[0]), lookup.kinds) for row in rows]
-    roots = {snapshot.key(event.position): event for event in lookup.by_keys([story.root for story in stories])}
+    require_flow_request(query, request)
+    sql = _flows_sql(snapshot, query)
+    total = snapshot.flows if is_indexed_flows(query, snapshot.viewer) else None
+    if total is None:
+        text = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
+        total = int(connection.execute(text, sql.bindings).get)
+    rows = _flow_rows(connection, snapshot, sql, request)
+    reader = _EventReader(connection, snapshot)
+    summaries = [_summary(connection, snapshot, number_of(row[0]), reader.kinds) for row in rows]
+    roots = {
+        key_of(snapshot.tenant_no, event.position): event
+        for event in reader.by_keys([summary.root for summary in summaries])
+    }
     numbered = [(number_of(key), *row) for key, *row in rows]
-    return flow_page(numbered, stories, roots, request, total, snapshot.size)
+    return flow_page(numbered, summaries, roots, request, total, snapshot.size)
 
 
-def _story(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: str | None) -> FlowSummary:
+def _summary(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: str | None) -> FlowSummary:
+    """The root and the actors of a flow, from its first events."""
     values = (snapshot.tenant_no, flow, kinds, SUMMARY_EVENTS_MAX + 1)
     rows: list[Any] = connection.execute(_SQL["flow_events"], values).fetchall()
     return summarize_flow(rows)
 
 
-def _asked(snapshot: Snapshot, query: FlowQuery) -> _Asked:
-    named: dict[str, Any] = {"tenant_no": snapshot.tenant_no, "since": query.since, "until": query.until}
+def _flows_sql(snapshot: Snapshot, query: FlowQuery) -> _FlowsSql:
+    bindings: dict[str, Any] = {"tenant_no": snapshot.tenant_no, "since": query.since, "until": query.until}
     conditions = flow_conditions(query, ":since", ":until")
-    kinds = readable_kinds(snapshot.kinds, query.readable)
+    kinds = readable_kinds(snapshot)
     if kinds is None:
         index = "flow_failed" if query.failed else "flow_last"
-        return _Asked("", f"flow AS page INDEXED BY {index}", f"tenant_no = :tenant_no{conditions}", named)
-    named["kinds"] = json_list(kinds)
-    named["failing"] = json_list(tuple(n for n in kinds if snapshot.kinds[n].outcome == "failure"))
-    return _Asked(_SQL["flows_seen"] + " ", "seen AS page", f"TRUE{conditions}", named)
+        return _FlowsSql("", f"flow AS page INDEXED BY {index}", f"tenant_no = :tenant_no{conditions}", bindings)
+    bindings["kinds"] = json_list(kinds)
+    bindings["failing"] = json_list(tuple(n for n in kinds if snapshot.kinds[n].outcome == "failure"))
+    return _FlowsSql(_SQL["flows_seen"] + " ", "seen AS page", f"TRUE{conditions}", bindings)
 
 
 def _flow_rows(
-    connection: apsw.Connection, snapshot: Snapshot, asked: _Asked, request: PageRequest
+    connection: apsw.Connection, snapshot: Snapshot, sql: _FlowsSql, request: PageRequest
 ) -> list[tuple[Any, ...]]:
     """Key, correlation id, events, failures, first and last time of the flows of a page."""
-    where, named = asked.where, {**asked.named, "limit": request.limit, "offset": request.offset}
+    where, bindings = sql.where, {**sql.bindings, "limit": request.limit, "offset": request.offset}
     if request.after is not None:
         where += " AND (last_at, key) < (:last_at, :key)"
-        named |= {
+        bindings |= {
             "offset": 0,
-            "last_at": request.after.occurred_at,
-            "key": snapshot.key(request.after.position),
+            "last_at": request.after.time,
+            "key": key_of(snapshot.tenant_no, request.after.number),
         }
     rows: list[tuple[Any, ...]] = connection.execute(
-        f"{asked.with_}SELECT key, (SELECT f.correlation_id FROM flow f WHERE f.key = page.key), events, failures,"
-        f" first_at, last_at FROM {asked.table} WHERE {where}"
+        f"{sql.with_}SELECT key, (SELECT f.correlation_id FROM flow f WHERE f.key = page.key), events, failures,"
+        f" first_at, last_at FROM {sql.table} WHERE {where}"
         " ORDER BY last_at DESC, key DESC LIMIT :limit OFFSET :offset",
-        named,
+        bindings,
     ).fetchall()
     return rows
 
@@ -203,7 +197,6 @@ def map_of(
     connection: apsw.Connection,
     snapshot: Snapshot,
     period: tuple[int | None, int | None],
-    readable: tuple[str, ...] | None,
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
@@ -214,36 +207,5 @@ def map_of(
             _SQL["span_of_transitions"], (snapshot.tenant_no, span.level, span.first, span.last)
         )
     ]
-    behind = _unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
-    return map_from((first, end), snapshot.kinds, readable, folded, behind)
-
-
-def fold_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int, size: int) -> None:
-    """Count the links that are behind the position `folded_to`, up to `size`, to the buckets of their times."""
-    for (level, bucket), counts in transitions.by_bucket(
-        _unfolded_transitions(connection, tenant_no, folded_to)
-    ).items():
-        new = transitions.pack(counts)
-        rows: list[Any] = connection.execute(_SQL["transition_sizes"], (tenant_no, level, bucket)).fetchall()
-        merging = transitions.merging([length for _, length in rows], len(new))
-        if merging:
-            values = (tenant_no, level, bucket, rows[merging - 1][0])
-            new = transitions.pack(
-                transitions.summed(
-                    [packed for (packed,) in connection.execute(_SQL["take_transitions"], values)], counts
-                )
-            )
-        connection.execute(_SQL["add_transitions"], (tenant_no, level, bucket, size, new))
-
-
-def _unfolded_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:
-    """The links whose later event has a position behind `folded_to`."""
-    last = key_of(tenant_no, folded_to)
-    new: list[Any] = connection.execute(_SQL["unfolded_causes"], (last, key_of(tenant_no + 1, 0))).fetchall()
-    if not new:
-        return {}
-    causes = tuple(cause for cause in causes_outside(new) if isinstance(cause, bytes))
-    ids = tuple([id_ for id_, _, _, _ in new])
-    earlier = connection.execute(_SQL["times_of_ids"], (tenant_no, apsw.carray(causes))) if causes else ()
-    effects = connection.execute(_SQL["earlier_effects"], (tenant_no, apsw.carray(ids), last))
-    return transitions_among(new, {id_: (occurred_at, kind) for id_, occurred_at, kind in earlier}, effects)
+    unfolded = unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
+    return map_from((first, end), snapshot, folded, unfolded)

@@ -1,34 +1,34 @@
--- The log of many tenants. Numbers that stand for names (kind, actor, flow, resource) count from 1 in each tenant.
--- Times are microseconds since 1970, UTC. Texts sort by code point, which is what COLLATE "C" does in UTF-8.
+-- The log of many tenants. Interned names (kind, actor, flow, resource) are numbered from 1 within each tenant. Times
+-- are microseconds since 1970, UTC. Texts sort by code point, which is what COLLATE "C" does in UTF-8.
 --
--- As on SQLite, but for what that one needs of its own: there one integer joins tenant and number into a key, since
--- its tables are ordered by one. Here the key is the pair, which is also what a tenant's data can be distributed by.
+-- The tables are those of SQLite, except for their keys. SQLite orders a table by one integer, which joins tenant and
+-- number. Here the key is the pair, so that tables can be distributed by tenant.
 
--- The numbers of tenants. Drawn by a statement of their own and no column's default, since a default that differs from
--- call to call is of no use where a table is kept on several machines.
+-- The numbers of tenants. A statement draws them and not a column default, because Citus would evaluate a volatile
+-- default on each node that has a copy of the table.
 CREATE SEQUENCE tenant_number AS int;
 
--- Every tenant there is. Not under row level security, since a tenant is looked up here before it has a number.
+-- All tenants. Not under row-level security, since a transaction looks its tenant's number up here.
 CREATE TABLE tenant (
     tenant_no int  PRIMARY KEY,
     tenant    text COLLATE "C" NOT NULL UNIQUE
 );
 
--- The state of each tenant's log. Whoever appends to a log holds its row here until the commit, and takes every other
--- lock behind this one: so positions have no gaps, come in the order of the commits, and nobody waits in a circle.
+-- The state of each tenant's log. An append locks its tenant's row before any other row, until it commits. So positions
+-- have no gaps and follow the order of commits, and appends cannot deadlock.
 CREATE TABLE head (
     tenant_no     int    PRIMARY KEY,
     size          bigint NOT NULL DEFAULT 0,      -- positions 1..size are taken
     recorded_at   bigint NOT NULL DEFAULT 0,      -- of the last position; never falls
     compact_range bytea  NOT NULL DEFAULT '',     -- of the RFC 6962 tree over the leaves, 32 bytes a perfect subtree
-    kinds         int    NOT NULL DEFAULT 0,      -- the highest number given, here and below
+    kinds         int    NOT NULL DEFAULT 0,      -- the highest number in use, also in the next three
     actors        bigint NOT NULL DEFAULT 0,
     flows         bigint NOT NULL DEFAULT 0,
     resources     bigint NOT NULL DEFAULT 0,
-    linked        bigint NOT NULL DEFAULT 0,      -- positions 1..linked are folded into `link` and `tally`
-    kinds_mark    bigint NOT NULL DEFAULT 0,      -- drawn anew with every new kind; says whether a cache still holds
-    tenant        text COLLATE "C" NOT NULL       -- once more: whoever remembers a number compares the name
-) WITH (fillfactor = 50);                         -- changed by every append: room for it on its own page
+    linked        bigint NOT NULL DEFAULT 0,      -- positions 1..linked are folded into link and tally
+    kinds_mark    bigint NOT NULL DEFAULT 0,      -- changes with every new kind; caches compare it
+    tenant        text COLLATE "C" NOT NULL       -- again, since a cached number is checked with it
+) WITH (fillfactor = 50);                         -- every append updates the row, so its page needs room
 
 CREATE TABLE kind (
     tenant_no     int  NOT NULL,
@@ -62,7 +62,7 @@ CREATE TABLE flow (
     UNIQUE (tenant_no, correlation_id)
 );
 
--- By their last activity, all of them and those in which something failed.
+-- By last activity: all flows, and those with a failure.
 CREATE INDEX flow_last ON flow (tenant_no, last_at, flow);
 CREATE INDEX flow_failed ON flow (tenant_no, last_at, flow) WHERE failures > 0;
 
@@ -76,7 +76,7 @@ CREATE TABLE resource (
     UNIQUE (tenant_no, resource_id, resource_type)
 );
 
--- The columns stand by falling width, so that no row has holes.
+-- Columns are ordered by width, so that rows have no padding.
 CREATE TABLE event (
     position     bigint NOT NULL,
     occurred_at  bigint NOT NULL,
@@ -87,7 +87,7 @@ CREATE TABLE event (
     tenant_no    int    NOT NULL,
     kind         int    NOT NULL,
     id           uuid   NOT NULL,
-    cause_id     uuid,                            -- causation_id when that is a UUID in canonical text: what links
+    cause_id     uuid,                            -- causation_id if it is a canonical UUID, else null
     leaf         bytea  NOT NULL,                 -- RFC 6962 leaf hash of the envelope
     salt         bytea,                           -- 16 bytes; null once the payload is erased
     payload_hash bytea,                           -- SHA-256(salt || payload), kept only once the payload is erased
@@ -97,14 +97,14 @@ CREATE TABLE event (
 );
 
 CREATE UNIQUE INDEX event_id ON event (tenant_no, id);
--- Each index is in the total order by itself.
+-- Each index yields the total order without a sort.
 CREATE INDEX event_time ON event (tenant_no, occurred_at, position) INCLUDE (kind, actor);
 CREATE INDEX event_kind ON event (tenant_no, kind, occurred_at, position);
 CREATE INDEX event_actor ON event (tenant_no, actor, occurred_at, position);
 CREATE INDEX event_flow ON event (tenant_no, flow, occurred_at, position);
 CREATE INDEX event_resource ON event (tenant_no, resource, occurred_at, position);
 CREATE INDEX event_cause ON event (tenant_no, cause_id, occurred_at, position) WHERE cause_id IS NOT NULL;
--- Causes that are no UUIDs are rare; UUIDs are found by the index above, which is half as large.
+-- For causes that are not UUIDs, which are rare. The index above is for UUIDs and half as large.
 CREATE INDEX event_cause_text ON event (tenant_no, causation_id, occurred_at, position)
  WHERE cause_id IS NULL AND causation_id IS NOT NULL;
 
@@ -137,19 +137,19 @@ CREATE TABLE rollup_actor (
     PRIMARY KEY (tenant_no, level, bucket, actor, kind)
 ) WITH (fillfactor = 80);
 
--- What led to what, by the time of the effect; levels and buckets as in rollups.py, `counts` as in links.py. A bucket
--- has one row or more, each of what was folded in up to a position; together they are its counts.
+-- Which event types led to which, by the time of the effect. Levels and buckets are those of rollups.py, `counts` is
+-- packed by transitions.py. A bucket has one or more rows, each with what was folded up to a position; its counts are
+-- their sum.
 CREATE TABLE link (
     tenant_no int    NOT NULL,
     level     int    NOT NULL,
     bucket    bigint NOT NULL,
-    up_to     bigint NOT NULL,                    -- the last position of the newest fold in it
+    up_to     bigint NOT NULL,                    -- the last position that was folded into it
     counts    bytea  NOT NULL,
     PRIMARY KEY (tenant_no, level, bucket, up_to)
 );
 
--- What each actor did, by the time of the events, for the buckets that are divided; `counts` as in tallies.py. Folded in
--- and kept as links are.
+-- The totals of each actor by time, for divided buckets. `counts` is packed by actor_totals.py. Folded like link.
 CREATE TABLE tally (
     tenant_no int    NOT NULL,
     level     int    NOT NULL,
@@ -159,10 +159,10 @@ CREATE TABLE tally (
     PRIMARY KEY (tenant_no, level, bucket, up_to)
 );
 
--- Keys and sessions are looked up before it is known whose they are, so they are outside row level security too.
+-- Not under row-level security: keys and sessions are looked up to learn the tenant.
 CREATE TABLE api_key (
     id           text   COLLATE "C" PRIMARY KEY,
-    hash         bytea  NOT NULL UNIQUE,          -- SHA-256 of the secret, which is never kept
+    hash         bytea  NOT NULL UNIQUE,          -- SHA-256 of the secret, which is not stored
     tenant       text   COLLATE "C" NOT NULL,
     name         text   NOT NULL,
     scopes       text   NOT NULL,                 -- separated by spaces
@@ -183,7 +183,7 @@ CREATE TABLE session (
 CREATE INDEX session_expires ON session (expires_at);
 CREATE INDEX session_key ON session (key_id);
 
--- For people with an SQL prompt. It asks with the rights of whoever asks, not of its owner.
+-- For people at an SQL prompt. It runs with the rights of its caller and not of its owner.
 CREATE VIEW event_log WITH (security_invoker = true) AS
 SELECT t.tenant, e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id,
        f.correlation_id, e.causation_id, k.outcome,
@@ -197,9 +197,9 @@ SELECT t.tenant, e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.res
   JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
   JOIN resource r ON r.tenant_no = e.tenant_no AND r.resource = e.resource;
 
--- The second wall between tenants. A transaction works as whence_app and says the number of its tenant; rows of others
--- are not there for it, and without a tenant none are. FORCE, so that the owner's login is held by it too. No subquery:
--- each statement would ask it anew, and Citus takes none in a policy.
+-- Row-level security. A transaction takes the role whence_app and sets its tenant's number; it sees no rows of other
+-- tenants, and none at all without a number. FORCE makes it apply to the tables' owner too. The policy has no subquery:
+-- each statement would run it again, and Citus allows none in a policy.
 DO $$
 DECLARE
     name text;

@@ -1,7 +1,7 @@
--- The log of many tenants. Numbers that stand for names (kind, actor, flow, resource) count from 1 in each tenant.
--- A key of an interned name or of an event is tenant_no << 40 | number. Times are microseconds since 1970, UTC.
+-- The log of many tenants. Interned names (kind, actor, flow, resource) are numbered from 1 within each tenant. The
+-- key of an interned name or of an event is tenant_no << 40 | number. Times are microseconds since 1970, UTC.
 
--- One row: which store this is, and the last commit of its server. See highwater.py.
+-- One row: the identity of the store, and the number of its last commit. See highwater.py.
 CREATE TABLE store (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
     store_id BLOB    NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE flow (
     UNIQUE (tenant_no, correlation_id)
 ) STRICT;
 
--- By their last activity, all of them and those in which something failed.
+-- By last activity: all flows, and those with a failure.
 CREATE INDEX flow_last ON flow (tenant_no, last_at);
 CREATE INDEX flow_failed ON flow (tenant_no, last_at) WHERE failures > 0;
 
@@ -64,12 +64,12 @@ CREATE TABLE resource (
     events        INTEGER NOT NULL
 ) STRICT;
 
--- An id has one type, or a few, which its rows tell apart: in the index the type would be a third more. The writer, who
--- alone adds rows, looks for an id and its type before it gives them a number.
+-- Not unique and without the type, which would make it a third larger; an id has one type, or a few. The writer is
+-- alone in adding rows, and looks up id and type before it does.
 CREATE INDEX resource_id ON resource (tenant_no, resource_id);
 
--- A rowid table: WITHOUT ROWID falls apart on payloads beyond 2 kB. The payload comes last, so that a read of the
--- other columns does not touch its overflow pages.
+-- A rowid table, since WITHOUT ROWID wastes space on payloads over 2 kB. The payload comes last, so that reading other
+-- columns touches no overflow page.
 CREATE TABLE event (
     key           INTEGER PRIMARY KEY,            -- tenant_no << 40 | position
     tenant_no     INTEGER NOT NULL,
@@ -88,9 +88,9 @@ CREATE TABLE event (
 ) STRICT;
 
 CREATE UNIQUE INDEX event_id ON event (tenant_no, id);
--- `key` stands before the covered columns so that the index is in the total order by itself.
+-- `key` precedes the covered columns, so that the index yields the total order without a sort.
 CREATE INDEX event_time ON event (tenant_no, occurred_at, key, kind, actor);
--- The rest end in occurred_at, and SQLite ends each entry with the key: the total order again.
+-- The others end in occurred_at, and SQLite appends the key to each entry: the total order again.
 CREATE INDEX event_kind ON event (tenant_no, kind, occurred_at);
 CREATE INDEX event_actor ON event (tenant_no, actor, occurred_at);
 CREATE INDEX event_flow ON event (tenant_no, flow, occurred_at);
@@ -126,8 +126,9 @@ CREATE TABLE rollup_actor (
     PRIMARY KEY (tenant_no, level, bucket, actor, kind)
 ) STRICT, WITHOUT ROWID;
 
--- What led to what, by the time of the effect; levels and buckets as in rollups.py, `counts` as in links.py. A bucket
--- has one row or more, each of what was folded in up to a position; together they are its counts.
+-- Which event types led to which, by the time of the effect. Levels and buckets are those of rollups.py, `counts` is
+-- packed by transitions.py. A bucket has one or more rows, each with what was folded up to a position; its counts are
+-- their sum.
 CREATE TABLE link (
     tenant_no INTEGER NOT NULL,
     level     INTEGER NOT NULL,
@@ -137,8 +138,7 @@ CREATE TABLE link (
     PRIMARY KEY (tenant_no, level, bucket, up_to)
 ) STRICT;
 
--- What each actor did, by the time of the events, for the buckets that are divided; `counts` as in tallies.py. Folded in
--- and kept as links are.
+-- The totals of each actor by time, for divided buckets. `counts` is packed by actor_totals.py. Folded like link.
 CREATE TABLE tally (
     tenant_no INTEGER NOT NULL,
     level     INTEGER NOT NULL,
@@ -171,7 +171,7 @@ CREATE TABLE session (
 CREATE INDEX session_expires ON session (expires_at);
 CREATE INDEX session_key ON session (key_id);
 
--- For people with an SQL prompt.
+-- For people at an SQL prompt.
 CREATE VIEW event_log AS
 SELECT t.tenant,
        e.key & 0xFFFFFFFFFF                                                            AS position,

@@ -1,18 +1,19 @@
-"""The envelope and its leaf: bytes that must never change."""
+"""The envelope and its leaf, whose bytes must never change, and when a repeat is the same event."""
 
 import json
 from hashlib import sha256
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.sent import EVENT_ID, RUN_ID
-from whence.events import Event
+from whence import integrity
+from whence.events import Event, NewEvent
 from whence.merkle import leaf_hash
-from whence.wire import envelope as wire
 
 EVENT = Event(
     tenant_id="acme",
@@ -44,19 +45,19 @@ LEAF = "268d65319785e7852e208cd26e5449654c6b975a213c8369ec100e13822851ff"
 
 
 def changed(**fields: Any) -> bytes:
-    return wire.envelope(msgspec.structs.replace(EVENT, **fields), PAYLOAD_HASH)
+    return integrity.envelope_v1(msgspec.structs.replace(EVENT, **fields), PAYLOAD_HASH)
 
 
 def test_the_envelope_of_an_event_and_its_leaf() -> None:
     """Whoever has these bytes and RFC 6962 can compute the leaf; no release may change them."""
     assert sha256(SALT + EVENT.payload).hexdigest() == PAYLOAD_HASH
-    assert wire.envelope(EVENT, PAYLOAD_HASH).decode() == ENVELOPE
-    assert leaf_hash(wire.envelope(EVENT, PAYLOAD_HASH)).hex() == LEAF
+    assert integrity.envelope_v1(EVENT, PAYLOAD_HASH).decode() == ENVELOPE
+    assert leaf_hash(integrity.envelope_v1(EVENT, PAYLOAD_HASH)).hex() == LEAF
 
 
 def test_keys_stand_in_code_point_order() -> None:
     """As RFC 8785 sorts them; there are fourteen."""
-    keys = list(json.loads(wire.envelope(EVENT, PAYLOAD_HASH)))
+    keys = list(json.loads(integrity.envelope_v1(EVENT, PAYLOAD_HASH)))
     assert keys == sorted(keys)
     assert len(keys) == 14
 
@@ -71,7 +72,7 @@ def ascii_only(envelope: object) -> bytes:
     return json.dumps(msgspec.to_builtins(envelope), separators=(",", ":")).encode()
 
 
-@catches(replaced(wire, "_encode", ascii_only, "other_characters_are_escaped"))
+@catches(replaced(integrity, "_encode", ascii_only, "other_characters_are_escaped"))
 def test_strings_are_escaped_as_in_rfc_8785() -> None:
     """Control characters, quotes and backslashes; nothing else, whatever its plane."""
     for text in ("".join(map(chr, range(0x20))), '"\\/', "\x7f\x80\u2028\u2029\ufeff", "é\U0001f600\U0010ffff", "<>&'"):
@@ -86,14 +87,14 @@ def test_any_text_is_escaped_as_in_rfc_8785(text: str) -> None:
         assert f'"{key}":{escaped(text)},'.encode() in changed(**{name: text})
 
 
-@catches(replaced(wire, "format_time_fixed", lambda us: "2026-01-02T03:04:05Z", "times_are_left_out"))
+@catches(replaced(integrity, "format_time_fixed", lambda us: "2026-01-02T03:04:05Z", "times_are_left_out"))
 def test_every_field_is_in_the_leaf() -> None:
     """Another value in any field is another envelope; the position is the leaf's place, the payload is in its hash."""
     others: dict[str, Any] = {
         name: "x" for name in Event.__struct_fields__ if isinstance(getattr(EVENT, name), str | None)
     }
     others |= {"occurred_at": EVENT.occurred_at + 1, "recorded_at": EVENT.recorded_at + 1}
-    found = [changed(**{name: value}) for name, value in others.items()] + [wire.envelope(EVENT, "0" * 64)]
+    found = [changed(**{name: value}) for name, value in others.items()] + [integrity.envelope_v1(EVENT, "0" * 64)]
     assert len({*found, changed()}) == len(others) + 2
     assert others.keys() == set(Event.__struct_fields__) - {"position", "payload"}
     assert changed(position=2, payload=b"{}") == changed()
@@ -102,3 +103,65 @@ def test_every_field_is_in_the_leaf() -> None:
 def test_a_missing_cause_is_told_from_any_text() -> None:
     """A null is not the text "null"."""
     assert changed(causation_id="null") != changed(causation_id=None)
+
+
+# ----------------------------------------------------------------------------------------------------------- repeats
+
+STORED = msgspec.structs.replace(EVENT, payload=b'{"b":1E2,"a":"\\u0000"}')
+AGAIN: dict[str, Any] = {name: getattr(STORED, name) for name in NewEvent.__struct_fields__}
+OTHER = {
+    "event_type": ("eventType", "action_run.failed"),
+    "actor_type": ("actorType", "user"),
+    "actor_id": ("actorId", "b"),
+    "resource_type": ("resourceType", "artifact"),
+    "resource_id": ("resourceId", EVENT_ID),
+    "occurred_at": ("occurredAt", EVENT.occurred_at + 1),
+    "correlation_id": ("correlationId", "other"),
+    "causation_id": ("causationId", "cause"),
+    "outcome": ("outcome", "failure"),
+    "payload": ("payload", b'{"b":1E2,"a":""}'),
+}
+
+
+def differing(**changes: Any) -> list[str]:
+    return integrity.differing_fields(NewEvent(**(AGAIN | changes)), STORED)
+
+
+def test_a_repeat_is_what_the_client_sent() -> None:
+    """What it left out matches whatever was derived; the payload is compared by value."""
+    assert differing() == differing(correlation_id=None, outcome=None) == []
+    assert differing(payload=b'{"a":"\\u0000","b":1E2}') == []
+
+
+@catches(replaced(integrity, "same_json", lambda a, b: json.loads(a) == json.loads(b), "numbers_by_value"))
+def test_a_number_that_is_spelled_otherwise_is_other_content() -> None:
+    """1E2 was stored, and 100 is not what was stored."""
+    assert differing(payload=b'{"b":100,"a":"\\u0000"}') == ["payload"]
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_each_field_that_differs_is_named_as_sent(name: str) -> None:
+    """And no other."""
+    sent, value = OTHER[name]
+    assert differing(**{name: value}) == [sent]
+
+
+def test_all_fields_that_differ_are_named() -> None:
+    """No field is left out of the comparison."""
+    assert differing(**{name: value for name, (_, value) in OTHER.items()}) == [sent for sent, _ in OTHER.values()]
+    assert set(OTHER) == set(AGAIN) - {"id"}
+
+
+def test_a_cause_or_payload_that_was_left_out_is_none() -> None:
+    """They are never derived, so leaving them out is other content than having them."""
+    stored = msgspec.structs.replace(STORED, causation_id="cause")
+    assert integrity.differing_fields(NewEvent(**AGAIN), stored) == ["causationId"]
+    assert differing(payload=b"{}") == ["payload"]
+
+
+def test_the_payload_of_an_erased_event_is_not_compared() -> None:
+    """Every other field still is."""
+    erased = msgspec.structs.replace(STORED, payload=None)
+    sent = NewEvent(**(AGAIN | {"payload": b'{"anything":1}'}))
+    assert integrity.differing_fields(sent, erased) == []
+    assert integrity.differing_fields(msgspec.structs.replace(sent, actor_id="b"), erased) == ["actorId"]

@@ -1,0 +1,119 @@
+"""What makes an event provable: its envelope, the hash of its payload, its leaf, and what counts as the same event.
+
+The leaf of an event in its tenant's Merkle tree is the RFC 6962 leaf hash of its envelope. The envelope holds every
+field but the position, which is the leaf's place in the tree, and the payload, of which it holds a salted hash.
+
+The bytes of an envelope never change once events were hashed with them. A new field gets a new version, and each stored
+event keeps the version that its leaf was made with.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+
+import msgspec
+
+from whence.events import Event, NewEvent
+from whence.merkle import leaf_hash
+from whence.wire.payload import same_json
+from whence.wire.times import format_time_fixed
+
+__all__ = [
+    "ENVELOPES",
+    "ENVELOPE_VERSION",
+    "SALT_SIZE",
+    "differing_fields",
+    "envelope_v1",
+    "hash_payload",
+    "leaf_of",
+]
+
+ENVELOPE_VERSION = 1
+"""The version with which new events are hashed."""
+
+SALT_SIZE = 16
+"""Random bytes that are hashed with each payload, so that an erased payload cannot be guessed from its hash."""
+
+
+class _EnvelopeV1(msgspec.Struct, rename="camel", kw_only=True, gc=False):
+    # In code-point order of the keys, as RFC 8785 has it.
+    actor_id: str
+    actor_type: str
+    causation_id: str | None
+    correlation_id: str
+    event_type: str
+    id: str
+    occurred_at: str
+    outcome: str
+    payload_hash: str
+    recorded_at: str
+    resource_id: str
+    resource_type: str
+    tenant_id: str
+    v: int = 1
+
+
+_encode = msgspec.json.Encoder().encode
+_format_recorded_at = lru_cache(64)(format_time_fixed)  # the events of one request share their time
+
+
+def envelope_v1(event: Event, payload_hash: str) -> bytes:
+    """A compact JSON object with the keys in code-point order and strings escaped as in RFC 8785.
+
+    `payload_hash` is in lower-case hex. Times always have six digits of fraction.
+    """
+    return _encode(
+        _EnvelopeV1(
+            actor_id=event.actor_id,
+            actor_type=event.actor_type,
+            causation_id=event.causation_id,
+            correlation_id=event.correlation_id,
+            event_type=event.event_type,
+            id=event.id,
+            occurred_at=format_time_fixed(event.occurred_at),
+            outcome=event.outcome,
+            payload_hash=payload_hash,
+            recorded_at=_format_recorded_at(event.recorded_at),
+            resource_id=event.resource_id,
+            resource_type=event.resource_type,
+            tenant_id=event.tenant_id,
+        )
+    )
+
+
+ENVELOPES: dict[int, Callable[[Event, str], bytes]] = {1: envelope_v1}
+"""The encoder of each version that this release knows."""
+
+
+def hash_payload(salt: bytes, payload: bytes) -> bytes:
+    """SHA-256(salt || payload)."""
+    return sha256(salt + payload).digest()
+
+
+def leaf_of(event: Event, payload_hash: bytes, version: int) -> bytes:
+    """The leaf hash of an event under a version of the envelope. Raises KeyError for a version not in `ENVELOPES`."""
+    return leaf_hash(ENVELOPES[version](event, payload_hash.hex()))
+
+
+def differing_fields(sent: NewEvent, stored: Event) -> list[str]:
+    """The names, as sent, of the fields in which a repeated event differs from the stored one; empty for a replay.
+
+    A `correlationId` or `outcome` that was left out matches whatever was derived; a `causationId` that was left out
+    matches only null, a payload that was left out only `{}`. The payload of an event whose own was erased is not
+    compared.
+    """
+    pairs: tuple[tuple[str, object, object], ...] = (
+        ("eventType", sent.event_type, stored.event_type),
+        ("actorType", sent.actor_type, stored.actor_type),
+        ("actorId", sent.actor_id, stored.actor_id),
+        ("resourceType", sent.resource_type, stored.resource_type),
+        ("resourceId", sent.resource_id, stored.resource_id),
+        ("occurredAt", sent.occurred_at, stored.occurred_at),
+        ("correlationId", sent.correlation_id or stored.correlation_id, stored.correlation_id),
+        ("causationId", sent.causation_id, stored.causation_id),
+        ("outcome", sent.outcome or stored.outcome, stored.outcome),
+    )
+    names = [name for name, a, b in pairs if a != b]
+    if stored.payload is not None and not same_json(sent.payload, stored.payload):
+        names.append("payload")
+    return names

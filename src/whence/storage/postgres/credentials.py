@@ -1,0 +1,89 @@
+"""API keys and sessions on PostgreSQL."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from whence.permissions import ApiKey
+from whence.storage.credentials import Session, key_from, key_values
+from whence.storage.postgres.connections import Connection, Work
+from whence.storage.sql import load_blocks
+
+__all__ = ["PostgresCredentials"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+Run = Callable[[Work], Awaitable[Any]]
+"""Runs work in a transaction of no tenant and commits it."""
+
+
+class PostgresCredentials:
+    """The API keys and sessions in one database; see `Credentials`."""
+
+    def __init__(self, read: Run, write: Run) -> None:
+        self._read = read
+        self._write = write
+
+    async def put_key(self, key: ApiKey) -> None:
+        """Store a new key."""
+        await self._write(lambda connection: connection.execute(_SQL["add_key"], *key_values(key)))
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        """The key with this hash."""
+        return await self._key_where("hash = $1", key_hash)
+
+    async def get_key(self, key_id: str) -> ApiKey | None:
+        """The key with this public id."""
+        return await self._key_where("id = $1", key_id)
+
+    async def _key_where(self, condition: str, value: bytes | str) -> ApiKey | None:
+        text = f"{_SQL['key']} WHERE {condition}"
+        row = await self._read(lambda connection: connection.fetchrow(text, value))
+        return None if row is None else key_from(row)
+
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        """A tenant's keys, oldest first."""
+        text = f"{_SQL['key']} WHERE tenant = $1 ORDER BY created_at, id"
+        return [key_from(row) for row in await self._read(lambda connection: connection.fetch(text, tenant))]
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        """Revoke a key and end its sessions."""
+
+        async def revoke(connection: Connection) -> bool:
+            if await connection.fetchrow(_SQL["revoke_key"], at, tenant, key_id) is None:
+                return False
+            await connection.execute(_SQL["lock_sessions"])
+            await connection.execute(_SQL["end_sessions_of_key"], key_id)
+            return True
+
+        revoked: bool = await self._write(revoke)
+        return revoked
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        """Record when keys were last used."""
+
+        async def touch(connection: Connection) -> None:
+            await connection.execute(_SQL["lock_key_uses"])
+            await connection.execute(_SQL["touch_key"], list(used), list(used.values()))
+
+        await self._write(touch)
+
+    async def put_session(self, session: Session) -> None:
+        """Store a session and delete the expired ones, unless another server is deleting them."""
+        now = time.time_ns() // 1_000
+
+        async def put(connection: Connection) -> None:
+            if await connection.fetchval(_SQL["try_lock_sessions"]):
+                await connection.execute(_SQL["delete_expired_sessions"], now)
+            await connection.execute(_SQL["add_session"], session.hash, session.key_id, session.expires_at)
+
+        await self._write(put)
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        """The session with this hash."""
+        row = await self._read(lambda connection: connection.fetchrow(_SQL["find_session"], session_hash))
+        return None if row is None else Session(*row)
+
+    async def end_session(self, session_hash: bytes) -> None:
+        """Delete a session."""
+        await self._write(lambda connection: connection.execute(_SQL["end_session"], session_hash))

@@ -1,0 +1,49 @@
+"""Tables of packed sets: the answers to the questions of a fold, all buckets in one statement."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from whence.storage.folding import BucketName, SetSizes, TakeSets, fold
+from whence.storage.postgres.connections import Connection
+from whence.storage.sequencing import HeadDraft
+from whence.storage.walks import run_walk_async
+
+__all__ = ["SetStatements", "fold_counts"]
+
+Counts = TypeVar("Counts")
+
+
+class SetStatements(NamedTuple):
+    """The statements of one table: sizes of the sets of some buckets, take out their newest sets, add sets."""
+
+    sizes: str
+    take: str
+    add: str
+
+
+async def fold_counts(
+    connection: Connection,
+    head: HeadDraft,
+    statements: SetStatements,
+    counts: Mapping[BucketName, Counts],
+    pack: Callable[[Counts], bytes],
+    merge: Callable[[list[bytes], Counts], bytes],
+) -> None:
+    """Fold the counts of some buckets into a table, up to the head's size. `pack` and `merge` as for `fold`."""
+
+    async def answer(question: SetSizes | TakeSets) -> dict[BucketName, list[Any]]:
+        found: dict[BucketName, list[Any]] = {}
+        if isinstance(question, SetSizes):
+            columns = zip(*question.buckets, strict=True)
+            for level, bucket, up_to, size in await connection.fetch(statements.sizes, head.tenant_no, *columns):
+                found.setdefault((level, bucket), []).append((up_to, size))
+        else:
+            columns = zip(*((*bucket, since) for bucket, since in question.since.items()), strict=True)
+            for level, bucket, packed in await connection.fetch(statements.take, head.tenant_no, *columns):
+                found.setdefault((level, bucket), []).append(packed)
+        return found
+
+    added = await run_walk_async(fold(counts, pack, merge), answer)
+    if added:
+        columns = zip(*((*bucket, packed) for bucket, packed in added.items()), strict=True)
+        await connection.execute(statements.add, head.tenant_no, head.size, *columns)

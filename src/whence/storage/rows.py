@@ -1,0 +1,63 @@
+"""The rows that both stores read, with a name for each column. Pure.
+
+The fields stand in the order of the columns of the SQL block that yields the row.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from whence.merkle import CompactRange
+
+__all__ = ["FullEventRow", "HashRow", "HeadRow"]
+
+
+class HeadRow(msgspec.Struct, frozen=True):
+    """A tenant's head, block `head`: the size of its log and the highest number that each kind of name has.
+
+    `folded_to` is the position up to which transitions and actor totals are folded. The defaults are the head of a
+    tenant without events.
+    """
+
+    tenant_no: int
+    size: int = 0
+    recorded_at: int = 0
+    compact_range: bytes = b""
+    kinds: int = 0
+    actors: int = 0
+    flows: int = 0
+    resources: int = 0
+    folded_to: int = 0
+
+    def tree(self) -> CompactRange:
+        """The Merkle tree of the log. Raises ValueError when the compact range does not fit the size."""
+        return CompactRange(self.size, self.compact_range)
+
+
+class FullEventRow(NamedTuple):
+    """An event with its names, block `full_event`, with the columns as the store keeps them."""
+
+    number: int  # SQLite: the key. PostgreSQL: the position
+    id: Any
+    event_type: str
+    actor_type: str
+    actor_id: str
+    resource_type: str
+    resource_id: Any
+    correlation_id: str
+    cause: Any
+    outcome: str
+    occurred_at: int
+    recorded_at: int
+    payload: bytes | None
+
+
+class HashRow(NamedTuple):
+    """What the leaf of an event was made of, blocks `hashes` and `log_part`. `salt` is None once the payload is erased,
+    and `payload_hash` is None before."""
+
+    number: int  # SQLite: the key. PostgreSQL: the position
+    salt: bytes | None
+    payload_hash: bytes | None
+    leaf: bytes
+    envelope_version: int

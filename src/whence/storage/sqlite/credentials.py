@@ -1,0 +1,96 @@
+"""API keys and sessions on SQLite."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import apsw
+
+from whence.permissions import ApiKey
+from whence.storage.credentials import Session, key_from, key_values
+from whence.storage.sql import load_blocks
+
+__all__ = ["SQLiteCredentials"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+Run = Callable[[Callable[[apsw.Connection], Any]], Awaitable[Any]]
+"""Runs work in a transaction and commits it."""
+
+
+class SQLiteCredentials:
+    """The API keys and sessions in one file; see `Credentials`."""
+
+    def __init__(self, read: Run, write: Run) -> None:
+        self._read = read
+        self._write = write
+
+    async def put_key(self, key: ApiKey) -> None:
+        """Store a new key."""
+        await self._execute("add_key", key_values(key))
+
+    async def find_key(self, key_hash: bytes) -> ApiKey | None:
+        """The key with this hash."""
+        return await self._key_where("hash = ?", key_hash)
+
+    async def get_key(self, key_id: str) -> ApiKey | None:
+        """The key with this public id."""
+        return await self._key_where("id = ?", key_id)
+
+    async def _key_where(self, condition: str, value: bytes | str) -> ApiKey | None:
+        text = f"{_SQL['key']} WHERE {condition}"
+        row = await self._read(lambda connection: connection.execute(text, (value,)).fetchone())
+        return None if row is None else key_from(row)
+
+    async def list_keys(self, tenant: str) -> list[ApiKey]:
+        """A tenant's keys, oldest first."""
+        text = f"{_SQL['key']} WHERE tenant = ? ORDER BY created_at, id"
+        rows = await self._read(lambda connection: connection.execute(text, (tenant,)).fetchall())
+        return [key_from(row) for row in rows]
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        """Revoke a key and end its sessions."""
+
+        def revoke(connection: apsw.Connection) -> bool:
+            connection.execute(_SQL["revoke_key"], (at, tenant, key_id))
+            if not connection.changes():
+                return False
+            connection.execute(_SQL["end_sessions_of_key"], (key_id,))
+            return True
+
+        revoked: bool = await self._write(revoke)
+        return revoked
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        """Record when keys were last used."""
+        rows = [(at, key_id) for key_id, at in used.items()]
+
+        def touch(connection: apsw.Connection) -> None:
+            connection.executemany(_SQL["touch_key"], rows)
+
+        await self._write(touch)
+
+    async def put_session(self, session: Session) -> None:
+        """Store a session and delete the expired ones."""
+        now = time.time_ns() // 1_000
+
+        def put(connection: apsw.Connection) -> None:
+            connection.execute(_SQL["delete_expired_sessions"], (now,))
+            connection.execute(_SQL["add_session"], (session.hash, session.key_id, session.expires_at))
+
+        await self._write(put)
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        """The session with this hash."""
+        row = await self._read(lambda connection: connection.execute(_SQL["find_session"], (session_hash,)).fetchone())
+        return None if row is None else Session(*row)
+
+    async def end_session(self, session_hash: bytes) -> None:
+        """Delete a session."""
+        await self._execute("end_session", (session_hash,))
+
+    async def _execute(self, block: str, values: tuple[Any, ...]) -> None:
+        def execute(connection: apsw.Connection) -> None:
+            connection.execute(_SQL[block], values)  # the cursor stays in the writer's thread
+
+        await self._write(execute)

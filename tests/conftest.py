@@ -1,0 +1,46 @@
+"""The marker `slow`, and the tests that should have it.
+
+`make test` runs the tests without the marker, and has five minutes for them on two cores. One that takes longer than
+`SLOW_S` is named at the end of the run, with what to do about it.
+"""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+SLOW_S = 10.0
+"""Processor time of one test, with the processes that it started and waited for, from which on it should be slow."""
+
+CPU_S = "cpu_s"
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Note how much processor time a test takes, unless it is marked."""
+    start = _cpu_s()
+    try:
+        return (yield)
+    finally:
+        if item.get_closest_marker("slow") is None:
+            item.user_properties.append((CPU_S, _cpu_s() - start))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that took too long for `make test`."""
+    long = [
+        f"{value:6.1f} s  {report.nodeid}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == CPU_S and isinstance(value, float) and value > SLOW_S
+    ]
+    if long:
+        terminalreporter.section(f"over {SLOW_S:.0f} s of processor time: make them shorter, or mark them slow")
+        terminalreporter.write_line("\n".join(sorted(long, reverse=True)))

@@ -1,0 +1,54 @@
+"""What the mutants of the contract break: both stores, or one of them for a reason that is stated here."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.contract import actor_total_mutants, cause_mutants, changed_mutants, mutants, rarer_mutants
+from tests.contract.faults import reword
+
+MODULES: tuple[ModuleType, ...] = (mutants, rarer_mutants, cause_mutants, actor_total_mutants, changed_mutants)
+
+ONE_STORE = {
+    "all_events_are_of_another_bucket": (
+        "PostgreSQL reads the count of a whole log together with its head. SQLite asks for it by the block "
+        "`span_total`, which tenant_dropped_in_totals breaks."
+    ),
+    "failed_flows_are_all_flows": (
+        "SQLite refuses the statement, since its index of failed flows does not hold the other flows."
+    ),
+    "total_in_a_second_snapshot": (
+        "On PostgreSQL a transaction keeps one snapshot by its isolation level alone, which total_in_a_later_snapshot "
+        "takes away."
+    ),
+    "reads_without_a_transaction": "The same as total_in_a_second_snapshot.",
+    "names_remembered_at_once": (
+        "PostgreSQL has no cache of what a transaction adds: kinds are kept by the version that was read with the "
+        "head. tests/storage/test_postgres_writers.py covers that version."
+    ),
+    "positions_drawn_before_the_commit": (
+        "On PostgreSQL positions come from the locked row of the head. tests/storage/test_postgres_writers.py takes "
+        "the lock away, and shows a bare sequence that loses events."
+    ),
+}
+"""Mutants that break one store only, each with the reason why there is none for the other."""
+
+
+def found(module: ModuleType) -> list[Any]:
+    """The mutants that are functions, which break a real store."""
+    return [each for each in vars(module).values() if callable(each) and hasattr(each, "breaks")]
+
+
+def test_a_mutant_breaks_both_stores() -> None:
+    """What breaks SQLite breaks PostgreSQL too, but for the mutants that are listed with a reason."""
+    single = {each.__name__ for module in MODULES for each in found(module) if len(each.breaks) == 1}
+    assert single == ONE_STORE.keys()
+
+
+def test_a_block_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant that would change nothing is not taken for one that is caught."""
+    with pytest.raises(LookupError, match="no block no_such_block"):
+        reword(monkeypatch, "no_such_block", postgres=("a", "b"))
+    with pytest.raises(LookupError, match="does not hold"):
+        reword(monkeypatch, "save_head", sqlite=("no such text", ""))

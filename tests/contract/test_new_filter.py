@@ -1,0 +1,131 @@
+"""A filter that is added by the natural edit, and to nothing else, is counted exactly or refused, on every store.
+
+The edit: a field of `Query`, one of `ResolvedQuery`, its translation, and its SQL. The rollups, the known totals and
+the limits of cost are not touched.
+"""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract.faults import breaks, catches
+from tests.contract.made import VIEWER, add, new
+from tests.contract.mutants import Patch, around
+from whence.events import PageRequest, Query
+from whence.storage import resolve as resolving
+from whence.storage.postgres import counts as postgres_counts
+from whence.storage.postgres import pages as postgres_pages
+from whence.storage.postgres import resolve as postgres_resolve
+from whence.storage.resolve import ResolvedQuery
+from whence.storage.sqlite import counts, pages, resolve
+
+pytestmark = pytest.mark.anyio
+
+NEVER = 1 << 60
+"""A time after every `recordedAt`."""
+
+
+class NewerQuery(Query, frozen=True, kw_only=True):
+    """A query with a new filter on `recordedAt`."""
+
+    recorded_from: int | None = None
+
+
+class NewerResolvedQuery(ResolvedQuery, frozen=True, kw_only=True):
+    """The same in numbers."""
+
+    recorded_from: int | None = None
+
+
+def _split(asked: Any, plain: Any) -> tuple[Any, int | None]:
+    """A request without its new field, and that field."""
+    known = {name: getattr(asked, name) for name in plain.__struct_fields__}
+    return plain(**known), getattr(asked, "recorded_from", None)
+
+
+def add_the_filter(patch: Patch) -> None:
+    """The edit, on both stores."""
+
+    def resolved_with(real: Any) -> Any:
+        def resolved_query(kinds: Any, query: Any, *rest: Any) -> Any:
+            plain, recorded_from = _split(query, Query)
+            found = real(kinds, plain, *rest)
+            return NewerResolvedQuery(**msgspec.structs.asdict(found), recorded_from=recorded_from)
+
+        return resolved_query
+
+    def conditions_of_sqlite(real: Any) -> Any:
+        def conditions(resolved: Any, snapshot: Any, **omit: Any) -> Any:
+            plain, recorded_from = _split(resolved, ResolvedQuery)
+            text, values = real(plain, snapshot, **omit)
+            if recorded_from is None:
+                return text, values
+            return text + " AND recorded_at >= ?", [*values, recorded_from]
+
+        return conditions
+
+    def conditions_of_postgres(real: Any) -> Any:
+        def conditions(resolved: Any, bindings: Any, **omit: Any) -> Any:
+            plain, recorded_from = _split(resolved, ResolvedQuery)
+            text = real(plain, bindings, **omit)
+            return text if recorded_from is None else f"{text} AND recorded_at >= {bindings.add(recorded_from)}"
+
+        return conditions
+
+    for module in (resolve, postgres_resolve):
+        around(patch, module, "resolved_query", resolved_with)
+    for module in (counts, pages):
+        around(patch, module, "conditions", conditions_of_sqlite)
+    for module in (postgres_counts, postgres_pages):
+        around(patch, module, "conditions", conditions_of_postgres)
+
+
+@breaks("sqlite", "postgres")
+def rollups_count_what_they_do_not_know(patch: Patch) -> None:
+    """Mutant: the guard lists what is unsuitable, so that a new field passes."""
+
+    def by_rollup(self: ResolvedQuery) -> bool:
+        return self.flows is None and self.resources is None and self.causes is None
+
+    patch.setattr(ResolvedQuery, "by_rollup", property(by_rollup))
+
+
+@breaks("sqlite", "postgres")
+def what_is_not_known_is_no_filter(patch: Patch) -> None:
+    """Mutant: a filter that no one translates is ignored."""
+    for module in (resolving, resolve, postgres_resolve):
+        patch.setattr(module, "require_supported", lambda _asked, _supported: None)
+
+
+@catches(rollups_count_what_they_do_not_know)
+async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it(
+    real: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five events of which none match are a page of none, a total of 0 and an aggregate of 0; one that all match is
+    counted like no filter."""
+    await add(real, *[new(number, correlation_id="flow-1", outcome="none") for number in range(5)])
+    add_the_filter(monkeypatch)
+    for told in ({}, {"outcomes": ("none",)}, {"actor_ids": ("ada",)}, {"since": 0}, {"correlation_ids": ("flow-1",)}):
+        none, everything = NewerQuery(**told, recorded_from=NEVER), NewerQuery(**told, recorded_from=1)
+        page = await real.list_events(VIEWER, none, PageRequest())
+        assert (page.events, page.total) == ([], 0)
+        assert (await real.count_events(VIEWER, none)).total == 0
+        assert await real.actor_stats(VIEWER, none) == []
+        whole = await real.list_events(VIEWER, Query(**told), PageRequest())
+        assert await real.list_events(VIEWER, everything, PageRequest()) == whole
+        assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**told))
+
+
+@catches(what_is_not_known_is_no_filter)
+async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
+    """A field of `Query` that the resolver has not heard of raises; it is never ignored."""
+    await add(real, *[new(number) for number in range(5)])
+    query = NewerQuery(recorded_from=NEVER)
+    for ask in (
+        lambda: real.list_events(VIEWER, query, PageRequest()),
+        lambda: real.count_events(VIEWER, query),
+        lambda: real.actor_stats(VIEWER, query),
+    ):
+        with pytest.raises(NotImplementedError, match="recorded_from"):
+            await ask()

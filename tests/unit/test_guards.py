@@ -1,0 +1,289 @@
+"""Guards of the stores fail closed: a field that no one has decided about is supported by no fast path.
+
+Every field of `Query`, `ResolvedQuery`, `FlowQuery` and `PageRequest` is tried on every guard, set alone. A new field
+fails these tests until it is named here, as supported or as unsupported.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from whence.events import Keyset, PageRequest, Query, Viewer, set_fields
+from whence.flows import FlowQuery
+from whence.storage import process_map, query_cost, resolve
+from whence.storage.postgres import resolve as postgres_resolve
+from whence.storage.resolve import Kind, Names, ResolvedQuery, Snapshot, resolved_query
+from whence.storage.sqlite import resolve as sqlite_resolve
+
+SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
+    Query: {
+        "event_types": ("artifact.created",),
+        "event_type_prefixes": ("artifact.",),
+        "resource_types": ("artifact",),
+        "resource_ids": ("00000000-0000-4000-8000-000000000001",),
+        "actor_ids": ("ada",),
+        "actor_types": ("user",),
+        "outcomes": ("failure",),
+        "correlation_ids": ("flow-1",),
+        "causation_ids": ("00000000-0000-4000-8000-000000000002",),
+        "since": 1,
+        "until": 2,
+    },
+    ResolvedQuery: {
+        "kinds": (1,),
+        "actors": (1,),
+        "flows": (1,),
+        "resources": (1,),
+        "causes": ("why",),
+        "since": 1,
+        "until": 2,
+        "newest": 3,
+        "known_events": 4,
+    },
+    FlowQuery: {"since": 1, "until": 2, "failed": True},
+    PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1)},
+}
+"""A value for every field, which is not its default."""
+
+VIEWER = Viewer("acme")
+NARROWED = Viewer("acme", ("artifact",))
+SNAPSHOT = Snapshot(VIEWER, 1, 9, {1: Kind(1, "artifact.created", "artifact", "user", "none")})
+NAMES = Names(actors=[(1, "user")], flows=[(1, 5)], resources=[(1, "artifact", 5)])
+
+
+def accepts(guard: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """Whether a guard lets a request pass, which neither raises nor returns False."""
+
+    def accepted(asked: Any) -> bool:
+        try:
+            return guard(asked) is not False
+        except NotImplementedError:
+            return False
+
+    return accepted
+
+
+def resolved(query: Query) -> ResolvedQuery:
+    return resolved_query(SNAPSHOT, query, NAMES, query.causation_ids or None)
+
+
+BY_KIND = {"event_types", "event_type_prefixes", "resource_types", "actor_types", "outcomes"}
+TIMES = {"since", "until"}
+EVERY_FILTER = {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
+
+GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], set[str]]] = {
+    "a list is indexed": (
+        Query,
+        lambda query: query_cost.is_indexed_list(query, VIEWER),
+        BY_KIND | TIMES | {"actor_ids", "correlation_ids", "resource_ids"},
+        {"causation_ids"},
+    ),
+    "a count is indexed": (
+        Query,
+        lambda query: query_cost.is_indexed_count(query, VIEWER),
+        BY_KIND | TIMES | {"actor_ids"},
+        {"correlation_ids", "resource_ids", "causation_ids"},
+    ),
+    "a query is resolved": (
+        Query,
+        accepts(resolved),
+        BY_KIND | TIMES | {"actor_ids", "correlation_ids", "resource_ids", "causation_ids"},
+        set(),
+    ),
+    "a total is known from the rows of a flow or a resource": (
+        Query,
+        accepts(lambda query: resolved(query).has_known_total),
+        {"correlation_ids", "resource_ids"},
+        BY_KIND | TIMES | {"actor_ids", "causation_ids"},
+    ),
+    "the rollups count": (
+        ResolvedQuery,
+        lambda query: query.by_rollup,
+        {"kinds", "actors", "since", "until"},
+        {"flows", "resources", "causes", "newest", "known_events"},
+    ),
+    "only a range of time": (
+        ResolvedQuery,
+        lambda query: query.by_time,
+        TIMES,
+        {"kinds", "actors", "flows", "resources", "causes", "newest", "known_events"},
+    ),
+    "a known total stands beside": (
+        ResolvedQuery,
+        lambda query: msgspec.structs.replace(query, known_events=4).has_known_total,
+        {"flows", "resources", "known_events"},
+        {"kinds", "actors", "causes", "since", "until", "newest"},
+    ),
+    "conditions of SQLite": (
+        ResolvedQuery,
+        accepts(lambda query: sqlite_resolve.conditions(query, SNAPSHOT)),
+        EVERY_FILTER,
+        set(),
+    ),
+    "conditions of PostgreSQL": (
+        ResolvedQuery,
+        accepts(lambda query: postgres_resolve.conditions(query, postgres_resolve.Bindings())),
+        EVERY_FILTER,
+        set(),
+    ),
+    "a total of flows is known": (
+        FlowQuery,
+        lambda query: query_cost.is_indexed_flows(query, VIEWER),
+        set(),
+        {"since", "until", "failed"},
+    ),
+    "flows are listed": (
+        FlowQuery,
+        accepts(lambda query: process_map.require_flow_request(query, PageRequest())),
+        {"since", "until", "failed"},
+        set(),
+    ),
+    "a page of flows": (
+        PageRequest,
+        accepts(lambda request: process_map.require_flow_request(FlowQuery(), request)),
+        {"limit", "offset", "after"},
+        {"ascending", "as_of"},
+    ),
+    "a page of events": (
+        PageRequest,
+        accepts(resolve.require_list_request),
+        {"limit", "offset", "ascending", "as_of", "after"},
+        set(),
+    ),
+}
+"""What each guard decides about: the struct, whether it lets a request pass, and the fields by what it should say."""
+
+
+def _split(told: dict[str, Any]) -> tuple[Query, Viewer]:
+    """A query and a viewer from the fields of both."""
+    fields = dict(told)
+    return Query(**{name: fields.pop(name) for name in told if name != "readable"}), Viewer("acme", **fields)
+
+
+def undecided(struct: type[msgspec.Struct], supported: set[str], unsupported: set[str]) -> set[str]:
+    """The fields that a guard's row does not name, or names twice, or that are gone."""
+    return (set(struct.__struct_fields__) ^ (supported | unsupported)) | (supported & unsupported)
+
+
+def with_new_field(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The struct with one more filter, as a change would add it."""
+    return msgspec.defstruct(
+        f"Newer{struct.__name__}", [("regions", tuple[str, ...], ())], bases=(struct,), frozen=True, kw_only=True
+    )
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_guard_decides_about_each_field_by_name(name: str) -> None:
+    """Each field, set alone, passes or does not, as the table says; no field is left out of the table."""
+    struct, passes, supported, unsupported = GUARDS[name]
+    assert undecided(struct, supported, unsupported) == set()
+    said = {field: passes(struct(**{field: SAMPLES[struct][field]})) for field in struct.__struct_fields__}
+    assert said == {field: field in supported for field in struct.__struct_fields__}
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_new_field_passes_no_guard(name: str) -> None:
+    """Mutant: a field that is added to a struct, and nowhere else, is refused alone and beside what is supported; and
+    the table of this file asks for a decision about it."""
+    struct, passes, supported, unsupported = GUARDS[name]
+    newer = with_new_field(struct)
+    assert undecided(newer, supported, unsupported) == {"regions"}
+    assert not passes(newer(regions=("eu",)))
+    for field in supported:
+        assert not passes(newer(regions=("eu",), **{field: SAMPLES[struct][field]}))
+
+
+@pytest.mark.parametrize("struct", SAMPLES, ids=lambda struct: struct.__name__)
+def test_set_fields_are_those_that_differ_from_their_default(struct: type[msgspec.Struct]) -> None:
+    """Nothing is set in an empty request, and each sample is set when it is given."""
+    assert set_fields(struct()) == frozenset()
+    assert set(SAMPLES[struct]) == set(struct.__struct_fields__)
+    for field, value in SAMPLES[struct].items():
+        assert set_fields(struct(**{field: value})) == {field}
+
+
+@pytest.mark.parametrize("field", sorted(EVERY_FILTER - {"known_events"}))
+def test_conditions_have_sql_for_each_filter(field: str) -> None:
+    """On both stores a filter adds text and a value to the statement; without it there is neither."""
+    query = ResolvedQuery(**{field: SAMPLES[ResolvedQuery][field]})
+    text, values = sqlite_resolve.conditions(query, SNAPSHOT)
+    bindings = postgres_resolve.Bindings()
+    assert text
+    assert values
+    assert postgres_resolve.conditions(query, bindings)
+    assert bindings.values
+    assert sqlite_resolve.conditions(ResolvedQuery(), SNAPSHOT) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("told", "indexed"),
+    [
+        ({}, True),
+        ({"event_types": ("a.b",), "outcomes": ("failure",), "since": 1, "until": 2}, True),
+        ({"actor_ids": ("ada",), "since": 1}, True),
+        ({"actor_ids": ("ada", "bob")}, False),
+        ({"actor_ids": ("ada",), "outcomes": ("failure",)}, False),
+        ({"actor_ids": ("ada",), "readable": ("artifact",)}, False),
+        ({"correlation_ids": ("flow-1",)}, True),
+        ({"correlation_ids": ("flow-1", "flow-2")}, False),
+        ({"correlation_ids": ("flow-1",), "since": 1}, False),
+        ({"correlation_ids": ("flow-1",), "readable": ("artifact",)}, False),
+        ({"resource_ids": ("r",), "resource_types": ("artifact",), "readable": ("artifact",)}, True),
+        ({"resource_ids": ("r",), "resource_types": ("artifact", "decision")}, False),
+        ({"resource_ids": ("r", "s")}, False),
+        ({"resource_ids": ("r",), "until": 1}, False),
+        ({"resource_ids": ("r",), "correlation_ids": ("flow-1",)}, False),
+        ({"causation_ids": ("c",)}, False),
+    ],
+)
+def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
+    """As the design names them: kinds with any time; one actor with any time; one flow; one resource."""
+    assert query_cost.is_indexed_list(*_split(told)) is indexed
+
+
+@pytest.mark.parametrize(
+    ("told", "indexed"),
+    [
+        ({}, True),
+        ({"resource_types": ("artifact",), "actor_ids": ("ada",), "since": 1}, True),
+        ({"actor_ids": ("ada", "bob")}, False),
+        ({"correlation_ids": ("flow-1",)}, False),
+        ({"resource_ids": ("r",)}, False),
+    ],
+)
+def test_which_counts_are_indexed(told: dict[str, Any], indexed: bool) -> None:
+    """Kinds, one actor and time, in any combination."""
+    assert query_cost.is_indexed_count(*_split(told)) is indexed
+
+
+class NewerViewer(Viewer, frozen=True):
+    """Mutant: a viewer that is narrowed in one more way."""
+
+    regions: tuple[str, ...] = ()
+
+
+def test_a_narrowed_viewer_is_decided_about_by_name() -> None:
+    """Of a viewer's fields, `tenant` says whose log it is, and `readable` narrows it to some kinds of events."""
+    assert Viewer.__struct_fields__ == ("tenant", "readable")
+    assert set_fields(VIEWER) == frozenset()
+    assert set_fields(NARROWED) == {"readable"}
+    assert query_cost.is_indexed_list(Query(), NARROWED)
+    assert query_cost.is_indexed_count(Query(), NARROWED)
+    assert not query_cost.is_indexed_flows(FlowQuery(), NARROWED)
+    assert resolve.readable_kinds(msgspec.structs.replace(SNAPSHOT, viewer=NARROWED)) == (1,)
+    assert resolve.readable_kinds(SNAPSHOT) is None
+
+
+def test_a_viewer_that_is_narrowed_in_a_new_way_passes_no_guard() -> None:
+    """Mutant: the new field makes nothing indexed, and is refused where events are selected."""
+    newer = NewerViewer("acme", regions=("eu",))
+    assert not query_cost.is_indexed_list(Query(), newer)
+    assert not query_cost.is_indexed_count(Query(), newer)
+    assert not query_cost.is_indexed_flows(FlowQuery(), newer)
+    snapshot = msgspec.structs.replace(SNAPSHOT, viewer=newer)
+    with pytest.raises(NotImplementedError, match="regions"):
+        resolved_query(snapshot, Query(), NAMES, None)
+    with pytest.raises(NotImplementedError, match="regions"):
+        resolve.readable_kinds(snapshot)
