@@ -1,4 +1,4 @@
-"""What a PostgreSQL store says to its server: every statement that everything it can do comes to, as it is said."""
+"""Records every statement that a PostgreSQL store sends to its server."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ Heard = Callable[[Any, str, tuple[Any, ...]], Awaitable[None]]
 
 
 class Listening:
-    """A connection whose statements are heard."""
+    """A connection whose statements are recorded."""
 
     def __init__(self, connection: Any, heard: Heard) -> None:
         self.real = connection
@@ -47,7 +47,7 @@ class Listening:
 
 
 def listen(patch: pytest.MonkeyPatch, heard: Heard) -> None:
-    """Hear every statement of every transaction from now on, but those that begin and end it."""
+    """Record every statement of every transaction from now on, except those that begin and end it."""
     real = connections._run_and_commit
 
     async def committed(connection: Any, work: Any) -> Any:
@@ -73,7 +73,7 @@ FILTERS: tuple[dict[str, Any], ...] = (
 
 
 async def everything(url: str, folder: Path) -> None:
-    """Whatever a store can be asked for, in an empty log: after it every named block was said."""
+    """Call every operation of a store with an empty log, so that each named SQL block is executed."""
     source = create_store(f"sqlite:///{folder}/source.db")
     await fill(source, TENANT)
     first = await source.read_log(TENANT, 0, 500)

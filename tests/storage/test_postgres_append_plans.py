@@ -1,7 +1,7 @@
-"""An append reads what it needs of a log and no more, on a server that knows nothing of how large its tables are.
+"""An append reads only the rows that it needs, on a server without statistics about its tables.
 
-That is every server right after a log began to grow. A plan that was made once for all values then takes a join for
-cheap that reads a whole table, and each event of a log costs more than the one before.
+Every server is in this state just after a log began to grow. A generic plan then estimates a join that reads a whole
+table as cheap, and the cost of an append grows with the log.
 """
 
 from collections.abc import AsyncIterator
@@ -72,7 +72,7 @@ async def store(grown: str) -> AsyncIterator[Any]:
 
 
 async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
-    """The rows of each table that the append of some events reads, beside the catalogue's."""
+    """The number of rows that an append reads from each table, except the system catalogue."""
     read: dict[str, int] = {}
     real = store._writing.run
 
@@ -93,7 +93,7 @@ async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
 
 
 async def test_an_event_costs_no_more_in_a_long_log(store: Any) -> None:
-    """One event, whose flow is that of its cause, by a known actor on a known resource: some rows of each table."""
+    """An append of one event with a known cause, actor and resource reads a few rows of each table."""
     event = _own(7, correlation_id=None, causation_id=uuid(8))
     read = await _rows_read(store, msgspec.structs.replace(event, id=uuid(EVENTS + 1)))
     assert {"actor", "event", "flow", "resource"} <= read.keys()
@@ -115,7 +115,7 @@ JOINED = {
 
 @pytest.mark.parametrize("block", sorted(JOINED))
 async def test_mutant_a_join_is_caught(block: str, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same question asked by a join reads the table as a whole."""
+    """The same lookup as a join reads the whole table."""
     monkeypatch.setattr(append, "_SQL", {**append._SQL, block: JOINED[block]})
     number = EVENTS + 2 + sorted(JOINED).index(block)
     read = await _rows_read(store, _own(number, correlation_id=None, causation_id=uuid(8)))

@@ -1,4 +1,4 @@
-"""Both stores answer the same bytes: the recorded runs of an agent, the six questions, and a table of filters."""
+"""Both stores return the same bytes for the recorded runs of an agent, on all six routes and with many filters."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -66,7 +66,7 @@ async def both(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> 
     )
     for store in (made.sqlite, made.postgres):
         assert await fill(store, TENANT) > 5_000
-        # The recording has no two events of one time.
+        # The recording has no two events of the same time.
         await add(store, *[new(number, occurred_at=FIRST) for number in range(30)], tenant=TENANT)
     yield made
     await made.sqlite.close()
@@ -81,7 +81,7 @@ DEEP = (0, 7, 600, 2_000, 5_590, 10_000)
 
 
 async def _listed(store: Any, told: dict[str, Any], offsets: tuple[int, ...]) -> list[bytes]:
-    """Pages of a listing: from both ends, deep, beyond the end, in an older snapshot, and one behind another."""
+    """Pages of a list: from both ends, deep, beyond the end, in an older snapshot, and one after another."""
     requests = [
         PageRequest(limit=20, offset=offset, ascending=ascending, as_of=as_of)
         for ascending in (False, True)
@@ -98,7 +98,7 @@ async def _listed(store: Any, told: dict[str, Any], offsets: tuple[int, ...]) ->
 
 
 async def _answers(store: Any, told: dict[str, Any], offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
-    """The bytes of what a store says to a question: its list, its aggregate and its statistics."""
+    """The encoded results of a query: list, aggregate and statistics."""
     return {
         "list": await _listed(store, told, offsets),
         "aggregate": encode_counts(await store.count_events(*asked(told, TENANT))),
@@ -107,7 +107,7 @@ async def _answers(store: Any, told: dict[str, Any], offsets: tuple[int, ...] = 
 
 
 async def _differing(both: Both) -> set[str]:
-    """The filters to which the stores answer different bytes."""
+    """The filters for which the stores return different bytes."""
     found = set()
     for name, told in FILTERS.items():
         if await _answers(both.sqlite, told) != await _answers(both.postgres, told):
@@ -116,7 +116,7 @@ async def _differing(both: Both) -> set[str]:
 
 
 async def test_lists_aggregates_and_statistics_are_the_same_bytes(both: Both) -> None:
-    """Under every filter of the table; and the events are not all left out."""
+    """The bytes are equal under every filter of the table, and the filters match some events."""
     assert await _differing(both) == set()
     assert (
         await both.postgres.list_events(Viewer(TENANT), Query(**FILTERS["an hour of failures"]), PageRequest())
@@ -126,8 +126,8 @@ async def test_lists_aggregates_and_statistics_are_the_same_bytes(both: Both) ->
 @pytest.mark.parametrize("ascending", [False, True])
 @pytest.mark.parametrize("filter_", ["", "kinds", "actors", "flows", "resources", "causes"])
 def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
-    """Wherever places are ordered, in the merge and outside of it, ties are ordered by position: an index would give
-    that by luck alone."""
+    """Every ORDER BY of a page, inside and outside of the merge, breaks ties by position, which an index does not
+    guarantee."""
     values: dict[str, Any] = {filter_: ("a", FAILED_EVENT) if filter_ == "causes" else (1, 2)} if filter_ else {}
     snapshot = Snapshot(Viewer("airline"), 1, 100, {})
     request = PageRequest(ascending=ascending)
@@ -139,7 +139,7 @@ def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
 
 
 async def _some(both: Both) -> list[Event]:
-    """Some events of every part of the log."""
+    """Some events from every part of the log."""
     return [
         event
         for offset in range(0, 5_500, 700)
@@ -150,7 +150,7 @@ async def _some(both: Both) -> list[Event]:
 
 
 async def test_events_by_id_are_the_same_bytes(both: Both) -> None:
-    """One event, in its own tenant and in another, and for a reader that may not see it."""
+    """The bytes are equal for an event in its tenant, in another tenant, and for a reader that may not see it."""
     for event_id in (FAILED_EVENT, *[event.id for event in await _some(both)]):
         told = [await store.get_event(Viewer(TENANT), event_id) for store in (both.sqlite, both.postgres)]
         assert encode_event(told[0], EXTRA) == encode_event(told[1], EXTRA)
@@ -159,7 +159,8 @@ async def test_events_by_id_are_the_same_bytes(both: Both) -> None:
 
 
 async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None:
-    """The routes of a correlation and of a resource, and the filters that name one; narrowed by time and type too."""
+    """The bytes are equal on the routes and with the filters of a correlation and of a resource, also with time and
+    type."""
     for event in await _some(both):
         for told in (
             {"correlation_ids": (event.correlation_id,)},
@@ -173,14 +174,14 @@ async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None
 
 
 async def test_the_hash_trees_differ_by_salt_and_time_alone(both: Both) -> None:
-    """Both logs have the same size; their roots differ, since salts and times of recording do."""
+    """Both logs have the same size; their roots differ because salts and recordedAt do."""
     heads = [await store.head(TENANT) for store in (both.sqlite, both.postgres)]
     assert heads[0].size == heads[1].size
     assert heads[0].root != heads[1].root
 
 
 def _reworded(module: Any, block: str, old: str, new_text: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """What changes the text of a named block, as one module sees it."""
+    """A mutant that changes the text of a named SQL block in one module."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
         assert old in module._SQL[block]
@@ -190,7 +191,7 @@ def _reworded(module: Any, block: str, old: str, new_text: str) -> Callable[[pyt
 
 
 def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
-    """What puts `make(the real function)` into its place."""
+    """A mutant that replaces a function with `make(the real function)`."""
     return lambda patch: patch.setattr(owner, name, make(getattr(owner, name)))
 
 
@@ -258,7 +259,7 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 async def test_a_store_that_errs_would_be_seen(both: Both, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Each mutant changes bytes of the table above."""
+    """Each mutant changes some bytes of the table above."""
     mutant, filter_ = MUTANTS[name]
     told = FILTERS[filter_]
     right = await _answers(both.sqlite, told)
