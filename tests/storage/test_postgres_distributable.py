@@ -91,7 +91,7 @@ def strays(text: str) -> bool:
 def copied(text: str) -> bool:
     """Whether Citus would send the rows of an INSERT to their node by COPY, which row-level security refuses.
 
-    It does so when the rows come from the coordinator and the statement has no RETURNING."""
+    It does so when the rows come from the coordinator and the statement has neither RETURNING nor ON CONFLICT."""
     text = re.sub(r"--.*", "", text)
     gathered = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES})\b[^;]*?\bSELECT (?!tenant_no\b)", text)
     return gathered is not None and "RETURNING" not in text and "ON CONFLICT" not in text
@@ -154,7 +154,7 @@ async def test_a_statement_that_strays_is_found(
     [("add_event", "RETURNING tenant_no", ""), ("divide_rollup_kind", "SELECT tenant_no, $2", "SELECT $1, $2")],
 )
 def test_an_insert_that_would_go_by_copy_is_found(block: str, old: str, new_: str) -> None:
-    """An INSERT without RETURNING, and one whose rows Citus cannot prove to be on their own node, are each found."""
+    """An INSERT without RETURNING, and one whose rows Citus cannot place on their node by itself, are each found."""
     text = load_blocks("whence.storage.postgres")[block]
     assert old in text
     assert not copied(text)
