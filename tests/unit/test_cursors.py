@@ -177,7 +177,7 @@ def test_a_cursor_is_of_one_question() -> None:
         f"{ASKED}&outcome=none",
         f"{ASKED}&actor_id=y",
         ASKED.replace("-7d", "-8d"),
-        ASKED.replace("-7d", "2025-12-26T03:04:05Z"),  # the same instant, but the cursor was made without this parameter
+        ASKED.replace("-7d", "2025-12-26T03:04:05Z"),  # the same instant, but written as an absolute time
         ASKED.replace("from=-7d&", ""),
         ASKED.replace("2026-01-02", "2026-01-03"),
         ASKED.replace("&to=2026-01-02", ""),
