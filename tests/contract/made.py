@@ -15,10 +15,10 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 VIEWER = Viewer(TENANT)
-"""Whom tests read as, unless they say otherwise: one who may see everything."""
+"""The default viewer of tests, who may see every resource type."""
 
 NOON = 1_700_000_000 * SECOND
-"""Some time in 2023; what occurs in tests occurs around it unless a test says otherwise."""
+"""A time in 2023, close to which events occur by default."""
 
 
 def uuid(number: int) -> str:

@@ -36,7 +36,7 @@ SENT_FIELDS = {
     "causation_id": "causationId",
     "outcome": "outcome",
 }
-"""The fields of an event's content beside its payload, and their names as sent."""
+"""The fields of an event's content except its payload, and their names as sent."""
 
 
 class ModelStore:

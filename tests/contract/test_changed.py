@@ -12,10 +12,10 @@ from tests.contract.made import TENANT, add, new
 from whence.storage import head_notifier
 
 FOREVER_S = 3_600.0
-"""A poll that never comes: what is woken within `PATIENCE_S` was woken by a wake-up."""
+"""A poll interval that never ends in a test: a task that wakes within `PATIENCE_S` was woken by a notification."""
 
 PATIENCE_S = 5.0
-"""Whoever is not woken for so long is not woken at all."""
+"""A task that is not woken within this time counts as never woken."""
 
 
 async def _empty(store: Any) -> None:

@@ -21,7 +21,7 @@ VARIED = {
     8: {"correlation_id": "flow-1", "causation_id": uuid(7)},
     9: {"correlation_id": "flow/2", "causation_id": "a text", "outcome": "none"},
 }
-"""What differs in each event of `varied`."""
+"""The fields in which each event of `varied` differs from the default."""
 
 FILTERS: dict[str, list[tuple[tuple[str, ...], list[int]]]] = {
     "event_types": [

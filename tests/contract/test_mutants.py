@@ -32,7 +32,7 @@ ONE_STORE = {
         "the lock away, and shows a bare sequence that loses events."
     ),
 }
-"""Mutants that break one store only, each with the reason why there is none for the other."""
+"""Mutants that break only one store, each with the reason why the other has none."""
 
 
 def found(module: ModuleType) -> list[Any]:

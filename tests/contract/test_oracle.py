@@ -102,7 +102,7 @@ FIRST_EVENTS = {
     )
     for second, tenant in enumerate(TENANTS)
 }
-"""What each log begins with, so that every question finds something: ties, bucket starts and times before 1970."""
+"""The first events of each log, so that every query has matches: ties, bucket starts and times before 1970."""
 
 requests = st.builds(Write, st.lists(events, min_size=1, max_size=6).map(tuple), st.booleans())
 readable = st.one_of(st.none(), st.none(), st.sampled_from(((), ("artifact",), ("action_run", "agent_spec"), ("x",))))

@@ -22,7 +22,7 @@ QUESTIONS: tuple[dict[str, Any], ...] = (
     {"resource_ids": (uuid(1),)},
     {"correlation_ids": ("flow-0", "flow-1")},
 )
-"""One question for each way to find a page."""
+"""One query for each way in which a store finds a page."""
 
 
 def many(first: int = 1, count: int = 60) -> list[NewEvent]:

@@ -16,7 +16,7 @@ LONG = os.environ.get("WHENCE_HYPOTHESIS") == "long"
 WRITERS = 4
 REQUESTS = 400 if LONG else 60
 OF_A_WRITER = 100_000
-"""Numbers of events that are one writer's own."""
+"""The range of event numbers reserved for each writer."""
 
 
 def some_events(draw: random.Random, writer: int, known: list[int]) -> list[NewEvent]:

@@ -18,7 +18,7 @@ TENANT = "airline"
 MIDDLE = 1_715_817_600_000_000
 
 Heard = Callable[[Any, str, tuple[Any, ...]], Awaitable[None]]
-"""Told a connection, a statement and its values before they are carried out."""
+"""Called with a connection, a statement and its values before the statement is executed."""
 
 
 class Listening:

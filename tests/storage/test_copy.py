@@ -376,7 +376,7 @@ ON_THE_WAY: dict[str, Callable[[list[HashedEvent]], list[HashedEvent]]] = {
     "two changed places": lambda part: [*part[:6], part[7], part[6], *part[8:]],
     "the first left out": lambda part: part[1:],
 }
-"""What may befall events on their way."""
+"""Alterations of events between source and target."""
 
 
 async def test_an_event_that_is_altered_on_the_way_is_found(
@@ -446,7 +446,7 @@ IN_THE_TARGET: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "salts are new": _salted_anew,
     "an event is left out of the counts": _counted_otherwise,
 }
-"""What a store may do wrong when it writes."""
+"""Ways in which a target may write something else than it was given."""
 
 
 @pytest.mark.parametrize("wrong", IN_THE_TARGET)

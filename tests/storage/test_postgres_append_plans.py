@@ -20,10 +20,10 @@ EVENTS = 20_000
 NAMES = 2_000
 
 READ_MAX = 12
-"""Rows of one table that the append of a single event may read: some of each level of the rollups are the most."""
+"""Rows of one table that the append of a single event may read; the rollups need the most, some of each level."""
 
 _PAYLOAD = b'{"text":"%s"}' % (b"x" * 600)
-"""Without statistics a planner guesses by how large a table is."""
+"""Large payloads, since without statistics the planner estimates by the size of a table."""
 
 _READ = """SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
   FROM pg_stat_xact_user_tables WHERE schemaname = 'whence'"""
@@ -32,7 +32,7 @@ _GENERIC = """DO $$ BEGIN
   EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database());
   EXECUTE format('ALTER DATABASE %I SET enable_nestloop = off', current_database());
 END $$"""
-"""Plans are made for all values, and where there is a choice, whole tables are joined."""
+"""Settings that force generic plans and favour joins of whole tables."""
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from whence.storage.postgres import counts
 from whence.storage.sql import load_blocks
 
 NOT_A_TENANTS = {"tenant", "api_key", "session", "migration"}
-"""Tables that are the same for all, and would be wherever a tenant is."""
+"""Tables without rows of a tenant's log, which every node has."""
 
 KEYS = """
 SELECT t.relname, i.relname,
@@ -101,7 +101,8 @@ VERIFYING = {
     *("causes", "next_position", "times", "folded_transitions", "wrong_flows", "wrong_resources", "wrong_names"),
     *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
 }
-"""Blocks of one tenant that a check says on a connection of its own; `tenants` and `strays` are about all."""
+"""Blocks that verification executes on its own connection for one tenant; `tenants` and `strays` concern all
+tenants."""
 
 
 async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:

@@ -30,7 +30,7 @@ SORTED_MAX = 1_500
 """Rows that one statement may sort."""
 
 LARGE = {"event", "flow", "resource", "bucket", "rollup_kind", "rollup_actor"}
-"""Tables that grow with the log. Those of kinds, actors and links have few rows here, and may be read as a whole."""
+"""Tables that grow with the log. Those of kinds, actors and transitions are small here, and may be scanned."""
 
 KIND = {
     "event_type": {"event_types": ("invoice.sent",)},
@@ -45,7 +45,7 @@ FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("event_kind", told) for name, told in KIND.items()},
     "one_actor": ("event_actor", {"actor_ids": ("a3",)}),
 }
-"""The flat filters, and the index that lists what matches."""
+"""The indexed filters, and the index that lists the matches."""
 
 ALONE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_resource": ("event_resource", {"resource_ids": (uuid(7),)}),

@@ -254,7 +254,7 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         "nothing",
     ),
 }
-"""What a store might get wrong, and the filter of the table above under which it shows."""
+"""Mutants, and the filter of the table above that shows the difference."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)

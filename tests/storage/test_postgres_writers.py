@@ -26,7 +26,7 @@ Rows = list[tuple[int, int]]
 """Positions and numbers of events, in order."""
 
 ReadAfter = Callable[[int], Awaitable[Rows]]
-"""What a tail does: the events behind a position."""
+"""Returns the events after a position."""
 
 RACING = """
 import asyncio, json, random, sys, time
@@ -96,7 +96,7 @@ async def main():
 
 asyncio.run(main())
 """
-"""A process of writers: batches, of which one in ten sleeps before its commit and one in twenty is rolled back."""
+"""A process of writers. One batch in ten sleeps before its commit, and one in twenty is rolled back."""
 
 
 class Race:

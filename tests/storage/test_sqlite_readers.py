@@ -15,7 +15,7 @@ from whence.storage.sqlite import readers
 from whence.storage.sqlite.engine import SQLiteStore
 
 STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000000) SELECT max(i) FROM n"
-"""Takes minutes."""
+"""A query that takes minutes."""
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,7 @@ UPDATE resource SET events = events - 1 WHERE key = 1 << 40 | 1;
 UPDATE event SET resource = 99 WHERE key = (SELECT min(key) FROM event WHERE tenant_no = 1 AND resource = 1);
 UPDATE tenant SET resources = 99 WHERE tenant_no = 1
 """
-"""A resource that got two numbers, with every count right."""
+"""A resource with two numbers, with every count right."""
 
 
 @pytest.mark.parametrize(

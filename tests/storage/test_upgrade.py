@@ -159,7 +159,7 @@ BREAKS = {
         "UPDATE head SET kinds = 0",
     ),
 }
-"""SQL of a last step, on SQLite and on PostgreSQL, after which a store does not go on as it should."""
+"""SQL of a last step, on SQLite and on PostgreSQL, after which a store no longer appends correctly."""
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -258,7 +258,7 @@ MUTANTS = {
         {"list", "event", "trace", "verify"},
     ),
 }
-"""SQL of a last step, on SQLite and, when it differs, on PostgreSQL; and which checks must see it."""
+"""SQL of a last step, on SQLite and, when it differs, on PostgreSQL, and the checks that must report it."""
 
 
 def add_step(patch: pytest.MonkeyPatch, *, sqlite: str, postgres: str) -> None:
@@ -292,7 +292,7 @@ async def test_mutant_a_harmful_migration_is_caught(kept: Kept, name: str, monke
 
 HARM = "DELETE FROM session; CREATE TABLE half (x int); UPDATE api_key SET revoked_at = NULL; "
 SPILL = "PRAGMA cache_size = 4; UPDATE event SET payload = zeroblob(20000); "
-"""More than SQLite keeps in memory, so that pages of the transaction are in the file's write-ahead log."""
+"""Writes more pages than SQLite's cache holds, so that some are in the write-ahead log before the commit."""
 
 
 async def rows_of(url: str) -> dict[str, list[Any]]:

@@ -127,7 +127,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     order: ClassVar[list["_Server"]] = []
-    """Who was asked, of all of them."""
+    """The servers of all instances, in the order of their requests."""
 
     def __init__(self, body: bytes, *, chunked: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -45,7 +45,7 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
     FlowQuery: {"since": 1, "until": 2, "failed": True},
     PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1)},
 }
-"""A value for every field, which is not its default."""
+"""A value for every field that is not its default."""
 
 VIEWER = Viewer("acme")
 NARROWED = Viewer("acme", ("artifact",))
@@ -153,7 +153,7 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
         set(),
     ),
 }
-"""What each guard decides about: the struct, whether it lets a request pass, and the fields by what it should say."""
+"""For each guard: its struct, whether it accepts a request, and the fields by the expected result."""
 
 
 def _split(told: dict[str, Any]) -> tuple[Query, Viewer]:

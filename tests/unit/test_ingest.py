@@ -19,7 +19,7 @@ Answer = Callable[[Sequence[Write]], Results]
 HANG_S = 2
 """No test takes this long unless something hangs."""
 TURNS = 50
-"""Rounds of the event loop; whatever does not wait for the store has happened by then."""
+"""Rounds of the event loop, after which everything that does not wait for the store has run."""
 
 
 async def turns() -> None:

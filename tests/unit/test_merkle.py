@@ -14,7 +14,7 @@ LEAVES = [
     bytes.fromhex(text)
     for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
 ]
-"""The test data of the reference implementation of certificate transparency."""
+"""The test data of the reference implementation of Certificate Transparency."""
 
 ROOTS = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -26,7 +26,7 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-"""The published roots of the trees of 1 to 8 of these leaves."""
+"""The published roots of the trees of the first 1 to 8 leaves."""
 
 
 def root_of(leaves: list[bytes]) -> bytes:

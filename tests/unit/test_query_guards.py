@@ -84,7 +84,7 @@ CURSOR_FLOWS = {
 
 VIEWER = Viewer(TENANT)
 CURSOR_VIEWER = {"tenant": Viewer("globex"), "readable": Viewer(TENANT, ("artifact",))}
-"""For each field of a viewer, one that differs in it. A cursor is bound to all of them."""
+"""For each field of a viewer, a viewer that differs in it. A cursor is bound to all of them."""
 
 OTHER_VIEWERS = tuple(CURSOR_VIEWER.values())
 

@@ -205,7 +205,7 @@ def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the functio
 def test_a_signed_sum_is_the_range(question: tuple[int | None, int | None, Buckets], moments: list[int]) -> None:
     """A signed sum counts every event of the range once, and no other.
 
-    It uses only buckets with rows and the bounds read beforehand, and at most half of a bucket's children at each end."""
+    It uses only buckets with rows and the bounds read beforehand, and at most half of a bucket's children per end."""
     since, until, divided = question
     moments += [
         end + by * width for end in (since, until) if end is not None for by in (-1, 0, 1) for width in (1, DAY)

@@ -131,7 +131,7 @@ def test_a_map_of_too_many_counts_is_refused(most: int, refused: bool, monkeypat
 
 
 def test_levels_are_those_of_rollups() -> None:
-    """The levels are all time, 32 days, 8 days and days, with the same borders as those of the rollups."""
+    """The levels are the widths of the rollups for all time, 32 days, 8 days and days."""
     assert [rollups.WIDTHS_US[level] for level in transitions.LEVELS] == [0, 32 * DAY_US, 8 * DAY_US, DAY_US]
 
 
