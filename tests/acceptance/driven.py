@@ -36,7 +36,7 @@ class Driven:
         self.history = History()
 
     def open(self, path: Path, history: History | None = None) -> None:
-        """Open a store in a new child. A store that was open before passes its history."""
+        """Open a store in a new child. `history` is given for a store that was open before."""
         self.history = history or History()
         word, *rest = self.ask(f"open {path}")
         assert word == "opened", rest

@@ -59,7 +59,7 @@ class History:
                 if self._contents.setdefault(id_, content) != content:
                     raise ValueError("An id was used for two contents.")
                 if id_ in self.indeterminate:
-                    self._unsure.add(id_)  # an earlier attempt has no answer, so the event may be stored although this one is refused
+                    self._unsure.add(id_)  # an earlier attempt without an answer may be stored
                 self.refused.discard(id_)
                 if id_ not in self.acknowledged:
                     self.indeterminate.add(id_)

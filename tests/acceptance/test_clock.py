@@ -171,7 +171,7 @@ def instant(text: str) -> datetime:
 def test_a_clock_that_jumps_disturbs_nothing(
     store: str, clocked: dict[str, str], record_property: Callable[[str, object], None]
 ) -> None:
-    """recordedAt never falls, positions have no gaps, a cursor continues, and the limit ahead follows the server's
+    """Positions have no gaps, recordedAt never falls, a cursor continues, and the limit ahead follows the server's
     clock."""
     rng = random.Random(seed())
     with running(url=url_of(store), **clocked) as server:

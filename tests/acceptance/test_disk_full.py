@@ -183,7 +183,7 @@ def test_mutant_a_log_that_must_be_written_is_caught(small_disk: Path, tmp_path:
 def check_refusal(server: Running, key: str) -> None:
     """Check that a refusal names its cause and has Retry-After."""
     connection = server.connect()
-    event = body_of(timed_id(random.Random()), b'{"more":"%s"}' % (b"x" * 200_000))  # more than the space left on the disk
+    event = body_of(timed_id(random.Random()), b'{"more":"%s"}' % (b"x" * 200_000))  # exceeds the space left
     connection.request("POST", "/api/v1/events", event, {"X-API-Key": key, "Content-Type": "application/json"})
     answer = connection.getresponse()
     assert (answer.status, msgspec.json.decode(answer.read())["code"]) == (503, "unavailable")
