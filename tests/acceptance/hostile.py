@@ -118,16 +118,16 @@ def _judge(case: Case, status: int, headers: dict[str, str], body: bytes) -> str
 def _is_error(status: int, headers: dict[str, str], body: bytes) -> bool:
     """Whether a body has one of the two error shapes."""
     try:
-        told: Any = msgspec.json.decode(body)
+        parsed: Any = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return False
-    if not isinstance(told, dict):
+    if not isinstance(parsed, dict):
         return False
     if status != 422:
-        return told.keys() == {"detail", "code", "requestId"} and told["requestId"] == headers["x-request-id"]
-    problems = told.get("detail")
+        return parsed.keys() == {"detail", "code", "requestId"} and parsed["requestId"] == headers["x-request-id"]
+    problems = parsed.get("detail")
     return (
-        told.keys() == {"detail"}
+        parsed.keys() == {"detail"}
         and isinstance(problems, list)
         and len(problems) > 0
         and all(isinstance(problem, dict) and problem.keys() == _PROBLEM for problem in problems)

@@ -54,8 +54,8 @@ def raw(*lines: bytes, body: bytes = b"") -> bytes:
 
 def post(body: bytes, *headers: bytes, media: bytes | None = JSON) -> bytes:
     """A well-formed POST of any body."""
-    told = [header for header in (media, *headers) if header is not None]
-    return raw(LINE, HOST, KEY, *told, b"Content-Length: %d" % len(body), body=body)
+    sent_headers = [header for header in (media, *headers) if header is not None]
+    return raw(LINE, HOST, KEY, *sent_headers, b"Content-Length: %d" % len(body), body=body)
 
 
 def field(name: str, value: bytes) -> bytes:

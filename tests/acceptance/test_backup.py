@@ -296,7 +296,7 @@ def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
     assert backups.restore(str(copy), str(tmp_path / "other.db")).revoked is None
 
 
-# --- what is told --------------------------------------------------------------------------------------------------
+# --- what is reported ----------------------------------------------------------------------------------------------
 
 
 def damage(source: Path, bad: Path) -> None:

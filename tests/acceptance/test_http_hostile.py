@@ -41,10 +41,10 @@ async def one(event_id: uuid.UUID) -> Response:
     return Response(events[str(event_id)], media_type="application/json")
 
 def error(request: Request, error: HTTPException) -> Response:
-    told = {"detail": "No.", "code": "no", "requestId": "1"}
+    shape = {"detail": "No.", "code": "no", "requestId": "1"}
     if error.status_code == 422:
-        told = {"detail": [{"loc": [], "msg": "No.", "type": "no"}]}
-    return Response(told, status_code=error.status_code, headers={"X-Request-Id": "1"})
+        shape = {"detail": [{"loc": [], "msg": "No.", "type": "no"}]}
+    return Response(shape, status_code=error.status_code, headers={"X-Request-Id": "1"})
 
 app = Litestar([create, listed, aggregate, one], exception_handlers={HTTPException: error})
 listener = socket.create_server(("127.0.0.1", 0))

@@ -88,9 +88,9 @@ class World:
         headers = {"X-API-Key": self.keys[tenant], "X-Request-Id": "fixed", "Content-Type": "application/json"}
         self.connection.request(method, path, body or None, headers)
         answer = self.connection.getresponse()
-        told = {name.lower(): value for name, value in answer.getheaders() if name.lower() != "date"}
+        kept_headers = {name.lower(): value for name, value in answer.getheaders() if name.lower() != "date"}
         self.requests += 1
-        return answer.status, told, answer.read()
+        return answer.status, kept_headers, answer.read()
 
     def compare(self, method: str, path: str, body: str, token: Token) -> None:
         """Send a request with another tenant's text and with one that no tenant has. Both answers must be the same

@@ -130,7 +130,8 @@ def test_nothing_acknowledged_is_lost_by_sigkill(slow: bool, record_property: Ca
 def test_an_early_acknowledgement_would_be_seen(slow: bool, tmp_path: Path) -> None:
     """A server that answers before it commits loses an acknowledged event within a few kills.
 
-    When it commits at once, writes are delayed for the test; when it commits after a pause, they are not."""
+    When it commits at once, writes are delayed for the test; when it commits after a pause, they are not.
+    """
     chance = random.Random(seed())
     mutant = tmp_path / "acknowledge_first.py"
     mutant.write_text(ACKNOWLEDGE_FIRST.replace("@PAUSE@", "0" if slow else "0.05"))

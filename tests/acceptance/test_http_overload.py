@@ -167,7 +167,8 @@ def held(server: Running, key: str) -> Iterator[Found]:
 def test_overload_is_refused_and_the_server_stays_small(record_property: Callable[[str, object], None]) -> None:
     """At five times the capacity, with events of 256 KiB, every answer is 201, or 429 or 503 with Retry-After.
 
-    The server stays under 300 MiB, answers at once afterwards, and has every acknowledged event."""
+    The server stays under 300 MiB, answers at once afterwards, and has every acknowledged event.
+    """
     with running() as server:
         key = server.key()
         server.start()

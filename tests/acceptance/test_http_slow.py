@@ -168,7 +168,8 @@ def test_clients_that_send_a_byte_a_second_are_dropped(
 ) -> None:
     """200 slow request heads and 100 slow bodies are all disconnected within 30 s, while other clients are served.
 
-    A server with uvicorn's own protocol still holds the connections with slow heads then."""
+    A server with uvicorn's own protocol still holds the connections with slow heads then.
+    """
     mutant = tmp_path / "uvicorns_own.py"
     mutant.write_text(UVICORNS_OWN)
     with running() as server, running(mutant=mutant) as without:
@@ -227,7 +228,8 @@ def stalled(server: Running, key: str) -> list[socket.socket]:
 def taken_by_none(server: Running, key: str, patience_s: float) -> tuple[dict[int, int], int, bool]:
     """Let many clients request large pages without reading them.
 
-    Returns their statuses, the peak memory of the server in MiB, and whether it disconnected the answered clients."""
+    Returns their statuses, the peak memory of the server in MiB, and whether it disconnected the answered clients.
+    """
     before = sockets(server)
     statuses: dict[int, int] = {}
     waiting = []
@@ -284,25 +286,25 @@ def test_a_connection_beyond_the_limit_is_told_so(limited: bool) -> None:
         before = sockets(server)
         idle = [socket.create_connection(server.address, timeout=5) for _ in range(CONNECTIONS)]
         assert wait_until(lambda: sockets(server) == before + CONNECTIONS, 5)
-        told = _hears(server)
+        received = _hears(server)
         for connection in idle:
             connection.close()
         assert wait_until(lambda: sockets(server) == before, 5)
         assert _hears(server, ASK).startswith(b"HTTP/1.1 200 ")
         assert server.terminate()[0] == 0
     if not limited:
-        assert told == b""
+        assert received == b""
         return
-    head, _, body = told.partition(b"\r\n\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in head
     assert msgspec.json.decode(body).keys() == {"detail", "code", "requestId"}
 
 
 def _hears(server: Running, sent: bytes = b"") -> bytes:
     """The bytes that a new connection receives within half a second, after sending `sent` if given."""
-    told = b""
+    received = b""
     with socket.create_connection(server.address, timeout=0.5) as connection, contextlib.suppress(TimeoutError):
         connection.sendall(sent)
         while part := connection.recv(4096):
-            told += part
-    return told
+            received += part
+    return received

@@ -66,8 +66,8 @@ class Overwriting(ModelStore):
     """A repeat overwrites the stored event."""
 
     def conflicting(self, log: list[Event], new: NewEvent, stored: Event, _different: list[str]) -> Receipt:
-        told = {name: getattr(new, name) for name in NewEvent.__struct_fields__ if getattr(new, name) is not None}
-        log[stored.position - 1] = msgspec.structs.replace(stored, **told)
+        fields = {name: getattr(new, name) for name in NewEvent.__struct_fields__ if getattr(new, name) is not None}
+        log[stored.position - 1] = msgspec.structs.replace(stored, **fields)
         return Receipt(log[stored.position - 1], replayed=True)
 
 

@@ -29,7 +29,7 @@ def uuid(number: int) -> str:
 def new(number: int, **fields: Any) -> NewEvent:
     """An event whose id has this number, which occurred this number of seconds after noon; `fields` override its
     defaults."""
-    told = {
+    values = {
         "event_type": "action_run.completed",
         "actor_type": "user",
         "actor_id": "ada",
@@ -38,7 +38,7 @@ def new(number: int, **fields: Any) -> NewEvent:
         "occurred_at": NOON + number * SECOND,
         **fields,
     }
-    return NewEvent(id=uuid(number), **told)
+    return NewEvent(id=uuid(number), **values)
 
 
 async def add(store: Store, *events: NewEvent, tenant: str = TENANT, atomic: bool = False) -> list[Receipt]:
@@ -56,28 +56,28 @@ async def stored(store: Store, *events: NewEvent, tenant: str = TENANT) -> list[
     return [receipt.event for receipt in receipts if receipt.event is not None]
 
 
-def asked(told: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, Query]:
+def asked(fields: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, Query]:
     """A viewer and a query, from the fields of both."""
-    fields = dict(told)
-    return Viewer(tenant, fields.pop("readable", None)), Query(**fields)
+    rest = dict(fields)
+    return Viewer(tenant, rest.pop("readable", None)), Query(**rest)
 
 
-def asked_flows(told: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, FlowQuery]:
+def asked_flows(fields: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, FlowQuery]:
     """A viewer and a flow query, from the fields of both."""
-    fields = dict(told)
-    return Viewer(tenant, fields.pop("readable", None)), FlowQuery(**fields)
+    rest = dict(fields)
+    return Viewer(tenant, rest.pop("readable", None)), FlowQuery(**rest)
 
 
-async def page(store: Store, tenant: str = TENANT, limit: int = 100, **told: Any) -> Page:
+async def page(store: Store, tenant: str = TENANT, limit: int = 100, **fields: Any) -> Page:
     """Read a page. Each field is passed to the one of `PageRequest`, `Viewer` and `Query` that has it."""
-    place = {name: told.pop(name) for name in ("offset", "ascending", "as_of", "after") if name in told}
-    return await store.list_events(*asked(told, tenant), PageRequest(limit=limit, **place))
+    place = {name: fields.pop(name) for name in ("offset", "ascending", "as_of", "after") if name in fields}
+    return await store.list_events(*asked(fields, tenant), PageRequest(limit=limit, **place))
 
 
-async def numbers(store: Store, tenant: str = TENANT, **told: Any) -> list[int]:
+async def numbers(store: Store, tenant: str = TENANT, **fields: Any) -> list[int]:
     """The numbers of the events of a page, after a check of its total."""
-    found = await page(store, tenant, **told)
-    if "offset" not in told and "after" not in told and "limit" not in told:
+    found = await page(store, tenant, **fields)
+    if "offset" not in fields and "after" not in fields and "limit" not in fields:
         assert found.total == len(found.events)
     return numbered(found.events)
 

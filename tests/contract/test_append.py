@@ -104,9 +104,9 @@ async def test_other_content_under_a_known_id_is_a_conflict(store: Any) -> None:
         "outcome": {"outcome": "none"},
         "payload": {"payload": b'{"a":1}'},
     }
-    for name, told in others.items():
+    for name, fields in others.items():
         same = {"correlation_id": "flow", "causation_id": "why", "outcome": "success"}
-        [receipt] = await add(store, new(1, **{**same, **told}))
+        [receipt] = await add(store, new(1, **{**same, **fields}))
         assert isinstance(receipt.error, Conflict), name
         assert receipt.error.fields == (name,)
         assert receipt.event is None
@@ -345,8 +345,8 @@ async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
         causation_id="no uuid",
     )
     [event] = await stored(store, sent)
-    told = {name: getattr(sent, name) for name in NewEvent.__struct_fields__}
-    expected = told | {"correlation_id": uuid(7), "outcome": "success", "tenant_id": TENANT, "position": 1}
+    fields = {name: getattr(sent, name) for name in NewEvent.__struct_fields__}
+    expected = fields | {"correlation_id": uuid(7), "outcome": "success", "tenant_id": TENANT, "position": 1}
     assert {**msgspec.structs.asdict(event), "recorded_at": 0} == {**expected, "recorded_at": 0}
     assert await store.get_event(VIEWER, uuid(7)) == event
     assert (await store.list_events(VIEWER, Query(), PageRequest())).events == [event]

@@ -30,7 +30,8 @@ REQUESTS = (
 def various(seed: int = 7, count: int = COUNT) -> list[NewEvent]:
     """Events whose cause is earlier, later, absent, never stored or not a UUID, and three that form a cycle.
 
-    They are spread over several flows and days, with ties and with effects dated before their causes."""
+    They are spread over several flows and days, with ties and with effects dated before their causes.
+    """
     random = Random(seed)
     events = []
     for number in range(1, count + 1):
@@ -161,9 +162,9 @@ async def test_flows_are_the_models(store: Any) -> None:
     """For every filter and page, and for readers with and without restricted types, counts, roots and actors are
     exact."""
     model = await both(store, *batches(various()))
-    for told in QUERIES:
+    for filters in QUERIES:
         for readable in READERS:
-            viewer, query = Viewer(TENANT, readable), FlowQuery(**told)
+            viewer, query = Viewer(TENANT, readable), FlowQuery(**filters)
             for request in (PageRequest(limit=100), PageRequest(limit=3), PageRequest(limit=4, offset=2)):
                 found = await store.list_flows(viewer, query, request)
                 expected = await model.list_flows(viewer, query, request)
@@ -174,11 +175,11 @@ async def test_flows_are_the_models(store: Any) -> None:
 async def test_flows_go_on_behind_a_place(store: Any) -> None:
     """Continuing after the last flow of each page returns every flow once."""
     await both(store, *batches(various()))
-    for told in ({}, {"failed": True}, {"since": NOON + 2 * HOUR}, {"readable": ("action_run",)}):
-        viewer, query = asked_flows(told)
+    for filters in ({}, {"failed": True}, {"since": NOON + 2 * HOUR}, {"readable": ("action_run",)}):
+        viewer, query = asked_flows(filters)
         whole = await store.list_flows(viewer, query, PageRequest(limit=1_000))
         assert whole.total == len(whole.flows) > 3
-        assert all(told.get("since", 0) <= flow.last_at for flow in whole.flows)
+        assert all(filters.get("since", 0) <= flow.last_at for flow in whole.flows)
         found, after = [], None
         while len(found) < whole.total:
             page = await store.list_flows(viewer, query, PageRequest(limit=3, offset=len(found), after=after))

@@ -66,23 +66,23 @@ def stats_of(events: list[Event]) -> list[ActorStat]:
     return sorted(stats, key=lambda stat: (-stat.total, stat.actor_type, stat.actor_id))
 
 
-async def check_counts(store: Any, since: int | None, until: int | None, **told: Any) -> None:
+async def check_counts(store: Any, since: int | None, until: int | None, **filters: Any) -> None:
     """Check the aggregate, statistics and total of a query against a full list of the events."""
     everything = (await page(store, limit=10_000)).events
-    viewer, query = asked({"since": since, "until": until, **told})
-    matching = [event for event in everything if is_within(event, since, until) and has(event, told)]
+    viewer, query = asked({"since": since, "until": until, **filters})
+    matching = [event for event in everything if is_within(event, since, until) and has(event, filters)]
     assert await store.count_events(viewer, query) == counted(matching), query
     assert await store.actor_stats(viewer, query) == stats_of(matching), query
-    assert (await page(store, since=since, until=until, **told)).total == len(matching), query
+    assert (await page(store, since=since, until=until, **filters)).total == len(matching), query
 
 
 def is_within(event: Event, since: int | None, until: int | None) -> bool:
     return (since is None or since <= event.occurred_at) and (until is None or event.occurred_at < until)
 
 
-def has(event: Event, told: dict[str, Any]) -> bool:
+def has(event: Event, filters: dict[str, Any]) -> bool:
     """Whether an event matches the filters of `FILTERS`."""
-    for name, values in told.items():
+    for name, values in filters.items():
         if name == "readable":
             matches = event.resource_type in values
         elif name == "event_type_prefixes":
@@ -96,11 +96,11 @@ def has(event: Event, told: dict[str, Any]) -> bool:
 
 async def check_ranges(store: Any, borders: list[int]) -> None:
     """Check every filter with every range between two of the borders, and with open ranges."""
-    for told in FILTERS:
+    for filters in FILTERS:
         for since in (None, *borders):
             for until in (None, *borders):
                 if since is None or until is None or since <= until:
-                    await check_counts(store, since, until, **told)
+                    await check_counts(store, since, until, **filters)
 
 
 @catches(broken.WordsUnsorted, mutants.aggregate_in_order_of_kinds)
@@ -165,9 +165,9 @@ async def test_nothing_is_counted_where_nothing_is(store: Any) -> None:
     await stored(store, new(1, event_type="z.done", actor_type="service", outcome="none", resource_id=uuid(9)))
     await stored(store, *varied(1, [NOON] * 12), tenant="other")
     for tenant in ("empty", TENANT):
-        for told in (*FILTERS[1:], {"since": NOON, "until": NOON}, {"readable": ()}):
-            assert await store.count_events(*asked(told, tenant)) == nothing
-            assert await store.actor_stats(*asked(told, tenant)) == []
+        for filters in (*FILTERS[1:], {"since": NOON, "until": NOON}, {"readable": ()}):
+            assert await store.count_events(*asked(filters, tenant)) == nothing
+            assert await store.actor_stats(*asked(filters, tenant)) == []
 
 
 @catches(broken.UntilIncluded, broken.SinceExcluded, mutants.edges_until_included, mutants.edges_since_excluded)
@@ -205,10 +205,10 @@ async def test_counts_are_exact_at_every_step_of_a_division(store: Any) -> None:
     times = [DAY_START + step for step in (0, 0, 1, HOUR, HOUR, HOUR + MINUTE, 0, 0, SECOND, 0, 1, 2, 3, DAY, 0)]
     for number, at in enumerate(times, 1):
         await stored(store, *varied(number, [at]))
-        for told in ({}, {"actor_ids": ("a1",)}, {"event_types": ("action_run.completed",)}):
-            await check_counts(store, DAY_START, DAY_START + HOUR, **told)
-            await check_counts(store, DAY_START + 1, None, **told)
-            await check_counts(store, None, None, **told)
+        for filters in ({}, {"actor_ids": ("a1",)}, {"event_types": ("action_run.completed",)}):
+            await check_counts(store, DAY_START, DAY_START + HOUR, **filters)
+            await check_counts(store, DAY_START + 1, None, **filters)
+            await check_counts(store, None, None, **filters)
 
 
 @limited(divide_at=6, fold_at=9)

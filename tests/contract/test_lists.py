@@ -45,7 +45,7 @@ FILTERS: dict[str, list[tuple[tuple[str, ...], list[int]]]] = {
 
 
 def varied() -> list[NewEvent]:
-    return [new(number, **told) for number, told in VARIED.items()]
+    return [new(number, **fields) for number, fields in VARIED.items()]
 
 
 async def check_filter(store: Any, name: str) -> None:
@@ -172,7 +172,7 @@ async def test_ties_are_in_the_order_of_positions(store: Any) -> None:
     ids = [5, 2, 9, 1, 7, 3]
     same = {"correlation_id": "flow", "causation_id": uuid(40)}
     await stored(store, *(new(number, occurred_at=NOON, **same) for number in ids))
-    for told in (
+    for filters in (
         {},
         {"event_types": ("action_run.completed",)},
         {"actor_ids": ("ada",)},
@@ -180,8 +180,8 @@ async def test_ties_are_in_the_order_of_positions(store: Any) -> None:
         {"correlation_ids": ("flow",)},
         {"causation_ids": (uuid(40),)},
     ):
-        assert await numbers(store, **told) == ids[::-1]
-        assert await numbers(store, **told, ascending=True) == ids
+        assert await numbers(store, **filters) == ids[::-1]
+        assert await numbers(store, **filters, ascending=True) == ids
 
 
 @catches(mutants.order_always_descending)
@@ -315,7 +315,7 @@ async def test_another_tenants_events_are_in_no_list(store: Any) -> None:
     same = {"correlation_id": "flow", "causation_id": "why", "actor_id": "bob"}
     await stored(store, *(new(number, **same) for number in range(1, 6)), tenant="other")
     await stored(store, *(new(number, **same) for number in range(11, 14)))
-    for told in (
+    for filters in (
         {},
         {"since": NOON},
         {"event_types": ("action_run.completed",)},
@@ -324,8 +324,8 @@ async def test_another_tenants_events_are_in_no_list(store: Any) -> None:
         {"correlation_ids": ("flow",)},
         {"causation_ids": ("why",)},
     ):
-        found = await store.list_events(VIEWER, Query(**told), PageRequest())
-        assert [event.id for event in found.events] == [uuid(13), uuid(12), uuid(11)], told
-        assert found.total == 3, told
-        assert (await store.count_events(VIEWER, Query(**told))).total == 3, told
-        assert [stat.total for stat in await store.actor_stats(VIEWER, Query(**told))] == [3], told
+        found = await store.list_events(VIEWER, Query(**filters), PageRequest())
+        assert [event.id for event in found.events] == [uuid(13), uuid(12), uuid(11)], filters
+        assert found.total == 3, filters
+        assert (await store.count_events(VIEWER, Query(**filters))).total == 3, filters
+        assert [stat.total for stat in await store.actor_stats(VIEWER, Query(**filters))] == [3], filters

@@ -37,7 +37,7 @@ def plain_time(time_us: int) -> str:
 
 
 def plain_leaf(event: Event, salt: bytes) -> bytes:
-    told = {
+    members = {
         "actorId": event.actor_id,
         "actorType": event.actor_type,
         "causationId": event.causation_id,
@@ -53,7 +53,7 @@ def plain_leaf(event: Event, salt: bytes) -> bytes:
         "tenantId": event.tenant_id,
         "v": 1,
     }
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return sha256(b"\x00" + text.encode()).digest()
 
 

@@ -107,15 +107,21 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
     the counts of no filter."""
     await add(real, *[new(number, correlation_id="flow-1", outcome="none") for number in range(5)])
     add_the_filter(monkeypatch)
-    for told in ({}, {"outcomes": ("none",)}, {"actor_ids": ("ada",)}, {"since": 0}, {"correlation_ids": ("flow-1",)}):
-        none, everything = NewerQuery(**told, recorded_from=NEVER), NewerQuery(**told, recorded_from=1)
+    for filters in (
+        {},
+        {"outcomes": ("none",)},
+        {"actor_ids": ("ada",)},
+        {"since": 0},
+        {"correlation_ids": ("flow-1",)},
+    ):
+        none, everything = NewerQuery(**filters, recorded_from=NEVER), NewerQuery(**filters, recorded_from=1)
         page = await real.list_events(VIEWER, none, PageRequest())
         assert (page.events, page.total) == ([], 0)
         assert (await real.count_events(VIEWER, none)).total == 0
         assert await real.actor_stats(VIEWER, none) == []
-        whole = await real.list_events(VIEWER, Query(**told), PageRequest())
+        whole = await real.list_events(VIEWER, Query(**filters), PageRequest())
         assert await real.list_events(VIEWER, everything, PageRequest()) == whole
-        assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**told))
+        assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**filters))
 
 
 @catches(what_is_not_known_is_no_filter)

@@ -223,12 +223,12 @@ class Oracle(RuleBasedStateMachine):
             fields[name] = getattr(change, name)
         self.both(lambda store: store.append(tenant, [Write((NewEvent(**fields),))]))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions, request=pages_asked)
-    def list(self, tenant: str, told: dict[str, Any], request: PageRequest) -> None:
-        self.both(lambda store: store.list_events(*asked(told, tenant), request))
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, request=pages_asked)
+    def list(self, tenant: str, filters: dict[str, Any], request: PageRequest) -> None:
+        self.both(lambda store: store.list_events(*asked(filters, tenant), request))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions, pick=st.integers(0), offset=st.integers(0, 30))
-    def list_of_now(self, tenant: str, told: dict[str, Any], pick: int, offset: int) -> None:
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, pick=st.integers(0), offset=st.integers(0, 30))
+    def list_of_now(self, tenant: str, filters: dict[str, Any], pick: int, offset: int) -> None:
         """Pages in a snapshot that is available or just too old, and after an existing event."""
         size = len(self.model.logs.get(tenant, ()))
         as_of = size - pick % (min(size, self.model.as_of_span + 1) + 1)
@@ -238,15 +238,15 @@ class Oracle(RuleBasedStateMachine):
             PageRequest(limit=7, offset=offset, as_of=as_of, ascending=bool(pick % 2)),
             PageRequest(limit=7, offset=offset, as_of=as_of, ascending=bool(pick % 2), after=after),
         ):
-            self.both(lambda store, request=request: store.list_events(*asked(told, tenant), request))
+            self.both(lambda store, request=request: store.list_events(*asked(filters, tenant), request))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions)
-    def aggregate(self, tenant: str, told: dict[str, Any]) -> None:
-        self.both(lambda store: store.count_events(*asked(told, tenant)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions)
+    def aggregate(self, tenant: str, filters: dict[str, Any]) -> None:
+        self.both(lambda store: store.count_events(*asked(filters, tenant)))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions)
-    def statistics(self, tenant: str, told: dict[str, Any]) -> None:
-        self.both(lambda store: store.actor_stats(*asked(told, tenant)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions)
+    def statistics(self, tenant: str, filters: dict[str, Any]) -> None:
+        self.both(lambda store: store.actor_stats(*asked(filters, tenant)))
 
     @rule(
         tenant=st.sampled_from(TENANTS),
@@ -271,13 +271,13 @@ class Oracle(RuleBasedStateMachine):
         event = self.any_event(tenant, pick)
         if event is None:
             return
-        told: dict[str, Any] = {name: (getattr(event, FIELDS[name]) or "none",) for name in names}
-        told["since"] = None if since is None else event.occurred_at + since
-        told["until"] = None if until is None else event.occurred_at + until
-        told["readable"] = readable
-        self.both(lambda store: store.list_events(*asked(told, tenant), request))
-        self.both(lambda store: store.count_events(*asked(told, tenant)))
-        self.both(lambda store: store.actor_stats(*asked(told, tenant)))
+        filters: dict[str, Any] = {name: (getattr(event, FIELDS[name]) or "none",) for name in names}
+        filters["since"] = None if since is None else event.occurred_at + since
+        filters["until"] = None if until is None else event.occurred_at + until
+        filters["readable"] = readable
+        self.both(lambda store: store.list_events(*asked(filters, tenant), request))
+        self.both(lambda store: store.count_events(*asked(filters, tenant)))
+        self.both(lambda store: store.actor_stats(*asked(filters, tenant)))
         for asking in TENANTS:
             self.both(lambda store, asking=asking: store.get_event(Viewer(asking, readable), event.id))
 
@@ -285,16 +285,16 @@ class Oracle(RuleBasedStateMachine):
     def get(self, tenant: str, number: int, readable: tuple[str, ...] | None) -> None:
         self.both(lambda store: store.get_event(Viewer(tenant, readable), uuid(number)))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions, limit=st.integers(1, 9), ascending=st.booleans())
-    def turn_pages(self, tenant: str, told: dict[str, Any], limit: int, ascending: bool) -> None:
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, limit=st.integers(1, 9), ascending=st.booleans())
+    def turn_pages(self, tenant: str, filters: dict[str, Any], limit: int, ascending: bool) -> None:
         """Continue after the last event of each page until the end: every event is returned once, in order."""
         whole = self.runner.run(
-            self.model.list_events(*asked(told, tenant), PageRequest(limit=10_000, ascending=ascending))
+            self.model.list_events(*asked(filters, tenant), PageRequest(limit=10_000, ascending=ascending))
         ).events
         found: list[Event] = []
         request = PageRequest(limit=limit, ascending=ascending)
         while True:
-            page = self.runner.run(self.store.list_events(*asked(told, tenant), request))
+            page = self.runner.run(self.store.list_events(*asked(filters, tenant), request))
             found += page.events
             assert page.has_next == (len(found) < len(whole))
             if not page.has_next:
@@ -311,18 +311,18 @@ class Oracle(RuleBasedStateMachine):
         for asking in TENANTS if event is not None else ():
             self.both(lambda store, asking=asking: store.trace(Viewer(asking, readable), event.id, request))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=flows_asked, limit=st.integers(1, 100), offset=st.integers(0, 12))
-    def list_flows(self, tenant: str, told: dict[str, Any], limit: int, offset: int) -> None:
-        self.both(lambda store: _flows(store, tenant, told, PageRequest(limit=limit, offset=offset)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=flows_asked, limit=st.integers(1, 100), offset=st.integers(0, 12))
+    def list_flows(self, tenant: str, filters: dict[str, Any], limit: int, offset: int) -> None:
+        self.both(lambda store: _flows(store, tenant, filters, PageRequest(limit=limit, offset=offset)))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=flows_asked, limit=st.integers(1, 4))
-    def turn_flows(self, tenant: str, told: dict[str, Any], limit: int) -> None:
+    @rule(tenant=st.sampled_from(TENANTS), filters=flows_asked, limit=st.integers(1, 4))
+    def turn_flows(self, tenant: str, filters: dict[str, Any], limit: int) -> None:
         """Continue after the last flow of each page: every flow is returned once, in order."""
-        whole = self.runner.run(_flows(self.model, tenant, told, PageRequest(limit=10_000)))
+        whole = self.runner.run(_flows(self.model, tenant, filters, PageRequest(limit=10_000)))
         found: list[Any] = []
         request = PageRequest(limit=limit)
         while True:
-            page = self.runner.run(self.store.list_flows(*asked_flows(told, tenant), request))
+            page = self.runner.run(self.store.list_flows(*asked_flows(filters, tenant), request))
             found += unnumbered(page).flows
             assert page.total == whole.total and page.has_next == (len(found) < whole.total)
             if not page.has_next:
@@ -371,8 +371,8 @@ async def _settled(answer: Coroutine[Any, Any, Any]) -> Any:
         return error
 
 
-async def _flows(store: Any, tenant: str, told: dict[str, Any], request: PageRequest) -> FlowPage:
-    return unnumbered(await store.list_flows(*asked_flows(told, tenant), request))
+async def _flows(store: Any, tenant: str, filters: dict[str, Any], request: PageRequest) -> FlowPage:
+    return unnumbered(await store.list_flows(*asked_flows(filters, tenant), request))
 
 
 async def _size(store: Any, tenant: str) -> int:

@@ -41,9 +41,9 @@ def many(first: int = 1, count: int = 60) -> list[NewEvent]:
     ]
 
 
-async def whole(store: Any, **told: Any) -> list[int]:
+async def whole(store: Any, **filters: Any) -> list[int]:
     """The numbers of all events that match a query, in order."""
-    return numbered((await page(store, limit=10_000, **told)).events)
+    return numbered((await page(store, limit=10_000, **filters)).events)
 
 
 def sees_next(found: Page) -> bool:
@@ -56,11 +56,11 @@ def sees_next(found: Page) -> bool:
 async def test_an_offset_skips_so_many(store: Any) -> None:
     """Each offset and limit returns the right slice of the full list, with the exact total."""
     await stored(store, *many())
-    for told in QUESTIONS:
+    for filters in QUESTIONS:
         for ascending in (False, True):
-            everything = await whole(store, **told, ascending=ascending)
+            everything = await whole(store, **filters, ascending=ascending)
             for offset in (0, 1, 4, len(everything) - 1, len(everything)):
-                found = await page(store, limit=3, offset=offset, **told, ascending=ascending)
+                found = await page(store, limit=3, offset=offset, **filters, ascending=ascending)
                 assert numbered(found.events) == everything[offset : offset + 3]
                 assert found.total == len(everything)
                 assert (found.limit, found.offset) == (3, offset)
@@ -72,10 +72,14 @@ async def test_past_the_end_is_empty_and_knows_the_total(store: Any) -> None:
     """Beyond the last event, up to the largest offset, a page is empty and its total is exact."""
     await stored(store, *many(count=7))
     for offset in (7, 8, 511, 512, 513, 10**6, 2**63 - 1):
-        for told in ({}, {"event_types": ("action_run.completed", "action_run.failed")}, {"resource_ids": (uuid(1),)}):
-            found = await page(store, offset=offset, **told)
+        for filters in (
+            {},
+            {"event_types": ("action_run.completed", "action_run.failed")},
+            {"resource_ids": (uuid(1),)},
+        ):
+            found = await page(store, offset=offset, **filters)
             assert found.events == []
-            assert found.total == (await page(store, **told)).total > 0
+            assert found.total == (await page(store, **filters)).total > 0
             assert not sees_next(found)
 
 
@@ -85,12 +89,12 @@ async def test_deep_offsets_walk_to_the_same_page(store: Any) -> None:
     """With divided buckets of every level, a deep offset finds the same page as counting one by one."""
     for first in range(1, 121, 20):
         await stored(store, *many(first, 20))
-    for told in QUESTIONS:
+    for filters in QUESTIONS:
         for ascending in (False, True):
-            everything = await whole(store, **told, ascending=ascending)
+            everything = await whole(store, **filters, ascending=ascending)
             for offset in range(1, len(everything) + 2, 3):
-                found = await page(store, limit=4, offset=offset, **told, ascending=ascending)
-                assert numbered(found.events) == everything[offset : offset + 4], (told, offset)
+                found = await page(store, limit=4, offset=offset, **filters, ascending=ascending)
+                assert numbered(found.events) == everything[offset : offset + 4], (filters, offset)
                 assert found.total == len(everything)
                 sees_next(found)
 
@@ -113,20 +117,20 @@ async def test_deep_offsets_of_an_earlier_snapshot(store: Any) -> None:
 async def test_the_page_behind_a_place(store: Any) -> None:
     """Continuing after the last event of each page, in either direction, returns every event once."""
     await stored(store, *many())
-    for told in QUESTIONS:
+    for filters in QUESTIONS:
         for ascending in (False, True):
-            everything, found = await whole(store, **told, ascending=ascending), []
+            everything, found = await whole(store, **filters, ascending=ascending), []
             after, turns = None, 0
             while turns <= len(everything):
-                turned = await page(store, limit=7, after=after, offset=len(found), **told, ascending=ascending)
+                turned = await page(store, limit=7, after=after, offset=len(found), **filters, ascending=ascending)
                 assert turned.total == len(everything)
                 found += numbered(turned.events)
                 turns += 1
                 if not sees_next(turned):
                     break
-                assert turned.events, told
+                assert turned.events, filters
                 after = place_of(turned.events[-1])
-            assert found == everything, told
+            assert found == everything, filters
 
 
 def place_of(event: Event) -> Keyset:
@@ -152,11 +156,11 @@ async def test_a_snapshot_holds_the_events_up_to_a_position(store: Any) -> None:
     answers: list[list[list[int]]] = [[[] for _ in QUESTIONS]]
     for event in many(count=24):
         await stored(store, event)
-        answers.append([await whole(store, **told) for told in QUESTIONS])
+        answers.append([await whole(store, **filters) for filters in QUESTIONS])
     for position, then in enumerate(answers):
-        for told, expected in zip(QUESTIONS, then, strict=True):
-            found = await page(store, as_of=position, **told)
-            assert numbered(found.events) == expected, (position, told)
+        for filters, expected in zip(QUESTIONS, then, strict=True):
+            found = await page(store, as_of=position, **filters)
+            assert numbered(found.events) == expected, (position, filters)
             assert (found.total, found.as_of) == (len(expected), position)
 
 

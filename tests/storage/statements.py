@@ -91,11 +91,11 @@ async def everything(url: str, folder: Path) -> None:
 
 
 async def _ask(store: Any) -> None:
-    for told in FILTERS:
+    for filters in FILTERS:
         for offset, as_of in ((0, None), (1_000, 5_000)):
-            await store.list_events(*asked(told, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
-        await store.count_events(*asked(told, TENANT))
-        await store.actor_stats(*asked(told, TENANT))
+            await store.list_events(*asked(filters, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
+        await store.count_events(*asked(filters, TENANT))
+        await store.actor_stats(*asked(filters, TENANT))
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None

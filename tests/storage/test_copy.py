@@ -113,18 +113,18 @@ async def trip(
 
 def questions(events: list[HashedEvent]) -> list[Query]:
     """No filter, and each filter with frequent and rare values of this log."""
-    told: list[dict[str, Any]] = [{}]
+    filters: list[dict[str, Any]] = [{}]
     fields = ("event_type", "resource_type", "actor_type", "actor_id", "outcome", "correlation_id", "causation_id")
     for field in fields:
         values = [value for value, _ in Counter(getattr(each.event, field) for each in events).most_common() if value]
-        told += [{f"{field}s": (value,)} for value in {*values[:2], *values[-1:]}]
+        filters += [{f"{field}s": (value,)} for value in {*values[:2], *values[-1:]}]
     for each in (events[0], events[len(events) // 3], events[-60]):
-        told.append({"resource_ids": (each.event.resource_id,), "resource_types": (each.event.resource_type,)})
+        filters.append({"resource_ids": (each.event.resource_id,), "resource_types": (each.event.resource_type,)})
     times = sorted(each.event.occurred_at for each in events)
     cuts = [times[len(times) * part // 6] for part in range(6)]
-    told += [{"since": since + 1, "until": until} for since, until in itertools.combinations(cuts, 2)]
-    told += [{"since": cuts[2], "outcomes": ("failure",)}, {"until": cuts[4], "actor_types": ("agent", "user")}]
-    return [Query(**each) for each in told]
+    filters += [{"since": since + 1, "until": until} for since, until in itertools.combinations(cuts, 2)]
+    filters += [{"since": cuts[2], "outcomes": ("failure",)}, {"until": cuts[4], "actor_types": ("agent", "user")}]
+    return [Query(**each) for each in filters]
 
 
 async def answers(store: Any, query: Query, size: int) -> list[Any]:
@@ -200,7 +200,8 @@ async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> Non
     """Keys keep hash, scopes, expiry, revocation and last use, also those of a tenant without events.
 
     The next copy revokes the keys that were revoked since the first one. A key that was revoked in the target stays
-    revoked."""
+    revoked.
+    """
     source, target = pair
     keys = [new_api_key(tenant, ("events:read",), number, name="k")[1] for number, tenant in enumerate((TENANT, "new"))]
     revoked = new_api_key(TENANT, ("admin", "events:read:decision"), 5, expires_at=9)[1]

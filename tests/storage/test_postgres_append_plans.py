@@ -50,15 +50,15 @@ async def grown(anyio_backend: str) -> str:
     return url
 
 
-def _own(number: int, **told: Any) -> Any:
+def _own(number: int, **fields: Any) -> Any:
     return new(
         number,
         actor_id=f"a{number % NAMES}",
-        correlation_id=told.pop("correlation_id", f"f{number % NAMES}"),
+        correlation_id=fields.pop("correlation_id", f"f{number % NAMES}"),
         resource_id=uuid(number % NAMES),
         occurred_at=NOON + number * HOUR,
         payload=_PAYLOAD,
-        **told,
+        **fields,
     )
 
 

@@ -1,6 +1,7 @@
 """Every key and every statement holds the tenant's number, so that the tables can be distributed by tenant.
 
-A distributed database sends each statement to the one node that holds the rows of its tenant."""
+A distributed database sends each statement to the one node that holds the rows of its tenant.
+"""
 
 import re
 from pathlib import Path
@@ -56,7 +57,7 @@ async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "reason"),
     [
         ("CREATE UNIQUE INDEX alone ON whence.event (id)", "alone"),
         (
@@ -67,18 +68,19 @@ async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
         ("ALTER TABLE whence.session ADD drawn float DEFAULT random()", "session.drawn is drawn"),
     ],
 )
-async def test_a_key_without_the_tenant_would_be_seen(anyio_backend: str, sql: str, told: str) -> None:
+async def test_a_key_without_the_tenant_would_be_seen(anyio_backend: str, sql: str, reason: str) -> None:
     """A unique id across all tenants, a foreign key and a generated default are each found."""
     url = await fresh_database()
     await execute(url, sql)
-    assert await against(url) == {told}
+    assert await against(url) == {reason}
 
 
 def strays(text: str) -> bool:
     """Whether a statement may concern more than one tenant, judged by its text.
 
     Each tenant table that it reads or changes must be compared with the first parameter or with another table's tenant
-    number. New rows must begin with one of the two. Tenant tables must not be joined to the table of tenants."""
+    number. New rows must begin with one of the two. Tenant tables must not be joined to the table of tenants.
+    """
     text = re.sub(r"--.*", "", text)
     used = re.findall(rf"\b(?:FROM|JOIN|UPDATE)\s+(?:{TENANTS_TABLES})\b", text)
     compared = re.findall(r"\btenant_no = (?:\$1\b|\w+\.tenant_no)", text)
@@ -91,7 +93,8 @@ def strays(text: str) -> bool:
 def copied(text: str) -> bool:
     """Whether Citus would send the rows of an INSERT to their node by COPY, which row-level security refuses.
 
-    It does so when the rows come from the coordinator and the statement has neither RETURNING nor ON CONFLICT."""
+    It does so when the rows come from the coordinator and the statement has neither RETURNING nor ON CONFLICT.
+    """
     text = re.sub(r"--.*", "", text)
     gathered = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES})\b[^;]*?\bSELECT (?!tenant_no\b)", text)
     return gathered is not None and "RETURNING" not in text and "ON CONFLICT" not in text

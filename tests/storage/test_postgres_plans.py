@@ -42,7 +42,7 @@ KIND = {
 }
 FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "everything": ("event_time", {}),
-    **{name: ("event_kind", told) for name, told in KIND.items()},
+    **{name: ("event_kind", filters) for name, filters in KIND.items()},
     "one_actor": ("event_actor", {"actor_ids": ("a3",)}),
 }
 """The indexed filters, and the index that lists the matches."""
@@ -88,29 +88,29 @@ def questions() -> dict[str, Question]:
         ),
         "map": Question(lambda store: store.process_map(VIEWER, None, None), frozenset()),
     }
-    for name, (index, told) in FILTERS.items():
+    for name, (index, filters) in FILTERS.items():
         for when, time in RANGES.items():
-            found |= _counting(f"{name} {when}", {**told, **time})
-            found |= _listing(f"{name} {when}", index, {**told, **time})
-    for name, (index, told) in ALONE.items():
-        found |= _listing(name, index, told)
+            found |= _counting(f"{name} {when}", {**filters, **time})
+            found |= _listing(f"{name} {when}", index, {**filters, **time})
+    for name, (index, filters) in ALONE.items():
+        found |= _listing(name, index, filters)
     return found
 
 
-def _counting(name: str, told: dict[str, Any]) -> dict[str, Question]:
-    counted = "rollup_actor_pkey" if "actor_ids" in told else "rollup_kind_pkey"
-    edges = {"event_time"} if told.get("since") else set()
+def _counting(name: str, filters: dict[str, Any]) -> dict[str, Question]:
+    counted = "rollup_actor_pkey" if "actor_ids" in filters else "rollup_kind_pkey"
+    edges = {"event_time"} if filters.get("since") else set()
     return {
-        f"aggregate {name}": Question(lambda store: store.count_events(*asked(told)), frozenset({counted, *edges})),
+        f"aggregate {name}": Question(lambda store: store.count_events(*asked(filters)), frozenset({counted, *edges})),
         f"statistics {name}": Question(
-            lambda store: store.actor_stats(*asked(told)), frozenset({"rollup_actor_pkey", *edges})
+            lambda store: store.actor_stats(*asked(filters)), frozenset({"rollup_actor_pkey", *edges})
         ),
     }
 
 
-def _listing(name: str, index: str, told: dict[str, Any]) -> dict[str, Question]:
+def _listing(name: str, index: str, filters: dict[str, Any]) -> dict[str, Question]:
     def question(request: PageRequest) -> Question:
-        return Question(lambda store: store.list_events(*asked(told), request), frozenset({index}))
+        return Question(lambda store: store.list_events(*asked(filters), request), frozenset({index}))
 
     return {f"list {name} {how}": question(request) for how, request in REQUESTS.items()}
 

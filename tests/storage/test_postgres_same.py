@@ -80,7 +80,7 @@ def _page(page: Page) -> bytes:
 DEEP = (0, 7, 600, 2_000, 5_590, 10_000)
 
 
-async def _listed(store: Any, told: dict[str, Any], offsets: tuple[int, ...]) -> list[bytes]:
+async def _listed(store: Any, filters: dict[str, Any], offsets: tuple[int, ...]) -> list[bytes]:
     """Pages of a list: from both ends, deep, beyond the end, in an older snapshot, and one after another."""
     requests = [
         PageRequest(limit=20, offset=offset, ascending=ascending, as_of=as_of)
@@ -88,29 +88,29 @@ async def _listed(store: Any, told: dict[str, Any], offsets: tuple[int, ...]) ->
         for offset in offsets
         for as_of in (None, 5_000)
     ]
-    answers = [await store.list_events(*asked(told, TENANT), request) for request in requests]
+    answers = [await store.list_events(*asked(filters, TENANT), request) for request in requests]
     first = answers[0]
     if first.has_next:
         after = Keyset(first.events[-1].occurred_at, first.events[-1].position)
         behind = PageRequest(limit=100, offset=20, after=after, as_of=first.as_of)
-        answers.append(await store.list_events(*asked(told, TENANT), behind))
+        answers.append(await store.list_events(*asked(filters, TENANT), behind))
     return [_page(each) for each in answers]
 
 
-async def _answers(store: Any, told: dict[str, Any], offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
+async def _answers(store: Any, filters: dict[str, Any], offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
     """The encoded results of a query: list, aggregate and statistics."""
     return {
-        "list": await _listed(store, told, offsets),
-        "aggregate": encode_counts(await store.count_events(*asked(told, TENANT))),
-        "actors": b"".join(encode_actor_stats(await store.actor_stats(*asked(told, TENANT)))),
+        "list": await _listed(store, filters, offsets),
+        "aggregate": encode_counts(await store.count_events(*asked(filters, TENANT))),
+        "actors": b"".join(encode_actor_stats(await store.actor_stats(*asked(filters, TENANT)))),
     }
 
 
 async def _differing(both: Both) -> set[str]:
     """The filters for which the stores return different bytes."""
     found = set()
-    for name, told in FILTERS.items():
-        if await _answers(both.sqlite, told) != await _answers(both.postgres, told):
+    for name, filters in FILTERS.items():
+        if await _answers(both.sqlite, filters) != await _answers(both.postgres, filters):
             found.add(name)
     return found
 
@@ -152,8 +152,8 @@ async def _some(both: Both) -> list[Event]:
 async def test_events_by_id_are_the_same_bytes(both: Both) -> None:
     """The bytes are equal for an event in its tenant, in another tenant, and for a reader that may not see it."""
     for event_id in (FAILED_EVENT, *[event.id for event in await _some(both)]):
-        told = [await store.get_event(Viewer(TENANT), event_id) for store in (both.sqlite, both.postgres)]
-        assert encode_event(told[0], EXTRA) == encode_event(told[1], EXTRA)
+        events = [await store.get_event(Viewer(TENANT), event_id) for store in (both.sqlite, both.postgres)]
+        assert encode_event(events[0], EXTRA) == encode_event(events[1], EXTRA)
         assert await both.postgres.get_event(Viewer("another"), event_id) is None
         assert await both.postgres.get_event(Viewer(TENANT, ("artifact",)), event_id) is None
 
@@ -162,7 +162,7 @@ async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None
     """The bytes are equal on the routes and with the filters of a correlation and of a resource, also with time and
     type."""
     for event in await _some(both):
-        for told in (
+        for filters in (
             {"correlation_ids": (event.correlation_id,)},
             {"resource_ids": (event.resource_id,), "resource_types": (event.resource_type,)},
             {"resource_ids": (event.resource_id,), "event_types": (event.event_type,)},
@@ -170,7 +170,9 @@ async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None
             {"correlation_ids": (event.correlation_id, "none"), "since": event.occurred_at},
             {"correlation_ids": (event.correlation_id,), "actor_ids": (event.actor_id,), "readable": ("action_run",)},
         ):
-            assert await _answers(both.sqlite, told, (0, 3)) == await _answers(both.postgres, told, (0, 3)), told
+            assert await _answers(both.sqlite, filters, (0, 3)) == await _answers(both.postgres, filters, (0, 3)), (
+                filters
+            )
 
 
 async def test_the_hash_trees_differ_by_salt_and_time_alone(both: Both) -> None:
@@ -261,8 +263,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 async def test_a_store_that_errs_would_be_seen(both: Both, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Each mutant changes some bytes of the table above."""
     mutant, filter_ = MUTANTS[name]
-    told = FILTERS[filter_]
-    right = await _answers(both.sqlite, told)
-    assert await _answers(both.postgres, told) == right
+    filters = FILTERS[filter_]
+    right = await _answers(both.sqlite, filters)
+    assert await _answers(both.postgres, filters) == right
     mutant(monkeypatch)
-    assert await _answers(both.postgres, told) != right
+    assert await _answers(both.postgres, filters) != right

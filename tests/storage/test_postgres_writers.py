@@ -252,7 +252,8 @@ async def test_a_tail_skips_what_a_bare_sequence_numbers(record_property: Any) -
 async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
     """While an append is held before its commit, the next append of the tenant waits for its row lock.
 
-    An append of another tenant does not wait. Readers see no event before its commit."""
+    An append of another tenant does not wait. Readers see no event before its commit.
+    """
     url = await fresh_database()
     first, second = create_store(url), create_store(url)
     await add(first, new(1))
@@ -302,26 +303,26 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
         await real(*args)
 
     patch.setattr(append, "read_known", read)
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         *[add(store, new(number)) for number, store in enumerate(stores, 2)], return_exceptions=True
     )
     for store in stores:
         await store.close()
-    return told
+    return results
 
 
 async def test_two_that_read_one_head_at_once_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second append waits for the row lock of the first: both are stored, one after the other."""
-    told = await _two_at_once(monkeypatch)
-    assert sorted(receipts[0].event.position for receipts in told) == [2, 3]
+    results = await _two_at_once(monkeypatch)
+    assert sorted(receipts[0].event.position for receipts in results) == [2, 3]
 
 
 async def test_without_the_lock_two_that_read_one_head_collide(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above fails when an append does not lock the head."""
     bare = tenants._SQL["lock_head"].replace("FOR UPDATE", "")
     monkeypatch.setattr(tenants, "_SQL", {**tenants._SQL, "lock_head": bare})
-    told = await _two_at_once(monkeypatch)
-    assert any(isinstance(each, Unavailable) for each in told)
+    results = await _two_at_once(monkeypatch)
+    assert any(isinstance(each, Unavailable) for each in results)
 
 
 async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,8 +352,8 @@ async def test_a_tenant_that_two_processes_meet_first_is_made_once() -> None:
     """Eight concurrent first appends from four stores create one tenant, with positions 1..8."""
     url = await fresh_database()
     stores = [create_store(url) for _ in range(4)]
-    told = await asyncio.gather(*[add(stores[number % 4], new(number)) for number in range(1, 9)])
-    assert sorted(receipts[0].event.position for receipts in told if receipts[0].event) == list(range(1, 9))
+    results = await asyncio.gather(*[add(stores[number % 4], new(number)) for number in range(1, 9)])
+    assert sorted(receipts[0].event.position for receipts in results if receipts[0].event) == list(range(1, 9))
     assert await fetch(url, "SELECT count(*) FROM whence.tenant") == [(1,)]
     for store in stores:
         await store.close()

@@ -72,9 +72,9 @@ async def wrong_stories(store: Any) -> list[str]:
     wrong = []
     for run in failed_runs():
         graph = await store.trace(Viewer("airline"), run["id"], TraceRequest(direction="up"))
-        told = [node.event.id for node in graph.nodes]
-        first = next(each for each in told if by_id[each]["eventType"] == "inbound_message.received")
-        if told != story_in_file(run["id"]) or told[-1] != run["id"] or told.index(first) > 1:
+        ids = [node.event.id for node in graph.nodes]
+        first = next(each for each in ids if by_id[each]["eventType"] == "inbound_message.received")
+        if ids != story_in_file(run["id"]) or ids[-1] != run["id"] or ids.index(first) > 1:
             wrong.append(run["id"])
         if graph.events != sum(event["correlationId"] == run["correlationId"] for event in AIRLINE):
             wrong.append(run["id"])

@@ -27,10 +27,10 @@ def questions() -> dict[str, Question]:
             Viewer(TENANT, who), uuid(77), TraceRequest(walk_max=9)
         )
         asked[f"map {readable}"] = lambda store, who=readable: store.process_map(Viewer(TENANT, who), NOON, LATER)
-    for told in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
+    for filters in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
         for request in (PageRequest(limit=20), PageRequest(limit=20, offset=40, after=Keyset(LATER, 99))):
-            asked[f"flows {told} {request.offset}"] = lambda store, told=told, request=request: store.list_flows(
-                VIEWER, FlowQuery(**told), request
+            asked[f"flows {filters} {request.offset}"] = lambda store, filters=filters, request=request: (
+                store.list_flows(VIEWER, FlowQuery(**filters), request)
             )
     return asked
 

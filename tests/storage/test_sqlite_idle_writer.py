@@ -194,12 +194,12 @@ def test_mutant_missing_signal_is_caught(
     real = Writer._commit_group
 
     def commit_group(self: Writer, group: list[Any]) -> None:
-        told = getattr(self._idle, moment)
+        signal = getattr(self._idle, moment)
         setattr(self._idle, moment, lambda: None)
         if moment == "set_busy":
             self._idle.set_idle()
         real(self, group)
-        setattr(self._idle, moment, told)
+        setattr(self._idle, moment, signal)
 
     monkeypatch.setattr(Writer, "_commit_group", commit_group)
     with pytest.raises(AssertionError):

@@ -57,14 +57,16 @@ def questions() -> dict[str, Question]:
     found: dict[str, Question] = {"get": lambda store: store.get_event(VIEWER, uuid(77))}
     found["head"] = lambda store: store.head(TENANT)
     alone = {"one_resource": {"resource_ids": (uuid(7),)}, "one_flow": {"correlation_ids": ("flow-7",)}}
-    asked_of = [(f"{name} {when}", {**told, **time}) for name, told in FILTERS.items() for when, time in RANGES.items()]
-    for name, told in asked_of:
-        found[f"aggregate {name}"] = lambda store, told=told: store.count_events(*asked(told))
-        found[f"statistics {name}"] = lambda store, told=told: store.actor_stats(*asked(told))
-    for name, told in [*asked_of, *((name, told) for name, told in alone.items())]:
+    asked_of = [
+        (f"{name} {when}", {**filters, **time}) for name, filters in FILTERS.items() for when, time in RANGES.items()
+    ]
+    for name, filters in asked_of:
+        found[f"aggregate {name}"] = lambda store, filters=filters: store.count_events(*asked(filters))
+        found[f"statistics {name}"] = lambda store, filters=filters: store.actor_stats(*asked(filters))
+    for name, filters in [*asked_of, *((name, filters) for name, filters in alone.items())]:
         for how, request in REQUESTS.items():
-            found[f"list {name} {how}"] = lambda store, told=told, request=request: store.list_events(
-                *asked(told), request
+            found[f"list {name} {how}"] = lambda store, filters=filters, request=request: store.list_events(
+                *asked(filters), request
             )
     return found
 
@@ -106,8 +108,8 @@ def lying(path: Path, copy: Path, *, for_time: bool) -> apsw.Connection:
     for name in ("event_time", "event_kind", "event_actor", "event_flow", "event_resource", "event_cause"):
         finds = 1 if for_time == (name == "event_time") else EVENTS
         columns = 5 if name == "event_time" else 3
-        told = " ".join(map(str, [EVENTS, *[finds] * columns]))
-        connection.execute("UPDATE sqlite_stat1 SET stat = ? WHERE idx = ?", (told, name))
+        stat = " ".join(map(str, [EVENTS, *[finds] * columns]))
+        connection.execute("UPDATE sqlite_stat1 SET stat = ? WHERE idx = ?", (stat, name))
     connection.close()
     return apsw.Connection(str(copy))
 
@@ -145,7 +147,7 @@ class Explained:
                 await store.close()
 
         asyncio.run(ask())
-        return {sql: told for sql, told in seen.items() if sql not in ("BEGIN", "ROLLBACK")}
+        return {sql: question for sql, question in seen.items() if sql not in ("BEGIN", "ROLLBACK")}
 
     def faults(self, asked: dict[str, Question]) -> list[str]:
         """The faults in the plans of these queries."""

@@ -110,15 +110,15 @@ async def _other_answers(store: Store, recorded: dict[str, Any]) -> list[str]:
 
 async def _other_credentials(store: Store, recorded: dict[str, Any]) -> list[str]:
     faults = []
-    for name, told in recorded["keys"].items():
-        key = await store.credentials.find_key(key_hash(told["secret"]) or b"")
+    for name, expected in recorded["keys"].items():
+        key = await store.credentials.find_key(key_hash(expected["secret"]) or b"")
         found = None if key is None else (key.id, key.tenant, key.alive(NOW_US))
-        if found != (told["id"], told["tenant"], told["alive"]):
+        if found != (expected["id"], expected["tenant"], expected["alive"]):
             faults.append(f"key: {name}")
-    for name, told in recorded["sessions"].items():
-        session = await store.credentials.find_session(session_hash(told["secret"]) or b"")
-        found = (told["keyId"], None) if session is None else (session.key_id, session.expires_at)
-        if found != (told["keyId"], told["expiresAt"]):
+    for name, expected in recorded["sessions"].items():
+        session = await store.credentials.find_session(session_hash(expected["secret"]) or b"")
+        found = (expected["keyId"], None) if session is None else (session.key_id, session.expires_at)
+        if found != (expected["keyId"], expected["expiresAt"]):
             faults.append(f"session: {name}")
     return faults
 

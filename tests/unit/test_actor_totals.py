@@ -32,15 +32,15 @@ def sets_of(actors: int) -> st.SearchStrategy[dict[int, Totals]]:
     return st.dictionaries(numbers, totals(), min_size=1, max_size=40)
 
 
-def columns_of(told: dict[int, Totals]) -> list[dict[int, int]]:
+def columns_of(by_actor: dict[int, Totals]) -> list[dict[int, int]]:
     """Events, successes and failures by actor, without what is 0."""
-    return [{actor: each[place] for actor, each in told.items() if each[place]} for place in range(3)]
+    return [{actor: each[place] for actor, each in by_actor.items() if each[place]} for place in range(3)]
 
 
-def added(sums: dict[int, Totals], told: dict[int, Totals], sign: int = 1) -> dict[int, Totals]:
+def added(sums: dict[int, Totals], by_actor: dict[int, Totals], sign: int = 1) -> dict[int, Totals]:
     """The sum of two sets, entry by entry."""
     total: dict[int, Counter[str]] = {}
-    for each, times in ((sums, 1), (told, sign)):
+    for each, times in ((sums, 1), (by_actor, sign)):
         for actor, parts in each.items():
             place = total.setdefault(actor, Counter())
             for name, part in zip("esf", parts, strict=True):
@@ -49,19 +49,19 @@ def added(sums: dict[int, Totals], told: dict[int, Totals], sign: int = 1) -> di
     return {actor: parts for actor, parts in found.items() if any(parts)}
 
 
-def check_sums(actors: int, told: list[dict[int, Totals]]) -> None:
+def check_sums(actors: int, sets: list[dict[int, Totals]]) -> None:
     """Check addition, merging and subtraction, packed and unpacked."""
     wanted: dict[int, Totals] = {}
     total = ActorTotals(actors)
-    for each in told:
+    for each in sets:
         wanted = added(wanted, each)
         total.add_packed(pack(columns_of(each)))
     assert total.by_actor() == wanted
     assert total.packed() == pack(columns_of(wanted))
-    assert summed(actors, [pack(columns_of(each)) for each in told[1:]], columns_of(told[0])) == total.packed()
-    total.add_packed(pack(columns_of(told[0])), -1)
-    total.add(columns_of(told[-1]), -1)
-    assert total.by_actor() == added(added(wanted, told[0], -1), told[-1], -1)
+    assert summed(actors, [pack(columns_of(each)) for each in sets[1:]], columns_of(sets[0])) == total.packed()
+    total.add_packed(pack(columns_of(sets[0])), -1)
+    total.add(columns_of(sets[-1]), -1)
+    assert total.by_actor() == added(added(wanted, sets[0], -1), sets[-1], -1)
 
 
 @catches(
@@ -70,23 +70,24 @@ def check_sums(actors: int, told: list[dict[int, Totals]]) -> None:
     replaced(actor_totals, "add", lambda one, _other: one, "large_buckets_are_not_added"),
 )
 @PROPERTY
-@given(told=st.lists(sets_of(200), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
-def test_packed_sets_add_up(told: list[dict[int, Totals]], dense: list[Totals]) -> None:
+@given(sets=st.lists(sets_of(200), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
+def test_packed_sets_add_up(sets: list[dict[int, Totals]], dense: list[Totals]) -> None:
     """Packed sets, sparse or without gaps, add up to the sum of their totals, and the packed sum round-trips."""
-    check_sums(200, [*told, dict(enumerate(dense, 1))])
+    check_sums(200, [*sets, dict(enumerate(dense, 1))])
 
 
 @PROPERTY
-@given(told=st.lists(sets_of(MANY), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
-def test_sets_of_many_actors_add_up(told: list[dict[int, Totals]], dense: list[Totals]) -> None:
+@given(sets=st.lists(sets_of(MANY), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
+def test_sets_of_many_actors_add_up(sets: list[dict[int, Totals]], dense: list[Totals]) -> None:
     """Sets of a few among many actors add up too, without an entry for every actor."""
-    check_sums(MANY, [*told, dict(enumerate(dense, 1))])
+    check_sums(MANY, [*sets, dict(enumerate(dense, 1))])
 
 
 def test_a_set_is_small() -> None:
     """A set takes four bytes of widths and four per actor with few events.
 
-    Actors without gaps take no actor numbers, and outcomes without events no column."""
+    Actors without gaps take no actor numbers, and outcomes without events no column.
+    """
     some = dict.fromkeys(range(1, 1_000, 7), (5, 1, 1))
     assert len(pack(columns_of(some))) == 4 + 4 * len(some)
     for each, width in (((5, 1, 1), 3), ((5, 0, 1), 2), ((300, 0, 1), 3)):

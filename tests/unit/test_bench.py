@@ -38,7 +38,7 @@ def test_a_shape_is_the_same_log_in_every_process() -> None:
         "import hashlib; from bench.workload import *;"
         "print(hashlib.sha256(ndjson(of_one_tenant(Shape(events=500)))).hexdigest())"
     )
-    told = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
@@ -50,7 +50,7 @@ def test_a_shape_is_the_same_log_in_every_process() -> None:
         for seed in ("1", "2")
     }
     here = hashlib.sha256(ndjson(of_one_tenant(Shape(events=500)))).hexdigest()
-    assert told == {here}
+    assert digests == {here}
     assert here != hashlib.sha256(ndjson(of_one_tenant(Shape(events=500, seed=2)))).hexdigest()
 
 
@@ -161,7 +161,8 @@ def test_a_built_store_is_sound(built: Path) -> None:
 def test_a_built_store_has_the_rows_of_normal_appends(built: Path, tmp_path: Path) -> None:
     """Every row of every table is equal, except recordedAt, salts and the hashes over them.
 
-    Transitions and actor totals are folded at the end of an append, so the process map is compared instead of rows."""
+    Transitions and actor totals are folded at the end of an append, so the process map is compared instead of rows.
+    """
     normal = tmp_path / "normal.db"
     asyncio.run(_append_normally(normal))
     assert _comparable(built) == _comparable(normal)

@@ -80,11 +80,11 @@ def test_prefect_is_asked_for_the_same_events(query: Query, wanted: dict[str, ob
     count = call_of("prefect", Question(query=query), SHAPE)
     assert page is not None and count is not None
     assert (page.path, count.path) == ("/api/events/filter", "/api/events/count-by/event")
-    told = msgspec.json.decode(page.body)
-    assert told["limit"] == 20
-    assert msgspec.json.decode(count.body)["filter"] == told["filter"]
-    assert told["filter"].pop("occurred").keys() == {"since", "until"}
-    assert told["filter"] == wanted
+    sent = msgspec.json.decode(page.body)
+    assert sent["limit"] == 20
+    assert msgspec.json.decode(count.body)["filter"] == sent["filter"]
+    assert sent["filter"].pop("occurred").keys() == {"since", "until"}
+    assert sent["filter"] == wanted
 
 
 def test_prefect_is_asked_for_the_same_time() -> None:
@@ -181,7 +181,8 @@ def test_who_counts_otherwise_is_not_compared(built: Built, its: bytes, alike: b
 def test_servers_take_turns_with_each_question(built: Built) -> None:
     """Each server gets every variant once a round, after a warm-up request; slow servers have one round.
 
-    Every second round has the reverse order."""
+    Every second round has the reverse order.
+    """
     with _serving(b'{"total":7}') as one, _serving(b'{"total":7}') as other:
         turns = list(turns_of(_log(built, {"whence": one, "fastapi": other}), "page", 2))
         for server in (one, other):

@@ -105,7 +105,8 @@ def test_data_is_kept_to_the_token() -> None:
 def test_auth_types_become_actor_types() -> None:
     """The extension's types map to Whence's actor types and are kept in the payload; Whence's own types are unchanged.
 
-    An actor without an id gets the type as its id."""
+    An actor without an id gets the type as its id.
+    """
     for authtype, actor_type in {
         "app_user": "user",
         "service_account": "service",

@@ -24,13 +24,13 @@ LAYOUT = struct.Struct(">BBqqqqqq")
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
-def read(sent: str = ASKED, route: str = "list", **told: Any) -> ReadRequest:
+def read(sent: str = ASKED, route: str = "list", **arguments: Any) -> ReadRequest:
     fixed = {
         "correlation": {"correlation_id": "flow"},
         "resource": {"resource_type": "action_run", "resource_id": RUN_ID},
     }
     context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
-    return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | told))
+    return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | arguments))
 
 
 def event(position: int, occurred_at: int) -> Event:
@@ -57,15 +57,15 @@ def page(offset: int = 0, total: int = 50, as_of: int = 60, position: int = 40, 
     return Page(events=events, total=total, limit=2, offset=offset, as_of=as_of)
 
 
-def cursor(request: ReadRequest | None = None, **told: Any) -> str:
+def cursor(request: ReadRequest | None = None, **arguments: Any) -> str:
     request = request or read()
-    made = cursors.next_cursor(request.cursor_seed, request.query, page(**told))
+    made = cursors.next_cursor(request.cursor_seed, request.query, page(**arguments))
     assert made is not None
     return made
 
 
-def refused(sent: str, **told: Any) -> Problems:
-    return problems(lambda: read(sent, **told))
+def refused(sent: str, **arguments: Any) -> Problems:
+    return problems(lambda: read(sent, **arguments))
 
 
 OTHER_QUESTION = [(("query", "cursor"), "cursor")]

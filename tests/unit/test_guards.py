@@ -156,10 +156,10 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
 """For each guard: its struct, whether it accepts a request, and the fields by the expected result."""
 
 
-def _split(told: dict[str, Any]) -> tuple[Query, Viewer]:
+def _split(filters: dict[str, Any]) -> tuple[Query, Viewer]:
     """A query and a viewer from the fields of both."""
-    fields = dict(told)
-    return Query(**{name: fields.pop(name) for name in told if name != "readable"}), Viewer("acme", **fields)
+    fields = dict(filters)
+    return Query(**{name: fields.pop(name) for name in filters if name != "readable"}), Viewer("acme", **fields)
 
 
 def undecided(struct: type[msgspec.Struct], supported: set[str], unsupported: set[str]) -> set[str]:
@@ -188,7 +188,8 @@ def test_a_guard_decides_about_each_field_by_name(name: str) -> None:
 def test_a_new_field_passes_no_guard(name: str) -> None:
     """A field that is added to a struct and nowhere else is refused, alone and with supported fields.
 
-    The table of this file is incomplete until it names the field."""
+    The table of this file is incomplete until it names the field.
+    """
     struct, passes, supported, unsupported = GUARDS[name]
     newer = with_new_field(struct)
     assert undecided(newer, supported, unsupported) == {"regions"}
@@ -220,7 +221,7 @@ def test_conditions_have_sql_for_each_filter(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "indexed"),
+    ("filters", "indexed"),
     [
         ({}, True),
         ({"event_types": ("a.b",), "outcomes": ("failure",), "since": 1, "until": 2}, True),
@@ -240,13 +241,13 @@ def test_conditions_have_sql_for_each_filter(field: str) -> None:
         ({"causation_ids": ("c",)}, False),
     ],
 )
-def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
+def test_which_lists_are_indexed(filters: dict[str, Any], indexed: bool) -> None:
     """Indexed lists are: kinds with any time range, one actor with any time range, one flow, one resource."""
-    assert query_cost.is_indexed_list(*_split(told)) is indexed
+    assert query_cost.is_indexed_list(*_split(filters)) is indexed
 
 
 @pytest.mark.parametrize(
-    ("told", "indexed"),
+    ("filters", "indexed"),
     [
         ({}, True),
         ({"resource_types": ("artifact",), "actor_ids": ("ada",), "since": 1}, True),
@@ -255,9 +256,9 @@ def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
         ({"resource_ids": ("r",)}, False),
     ],
 )
-def test_which_counts_are_indexed(told: dict[str, Any], indexed: bool) -> None:
+def test_which_counts_are_indexed(filters: dict[str, Any], indexed: bool) -> None:
     """Indexed counts are any combination of kinds, one actor and a time range."""
-    assert query_cost.is_indexed_count(*_split(told)) is indexed
+    assert query_cost.is_indexed_count(*_split(filters)) is indexed
 
 
 class NewerViewer(Viewer, frozen=True):

@@ -45,9 +45,9 @@ class HeldStore:
 
     async def append(self, tenant: str, writes: Sequence[Write]) -> Results:
         self.appends.append((tenant, [[event.id for event in write.events] for write in writes]))
-        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._held.append((tenant, writes, told))
-        return (await told)(writes)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._held.append((tenant, writes, future))
+        return (await future)(writes)
 
     async def held(self, count: int = 1) -> None:
         """Return once this many appends are running."""
@@ -60,11 +60,11 @@ class HeldStore:
     def release(self, answer: Answer | BaseException = stored, tenant: str | None = None) -> None:
         """Make the oldest running append, or that of a tenant, return or raise."""
         place = next(at for at, held in enumerate(self._held) if tenant in (None, held[0]))
-        told = self._held.pop(place)[2]
+        future = self._held.pop(place)[2]
         if isinstance(answer, BaseException):
-            told.set_exception(answer)
+            future.set_exception(answer)
         else:
-            told.set_result(answer)
+            future.set_result(answer)
 
 
 Scenario = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]

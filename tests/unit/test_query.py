@@ -51,14 +51,14 @@ GOOD = {
 }
 
 
-def read(route: str, sent: str | bytes | list[tuple[str, str]] = b"", **told: Any) -> ReadRequest:
+def read(route: str, sent: str | bytes | list[tuple[str, str]] = b"", **changes: Any) -> ReadRequest:
     query_string = sent if isinstance(sent, bytes) else (sent if isinstance(sent, str) else urlencode(sent)).encode()
     context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
-    return wire.parse_read(route, query_string, **({**context, "fixed": FIXED[route]} | told))
+    return wire.parse_read(route, query_string, **({**context, "fixed": FIXED[route]} | changes))
 
 
-def wrong(route: str, sent: str | bytes | list[tuple[str, str]], **told: Any) -> Problems:
-    return problems(lambda: read(route, sent, **told))
+def wrong(route: str, sent: str | bytes | list[tuple[str, str]], **changes: Any) -> Problems:
+    return problems(lambda: read(route, sent, **changes))
 
 
 # ---------------------------------------------------------------------------------------------- what each route takes

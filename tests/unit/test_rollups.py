@@ -56,7 +56,7 @@ def check_cover(since: int | None, until: int | None, divided: Buckets) -> list[
         return pieces
     assert all(times <= 2 for times in asked.values()), "it is asked at most twice a level"
     assert asked[LAST_LEVEL] == 0, "the last level has no children"
-    assert known <= set(rollups.asked_by_cover(since, until)), "it asks for what is told beforehand, and no more"
+    assert known <= set(rollups.asked_by_cover(since, until)), "the cover reads only the declared bounds"
     ends = [extent(piece) for piece in pieces]
     whole = (0, 0) in divided or since is until is None
     open_below, open_above = (None, None) if whole else (FIRST, LAST)
@@ -193,7 +193,7 @@ def test_every_event_is_counted_once(question: tuple[int | None, int | None, Buc
 
 def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the function it breaks
     """Mutant: a bucket is added as a whole, and no part of it is subtracted."""
-    return lambda *told: [piece for piece in real(*told) if piece.sign > 0]
+    return lambda *args: [piece for piece in real(*args) if piece.sign > 0]
 
 
 @catches(
@@ -205,7 +205,8 @@ def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the functio
 def test_a_signed_sum_is_the_range(question: tuple[int | None, int | None, Buckets], moments: list[int]) -> None:
     """A signed sum counts every event of the range once, and no other.
 
-    It uses only buckets with rows and the bounds read beforehand, and at most half of a bucket's children per end."""
+    It uses only buckets with rows and the bounds read beforehand, and at most half of a bucket's children per end.
+    """
     since, until, divided = question
     moments += [
         end + by * width for end in (since, until) if end is not None for by in (-1, 0, 1) for width in (1, DAY)

@@ -15,7 +15,7 @@ EVENTS_MAX = 14
 
 
 def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes: Any) -> GraphEvent:
-    told = {
+    fields = {
         "flow": "f",
         "event_type": "action_run.completed",
         "outcome": "success",
@@ -24,7 +24,7 @@ def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes
         "resource_type": "action_run",
         "resource_id": "r",
     } | changes
-    return GraphEvent(id=id_, cause=cause, position=position, occurred_at=occurred_at, **told)
+    return GraphEvent(id=id_, cause=cause, position=position, occurred_at=occurred_at, **fields)
 
 
 @st.composite

@@ -55,7 +55,8 @@ def rows_after(sizes: list[int]) -> list[int]:
 def check_rows(sizes: list[int], full: int) -> None:
     """Check that nothing is lost and no merged row is larger than `full`.
 
-    Each row must be more than twice as large as the next newer one, or both together larger than `full`."""
+    Each row must be more than twice as large as the next newer one, or both together larger than `full`.
+    """
     rows = rows_after(sizes)
     assert sum(rows) == sum(sizes)
     for newer, older in pairwise(rows):
