@@ -169,7 +169,7 @@ async def returns_while_the_writer_is_stuck(store: SQLiteStore) -> None:
 
 
 def test_the_wait_is_short(tmp_path: Path) -> None:
-    """While the writer is stuck, a request still goes on, to the queue that refuses it when full."""
+    """While the writer is stuck, a request waits only briefly, and then enters the queue, which may refuse it."""
     with_store(tmp_path, returns_while_the_writer_is_stuck)
 
 
