@@ -1,7 +1,7 @@
-"""A disk that remembers: every change of a store's files in order, and what a power loss may leave of them.
+"""A simulated disk: records every change of a store's files in order, and derives what a power loss may leave.
 
-What was synced stays. Of what was written since, any part may have reached the disk: nothing, a prefix, any subset, and
-of a write any of its sectors. The name of a new or deleted file is durable once its folder is synced.
+Synced data stays. Of the writes since, any part may have reached the disk: none, a prefix, any subset, and of a single
+write any of its sectors. The name of a new or deleted file is durable once its folder is synced.
 """
 
 import os
@@ -21,7 +21,7 @@ _BASE = "unix"
 
 Mode = Literal["none", "prefix", "random", "torn"]
 MODES: tuple[Mode, ...] = ("none", "prefix", "random", "torn")
-"""How much of the unsynced changes a power loss leaves."""
+"""Which of the unsynced changes survive a power loss."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -34,33 +34,33 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something that happened between the operations, such as an acknowledgement; `happen` tells it to a history."""
+    """An occurrence between the operations, such as an acknowledgement; `happen` applies it to a history."""
 
     happen: Callable[[], None]
 
 
 class Recording:
-    """The changes of one folder in the order in which they were asked for, and the notes between them."""
+    """The changes of one folder in the order of the calls, and the notes between them."""
 
     def __init__(self) -> None:
         self.steps: list[Change | Note] = []
         self.known: set[str] = set()
 
     def change(self, kind: Any, path: str, offset: int = 0, data: bytes = b"") -> None:
-        """Write an operation down. What lies in a -shm file is made anew after a crash, so it does not count."""
+        """Record an operation. A -shm file is rebuilt after a crash, so its changes are not recorded."""
         name = os.path.basename(path)
         if not name.endswith("-shm"):
             self.steps.append(Change(kind, name, offset, data))
 
     def opened(self, path: str) -> None:
-        """A file was opened; the first time it may have been made."""
+        """Record that a file was opened, and on its first open that it may have been created."""
         name = os.path.basename(path)
         if name not in self.known:
             self.known.add(name)
             self.change("create", path)
 
     def deleted(self, path: str) -> None:
-        """A file's name was taken away."""
+        """Record that a file was deleted."""
         self.known.discard(os.path.basename(path))
         self.change("delete", path)
 
@@ -108,7 +108,7 @@ class _RecordingVFS(apsw.VFS):
 
 
 class _RecordingOs:
-    """The module `os` for who writes files by itself; writes and syncs are done and written down."""
+    """Stands in for the module `os` in code that writes files directly; executes and records writes and syncs."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -144,7 +144,7 @@ class _RecordingOs:
 
 @contextmanager
 def recording(*modules: Any) -> Iterator[Recording]:
-    """Write down what SQLite does to files while the block runs, and what `modules` do by their `os`."""
+    """Record the file operations of SQLite during the block, and those of `modules` through their `os`."""
     steps = Recording()
     vfs = _RecordingVFS(steps)
     proxy = _RecordingOs(steps)
@@ -159,7 +159,7 @@ def recording(*modules: Any) -> Iterator[Recording]:
 
 
 class Disk:
-    """The state of a folder while the steps of a recording are done one by one."""
+    """The state of a folder while the operations of a recording are applied one by one."""
 
     def __init__(self) -> None:
         self._synced: dict[int, bytes] = {}
@@ -169,7 +169,7 @@ class Disk:
         self._files = 0
 
     def do(self, change: Change) -> None:
-        """Do one operation: it is pending until what makes it durable."""
+        """Apply one operation, which is pending until a sync makes it durable."""
         if change.kind == "create":
             self._files += 1
             self._named_now[change.name] = self._files
@@ -193,7 +193,7 @@ class Disk:
         return ((of, it) for of, it in self._pending if of == file and it.kind in ("write", "truncate"))
 
     def after_power_loss(self, mode: Mode, rng: random.Random) -> dict[str, bytes]:
-        """The files by name that a power loss at this moment may leave."""
+        """The files, by name, that a power loss at this moment may leave."""
         kept = self._pending
         if mode == "none":
             kept = []
@@ -218,7 +218,7 @@ class Disk:
 
 
 def _apply(content: bytearray, change: Change, tearing: random.Random | None = None) -> None:
-    """Do a write or truncation to a file's content; a torn write leaves any of its sectors as they were."""
+    """Apply a write or truncation to the content of a file; a torn write changes only some of its sectors."""
     if change.kind == "truncate":
         del content[change.offset :]
         content.extend(bytes(max(0, change.offset - len(content))))
@@ -238,7 +238,7 @@ def _apply(content: bytearray, change: Change, tearing: random.Random | None = N
 
 
 def put(files: dict[str, bytes], folder: Path) -> None:
-    """Make a folder hold these files and nothing else."""
+    """Replace the content of a folder with these files."""
     for entry in os.scandir(folder):
         if entry.name not in files:
             os.unlink(entry.path)

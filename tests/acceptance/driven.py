@@ -1,4 +1,4 @@
-"""The test's side of `driver.py`: a store in another process, and what its client knows of it."""
+"""The test's side of `driver.py`: a store in another process, and the history that its client recorded."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ PATIENCE_S = 60
 
 
 class Driven:
-    """A process that opens one store at a time. Everything that is sent and answered goes into `history`."""
+    """A process that opens one store at a time. Requests and answers are recorded in `history`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -36,14 +36,14 @@ class Driven:
         self.history = History()
 
     def open(self, path: Path, history: History | None = None) -> None:
-        """Open a store in a new child. A store that was open before has its history."""
+        """Open a store in a new child. `history` is given for a store that was open before."""
         self.history = history or History()
         word, *rest = self.ask(f"open {path}")
         assert word == "opened", rest
         self.pid, self.writer = map(int, rest)
 
     def append(self, count: int = 1, size: int = 100) -> str:
-        """Append events; `acknowledged`, `failed ERROR`, or `gone STATUS` when the child died."""
+        """Append events. Returns `acknowledged`, `failed ERROR`, or `gone STATUS` when the child died."""
         first = self.numbers
         self.numbers += count
         sent = [(uuid(number), content(number, size)) for number in range(first, first + count)]
@@ -54,23 +54,23 @@ class Driven:
         return answer
 
     def read(self) -> str:
-        """`found` and the ids of the latest events, or `failed ERROR`."""
+        """Read the latest events. Returns `found` and their ids, or `failed ERROR`."""
         return " ".join(self.ask(f"read {TENANT}"))
 
     def close(self) -> None:
-        """Let the child close its store and end."""
+        """Make the child close its store and exit."""
         assert self.ask("close") == ["closed"]
         assert self.line() == ["gone", "0"]
 
     def ask(self, line: str) -> list[str]:
-        """The answer to a line."""
+        """Send a line. Returns the answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
         return self.line()
 
     def line(self) -> list[str]:
-        """The next line; a process that hangs fails the test."""
+        """The next line of output. Fails the test when the process hangs."""
         assert self.process.stdout is not None
         while b"\n" not in self._unread:
             assert self._selector.select(PATIENCE_S), "the store does not answer"
@@ -83,7 +83,8 @@ class Driven:
 
 @contextlib.contextmanager
 def driven(mutant: Callable[[], None] | None = None, around: Sequence[str] = ()) -> Iterator[Driven]:
-    """A driver process, gone at the end of the block. `mutant` is one of its own, `around` a command that runs it."""
+    """A driver process, ended with the block. `mutant` names one of the driver's mutants, `around` is a wrapping
+    command."""
     process = subprocess.Popen(
         [*around, sys.executable, "-m", "tests.acceptance.driver", *([mutant.__name__] if mutant else [])],
         cwd=ROOT,
@@ -102,7 +103,7 @@ def driven(mutant: Callable[[], None] | None = None, around: Sequence[str] = ())
 
 
 async def judge(path: Path, history: History) -> Verdict:
-    """Open the store again as a server does, and compare all that it holds with what its client knows."""
+    """Open the store again as a server does, and compare its content with the client's history."""
     store = SQLiteStore(str(path), readers=2)
     found: list[Any] = []
     try:

@@ -1,4 +1,4 @@
-"""A store without a server, in a process that a test can harm: run as a script, told by lines on stdin.
+"""A store without a server, in a process that a test can harm: a script that reads commands from stdin.
 
 `open PATH` forks a child that opens the store and answers `opened PID TID-OF-WRITER`, or `refused SENTENCE`. The child
 then obeys `append TENANT NUMBER COUNT SIZE` (`acknowledged` or `failed ERROR`), `read TENANT` (`found` and the numbers)
@@ -26,7 +26,7 @@ _PR_SET_PTRACER = 0x59616D61
 
 
 def swallow_commit_errors() -> None:
-    """An error of the commit ends in a catch-all, and the request is answered as stored."""
+    """Mutant: an error of the commit is caught, and the request is answered as stored."""
     commit_group = Writer._commit_group
 
     def swallowing(self: Writer, group: list[Any]) -> None:
@@ -39,12 +39,12 @@ def swallow_commit_errors() -> None:
 
 
 def leave_names_unsynced() -> None:
-    """New folders are not made durable."""
+    """Mutant: new folders are not synced."""
     vars(connection)["sync_folder"] = lambda _path: None
 
 
 MUTANTS = {mutant.__name__: mutant for mutant in (swallow_commit_errors, leave_names_unsynced)}
-"""Ways to break the store, by the argument that asks for one."""
+"""Ways to break the store, by command-line argument."""
 
 
 def say(line: str) -> None:
@@ -52,7 +52,7 @@ def say(line: str) -> None:
 
 
 def lines() -> Any:
-    """The lines of stdin, read byte by byte, so that a child takes no more than its own."""
+    """The lines of stdin, read byte by byte, so that a child does not read the lines of the next one."""
     line = b""
     while byte := os.read(0, 1):
         line += byte
@@ -62,12 +62,12 @@ def lines() -> Any:
 
 
 def content(number: int, size: int) -> bytes:
-    """The payload by which an event is known again."""
+    """The payload that identifies an event."""
     return b'{"number":%d,"more":"%s"}' % (number, b"x" * size)
 
 
 async def obey(path: str) -> None:
-    """Be the child of one `open`."""
+    """Run the commands of one `open`, in the child process."""
     try:
         store = SQLiteStore(path, readers=2)
     except StoreRefused as error:

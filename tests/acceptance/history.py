@@ -1,7 +1,7 @@
-"""What clients know of the events they sent, and what a store must hold because of it.
+"""The history that clients record of their events, and the checks of a store against it.
 
-A client writes an event down before it sends it and again when the answer has come. What was sent and not answered is
-indeterminate: the store may hold it or not. The checker knows nothing else.
+A client records an event before it sends it, and again when the answer arrives. An event without an answer is
+indeterminate: the store may hold it or not. The checker uses only this history.
 """
 
 import threading
@@ -14,7 +14,7 @@ __all__ = ["Found", "History", "Verdict"]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An event that the store holds: its id, its position, and the bytes by which it is known again."""
+    """An event that the store holds: its id, its position, and the bytes that identify its content."""
 
     id: str
     position: int
@@ -22,18 +22,18 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a store. All of it has to be empty."""
+    """The faults of a store. Every field must be empty."""
 
     lost: list[str]
     phantom: list[str]
     duplicated: list[str]
     altered: list[str]
     gaps: list[int]
-    """Positions of 1..n that no event has, or more than one."""
+    """Positions of 1..n that no event has, or that several have."""
 
     @property
     def clean(self) -> bool:
-        """Whether the store holds what it promised, and nothing else."""
+        """Whether the store holds every acknowledged event, and none that it must not hold."""
         return not (self.lost or self.phantom or self.duplicated or self.altered or self.gaps)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History:
-    """The events of one tenant, as its clients saw them. Safe to use from many threads."""
+    """The events of one tenant, as its clients saw them. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,38 +53,38 @@ class History:
         self._unsure: set[str] = set()
 
     def sending(self, events: Iterable[tuple[str, bytes]]) -> None:
-        """These (id, content) are about to be sent, perhaps not for the first time."""
+        """Record that these (id, content) are about to be sent, possibly again."""
         with self._lock:
             for id_, content in events:
                 if self._contents.setdefault(id_, content) != content:
                     raise ValueError("An id was used for two contents.")
                 if id_ in self.indeterminate:
-                    self._unsure.add(id_)  # an earlier attempt has no answer, so that this one's refusal says little
+                    self._unsure.add(id_)  # an earlier attempt without an answer may be stored
                 self.refused.discard(id_)
                 if id_ not in self.acknowledged:
                     self.indeterminate.add(id_)
 
     def acknowledge(self, ids: Iterable[str]) -> None:
-        """The store said that it holds these."""
+        """Record that the store acknowledged these."""
         with self._lock:
             for id_ in ids:
                 self.acknowledged.add(id_)
                 self.indeterminate.discard(id_)
 
     def refuse(self, ids: Iterable[str]) -> None:
-        """The store said that it did not take these. What was sent before without an answer stays indeterminate."""
+        """Record that the store refused these. An event with an earlier unanswered attempt stays indeterminate."""
         with self._lock:
             for id_ in set(ids) - self._unsure - self.acknowledged:
                 self.refused.add(id_)
                 self.indeterminate.discard(id_)
 
     def unanswered(self) -> list[tuple[str, bytes]]:
-        """What is indeterminate now, to be sent again."""
+        """The events that are indeterminate now, to be sent again."""
         with self._lock:
             return [(id_, self._contents[id_]) for id_ in sorted(self.indeterminate)]
 
     def judge(self, found: Iterable[Found]) -> Verdict:
-        """Compare the whole log of the tenant with what its clients know."""
+        """Compare the whole log of the tenant with the history."""
         with self._lock:
             held = list(found)
             ids = Counter(event.id for event in held)

@@ -1,4 +1,4 @@
-"""Sends the hostile corpus to a server, any that speaks this API, and says where it fails."""
+"""Sends the hostile corpus to any server with this API, and reports its failures."""
 
 import http.client
 import re
@@ -23,7 +23,7 @@ _SHOWN = 160
 
 
 class Target:
-    """A server under test, and a key that may read and write there."""
+    """A server under test, and a key with read and write scopes."""
 
     def __init__(self, address: Address, key: str, patience_s: float = 8.0) -> None:
         self.address = address
@@ -33,7 +33,7 @@ class Target:
         self._lists = http.client.HTTPConnection(*address, timeout=patience_s)
 
     def failures(self, cases: Iterable[Case]) -> dict[str, str]:
-        """The names of the cases that the server answers wrongly, and how."""
+        """The cases that the server answers wrongly, by name, with the fault."""
         found = {}
         for case in cases:
             wrong = self._try(case)
@@ -60,7 +60,7 @@ class Target:
                 if case.expect == "cut":
                     connection.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # refused before all of it was taken; there may be an answer
+                pass  # refused before the whole request was read; there may be an answer
             try:
                 answer = http.client.HTTPResponse(connection, method=method[0].decode() if method else "GET")
                 answer.begin()
@@ -70,13 +70,13 @@ class Target:
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
 
     def _read_back(self, answer: tuple[int, dict[str, str], bytes]) -> str:
-        """Whether what was stored is answered again just as it was the first time."""
+        """Whether a stored event is returned by a read exactly as in the response to the POST."""
         _, headers, body = answer
         status, again = self._get(headers.get("location", "/"))
         return "" if (status, again) == (200, body) else f"stored, but read back as {status} {again[:_SHOWN]!r}"
 
     def _look(self, case: Case) -> str:
-        """Whether the list and the counts still answer, and hold what was stored and no more."""
+        """Whether the list and the counts still answer, and contain exactly the stored events."""
         for path in ("/api/v1/events?limit=100", "/api/v1/events/aggregate"):
             status, body = self._get(path)
             if status != 200:
@@ -98,7 +98,7 @@ class Target:
 
 
 def _judge(case: Case, status: int, headers: dict[str, str], body: bytes) -> str:
-    """What is wrong with an answer, or an empty text."""
+    """The fault of an answer, or an empty text."""
     if case.expect == "cut" and status == 0:
         return ""
     shown = f"{status} {body[:_SHOWN]!r}"
@@ -116,18 +116,18 @@ def _judge(case: Case, status: int, headers: dict[str, str], body: bytes) -> str
 
 
 def _is_error(status: int, headers: dict[str, str], body: bytes) -> bool:
-    """Whether a body has one of the two shapes of errors."""
+    """Whether a body has one of the two error shapes."""
     try:
-        told: Any = msgspec.json.decode(body)
+        parsed: Any = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return False
-    if not isinstance(told, dict):
+    if not isinstance(parsed, dict):
         return False
     if status != 422:
-        return told.keys() == {"detail", "code", "requestId"} and told["requestId"] == headers["x-request-id"]
-    problems = told.get("detail")
+        return parsed.keys() == {"detail", "code", "requestId"} and parsed["requestId"] == headers["x-request-id"]
+    problems = parsed.get("detail")
     return (
-        told.keys() == {"detail"}
+        parsed.keys() == {"detail"}
         and isinstance(problems, list)
         and len(problems) > 0
         and all(isinstance(problem, dict) and problem.keys() == _PROBLEM for problem in problems)

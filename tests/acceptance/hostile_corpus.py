@@ -1,12 +1,12 @@
-"""What a hostile or careless client may send, and the class of answer that it must get. Data only.
+"""Requests of hostile or careless clients, and the class of answer that each must get. Data only.
 
-A case is the bytes of one request, with `@KEY@` where a good API key goes. The text `zq9x` in it must never be seen in
+A case is the bytes of one request, with `@KEY@` in place of a valid API key. The text `zq9x` in it must never appear in
 the answer of a refusal. The classes:
 
     stored    201, and the event can be read back
     read      200
-    refused   a 4xx in one of the two shapes of errors; nothing is stored
-    cut       the client stops in the middle and closes its side: nothing is stored, and an answer, if any, is a refusal
+    refused   a 4xx in one of the two error shapes; nothing is stored
+    cut       the client stops midway and closes its side: nothing is stored, and an answer, if any, is a refusal
 """
 
 import gzip
@@ -48,24 +48,24 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def raw(*lines: bytes, body: bytes = b"") -> bytes:
-    """A request of these lines as they stand."""
+    """A request of these lines, unchanged."""
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 def post(body: bytes, *headers: bytes, media: bytes | None = JSON) -> bytes:
-    """An honest POST of any body."""
-    told = [header for header in (media, *headers) if header is not None]
-    return raw(LINE, HOST, KEY, *told, b"Content-Length: %d" % len(body), body=body)
+    """A well-formed POST of any body."""
+    sent_headers = [header for header in (media, *headers) if header is not None]
+    return raw(LINE, HOST, KEY, *sent_headers, b"Content-Length: %d" % len(body), body=body)
 
 
 def field(name: str, value: bytes) -> bytes:
-    """A POST of a good event in which one field has this JSON."""
+    """A POST of a valid event in which one field has this JSON."""
     members = {key: json.dumps(text).encode() for key, text in EVENT.items()} | {name: value}
     return post(b"{" + b",".join(b'"%b":%b' % (key.encode(), text) for key, text in members.items()) + b"}")
 
 
 def get(target: str | bytes, method: bytes = b"GET") -> bytes:
-    """A request for an address."""
+    """A GET of this path."""
     return raw(method + b" " + (target if isinstance(target, bytes) else target.encode()) + b" HTTP/1.1", HOST, KEY)
 
 
@@ -74,7 +74,7 @@ def text(value: str) -> bytes:
 
 
 def deep(levels: int) -> bytes:
-    """A payload of so many levels, its own object counted."""
+    """A payload with this number of levels, including its own object."""
     return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 

@@ -1,6 +1,6 @@
-"""An independent count over a log file, by plain Python, and the questions whose answers it foretells.
+"""An independent count over a log file in plain Python, and the requests whose responses it predicts.
 
-Nothing here is taken from the program: lines are read by `json`, times by `datetime`, and the rules are said again.
+It shares no code with the program: lines are parsed by `json`, times by `datetime`, and the rules are written again.
 """
 
 import gzip
@@ -24,7 +24,7 @@ FAILURE = {"failed", "errored", "crashed", "denied", "expired", "missed"}
 
 
 class Row(NamedTuple):
-    """What is counted of an event, and its line."""
+    """The fields of an event that are counted, and its line."""
 
     at: datetime
     number: int
@@ -39,13 +39,13 @@ class Row(NamedTuple):
 
 
 def outcome_of(event_type: str) -> str:
-    """By the last word of the last segment; no type of this log is in the catalogue."""
+    """The outcome by the last word of the last segment; no event type of this log is in the catalogue."""
     word = event_type.rpartition(".")[2].rpartition("_")[2]
     return "success" if word in SUCCESS else "failure" if word in FAILURE else "none"
 
 
 def read(path: Path) -> list[Row]:
-    """The events of a file as they lie in time, ties in the order of the file."""
+    """The events of a file in order of time, ties in the order of the file."""
     rows = []
     with gzip.open(path) as lines:
         for number, line in enumerate(lines):
@@ -68,17 +68,17 @@ def read(path: Path) -> list[Row]:
 
 
 def shown(at: datetime) -> str:
-    """A time as answers have it."""
+    """A time as in responses."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S" + (".%f" if at.microsecond else "") + "Z")
 
 
 def answered(row: Row) -> dict[str, Any]:
-    """The event as answers have it: what was sent, and whose it is."""
+    """The event as in responses: the fields as sent, and its tenant."""
     return {**json.loads(row.line), "occurredAt": shown(row.at), "tenantId": TENANT}
 
 
 class Question(NamedTuple):
-    """What is asked, of which kind it is, and the answer that the count foretells."""
+    """A request, its kind, and the response that the count predicts."""
 
     kind: str
     path: str
@@ -87,7 +87,7 @@ class Question(NamedTuple):
 
 
 def page(rows: Sequence[Row], offset: int, limit: int) -> dict[str, Any]:
-    """A page of these rows, which are in its order."""
+    """A page of these rows, which are in the order of the page."""
     events = [answered(row) for row in rows[offset : offset + limit]]
     total = len(rows)
     has_next = offset + len(events) < total
@@ -95,7 +95,7 @@ def page(rows: Sequence[Row], offset: int, limit: int) -> dict[str, Any]:
 
 
 def counts(rows: Sequence[Row]) -> dict[str, Any]:
-    """The answer of the aggregate route."""
+    """The response of the aggregate route."""
 
     def by(field: Callable[[Row], str]) -> list[dict[str, Any]]:
         found = Counter(map(field, rows))
@@ -110,7 +110,7 @@ def counts(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def actors(rows: Sequence[Row]) -> dict[str, Any]:
-    """The answer of the statistics route."""
+    """The response of the statistics route."""
     found: dict[tuple[str, str], Counter[str]] = {}
     for row in rows:
         found.setdefault((row.actor_type, row.actor_id), Counter()).update((row.outcome, "total"))
@@ -128,7 +128,7 @@ def actors(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 class Window(NamedTuple):
-    """From when on, before when, and what else is asked for."""
+    """A time range, and the filters of the request."""
 
     since: datetime | None
     until: datetime | None
@@ -147,7 +147,7 @@ class Window(NamedTuple):
 
 
 def windows(rows: Sequence[Row]) -> list[Window]:
-    """Windows with odd and even ends, on events' own times and beside them, with filters and without."""
+    """Windows with odd and even bounds, at the times of events and next to them, with and without filters."""
     at = [rows[len(rows) * part // 12].at for part in range(12)]
     day: dict[str, Any] = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
     odd = timedelta(minutes=17, seconds=23, microseconds=456_789)
@@ -180,7 +180,7 @@ def sought(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def questions(rows: Sequence[Row], count: Sequence[Row]) -> Iterator[Question]:
-    """What is asked is chosen from `rows`; the answers are foretold by `count`, which should be the same."""
+    """Requests that are chosen from `rows`, with responses predicted from `count`, which should be the same events."""
     newest = list(reversed(count))
     yield Question("total", "", {"limit": 1}, page(newest, 0, 1))
     yield Question("aggregate", "/aggregate", {}, counts(count))
@@ -213,7 +213,7 @@ def questions(rows: Sequence[Row], count: Sequence[Row]) -> Iterator[Question]:
 
 
 def wrong(api: httpx2.Client, asked: Iterator[Question]) -> list[Question]:
-    """The questions whose answers are not as foretold."""
+    """The requests whose responses differ from the prediction."""
     found = []
     for question in asked:
         answer = api.get(EVENTS + question.path, params=question.parameters)
@@ -224,8 +224,9 @@ def wrong(api: httpx2.Client, asked: Iterator[Question]) -> list[Question]:
 
 
 def walk(api: httpx2.Client, count: Sequence[Row]) -> int:
-    """Follow the links from the first page to the last and compare event by event. Returns how many were equal before
-    the first that was not, or before the end.
+    """Follow the links from the first page to the last and compare each event. Returns the number of equal events
+    before
+    the first difference or the end.
     """
     newest = list(reversed(count))
     url, seen = f"{EVENTS}?limit={PAGE}", 0

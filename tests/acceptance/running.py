@@ -1,4 +1,4 @@
-"""The real server as a process of its own: started, watched, killed, and started again on the same file."""
+"""The real server in a separate process: started, measured, killed, and restarted on the same file."""
 
 import asyncio
 import contextlib
@@ -25,13 +25,12 @@ _WHENCE = "import sys; from whence.cli import main; sys.exit(main())"
 
 
 def soak() -> bool:
-    """Whether the long forms are wanted."""
+    """Whether the long forms of the tests are requested."""
     return os.environ.get("WHENCE_SOAK") == "1"
 
 
 def seed() -> int:
-    """The seed of this run: that of the variable WHENCE_TEST_SEED, else a fresh one. Printed, so that a run can be had
-    again."""
+    """The seed of this run, from WHENCE_TEST_SEED or random. It is printed, so that a run can be repeated."""
     given = os.environ.get("WHENCE_TEST_SEED")
     chosen = int(given) if given else int.from_bytes(os.urandom(4), "big")
     print(f"seed {chosen} (again with WHENCE_TEST_SEED={chosen})")
@@ -39,17 +38,17 @@ def seed() -> int:
 
 
 def tell(record_property: Callable[[str, object], None], figures: str) -> None:
-    """Print what a test counted, and have it listed at the end of the run."""
+    """Print the figures of a test, and list them at the end of the run."""
     print(figures)
     record_property("figures", figures)
 
 
 class Running:
-    """One store in a folder, and the server process on it. It may be started and killed any number of times."""
+    """A store in a folder, and the server process on it, which may be started and killed any number of times."""
 
     def __init__(self, folder: Path, *, url: str | None = None, mutant: Path | None = None, **variables: str) -> None:
-        """`url` is that of a store which is no file of the folder; `mutant` is a script that breaks the program before
-        it runs; `variables` are further settings."""
+        """`url` is set for a store outside of the folder; `mutant` is a script that breaks the program before it runs;
+        `variables` are further settings."""
         self.folder = folder
         self.url = url or f"sqlite:///{folder}/whence.db"
         self.mutant = mutant
@@ -59,7 +58,7 @@ class Running:
         self.starts = 0
 
     def key(self, *scopes: str, tenant: str = "acme") -> str:
-        """The secret of a new API key, put into the store itself."""
+        """Create an API key directly in the store. Returns its secret."""
         secret, key = new_api_key(tenant, scopes or (READ, WRITE), time.time_ns() // 1000)
 
         async def put() -> None:
@@ -73,7 +72,7 @@ class Running:
         return secret
 
     def start(self, around: Sequence[str] = ()) -> None:
-        """Start the server and return once it answers. `around` is a command that runs it, such as strace."""
+        """Start the server and return once it answers. `around` is a wrapping command, such as strace."""
         assert self.process is None
         self.starts += 1
         log = self.folder / f"server-{self.starts}.log"
@@ -108,14 +107,15 @@ class Running:
         return self.process.pid
 
     def kill(self) -> None:
-        """SIGKILL, and return once the process is gone."""
+        """Send SIGKILL, and return once the process has ended."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(30)
         self.process = None
 
     def terminate(self, patience_s: float = 20.0) -> tuple[int, float]:
-        """SIGTERM. The exit code and the seconds that it took; the process is killed when they are too many."""
+        """Send SIGTERM. Returns the exit code and the seconds until the end; kills the process when it takes too
+        long."""
         assert self.process is not None
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
@@ -128,7 +128,7 @@ class Running:
         return code, time.monotonic() - started
 
     def memory(self, name: str = "VmHWM") -> int:
-        """MiB of the process's memory: VmHWM is the most that was ever resident, VmRSS what is now."""
+        """The memory of the process in MiB: VmHWM is the peak resident size, VmRSS the current one."""
         if not Path("/proc/self/status").exists():
             missing("/proc")
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -137,20 +137,20 @@ class Running:
         return int(found[1]) // 1024
 
     def connect(self, timeout: float = 20.0) -> http.client.HTTPConnection:
-        """A connection that is kept alive."""
+        """A keep-alive connection."""
         connection = http.client.HTTPConnection(*self.address, timeout=timeout)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def log_text(self) -> str:
-        """What the server has said since its last start."""
+        """The server's log since its last start."""
         return self.log.read_text(errors="replace")
 
 
 @contextlib.contextmanager
 def running(**given: Any) -> Iterator[Running]:
-    """A server on a fresh store, which is not started yet; gone at the end of the block."""
+    """A server on a fresh store, not yet started; ended with the block."""
     with tempfile.TemporaryDirectory(prefix="whence-test-") as folder:
         server = Running(Path(folder), **given)
         try:

@@ -1,4 +1,4 @@
-"""A backup is an exact prefix, made beside the writer; a restore puts it back whole; what went backwards is told."""
+"""A backup during writes is an exact prefix, a restore brings it back complete, and a rollback is reported."""
 
 import asyncio
 import os
@@ -38,7 +38,8 @@ Copy = Callable[[Path, Path], None]
 
 
 def make(path: Path, *numbers: int, leave_log: bool = False) -> None:
-    """A store with these events, one commit each; with `leave_log`, as a crash leaves it, with its write-ahead log."""
+    """A store with these events, one commit each; with `leave_log`, in the state after a crash, with a write-ahead
+    log."""
 
     async def run() -> None:
         store = SQLiteStore(str(path))
@@ -56,7 +57,7 @@ def make(path: Path, *numbers: int, leave_log: bool = False) -> None:
 
 
 def held(path: Path) -> list[Found]:
-    """All events of the tenant, by position, asked from the store as it serves."""
+    """All events of the tenant, by position, read through the store."""
 
     async def run() -> list[Any]:
         store = SQLiteStore(str(path))
@@ -90,15 +91,16 @@ def online(source: Path, destination: Path) -> None:
 
 
 def plain(source: Path, destination: Path) -> None:
-    """The mutant: the file as it lies there."""
+    """Mutant: the backup copies only the database file."""
     shutil.copy(source, destination)
 
 
 async def copy_while_writing(
     folder: Path, copy: Copy, rng: random.Random, checkpoint_pages: int
 ) -> tuple[History, History, int]:
-    """Copy a store while its writer commits and checkpoints. What was acknowledged before and at the end of the copy,
-    and how many commits came in between."""
+    """Copy a store while its writer commits and checkpoints. Returns the events acknowledged before and at the end of
+    the
+    copy, and the number of commits between."""
     before, after, numbered, commits = History(), History(), iter(range(1_000_000)), 0
     store = SQLiteStore(str(folder / "log.db"))
     store._writing.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -126,7 +128,7 @@ async def copy_while_writing(
 
 
 def judge_copy(folder: Path, before: History, after: History) -> Verdict:
-    """The copy holds all that was acknowledged before it was begun, and is a prefix of what the store holds."""
+    """Check that the copy has all events that were acknowledged before it began, and is a prefix of the store's log."""
     copied, whole = held(folder / "copy.db"), held(folder / "log.db")
     assert copied == whole[: len(copied)], "the copy is no prefix of the log"
     lost = before.judge(copied).lost
@@ -138,7 +140,7 @@ def judge_copy(folder: Path, before: History, after: History) -> Verdict:
 def test_a_backup_beside_the_writer_is_an_exact_prefix(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
-    """Page by page, with commits between the pages, the copy is one commit's state, and sound."""
+    """A copy that is made page by page, with commits between the pages, is the state of one commit, and verifies."""
     monkeypatch.setattr(backups, "_PAGES_A_STEP", 1)
     rng = random.Random(seed() + number)
     before, after, commits = asyncio.run(copy_while_writing(tmp_path, online, rng, rng.choice((10, 60, 400))))
@@ -152,7 +154,7 @@ def test_a_backup_beside_the_writer_is_an_exact_prefix(
 
 
 def test_mutant_a_plain_copy_is_caught(tmp_path: Path) -> None:
-    """A copy of the file alone lacks what lies in the write-ahead log."""
+    """A copy of the database file alone lacks the commits in the write-ahead log."""
     rng = random.Random(seed())
     before, after, _ = asyncio.run(copy_while_writing(tmp_path, plain, rng, 10_000))
     try:
@@ -163,7 +165,8 @@ def test_mutant_a_plain_copy_is_caught(tmp_path: Path) -> None:
 
 
 def test_the_command_copies_beside_a_server(tmp_path: Path) -> None:
-    """`whence backup` while a server takes events: what was acknowledged before is in the copy, and nothing else."""
+    """`whence backup` while a server stores events: the copy has the events acknowledged before, and no unknown
+    ones."""
     server = Running(tmp_path)
     key = server.key()
     server.start()
@@ -189,7 +192,8 @@ def test_the_command_copies_beside_a_server(tmp_path: Path) -> None:
 
 
 def test_a_restore_goes_on_where_the_backup_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Over a newer store and its stale write-ahead log, the backup's events are served, and the next gets its place."""
+    """After a restore over a newer store with a write-ahead log, the backup's events are served and the next append
+    continues at their last position."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     make(path, 0, 1, 2)
     assert main(["backup", str(copy), "--store", url(path)]) == 0
@@ -205,7 +209,7 @@ def test_a_restore_goes_on_where_the_backup_ended(tmp_path: Path, capsys: pytest
 
 
 def test_a_restore_over_what_a_deleted_file_left_behind(tmp_path: Path) -> None:
-    """Where only the write-ahead log and the record are left of a store, the backup takes its place without them."""
+    """A restore over the write-ahead log and the high-water record of a deleted file removes both."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     make(path, 0, 1)
     online(path, copy)
@@ -216,7 +220,7 @@ def test_a_restore_over_what_a_deleted_file_left_behind(tmp_path: Path) -> None:
 
 
 def test_mutant_a_restore_that_leaves_the_log_is_caught(tmp_path: Path) -> None:
-    """With the stale write-ahead log left beside it, what is served is not what was backed up."""
+    """When a restore leaves the stale write-ahead log, the served events differ from the backup."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     make(path, 0, 1, 2)
     online(path, copy)
@@ -228,7 +232,8 @@ def test_mutant_a_restore_that_leaves_the_log_is_caught(tmp_path: Path) -> None:
 
 
 def test_a_restore_that_broke_off_is_never_served_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the end of the old store and the name of the new one, the record refuses; the restore can be repeated."""
+    """After a crash between removing the old store and renaming the new one, serving is refused, and the restore can be
+    repeated."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     make(path, 0, 1)
     online(path, copy)
@@ -247,7 +252,7 @@ def test_a_restore_that_broke_off_is_never_served_short(tmp_path: Path, monkeypa
 
 
 def test_what_a_restore_may_not_replace_stays_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A served store, and any store when the backup is not sound, are left alone; so is a store under its own name."""
+    """A restore refuses a store that is served, a damaged backup, and a backup that is the store itself."""
     path, copy, bad = tmp_path / "log.db", tmp_path / "copy.db", tmp_path / "bad.db"
     make(path, *range(5))
     online(path, copy)
@@ -305,7 +310,7 @@ def test_mutant_a_restore_that_locks_the_link_is_caught(
 
 
 def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
-    """A key revoked after the backup stays revoked, and no session of the backup lives on."""
+    """A key that was revoked after the backup stays revoked, and the sessions of the backup are ended."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     (_, kept), (_, ended) = (new_api_key(TENANT, (READ,), at) for at in (1, 2))
     session = Session(hash=bytes(32), key_id=kept.id, expires_at=2**60)
@@ -389,7 +394,7 @@ def test_mutant_a_backup_that_is_checked_by_its_hashes_alone_is_caught(
 
 
 def damage(source: Path, bad: Path) -> None:
-    """A copy in which the third event has another payload."""
+    """A copy of the store with a changed payload in the third event."""
     shutil.copy(source, bad)
     connection = apsw.Connection(str(bad))
     connection.execute("UPDATE event SET payload = x'7b7d' WHERE key & 0xFFFF = 3")
@@ -397,7 +402,7 @@ def damage(source: Path, bad: Path) -> None:
 
 
 def test_verify_names_the_first_bad_position(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 and a sentence for a sound store; 5, the tenant and the position for another, for programs too."""
+    """`verify` exits with 0 for a sound store; for a damaged one with 5, naming tenant and position, also as JSON."""
     path, bad = tmp_path / "log.db", tmp_path / "bad.db"
     make(path, *range(5))
     damage(path, bad)
@@ -413,7 +418,7 @@ def test_verify_names_the_first_bad_position(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_damaged_store_makes_no_backup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not as it was written is not kept under the name of a backup."""
+    """A backup of a damaged store fails and leaves no file."""
     path, bad, copy = tmp_path / "log.db", tmp_path / "bad.db", tmp_path / "copy.db"
     make(path, *range(5))
     damage(path, bad)
@@ -429,7 +434,8 @@ def test_a_damaged_store_makes_no_backup(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_store_that_went_backwards_is_told_by_every_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """serve, verify and backup end with 5 and a sentence; `serve --accept-rollback` takes the store as it is."""
+    """serve, verify and backup exit with 5 and a message after a rollback; `serve --accept-rollback` serves the
+    store."""
     path, older = tmp_path / "log.db", tmp_path / "older.db"
     make(path, 0, 1)
     shutil.copy(path, older)

@@ -1,4 +1,4 @@
-"""The clock may jump either way while the server runs; order, cursors and recordedAt do not care."""
+"""Order, cursors and recordedAt stay correct when the clock jumps in either direction while the server runs."""
 
 import asyncio
 import http.client
@@ -19,14 +19,14 @@ from tests.acceptance.traffic import RUN_ID, get
 from tests.databases import fresh_database
 
 STEPS_S = (0, -3_600, 86_400, 0, 86_400, -3_600, 0) * (20 if soak() else 1)
-"""By how much the server's clock is off, one after the other."""
+"""The successive offsets of the server's clock in seconds."""
 
 EVENTS_OF_STEP = 20
 PAGE = 7
 EARLY_S = 5 * 60
 
 STORES = {"sqlite": ("append", "head", "0"), "postgres": ("tenants", "lock_head", "0::bigint")}
-"""The kinds of store, and in which statement of which module what is put so that the last recordedAt is forgotten."""
+"""The kinds of store, and the module, statement and replacement that make it ignore the last recordedAt."""
 
 RAW_TIME = """
 import sys
@@ -36,11 +36,11 @@ from whence.cli import main
 module._SQL = {{**module._SQL, "{}": module._SQL["{}"].replace("recorded_at", "{}")}}
 sys.exit(main())
 """
-"""The mutant: recordedAt is what the clock says, whatever it said before."""
+"""Mutant: recordedAt is the current clock, even if it is earlier than the last one."""
 
 
 class Stepped:
-    """A server whose clock is set by a file, and a client of it."""
+    """A server whose clock is controlled by a file, and a client."""
 
     def __init__(self, server: Running, clock: Path, rng: random.Random) -> None:
         self.server = server
@@ -58,7 +58,7 @@ class Stepped:
         set_clock(self.clock, offset)
 
     def now(self) -> float:
-        """What the server's clock says."""
+        """The current time of the server's clock."""
         return time.time() + self.offset
 
     def post(self, occurred_at: float) -> tuple[int, Any]:
@@ -79,7 +79,7 @@ class Stepped:
         return answer.status, said
 
     def write(self) -> None:
-        """Events of now, of the past, and of as far ahead as is allowed; one that is too early is refused."""
+        """Store events of now, of the past, and at the limit ahead; an event beyond the limit is refused."""
         for _ in range(EVENTS_OF_STEP):
             ago = self.rng.choice((0, 0, 1, 7_000, 10**8, -(EARLY_S - 60)))
             status, said = self.post(self.now() - ago)
@@ -88,7 +88,7 @@ class Stepped:
         assert (status, said["detail"][0]["loc"]) == (422, ["body", "occurredAt"])
 
     def page(self, path: str) -> tuple[list[Any], str]:
-        """The events of a page, and where the next one is."""
+        """The events of a page, and the link to the next one."""
         body, link = get(self.connection, path, self.key)
         return msgspec.json.decode(body)["events"], link
 
@@ -100,7 +100,7 @@ def set_clock(clock: Path, offset: int) -> None:
 
 
 def stepping(server: Running, clock: Path, rng: random.Random) -> Iterator[Any]:
-    """Step the clock, write, and go on with a walk that began before; yields what was found at the end."""
+    """Step the clock, write, and continue a walk that began before. Yields the results at the end."""
     stepped = Stepped(server, clock, rng)
     stepped.write()
     first = f"/api/v1/events?include=position,recordedAt&limit={PAGE}"
@@ -128,7 +128,7 @@ def stepping(server: Running, clock: Path, rng: random.Random) -> Iterator[Any]:
 
 
 def url_of(store: str) -> str | None:
-    """Where a server's store is; None for a file of its own."""
+    """The URL of a server's store; None for a file in its folder."""
     return asyncio.run(fresh_database()) if store == "postgres" else None
 
 
@@ -146,7 +146,7 @@ def clocked(tmp_path: Path) -> dict[str, str]:
 
 
 def judge(found: Iterator[Any]) -> dict[str, int]:
-    """How often something was out of order, skipped or told twice."""
+    """How often an event was out of order, skipped or returned twice."""
     wrong = {"skipped": 0, "repeated": 0, "disordered": 0, "fell": 0, "gaps": 0}
     for kind, events, expected in found:
         ids = {event["id"] for event in events}
@@ -171,7 +171,8 @@ def instant(text: str) -> datetime:
 def test_a_clock_that_jumps_disturbs_nothing(
     store: str, clocked: dict[str, str], record_property: Callable[[str, object], None]
 ) -> None:
-    """No recordedAt falls, positions have no gaps, a cursor goes on, and early is early by the server's clock."""
+    """Positions have no gaps, recordedAt never falls, a cursor continues, and the limit ahead follows the server's
+    clock."""
     rng = random.Random(seed())
     with running(url=url_of(store), **clocked) as server:
         server.start()
@@ -185,7 +186,7 @@ def test_a_clock_that_jumps_disturbs_nothing(
 
 @pytest.mark.parametrize("store", STORES)
 def test_mutant_a_raw_clock_is_caught(store: str, clocked: dict[str, str], tmp_path: Path) -> None:
-    """With recordedAt taken from the clock alone, it falls when the clock steps back."""
+    """With recordedAt taken directly from the clock, it falls when the clock steps back."""
     script = tmp_path / "mutant.py"
     module, block, new = STORES[store]
     script.write_text(RAW_TIME.format(store, module, block, block, new))

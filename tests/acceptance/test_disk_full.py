@@ -1,4 +1,4 @@
-"""A full disk is an error, never a success and never the end: reads go on, and writes do when there is space again."""
+"""On a full disk, appends fail, reads continue, and appends succeed again once there is space."""
 
 import asyncio
 import http.client
@@ -24,12 +24,12 @@ DISK = 8 * MIB
 BALLAST = 3 * MIB
 TRIES_WHILE_FULL = 6
 FILLED_BY = 2_000
-"""Requests after which a disk of that size is full, or the test is wrong."""
+"""Requests that must be enough to fill a disk of that size."""
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB with some ballast on it, that can be thrown off."""
+    """A disk of 8 MiB with a ballast file that can be deleted."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a tmpfs")
     disk = tmp_path / "disk"
@@ -47,7 +47,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(driver: Driven, rng: random.Random) -> None:
-    """Append until the store refuses, and some more; it refuses with an error of its own and is read all the same."""
+    """Append until the store refuses, and some more. It refuses with its own error and can still be read."""
     refused = 0
     for _ in range(FILLED_BY):
         answer = driver.append(count=rng.choice((1, 5, 20)), size=rng.choice((300, 4_000)))
@@ -60,7 +60,7 @@ def fill(driver: Driven, rng: random.Random) -> None:
 
 
 def fill_and_free(driver: Driven, path: Path, free: Callable[[Driven], None], rng: random.Random) -> Verdict:
-    """Fill the disk under a store, free some space, and let the same process go on."""
+    """Fill the disk of a store, free some space, and continue in the same process."""
     fill(driver, rng)
     free(driver)
     for _ in range(5):
@@ -78,7 +78,7 @@ def lift_the_limit(driver: Driven) -> None:
 
 
 def limit_files(driver: Driven) -> None:
-    """A write beyond this size is an error from now on; Python ignores the signal that comes with it."""
+    """Limit the size of files; a larger write is an error. Python ignores the signal SIGXFSZ."""
     resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (2 * MIB, resource.RLIM_INFINITY))
 
 
@@ -92,7 +92,8 @@ def report(kind: str, history: History, verdict: Verdict, record: Callable[[str,
 def test_a_full_disk_is_an_error_and_passes(
     number: int, small_disk: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """On 8 MiB: Unavailable while they are full, reads go on, and the same process writes once there is space."""
+    """On a full disk appends raise Unavailable and reads continue; the same process appends again once there is
+    space."""
     rng, path = random.Random(seed() + number), small_disk / "log.db"
     with driven() as driver:
         driver.open(path)
@@ -105,7 +106,7 @@ def test_a_full_disk_is_an_error_and_passes(
 def test_a_limit_on_files_is_an_error_and_passes(
     number: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Under RLIMIT_FSIZE the same holds, until the limit is lifted from outside."""
+    """The same holds under RLIMIT_FSIZE, until the limit is lifted from outside."""
     rng = random.Random(seed() + number)
     with driven() as driver:
         driver.open(tmp_path / "log.db")
@@ -119,7 +120,8 @@ def test_a_limit_on_files_is_an_error_and_passes(
 def test_a_server_on_a_full_disk_answers_503_and_passes(
     number: int, small_disk: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """The server, whose log lies on the full disk too, answers 503 and reads, and 201 again once there is space."""
+    """A server whose log file is on the full disk too answers 503 to appends, answers reads, and 201 once there is
+    space."""
     rng, history = random.Random(seed() + number), History()
     server = Running(small_disk, WHENCE_LOG_LEVEL="info")
     key = server.key()
@@ -158,11 +160,11 @@ from whence.cli import main
 server._LossyStream = lambda stream: stream
 sys.exit(main())
 """
-"""A log line that the full disk does not take is an error of the request that it speaks of."""
+"""Mutant: a log line that cannot be written fails the request."""
 
 
 def test_mutant_a_log_that_must_be_written_is_caught(small_disk: Path, tmp_path: Path) -> None:
-    """Where the log may fail, a client of the server on the full disk is left without an answer."""
+    """When an error of the log propagates, a client of the server on the full disk gets no answer."""
     rng, script = random.Random(seed()), tmp_path / "mutant.py"
     script.write_text(LOG_THAT_MUST_BE_WRITTEN)
     server = Running(small_disk, mutant=script, WHENCE_LOG_LEVEL="info")
@@ -179,9 +181,9 @@ def test_mutant_a_log_that_must_be_written_is_caught(small_disk: Path, tmp_path:
 
 
 def check_refusal(server: Running, key: str) -> None:
-    """A refusal names its cause, and says when to come back."""
+    """Check that a refusal names its cause and has Retry-After."""
     connection = server.connect()
-    event = body_of(timed_id(random.Random()), b'{"more":"%s"}' % (b"x" * 200_000))  # more than is left anywhere
+    event = body_of(timed_id(random.Random()), b'{"more":"%s"}' % (b"x" * 200_000))  # exceeds the space left
     connection.request("POST", "/api/v1/events", event, {"X-API-Key": key, "Content-Type": "application/json"})
     answer = connection.getresponse()
     assert (answer.status, msgspec.json.decode(answer.read())["code"]) == (503, "unavailable")
@@ -190,7 +192,7 @@ def check_refusal(server: Running, key: str) -> None:
 
 
 def test_mutant_a_catch_all_that_answers_success_is_caught(tmp_path: Path) -> None:
-    """A store that answers success whatever the commit said has lost events once the limit is lifted."""
+    """A store that reports success after a failed commit has lost events once the limit is lifted."""
     rng = random.Random(seed())
     with driven(swallow_commit_errors) as driver:
         driver.open(tmp_path / "log.db")

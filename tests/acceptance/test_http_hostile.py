@@ -1,4 +1,4 @@
-"""Whatever is sent, the server answers in its own shapes, stores only what is good, and goes on answering."""
+"""For any input, the server answers in its own shapes, stores only valid events, and keeps answering."""
 
 import asyncio
 from collections import Counter
@@ -41,23 +41,23 @@ async def one(event_id: uuid.UUID) -> Response:
     return Response(events[str(event_id)], media_type="application/json")
 
 def error(request: Request, error: HTTPException) -> Response:
-    told = {"detail": "No.", "code": "no", "requestId": "1"}
+    shape = {"detail": "No.", "code": "no", "requestId": "1"}
     if error.status_code == 422:
-        told = {"detail": [{"loc": [], "msg": "No.", "type": "no"}]}
-    return Response(told, status_code=error.status_code, headers={"X-Request-Id": "1"})
+        shape = {"detail": [{"loc": [], "msg": "No.", "type": "no"}]}
+    return Response(shape, status_code=error.status_code, headers={"X-Request-Id": "1"})
 
 app = Litestar([create, listed, aggregate, one], exception_handlers={HTTPException: error})
 listener = socket.create_server(("127.0.0.1", 0))
 print("Serving a list at http://127.0.0.1:%d" % listener.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, log_level="critical")).run([listener])
 """
-"""What a framework does by itself, but for the shape of its errors: the body is parsed as JSON and kept."""
+"""Mutant: a framework's default handling, except for the error shape: the body is parsed by json.loads and stored."""
 
 MUTANT_FAILURES_MIN = 200
 
 
 def tried(server: Running, patience_s: float = 8.0) -> dict[str, str]:
-    """The failures of the whole corpus."""
+    """The failures over the whole corpus."""
     return Target(server.address, server.key(), patience_s).failures(ALL)
 
 
@@ -65,8 +65,8 @@ def tried(server: Running, patience_s: float = 8.0) -> dict[str, str]:
 def test_every_hostile_request_is_answered_in_its_class(
     store: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """On each store good oddities are stored and read back; all else is a 4xx in our shape that repeats nothing of the
-    input; the list answers after each, and no refused event is in it."""
+    """On each store, unusual valid requests are stored and read back. All others get a 4xx in Whence's error shape that
+    repeats no input. The list answers after each case, and has no refused event."""
     with running(url=asyncio.run(fresh_database()) if store == "postgres" else None) as server:
         server.start()
         failures = tried(server)

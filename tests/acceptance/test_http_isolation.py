@@ -1,5 +1,4 @@
-"""Tenants do not exist for each other: whatever of another tenant a request names, the answer is the one for a thing
-that never was."""
+"""A request that names something of another tenant gets the same answer as for something that never existed."""
 
 import contextlib
 import http.client
@@ -27,32 +26,32 @@ from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.wire import query
 
 PAIRS = 25_000 if soak() else 2_500
-"""Each is two requests: one that names something of another tenant, and one that names nothing."""
+"""Pairs of requests: one names something of another tenant, and one something that does not exist."""
 
 MUTANT_PAIRS = 1_500
 SECRETS = {"asker": "quokka", "writer": "dingo", "other": "numbat", "third": "bilby"}
-"""A word for each tenant that stands in everything it has, and that nobody else may ever see."""
+"""A word for each tenant that is in all its data, and that no other tenant may see."""
 ASKER, WRITER = "asker", "writer"
-"""Who asks, and who stores: apart, so that what the asker has does not change while it asks."""
+"""The tenants that read and that write: separate, so that the reader's data does not change during the test."""
 EVENTS = {"asker": 40, "writer": 40, "other": 150, "third": 260}
-"""So that some positions and pages exist for the others alone."""
+"""Numbers of events per tenant, so that some positions and pages exist only for the others."""
 
 NEVER_WORD = "wombat"
 FRESH = "<fresh id>"
 _CURSOR = re.compile(rb"([A-Za-z0-9_-]{66})[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
-"""A cursor that was given out. It ends with a digest of what was asked, and the text that was sent is part of that."""
+"""A cursor in a response. It ends with a digest of the query, which includes the text that was sent."""
 FILTERS = ("actor_id", "correlation_id", "causation_id", "resource_id", "event_type")
 
 
 class Token(msgspec.Struct, frozen=True):
-    """Something that a request names: its text when another tenant has it, and one of the same form that nobody has."""
+    """Something that a request names: the text of another tenant's, and a text of the same form that no tenant has."""
 
     foreign: str
     never: str
 
 
 class World:
-    """A server with its tenants, and what the asker may try to find of the others."""
+    """A server with its tenants, and the tokens of the others that the asker tries."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -63,7 +62,7 @@ class World:
         self.owned: dict[str, dict[str, list[str]]] = {name: self._fill(name) for name in SECRETS}
 
     def _fill(self, tenant: str) -> dict[str, list[str]]:
-        """Store the tenant's events, and collect everything by which something of it can be named."""
+        """Store the tenant's events, and collect every token that names something of it."""
         word = SECRETS[tenant]
         made = [_event(word, number) for number in range(EVENTS[tenant])]
         status, _, body = self.send("POST", "/api/v1/events/batch", msgspec.json.encode(made), tenant)
@@ -85,17 +84,18 @@ class World:
         }
 
     def send(self, method: str, path: str, body: bytes = b"", tenant: str = ASKER) -> tuple[int, dict[str, str], bytes]:
-        """One request over the connection that is kept alive."""
+        """Send one request over the keep-alive connection."""
         headers = {"X-API-Key": self.keys[tenant], "X-Request-Id": "fixed", "Content-Type": "application/json"}
         self.connection.request(method, path, body or None, headers)
         answer = self.connection.getresponse()
-        told = {name.lower(): value for name, value in answer.getheaders() if name.lower() != "date"}
+        kept_headers = {name.lower(): value for name, value in answer.getheaders() if name.lower() != "date"}
         self.requests += 1
-        return answer.status, told, answer.read()
+        return answer.status, kept_headers, answer.read()
 
     def compare(self, method: str, path: str, body: str, token: Token) -> None:
-        """Ask once with what another tenant has and once with what nobody has. Both answers are the same, but for the
-        text that was sent, and neither holds a word of another tenant."""
+        """Send a request with another tenant's text and with one that no tenant has. Both answers must be the same
+        except
+        for the text that was sent, and contain no word of another tenant."""
         answers = []
         tenant = WRITER if method == "POST" else ASKER
         for text in (token.foreign, token.never):
@@ -103,10 +103,10 @@ class World:
             asked = path.replace("@", quote(text, safe=""))
             sent = body.replace("@", text).replace(FRESH, fresh).encode()
             status, headers, answer = self.send(method, asked, sent, tenant)
-            length = headers.pop("content-length", None)  # with the text that was sent, its length goes away too
+            length = headers.pop("content-length", None)  # the length depends on the text that was sent
             assert length is None or method == "HEAD" or int(length) == len(answer)
             everything = f"{status} {sorted(headers.items())} ".encode() + answer
-            for form in () if text.isdigit() else (text, quote(text, safe="")):  # a number may stand there by chance
+            for form in () if text.isdigit() else (text, quote(text, safe="")):  # a number may occur there by chance
                 everything = everything.replace(form.encode(), b"@")
             everything = everything.replace(fresh.encode(), FRESH.encode())
             everything = _CURSOR.sub(rb"\1", everything)
@@ -118,7 +118,7 @@ class World:
 
 
 def _event(word: str, number: int) -> dict[str, Any]:
-    """An event with the tenant's word wherever there is room for one."""
+    """An event with the tenant's word in every field that can hold it."""
     return {
         "id": str(uuid.uuid4()),
         "eventType": f"action_run.{word}" if number % 3 else f"{word}.completed",
@@ -139,7 +139,7 @@ def never_of(kind: str, foreign: str) -> str:
         return str(uuid.uuid5(uuid.NAMESPACE_OID, foreign))
     if kind == "key_id":
         return foreign[:-6] + "000000"
-    if kind == "cursor":  # damaged, so that it is nobody's
+    if kind == "cursor":  # damaged, so that no tenant has it
         return foreign[:-2] + ("AA" if not foreign.endswith("AA") else "BB")
     for word in SECRETS.values():
         foreign = foreign.replace(word, NEVER_WORD)
@@ -153,13 +153,14 @@ SUFFIXES = {
     "/api/v1/events/aggregate": ("", "from=2026-01-02"),
     "/api/v1/events/stats/by-actor": ("", "to=2026-01-03"),
 }
-"""What may stand behind an address beside the token; for all others what a page takes."""
+"""Query strings to send with a path; other paths take those of a page."""
 ROUTES = ("/api/v1/events", "/api/v1/events/aggregate", "/api/v1/events/stats/by-actor", "/api/v1/events/correlation/a")
 
 
 def body_with(**changes: str) -> str:
-    """A good event as a text, with an id that is new each time that it is sent, and these fields. Its correlation is
-    left to the store, which must not take it from the cause of another tenant."""
+    """A valid event as text, with a new id each time it is sent, and these fields. Its correlation is left to the
+    store,
+    which must not inherit it from another tenant's event."""
     event = _event(SECRETS[WRITER], 1) | {"id": FRESH, "payload": {}} | changes
     if "correlationId" not in changes:
         del event["correlationId"]
@@ -168,7 +169,7 @@ def body_with(**changes: str) -> str:
 
 @st.composite
 def attempts(draw: st.DrawFn, world: World) -> tuple[str, str, str, Token]:
-    """Method, path, body, and the token that stands at each @ of them."""
+    """Method, path and body, and the tokens to insert at each @ in them."""
 
     def token(kind: str) -> Token:
         foreign = draw(st.sampled_from(world.owned[draw(st.sampled_from(("other", "third")))][kind]))
@@ -195,7 +196,7 @@ def attempts(draw: st.DrawFn, world: World) -> tuple[str, str, str, Token]:
             of = Token(draw(st.sampled_from(("other", "third"))), "nobody")
         else:
             of = token("correlation_id" if kind == "correlationId" else "id")
-        # An id of another tenant is free here. The event is refused for its time, so that the id stays free.
+        # The id of another tenant is free here. The event is refused for its time, so the id stays free.
         late = {"occurredAt": "2999-01-01T00:00:00Z"} if kind == "id" else {}
         return "POST", "/api/v1/events", body_with(**{kind: "@"}, **late), of
 
@@ -217,7 +218,7 @@ def attempts(draw: st.DrawFn, world: World) -> tuple[str, str, str, Token]:
 
 
 def run(world: World, pairs: int, number: int) -> None:
-    """Draw and compare so many pairs of requests."""
+    """Draw and compare this number of pairs of requests."""
 
     @hypothesis.seed(number)
     @settings(
@@ -242,7 +243,7 @@ def world_of(folder: Any) -> Iterator[World]:
 
 
 def free_ids_are_free(world: World) -> None:
-    """An id of another tenant may be used, and leaves that tenant's event as it is."""
+    """Check that an id of another tenant can be used, and that the other tenant's event is unchanged."""
     for name in ("other", "third"):
         id_ = world.owned[name]["id"][0]
         before = world.send("GET", f"/api/v1/events/{id_}", b"", name)
@@ -253,8 +254,8 @@ def free_ids_are_free(world: World) -> None:
 
 
 def test_no_answer_tells_of_another_tenant(tmp_path: Any, record_property: Callable[[str, object], None]) -> None:
-    """Over thousands of requests, an id, a filter, a cursor, a position or a key of another tenant gets the answer of
-    one that never was, byte for byte, and what the others have stays as it is."""
+    """In thousands of requests, an id, filter, cursor, position or key of another tenant gets the answer for an unknown
+    one, byte for byte, and the data of the other tenants is unchanged."""
     number = seed()
     with world_of(tmp_path) as world:
         run(world, PAIRS, number)
@@ -274,7 +275,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def _block(module: Any, name: str, old: str, new: str) -> Break:
-    """A mutant: one SQL block without its tenant."""
+    """Mutant: one SQL block without its condition on the tenant."""
 
     def apply(monkeypatch: pytest.MonkeyPatch) -> None:
         blocks = dict(module._SQL)
@@ -285,7 +286,7 @@ def _block(module: Any, name: str, old: str, new: str) -> Break:
 
 
 def any_tenants_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Get finds an event by its id alone."""
+    """Mutant: an event is looked up by its id alone."""
 
     async def get_event(self: SQLiteStore, viewer: Viewer, event_id: str) -> Event | None:
         def find(connection: apsw.Connection) -> Event | None:
@@ -299,7 +300,7 @@ def any_tenants_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def any_tenants_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor is not bound to its tenant."""
+    """Mutant: a cursor is not bound to its tenant."""
     seed_of = query.cursor_seed
     monkeypatch.setattr(query, "cursor_seed", lambda _tenant, *rest: seed_of("", *rest))
 
@@ -315,7 +316,7 @@ MUTANTS: dict[str, Break] = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_dropped_tenant_filter_would_be_seen(name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each place that forgets the tenant is found."""
+    """Each mutant without a condition on the tenant is found."""
     MUTANTS[name](monkeypatch)
     number = seed()
     with world_of(tmp_path) as world:

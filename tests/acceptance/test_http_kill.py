@@ -1,4 +1,4 @@
-"""201 means stored: the server is killed in the middle of its work, again and again, on one file that grows."""
+"""201 means stored, also when the server is killed repeatedly during writes to one growing file."""
 
 import random
 import shutil
@@ -32,9 +32,9 @@ def commit_group(self, group):
 Writer._commit_group = commit_group
 sys.exit(main())
 """
-"""The answer goes out, and then the commit happens: at once, or after a pause as if it were done in the background.
+"""Mutant: the answer is sent before the commit, which follows at once or after a pause, as in a background task.
 
-At once takes so little time here that only about one clean kill in twelve falls between the two.
+Without the pause, only about one kill in twelve falls between the two.
 """
 
 
@@ -50,7 +50,7 @@ class Killing:
         self.kills = self.retried = self.caught_in_flight = self.miscounted = self.torn = 0
 
     def left_by_a_kill(self, around: tuple[str, ...]) -> Verdict:
-        """Let clients write, kill the server while they do, start it again, and say what it holds, read as a whole."""
+        """Let clients write, kill the server meanwhile, restart it, and judge the whole log."""
         clients = Clients(self.server, self.key, self.history, self.chance.getrandbits(32))
         self._kill_under(clients, around)
         return self.judge()
@@ -65,8 +65,9 @@ class Killing:
         self.server.start(around)
 
     def round(self, around: tuple[str, ...] = ()) -> Verdict:
-        """Let clients write, kill the server while they do, start it again, and say what it holds, both as it was left
-        and once everything without an answer was sent again."""
+        """Let clients write, kill the server meanwhile, restart it, and judge its log, both after the restart and
+        after the
+        unanswered events were sent again."""
         clients = Clients(self.server, self.key, self.history, self.chance.getrandbits(32))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 1))
         self._kill_under(clients, around)
@@ -80,7 +81,7 @@ class Killing:
         return self.judge(since)
 
     def judge(self, since: str | None = None) -> Verdict:
-        """What is wrong with the log, of which only the end from a time on is read again."""
+        """The faults of the log. Only the events since a time are read again."""
         events, total = found(self.server, self.key, since)
         again = {event.id for event in events}
         self.held = [event for event in self.held if since and event.id not in again] + events
@@ -95,7 +96,7 @@ class Killing:
 
 
 def slowly(chance: random.Random) -> tuple[str, ...]:
-    """The command that delays what writes: each call of some kinds waits before it happens."""
+    """The strace command that delays system calls that write."""
     if shutil.which("strace") is None:
         missing("strace")
     calls = "fsync,fdatasync,pwrite64"
@@ -106,8 +107,9 @@ def slowly(chance: random.Random) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("slow", [False, True], ids=["clean", "delayed-writes"])
 def test_nothing_acknowledged_is_lost_by_sigkill(slow: bool, record_property: Callable[[str, object], None]) -> None:
-    """After each SIGKILL the log holds all that was acknowledged, once, unchanged, in positions without gaps, and
-    nothing that was refused or never sent."""
+    """After each SIGKILL the log has every acknowledged event once and unchanged, at positions without gaps, and no
+    event
+    that was refused or never sent."""
     chance = random.Random(seed())
     with running() as server:
         killing = Killing(server, chance)
@@ -126,8 +128,10 @@ def test_nothing_acknowledged_is_lost_by_sigkill(slow: bool, record_property: Ca
 
 @pytest.mark.parametrize("slow", [False, True], ids=["clean", "delayed-writes"])
 def test_an_early_acknowledgement_would_be_seen(slow: bool, tmp_path: Path) -> None:
-    """A server that answers before it commits loses an acknowledged event within a few kills: one that commits at
-    once when writes are delayed, one that takes its time without."""
+    """A server that answers before it commits loses an acknowledged event within a few kills.
+
+    When it commits at once, writes are delayed for the test; when it commits after a pause, they are not.
+    """
     chance = random.Random(seed())
     mutant = tmp_path / "acknowledge_first.py"
     mutant.write_text(ACKNOWLEDGE_FIRST.replace("@PAUSE@", "0" if slow else "0.05"))

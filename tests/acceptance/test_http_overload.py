@@ -1,4 +1,4 @@
-"""More is sent than the server can store: it says so at once, stays small, and loses nothing that it took."""
+"""Under overload the server refuses at once, its memory stays bounded, and it loses no acknowledged event."""
 
 import asyncio
 import contextlib
@@ -24,14 +24,14 @@ CONNECTIONS_MAX = 900
 ANSWERED_S = 30.0
 MEMORY_MAX_MIB = 300
 FILLER = b'"fill":"%b"' % (b"x" * (256 * 1024 - 6000))
-"""With the rest of an event's payload it comes close to the limit of 256 KiB."""
+"""A filler that makes the payload of an event nearly 256 KiB, the limit."""
 
 UNBOUNDED = {
     "WHENCE_QUEUE_EVENTS_MAX": "100000000",
     "WHENCE_BODIES_IN_FLIGHT_MAX": "64GiB",
     "WHENCE_CONNECTIONS_MAX": "100000",
 }
-"""Settings under which nothing is ever refused for want of room."""
+"""Settings under which no request is refused for lack of capacity."""
 
 SLOW_STORE = """
 import sys, time
@@ -45,7 +45,7 @@ def commit_group(self, group, commit=Writer._commit_group):
 Writer._commit_group = commit_group
 sys.exit(main())
 """
-"""A store that is slow, so that a queue without a bound grows at once."""
+"""A slow store, so that an unbounded queue grows at once."""
 
 MUTANT_RATE = 400.0
 MUTANT_S = 30.0
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 class Load:
-    """Clients of one server, each request on a connection of its own among those that are kept."""
+    """Clients of one server. Each request takes a free keep-alive connection."""
 
     def __init__(self, server: Running, key: str, chance: random.Random, most: int = CONNECTIONS_MAX) -> None:
         self.server = server
@@ -72,7 +72,7 @@ class Load:
         self.held_back = 0
 
     async def one(self) -> None:
-        """Send one event, and write down what came of it."""
+        """Send one event, and record the outcome."""
         id_, short = new_content(self.chance)
         payload = short[:-1] + b"," + FILLER + b"}"
         self.history.sending([(id_, hashlib.sha256(payload).digest())])
@@ -100,7 +100,7 @@ class Load:
         keep = False
         try:
             writer.write(self.head + b"Content-Length: %d\r\n\r\n" % len(body))
-            writer.write(body)  # not waited for: a refusal may come before all of it was taken
+            writer.write(body)  # not an error: a refusal may arrive before the whole request was read
             lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
             answer = await reader.readexactly(int(headers["content-length"]))
@@ -114,7 +114,7 @@ class Load:
                 writer.close()
 
     async def capacity(self) -> float:
-        """Events a second that four clients can store, each waiting for its answer."""
+        """The events per second that four clients can store, each waiting for its answer."""
 
         async def client(until: float) -> None:
             while time.monotonic() < until:
@@ -125,7 +125,7 @@ class Load:
         return self.statuses[201] / CAPACITY_S
 
     async def open_loop(self, rate: float, seconds: float, enough: int = 1 << 30) -> None:
-        """Send at a rate, whatever is answered, for so long or until the server has grown to `enough` MiB."""
+        """Send at a rate, independent of answers, for this time or until the server has grown to `enough` MiB."""
         tasks: set[asyncio.Task[None]] = set()
         started, number = time.monotonic(), 0
         while time.monotonic() - started < seconds and self.server.memory() <= enough:
@@ -145,28 +145,30 @@ class Load:
             task.cancel()
 
     async def overload(self) -> float:
-        """Find the capacity, and offer many times of it. Returns it."""
+        """Measure the capacity, and send a multiple of it. Returns the capacity."""
         capacity = await self.capacity()
         await self.open_loop(capacity * TIMES_CAPACITY, SECONDS)
         return capacity
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a client's work to its end."""
+    """Run a client to its end."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
 
 def held(server: Running, key: str) -> Iterator[Found]:
-    """Every event of the server, known by the hash of its payload."""
+    """Every event of the server, by the hash of its payload."""
     with contextlib.closing(server.connect(timeout=60)) as connection:
         for event in found_in(connection, key):
             yield msgspec.structs.replace(event, content=hashlib.sha256(event.content).digest())
 
 
 def test_overload_is_refused_and_the_server_stays_small(record_property: Callable[[str, object], None]) -> None:
-    """At five times the capacity, with events of 256 KiB, every answer is a 201, or a 429 or 503 with Retry-After; the
-    server stays under 300 MiB, answers at once afterwards, and has all that it acknowledged."""
+    """At five times the capacity, with events of 256 KiB, every answer is 201, or 429 or 503 with Retry-After.
+
+    The server stays under 300 MiB, answers at once afterwards, and has every acknowledged event.
+    """
     with running() as server:
         key = server.key()
         server.start()
@@ -189,7 +191,7 @@ def test_overload_is_refused_and_the_server_stays_small(record_property: Callabl
 
 
 def test_an_unbounded_queue_would_be_seen(tmp_path: Path) -> None:
-    """A server that takes whatever comes, before a slow store, grows beyond the bound."""
+    """A server that queues every request, in front of a slow store, grows beyond the limit of memory."""
     mutant = tmp_path / "slow_store.py"
     mutant.write_text(SLOW_STORE)
     with running(mutant=mutant, **UNBOUNDED) as server:

@@ -1,4 +1,4 @@
-"""Clients that send or take their bytes slowly are dropped, and the others do not notice."""
+"""Clients that send or read slowly are disconnected, and other clients are not affected."""
 
 import contextlib
 import http.client
@@ -33,7 +33,7 @@ whence.api.server.SmallReadsProtocol = HttpToolsProtocol
 from whence.cli import main
 sys.exit(main())
 """
-"""The server's protocol without deadlines."""
+"""Mutant: uvicorn's own protocol, without deadlines."""
 
 NO_BUDGET = """
 import sys
@@ -42,7 +42,7 @@ MemoryBudget.hold = lambda *args, **kwargs: None
 from whence.cli import main
 sys.exit(main())
 """
-"""As many large answers at once as are asked for."""
+"""Mutant: no limit on the total size of concurrent answers."""
 
 HEAD = b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-Key: @KEY@\r\nContent-Type: application/json\r\n"
 ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -65,11 +65,11 @@ BODIES: dict[str, tuple[bytes, bytes]] = {
     "a body that nobody wants": (HEAD.replace(b"@KEY@", b"bad") + b"Content-Length: 1000\r\n\r\n", b"x" * 100),
     "a body of a GET": (ASK[:-2] + b"Content-Length: 1000\r\n\r\n", b"x" * 100),
 }
-"""What is sent at once, and what follows at a byte a second."""
+"""The bytes that are sent at once, and those that follow at one byte per second."""
 
 
 class Drip:
-    """Many connections that send a byte a second, until the server has ended each."""
+    """Many connections that send one byte per second until the server closes them."""
 
     def __init__(self, server: Running, key: str) -> None:
         self.connections: dict[socket.socket, tuple[str, Iterator[int]]] = {}
@@ -86,7 +86,7 @@ class Drip:
                 self.connections[connection] = (name, iter(slowly))
 
     def step(self) -> None:
-        """Send one byte on each connection, and notice which ones the server has ended."""
+        """Send one byte on each connection, and remove those that the server has closed."""
         for connection, (name, rest) in list(self.connections.items()):
             try:
                 while connection.recv(65536):
@@ -107,7 +107,7 @@ class Drip:
                 del self.connections[connection]
 
     def left(self) -> dict[str, int]:
-        """How many connections of each kind are still open."""
+        """The number of connections of each kind that are still open."""
         counted: dict[str, int] = {}
         for name, _ in self.connections.values():
             counted[name] = counted.get(name, 0) + 1
@@ -120,7 +120,7 @@ class Drip:
 
 @contextlib.contextmanager
 def others(server: Running, key: str) -> Iterator[list[int]]:
-    """A client that lists events all the while; yields the statuses that it gets."""
+    """A client that lists events during the block; yields the statuses of its requests."""
     statuses: list[int] = []
     over = threading.Event()
 
@@ -144,7 +144,7 @@ def others(server: Running, key: str) -> Iterator[list[int]]:
 
 
 def sockets(server: Running) -> int:
-    """How many sockets the server has open."""
+    """The number of open sockets of the server."""
     if not Path("/proc/self/fd").exists():
         missing("/proc")
     count = 0
@@ -166,8 +166,10 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
 def test_clients_that_send_a_byte_a_second_are_dropped(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Of 200 slow heads and 100 slow bodies, of every kind, none is there after 30 s, and the others were served; a
-    server with uvicorn's own protocol still holds the heads then."""
+    """200 slow request heads and 100 slow bodies are all disconnected within 30 s, while other clients are served.
+
+    A server with uvicorn's own protocol still holds the connections with slow heads then.
+    """
     mutant = tmp_path / "uvicorns_own.py"
     mutant.write_text(UVICORNS_OWN)
     with running() as server, running(mutant=mutant) as without:
@@ -198,7 +200,7 @@ def test_clients_that_send_a_byte_a_second_are_dropped(
 
 
 def fill(server: Running, key: str) -> None:
-    """Store big events: a page of them has 20 MB."""
+    """Store large events: a page of them has 20 MB."""
     chance = random.Random(1)
     connection = server.connect()
     for _ in range(BIG_EVENTS // 20):
@@ -212,7 +214,7 @@ def fill(server: Running, key: str) -> None:
 
 
 def stalled(server: Running, key: str) -> list[socket.socket]:
-    """Connections that ask for a page of 20 MB and take nothing of it."""
+    """Connections that request a page of 20 MB and do not read it."""
     connections = []
     for _ in range(STALLED):
         connection = socket.socket()
@@ -224,20 +226,22 @@ def stalled(server: Running, key: str) -> list[socket.socket]:
 
 
 def taken_by_none(server: Running, key: str, patience_s: float) -> tuple[dict[int, int], int, bool]:
-    """Let many clients ask for large pages and take nothing: the statuses that they see, the MiB that the server came
-    to, and whether it dropped those that it answered."""
+    """Let many clients request large pages without reading them.
+
+    Returns their statuses, the peak memory of the server in MiB, and whether it disconnected the answered clients.
+    """
     before = sockets(server)
     statuses: dict[int, int] = {}
     waiting = []
     for connection in stalled(server, key):
         connection.settimeout(20)
-        status = int(connection.recv(12, socket.MSG_PEEK)[9:])  # the head alone; the page stays where it is
+        status = int(connection.recv(12, socket.MSG_PEEK)[9:])  # only the head is read, not the page
         statuses[status] = statuses.get(status, 0) + 1
         if status == 200:
             waiting.append(connection)
         else:
             connection.close()
-    dropped = wait_until(lambda: sockets(server) <= before + 1, patience_s)  # one may be of the others
+    dropped = wait_until(lambda: sockets(server) <= before + 1, patience_s)  # one may belong to the other client
     for connection in waiting:
         connection.close()
     return statuses, server.memory(), dropped
@@ -246,8 +250,9 @@ def taken_by_none(server: Running, key: str, patience_s: float) -> tuple[dict[in
 def test_clients_that_take_no_answer_are_dropped(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Of 50 clients that ask for 20 MB and take nothing, some hold a page until they are dropped, the rest get a prompt
-    503, the server stays small and serves the others. Without the budget of answers it grows beyond."""
+    """Of 50 clients that request 20 MB and read nothing, some are sent a page until they are disconnected, and the
+    rest get
+    a prompt 503. The server's memory stays bounded and others are served. Without the limit on answers it grows."""
     mutant = tmp_path / "no_budget.py"
     mutant.write_text(NO_BUDGET)
     with running() as server, running(mutant=mutant) as without:
@@ -273,32 +278,33 @@ CONNECTIONS = 20
 
 @pytest.mark.parametrize("limited", [True, False], ids=["limited", "mutant-unlimited"])
 def test_a_connection_beyond_the_limit_is_told_so(limited: bool) -> None:
-    """Beyond the limit a connection gets a 503 with Retry-After in the shape of every error, without asking anything,
-    and is served again once others have ended; with the limit far away it gets no such answer."""
+    """A connection above the limit gets a 503 with Retry-After in the usual error shape before it sends a request,
+    and is
+    served once others have ended. Below the limit it gets no such answer."""
     with running(**({"WHENCE_CONNECTIONS_MAX": str(CONNECTIONS)} if limited else {})) as server:
         server.start()
         before = sockets(server)
         idle = [socket.create_connection(server.address, timeout=5) for _ in range(CONNECTIONS)]
         assert wait_until(lambda: sockets(server) == before + CONNECTIONS, 5)
-        told = _hears(server)
+        received = _hears(server)
         for connection in idle:
             connection.close()
         assert wait_until(lambda: sockets(server) == before, 5)
         assert _hears(server, ASK).startswith(b"HTTP/1.1 200 ")
         assert server.terminate()[0] == 0
     if not limited:
-        assert told == b""
+        assert received == b""
         return
-    head, _, body = told.partition(b"\r\n\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in head
     assert msgspec.json.decode(body).keys() == {"detail", "code", "requestId"}
 
 
 def _hears(server: Running, sent: bytes = b"") -> bytes:
-    """What a new connection is told, perhaps for what it sends, within half a second."""
-    told = b""
+    """The bytes that a new connection receives within half a second, after sending `sent` if given."""
+    received = b""
     with socket.create_connection(server.address, timeout=0.5) as connection, contextlib.suppress(TimeoutError):
         connection.sendall(sent)
         while part := connection.recv(4096):
-            told += part
-    return told
+            received += part
+    return received

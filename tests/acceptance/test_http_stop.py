@@ -1,4 +1,4 @@
-"""SIGTERM: what was accepted is finished, what hangs is given up, and the process ends in time with nothing lost."""
+"""On SIGTERM accepted requests are finished, hanging ones are aborted, and the process ends in time without losses."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ from tests.acceptance.traffic import Clients, counts, found
 
 ROUNDS = 100 if soak() else 10
 HANGING_EVERY = 5
-"""In one round of so many, some requests are left open, which the stop has to wait for and then give up."""
+"""In one round of this many, some requests are left open, which the server has to wait for and then abort."""
 STOPPED_S = 10.0
 
 NO_BOUND = """
@@ -27,12 +27,12 @@ whence.api.server._KILL_S = 3600
 from whence.cli import main
 sys.exit(main())
 """
-"""A server that waits for its open requests as long as they like."""
+"""Mutant: the server waits for its open requests without a limit."""
 
 
 @contextlib.contextmanager
 def hanging(server: Running, key: str, number: int = 5) -> Iterator[None]:
-    """Requests of which a byte comes every second, and connections that are idle or in the middle of a head."""
+    """Requests that send one byte per second, and connections that are idle or have sent half a head."""
     head = b"POST /api/v1/events HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\nContent-Length: 1000\r\n\r\n" % key.encode()
     connections = []
     for begun in (head, b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /", b""):
@@ -61,7 +61,7 @@ def hanging(server: Running, key: str, number: int = 5) -> Iterator[None]:
 
 @contextlib.contextmanager
 def newcomers(server: Running, key: str) -> Iterator[Counter[str]]:
-    """Clients that connect anew all the while; yields how they fared."""
+    """Clients that open new connections during the block; yields their results."""
     seen: Counter[str] = Counter()
     over = threading.Event()
 
@@ -88,8 +88,9 @@ def newcomers(server: Running, key: str) -> Iterator[Counter[str]]:
 
 
 def test_sigterm_ends_the_server_in_time_and_loses_nothing(record_property: Callable[[str, object], None]) -> None:
-    """Ten times: exit code 0 within 10 s, everything that was acknowledged is there, each other request is whole or
-    absent, and who comes new is served, refused or told 503, but never left waiting."""
+    """In ten rounds, the server exits with 0 within 10 s, every acknowledged event is stored, and every other request
+    is
+    whole or absent. New connections are served, refused or get a 503, and never hang."""
     chance = random.Random(seed())
     history, fared, slowest, torn = History(), Counter[str](), 0.0, 0
     with running() as server:
@@ -123,7 +124,7 @@ def test_sigterm_ends_the_server_in_time_and_loses_nothing(record_property: Call
 
 
 def test_a_server_that_waits_for_its_requests_would_be_seen(tmp_path: Path) -> None:
-    """Without a bound, requests that hang keep the server from ending in 10 s."""
+    """Without a limit, hanging requests keep the server from ending within 10 s."""
     mutant = tmp_path / "no_bound.py"
     mutant.write_text(NO_BOUND)
     with running(mutant=mutant) as server:

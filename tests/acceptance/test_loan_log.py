@@ -1,6 +1,6 @@
-"""A real log of a bank, through the program into a real server on each store: every answer equals an independent count.
+"""A real log of a bank is imported into a server on each store; every response equals an independent count.
 
-It runs on a sample, and on the whole log when WHENCE_LOAN_LOG names its file; `tests/data/SOURCE.md` tells whose it is.
+It runs on a sample, and on the whole log when WHENCE_LOAN_LOG names its file; `tests/data/SOURCE.md` has its source.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ KINDS = {"total", "aggregate", "actors", "flow", "resource", "window", "page"}
 
 @dataclass
 class Loaded:
-    """A log that was imported: its file, the server that has it, the program of its user, and the count."""
+    """An imported log: its file, the server that holds it, the import program, and the count."""
 
     name: str
     path: Path
@@ -40,14 +40,14 @@ class Loaded:
 
 
 def imported(user: Cli, path: Path) -> tuple[str, float, int]:
-    """Run the import to its end: what it wrote to stdout, how many seconds it took, and its peak memory in KiB."""
+    """Run the import. Returns its stdout, its duration in seconds, and its peak memory in KiB."""
     output = user.home / "import.out"
     start = time.monotonic()
     with output.open("wb") as out:
         process = user.start("import", path, stdout=out)
     memory = 0
     while process.poll() is None:
-        with contextlib.suppress(OSError, AssertionError):  # it may have ended in between
+        with contextlib.suppress(OSError, AssertionError):  # it may have ended meanwhile
             memory = peak_memory_kib(process.pid)
         time.sleep(0.02)
     assert process.returncode == 0
@@ -56,7 +56,7 @@ def imported(user: Cli, path: Path) -> tuple[str, float, int]:
 
 @contextlib.contextmanager
 def served(store: str, cli: Cli) -> Iterator[Serving]:
-    """A server on an empty log of a store of this kind, and a key for it."""
+    """A server on an empty log of this kind of store, and a key for it."""
     if store == "sqlite":
         with running(cli, "serve", "--port", "0") as serving:
             yield serving
@@ -76,7 +76,7 @@ def _log(name: str, store: str) -> Any:
 
 @pytest.fixture(scope="module", params=[_log(name, store) for name in SIZES for store in STORES])
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    """The log, imported once into a server of its own."""
+    """The log, imported once into a separate server."""
     name, store = request.param
     path = Path(WHOLE) if name == "whole" and WHOLE else SAMPLE
     cli = Cli(tmp_path_factory.mktemp("loan"))
@@ -93,13 +93,13 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_the_log_is_the_one_that_is_meant(loaded: Loaded) -> None:
-    """The file has the events and flows that its source tells, each event with an id of its own."""
+    """The file has the numbers of events and flows that its source states, and every event has a unique id."""
     assert (len(loaded.rows), len({row.flow for row in loaded.rows})) == SIZES[loaded.name]
     assert len({row.line for row in loaded.rows}) == len(loaded.rows)
 
 
 def test_every_answer_equals_the_count(loaded: Loaded) -> None:
-    """Total, aggregates, all actors, ten flows, ten resources, windows and deep pages are what a plain count says."""
+    """Total, aggregates, all actors, ten flows, ten resources, windows and deep pages equal a plain count."""
     asked = list(questions(loaded.rows, loaded.rows))
     assert Counter(question.kind for question in asked).keys() == KINDS
     assert len({question.path for question in asked if question.kind == "flow"}) == 10
@@ -110,13 +110,13 @@ def test_every_answer_equals_the_count(loaded: Loaded) -> None:
 
 
 def test_the_walk_meets_every_event_once(loaded: Loaded) -> None:
-    """Following the links from the newest page on gives all events in order, each equal to its line."""
+    """Following the links from the newest page returns all events in order, each equal to its line."""
     assert walk(loaded.api, loaded.rows) == len(loaded.rows)
 
 
 @pytest.mark.parametrize("which", ["first", "middle", "last"])
 def test_a_count_that_is_wrong_by_one_is_told(loaded: Loaded, which: str) -> None:
-    """When one event is left out of the file given to the count, the comparison sees it, in every kind of question."""
+    """When one event is left out of the count, the comparison fails for every kind of request."""
     place = {"first": 0, "middle": len(loaded.rows) // 2, "last": len(loaded.rows) - 1}[which]
     short = [row for number, row in enumerate(loaded.rows) if number != place]
     kinds = {question.kind for question in wrong(loaded.api, questions(loaded.rows, short))}
@@ -126,7 +126,7 @@ def test_a_count_that_is_wrong_by_one_is_told(loaded: Loaded, which: str) -> Non
 
 
 def test_a_second_import_stores_nothing(loaded: Loaded) -> None:
-    """The same file again adds no event, and the program says so."""
+    """Importing the same file again adds no event, and the program reports that."""
     size = len(loaded.rows)
     said, seconds, memory = imported(loaded.user, loaded.path)
     assert said == f"Nothing was stored: all {size:,} events were already there.\n"
@@ -136,7 +136,7 @@ def test_a_second_import_stores_nothing(loaded: Loaded) -> None:
 
 
 def test_the_sample_is_a_part_of_the_whole(loaded: Loaded) -> None:
-    """The sample holds the lines of its flows, all of them and in the order of the file."""
+    """The sample has every line of its flows, in the order of the file."""
     if loaded.name == "sample":
         assert len({row.flow for row in loaded.rows}) == SIZES["sample"][1]
         assert list(sampled(SAMPLE)) == [row.line for row in sorted(loaded.rows, key=lambda row: row.number)]

@@ -1,4 +1,4 @@
-"""A power loss at any moment loses nothing that was acknowledged, and the store is served again."""
+"""A power loss at any moment loses no acknowledged event, and the store can be served again."""
 
 import asyncio
 import itertools
@@ -33,10 +33,10 @@ from whence.storage.sqlite.writer import Writer
 STATES = 1_000_000 if soak() else 20_000
 STATES_OF_RECORDING = 2_000
 FULL_EVERY = 40
-"""Every so many states the file is verified whole, and served."""
+"""Interval, in states, at which the whole file is verified and served."""
 
 KEYS = "keys"
-"""The history of API keys, beside those of the tenants."""
+"""The name of the history of API keys, among those of the tenants."""
 
 TENANTS = ("acme", "globex")
 SESSIONS = 3
@@ -49,7 +49,7 @@ Recorded = tuple[Recording, dict[str, History]]
 
 
 class Figures(msgspec.Struct):
-    """What came out of the states that were tried."""
+    """The results of the tried states."""
 
     states: int = 0
     refused: int = 0
@@ -74,7 +74,7 @@ class Figures(msgspec.Struct):
 
     @property
     def wrong(self) -> int:
-        """How much went against the promise."""
+        """The number of broken promises."""
         return self.refused + self.unsound + self.lost + self.phantom + self.duplicated + self.altered + self.gaps
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Figures(msgspec.Struct):
 
 
 def write_log(path: Path, steps: Recording, rng: random.Random, broken: Broken) -> dict[str, History]:
-    """Use a store as a server does, over several starts, and write down what was sent and acknowledged."""
+    """Use a store as a server does, over several starts, and record what was sent and acknowledged."""
     histories = {name: History() for name in (*TENANTS, KEYS)}
     numbers = itertools.count()
 
@@ -120,7 +120,7 @@ def write_log(path: Path, steps: Recording, rng: random.Random, broken: Broken) 
 
 
 def made(rng: random.Random, number: int) -> NewEvent:
-    """An event that is known again by its payload."""
+    """An event that is identified by its payload."""
     return NewEvent(
         id=f"00000000-0000-4000-8000-{number:012x}",
         event_type=rng.choice(("action_run.completed", "decision.approved")),
@@ -134,9 +134,9 @@ def made(rng: random.Random, number: int) -> NewEvent:
 
 
 def reopened(path: Path) -> tuple[dict[str, list[Found]], bool]:
-    """Open the file as a server does; what it holds by history, and whether its counts are exact."""
+    """Open the file as a server does. Returns its content by history, and whether its counts are exact."""
     connection = connect(str(path), 1_000)
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the state is thrown away
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the state is discarded
     record = None
     try:
         migrate(connection, STEPS)
@@ -163,7 +163,7 @@ def reopened(path: Path) -> tuple[dict[str, list[Found]], bool]:
 
 
 def served_and_sound(path: Path) -> bool:
-    """Whether the file is sound to the last hash and count, and takes the next event."""
+    """Whether every hash and count of the file verifies, and the next event can be stored."""
 
     async def append() -> bool:
         store = SQLiteStore(str(path), readers=2)
@@ -177,7 +177,7 @@ def served_and_sound(path: Path) -> bool:
 def try_states(
     folder: Path, recorded: Recorded, states: int, rng: random.Random, figures: Figures, enough: float
 ) -> None:
-    """Lose the power at that many random moments, and look at what is left, until enough is found wrong."""
+    """Simulate a power loss at this number of random moments and judge what is left, until enough faults are found."""
     steps, histories = recorded
     moments = sorted(rng.randrange(len(steps.steps)) for _ in range(states))
     disk, done = Disk(), 0
@@ -202,7 +202,7 @@ def try_states(
 
 
 def run(states: int, chosen: int, broken: Broken = lambda _store: None, enough: float = math.inf) -> Figures:
-    """Record logs and try states of each, until `states` are tried or `enough` are found wrong."""
+    """Record logs and try states of each, until `states` are tried or `enough` faults are found."""
     figures = Figures()
     with in_memory() as folder:
         for number in itertools.count():
@@ -223,13 +223,14 @@ def run(states: int, chosen: int, broken: Broken = lambda _store: None, enough: 
 
 
 def checkpoints(steps: Recording) -> int:
-    """How often the main file was written and synced within the recording."""
+    """The number of times that the main file was written and synced within the recording."""
     return sum(step.kind == "sync" and step.name == "log.db" for step in steps.steps if not isinstance(step, Note))
 
 
 @pytest.mark.parametrize("part", range(2))
 def test_no_power_loss_loses_or_invents_an_event(part: int, record_property: Callable[[str, object], None]) -> None:
-    """Acknowledged events are there, nothing else is, positions and counts are whole, and the store is served."""
+    """Every acknowledged event is stored, no unknown one is, positions and counts are exact, and the store is
+    served."""
     figures = run(STATES // 2, seed() + part)
     record_property("figures", f"power loss: {figures}")
     print(figures)
@@ -268,13 +269,13 @@ def recorded_before_the_commit(store: SQLiteStore) -> None:
 @pytest.mark.parametrize(
     ("mutant", "seen_as"),
     [
-        (unsynced_commits, "refused"),  # the record tells what the file lost
+        (unsynced_commits, "refused"),  # the record shows that the file lost a commit
         (answered_before_the_commit, "lost"),
         (recorded_before_the_commit, "refused"),
     ],
 )
 def test_mutants_are_caught(mutant: Broken, seen_as: str) -> None:
-    """A store that syncs less, answers earlier or records earlier is found out by a few hundred states."""
+    """A store that syncs less, answers earlier or records earlier is caught within a few hundred states."""
     figures = run(2_000, seed(), mutant, enough=1)
     print(figures)
     assert getattr(figures, seen_as) > 0, figures

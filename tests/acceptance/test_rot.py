@@ -1,4 +1,4 @@
-"""Whatever rots in a store's files is refused at opening, found by `whence verify`, or changes nothing at all."""
+"""Damage to a store's files is refused at opening, found by `whence verify`, or changes no result."""
 
 import asyncio
 import random
@@ -29,14 +29,14 @@ PAGE = 8_192
 LAST = 10
 
 FILES = ("log.db", "log.db-wal", "log.db.high")
-"""What a store is made of. The log is the first two together."""
+"""The files of a store. The first two together are the log."""
 
 Harm = Callable[[Path, random.Random], None]
 
 
 @pytest.fixture
 def sound(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The files of a store as a crash leaves them, with a tail in the write-ahead log; and an older copy of them."""
+    """The files of a store after a crash, with commits in the write-ahead log, and an older copy of them."""
     with in_memory() as folder:
         serving, older, crashed = folder / "serving", folder / "older", folder / "crashed"
         for made in (serving, older, crashed):
@@ -76,7 +76,7 @@ def _event(number: int) -> Any:
 
 
 async def _answers(path: Path) -> list[Any]:
-    """Everything that the store can be asked, and what it does with two events more."""
+    """The results of every query, and of storing two more events."""
     store = SQLiteStore(str(path))
     said: list[Any] = []
     try:
@@ -105,7 +105,7 @@ async def _answers(path: Path) -> list[Any]:
 
 
 def answers(path: Path) -> list[Any] | str:
-    """All answers, or why there are none; a store that was added to must still be sound."""
+    """All results, or the error. The store must still verify after the append."""
     try:
         said = asyncio.run(_answers(path))
     except WhenceError as error:
@@ -138,7 +138,7 @@ def truncate(folder: Path, rng: random.Random) -> None:
 
 
 def put_back(folder: Path, rng: random.Random) -> None:
-    """An older copy of one file of the two, or of both; the record beside it is kept."""
+    """Replace one of the two files, or both, by an older copy; the high-water record is kept."""
     older = folder.parent / "older"
     for name in rng.choice((FILES[:1], FILES[1:2], FILES[:2])):
         shutil.copy(older / name, folder / name)
@@ -164,7 +164,7 @@ def swap_two_rows(folder: Path, rng: random.Random) -> None:
 
 
 def delete_the_last(folder: Path, rng: random.Random) -> None:
-    """The last ten events are gone, and perhaps the head says so."""
+    """Delete the last ten events, and possibly adjust the head."""
     tenant_no, whole = rng.randint(1, 2), rng.random() < 0.5
 
     def delete(connection: apsw.Connection) -> None:
@@ -230,11 +230,11 @@ HARMS: tuple[Harm, ...] = (
     delete_the_last,
     change_a_count,
 )
-"""A flipped bit is the most common, and the one that hides best."""
+"""The kinds of damage. A flipped bit is the most common and the hardest to find, so it is listed twice."""
 
 
 def harmed(sound: Path, name: str, harm: Harm, chosen: str) -> Path:
-    """A copy of the crashed store with this harm done to it."""
+    """A copy of the crashed store with this damage."""
     folder = sound / name
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(sound / "crashed", folder)
@@ -243,7 +243,7 @@ def harmed(sound: Path, name: str, harm: Harm, chosen: str) -> Path:
 
 
 def outcome(sound: Path, harm: Harm, chosen: str, intact: list[Any] | str) -> str:
-    """How a harm is met: refused at opening, found by verify, harmless, or missed."""
+    """How a damage is handled: refused at opening, found by verify, harmless, or missed."""
     path = harmed(sound, "harmed", harm, chosen)
     report = verify(str(path))
     try:
@@ -256,7 +256,7 @@ def outcome(sound: Path, harm: Harm, chosen: str, intact: list[Any] | str) -> st
 
 
 def says_ok(path: Path) -> bool:
-    """What SQLite's own check says of a file."""
+    """Whether SQLite's own integrity check passes."""
     try:
         connection = apsw.Connection(str(path))
         said = connection.execute("PRAGMA integrity_check").fetchall()
@@ -267,7 +267,7 @@ def says_ok(path: Path) -> bool:
 
 
 def bytes_after(sound: Path, look: Callable[[str], object]) -> tuple[bool, bool]:
-    """Whether the file and its write-ahead log are as they were after a look at a store with a flipped bit."""
+    """Whether the file and its write-ahead log are unchanged after reading a store with a flipped bit."""
 
     def flip(folder: Path, _rng: random.Random) -> None:
         log = folder / "log.db-wal"
@@ -288,19 +288,21 @@ def refused(path: str) -> None:
 
 
 def test_a_look_at_a_damaged_store_changes_nothing(sound: Path) -> None:
-    """What lies behind the damage stays for whoever can save it, when opening refuses and when verify finds."""
+    """Refused opening and verification leave a damaged store unchanged, so that data after the damage can be
+    recovered."""
     assert bytes_after(sound, refused) == (True, True)
     assert bytes_after(sound, verify) == (True, True)
 
 
 def test_mutant_a_look_that_folds_the_log_is_caught(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that is closed as usual folds what it could read into the file, and deletes the rest."""
+    """A connection that is closed normally checkpoints the readable part of the log into the file and deletes the
+    rest."""
     monkeypatch.setattr(engine, "close_untouched", apsw.Connection.close)
     assert bytes_after(sound, refused) == (False, False)
 
 
 def test_no_rot_goes_unnoticed(sound: Path, record_property: Callable[[str, object], None]) -> None:
-    """Of every harm to the files, none changes an answer without being found; SQLite's own check misses most."""
+    """No damage changes a result without being found, while SQLite's own check misses most."""
     chosen = seed()
     intact = answers(harmed(sound, "intact", lambda _folder, _rng: None, ""))
     assert isinstance(intact, list)

@@ -1,4 +1,4 @@
-"""An error or an end at any single call to the system costs nothing that was acknowledged."""
+"""An error or SIGKILL at any single system call loses no acknowledged event."""
 
 import asyncio
 import random
@@ -19,11 +19,11 @@ from tests.acceptance.tools import in_memory, missing, strace
 
 ROUNDS = 10 if soak() else 1
 POINTS_OF_STORE = 25
-"""After so many points a fresh store is taken."""
+"""Number of points after which a fresh store is used."""
 
 FAULTS = ("error=EIO", "error=ENOSPC", "signal=KILL")
 LASTING = "error=ENOSPC"
-"""This one lasts until it is taken away; the others happen once."""
+"""The fault that lasts until it is removed; the others happen once."""
 
 _MADE = re.compile(r'(openat\([^"]*"(?P<made>[^"]+)", [A-Z_|]*O_CREAT|mkdir\("(?P<folder>[^"]+)", [0-7]+\) = 0)')
 _SYNCED = re.compile(r"(fsync|fdatasync)\(\d+<(?P<path>[^>]+)>")
@@ -31,7 +31,7 @@ _CALL = re.compile(r"^(\w+)\((\d+<[^>]*/log\.db(-wal|-shm|\.high)?>)?")
 
 
 class Point(msgspec.Struct, frozen=True):
-    """A fault at the n-th call of one name that the writer makes."""
+    """A fault at the n-th call of one system call by the writer."""
 
     call: str
     number: int
@@ -39,12 +39,12 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def option(self) -> str:
-        """What strace is told."""
+        """The option of strace."""
         return f"inject={self.call}:{self.fault}:when={self.number}{'+' if self.fault == LASTING else ''}"
 
 
 def points(driver: Driven, folder: Path) -> list[Point]:
-    """Every call on the store's files in one commit with its checkpoint, with every fault."""
+    """Every system call on the store's files in one commit with its checkpoint, with every fault."""
     driver.open(folder / "log.db")
     assert driver.append() == "acknowledged"
     trace = folder / "trace"
@@ -58,7 +58,7 @@ def points(driver: Driven, folder: Path) -> list[Point]:
         if call:
             counts[call[1]] += 1
             if call[2]:
-                faults = FAULTS[-1:] if call[1] == "fcntl" else FAULTS  # no fault of a local disk is one of its locks
+                faults = FAULTS[-1:] if call[1] == "fcntl" else FAULTS  # a faulty local disk does not affect locks
                 found += [Point(call[1], counts[call[1]], fault) for fault in faults]
     names = {point.call for point in found}
     assert {"pwrite64", "pread64", "fdatasync", "ftruncate", "fcntl"} <= names, names
@@ -67,7 +67,7 @@ def points(driver: Driven, folder: Path) -> list[Point]:
 
 
 class Tried(msgspec.Struct):
-    """What came out of the points."""
+    """The results of the tried points."""
 
     points: int = 0
     errors: int = 0
@@ -82,7 +82,7 @@ class Tried(msgspec.Struct):
 
     @property
     def wrong(self) -> int:
-        """How much went against the promise."""
+        """The number of broken promises."""
         return self.lost + self.phantom + self.duplicated + self.altered + self.gaps
 
     def __str__(self) -> str:
@@ -90,7 +90,8 @@ class Tried(msgspec.Struct):
 
 
 def harm(driver: Driven, point: Point, trace: Path, size: int) -> str:
-    """Append one event with the fault at its point; what was answered, or an empty text when it did not happen."""
+    """Append one event with the fault at its point. Returns the answer, or an empty text when the fault did not
+    occur."""
     with strace(driver.writer, trace, "-e", point.option):
         answer = driver.append(size=size)
     happened = "(INJECTED)" in (said := trace.read_text(errors="replace")) or "killed by SIGKILL" in said
@@ -98,7 +99,7 @@ def harm(driver: Driven, point: Point, trace: Path, size: int) -> str:
 
 
 def try_point(driver: Driven, path: Path, history: History, point: Point, size: int, tried: Tried) -> None:
-    """Harm a store once, let it go on, open it again, and judge."""
+    """Inject one fault, continue with the store, reopen it, and judge it."""
     driver.open(path, history)
     assert driver.append() == "acknowledged"
     answer = harm(driver, point, path.with_name("trace"), size)
@@ -118,7 +119,7 @@ def try_point(driver: Driven, path: Path, history: History, point: Point, size: 
 
 
 def try_points(folder: Path, rng: random.Random, mutant: Callable[[], None] | None = None) -> Tried:
-    """All points in random order, each on a store that has seen some before; a mutant only until it is caught."""
+    """Try all points in random order, several on each store; for a mutant only until it is caught."""
     tried = Tried()
     with driven(mutant) as driver:
         every = points(driver, folder)
@@ -140,7 +141,7 @@ def try_points(folder: Path, rng: random.Random, mutant: Callable[[], None] | No
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_no_single_call_can_cost_an_event(number: int, record_property: Callable[[str, object], None]) -> None:
-    """With EIO, a full disk or SIGKILL at each call, what was acknowledged is there and the store goes on after it."""
+    """After EIO, a full disk or SIGKILL at each call, every acknowledged event is stored and the store works again."""
     with in_memory() as folder:
         tried = try_points(folder, random.Random(seed() + number))
     record_property("figures", f"syscalls: {tried}")
@@ -152,7 +153,7 @@ def test_no_single_call_can_cost_an_event(number: int, record_property: Callable
 
 
 def unsynced_names(trace: Path, folder: Path) -> set[str]:
-    """The files and folders made below a folder whose names were not durable when the first event was acknowledged."""
+    """The new files and folders whose names were not synced when the first event was acknowledged."""
     made: set[str] = set()
     seen: set[str] = set()
     for line in trace.read_text(errors="replace").splitlines():
@@ -160,7 +161,7 @@ def unsynced_names(trace: Path, folder: Path) -> set[str]:
             name = found["made"] or found["folder"]
             if name.startswith(f"{folder}/") and not name.endswith(("-shm", ".lock")) and name not in seen:
                 made.add(name)
-            seen.add(name)  # what is opened again is there already
+            seen.add(name)  # a file that is reopened exists already
         elif found := _SYNCED.search(line):
             made = {name for name in made if str(Path(name).parent) != found["path"]}
         elif '"acknowledged' in line:
@@ -169,7 +170,7 @@ def unsynced_names(trace: Path, folder: Path) -> set[str]:
 
 
 def first_event(folder: Path, mutant: Callable[[], None] | None = None) -> set[str]:
-    """Store the first event of a log in a folder that is not there yet; which names a power loss could take."""
+    """Store the first event of a log in a new folder. Returns the names that a power loss could remove."""
     trace = folder / "trace"
     program = shutil.which("strace") or missing("strace")
     options = ("-f", "-y", "-e", "trace=openat,mkdir,fsync,fdatasync,write", "-o", str(trace))
@@ -189,12 +190,12 @@ def test_a_new_log_is_found_again_after_a_power_loss(tmp_path: Path) -> None:
 
 
 def test_mutant_names_left_unsynced_are_caught(tmp_path: Path) -> None:
-    """Where new folders are not synced, the log could be gone with them."""
+    """When new folders are not synced, a power loss could remove the log with them."""
     assert str(tmp_path / "new") in first_event(tmp_path, leave_names_unsynced)
 
 
 def test_mutant_a_swallowed_commit_error_is_caught() -> None:
-    """A catch-all around the commit that answers success loses events within these points."""
+    """A store that catches commit errors and reports success loses events within these points."""
     with in_memory() as folder:
         tried = try_points(folder, random.Random(seed()), swallow_commit_errors)
     print(tried)

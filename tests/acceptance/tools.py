@@ -1,6 +1,4 @@
-"""Programs and libraries of the system that break things for us. Where one is missing, its tests are skipped by name;
-in CI that is an error.
-"""
+"""System programs and libraries that inject faults. Without one of them its tests are skipped, or fail in CI."""
 
 import contextlib
 import os
@@ -22,14 +20,14 @@ _FAKETIME = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfa
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test because of what this machine lacks, or fail it in CI."""
+    """Skip the test because this machine lacks something, or fail it in CI."""
     if os.environ.get("CI", "") not in ("", "0", "false"):
         pytest.fail(f"{what} is missing, and CI must have it", pytrace=False)
     pytest.skip(f"{what} is missing")
 
 
 def libfaketime() -> str:
-    """The path of libfaketime for programs with threads."""
+    """The path of the libfaketime for multithreaded programs."""
     for pattern in _FAKETIME:
         for path in Path("/").glob(pattern.lstrip("/")):
             return str(path)
@@ -38,7 +36,7 @@ def libfaketime() -> str:
 
 @contextlib.contextmanager
 def in_memory() -> Iterator[Path]:
-    """A folder in memory where there is one, so that thousands of states can be written, and gone afterwards."""
+    """A temporary folder, in memory if possible, so that thousands of states can be written quickly."""
     with tempfile.TemporaryDirectory(
         prefix="whence-test-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None
     ) as name:
@@ -47,7 +45,7 @@ def in_memory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def strace(thread: int, trace: Path, *options: str) -> Iterator[None]:
-    """While the block runs, strace sits on one thread of another process. What it saw is in the file `trace`."""
+    """Attach strace to one thread of another process during the block. Its output is in the file `trace`."""
     program = shutil.which("strace")
     if program is None:
         missing("strace")
@@ -68,7 +66,7 @@ def strace(thread: int, trace: Path, *options: str) -> Iterator[None]:
 
 
 def _ended(process: subprocess.Popen[str]) -> None:
-    """Wait until strace let go. One that finds its thread dead ends by itself."""
+    """Wait until strace has detached. It ends by itself when its thread is dead."""
     until = time.monotonic() + ATTACHED_S
     while process.poll() is None and time.monotonic() < until:
         time.sleep(0.001)

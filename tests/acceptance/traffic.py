@@ -1,4 +1,4 @@
-"""Clients that write events through the API as fast as they are answered, and what they find there afterwards."""
+"""Clients that write events through the API as fast as they are answered, and read the log afterwards."""
 
 import http.client
 import random
@@ -16,13 +16,13 @@ from tests.acceptance.running import Running
 RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 RETRIED_IN_ONE = 500
 NOT_STORED = ("busy", "throttled", "too_large")
-"""Codes of refusals that say that nothing of the request was stored."""
+"""Error codes after which nothing of the request is stored."""
 
 Content = tuple[str, bytes]
 
 
 class _Sent(msgspec.Struct, rename="camel"):
-    """What the checker reads of an event."""
+    """The fields of an event that the checker reads."""
 
     id: str
     position: int
@@ -38,7 +38,7 @@ _decode_page = msgspec.json.Decoder(_PageOfSent).decode
 
 
 def body_of(id_: str, payload: bytes) -> bytes:
-    """An event as it is sent. Its time is that of its id, so that it is the same each time."""
+    """The body of an event. Its time is that of its id, so that a retry is identical."""
     at = uuid_time(id_)
     return (
         b'{"id":"%b","eventType":"action_run.completed","actorType":"agent","actorId":"client-%d",'
@@ -47,7 +47,7 @@ def body_of(id_: str, payload: bytes) -> bytes:
 
 
 def timed_id(chance: random.Random) -> str:
-    """A new id that begins with the milliseconds of now, and is a UUIDv7 otherwise."""
+    """A new UUIDv7 with the current time and random bits from `chance`."""
     ms, upper, lower = time.time_ns() // 1_000_000, chance.getrandbits(12), chance.getrandbits(62)
     return str(uuid.UUID(int=ms << 80 | 7 << 76 | upper << 64 | 2 << 62 | lower))
 
@@ -59,14 +59,14 @@ def uuid_time(id_: str) -> str:
 
 
 def new_content(chance: random.Random) -> Content:
-    """An id and a payload that a careless store would change."""
+    """An id and a payload with spellings that a store might rewrite."""
     id_ = timed_id(chance)
     noise = "x" * chance.choice((0, 1, 30, 400, 5000))
     return id_, b'{"of":"%b","n":1E2,"z":-0,"big":9007199254740993,"t":"\\u0000%b"}' % (id_.encode(), noise.encode())
 
 
 class Clients:
-    """Threads that send single events and batches until their connection breaks or they are told to stop."""
+    """Threads that send single events and batches until their connection breaks or they are stopped."""
 
     def __init__(self, server: Running, key: str, history: History, seed: int, threads: int = 8) -> None:
         self.server = server
@@ -81,7 +81,7 @@ class Clients:
         ]
 
     def start(self) -> None:
-        """Connect and begin to send."""
+        """Connect and start to send."""
         for thread in self.threads:
             thread.start()
 
@@ -98,10 +98,10 @@ class Clients:
                 count = 1 if chance.random() < 0.6 else chance.randint(2, 20)
                 self.send(connection, [new_content(chance) for _ in range(count)])
         except (OSError, http.client.HTTPException):
-            return  # what was sent and not answered stays indeterminate
+            return  # unanswered events stay indeterminate
 
     def send(self, connection: http.client.HTTPConnection, contents: list[Content]) -> int:
-        """Send these in one request, and write down what came of it. Returns the status."""
+        """Send these in one request, and record the result. Returns the status."""
         ids = [id_ for id_, _ in contents]
         bodies = [body_of(*content) for content in contents]
         single = len(bodies) == 1
@@ -115,7 +115,7 @@ class Clients:
         )
         answer = connection.getresponse()
         if single and answer.status in (200, 201):
-            self.history.acknowledge(ids)  # the head of the answer is enough
+            self.history.acknowledge(ids)  # the status is enough
         body = answer.read()
         if not single and answer.status in (200, 201, 207):
             self._note_batch(ids, body)
@@ -135,12 +135,12 @@ class Clients:
                 self.unexpected.append(repr(result)[:200])
 
     def torn(self, held: Iterable[Found]) -> list[list[str]]:
-        """The requests of which the store holds a part: each has to be whole or absent."""
+        """The requests that are stored in part: each must be whole or absent."""
         there = {event.id for event in held}
         return [ids for ids in self.requests if 0 < len(there.intersection(ids)) < len(ids)]
 
     def retry(self) -> int:
-        """Send again what was not answered, over a connection of its own. Returns how many that were."""
+        """Send the unanswered events again, over a new connection. Returns their number."""
         left = self.history.unanswered()
         connection = self.server.connect()
         for start in range(0, len(left), RETRIED_IN_ONE):
@@ -150,7 +150,7 @@ class Clients:
 
 
 def get(connection: http.client.HTTPConnection, path: str, key: str) -> tuple[bytes, str]:
-    """The body of a good answer, and its link to the next page or an empty text."""
+    """The body of a successful response, and its link to the next page or an empty text."""
     connection.request("GET", path, headers={"X-API-Key": key})
     answer = connection.getresponse()
     body = answer.read()
@@ -160,7 +160,7 @@ def get(connection: http.client.HTTPConnection, path: str, key: str) -> tuple[by
 
 
 def found(server: Running, key: str, since: str | None = None) -> tuple[list[Found], int]:
-    """Every event that a tenant can see from a time on, and how many it has in all."""
+    """Every event of a tenant since a time, and the total number of its events."""
     connection = server.connect()
     events = list(found_in(connection, key, since))
     total = _decode_page(get(connection, "/api/v1/events?limit=1&include=position", key)[0]).total
@@ -169,7 +169,7 @@ def found(server: Running, key: str, since: str | None = None) -> tuple[list[Fou
 
 
 def found_in(connection: http.client.HTTPConnection, key: str, since: str | None = None) -> Iterator[Found]:
-    """As `found`, one page after the other."""
+    """As `found`, page by page."""
     path = "/api/v1/events?order=asc&include=position" + (f"&from={since}" if since else "")
     while path:
         body, path = get(connection, path, key)
@@ -178,7 +178,7 @@ def found_in(connection: http.client.HTTPConnection, key: str, since: str | None
 
 
 def counts(server: Running, key: str) -> set[int]:
-    """The number of events by every count that the API has. They are all the same, or something is wrong."""
+    """The number of events by every count of the API, which must all be equal."""
     connection = server.connect()
 
     def ask(path: str) -> Any:

@@ -1,4 +1,4 @@
-"""Mutants of what is counted by actor, packed and folded."""
+"""Mutants of the totals by actor, packed and folded."""
 
 import pytest
 
@@ -11,14 +11,14 @@ Patch = pytest.MonkeyPatch
 
 @breaks("sqlite", "postgres")
 def the_newest_are_left_out(patch: Patch) -> None:
-    """What came after the last fold is not added."""
+    """Events after the last fold are not counted."""
     none = ("WHERE ", "WHERE false AND ")
     reword(patch, "unfolded_events", sqlite=none, postgres=none)
 
 
 @breaks("sqlite", "postgres")
 def the_newest_are_counted_twice(patch: Patch) -> None:
-    """The first set of a bucket holds the events that the next fold adds."""
+    """The first set of a bucket already has the events that the next fold adds."""
     reword(
         patch,
         "first_actor_totals",
@@ -29,7 +29,7 @@ def the_newest_are_counted_twice(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def folds_replace(patch: Patch) -> None:
-    """A set that becomes one with older ones forgets them."""
+    """A set that is merged with older ones replaces them."""
     everywhere(patch, "summed", lambda _real: lambda _actors, _packed, counted: pack(counted))
 
 
@@ -41,14 +41,14 @@ def folds_without_merging(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def nothing_is_taken_away(patch: Patch) -> None:
-    """A bucket is taken whole where a range has the larger part of it."""
+    """A bucket of which a range has the larger part is counted as a whole."""
     real = rollups.cover_sum
     patch.setattr(rollups, "cover_sum", lambda *args: [piece for piece in real(*args) if piece.sign > 0])
 
 
 @breaks("sqlite", "postgres")
 def small_buckets_are_left_out(patch: Patch) -> None:
-    """Buckets that are not divided have no totals, and their events are not counted otherwise."""
+    """Buckets that are not divided have no totals, and their events are not counted in another way."""
     reword(
         patch,
         "span_by_actor_undivided",

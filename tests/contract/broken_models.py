@@ -1,4 +1,4 @@
-"""Models that are broken in one way each. They are mutants too: a test has to tell them from the sound one."""
+"""Models that are each broken in one way. They are mutants too: a test has to fail on each of them."""
 
 import time
 
@@ -22,35 +22,35 @@ class SinceExcluded(ModelStore):
 
 
 class TiesByChance(ModelStore):
-    """Ties in the order of ids."""
+    """Ties are ordered by id."""
 
     def place_of(self, event: Event) -> tuple[int, int]:
         return event.occurred_at, -int(event.id[-4:], 16)
 
 
 class LateEventsLast(ModelStore):
-    """Lists in the order of recording."""
+    """Lists are ordered by recordedAt."""
 
     def place_of(self, event: Event) -> tuple[int, int]:
         return event.position, event.position
 
 
 class OneLogForAll(ModelStore):
-    """An id is taken in every tenant at once."""
+    """An id that one tenant uses is taken for all tenants."""
 
     def find(self, _tenant: str, _log: list[Event], event_id: str) -> Event | None:
         return next((event for log in self.logs.values() for event in log if event.id == event_id), None)
 
 
 class OnePositionForAll(ModelStore):
-    """Positions are drawn for all tenants together."""
+    """All tenants share one sequence of positions."""
 
     def next_position(self, tenant: str, log: list[Event]) -> int:
         return len(log) + 1 + sum(len(each) for name, each in self.logs.items() if name != tenant)
 
 
 class Gaps(ModelStore):
-    """A refused event takes its position with it."""
+    """A refused event uses up a position."""
 
     refused_events = 0
 
@@ -63,23 +63,23 @@ class Gaps(ModelStore):
 
 
 class Overwriting(ModelStore):
-    """The last one sent wins."""
+    """A repeat overwrites the stored event."""
 
     def conflicting(self, log: list[Event], new: NewEvent, stored: Event, _different: list[str]) -> Receipt:
-        told = {name: getattr(new, name) for name in NewEvent.__struct_fields__ if getattr(new, name) is not None}
-        log[stored.position - 1] = msgspec.structs.replace(stored, **told)
+        fields = {name: getattr(new, name) for name in NewEvent.__struct_fields__ if getattr(new, name) is not None}
+        log[stored.position - 1] = msgspec.structs.replace(stored, **fields)
         return Receipt(log[stored.position - 1], replayed=True)
 
 
 class FirstWins(ModelStore):
-    """Other content under a known id counts as a repeat."""
+    """Other content under a known id is treated as a repeat."""
 
     def differing(self, _sent: NewEvent, _stored: Event) -> list[str]:
         return []
 
 
 class LeftOutIsNull(ModelStore):
-    """What a repeat leaves out has to have been left out before, and derived to nothing."""
+    """A field that a repeat leaves out equals only a stored null, and not a derived value."""
 
     def differing(self, sent: NewEvent, stored: Event) -> list[str]:
         left_out = [name for name in ("correlation_id", "outcome") if getattr(sent, name) is None]
@@ -87,14 +87,14 @@ class LeftOutIsNull(ModelStore):
 
 
 class PayloadByNumber(ModelStore):
-    """1 and 1.0 are the same."""
+    """1 and 1.0 are equal."""
 
     def same_payload(self, sent: bytes, stored: bytes) -> bool:
         return bool(msgspec.json.decode(sent) == msgspec.json.decode(stored))
 
 
 class PayloadByText(ModelStore):
-    """The order of keys makes a difference."""
+    """Payloads with their keys in another order differ."""
 
     def same_payload(self, sent: bytes, stored: bytes) -> bool:
         return sent == stored
@@ -106,7 +106,7 @@ class PayloadWrittenAnew(ModelStore):
 
 
 class HalfAtomic(ModelStore):
-    """What stood before the bad event is kept."""
+    """The events before the bad one are kept."""
 
     def refused(self, tenant: str, log: list[Event], index: int, error: WhenceError) -> WhenceError:
         self.logs[tenant] = log
@@ -114,7 +114,7 @@ class HalfAtomic(ModelStore):
 
 
 class NamelessRefusal(ModelStore):
-    """The error of an atomic request does not say which event it was."""
+    """The error of an atomic request does not name the event."""
 
     def refused(self, tenant: str, log: list[Event], _index: int, error: WhenceError) -> WhenceError:
         return super().refused(tenant, log, 0, error)
@@ -126,7 +126,7 @@ class AlwaysAtomic(ModelStore):
 
 
 class ByTime(ModelStore):
-    """A batch takes its positions in order of time."""
+    """The positions of a batch follow the times of its events."""
 
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
         return super().store(tenant, Write(tuple(sorted(write.events, key=lambda e: e.occurred_at)), write.atomic))
@@ -138,7 +138,7 @@ class NeverInheriting(ModelStore):
 
 
 class InheritingFromNothing(ModelStore):
-    """A cause that is not known lends its id."""
+    """An event inherits the id of an unknown cause as its correlation."""
 
     def correlation(self, tenant: str, log: list[Event], new: NewEvent) -> str:
         found = super().correlation(tenant, log, new)
@@ -146,14 +146,14 @@ class InheritingFromNothing(ModelStore):
 
 
 class ColdOutcome(ModelStore):
-    """Only what the client says counts."""
+    """The outcome is never derived."""
 
     def outcome(self, new: NewEvent) -> str:
         return new.outcome or "none"
 
 
 class DeafOutcome(ModelStore):
-    """What the client says does not count."""
+    """The outcome that the client sent is ignored."""
 
     def outcome(self, new: NewEvent) -> str:
         return super().outcome(msgspec.structs.replace(new, outcome=None))
@@ -174,7 +174,7 @@ class OneKindMore(ModelStore):
 
 
 class FilterIgnored(ModelStore):
-    """A filter that is not looked at; one class a field is made from this."""
+    """One filter is ignored; a subclass is made for each field."""
 
     ignored = ""
 
@@ -183,19 +183,19 @@ class FilterIgnored(ModelStore):
 
 
 def ignoring(field: str) -> type[ModelStore]:
-    """The model that does not look at a filter."""
+    """A model that ignores this filter."""
     return type(f"ignores_{field}", (FilterIgnored,), {"ignored": field})
 
 
 class AllValues(ModelStore):
-    """Several values of one filter are joined by AND."""
+    """Several values of one filter are combined with AND."""
 
     def is_one_of(self, _field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
         return all(value == each for each in wanted)
 
 
 class PrefixOrTypeAlone(ModelStore):
-    """With a prefix, the whole event types beside it are forgotten."""
+    """With a prefix, the exact event types in the same query are ignored."""
 
     def has_type(self, event: Event, query: Query) -> bool:
         return super().has_type(
@@ -215,7 +215,7 @@ class ReadsAll(ModelStore):
 
 
 class EmptyIsAll(ModelStore):
-    """Who may read nothing may read everything."""
+    """An empty set of readable types means no limit."""
 
     def may_read(self, event: Event, readable: tuple[str, ...] | None) -> bool:
         return not readable or super().may_read(event, readable)
@@ -232,7 +232,7 @@ class AnySnapshot(ModelStore):
 
 
 class WalkOneShort(ModelStore):
-    """Deep offsets begin one event early."""
+    """Deep offsets start one event early."""
 
     def page(self, found: list[Event], request: PageRequest) -> list[Event]:
         return super().page(
@@ -251,7 +251,7 @@ class TotalCut(ModelStore):
 
 
 class TimeIsThePlace(ModelStore):
-    """The next page continues after a time, and so skips the rest of a tie."""
+    """The next page continues after a time, so it skips the rest of a tie."""
 
     def page(self, found: list[Event], request: PageRequest) -> list[Event]:
         if request.after is None:
@@ -284,7 +284,7 @@ class RevokedAnew(ModelStore):
 
 
 class SecretById(ModelStore):
-    """A session of a key that ended goes on."""
+    """A session outlives its revoked key."""
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
         kept = self.sessions
@@ -309,7 +309,7 @@ class KeysByName(ModelStore):
 
 
 class LiveKeysOnly(ModelStore):
-    """Keys that were revoked are not found."""
+    """Revoked keys are not found."""
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         found = await super().find_key(key_hash)
@@ -317,7 +317,7 @@ class LiveKeysOnly(ModelStore):
 
 
 class HeadBehind(ModelStore):
-    """The root leaves out the last event."""
+    """The root does not include the last event."""
 
     def root(self, log: list[Event]) -> bytes:
         return super().root(log[:-1])

@@ -1,4 +1,4 @@
-"""Stores and models that are broken in one way each in what they say about causes."""
+"""Stores and models that are each broken in one way in their results about causes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ class CircleUnsaid(ModelStore):
 
 
 class CircleCutWhereMet(ModelStore):
-    """The root of a circle depends on which of its events was asked about."""
+    """The root of a cycle depends on which of its events was requested."""
 
     def root_of(self, seen: dict[str, Event], event: Event) -> tuple[Event, bool]:
         root, circle = super().root_of(seen, event)
@@ -41,7 +41,7 @@ class FlowUnsaid(ModelStore):
 
 
 class FailuresOfTheNode(ModelStore):
-    """Its own failure is counted among those below."""
+    """A node's own failure is counted among those of its effects."""
 
     def node(self, *of: Any) -> Node:
         node = super().node(*of)
@@ -59,14 +59,14 @@ class FlowsByBeginning(ModelStore):
 
 
 class RootIsFirst(ModelStore):
-    """The root of a flow is its earliest event, whatever its cause."""
+    """The root of a flow is its earliest event, even if that has a cause in the flow."""
 
     def flow(self, number: int, events: list[Event]) -> Flow:
         return msgspec.structs.replace(super().flow(number, events), root=self.graph_event(events[0]))
 
 
 class RootOfTheWholeLog(ModelStore):
-    """An event whose cause lies in another flow is no root of its own."""
+    """An event whose cause is in another flow is not taken as a root."""
 
     def flow(self, number: int, events: list[Event]) -> Flow:
         roots = [event for event in events if event.causation_id is None]
@@ -81,7 +81,7 @@ class ShareOfAll(ModelStore):
 
 
 class SkewIsADelay(ModelStore):
-    """Delays below zero have a part in the percentiles."""
+    """Negative delays are included in the percentiles."""
 
     def pair(self, name: Any, links: Any, all_transitions: Any) -> Any:
         delays = sorted(effect.occurred_at - cause.occurred_at for cause, effect in links)
@@ -100,7 +100,7 @@ def everything_is_readable(patch: Patch) -> None:
 
 @breaks("postgres")
 def failed_flows_are_all_flows(patch: Patch) -> None:
-    """SQLite would refuse the statement: its index of failed flows does not hold the others."""
+    """Only for PostgreSQL: SQLite refuses the statement, since its index of failed flows does not hold the others."""
 
     def make(real: Callable[..., str]) -> Callable[..., str]:
         return lambda query, *names: real(msgspec.structs.replace(query, failed=False), *names)
@@ -116,7 +116,7 @@ def only_causes_nearby(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def folded_but_not_noted(patch: Patch) -> None:
-    """What is folded in is counted again with what came after the fold."""
+    """Transitions that are folded are counted again with those after the fold."""
 
     def make(real: Callable[..., Any]) -> Callable[..., Any]:
         def is_fold_due(head: Any) -> Any:
@@ -140,7 +140,7 @@ def late_causes_are_not_linked(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def effects_before_the_fold_again(patch: Patch) -> None:
-    """An effect that is after the same fold as its cause is counted twice."""
+    """An effect is counted twice when it and its cause are both after the last fold."""
     reword(
         patch,
         "earlier_effects",
@@ -151,7 +151,7 @@ def effects_before_the_fold_again(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def folds_replace(patch: Patch) -> None:
-    """A fold forgets what was counted to the same bucket before."""
+    """A fold replaces the earlier counts of a bucket."""
     reword(
         patch,
         "take_transitions",
@@ -162,7 +162,7 @@ def folds_replace(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def folds_without_merging(patch: Patch) -> None:
-    """The answers stay right and take ever longer."""
+    """Results stay right and get slower."""
     around(patch, transitions, "merging", lambda _real: lambda _sizes, _size: 0)
 
 
@@ -186,13 +186,13 @@ def stories_by_position(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def never_folds(patch: Patch) -> None:
-    """The answers stay right and take ever longer. Only a test of the rows finds it."""
+    """Results stay right and get slower. Only a test of the rows finds it."""
     everywhere(patch, "is_fold_due", lambda _real: lambda _head: False)
 
 
 @breaks("sqlite", "postgres")
 def any_effects_at_the_bound(patch: Patch) -> None:
-    """At its bound the walk takes what the index has first, cause by cause."""
+    """At its bound the walk takes the first effects in index order, cause by cause."""
     around(
         patch,
         traces,

@@ -1,4 +1,4 @@
-"""Ways to wait for a log that are broken in one way each."""
+"""Mutants of waiting for a log to grow."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def nobody_is_woken(patch: pytest.MonkeyPatch) -> None:
 
 @breaks("sqlite", "postgres")
 def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
-    """Every waiter that is woken learns that the log grew past its position, whatever its size."""
+    """Every woken task reports that the log grew past its position, independent of its size."""
     real = head_notifier._Watch.resolve
 
     def resolve(self: Any, _size: int) -> None:
@@ -42,6 +42,6 @@ def a_wakeup_is_taken_for_growth(patch: pytest.MonkeyPatch) -> None:
 
 @breaks("sqlite", "postgres")
 def watching_goes_on(patch: pytest.MonkeyPatch) -> None:
-    """The task that watches a log goes on when nothing waits for the log any more."""
+    """The task that watches a log keeps running when no task waits for the log any more."""
     notifier = head_notifier.HeadNotifier
     patch.setattr(notifier, "_end_if_unused", lambda self, tenant, _watch: self._watches.pop(tenant, None))

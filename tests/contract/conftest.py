@@ -1,4 +1,4 @@
-"""Every test of the contract runs on each store, and on each mutant that it must catch."""
+"""Runs every test of the contract on each store, and on each mutant that it must catch."""
 
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
@@ -19,7 +19,7 @@ def anyio_backend() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a store; for a mutant the test is the same, and its end is turned round below."""
+    """One test for each store and mutant. For a mutant, the result of the test is inverted below."""
     stores = next((WHERE[name] for name in WHERE if name in metafunc.fixturenames), None)
     if stores is None:
         return
@@ -36,13 +36,13 @@ def name_of(trial: Trial) -> str:
 
 
 def marks_of(trial: Trial) -> list[pytest.MarkDecorator]:
-    """A mutant is slow: it shows that a test can fail, which changes less often than the code that is tested."""
+    """Mark runs on mutants as slow: they show that a test can fail, which changes less often than the tested code."""
     return [] if trial.mutant is None else [pytest.mark.slow]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A test that passes on a mutant fails. A mutant that cannot serve at all would show nothing, and fails too."""
+    """A test that passes on a mutant fails. A mutant that cannot serve at all proves nothing, and fails too."""
     callspec = getattr(pyfuncitem, "callspec", None)
     trial = None if callspec is None else callspec.params.get("opened")
     if not isinstance(trial, Trial) or trial.mutant is None:
@@ -75,18 +75,18 @@ def store(opened: Any) -> Any:
 
 @pytest.fixture
 def real(opened: Any) -> Any:
-    """An empty store of each kind but the model, for what the model does not have."""
+    """An empty store of each kind except the model, for tests of parts that the model does not have."""
     return opened
 
 
 @pytest.fixture
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """The kind that the test's store is of."""
+    """The kind of the test's store."""
     found: Kind = KINDS[request.node.callspec.params["opened"].store]
     return found
 
 
 @pytest.fixture
 def sqlite(opened: Any) -> Any:
-    """An empty SQLite store, for what only its inside can show."""
+    """An empty SQLite store, for tests of its internals."""
     return opened

@@ -1,4 +1,4 @@
-"""The kinds of store there are, the ways to open and to break one, and which mutants a test must catch."""
+"""The kinds of store, functions that open and break one, and the marks that name the mutants a test must catch."""
 
 import importlib
 import inspect
@@ -33,7 +33,7 @@ Mutant = Any
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits that a store is opened with; small ones are reached by few events."""
+    """The limits that a store is opened with. Small limits are reached with few events."""
 
     divide_at: int = rollups.DIVIDE_AT
     walk_from: int = pages.WALK_FROM
@@ -58,14 +58,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class Trial:
-    """A store that a test runs on, and how it is broken."""
+    """A store that a test runs on, and the mutant that breaks it."""
 
     store: str
     mutant: Mutant = None
 
 
 def everywhere(patch: pytest.MonkeyPatch, name: str, value: Callable[[Any], Any]) -> None:
-    """Put `value(what is there)` under a name in each module of the stores that has it, imported or its own."""
+    """Replace a name by `value(its value)` in each module of the stores that defines or imports it."""
     found = [
         module for path, module in sys.modules.items() if path.startswith("whence.storage") and name in vars(module)
     ]
@@ -89,7 +89,7 @@ def reword(
 ) -> None:
     """Change the text of a named SQL block of one store or of both, in every module that uses it.
 
-    Raises LookupError when there is no such block, or when the change leaves its text as it is.
+    Raises LookupError when there is no such block, or when the change does not alter its text.
     """
     for store, rewording in (("sqlite", sqlite), ("postgres", postgres)):
         if rewording is not None:
@@ -129,8 +129,10 @@ def restate(patch: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
 
 
 def without_row_security(patch: pytest.MonkeyPatch) -> None:
-    """Let PostgreSQL's row-level security hide nothing, so that only the conditions of the statements keep tenants
-    apart. The login of these tests is a superuser's, whom no policy holds."""
+    """Disable PostgreSQL's row-level security, so that only the conditions of the statements separate tenants.
+
+    The login of these tests is a superuser, who is not subject to policies.
+    """
     restate(patch, lambda text: text.replace("SET LOCAL ROLE whence_app", "SET LOCAL ROLE NONE"))
 
 
@@ -144,12 +146,12 @@ def returning(real: Callable[..., Any], value: Any) -> Any:
 
 
 def _always(value: object) -> Callable[[Any], Any]:
-    """A function that gives the value, whatever it is passed."""
+    """A function that returns this value for any arguments."""
     return lambda _real: value
 
 
 def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
-    """Give these limits to every store that is opened from now on."""
+    """Set these limits for every store that is opened from now on."""
     patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
     for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at", "poll_s"):
         everywhere(patch, name.upper(), _always(getattr(limits, name)))
@@ -160,7 +162,7 @@ async def open_model(_folder: Path, _patch: pytest.MonkeyPatch, limits: Limits, 
 
 
 async def open_sqlite(folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
-    """The SQLite store of a fresh file."""
+    """A SQLite store on a fresh file."""
     set_limits(patch, limits)
     return create_store(f"sqlite:///{folder}/log.db")
 
@@ -176,14 +178,14 @@ async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]
 
 
 async def open_postgres(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
-    """The PostgreSQL store of a database without events."""
+    """A PostgreSQL store on a database without events."""
     store = create_store(await cleared_database())
     set_limits(patch, limits)
     return store
 
 
 async def open_citus(_folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
-    """The same on Citus."""
+    """A PostgreSQL store on a Citus database without events."""
     store = create_store(await citus_database())
     set_limits(patch, limits)
     return store
@@ -224,7 +226,7 @@ REAL = tuple(name for name in STORES if name != "model")
 
 
 def catches(*mutants: Mutant) -> Callable[[Test], Test]:
-    """The test runs once more for each mutant, and then it has to fail."""
+    """Run the test once more for each mutant, where it must fail."""
 
     def mark(test: Test) -> Test:
         setattr(test, MUTANTS, mutants)
@@ -234,7 +236,7 @@ def catches(*mutants: Mutant) -> Callable[[Test], Test]:
 
 
 def limited(**limits: Any) -> Callable[[Test], Test]:
-    """The test's stores are opened with these `Limits`."""
+    """Open the test's stores with these `Limits`."""
 
     def mark(test: Test) -> Test:
         setattr(test, LIMITS, Limits(**limits))
@@ -244,17 +246,17 @@ def limited(**limits: Any) -> Callable[[Test], Test]:
 
 
 def breaks(*stores: str) -> Callable[[Test], Test]:
-    """The function is a mutant of these kinds of store."""
+    """Declare a function as a mutant of these kinds of store."""
 
     def mark(mutant: Test) -> Test:
-        mutant.breaks = stores  # type: ignore[attr-defined]  # a function may carry what it likes
+        mutant.breaks = stores  # type: ignore[attr-defined]  # functions accept any attribute
         return mutant
 
     return mark
 
 
 def trials(stores: tuple[str, ...], mutants: tuple[Mutant, ...]) -> list[Trial]:
-    """Each store as it is, and each mutant on those of the stores that it breaks."""
+    """Each store without a mutant, and each mutant on the stores that it breaks."""
     broken = [
         Trial(store, mutant)
         for mutant in mutants
@@ -265,7 +267,7 @@ def trials(stores: tuple[str, ...], mutants: tuple[Mutant, ...]) -> list[Trial]:
 
 
 async def open_trial(trial: Trial, folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
-    """The empty store of a trial, broken when that is what it asks for."""
+    """The empty store of a trial, with its mutant applied."""
     if isinstance(trial.mutant, type):
         return await open_model(folder, patch, limits, trial.mutant)
     if trial.mutant is not None:

@@ -1,4 +1,4 @@
-"""Events for tests: plain ones by number, and the words that tests and hypothesis draw from."""
+"""Events for tests: numbered events, and the values that tests and hypothesis draw from."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,10 +15,10 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 VIEWER = Viewer(TENANT)
-"""Whom tests read as, unless they say otherwise: one who may see everything."""
+"""The default viewer of tests, who may see every resource type."""
 
 NOON = 1_700_000_000 * SECOND
-"""Some time in 2023; what occurs in tests occurs around it unless a test says otherwise."""
+"""A time in 2023, close to which events occur by default."""
 
 
 def uuid(number: int) -> str:
@@ -27,8 +27,9 @@ def uuid(number: int) -> str:
 
 
 def new(number: int, **fields: Any) -> NewEvent:
-    """An event with the id of this number that occurred so many seconds after noon, and what else is told of it."""
-    told = {
+    """An event whose id has this number, which occurred this number of seconds after noon; `fields` override its
+    defaults."""
+    values = {
         "event_type": "action_run.completed",
         "actor_type": "user",
         "actor_id": "ada",
@@ -37,11 +38,11 @@ def new(number: int, **fields: Any) -> NewEvent:
         "occurred_at": NOON + number * SECOND,
         **fields,
     }
-    return NewEvent(id=uuid(number), **told)
+    return NewEvent(id=uuid(number), **values)
 
 
 async def add(store: Store, *events: NewEvent, tenant: str = TENANT, atomic: bool = False) -> list[Receipt]:
-    """Store events in one request; raises the error of a request that was refused as a whole."""
+    """Store events in one request. Raises the error when the whole request is refused."""
     (result,) = await store.append(tenant, [Write(tuple(events), atomic)])
     if isinstance(result, WhenceError):
         raise result
@@ -49,34 +50,34 @@ async def add(store: Store, *events: NewEvent, tenant: str = TENANT, atomic: boo
 
 
 async def stored(store: Store, *events: NewEvent, tenant: str = TENANT) -> list[Event]:
-    """Store events that nothing speaks against."""
+    """Store events that must all be accepted."""
     receipts = await add(store, *events, tenant=tenant)
     assert all(receipt.event is not None and not receipt.replayed for receipt in receipts), receipts
     return [receipt.event for receipt in receipts if receipt.event is not None]
 
 
-def asked(told: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, Query]:
-    """A viewer and a query from the fields of both."""
-    fields = dict(told)
-    return Viewer(tenant, fields.pop("readable", None)), Query(**fields)
+def asked(fields: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, Query]:
+    """A viewer and a query, from the fields of both."""
+    rest = dict(fields)
+    return Viewer(tenant, rest.pop("readable", None)), Query(**rest)
 
 
-def asked_flows(told: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, FlowQuery]:
-    """The same for flows."""
-    fields = dict(told)
-    return Viewer(tenant, fields.pop("readable", None)), FlowQuery(**fields)
+def asked_flows(fields: dict[str, Any], tenant: str = TENANT) -> tuple[Viewer, FlowQuery]:
+    """A viewer and a flow query, from the fields of both."""
+    rest = dict(fields)
+    return Viewer(tenant, rest.pop("readable", None)), FlowQuery(**rest)
 
 
-async def page(store: Store, tenant: str = TENANT, limit: int = 100, **told: Any) -> Page:
-    """A page; each field goes to `PageRequest`, `Viewer` or `Query`, wherever it belongs."""
-    place = {name: told.pop(name) for name in ("offset", "ascending", "as_of", "after") if name in told}
-    return await store.list_events(*asked(told, tenant), PageRequest(limit=limit, **place))
+async def page(store: Store, tenant: str = TENANT, limit: int = 100, **fields: Any) -> Page:
+    """Read a page. Each field is passed to the one of `PageRequest`, `Viewer` and `Query` that has it."""
+    place = {name: fields.pop(name) for name in ("offset", "ascending", "as_of", "after") if name in fields}
+    return await store.list_events(*asked(fields, tenant), PageRequest(limit=limit, **place))
 
 
-async def numbers(store: Store, tenant: str = TENANT, **told: Any) -> list[int]:
-    """The numbers of the events of a page, after a look at its total."""
-    found = await page(store, tenant, **told)
-    if "offset" not in told and "after" not in told and "limit" not in told:
+async def numbers(store: Store, tenant: str = TENANT, **fields: Any) -> list[int]:
+    """The numbers of the events of a page, after a check of its total."""
+    found = await page(store, tenant, **fields)
+    if "offset" not in fields and "after" not in fields and "limit" not in fields:
         assert found.total == len(found.events)
     return numbered(found.events)
 

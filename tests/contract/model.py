@@ -1,8 +1,8 @@
-"""The log as a list: a store so plain that its answers can be read off.
+"""The log as a list: a store that is simple enough to be correct by inspection.
 
-It keeps every promise of `whence.storage.base.Store` but durability, and is compared with the real stores. It shares
-no code with them but the nouns, the catalogue of outcomes and the limits. What a store might get wrong is a method of
-its own, so that a mutant can override it (see `mutants.py`).
+It keeps every promise of `whence.storage.base.Store` except durability, and is compared with the real stores. It shares
+only the data types, the catalogue of outcomes and the limits with them. Each thing that a store might get wrong is a
+separate method, so that a mutant can override it (see `mutants.py`).
 """
 
 import asyncio
@@ -36,7 +36,7 @@ SENT_FIELDS = {
     "causation_id": "causationId",
     "outcome": "outcome",
 }
-"""The fields of an event's content beside its payload, and their names as sent."""
+"""The fields of an event's content except its payload, and their names as sent."""
 
 
 class ModelStore:
@@ -55,7 +55,7 @@ class ModelStore:
         return [self.store(tenant, write) for write in writes]
 
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
-        """One request: it works on a copy of the log, which is kept unless the request is refused."""
+        """Store one request. It works on a copy of the log, which is kept unless the request is refused."""
         log = list(self.logs.get(tenant, []))
         now = self.recorded_at(log)
         receipts = []
@@ -96,7 +96,7 @@ class ModelStore:
         return Receipt(event)
 
     def refused(self, _tenant: str, _log: list[Event], index: int, error: WhenceError) -> WhenceError:
-        """The error of an atomic request: the first event's that could not be stored, saying which it was."""
+        """The error of an atomic request: that of the first event that could not be stored, with its index."""
         if isinstance(error, Conflict):
             return Invalid.at(("body", index, "id"), str(error), error.code)
         assert isinstance(error, Invalid)
@@ -131,7 +131,8 @@ class ModelStore:
         return kind_of(event) not in kinds and len(kinds) >= self.kinds_max
 
     def differing(self, sent: NewEvent, stored: Event) -> list[str]:
-        """The names of what differs between what was sent and what is stored; what was left out is the same."""
+        """The names of the fields that differ between the sent and the stored event. A field that was left out is
+        equal."""
         different = [
             name
             for field, name in SENT_FIELDS.items()
@@ -150,7 +151,7 @@ class ModelStore:
         return event if event is not None and self.may_read(event, viewer.readable) else None
 
     def matching(self, viewer: Viewer, query: Query) -> list[Event]:
-        """The events of a question, in the order of the log."""
+        """The events that match a query, in the order of the log."""
         log = self.logs.get(viewer.tenant, [])
         return [event for event in log if self.matches(event, query) and self.may_read(event, viewer.readable)]
 
@@ -261,7 +262,7 @@ class ModelStore:
     # --- causes ------------------------------------------------------------------------------------------------
 
     def seen(self, viewer: Viewer) -> dict[str, Event]:
-        """What a viewer may see, by id, in order of time."""
+        """The events that a viewer may see, by id, in order of time."""
         seen = [event for event in self.logs.get(viewer.tenant, []) if self.may_read(event, viewer.readable)]
         return {event.id: event for event in sorted(seen, key=self.place_of)}
 
@@ -291,7 +292,7 @@ class ModelStore:
         )
 
     def root_of(self, seen: dict[str, Event], event: Event) -> tuple[Event, bool]:
-        """Where the graph begins, and whether that is the earliest event of a circle."""
+        """The root of the graph, and whether it is the earliest event of a cycle."""
         above = [event]
         while above[-1].causation_id in seen and seen[above[-1].causation_id] not in above:
             above.append(seen[above[-1].causation_id])
@@ -305,11 +306,11 @@ class ModelStore:
         return [event] if event is root else [event, *self.way(seen, root, seen[str(event.causation_id)])]
 
     def below(self, tree: dict[str, list[Event]], event: Event) -> list[Event]:
-        """The event, then each of its effects with all that follows from it."""
+        """The event, then each of its effects, depth first."""
         return [event, *(each for effect in tree[event.id] for each in self.below(tree, effect))]
 
     def levels(self, tree: dict[str, list[Event]], event: Event, depth: int) -> list[Event]:
-        """The effects of an event, the nearest first."""
+        """The effects of an event, level by level, nearest first."""
         found, level = [], [event]
         for _ in range(depth):
             level = [effect for cause in level for effect in tree[cause.id]]
@@ -393,7 +394,7 @@ class ModelStore:
         )
 
     def flow(self, number: int, events: list[Event]) -> Flow:
-        """A flow of these events, which are in order of time."""
+        """The flow that consists of these events, which are in order of time."""
         first, ids = events[:SUMMARY_EVENTS_MAX], {event.id for event in events[:SUMMARY_EVENTS_MAX]}
         return Flow(
             number=number,
@@ -408,7 +409,7 @@ class ModelStore:
         )
 
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
-        """Percentiles are the delays themselves, of which a store may be off by a little."""
+        """Percentiles are exact delays here; a store may deviate within the documented error."""
         since = None if since is None else since // DAY_US * DAY_US
         until = None if until is None else -(-until // DAY_US) * DAY_US
         seen = self.seen(viewer)
@@ -447,7 +448,7 @@ class ModelStore:
         )
 
     async def head(self, tenant: str) -> Head:
-        """The root is the model's own: only that it follows the events is of use here."""
+        """The root is not a Merkle root: tests only need it to change with the events."""
         log = self.logs.get(tenant, [])
         return Head(len(log), self.root(log), log[-1].recorded_at if log else 0)
 
@@ -520,12 +521,12 @@ class ModelStore:
 
 
 def unnumbered(page: FlowPage) -> FlowPage:
-    """Numbers order flows, but how they are given is the store's own."""
+    """Without flow numbers: they order flows, but each store assigns them in its own way."""
     return msgspec.structs.replace(page, flows=[msgspec.structs.replace(each, number=0) for each in page.flows])
 
 
 def same_map(found: ProcessMap, exact: ProcessMap) -> bool:
-    """Whether all is the same, percentiles within the error that is stated."""
+    """Whether both maps are equal, percentiles within the documented error."""
 
     def without(each: ProcessMap) -> ProcessMap:
         pairs = [msgspec.structs.replace(pair, p50_us=None, p95_us=None) for pair in each.pairs]
@@ -546,12 +547,12 @@ def kind_of(event: Event) -> tuple[str, ...]:
 
 
 def literally(payload: bytes) -> object:
-    """A JSON text by value, with its numbers as they were written."""
+    """The value of a JSON text, in which numbers keep the text they were written as."""
     return json.loads(payload, parse_int=_Number, parse_float=_Number)
 
 
 class _Number(str):
-    """The text of a number; differs from a string with the same characters."""
+    """The text of a number. It is not equal to a string of the same characters."""
 
     __slots__ = ()
 
@@ -563,5 +564,5 @@ class _Number(str):
 
 
 def last_used(at: int, key: ApiKey) -> dict[str, int]:
-    """The change of a key that was used at this time."""
+    """The update of a key that was used at this time."""
     return {"last_used_at": max(key.last_used_at or 0, at)}

@@ -1,8 +1,8 @@
-"""Stores that are broken in one way each, to show that the tests would see it.
+"""Stores that are each broken in one way, to show that the tests detect it.
 
-All of these the oracle finds too. Those that it does not look for are in `rarer_mutants.py`, broken models in
-`broken_models.py`. A mutant breaks both stores where both have what it breaks; `ONE_STORE` in `test_mutants.py` names
-the others, each with its reason.
+The oracle finds all of these too. Faults that it does not test for are in `rarer_mutants.py`, broken models in
+`broken_models.py`. A mutant breaks both stores if both have the part that it breaks; `ONE_STORE` in `test_mutants.py`
+lists the others, each with its reason.
 """
 
 import re
@@ -190,7 +190,7 @@ def tenant_dropped_in_get(patch: Patch) -> None:
 
 
 def _any_tenant(sql: str) -> str:
-    """A statement of SQLite without its tenant."""
+    """Remove the condition on the tenant from a statement of SQLite."""
     return sql.replace("tenant_no = ?", "? IS NOT NULL")
 
 
@@ -386,7 +386,7 @@ def page_repeats_its_last(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def merge_skips_twice(patch: Patch) -> None:
-    """What a page skips is skipped in each run too, before the runs are merged."""
+    """The offset of a page is also skipped in each run, before the runs are merged."""
 
     def make(real: Any) -> Any:
         def places(connection: Any, snapshot: Any, asked: Any, start: Any, request: PageRequest) -> Any:
@@ -466,7 +466,7 @@ def statistics_in_order_of_names(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def actor_types_are_one(patch: Patch) -> None:
-    """Two actors of one id and different types share a number."""
+    """Two actors with the same id and different types share a number."""
     reword(
         patch,
         "actor_number",
@@ -509,7 +509,7 @@ def replay_overwrites(patch: Patch) -> None:
 
         return append_
 
-    without_row_security(patch)  # and with it the rights of a role that may not change events
+    without_row_security(patch)  # without the role, whose rights do not include changing events
     everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
     around(patch, sequencing, "_sequence", make)
     around(patch, postgres_engine, "append", make_append)
@@ -522,7 +522,7 @@ def conflicts_ignored(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def atomic_keeps_the_first(patch: Patch) -> None:
-    """The error is returned, and the events before it are stored all the same."""
+    """The error is returned, and the events before it are stored anyway."""
 
     def make(real: Any) -> Any:
         def place_all(log: Any, head: Any, batch: Any, write: Write) -> Any:
@@ -564,7 +564,7 @@ def kinds_limit_off_by_one(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def positions_with_gaps(patch: Patch) -> None:
-    """A request of which something is refused takes one more position."""
+    """A request with a refused event uses up one more position."""
 
     def make(real: Any) -> Any:
         def place_request(log: Any, head: Any, batch: Any, write: Write) -> Any:

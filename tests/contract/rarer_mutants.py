@@ -1,5 +1,5 @@
-"""Stores that are broken where the oracle does not look: with two tasks at once, when the clock is set back, in
-credentials, in hashes, and with more events than it makes up.
+"""Stores with faults that the oracle does not test for: with concurrent tasks, after the clock is set back, in
+credentials, in hashes, and with more events than it generates.
 
 They break both stores, as those in `mutants.py` do.
 """
@@ -44,10 +44,10 @@ def total_in_a_second_snapshot(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def total_in_a_later_snapshot(patch: Patch) -> None:
-    """Page and total are read in two snapshots, with a moment in between.
+    """Page and total are read in two snapshots, with a pause between.
 
-    On PostgreSQL it is the isolation level that gives a transaction one snapshot. The total without a filter comes with
-    the head, so there the page is the later one.
+    On PostgreSQL the isolation level gives a transaction one snapshot. The total without a filter is read with the
+    head, so there the page is the later one.
     """
 
     def make(real: Any) -> Any:
@@ -106,7 +106,8 @@ def request_in_pieces(patch: Patch) -> None:
 
 @breaks("sqlite")
 def positions_drawn_before_the_commit(patch: Patch) -> None:
-    """As from a bare sequence: a large request draws its numbers first, and small ones are committed before it."""
+    """Positions come from a sequence: a large request draws its numbers first, and small ones are committed before
+    it."""
     drawn: defaultdict[str, int] = defaultdict(int)
     first_of: dict[str, int] = {}
     first_of_append: list[int] = []
@@ -149,7 +150,7 @@ def positions_drawn_before_the_commit(patch: Patch) -> None:
     around(patch, append, "head_draft", make_head)
 
 
-# --- what else the oracle does not check ---------------------------------------------------------------------
+# --- other faults that the oracle does not test for ----------------------------------------------------------
 
 
 @breaks("sqlite", "postgres")
@@ -196,7 +197,7 @@ def payload_written_anew(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def leaf_without_salt(patch: Patch) -> None:
-    """The payload's hash leaves the salt out, so that it can be guessed from a guess of the payload."""
+    """The payload's hash does not include the salt, so a guess of the payload can be confirmed by its hash."""
     everywhere(patch, "hash_payload", lambda _real: lambda _salt, payload: sha256(payload).digest())
 
 
@@ -217,7 +218,7 @@ def envelope_with_short_times(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def last_leaf_twice(patch: Patch) -> None:
-    """An odd leaf is paired with itself, as some trees have it."""
+    """A last leaf without a sibling is paired with itself, as in some other Merkle trees."""
 
     def root(self: Any) -> bytes:
         found: bytes = self._hashes[-1]

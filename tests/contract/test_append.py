@@ -1,4 +1,4 @@
-"""What appending promises: positions, repeats, refusals, and what is derived."""
+"""The promises of an append: positions, repeats, refusals and derived fields."""
 
 import time
 from typing import Any
@@ -23,7 +23,7 @@ async def log(store: Any, tenant: str = TENANT) -> list[Event]:
 
 @catches(broken.ByTime, mutants.batch_in_order_of_time)
 async def test_positions_are_the_order_of_the_batch(store: Any) -> None:
-    """Positions go 1, 2, 3 in the order sent, whatever the times and ids are."""
+    """Positions are 1, 2, 3 in the order sent, independent of times and ids."""
     events = await stored(store, new(5), new(3), new(9), new(1))
     assert [event.position for event in events] == [1, 2, 3, 4]
     assert numbered(events) == [5, 3, 9, 1]
@@ -34,7 +34,7 @@ async def test_positions_are_the_order_of_the_batch(store: Any) -> None:
 
 @catches(broken.OnePositionForAll, broken.OneLogForAll, mutants.tenant_dropped_in_repeats)
 async def test_each_tenant_counts_and_names_for_itself(store: Any) -> None:
-    """Two tenants may use the same id for different events, and each has positions from 1."""
+    """Two tenants may use the same id for different events, and the positions of each start at 1."""
     await stored(store, new(1), new(2))
     await stored(store, new(3), tenant="other")
     [other] = await stored(store, new(1, actor_id="eve"), tenant="other")
@@ -59,7 +59,8 @@ async def test_what_is_refused_takes_no_position(store: Any) -> None:
 
 @catches(broken.LeftOutIsNull, mutants.replay_overwrites)
 async def test_a_repeat_is_answered_as_it_was_stored(store: Any) -> None:
-    """The same content again is a replay of the stored event: same position and recordedAt, nothing new."""
+    """The same content sent again is a replay of the stored event: same position and recordedAt, and nothing is
+    added."""
     [first] = await stored(store, new(1, payload=b'{"a":1,"b":[2]}', outcome="failure", correlation_id="flow"))
     left_out = await add(store, new(1, payload=b'{"a":1,"b":[2]}'))
     reordered = await add(store, new(1, payload=b'{"b":[2],"a":1}', outcome="failure", correlation_id="flow"))
@@ -79,7 +80,7 @@ async def test_the_order_of_a_payloads_keys_is_no_difference(store: Any) -> None
 
 @catches(broken.PayloadByNumber, mutants.conflicts_ignored)
 async def test_a_number_written_otherwise_is_a_difference(store: Any) -> None:
-    """Number literals are compared as text: 1 and 1.0 are two payloads, and so are 1 and "1"."""
+    """Number literals are compared as text: 1 and 1.0 are different payloads, and so are 1 and "1"."""
     await stored(store, new(1, payload=b'{"a":1}'))
     for payload in (b'{"a":1.0}', b'{"a":1E0}', b'{"a":"1"}'):
         [receipt] = await add(store, new(1, payload=payload))
@@ -89,7 +90,7 @@ async def test_a_number_written_otherwise_is_a_difference(store: Any) -> None:
 
 @catches(broken.Overwriting, broken.FirstWins, mutants.replay_overwrites, mutants.conflicts_ignored)
 async def test_other_content_under_a_known_id_is_a_conflict(store: Any) -> None:
-    """Each field that differs is named as it was sent, and the stored event stays."""
+    """The conflict names each field that differs, and the stored event is unchanged."""
     [first] = await stored(store, new(1, correlation_id="flow", causation_id="why", outcome="success"))
     others: dict[str, dict[str, Any]] = {
         "eventType": {"event_type": "action_run.failed"},
@@ -103,9 +104,9 @@ async def test_other_content_under_a_known_id_is_a_conflict(store: Any) -> None:
         "outcome": {"outcome": "none"},
         "payload": {"payload": b'{"a":1}'},
     }
-    for name, told in others.items():
+    for name, fields in others.items():
         same = {"correlation_id": "flow", "causation_id": "why", "outcome": "success"}
-        [receipt] = await add(store, new(1, **{**same, **told}))
+        [receipt] = await add(store, new(1, **{**same, **fields}))
         assert isinstance(receipt.error, Conflict), name
         assert receipt.error.fields == (name,)
         assert receipt.event is None
@@ -114,7 +115,7 @@ async def test_other_content_under_a_known_id_is_a_conflict(store: Any) -> None:
 
 @catches(broken.FirstWins, mutants.conflicts_ignored)
 async def test_a_conflict_names_every_difference(store: Any) -> None:
-    """Two differing fields are both named; a cause that was left out differs from one that was given."""
+    """Two differing fields are both named. A cause that was left out differs from one that was given."""
     await stored(store, new(1, causation_id="why"))
     [receipt] = await add(store, new(1, actor_id="eve"))
     assert isinstance(receipt.error, Conflict)
@@ -123,7 +124,7 @@ async def test_a_conflict_names_every_difference(store: Any) -> None:
 
 @catches(broken.FirstWins, mutants.conflicts_ignored)
 async def test_a_batch_meets_its_own_events(store: Any) -> None:
-    """Within one request too, the second of the same id is a replay or a conflict."""
+    """Within one request too, the second event of the same id is a replay or a conflict."""
     receipts = await add(store, new(1), new(1), new(1, actor_id="eve"), new(2))
     assert [receipt.replayed for receipt in receipts] == [False, True, False, False]
     assert isinstance(receipts[2].error, Conflict)
@@ -133,7 +134,7 @@ async def test_a_batch_meets_its_own_events(store: Any) -> None:
 
 @catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
 async def test_atomic_is_all_or_nothing(store: Any) -> None:
-    """One bad event in the middle of an atomic request undoes what stood before and behind it."""
+    """One bad event in the middle of an atomic request prevents those before and after it from being stored."""
     await stored(store, new(1))
     before = await store.head(TENANT)
     with pytest.raises(Invalid):
@@ -147,7 +148,7 @@ async def test_atomic_is_all_or_nothing(store: Any) -> None:
 
 @catches(broken.NamelessRefusal)
 async def test_an_atomic_refusal_says_which_event_it_was(store: Any) -> None:
-    """The error stands at the body, the event's index, and its id."""
+    """The location of the error is the body, the event's index and `id`."""
     await stored(store, new(1))
     with pytest.raises(Invalid) as caught:
         await add(store, new(2), new(3), new(1, actor_id="eve"), atomic=True)
@@ -158,7 +159,8 @@ async def test_an_atomic_refusal_says_which_event_it_was(store: Any) -> None:
 
 @catches(mutants.atomic_keeps_the_first)
 async def test_an_undone_request_leaves_no_name_behind(store: Any) -> None:
-    """The first event of an actor and a kind is undone; later events of both are answered and counted right."""
+    """After the first event of an actor and a kind is rolled back, later events of both are returned and counted
+    correctly."""
     await stored(store, new(1))
     fresh = {"actor_id": "fresh", "actor_type": "service", "event_type": "invoice.sent", "resource_type": "artifact"}
     undone = Write((new(2, **fresh), new(1, actor_id="eve")), atomic=True)
@@ -176,7 +178,7 @@ async def test_an_undone_request_leaves_no_name_behind(store: Any) -> None:
 
 @catches(broken.AlwaysAtomic)
 async def test_a_plain_batch_stores_what_it_can(store: Any) -> None:
-    """Without atomic, the good events of a request are stored, and each has its own receipt."""
+    """Without `atomic`, the valid events of a request are stored, and each event has its own receipt."""
     await stored(store, new(1))
     receipts = await add(store, new(1, actor_id="eve"), new(2), new(1))
     assert isinstance(receipts[0].error, Conflict)
@@ -187,7 +189,7 @@ async def test_a_plain_batch_stores_what_it_can(store: Any) -> None:
 
 @catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
 async def test_a_refused_request_harms_no_other(store: Any) -> None:
-    """Three requests at once: the middle one is refused, the others take the positions one after the other."""
+    """Of three concurrent requests the middle one is refused, and the others take consecutive positions."""
     await stored(store, new(1))
     results = await store.append(
         TENANT,
@@ -205,7 +207,7 @@ async def test_a_refused_request_harms_no_other(store: Any) -> None:
 
 @catches(broken.NeverInheriting, mutants.correlation_never_inherited, mutants.correlation_from_the_batch_only)
 async def test_a_correlation_is_inherited_from_the_cause(store: Any) -> None:
-    """Without a correlationId an event takes its cause's: a stored one's, or one earlier in the batch."""
+    """An event without a correlationId takes that of its cause, which is stored or earlier in the batch."""
     await stored(store, new(1, correlation_id="flow"))
     events = await stored(
         store,
@@ -220,7 +222,8 @@ async def test_a_correlation_is_inherited_from_the_cause(store: Any) -> None:
 
 @catches(broken.InheritingFromNothing)
 async def test_an_unknown_cause_lends_no_correlation(store: Any) -> None:
-    """A cause that is no id, that comes later, or later in the batch, leaves the event its own id as correlation."""
+    """When its cause is not a UUID, or is stored later, or is later in the batch, an event's correlation is its own
+    id."""
     events = await stored(
         store,
         new(1, causation_id="a text"),
@@ -234,7 +237,7 @@ async def test_an_unknown_cause_lends_no_correlation(store: Any) -> None:
 
 @catches(broken.OneLogForAll, mutants.tenant_dropped_in_inheritance)
 async def test_another_tenants_cause_lends_no_correlation(store: Any) -> None:
-    """An event of another tenant with the cause's id is no cause."""
+    """An event of another tenant that has the cause's id is not the cause."""
     await stored(store, new(1, correlation_id="secret"), tenant="other")
     await stored(store, new(3))
     [event] = await stored(store, new(2, causation_id=uuid(1)))
@@ -243,7 +246,7 @@ async def test_another_tenants_cause_lends_no_correlation(store: Any) -> None:
 
 @catches(broken.ColdOutcome, mutants.outcome_never_derived)
 async def test_an_outcome_is_derived_from_the_event_type(store: Any) -> None:
-    """By the catalogue, else by the last word, else none."""
+    """It follows from the catalogue, else from the last word of the event type, else it is none."""
     events = await stored(
         store,
         new(1, event_type="action_run.completed"),
@@ -258,7 +261,7 @@ async def test_an_outcome_is_derived_from_the_event_type(store: Any) -> None:
 
 @catches(broken.DeafOutcome)
 async def test_an_outcome_that_was_sent_is_kept(store: Any) -> None:
-    """What the client says goes before what the event type implies."""
+    """An explicit outcome takes precedence over the one that the event type implies."""
     [event] = await stored(store, new(1, event_type="action_run.completed", outcome="failure"))
     assert event.outcome == "failure"
     assert (await page(store, outcomes=("failure",))).total == 1
@@ -266,7 +269,7 @@ async def test_an_outcome_that_was_sent_is_kept(store: Any) -> None:
 
 @catches(broken.ClockFollower, rarer_mutants.recorded_at_follows_the_clock)
 async def test_recorded_at_never_falls(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the clock is set back by an hour, recordedAt stays where it was until the clock has caught up."""
+    """When the clock is set back by an hour, recordedAt stays constant until the clock has caught up."""
     real = time.time_ns
     [first] = await stored(store, new(1))
     monkeypatch.setattr(time, "time_ns", lambda: real() - 3_600 * 10**9)
@@ -281,7 +284,9 @@ async def test_recorded_at_never_falls(store: Any, monkeypatch: pytest.MonkeyPat
 @limited(kinds_max=3)
 @catches(broken.OneKindMore, mutants.kinds_limit_off_by_one)
 async def test_one_kind_too_many_is_refused(store: Any) -> None:
-    """The fourth combination of type, resource type, actor type and outcome is refused; the known ones go on."""
+    """With a limit of three, the fourth combination of type, resource type, actor type and outcome is refused; events
+    of
+    known combinations are still stored."""
     await stored(store, new(1), new(2, actor_type="agent"), new(3, outcome="none"), new(4))
     [receipt] = await add(store, new(5, resource_type="artifact"))
     assert isinstance(receipt.error, Invalid)
@@ -297,7 +302,7 @@ async def test_one_kind_too_many_is_refused(store: Any) -> None:
 @limited(kinds_max=2)
 @catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
 async def test_a_kind_of_an_undone_request_is_free_again(store: Any) -> None:
-    """Kinds of a refused atomic request do not count against the limit."""
+    """The kinds of a refused atomic request do not count towards the limit."""
     await stored(store, new(1))
     with pytest.raises(Invalid) as caught:
         await add(store, new(2, actor_type="agent"), new(3, actor_type="service"), atomic=True)
@@ -308,7 +313,8 @@ async def test_a_kind_of_an_undone_request_is_free_again(store: Any) -> None:
 
 @catches(broken.PayloadWrittenAnew, rarer_mutants.payload_written_anew)
 async def test_a_payload_comes_back_byte_for_byte(store: Any) -> None:
-    """What a database or an encoder would rewrite stays: number literals, escapes, the order of keys, NUL."""
+    """Number literals, escapes, the order of keys and NUL, which a database or an encoder might rewrite, are
+    unchanged."""
     payloads = [
         b'{"b":1,"a":1E2}',
         b'{"n":9007199254740993,"z":-0,"f":1.10}',
@@ -326,7 +332,7 @@ async def test_a_payload_comes_back_byte_for_byte(store: Any) -> None:
 
 @catches(broken.ColdOutcome, mutants.outcome_never_derived)
 async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
-    """The receipt, the list and the look-up by id give one and the same event, with every field as it was sent."""
+    """The receipt, the list and the lookup by id return the same event, with every field as it was sent."""
     sent = new(
         7,
         event_type="invoice.line.sent",
@@ -339,8 +345,8 @@ async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
         causation_id="no uuid",
     )
     [event] = await stored(store, sent)
-    told = {name: getattr(sent, name) for name in NewEvent.__struct_fields__}
-    expected = told | {"correlation_id": uuid(7), "outcome": "success", "tenant_id": TENANT, "position": 1}
+    fields = {name: getattr(sent, name) for name in NewEvent.__struct_fields__}
+    expected = fields | {"correlation_id": uuid(7), "outcome": "success", "tenant_id": TENANT, "position": 1}
     assert {**msgspec.structs.asdict(event), "recorded_at": 0} == {**expected, "recorded_at": 0}
     assert await store.get_event(VIEWER, uuid(7)) == event
     assert (await store.list_events(VIEWER, Query(), PageRequest())).events == [event]
@@ -348,7 +354,7 @@ async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
 
 @catches(broken.HeadBehind)
 async def test_the_head_follows_every_append(store: Any) -> None:
-    """Size, root and recordedAt change with each event, and with nothing else."""
+    """Size, root and recordedAt change with each stored event, and only then."""
     empty = await store.head(TENANT)
     assert (empty.size, empty.recorded_at) == (0, 0)
     roots = {empty.root}
@@ -364,7 +370,7 @@ async def test_the_head_follows_every_append(store: Any) -> None:
 
 @catches(broken.AlwaysAtomic)
 async def test_an_append_of_nothing_stores_nothing(store: Any) -> None:
-    """No request, a request without events, and one whose events are all refused or known, leave the log alone."""
+    """No request, a request without events, and one whose events are all refused or known leave the log unchanged."""
     await stored(store, new(1))
     before = await store.head(TENANT)
     assert await store.append(TENANT, []) == []

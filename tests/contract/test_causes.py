@@ -1,4 +1,4 @@
-"""Graphs, flows and the process map: what each store says is what the model says, in whatever order events came."""
+"""Graphs, flows and the process map of each store equal those of the model, in whatever order events were stored."""
 
 from random import Random
 from typing import Any
@@ -28,8 +28,10 @@ REQUESTS = (
 
 
 def various(seed: int = 7, count: int = COUNT) -> list[NewEvent]:
-    """Events that name earlier ones, later ones, nothing, what never comes and what is no id, and three that name each
-    other; in several flows and days, with ties and clocks that are wrong."""
+    """Events whose cause is earlier, later, absent, never stored or not a UUID, and three that form a cycle.
+
+    They are spread over several flows and days, with ties and with effects dated before their causes.
+    """
     random = Random(seed)
     events = []
     for number in range(1, count + 1):
@@ -53,7 +55,7 @@ def various(seed: int = 7, count: int = COUNT) -> list[NewEvent]:
 
 
 async def both(store: Any, *batches: list[NewEvent]) -> ModelStore:
-    """Give the store these events, and a model of the same."""
+    """Store these events in the store and in a model."""
     model = ModelStore()
     for batch in batches:
         await stored(store, *batch)
@@ -75,7 +77,7 @@ def batches(events: list[NewEvent], size: int = 8) -> list[list[NewEvent]]:
     broken.everything_is_readable,
 )
 async def test_a_graph_is_the_models(store: Any) -> None:
-    """Around every event, in every direction, depth and limit, for all and for narrowed readers."""
+    """For every event, direction, depth and limit, and for readers with and without restricted resource types."""
     model = await both(store, *batches(various()))
     circles = 0
     for number in range(1, COUNT + 3):
@@ -90,7 +92,7 @@ async def test_a_graph_is_the_models(store: Any) -> None:
 
 @catches(broken.everything_is_readable)
 async def test_what_is_not_there_is_missing(store: Any) -> None:
-    """A cause that is unknown, or may not be read, is named; when it arrives, the graph is whole."""
+    """A cause that is unknown or not readable is listed as missing. Once it is stored, the graph is complete."""
     await stored(store, new(2, causation_id=uuid(1)), new(3, causation_id=uuid(2), resource_type="decision"))
     assert await trace(store, 3) == (2, [2, 3], uuid(1))
     assert await trace(store, 3, ("decision",)) == (3, [3], uuid(2))
@@ -102,7 +104,7 @@ async def test_what_is_not_there_is_missing(store: Any) -> None:
 
 
 async def trace(store: Any, number: int, readable: Any = None) -> tuple[int, list[int], str | None] | None:
-    """The number of the root, those of the nodes in order, and what is missing."""
+    """The number of the root, the numbers of the nodes in order, and the missing causes."""
     graph: Graph | None = await store.trace(Viewer(TENANT, readable), uuid(number), TraceRequest())
     if graph is None:
         return None
@@ -112,7 +114,7 @@ async def trace(store: Any, number: int, readable: Any = None) -> tuple[int, lis
 
 @catches(broken.CircleUnsaid)
 async def test_a_circle_is_cut_above_its_earliest_event(store: Any) -> None:
-    """Three events that name each other have one graph, whichever is asked about, and it says so."""
+    """Three events in a cycle have the same graph, whichever of them is requested, and it is marked as a cycle."""
     await stored(
         store,
         new(1, causation_id=uuid(3), occurred_at=NOON + 5),
@@ -127,7 +129,8 @@ async def test_a_circle_is_cut_above_its_earliest_event(store: Any) -> None:
 
 @catches(broken.any_effects_at_the_bound)
 async def test_at_its_bound_a_walk_takes_the_earliest(real: Any) -> None:
-    """When there are more effects than a walk may look at, it takes the first by time, of all causes, and says so."""
+    """When there are more effects than a walk may read, it takes the earliest over all causes, and reports the
+    truncation."""
     await stored(real, new(1), new(2, causation_id=uuid(1)), new(3, causation_id=uuid(1)))
     late = [new(number, causation_id=uuid(2), occurred_at=NOON + HOUR) for number in range(10, 20)]
     early = [new(number, causation_id=uuid(3), occurred_at=NOON + 60 * SECOND) for number in range(20, 25)]
@@ -156,11 +159,12 @@ QUERIES: tuple[dict[str, Any], ...] = (
     broken.stories_by_position,
 )
 async def test_flows_are_the_models(store: Any) -> None:
-    """Every filter and page, for all and for narrowed readers, with exact counts, roots and actors."""
+    """For every filter and page, and for readers with and without restricted types, counts, roots and actors are
+    exact."""
     model = await both(store, *batches(various()))
-    for told in QUERIES:
+    for filters in QUERIES:
         for readable in READERS:
-            viewer, query = Viewer(TENANT, readable), FlowQuery(**told)
+            viewer, query = Viewer(TENANT, readable), FlowQuery(**filters)
             for request in (PageRequest(limit=100), PageRequest(limit=3), PageRequest(limit=4, offset=2)):
                 found = await store.list_flows(viewer, query, request)
                 expected = await model.list_flows(viewer, query, request)
@@ -169,13 +173,13 @@ async def test_flows_are_the_models(store: Any) -> None:
 
 @catches(broken.FlowsByBeginning)
 async def test_flows_go_on_behind_a_place(store: Any) -> None:
-    """Going on behind the last flow of each page meets every flow once."""
+    """Continuing after the last flow of each page returns every flow once."""
     await both(store, *batches(various()))
-    for told in ({}, {"failed": True}, {"since": NOON + 2 * HOUR}, {"readable": ("action_run",)}):
-        viewer, query = asked_flows(told)
+    for filters in ({}, {"failed": True}, {"since": NOON + 2 * HOUR}, {"readable": ("action_run",)}):
+        viewer, query = asked_flows(filters)
         whole = await store.list_flows(viewer, query, PageRequest(limit=1_000))
         assert whole.total == len(whole.flows) > 3
-        assert all(told.get("since", 0) <= flow.last_at for flow in whole.flows)
+        assert all(filters.get("since", 0) <= flow.last_at for flow in whole.flows)
         found, after = [], None
         while len(found) < whole.total:
             page = await store.list_flows(viewer, query, PageRequest(limit=3, offset=len(found), after=after))
@@ -187,7 +191,7 @@ async def test_flows_go_on_behind_a_place(store: Any) -> None:
 
 @catches(broken.RootIsFirst)
 async def test_a_long_flow_says_what_was_looked_at(store: Any) -> None:
-    """Of more than a thousand events the first tell actors and root; counts are of all."""
+    """Actors and root of a flow come from its first thousand events; its counts cover all events."""
     first = [new(1, causation_id=uuid(2)), new(2)]
     rest = [new(number, actor_id=f"a{number}", causation_id=uuid(2)) for number in range(3, SUMMARY_EVENTS_MAX + 2)]
     for event in (first, rest):
@@ -220,7 +224,8 @@ PERIODS = (
     broken.the_day_after_too,
 )
 async def test_the_map_is_the_models(store: Any) -> None:
-    """For every period and reader, between folds and right behind one; counts exactly, percentiles within the error."""
+    """For every period and reader, between folds and just after one, counts are exact and percentiles within the
+    error."""
     model = ModelStore()
     for batch in batches(various()):
         await stored(store, *batch)
@@ -235,7 +240,7 @@ async def test_the_map_is_the_models(store: Any) -> None:
 @limited(fold_at=4)
 @catches(broken.late_causes_are_not_linked, broken.only_causes_nearby)
 async def test_a_link_is_counted_once_whichever_comes_first(store: Any) -> None:
-    """Cause then effect, effect then cause, in one request or far apart, with a repeat of each."""
+    """Cause before effect or effect before cause, in one request or far apart, with a repeat of each."""
     filler = iter(range(100, 200))
 
     def apart() -> list[NewEvent]:
@@ -256,7 +261,7 @@ async def test_a_link_is_counted_once_whichever_comes_first(store: Any) -> None:
 @limited(fold_at=9)
 @catches(broken.never_folds)
 async def test_links_are_folded_as_the_log_grows(real: Any) -> None:
-    """The events after the last fold, which the map reads one by one, stay fewer than the bound."""
+    """The number of events after the last fold, which the map reads one by one, stays below the limit."""
     head = "tenant" if isinstance(real, SQLiteStore) else "head"
     for batch in batches(various()):
         await stored(real, *batch)
@@ -268,7 +273,7 @@ async def test_links_are_folded_as_the_log_grows(real: Any) -> None:
 @limited(fold_at=5)
 @catches(broken.folds_without_merging)
 async def test_a_bucket_of_links_has_few_rows(store: Any) -> None:
-    """However often links are folded into it."""
+    """The number of rows does not grow with the number of folds."""
     for start in range(1, 300, 5):
         await stored(store, *(new(n, causation_id=uuid(n - 1)) for n in range(start, start + 5)))
     assert (await store.process_map(VIEWER, None, None)).transitions == 299
@@ -276,7 +281,7 @@ async def test_a_bucket_of_links_has_few_rows(store: Any) -> None:
 
 
 async def rows_of_links(store: Any) -> int:
-    """The rows of the table of links; 0 on the model, which has none."""
+    """The number of rows in the table of transitions; 0 for the model, which has no tables."""
     return sum(count for (count,) in await select(store, TENANT, "SELECT count(*) FROM transition"))
 
 
@@ -284,7 +289,7 @@ async def rows_of_links(store: Any) -> int:
 @limited(fold_at=5)
 @catches(broken.folds_replace)
 async def test_other_logs_too(store: Any, seed: int) -> None:
-    """The same for other logs, and in one request each."""
+    """The comparisons above also hold for other logs, each stored in one request."""
     model = await both(store, various(seed, 50))
     for number in range(1, 51, 7):
         assert await store.trace(VIEWER, uuid(number), TraceRequest()) == await model.trace(
@@ -295,7 +300,7 @@ async def test_other_logs_too(store: Any, seed: int) -> None:
 
 
 async def both_again(store: Any, model: ModelStore, seed: int) -> None:
-    """More events with the same causes and days."""
+    """More events, with the same pattern of causes and days."""
     more = [
         msgspec.structs.replace(event, id=uuid(1_000 + number)) for number, event in enumerate(various(seed, 50), 1)
     ]

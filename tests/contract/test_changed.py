@@ -1,4 +1,4 @@
-"""Waiting for a log to grow: who is woken, by what, and what is left behind."""
+"""Waiting for a log to grow: which tasks an append wakes, and that nothing of them is left afterwards."""
 
 import asyncio
 import time
@@ -12,24 +12,24 @@ from tests.contract.made import TENANT, add, new
 from whence.storage import head_notifier
 
 FOREVER_S = 3_600.0
-"""A poll that never comes: what is woken within `PATIENCE_S` was woken by a wake-up."""
+"""A poll interval that never ends in a test: a task that wakes within `PATIENCE_S` was woken by a notification."""
 
 PATIENCE_S = 5.0
-"""Whoever is not woken for so long is not woken at all."""
+"""A task that is not woken within this time counts as never woken."""
 
 
 async def _empty(store: Any) -> None:
-    """Have the store start what it keeps for all who wait."""
+    """Make the store start the background tasks that all waiting tasks share."""
     assert not await store.changed(TENANT, 0, 0)
 
 
 async def _asleep() -> None:
-    """Let those who wait come to rest."""
+    """Return once the waiting tasks are suspended."""
     await asyncio.sleep(0.02)
 
 
 async def _woken(*tasks: asyncio.Task[bool]) -> list[bool]:
-    """What those are told who wait. Fails for one who is not woken."""
+    """The results of the waiting tasks. Fails when a task is not woken."""
     done, asleep = await asyncio.wait(tasks, timeout=PATIENCE_S)
     for task in asleep:
         task.cancel()
@@ -39,7 +39,8 @@ async def _woken(*tasks: asyncio.Task[bool]) -> list[bool]:
 
 @catches(mutants.EqualIsLonger)
 async def test_a_log_that_is_longer_already_is_told_at_once(store: Any) -> None:
-    """Also with no time to wait; and one that is just as long, or a tenant that never was, is not longer."""
+    """A wait for a position that is already passed returns at once, even with a timeout of 0. A log of exactly that
+    length, or of an unknown tenant, has not grown."""
     await add(store, new(1), new(2), new(3))
     assert [await store.changed(TENANT, position, 0) for position in (0, 2, 3, 4)] == [True, True, False, False]
     assert await store.changed(TENANT, 1, FOREVER_S)
@@ -49,7 +50,7 @@ async def test_a_log_that_is_longer_already_is_told_at_once(store: Any) -> None:
 @catches(mutants.nobody_is_woken, mutants.LooksOnce)
 @limited(poll_s=FOREVER_S)
 async def test_an_append_wakes_who_waits(store: Any) -> None:
-    """Each append wakes whoever waits behind the one before it, from the tenant's first event on."""
+    """Each append wakes the tasks that wait after the previous position, from the tenant's first event on."""
     for number in range(1, 11):
         waiting = asyncio.create_task(store.changed(TENANT, number - 1, FOREVER_S))
         await _asleep()
@@ -60,7 +61,7 @@ async def test_an_append_wakes_who_waits(store: Any) -> None:
 
 @catches(mutants.LooksOnce)
 async def test_a_log_that_does_not_grow_is_not_longer(store: Any) -> None:
-    """When the time is over the answer is no, and not before."""
+    """The wait returns False at its timeout and not before."""
     await add(store, new(1))
     begun = time.monotonic()
     assert not await store.changed(TENANT, 1, 0.2)
@@ -69,7 +70,7 @@ async def test_a_log_that_does_not_grow_is_not_longer(store: Any) -> None:
 
 @catches(mutants.AnyTenantWakes, mutants.a_wakeup_is_taken_for_growth)
 async def test_the_events_of_another_tenant_are_no_growth(store: Any) -> None:
-    """Other tenants' appends, and repeats of one's own events, do not make a log longer."""
+    """Appends of other tenants, and repeats of the tenant's own events, do not wake a waiting task."""
     await add(store, new(1))
     waiting = [asyncio.create_task(store.changed(name, 1, 0.3)) for name in (TENANT, TENANT, "a-third")]
     await _asleep()
@@ -82,7 +83,7 @@ async def test_the_events_of_another_tenant_are_no_growth(store: Any) -> None:
 @catches(mutants.a_wakeup_is_taken_for_growth)
 @limited(poll_s=FOREVER_S)
 async def test_each_of_many_is_told_of_their_own_position(store: Any) -> None:
-    """Sixty wait for two tenants at once: those whose position is passed go, and the rest go on waiting."""
+    """Of sixty tasks that wait for two tenants, those whose position is passed return, and the rest keep waiting."""
     await add(store, new(1), tenant="two")
     places = [(tenant, position) for tenant in (TENANT, "two") for position in range(10) for _ in range(3)]
     waiting = {asyncio.create_task(store.changed(*place, FOREVER_S)): place for place in places}
@@ -102,11 +103,12 @@ async def test_each_of_many_is_told_of_their_own_position(store: Any) -> None:
 
 @catches(mutants.watching_goes_on)
 async def test_nothing_is_left_of_those_who_waited(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether they were woken, gave up, or waited in vain: no task of theirs runs on, and others are still woken."""
-    monkeypatch.setattr(head_notifier, "POLL_S", 60.0)  # so that a task which was not ended is still there
+    """After tasks were woken, cancelled or timed out, no task of theirs keeps running, and other tasks are still
+    woken."""
+    monkeypatch.setattr(head_notifier, "POLL_S", 60.0)  # so that a task that was not cancelled would still be there
     await _empty(store)
     await add(store, new(1))
-    await asyncio.sleep(0.2)  # what was told of the append is sent
+    await asyncio.sleep(0.2)  # the notification of the append is sent
     before = len(asyncio.all_tasks())
     for _ in range(3):
         waiting = [asyncio.create_task(store.changed(f"t{name}", 0, FOREVER_S)) for name in range(20)]

@@ -1,4 +1,4 @@
-"""Aggregates and statistics equal a count over the events."""
+"""Aggregates and statistics equal a count over the events in the log."""
 
 from collections import Counter
 from typing import Any
@@ -26,7 +26,7 @@ FILTERS: tuple[dict[str, Any], ...] = (
 
 
 def varied(first: int, times: list[int]) -> list[Any]:
-    """An event at each time; its other words go round."""
+    """An event at each time; its other fields cycle through their values."""
     return [
         new(
             number,
@@ -47,7 +47,7 @@ def most_first(words: Counter[str]) -> list[tuple[str, int]]:
 
 
 def counted(events: list[Event]) -> Counts:
-    """The aggregate of these events, one by one."""
+    """The aggregate of these events, counted one by one."""
     return Counts(
         total=len(events),
         by_event_type=most_first(Counter(event.event_type for event in events)),
@@ -57,7 +57,7 @@ def counted(events: list[Event]) -> Counts:
 
 
 def stats_of(events: list[Event]) -> list[ActorStat]:
-    """The statistics of these events, one by one."""
+    """The statistics of these events, counted one by one."""
     totals: dict[tuple[str, str], Counter[str]] = {}
     for event in events:
         totals.setdefault((event.actor_type, event.actor_id), Counter())[event.outcome] += 1
@@ -66,23 +66,23 @@ def stats_of(events: list[Event]) -> list[ActorStat]:
     return sorted(stats, key=lambda stat: (-stat.total, stat.actor_type, stat.actor_id))
 
 
-async def check_counts(store: Any, since: int | None, until: int | None, **told: Any) -> None:
-    """Aggregate, statistics and total of a question, against the events that a list of everything shows."""
+async def check_counts(store: Any, since: int | None, until: int | None, **filters: Any) -> None:
+    """Check the aggregate, statistics and total of a query against a full list of the events."""
     everything = (await page(store, limit=10_000)).events
-    viewer, query = asked({"since": since, "until": until, **told})
-    matching = [event for event in everything if is_within(event, since, until) and has(event, told)]
+    viewer, query = asked({"since": since, "until": until, **filters})
+    matching = [event for event in everything if is_within(event, since, until) and has(event, filters)]
     assert await store.count_events(viewer, query) == counted(matching), query
     assert await store.actor_stats(viewer, query) == stats_of(matching), query
-    assert (await page(store, since=since, until=until, **told)).total == len(matching), query
+    assert (await page(store, since=since, until=until, **filters)).total == len(matching), query
 
 
 def is_within(event: Event, since: int | None, until: int | None) -> bool:
     return (since is None or since <= event.occurred_at) and (until is None or event.occurred_at < until)
 
 
-def has(event: Event, told: dict[str, Any]) -> bool:
+def has(event: Event, filters: dict[str, Any]) -> bool:
     """Whether an event matches the filters of `FILTERS`."""
-    for name, values in told.items():
+    for name, values in filters.items():
         if name == "readable":
             matches = event.resource_type in values
         elif name == "event_type_prefixes":
@@ -95,17 +95,17 @@ def has(event: Event, told: dict[str, Any]) -> bool:
 
 
 async def check_ranges(store: Any, borders: list[int]) -> None:
-    """Every filter, with every range between two of the borders, and with open ends."""
-    for told in FILTERS:
+    """Check every filter with every range between two of the borders, and with open ranges."""
+    for filters in FILTERS:
         for since in (None, *borders):
             for until in (None, *borders):
                 if since is None or until is None or since <= until:
-                    await check_counts(store, since, until, **told)
+                    await check_counts(store, since, until, **filters)
 
 
 @catches(broken.WordsUnsorted, mutants.aggregate_in_order_of_kinds)
 async def test_an_aggregate_is_sorted_by_count_then_word(store: Any) -> None:
-    """The most frequent words come first, equal ones by code point, and a word without events does not come."""
+    """The most frequent keys come first, ties in order of code points. Keys without events do not appear."""
     types = ["b.done"] * 2 + ["a.done"] * 2 + ["c.done"] * 3 + ["a_b.done"]
     await stored(store, *(new(n, event_type=each, actor_type="user") for n, each in enumerate(types)))
     await stored(store, new(50, event_type="z.done", resource_type="template", actor_type="agent"))
@@ -134,7 +134,7 @@ async def test_statistics_are_sorted_by_total_then_actor(store: Any) -> None:
 
 @catches(broken.ColdOutcome, mutants.outcome_never_derived)
 async def test_statistics_tell_successes_and_failures(store: Any) -> None:
-    """Each outcome is counted in its own column, and none in no column but the total."""
+    """Successes and failures have a column each; the outcome none is counted only in the total."""
     outcomes = [None, "failure", "failure", "none", "success"]
     await stored(store, *(new(number, outcome=each) for number, each in enumerate(outcomes)))
     await stored(store, new(9, event_type="action_run.failed", actor_id="bob"))
@@ -149,7 +149,7 @@ async def test_statistics_tell_successes_and_failures(store: Any) -> None:
 
 @catches(broken.StatisticsCut, rarer_mutants.statistics_cut)
 async def test_statistics_are_never_truncated(store: Any) -> None:
-    """Of 1,203 actors each one is told."""
+    """All 1,203 actors are listed."""
     await stored(store, *(new(number, actor_id=f"a{number}") for number in range(1_203)))
     await stored(store, new(5_000, actor_id="a1000"))
     stats = await store.actor_stats(VIEWER, Query())
@@ -160,19 +160,19 @@ async def test_statistics_are_never_truncated(store: Any) -> None:
 
 @catches(broken.ReadsAll, mutants.readable_ignored)
 async def test_nothing_is_counted_where_nothing_is(store: Any) -> None:
-    """A tenant without events, and filters that match none, have empty counts."""
+    """A tenant without events, and a filter without matches, have empty counts."""
     nothing = Counts(total=0, by_event_type=[], by_resource_type=[], by_actor_type=[])
     await stored(store, new(1, event_type="z.done", actor_type="service", outcome="none", resource_id=uuid(9)))
     await stored(store, *varied(1, [NOON] * 12), tenant="other")
     for tenant in ("empty", TENANT):
-        for told in (*FILTERS[1:], {"since": NOON, "until": NOON}, {"readable": ()}):
-            assert await store.count_events(*asked(told, tenant)) == nothing
-            assert await store.actor_stats(*asked(told, tenant)) == []
+        for filters in (*FILTERS[1:], {"since": NOON, "until": NOON}, {"readable": ()}):
+            assert await store.count_events(*asked(filters, tenant)) == nothing
+            assert await store.actor_stats(*asked(filters, tenant)) == []
 
 
 @catches(broken.UntilIncluded, broken.SinceExcluded, mutants.edges_until_included, mutants.edges_since_excluded)
 async def test_ranges_in_one_undivided_bucket(store: Any) -> None:
-    """While no bucket is divided, every range is counted event by event, exactly."""
+    """While no bucket is divided, every range is counted event by event, and exactly."""
     times = [NOON, NOON + 1, NOON + 1, NOON + SECOND, NOON + HOUR, NOON + DAY]
     await stored(store, *varied(1, times * 3))
     await check_ranges(store, [NOON, NOON + 1, NOON + 2, NOON + HOUR])
@@ -181,7 +181,7 @@ async def test_ranges_in_one_undivided_bucket(store: Any) -> None:
 @limited(divide_at=4)
 @catches(broken.UntilIncluded, mutants.division_loses_edges, mutants.edges_until_included, mutants.edges_since_excluded)
 async def test_ranges_that_cut_through_divided_buckets(store: Any) -> None:
-    """With buckets divided down to minutes and seconds, ranges at, before and behind every border are exact."""
+    """With buckets divided down to minutes and seconds, ranges at, before and after every border are exact."""
     times = [DAY_START, DAY_START + 1, DAY_START + HOUR - 1, DAY_START + HOUR, DAY_START + HOUR + MINUTE, NOON, NOON]
     times += [NOON // MINUTE * MINUTE + SECOND * number for number in range(5)] + [DAY_START - 1, DAY_START - 40 * DAY]
     for first in (1, 101):
@@ -192,7 +192,7 @@ async def test_ranges_that_cut_through_divided_buckets(store: Any) -> None:
 @limited(divide_at=4)
 @catches(mutants.late_events_not_rolled_up)
 async def test_late_events_in_divided_buckets(store: Any) -> None:
-    """Events that come later and lie earlier, in divided buckets, in new ones and before 1970, are counted."""
+    """Events stored later with an earlier time are counted, in divided buckets, in new ones and before 1970."""
     await stored(store, *varied(1, [NOON + number * SECOND for number in range(20)]))
     await stored(store, *varied(101, [NOON + SECOND, NOON - DAY, -10 * DAY, -40 * DAY, -1, 0, 1, NOON]))
     await check_ranges(store, [-32 * DAY, 0, NOON - DAY, NOON + SECOND, NOON + 2 * SECOND])
@@ -201,14 +201,14 @@ async def test_late_events_in_divided_buckets(store: Any) -> None:
 @limited(divide_at=6)
 @catches(mutants.division_loses_edges)
 async def test_counts_are_exact_at_every_step_of_a_division(store: Any) -> None:
-    """One event at a time across each threshold: before, at and behind every division the counts agree."""
+    """Adding one event at a time, the counts agree before, at and after the division of every bucket."""
     times = [DAY_START + step for step in (0, 0, 1, HOUR, HOUR, HOUR + MINUTE, 0, 0, SECOND, 0, 1, 2, 3, DAY, 0)]
     for number, at in enumerate(times, 1):
         await stored(store, *varied(number, [at]))
-        for told in ({}, {"actor_ids": ("a1",)}, {"event_types": ("action_run.completed",)}):
-            await check_counts(store, DAY_START, DAY_START + HOUR, **told)
-            await check_counts(store, DAY_START + 1, None, **told)
-            await check_counts(store, None, None, **told)
+        for filters in ({}, {"actor_ids": ("a1",)}, {"event_types": ("action_run.completed",)}):
+            await check_counts(store, DAY_START, DAY_START + HOUR, **filters)
+            await check_counts(store, DAY_START + 1, None, **filters)
+            await check_counts(store, None, None, **filters)
 
 
 @limited(divide_at=6, fold_at=9)
@@ -220,8 +220,8 @@ async def test_counts_are_exact_at_every_step_of_a_division(store: Any) -> None:
     actor_total_mutants.small_buckets_are_left_out,
 )
 async def test_statistics_are_exact_between_folds(store: Any) -> None:
-    """Of all time and of ranges, with divided buckets and such that are not, right behind a fold and before the next,
-    for late events too."""
+    """Just after a fold and just before the next, for all time and for ranges, with divided and undivided buckets, and
+    with late events."""
     times = [DAY_START + HOUR * (number % 7) + MINUTE * (number % 3) + number for number in range(60)]
     for first in range(0, 60, 4):
         await stored(store, *varied(first + 1, times[first : first + 4]))
@@ -235,7 +235,7 @@ async def test_statistics_are_exact_between_folds(store: Any) -> None:
 @limited(divide_at=6, fold_at=5)
 @catches(actor_total_mutants.folds_without_merging)
 async def test_a_bucket_of_actor_totals_has_few_rows(real: Any) -> None:
-    """However often events are folded into it; a bucket that is not divided has none."""
+    """The number of rows does not grow with the number of folds; an undivided bucket has none."""
     for first in range(1, 300, 5):
         await stored(real, *varied(first, [DAY_START + number for number in range(first, first + 5)]))
     rows = "SELECT count(*) AS n FROM actor_total GROUP BY level, bucket"
@@ -247,7 +247,7 @@ async def test_a_bucket_of_actor_totals_has_few_rows(real: Any) -> None:
 
 @catches(mutants.flow_counted_anew, mutants.resource_counted_anew)
 async def test_a_flow_and_a_resource_count_over_many_appends(store: Any) -> None:
-    """The totals of one flow and one resource go on from append to append."""
+    """The totals of one flow and of one resource stay exact over many appends."""
     for first in (1, 11, 21):
         await stored(store, *varied(first, [NOON + number for number in range(10)]))
         await check_counts(store, None, None, resource_ids=(uuid(1),))

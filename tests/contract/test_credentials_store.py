@@ -1,4 +1,4 @@
-"""API keys and sessions: what every store promises about them."""
+"""API keys and sessions: the promises of every store."""
 
 import time
 from typing import Any
@@ -34,7 +34,7 @@ def session(number: int, key_number: int = 1, expires_at: int = NOW + DAY) -> Se
 
 @catches(broken.LiveKeysOnly)
 async def test_a_key_comes_back_as_it_was_kept(store: Any) -> None:
-    """It is found by hash and by id with every field, also when it has expired or was revoked."""
+    """A key is found by hash and by id with every field, also when it is expired or revoked."""
     kept = [
         key(1),
         key(2, name="the 2nd ä", scopes=("events:read:action_run",), expires_at=5, last_used_at=7),
@@ -121,7 +121,7 @@ async def test_a_session_is_kept_until_it_is_ended(store: Any) -> None:
 
 @catches(broken.SessionsPileUp, rarer_mutants.ended_sessions_kept)
 async def test_expired_sessions_are_deleted_when_a_new_one_is_stored(store: Any) -> None:
-    """So the table never holds more than the live sessions for long."""
+    """Storing a session deletes the expired ones, so the table does not keep growing."""
     await store.credentials.put_key(key(1))
     await store.credentials.put_session(session(1, expires_at=NOW - 1))
     await store.credentials.put_session(session(2, expires_at=NOW + 3_600 * SECOND))
@@ -138,7 +138,7 @@ class EveryKeyTouched(broken.ModelStore):
 
 @catches(EveryKeyTouched, rarer_mutants.every_key_touched)
 async def test_the_last_use_is_recorded_for_its_key(store: Any) -> None:
-    """Several keys at once; unknown ids and an empty dict change nothing."""
+    """Several keys are updated at once; unknown ids and an empty dict change nothing."""
     for number in (1, 2, 3):
         await store.credentials.put_key(key(number))
     await store.credentials.touch_keys({key(1).id: 70, key(2).id: 80, "key_0000000000000009": 90})
@@ -155,7 +155,7 @@ class LastUseGoesBack(broken.ModelStore):
 
 @catches(LastUseGoesBack, rarer_mutants.last_use_goes_back)
 async def test_the_last_use_never_goes_back(store: Any) -> None:
-    """Uses may be recorded out of order."""
+    """Uses that are recorded out of order keep the latest time."""
     await store.credentials.put_key(key(1))
     for at in (70, 60, 75, 10):
         await store.credentials.touch_keys({key(1).id: at})

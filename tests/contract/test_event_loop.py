@@ -1,6 +1,6 @@
 """Long arithmetic leaves the event loop on every store, so that other requests are answered meanwhile.
 
-Which thread computes is observed, never a time. The limit from which work leaves the loop is lowered to nothing.
+The tests observe which thread computes and measure no time. The size from which work leaves the loop is lowered to 0.
 """
 
 import threading
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @breaks("postgres")
 def everything_on_the_loop(patch: Patch) -> None:
-    """Mutant: nothing is long enough for a thread."""
+    """Mutant: no work is large enough for a thread."""
     everywhere(patch, "compute", lambda _real: _here)
 
 
@@ -43,7 +43,7 @@ def everything_inline(patch: Patch) -> None:
 
 @catches(everything_on_the_loop, everything_inline)
 async def test_statistics_of_many_actors_are_computed_in_a_thread(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranking, of all events and of those that a filter leaves."""
+    """Ranking runs in a thread, for all events and for those that match a filter."""
     await add(real, *[new(number, actor_id=f"a{number % 7}") for number in range(30)])
     monkeypatch.setattr(walks, "ROWS_ON_LOOP_MAX", 1)
     seen: set[int] = set()
@@ -56,7 +56,7 @@ async def test_statistics_of_many_actors_are_computed_in_a_thread(real: Any, mon
 
 @catches(everything_on_the_loop, everything_inline)
 async def test_a_large_graph_is_computed_in_a_thread(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tree of a trace, once the walk has read more than a few events."""
+    """The tree of a trace is built in a thread once the walk has read more than a few events."""
     await add(real, new(1), *[new(number, causation_id=uuid(1)) for number in range(2, 30)])
     monkeypatch.setattr(walks, "ROWS_ON_LOOP_MAX", 1)
     seen: set[int] = set()
@@ -69,7 +69,7 @@ async def test_a_large_graph_is_computed_in_a_thread(real: Any, monkeypatch: pyt
 
 @catches(everything_on_the_loop, everything_inline)
 async def test_an_aggregate_of_many_kinds_is_computed_in_a_thread(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenant has up to 4,096 kinds. On SQLite their number is known from the read before."""
+    """A tenant has up to 4,096 kinds. On SQLite their number is known from the previous read."""
     await add(real, *[new(number, event_type=f"a.b{number}") for number in range(9)])
     await real.count_events(VIEWER, Query())
     everywhere(monkeypatch, "ROWS_ON_LOOP_MAX", lambda _real: 1)

@@ -1,4 +1,4 @@
-"""Which events a list holds, and in which order."""
+"""Lists contain the right events in the right order."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ VARIED = {
     8: {"correlation_id": "flow-1", "causation_id": uuid(7)},
     9: {"correlation_id": "flow/2", "causation_id": "a text", "outcome": "none"},
 }
-"""What differs in each event of `varied`."""
+"""The fields in which each event of `varied` differs from the default."""
 
 FILTERS: dict[str, list[tuple[tuple[str, ...], list[int]]]] = {
     "event_types": [
@@ -45,11 +45,12 @@ FILTERS: dict[str, list[tuple[tuple[str, ...], list[int]]]] = {
 
 
 def varied() -> list[NewEvent]:
-    return [new(number, **told) for number, told in VARIED.items()]
+    return [new(number, **fields) for number, fields in VARIED.items()]
 
 
 async def check_filter(store: Any, name: str) -> None:
-    """The three cases of a filter, alone and beside a range of time; in another tenant it finds that one's own."""
+    """Check the three cases of a filter, with and without a time range. In another tenant it finds that tenant's
+    events."""
     await stored(store, *varied())
     await stored(store, *varied(), tenant="other")
     for values, found in FILTERS[name]:
@@ -71,26 +72,26 @@ class IgnoresType(broken.ModelStore):
 @catches(IgnoresType, broken.PrefixOfLetters, mutants.prefix_without_its_dot)
 @pytest.mark.parametrize("name", ["event_type_prefixes"])
 async def test_a_prefix_matches_whole_segments(store: Any, name: str) -> None:
-    """`action_run.` finds `action_run.step.failed` and not `action_runs.completed`."""
+    """`action_run.` matches `action_run.step.failed` and not `action_runs.completed`."""
     await check_filter(store, name)
 
 
 @catches(IgnoresType)
 async def test_event_types(store: Any) -> None:
-    """An event type is resolved_query whole."""
+    """An event type matches only when it is equal as a whole."""
     await check_filter(store, "event_types")
 
 
 @catches(broken.PrefixOrTypeAlone)
 async def test_types_and_prefixes_are_one_set(store: Any) -> None:
-    """A type and a prefix in one question are alternatives."""
+    """A type and a prefix in one query are alternatives."""
     await stored(store, *varied())
     found = await numbers(store, event_types=("action_runs.completed",), event_type_prefixes=("action_run.step.",))
     assert found == [4, 3]
 
 
 def _ignored_as(name: str) -> Any:
-    """A test of one filter, which catches the model that does not look at it."""
+    """Declare that a test of one filter catches the model that ignores it."""
 
     @catches(broken.ignoring(name), broken.AllValues)
     async def test(store: Any) -> None:
@@ -110,7 +111,7 @@ test_causation_ids = _ignored_as("causation_id")
 
 @catches(mutants.first_value_only)
 async def test_repeated_values_are_alternatives(store: Any) -> None:
-    """Every value counts, and one that comes twice changes nothing."""
+    """Each value of a repeated filter matches, and repeating the same value changes nothing."""
     await stored(store, *varied())
     for name, cases in FILTERS.items():
         values, found = cases[1]
@@ -121,7 +122,7 @@ async def test_repeated_values_are_alternatives(store: Any) -> None:
 @limited(terms_max=2)
 @catches(mutants.merge_skips_twice)
 async def test_many_values_are_merged_in_order(store: Any) -> None:
-    """Twenty actors in one question: their events come in one order, page by page."""
+    """A query for twenty actors returns their events in one order, across pages."""
     await stored(store, *(new(number, actor_id=f"a{number % 21}") for number in range(1, 64)))
     wanted = tuple(f"a{number}" for number in range(20))
     whole = await numbers(store, actor_ids=wanted)
@@ -132,7 +133,7 @@ async def test_many_values_are_merged_in_order(store: Any) -> None:
 
 @catches(broken.ignoring("outcome"), broken.ignoring("actor_id"))
 async def test_different_filters_are_joined(store: Any) -> None:
-    """Two filters leave what both match."""
+    """Two different filters return the events that match both."""
     await stored(store, *varied())
     assert await numbers(store, actor_ids=("Ada", "bob"), outcomes=("failure",)) == [3]
     assert await numbers(store, actor_ids=("bob",), actor_types=("agent",)) == [6]
@@ -144,7 +145,7 @@ async def test_different_filters_are_joined(store: Any) -> None:
 
 @catches(mutants.actor_types_are_one)
 async def test_one_actor_id_of_two_types_is_two_actors(store: Any) -> None:
-    """The actor's type comes with its id, in one request and over several."""
+    """Each event keeps its own actor type, whether the events are stored in one request or in several."""
     await stored(store, new(1))
     await stored(store, new(2, actor_type="agent"), new(3))
     found = (await page(store, actor_ids=("ada",))).events
@@ -154,7 +155,7 @@ async def test_one_actor_id_of_two_types_is_two_actors(store: Any) -> None:
 
 @catches(mutants.causes_respelled)
 async def test_a_cause_is_found_as_it_was_written(store: Any) -> None:
-    """A UUID without its dashes, or in capitals, is another text; each is answered as it was sent."""
+    """A UUID without hyphens, or in upper case, is a different text; each is returned as it was sent."""
     cause = "0190b5a0-0000-7000-8000-00000000abcd"
     spelled = [cause, cause.replace("-", ""), cause.upper(), "{" + cause[1:], cause + " "]
     await stored(store, *(new(number, causation_id=text) for number, text in enumerate(spelled)))
@@ -167,11 +168,11 @@ async def test_a_cause_is_found_as_it_was_written(store: Any) -> None:
 
 @catches(broken.TiesByChance, mutants.ties_turned_round)
 async def test_ties_are_in_the_order_of_positions(store: Any) -> None:
-    """Events of one time come by position, downwards and upwards, with any index that a filter picks."""
+    """Events of the same time are ordered by position, in both directions, with the index of every filter."""
     ids = [5, 2, 9, 1, 7, 3]
     same = {"correlation_id": "flow", "causation_id": uuid(40)}
     await stored(store, *(new(number, occurred_at=NOON, **same) for number in ids))
-    for told in (
+    for filters in (
         {},
         {"event_types": ("action_run.completed",)},
         {"actor_ids": ("ada",)},
@@ -179,13 +180,13 @@ async def test_ties_are_in_the_order_of_positions(store: Any) -> None:
         {"correlation_ids": ("flow",)},
         {"causation_ids": (uuid(40),)},
     ):
-        assert await numbers(store, **told) == ids[::-1]
-        assert await numbers(store, **told, ascending=True) == ids
+        assert await numbers(store, **filters) == ids[::-1]
+        assert await numbers(store, **filters, ascending=True) == ids
 
 
 @catches(mutants.order_always_descending)
 async def test_ascending_is_the_same_backwards(store: Any) -> None:
-    """Every question has one order, read from either end."""
+    """Ascending is the exact reverse of descending, for every query."""
     await stored(store, *varied())
     for name, cases in FILTERS.items():
         for values, found in cases:
@@ -194,7 +195,7 @@ async def test_ascending_is_the_same_backwards(store: Any) -> None:
 
 @catches(broken.UntilIncluded, broken.SinceExcluded, mutants.pages_until_included, mutants.pages_since_excluded)
 async def test_a_range_is_half_open(store: Any) -> None:
-    """`since` belongs to the range and `until` does not, to the microsecond; an empty range is empty."""
+    """`since` is inclusive and `until` exclusive, to the microsecond; an empty range has no events."""
     await stored(store, *(new(number, occurred_at=NOON + number) for number in range(5)))
     assert await numbers(store, since=NOON + 1, until=NOON + 3) == [2, 1]
     assert await numbers(store, since=NOON + 3) == [4, 3]
@@ -206,7 +207,8 @@ async def test_a_range_is_half_open(store: Any) -> None:
 @limited(divide_at=2)
 @catches(broken.UntilIncluded, mutants.edges_until_included, mutants.edges_since_excluded)
 async def test_the_total_of_a_range_is_half_open(store: Any) -> None:
-    """In divided buckets too, the total counts what the page holds, at every microsecond around every event."""
+    """In divided buckets too, the total equals the number of events in the range, for bounds just around every
+    event."""
     times = [NOON // DAY * DAY, NOON // DAY * DAY + 1, NOON, NOON + 1, NOON + MINUTE, NOON + HOUR, NOON + DAY]
     await stored(store, *(new(number, occurred_at=at) for number, at in enumerate(times)))
     for since in times:
@@ -218,7 +220,7 @@ async def test_the_total_of_a_range_is_half_open(store: Any) -> None:
 
 @catches(broken.LateEventsLast, mutants.late_events_not_rolled_up)
 async def test_late_events_stand_at_their_time(store: Any) -> None:
-    """An event of last year that comes now stands where it would have stood, and is counted there."""
+    """An event of last year that is stored now is listed and counted at its own time."""
     await stored(store, new(1), new(2), new(3))
     await stored(store, new(9, occurred_at=NOON - 365 * DAY), new(8, occurred_at=NOON + 2 * SECOND + 1))
     assert await numbers(store) == [3, 8, 2, 1, 9]
@@ -230,7 +232,7 @@ async def test_late_events_stand_at_their_time(store: Any) -> None:
 @limited(divide_at=1)
 @catches(mutants.buckets_towards_zero)
 async def test_times_before_1970(store: Any) -> None:
-    """Times around 1970, the year 1 and bucket borders below zero are ordered and counted like any other."""
+    """Times around 1970, in the year 1 and at negative bucket borders are ordered and counted like any other."""
     times = [-62_135_596_800 * SECOND, -400 * DAY, -DAY - 1, -DAY, -HOUR - 1, -HOUR, -1, 0, 1, HOUR, DAY]
     for number, at in enumerate(times):
         await stored(store, new(number, occurred_at=at))
@@ -256,7 +258,7 @@ async def test_a_division_counts_times_before_1970(store: Any) -> None:
 
 @catches(broken.ReadsAll, mutants.readable_ignored, mutants.readable_ignored_by_resource)
 async def test_a_narrowed_reader_sees_its_resource_types_alone(store: Any) -> None:
-    """Lists, totals and counts leave out what lies outside; a filter on what is outside finds nothing."""
+    """Lists, totals and counts include only the readable types; a filter on any other type finds nothing."""
     await stored(store, *varied())
     assert await numbers(store, readable=("artifact",)) == [7, 5]
     assert await numbers(store, readable=("artifact",), resource_ids=(uuid(1), uuid(2))) == [7, 5]
@@ -273,7 +275,7 @@ async def test_a_narrowed_reader_sees_its_resource_types_alone(store: Any) -> No
 
 @catches(broken.EmptyIsAll)
 async def test_who_may_read_nothing_reads_nothing(store: Any) -> None:
-    """No readable type is not the same as no limit."""
+    """An empty set of readable types finds nothing; it does not mean no limit."""
     await stored(store, *varied())
     assert await numbers(store, readable=()) == []
     assert await numbers(store, readable=(), resource_ids=(uuid(1),)) == []
@@ -284,7 +286,7 @@ async def test_who_may_read_nothing_reads_nothing(store: Any) -> None:
 
 @catches(broken.ReadsAll, mutants.readable_ignored_by_id)
 async def test_an_event_outside_what_is_readable_is_not_found(store: Any) -> None:
-    """By its id too, an event of another resource type does not exist."""
+    """A lookup by id does not find an event of a type that is not readable."""
     await stored(store, *varied())
     assert await store.get_event(Viewer(TENANT, ("artifact",)), uuid(1)) is None
     found = await store.get_event(Viewer(TENANT, ("artifact",)), uuid(5))
@@ -293,7 +295,7 @@ async def test_an_event_outside_what_is_readable_is_not_found(store: Any) -> Non
 
 @catches(broken.OneLogForAll, mutants.tenant_dropped_in_get)
 async def test_another_tenants_event_is_not_found_by_id(store: Any) -> None:
-    """An id of another tenant is as unknown as one that never was."""
+    """The id of another tenant's event is unknown, like an id that was never stored."""
     await stored(store, new(1), tenant="other")
     assert await store.get_event(VIEWER, uuid(1)) is None
     await stored(store, new(2))
@@ -309,11 +311,11 @@ async def test_another_tenants_event_is_not_found_by_id(store: Any) -> None:
     mutants.all_events_are_of_another_bucket,
 )
 async def test_another_tenants_events_are_in_no_list(store: Any) -> None:
-    """With the same words in every field, each tenant lists, counts and totals its own events."""
+    """With equal values in every field, each tenant lists, counts and totals only its own events."""
     same = {"correlation_id": "flow", "causation_id": "why", "actor_id": "bob"}
     await stored(store, *(new(number, **same) for number in range(1, 6)), tenant="other")
     await stored(store, *(new(number, **same) for number in range(11, 14)))
-    for told in (
+    for filters in (
         {},
         {"since": NOON},
         {"event_types": ("action_run.completed",)},
@@ -322,8 +324,8 @@ async def test_another_tenants_events_are_in_no_list(store: Any) -> None:
         {"correlation_ids": ("flow",)},
         {"causation_ids": ("why",)},
     ):
-        found = await store.list_events(VIEWER, Query(**told), PageRequest())
-        assert [event.id for event in found.events] == [uuid(13), uuid(12), uuid(11)], told
-        assert found.total == 3, told
-        assert (await store.count_events(VIEWER, Query(**told))).total == 3, told
-        assert [stat.total for stat in await store.actor_stats(VIEWER, Query(**told))] == [3], told
+        found = await store.list_events(VIEWER, Query(**filters), PageRequest())
+        assert [event.id for event in found.events] == [uuid(13), uuid(12), uuid(11)], filters
+        assert found.total == 3, filters
+        assert (await store.count_events(VIEWER, Query(**filters))).total == 3, filters
+        assert [stat.total for stat in await store.actor_stats(VIEWER, Query(**filters))] == [3], filters

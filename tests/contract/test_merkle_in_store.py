@@ -1,8 +1,8 @@
-"""The hashes that a store keeps, against a second reading of their definition.
+"""The hashes in a store, against an independent implementation of their definition.
 
-Nothing here is taken from the package but the events themselves. A leaf is SHA-256(0x00 ‖ envelope). The envelope is
-a JSON object without blanks, its keys in code-point order, its texts escaped as RFC 8785 has it, its times in UTC with
-six digits of fraction, and `payloadHash` the hex of SHA-256(salt ‖ payload). The root is that of RFC 6962, section 2.1.
+Only the events come from the package. A leaf is SHA-256(0x00 ‖ envelope). The envelope is a JSON object without white
+space, its keys in code-point order, its strings escaped as in RFC 8785, its times in UTC with six fractional digits,
+and `payloadHash` the hex of SHA-256(salt ‖ payload). The root is that of RFC 6962, section 2.1.
 """
 
 import json
@@ -20,7 +20,7 @@ from whence.events import Event
 
 
 def plain_root(leaves: list[bytes]) -> bytes:
-    """MTH of RFC 6962 over leaf hashes, by its own recursion: split at the largest power of two below n."""
+    """MTH of RFC 6962 over leaf hashes, by its recursive definition: split at the largest power of two below n."""
     if not leaves:
         return sha256(b"").digest()
     if len(leaves) == 1:
@@ -37,7 +37,7 @@ def plain_time(time_us: int) -> str:
 
 
 def plain_leaf(event: Event, salt: bytes) -> bytes:
-    told = {
+    members = {
         "actorId": event.actor_id,
         "actorType": event.actor_type,
         "causationId": event.causation_id,
@@ -53,7 +53,7 @@ def plain_leaf(event: Event, salt: bytes) -> bytes:
         "tenantId": event.tenant_id,
         "v": 1,
     }
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return sha256(b"\x00" + text.encode()).digest()
 
 
@@ -64,7 +64,7 @@ async def log(store: Any, tenant: str = TENANT) -> list[Event]:
 
 @catches(rarer_mutants.last_leaf_twice)
 async def test_the_root_is_that_of_rfc_6962_at_every_size(real: Any, kind: Kind) -> None:
-    """From no event to 35, the head's root is the plain one over the stored leaves; each tenant has its own tree."""
+    """From 0 to 35 events, the root in the head equals that of the stored leaves; each tenant has its own tree."""
     assert (await real.head(TENANT)).root == plain_root([])
     assert plain_root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     size = 0
@@ -89,7 +89,7 @@ async def test_the_root_is_that_of_rfc_6962_at_every_size(real: Any, kind: Kind)
     mutants.batch_in_order_of_time,
 )
 async def test_each_leaf_is_the_hash_of_its_envelope(real: Any, kind: Kind) -> None:
-    """Recomputed from the event as it is answered and its salt, for events with everything that is hard to write."""
+    """Each leaf is recomputed from the returned event and its salt, for events with text that is hard to encode."""
     sent = [
         new(1, payload=b'{"b":1E2,"a":-0}', occurred_at=NOON),
         new(2, actor_id='"\\/\u007fé\U0001f600\u2028', correlation_id="flow/2 <&>", occurred_at=NOON - 1),
@@ -107,7 +107,7 @@ async def test_each_leaf_is_the_hash_of_its_envelope(real: Any, kind: Kind) -> N
 
 @catches(rarer_mutants.one_salt_for_all)
 async def test_every_event_has_a_salt_of_its_own(real: Any, kind: Kind) -> None:
-    """So equal payloads have different hashes, within a batch, from batch to batch and between tenants."""
+    """Equal payloads have different hashes: within a batch, across batches and across tenants."""
     for first in (1, 11):
         await stored(real, *(new(number) for number in range(first, first + 10)))
         await stored(real, *(new(number) for number in range(first, first + 10)), tenant="other")
@@ -117,7 +117,7 @@ async def test_every_event_has_a_salt_of_its_own(real: Any, kind: Kind) -> None:
 
 @catches(mutants.atomic_keeps_the_first)
 async def test_what_is_refused_leaves_no_leaf(real: Any, kind: Kind) -> None:
-    """Replays, conflicts and undone requests change neither leaves nor root."""
+    """Replays, conflicts and rolled-back requests change neither leaves nor root."""
     await stored(real, new(1), new(2), new(3))
     before, head = await kind.hashes(real, TENANT), await real.head(TENANT)
     await add(real, new(1), new(2, actor_id="eve"))

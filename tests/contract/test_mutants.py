@@ -1,4 +1,4 @@
-"""What the mutants of the contract break: both stores, or one of them for a reason that is stated here."""
+"""Each mutant of the contract breaks both stores, or one of them for a reason that is stated here."""
 
 from types import ModuleType
 from typing import Any
@@ -32,22 +32,22 @@ ONE_STORE = {
         "the lock away, and shows a bare sequence that loses events."
     ),
 }
-"""Mutants that break one store only, each with the reason why there is none for the other."""
+"""Mutants that break only one store, each with the reason why the other has none."""
 
 
 def found(module: ModuleType) -> list[Any]:
-    """The mutants that are functions, which break a real store."""
+    """The mutants that are functions; each of them breaks a real store."""
     return [each for each in vars(module).values() if callable(each) and hasattr(each, "breaks")]
 
 
 def test_a_mutant_breaks_both_stores() -> None:
-    """What breaks SQLite breaks PostgreSQL too, but for the mutants that are listed with a reason."""
+    """A mutant breaks both SQLite and PostgreSQL, except those that are listed with a reason."""
     single = {each.__name__ for module in MODULES for each in found(module) if len(each.breaks) == 1}
     assert single == ONE_STORE.keys()
 
 
 def test_a_block_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mutant that would change nothing is not taken for one that is caught."""
+    """A mutant of an SQL block that no longer exists raises, instead of passing as caught."""
     with pytest.raises(LookupError, match="no block no_such_block"):
         reword(monkeypatch, "no_such_block", postgres=("a", "b"))
     with pytest.raises(LookupError, match="does not hold"):

@@ -1,7 +1,7 @@
-"""A filter that is added by the natural edit, and to nothing else, is counted exactly or refused, on every store.
+"""A new filter that is added with the minimal edit is counted exactly or refused, on every store.
 
-The edit: a field of `Query`, one of `ResolvedQuery`, its translation, and its SQL. The rollups, the known totals and
-the limits of cost are not touched.
+The edit is a field of `Query`, one of `ResolvedQuery`, its translation and its SQL. The rollups, the stored totals and
+the cost limits are not changed.
 """
 
 from typing import Any
@@ -33,19 +33,19 @@ class NewerQuery(Query, frozen=True, kw_only=True):
 
 
 class NewerResolvedQuery(ResolvedQuery, frozen=True, kw_only=True):
-    """The same in numbers."""
+    """A resolved query with the new filter."""
 
     recorded_from: int | None = None
 
 
 def _split(asked: Any, plain: Any) -> tuple[Any, int | None]:
-    """A request without its new field, and that field."""
+    """A query without its new field, and the value of that field."""
     known = {name: getattr(asked, name) for name in plain.__struct_fields__}
     return plain(**known), getattr(asked, "recorded_from", None)
 
 
 def add_the_filter(patch: Patch) -> None:
-    """The edit, on both stores."""
+    """Apply the edit to both stores."""
 
     def resolved_with(real: Any) -> Any:
         def resolved_query(kinds: Any, query: Any, *rest: Any) -> Any:
@@ -83,7 +83,7 @@ def add_the_filter(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def rollups_count_what_they_do_not_know(patch: Patch) -> None:
-    """Mutant: the guard lists what is unsuitable, so that a new field passes."""
+    """Mutant: the guard lists the unsupported fields, so a new field passes."""
 
     def by_rollup(self: ResolvedQuery) -> bool:
         return self.flows is None and self.resources is None and self.causes is None
@@ -93,7 +93,7 @@ def rollups_count_what_they_do_not_know(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def what_is_not_known_is_no_filter(patch: Patch) -> None:
-    """Mutant: a filter that no one translates is ignored."""
+    """Mutant: a filter without a translation is ignored."""
     for module in (resolving, resolve, postgres_resolve):
         patch.setattr(module, "require_supported", lambda _asked, _supported: None)
 
@@ -102,24 +102,31 @@ def what_is_not_known_is_no_filter(patch: Patch) -> None:
 async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it(
     real: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five events of which none match are a page of none, a total of 0 and an aggregate of 0; one that all match is
-    counted like no filter."""
+    """When none of five events match, the page is empty and total and aggregate are 0. A filter that all events match
+    has
+    the counts of no filter."""
     await add(real, *[new(number, correlation_id="flow-1", outcome="none") for number in range(5)])
     add_the_filter(monkeypatch)
-    for told in ({}, {"outcomes": ("none",)}, {"actor_ids": ("ada",)}, {"since": 0}, {"correlation_ids": ("flow-1",)}):
-        none, everything = NewerQuery(**told, recorded_from=NEVER), NewerQuery(**told, recorded_from=1)
+    for filters in (
+        {},
+        {"outcomes": ("none",)},
+        {"actor_ids": ("ada",)},
+        {"since": 0},
+        {"correlation_ids": ("flow-1",)},
+    ):
+        none, everything = NewerQuery(**filters, recorded_from=NEVER), NewerQuery(**filters, recorded_from=1)
         page = await real.list_events(VIEWER, none, PageRequest())
         assert (page.events, page.total) == ([], 0)
         assert (await real.count_events(VIEWER, none)).total == 0
         assert await real.actor_stats(VIEWER, none) == []
-        whole = await real.list_events(VIEWER, Query(**told), PageRequest())
+        whole = await real.list_events(VIEWER, Query(**filters), PageRequest())
         assert await real.list_events(VIEWER, everything, PageRequest()) == whole
-        assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**told))
+        assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**filters))
 
 
 @catches(what_is_not_known_is_no_filter)
 async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
-    """A field of `Query` that the resolver has not heard of raises; it is never ignored."""
+    """A field of `Query` that the resolver does not translate raises an error; it is never ignored."""
     await add(real, *[new(number) for number in range(5)])
     query = NewerQuery(recorded_from=NEVER)
     for ask in (

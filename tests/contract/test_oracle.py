@@ -1,6 +1,6 @@
-"""Each store beside the model: hypothesis makes up requests and questions, and both must answer the same.
+"""Each store against the model: hypothesis generates requests and queries, and both must return the same.
 
-`WHENCE_HYPOTHESIS` is `short` (the default) or `long`; `WHENCE_TEST_SEED` replays a run, whose seed a failure prints.
+`WHENCE_HYPOTHESIS` is `short` (the default) or `long`. A failure prints its seed, and `WHENCE_TEST_SEED` replays it.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ times = st.one_of(
 
 
 def some(words: Iterable[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Some values of one filter, of which one may come twice."""
+    """Some values of one filter, possibly with a repetition."""
     return st.lists(st.sampled_from(tuple(words)), min_size=1, max_size=3).map(tuple)
 
 
@@ -102,7 +102,7 @@ FIRST_EVENTS = {
     )
     for second, tenant in enumerate(TENANTS)
 }
-"""What each log begins with, so that every question finds something: ties, bucket starts and times before 1970."""
+"""The first events of each log, so that every query has matches: ties, bucket starts and times before 1970."""
 
 requests = st.builds(Write, st.lists(events, min_size=1, max_size=6).map(tuple), st.booleans())
 readable = st.one_of(st.none(), st.none(), st.sampled_from(((), ("artifact",), ("action_run", "agent_spec"), ("x",))))
@@ -130,7 +130,7 @@ FIELDS = {
     "correlation_ids": "correlation_id",
     "causation_ids": "causation_id",
 }
-# Few filters at once, so that something is left to be found.
+# Only a few filters at once, so that some events match.
 questions = st.sets(st.sampled_from(tuple(FILTERS)), max_size=3).flatmap(
     lambda names: st.fixed_dictionaries({name: FILTERS[name] for name in sorted(names)})
 )
@@ -154,7 +154,7 @@ flows_asked = st.fixed_dictionaries(
 
 
 class Oracle(RuleBasedStateMachine):
-    """Does everything twice, and compares."""
+    """Runs each operation on the store and on the model, and compares the results."""
 
     trials: ClassVar[int] = 0
     store_name: ClassVar[str]
@@ -184,7 +184,7 @@ class Oracle(RuleBasedStateMachine):
             self.both(lambda store, tenant=tenant, first=first: store.append(tenant, first))
 
     def both(self, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        """The answer of both stores to `ask(store)`, which must be the same."""
+        """The result of `ask(store)`, which must be the same for both stores."""
         expected = self.runner.run(_settled(ask(self.model)))
         answer = self.runner.run(_settled(ask(self.store)))
         assert comparable(answer) == comparable(expected)
@@ -202,7 +202,7 @@ class Oracle(RuleBasedStateMachine):
         step=st.sampled_from((0, 1, SECOND, MINUTE, DAY)),
     )
     def add_dense(self, tenant: str, like: NewEvent, count: int, first: int, step: int) -> None:
-        """Many alike in one request, close together, so that buckets divide."""
+        """Store many similar events close together in one request, so that buckets divide."""
         burst = tuple(
             msgspec.structs.replace(like, id=uuid(first + n), occurred_at=like.occurred_at + n * step)
             for n in range(count)
@@ -211,7 +211,7 @@ class Oracle(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from(TENANTS), pick=st.integers(0), left_out=st.booleans(), change=st.none() | events)
     def repeat(self, tenant: str, pick: int, left_out: bool, change: NewEvent | None) -> None:
-        """An event that is stored, sent again as it was, or with one field of another."""
+        """Send a stored event again, unchanged or with one field of another event."""
         event = self.any_event(tenant, pick)
         if event is None:
             return
@@ -223,13 +223,13 @@ class Oracle(RuleBasedStateMachine):
             fields[name] = getattr(change, name)
         self.both(lambda store: store.append(tenant, [Write((NewEvent(**fields),))]))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions, request=pages_asked)
-    def list(self, tenant: str, told: dict[str, Any], request: PageRequest) -> None:
-        self.both(lambda store: store.list_events(*asked(told, tenant), request))
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, request=pages_asked)
+    def list(self, tenant: str, filters: dict[str, Any], request: PageRequest) -> None:
+        self.both(lambda store: store.list_events(*asked(filters, tenant), request))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions, pick=st.integers(0), offset=st.integers(0, 30))
-    def list_of_now(self, tenant: str, told: dict[str, Any], pick: int, offset: int) -> None:
-        """Pages in a snapshot that is on offer, or just too old, and behind an event that there is."""
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, pick=st.integers(0), offset=st.integers(0, 30))
+    def list_of_now(self, tenant: str, filters: dict[str, Any], pick: int, offset: int) -> None:
+        """Pages in a snapshot that is available or just too old, and after an existing event."""
         size = len(self.model.logs.get(tenant, ()))
         as_of = size - pick % (min(size, self.model.as_of_span + 1) + 1)
         event = self.any_event(tenant, pick)
@@ -238,15 +238,15 @@ class Oracle(RuleBasedStateMachine):
             PageRequest(limit=7, offset=offset, as_of=as_of, ascending=bool(pick % 2)),
             PageRequest(limit=7, offset=offset, as_of=as_of, ascending=bool(pick % 2), after=after),
         ):
-            self.both(lambda store, request=request: store.list_events(*asked(told, tenant), request))
+            self.both(lambda store, request=request: store.list_events(*asked(filters, tenant), request))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions)
-    def aggregate(self, tenant: str, told: dict[str, Any]) -> None:
-        self.both(lambda store: store.count_events(*asked(told, tenant)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions)
+    def aggregate(self, tenant: str, filters: dict[str, Any]) -> None:
+        self.both(lambda store: store.count_events(*asked(filters, tenant)))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions)
-    def statistics(self, tenant: str, told: dict[str, Any]) -> None:
-        self.both(lambda store: store.actor_stats(*asked(told, tenant)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions)
+    def statistics(self, tenant: str, filters: dict[str, Any]) -> None:
+        self.both(lambda store: store.actor_stats(*asked(filters, tenant)))
 
     @rule(
         tenant=st.sampled_from(TENANTS),
@@ -267,17 +267,17 @@ class Oracle(RuleBasedStateMachine):
         readable: tuple[str, ...] | None,
         request: PageRequest,
     ) -> None:
-        """Every question whose filters are what is told of an event, from and to about its own time."""
+        """Queries with the values of an existing event as filters, and a range around its time."""
         event = self.any_event(tenant, pick)
         if event is None:
             return
-        told: dict[str, Any] = {name: (getattr(event, FIELDS[name]) or "none",) for name in names}
-        told["since"] = None if since is None else event.occurred_at + since
-        told["until"] = None if until is None else event.occurred_at + until
-        told["readable"] = readable
-        self.both(lambda store: store.list_events(*asked(told, tenant), request))
-        self.both(lambda store: store.count_events(*asked(told, tenant)))
-        self.both(lambda store: store.actor_stats(*asked(told, tenant)))
+        filters: dict[str, Any] = {name: (getattr(event, FIELDS[name]) or "none",) for name in names}
+        filters["since"] = None if since is None else event.occurred_at + since
+        filters["until"] = None if until is None else event.occurred_at + until
+        filters["readable"] = readable
+        self.both(lambda store: store.list_events(*asked(filters, tenant), request))
+        self.both(lambda store: store.count_events(*asked(filters, tenant)))
+        self.both(lambda store: store.actor_stats(*asked(filters, tenant)))
         for asking in TENANTS:
             self.both(lambda store, asking=asking: store.get_event(Viewer(asking, readable), event.id))
 
@@ -285,16 +285,16 @@ class Oracle(RuleBasedStateMachine):
     def get(self, tenant: str, number: int, readable: tuple[str, ...] | None) -> None:
         self.both(lambda store: store.get_event(Viewer(tenant, readable), uuid(number)))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=questions, limit=st.integers(1, 9), ascending=st.booleans())
-    def turn_pages(self, tenant: str, told: dict[str, Any], limit: int, ascending: bool) -> None:
-        """Page after page behind the last event, until none is left: every event once, in order."""
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, limit=st.integers(1, 9), ascending=st.booleans())
+    def turn_pages(self, tenant: str, filters: dict[str, Any], limit: int, ascending: bool) -> None:
+        """Continue after the last event of each page until the end: every event is returned once, in order."""
         whole = self.runner.run(
-            self.model.list_events(*asked(told, tenant), PageRequest(limit=10_000, ascending=ascending))
+            self.model.list_events(*asked(filters, tenant), PageRequest(limit=10_000, ascending=ascending))
         ).events
         found: list[Event] = []
         request = PageRequest(limit=limit, ascending=ascending)
         while True:
-            page = self.runner.run(self.store.list_events(*asked(told, tenant), request))
+            page = self.runner.run(self.store.list_events(*asked(filters, tenant), request))
             found += page.events
             assert page.has_next == (len(found) < len(whole))
             if not page.has_next:
@@ -306,23 +306,23 @@ class Oracle(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from(TENANTS), pick=st.integers(0), request=graphs_asked, readable=readable)
     def trace(self, tenant: str, pick: int, request: TraceRequest, readable: tuple[str, ...] | None) -> None:
-        """The graph around an event, from any side; there is none for another tenant."""
+        """The graph around an event, in any direction; another tenant has none."""
         event = self.any_event(tenant, pick)
         for asking in TENANTS if event is not None else ():
             self.both(lambda store, asking=asking: store.trace(Viewer(asking, readable), event.id, request))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=flows_asked, limit=st.integers(1, 100), offset=st.integers(0, 12))
-    def list_flows(self, tenant: str, told: dict[str, Any], limit: int, offset: int) -> None:
-        self.both(lambda store: _flows(store, tenant, told, PageRequest(limit=limit, offset=offset)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=flows_asked, limit=st.integers(1, 100), offset=st.integers(0, 12))
+    def list_flows(self, tenant: str, filters: dict[str, Any], limit: int, offset: int) -> None:
+        self.both(lambda store: _flows(store, tenant, filters, PageRequest(limit=limit, offset=offset)))
 
-    @rule(tenant=st.sampled_from(TENANTS), told=flows_asked, limit=st.integers(1, 4))
-    def turn_flows(self, tenant: str, told: dict[str, Any], limit: int) -> None:
-        """Page after page behind the last flow: every flow once, in order."""
-        whole = self.runner.run(_flows(self.model, tenant, told, PageRequest(limit=10_000)))
+    @rule(tenant=st.sampled_from(TENANTS), filters=flows_asked, limit=st.integers(1, 4))
+    def turn_flows(self, tenant: str, filters: dict[str, Any], limit: int) -> None:
+        """Continue after the last flow of each page: every flow is returned once, in order."""
+        whole = self.runner.run(_flows(self.model, tenant, filters, PageRequest(limit=10_000)))
         found: list[Any] = []
         request = PageRequest(limit=limit)
         while True:
-            page = self.runner.run(self.store.list_flows(*asked_flows(told, tenant), request))
+            page = self.runner.run(self.store.list_flows(*asked_flows(filters, tenant), request))
             found += unnumbered(page).flows
             assert page.total == whole.total and page.has_next == (len(found) < whole.total)
             if not page.has_next:
@@ -333,7 +333,7 @@ class Oracle(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from(TENANTS), since=st.none() | times, until=st.none() | times, readable=readable)
     def process_map(self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None) -> None:
-        """Counts exactly, percentiles within the error that is stated."""
+        """Counts are exact, percentiles within the documented error."""
         self.compare_maps(tenant, since, until, readable)
 
     def compare_maps(self, tenant: str, since: int | None, until: int | None, readable: tuple[str, ...] | None) -> None:
@@ -371,8 +371,8 @@ async def _settled(answer: Coroutine[Any, Any, Any]) -> Any:
         return error
 
 
-async def _flows(store: Any, tenant: str, told: dict[str, Any], request: PageRequest) -> FlowPage:
-    return unnumbered(await store.list_flows(*asked_flows(told, tenant), request))
+async def _flows(store: Any, tenant: str, filters: dict[str, Any], request: PageRequest) -> FlowPage:
+    return unnumbered(await store.list_flows(*asked_flows(filters, tenant), request))
 
 
 async def _size(store: Any, tenant: str) -> int:
@@ -381,7 +381,8 @@ async def _size(store: Any, tenant: str) -> int:
 
 
 def comparable(answer: Any) -> Any:
-    """An answer without what may differ between two stores: recordedAt, sentences, the order of a conflict's fields."""
+    """A result without the parts that may differ between stores: recordedAt, messages, the order of a conflict's
+    fields."""
     if isinstance(answer, list):
         return [comparable(each) for each in answer]
     if isinstance(answer, Event):
@@ -400,10 +401,10 @@ def comparable(answer: Any) -> Any:
 
 
 def run_oracle(store_name: str, examples: int, seed_: int, *, shrink: bool = True) -> int:
-    """Run the machine on this kind of store; how many histories it made up."""
+    """Run the state machine on this kind of store. Returns the number of generated histories."""
     phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrink else [])]
     Oracle.trials = 0
-    # A new class, since a seed is kept on it.
+    # A new class, since hypothesis stores the seed on the class.
     machine = seed(seed_)(type("Oracle", (Oracle,), {"store_name": store_name}))
     run_state_machine_as_test(
         machine,
@@ -422,7 +423,8 @@ def run_oracle(store_name: str, examples: int, seed_: int, *, shrink: bool = Tru
 
 @pytest.mark.parametrize("store_name", REAL)
 def test_a_store_answers_as_the_model(store_name: str) -> None:
-    """Appends, repeats, conflicts, every filter, page, order, snapshot, aggregate, statistic, graph, flow and map."""
+    """The results agree for appends, repeats, conflicts, filters, pages, orders, snapshots, counts, graphs, flows and
+    maps."""
     print(f"WHENCE_TEST_SEED={SEED}")
     assert run_oracle(store_name, EXAMPLES, SEED) >= EXAMPLES
 
@@ -433,7 +435,7 @@ BROKEN = [(store, mutant) for mutant in (*mutants.ALL, *cause_mutants.UNSOUND) f
 @pytest.mark.slow
 @pytest.mark.parametrize(("store_name", "mutant"), BROKEN, ids=[f"{name}-{each.__name__}" for name, each in BROKEN])
 def test_a_broken_store_is_told_from_the_model(store_name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each mutant is found within the histories of a short run; a store may trip over its own rows, too."""
+    """A short run finds each mutant, by a difference from the model or by an error of the broken store."""
     mutant(monkeypatch)
     with pytest.raises((AssertionError, WhenceError, LookupError)):
         run_oracle(store_name, EXAMPLES, 1, shrink=False)

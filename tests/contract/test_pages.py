@@ -1,4 +1,4 @@
-"""Pages: offsets, places, snapshots, and what they say of themselves."""
+"""Pages: offsets, keyset positions, snapshots, and the fields that describe them."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ QUESTIONS: tuple[dict[str, Any], ...] = (
     {"resource_ids": (uuid(1),)},
     {"correlation_ids": ("flow-0", "flow-1")},
 )
-"""One question for each way to find a page."""
+"""One query for each way in which a store finds a page."""
 
 
 def many(first: int = 1, count: int = 60) -> list[NewEvent]:
-    """Events in ties, in crowds and far apart, on both sides of 1970, so that buckets of every level divide."""
+    """Events in ties, close together and far apart, on both sides of 1970, so that buckets of every level divide."""
     times = (NOON, NOON + 5 * SECOND, NOON + 40 * HOUR, NOON - 30 * DAY, -DAY - 1, FIRST_TIME)
     return [
         new(
@@ -41,26 +41,26 @@ def many(first: int = 1, count: int = 60) -> list[NewEvent]:
     ]
 
 
-async def whole(store: Any, **told: Any) -> list[int]:
-    """The numbers of all events that a question finds, in order."""
-    return numbered((await page(store, limit=10_000, **told)).events)
+async def whole(store: Any, **filters: Any) -> list[int]:
+    """The numbers of all events that match a query, in order."""
+    return numbered((await page(store, limit=10_000, **filters)).events)
 
 
 def sees_next(found: Page) -> bool:
-    """`hasNext`, after a look at what it is made of."""
+    """`hasNext`, after a check of the fields that it follows from."""
     assert found.has_next == (found.offset + len(found.events) < found.total)
     return found.has_next
 
 
 @catches(broken.WalkOneShort, broken.TotalOfThePage, broken.TotalCut)
 async def test_an_offset_skips_so_many(store: Any) -> None:
-    """Every offset and limit gives the same part of the same order, with the true total beside it."""
+    """Each offset and limit returns the right slice of the full list, with the exact total."""
     await stored(store, *many())
-    for told in QUESTIONS:
+    for filters in QUESTIONS:
         for ascending in (False, True):
-            everything = await whole(store, **told, ascending=ascending)
+            everything = await whole(store, **filters, ascending=ascending)
             for offset in (0, 1, 4, len(everything) - 1, len(everything)):
-                found = await page(store, limit=3, offset=offset, **told, ascending=ascending)
+                found = await page(store, limit=3, offset=offset, **filters, ascending=ascending)
                 assert numbered(found.events) == everything[offset : offset + 3]
                 assert found.total == len(everything)
                 assert (found.limit, found.offset) == (3, offset)
@@ -69,28 +69,32 @@ async def test_an_offset_skips_so_many(store: Any) -> None:
 
 @catches(broken.TotalOfThePage)
 async def test_past_the_end_is_empty_and_knows_the_total(store: Any) -> None:
-    """Far beyond the last event, up to the largest offset, a page is empty and its total is true."""
+    """Beyond the last event, up to the largest offset, a page is empty and its total is exact."""
     await stored(store, *many(count=7))
     for offset in (7, 8, 511, 512, 513, 10**6, 2**63 - 1):
-        for told in ({}, {"event_types": ("action_run.completed", "action_run.failed")}, {"resource_ids": (uuid(1),)}):
-            found = await page(store, offset=offset, **told)
+        for filters in (
+            {},
+            {"event_types": ("action_run.completed", "action_run.failed")},
+            {"resource_ids": (uuid(1),)},
+        ):
+            found = await page(store, offset=offset, **filters)
             assert found.events == []
-            assert found.total == (await page(store, **told)).total > 0
+            assert found.total == (await page(store, **filters)).total > 0
             assert not sees_next(found)
 
 
 @limited(divide_at=3, walk_from=1, terms_max=2)
 @catches(mutants.walk_one_short, mutants.division_loses_edges)
 async def test_deep_offsets_walk_to_the_same_page(store: Any) -> None:
-    """With divided buckets of every level, each deep offset lands where counting one by one would."""
+    """With divided buckets of every level, a deep offset finds the same page as counting one by one."""
     for first in range(1, 121, 20):
         await stored(store, *many(first, 20))
-    for told in QUESTIONS:
+    for filters in QUESTIONS:
         for ascending in (False, True):
-            everything = await whole(store, **told, ascending=ascending)
+            everything = await whole(store, **filters, ascending=ascending)
             for offset in range(1, len(everything) + 2, 3):
-                found = await page(store, limit=4, offset=offset, **told, ascending=ascending)
-                assert numbered(found.events) == everything[offset : offset + 4], (told, offset)
+                found = await page(store, limit=4, offset=offset, **filters, ascending=ascending)
+                assert numbered(found.events) == everything[offset : offset + 4], (filters, offset)
                 assert found.total == len(everything)
                 sees_next(found)
 
@@ -98,7 +102,7 @@ async def test_deep_offsets_walk_to_the_same_page(store: Any) -> None:
 @limited(divide_at=3, walk_from=1)
 @catches(mutants.walk_forgets_as_of, mutants.as_of_ignored, broken.SnapshotOfNow)
 async def test_deep_offsets_of_an_earlier_snapshot(store: Any) -> None:
-    """Walking in the past leaves out what came later, in front of the offset and behind it."""
+    """In an earlier snapshot, deep offsets ignore later events, before and after the offset."""
     await stored(store, *many(1, 30))
     before = {ascending: await whole(store, ascending=ascending) for ascending in (False, True)}
     await stored(store, *many(31, 40))
@@ -111,22 +115,22 @@ async def test_deep_offsets_of_an_earlier_snapshot(store: Any) -> None:
 
 @catches(broken.TimeIsThePlace, mutants.page_repeats_its_last)
 async def test_the_page_behind_a_place(store: Any) -> None:
-    """Going on behind the last event of each page, in either direction, meets every event once."""
+    """Continuing after the last event of each page, in either direction, returns every event once."""
     await stored(store, *many())
-    for told in QUESTIONS:
+    for filters in QUESTIONS:
         for ascending in (False, True):
-            everything, found = await whole(store, **told, ascending=ascending), []
+            everything, found = await whole(store, **filters, ascending=ascending), []
             after, turns = None, 0
             while turns <= len(everything):
-                turned = await page(store, limit=7, after=after, offset=len(found), **told, ascending=ascending)
+                turned = await page(store, limit=7, after=after, offset=len(found), **filters, ascending=ascending)
                 assert turned.total == len(everything)
                 found += numbered(turned.events)
                 turns += 1
                 if not sees_next(turned):
                     break
-                assert turned.events, told
+                assert turned.events, filters
                 after = place_of(turned.events[-1])
-            assert found == everything, told
+            assert found == everything, filters
 
 
 def place_of(event: Event) -> Keyset:
@@ -135,7 +139,7 @@ def place_of(event: Event) -> Keyset:
 
 @catches(broken.TimeIsThePlace, mutants.page_repeats_its_last)
 async def test_a_place_need_not_be_an_event(store: Any) -> None:
-    """A place between two events, before the first or behind the last, is as good."""
+    """A page may also continue between two events, before the first or after the last."""
     await stored(store, *(new(number, occurred_at=NOON) for number in range(1, 4)))
     assert await numbers(store, after=Keyset(NOON, 3)) == [2, 1]
     assert await numbers(store, after=Keyset(NOON, 2), ascending=True) == [3]
@@ -148,22 +152,22 @@ async def test_a_place_need_not_be_an_event(store: Any) -> None:
 
 @catches(broken.SnapshotOfNow, mutants.as_of_ignored, mutants.total_forgets_as_of)
 async def test_a_snapshot_holds_the_events_up_to_a_position(store: Any) -> None:
-    """For every question and each earlier position, page and total are what they were then."""
+    """For every query and each earlier position, page and total are those of that time."""
     answers: list[list[list[int]]] = [[[] for _ in QUESTIONS]]
     for event in many(count=24):
         await stored(store, event)
-        answers.append([await whole(store, **told) for told in QUESTIONS])
+        answers.append([await whole(store, **filters) for filters in QUESTIONS])
     for position, then in enumerate(answers):
-        for told, expected in zip(QUESTIONS, then, strict=True):
-            found = await page(store, as_of=position, **told)
-            assert numbered(found.events) == expected, (position, told)
+        for filters, expected in zip(QUESTIONS, then, strict=True):
+            found = await page(store, as_of=position, **filters)
+            assert numbered(found.events) == expected, (position, filters)
             assert (found.total, found.as_of) == (len(expected), position)
 
 
 @limited(as_of_span=5)
 @catches(broken.AnySnapshot, mutants.as_of_span_off_by_one)
 async def test_a_snapshot_too_far_back_or_ahead_is_refused(store: Any) -> None:
-    """From the head back to the span, and no step further; a position that is not there yet is none."""
+    """Snapshots reach from the head back to the limit and no further; a position beyond the head is refused."""
     await stored(store, *many(count=8))
     for as_of in range(3, 9):
         assert (await page(store, as_of=as_of)).total == as_of
@@ -179,7 +183,7 @@ async def test_a_snapshot_too_far_back_or_ahead_is_refused(store: Any) -> None:
 
 @catches(broken.SnapshotOfNow, mutants.as_of_ignored, mutants.total_forgets_as_of)
 async def test_a_pinned_snapshot_stays_while_writers_add(store: Any) -> None:
-    """Between the pages of a pinned walk, events come in front of, between and behind it; the walk sees none."""
+    """Events that are stored between the pages of a pinned walk, before and after its position, do not appear in it."""
     await stored(store, *many(count=30))
     everything, pin = await whole(store), (await page(store, limit=1)).as_of
     assert pin == 30
@@ -200,7 +204,7 @@ async def test_a_pinned_snapshot_stays_while_writers_add(store: Any) -> None:
 
 @catches(broken.TotalOfThePage)
 async def test_without_a_pin_a_page_speaks_of_its_own_snapshot(store: Any) -> None:
-    """`as_of` of a page is the head when it was read, and the total counts up to there."""
+    """Without a pin, `as_of` of a page is the head when it was read, and its total counts up to that position."""
     assert (await page(store)).as_of == 0
     for number in range(1, 4):
         await stored(store, new(number))

@@ -1,4 +1,4 @@
-"""Writers in parallel, and readers beside them who find every answer true in itself."""
+"""Concurrent writers, and readers whose every result is consistent."""
 
 import asyncio
 import os
@@ -16,11 +16,12 @@ LONG = os.environ.get("WHENCE_HYPOTHESIS") == "long"
 WRITERS = 4
 REQUESTS = 400 if LONG else 60
 OF_A_WRITER = 100_000
-"""Numbers of events that are one writer's own."""
+"""The range of event numbers reserved for each writer."""
 
 
 def some_events(draw: random.Random, writer: int, known: list[int]) -> list[NewEvent]:
-    """A request of up to twelve events: new ones, early and late, and repeats of one's own and of another's."""
+    """A request of up to twelve events: new ones, early and late, and repeats of this and of another writer's
+    events."""
     events = []
     for _ in range(draw.randint(1, 12)):
         if known and draw.random() < 0.2:
@@ -39,7 +40,7 @@ def some_events(draw: random.Random, writer: int, known: list[int]) -> list[NewE
 
 
 async def write(store: Any, draw: random.Random, writer: int) -> list[int]:
-    """Store requests one after the other; the positions of what was new, in the order of the answers."""
+    """Store requests one by one. Returns the positions of the new events, in the order of the receipts."""
     known: list[int] = []
     positions: list[int] = []
     for _ in range(REQUESTS):
@@ -53,7 +54,7 @@ async def write(store: Any, draw: random.Random, writer: int) -> list[int]:
 
 
 async def read(store: Any, draw: random.Random, writing: asyncio.Future[Any]) -> int:
-    """Ask until the writers are done. Each answer holds in itself, and none goes back behind one before it."""
+    """Read until the writers are done. Each result is consistent, and none is older than an earlier one."""
     answers, seen = 0, 0
     while not writing.done():
         answers += 1
@@ -81,7 +82,7 @@ async def read(store: Any, draw: random.Random, writing: asyncio.Future[Any]) ->
 @catches(rarer_mutants.total_in_a_later_snapshot)
 @limited(divide_at=40)
 async def test_every_answer_is_true_while_others_write(store: Any) -> None:
-    """Four writers and two readers at once: no answer contradicts itself, and positions are 1..n without gaps."""
+    """With four writers and two readers, every result is consistent, and positions are 1..n without gaps."""
     draws = [random.Random(SEED + each) for each in range(WRITERS + 2)]
     print(f"WHENCE_TEST_SEED={SEED}")
     writing = asyncio.gather(*(write(store, draws[each], each) for each in range(WRITERS)))
@@ -101,7 +102,7 @@ async def test_every_answer_is_true_while_others_write(store: Any) -> None:
 
 @catches(rarer_mutants.request_in_pieces)
 async def test_a_request_is_seen_whole(real: Any) -> None:
-    """A reader that asks again and again beside a large append sees none of its events or all of them."""
+    """A reader that polls during a large append sees none of its events or all of them."""
     count = 3_000
     large = asyncio.create_task(add(real, *map(new, range(1, count + 1))))
     sizes = set()

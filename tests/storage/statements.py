@@ -1,4 +1,4 @@
-"""What a PostgreSQL store says to its server: every statement that everything it can do comes to, as it is said."""
+"""Records every statement that a PostgreSQL store sends to its server."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,11 +18,11 @@ TENANT = "airline"
 MIDDLE = 1_715_817_600_000_000
 
 Heard = Callable[[Any, str, tuple[Any, ...]], Awaitable[None]]
-"""Told a connection, a statement and its values before they are carried out."""
+"""Called with a connection, a statement and its values before the statement is executed."""
 
 
 class Listening:
-    """A connection whose statements are heard."""
+    """A connection whose statements are recorded."""
 
     def __init__(self, connection: Any, heard: Heard) -> None:
         self.real = connection
@@ -47,7 +47,7 @@ class Listening:
 
 
 def listen(patch: pytest.MonkeyPatch, heard: Heard) -> None:
-    """Hear every statement of every transaction from now on, but those that begin and end it."""
+    """Record every statement of every transaction from now on, except those that begin and end it."""
     real = connections._run_and_commit
 
     async def committed(connection: Any, work: Any) -> Any:
@@ -73,7 +73,7 @@ FILTERS: tuple[dict[str, Any], ...] = (
 
 
 async def everything(url: str, folder: Path) -> None:
-    """Whatever a store can be asked for, in an empty log: after it every named block was said."""
+    """Call every operation of a store with an empty log, so that each named SQL block is executed."""
     source = create_store(f"sqlite:///{folder}/source.db")
     await fill(source, TENANT)
     first = await source.read_log(TENANT, 0, 500)
@@ -91,11 +91,11 @@ async def everything(url: str, folder: Path) -> None:
 
 
 async def _ask(store: Any) -> None:
-    for told in FILTERS:
+    for filters in FILTERS:
         for offset, as_of in ((0, None), (1_000, 5_000)):
-            await store.list_events(*asked(told, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
-        await store.count_events(*asked(told, TENANT))
-        await store.actor_stats(*asked(told, TENANT))
+            await store.list_events(*asked(filters, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
+        await store.count_events(*asked(filters, TENANT))
+        await store.actor_stats(*asked(filters, TENANT))
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None

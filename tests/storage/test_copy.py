@@ -1,4 +1,4 @@
-"""A log is copied from store to store, unchanged: what it answers, its hashes, its roots, and its keys."""
+"""A log is copied from store to store unchanged: its results, hashes, roots and keys."""
 
 import gzip
 import itertools
@@ -46,7 +46,7 @@ async def opened(kind: str, folder: Path, *, importing: bool = True) -> Any:
 
 
 def lines_of(name: str) -> Iterator[list[bytes]]:
-    """The lines of a recorded log, in parts of a thousand."""
+    """The lines of a recorded log, in chunks of a thousand."""
     if name == "airline":
         lines: Iterator[bytes] = iter(recording().splitlines())
     else:
@@ -57,7 +57,7 @@ def lines_of(name: str) -> Iterator[list[bytes]]:
 
 
 async def fill(store: Any, name: str) -> None:
-    """Store a recorded log, and a small one of another tenant beside it."""
+    """Store a recorded log, and a small log of another tenant."""
     context = IngestContext(tenant=TENANT, vocabulary=Vocabulary(), now=time.time_ns() // 1_000)
     for part in lines_of(name):
         events = tuple(each for each in parse_batch(b"\n".join(part), True, context) if isinstance(each, NewEvent))
@@ -112,23 +112,23 @@ async def trip(
 
 
 def questions(events: list[HashedEvent]) -> list[Query]:
-    """Nothing, and each filter with values of this log: frequent ones, and rare ones."""
-    told: list[dict[str, Any]] = [{}]
+    """No filter, and each filter with frequent and rare values of this log."""
+    filters: list[dict[str, Any]] = [{}]
     fields = ("event_type", "resource_type", "actor_type", "actor_id", "outcome", "correlation_id", "causation_id")
     for field in fields:
         values = [value for value, _ in Counter(getattr(each.event, field) for each in events).most_common() if value]
-        told += [{f"{field}s": (value,)} for value in {*values[:2], *values[-1:]}]
+        filters += [{f"{field}s": (value,)} for value in {*values[:2], *values[-1:]}]
     for each in (events[0], events[len(events) // 3], events[-60]):
-        told.append({"resource_ids": (each.event.resource_id,), "resource_types": (each.event.resource_type,)})
+        filters.append({"resource_ids": (each.event.resource_id,), "resource_types": (each.event.resource_type,)})
     times = sorted(each.event.occurred_at for each in events)
     cuts = [times[len(times) * part // 6] for part in range(6)]
-    told += [{"since": since + 1, "until": until} for since, until in itertools.combinations(cuts, 2)]
-    told += [{"since": cuts[2], "outcomes": ("failure",)}, {"until": cuts[4], "actor_types": ("agent", "user")}]
-    return [Query(**each) for each in told]
+    filters += [{"since": since + 1, "until": until} for since, until in itertools.combinations(cuts, 2)]
+    filters += [{"since": cuts[2], "outcomes": ("failure",)}, {"until": cuts[4], "actor_types": ("agent", "user")}]
+    return [Query(**each) for each in filters]
 
 
 async def answers(store: Any, query: Query, size: int) -> list[Any]:
-    """What a store says to a question: pages of its list, its aggregate and its statistics."""
+    """The results of a query: pages of the list, the aggregate and the statistics."""
     pages = [
         await store.list_events(Viewer(TENANT), query, PageRequest(limit=20, offset=offset, ascending=ascending))
         for ascending in (False, True)
@@ -138,7 +138,7 @@ async def answers(store: Any, query: Query, size: int) -> list[Any]:
 
 
 async def test_every_answer_is_the_same(trip: Trip) -> None:
-    """Pages with all that an event has, aggregates and statistics under every filter; and single events by id."""
+    """Pages with all fields, aggregates and statistics under every filter, and single events by id, are equal."""
     events = await log(trip.first)
     asked = questions(events)
     for query in asked:
@@ -155,7 +155,7 @@ async def test_every_answer_is_the_same(trip: Trip) -> None:
 
 
 async def test_every_hash_is_the_same(trip: Trip) -> None:
-    """Leaves, salts, payload hashes, and the head of each tenant with its root and its time."""
+    """Leaves, salts, payload hashes, and the head of each tenant with its root and time, are equal."""
     for tenant in (TENANT, OTHER):
         first = await log(trip.first, tenant)
         assert first == await log(trip.second, tenant) == await log(trip.third, tenant)
@@ -165,14 +165,14 @@ async def test_every_hash_is_the_same(trip: Trip) -> None:
 
 
 async def test_the_files_are_sound(trip: Trip) -> None:
-    """`verify` finds nothing in the file that was copied twice: every count at every level is as it should be."""
+    """`verify` finds no fault in the file that was copied twice; it checks every count at every level."""
     reports = [verify(store.url.removeprefix("sqlite:///")) for store in (trip.first, trip.third)]
     assert [report.findings for report in reports] == [[], []]
     assert reports[0].roots == reports[1].roots
 
 
 async def test_a_copy_takes_new_events(trip: Trip) -> None:
-    """They come behind the last position, a repeat is a repeat, and the counts go on."""
+    """New events take the next positions, repeats are replays, and the counts include both old and new events."""
     for number, store in enumerate(trip.stores):
         head = await store.head(OTHER)
         (receipt,) = await add(store, new(503), tenant=OTHER)
@@ -187,7 +187,7 @@ async def test_a_copy_takes_new_events(trip: Trip) -> None:
 
 @pytest.fixture(params=["sqlite-postgres", "postgres-sqlite"])
 async def pair(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[tuple[Any, Any]]:
-    """A store with two small logs, and an empty one of the other kind."""
+    """A store with two small logs, and an empty store of the other kind."""
     source, target = [await opened(kind, tmp_path) for kind in request.param.split("-")]
     await add(source, *[new(n, actor_id=f"a{n % 3}", causation_id="x" if n % 4 else None) for n in range(2_500)])
     await add(source, *[new(n) for n in range(7)], tenant=OTHER)
@@ -197,8 +197,11 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: st
 
 
 async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> None:
-    """Hash, scopes, expiry, revocation and last use; those of a tenant without events too. What was revoked since the
-    first copy is revoked by the next one, and what was revoked in the target stays so."""
+    """Keys keep hash, scopes, expiry, revocation and last use, also those of a tenant without events.
+
+    The next copy revokes the keys that were revoked since the first one. A key that was revoked in the target stays
+    revoked.
+    """
     source, target = pair
     keys = [new_api_key(tenant, ("events:read",), number, name="k")[1] for number, tenant in enumerate((TENANT, "new"))]
     revoked = new_api_key(TENANT, ("admin", "events:read:decision"), 5, expires_at=9)[1]
@@ -222,7 +225,7 @@ async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> Non
 
 
 async def test_another_key_of_the_same_id_is_refused(pair: tuple[Any, Any]) -> None:
-    """A key is never put in another's place."""
+    """A copy never replaces a key that differs."""
     source, target = pair
     key = new_api_key(TENANT, ("events:read",), 1)[1]
     await source.credentials.put_key(key)
@@ -234,7 +237,7 @@ async def test_another_key_of_the_same_id_is_refused(pair: tuple[Any, Any]) -> N
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_copy_that_broke_off_goes_on(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    """At its second part, before that is stored or when the answer is lost; and it copies nothing twice."""
+    """A copy that failed at its second part, before or after that was stored, resumes and copies nothing twice."""
     source, target = pair
     real, parts = target.import_log, []
 
@@ -258,7 +261,7 @@ async def test_a_copy_that_broke_off_goes_on(pair: tuple[Any, Any], monkeypatch:
 
 @pytest.mark.parametrize("pair", ["sqlite-sqlite", "postgres-postgres"], indirect=True)
 async def test_a_log_may_go_to_a_store_of_its_own_kind(pair: tuple[Any, Any]) -> None:
-    """With everything, and a second run finds all there."""
+    """Everything is copied to a store of the same kind, and a second run finds nothing to copy."""
     source, target = pair
     key = new_api_key(TENANT, ("events:read",), 1)[1]
     await source.credentials.put_key(key)
@@ -269,7 +272,7 @@ async def test_a_log_may_go_to_a_store_of_its_own_kind(pair: tuple[Any, Any]) ->
 
 
 async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, Any]) -> None:
-    """The source may be in use: each run copies what was there when it began."""
+    """The source may be in use: each run copies the events that are stored when it begins."""
     source, target = pair
     await copy_log(source, target)
     await add(source, *[new(n) for n in range(5_000, 5_040)])
@@ -280,7 +283,7 @@ async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, An
 
 @pytest.mark.parametrize("foreign", ["other events", "the same events of another store", "more events"])
 async def test_a_foreign_target_is_refused(pair: tuple[Any, Any], foreign: str) -> None:
-    """What is not the beginning of the source is left as it is, and nothing is copied of the other tenant either."""
+    """A target whose log is not a prefix of the source is unchanged, and no other tenant is copied either."""
     source, target = pair
     if foreign == "more events":
         await target.import_log(OTHER, await log(source, OTHER))
@@ -295,7 +298,7 @@ async def test_a_foreign_target_is_refused(pair: tuple[Any, Any], foreign: str) 
 
 
 async def test_a_store_that_serves_cannot_be_restored(tmp_path: Path, anyio_backend: str) -> None:
-    """Only one that was opened for it takes exact events."""
+    """Only a store that was opened for import accepts events with their positions and hashes."""
     for kind in KINDS:
         store = await opened(kind, tmp_path, importing=False)
         await add(store, new(1))
@@ -305,7 +308,7 @@ async def test_a_store_that_serves_cannot_be_restored(tmp_path: Path, anyio_back
 
 
 async def test_large_events_are_read_in_smaller_parts(pair: tuple[Any, Any]) -> None:
-    """A part holds no more bytes than it may and one event; and all arrive."""
+    """A part exceeds its limit of bytes by at most one event, and all events are copied."""
     source, target = pair
     await add(source, *[new(n, payload=b'{"a":"%s"}' % (b"x" * 250_000)) for n in range(9_000, 9_040)])
     part = await source.read_log(TENANT, 2_490, 1_000)
@@ -325,7 +328,7 @@ async def alter(store: Any, sqlite_sql: str, postgres_sql: str) -> None:
 
 
 async def test_an_erased_payload_stays_erased_and_proven(pair: tuple[Any, Any]) -> None:
-    """The hash of the payload goes along, and so the leaf still belongs to the event."""
+    """The hash of the erased payload is copied, so the leaf still proves the event."""
     source, target = pair
     (third,) = await source.read_log(TENANT, 2, 1)
     digest = sha256(third.salt + third.event.payload).hexdigest()
@@ -342,11 +345,11 @@ async def test_an_erased_payload_stays_erased_and_proven(pair: tuple[Any, Any]) 
     assert (await target.head(TENANT)).root == (await source.head(TENANT)).root
 
 
-# --- what the checks are for -----------------------------------------------------------------------------------
+# --- mutants of the checks -------------------------------------------------------------------------------------
 
 
 def _event(**change: Any) -> Callable[[list[HashedEvent]], list[HashedEvent]]:
-    """What alters the seventh event of a part."""
+    """A function that alters the seventh event of a part."""
 
     def altered(part: list[HashedEvent]) -> list[HashedEvent]:
         event = msgspec.structs.replace(part[6].event, **change)
@@ -374,13 +377,13 @@ ON_THE_WAY: dict[str, Callable[[list[HashedEvent]], list[HashedEvent]]] = {
     "two changed places": lambda part: [*part[:6], part[7], part[6], *part[8:]],
     "the first left out": lambda part: part[1:],
 }
-"""What may befall events on their way."""
+"""Alterations of events between source and target."""
 
 
 async def test_an_event_that_is_altered_on_the_way_is_found(
     pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy stops before the part in which it is, and says where."""
+    """The copy stops before the part with the altered event, and reports its position."""
     source, target = pair
     real = source.read_log
     for befallen, change in ON_THE_WAY.items():
@@ -398,7 +401,7 @@ async def test_an_event_that_is_altered_on_the_way_is_found(
 
 
 def _imported_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.MonkeyPatch], None]:
-    """A store that writes rows with something else in them."""
+    """A store that alters rows when it imports them."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
         for module in (sqlite_append, postgres_append):
@@ -425,7 +428,7 @@ def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
 
 
 def _salted_anew(patch: pytest.MonkeyPatch) -> None:
-    """A store that keeps another salt than the leaf was made with."""
+    """A store that keeps a salt other than that of the leaf."""
     for module, columns in ((sqlite_append, sqlite_rows.EVENT_COLUMNS), (postgres_append, postgres_rows.EVENT_COLUMNS)):
         real, at = module.event_values, columns.index("salt")
         patch.setattr(
@@ -444,21 +447,21 @@ IN_THE_TARGET: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "salts are new": _salted_anew,
     "an event is left out of the counts": _counted_otherwise,
 }
-"""What a store may do wrong when it writes."""
+"""Ways in which a target may write something else than it was given."""
 
 
 @pytest.mark.parametrize("wrong", IN_THE_TARGET)
 async def test_a_target_that_writes_something_else_is_found(
     pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    """The target is read to its end: no copy is called whole when an event or a count in it is not as it was."""
+    """The whole target is read back: a copy with a changed event or count is not reported as complete."""
     IN_THE_TARGET[wrong](monkeypatch)
     with pytest.raises(Unsound):
         await copy_log(*pair)
 
 
 async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the last part, and between two parts."""
+    """A write to the target by another process, between two parts or after the last one, is reported."""
     source, target = pair
     real = target.import_log
 
@@ -473,7 +476,7 @@ async def test_a_target_that_others_write_to_is_told(pair: tuple[Any, Any], monk
 
 
 async def test_a_source_that_was_altered_is_not_copied(pair: tuple[Any, Any]) -> None:
-    """A row that was changed by hand does not belong to its hash, and the copy says which."""
+    """A row that was changed by hand does not match its hash, and the copy reports which."""
     source, target = pair
     await alter(
         source,

@@ -1,4 +1,4 @@
-"""Each event keeps the version of the envelope that its leaf was made with, and is checked by that one."""
+"""Each event stores the envelope version that its leaf was made with, and is verified with that version."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ FIRST, SECOND, THIRD = 1_200, 300, 40
 
 
 def envelope_v2(event: Event, payload_hash: str) -> bytes:
-    """A made-up version: the fields in another order, and one that version 1 does not have."""
+    """A made-up version: the fields in another order, and a field that version 1 does not have."""
     return msgspec.json.encode([2, event.position, event.id, event.actor_id, payload_hash, event.recorded_at])
 
 
@@ -56,7 +56,7 @@ async def findings(store: Any) -> list[tuple[int | None, str]]:
 
 
 async def test_a_log_of_two_versions_is_sound(mixed: Any) -> None:
-    """The version is kept per event, the leaf is that of its version, and verification follows."""
+    """Each event keeps its version, its leaf is that of the version, and verification succeeds."""
     events = await log(mixed)
     assert [each.envelope_version for each in events] == [1] * FIRST + [2] * SECOND + [1] * THIRD
     for each in (events[0], events[FIRST], events[-1]):
@@ -67,7 +67,8 @@ async def test_a_log_of_two_versions_is_sound(mixed: Any) -> None:
 
 @pytest.mark.parametrize("through", KINDS)
 async def test_a_log_of_two_versions_is_copied_there_and_back(mixed: Any, through: str, tmp_path: Path) -> None:
-    """To a store of either kind and from there to one of the first kind: the same events, hashes, versions and root."""
+    """A copy in a store of either kind, and a copy of that in the first kind, have equal events, hashes, versions and
+    root."""
     second, third = await opened(through, tmp_path), await opened(mixed.kind, tmp_path)
     await copy_log(mixed, second)
     await copy_log(second, third)
@@ -81,7 +82,7 @@ async def test_a_log_of_two_versions_is_copied_there_and_back(mixed: Any, throug
 async def test_a_version_that_this_release_does_not_know_is_reported(
     mixed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Verification finds the first such event, and a copy refuses it with a sentence; neither breaks."""
+    """Verification reports the first such event, and a copy refuses it with a message; neither raises another error."""
     monkeypatch.delitem(integrity.ENVELOPES, 2)
     [(position, what)] = await findings(mixed)
     assert position == FIRST + 1
@@ -95,7 +96,7 @@ async def test_a_version_that_this_release_does_not_know_is_reported(
 
 @pytest.mark.parametrize("version", [0, 1, 3])
 async def test_a_version_that_was_changed_is_found(mixed: Any, version: int) -> None:
-    """The leaf is checked under the stored version, so changing that is a change of the event."""
+    """The leaf is checked under the stored version, so verification finds a changed version."""
     await set_version(mixed, FIRST + 1, version)
     [(position, _)] = await findings(mixed)
     assert position == FIRST + 1
@@ -119,7 +120,7 @@ def ignoring_the_version(module: Any) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 def appending_without_the_version(patch: pytest.MonkeyPatch) -> None:
-    """The column has its default."""
+    """Mutant: events are inserted without their version, so the column has its default."""
     for module, columns in ((sqlite_append, sqlite_rows.EVENT_COLUMNS), (postgres_append, postgres_rows.EVENT_COLUMNS)):
         real, at = module.event_values, columns.index("envelope_version")
         patch.setattr(
@@ -132,7 +133,7 @@ def appending_without_the_version(patch: pytest.MonkeyPatch) -> None:
 async def test_mutant_verification_that_ignores_the_version_is_caught(
     mixed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first event of version 2 would not belong to its hash."""
+    """The first event of version 2 does not match its hash."""
     ignoring_the_version(verification)(monkeypatch)
     assert await findings(mixed) == [(FIRST + 1, "the event does not belong to its hash")]
 
@@ -140,7 +141,7 @@ async def test_mutant_verification_that_ignores_the_version_is_caught(
 async def test_mutant_import_that_ignores_the_version_is_caught(
     mixed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The copy would stop at the first event of version 2."""
+    """The copy stops at the first event of version 2."""
     ignoring_the_version(importing)(monkeypatch)
     target = await opened(mixed.kind, tmp_path)
     with pytest.raises(Unsound, match=f"position {FIRST + 1}"):
@@ -152,7 +153,7 @@ async def test_mutant_import_that_ignores_the_version_is_caught(
 async def test_mutant_append_that_writes_no_version_is_caught(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, anyio_backend: str
 ) -> None:
-    """Verification finds the first event of version 2."""
+    """Verification reports the first event of version 2."""
     monkeypatch.setitem(integrity.ENVELOPES, 2, envelope_v2)
     appending_without_the_version(monkeypatch)
     store = await opened(kind, tmp_path)

@@ -1,4 +1,4 @@
-"""The id of an event whose payload was erased replays on its other fields, and never brings the payload back."""
+"""An event whose payload was erased is a replay when its other fields are equal, and the payload is never restored."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ SENT = new(ERASED, payload=b'{"name":"Ada"}')
 
 @pytest.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Any]:
-    """A store that imported five events, of which one is erased."""
+    """A store that imported five events, one of them with an erased payload."""
     source, target = [await opened(request.param, tmp_path) for _ in range(2)]
     await add(source, new(1), new(2), SENT, new(4), new(5))
     [hashed] = await source.read_log(TENANT, ERASED - 1, 1)
@@ -41,7 +41,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: s
 
 
 async def replays(store: Any) -> None:
-    """Every payload is a replay, and the log stays as it was."""
+    """Check that an event with any payload is a replay, and that the log is unchanged."""
     before = await log(store)
     for payload in (b'{"name":"Ada"}', b"{}", b'{"name":"Eve"}'):
         [receipt] = await add(store, new(ERASED, payload=payload))
@@ -53,13 +53,13 @@ async def replays(store: Any) -> None:
 
 
 async def test_an_erased_event_replays_whatever_the_payload(store: Any) -> None:
-    """The payload cannot be compared any more; nothing of what was sent is kept."""
+    """The payload can no longer be compared, and the payload that was sent is not stored."""
     await replays(store)
     assert (await verify_store(store.url)).findings == []
 
 
 async def test_every_other_field_of_an_erased_event_is_compared(store: Any) -> None:
-    """Another actor, time or cause is a conflict, which names the field and not the payload."""
+    """A different actor, time or cause is a conflict, which names that field and not the payload."""
     for changes, field in (
         ({"actor_id": "eve"}, "actorId"),
         ({"occurred_at": SENT.occurred_at + 1}, "occurredAt"),
@@ -72,13 +72,13 @@ async def test_every_other_field_of_an_erased_event_is_compared(store: Any) -> N
 
 
 async def test_a_batch_with_an_erased_event_is_stored(store: Any) -> None:
-    """A replay of an erased event does not harm the events beside it."""
+    """The other events of a batch with an erased event are stored."""
     results = await store.append(TENANT, [Write((new(ERASED), new(6)), atomic=True), Write((new(7),))])
     assert [[receipt.event.position for receipt in receipts] for receipts in results] == [[3, 6], [7]]
 
 
 async def test_mutant_comparison_with_no_payload_is_caught(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the payload is compared all the same, the append fails."""
+    """When the payload is compared anyway, the append fails."""
     real = integrity.differing_fields
 
     def differing(sent: Any, stored: Any) -> list[str]:
@@ -90,7 +90,7 @@ async def test_mutant_comparison_with_no_payload_is_caught(store: Any, monkeypat
 
 
 async def test_mutant_replay_that_answers_what_was_sent_is_caught(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is the stored event, without a payload."""
+    """The receipt must hold the stored event, without a payload."""
     real = sequencing._sequence
 
     def sequence(log: Any, head: Any, batch: Any, sent: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Migrations are numbered without a gap, and taken one by one or all at once they make one schema."""
+"""Migrations are numbered without a gap, and produce the same schema when applied one by one or all at once."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ PACKAGE = "migrations_of_a_test"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The `migrations` of an importable package."""
+    """The folder `migrations` of an importable package."""
     found = tmp_path / PACKAGE / "migrations"
     found.mkdir(parents=True)
     (found.parent / "__init__.py").touch()
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_migrations_come_in_order(folder: Path) -> None:
-    """Sorted by number, with their names; what is no SQL file does not count."""
+    """Migrations are sorted by number, with their names; files other than SQL are ignored."""
     for name in ("0002_more.sql", "0001_first.sql", "notes.txt"):
         (folder / name).write_text(f"-- {name}")
     assert load_migrations(PACKAGE) == (
@@ -41,7 +41,7 @@ def test_migrations_come_in_order(folder: Path) -> None:
     ids=["late", "gap", "twice", "zero"],
 )
 def test_a_wrong_number_is_refused(folder: Path, names: tuple[str, ...]) -> None:
-    """A missing number and one that is given twice are each an error, before anything is changed."""
+    """A missing number and a duplicate number are errors, raised before anything is changed."""
     for name in names:
         (folder / f"{name}.sql").touch()
     with pytest.raises(ValueError, match="numbered 1, 2, 3"):
@@ -53,7 +53,7 @@ def schema_of(connection: apsw.Connection) -> list[tuple[str, str]]:
 
 
 def migrated(path: Path, *turns: tuple[Migration, ...]) -> tuple[int, list[tuple[str, str]]]:
-    """Version and schema of a file that was opened so many times, with these migrations known each time."""
+    """Version and schema of a file that is opened once for each item, with these migrations known."""
     for steps in turns:
         connection = connect(str(path), 1_000)
         migrate(connection, steps)
@@ -63,7 +63,7 @@ def migrated(path: Path, *turns: tuple[Migration, ...]) -> tuple[int, list[tuple
 
 
 def test_step_by_step_makes_the_same_schema_as_at_once(tmp_path: Path) -> None:
-    """Each release takes the steps that are new to it, once, and ends where a fresh file of the last one begins."""
+    """Each release applies only its new steps, and the result is the schema of a fresh file of the last release."""
     own = load_migrations("whence.storage.sqlite")
     later = (
         Migration(len(own) + 1, "one", "CREATE TABLE one (x)"),
@@ -78,7 +78,7 @@ def test_step_by_step_makes_the_same_schema_as_at_once(tmp_path: Path) -> None:
 
 
 def test_mutant_a_step_left_out_is_caught(tmp_path: Path) -> None:
-    """A file that missed a step has another schema than a fresh one, though its number is the same."""
+    """A file that missed a step has a different schema than a fresh file, although the version is the same."""
     own = load_migrations("whence.storage.sqlite")
     more = Migration(len(own) + 1, "one", "CREATE TABLE one (x)")
     empty = Migration(len(own) + 1, "one", "")

@@ -1,7 +1,7 @@
-"""An append reads what it needs of a log and no more, on a server that knows nothing of how large its tables are.
+"""An append reads only the rows that it needs, on a server without statistics about its tables.
 
-That is every server right after a log began to grow. A plan that was made once for all values then takes a join for
-cheap that reads a whole table, and each event of a log costs more than the one before.
+Every server is in this state just after a log began to grow. A generic plan then estimates a join that reads a whole
+table as cheap, and the cost of an append grows with the log.
 """
 
 from collections.abc import AsyncIterator
@@ -20,10 +20,10 @@ EVENTS = 20_000
 NAMES = 2_000
 
 READ_MAX = 12
-"""Rows of one table that the append of a single event may read: some of each level of the rollups are the most."""
+"""Rows of one table that the append of a single event may read; the rollups need the most, some of each level."""
 
 _PAYLOAD = b'{"text":"%s"}' % (b"x" * 600)
-"""Without statistics a planner guesses by how large a table is."""
+"""Large payloads, since without statistics the planner estimates by the size of a table."""
 
 _READ = """SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
   FROM pg_stat_xact_user_tables WHERE schemaname = 'whence'"""
@@ -32,7 +32,7 @@ _GENERIC = """DO $$ BEGIN
   EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database());
   EXECUTE format('ALTER DATABASE %I SET enable_nestloop = off', current_database());
 END $$"""
-"""Plans are made for all values, and where there is a choice, whole tables are joined."""
+"""Settings that force generic plans and favour joins of whole tables."""
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,15 @@ async def grown(anyio_backend: str) -> str:
     return url
 
 
-def _own(number: int, **told: Any) -> Any:
+def _own(number: int, **fields: Any) -> Any:
     return new(
         number,
         actor_id=f"a{number % NAMES}",
-        correlation_id=told.pop("correlation_id", f"f{number % NAMES}"),
+        correlation_id=fields.pop("correlation_id", f"f{number % NAMES}"),
         resource_id=uuid(number % NAMES),
         occurred_at=NOON + number * HOUR,
         payload=_PAYLOAD,
-        **told,
+        **fields,
     )
 
 
@@ -72,7 +72,7 @@ async def store(grown: str) -> AsyncIterator[Any]:
 
 
 async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
-    """The rows of each table that the append of some events reads, beside the catalogue's."""
+    """The number of rows that an append reads from each table, except the system catalogue."""
     read: dict[str, int] = {}
     real = store._writing.run
 
@@ -93,7 +93,7 @@ async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
 
 
 async def test_an_event_costs_no_more_in_a_long_log(store: Any) -> None:
-    """One event, whose flow is that of its cause, by a known actor on a known resource: some rows of each table."""
+    """An append of one event with a known cause, actor and resource reads a few rows of each table."""
     event = _own(7, correlation_id=None, causation_id=uuid(8))
     read = await _rows_read(store, msgspec.structs.replace(event, id=uuid(EVENTS + 1)))
     assert {"actor", "event", "flow", "resource"} <= read.keys()
@@ -115,7 +115,7 @@ JOINED = {
 
 @pytest.mark.parametrize("block", sorted(JOINED))
 async def test_mutant_a_join_is_caught(block: str, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same question asked by a join reads the table as a whole."""
+    """The same lookup as a join reads the whole table."""
     monkeypatch.setattr(append, "_SQL", {**append._SQL, block: JOINED[block]})
     number = EVENTS + 2 + sorted(JOINED).index(block)
     read = await _rows_read(store, _own(number, correlation_id=None, causation_id=uuid(8)))

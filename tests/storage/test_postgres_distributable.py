@@ -1,5 +1,7 @@
-"""A tenant's rows, and the statements about them, are told apart by the tenant's number alone: as a database on several
-machines needs it, which sends each statement to the one machine of its tenant."""
+"""Every key and every statement holds the tenant's number, so that the tables can be distributed by tenant.
+
+A distributed database sends each statement to the one node that holds the rows of its tenant.
+"""
 
 import re
 from pathlib import Path
@@ -14,7 +16,7 @@ from whence.storage.postgres import counts
 from whence.storage.sql import load_blocks
 
 NOT_A_TENANTS = {"tenant", "api_key", "session", "migration"}
-"""Tables that are the same for all, and would be wherever a tenant is."""
+"""Tables without rows of a tenant's log, which every node has."""
 
 KEYS = """
 SELECT t.relname, i.relname,
@@ -39,7 +41,7 @@ TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_
 
 
 async def against(url: str) -> set[str]:
-    """What speaks against distributing the tables by tenant."""
+    """The reasons why the tables cannot be distributed by tenant."""
     keys = [row for row in await fetch(url, KEYS) if row[0] not in NOT_A_TENANTS]
     assert len({table for table, _, _ in keys}) >= 9
     found = {str(index) for _, index, has_tenant in keys if not has_tenant}
@@ -48,13 +50,14 @@ async def against(url: str) -> set[str]:
 
 
 async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
-    """Each primary key and unique index of a tenant's table has its number; no table refers to another; and no column
-    draws its value by itself, which on several machines would not be the same."""
+    """Each primary key and unique index of a tenant's table includes the tenant. No table has a foreign key, and no
+    column
+    a generated default, which would differ between nodes."""
     assert await against(await fresh_database()) == set()
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "reason"),
     [
         ("CREATE UNIQUE INDEX alone ON whence.event (id)", "alone"),
         (
@@ -65,17 +68,19 @@ async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
         ("ALTER TABLE whence.session ADD drawn float DEFAULT random()", "session.drawn is drawn"),
     ],
 )
-async def test_a_key_without_the_tenant_would_be_seen(anyio_backend: str, sql: str, told: str) -> None:
-    """A unique id across all tenants, a reference that other machines would have to be asked for, a drawn default."""
+async def test_a_key_without_the_tenant_would_be_seen(anyio_backend: str, sql: str, reason: str) -> None:
+    """A unique id across all tenants, a foreign key and a generated default are each found."""
     url = await fresh_database()
     await execute(url, sql)
-    assert await against(url) == {told}
+    assert await against(url) == {reason}
 
 
 def strays(text: str) -> bool:
-    """Whether a statement is about more than one tenant as far as its text shows: each table of a tenant's rows that it
-    reads or changes has to be compared with its first value or with another table's number, and new rows begin with
-    one of both; and such tables are not joined to the list of tenants."""
+    """Whether a statement may concern more than one tenant, judged by its text.
+
+    Each tenant table that it reads or changes must be compared with the first parameter or with another table's tenant
+    number. New rows must begin with one of the two. Tenant tables must not be joined to the table of tenants.
+    """
     text = re.sub(r"--.*", "", text)
     used = re.findall(rf"\b(?:FROM|JOIN|UPDATE)\s+(?:{TENANTS_TABLES})\b", text)
     compared = re.findall(r"\btenant_no = (?:\$1\b|\w+\.tenant_no)", text)
@@ -86,8 +91,10 @@ def strays(text: str) -> bool:
 
 
 def copied(text: str) -> bool:
-    """Whether Citus would send the rows of an INSERT to their machine by COPY, which row level security refuses: when
-    they come from the coordinator, and nothing is asked of them afterwards."""
+    """Whether Citus would send the rows of an INSERT to their node by COPY, which row-level security refuses.
+
+    It does so when the rows come from the coordinator and the statement has neither RETURNING nor ON CONFLICT.
+    """
     text = re.sub(r"--.*", "", text)
     gathered = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES})\b[^;]*?\bSELECT (?!tenant_no\b)", text)
     return gathered is not None and "RETURNING" not in text and "ON CONFLICT" not in text
@@ -97,18 +104,19 @@ VERIFYING = {
     *("causes", "next_position", "times", "folded_transitions", "wrong_flows", "wrong_resources", "wrong_names"),
     *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
 }
-"""Blocks of one tenant that a check says on a connection of its own; `tenants` and `strays` are about all."""
+"""Blocks that verification executes on its own connection for one tenant; `tenants` and `strays` concern all
+tenants."""
 
 
 async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
-    """Every statement that a store says when it is asked for everything."""
+    """Every statement that a store sends when each of its operations is called."""
     said: set[str] = set()
 
     async def hear(_connection: Any, text: str, _values: tuple[Any, ...]) -> None:
         said.add(text)
 
     with patch.context() as patched:
-        patched.setattr(sequencing, "FOLD_AT", 300)  # so that links are merged
+        patched.setattr(sequencing, "FOLD_AT", 300)  # so that rows of transitions are merged
         listen(patched, hear)
         await everything(await fresh_database(), folder)
     return said
@@ -117,12 +125,12 @@ async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
 async def test_every_statement_is_about_one_tenant(
     anyio_backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What the store says was heard whole, the statements that are put together too, and none of it strays."""
+    """All statements of the store are recorded, including composed ones, and each concerns one tenant."""
     said = await heard(monkeypatch, tmp_path)
     blocks = load_blocks("whence.storage.postgres")
-    started = list(blocks).index("server")  # from there on it is about the schema
+    started = list(blocks).index("server")  # the blocks after this one concern the schema
     unsaid = {name for name in list(blocks)[:started] if not any(blocks[name] in text for text in said)}
-    assert unsaid == {"hashes", "tenants", "strays", *VERIFYING}  # the first is asked by the tests
+    assert unsaid == {"hashes", "tenants", "strays", *VERIFYING}  # the tests execute the first
     assert [name for name in VERIFYING if strays(blocks[name])] == []
     assert [text for text in said if strays(text)] == []
     assert [text for text in said if copied(text)] == []
@@ -139,7 +147,7 @@ async def test_every_statement_is_about_one_tenant(
 async def test_a_statement_that_strays_is_found(
     anyio_backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, block: str, old: str, new_: str
 ) -> None:
-    """One table that is not compared, also in the inner one of two queries, and a look into the list of tenants."""
+    """A table without a comparison, also in a subquery, and a join to the table of tenants are each found."""
     assert old in counts._SQL[block]
     monkeypatch.setattr(counts, "_SQL", {**counts._SQL, block: counts._SQL[block].replace(old, new_)})
     assert any(strays(text) for text in await heard(monkeypatch, tmp_path))
@@ -150,7 +158,7 @@ async def test_a_statement_that_strays_is_found(
     [("add_event", "RETURNING tenant_no", ""), ("divide_rollup_kind", "SELECT tenant_no, $2", "SELECT $1, $2")],
 )
 def test_an_insert_that_would_go_by_copy_is_found(block: str, old: str, new_: str) -> None:
-    """One that asks nothing of its rows, and one whose rows Citus does not see to stay where they are."""
+    """An INSERT without RETURNING, and one whose rows Citus cannot place on their node by itself, are each found."""
     text = load_blocks("whence.storage.postgres")[block]
     assert old in text
     assert not copied(text)

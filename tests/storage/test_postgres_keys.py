@@ -87,7 +87,7 @@ async def test_without_the_advisory_lock_they_would_deadlock(
 
 
 async def _put_beside(store: Any, other: Any) -> None:
-    """A session is made while another server is forgetting an old one, and has not come to its end."""
+    """Store a session while another server has deleted an expired one and has not yet committed."""
     await store.credentials.put_session(Session(b"o" * 32, "key", 1))
     async with other.transaction():
         assert await other.fetchval(credentials._SQL["try_lock_sessions"])

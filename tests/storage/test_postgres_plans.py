@@ -1,7 +1,7 @@
-"""Flat questions read no more of the log than they must: the plans of PostgreSQL, by the statements as they are asked.
+"""Indexed queries read only the part of the log that they need, by PostgreSQL's plans of their statements.
 
-Every statement that the store really executes for a question is run once more by EXPLAIN ANALYZE, in the same
-transaction and with the same values, in a log that is large enough for the planner to prefer the right index.
+Every statement that the store executes for a query is run again with EXPLAIN ANALYZE, in the same transaction and with
+the same values, on a log that is large enough for the planner to prefer the right index.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -30,7 +30,7 @@ SORTED_MAX = 1_500
 """Rows that one statement may sort."""
 
 LARGE = {"event", "flow", "resource", "bucket", "rollup_kind", "rollup_actor"}
-"""Tables that grow with the log. Those of kinds, actors and links have few rows here, and may be read as a whole."""
+"""Tables that grow with the log. Those of kinds, actors and transitions are small here, and may be scanned."""
 
 KIND = {
     "event_type": {"event_types": ("invoice.sent",)},
@@ -42,10 +42,10 @@ KIND = {
 }
 FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "everything": ("event_time", {}),
-    **{name: ("event_kind", told) for name, told in KIND.items()},
+    **{name: ("event_kind", filters) for name, filters in KIND.items()},
     "one_actor": ("event_actor", {"actor_ids": ("a3",)}),
 }
-"""The flat filters, and the index that lists what matches."""
+"""The indexed filters, and the index that lists the matches."""
 
 ALONE: dict[str, tuple[str, dict[str, Any]]] = {
     "one_resource": ("event_resource", {"resource_ids": (uuid(7),)}),
@@ -65,14 +65,14 @@ REQUESTS = {
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked, and the indexes that its statements have to use."""
+    """A query, and the indexes that its statements must use."""
 
     ask: Callable[[Any], Coroutine[Any, Any, Any]]
     indexes: frozenset[str]
 
 
 def questions() -> dict[str, Question]:
-    """Every flat question, by name."""
+    """Every indexed query, by name."""
     found = {
         "get": Question(lambda store: store.get_event(VIEWER, uuid(77)), frozenset({"event_id"})),
         "trace": Question(
@@ -88,29 +88,29 @@ def questions() -> dict[str, Question]:
         ),
         "map": Question(lambda store: store.process_map(VIEWER, None, None), frozenset()),
     }
-    for name, (index, told) in FILTERS.items():
+    for name, (index, filters) in FILTERS.items():
         for when, time in RANGES.items():
-            found |= _counting(f"{name} {when}", {**told, **time})
-            found |= _listing(f"{name} {when}", index, {**told, **time})
-    for name, (index, told) in ALONE.items():
-        found |= _listing(name, index, told)
+            found |= _counting(f"{name} {when}", {**filters, **time})
+            found |= _listing(f"{name} {when}", index, {**filters, **time})
+    for name, (index, filters) in ALONE.items():
+        found |= _listing(name, index, filters)
     return found
 
 
-def _counting(name: str, told: dict[str, Any]) -> dict[str, Question]:
-    counted = "rollup_actor_pkey" if "actor_ids" in told else "rollup_kind_pkey"
-    edges = {"event_time"} if told.get("since") else set()
+def _counting(name: str, filters: dict[str, Any]) -> dict[str, Question]:
+    counted = "rollup_actor_pkey" if "actor_ids" in filters else "rollup_kind_pkey"
+    edges = {"event_time"} if filters.get("since") else set()
     return {
-        f"aggregate {name}": Question(lambda store: store.count_events(*asked(told)), frozenset({counted, *edges})),
+        f"aggregate {name}": Question(lambda store: store.count_events(*asked(filters)), frozenset({counted, *edges})),
         f"statistics {name}": Question(
-            lambda store: store.actor_stats(*asked(told)), frozenset({"rollup_actor_pkey", *edges})
+            lambda store: store.actor_stats(*asked(filters)), frozenset({"rollup_actor_pkey", *edges})
         ),
     }
 
 
-def _listing(name: str, index: str, told: dict[str, Any]) -> dict[str, Question]:
+def _listing(name: str, index: str, filters: dict[str, Any]) -> dict[str, Question]:
     def question(request: PageRequest) -> Question:
-        return Question(lambda store: store.list_events(*asked(told), request), frozenset({index}))
+        return Question(lambda store: store.list_events(*asked(filters), request), frozenset({index}))
 
     return {f"list {name} {how}": question(request) for how, request in REQUESTS.items()}
 
@@ -131,7 +131,7 @@ def _various(number: int) -> NewEvent:
 
 @pytest.fixture(scope="module")
 async def filled(anyio_backend: str) -> str:
-    """A database of two tenants with 12,000 events each, in whose log buckets are divided down to minutes."""
+    """A database of two tenants with 12,000 events each, with buckets divided down to minutes."""
     url = await fresh_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)
@@ -146,7 +146,7 @@ async def filled(anyio_backend: str) -> str:
 
 
 class Explaining:
-    """A connection on which each statement is explained beside being executed."""
+    """A connection on which each statement is executed and explained."""
 
     def __init__(self, connection: Any, plans: dict[str, Any]) -> None:
         self._connection = connection
@@ -166,14 +166,14 @@ class Explaining:
 
 @pytest.fixture
 async def store(filled: str) -> AsyncIterator[Any]:
-    """The store of that database."""
+    """A store on that database."""
     opened = create_store(filled)
     yield opened
     await opened.close()
 
 
 async def _plans(store: Any, question: Question) -> dict[str, Any]:
-    """The plan of every statement of a question."""
+    """The plan of every statement of a query."""
     plans: dict[str, Any] = {}
     real = store._reading.run
 
@@ -195,13 +195,13 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _rows(node: dict[str, Any]) -> float:
-    """How many rows a node gave or threw away."""
+    """The number of rows that a plan node returned or filtered out."""
     names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
     return float(sum(node.get(name, 0) for name in names) * node["Actual Loops"])
 
 
 def _faults_of(plan: dict[str, Any]) -> Iterator[str]:
-    """What a flat question's statement must not do."""
+    """The faults in the plan of an indexed query's statement."""
     for node in _nodes(plan):
         kind, table = node["Node Type"], node.get("Relation Name", "")
         if kind == "Seq Scan" and table in LARGE and node["Actual Loops"]:
@@ -213,7 +213,7 @@ def _faults_of(plan: dict[str, Any]) -> Iterator[str]:
 
 
 async def _faults(store: Any, asked: dict[str, Question]) -> list[str]:
-    """What is wrong with the plans of these questions."""
+    """The faults in the plans of these queries."""
     found = []
     for name, question in asked.items():
         plans = await _plans(store, question)
@@ -224,12 +224,12 @@ async def _faults(store: Any, asked: dict[str, Question]) -> list[str]:
 
 
 async def test_flat_questions_neither_scan_nor_sort(store: Any) -> None:
-    """No table that grows is read as a whole, the log is not sorted, and the index that fits the question is used."""
+    """No growing table is scanned, the log is not sorted, and the expected index is used."""
     assert await _faults(store, questions()) == []
 
 
 async def test_the_log_is_as_large_as_it_must_be(filled: str) -> None:
-    """So the test above cannot pass on tables that are too small for an index, or on buckets that are not divided."""
+    """The tables are large enough to need an index and their buckets are divided, so the test above is meaningful."""
     assert await fetch(filled, "SELECT max(level) >= 5 FROM whence.bucket WHERE divided") == [(True,)]
     pages = "SELECT min(relpages) > 3 FROM pg_class WHERE relname = ANY($1::text[]) AND relkind = 'r'"
     assert await fetch(filled, pages, list(LARGE)) == [(True,)]
@@ -249,7 +249,7 @@ DROPPED = {
 
 
 async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
-    """Without any one of the indexes, the question that needs it is found."""
+    """When any one index is dropped, the query that needs it is reported."""
     url = await copied_database(filled)
     await execute(url, *[f"DROP INDEX whence.{index}" for index in DROPPED])
     store = create_store(url)
@@ -259,14 +259,14 @@ async def test_an_index_that_is_gone_is_missed(filled: str) -> None:
 
 
 async def test_counts_over_raw_events_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An aggregate that does not use the rollups reads too much."""
+    """An aggregate that does not use the rollups reads too many rows."""
     monkeypatch.setattr(ResolvedQuery, "by_rollup", False)
     name = "aggregate outcome between"
     assert any("reads" in fault for fault in await _faults(store, {name: questions()[name]}))
 
 
 async def test_an_order_that_no_index_has_would_be_seen(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page in another order than that of its index sorts what it should have walked, or walks another index."""
+    """A page in an order that its index does not have needs a sort or another index, and is reported."""
     monkeypatch.setattr("whence.storage.postgres.pages._order", lambda **_: " ORDER BY position DESC, occurred_at DESC")
     name = "list outcome always first page"
     assert await _faults(store, {name: questions()[name]})

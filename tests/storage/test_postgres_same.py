@@ -1,4 +1,4 @@
-"""Both stores answer the same bytes: the recorded runs of an agent, the six questions, and a table of filters."""
+"""Both stores return the same bytes for the recorded runs of an agent, on all six routes and with many filters."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -66,7 +66,7 @@ async def both(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> 
     )
     for store in (made.sqlite, made.postgres):
         assert await fill(store, TENANT) > 5_000
-        # The recording has no two events of one time.
+        # The recording has no two events of the same time.
         await add(store, *[new(number, occurred_at=FIRST) for number in range(30)], tenant=TENANT)
     yield made
     await made.sqlite.close()
@@ -80,43 +80,43 @@ def _page(page: Page) -> bytes:
 DEEP = (0, 7, 600, 2_000, 5_590, 10_000)
 
 
-async def _listed(store: Any, told: dict[str, Any], offsets: tuple[int, ...]) -> list[bytes]:
-    """Pages of a listing: from both ends, deep, beyond the end, in an older snapshot, and one behind another."""
+async def _listed(store: Any, filters: dict[str, Any], offsets: tuple[int, ...]) -> list[bytes]:
+    """Pages of a list: from both ends, deep, beyond the end, in an older snapshot, and one after another."""
     requests = [
         PageRequest(limit=20, offset=offset, ascending=ascending, as_of=as_of)
         for ascending in (False, True)
         for offset in offsets
         for as_of in (None, 5_000)
     ]
-    answers = [await store.list_events(*asked(told, TENANT), request) for request in requests]
+    answers = [await store.list_events(*asked(filters, TENANT), request) for request in requests]
     first = answers[0]
     if first.has_next:
         after = Keyset(first.events[-1].occurred_at, first.events[-1].position)
         behind = PageRequest(limit=100, offset=20, after=after, as_of=first.as_of)
-        answers.append(await store.list_events(*asked(told, TENANT), behind))
+        answers.append(await store.list_events(*asked(filters, TENANT), behind))
     return [_page(each) for each in answers]
 
 
-async def _answers(store: Any, told: dict[str, Any], offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
-    """The bytes of what a store says to a question: its list, its aggregate and its statistics."""
+async def _answers(store: Any, filters: dict[str, Any], offsets: tuple[int, ...] = DEEP) -> dict[str, Any]:
+    """The encoded results of a query: list, aggregate and statistics."""
     return {
-        "list": await _listed(store, told, offsets),
-        "aggregate": encode_counts(await store.count_events(*asked(told, TENANT))),
-        "actors": b"".join(encode_actor_stats(await store.actor_stats(*asked(told, TENANT)))),
+        "list": await _listed(store, filters, offsets),
+        "aggregate": encode_counts(await store.count_events(*asked(filters, TENANT))),
+        "actors": b"".join(encode_actor_stats(await store.actor_stats(*asked(filters, TENANT)))),
     }
 
 
 async def _differing(both: Both) -> set[str]:
-    """The filters to which the stores answer different bytes."""
+    """The filters for which the stores return different bytes."""
     found = set()
-    for name, told in FILTERS.items():
-        if await _answers(both.sqlite, told) != await _answers(both.postgres, told):
+    for name, filters in FILTERS.items():
+        if await _answers(both.sqlite, filters) != await _answers(both.postgres, filters):
             found.add(name)
     return found
 
 
 async def test_lists_aggregates_and_statistics_are_the_same_bytes(both: Both) -> None:
-    """Under every filter of the table; and the events are not all left out."""
+    """The bytes are equal under every filter of the table, and the filters match some events."""
     assert await _differing(both) == set()
     assert (
         await both.postgres.list_events(Viewer(TENANT), Query(**FILTERS["an hour of failures"]), PageRequest())
@@ -126,8 +126,8 @@ async def test_lists_aggregates_and_statistics_are_the_same_bytes(both: Both) ->
 @pytest.mark.parametrize("ascending", [False, True])
 @pytest.mark.parametrize("filter_", ["", "kinds", "actors", "flows", "resources", "causes"])
 def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
-    """Wherever places are ordered, in the merge and outside of it, ties are ordered by position: an index would give
-    that by luck alone."""
+    """Every ORDER BY of a page, inside and outside of the merge, breaks ties by position, which an index does not
+    guarantee."""
     values: dict[str, Any] = {filter_: ("a", FAILED_EVENT) if filter_ == "causes" else (1, 2)} if filter_ else {}
     snapshot = Snapshot(Viewer("airline"), 1, 100, {})
     request = PageRequest(ascending=ascending)
@@ -139,7 +139,7 @@ def test_every_page_says_its_total_order(filter_: str, ascending: bool) -> None:
 
 
 async def _some(both: Both) -> list[Event]:
-    """Some events of every part of the log."""
+    """Some events from every part of the log."""
     return [
         event
         for offset in range(0, 5_500, 700)
@@ -150,18 +150,19 @@ async def _some(both: Both) -> list[Event]:
 
 
 async def test_events_by_id_are_the_same_bytes(both: Both) -> None:
-    """One event, in its own tenant and in another, and for a reader that may not see it."""
+    """The bytes are equal for an event in its tenant, in another tenant, and for a reader that may not see it."""
     for event_id in (FAILED_EVENT, *[event.id for event in await _some(both)]):
-        told = [await store.get_event(Viewer(TENANT), event_id) for store in (both.sqlite, both.postgres)]
-        assert encode_event(told[0], EXTRA) == encode_event(told[1], EXTRA)
+        events = [await store.get_event(Viewer(TENANT), event_id) for store in (both.sqlite, both.postgres)]
+        assert encode_event(events[0], EXTRA) == encode_event(events[1], EXTRA)
         assert await both.postgres.get_event(Viewer("another"), event_id) is None
         assert await both.postgres.get_event(Viewer(TENANT, ("artifact",)), event_id) is None
 
 
 async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None:
-    """The routes of a correlation and of a resource, and the filters that name one; narrowed by time and type too."""
+    """The bytes are equal on the routes and with the filters of a correlation and of a resource, also with time and
+    type."""
     for event in await _some(both):
-        for told in (
+        for filters in (
             {"correlation_ids": (event.correlation_id,)},
             {"resource_ids": (event.resource_id,), "resource_types": (event.resource_type,)},
             {"resource_ids": (event.resource_id,), "event_types": (event.event_type,)},
@@ -169,18 +170,20 @@ async def test_flows_resources_and_causes_are_the_same_bytes(both: Both) -> None
             {"correlation_ids": (event.correlation_id, "none"), "since": event.occurred_at},
             {"correlation_ids": (event.correlation_id,), "actor_ids": (event.actor_id,), "readable": ("action_run",)},
         ):
-            assert await _answers(both.sqlite, told, (0, 3)) == await _answers(both.postgres, told, (0, 3)), told
+            assert await _answers(both.sqlite, filters, (0, 3)) == await _answers(both.postgres, filters, (0, 3)), (
+                filters
+            )
 
 
 async def test_the_hash_trees_differ_by_salt_and_time_alone(both: Both) -> None:
-    """Both logs have the same size; their roots differ, since salts and times of recording do."""
+    """Both logs have the same size; their roots differ because salts and recordedAt do."""
     heads = [await store.head(TENANT) for store in (both.sqlite, both.postgres)]
     assert heads[0].size == heads[1].size
     assert heads[0].root != heads[1].root
 
 
 def _reworded(module: Any, block: str, old: str, new_text: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """What changes the text of a named block, as one module sees it."""
+    """A mutant that changes the text of a named SQL block in one module."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
         assert old in module._SQL[block]
@@ -190,7 +193,7 @@ def _reworded(module: Any, block: str, old: str, new_text: str) -> Callable[[pyt
 
 
 def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
-    """What puts `make(the real function)` into its place."""
+    """A mutant that replaces a function with `make(the real function)`."""
     return lambda patch: patch.setattr(owner, name, make(getattr(owner, name)))
 
 
@@ -253,15 +256,15 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         "nothing",
     ),
 }
-"""What a store might get wrong, and the filter of the table above under which it shows."""
+"""Mutants, and the filter of the table above that shows the difference."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 async def test_a_store_that_errs_would_be_seen(both: Both, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Each mutant changes bytes of the table above."""
+    """Each mutant changes some bytes of the table above."""
     mutant, filter_ = MUTANTS[name]
-    told = FILTERS[filter_]
-    right = await _answers(both.sqlite, told)
-    assert await _answers(both.postgres, told) == right
+    filters = FILTERS[filter_]
+    right = await _answers(both.sqlite, filters)
+    assert await _answers(both.postgres, filters) == right
     mutant(monkeypatch)
-    assert await _answers(both.postgres, told) != right
+    assert await _answers(both.postgres, filters) != right

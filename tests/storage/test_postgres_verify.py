@@ -1,4 +1,4 @@
-"""A whole log on PostgreSQL is checked against its hashes and its counts, beside those who write it."""
+"""A whole log on PostgreSQL is verified against its hashes and counts, also during writes."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,8 +21,9 @@ def _event(number: int) -> NewEvent:
 
 @pytest.fixture(scope="module")
 async def filled(anyio_backend: str) -> AsyncIterator[str]:
-    """A database of two tenants, with 60 and 5 events, in which buckets are divided and links folded. Nobody is
-    connected to it."""
+    """A database of two tenants, with 60 and 5 events, with divided buckets and folded transitions. It has no
+    connections,
+    so that it can be copied."""
     url = await fresh_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)
@@ -38,7 +39,7 @@ async def filled(anyio_backend: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A copy of that database. It is read in small parts, so that their borders are tried too."""
+    """A copy of that database. It is read in small parts, so that their borders are tested too."""
     monkeypatch.setattr(verify, "_PART_EVENTS", 7)
     monkeypatch.setattr(verify, "_PART_ROWS", 11)
     return await copied_database(filled)
@@ -52,7 +53,7 @@ async def _roots(url: str) -> dict[str, str]:
 
 
 async def test_a_sound_log_has_no_findings(url: str) -> None:
-    """Everything is read, and each tenant's root is the store's own."""
+    """Every event is read, and each tenant's root equals that of the store."""
     report = await verify_store(url)
     assert report.findings == []
     assert (report.tenants, report.events) == (2, 65)
@@ -110,7 +111,7 @@ DAMAGES: list[tuple[str, int | None, str]] = [
 
 @pytest.mark.parametrize(("sql", "position", "what"), DAMAGES)
 async def test_a_change_is_found_at_its_first_position(url: str, sql: str, position: int | None, what: str) -> None:
-    """Changed, swapped, removed or moved events, wrong heads and wrong counts."""
+    """Changed, swapped, removed or moved events, wrong heads and wrong counts are found at their first position."""
     await execute(url, sql)
     report = await verify_store(url)
     assert not report.sound
@@ -119,7 +120,7 @@ async def test_a_change_is_found_at_its_first_position(url: str, sql: str, posit
 
 
 async def test_events_of_no_tenant_are_found(url: str) -> None:
-    """A row that no tenant could ever see."""
+    """A row whose tenant does not exist is found."""
     columns = "position, occurred_at, recorded_at, actor, flow, resource, kind, id, leaf, salt, payload"
     copied = f"SELECT 77, {columns} FROM whence.event WHERE {T}"
     await execute(url, f"INSERT INTO whence.event (tenant_no, {columns}) {copied}")
@@ -128,7 +129,7 @@ async def test_events_of_no_tenant_are_found(url: str) -> None:
 
 
 async def test_an_erased_payload_is_no_finding(url: str) -> None:
-    """Where payload and salt are gone, the kept hash of the payload still proves the event."""
+    """When payload and salt are erased, the stored hash of the payload still proves the event."""
     erase = (
         "UPDATE whence.event SET payload_hash = sha256(salt || payload), payload = NULL, salt = NULL WHERE position = 4"
     )
@@ -137,7 +138,7 @@ async def test_an_erased_payload_is_no_finding(url: str) -> None:
 
 
 async def test_a_database_without_a_log_is_refused() -> None:
-    """An empty database and a server that is not there are no findings; they are a sentence."""
+    """An empty database and an unreachable server are errors with a message, and not findings."""
     with pytest.raises(StoreRefused):
         await verify_store(await empty_database())
     with pytest.raises(Unavailable):
@@ -145,8 +146,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
 
 
 async def _written_beside(url: str) -> tuple[int, list[Any]]:
-    """How many events a check has read while a writer went on, and what it found: the writer comes between any two
-    of its parts."""
+    """Verify while a writer appends between any two parts. Returns the number of events read, and the findings."""
     store = create_store(url)
     count = 0
     real = replication.part_rows
@@ -166,12 +166,12 @@ async def _written_beside(url: str) -> tuple[int, list[Any]]:
 
 
 async def test_it_may_run_beside_writers(url: str) -> None:
-    """Each tenant's events are read in one snapshot: what comes meanwhile is neither read nor found wrong."""
+    """Each tenant's events are read in one snapshot: events that are stored meanwhile are neither read nor reported."""
     assert await _written_beside(url) == (65, [])
 
 
 async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above sees a check that reads each part as it is then."""
+    """The test above fails when each part is read in its own snapshot."""
     begin = verify.begin_statements
     monkeypatch.setattr(
         verify,
@@ -184,7 +184,7 @@ async def test_a_check_without_a_snapshot_would_be_seen(url: str, monkeypatch: p
 
 @pytest.mark.parametrize("rule", ["_fault", "end", "agrees"])
 async def test_a_rule_that_is_left_out_would_be_seen(url: str, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
-    """Without the rule some damage of the table above is not found."""
+    """Without the rule, some damage in the table above is not found."""
     owner = verification.Level if rule == "agrees" else verification.Chain
     monkeypatch.setattr(owner, rule, lambda *_: {"_fault": "", "end": None, "agrees": True}[rule])
     damage = {"_fault": 0, "end": 19, "agrees": 22}[rule]
@@ -194,7 +194,7 @@ async def test_a_rule_that_is_left_out_would_be_seen(url: str, monkeypatch: pyte
 
 
 async def test_a_large_log_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many events there are, at most so many are in memory at once."""
+    """The number of events in memory at once is limited, independent of the size of the log."""
     url = await fresh_database()
     store = create_store(url)
     for first in range(0, 2_500, 500):

@@ -1,4 +1,4 @@
-"""Many writers, in several processes, on one database: positions without gaps, in the order of their commits."""
+"""With many writers in several processes on one database, positions have no gaps and follow the order of commits."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ Rows = list[tuple[int, int]]
 """Positions and numbers of events, in order."""
 
 ReadAfter = Callable[[int], Awaitable[Rows]]
-"""What a tail does: the events behind a position."""
+"""Returns the events after a position."""
 
 RACING = """
 import asyncio, json, random, sys, time
@@ -96,11 +96,11 @@ async def main():
 
 asyncio.run(main())
 """
-"""A process of writers: batches, of which one in ten sleeps before its commit and one in twenty is rolled back."""
+"""A process of writers. One batch in ten sleeps before its commit, and one in twenty is rolled back."""
 
 
 class Race:
-    """What the writers wrote, and how often they were rolled back."""
+    """The events that the writers stored, and how often they were rolled back."""
 
     def __init__(self) -> None:
         self.written: set[int] = set()
@@ -109,7 +109,7 @@ class Race:
         self.done = asyncio.Event()
 
     async def run(self, url: str, kind: str, seconds: float, chosen: int) -> None:
-        """Let all processes write for so long."""
+        """Let all processes write for this time."""
         script = RACING.replace("BATCH_MAX", str(BATCH_MAX)).replace("WRITERS_OF_EACH", str(WRITERS_OF_EACH))
         running = [
             await asyncio.create_subprocess_exec(
@@ -129,7 +129,7 @@ class Race:
         self.done.set()
 
     async def follow(self, read_after: ReadAfter, rest: Callable[[int], Awaitable[Any]], last: int = 0) -> Rows:
-        """What a reader sees who asks again and again for what lies behind the last position it saw."""
+        """The positions that a reader sees who polls for the events after its last position."""
         seen: Rows = []
         while True:
             at_the_end = self.done.is_set()
@@ -157,8 +157,9 @@ async def _reading(store: Any, last: int) -> Rows:
 
 
 async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") -> list[Rows]:
-    """What four readers of a log see: from its beginning, live from where it is now, only the failures, and one that
-    opens the store anew for each look."""
+    """The positions that four readers see: from the beginning, from the current head, failures only, and one that
+    reopens
+    the store for each read."""
     store: Any = create_store(url)
     while (start := (await store.head(TENANT)).size) == 0:
         assert not writing.done()
@@ -202,8 +203,9 @@ async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") ->
 
 @pytest.mark.slow
 async def test_a_tail_never_skips_what_two_processes_write(record_property: Any) -> None:
-    """Two processes of three writers each, and four tails: no gap, nothing skipped, nothing twice, no deadlock; while a
-    transaction in another database stands idle."""
+    """With two processes of three writers each, four readers see every position once, without gaps or deadlocks, also
+    while
+    a transaction in another database is idle."""
     url, elsewhere, chosen = await fresh_database(), await empty_database(), seed()
     idle = await asyncpg.connect(elsewhere)
     await idle.execute("BEGIN; SELECT txid_current()")
@@ -228,7 +230,7 @@ async def test_a_tail_never_skips_what_two_processes_write(record_property: Any)
 
 @pytest.mark.slow
 async def test_a_tail_skips_what_a_bare_sequence_numbers(record_property: Any) -> None:
-    """The same race over a table whose positions come from a sequence: the same tail misses events."""
+    """In the same race over a table whose positions come from a sequence, the same reader misses events."""
     url = await empty_database()
     await execute(url, "CREATE TABLE event (position bigserial PRIMARY KEY, number bigint)")
     pool = await asyncpg.create_pool(url, min_size=1, max_size=1)
@@ -248,8 +250,10 @@ async def test_a_tail_skips_what_a_bare_sequence_numbers(record_property: Any) -
 
 
 async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One append is held before its commit: the next of its tenant waits and comes behind it; another tenant's does
-    not wait; readers see nothing of either until they are committed."""
+    """While an append is held before its commit, the next append of the tenant waits for its row lock.
+
+    An append of another tenant does not wait. Readers see no event before its commit.
+    """
     url = await fresh_database()
     first, second = create_store(url), create_store(url)
     await add(first, new(1))
@@ -277,7 +281,8 @@ async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(mon
 
 
 async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
-    """Two stores append to one tenant, each once the other has read the head if it can; what each was told."""
+    """Two stores append to one tenant, each after the other has read the head, if the lock permits. Returns both
+    results."""
     url = await fresh_database()
     stores = [create_store(url), create_store(url)]
     await add(stores[0], new(1))
@@ -291,38 +296,39 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
         if waiting == 2:
             met.set()
         try:
-            async with asyncio.timeout(0.5):  # with the lock, the second cannot come here before the first has gone
+            async with asyncio.timeout(0.5):  # with the lock, the second gets here only after the first has committed
                 await met.wait()
         except TimeoutError:
             pass
         await real(*args)
 
     patch.setattr(append, "read_known", read)
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         *[add(store, new(number)) for number, store in enumerate(stores, 2)], return_exceptions=True
     )
     for store in stores:
         await store.close()
-    return told
+    return results
 
 
 async def test_two_that_read_one_head_at_once_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forced to meet, the second waits at the head: both are stored, one behind the other."""
-    told = await _two_at_once(monkeypatch)
-    assert sorted(receipts[0].event.position for receipts in told) == [2, 3]
+    """The second append waits for the row lock of the first: both are stored, one after the other."""
+    results = await _two_at_once(monkeypatch)
+    assert sorted(receipts[0].event.position for receipts in results) == [2, 3]
 
 
 async def test_without_the_lock_two_that_read_one_head_collide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above sees an append that does not lock the head."""
+    """The test above fails when an append does not lock the head."""
     bare = tenants._SQL["lock_head"].replace("FOR UPDATE", "")
     monkeypatch.setattr(tenants, "_SQL", {**tenants._SQL, "lock_head": bare})
-    told = await _two_at_once(monkeypatch)
-    assert any(isinstance(each, Unavailable) for each in told)
+    results = await _two_at_once(monkeypatch)
+    assert any(isinstance(each, Unavailable) for each in results)
 
 
 async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kinds are remembered by their head's mark: a store that knows an older state reads them anew, and so does one
-    whose database was put back and went on differently."""
+    """Kinds are cached with the kinds_version of the head: a store with an older version reads them again, also after
+    the
+    database was restored and has diverged."""
     url = await fresh_database()
     first, second = create_store(url), create_store(url)
     await add(first, new(1, event_type="a.b"))
@@ -332,7 +338,7 @@ async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.Monk
     await add(first, new(4, event_type="e.f"))
     for store in (first, second):
         assert (await store.count_events(VIEWER, Query())).by_event_type == [("e.f", 2), ("a.b", 1), ("c.d", 1)]
-    # A standby that lacked the last kind took over, and gave its number to another one.
+    # A standby without the last kind took over, and gave its number to another kind.
     await execute(
         url, "UPDATE whence.kind SET event_type = 'g.h' WHERE kind = 3", "UPDATE whence.head SET kinds_version = 7"
     )
@@ -343,11 +349,11 @@ async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.Monk
 
 
 async def test_a_tenant_that_two_processes_meet_first_is_made_once() -> None:
-    """Eight first appends at once, from four stores: one tenant, positions 1..8."""
+    """Eight concurrent first appends from four stores create one tenant, with positions 1..8."""
     url = await fresh_database()
     stores = [create_store(url) for _ in range(4)]
-    told = await asyncio.gather(*[add(stores[number % 4], new(number)) for number in range(1, 9)])
-    assert sorted(receipts[0].event.position for receipts in told if receipts[0].event) == list(range(1, 9))
+    results = await asyncio.gather(*[add(stores[number % 4], new(number)) for number in range(1, 9)])
+    assert sorted(receipts[0].event.position for receipts in results if receipts[0].event) == list(range(1, 9))
     assert await fetch(url, "SELECT count(*) FROM whence.tenant") == [(1,)]
     for store in stores:
         await store.close()
@@ -370,7 +376,8 @@ asyncio.run(main())
 
 
 async def test_two_processes_serve_one_database() -> None:
-    """Two interpreters write to one tenant at the same time: each event once, positions 1..n, counts exact."""
+    """Two interpreters write to one tenant at the same time: each event is stored once, with positions 1..n and exact
+    counts."""
     url = await fresh_database()
     running = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", WRITING, url, str(first)) for first in (1_000, 2_000)

@@ -1,5 +1,4 @@
-"""Recorded logs: the stories of an agent's failed runs, and maps, against what the files themselves say; on both
-stores, which answer the same."""
+"""Traces and process maps of recorded logs, on both stores, compared with a count over the files."""
 
 import gzip
 import time
@@ -32,7 +31,7 @@ LOANS = gzip.decompress(SAMPLE.read_bytes())
 
 
 async def filled(store: Any) -> Any:
-    """The store with both logs, each a tenant's."""
+    """A store with both logs, one per tenant."""
     await fill(store, "airline")
     context = IngestContext(tenant="loans", vocabulary=Vocabulary(), now=time.time_ns() // 1_000)
     rows = LOANS.splitlines()
@@ -54,7 +53,7 @@ async def store(
 
 
 def story_in_file(event_id: str) -> list[str]:
-    """The ids from the run's first event to this one, by the causes in the file."""
+    """The ids from the first event of the run to this one, following the causes in the file."""
     by_id = {event["id"]: event for event in AIRLINE}
     story = [event_id]
     while (cause := by_id[story[-1]].get("causationId")) is not None:
@@ -68,14 +67,14 @@ def failed_runs() -> list[dict[str, Any]]:
 
 
 async def wrong_stories(store: Any) -> list[str]:
-    """The failed runs whose story is not the one in the file."""
+    """The failed runs whose trace differs from the file."""
     by_id = {event["id"]: event for event in AIRLINE}
     wrong = []
     for run in failed_runs():
         graph = await store.trace(Viewer("airline"), run["id"], TraceRequest(direction="up"))
-        told = [node.event.id for node in graph.nodes]
-        first = next(each for each in told if by_id[each]["eventType"] == "inbound_message.received")
-        if told != story_in_file(run["id"]) or told[-1] != run["id"] or told.index(first) > 1:
+        ids = [node.event.id for node in graph.nodes]
+        first = next(each for each in ids if by_id[each]["eventType"] == "inbound_message.received")
+        if ids != story_in_file(run["id"]) or ids[-1] != run["id"] or ids.index(first) > 1:
             wrong.append(run["id"])
         if graph.events != sum(event["correlationId"] == run["correlationId"] for event in AIRLINE):
             wrong.append(run["id"])
@@ -83,20 +82,21 @@ async def wrong_stories(store: Any) -> list[str]:
 
 
 async def test_ten_failed_runs_tell_their_story(store: Any) -> None:
-    """From the customer's first message to the failure, event by event as in the file; the whole graph is the run."""
+    """A trace goes from the customer's first message to the failure, event by event as in the file; its graph is the
+    run."""
     assert len(failed_runs()) == RUNS
     assert await wrong_stories(store) == []
 
 
 async def test_a_story_without_its_middle_is_found(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutant: a walk up that goes two hops at once."""
+    """Mutant: the walk to the root skips every other cause."""
     real = story_in_file
     monkeypatch.setattr(f"{__name__}.story_in_file", lambda event_id: real(event_id)[::2])
     assert await wrong_stories(store)
 
 
 def pairs_in(events: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
-    """How often each event type led to each other, counted over a file."""
+    """The number of transitions between each pair of event types, counted over a file."""
     types = {event["id"]: event["eventType"] for event in events}
     return Counter(
         (types[event["causationId"]], event["eventType"]) for event in events if event.get("causationId") in types
@@ -105,7 +105,7 @@ def pairs_in(events: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
 
 @pytest.mark.parametrize("tenant", ["airline", "loans"])
 async def test_the_map_is_a_count_over_the_file(store: Any, tenant: str) -> None:
-    """Every pair with its count; the shares of a cause type are one together."""
+    """The map has every pair with its count, and the shares of each cause type add up to one."""
     wanted = pairs_in(AIRLINE if tenant == "airline" else lines(LOANS))
     found = await store.process_map(Viewer(tenant), None, None)
     assert {(pair.cause_type, pair.effect_type): pair.events for pair in found.pairs} == wanted
@@ -117,7 +117,7 @@ async def test_the_map_is_a_count_over_the_file(store: Any, tenant: str) -> None
 
 
 async def test_the_days_of_a_map_add_up(store: Any) -> None:
-    """The maps of some periods that touch hold every link of the whole once."""
+    """The maps of adjacent periods together hold every transition of the whole period once."""
     whole = await store.process_map(Viewer("loans"), None, None)
     times = sorted(event["occurredAt"] for event in lines(LOANS))
     assert times[0] < "2011-10-10" and times[-1] > "2012-01-01"
@@ -131,7 +131,7 @@ async def test_the_days_of_a_map_add_up(store: Any) -> None:
 
 
 async def test_flows_are_a_count_over_the_file(store: Any) -> None:
-    """Events and last time of every run, in order."""
+    """Number of events and last time of every run are those in the file, in order."""
     events: Counter[str] = Counter(event["correlationId"] for event in AIRLINE)
     failed = {event["correlationId"] for event in AIRLINE if event["eventType"].endswith(".failed")}
     page = await store.list_flows(Viewer("airline"), FlowQuery(), PageRequest(limit=1_000))

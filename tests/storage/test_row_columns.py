@@ -1,4 +1,4 @@
-"""The fields of row types and the columns of the statements are the same, in the same order, on both stores."""
+"""The fields of row types are the columns of the statements, in the same order, on both stores."""
 
 import re
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def renamed(columns: list[str], names: Mapping[str, str]) -> list[str]:
 
 
 def faults_of_sqlite(folder: Path, blocks: Mapping[str, str]) -> list[str]:
-    """The statements whose columns are others than the names in Python say."""
+    """The statements whose columns differ from the names in Python."""
     connection = connect(str(folder / "log.db"), 1_000)
     migrate(connection)
     table: list[Any] = connection.execute("PRAGMA table_info(event)").fetchall()
@@ -55,7 +55,7 @@ def described(connection: apsw.Connection, text: str) -> list[str]:
 
     cursor = connection.cursor()
     cursor.row_trace = tracer
-    # One row, whatever the tables hold.
+    # One row, independent of what is in the tables.
     cursor.execute(
         f"SELECT q.* FROM (SELECT 1) LEFT JOIN ({re.sub(r'[?][0-9]*', '1', text)}) q ON true LIMIT 1"
     ).fetchall()
@@ -89,7 +89,7 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
 
 
 async def test_columns_and_fields_are_the_same(tmp_path: Path, anyio_backend: str) -> None:
-    """Of the table of events, of the statement that fills it, and of those whose rows have a type."""
+    """Columns and fields agree for the table of events, for its INSERT, and for every statement with a row type."""
     assert faults_of_sqlite(tmp_path, SQLITE) == []
     assert await faults_of_postgres(POSTGRES) == []
 
@@ -106,7 +106,7 @@ async def test_columns_and_fields_are_the_same(tmp_path: Path, anyio_backend: st
 async def test_columns_in_another_order_are_found(
     tmp_path: Path, anyio_backend: str, block: str, old: str, other: str
 ) -> None:
-    """On either store."""
+    """Columns in another order are reported on both stores."""
     assert old in SQLITE[block]
     assert old in POSTGRES[block]
     assert faults_of_sqlite(tmp_path, {**SQLITE, block: SQLITE[block].replace(old, other)}) == [block]

@@ -1,4 +1,4 @@
-"""Questions about causes read what they answer with, whatever SQLite's statistics say."""
+"""Queries about causes read only the rows that they return, independent of SQLite's statistics."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ LATER = NOON + 80_000 * SECOND
 
 
 def questions() -> dict[str, Question]:
-    """Graphs, flows and maps, for all and for narrowed readers."""
+    """Graphs, flows and maps, for readers with and without restricted resource types."""
     asked: dict[str, Question] = {}
     for readable in READERS:
         asked[f"trace {readable}"] = lambda store, who=readable: store.trace(
@@ -27,16 +27,16 @@ def questions() -> dict[str, Question]:
             Viewer(TENANT, who), uuid(77), TraceRequest(walk_max=9)
         )
         asked[f"map {readable}"] = lambda store, who=readable: store.process_map(Viewer(TENANT, who), NOON, LATER)
-    for told in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
+    for filters in ({}, {"failed": True}, {"since": NOON + 79_000 * SECOND, "until": LATER}):
         for request in (PageRequest(limit=20), PageRequest(limit=20, offset=40, after=Keyset(LATER, 99))):
-            asked[f"flows {told} {request.offset}"] = lambda store, told=told, request=request: store.list_flows(
-                VIEWER, FlowQuery(**told), request
+            asked[f"flows {filters} {request.offset}"] = lambda store, filters=filters, request=request: (
+                store.list_flows(VIEWER, FlowQuery(**filters), request)
             )
     return asked
 
 
 def faults(explained: Explained) -> list[str]:
-    """What is wrong with the plans of these questions."""
+    """The faults in the plans of these queries."""
     return [
         f"{question}: {fault}: {sql}"
         for sql, (question, bindings) in explained.statements(questions()).items()
@@ -46,7 +46,8 @@ def faults(explained: Explained) -> list[str]:
 
 
 def faults_of(plan: list[str]) -> Iterator[str]:
-    """A scan of a table, a sort, and a search that is bounded by the tenant alone where every row is read."""
+    """The faults of a plan: a table scan, a sort, or a search that is bounded only by the tenant and reads every
+    row."""
     for step in plan:
         if step.startswith("SCAN") and "json_each" not in step and "carray" not in step:
             yield step
@@ -64,7 +65,7 @@ def faults_of(plan: list[str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
-    """One store for all tests of this file; they only read it."""
+    """One store for all tests of this file, which only read it."""
     opened = Explained(tmp_path_factory.mktemp("plans"))
     yield opened
     for connection in opened.explaining:
@@ -72,12 +73,12 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
 
 
 def test_questions_about_causes_neither_scan_nor_sort(explained: Explained) -> None:
-    """Each statement of a graph, of a page of flows and of the map."""
+    """No statement of a graph, of a page of flows or of the map scans a table or sorts."""
     assert faults(explained) == []
 
 
 def test_the_questions_reach_every_block(explained: Explained) -> None:
-    """So the test above cannot pass by asking too little."""
+    """The queries execute every SQL block, so the test above covers them all."""
     text = "\n".join(explained.statements(questions()))
     for part in (
         "INDEXED BY event_cause",
@@ -104,6 +105,6 @@ def _every_bucket(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mutant", [_search_by_kind, _sorted_by_id, _every_bucket], ids=lambda mutant: mutant.__name__)
 def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another index, an order that no index has, and a range that no index bounds are each found."""
+    """Another index, an order that no index has, and a range that no index bounds are each reported."""
     mutant(monkeypatch)
     assert faults(explained)

@@ -1,4 +1,4 @@
-"""Which SQLite, which file and which process may serve a log."""
+"""The SQLite versions, files and processes that may serve a log."""
 
 import asyncio
 import os
@@ -23,19 +23,19 @@ from whence.storage.sqlite.verify import verify
 
 @pytest.mark.parametrize("version", [3_006_999, 3_007_000, 3_044_005, 3_050_006, 3_051_002])
 def test_a_sqlite_that_can_corrupt_a_wal_is_refused(version: int) -> None:
-    """Versions up to 3.51.2 are refused, but for the two that carry the repair."""
+    """Versions up to 3.51.2 are refused, except the two with the backported fix."""
     with pytest.raises(StoreRefused):
         refuse_unsafe_sqlite(version)
 
 
 @pytest.mark.parametrize("version", [3_044_006, 3_050_007, 3_051_003, 3_054_001])
 def test_a_safe_sqlite_is_taken(version: int) -> None:
-    """Repaired versions pass."""
+    """Versions with the fix are accepted."""
     refuse_unsafe_sqlite(version)
 
 
 def test_the_file_is_set_up_for_durability(tmp_path: Path) -> None:
-    """WAL, full synchronisation, overwriting deletes, incremental vacuum, and no eyes but the owner's."""
+    """WAL, synchronous=FULL, secure_delete and incremental vacuum are set, and only the owner may read the file."""
     path = tmp_path / "log.db"
     connection = connect(str(path), 1_000)
     migrate(connection)
@@ -49,7 +49,7 @@ def test_the_file_is_set_up_for_durability(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """A file of a later release is refused; its version stays."""
+    """A file of a later release is refused, and its version is unchanged."""
     connection = connect(str(tmp_path / "log.db"), 1_000)
     migrate(connection)
     connection.execute("PRAGMA user_version = 999")
@@ -60,7 +60,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
-    """A SQLite file with other tables is never taken over."""
+    """A SQLite file with other tables is refused."""
     connection = apsw.Connection(str(tmp_path / "log.db"))
     connection.execute("CREATE TABLE theirs (x)")
     with pytest.raises(StoreRefused, match="another program"):
@@ -69,7 +69,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_migration_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
-    """The steps are one transaction: after an error none of them was taken."""
+    """All steps run in one transaction: after an error none of them is applied."""
     steps = load_migrations("whence.storage.sqlite")
     broken = Migration(len(steps) + 1, "broken", "CREATE TABLE half (x); SELECT * FROM nowhere;")
     connection = connect(str(tmp_path / "log.db"), 1_000)
@@ -215,7 +215,7 @@ def test_commands_by_a_link_work_beside_the_server(tmp_path: Path) -> None:
 
 
 def test_a_key_made_beside_the_server_is_known_to_it_at_once(tmp_path: Path) -> None:
-    """A second opener may keep keys, and may not append."""
+    """A second process may store keys, and may not append."""
 
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path / 'log.db'}"
@@ -237,7 +237,7 @@ def test_a_key_made_beside_the_server_is_known_to_it_at_once(tmp_path: Path) -> 
 
 
 def test_the_view_for_people_shows_an_event_as_it_is_answered(tmp_path: Path) -> None:
-    """`event_log` joins the names back and formats ids and times."""
+    """The view `event_log` joins the names and formats ids and times."""
 
     async def scenario() -> None:
         store = SQLiteStore(str(tmp_path / "log.db"))

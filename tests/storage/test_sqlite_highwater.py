@@ -1,4 +1,4 @@
-"""A store that lost what it acknowledged is not served."""
+"""A store that lost acknowledged commits is not served."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from whence.storage.sqlite.highwater import HighWater
 
 
 def append(path: Path, *numbers: int, accept_rollback: bool = False) -> None:
-    """Serve the store at `path` for as long as it takes to store these events, one commit each."""
+    """Open the store at `path`, store these events in one commit each, and close it."""
 
     async def run() -> None:
         store = SQLiteStore(str(path), accept_rollback=accept_rollback)
@@ -33,7 +33,7 @@ def put_back(copy: Path, path: Path) -> None:
 
 
 def test_a_store_put_back_from_a_copy_is_refused_until_the_loss_is_accepted(tmp_path: Path) -> None:
-    """The copy is a sound database, but two acknowledged commits short."""
+    """The copy is a sound database that lacks two acknowledged commits."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     append(path, 0)
     shutil.copy(path, copy)
@@ -46,7 +46,7 @@ def test_a_store_put_back_from_a_copy_is_refused_until_the_loss_is_accepted(tmp_
 
 
 def test_a_store_that_grew_again_to_the_same_number_is_refused(tmp_path: Path) -> None:
-    """Another history with as many commits is told by its nonce."""
+    """A different history with the same number of commits is recognised by its nonce."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     append(path, 0)
     shutil.copy(path, copy)
@@ -61,7 +61,7 @@ def test_a_store_that_grew_again_to_the_same_number_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_a_torn_slot_counts_as_older(tmp_path: Path, commits: int) -> None:
-    """Either slot may be spoiled by a torn write: the store is served, since its own commit is as new or newer."""
+    """After a torn write of either slot the store is served, since its own last commit is as new or newer."""
     path = tmp_path / "log.db"
     append(path, *range(commits))
     whole = Path(f"{path}.high").read_bytes()
@@ -71,7 +71,7 @@ def test_a_torn_slot_counts_as_older(tmp_path: Path, commits: int) -> None:
 
 
 def test_a_new_store_makes_its_record_and_a_lost_record_is_made_anew(tmp_path: Path) -> None:
-    """Without a record there is nothing to compare; from then on there is."""
+    """A store without a record is accepted, and a record is written for later comparisons."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     append(path, 0)
     shutil.copy(path, copy)
@@ -83,7 +83,7 @@ def test_a_new_store_makes_its_record_and_a_lost_record_is_made_anew(tmp_path: P
 
 
 def test_nothing_is_acknowledged_before_its_record_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the record cannot be written the request is not answered with success, and the writer goes on."""
+    """When the record cannot be written, the request fails and the writer continues."""
 
     async def run() -> None:
         store = SQLiteStore(str(tmp_path / "log.db"))
@@ -104,7 +104,7 @@ def test_nothing_is_acknowledged_before_its_record_is_durable(tmp_path: Path, mo
 
 
 def test_mutant_without_the_comparison_the_rollback_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests above depend on the comparison: with it left out, the old copy is served."""
+    """Without the comparison the old copy is served, and the tests above fail."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
     append(path, 0)
     shutil.copy(path, copy)

@@ -169,7 +169,7 @@ async def returns_while_the_writer_is_stuck(store: SQLiteStore) -> None:
 
 
 def test_the_wait_is_short(tmp_path: Path) -> None:
-    """While the writer is stuck, a request still goes on, to the queue that refuses it when full."""
+    """While the writer is stuck, a request waits only briefly, and then enters the queue, which may refuse it."""
     with_store(tmp_path, returns_while_the_writer_is_stuck)
 
 
@@ -194,12 +194,12 @@ def test_mutant_missing_signal_is_caught(
     real = Writer._commit_group
 
     def commit_group(self: Writer, group: list[Any]) -> None:
-        told = getattr(self._idle, moment)
+        signal = getattr(self._idle, moment)
         setattr(self._idle, moment, lambda: None)
         if moment == "set_busy":
             self._idle.set_idle()
         real(self, group)
-        setattr(self._idle, moment, told)
+        setattr(self._idle, moment, signal)
 
     monkeypatch.setattr(Writer, "_commit_group", commit_group)
     with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""A small append runs inline, on the event loop, when the writer is free. It never waits there, nor works for long."""
+"""A small append runs inline, on the event loop, when the writer is free. It never waits or computes for long there."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ HERE = "MainThread"
 
 
 def threads_of(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
-    """The threads in which a function is called from now on."""
+    """The threads that call a function from now on."""
     threads: list[str] = []
     real = getattr(owner, name)
 
@@ -40,14 +40,14 @@ def threads_of(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
 
 
 async def positions(store: SQLiteStore, *events: NewEvent) -> list[int]:
-    """The positions of events that are stored by one request."""
+    """Store events in one request. Returns their positions."""
     [receipts] = await store.append("t", [Write(events)])
     assert isinstance(receipts, list), receipts
     return [receipt.event.position for receipt in receipts if receipt.event is not None]
 
 
 async def few_run_here(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """A few small events are sequenced by the event loop; many, or large ones, by the writer."""
+    """A few small events are sequenced on the event loop; many events, or large ones, in the writer thread."""
     threads = threads_of(patch, Appender, "append")
     most = engine._INLINE_EVENTS_MAX
     large = b'{"text":"' + b"a" * engine._INLINE_BYTES_MAX + b'"}'
@@ -59,7 +59,7 @@ async def few_run_here(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
 
 
 async def waits_for_its_turn(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """While a commit is under way, the next append waits in the queue, however small it is, and harms nothing."""
+    """While a commit is in progress, the next append waits in the queue, even if it is small."""
     held = HeldCommit(store._writing)
     store._writer._connection = held  # type: ignore[assignment]  # it stands in for the connection
     threads = threads_of(patch, Appender, "append")
@@ -75,7 +75,8 @@ async def waits_for_its_turn(store: SQLiteStore, patch: pytest.MonkeyPatch) -> N
 
 
 async def does_not_wait_for_another_process(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """While another process writes, the event loop goes on, and the append is stored after it."""
+    """While another process holds the write lock, the event loop is not blocked, and the append is stored
+    afterwards."""
     other = apsw.Connection(store._writing.filename)
     other.execute("BEGIN IMMEDIATE")
     went_on = threading.Event()
@@ -95,7 +96,7 @@ async def does_not_wait_for_another_process(store: SQLiteStore, _patch: pytest.M
 
 
 async def leaves_long_work_to_the_writer(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """What is due once in some thousand events is done by the writer, whichever append finds it due."""
+    """Work that is due once in some thousand events, such as a fold, always runs in the writer thread."""
     patch.setattr(rollups, "DIVIDE_AT", 96)
     patch.setattr(sequencing, "FOLD_AT", 64)
     folds, divisions = threads_of(patch, append, "fold_transitions"), threads_of(patch, append, "_divide")
@@ -134,7 +135,7 @@ def always_free(patch: pytest.MonkeyPatch) -> None:
 
 
 def free_once(patch: pytest.MonkeyPatch) -> None:
-    """The writer is taken for busy from its first request on."""
+    """Mutant: the writer counts as busy from its first request on."""
 
     def free(self: Writer, value: bool) -> None:
         self.__dict__["free"] = value and "free" not in self.__dict__
@@ -143,7 +144,7 @@ def free_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def waiting_here(patch: pytest.MonkeyPatch) -> None:
-    """The event loop waits for the lock as a thread does."""
+    """Mutant: the event loop waits for the lock, as the writer thread does."""
     real = Writer._run_inline
 
     def run_inline(self: Writer, *args: Any) -> None:
@@ -202,7 +203,7 @@ PROMISES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]
 
 @pytest.mark.parametrize("promise", [promise for promise, _ in PROMISES], ids=lambda each: each.__name__)
 def test_inline_appends(promise: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An inline append is as safe as any other."""
+    """Each promise about inline appends holds."""
     with_store(tmp_path, lambda store: promise(store, monkeypatch))
 
 
@@ -214,7 +215,7 @@ def test_inline_appends(promise: Scenario, tmp_path: Path, monkeypatch: pytest.M
 def test_mutants_of_inline_appends_are_caught(
     promise: Scenario, mutant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each promise finds the writers that break it."""
+    """The check of each promise fails on the writers that break it."""
     mutant(monkeypatch)
     with pytest.raises((AssertionError, TimeoutError)):
         with_store(tmp_path, lambda store: promise(store, monkeypatch))

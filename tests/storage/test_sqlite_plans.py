@@ -1,7 +1,7 @@
-"""Flat questions read no more of the log than they must, whatever SQLite's statistics say.
+"""Indexed queries read only the part of the log that they need, independent of SQLite's statistics.
 
-Every statement that the store really executes for a question is traced and explained: on the store as it is, and on
-copies whose statistics lie, once in favour of the time index and once against it.
+Every statement that the store executes for a query is traced and explained: on the store itself, and on two copies
+with false statistics, one in favour of the time index and one against it.
 """
 
 import asyncio
@@ -53,24 +53,26 @@ Question = Callable[[SQLiteStore], Coroutine[Any, Any, Any]]
 
 
 def questions() -> dict[str, Question]:
-    """Every flat question."""
+    """Every indexed query."""
     found: dict[str, Question] = {"get": lambda store: store.get_event(VIEWER, uuid(77))}
     found["head"] = lambda store: store.head(TENANT)
     alone = {"one_resource": {"resource_ids": (uuid(7),)}, "one_flow": {"correlation_ids": ("flow-7",)}}
-    asked_of = [(f"{name} {when}", {**told, **time}) for name, told in FILTERS.items() for when, time in RANGES.items()]
-    for name, told in asked_of:
-        found[f"aggregate {name}"] = lambda store, told=told: store.count_events(*asked(told))
-        found[f"statistics {name}"] = lambda store, told=told: store.actor_stats(*asked(told))
-    for name, told in [*asked_of, *((name, told) for name, told in alone.items())]:
+    asked_of = [
+        (f"{name} {when}", {**filters, **time}) for name, filters in FILTERS.items() for when, time in RANGES.items()
+    ]
+    for name, filters in asked_of:
+        found[f"aggregate {name}"] = lambda store, filters=filters: store.count_events(*asked(filters))
+        found[f"statistics {name}"] = lambda store, filters=filters: store.actor_stats(*asked(filters))
+    for name, filters in [*asked_of, *((name, filters) for name, filters in alone.items())]:
         for how, request in REQUESTS.items():
-            found[f"list {name} {how}"] = lambda store, told=told, request=request: store.list_events(
-                *asked(told), request
+            found[f"list {name} {how}"] = lambda store, filters=filters, request=request: store.list_events(
+                *asked(filters), request
             )
     return found
 
 
 def filled(path: Path) -> None:
-    """A store in which buckets are divided down to hours, with kinds, actors, flows and resources of every size."""
+    """A store with buckets divided down to hours, and kinds, actors, flows and resources of every size."""
 
     async def fill() -> None:
         store = SQLiteStore(str(path))
@@ -96,7 +98,8 @@ def various(number: int) -> Any:
 
 
 def lying(path: Path, copy: Path, *, for_time: bool) -> apsw.Connection:
-    """A copy that believes the time index to find one event, and each other index all of them; or the reverse."""
+    """A copy whose statistics say that the time index finds one event and every other index all events, or the
+    reverse."""
     original = apsw.Connection(str(path))
     original.execute("VACUUM INTO ?", (str(copy),))
     original.close()
@@ -105,8 +108,8 @@ def lying(path: Path, copy: Path, *, for_time: bool) -> apsw.Connection:
     for name in ("event_time", "event_kind", "event_actor", "event_flow", "event_resource", "event_cause"):
         finds = 1 if for_time == (name == "event_time") else EVENTS
         columns = 5 if name == "event_time" else 3
-        told = " ".join(map(str, [EVENTS, *[finds] * columns]))
-        connection.execute("UPDATE sqlite_stat1 SET stat = ? WHERE idx = ?", (told, name))
+        stat = " ".join(map(str, [EVENTS, *[finds] * columns]))
+        connection.execute("UPDATE sqlite_stat1 SET stat = ? WHERE idx = ?", (stat, name))
     connection.close()
     return apsw.Connection(str(copy))
 
@@ -124,7 +127,7 @@ class Explained:
         ]
 
     def statements(self, asked: dict[str, Question]) -> dict[str, tuple[str, Any]]:
-        """Every statement that the questions execute, with the bindings and the question of its first time."""
+        """Every statement that the queries execute, with the bindings and the query of its first execution."""
         seen: dict[str, tuple[str, Any]] = {}
 
         async def ask() -> None:
@@ -144,10 +147,10 @@ class Explained:
                 await store.close()
 
         asyncio.run(ask())
-        return {sql: told for sql, told in seen.items() if sql not in ("BEGIN", "ROLLBACK")}
+        return {sql: question for sql, question in seen.items() if sql not in ("BEGIN", "ROLLBACK")}
 
     def faults(self, asked: dict[str, Question]) -> list[str]:
-        """What is wrong with the plans of these questions."""
+        """The faults in the plans of these queries."""
         return [
             f"{question}: {fault}: {sql}"
             for sql, (question, bindings) in self.statements(asked).items()
@@ -157,11 +160,11 @@ class Explained:
 
 
 def faults_of(sql: str, plan: list[str]) -> Iterator[str]:
-    """What a flat question's statement must not do."""
+    """The faults in the plan of an indexed query's statement."""
     for step in plan:
         if step.startswith("SCAN") and "json_each" not in step and "carray" not in step:
             yield step
-        # One row an actor, and only where there is no way round it: counting by actor over many buckets.
+        # One row per actor is allowed only where it is unavoidable: counting by actor over many buckets.
         if "TEMP B-TREE" in step and "rollup_actor" not in sql:
             yield step
         if not step.startswith(("SEARCH event ", "SEARCH e ")):
@@ -176,7 +179,7 @@ def faults_of(sql: str, plan: list[str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
-    """One store for all tests of this file; they only read it."""
+    """One store for all tests of this file, which only read it."""
     opened = Explained(tmp_path_factory.mktemp("plans"))
     yield opened
     for connection in opened.explaining:
@@ -184,12 +187,12 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
 
 
 def test_flat_questions_neither_scan_nor_sort(explained: Explained) -> None:
-    """No scan of a table, no sort, and no search that is bounded by the tenant alone where every row is read."""
+    """No plan has a table scan, a sort, or a search that is bounded only by the tenant and reads every row."""
     assert explained.faults(questions()) == []
 
 
 def test_the_questions_reach_every_index_and_the_walk(explained: Explained) -> None:
-    """So the test above cannot pass by asking too little."""
+    """The queries use every index and the walk, so the test above covers them all."""
     text = "\n".join(explained.statements(questions()))
     for part in ("event_time", "event_kind", "event_actor", "event_flow", "event_resource"):
         assert f"INDEXED BY {part}" in text
@@ -221,7 +224,7 @@ def _counts_from_events(patch: pytest.MonkeyPatch) -> None:
 
 
 def _edge_without_end(patch: pytest.MonkeyPatch) -> None:
-    """The index is read on to the end of the log, and what lies behind the edge is thrown away."""
+    """Mutant: the index is read to the end of the log, and rows after the edge are filtered out."""
     reword(patch, "edge", sqlite=("AND occurred_at < ?", "AND +occurred_at < ?"))
 
 
@@ -231,7 +234,7 @@ def _edge_without_end(patch: pytest.MonkeyPatch) -> None:
     ids=lambda mutant: mutant.__name__.strip("_"),
 )
 def test_mutants_of_the_plans_are_caught(mutant: Any, explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dropped hint, an order that no index has, and a count over raw events are each found."""
+    """A missing index hint, an order that no index has, and a count over raw events are each reported."""
     mutant(monkeypatch)
     asked = {name: ask for name, ask in questions().items() if "outcome" in name or "one_actor" in name}
     assert explained.faults(asked)
@@ -251,7 +254,8 @@ MATCHES = {
 
 
 def order_faults(patch: pytest.MonkeyPatch) -> list[str]:
-    """The statements whose text does not give the total order, once, behind everything else; or that name no index."""
+    """The statements whose text does not end in exactly one ORDER BY of the total order, or whose terms name no
+    index."""
     patch.setattr(pages, "TERMS_MAX", 3)
     faults = []
     for ascending, order in (
@@ -270,12 +274,13 @@ def order_faults(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_order_of_a_listing_is_total_in_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ORDER BY occurred_at, key` in one direction stands once, outside of the compound; each term names its index."""
+    """`ORDER BY occurred_at, key` appears once, outside of the compound, in one direction; each term names its
+    index."""
     assert order_faults(monkeypatch) == []
 
 
 def _order_left_out(patch: pytest.MonkeyPatch) -> None:
-    """Each index would still give it, by luck."""
+    """Mutant: statements without ORDER BY, whose indexes happen to return the same order."""
     patch.setattr(pages, "_order", lambda _ascending: "")
 
 
@@ -293,6 +298,6 @@ def _order_inside(patch: pytest.MonkeyPatch) -> None:
     ids=lambda mutant: mutant.__name__.strip("_"),
 )
 def test_mutants_of_the_order_are_caught(mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an index gives by luck is not in the text, and is found."""
+    """An order that only the index provides, and not the text, is reported."""
     mutant(monkeypatch)
     assert order_faults(monkeypatch)

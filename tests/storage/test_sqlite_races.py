@@ -1,4 +1,4 @@
-"""Readers beside writers, and a writer beside failures, with the interleaving forced."""
+"""Readers during writes, and a writer during failures, with forced interleavings."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ FIRST, LARGE, SMALL = 50, 3_000, 20
 
 
 class Pause:
-    """Holds the first thread that comes by, until it is let go."""
+    """Holds the first thread that reaches it until it is released."""
 
     def __init__(self) -> None:
         self.reached, self.go = threading.Event(), threading.Event()
@@ -41,7 +41,7 @@ class Pause:
 
 
 def pause_after(patch: pytest.MonkeyPatch, module: Any, name: str) -> Pause:
-    """A pause behind the next call of a function. Questions go to threads, so that the event loop is not held too."""
+    """A pause after the next call of a function. Queries run in threads, so that the event loop is not held too."""
     pause, real = Pause(), getattr(module, name)
     patch.setattr(Readers, "read", Readers._read_in_thread)
 
@@ -59,7 +59,7 @@ async def fill(store: SQLiteStore) -> None:
 
 
 async def grow(store: SQLiteStore, first: int = FIRST) -> None:
-    """One large request and, beside it, twenty small ones, with ids from `first` on, all committed in the end."""
+    """Store one large request and twenty small ones concurrently, with ids from `first` on."""
     writes = [Write(tuple(event(first + SMALL + n) for n in range(LARGE)))]
     writes += [Write((event(first + n),)) for n in range(SMALL)]
     waiting = [store.append("t", [write]) for write in writes]
@@ -71,7 +71,7 @@ Scenario = Callable[[SQLiteStore, pytest.MonkeyPatch], Any]
 
 
 async def a_page_beside_writers(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """The reader has its page and not yet its total when the writers commit."""
+    """The writers commit after the reader has read its page and before it reads the total."""
     await fill(store)
     pause = pause_after(patch, engine, "events_of_page")
     reading = asyncio.create_task(store.list_events(Viewer("t"), Query(), PageRequest(limit=100)))
@@ -85,7 +85,7 @@ async def a_page_beside_writers(store: SQLiteStore, patch: pytest.MonkeyPatch) -
 
 
 async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """The reader knows its buckets and has not counted them yet when the writers fill and divide them."""
+    """The writers fill and divide buckets after the reader has chosen its buckets and before it counts them."""
     patch.setattr(rollups, "DIVIDE_AT", FIRST // 2)
     await fill(store)
     query = Query(since=event(1).occurred_at)
@@ -101,7 +101,7 @@ async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch
 
 
 async def a_request_is_seen_whole(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """After every commit the size is one that a whole number of requests has."""
+    """After every commit, the size of the log is that of a whole number of requests."""
     await fill(store)
     beside = apsw.Connection(store._writing.db_filename("main"))
     sizes = []
@@ -119,7 +119,7 @@ async def a_request_is_seen_whole(store: SQLiteStore, patch: pytest.MonkeyPatch)
 
 
 async def a_tail_skips_nothing(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """Whoever reads on from the last position it has seen meets every position once, in order."""
+    """A reader that continues after its last position sees every position once, in order."""
     seen: list[int] = []
 
     def read_on(connection: apsw.Connection) -> list[int]:
@@ -147,7 +147,7 @@ RACES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] =
 
 @pytest.mark.parametrize("race", [race for race, _ in RACES], ids=lambda race: race.__name__)
 def test_a_reader_beside_writers(race: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a reader sees is one snapshot, however the writers' commits fall."""
+    """A reader sees one snapshot, independent of when writers commit."""
     with_store(tmp_path, lambda store: race(store, monkeypatch))
 
 
@@ -159,14 +159,14 @@ def test_a_reader_beside_writers(race: Scenario, tmp_path: Path, monkeypatch: py
 def test_mutants_of_reading_are_caught(
     race: Scenario, mutant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each race finds the stores that are broken there."""
+    """Each race fails on the stores that are broken there."""
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
         with_store(tmp_path, lambda store: race(store, monkeypatch))
 
 
 class Failing:
-    """A connection on which statements fail so many times each, as a full disk makes them fail."""
+    """A connection on which given statements fail a given number of times, as on a full disk."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
@@ -186,14 +186,14 @@ class Failing:
 
 
 def failing(store: SQLiteStore) -> Failing:
-    """From now on the writer works through a connection that can be made to fail."""
+    """Give the writer a connection that can be made to fail."""
     connection = Failing(store._writing)
-    store._writer._connection = connection  # type: ignore[assignment]  # the real connection stands behind it
+    store._writer._connection = connection  # type: ignore[assignment]  # it wraps the real connection
     return connection
 
 
 async def in_one_commit(store: SQLiteStore, start: Callable[[], list[Any]]) -> list[Any]:
-    """The outcomes of everything that `start()` submits while the writer is held, so that one commit joins it."""
+    """The results of all requests that `start()` submits while the writer is held, so that they share one commit."""
     pause = Pause()
     holding = store._writer.submit(lambda _connection: pause.hold())
     await pause.until_reached()
@@ -206,7 +206,7 @@ async def in_one_commit(store: SQLiteStore, start: Callable[[], list[Any]]) -> l
 
 
 async def a_commit_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """Every request of the commit fails and nothing of it stays; sent again, they are stored from position 1."""
+    """Every request of a failed commit fails and none is stored. Sent again, they are stored from position 1."""
     connection = failing(store)
     events = [event(n, actor_id=f"a{n}", event_type=f"thing{n}.sent") for n in range(3)]
     outcomes = await in_one_commit(
@@ -231,7 +231,7 @@ async def a_commit_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None
 
 
 async def one_request_breaks(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """A defect in one request of a commit undoes what that request wrote, and nothing else."""
+    """A defect in one request of a commit rolls back the writes of that request only."""
 
     def broken(connection: apsw.Connection) -> None:
         connection.execute("INSERT INTO session (hash, key_id, expires_at) VALUES (x'00', 'k', 1)")
@@ -255,9 +255,9 @@ async def one_request_breaks(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> 
 
 
 async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) -> None:
-    """Whichever statement of a commit fails, its request ends in Unavailable and the next one is stored.
+    """When any statement of a commit fails, its request raises Unavailable and the next request is stored.
 
-    One that is run again fails as often as that: where it was submitted, with its group, and apart.
+    A statement that is retried fails each time: inline, with its group, and alone.
     """
     connection = failing(store)
     work = append._SQL["save_head"]
@@ -281,7 +281,7 @@ async def any_statement_fails(store: SQLiteStore, _patch: pytest.MonkeyPatch) ->
 
 
 def failed_commit_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
-    """The commit's error is caught and forgotten."""
+    """Mutant: the error of a commit is ignored."""
     real = Writer._commit_group
 
     def commit_group(self: Writer, group: list[Any]) -> None:
@@ -294,7 +294,7 @@ def failed_commit_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
-    """Errors leave the group; the test waits for its answer a second and no longer."""
+    """Mutant: errors propagate out of the group. The test waits at most a second for the result."""
 
     def commit_group(self: Writer, group: list[Any]) -> None:
         self._run_group(group)
@@ -307,7 +307,7 @@ def an_error_ends_the_writer(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_savepoints(patch: pytest.MonkeyPatch) -> None:
-    """A request that fails leaves behind what it wrote before."""
+    """Mutant: the writes of a failed request stay."""
 
     def run_in_savepoint(self: Writer, job: Any) -> None:
         try:
@@ -321,7 +321,7 @@ def no_savepoints(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_is_undone(patch: pytest.MonkeyPatch) -> None:
-    """What a group wrote before one of it failed stays, and is written again."""
+    """Mutant: the writes of a group before a failure stay, and are made again."""
 
     def run_without_savepoints(self: Writer, group: list[Any]) -> bool:
         try:
@@ -345,7 +345,7 @@ FAILURES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]
 
 @pytest.mark.parametrize("failure", [failure for failure, _ in FAILURES], ids=lambda failure: failure.__name__)
 def test_a_writer_beside_failures(failure: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure reaches those that it concerns, and the writer goes on."""
+    """A failure is reported to the requests that it concerns, and the writer continues."""
     with_store(tmp_path, lambda store: failure(store, monkeypatch))
 
 
@@ -357,7 +357,7 @@ def test_a_writer_beside_failures(failure: Scenario, tmp_path: Path, monkeypatch
 def test_mutants_of_the_writer_are_caught(
     failure: Scenario, mutant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each failure finds the writers that are broken there, by what they answer, or by rows that name nobody."""
+    """Each failure test fails on the broken writers, by wrong results or by rows that refer to a missing actor."""
     mutant(monkeypatch)
     with pytest.raises((AssertionError, TimeoutError, ValueError)):
         with_store(tmp_path, lambda store: failure(store, monkeypatch))

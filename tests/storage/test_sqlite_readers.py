@@ -1,4 +1,4 @@
-"""Readers stop what takes too long, and serve on."""
+"""A reader interrupts a query that takes too long, and then serves the next one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +15,19 @@ from whence.storage.sqlite import readers
 from whence.storage.sqlite.engine import SQLiteStore
 
 STEPS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000000000) SELECT max(i) FROM n"
-"""Takes minutes."""
+"""A query that takes minutes."""
 
 
 @pytest.fixture(autouse=True)
 def looking_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The clock is looked at after every single step, so that whatever could be stopped is."""
+    """The deadline is checked after every step of SQLite, so that each statement that can be interrupted is."""
     monkeypatch.setattr(readers, "_STEPS_PER_CHECK", 1)
     yield
 
 
 async def stopped_questions(store: SQLiteStore) -> None:
-    """Questions that are stopped, each followed by one that is answered, on the loop's reader and on the threads'."""
+    """Run interrupted queries, each followed by one that succeeds, on the event loop's reader and on those of the
+    threads."""
     await store.append("t", [Write((event(0),))])
     store._readers._query_seconds_max = 0.05
     for _ in range(3 * len(store._readers._readers)):
@@ -40,12 +41,13 @@ async def stopped_questions(store: SQLiteStore) -> None:
 
 
 def test_a_stopped_question_leaves_its_reader_whole(tmp_path: Path) -> None:
-    """The transaction of a question that was stopped is ended, and the next question on that reader is answered."""
+    """The transaction of an interrupted query is ended, and the next query on that reader succeeds."""
     with_store(tmp_path, stopped_questions)
 
 
 def test_mutant_a_stop_that_also_stops_the_end_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the deadline still running, the end of the transaction is stopped as well, and the reader is lost."""
+    """When the deadline also applies to the end of the transaction, that is interrupted too and the reader stays
+    unusable."""
 
     def ask(self: Any, question: Any, seconds: float) -> Any:
         self.deadline = readers.time.monotonic() + seconds

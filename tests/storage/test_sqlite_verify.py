@@ -1,4 +1,4 @@
-"""A whole file is checked against its hashes and its counts."""
+"""A whole file is verified against its hashes and counts."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ from whence.storage.sqlite.verify import verify
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of two tenants, with 60 and 5 events, in which buckets are divided and links folded."""
+    """A store of two tenants, with 60 and 5 events, with divided buckets and folded transitions."""
     monkeypatch.setattr(rollups, "DIVIDE_AT", 8)
     monkeypatch.setattr(sequencing, "FOLD_AT", 30)
 
@@ -43,7 +43,7 @@ def change(path: Path, sql: str, *bindings: Any) -> None:
 
 
 def test_a_sound_file_has_no_findings(path: Path) -> None:
-    """Everything is read, and each tenant's root is the store's own."""
+    """Every event is read, and each tenant's root equals that of the store."""
 
     async def roots() -> dict[str, str]:
         store = SQLiteStore(str(path))
@@ -64,7 +64,7 @@ UPDATE resource SET events = events - 1 WHERE key = 1 << 40 | 1;
 UPDATE event SET resource = 99 WHERE key = (SELECT min(key) FROM event WHERE tenant_no = 1 AND resource = 1);
 UPDATE tenant SET resources = 99 WHERE tenant_no = 1
 """
-"""A resource that got two numbers, with every count right."""
+"""A resource with two numbers, with every count right."""
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ UPDATE tenant SET resources = 99 WHERE tenant_no = 1
     ],
 )
 def test_a_change_is_found_at_its_first_position(path: Path, sql: str, position: int | None) -> None:
-    """Changed, swapped, removed or moved events, wrong heads and wrong counts."""
+    """Changed, swapped, removed or moved events, wrong heads and wrong counts are found at their first position."""
     change(path, sql)
     report = verify(str(path))
     assert not report.sound
@@ -129,7 +129,7 @@ def test_a_change_is_found_at_its_first_position(path: Path, sql: str, position:
 
 
 def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
-    """A missing file and an empty database are no findings; they are a sentence."""
+    """A missing file and an empty database are errors with a message, and not findings."""
     with pytest.raises(StoreRefused):
         verify(str(tmp_path / "none.db"))
     apsw.Connection(str(tmp_path / "empty.db")).close()

@@ -1,4 +1,4 @@
-"""The writer never dies, and what a transaction added is forgotten with it."""
+"""The writer survives every error, and forgets the names that a rolled-back transaction added."""
 
 import asyncio
 import threading
@@ -43,7 +43,7 @@ def with_store(tmp_path: Path, scenario: Callable[[SQLiteStore], Any]) -> Any:
 
 
 class FailingCommit:
-    """A connection whose next COMMIT fails once, as a full disk makes it fail."""
+    """A connection whose next COMMIT fails once, as on a full disk."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
@@ -63,7 +63,7 @@ async def commit_fails_once(store: SQLiteStore) -> tuple[Any, list[Any]]:
     """Append a first event with a new actor while the commit fails, then another of the same actor."""
     failing = FailingCommit(store._writer._connection)
     failing.failures = 1
-    store._writer._connection = failing  # type: ignore[assignment]  # the real connection stands behind it
+    store._writer._connection = failing  # type: ignore[assignment]  # it wraps the real connection
     [error] = await store.append("t", [Write((event(0),))])
     results = await store.append("t", [Write((event(1),))])
     stats = await store.actor_stats(Viewer("t"), Query())
@@ -71,7 +71,7 @@ async def commit_fails_once(store: SQLiteStore) -> tuple[Any, list[Any]]:
 
 
 def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path) -> None:
-    """The requests of a failed commit end in Unavailable; the next request is stored at position 1."""
+    """The requests of a failed commit raise Unavailable; the next request is stored at position 1."""
 
     async def scenario(store: SQLiteStore) -> None:
         error, (receipts, stats) = await commit_fails_once(store)
@@ -87,7 +87,7 @@ def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path) 
 
 
 def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With names remembered at once, a rolled-back actor's number is used, and events name nobody."""
+    """When names are cached before the commit, events refer to the number of a rolled-back actor."""
 
     def add(self: Any, name: tuple[Any, ...], number: int) -> None:
         self._durable[name] = number
@@ -95,14 +95,15 @@ def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monke
     monkeypatch.setattr(append.NameCache, "add", add)
 
     async def scenario(store: SQLiteStore) -> None:
-        with pytest.raises(ValueError, match="not known"):  # counted for an actor beyond the last
+        with pytest.raises(ValueError, match="not known"):  # counted for an actor with a number after the last one
             await commit_fails_once(store)
 
     with_store(tmp_path, scenario)
 
 
 def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path) -> None:
-    """Three requests in one commit: the middle one conflicts atomically, the others take positions 2 and 3."""
+    """Of three requests in one commit, the atomic one in the middle has a conflict, and the others take positions 2
+    and 3."""
 
     async def scenario(store: SQLiteStore) -> None:
         await store.append("t", [Write((event(0),))])
@@ -127,7 +128,7 @@ def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path)
 
 
 def test_a_conflict_in_a_plain_batch_is_a_receipt(tmp_path: Path) -> None:
-    """Without `atomic`, the good events of a batch are stored and the conflict names its field."""
+    """Without `atomic`, the valid events of a batch are stored and the conflict names its field."""
 
     async def scenario(store: SQLiteStore) -> None:
         await store.append("t", [Write((event(0),))])
@@ -143,7 +144,7 @@ def test_a_conflict_in_a_plain_batch_is_a_receipt(tmp_path: Path) -> None:
 
 
 def test_an_exception_in_a_request_does_not_end_the_writer(tmp_path: Path) -> None:
-    """A defect in one request reaches its own caller; the requests behind it are served by the same thread."""
+    """A defect in one request raises for its caller only; the same thread serves the requests after it."""
 
     async def scenario(store: SQLiteStore) -> None:
         def broken(connection: apsw.Connection) -> None:
@@ -158,7 +159,7 @@ def test_an_exception_in_a_request_does_not_end_the_writer(tmp_path: Path) -> No
 
 
 def test_mutant_an_exception_that_ends_the_writer_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where errors leave the group, nothing after them is answered."""
+    """When errors propagate out of the group, later requests get no result."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
 
     def commit_group(self: Writer, group: list[Any]) -> None:
@@ -182,7 +183,7 @@ def test_mutant_an_exception_that_ends_the_writer_is_caught(tmp_path: Path, monk
 
 
 def test_requests_that_wait_share_a_commit(tmp_path: Path) -> None:
-    """While the writer is held, twenty requests gather, and one commit stores them all."""
+    """Twenty requests that are queued while the writer is held are stored in one commit."""
 
     async def scenario(store: SQLiteStore) -> None:
         held, go = threading.Event(), threading.Event()
@@ -202,20 +203,20 @@ def test_requests_that_wait_share_a_commit(tmp_path: Path) -> None:
         go.set()
         await holding
         await asyncio.gather(*waiting)
-        assert len(commits) == 2  # the holding one's, and one for all twenty
+        assert len(commits) == 2  # the commit of the held request, and one for all twenty
 
     with_store(tmp_path, scenario)
 
 
 class FullLog:
-    """A log on a full disk."""
+    """A logger whose disk is full."""
 
     def error(self, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed commit that cannot even be logged is answered, and the next request is stored."""
+    """When a commit fails and the error cannot be logged either, the request fails and the next one is stored."""
     monkeypatch.setattr(writer, "_log", FullLog())
 
     async def scenario(store: SQLiteStore) -> None:
@@ -227,7 +228,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, mo
 
 
 def test_mutant_a_writer_that_must_log_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an error of the log leaves the commit, its requests are never answered."""
+    """When an error of the logger propagates, the requests of the commit get no result."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     monkeypatch.setattr(writer, "_log_error", FullLog().error)
 

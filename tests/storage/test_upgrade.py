@@ -1,7 +1,7 @@
-"""A store that an earlier release wrote is migrated, says what it said, takes events, and proves all of it.
+"""A store of an earlier release is migrated, returns the same results, accepts events, and passes verification.
 
-The stores are in tests/data/stores, a folder for each schema. Everything is asked through the public interface of a
-store, so these tests know no table but those in the mutants.
+The stores are in tests/data/stores, a folder for each schema. All checks use the public interface of a store; only the
+mutants know its tables.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ NOW_US = 1_800_000_000_000_000
 
 
 class Kept:
-    """A copy of a fixture, as its release left it, and what that release answered."""
+    """A copy of a fixture as its release wrote it, and the results that the release returned."""
 
     def __init__(self, url: str, recorded: dict[str, Any]) -> None:
         self.url = url
@@ -65,7 +65,7 @@ async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
 
 
 async def copied(answers: Path, folder: Path) -> Kept:
-    """A fresh copy of the store whose answers these are; a file goes into the folder."""
+    """A fresh copy of the store with these results; a file is copied into the folder."""
     recorded = json.loads(unpacked(answers))
     if answers.name.startswith("postgres"):
         if answers not in _databases:
@@ -79,7 +79,7 @@ async def copied(answers: Path, folder: Path) -> Kept:
 
 
 async def migrate(url: str) -> None:
-    """Bring a store to this release's schema, as an operator does."""
+    """Migrate a store to the schema of this release, as an operator does."""
     if engine_of(url).name == "PostgreSQL":
         await migrate_store(url)
     else:
@@ -87,7 +87,7 @@ async def migrate(url: str) -> None:
 
 
 async def faults_of(kept: Kept) -> list[str]:
-    """What a migrated store says otherwise than its release did, and what verification finds."""
+    """The differences between a migrated store and the results of its release, and the findings of verification."""
     store = create_store(kept.url, serving=False)
     try:
         await store.check_servable()
@@ -110,35 +110,37 @@ async def _other_answers(store: Store, recorded: dict[str, Any]) -> list[str]:
 
 async def _other_credentials(store: Store, recorded: dict[str, Any]) -> list[str]:
     faults = []
-    for name, told in recorded["keys"].items():
-        key = await store.credentials.find_key(key_hash(told["secret"]) or b"")
+    for name, expected in recorded["keys"].items():
+        key = await store.credentials.find_key(key_hash(expected["secret"]) or b"")
         found = None if key is None else (key.id, key.tenant, key.alive(NOW_US))
-        if found != (told["id"], told["tenant"], told["alive"]):
+        if found != (expected["id"], expected["tenant"], expected["alive"]):
             faults.append(f"key: {name}")
-    for name, told in recorded["sessions"].items():
-        session = await store.credentials.find_session(session_hash(told["secret"]) or b"")
-        found = (told["keyId"], None) if session is None else (session.key_id, session.expires_at)
-        if found != (told["keyId"], told["expiresAt"]):
+    for name, expected in recorded["sessions"].items():
+        session = await store.credentials.find_session(session_hash(expected["secret"]) or b"")
+        found = (expected["keyId"], None) if session is None else (session.key_id, session.expires_at)
+        if found != (expected["keyId"], expected["expiresAt"]):
             faults.append(f"session: {name}")
     return faults
 
 
 def test_there_is_a_fixture_of_every_schema_but_the_newest_on_both_engines() -> None:
-    """Whoever adds a migration keeps a store of the schema before it."""
+    """Each migration comes with a fixture of the schema before it."""
     steps = [f"{step.number:04}-{step.name}" for step in load_migrations("whence.storage.sqlite")]
     for engine in ("sqlite", "postgres"):
         assert {*(steps[:-1] or steps)} <= {path.parent.name for path in FIXTURES if path.name.startswith(engine)}
 
 
 async def test_a_migrated_store_is_sound_and_says_what_it_said(kept: Kept) -> None:
-    """Heads, events to the byte, filters, counts, actors, flows, traces, maps and credentials; and no proof breaks."""
+    """Heads, events, filters, counts, actors, flows, traces, maps and credentials are equal, and verification
+    succeeds."""
     assert {"acme", "globex.eu-1", "solo"} <= kept.recorded["answers"].keys()
     await migrate(kept.url)
     assert await faults_of(kept) == []
 
 
 async def test_a_migrated_store_goes_on(kept: Kept) -> None:
-    """It takes new events, also so many that the next fold is due; what it had is still a repeat; it stays sound."""
+    """A migrated store accepts new events up to the next fold, treats old events as repeats, and passes
+    verification."""
     await migrate(kept.url)
     await go_on(kept)
 
@@ -157,14 +159,14 @@ BREAKS = {
         "UPDATE head SET kinds = 0",
     ),
 }
-"""SQL of a last step, on SQLite and on PostgreSQL, after which a store does not go on as it should."""
+"""SQL of a last step, on SQLite and on PostgreSQL, after which a store no longer appends correctly."""
 
 
 @pytest.mark.parametrize("name", BREAKS)
 async def test_mutant_a_store_that_does_not_go_on_is_caught(
     kept: Kept, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An append that fails, and one that stores twice or gives a number twice."""
+    """An append that fails, one that stores an event twice and one that assigns a number twice are each reported."""
     sqlite, postgres = BREAKS[name]
     add_step(monkeypatch, sqlite=sqlite, postgres=postgres)
     await migrate(kept.url)
@@ -221,7 +223,7 @@ def _next(number: int, cause: str | None) -> NewEvent:
 
 
 async def test_this_release_can_make_a_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program beside the stores runs on today's code, and what it made is taken by the tests above."""
+    """The program that makes the fixtures runs on the current code, and the tests above accept its output."""
     make_fixture.lower_thresholds(monkeypatch.setattr)
     made, work, copy = tmp_path / "made", tmp_path / "work", tmp_path / "copy"
     for folder in (made, work, copy):
@@ -256,11 +258,11 @@ MUTANTS = {
         {"list", "event", "trace", "verify"},
     ),
 }
-"""SQL of a last step, on SQLite and, when it differs, on PostgreSQL; and which checks must see it."""
+"""SQL of a last step, on SQLite and, when it differs, on PostgreSQL, and the checks that must report it."""
 
 
 def add_step(patch: pytest.MonkeyPatch, *, sqlite: str, postgres: str) -> None:
-    """Let both engines have one migration more than this release has."""
+    """Add one migration to both engines."""
     for module, sql in ((sqlite_connection, sqlite), (postgres_schema, postgres)):
 
         def loaded(package: str, sql: str = sql) -> tuple[Migration, ...]:
@@ -271,7 +273,7 @@ def add_step(patch: pytest.MonkeyPatch, *, sqlite: str, postgres: str) -> None:
 
 
 async def test_a_harmless_step_more_is_no_fault(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the mutants below are caught by is the harm, and not that there is a step more."""
+    """A harmless extra migration is not reported, so the mutants below are caught for their harm."""
     add_step(monkeypatch, sqlite="CREATE TABLE more (x)", postgres="CREATE TABLE more (x int)")
     await migrate(kept.url)
     assert await faults_of(kept) == []
@@ -279,7 +281,7 @@ async def test_a_harmless_step_more_is_no_fault(kept: Kept, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", MUTANTS)
 async def test_mutant_a_harmful_migration_is_caught(kept: Kept, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By every check whose matter it is."""
+    """Each check reports the harm that it covers."""
     sqlite, postgres, wanted = MUTANTS[name]
     add_step(monkeypatch, sqlite=sqlite, postgres=postgres or sqlite)
     await migrate(kept.url)
@@ -290,11 +292,11 @@ async def test_mutant_a_harmful_migration_is_caught(kept: Kept, name: str, monke
 
 HARM = "DELETE FROM session; CREATE TABLE half (x int); UPDATE api_key SET revoked_at = NULL; "
 SPILL = "PRAGMA cache_size = 4; UPDATE event SET payload = zeroblob(20000); "
-"""More than SQLite keeps in memory, so that pages of the transaction are in the file's write-ahead log."""
+"""Writes more pages than SQLite's cache holds, so that some are in the write-ahead log before the commit."""
 
 
 async def rows_of(url: str) -> dict[str, list[Any]]:
-    """Every table of a store with all of its rows, whatever they are called."""
+    """Every table of a store with all of its rows."""
     if engine_of(url).name == "PostgreSQL":
         names = await fetch(url, "SELECT relname FROM pg_class WHERE relnamespace = 'whence'::regnamespace")
         kinds = "SELECT relname FROM pg_class WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r'"
@@ -315,8 +317,8 @@ async def rows_of(url: str) -> dict[str, list[Any]]:
 async def test_a_migration_that_fails_leaves_the_old_store(
     kept: Kept, half: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of any step is kept, and without the broken one the store is migrated. A step that is committed by
-    itself would be seen."""
+    """When one step fails, no step is kept; without the broken step the store is migrated. A step with its own commit
+    would fail this test."""
     before = await rows_of(kept.url)
     broken = HARM + half + "SELECT * FROM nowhere"
     with monkeypatch.context() as patch:
@@ -353,7 +355,7 @@ create_store(sys.argv[1])
 
 
 def killed_in(url: str, sql: str) -> None:
-    """Open a SQLite store in a process that is killed with SIGKILL inside a migration's last step, at `ready()`."""
+    """Open a SQLite store in a process that is killed with SIGKILL in the last step of its migration, at `ready()`."""
     command = [sys.executable, "-c", KILLED, url, sql]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -364,7 +366,7 @@ def killed_in(url: str, sql: str) -> None:
 
 
 async def ended_in(url: str, patch: pytest.MonkeyPatch, sql: str) -> None:
-    """Migrate a PostgreSQL store by a connection that ends inside the last step."""
+    """Migrate a PostgreSQL store on a connection that is closed in the last step."""
     add_step(patch, sqlite="", postgres=sql + "SELECT pg_sleep(60)")
     migrating = asyncio.create_task(migrate_store(url))
     until = time.monotonic() + 20
@@ -377,7 +379,7 @@ async def ended_in(url: str, patch: pytest.MonkeyPatch, sql: str) -> None:
 
 
 async def test_a_migration_that_is_killed_leaves_the_old_store(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL before the commit, or an end of the connection: the next migration starts from the old store."""
+    """After SIGKILL or a lost connection before the commit, the next migration starts from the unchanged old store."""
     before = await rows_of(kept.url)
     if engine_of(kept.url).name == "PostgreSQL":
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What actors did, packed and summed. The judge is a dictionary that adds up."""
+"""Totals by actor, packed and summed. The reference is a dictionary of sums."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -20,27 +20,27 @@ counts = st.one_of(st.integers(1, 300), st.integers(1, 1 << 40))
 
 @st.composite
 def totals(draw: st.DrawFn) -> Totals:
-    """Events, with successes and failures among them."""
+    """Numbers of events by actor, with successes and failures among them."""
     events = draw(counts)
     successes = draw(st.integers(0, events))
     return events, successes, draw(st.integers(0, events - successes))
 
 
 def sets_of(actors: int) -> st.SearchStrategy[dict[int, Totals]]:
-    """Some actors, of whom the first are the busiest, and what they did."""
+    """Some actors, the first of which have the most events, and their totals."""
     numbers = st.one_of(st.integers(1, 30), st.integers(1, actors))
     return st.dictionaries(numbers, totals(), min_size=1, max_size=40)
 
 
-def columns_of(told: dict[int, Totals]) -> list[dict[int, int]]:
+def columns_of(by_actor: dict[int, Totals]) -> list[dict[int, int]]:
     """Events, successes and failures by actor, without what is 0."""
-    return [{actor: each[place] for actor, each in told.items() if each[place]} for place in range(3)]
+    return [{actor: each[place] for actor, each in by_actor.items() if each[place]} for place in range(3)]
 
 
-def added(sums: dict[int, Totals], told: dict[int, Totals], sign: int = 1) -> dict[int, Totals]:
-    """The sum of two, by adding up."""
+def added(sums: dict[int, Totals], by_actor: dict[int, Totals], sign: int = 1) -> dict[int, Totals]:
+    """The sum of two sets, entry by entry."""
     total: dict[int, Counter[str]] = {}
-    for each, times in ((sums, 1), (told, sign)):
+    for each, times in ((sums, 1), (by_actor, sign)):
         for actor, parts in each.items():
             place = total.setdefault(actor, Counter())
             for name, part in zip("esf", parts, strict=True):
@@ -49,19 +49,19 @@ def added(sums: dict[int, Totals], told: dict[int, Totals], sign: int = 1) -> di
     return {actor: parts for actor, parts in found.items() if any(parts)}
 
 
-def check_sums(actors: int, told: list[dict[int, Totals]]) -> None:
-    """Add, merge and take away, packed and not."""
+def check_sums(actors: int, sets: list[dict[int, Totals]]) -> None:
+    """Check addition, merging and subtraction, packed and unpacked."""
     wanted: dict[int, Totals] = {}
     total = ActorTotals(actors)
-    for each in told:
+    for each in sets:
         wanted = added(wanted, each)
         total.add_packed(pack(columns_of(each)))
     assert total.by_actor() == wanted
     assert total.packed() == pack(columns_of(wanted))
-    assert summed(actors, [pack(columns_of(each)) for each in told[1:]], columns_of(told[0])) == total.packed()
-    total.add_packed(pack(columns_of(told[0])), -1)
-    total.add(columns_of(told[-1]), -1)
-    assert total.by_actor() == added(added(wanted, told[0], -1), told[-1], -1)
+    assert summed(actors, [pack(columns_of(each)) for each in sets[1:]], columns_of(sets[0])) == total.packed()
+    total.add_packed(pack(columns_of(sets[0])), -1)
+    total.add(columns_of(sets[-1]), -1)
+    assert total.by_actor() == added(added(wanted, sets[0], -1), sets[-1], -1)
 
 
 @catches(
@@ -70,22 +70,24 @@ def check_sums(actors: int, told: list[dict[int, Totals]]) -> None:
     replaced(actor_totals, "add", lambda one, _other: one, "large_buckets_are_not_added"),
 )
 @PROPERTY
-@given(told=st.lists(sets_of(200), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
-def test_packed_sets_add_up(told: list[dict[int, Totals]], dense: list[Totals]) -> None:
-    """To what their totals come to, sparse ones and such of actors without a gap; and the sum comes packed again."""
-    check_sums(200, [*told, dict(enumerate(dense, 1))])
+@given(sets=st.lists(sets_of(200), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
+def test_packed_sets_add_up(sets: list[dict[int, Totals]], dense: list[Totals]) -> None:
+    """Packed sets, sparse or without gaps, add up to the sum of their totals, and the packed sum round-trips."""
+    check_sums(200, [*sets, dict(enumerate(dense, 1))])
 
 
 @PROPERTY
-@given(told=st.lists(sets_of(MANY), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
-def test_sets_of_many_actors_add_up(told: list[dict[int, Totals]], dense: list[Totals]) -> None:
-    """As well, though a place for each would be too much where a few did something."""
-    check_sums(MANY, [*told, dict(enumerate(dense, 1))])
+@given(sets=st.lists(sets_of(MANY), min_size=1, max_size=5), dense=st.lists(totals(), min_size=1, max_size=60))
+def test_sets_of_many_actors_add_up(sets: list[dict[int, Totals]], dense: list[Totals]) -> None:
+    """Sets of a few among many actors add up too, without an entry for every actor."""
+    check_sums(MANY, [*sets, dict(enumerate(dense, 1))])
 
 
 def test_a_set_is_small() -> None:
-    """Four bytes for its widths and four an actor with few events; no number for actors without a gap, and no column
-    for what nobody has."""
+    """A set takes four bytes of widths and four per actor with few events.
+
+    Actors without gaps take no actor numbers, and outcomes without events no column.
+    """
     some = dict.fromkeys(range(1, 1_000, 7), (5, 1, 1))
     assert len(pack(columns_of(some))) == 4 + 4 * len(some)
     for each, width in (((5, 1, 1), 3), ((5, 0, 1), 2), ((300, 0, 1), 3)):
@@ -97,14 +99,14 @@ def test_a_set_is_small() -> None:
     [b"", b"\x01\x01", b"\x00\x00\x00\x00", b"\x03\x01\x01\x01" + bytes(6), b"\x01\x01\x01\x01" + bytes(5)],
 )
 def test_what_is_no_set_is_refused(packed: bytes) -> None:
-    """No widths, such that no column has, and columns that are not of one length."""
+    """Missing widths, invalid widths and columns of different lengths are refused."""
     with pytest.raises(ValueError, match="packed set"):
         ActorTotals(10).add_packed(packed)
 
 
 @pytest.mark.parametrize("actors", [9, 10**5])
 def test_an_actor_beyond_the_known_is_refused(actors: int) -> None:
-    """Neither a damaged set nor a damaged event makes room for a number that nobody has."""
+    """A damaged set or event with an unknown actor number raises an error."""
     packed = pack([{actors + 1: 5}, {}, {}])
     with pytest.raises(ValueError, match="not known"):
         ActorTotals(actors).add_packed(packed)
@@ -126,7 +128,7 @@ def test_an_actor_beyond_the_known_is_refused(actors: int) -> None:
 def test_the_events_behind_are_found_by_time(
     placed: list[tuple[int, int, int]], level: int, cuts: tuple[int, int]
 ) -> None:
-    """Those of a period by actor and outcome, and the buckets below a bucket that have some."""
+    """Unfolded events are found by period, actor and outcome, and so are the non-empty buckets below a bucket."""
     new = UnfoldedEvents(placed, OUTCOMES)
     since, until = sorted(cuts)
     found = by_outcome([(actor, kind, 1) for time, kind, actor in placed if since <= time < until], OUTCOMES)
@@ -138,6 +140,6 @@ def test_the_events_behind_are_found_by_time(
 
 
 def test_a_kind_that_is_not_known_has_no_outcome() -> None:
-    """Its events count, so that a check of damaged rows can say what it found."""
+    """Events of an unknown kind are counted without outcome, so that verification can report damaged rows."""
     assert [dict(each) for each in by_outcome([(7, 99, 2), (7, 2, 1)], OUTCOMES)] == [{7: 3}, {7: 1}, {}]
     assert [dict(each) for each in UnfoldedEvents([(5, 99, 7)], OUTCOMES).within(Edge(0, 9))] == [{7: 1}, {}, {}]

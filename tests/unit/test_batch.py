@@ -1,4 +1,4 @@
-"""Batches: how they are taken apart, and how each event gets what it deserves."""
+"""Batches: how they are split into events, and how each event is accepted or refused."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def lines(*events: dict[str, Any]) -> bytes:
 
 
 def both(*events: dict[str, Any], ctx: IngestContext = CONTEXT) -> list[NewEvent | list[Any]]:
-    """What a batch becomes, which is the same for both of its forms; problems instead of errors."""
+    """The parsed batch, which must be the same in both formats; problems in place of errors."""
     results = []
     for sent, ndjson in ((array(*events), False), (lines(*events), True)):
         parsed = parse_batch(sent, ndjson, ctx)
@@ -42,14 +42,14 @@ def ids(count: int) -> list[str]:
 
 
 def test_events_come_in_the_order_in_which_they_were_sent() -> None:
-    """The order of a batch is the order of its positions."""
+    """Parsed events keep the order of the batch."""
     sent = [event(id=one, actorId=f"a{number}") for number, one in enumerate(reversed(ids(5)))]
     parsed = both(*sent)
     assert [(one.id, one.actor_id) for one in parsed] == [(one["id"], one["actorId"]) for one in sent]
 
 
 def test_each_event_is_refused_for_itself() -> None:
-    """`loc` is the body, the index, then the name; the events around it stand."""
+    """`loc` is the body, the index, then the name; the other events are accepted."""
     good = {"id": ids(1)[0]}
     parsed = both(event(**good), event(actorId="", nope=SECRET), event(**good), {}, event(**good))
     assert [isinstance(one, NewEvent) for one in parsed] == [True, False, True, False, True]
@@ -58,13 +58,13 @@ def test_each_event_is_refused_for_itself() -> None:
 
 
 def test_what_is_no_event_is_refused_at_its_index() -> None:
-    """Any JSON value may stand in a batch and is refused there."""
+    """A JSON value that is not an event is refused at its index."""
     parsed = [problems_of(one) for one in parse_batch(b'[1,null,"hunter2",[],[{}]]', False, CONTEXT)]
     assert parsed == [[(("body", index), "dict_type")] for index in range(5)]
 
 
 def test_a_line_that_is_not_json_is_refused_for_itself() -> None:
-    """The lines around it stand; an array with such an item is none at all."""
+    """The other lines are accepted; an array with such an item is not JSON and refused as a whole."""
     sent = [
         body(id=ids(1)[0]),
         b'{"actorId":"hunter2',
@@ -90,7 +90,7 @@ def test_a_line_that_is_not_json_is_refused_for_itself() -> None:
     replaced(wire, "BATCH_EVENTS_MAX", 1001, "an_event_more"),
 )
 def test_a_batch_of_lines_has_1_to_1000_events() -> None:
-    """None and a thousand and one are refused as a whole; lines without anything do not count."""
+    """0 and 1,001 events are refused as a whole; empty lines do not count."""
     assert len(split_batch(b"{}\n" * 1000, ndjson=True)) == 1000
     assert len(split_batch(b"{}\n\n \r\n" * 1000, ndjson=True)) == 1000
     for sent in (b"", b"\n\n", b" \r\n\t", b"{}\n" * 1001, b"{}\n" * 100_000):
@@ -98,7 +98,7 @@ def test_a_batch_of_lines_has_1_to_1000_events() -> None:
 
 
 def test_an_array_has_1_to_1000_events() -> None:
-    """As lines do."""
+    """0 and 1,001 items are refused as a whole."""
     assert len(split_batch(b"[" + b",".join([b"{}"] * 1000) + b"]", ndjson=False)) == 1000
     for sent in (b"[]", b" [ ] ", b"[" + b",".join([b"{}"] * 1001) + b"]", b"[" + b"1," * 500_000 + b"1]"):
         assert problems(lambda sent=sent: split_batch(sent, ndjson=False)) == [(("body",), "batch_length")]
@@ -119,12 +119,12 @@ def test_an_array_has_1_to_1000_events() -> None:
     ids=lambda value: str(value)[:20],
 )
 def test_an_array_that_is_none_is_refused_as_a_whole(sent: bytes, type_: str) -> None:
-    """Its place is the body."""
+    """The location of the problem is the body."""
     assert problems(lambda: split_batch(sent, ndjson=False)) == [(("body",), type_)]
 
 
 def test_a_large_batch_is_refused_before_it_is_read() -> None:
-    """5 MiB are read, a byte more is not, though it is no JSON."""
+    """5 MiB are parsed; one byte more is refused for its size before it is found not to be JSON."""
     for ndjson, start in ((False, b"[1]"), (True, b"1")):
         assert split_batch(start.ljust(5 * MIB), ndjson) != []
         with pytest.raises(TooLarge, match="at most 5242880 bytes"):
@@ -132,7 +132,7 @@ def test_a_large_batch_is_refused_before_it_is_read() -> None:
 
 
 def test_one_payload_that_is_too_large_harms_no_other() -> None:
-    """It is an error of its own, in its place."""
+    """The error is at the index of that event."""
     parsed = both(event(id=ids(1)[0]), event(payload={"a": "x" * (256 * 1024)}, actorId=""), event(id=ids(1)[0]))
     assert isinstance(parsed[1], TooLarge)
     assert parsed[0] == parsed[2]
@@ -140,7 +140,7 @@ def test_one_payload_that_is_too_large_harms_no_other() -> None:
 
 
 def test_lines_may_end_as_they_like() -> None:
-    """CR LF, blanks before and after, no final line end; a string keeps what looks like a line end."""
+    """CR LF, surrounding blanks and a missing final line end are accepted; escaped line ends in strings are kept."""
     assert split_batch(b'  {"a":1} \r\n\n\t{"b":"\\n"}\r\n[]', ndjson=True) == [
         b'{"a":1} \r',
         b'{"b":"\\n"}\r',
@@ -151,7 +151,7 @@ def test_lines_may_end_as_they_like() -> None:
 
 
 def test_an_idempotency_key_names_each_event_without_id() -> None:
-    """By tenant, key and index, so that the same batch sent again is the same events."""
+    """The id follows from tenant, key and index, so the same batch sent again has the same ids."""
     parsed = both(event(), event(id=ids(1)[0]), event(), ctx=KEYED)
     assert [one.id for one in parsed] == [
         derived_uuid(TENANT, "order-1", "0"),
@@ -163,7 +163,7 @@ def test_an_idempotency_key_names_each_event_without_id() -> None:
 
 
 def test_a_bad_idempotency_key_refuses_the_batch() -> None:
-    """It belongs to no event alone."""
+    """A bad Idempotency-Key concerns the whole batch and not a single event."""
     ctx = IngestContext(TENANT, CONTEXT.vocabulary, CONTEXT.now, "")
     found = problems(lambda: parse_batch(lines(event()), True, ctx))
     assert found == [(("header", "Idempotency-Key"), "string_too_short")]
@@ -187,7 +187,7 @@ def split_at_commas(body: bytes, ndjson: bool) -> list[bytes]:
 @PROPERTY
 @given(items=st.lists(documents, min_size=1, max_size=6))
 def test_an_array_falls_into_its_items(items: list[str]) -> None:
-    """Each item as it was, without its white space, wherever brackets and commas stand."""
+    """Each item is returned unchanged except for surrounding white space, wherever brackets and commas appear."""
     compact = [wire.compact_json(item.encode()) for item in items]
     assert wire.split_batch(("[" + " ,\n".join(items) + " ]").encode(), ndjson=False) == compact
     assert [wire.compact_json(item) for item in wire.split_batch("\n".join(items).encode(), ndjson=True)] == compact

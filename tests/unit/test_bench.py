@@ -1,4 +1,4 @@
-"""The benchmark measures the same thing every time, and its report and its check say what they should."""
+"""The benchmark is reproducible, and its report and its check are correct."""
 
 import ast
 import asyncio
@@ -33,12 +33,12 @@ SHAPE = Shape(events=6_000, days=5)
 
 
 def test_a_shape_is_the_same_log_in_every_process() -> None:
-    """Whatever the seed of Python's own hashes, the bytes are the same; another seed of the shape gives others."""
+    """The bytes do not depend on PYTHONHASHSEED; another seed of the shape gives other bytes."""
     code = (
         "import hashlib; from bench.workload import *;"
         "print(hashlib.sha256(ndjson(of_one_tenant(Shape(events=500)))).hexdigest())"
     )
-    told = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
@@ -50,12 +50,12 @@ def test_a_shape_is_the_same_log_in_every_process() -> None:
         for seed in ("1", "2")
     }
     here = hashlib.sha256(ndjson(of_one_tenant(Shape(events=500)))).hexdigest()
-    assert told == {here}
+    assert digests == {here}
     assert here != hashlib.sha256(ndjson(of_one_tenant(Shape(events=500, seed=2)))).hexdigest()
 
 
 def test_a_workload_is_shaped_as_it_says() -> None:
-    """Two in a hundred are late, a twentieth is about one resource, payloads have 300 bytes in the middle."""
+    """2 % of events are late, 5 % concern one resource, and the median payload has 300 bytes."""
     made = list(of_one_tenant(Shape(events=20_000)))
     ids = {event.id: number for number, event in enumerate(made)}
     assert len(ids) == len(made)
@@ -72,7 +72,7 @@ def test_a_workload_is_shaped_as_it_says() -> None:
 
 
 def test_few_tenants_have_most_of_the_events() -> None:
-    """Of fifty tenants the first five have more than half of the log, and none is without events."""
+    """The first five of fifty tenants have more than half of the events, and every tenant has some."""
     shares: dict[str, int] = {}
     for tenant, _ in events(Shape(events=20_000, tenants=50)):
         shares[tenant] = shares.get(tenant, 0) + 1
@@ -81,7 +81,7 @@ def test_few_tenants_have_most_of_the_events() -> None:
 
 
 def test_a_line_is_the_event_that_it_was_made_of() -> None:
-    """What the NDJSON says is read back as the same events, and has the length that is counted without making it."""
+    """The NDJSON parses to the same events, and has the length that is computed without building it."""
     context = IngestContext("bench", Vocabulary(), 1 << 62)
     for event in of_one_tenant(Shape(events=300)):
         line = ndjson([event])
@@ -90,7 +90,7 @@ def test_a_line_is_the_event_that_it_was_made_of() -> None:
 
 
 def test_stories_are_whole_and_of_their_form() -> None:
-    """Each has 500 events, each behind its cause, as deep as its form says, strewn among all the others."""
+    """Each story has 500 events, each after its cause, with the depth of its form, interleaved with other events."""
     shape = Shape(events=12_000, days=5, stories=2)
     made = list(of_one_tenant(shape))
     usual = [event for event in made if not str(event.correlation_id).startswith("story ")]
@@ -108,7 +108,7 @@ def test_stories_are_whole_and_of_their_form() -> None:
 
 
 def test_traces_find_the_stories_whole(tmp_path: Path) -> None:
-    """Each graph is asked as often as there are rounds; one without an event is told."""
+    """Each graph is requested once per round, and a graph with a missing event is reported."""
     shape = Shape(events=6_000, days=5, stories=1)
     path = build(tmp_path / "stories.db", shape).path
     assert {len(taken) for taken in asyncio.run(_traced(path, shape)).values()} == {2}
@@ -131,7 +131,7 @@ async def _traced(path: str, shape: Shape) -> dict[str, list[float]]:
 
 
 def test_the_slowest_form_of_each_store_is_held_to_the_bar(sample: Run) -> None:
-    """A log of another size is remarked, and a store that was not asked is not measured."""
+    """The slowest form of each store decides; a log of another size is noted, and an unused store is not measured."""
     slow, quick = times_of([0.021]), times_of([0.004])
     traces = [Traced("SQLite", "star", 5_000_000, quick), Traced("SQLite", "chain", 5_000_000, slow)]
     run = msgspec.structs.replace(sample, traces=traces)
@@ -145,22 +145,24 @@ def test_the_slowest_form_of_each_store_is_held_to_the_bar(sample: Run) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that was built in big batches."""
+    """A store that was built in large batches."""
     path = tmp_path_factory.mktemp("built") / "built.db"
     build(path, SHAPE, batch=2_500)
     return path
 
 
 def test_a_built_store_is_sound(built: Path) -> None:
-    """Every event, hash and count of it holds."""
+    """Verification of every event, hash and count succeeds."""
     report = verify(str(built))
     assert report.sound, report.findings
     assert report.events == SHAPE.events
 
 
 def test_a_built_store_has_the_rows_of_normal_appends(built: Path, tmp_path: Path) -> None:
-    """But for times of recording, salts and the hashes over them, every row of every table is the same. Links and
-    tallies are folded wherever an append ends, so what the process map makes of links is compared."""
+    """Every row of every table is equal, except recordedAt, salts and the hashes over them.
+
+    Transitions and actor totals are folded at the end of an append, so the process map is compared instead of rows.
+    """
     normal = tmp_path / "normal.db"
     asyncio.run(_append_normally(normal))
     assert _comparable(built) == _comparable(normal)
@@ -188,7 +190,7 @@ async def _map_of(path: Path) -> Any:
 
 
 def _comparable(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of a store without what every run has of its own."""
+    """The rows of a store without the values that differ from run to run."""
     connection = apsw.Connection(str(path))
     own = {"recorded_at", "leaf", "salt", "compact_range", "folded_to"}
     rows = {}
@@ -200,7 +202,7 @@ def _comparable(path: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_raw_has_the_same_rows(built: Path, tmp_path: Path) -> None:
-    """The limit of ingest puts in every row of the store that it is taken from, so it is sound itself."""
+    """The raw-insert benchmark writes every row of the store that it copies, and the result passes verification."""
     rows = final_rows(built)
     assert raw_insert(tmp_path / "raw.db", rows) > 0
     assert final_rows(tmp_path / "raw.db") == rows
@@ -208,7 +210,7 @@ def test_raw_has_the_same_rows(built: Path, tmp_path: Path) -> None:
 
 
 def test_every_byte_of_a_file_has_a_part(built: Path) -> None:
-    """Tables and indexes together are the file, and the payload is the largest column of an event."""
+    """Tables and indexes add up to the size of the file, and the payload is the largest column of an event."""
     disk = disk_of(built, "workload", 1)
     assert disk.events == SHAPE.events
     pages = sum(part.bytes for part in disk.parts if part.kind in ("table", "index"))
@@ -219,7 +221,7 @@ def test_every_byte_of_a_file_has_a_part(built: Path) -> None:
 
 
 def test_every_question_finds_something(built: Path) -> None:
-    """Each variant of each question has an answer that is not empty, but for ranges and deep offsets."""
+    """Each variant of each query has a non-empty result, except ranges and deep offsets."""
 
     async def ask() -> dict[str, int]:
         store = create_store(f"sqlite:///{built}", serving=False)
@@ -240,7 +242,7 @@ def test_every_question_finds_something(built: Path) -> None:
 
 
 def test_trials_take_turns() -> None:
-    """Every second round is in the other order, and a ratio pairs the trials of one round."""
+    """Every second round has the reverse order, and a ratio pairs the trials of one round."""
     order: list[str] = []
     speeds = {"a": iter((10.0, 20.0, 30.0)), "b": iter((5.0, 5.0, 10.0))}
 
@@ -254,7 +256,7 @@ def test_trials_take_turns() -> None:
 
 
 def test_percentiles_are_of_the_times_themselves() -> None:
-    """By nearest rank: the 96th of a hundred is the 95th percentile."""
+    """Percentiles are measured times, by rank: of a hundred the 96th is the 95th percentile."""
     times = times_of([number / 1_000 for number in range(1, 101)])
     assert (times.p50_ms, times.p95_ms, times.p99_ms) == (51, 96, 100)
 
@@ -266,7 +268,7 @@ def sample() -> Run:
 
 
 def test_a_result_renders(sample: Run) -> None:
-    """The page names the machine, every demand, every measure and every question."""
+    """The page names the machine, every target, every measure and every query."""
     page = render(sample)
     assert sample.machine.cpu in page
     assert all(bar.what in page for bar in bars_of(sample))
@@ -276,7 +278,7 @@ def test_a_result_renders(sample: Run) -> None:
 
 
 def test_a_demand_is_met_or_not_or_not_measured(sample: Run) -> None:
-    """A measured value on the wrong side of its bar is a no, and a part that did not run leaves no yes."""
+    """A value on the wrong side of its bar fails, and a part that did not run is not counted as met."""
     quick = msgspec.structs.replace(sample, start_s={"an empty log": 1.4})
     assert {bar.what: bar.met for bar in bars_of(quick)}["start to first answer"] is True
     slow = msgspec.structs.replace(sample, start_s={"an empty log": 1.6})
@@ -286,7 +288,7 @@ def test_a_demand_is_met_or_not_or_not_measured(sample: Run) -> None:
 
 
 def test_the_check_sees_a_ratio_that_fell(sample: Run) -> None:
-    """A fall by more than 15 % is named; the same run, a smaller fall and a rise are none."""
+    """A ratio that fell by more than 15 % is reported; the same run, a smaller fall and a rise are not."""
     assert fallen(sample, sample) == []
     assert fallen(_slower(sample, 1 - DROP_MAX + 0.01), sample) == []
     assert fallen(_slower(sample, 1.5), sample) == []
@@ -295,7 +297,7 @@ def test_the_check_sees_a_ratio_that_fell(sample: Run) -> None:
 
 
 def test_a_run_is_checked_against_the_last_of_its_kind_and_machine(sample: Run, tmp_path: Path) -> None:
-    """Later runs, full ones, and those of other machines are passed over."""
+    """Later runs, full runs and runs on other machines are skipped."""
     run = msgspec.structs.replace(sample, date="2026-06-05T10:00Z")
     other = msgspec.structs.replace(run.machine, cores=run.machine.cores + 1)
     for changes in (
@@ -313,7 +315,7 @@ def test_a_run_is_checked_against_the_last_of_its_kind_and_machine(sample: Run, 
 
 
 def _slower(run: Run, factor: float) -> Run:
-    """The same run, with Whence so many times as fast."""
+    """The same run, with the speed of Whence multiplied by this factor."""
     changed = {
         name: msgspec.structs.replace(
             rates, trials=rates.trials | {"whence": [rate * factor for rate in rates.trials["whence"]]}
@@ -327,7 +329,7 @@ def _slower(run: Run, factor: float) -> Run:
     "path", sorted([*(ROOT / "bench").glob("*.py"), *(ROOT / "bench" / "peers").rglob("*.py")]), ids=str
 )
 def test_the_house_rules_hold_here_too(path: Path) -> None:
-    """No function is longer than 60 lines, no file than 700, and every module says what it is."""
+    """No function is longer than 60 lines, no file longer than 700, and every module has a docstring."""
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert len(text.splitlines()) <= 700

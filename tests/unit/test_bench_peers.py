@@ -1,4 +1,4 @@
-"""What the benchmark asks of the peers: the same questions, answers that count alike, and a table that is fair."""
+"""The benchmark sends the same queries to its peers, checks that totals agree, and renders a fair table."""
 
 import asyncio
 import threading
@@ -45,7 +45,8 @@ async def _questions(built: Built) -> dict[str, list[Question]]:
 
 
 def test_each_is_asked_what_it_can_answer(built: Built) -> None:
-    """FastAPI lacks the outcome alone; Prefect also by-actor, correlation and offsets; Whence is asked everything."""
+    """The FastAPI peer lacks only the outcome; Prefect also by-actor, correlation and offsets; Whence gets every
+    query."""
     questions = asyncio.run(_questions(built))
 
     def lacks(who: str) -> set[str]:
@@ -59,7 +60,7 @@ def test_each_is_asked_what_it_can_answer(built: Built) -> None:
 
 
 def test_the_contract_is_asked_of_both_in_the_same_words(built: Built) -> None:
-    """Whence and the FastAPI peer get the very same requests."""
+    """Whence and the FastAPI peer get identical requests."""
     for some in asyncio.run(_questions(built)).values():
         for question in some:
             assert call_of("fastapi", question, SHAPE) in (None, call_of("whence", question, SHAPE))
@@ -74,20 +75,20 @@ def test_the_contract_is_asked_of_both_in_the_same_words(built: Built) -> None:
     ],
 )
 def test_prefect_is_asked_for_the_same_events(query: Query, wanted: dict[str, object]) -> None:
-    """Every filter is in its words, beside a time; a page has its limit, and a count is by the event's name."""
+    """Every filter has Prefect's parameter and a time range; a page has a limit, and counts are by event name."""
     page = call_of("prefect", Question(query=query, page=TWENTY), SHAPE)
     count = call_of("prefect", Question(query=query), SHAPE)
     assert page is not None and count is not None
     assert (page.path, count.path) == ("/api/events/filter", "/api/events/count-by/event")
-    told = msgspec.json.decode(page.body)
-    assert told["limit"] == 20
-    assert msgspec.json.decode(count.body)["filter"] == told["filter"]
-    assert told["filter"].pop("occurred").keys() == {"since", "until"}
-    assert told["filter"] == wanted
+    sent = msgspec.json.decode(page.body)
+    assert sent["limit"] == 20
+    assert msgspec.json.decode(count.body)["filter"] == sent["filter"]
+    assert sent["filter"].pop("occurred").keys() == {"since", "until"}
+    assert sent["filter"] == wanted
 
 
 def test_prefect_is_asked_for_the_same_time() -> None:
-    """A range is the range of the question; without one it is all of the log, with its late events."""
+    """A query's range is passed on; without one, the range is the whole log with its late events."""
     within = call_of("prefect", Question(query=Query(since=SHAPE.since_us, until=SHAPE.until_us), page=TWENTY), SHAPE)
     always = call_of("prefect", Question(query=Query(), page=TWENTY), SHAPE)
     assert within is not None and always is not None
@@ -97,7 +98,7 @@ def test_prefect_is_asked_for_the_same_time() -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers every path with the same body, but `/nothing`; chunked where the server says so."""
+    """Answers every path except `/nothing` with the same body, chunked if the server is set to."""
 
     protocol_version = "HTTP/1.1"
     server: "_Server"
@@ -119,14 +120,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(self.server.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     order: ClassVar[list["_Server"]] = []
-    """Who was asked, of all of them."""
+    """The servers of all instances, in the order of their requests."""
 
     def __init__(self, body: bytes, *, chunked: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -147,7 +148,8 @@ def _serving(body: bytes, *, chunked: bool = False) -> Iterator[_Server]:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_an_answer_is_timed_until_it_is_whole(chunked: bool) -> None:
-    """One connection carries answer after answer, however they come; a wrong status and a lost connection are told."""
+    """One connection reads one complete response after another, also chunked; a wrong status or lost connection
+    raises."""
     with _serving(b"x" * 3_000_000, chunked=chunked) as server, Line(server.server_port) as line:
         assert all(line.ask(request("GET", "/some", "")) > 0 for _ in range(3))
         with pytest.raises(RuntimeError, match="404"):
@@ -165,7 +167,7 @@ def _log(built: Built, servers: dict[str, _Server]) -> Log:
 
 @pytest.mark.parametrize(("its", "alike"), [(b'{"total":7,"events":[]}', True), (b'{"total":8,"events":[]}', False)])
 def test_who_counts_otherwise_is_not_compared(built: Built, its: bytes, alike: bool) -> None:
-    """The totals of all servers must agree before anything is timed."""
+    """When the totals of the servers differ, nothing is timed."""
     with ExitStack() as stack:
         bodies = {"whence": b'{"total":7}', "fastapi": its}
         log = _log(built, {who: stack.enter_context(_serving(body)) for who, body in bodies.items()})
@@ -177,8 +179,10 @@ def test_who_counts_otherwise_is_not_compared(built: Built, its: bytes, alike: b
 
 
 def test_servers_take_turns_with_each_question(built: Built) -> None:
-    """Each is asked every variant once a round, after a request that is not counted; the slow have one round.
-    Every second round is in the other order."""
+    """Each server gets every variant once a round, after a warm-up request; slow servers have one round.
+
+    Every second round has the reverse order.
+    """
     with _serving(b'{"total":7}') as one, _serving(b'{"total":7}') as other:
         turns = list(turns_of(_log(built, {"whence": one, "fastapi": other}), "page", 2))
         for server in (one, other):
@@ -198,7 +202,7 @@ def test_servers_take_turns_with_each_question(built: Built) -> None:
 
 
 def test_pages_of_each_are_kept_with_their_ratios(built: Built, run: Run, tmp_path: Path) -> None:
-    """Every server has as many trials as there are rounds; the slower are asked for fewer pages. The table has them."""
+    """Every server has one trial per round, slower servers with fewer pages, and the table shows them."""
     sizes = msgspec.structs.replace(QUICK, rounds=2, peer_pages=40)
     with _serving(b'{"total":7}') as one, _serving(b'{"total":7}') as other:
         pages_of_each(Bench(run, sizes, tmp_path), tmp_path, _log(built, {"whence": one, "fastapi": other}))
@@ -217,7 +221,7 @@ def _table(run: Run) -> dict[str, list[str]]:
 
 @pytest.fixture
 def run() -> Run:
-    """A result with the peers in it."""
+    """A result with the peers."""
     slow, quick = times_of([0.008]), times_of([0.002])
     found = [
         Asked("page", "whence", 100, quick),
@@ -238,7 +242,7 @@ def run() -> Run:
 
 
 def test_a_ratio_says_how_many_times_better_whence_is(run: Run) -> None:
-    """More events a second is better, and so are fewer milliseconds, bytes and seconds."""
+    """The ratio is above one for more events per second, and for fewer milliseconds, bytes or seconds."""
     table = _table(run)
     assert table["measure"] == ["Whence", *(text for name in PEERS.values() for text in (name, "ratio"))]
     [ingest] = [cells for measure, cells in table.items() if measure.startswith("batches of 1000")]
@@ -252,7 +256,7 @@ def test_a_ratio_says_how_many_times_better_whence_is(run: Run) -> None:
 
 
 def test_what_is_lacking_has_a_note_that_says_why(run: Run) -> None:
-    """Each letter in the table is explained below it, and no other is."""
+    """Each letter in the table is explained below it, and no other letter is."""
     text = render(run).split("## Against each peer")[1].split("\n## ")[0]
     table, below = text[: text.rindex(" |\n")], text[text.rindex(" |\n") :]
     letters = {letter for letter in "abcdefgh" if f"- ({letter})" in table}
@@ -262,7 +266,8 @@ def test_what_is_lacking_has_a_note_that_says_why(run: Run) -> None:
 
 
 def test_a_result_from_before_the_table_is_read_and_rendered(run: Run, tmp_path: Path) -> None:
-    """Older files lack the new fields; the table then shows what they have, and without a peer there is none."""
+    """Older files lack the new fields; the table then shows the fields that exist, and without a peer there is no
+    table."""
     path = save(run, tmp_path)
     older = msgspec.json.decode(path.read_bytes())
     assert older.pop("asked") and older.pop("footprints")
@@ -275,5 +280,5 @@ def test_a_result_from_before_the_table_is_read_and_rendered(run: Run, tmp_path:
 
 
 def test_a_call_is_one_whatever_is_asked() -> None:
-    """Equal calls are one key, so that what is asked a dozen times is checked once."""
+    """Equal calls have equal keys, so that a repeated call is checked once."""
     assert len({Call("GET", "/a"), Call("GET", "/a"), Call("POST", "/a"), Call("POST", "/a", b"{}")}) == 3

@@ -1,4 +1,4 @@
-"""What an event type says of its outcome."""
+"""The outcome that an event type implies."""
 
 import pytest
 
@@ -27,19 +27,19 @@ from whence.events import ResourceType, Vocabulary, is_event_type
     ],
 )
 def test_outcomes(event_type: str, outcome: str) -> None:
-    """By the catalogue, else by the last word of the last segment, else none."""
+    """The outcome follows from the catalogue, else from the last word of the last segment, else it is none."""
     assert outcome_of(event_type) == outcome
 
 
 def test_the_catalogue_is_in_the_grammar_and_covers_every_resource_type() -> None:
-    """Each catalogued type could be stored, and each built-in resource type has some."""
+    """Each catalogued type is a valid event type, and each built-in resource type has some."""
     assert all(is_event_type(name) for name in CATALOG)
     nouns = {name.split(".")[0] for name in CATALOG}
     assert {str(name) for name in ResourceType} <= nouns
 
 
 def test_an_operator_adds_words_in_one_place() -> None:
-    """Additions come after the built-in words; a word outside the grammar is refused."""
+    """Additions come after the built-in values; a value outside the grammar is refused."""
     words = Vocabulary.extended(["invoice", "decision"], ["robot"])
     assert words.resource_types[-1] == "invoice"
     assert words.resource_types.count("decision") == 1

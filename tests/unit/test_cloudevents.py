@@ -1,4 +1,4 @@
-"""CloudEvents: where each attribute goes, and what has no place."""
+"""CloudEvents: the field that each attribute maps to, and the attributes that map to none."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from whence.wire.ids import derived_uuid
 
 
 def sent(**changes: Any) -> dict[str, Any]:
-    """A good CloudEvent; `...` leaves an attribute out."""
+    """A valid CloudEvent; `...` leaves an attribute out."""
     whole = {
         "specversion": "1.0",
         "id": EVENT_ID,
@@ -89,7 +89,7 @@ def test_every_attribute_has_its_place() -> None:
 
 
 def test_data_is_kept_to_the_token() -> None:
-    """Number literals and escapes of the data stay; without data the payload has the attributes alone."""
+    """Number literals and escapes of the data are unchanged; without data the payload has only the attributes."""
     body = json.dumps(sent(data={})).replace('"data": {}', r'"data": {"a": 1E2, "b": "\u0000", "c": -0}')
     assert ce.parse_structured(body.encode(), CONTEXT).payload == (
         rb'{"a":1E2,"b":"\u0000","c":-0,"_ce":{"source":"/billing","specversion":"1.0"}}'
@@ -103,7 +103,10 @@ def test_data_is_kept_to_the_token() -> None:
     replaced(ce, "NAMELESS", frozenset(), "everybody_has_a_name"),
 )
 def test_auth_types_become_actor_types() -> None:
-    """Those of the extension by our names, and kept; ours as they are. Who has no name is called by the type."""
+    """The extension's types map to Whence's actor types and are kept in the payload; Whence's own types are unchanged.
+
+    An actor without an id gets the type as its id.
+    """
     for authtype, actor_type in {
         "app_user": "user",
         "service_account": "service",
@@ -129,7 +132,7 @@ def without_source(*names: str) -> str:
 
 @catches(replaced(ce, "derived_uuid", without_source, "the_source_is_forgotten"))
 def test_an_id_that_is_no_uuid_follows_from_source_and_id() -> None:
-    """The text itself is kept; another source is another event; the same sent again is the same."""
+    """The original id is kept. Another source gives another id, and the same source and id give the same one."""
     event = structured(id="A-1")
     assert event.id == structured(id="A-1").id == derived_uuid("cloudevents:/billing", "A-1")
     assert kept(event)["id"] == "A-1"
@@ -139,7 +142,7 @@ def test_an_id_that_is_no_uuid_follows_from_source_and_id() -> None:
 
 
 def test_a_cause_of_the_same_source_is_found() -> None:
-    """A causationid that is not a UUID becomes the id that its event got."""
+    """A causationid that is not a UUID becomes the derived id of that event."""
     effect = structured(causationid="A-1")
     assert effect.causation_id == structured(id="A-1").id
     assert kept(effect)["causationid"] == "A-1"
@@ -148,13 +151,13 @@ def test_a_cause_of_the_same_source_is_found() -> None:
 
 
 def test_an_event_is_not_its_own_cause() -> None:
-    """Neither by UUID in any case nor by a text of its source."""
+    """An event may not name itself, by a UUID in either case or by its id within the source."""
     for changes in ({"causationid": EVENT_ID.upper()}, {"id": "A-1", "causationid": "A-1"}):
         assert wrong(**changes) == [(("body", "causationid"), "self_cause")]
 
 
 def test_what_json_is_anyway_is_not_kept() -> None:
-    """A content type of application/json says nothing new; another one, and a schema, are kept."""
+    """The content type application/json is not kept in the payload; another content type, and a schema, are kept."""
     assert "datacontenttype" not in kept(structured(datacontenttype="application/json"))
     assert kept(structured(datacontenttype="application/vnd.x+json"))["datacontenttype"] == "application/vnd.x+json"
     assert kept(structured(dataschema="https://x.example/s"))["dataschema"] == "https://x.example/s"
@@ -165,7 +168,7 @@ def test_what_json_is_anyway_is_not_kept() -> None:
 
 @pytest.mark.parametrize("name", ["specversion", "id", "source", "type", "time", "subject", "authtype", "authid"])
 def test_a_missing_attribute_is_named(name: str) -> None:
-    """Left out, null and empty; and an attribute that is refused for its own sake is not missing as well."""
+    """An attribute that is absent, null or empty is missing; one that is invalid is not reported as missing too."""
     assert wrong(**{name: ...}) == wrong(**{name: None}) == [(("body", name), "missing")]
     assert wrong(**{name: 1.5}) == wrong(**{name: [SECRET]}) == [(("body", name), "attribute_type")]
     if name != "specversion":
@@ -216,12 +219,12 @@ def test_binary_data_that_is_null_was_left_out() -> None:
     ids=ascii,
 )
 def test_each_problem_has_its_place_and_rule(name: str, value: object, type_: str) -> None:
-    """Under the attribute as it was sent; what was sent is never said again."""
+    """The location is the attribute as it was sent; the message never repeats its value."""
     assert wrong(**{name: value}) == [(("body", name), type_)]
 
 
 def test_integers_of_32_bits_are_attributes() -> None:
-    """Its ends too."""
+    """Every integer of 32 bits is accepted, including both limits."""
     assert kept(structured(a=2**31 - 1, b=-(2**31), c=False, d=None)) == {
         **{"a": 2**31 - 1, "b": -(2**31), "c": False, "source": "/billing", "specversion": "1.0"},
     }
@@ -229,7 +232,7 @@ def test_integers_of_32_bits_are_attributes() -> None:
 
 @catches(replaced(ce, "repeated_keys", lambda compact: [], "repeats_are_not_seen"))
 def test_no_attribute_stands_twice() -> None:
-    """However it is spelled; nor does the data, nor a key in it."""
+    """Duplicate attributes are refused in any spelling, and so are duplicate data and duplicate keys in it."""
     for member, loc, type_ in (
         ('"type":"invoice.paid"', "type", "duplicate_key"),
         (r'"\u0074ype":"invoice.paid"', "type", "duplicate_key"),
@@ -249,12 +252,12 @@ def test_no_attribute_stands_twice() -> None:
     [(b"", "json_invalid"), (b"{", "json_invalid"), (b"[]", "dict_type"), (b"[" * 99_999, "json_depth")],
 )
 def test_a_body_that_is_no_object_is_refused_as_a_whole(body: bytes, type_: str) -> None:
-    """Its place is the body."""
+    """The location of the problem is the body."""
     assert problems(lambda: ce.parse_structured(body, CONTEXT)) == [(("body",), type_)]
 
 
 def test_bad_utf_8_is_named_at_its_attribute() -> None:
-    """In data too."""
+    """Invalid UTF-8 is reported at its attribute, and at `data`."""
     body = json.dumps(sent(authid="@@", data={"a": "@@"})).encode().replace(b"@@", b"\xff")
     assert problems(lambda: ce.parse_structured(body, CONTEXT)) == [
         (("body", "authid"), "string_unicode"),
@@ -263,7 +266,7 @@ def test_bad_utf_8_is_named_at_its_attribute() -> None:
 
 
 def test_large_ones_are_refused_before_they_are_read() -> None:
-    """A body of 320 KiB, and data of 256 KiB with what is kept beside it; white space in between does not count."""
+    """A body may have 320 KiB, and data with the kept attributes 256 KiB, not counting white space between tokens."""
     fill = 256 * 1024 - len('{"a":"","_ce":{"source":"/billing","specversion":"1.0"}}')
     fitting = b'{"a":"%s"}' % (b"x" * fill)
     assert len(binary(fitting + b"\n" * 60_000).payload) == 256 * 1024
@@ -280,7 +283,8 @@ def test_large_ones_are_refused_before_they_are_read() -> None:
 
 
 def test_attributes_come_in_headers() -> None:
-    """In any case, percent-encoded or in quotes; the data is the body, and none is `{}`."""
+    """Header names are in any case, values percent-encoded or quoted; the body is the data, and an empty body is
+    `{}`."""
     raw = {
         "CE-SpecVersion": "1.0",
         "ce-id": "A%2D1",
@@ -309,7 +313,7 @@ def test_attributes_come_in_headers() -> None:
 
 @catches(replaced(ce, "_BAD_ESCAPE", NEVER_BYTES, "a_bare_percent_passes"))
 def test_bad_encoding_is_named_at_its_header() -> None:
-    """Half an escape, bytes that are no UTF-8, and what no header can hold."""
+    """A truncated escape, invalid UTF-8 and characters that a header cannot hold are refused at the header."""
     for value, type_ in (
         *(("%", "percent_encoding"), ("%4", "percent_encoding"), ("a%zz", "percent_encoding")),
         *(
@@ -325,7 +329,7 @@ def test_bad_encoding_is_named_at_its_header() -> None:
 
 @pytest.mark.parametrize("name", ["ce-", "ce-a_b", "ce-data", "ce-datacontenttype", "ce-a-b", "ce-\u00e9"])
 def test_a_header_that_names_no_attribute_is_refused(name: str) -> None:
-    """`ce-data` too, since the data is the body, and its type, which Content-Type says."""
+    """`ce-data` and `ce-datacontenttype` are refused too: the body is the data, and Content-Type its type."""
     assert wrong_binary(more={name: "x"}) == [(("header", name), "extra_forbidden")]
 
 
@@ -340,7 +344,7 @@ def test_a_header_that_names_no_attribute_is_refused(name: str) -> None:
     ],
 )
 def test_bad_data_is_named_at_the_body(body: bytes, type_: str) -> None:
-    """It has no name there."""
+    """In binary mode the data has no name, so the location is the body."""
     assert wrong_binary(body) == [(("body",), type_)]
 
 
@@ -352,7 +356,7 @@ texts = st.text(min_size=1, max_size=8)
 def test_binary_and_structured_are_the_same_event(
     source: str, id_: str, cause: str | None, extra: str, who: str
 ) -> None:
-    """Any text in any attribute means the same in a header as in JSON, or is refused for the same reason."""
+    """Any text in any attribute gives the same event in a header as in JSON, or is refused by the same rule."""
     changes = {"source": source, "id": id_, "extra": extra, "authid": who} | ({"causationid": cause} if cause else {})
     body = json.dumps(sent(**changes, data={"k": extra})).encode()
     data = json.dumps({"k": extra}).encode()
@@ -369,7 +373,7 @@ def test_binary_and_structured_are_the_same_event(
 
 
 def test_each_event_of_a_batch_is_refused_for_itself() -> None:
-    """At its index; a batch that is no array is refused as a whole."""
+    """Each problem has the index of its event; a batch that is not an array is refused as a whole."""
     batch = [sent(), sent(type=SECRET), {}, 1, sent(data={"a": "x" * 256 * 1024}), sent(id="A-1")]
     found = ce.parse_cloudevents_batch(json.dumps(batch).encode(), CONTEXT)
     assert isinstance(found[0], NewEvent)
@@ -398,5 +402,5 @@ def test_each_event_of_a_batch_is_refused_for_itself() -> None:
     ],
 )
 def test_how_a_cloudevent_is_known(content_type: str, headers: tuple[str, ...], is_one: bool) -> None:
-    """By its media type, or by one of the headers that every binary event has."""
+    """A CloudEvent is recognised by its media type, or by one of the headers that are required in binary mode."""
     assert ce.is_cloudevents(content_type, dict.fromkeys(headers, "x")) is is_one

@@ -1,4 +1,4 @@
-"""Cursors: bound to their query, carrying what must not change, and checked even if they are forged."""
+"""Cursors: bound to their query, carrying the values that must not change, and validated even if they are forged."""
 
 import base64
 import struct
@@ -24,13 +24,13 @@ LAYOUT = struct.Struct(">BBqqqqqq")
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
-def read(sent: str = ASKED, route: str = "list", **told: Any) -> ReadRequest:
+def read(sent: str = ASKED, route: str = "list", **arguments: Any) -> ReadRequest:
     fixed = {
         "correlation": {"correlation_id": "flow"},
         "resource": {"resource_type": "action_run", "resource_id": RUN_ID},
     }
     context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
-    return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | told))
+    return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | arguments))
 
 
 def event(position: int, occurred_at: int) -> Event:
@@ -57,15 +57,15 @@ def page(offset: int = 0, total: int = 50, as_of: int = 60, position: int = 40, 
     return Page(events=events, total=total, limit=2, offset=offset, as_of=as_of)
 
 
-def cursor(request: ReadRequest | None = None, **told: Any) -> str:
+def cursor(request: ReadRequest | None = None, **arguments: Any) -> str:
     request = request or read()
-    made = cursors.next_cursor(request.cursor_seed, request.query, page(**told))
+    made = cursors.next_cursor(request.cursor_seed, request.query, page(**arguments))
     assert made is not None
     return made
 
 
-def refused(sent: str, **told: Any) -> Problems:
-    return problems(lambda: read(sent, **told))
+def refused(sent: str, **arguments: Any) -> Problems:
+    return problems(lambda: read(sent, **arguments))
 
 
 OTHER_QUESTION = [(("query", "cursor"), "cursor")]
@@ -79,7 +79,7 @@ def without_offset(seed: bytes, query: Query, made: Page) -> str | None:
 
 @catches(replaced(cursors, "next_cursor", without_offset, "the_offset_does_not_run"))
 def test_a_cursor_goes_on_behind_the_last_event() -> None:
-    """In the snapshot of the first page, with the number of events before it."""
+    """The next page continues after the last event, in the snapshot of the first page, with the offset counted on."""
     first = read(f"{ASKED}&limit=2&include=position")
     second = read(f"{ASKED}&cursor={cursor(first, offset=10)}&limit=7")
     assert second.page.after == Keyset(NOW - DAY, 40)
@@ -91,7 +91,7 @@ def test_a_cursor_goes_on_behind_the_last_event() -> None:
 
 
 def test_the_last_page_has_no_cursor() -> None:
-    """Nor has an empty one."""
+    """The last page has no cursor, and an empty page neither."""
     request = read()
     seed, query = request.cursor_seed, request.query
     assert next_cursor(seed, query, page(offset=48)) is None
@@ -101,7 +101,7 @@ def test_the_last_page_has_no_cursor() -> None:
 
 
 def test_relative_times_are_resolved() -> None:
-    """An hour later `-7d` still means what it meant on the first page."""
+    """An hour later `-7d` still means the time that it meant on the first page."""
     first = read()
     later = read(f"{ASKED}&cursor={cursor(first)}", now=NOW + 3_600_000_000)
     assert later.query.since == first.query.since == NOW - 7 * DAY
@@ -121,7 +121,7 @@ moments = st.integers(TIME_MIN_US, TIME_MAX_US)
     route=st.sampled_from(["list", "correlation", "resource"]),
 )
 def test_every_place_survives(as_of: int, occurred_at: int, offset: int, below: int, route: str) -> None:
-    """Any snapshot, time and position that a page can end with."""
+    """A cursor round-trips any snapshot, time and position that a page can end with."""
     position = max(1, as_of - below)
     made = cursor(
         read(route=route, sent=""), as_of=as_of, occurred_at=occurred_at, offset=offset, total=2**64, position=position
@@ -135,7 +135,7 @@ def test_every_place_survives(as_of: int, occurred_at: int, offset: int, below: 
 
 
 def forgetting(place: int, name: str) -> Mutant:
-    """The binding without one of its parts."""
+    """Mutant: the binding without one of its parts."""
 
     def seed(*parts: Any) -> bytes:
         return cursor_seed(*(("" if place == at else part) for at, part in enumerate(parts)))
@@ -166,7 +166,7 @@ def forgetting_reader(viewer: Viewer, *rest: Any) -> bytes:
     replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "not_bound_at_all"),
 )
 def test_a_cursor_is_of_one_question() -> None:
-    """Of its tenant, route, filter, range of time, order and reader: any other is refused."""
+    """A cursor is refused with another tenant, route, filter, time range, order or reader."""
     made = cursor()
     assert read(f"{ASKED}&cursor={made}").page.after is not None
     others = [
@@ -177,7 +177,7 @@ def test_a_cursor_is_of_one_question() -> None:
         f"{ASKED}&outcome=none",
         f"{ASKED}&actor_id=y",
         ASKED.replace("-7d", "-8d"),
-        ASKED.replace("-7d", "2025-12-26T03:04:05Z"),  # the same instant, but it was not said so
+        ASKED.replace("-7d", "2025-12-26T03:04:05Z"),  # the same instant, but written as an absolute time
         ASKED.replace("from=-7d&", ""),
         ASKED.replace("2026-01-02", "2026-01-03"),
         ASKED.replace("&to=2026-01-02", ""),
@@ -197,7 +197,7 @@ def test_a_cursor_is_of_one_question() -> None:
 
 
 def test_two_flows_have_each_their_own() -> None:
-    """What the path fixes is part of the question."""
+    """A cursor is bound to the parameters in the path."""
     made = cursor(read("", route="correlation"))
     assert read(f"cursor={made}", route="correlation").page.after is not None
     found = refused(f"cursor={made}", route="correlation", fixed={"correlation_id": "other"})
@@ -205,7 +205,7 @@ def test_two_flows_have_each_their_own() -> None:
 
 
 def test_spelling_is_no_part_of_the_question() -> None:
-    """The order of alternatives and of parameters, repetitions, other spellings of a time, limit and include."""
+    """The order of values and parameters, repetitions, the spelling of a time, limit and include may change."""
     made = cursor()
     for same in (
         "to=2026-01-02T00:00:00.000Z&from=-7d&actor_id=x&event_type=c.*&event_type=a.b&event_type=c.*",
@@ -219,7 +219,7 @@ def test_spelling_is_no_part_of_the_question() -> None:
 
 
 def test_a_cursor_has_its_own_place_and_snapshot() -> None:
-    """With an offset, also 0, or with another as_of it is refused."""
+    """A cursor is refused together with an offset, even 0, or with a different as_of."""
     made = cursor()
     for offset in ("0", "12"):
         assert refused(f"{ASKED}&cursor={made}&offset={offset}") == [(("query", "offset"), "cursor_with_offset")]
@@ -233,7 +233,7 @@ def test_a_cursor_has_its_own_place_and_snapshot() -> None:
 
 @catches(replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "the_digest_says_nothing"))
 def test_every_flipped_bit_is_found() -> None:
-    """None of the 528 may differ."""
+    """A change of any of the 528 bits is detected."""
     made = base64.urlsafe_b64decode(cursor())
     for bit in range(len(made) * 8):
         flipped = bytearray(made)
@@ -262,12 +262,12 @@ def test_every_flipped_bit_is_found() -> None:
     ],
 )
 def test_what_is_no_cursor_is_refused(spoil: Any) -> None:
-    """Cut, lengthened, in another alphabet."""
+    """Truncated or extended cursors, and those in another alphabet, are refused."""
     assert refused(f"{ASKED}&cursor={spoil(cursor())}") == OTHER_QUESTION
 
 
 def forged(**changes: int) -> str:
-    """A cursor whose digest is right: it needs no secret, so anybody can make one."""
+    """A cursor with a valid digest. The digest needs no secret, so clients can make one."""
     sound = {
         "version": 1,
         "flags": 3,
@@ -283,7 +283,7 @@ def forged(**changes: int) -> str:
 
 
 def credulous(text: str, seed: bytes) -> Any:
-    """Believes every number whose digest is right."""
+    """Mutant: accepts every number with a valid digest."""
     data = base64.urlsafe_b64decode(text)
     packed = data[: LAYOUT.size]
     if len(text) != 88 or cursor_digest(seed, packed) != data[LAYOUT.size :]:
@@ -294,7 +294,7 @@ def credulous(text: str, seed: bytes) -> Any:
 
 @catches(replaced(wire, "open_cursor", credulous, "forged_numbers_are_believed"))
 def test_forged_numbers_are_looked_at() -> None:
-    """Who makes a cursor gets no further than the credential reaches, and no number that a store would choke on."""
+    """A forged cursor reads nothing beyond its credential, and numbers that a store cannot handle are refused."""
     assert read(f"{ASKED}&cursor={forged()}").page.after == Keyset(NOW, 40)
     for changes in (
         *({"version": 0}, {"version": 2}, {"position": 0}, {"position": -1}, {"position": 61}, {"as_of": 39}),
@@ -307,12 +307,12 @@ def test_forged_numbers_are_looked_at() -> None:
 
 
 def test_a_forged_range_that_is_none_is_refused() -> None:
-    """From after to is refused wherever it comes from."""
+    """A range whose `from` is after `to` is refused in a cursor too."""
     assert refused(f"{ASKED}&cursor={forged(since=NOW, until=NOW - 1)}") == [(("query", "from"), "time_range")]
 
 
 def test_the_largest_forged_offset_does_no_harm() -> None:
-    """The page at it is the last one."""
+    """The page at the largest offset is the last page."""
     request = read(f"{ASKED}&cursor={forged(offset=INT_MAX)}")
     assert request.page.offset == INT_MAX
     assert next_cursor(request.cursor_seed, request.query, page(offset=request.page.offset)) is None

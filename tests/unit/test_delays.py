@@ -1,4 +1,4 @@
-"""Delays in buckets: the error that is stated, and sums that are what a count over all would be."""
+"""Delays in buckets: the documented error holds, and sums equal a count over all delays."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def check_error(delay: int) -> None:
 
 
 def check_sums(one: list[int], other: list[int]) -> None:
-    """Both together are what was counted at once."""
+    """Check that the sum of two histograms equals the histogram of all delays."""
     assert delays.add(delays.counted(one), delays.counted(other)) == delays.counted(one + other)
 
 
@@ -43,13 +43,13 @@ def check_percentile(found: list[int], percent: int) -> None:
 @settings(max_examples=1_000)
 @given(times)
 def test_a_value_is_off_by_two_percent_at_most(delay: int) -> None:
-    """For any delay, in whole numbers; below fifty microseconds it is exact."""
+    """The error of any delay is at most 2 %; below fifty microseconds a value is exact."""
     check_error(delay)
     assert delay >= 50 or delays.value_of(delays.bucket_of(delay)) in (delay, 49)
 
 
 def test_every_small_delay_and_every_edge() -> None:
-    """The first thousand delays, and both sides of each bucket's end."""
+    """The first thousand delays, and both sides of each bucket's border, are within the error."""
     for delay in range(1_000):
         check_error(delay)
     for last in delays._LASTS[:-1]:
@@ -62,19 +62,19 @@ def test_every_small_delay_and_every_edge() -> None:
 @settings(max_examples=300)
 @given(some, some)
 def test_histograms_are_added_up(one: list[int], other: list[int]) -> None:
-    """A sum over parts is a count over the whole."""
+    """The sum of the histograms of two parts equals the histogram of the whole."""
     check_sums(one, other)
 
 
 @settings(max_examples=300)
 @given(some, st.sampled_from([1, 50, 95, 99, 100]))
 def test_percentiles_are_within_the_error(found: list[int], percent: int) -> None:
-    """Of the delays that are not below zero, which are counted apart."""
+    """Percentiles are of the non-negative delays; negative delays are counted separately."""
     check_percentile(found, percent)
 
 
 def _wider(patch: pytest.MonkeyPatch) -> None:
-    """Buckets of three percent."""
+    """Mutant: buckets with an error of three percent."""
     patch.setattr(delays, "_OFF", 3)
     lasts, values = delays._table()
     patch.setattr(delays, "_LASTS", lasts)

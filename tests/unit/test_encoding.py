@@ -1,4 +1,4 @@
-"""The bytes of answers, to the letter of the contract, and when a repeat is the same event."""
+"""The bytes of responses, exactly as in the contract."""
 
 import json
 from pathlib import Path
@@ -46,19 +46,19 @@ def page(**changes: Any) -> Page:
 
 
 def test_an_event_has_the_eleven_keys_of_the_contract() -> None:
-    """In alphabetical order, without white space, its payload as it was stored."""
+    """An event has the eleven keys in alphabetical order, without white space, and the stored bytes of its payload."""
     assert encode_event(EVENT).decode() == ELEVEN
     assert list(json.loads(ELEVEN)) == SCHEMAS["Event"]["required"]
 
 
 @catches(replaced(wire, "Raw", lambda data: json.loads(data), "payloads_are_written_anew"))  # noqa: PLW0108  (a lambda has no type that msgspec would ask for)
 def test_a_payload_is_answered_as_its_bytes() -> None:
-    """None of its tokens is rewritten."""
+    """No token of a payload is rewritten."""
     assert EVENT.payload in encode_event(EVENT)
 
 
 def test_include_adds_what_it_names_and_nothing_else() -> None:
-    """Each key in its alphabetical place; nextCursor belongs to the page."""
+    """`include` adds each key in alphabetical order; nextCursor is added to the page."""
     whole = json.loads(encode_event(EVENT, frozenset(("outcome", "position", "recordedAt", "nextCursor"))))
     assert list(whole) == sorted([*json.loads(ELEVEN), "outcome", "position", "recordedAt"])
     assert (whole["outcome"], whole["position"], whole["recordedAt"]) == ("success", 7, "2026-01-02T03:04:06Z")
@@ -78,7 +78,7 @@ def test_a_page_has_the_five_keys_of_the_contract() -> None:
 
 
 def test_a_cursor_is_in_the_body_only_when_asked_for() -> None:
-    """And null on the last page."""
+    """The body has a cursor only with `include=nextCursor`; on the last page it is null."""
     asked = frozenset(("nextCursor", "position"))
     assert b"nextCursor" not in encode_page(page(), frozenset(("position",)), "abc")
     assert list(json.loads(encode_page(page(), asked, "abc"))) == [
@@ -89,7 +89,7 @@ def test_a_cursor_is_in_the_body_only_when_asked_for() -> None:
 
 
 def test_counts_have_the_shape_of_the_contract() -> None:
-    """Lists of key and count in the order in which they were counted."""
+    """Counts are lists of key and count, in the given order."""
     counts = Counts(total=3, by_event_type=[("b.c", 2), ("a.b", 1)], by_resource_type=[], by_actor_type=[("user", 3)])
     assert encode_counts(counts) == (
         b'{"byActorType":[{"count":3,"key":"user"}],"byEventType":[{"count":2,"key":"b.c"},{"count":1,"key":"a.b"}],'
@@ -100,7 +100,7 @@ def test_counts_have_the_shape_of_the_contract() -> None:
 
 @catches(replaced(wire, "_STATS_CHUNK", 10**9, "all_in_one"))
 def test_statistics_come_in_chunks_that_are_one_object() -> None:
-    """Wherever the chunks are cut, and never more than 500 actors in one."""
+    """The chunks concatenate to one JSON object, for any number of actors, with at most 500 actors in each."""
     for actors in (0, 1, 499, 500, 501, 1000, 1001):
         stats = [
             ActorStat(actor_type="user", actor_id=f'"{number}', total=3, successes=2, failures=1)
@@ -117,7 +117,7 @@ def test_statistics_come_in_chunks_that_are_one_object() -> None:
 
 
 def test_bodies_are_declared_in_alphabetical_order() -> None:
-    """So are the contract's own."""
+    """The keys of every body are in alphabetical order, as in the contract."""
     declared = {*WireBody.__subclasses__(), *(one for one in vars(bodies).values() if isinstance(one, type(WireBody)))}
     assert {traces.TraceBody, bodies.PageBody} <= declared
     for body in declared:

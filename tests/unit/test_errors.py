@@ -13,7 +13,7 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    """The drawing in the module's docstring has every error and no other."""
+    """The tree in the module's docstring has every error class and no other."""
     assert errors.__doc__ is not None
     drawn = set(re.findall(r"── (\w+)", errors.__doc__))
     assert drawn == {kind.__name__ for kind in KINDS} - {"WhenceError"}
@@ -28,7 +28,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
 
 
 def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
-    """The index follows the first part of `loc`; the sentence and the rule stay."""
+    """The index is inserted after the first part of `loc`; message and rule are unchanged."""
     error = Invalid([Problem(("body", "actorId"), "No.", "x"), Problem(("body",), "Never.", "y")])
     assert error.within_item(7).problems == (
         Problem(("body", 7, "actorId"), "No.", "x"),
@@ -38,7 +38,7 @@ def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
 
 
 def test_public_names_are_pinned() -> None:
-    """Each public name resolves, and any other is no attribute."""
+    """Each public name resolves, and any other name raises AttributeError."""
     assert whence.__all__ == [
         *("AsyncWhence", "Conflict", "Forbidden", "Invalid", "NotFound", "Unauthenticated"),
         *("Whence", "WhenceError", "__version__"),

@@ -20,7 +20,7 @@ TEXTS: list[Callable[[str], str]] = [
 
 
 def broken(check: Callable[[str], object], text: str) -> str:
-    """The rule that the text breaks; its sentence never repeats it."""
+    """The rule that the text breaks, after a check that the message does not repeat the text."""
     with pytest.raises(Broken) as caught:
         check(text)
     assert len(text) < 8 or text not in str(caught.value)
@@ -29,7 +29,7 @@ def broken(check: Callable[[str], object], text: str) -> str:
 
 @pytest.mark.parametrize("check", TEXTS)
 def test_a_text_has_1_to_255_characters(check: Callable[[str], str]) -> None:
-    """Characters are counted, not bytes; it is kept as sent, blanks and all."""
+    """Characters are counted and not bytes; the text is kept as sent, including blanks."""
     for text in (
         "x",
         " ",
@@ -51,7 +51,7 @@ def test_a_text_has_1_to_255_characters(check: Callable[[str], str]) -> None:
 
 @catches(replaced(fields, "_CONTROL", NEVER, "control_characters_pass"))
 def test_a_text_has_no_control_characters() -> None:
-    """All 65 of Unicode's category Cc are refused wherever they stand, and nothing else is for that reason."""
+    """The 65 characters of Unicode's category Cc are refused at any place, and no other character by this rule."""
     control = [chr(number) for number in range(0x110000) if unicodedata.category(chr(number)) == "Cc"]
     assert len(control) == 65
     for check in TEXTS:
@@ -62,7 +62,7 @@ def test_a_text_has_no_control_characters() -> None:
 
 
 def test_a_causation_id_that_is_a_uuid_is_made_canonical() -> None:
-    """An upper-case UUID links to its event; any other text of 36 characters stays as it is."""
+    """A UUID in upper case becomes lower case; any other text of 36 characters is unchanged."""
     assert fields.check_causation_id(UUID.upper()) == UUID
     assert fields.check_causation_id("X" * 36) == "X" * 36
     assert fields.check_causation_id(UUID.upper().replace("-", "")) == UUID.upper().replace("-", "")
@@ -70,7 +70,7 @@ def test_a_causation_id_that_is_a_uuid_is_made_canonical() -> None:
 
 
 def test_a_uuid_field_says_its_own_rule() -> None:
-    """The slug of the rule is the one that the contract's 422 carries."""
+    """The rule of an invalid UUID has the slug that the contract names for its 422."""
     assert fields.check_uuid(UUID.upper()) == UUID
     assert broken(fields.check_uuid, UUID + "\n") == "uuid_parsing"
 
@@ -79,7 +79,8 @@ def test_a_uuid_field_says_its_own_rule() -> None:
     "text", ["a.b", "action_run.completed", "a.b.c.d.e", "a1_.b2_", "whenceforth.done", f"a.{'b' * 126}"]
 )
 def test_event_types_in_the_grammar(text: str) -> None:
-    """Two to five segments of lower-case letters, digits and underscores, up to 128 characters."""
+    """Event types of two to five segments of lower-case letters, digits and underscores, up to 128 characters, are
+    valid."""
     assert fields.check_event_type(text) == text
 
 
@@ -92,19 +93,19 @@ def test_event_types_in_the_grammar(text: str) -> None:
     ids=ascii,
 )
 def test_event_types_outside_the_grammar(text: str) -> None:
-    """What looks alike is refused too: another alphabet, a line end, a sixth segment."""
+    """Near misses are refused too: letters of another alphabet, a line end, a sixth segment."""
     assert broken(fields.check_event_type, text) == "string_pattern_mismatch"
 
 
 @catches(replaced(fields, "RESERVED_PREFIX", "whence.log.", "only_a_part_is_reserved"))
 def test_the_logs_own_event_types_are_reserved() -> None:
-    """Only the log itself writes `whence.*`."""
+    """Clients may not send event types that begin with `whence.`."""
     assert broken(fields.check_event_type, "whence.erased") == "reserved"
     assert broken(fields.check_event_type, "whence.log.sealed") == "reserved"
 
 
 def test_words_are_of_the_vocabulary() -> None:
-    """Built-in words and an operator's; the refusal lists what is known."""
+    """Built-in values and those of the operator are accepted; the message for any other lists the known ones."""
     words = Vocabulary.extended(["invoice"], ["robot"])
     for word in (*ResourceType, "invoice"):
         assert fields.check_resource_type(word, words.resource_types) == word
@@ -124,7 +125,7 @@ LIST = [parameter.name for parameter in READ_PARAMETERS["list"]]
 
 @catches(replaced(fields, "_likeness", lambda a, b: float(a == b), "only_the_same_is_near"))
 def test_the_nearest_name_is_the_one_that_was_meant() -> None:
-    """Whatever its case and underscores, and with a letter wrong; and something, for any text at all."""
+    """The suggestion ignores case and underscores, and tolerates a wrong letter; every text gets a suggestion."""
     meant = {
         "eventType": "event_type",
         "Limit": "limit",
@@ -143,7 +144,7 @@ def test_the_nearest_name_is_the_one_that_was_meant() -> None:
 
 @catches(replaced(fields, "_NAME_MAX", 10**6, "a_long_name_costs_what_it_is_long"))
 def test_the_cost_of_a_long_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long an unknown name is, no more than 64 of its characters are compared."""
+    """At most 64 characters of an unknown name are compared."""
     compared: list[int] = []
     likeness = fields._likeness
 
@@ -158,6 +159,6 @@ def test_the_cost_of_a_long_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_nearest_name_of_nonsense_is_a_known_one() -> None:
-    """Neither an empty name nor a very long one does harm."""
+    """An empty name and a very long one also get a known name as suggestion."""
     for name in ("", "_", "\0", "x" * 100_000, "\U0001f600"):
         assert nearest(name, LIST) in LIST

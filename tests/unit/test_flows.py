@@ -1,4 +1,4 @@
-"""Links among events and the map of them, against a count in plain words."""
+"""Transitions between events and their map, against a simple count."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Row = tuple[str, str | None, int, int]
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Row]:
-    """Events that name each other in any direction, or nobody, on some days around 1970."""
+    """Events that name each other as causes in any direction, or none, on some days around 1970."""
     count = draw(st.integers(1, 12))
     names = [f"e{number}" for number in range(count)]
     return [
@@ -34,7 +34,7 @@ def logs(draw: st.DrawFn) -> list[Row]:
 
 
 def all_transitions(log: list[Row]) -> flows.TransitionsByDay:
-    """Every link of a log, one by one."""
+    """Every transition of a log, one by one."""
     by_id = {row[0]: row for row in log}
     found: dict[int, Counter[int]] = {}
     for _, cause, at, kind in log:
@@ -45,7 +45,7 @@ def all_transitions(log: list[Row]) -> flows.TransitionsByDay:
 
 
 def by_parts(log: list[Row], cuts: list[int]) -> flows.TransitionsByDay:
-    """The links as a store finds them: stretch by stretch, with looks at what is in front of each."""
+    """The transitions as a store finds them: section by section, with lookups of earlier events."""
     total: dict[int, Counter[int]] = {}
     edges = sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})
     for first, end in pairwise(edges):
@@ -62,14 +62,14 @@ def by_parts(log: list[Row], cuts: list[int]) -> flows.TransitionsByDay:
 @settings(max_examples=300)
 @given(logs(), st.lists(st.integers(0, 12), max_size=4))
 def test_every_link_is_found_once(log: list[Row], cuts: list[int]) -> None:
-    """However the log is cut into stretches, whichever of the two events is first."""
+    """Each transition is found once, for any sections of the log and any order of cause and effect."""
     assert by_parts(log, cuts) == all_transitions(log)
 
 
 @settings(max_examples=200)
 @given(st.none() | st.integers(-(10**15), 10**15), st.none() | st.integers(-(10**15), 10**15))
 def test_a_period_is_rounded_outward_to_whole_days(since: int | None, until: int | None) -> None:
-    """The days hold the period, and one day less at either end would not."""
+    """The days contain the period, and with one day less at either end they would not."""
     first, end = flows.days_of(since, until)
     if since is not None:
         assert first is not None and 0 <= since - first * flows.DAY_US < flows.DAY_US
@@ -78,7 +78,7 @@ def test_a_period_is_rounded_outward_to_whole_days(since: int | None, until: int
 
 
 def days_covered(first: int | None, end: int | None, known: range) -> list[int]:
-    """The days among those known that the buckets of a period hold, with repeats."""
+    """The known days that the buckets of a period contain, with repetitions."""
     found = []
     for span in flows.cover_of_days(first, end):
         for day in known:
@@ -87,8 +87,8 @@ def days_covered(first: int | None, end: int | None, known: range) -> list[int]:
 
 
 def check_cover(first: int | None, end: int | None) -> None:
-    """Each day of the period lies in one bucket, none beside it does, and days are read one by one at its ends
-    alone."""
+    """Check that each day of the period is in exactly one bucket and no other day is, and that buckets of one day occur
+    only at its ends."""
     known = range(-200, 200)
     wanted = [day for day in known if (first is None or day >= first) and (end is None or day < end)]
     assert sorted(days_covered(first, end, known)) == wanted
@@ -99,12 +99,12 @@ def check_cover(first: int | None, end: int | None) -> None:
 @settings(max_examples=200)
 @given(st.none() | st.integers(-120, 120), st.none() | st.integers(-120, 120))
 def test_a_period_is_covered_by_few_buckets(first: int | None, end: int | None) -> None:
-    """Of whole days, 32 days, or all time."""
+    """The buckets are single days, 32 days, or all time, and few of them."""
     check_cover(first, end)
 
 
 def test_the_map_adds_up_kinds_of_one_type() -> None:
-    """Pairs of event types with their failures, shares of the cause type, skew and percentiles, in order."""
+    """Kinds of the same type are added up to pairs with failures, shares, skew and percentiles, in order."""
     rows = [
         ("a.x", "b.x", "success", counted([10, 20])),
         ("a.x", "b.x", "failure", counted([30, -5])),
@@ -135,7 +135,7 @@ def test_the_map_adds_up_kinds_of_one_type() -> None:
     ],
 )
 def test_the_root_of_a_flow_is_the_earliest_without_a_cause_in_it(rows: Any, root: str, actors: int) -> None:
-    """A cause in another flow is none of this one; in a circle it is the earliest event."""
+    """The root is the earliest event without a cause in the flow; in a cycle it is the earliest event."""
     assert flows.summarize_flow(rows) == flows.FlowSummary(root, actors, False)
 
 

@@ -1,4 +1,4 @@
-"""Guards of the stores fail closed: a field that no one has decided about is supported by no fast path.
+"""The guards of the stores fail closed: a new field is supported by no fast path until the guard names it.
 
 Every field of `Query`, `ResolvedQuery`, `FlowQuery` and `PageRequest` is tried on every guard, set alone. A new field
 fails these tests until it is named here, as supported or as unsupported.
@@ -45,7 +45,7 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
     FlowQuery: {"since": 1, "until": 2, "failed": True},
     PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1)},
 }
-"""A value for every field, which is not its default."""
+"""A value for every field that is not its default."""
 
 VIEWER = Viewer("acme")
 NARROWED = Viewer("acme", ("artifact",))
@@ -54,7 +54,7 @@ NAMES = Names(actors=[(1, "user")], flows=[(1, 5)], resources=[(1, "artifact", 5
 
 
 def accepts(guard: Callable[[Any], Any]) -> Callable[[Any], bool]:
-    """Whether a guard lets a request pass, which neither raises nor returns False."""
+    """Whether a guard accepts a request, that is, neither raises nor returns False."""
 
     def accepted(asked: Any) -> bool:
         try:
@@ -153,17 +153,17 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
         set(),
     ),
 }
-"""What each guard decides about: the struct, whether it lets a request pass, and the fields by what it should say."""
+"""For each guard: its struct, whether it accepts a request, and the fields by the expected result."""
 
 
-def _split(told: dict[str, Any]) -> tuple[Query, Viewer]:
+def _split(filters: dict[str, Any]) -> tuple[Query, Viewer]:
     """A query and a viewer from the fields of both."""
-    fields = dict(told)
-    return Query(**{name: fields.pop(name) for name in told if name != "readable"}), Viewer("acme", **fields)
+    fields = dict(filters)
+    return Query(**{name: fields.pop(name) for name in filters if name != "readable"}), Viewer("acme", **fields)
 
 
 def undecided(struct: type[msgspec.Struct], supported: set[str], unsupported: set[str]) -> set[str]:
-    """The fields that a guard's row does not name, or names twice, or that are gone."""
+    """The fields that a guard's row does not name or names twice, and the names in it that are no fields."""
     return (set(struct.__struct_fields__) ^ (supported | unsupported)) | (supported & unsupported)
 
 
@@ -176,7 +176,8 @@ def with_new_field(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 @pytest.mark.parametrize("name", GUARDS)
 def test_a_guard_decides_about_each_field_by_name(name: str) -> None:
-    """Each field, set alone, passes or does not, as the table says; no field is left out of the table."""
+    """Each guard accepts or refuses each field, set alone, as declared in the table, and the table names every
+    field."""
     struct, passes, supported, unsupported = GUARDS[name]
     assert undecided(struct, supported, unsupported) == set()
     said = {field: passes(struct(**{field: SAMPLES[struct][field]})) for field in struct.__struct_fields__}
@@ -185,8 +186,10 @@ def test_a_guard_decides_about_each_field_by_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", GUARDS)
 def test_a_new_field_passes_no_guard(name: str) -> None:
-    """Mutant: a field that is added to a struct, and nowhere else, is refused alone and beside what is supported; and
-    the table of this file asks for a decision about it."""
+    """A field that is added to a struct and nowhere else is refused, alone and with supported fields.
+
+    The table of this file is incomplete until it names the field.
+    """
     struct, passes, supported, unsupported = GUARDS[name]
     newer = with_new_field(struct)
     assert undecided(newer, supported, unsupported) == {"regions"}
@@ -197,7 +200,7 @@ def test_a_new_field_passes_no_guard(name: str) -> None:
 
 @pytest.mark.parametrize("struct", SAMPLES, ids=lambda struct: struct.__name__)
 def test_set_fields_are_those_that_differ_from_their_default(struct: type[msgspec.Struct]) -> None:
-    """Nothing is set in an empty request, and each sample is set when it is given."""
+    """No field is set in an empty request, and each sample counts as set."""
     assert set_fields(struct()) == frozenset()
     assert set(SAMPLES[struct]) == set(struct.__struct_fields__)
     for field, value in SAMPLES[struct].items():
@@ -206,7 +209,7 @@ def test_set_fields_are_those_that_differ_from_their_default(struct: type[msgspe
 
 @pytest.mark.parametrize("field", sorted(EVERY_FILTER - {"known_events"}))
 def test_conditions_have_sql_for_each_filter(field: str) -> None:
-    """On both stores a filter adds text and a value to the statement; without it there is neither."""
+    """On both stores each filter adds SQL and a parameter to the statement; without filters there are none."""
     query = ResolvedQuery(**{field: SAMPLES[ResolvedQuery][field]})
     text, values = sqlite_resolve.conditions(query, SNAPSHOT)
     bindings = postgres_resolve.Bindings()
@@ -218,7 +221,7 @@ def test_conditions_have_sql_for_each_filter(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "indexed"),
+    ("filters", "indexed"),
     [
         ({}, True),
         ({"event_types": ("a.b",), "outcomes": ("failure",), "since": 1, "until": 2}, True),
@@ -238,13 +241,13 @@ def test_conditions_have_sql_for_each_filter(field: str) -> None:
         ({"causation_ids": ("c",)}, False),
     ],
 )
-def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
-    """As the design names them: kinds with any time; one actor with any time; one flow; one resource."""
-    assert query_cost.is_indexed_list(*_split(told)) is indexed
+def test_which_lists_are_indexed(filters: dict[str, Any], indexed: bool) -> None:
+    """Indexed lists are: kinds with any time range, one actor with any time range, one flow, one resource."""
+    assert query_cost.is_indexed_list(*_split(filters)) is indexed
 
 
 @pytest.mark.parametrize(
-    ("told", "indexed"),
+    ("filters", "indexed"),
     [
         ({}, True),
         ({"resource_types": ("artifact",), "actor_ids": ("ada",), "since": 1}, True),
@@ -253,19 +256,19 @@ def test_which_lists_are_indexed(told: dict[str, Any], indexed: bool) -> None:
         ({"resource_ids": ("r",)}, False),
     ],
 )
-def test_which_counts_are_indexed(told: dict[str, Any], indexed: bool) -> None:
-    """Kinds, one actor and time, in any combination."""
-    assert query_cost.is_indexed_count(*_split(told)) is indexed
+def test_which_counts_are_indexed(filters: dict[str, Any], indexed: bool) -> None:
+    """Indexed counts are any combination of kinds, one actor and a time range."""
+    assert query_cost.is_indexed_count(*_split(filters)) is indexed
 
 
 class NewerViewer(Viewer, frozen=True):
-    """Mutant: a viewer that is narrowed in one more way."""
+    """Mutant: a viewer with one more restriction."""
 
     regions: tuple[str, ...] = ()
 
 
 def test_a_narrowed_viewer_is_decided_about_by_name() -> None:
-    """Of a viewer's fields, `tenant` says whose log it is, and `readable` narrows it to some kinds of events."""
+    """Of a viewer's fields, `tenant` selects the log, and `readable` restricts it to some resource types."""
     assert Viewer.__struct_fields__ == ("tenant", "readable")
     assert set_fields(VIEWER) == frozenset()
     assert set_fields(NARROWED) == {"readable"}
@@ -277,7 +280,7 @@ def test_a_narrowed_viewer_is_decided_about_by_name() -> None:
 
 
 def test_a_viewer_that_is_narrowed_in_a_new_way_passes_no_guard() -> None:
-    """Mutant: the new field makes nothing indexed, and is refused where events are selected."""
+    """With the new field set, no query counts as indexed, and selecting events raises an error."""
     newer = NewerViewer("acme", regions=("eu",))
     assert not query_cost.is_indexed_list(Query(), newer)
     assert not query_cost.is_indexed_count(Query(), newer)

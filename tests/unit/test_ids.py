@@ -1,4 +1,4 @@
-"""UUIDs: those that are made, those that follow from names, and those that are read."""
+"""UUIDs: generated, derived from names, and parsed."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ class _Trusting(ids._Uuid7):
 
 
 class _Unlocked(ids._Uuid7):
-    """Reads the counter outside of the lock, and lets others in before it writes."""
+    """Mutant: reads the counter outside of the lock, and yields to other threads before writing it."""
 
     def next(self) -> str:
         count = self._count
@@ -36,7 +36,7 @@ TRUSTING = replaced(ids, "_Uuid7", _Trusting, "the_clock_is_trusted")
 
 @catches(TRUSTING)
 def test_ids_rise_strictly_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock stands still, steps back an hour and jumps ahead: every id is greater than all before it."""
+    """When the clock stands still, steps back an hour or jumps ahead, every id is greater than all before it."""
     steps_s = [0] * 5_000 + [-3_600, -3_600, 1, 0, -1, 86_400, 0, -86_400, 0]
     made = []
     generator = ids._Uuid7()
@@ -83,7 +83,7 @@ def test_a_new_id_is_a_uuid_of_version_7() -> None:
 
 @catches(replaced(ids, "_NAMESPACE", uuid.NAMESPACE_URL, "another_namespace"))
 def test_derived_ids_never_change() -> None:
-    """Events were stored under these; another value would make a repeat a second event."""
+    """Derived ids are constant: with another value, a repeat of a stored event would be stored as a second event."""
     assert ids.derived_uuid("acme", "order-1") == "0bc2605d-5bd7-5ffb-953b-d7ce7676ae96"
     assert ids.derived_uuid("acme", "order-1", "0") == "c2f8bf92-0db8-511c-86f8-e2013fd6b5ae"
     assert ids.derived_uuid("cloudevents:/billing", "Ünïcode 😀") == "0da82d2e-a6a7-5ae8-8948-d24a2481b60a"
@@ -117,7 +117,7 @@ GOOD = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 
 @pytest.mark.parametrize("text", [GOOD, GOOD.upper(), str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1)).upper()])
 def test_a_hyphenated_uuid_is_read_in_any_case(text: str) -> None:
-    """Any version, nil and max too; answered in lower case."""
+    """UUIDs of any version, nil and max are accepted and returned in lower case."""
     assert parse_uuid(text) == text.lower()
 
 
@@ -142,7 +142,7 @@ def test_a_hyphenated_uuid_is_read_in_any_case(text: str) -> None:
     ids=ascii,
 )
 def test_every_other_spelling_is_refused_without_an_echo(text: str) -> None:
-    """What Python's own UUID would take is refused too."""
+    """Other spellings that Python's UUID accepts are refused, and the message does not repeat them."""
     with pytest.raises(ValueError, match="32 hexadecimal digits") as caught:
         parse_uuid(text)
     assert not text or text not in str(caught.value)

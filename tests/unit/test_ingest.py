@@ -1,4 +1,4 @@
-"""The way in, by forced interleavings: the store is held back by events, so that who waits for whom is known."""
+"""The ingest queue under forced interleavings: each append of the store returns when the test says so."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,7 +19,7 @@ Answer = Callable[[Sequence[Write]], Results]
 HANG_S = 2
 """No test takes this long unless something hangs."""
 TURNS = 50
-"""Rounds of the event loop; whatever does not wait for the store has happened by then."""
+"""Rounds of the event loop, after which everything that does not wait for the store has run."""
 
 
 async def turns() -> None:
@@ -28,16 +28,16 @@ async def turns() -> None:
 
 
 def stored(writes: Sequence[Write]) -> Results:
-    """A receipt for each event, which names it in place of what a store would say."""
+    """A receipt for each event that holds its id, in place of a stored event."""
     return [[Receipt(replayed=True, error=Named(event.id)) for event in write.events] for write in writes]
 
 
 class Named(WhenceError):
-    """Carries the id of the event that a receipt is for."""
+    """The id of the event that a receipt is for."""
 
 
 class HeldStore:
-    """A store whose appends return when a test says so, with the result that the test gives."""
+    """A store whose appends return when a test says so, with the result that the test sets."""
 
     def __init__(self) -> None:
         self.appends: list[tuple[str, list[list[str]]]] = []
@@ -45,9 +45,9 @@ class HeldStore:
 
     async def append(self, tenant: str, writes: Sequence[Write]) -> Results:
         self.appends.append((tenant, [[event.id for event in write.events] for write in writes]))
-        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._held.append((tenant, writes, told))
-        return (await told)(writes)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._held.append((tenant, writes, future))
+        return (await future)(writes)
 
     async def held(self, count: int = 1) -> None:
         """Return once this many appends are running."""
@@ -58,26 +58,26 @@ class HeldStore:
         pytest.fail("an append that should be under way is not", pytrace=False)
 
     def release(self, answer: Answer | BaseException = stored, tenant: str | None = None) -> None:
-        """Let the oldest running append, or that of a tenant, return or raise."""
+        """Make the oldest running append, or that of a tenant, return or raise."""
         place = next(at for at, held in enumerate(self._held) if tenant in (None, held[0]))
-        told = self._held.pop(place)[2]
+        future = self._held.pop(place)[2]
         if isinstance(answer, BaseException):
-            told.set_exception(answer)
+            future.set_exception(answer)
         else:
-            told.set_result(answer)
+            future.set_result(answer)
 
 
 Scenario = Callable[[HeldStore, "ingest_module.Ingest"], Coroutine[Any, Any, None]]
 
 
 def play(story: Scenario, events_max: int = 20_000) -> None:
-    """Run a scenario. Nothing may hang, and no exception may stay unretrieved."""
+    """Run a scenario. Fails when it hangs or leaves an exception unretrieved."""
     unseen: list[str] = []
 
     async def run() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context["message"]))
         store = HeldStore()
-        ingest = ingest_module.Ingest(store, events_max)  # type: ignore[arg-type]  # it needs no more of a store
+        ingest = ingest_module.Ingest(store, events_max)  # type: ignore[arg-type]  # it uses no other method of a store
         try:
             async with asyncio.timeout(HANG_S):
                 await story(store, ingest)
@@ -106,7 +106,7 @@ def names(receipts: Sequence[Receipt]) -> list[str]:
 async def adding(
     ingest: "ingest_module.Ingest", events: list[NewEvent], tenant: str = "acme", **more: Any
 ) -> "asyncio.Task[list[Receipt]]":
-    """A request that has reached the queue."""
+    """Submit a request. Returns once it is in the queue."""
     task = asyncio.create_task(ingest.add(tenant, events, **more))
     await asyncio.sleep(0)
     return task
@@ -130,7 +130,8 @@ def last_first(queue: Any) -> Any:
     replaced(ingest_module, "_next_group", last_first, "the_last_comes_first"),
 )
 def test_what_waits_is_joined_in_the_order_in_which_it_came() -> None:
-    """A lone request waits for nothing; those that come meanwhile share the next append, and each gets its own."""
+    """A lone request is appended at once. Requests that arrive meanwhile share the next append; each gets its
+    receipts."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         requests = [some(0), some(10, 3), some(20), some(30, 2)]
@@ -151,7 +152,7 @@ def test_what_waits_is_joined_in_the_order_in_which_it_came() -> None:
 
 
 def test_a_lone_request_is_appended_alone() -> None:
-    """One after the other, without company."""
+    """Requests that arrive one after the other are each appended alone."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         for number in range(3):
@@ -169,7 +170,7 @@ def test_a_lone_request_is_appended_alone() -> None:
     replaced(ingest_module, "_APPEND_EVENTS_MAX", 999, "an_event_less"),
 )
 def test_an_append_takes_up_to_1000_events() -> None:
-    """The request that does not fit waits for the next one; none is ever split, not even one that is larger."""
+    """A request that does not fit waits for the next append. Requests are never split, even above 1,000 events."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         sizes = [1, 600, 400, 1, 999, 1, 1200, 5]
@@ -188,7 +189,7 @@ def test_an_append_takes_up_to_1000_events() -> None:
 
 
 def test_atomic_requests_keep_their_word() -> None:
-    """The store is passed for each request whether it is atomic."""
+    """Each request keeps its own `atomic` when it is joined with others."""
     seen: list[bool] = []
 
     def noting(writes: Sequence[Write]) -> Results:
@@ -211,7 +212,8 @@ def test_atomic_requests_keep_their_word() -> None:
 
 
 def test_tenants_do_not_wait_for_each_other() -> None:
-    """While one tenant's append hangs, another's goes through; and nothing of the two is joined."""
+    """While the append of one tenant hangs, that of another succeeds; requests of different tenants are never
+    joined."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         slow = await adding(ingest, some(1), "acme")
@@ -233,7 +235,7 @@ FAILURES = [Unavailable("The disk is full."), RuntimeError("a fault"), KeyError(
 
 
 class _Dying(ingest_module.Ingest):
-    """Lets what the store raises end the flush, as if nothing could be raised there."""
+    """Mutant: an error of the store ends the flush task."""
 
     async def _append(self, tenant: str, group: Any) -> Any:
         return await self._store.append(tenant, [request.write for request in group])
@@ -245,7 +247,7 @@ class _Dying(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Dying, "a_failure_ends_the_flush"))
 def test_a_failed_append_answers_its_requests_and_harms_no_other() -> None:
-    """Each request of the group gets what the store raised; the tenant's next and another tenant's succeed."""
+    """Each request of the group gets the store's error; later requests of this and other tenants succeed."""
     for failure in FAILURES:
 
         async def story(store: HeldStore, ingest: ingest_module.Ingest, failure: BaseException = failure) -> None:
@@ -272,7 +274,7 @@ def test_a_failed_append_answers_its_requests_and_harms_no_other() -> None:
 
 
 def test_a_store_that_miscounts_is_a_failure() -> None:
-    """Results that cannot be matched with requests are not used; the tenant's next request succeeds."""
+    """When the number of results differs from that of requests, all fail; the tenant's next request succeeds."""
     for miscounting in (lambda writes: [], lambda writes: [*stored(writes), []]):
 
         async def story(store: HeldStore, ingest: ingest_module.Ingest, miscounting: Answer = miscounting) -> None:
@@ -288,7 +290,8 @@ def test_a_store_that_miscounts_is_a_failure() -> None:
 
 
 def test_what_the_store_said_is_what_is_raised() -> None:
-    """Its sentence reaches every request of the group; another kind of error is not shown to clients."""
+    """Each request of the group gets the message of the store's own error; other exceptions are not shown to
+    clients."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         task = await adding(ingest, some(1))
@@ -307,7 +310,7 @@ def test_what_the_store_said_is_what_is_raised() -> None:
 
 
 def test_a_refused_request_harms_no_other() -> None:
-    """One of a group is refused by the store; the others have their receipts."""
+    """When the store refuses one request of a group, the others get their receipts."""
     refusal = Invalid.at(("body", 0, "id"), "Taken.")
 
     def refusing(writes: Sequence[Write]) -> Results:
@@ -337,7 +340,7 @@ class _Boundless(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Boundless, "an_unbounded_queue"))
 def test_a_full_queue_says_so_at_once() -> None:
-    """Over all tenants, running appends included; what was refused is not stored, and is accepted later."""
+    """The limit counts all tenants and running appends. A refused request is not stored, and is accepted later."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(1, 3), "acme"), await adding(ingest, some(4, 2), "globex")]
@@ -362,7 +365,7 @@ def test_a_full_queue_says_so_at_once() -> None:
 
 
 def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
-    """It could never be taken otherwise."""
+    """A request above the limit is accepted when the queue is empty; otherwise it could never be."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         task = await adding(ingest, some(1, 8))
@@ -381,7 +384,7 @@ def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
     ids=["stored", "fault", "refused", "cancelled"],
 )
 def test_room_is_given_back_whatever_happened(end: Answer | BaseException) -> None:
-    """After a failure or a cancelled request the queue has as much room as before."""
+    """After a failure or a cancelled request the queue has its full capacity again."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         for _ in range(3):
@@ -401,7 +404,8 @@ def test_room_is_given_back_whatever_happened(end: Answer | BaseException) -> No
 
 
 def test_who_stops_waiting_takes_nothing_with_him() -> None:
-    """A request that was cancelled in the queue or in an append is still stored, and the others get their results."""
+    """A request that is cancelled in the queue or during its append is still stored, and the others get their
+    results."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(number)) for number in range(4)]
@@ -421,7 +425,7 @@ def test_who_stops_waiting_takes_nothing_with_him() -> None:
 
 
 def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
-    """The event loop has nothing to complain of."""
+    """When the caller of a failed request is gone, the event loop reports no unretrieved exception."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         task = await adding(ingest, some(1))
@@ -446,7 +450,7 @@ class _Hasty(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Hasty, "it_closes_at_once"))
 def test_closing_waits_for_everything_that_was_taken() -> None:
-    """Running appends and queued requests of every tenant are finished; it may be called twice."""
+    """Closing finishes the running appends and queued requests of every tenant, and may be repeated."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(number), tenant) for number, tenant in enumerate(("acme", "acme", "globex"))]
@@ -472,7 +476,7 @@ class _Open(ingest_module.Ingest):
 
 @catches(replaced(ingest_module, "Ingest", _Open, "it_stays_open"))
 def test_nothing_is_taken_after_the_end() -> None:
-    """It is refused at once, so that the client comes again."""
+    """A request after closing is refused at once with a retryable error."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         await ingest.close()
@@ -486,7 +490,7 @@ def test_nothing_is_taken_after_the_end() -> None:
 
 
 def test_when_the_loop_ends_everybody_is_told() -> None:
-    """A cancelled flush answers the requests of its append and those in the queue."""
+    """When the flush task is cancelled, the requests of its append and those in the queue get an error."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         tasks = [await adding(ingest, some(number)) for number in range(3)]

@@ -1,4 +1,4 @@
-"""The envelope and its leaf, whose bytes must never change, and when a repeat is the same event."""
+"""The envelope and its leaf, whose bytes must never change, and the comparison of a repeat."""
 
 import json
 from hashlib import sha256
@@ -49,21 +49,21 @@ def changed(**fields: Any) -> bytes:
 
 
 def test_the_envelope_of_an_event_and_its_leaf() -> None:
-    """Whoever has these bytes and RFC 6962 can compute the leaf; no release may change them."""
+    """The bytes of an envelope and its leaf are fixed: auditors compute the leaf from them by RFC 6962."""
     assert sha256(SALT + EVENT.payload).hexdigest() == PAYLOAD_HASH
     assert integrity.envelope_v1(EVENT, PAYLOAD_HASH).decode() == ENVELOPE
     assert leaf_hash(integrity.envelope_v1(EVENT, PAYLOAD_HASH)).hex() == LEAF
 
 
 def test_keys_stand_in_code_point_order() -> None:
-    """As RFC 8785 sorts them; there are fourteen."""
+    """The fourteen keys are sorted as in RFC 8785."""
     keys = list(json.loads(integrity.envelope_v1(EVENT, PAYLOAD_HASH)))
     assert keys == sorted(keys)
     assert len(keys) == 14
 
 
 def escaped(text: str) -> str:
-    """A string as RFC 8785, section 3.2.2.2, has it."""
+    """A string escaped as in RFC 8785, section 3.2.2.2."""
     short = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
     return '"' + "".join(short.get(one, one if one >= " " else f"\\u{ord(one):04x}") for one in text) + '"'
 
@@ -74,7 +74,7 @@ def ascii_only(envelope: object) -> bytes:
 
 @catches(replaced(integrity, "_encode", ascii_only, "other_characters_are_escaped"))
 def test_strings_are_escaped_as_in_rfc_8785() -> None:
-    """Control characters, quotes and backslashes; nothing else, whatever its plane."""
+    """Only control characters, quotes and backslashes are escaped, and no other character of any plane."""
     for text in ("".join(map(chr, range(0x20))), '"\\/', "\x7f\x80\u2028\u2029\ufeff", "é\U0001f600\U0010ffff", "<>&'"):
         assert f'"actorId":{escaped(text)},'.encode() in changed(actor_id=text)
 
@@ -82,14 +82,15 @@ def test_strings_are_escaped_as_in_rfc_8785() -> None:
 @PROPERTY
 @given(text=st.text(max_size=20))
 def test_any_text_is_escaped_as_in_rfc_8785(text: str) -> None:
-    """In each of the fields that hold a client's text."""
+    """Any text is escaped so in each field that holds a client's text."""
     for name, key in (("actor_id", "actorId"), ("correlation_id", "correlationId"), ("causation_id", "causationId")):
         assert f'"{key}":{escaped(text)},'.encode() in changed(**{name: text})
 
 
 @catches(replaced(integrity, "format_time_fixed", lambda us: "2026-01-02T03:04:05Z", "times_are_left_out"))
 def test_every_field_is_in_the_leaf() -> None:
-    """Another value in any field is another envelope; the position is the leaf's place, the payload is in its hash."""
+    """A change of any field changes the envelope. The position is the index of the leaf, the payload is in
+    payloadHash."""
     others: dict[str, Any] = {
         name: "x" for name in Event.__struct_fields__ if isinstance(getattr(EVENT, name), str | None)
     }
@@ -101,7 +102,7 @@ def test_every_field_is_in_the_leaf() -> None:
 
 
 def test_a_missing_cause_is_told_from_any_text() -> None:
-    """A null is not the text "null"."""
+    """A missing cause differs from any text, including "null"."""
     assert changed(causation_id="null") != changed(causation_id=None)
 
 
@@ -128,20 +129,20 @@ def differing(**changes: Any) -> list[str]:
 
 
 def test_a_repeat_is_what_the_client_sent() -> None:
-    """What it left out matches whatever was derived; the payload is compared by value."""
+    """A field that a repeat leaves out equals the derived value; the payload is compared by value."""
     assert differing() == differing(correlation_id=None, outcome=None) == []
     assert differing(payload=b'{"a":"\\u0000","b":1E2}') == []
 
 
 @catches(replaced(integrity, "same_json", lambda a, b: json.loads(a) == json.loads(b), "numbers_by_value"))
 def test_a_number_that_is_spelled_otherwise_is_other_content() -> None:
-    """1E2 was stored, and 100 is not what was stored."""
+    """A repeat with 100 differs from a stored 1E2."""
     assert differing(payload=b'{"b":100,"a":"\\u0000"}') == ["payload"]
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_each_field_that_differs_is_named_as_sent(name: str) -> None:
-    """And no other."""
+    """The conflict names exactly the field that differs."""
     sent, value = OTHER[name]
     assert differing(**{name: value}) == [sent]
 
@@ -153,14 +154,14 @@ def test_all_fields_that_differ_are_named() -> None:
 
 
 def test_a_cause_or_payload_that_was_left_out_is_none() -> None:
-    """They are never derived, so leaving them out is other content than having them."""
+    """Cause and payload are never derived, so leaving them out differs from a stored value."""
     stored = msgspec.structs.replace(STORED, causation_id="cause")
     assert integrity.differing_fields(NewEvent(**AGAIN), stored) == ["causationId"]
     assert differing(payload=b"{}") == ["payload"]
 
 
 def test_the_payload_of_an_erased_event_is_not_compared() -> None:
-    """Every other field still is."""
+    """After erasure the payload is not compared, and every other field is."""
     erased = msgspec.structs.replace(STORED, payload=None)
     sent = NewEvent(**(AGAIN | {"payload": b'{"anything":1}'}))
     assert integrity.differing_fields(sent, erased) == []

@@ -1,4 +1,4 @@
-"""The Merkle tree: the published vectors, and a plain recursive tree as the judge."""
+"""The Merkle tree, against the published vectors and a simple recursive tree."""
 
 from hashlib import sha256
 
@@ -14,7 +14,7 @@ LEAVES = [
     bytes.fromhex(text)
     for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
 ]
-"""The test data of the reference implementation of certificate transparency."""
+"""The test data of the reference implementation of Certificate Transparency."""
 
 ROOTS = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -26,11 +26,11 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-"""The published roots of the trees of 1 to 8 of these leaves."""
+"""The published roots of the trees of the first 1 to 8 leaves."""
 
 
 def root_of(leaves: list[bytes]) -> bytes:
-    """The tree head of these leaf hashes, word for word as in RFC 6962, section 2.1."""
+    """The tree head of these leaf hashes, exactly as defined in RFC 6962, section 2.1."""
     if not leaves:
         return sha256().digest()
     if len(leaves) == 1:
@@ -42,7 +42,7 @@ def root_of(leaves: list[bytes]) -> bytes:
 
 
 def grown(leaves: list[bytes], splits: frozenset[int] = frozenset()) -> CompactRange:
-    """The range of these leaves, packed and taken up again behind the sizes in `splits`."""
+    """The compact range of these leaves, packed and unpacked at each size in `splits`."""
     tree = merkle.CompactRange()
     for leaf in leaves:
         tree.append(leaf)
@@ -60,7 +60,7 @@ def right_to_left(left: bytes, right: bytes) -> bytes:
 
 
 class _Doubling(CompactRange):
-    """A last node without a neighbour is its own neighbour, as in other trees."""
+    """Mutant: a last node without a sibling is its own sibling, as in other Merkle trees."""
 
     def root(self) -> bytes:
         root = super().root()
@@ -74,7 +74,7 @@ class _Doubling(CompactRange):
     replaced(merkle, "CompactRange", _Doubling, "odd_nodes_are_doubled"),
 )
 def test_the_published_vectors() -> None:
-    """The roots of the trees of 0 to 8 leaves."""
+    """The roots of the trees of 0 to 8 leaves are the published ones."""
     hashes = [merkle.leaf_hash(leaf) for leaf in LEAVES]
     assert [grown(hashes[:size]).root().hex() for size in range(1, 9)] == ROOTS
     assert CompactRange().root().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -85,7 +85,7 @@ def test_the_published_vectors() -> None:
 @PROPERTY
 @given(size=st.integers(0, 150), splits=st.frozensets(st.integers(0, 150), max_size=20))
 def test_a_compact_range_has_the_root_of_the_whole_tree(size: int, splits: frozenset[int]) -> None:
-    """For any number of leaves, wherever it was packed and taken up again; its size is the number of leaves."""
+    """Root and size are right for any number of leaves, wherever the range was packed and unpacked."""
     leaves = [sha256(number.to_bytes(4, "big")).digest() for number in range(size)]
     tree = grown(leaves, splits)
     assert tree.root() == root_of(leaves)
@@ -95,7 +95,7 @@ def test_a_compact_range_has_the_root_of_the_whole_tree(size: int, splits: froze
 
 
 def test_every_root_on_the_way_is_right() -> None:
-    """The root is known at every commit, and asking for it changes nothing."""
+    """The root is right after every leaf, and computing it changes nothing."""
     tree = CompactRange()
     leaves: list[bytes] = []
     for number in range(200):
@@ -105,7 +105,7 @@ def test_every_root_on_the_way_is_right() -> None:
 
 
 def test_packing_gives_away_nothing_that_still_changes() -> None:
-    """A range that was taken up grows apart from the one it came from."""
+    """Appending to an unpacked range does not change the range that it was packed from."""
     first = grown([b"\x00" * 32] * 3)
     packed = first.packed()
     second = CompactRange(first.size, packed)
@@ -116,19 +116,20 @@ def test_packing_gives_away_nothing_that_still_changes() -> None:
 
 @pytest.mark.parametrize(("size", "nodes"), [(-1, 0), (0, 1), (1, 0), (1, 2), (2, 2), (3, 1), (4, 3), (-3, 2)])
 def test_a_size_and_hashes_that_do_not_belong_together_are_refused(size: int, nodes: int) -> None:
-    """One hash for each set bit of the size, no more and no less."""
+    """A range has exactly one hash for each set bit of its size; any other number is refused."""
     with pytest.raises(ValueError, match="one hash for each set bit"):
         CompactRange(size, b"\x00" * 32 * nodes)
 
 
 def test_torn_hashes_are_refused() -> None:
-    """Every hash is whole."""
+    """Packed hashes whose length is not a multiple of 32 bytes are refused."""
     for packed in (b"\x00" * 31, b"\x00" * 33):
         with pytest.raises(ValueError, match="one hash for each set bit"):
             CompactRange(1, packed)
 
 
 def test_a_leaf_is_no_node() -> None:
-    """Nobody can pass off two hashes as an event."""
+    """The hash of a leaf differs from that of a node with the same content, so a node cannot be presented as an
+    event."""
     left, right = b"\x01" * 32, b"\x02" * 32
     assert merkle.leaf_hash(left + right) != merkle.node_hash(left, right)

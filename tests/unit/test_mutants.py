@@ -12,7 +12,7 @@ FEWER = replaced(HOUSE, "rooms", 2, "a_room_less")
 
 @catches(FEWER)
 def test_a_mutant_is_caught() -> None:
-    """The test passes as it is, and once more because it fails on the mutant."""
+    """A marked test passes without the mutant, and passes with it because its assertion fails."""
     assert HOUSE.rooms == 3
 
 
@@ -28,7 +28,7 @@ def test_a_mutant_that_survives_is_named() -> None:
 
 
 def test_a_mutant_that_breaks_the_test_itself_is_an_error() -> None:
-    """Neither a name that is gone nor an error of another kind counts as caught."""
+    """A missing name, or an error other than a failed test, does not count as caught."""
 
     @catches(FEWER)
     def stumbles() -> None:

@@ -1,4 +1,4 @@
-"""The body of one event: what it becomes, and where each thing that is wrong is named."""
+"""The body of one event: the event that it becomes, and the location of each problem."""
 
 import json
 import re
@@ -33,7 +33,8 @@ def wrong(ctx: IngestContext = CONTEXT, **changes: Any) -> Problems:
 
 
 def test_a_whole_event_becomes_its_noun() -> None:
-    """Every field in its canonical form: UUIDs in lower case, the time as an instant, the payload without blanks."""
+    """Each field gets its canonical form: UUIDs in lower case, the time as an instant, the payload without white
+    space."""
     assert parsed(
         id=EVENT_ID.upper(),
         tenantId=TENANT,
@@ -60,7 +61,7 @@ def test_a_whole_event_becomes_its_noun() -> None:
 
 
 def test_what_was_left_out_is_left_to_be_derived() -> None:
-    """Only the id is made here; a null says the same as nothing; the payload is then an empty object."""
+    """Only the id is generated; null is the same as absent; an absent payload is an empty object."""
     bare, nulls = parsed(), parsed(**dict.fromkeys(OPTIONAL))
     for one in (bare, nulls):
         assert (one.correlation_id, one.causation_id, one.outcome, one.payload) == (None, None, None, b"{}")
@@ -69,7 +70,7 @@ def test_what_was_left_out_is_left_to_be_derived() -> None:
 
 
 def test_an_operators_words_are_taken() -> None:
-    """Added resource and actor types are as good as the built-in ones."""
+    """Resource and actor types that an operator added are accepted like the built-in ones."""
     added = parsed(resourceType="invoice", actorType="robot", eventType="invoice.paid")
     assert (added.resource_type, added.actor_type) == ("invoice", "robot")
 
@@ -79,7 +80,7 @@ def test_an_operators_words_are_taken() -> None:
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_required_field_is_missed_at_its_place(name: str) -> None:
-    """Left out it is `missing`; null is no string."""
+    """An absent field has the rule `missing`; null is not a string."""
     assert wrong(**{name: ...}) == [(("body", name), "missing")]
     assert wrong(**{name: None}) == [(("body", name), "string_type")]
 
@@ -87,7 +88,7 @@ def test_a_required_field_is_missed_at_its_place(name: str) -> None:
 @pytest.mark.parametrize("name", (*REQUIRED, *OPTIONAL, "tenantId"))
 @pytest.mark.parametrize("value", [1, 1.5, True, [SECRET], {"a": SECRET}], ids=str)
 def test_a_field_is_a_string(name: str, value: object) -> None:
-    """No other JSON value is turned into one."""
+    """JSON values other than strings are refused and not converted."""
     assert wrong(**{name: value}) == [(("body", name), "string_type")]
 
 
@@ -136,12 +137,12 @@ def test_a_field_is_a_string(name: str, value: object) -> None:
     ids=ascii,
 )
 def test_each_problem_has_its_place_and_rule(name: str, value: object, type_: str) -> None:
-    """`loc` is the body, then the name as it was sent; what was sent is never said again."""
+    """`loc` is the body, then the name as it was sent; the message never repeats the value."""
     assert wrong(**{name: value}) == [(("body", name), type_)]
 
 
 def test_every_problem_is_named_at_once() -> None:
-    """One answer names everything, so that a client need not fix one field at a time."""
+    """One response reports every problem, so that a client need not fix one field at a time."""
     changes = {name: SECRET for name in (*REQUIRED, *OPTIONAL, "tenantId", "payload") if not name.startswith("c")}
     changes |= {"actorId": "", "correlationId": "", "causationId": 1, "nonsense": SECRET}
     found = wrong(**changes)
@@ -150,7 +151,8 @@ def test_every_problem_is_named_at_once() -> None:
 
 
 def test_an_unknown_key_is_told_the_nearest() -> None:
-    """The name stands in `loc` alone; beyond twenty the rest are counted."""
+    """The message suggests the nearest known key; the unknown name is only in `loc`. After twenty, the rest are
+    counted."""
     with pytest.raises(Invalid, match=r"the nearest is eventType\."):
         parsed(event_type="a.b")
     names = [f"field{number}" for number in range(25)]
@@ -173,7 +175,7 @@ REPEATED = [
 
 
 def blind_to_repeats(compact: bytes, ctx: IngestContext, index: int | None) -> NewEvent:
-    """A fast path that takes the last of two."""
+    """Mutant: a fast path that accepts duplicate keys and uses the last."""
     sent = wire._decode_new_event(compact)
     return wire._parse_slowly(msgspec.json.encode(sent), ("body",), ctx, index, Hints())
 
@@ -189,7 +191,7 @@ UNCHECKED = replaced(
 
 @catches(BLIND, replaced(wire, "repeated_keys", lambda compact: [], "repeats_are_not_named"))
 def test_no_key_stands_twice() -> None:
-    """However it is spelled, with the same value or another, in the event or in its payload."""
+    """Duplicate keys are refused in any spelling, with equal or different values, in the event and in its payload."""
     for members, loc in REPEATED:
         sent = body()[:-1] + b"," + members + b"}"
         assert problems(lambda sent=sent: parse_new_event(sent, CONTEXT)) == [(loc, "duplicate_key")], members
@@ -221,12 +223,12 @@ def test_text_that_looks_like_keys_is_only_text(text: str) -> None:
     ids=lambda value: str(value)[:30],
 )
 def test_a_body_that_is_no_object_is_refused_as_a_whole(sent: bytes, type_: str) -> None:
-    """Its place is the body itself."""
+    """The location of the problem is the body itself."""
     assert problems(lambda: parse_new_event(sent, CONTEXT)) == [(("body",), type_)]
 
 
 def test_bad_utf_8_is_named_at_its_field() -> None:
-    """In a text, in the payload, and in a key, which has no name to be placed at."""
+    """Invalid UTF-8 is reported at its text field, at the payload, or, in a key, at the body."""
     sent = body(actorId="@@", payload={"a": "@@"})
     found = problems(lambda: parse_new_event(sent.replace(b"@@", b"\xff"), CONTEXT))
     assert found == [(("body", "actorId"), "string_unicode"), (("body", "payload"), "string_unicode")]
@@ -234,7 +236,7 @@ def test_bad_utf_8_is_named_at_its_field() -> None:
 
 @catches(replaced(wire, "FUTURE_MAX_US", 10**18, "any_future"), replaced(wire, "FUTURE_MAX_US", 0, "no_future"))
 def test_an_event_lies_at_most_5_minutes_ahead() -> None:
-    """The limit itself is taken, a microsecond more is not; any past is."""
+    """Exactly 5 minutes ahead is accepted, a microsecond more is refused; any time in the past is accepted."""
     limit = NOW + 300_000_000
     assert parsed(occurredAt=format_time(limit)).occurred_at == limit
     assert wrong(occurredAt=format_time(limit + 1)) == [(("body", "occurredAt"), "datetime_future")]
@@ -243,7 +245,8 @@ def test_an_event_lies_at_most_5_minutes_ahead() -> None:
 
 @catches(UNCHECKED)
 def test_an_event_is_not_its_own_cause() -> None:
-    """Whatever the case of the two ids, and also when the id follows from the Idempotency-Key."""
+    """An event may not name itself as its cause, in upper or lower case, or by the id that its Idempotency-Key
+    gives."""
     derived = derived_uuid(TENANT, "order-1")
     here = [(("body", "causationId"), "self_cause")]
     assert wrong(id=EVENT_ID, causationId=EVENT_ID) == here
@@ -255,7 +258,7 @@ def test_an_event_is_not_its_own_cause() -> None:
 
 
 def test_an_idempotency_key_names_an_event_without_id() -> None:
-    """The same key is the same id in its tenant, another in another; an id that was sent is kept."""
+    """The same key gives the same id within a tenant and a different one in another; an id that was sent is kept."""
     assert parsed(KEYED).id == parsed(KEYED, id=None).id == derived_uuid(TENANT, "order-1")
     assert parsed(KEYED, id=EVENT_ID).id == EVENT_ID
     other = msgspec.structs.replace(KEYED, tenant="globex")
@@ -267,14 +270,15 @@ def test_an_idempotency_key_names_an_event_without_id() -> None:
     [("", "string_too_short"), ("k" * 256, "string_too_long"), ("hunter2\n", "string_control_character")],
 )
 def test_a_bad_idempotency_key_is_refused(key: str, type_: str) -> None:
-    """Its place is the header, also when the event has an id of its own."""
+    """The location of the problem is the header, also when the event has an id."""
     ctx = msgspec.structs.replace(CONTEXT, idempotency_key=key)
     for changes in ({}, {"id": EVENT_ID}):
         assert wrong(ctx, **changes) == [(("header", "Idempotency-Key"), type_)]
 
 
 def test_a_large_body_is_refused_before_it_is_read() -> None:
-    """320 KiB with white space are read, a byte more is not, though it is no JSON."""
+    """320 KiB including white space are parsed; one byte more is refused for its size before it is found not to be
+    JSON."""
     padded = body().ljust(320 * 1024)
     assert parse_new_event(padded, CONTEXT).actor_id == "planner"
     for large in (padded + b" ", b"{" * (320 * 1024 + 1)):
@@ -283,7 +287,7 @@ def test_a_large_body_is_refused_before_it_is_read() -> None:
 
 
 def test_a_large_payload_is_refused_before_any_field() -> None:
-    """256 KiB are taken; one byte more is too large, whatever else is wrong with the event."""
+    """256 KiB are accepted; one byte more is too large, whatever else is wrong with the event."""
     fill = 256 * 1024 - len('{"a":""}')
     assert len(parsed(payload={"a": "x" * fill}).payload) == 256 * 1024
     for changes in ({}, {"actorId": ""}, {"nonsense": 1}, {"actorId": ...}):
@@ -309,7 +313,7 @@ noise = st.none() | st.tuples(st.integers(0, 400), st.sampled_from([b"", b"\xff"
 
 
 def mutated(changed: list[tuple[str, str, str]], noised: tuple[int, bytes] | None) -> bytes:
-    """A good event with some members added, set, dropped or said again, and perhaps a byte that does not belong."""
+    """A valid event with some members added, changed, removed or repeated, and possibly a stray byte."""
     members = [(name, json.dumps(value)) for name, value in event().items()]
     for what, key, value in changed:
         if what == "add":
@@ -333,7 +337,7 @@ def mutated(changed: list[tuple[str, str, str]], noised: tuple[int, bytes] | Non
 def test_the_fast_way_takes_only_what_the_slow_way_takes(
     changed: list[tuple[str, str, str]], noised: tuple[int, bytes] | None
 ) -> None:
-    """And makes the same of it; what it does not take, the slow way decides."""
+    """What the fast path accepts, the slow path accepts with the same result; all else is left to the slow path."""
     sent = mutated(changed, noised)
     try:
         compact = wire.compact_json(sent)
@@ -358,7 +362,7 @@ def test_the_fast_way_takes_only_what_the_slow_way_takes(
 
 
 def test_a_good_event_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all its fields, and with none that may be left out."""
+    """A valid event takes the fast path, with all fields and with only the required ones."""
     monkeypatch.setattr(wire, "_parse_slowly", lambda *_: pytest.fail("the slow way was taken"))
     full = {"id": EVENT_ID, "tenantId": TENANT, "correlationId": "c", "causationId": "e", "outcome": "none"}
     for sent in ({}, full, full | {"payload": {"a": {"b": [1]}}}, dict.fromkeys(OPTIONAL)):

@@ -1,4 +1,4 @@
-"""Payloads: what is refused, what survives unchanged, and when two are the same. Python's json is the judge."""
+"""Payloads: refusals, unchanged tokens, and equality, compared with Python's json module."""
 
 import json
 import math
@@ -19,17 +19,17 @@ from whence.wire.fields import Broken
 
 DEPTH, LITERAL, SIZE = 64, 128, 256 * 1024
 
-# ------------------------------------------------------------------------------------------------------- the judge
+# --------------------------------------------------------------------------------------------------- the reference
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[ \t\r\n]+', re.DOTALL)
 
 
 class Refused(Exception):
-    """What the judge says of a payload that breaks a rule."""
+    """The reference refuses the payload."""
 
 
 def judged(raw: bytes) -> bytes:
-    """The payload without white space. Raises Refused. Shares no code with what is tested."""
+    """The reference: the payload without white space. Raises Refused. Shares no code with the tested module."""
     try:
         text = raw.decode()
         value = json.loads(
@@ -83,9 +83,9 @@ def agree(raw: bytes) -> None:
     assert (checked(raw) or None) == expected
 
 
-# ---------------------------------------------------------------------------------------------- made-up JSON text
+# -------------------------------------------------------------------------------------------- generated JSON text
 
-# What may stand between the quotes of a string, as it is spelled.
+# The spellings of the characters in a string.
 SPELLED = [
     *("", "a", r"\u0061", "b", r"a\\", r"\\", r"\"", r"\":", r"\\\":", r"a\\\":", ":", r":\"", "é", r"\u00e9"),
     *(r"\u00E9", "\U0001f600", r"\ud83d\ude00", "/", r"\/", "{", "}", "[", "]", r"\u0000", r"\n", "\u2028", "\x7f"),
@@ -161,7 +161,7 @@ def no_duplicates_found(compact: bytes, keys: int) -> bool:
 
 
 def hasty_count(compact: bytes, keys: int) -> bool:
-    """As if a backslash before a quote always meant that the quote is part of the text."""
+    """Mutant: a quote after a backslash always counts as part of the string."""
     colons = compact.count(b'":')
     return keys in (colons, colons - compact.count(b'\\":'))
 
@@ -187,8 +187,8 @@ def python_decodes(patch: pytest.MonkeyPatch) -> None:
 @PROPERTY
 @given(text=documents)
 def test_python_agrees_on_made_up_payloads(text: str) -> None:
-    """What the judge takes is kept without its white space and with every token as it was; all else is refused. What
-    was kept passes again, byte for byte."""
+    """A payload that the reference accepts is kept without white space and with every token unchanged; all others are
+    refused. A kept payload is accepted again, byte for byte."""
     agree(text.encode())
     if kept := checked(text.encode()):
         assert checked(kept) == kept
@@ -197,14 +197,14 @@ def test_python_agrees_on_made_up_payloads(text: str) -> None:
 @PROPERTY
 @given(raw=damaged())
 def test_python_agrees_on_damaged_payloads(raw: bytes) -> None:
-    """One byte put in or overwritten, UTF-8 torn apart among them."""
+    """The reference agrees on payloads with one byte inserted or overwritten, including broken UTF-8."""
     agree(raw)
 
 
 @PROPERTY
 @given(raw=st.binary(max_size=40))
 def test_no_bytes_lead_to_another_error(raw: bytes) -> None:
-    """Whatever is sent, it is kept or refused."""
+    """Any bytes are either accepted or refused with the expected error."""
     agree(raw)
     agree(b'{"a":' + raw + b"}")
     agree(b'{"' + raw + b'":1}')
@@ -214,7 +214,7 @@ def test_no_bytes_lead_to_another_error(raw: bytes) -> None:
 
 
 def rule(raw: bytes) -> str:
-    """The rule that a payload breaks; the sentence does not repeat it."""
+    """The rule that a payload breaks, after a check that the message does not repeat the payload."""
     with pytest.raises(Broken) as caught:
         payload.check_payload(raw)
     assert raw[5:-1].decode("latin-1") not in str(caught.value) or len(raw) < 9
@@ -242,19 +242,19 @@ def test_every_token_survives(raw: bytes) -> None:
 
 
 def test_white_space_is_taken_out_between_tokens_alone() -> None:
-    """Blanks inside strings stay."""
+    """White space is removed between tokens and kept inside strings."""
     assert payload.check_payload(b' {\n"a b" :\t[ 1 , "c\\td  " ]\r}\n') == b'{"a b":[1,"c\\td  "]}'
 
 
 @pytest.mark.parametrize("number", BAD_NUMBERS)
 def test_numbers_that_are_refused(number: str) -> None:
-    """No constants, no overflow, no long literals, no spelling outside of JSON's grammar."""
+    """Constants such as NaN, overflows, long literals and spellings outside of JSON's grammar are refused."""
     assert checked(f'{{"a":{number}}}'.encode()) is None
     assert checked(f'{{"b":[[1,{number}]]}}'.encode()) is None
 
 
 def test_numbers_break_their_own_rules() -> None:
-    """Overflow and length are different problems."""
+    """Overflow and length have different rules."""
     assert rule(b'{"a":1e400}') == rule(b'{"a":-1e309}') == "number_out_of_range"
     assert rule(b'{"a":%s}' % (b"9" * 129)) == "number_too_long"
 
@@ -266,7 +266,7 @@ def test_numbers_break_their_own_rules() -> None:
     replaced(payload, "LITERAL_MAX", 129, "shown_limit_differs"),
 )
 def test_a_long_literal_is_found_wherever_it_stands() -> None:
-    """129 characters are refused at each of 32 places, 128 pass; and in a string any number of them may stand."""
+    """129 characters are refused at each of 32 places and 128 are accepted; inside a string any number of digits is."""
     for blanks in range(32):
         key = b"k" * blanks
         assert payload.check_payload(b'{"%s":%s}' % (key, b"9" * 128))
@@ -289,13 +289,13 @@ def test_a_long_literal_is_found_wherever_it_stands() -> None:
     ],
 )
 def test_bad_utf_8_is_refused(raw: bytes) -> None:
-    """Torn, overlong and beyond the last code point; encoded surrogates too; in keys as in values."""
+    """Truncated and overlong sequences, code points out of range and surrogates are refused, in keys and in values."""
     assert rule(raw) == "string_unicode"
 
 
 @pytest.mark.parametrize("spelled", [r"\ud800", r"\udfff", r"a\ud800b", r"\ud800\ud800", r"\udc00\ud800"])
 def test_lone_surrogates_are_refused(spelled: str) -> None:
-    """In a value, in a key, and deep inside."""
+    """Lone surrogates are refused in a value, in a key, and in nested objects."""
     for raw in (f'{{"a":"{spelled}"}}', f'{{"{spelled}":1}}', f'{{"a":[{{"b":"{spelled}"}}]}}'):
         assert rule(raw.encode()) == "json_invalid"
 
@@ -339,7 +339,7 @@ LOOK_ALIKES = [
     replaced(payload, "_has_duplicates", lambda compact: False, "no_closer_look"),
 )
 def test_no_key_stands_twice_in_one_object() -> None:
-    """At any depth, however it is spelled, and whatever its last character is."""
+    """Duplicate keys in one object are refused at any depth, in any spelling, and with any last character."""
     for text in DUPLICATES:
         assert rule(text.encode()) == "duplicate_key", text
     for text in LOOK_ALIKES:
@@ -358,7 +358,7 @@ def nested(levels: int, opening: str, closing: str) -> bytes:
     replaced(payload, "_STRING", re.compile(rb'"[^"]*"'), "escaped_quotes_end_a_string"),
 )
 def test_a_payload_has_at_most_64_levels() -> None:
-    """Objects and arrays count alike, the payload's own object too; brackets in strings do not, nor do neighbours."""
+    """Objects and arrays count, including the payload itself; brackets in strings and sibling values do not."""
     for opening, closing in (('{"b":', "}"), ("[", "]"), ('["]}\\"]",', "]")):
         assert checked(nested(64, opening, closing)) == nested(64, opening, closing)
         assert rule(nested(65, opening, closing)) == "json_depth"
@@ -368,7 +368,7 @@ def test_a_payload_has_at_most_64_levels() -> None:
 
 @pytest.mark.parametrize("levels", [300, 1_000, 5_000, 50_000])
 def test_any_depth_is_refused_as_depth(levels: int) -> None:
-    """Deeper than the interpreter goes is refused as 65 levels are."""
+    """A depth beyond the interpreter's recursion limit is refused like 65 levels."""
     assert rule(nested(levels, "[", "]")) == "json_depth"
     assert rule(nested(levels, '{"b":', "}")) == "json_depth"
 
@@ -378,7 +378,7 @@ def test_any_depth_is_refused_as_depth(levels: int) -> None:
     replaced(payload, "PAYLOAD_MAX", 256 * 1024 + 1, "a_byte_more"),
 )
 def test_a_payload_has_at_most_256_kib() -> None:
-    """Counted in bytes and without white space."""
+    """The limit is 256 KiB, counted in bytes without white space."""
     fill = SIZE - len('{"a":""}')
     assert checked(b'{"a" :\n"%s"}' % (b"x" * fill)) == b'{"a":"%s"}' % (b"x" * fill)
     with pytest.raises(TooLarge, match="at most 262144 bytes"):
@@ -389,13 +389,13 @@ def test_a_payload_has_at_most_256_kib() -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b"[{}]", b'"{}"', b"1", b"null", b"true"])
 def test_a_payload_is_an_object(raw: bytes) -> None:
-    """No other JSON value is one."""
+    """JSON values other than objects are refused."""
     assert rule(raw) == "dict_type"
 
 
 @pytest.mark.parametrize("raw", [b"", b" ", b"{", b"{}{}", b'{"a":1,}', b"{a:1}", b"\xef\xbb\xbf{}", b"{}\0", b"{}#"])
 def test_what_is_not_json_is_refused(raw: bytes) -> None:
-    """Nothing, halves, leftovers, a byte order mark, comments."""
+    """Empty, truncated and trailing text, a byte order mark and comments are refused."""
     assert rule(raw) == "json_invalid"
 
 
@@ -427,7 +427,7 @@ SAME = [
     replaced(payload, "_exact", lambda data: data, "by_bytes"),
 )
 def test_equal_by_value_with_numbers_as_text() -> None:
-    """The order of keys and the spelling of strings do not matter; a number is its literal."""
+    """Payloads are equal regardless of key order and string escapes; numbers are equal only as literals."""
     for a, b, same in SAME:
         assert payload.same_json(a.encode(), b.encode()) is same, (a, b)
         assert payload.same_json(b.encode(), a.encode()) is same, (b, a)
@@ -447,14 +447,14 @@ def written(value: object, *, backwards: bool, escaped: bool) -> bytes:
 
 
 def turned(value: Any) -> Any:
-    """The same with all keys the other way round."""
+    """The same value with the keys of every object reversed."""
     if isinstance(value, dict):
         return {key: turned(value[key]) for key in reversed(value)}
     return [turned(item) for item in value] if isinstance(value, list) else value
 
 
 def as_text(value: Any) -> Any:
-    """What equals only the same: numbers by their text and their kind."""
+    """A value whose numbers compare by their text and type."""
     if isinstance(value, dict):
         return {key: as_text(inner) for key, inner in value.items()}
     return [as_text(item) for item in value] if isinstance(value, list) else (type(value).__name__, repr(value))
@@ -464,7 +464,7 @@ def as_text(value: Any) -> Any:
 @PROPERTY
 @given(a=trees, b=trees)
 def test_sameness_is_that_of_the_values(a: object, b: object) -> None:
-    """A payload equals itself however it is spelled, and another one only if their values are the same."""
+    """A payload equals itself in any spelling, and another payload only if their values are equal."""
     spelled = written({"k": a}, backwards=False, escaped=True)
     assert payload.same_json(spelled, written({"k": a}, backwards=True, escaped=False))
     expected = as_text(a) == as_text(b)

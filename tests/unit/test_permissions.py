@@ -29,7 +29,7 @@ def principal(*scopes: str) -> Principal:
 
 
 def test_secret_has_the_promised_form() -> None:
-    """`whk_`, 43 base62 digits for 32 random bytes, 6 for the checksum; found by its SHA-256."""
+    """A secret is `whk_`, 43 base62 digits for 32 random bytes and 6 for the checksum, and is stored as its SHA-256."""
     secret, key = new_api_key("acme", (READ,), now=5, expires_at=9, name="ci")
     assert re.fullmatch(r"whk_[0-9A-Za-z]{49}", secret)
     assert key.hash == hashlib.sha256(secret.encode()).digest() == key_hash(secret)
@@ -40,7 +40,7 @@ def test_secret_has_the_promised_form() -> None:
 
 @pytest.mark.parametrize("random_bytes", [bytes(32), b"\xff" * 32])
 def test_secret_has_one_width(monkeypatch: pytest.MonkeyPatch, random_bytes: bytes) -> None:
-    """The smallest and the largest number have as many digits as any."""
+    """The smallest and the largest random number have the same number of digits."""
     monkeypatch.setattr(secrets, "token_bytes", lambda size: random_bytes[:size])
     secret = new_session_secret()
     assert len(secret) == 4 + 43 + 6
@@ -127,7 +127,7 @@ def test_a_missing_scope_is_named() -> None:
 
 
 def test_readable_resource_types() -> None:
-    """None is everything; a reader of some types sees those; without a read scope there are none."""
+    """Readable types are None for all, the types of the read scopes, or empty without a read scope."""
     assert principal(READ, "events:read:decision").readable is None
     assert principal("events:read:decision", "events:read:artifact", WRITE).readable == ("artifact", "decision")
     assert principal(ADMIN, WRITE).readable == ()

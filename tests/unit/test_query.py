@@ -1,4 +1,4 @@
-"""Query strings: what each parameter may hold, and where each thing that is wrong is named."""
+"""Query strings: the values that each parameter accepts, and the location of each problem."""
 
 import json
 from pathlib import Path
@@ -51,21 +51,21 @@ GOOD = {
 }
 
 
-def read(route: str, sent: str | bytes | list[tuple[str, str]] = b"", **told: Any) -> ReadRequest:
+def read(route: str, sent: str | bytes | list[tuple[str, str]] = b"", **changes: Any) -> ReadRequest:
     query_string = sent if isinstance(sent, bytes) else (sent if isinstance(sent, str) else urlencode(sent)).encode()
     context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
-    return wire.parse_read(route, query_string, **({**context, "fixed": FIXED[route]} | told))
+    return wire.parse_read(route, query_string, **({**context, "fixed": FIXED[route]} | changes))
 
 
-def wrong(route: str, sent: str | bytes | list[tuple[str, str]], **told: Any) -> Problems:
-    return problems(lambda: read(route, sent, **told))
+def wrong(route: str, sent: str | bytes | list[tuple[str, str]], **changes: Any) -> Problems:
+    return problems(lambda: read(route, sent, **changes))
 
 
 # ---------------------------------------------------------------------------------------------- what each route takes
 
 
 def test_without_parameters_everything_is_asked_for() -> None:
-    """A page of a hundred from the start; newest first, but a flow reads as a story."""
+    """Without parameters, a page has a hundred events from the start, newest first; a correlation is oldest first."""
     for route in READ_PARAMETERS:
         request = read(route)
         fixed = {
@@ -78,7 +78,7 @@ def test_without_parameters_everything_is_asked_for() -> None:
 
 
 def test_the_parameters_of_the_contract_are_known() -> None:
-    """Each of its six routes has its parameters, with its defaults and ranges."""
+    """Each of the contract's six routes accepts its parameters, with the contract's defaults and ranges."""
     contract = json.loads((Path(__file__).parents[1] / "api" / "events-api.openapi.json").read_text(encoding="utf-8"))
     routes = {
         "/api/v1/events": "list",
@@ -99,7 +99,8 @@ def test_the_parameters_of_the_contract_are_known() -> None:
 
 
 def test_every_filter_is_known_where_the_path_does_not_fix_it() -> None:
-    """On the flow and the resource all but those of the path; on one event none."""
+    """The routes of a correlation and a resource accept all filters except those in the path; a single event accepts
+    none."""
     known = {route: {one.name for one in parameters} & FILTERS.keys() for route, parameters in READ_PARAMETERS.items()}
     assert known == {
         **dict.fromkeys(FILTERED, FILTERS.keys()),
@@ -112,7 +113,7 @@ def test_every_filter_is_known_where_the_path_does_not_fix_it() -> None:
 
 
 def test_each_filter_reaches_its_field() -> None:
-    """Alternatives in order and once each; UUIDs in lower case; any other text as it is."""
+    """Values are kept in order and once each; UUIDs become lower case; any other text is unchanged."""
     for name, (first, second) in GOOD.items():
         for route in FILTERED:
             query = read(route, [(name, first), (name, second), (name, first)]).query
@@ -122,14 +123,14 @@ def test_each_filter_reaches_its_field() -> None:
 
 
 def test_different_filters_are_all_kept() -> None:
-    """They are joined by AND."""
+    """Different filters are all kept, and combine with AND."""
     everything = [(name, value) for name, values in GOOD.items() for value in values]
     assert read("list", everything).query == Query(**{FILTERS[name]: tuple(values) for name, values in GOOD.items()})
 
 
 @catches(replaced(wire, "VALUES_MAX", 19, "one_less"), replaced(wire, "VALUES_MAX", 21, "one_more"))
 def test_a_filter_has_at_most_20_alternatives() -> None:
-    """Counted as they were sent, repetitions too."""
+    """The limit of 20 counts the values as sent, including repetitions."""
     for route in FILTERED:
         assert len(read(route, [("actor_id", str(number)) for number in range(20)]).query.actor_ids) == 20
         assert read(route, [("actor_id", "a")] * 20).query.actor_ids == ("a",)
@@ -165,14 +166,14 @@ def test_a_filter_has_at_most_20_alternatives() -> None:
     ids=ascii,
 )
 def test_each_problem_has_its_place_and_rule(name: str, value: str, type_: str) -> None:
-    """A bad value among good ones is enough; what was sent is never said again."""
+    """One bad value among good ones is reported, and the message never repeats it."""
     assert wrong("list", [(name, value)]) == [(("query", name), type_)]
     if name in GOOD:
         assert wrong("list", [(name, GOOD[name][0]), (name, value)]) == [(("query", name), type_)]
 
 
 def test_every_problem_is_named_at_once() -> None:
-    """One answer for all that is wrong."""
+    """One response reports every problem."""
     sent = "limit=0&offset=x&from=y&to=z&actor_type=q&resource_id=1&order=up&include=all&nope=1&as_of=-1&outcome="
     assert {loc[1] for loc, _ in wrong("list", sent)} == {pair.split("=")[0] for pair in sent.split("&")}
 
@@ -191,7 +192,7 @@ def test_every_problem_is_named_at_once() -> None:
         (["a.b.c.d.e"], ("a.b.c.d.e",), ()),
         (["a.b.c.d.*"], (), ("a.b.c.d.",)),
         (["x" * 60 + "." + "y" * 65 + ".*"], (), ("x" * 60 + "." + "y" * 65 + ".",)),
-        # What no event can have matches nothing, alone or beside others.
+        # A value that no event can have matches nothing, alone or with other values.
         (["A.b"], ("-",), ()),
         (["a"], ("-",), ()),
         (["a*"], ("-",), ()),
@@ -207,21 +208,22 @@ def test_every_problem_is_named_at_once() -> None:
     ids=str,
 )
 def test_event_types_and_their_prefixes(sent: list[str], types: tuple[str, ...], prefixes: tuple[str, ...]) -> None:
-    """A prefix ends on a whole segment; outside of the grammar is no error but nothing, and never everything."""
+    """A prefix ends on a whole segment. A value outside the grammar is no error: it matches nothing, never
+    everything."""
     query = read("list", [("event_type", text) for text in sent]).query
     assert (query.event_types, query.event_type_prefixes) == (types, prefixes)
 
 
 @catches(replaced(wire, "NO_EVENT_TYPE", "", "odd_types_are_nothing"))
 def test_a_type_outside_the_grammar_is_still_a_filter() -> None:
-    """What stands for it is text that no event type can be."""
+    """A type outside the grammar becomes a filter value that no event type equals."""
     (stands,) = read("list", "event_type=%20").query.event_types
     assert stands
     assert not wire.is_event_type(stands)
 
 
 def test_an_event_type_has_at_most_128_characters() -> None:
-    """Also one that could not be stored, and with its star."""
+    """The limit also applies to a type outside the grammar, and counts the star of a prefix."""
     for text in ("é" * 128, "a." + "b" * 126, "a." + "b" * 124 + ".*"):
         assert read("list", [("event_type", text)]).query != Query()
         assert wrong("list", [("event_type", text + "x")]) == [(("query", "event_type"), "string_too_long")]
@@ -254,7 +256,7 @@ NO_NUMBERS = [
 @pytest.mark.parametrize("name", ["limit", "offset", "as_of"])
 @pytest.mark.parametrize("text", NO_NUMBERS, ids=ascii)
 def test_a_number_is_plain_digits(name: str, text: str) -> None:
-    """What Python would read as a number is refused too."""
+    """Numbers are plain ASCII digits; other spellings that Python's int accepts are refused."""
     assert wrong("list", [(name, text)]) == [(("query", name), "int_parsing")]
 
 
@@ -263,7 +265,7 @@ def test_a_number_is_plain_digits(name: str, text: str) -> None:
     replaced(wire, "INT_MAX", 2**63, "a_number_of_64_bits"),
 )
 def test_numbers_have_their_ranges() -> None:
-    """The limit lies in 1..100 and is never clamped; offset and as_of go to 2^63-1."""
+    """The limit is in 1..100 and never clamped; offset and as_of go up to 2^63-1."""
     for route in PAGED:
         assert [read(route, f"limit={text}").page.limit for text in ("1", "100", "007")] == [1, 100, 7]
         assert read(route, f"offset={2**63 - 1}").page.offset == 2**63 - 1
@@ -274,14 +276,14 @@ def test_numbers_have_their_ranges() -> None:
 
 
 def test_an_order_is_asked_for_by_its_name() -> None:
-    """On each listing, whatever its own is."""
+    """`order` overrides the default order of each list."""
     for route in PAGED:
         assert read(route, "order=asc").page.ascending is True
         assert read(route, "order=desc").page.ascending is False
 
 
 def test_include_names_what_is_added() -> None:
-    """Joined by commas or repeated; one event has no next cursor."""
+    """`include` may be separated by commas or repeated; a single event has no nextCursor."""
     assert read("list", "include=position,outcome&include=nextCursor").include == {"position", "outcome", "nextCursor"}
     assert read("event", "include=recordedAt%2Cposition").include == {"recordedAt", "position"}
     assert wrong("event", "include=nextCursor") == [(("query", "include"), "enum")]
@@ -292,7 +294,8 @@ def test_include_names_what_is_added() -> None:
 
 
 def test_a_range_is_from_and_to() -> None:
-    """With any offset, a date, relative to now; a plus that became a blank on its way is repaired."""
+    """Times may have any UTC offset, be a date, or be relative to now; a `+` that was decoded as a space is
+    repaired."""
     for route in (*PAGED, "aggregate", "actors"):
         query = read(route, "from=2026-01-01&to=2026-01-02T05:04:05+02:00").query
         assert (query.since, query.until) == (NOW - DAY - (3 * 3600 + 245) * 1_000_000, NOW)
@@ -304,7 +307,7 @@ def test_a_range_is_from_and_to() -> None:
 
 
 def test_from_does_not_lie_behind_to() -> None:
-    """Equal is empty, and no error."""
+    """`from` after `to` is refused; equal times are an empty range and no error."""
     assert read("list", "from=2026-01-01&to=2026-01-01").query.since is not None
     for sent in ("from=2026-01-02&to=2026-01-01", "from=-1s&to=-2s", "from=-1d&to=2025-01-01"):
         assert wrong("list", sent) == [(("query", "from"), "time_range")]
@@ -315,7 +318,7 @@ def test_from_does_not_lie_behind_to() -> None:
 
 @catches(replaced(QueryReader, "has_valid_count", lambda self, name, texts: True, "the_first_of_two_decides"))
 def test_what_is_said_once_is_not_said_twice() -> None:
-    """Not even with the same value."""
+    """A parameter that takes one value is refused when it is repeated, even with the same value."""
     for name, value in (
         *(("limit", "5"), ("offset", "5"), ("from", "2026-01-01"), ("to", "2026-01-01")),
         *(("order", "asc"), ("as_of", "5"), ("cursor", "x")),
@@ -325,7 +328,8 @@ def test_what_is_said_once_is_not_said_twice() -> None:
 
 @catches(replaced(QueryReader, "has_valid_count", lambda self, name, texts: True, "empty_is_a_value"))
 def test_an_empty_value_is_never_no_filter() -> None:
-    """With or without an equals sign, alone or among others, for every parameter of every route."""
+    """An empty value is refused for every parameter of every route, with and without an equals sign, alone or with
+    others."""
     for route, parameters in READ_PARAMETERS.items():
         for name in (parameter.name for parameter in parameters):
             for sent in (f"{name}=", name, f"&{name}=&"):
@@ -348,17 +352,17 @@ def test_an_empty_value_is_never_no_filter() -> None:
     ],
 )
 def test_an_unknown_parameter_is_told_the_nearest(name: str, near: str) -> None:
-    """The name itself stands in `loc` alone."""
+    """The message suggests the nearest known parameter; the unknown name is only in `loc`."""
     with pytest.raises(Invalid) as caught:
         read("list", f"{name}=1")
     (problem,) = caught.value.problems
     assert (problem.loc, problem.type) == (("query", name), "extra_forbidden")
-    if name != "since":  # nothing is near that one
+    if name != "since":  # no known name is close to this one
         assert problem.msg == f"No such parameter; the nearest is {near}."
 
 
 def test_many_unknown_parameters_are_counted() -> None:
-    """Twenty are named, each once however often it came."""
+    """At most twenty unknown parameters are named, each once; the rest are counted."""
     found = wrong("list", "&".join(f"x{number}=1&x{number}=2" for number in range(25)))
     assert found == [
         *((("query", f"x{number}"), "extra_forbidden") for number in range(20)),
@@ -383,7 +387,7 @@ def test_many_unknown_parameters_are_counted() -> None:
     ],
 )
 def test_a_query_is_percent_encoded_utf_8(sent: bytes, text: str) -> None:
-    """Names as values; a plus is a blank; a semicolon is only itself."""
+    """Names and values are percent-decoded as UTF-8; a plus is a space; a semicolon is not a separator."""
     assert read("list", sent).query.actor_ids == (text,)
 
 
@@ -405,14 +409,14 @@ def test_a_query_is_percent_encoded_utf_8(sent: bytes, text: str) -> None:
     ],
 )
 def test_bad_encoding_is_refused(value: bytes, type_: str) -> None:
-    """At the parameter, or at the query when the name cannot be read."""
+    """Bad encoding is reported at the parameter, or at the query when the name cannot be decoded."""
     assert wrong("list", b"actor_id=" + value) == [(("query", "actor_id"), type_)]
     assert wrong("list", b"actor_id=a&actor_id=" + value) == [(("query", "actor_id"), type_)]
     assert wrong("list", value + b"=1") == [(("query",), type_)]
 
 
 def test_the_same_mistake_is_named_once() -> None:
-    """The answer does not grow with a query that repeats it."""
+    """A repeated mistake is reported once, so that the response does not grow with the query."""
     assert wrong("list", b"&".join([b"%zz"] * 5_000)) == [(("query",), "percent_encoding")]
     assert wrong("list", b"&".join([b"actor_id=%FF"] * 5_000)) == [(("query", "actor_id"), "string_unicode")]
 
@@ -435,7 +439,7 @@ def test_what_the_path_fixes_is_named_there() -> None:
 
 
 def test_a_query_says_nothing_of_its_viewer() -> None:
-    """What a credential may see is passed beside the query, and no parameter changes it."""
+    """The viewer comes from the credential, and no parameter changes it."""
     narrowed = Viewer(TENANT, ("decision",))
     for route in READ_PARAMETERS:
         assert read(route, viewer=narrowed).query == read(route).query
@@ -458,7 +462,7 @@ pairs = st.lists(
 @settings(PROPERTY, max_examples=500)
 @given(route=st.sampled_from(sorted(READ_PARAMETERS)), sent=pairs)
 def test_any_query_is_read_or_refused(route: str, sent: list[tuple[str, str]]) -> None:
-    """Nothing else comes out, and what is read is within its limits."""
+    """Any query string is parsed within the limits or refused with Invalid."""
     try:
         request = read(route, "&".join(f"{name}={value}" for name, value in sent).encode("latin-1"))
     except Invalid as error:

@@ -1,4 +1,4 @@
-"""A field that is new in a question fails here until someone decides how cursors and parameters treat it."""
+"""A new field of a query fails these tests until its treatment by cursors and parameters is declared."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from whence.wire.query import FILTER_FIELDS, FlowsRequest, ReadRequest
 PAGED = ("list", "correlation", "resource")
 FILTERED = ("list", "aggregate", "actors")
 
-# What each field is set by. A request that sets nothing else is written beside it.
+# The parameter that sets each field, and a request that sets only that field.
 
 QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "event_types": ("event_type", "a.b"),
@@ -53,7 +53,7 @@ FLOW_WITHOUT_PARAMETER = QUERY_WITHOUT_PARAMETER
 TRACE_PARAMETERS = {"direction": "direction", "depth": "depth", "limit": "limit"}
 TRACE_WITHOUT_PARAMETER = {"walk_max": "A limit of the server, which the operator's code sets."}
 
-# What a cursor does with each field: `bound` (the request that continues must set the same), `carried` (the cursor
+# How a cursor treats each field: `bound` (the request that continues must set the same), `carried` (the cursor
 # holds it), or `free` (it may differ from page to page).
 
 CURSOR_QUERY = {
@@ -84,43 +84,43 @@ CURSOR_FLOWS = {
 
 VIEWER = Viewer(TENANT)
 CURSOR_VIEWER = {"tenant": Viewer("globex"), "readable": Viewer(TENANT, ("artifact",))}
-"""For each field of a viewer, one that differs in it. A cursor is bound to all of them."""
+"""For each field of a viewer, a viewer that differs in it. A cursor is bound to all of them."""
 
 OTHER_VIEWERS = tuple(CURSOR_VIEWER.values())
 
 
 class NewerViewer(Viewer, frozen=True):
-    """Mutant: a viewer with one field more."""
+    """Mutant: a viewer with one more field."""
 
     actor_ids: tuple[str, ...] = ()
 
 
 class NewerQuery(Query, frozen=True, kw_only=True):
-    """Mutant: a query with one field more."""
+    """Mutant: a query with one more field."""
 
     recorded_from: int | None = None
 
 
 class NewerPageRequest(PageRequest, frozen=True, kw_only=True):
-    """Mutant: a page request with one field more."""
+    """Mutant: a page request with one more field."""
 
     descending_too: bool = False
 
 
 class NewerFlowQuery(FlowQuery, frozen=True, kw_only=True):
-    """Mutant: a question about flows with one field more."""
+    """Mutant: a flow query with one more field."""
 
     actor_ids: tuple[str, ...] = ()
 
 
 class NewerTraceRequest(TraceRequest, frozen=True, kw_only=True):
-    """Mutant: a request for a trace with one field more."""
+    """Mutant: a trace request with one more field."""
 
     outcome: str | None = None
 
 
 def undecided(struct: type[msgspec.Struct], *decided: Any) -> set[str]:
-    """The fields that no declaration names, and the names that are no field."""
+    """The fields that no declaration names, and the declared names that are no field."""
     return set(struct.__struct_fields__) ^ {name for names in decided for name in names}
 
 
@@ -140,7 +140,7 @@ DECIDED: list[tuple[type[msgspec.Struct], type[msgspec.Struct], tuple[Any, ...]]
 def test_every_field_is_decided_about(
     struct: type[msgspec.Struct], mutant: type[msgspec.Struct], decided: tuple[Any, ...]
 ) -> None:
-    """For each declaration; and the same question with one field more does not pass."""
+    """The declarations name every field, and are incomplete for a struct with one more field."""
     assert undecided(struct, *decided) == set()
     assert len(undecided(mutant, *decided)) == 1
 
@@ -164,7 +164,7 @@ def read_flows(sent: str = "", viewer: Viewer = VIEWER) -> FlowsRequest:
 
 
 def test_each_declared_parameter_sets_its_field_alone() -> None:
-    """On each route that takes every filter."""
+    """Each parameter sets its field and no other, on each route that takes every filter."""
     for field, (name, text) in QUERY_PARAMETERS.items():
         for route in FILTERED:
             query = read(f"{name}={text}", route).query
@@ -177,7 +177,7 @@ def test_each_declared_parameter_sets_its_field_alone() -> None:
 
 
 def test_each_declared_parameter_is_served() -> None:
-    """The tables hold every name, and no filter that sets no field."""
+    """The tables name every parameter, and each of their filters sets a field."""
     filters = {name for name, _ in QUERY_PARAMETERS.values()}
     for route in FILTERED:
         assert filters <= {parameter.name for parameter in READ_PARAMETERS[route]}
@@ -192,7 +192,7 @@ def test_each_declared_parameter_is_served() -> None:
 
 
 def forgetting(field: str) -> Any:
-    """Mutant: one field of a query is left out of what a cursor is bound to."""
+    """Mutant: a cursor is not bound to one of the fields."""
 
     def filters(query: Query) -> dict[str, tuple[str, ...]]:
         return {name: values for name, values in filters_of(query).items() if name != field}
@@ -202,7 +202,7 @@ def forgetting(field: str) -> Any:
 
 @catches(*(forgetting(field) for field in QUERY_PARAMETERS if field not in ("since", "until")))
 def test_a_cursor_is_bound_to_every_field() -> None:
-    """Whatever a question sets changes what its cursor belongs to, but for what is free or carried."""
+    """Each field changes the digest of a cursor, except those that are declared free or carried."""
     nothing = read().cursor_seed
     for field, treatment in CURSOR_QUERY.items():
         assert treatment.startswith("bound")
@@ -217,7 +217,7 @@ def test_a_cursor_is_bound_to_every_field() -> None:
 
 
 def test_a_flows_cursor_is_bound_to_every_field() -> None:
-    """The same for flows."""
+    """Each field of a flow query changes the digest of its cursor, with the same exceptions."""
     nothing = read_flows().cursor_seed
     for field, treatment in CURSOR_FLOWS.items():
         assert treatment.startswith("bound")
@@ -228,7 +228,7 @@ def test_a_flows_cursor_is_bound_to_every_field() -> None:
 
 
 def test_a_new_field_is_bound_by_itself() -> None:
-    """A filter that nobody thought of when the cursor was written is part of the question all the same."""
+    """A filter that was added after the cursor code is bound without further changes."""
     assert filters_of(NewerQuery(recorded_from=7)) == {"recorded_from": ("7",)}
     assert filters_of(NewerQuery()) == {}
 

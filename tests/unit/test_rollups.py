@@ -1,4 +1,4 @@
-"""The cover of a range of time by buckets and edges. The judge lays the pieces end to end."""
+"""The cover of a time range by buckets and edges. The reference joins the pieces end to end."""
 
 from collections import Counter
 from itertools import pairwise
@@ -19,18 +19,18 @@ LEVELS = range(1, LAST_LEVEL + 1)
 
 Buckets = frozenset[tuple[int, int]]
 
-# ------------------------------------------------------------------------------------------------------- the judge
+# --------------------------------------------------------------------------------------------------- the reference
 
 
 def with_parents(times: list[int], depth: int) -> Buckets:
-    """Divided buckets as a store has them: those that hold one of the times, down to a level, with all above them."""
+    """Divided buckets as in a store: those that contain one of the times, down to a level, with all their parents."""
     return frozenset(
         (level, time // WIDTHS_US[level] if level else 0) for time in times for level in range(min(depth, LAST_LEVEL))
     )
 
 
 def extent(piece: Piece) -> tuple[int | None, int | None]:
-    """From when to when a piece reaches; None is for all time."""
+    """Start and end of a piece; None means unbounded."""
     if isinstance(piece, Edge):
         return piece.since, piece.until
     if piece.level == 0:
@@ -41,7 +41,7 @@ def extent(piece: Piece) -> tuple[int | None, int | None]:
 
 
 def check_cover(since: int | None, until: int | None, divided: Buckets) -> list[Piece]:
-    """Cover a range, and look at everything that is promised of the pieces."""
+    """Cover a range, and check every promise about the pieces."""
     asked: Counter[int] = Counter()
     known: set[tuple[int, int]] = set()
 
@@ -56,7 +56,7 @@ def check_cover(since: int | None, until: int | None, divided: Buckets) -> list[
         return pieces
     assert all(times <= 2 for times in asked.values()), "it is asked at most twice a level"
     assert asked[LAST_LEVEL] == 0, "the last level has no children"
-    assert known <= set(rollups.asked_by_cover(since, until)), "it asks for what is told beforehand, and no more"
+    assert known <= set(rollups.asked_by_cover(since, until)), "the cover reads only the declared bounds"
     ends = [extent(piece) for piece in pieces]
     whole = (0, 0) in divided or since is until is None
     open_below, open_above = (None, None) if whole else (FIRST, LAST)
@@ -71,7 +71,7 @@ def check_cover(since: int | None, until: int | None, divided: Buckets) -> list[
 
 
 def check_pieces(pieces: list[Piece], divided: Buckets) -> None:
-    """Buckets that are counted have rows; what is read event by event lies in one bucket that has no children."""
+    """Check that counted buckets have rows, and that each edge is in one bucket without children."""
     edges = [piece for piece in pieces if isinstance(piece, Edge)]
     assert len(edges) <= 2
     assert len(pieces) <= 2 * LAST_LEVEL + 1
@@ -103,7 +103,7 @@ _true_cover = rollups._Cover._within
 
 
 def overlapping(self, span, since, until, sign):  # type: ignore[no-untyped-def]  # as the method it breaks
-    """The bucket of the range's end is counted whole."""
+    """Mutant: the bucket that contains the end of the range is counted as a whole."""
     pieces = self._pieces
     before = len(pieces)
     _true_cover(self, span, since, until, sign)
@@ -144,7 +144,7 @@ times = st.one_of(
 
 @st.composite
 def asked(draw: st.DrawFn) -> tuple[int | None, int | None, Buckets]:
-    """A range, and divided buckets around its ends and elsewhere."""
+    """A range, and divided buckets at its ends and elsewhere."""
     since, until = draw(st.none() | times), draw(st.none() | times)
     if since is not None and draw(st.booleans()):
         until = since + draw(st.sampled_from([-1, 0, 1, SECOND - 1, SECOND, 59 * SECOND, DAY, 33 * DAY]))
@@ -159,13 +159,13 @@ def asked(draw: st.DrawFn) -> tuple[int | None, int | None, Buckets]:
 @settings(PROPERTY, max_examples=500)
 @given(question=asked())
 def test_a_range_is_covered_exactly(question: tuple[int | None, int | None, Buckets]) -> None:
-    """In order, without overlap or gap, by buckets that have rows, and at most two edges; whatever is divided."""
+    """For any divided buckets, a cover has no gaps or overlaps, only buckets with rows, and at most two edges."""
     check_cover(*question)
 
 
 @catches(*COVER_MUTANTS)
 def test_ranges_that_touch_the_bounds_of_buckets() -> None:
-    """Each level's bounds, a microsecond before and behind, on both sides of 1970, with everything divided."""
+    """Covers are exact at each level's bounds and a microsecond before and after, on both sides of 1970."""
     for width in WIDTHS_US[1:]:
         points = [number * width + by for number in (-2, -1, 0, 1, 2) for by in (-1, 0, 1)]
         for since in points:
@@ -177,7 +177,7 @@ def test_ranges_that_touch_the_bounds_of_buckets() -> None:
 @PROPERTY
 @given(question=asked(), moments=st.lists(times, max_size=20))
 def test_every_event_is_counted_once(question: tuple[int | None, int | None, Buckets], moments: list[int]) -> None:
-    """Summing up the pieces gives what a look at every event gives."""
+    """The sum over the pieces equals a count of every event."""
     since, until, divided = question
     moments += [end + by for end in (since, until) if end is not None for by in (-1, 0, 1)]
     counted: Counter[int] = Counter()
@@ -192,8 +192,8 @@ def test_every_event_is_counted_once(question: tuple[int | None, int | None, Buc
 
 
 def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the function it breaks
-    """A bucket is taken whole, and nothing of it is taken away again."""
-    return lambda *told: [piece for piece in real(*told) if piece.sign > 0]
+    """Mutant: a bucket is added as a whole, and no part of it is subtracted."""
+    return lambda *args: [piece for piece in real(*args) if piece.sign > 0]
 
 
 @catches(
@@ -203,8 +203,10 @@ def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the functio
 @settings(PROPERTY, max_examples=500)
 @given(question=asked(), moments=st.lists(times, max_size=20))
 def test_a_signed_sum_is_the_range(question: tuple[int | None, int | None, Buckets], moments: list[int]) -> None:
-    """Every event of the range once, and no other, whatever is taken away again; of buckets that have rows, by the
-    bounds that are asked for beforehand, and with at most half of a bucket's children on either side."""
+    """A signed sum counts every event of the range once, and no other.
+
+    It uses only buckets with rows and the bounds read beforehand, and at most half of a bucket's children per end.
+    """
     since, until, divided = question
     moments += [
         end + by * width for end in (since, until) if end is not None for by in (-1, 0, 1) for width in (1, DAY)
@@ -233,7 +235,7 @@ def test_a_signed_sum_is_the_range(question: tuple[int | None, int | None, Bucke
 
 
 def test_a_sum_takes_half_of_the_children_at_most() -> None:
-    """An end that leaves little of a day takes the day, and takes that little away."""
+    """A range that covers most of a day adds the day and subtracts the rest."""
     everything = with_parents([DAY - 1, 0], LAST_LEVEL)
     pieces = rollups.cover_sum(0, DAY - 1, lambda level, bucket: (level, bucket) in everything)
     assert Span(3, 0, 0) in pieces
@@ -242,7 +244,7 @@ def test_a_sum_takes_half_of_the_children_at_most() -> None:
 
 
 def test_an_open_end_is_no_edge() -> None:
-    """All time is one bucket; what begins or ends with a bucket is buckets alone."""
+    """All time is one bucket; a range that starts or ends at a bucket's bound has no edge there."""
     everything = with_parents([0], LAST_LEVEL)
     assert check_cover(None, None, frozenset()) == [Span(0, 0, 0)]
     assert check_cover(None, None, everything) == [Span(0, 0, 0)]
@@ -254,7 +256,7 @@ def test_an_open_end_is_no_edge() -> None:
 
 
 def test_a_small_log_is_read_as_it_is() -> None:
-    """While nothing is divided, any range but all time is one edge."""
+    """While nothing is divided, any range except all time is one edge."""
     assert check_cover(5, 9, frozenset()) == [Edge(5, 9)]
     assert check_cover(None, 9, frozenset()) == [Edge(FIRST, 9)]
     assert check_cover(5, None, frozenset()) == [Edge(5, LAST)]
@@ -263,7 +265,7 @@ def test_a_small_log_is_read_as_it_is() -> None:
 
 
 def test_the_finest_cut_has_every_level() -> None:
-    """The longest answer there is: two edges below a second, and spans of every level between them."""
+    """The longest cover has two edges below a second, and spans of every level between them."""
     until = sum(WIDTHS_US) + 1
     since = -until
     pieces = check_cover(since, until, with_parents([since, until], LAST_LEVEL))
@@ -273,7 +275,8 @@ def test_the_finest_cut_has_every_level() -> None:
 
 @catches(replaced(rollups, "bucket_of", truncating, "division_towards_zero"))
 def test_buckets_are_floor_divisions() -> None:
-    """Before 1970 too: the microsecond before it lies in bucket -1 of every level, and level 0 has one bucket."""
+    """Bucket numbers are rounded down: the last microsecond before 1970 is in bucket -1 of every level except level
+    0."""
     for level in LEVELS:
         assert [rollups.bucket_of(level, time) for time in (-1, 0, 1)] == [-1, 0, 0]
         width = WIDTHS_US[level]
@@ -288,7 +291,7 @@ def test_buckets_are_floor_divisions() -> None:
 @PROPERTY
 @given(level=st.sampled_from(LEVELS), time=times)
 def test_bounds_and_children_fit(level: int, time: int) -> None:
-    """A time lies in the bounds of its bucket, and a bucket is made up of its children exactly."""
+    """A time is within the bounds of its bucket, and the children of a bucket cover it exactly."""
     bucket = rollups.bucket_of(level, time)
     within = rollups.bounds(level, bucket)
     assert within.since <= time < within.until
@@ -301,7 +304,7 @@ def test_bounds_and_children_fit(level: int, time: int) -> None:
 
 
 def test_the_root_holds_everything() -> None:
-    """Level 0 is one bucket for all time, and the buckets of level 1 are all within it."""
+    """Level 0 is one bucket for all time, which contains every bucket of level 1."""
     assert bounds(0, 0) == Edge(FIRST, LAST)
     children = child_span(0, 0)
     assert children.level == 1
@@ -310,14 +313,14 @@ def test_the_root_holds_everything() -> None:
 
 @pytest.mark.parametrize("level", range(1, LAST_LEVEL))
 def test_widths_divide_each_other(level: int) -> None:
-    """Days stand in whole numbers in 8 days, hours in days, and so on; else a bucket would have two parents."""
+    """The width of each level is a multiple of the next one, so that every bucket has one parent."""
     assert WIDTHS_US[level] % WIDTHS_US[level + 1] == 0
 
 
 @PROPERTY
 @given(level=st.sampled_from(range(LAST_LEVEL + 1)), moments=st.lists(times, max_size=10))
 def test_events_fall_into_their_buckets(level: int, moments: list[int]) -> None:
-    """Each into one, in the order in which they came."""
+    """Each event is assigned to one bucket, and events keep their order."""
     placed = [(time, number, 0) for number, time in enumerate(moments)]
     groups = rollups.by_bucket(level, placed)
     assert sorted(one for group in groups.values() for one in group) == sorted(placed)
@@ -329,7 +332,7 @@ def test_events_fall_into_their_buckets(level: int, moments: list[int]) -> None:
 
 @catches(replaced(rollups, "DIVIDE_AT", 4_095, "an_event_early"), replaced(rollups, "LAST_LEVEL", 10, "a_level_more"))
 def test_a_bucket_is_full_beyond_4096_events() -> None:
-    """But a bucket of the last level never is."""
+    """A bucket is full above 4,096 events; a bucket of the last level never is."""
     for level in range(10):
         assert not rollups.is_full(level, 4_096)
         assert rollups.is_full(level, 4_097) == (level < 9)
@@ -337,7 +340,7 @@ def test_a_bucket_is_full_beyond_4096_events() -> None:
 
 
 def test_the_widths_are_fixed() -> None:
-    """Stored rows depend on them."""
+    """The widths must never change, because stored rows depend on them."""
     hour = 3_600 * SECOND
     assert WIDTHS_US[:6] == (0, 32 * DAY, 8 * DAY, DAY, 6 * hour, hour)
     assert WIDTHS_US[6:] == (600 * SECOND, 60 * SECOND, 10 * SECOND, SECOND)

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused at start, and what their text never shows."""
+"""Settings: their sources, the values that are refused at start, and the secrets that their text never shows."""
 
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,11 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        read().port = 1  # type: ignore[misc]  # that it cannot be done is what is tested
+        read().port = 1  # type: ignore[misc]  # the test expects this to raise
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
-    """One line end after it is the editor's, not the secret's."""
+    """A secret may be read from a file; one line end after it is removed."""
     file = tmp_path / "secret"
     file.write_text(SECRET + "\n")
     assert read(JWT_SECRET_FILE=str(file)).jwt_secret == SECRET
@@ -125,7 +125,7 @@ def test_the_text_of_settings_masks_the_secret() -> None:
     ],
 )
 def test_the_store_is_shown_without_its_password(store: str, shown: str) -> None:
-    """Neither `shown_store` nor the text of the settings holds what a URL says beside the place."""
+    """Neither `shown_store` nor the text of the settings contains user, password or options of the store's URL."""
     settings = read(STORE=store, LISTEN_URL="postgresql://whence:hidden@direct/log?password=hidden")
     assert settings.shown_store == shown
     assert "hid" not in repr(settings)
@@ -133,7 +133,7 @@ def test_the_store_is_shown_without_its_password(store: str, shown: str) -> None
 
 
 def test_the_store_may_lie_in_a_file(tmp_path: Path) -> None:
-    """A URL with a password can be kept from the environment, as a secret can."""
+    """The store's URL, which may hold a password, can be read from a file too."""
     file = tmp_path / "store"
     file.write_text("postgresql://whence:hidden@db/log\n")
     assert read(STORE_FILE=str(file)).store == "postgresql://whence:hidden@db/log"
@@ -209,7 +209,7 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
     ],
 )
 def test_what_cannot_hold_is_refused_with_a_sentence(environ: dict[str, str]) -> None:
-    """The sentence names a variable and never repeats a value."""
+    """The message names the variable and never repeats its value."""
     with pytest.raises(ValueError, match=r"WHENCE_[A-Z_]+.*\.$") as caught:
         Settings.from_environment({f"WHENCE_{name}": value for name, value in environ.items()})
     for value in ("hidden", SECRET, "mysql", "perhaps", "loud", "Invoice"):

@@ -1,4 +1,4 @@
-"""Times: what is read at ingest, what in a query, and how they are answered."""
+"""Times: the formats that ingest and queries accept, and the format of responses."""
 
 import re
 from collections.abc import Callable
@@ -87,7 +87,7 @@ OUT_OF_RANGE = [
 
 
 def refused(read: Callable[[], int]) -> str:
-    """The sentence of the refusal."""
+    """The message of the refusal."""
     with pytest.raises(ValueError) as caught:
         read()
     return str(caught.value)
@@ -105,7 +105,7 @@ WRAPPED = replaced(times, "_in_range", lambda us: us, "overflow_passes")
 @catches(ROUNDED)
 @pytest.mark.parametrize("read", [times.parse_time, lambda text: times.parse_query_time(text, NOW)])
 def test_rfc_3339_with_an_offset_is_read_alike_everywhere(read: Callable[[str], int]) -> None:
-    """Every case of T and Z, every offset, and fractions of any length, truncated to microseconds."""
+    """T and Z in either case, every offset, and fractions of any length, truncated to microseconds, are accepted."""
     assert [(text, read(text)) for text, _ in EVERYWHERE] == EVERYWHERE
 
 
@@ -117,14 +117,14 @@ def test_rfc_3339_with_an_offset_is_read_alike_everywhere(read: Callable[[str], 
     replaced(times, "_LOOSE_TIME", times._TIME, "a_query_needs_an_offset"),
 )
 def test_a_query_may_say_it_shorter() -> None:
-    """A date is midnight in UTC, no offset is UTC, a lost plus is repaired, `-7d` counts back from now."""
+    """In a query a date is midnight UTC, no offset is UTC, a lost `+` is repaired, and `-7d` is relative to now."""
     expected = [*QUERY_ALONE, ("1970-01-01T00:00:00.9999999", 999_999)]
     assert [(text, times.parse_query_time(text, NOW)) for text, _ in expected] == expected
 
 
 @catches(replaced(times, "_TIME", times._LOOSE_TIME, "ingest_takes_no_offset"))
 def test_what_a_query_may_shorten_is_refused_at_ingest() -> None:
-    """An event says when it happened in full, with its offset."""
+    """At ingest the time must be complete, with its offset."""
     for text, _ in QUERY_ALONE:
         sentence = refused(lambda text=text: times.parse_time(text))
         assert sentence.startswith("A time is RFC 3339 with an offset")
@@ -132,7 +132,8 @@ def test_what_a_query_may_shorten_is_refused_at_ingest() -> None:
 
 @pytest.mark.parametrize("text", NOWHERE, ids=ascii)
 def test_what_is_no_time_is_refused_everywhere(text: str) -> None:
-    """Words, numbers, 24:00, leap seconds, days that no month has, other spellings; and no sentence repeats them."""
+    """Words, numbers, 24:00, leap seconds, invalid dates and other spellings are refused, and no message repeats
+    them."""
     at_ingest = refused(lambda: times.parse_time(text))
     in_query = refused(lambda: times.parse_query_time(text, NOW))
     assert at_ingest.startswith("A time is RFC 3339 with an offset")
@@ -151,14 +152,14 @@ def loosened(pattern: re.Pattern[str], old: str, new: str) -> re.Pattern[str]:
     replaced(times, "_TIME", loosened(times._TIME, "2[0-3]):[0-5]", "2[0-4]):[0-5]"), "offsets_of_24_hours"),
 )
 def test_the_grammar_has_no_slack() -> None:
-    """Each look-alike is refused, not only some."""
+    """Every near miss of the grammar is refused."""
     for text in NOWHERE:
         refused(lambda text=text: times.parse_time(text))
 
 
 @catches(WRAPPED)
 def test_what_overflows_utc_is_refused() -> None:
-    """A time lies in the years 1 to 9999 of UTC, whatever its own offset makes of it."""
+    """A time must be in the years 1 to 9999 after conversion to UTC."""
     sentence = "A time lies between the years 1 and 9999 in UTC."
     for text in OUT_OF_RANGE:
         assert refused(lambda text=text: times.parse_time(text)) == sentence
@@ -167,7 +168,7 @@ def test_what_overflows_utc_is_refused() -> None:
 
 @catches(WRAPPED)
 def test_a_relative_time_may_not_leave_the_calendar() -> None:
-    """Counting back beyond the year 1 is refused, and so is a number without end."""
+    """A relative time before the year 1 is refused, and so is one with a very long number."""
     sentence = refused(lambda: times.parse_query_time("-999999999999w", NOW))
     assert sentence == "A time lies between the years 1 and 9999 in UTC."
     assert refused(lambda: times.parse_query_time("-" + "9" * 13 + "s", NOW)).startswith("A time is RFC 3339, such as")
@@ -185,7 +186,7 @@ def test_a_relative_time_may_not_leave_the_calendar() -> None:
     ],
 )
 def test_times_are_answered_in_utc(us: int, answered: str, hashed: str) -> None:
-    """`Z` always; no fraction when it is zero, else six digits; six digits always where it is hashed."""
+    """Responses use `Z` and a fraction of six digits unless it is zero; hashed times always have six digits."""
     assert (times.format_time(us), times.format_time_fixed(us)) == (answered, hashed)
 
 
@@ -196,7 +197,7 @@ def test_times_are_answered_in_utc(us: int, answered: str, hashed: str) -> None:
 @PROPERTY
 @given(us=st.integers(TIME_MIN_US, TIME_MAX_US))
 def test_reading_undoes_writing(us: int) -> None:
-    """Every microsecond of ten thousand years comes back from its text, and means what the calendar says."""
+    """Any microsecond of the years 1 to 9999 round-trips through its text, which agrees with Python's calendar."""
     text = times.format_time(us)
     assert times.parse_time(text) == times.parse_query_time(text, NOW) == us
     assert times.format_time(times.parse_time(text)) == text
@@ -212,7 +213,7 @@ def test_reading_undoes_writing(us: int) -> None:
     beyond=st.from_regex(r"[0-9]{0,6}", fullmatch=True),
 )
 def test_any_offset_means_the_same_instant(when: datetime, minutes: int, beyond: str) -> None:
-    """Text with an offset and nanoseconds is the instant that Python's calendar knows, cut to the microsecond."""
+    """A time with an offset and nanoseconds is the same instant as in Python's calendar, truncated to microseconds."""
     local = when.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     text = local.isoformat(timespec="microseconds")
     spelled = f"{text[:26]}{beyond}{text[26:]}"
@@ -224,5 +225,5 @@ def test_any_offset_means_the_same_instant(when: datetime, minutes: int, beyond:
 @PROPERTY
 @given(a=st.integers(TIME_MIN_US, TIME_MAX_US), b=st.integers(TIME_MIN_US, TIME_MAX_US))
 def test_hashed_times_sort_as_the_times_do(a: int, b: int) -> None:
-    """With its digits always there, the text has the order of the instants."""
+    """The text of hashed times, which always has all digits, sorts like the instants."""
     assert (times.format_time_fixed(a) < times.format_time_fixed(b)) == (a < b)

@@ -1,4 +1,4 @@
-"""The causal graph: for any events in any order, the same graph from each of its events."""
+"""The causal graph: for events in any order, every event of a graph gives the same graph."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ EVENTS_MAX = 14
 
 
 def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes: Any) -> GraphEvent:
-    told = {
+    fields = {
         "flow": "f",
         "event_type": "action_run.completed",
         "outcome": "success",
@@ -24,12 +24,12 @@ def link(id_: str, cause: str | None, position: int, occurred_at: int, **changes
         "resource_type": "action_run",
         "resource_id": "r",
     } | changes
-    return GraphEvent(id=id_, cause=cause, position=position, occurred_at=occurred_at, **told)
+    return GraphEvent(id=id_, cause=cause, position=position, occurred_at=occurred_at, **fields)
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[GraphEvent]:
-    """Events that name each other, nobody, or what is not there; in any order, circles among them."""
+    """Events whose causes are each other, none, or unknown, in any order, with cycles."""
     count = draw(st.integers(1, EVENTS_MAX))
     names = [f"e{number}" for number in range(count)]
     causes = st.sampled_from([None, None, *names, "gone"])
@@ -47,7 +47,7 @@ def logs(draw: st.DrawFn) -> list[GraphEvent]:
 
 
 def answer(log: Sequence[GraphEvent], ask: Lookup) -> list[GraphEvent]:
-    """What a store says to an ask."""
+    """The result of a store for a lookup."""
     column = (lambda each: each.flow) if ask.flow else (lambda each: each.cause if ask.effects else each.id)
     found = [each for each in log if column(each) in ask.ids]
     return sorted(found, key=by_time)[: ask.limit]
@@ -66,7 +66,7 @@ def graph_of(log: Sequence[GraphEvent], id_: str, say: Callable[..., Any] = answ
 
 
 def component(log: Sequence[GraphEvent], id_: str) -> set[str]:
-    """Every event that is joined to this one by causes, in either direction; told by plain closure."""
+    """Every event that is connected with this one by causes in either direction, as a transitive closure."""
     found = {id_}
     while True:
         more = {each.id for each in log if each.cause in found or each.id in found}
@@ -77,7 +77,7 @@ def component(log: Sequence[GraphEvent], id_: str) -> set[str]:
 
 
 def check_whole(log: Sequence[GraphEvent], id_: str) -> None:
-    """What must hold of a graph that was not cut short."""
+    """Check a graph that was not truncated."""
     graph = graph_of(log, id_)
     by_id = {each.id: each for each in log}
     ids = [node.event.id for node in graph.nodes]
@@ -112,7 +112,7 @@ def check_whole(log: Sequence[GraphEvent], id_: str) -> None:
 
 
 def check_same(log: Sequence[GraphEvent], again: Sequence[GraphEvent]) -> None:
-    """The graph of the first event is that of each of its events."""
+    """Check that the graph of the first event is also the graph of each of its events."""
     first = graph_of(log, log[0].id)
     for node in first.nodes:
         other = graph_of(again, node.event.id)
@@ -122,7 +122,7 @@ def check_same(log: Sequence[GraphEvent], again: Sequence[GraphEvent]) -> None:
 @settings(max_examples=400, deadline=None)
 @given(logs())
 def test_a_graph_holds_all_that_is_joined_by_causes(log: list[GraphEvent]) -> None:
-    """Every event of the component once, behind its cause, with exact counts, distances and flags."""
+    """A graph has every event of the component once, after its cause, with exact counts, distances and flags."""
     for each in log:
         check_whole(log, each.id)
 
@@ -130,7 +130,7 @@ def test_a_graph_holds_all_that_is_joined_by_causes(log: list[GraphEvent]) -> No
 @settings(max_examples=200, deadline=None)
 @given(logs(), st.randoms())
 def test_every_event_of_a_graph_gives_the_same_graph(log: list[GraphEvent], random: Any) -> None:
-    """Whatever event is asked about, and in whatever order the events arrived."""
+    """The graph is the same for each of its events, and for any order of storing them."""
     shuffled = list(log)
     random.shuffle(shuffled)
     check_same(log, shuffled)
@@ -139,7 +139,8 @@ def test_every_event_of_a_graph_gives_the_same_graph(log: list[GraphEvent], rand
 @settings(max_examples=200, deadline=None)
 @given(logs(), st.integers(1, 6), st.sampled_from(["up", "down", "both"]), st.none() | st.integers(0, 4))
 def test_a_part_is_a_part_of_the_whole(log: list[GraphEvent], limit: int, direction: Any, depth: int | None) -> None:
-    """A narrowed answer holds nodes of the whole, unchanged, the nearest causes among them, and says that it is cut."""
+    """A limited graph has unchanged nodes of the whole graph, including the nearest causes, and is marked as
+    truncated."""
     whole = {node.event.id: node for node in graph_of(log, log[0].id).nodes}
     part = graph_of(log, log[0].id, limit=limit, direction=direction, depth=depth)
     assert len(part.nodes) <= limit
@@ -156,7 +157,7 @@ def chain(count: int) -> list[GraphEvent]:
 
 
 def test_depth_is_no_matter() -> None:
-    """A chain of 100,000 causes is walked without recursion, from its end and from its root."""
+    """A chain of 100,000 causes is walked from its end and from its root without a recursion error."""
     log = chain(100_000)
     by_id = {each.id: each for each in log}
     by_cause = {each.cause: each for each in log}
@@ -173,7 +174,7 @@ def test_depth_is_no_matter() -> None:
 
 @pytest.mark.parametrize("focus", ["e0", "e30", "e59"])
 def test_a_walk_ends_at_its_bound_and_says_so(focus: str) -> None:
-    """Beyond the bound, counts are at least what was seen, and the event itself is always there."""
+    """A walk that reaches its bound reports minimum counts, and always includes the requested event."""
     graph = graph_of(chain(60), focus, walk_max=20)
     assert graph.at_least and graph.truncated
     assert 20 <= graph.events <= 40
@@ -181,25 +182,25 @@ def test_a_walk_ends_at_its_bound_and_says_so(focus: str) -> None:
 
 
 def test_exactly_the_bound_is_whole() -> None:
-    """A graph of as many events as the bound is not said to be larger."""
+    """A graph with exactly as many events as the bound is not marked as truncated."""
     graph = graph_of(chain(20), "e19", walk_max=20)
     assert (graph.at_least, graph.truncated, graph.events) == (False, False, 20)
 
 
 def circle_of_two() -> list[GraphEvent]:
-    """A circle of two events, the later of which led to two more."""
+    """A cycle of two events, the later of which has two more effects."""
     return [link("a", "b", 1, 0), link("b", "a", 2, 1), link("c", "b", 3, 2), link("d", "b", 4, 3)]
 
 
 def test_a_circle_at_the_bound_is_said_to_be_larger() -> None:
-    """The way back to the root takes no other event's place, so what did not fit is not passed over in silence."""
+    """The path back to the root does not count against the bound, so a cycle above the bound is marked as truncated."""
     graph = graph_of(circle_of_two(), "a", walk_max=3)
     assert (graph.at_least, graph.truncated, graph.events) == (True, True, 3)
     assert not graph_of(circle_of_two(), "a", walk_max=4).at_least
 
 
 def test_the_root_in_anothers_place_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A walk that asks for one event fewer says of that circle that it is whole."""
+    """A walk with a limit of one event less reports that cycle as complete, and fails the test above."""
     real = trace._effects_of
     monkeypatch.setattr(trace, "_effects_of", lambda ids, nearby, limit: real(ids, nearby, limit - 1))
     assert not graph_of(circle_of_two(), "a", walk_max=3).at_least
@@ -228,7 +229,7 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 def _nearby_alone(ids: list[str], nearby: Any, limit: int) -> Any:
-    """Only what was known of the flow beforehand."""
+    """Mutant: only the events that were read with the flow are used."""
     yield from ()
     return [link for id_ in ids for link in nearby.effects.get(id_, ())][:limit]
 
@@ -240,7 +241,7 @@ def _every_node(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_a_broken_walk_is_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each mutant fails on a log with a circle, a clock that is wrong, and failures two hops down."""
+    """Each mutant fails on a log with a cycle, an effect dated before its cause, and failures two hops down."""
 
     def check() -> None:
         check_whole(log, "a")

@@ -1,4 +1,4 @@
-"""Counts of transitions: codes and packed sets that round-trip, their sums, and how many sets result."""
+"""Counts of transitions: codes and packed sets round-trip, sums are exact, and the number of rows stays small."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def named(delays: dict[tuple[int, int], dict[int, int]]) -> dict[int, int]:
 
 
 def check_pack(one: dict[int, int], other: dict[int, int]) -> None:
-    """What was packed comes back, two sets one behind the other are their sum, and the same counts are the same
+    """Check that a packed set round-trips, that two concatenated sets are their sum, and that equal counts have equal
     bytes."""
     assert transitions.summed([transitions.pack(one)]) == one
     total = dict(Counter(one) + Counter(other))
@@ -44,8 +44,7 @@ def check_pack(one: dict[int, int], other: dict[int, int]) -> None:
 
 
 def rows_after(sizes: list[int]) -> list[int]:
-    """The rows of a bucket, newest first, after sets of these sizes came one by one, none of which have a name in
-    common."""
+    """The sizes of a bucket's rows, newest first, after adding disjoint sets of these sizes one by one."""
     rows: list[int] = []
     for size in sizes:
         merging = transitions.merging(rows, size)
@@ -54,8 +53,10 @@ def rows_after(sizes: list[int]) -> list[int]:
 
 
 def check_rows(sizes: list[int], full: int) -> None:
-    """Nothing is lost; a row is more than twice as large as the next newer one, or full together with it; and a merged
-    row is no larger than full."""
+    """Check that nothing is lost and no merged row is larger than `full`.
+
+    Each row must be more than twice as large as the next newer one, or both together larger than `full`.
+    """
     rows = rows_after(sizes)
     assert sum(rows) == sum(sizes)
     for newer, older in pairwise(rows):
@@ -64,7 +65,7 @@ def check_rows(sizes: list[int], full: int) -> None:
 
 
 def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
-    """Each level holds every count once, in the bucket that its day lies in."""
+    """Check that each level has every count once, in the bucket of its day."""
     found = transitions.by_bucket(by_day)
     for level, days in enumerate((None, 32, 8, 1)):
         wanted: dict[int, Counter[int]] = {}
@@ -76,13 +77,13 @@ def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
 @settings(max_examples=300)
 @given(st.dictionaries(st.tuples(kinds, kinds), st.dictionaries(buckets, counts, min_size=1), max_size=4))
 def test_names_give_back_their_pairs(delays: dict[tuple[int, int], dict[int, int]]) -> None:
-    """For any kinds of 16 bits and any bucket of delays."""
+    """Codes round-trip for any kinds of 16 bits and any bucket of delays."""
     assert transitions.by_pair(named(delays)) == delays
 
 
 @pytest.mark.parametrize("parts", [(-1, 0, 0), (1 << 16, 0, 0), (0, 1 << 16, 0), (0, 0, BEFORE + 1), (0, 0, -1)])
 def test_a_name_without_room_is_refused(parts: tuple[int, int, int]) -> None:
-    """A number too large for its place would be another name."""
+    """A number that is too large for its bits is refused, because it would encode as a different name."""
     with pytest.raises(ValueError, match="16 bits"):
         transitions.code_of(*parts)
 
@@ -90,13 +91,13 @@ def test_a_name_without_room_is_refused(parts: tuple[int, int, int]) -> None:
 @settings(max_examples=300)
 @given(sets, sets)
 def test_packed_sets_add_up(one: dict[int, int], other: dict[int, int]) -> None:
-    """Large counts too, which take several numbers."""
+    """Packed sets add up, including large counts, which take several entries."""
     check_pack(one, other)
 
 
 @given(st.binary(max_size=40).filter(lambda packed: len(packed) % 8))
 def test_what_is_no_packed_set_is_refused(packed: bytes) -> None:
-    """A row that lost a byte is not read as something else."""
+    """A row that lost a byte raises an error."""
     with pytest.raises(ValueError, match="multiple"):
         transitions.summed([packed])
 
@@ -104,7 +105,7 @@ def test_what_is_no_packed_set_is_refused(packed: bytes) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.integers(0, 300) | st.just(1), max_size=200), st.sampled_from([64, 1_000, 1 << 40]))
 def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
-    """Whatever comes in: one for each power of two, and one for each half of what is full."""
+    """For any sets, a bucket has at most one row per power of two, and one per half of a full row."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transitions, "_FULL", full)
         check_rows(sizes, full)
@@ -113,13 +114,13 @@ def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
 @settings(max_examples=200)
 @given(st.dictionaries(st.integers(-70, 70), sets, max_size=5))
 def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None:
-    """Before 1970 too."""
+    """Every level has every transition once, also before 1970."""
     check_buckets(by_day)
 
 
 @pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
 def test_a_map_of_too_many_counts_is_refused(most: int, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would keep its thread for longer than a question may last; one count fewer and it is answered."""
+    """A map with more counts than the limit, which would exceed the time limit of a query, is refused."""
     monkeypatch.setattr(process_map, "COUNTS_MAX", most)
     kinds = {1: Kind(1, "order.paid", "order", "user", "none")}
     folded = [
@@ -131,7 +132,7 @@ def test_a_map_of_too_many_counts_is_refused(most: int, refused: bool, monkeypat
 
 
 def test_levels_are_those_of_rollups() -> None:
-    """All time, 32 days, 8 days and days: a period of whole days is made of these."""
+    """The levels are the widths of the rollups for all time, 32 days, 8 days and days."""
     assert [rollups.WIDTHS_US[level] for level in transitions.LEVELS] == [0, 32 * DAY_US, 8 * DAY_US, DAY_US]
 
 
