@@ -224,10 +224,10 @@ def _is_safe_url(url: str) -> bool:
         return False
     if not host or port == 0 or parts.username is not None or parts.password is not None or parts.fragment:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -26,7 +26,9 @@ from whence.errors import RolledBack, StoreRefused
 from whence.permissions import READ, new_api_key
 from whence.storage import Session
 from whence.storage.sqlite import backup as backups
+from whence.storage.sqlite import connection
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.schema import SchemaDifference
 from whence.storage.sqlite.verify import verify
 
 ROUNDS = 200 if soak() else 5
@@ -269,6 +271,44 @@ def test_what_a_restore_may_not_replace_stays_as_it_was(tmp_path: Path, capsys: 
     assert numbers(path) == list(range(5))
 
 
+def restore_by_link(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Restore by a symbolic link while a server runs on the real file, and after it has stopped."""
+    path, copy, link = folder / "real" / "log.db", folder / "copy.db", folder / "link.db"
+    path.parent.mkdir()
+    make(path, 0)
+    online(path, copy)
+    make(path, 1)
+    link.symlink_to(path)
+    store = SQLiteStore(str(path))
+    try:
+        assert main(["restore", str(copy), "--store", url(link), "--force"]) == 1
+        assert "one server" in capsys.readouterr().err
+        assert main(["backup", str(link), "--store", url(copy), "--force"]) == 1
+        assert link.is_symlink()
+    finally:
+        asyncio.run(store.close())
+    assert main(["restore", str(copy), "--store", url(link), "--force"]) == 0
+    assert link.is_symlink()
+    assert numbers(path) == [0]
+
+
+def test_a_restore_by_a_link_replaces_the_file_and_not_the_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused while a server runs on the real file; later it replaces that file, and the link stays."""
+    restore_by_link(tmp_path, capsys)
+
+
+def test_mutant_a_restore_that_locks_the_link_is_caught(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the path is taken as it is given, a second log comes into being beside the served one."""
+    monkeypatch.setattr(backups, "real_path", str)
+    monkeypatch.setattr(connection, "_lock_database", lambda _fd: None)
+    with pytest.raises(AssertionError):
+        restore_by_link(tmp_path, capsys)
+
+
 def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
     """A key that was revoked after the backup stays revoked, and the sessions of the backup are ended."""
     path, copy = tmp_path / "log.db", tmp_path / "copy.db"
@@ -296,7 +336,61 @@ def test_credentials_that_ended_do_not_come_back(tmp_path: Path) -> None:
     assert backups.restore(str(copy), str(tmp_path / "other.db")).revoked is None
 
 
-# --- what is reported ----------------------------------------------------------------------------------------------
+GRANT = """
+CREATE TRIGGER grant_all AFTER UPDATE ON api_key WHEN new.scopes <> 'admin'
+BEGIN UPDATE api_key SET scopes = 'admin' WHERE id = new.id; END
+"""
+
+
+def test_a_backup_that_would_widen_keys_is_never_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trigger that turns a key of `events:read` into one of `admin` is named by verify, restore and serve, though
+    every event is sound; and the store that was to be replaced stays.
+    """
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    make(path, 0, 1)
+    online(path, copy)
+    database = apsw.Connection(str(copy))
+    database.execute(GRANT)
+    database.close()
+    kept = path.read_bytes()
+    for command, code in (
+        (["verify", "--store", url(copy)], UNSOUND),
+        (["restore", str(copy), "--store", url(path), "--force"], UNSOUND),
+        (["backup", str(tmp_path / "again.db"), "--store", url(copy)], UNSOUND),
+        (["key", "list", "--store", url(copy)], 1),
+        (["serve", "--store", url(copy), "--port", "0"], 1),
+    ):
+        assert main(command) == code, command
+        said = capsys.readouterr()
+        assert "'grant_all' on 'api_key'" in said.out + said.err, command
+    assert path.read_bytes() == kept
+
+
+def test_mutant_a_backup_that_is_checked_by_its_hashes_alone_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only events and counts are compared, the trigger is restored, and the next use of a key makes it wider."""
+    path, copy = tmp_path / "log.db", tmp_path / "copy.db"
+    _, key = new_api_key(TENANT, (READ,), 1)
+
+    async def with_key(change: Callable[[SQLiteStore], Any]) -> tuple[str, ...]:
+        store = SQLiteStore(str(path))
+        await change(store)
+        scopes = (await store.credentials.list_keys(TENANT))[0].scopes
+        await store.close()
+        return scopes
+
+    asyncio.run(with_key(lambda store: store.credentials.put_key(key)))
+    online(path, copy)
+    database = apsw.Connection(str(copy))
+    database.execute(GRANT)
+    database.close()
+    monkeypatch.setattr(connection, "compare_schema", lambda *_given: SchemaDifference())
+    assert backups.restore(str(copy), str(path), force=True).report.sound
+    assert asyncio.run(with_key(lambda store: store.credentials.revoke_key(TENANT, key.id, 5))) == ("admin",)
+
+
+# --- what is told --------------------------------------------------------------------------------------------------
 
 
 def damage(source: Path, bad: Path) -> None:

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.api.conftest import RUN_ID, Served, code_of, problems
+from tests.unit.mutants import catches, replaced
 from whence.api import writes
 from whence.permissions import READ, WRITE
 
@@ -284,3 +285,22 @@ def test_a_server_that_takes_a_cloudevent_for_an_event_is_found(
     for path in (EVENTS, BATCH):
         with pytest.raises(AssertionError):
             test_each_mode_on_each_route_stores_the_same_event(client, "binary", path)
+
+
+@catches(replaced(writes, "_is_binary", lambda _request: False, "every_body_has_something"))
+@pytest.mark.parametrize("path", [EVENTS, BATCH])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"Content-Encoding": "gzip"}])
+def test_a_binary_event_may_have_no_body(client: httpx2.Client, path: str, headers: dict[str, str]) -> None:
+    """Its data is an empty object. The other modes need a body."""
+    sent = cloud_event(dataschema=None, sampledrate=None, source="s")
+    named = {f"ce-{name}": encoded(value) for name, value in sent.items() if name != "data"}
+    body = gzip.compress(b"") if "Content-Encoding" in headers else b""
+    answer = client.post(path, content=body, headers=named | headers)
+    assert answer.status_code == 201, answer.text
+    stored = client.get(f"{EVENTS}/{sent['id']}").json()
+    assert stored["payload"] == {"_ce": {"authtype": "app_user", "source": "s", "specversion": "1.0"}}
+    for media in ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json"):
+        bare = named if "cloudevents" in media else {}
+        assert problems(client.post(path, content=body, headers=bare | headers | {"Content-Type": media})) == [
+            (["body"], "missing")
+        ]

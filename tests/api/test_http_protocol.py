@@ -16,7 +16,8 @@ import zstandard
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.api.conftest import Served, event, hold, serving, wait_until
-from whence.api import http_protocol, request_body, server
+from tests.unit.mutants import catches, replaced
+from whence.api import http_protocol, middleware, request_body, server
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
@@ -112,6 +113,37 @@ def write(secret: str, body: bytes, *lines: str) -> bytes:
     """The head of a request that stores this event."""
     headers = [f"X-API-Key: {secret}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     return head("POST", EVENTS, *headers, *lines)
+
+
+UNCHECKED = replaced(middleware, "_http_refusal", lambda _scope: None, "what_the_parser_lets_pass_is_served")
+
+
+@catches(UNCHECKED)
+@pytest.mark.parametrize("hosts", [[], ["Host: a", "Host: a"], ["Host: a", "hOST: b"]])
+def test_a_request_has_exactly_one_host(served: Served, hosts: list[str]) -> None:
+    """None or two are a 400, and the connection ends. HTTP/1.0 needs none."""
+    with Wire(served) as wire:
+        wire.send("\r\n".join(["GET /livez HTTP/1.1", *hosts, "", ""]).encode())
+        status, headers, body = wire.answer()
+        assert (status, headers.get("connection")) == (400, "close")
+        assert slug(body) == "bad_request"
+        assert wire.nothing_more()
+    with Wire(served) as wire:
+        wire.send(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert wire.answer()[0] == 200
+
+
+@catches(UNCHECKED)
+@pytest.mark.parametrize("coding", ["gzip, chunked", "Gzip,Chunked", "gzip\r\nTransfer-Encoding: chunked"])
+def test_a_transfer_coding_other_than_chunked_is_501(served: Served, coding: str) -> None:
+    """The body would be read as it is, without inflating."""
+    with Wire(served) as wire:
+        line = f"Transfer-Encoding: {coding}"
+        wire.send(head("POST", EVENTS, line, f"X-API-Key: {served.key(WRITE)}"), b"0\r\n\r\n")
+        status, headers, body = wire.answer()
+        assert (status, headers.get("connection")) == (501, "close")
+        assert slug(body) == "not_implemented"
+        assert wire.nothing_more()
 
 
 LIVE = head("GET", "/livez")

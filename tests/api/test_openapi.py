@@ -12,6 +12,7 @@ import pytest
 from tests.api.conftest import Served
 from whence.api.app import create_app, route_handlers
 from whence.api.openapi import build_openapi
+from whence.permissions import ADMIN, READ, WRITE
 from whence.settings import Settings
 from whence.storage import create_store
 
@@ -327,3 +328,18 @@ def test_an_operators_words_are_in_the_document() -> None:
     assert schemas["ResourceType"]["enum"][-1] == "invoice"
     assert schemas["ActorType"]["enum"][-1] == "robot"
     assert "events:read:invoice" in schemas["NewKey"]["properties"]["scopes"]["items"]["enum"]
+
+
+def test_every_example_of_a_request_is_accepted(served: Served, document: Json) -> None:
+    """Each media type of each operation that takes a body has one."""
+    sent = 0
+    with served.client(READ, WRITE, ADMIN, tenant="examples") as client:
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                for media, content in operation.get("requestBody", {}).get("content", {}).items():
+                    example = content["example"]
+                    body = example if isinstance(example, str) else json.dumps(example)
+                    answer = client.request(method, path, content=body, headers={"Content-Type": media})
+                    assert answer.status_code in (200, 201), (path, media, answer.text)
+                    sent += 1
+    assert sent == 9

@@ -10,14 +10,18 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx2
 import msgspec
 import pytest
 
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving, wait_until
+from tests.api.credentials import jwt_of
+from tests.unit.mutants import catches, replaced
+from whence.api import middleware
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
@@ -214,13 +218,45 @@ def test_head_answers_as_get_without_a_body(served: Served, filled: httpx2.Clien
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/api", "/api/v1", "/api/v1/", "/api/v1/events/", "//api/v1/events", "/docs/../x", "/%ff"]
+    "path", ["//", "/nothing", "/api", "/api/v1", "//evil.example/", "//api/v1/events", "/docs/../x", "/%ff"]
 )
 def test_nothing_at_an_address_is_our_404(served: Served, path: str) -> None:
     status, headers, body = raw_get(served, path)
     assert status == 404
     assert body.keys() == {"detail", "code", "requestId"}
     assert headers["content-type"] == "application/json"
+
+
+@catches(replaced(middleware, "_redirect", lambda _scope, _state: None, "slashes_lead_nowhere"))
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/", "/docs"),
+        ("/docs/", "/docs"),
+        (f"{EVENTS}/", EVENTS),
+        (f"{EVENTS}/?limit=5&from=-7d", f"{EVENTS}?limit=5&from=-7d"),
+        ("/%64ocs/", "/docs"),
+        ("/\\evil.example/", "/%5Cevil.example"),
+    ],
+)
+def test_an_address_with_a_slash_at_its_end_leads_to_the_one_without(served: Served, path: str, location: str) -> None:
+    """With its query, on the same host; the root leads to the reference."""
+    status, headers, _ = raw(served, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert (status, headers.get("location")) == (308, location)
+
+
+def test_an_event_posted_to_an_address_with_a_slash_is_stored(served: Served) -> None:
+    """A 308 keeps the method and the body."""
+    with served.client(READ, WRITE, tenant="slash") as client:
+        assert client.post(f"{EVENTS}/", json=event(), follow_redirects=True).status_code == 201
+        assert client.get(EVENTS).json()["total"] == 1
+
+
+def test_the_reference_names_its_charset_once(client: httpx2.Client) -> None:
+    """As does its script, where there is one."""
+    assert client.get("/docs").headers["content-type"] == "text/html; charset=utf-8"
+    script = client.get("/docs/scalar.js")
+    assert script.status_code == 404 or script.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +274,7 @@ def test_a_wrong_method_is_405_with_those_allowed(served: Served, method: str, p
     "request_bytes",
     [
         b"nonsense\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
@@ -398,3 +434,27 @@ def test_pages_without_a_bound_are_found(tmp_path: Path, monkeypatch: pytest.Mon
         unbounded = msgspec.structs.replace(state.context, pages=contextlib.nullcontext())
         monkeypatch.setattr(state, "context", unbounded)
         assert most_pages_at_once(served, monkeypatch) > served.store.reads_at_once
+
+
+@catches(replaced(middleware, "_without_secrets", str, "paths_are_logged_as_they_are"))
+@pytest.mark.parametrize("kind", ["API key", "session", "token"])
+@pytest.mark.parametrize("path", ["/api/v1/keys/{}", f"{EVENTS}/correlation/{{}}/x", "/{}", "/%2f{}"])
+def test_a_secret_in_a_path_is_not_logged(
+    served: Served, monkeypatch: pytest.MonkeyPatch, kind: str, path: str
+) -> None:
+    """Neither as it is, nor percent-encoded; the rest of the path is."""
+    logged: list[str] = []
+    record = SimpleNamespace(info=lambda _event, **fields: logged.append(fields["path"]))
+    monkeypatch.setattr(middleware, "_log", record)
+    secret = {"API key": served.key(READ), "session": "whs_" + "a1" * 24, "token": jwt_of()}[kind]
+    for sent in (secret, "".join(f"%{ord(letter):02x}" for letter in secret)):
+        logged.clear()
+        raw_get(served, path.format(sent))
+        wait_until(lambda: bool(logged))
+        assert secret[:30] not in unquote(logged[0])
+        assert logged[0].startswith(path.partition("{")[0].replace("%2f", "/"))
+        assert "…" in logged[0]
+    logged.clear()
+    raw_get(served, "/api/v1/keys/key_0123456789abcdef%2F")
+    wait_until(lambda: bool(logged))
+    assert logged == ["/api/v1/keys/key_0123456789abcdef%2F"]

@@ -1,8 +1,12 @@
 """Bodies are read within their limits, whatever is sent."""
 
 import asyncio
+import codecs
 import gzip
+import threading
+import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +14,9 @@ import zstandard
 from litestar import Request
 from litestar.exceptions import HTTPException
 
-from whence.api import request_body
+from tests.unit.mutants import catches, replaced
+from whence.api import decompress, request_body
+from whence.api.decompress import DECOMPRESSORS, Damaged, gunzip, unzstd
 from whence.api.request_body import MemoryBudget
 from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
 
@@ -106,6 +112,135 @@ def test_garbage_behind_a_packed_body_is_invalid(encoding: str) -> None:
         read(request_of(PACKERS[encoding](TEXT) + b"garbage", encoding=encoding))
 
 
+EMPTY = {
+    "gzip": gzip.compress(b"", mtime=0),
+    "zstd": bytes.fromhex("28b52ffd2000010000"),
+    "zstd, skippable": b"\x5f\x2a\x4d\x18" + (2).to_bytes(4, "little") + b"xx",
+}
+NO_LIMIT = replaced(decompress, "EMPTY_MAX", 10**9, "any_number_of_empty_ones")
+
+
+@catches(NO_LIMIT, replaced(decompress, "_count_empty", lambda empty, _yielded: empty, "empty_ones_are_not_counted"))
+@pytest.mark.parametrize("kind", EMPTY)
+def test_at_most_sixteen_members_or_frames_may_be_empty(kind: str) -> None:
+    """Wherever they stand. Those that yield output are not counted."""
+    encoding = kind.partition(",")[0]
+    one = PACKERS[encoding](b"x")
+    assert read(request_of(one * 20 + EMPTY[kind] * 8 + one * 20 + EMPTY[kind] * 8, encoding=encoding)) == b"x" * 40
+    with pytest.raises(Invalid, match="empty"):
+        read(request_of(EMPTY[kind] * 9 + one * 20 + EMPTY[kind] * 8, encoding=encoding))
+
+
+@pytest.mark.parametrize(("kind", "times"), [("gzip", 250_000), ("zstd", 582_500), ("zstd, skippable", 500_000)])
+def test_a_body_of_empty_members_or_frames_costs_nothing(kind: str, times: int) -> None:
+    """Batches of 5 MiB that took 19 to 42 seconds."""
+    raw = EMPTY[kind] * times
+    began = time.thread_time()
+    with pytest.raises(Damaged):
+        list(DECOMPRESSORS[kind.partition(",")[0]](raw))
+    assert time.thread_time() - began < 0.1
+
+
+def _unzstd_by_copying(raw: bytes) -> Iterator[bytes]:
+    context = zstandard.ZstdDecompressor()
+    while raw:
+        frame = context.decompressobj()
+        yield frame.decompress(raw)
+        raw = frame.unused_data
+
+
+@catches(
+    replaced(decompress, "_FIRST_FEED", 1 << 30, "members_are_fed_all_that_follows"),
+    replaced(decompress, "unzstd", _unzstd_by_copying, "a_walk_by_copying"),
+)
+def test_many_members_or_frames_are_walked_in_linear_time() -> None:
+    """Ten times as many take ten times as long; a walk that copies what follows takes a hundred times as long."""
+    for name, one in (("gunzip", gzip.compress(b"x", mtime=0)), ("unzstd", zstd(b"x"))):
+        walk, cost_s = getattr(decompress, name), {}
+        for times in (6_000, 60_000):
+            began = time.thread_time()
+            assert sum(map(len, walk(one * times))) == times
+            cost_s[times] = time.thread_time() - began
+        assert cost_s[60_000] < 30 * cost_s[6_000], (name, cost_s)
+
+
+def _frames(text: bytes) -> Iterator[bytes]:
+    """The text as zstd frames of every form: by level, checksum, known size, and blocks that were flushed."""
+    for level in (-5, 1, 3, 19):
+        for checksum in (False, True):
+            for known in (False, True):
+                packer = zstandard.ZstdCompressor(level=level, write_checksum=checksum, write_content_size=known)
+                yield packer.compress(text)
+    stream = zstandard.ZstdCompressor(write_checksum=True).compressobj()
+    parts = [stream.compress(text[at : at + 7]) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for at in (0, 7)]
+    yield b"".join(parts) + stream.compress(text[14:]) + stream.flush()
+
+
+@pytest.mark.parametrize("text", [b"", b"x", TEXT, b"\0" * 1_000_000, bytes(range(256)) * 2000, b"ab" * 200_000])
+def test_zstd_frames_of_every_form_are_walked(text: bytes) -> None:
+    """Each frame alone, with others around it, and cut off at its end."""
+    for frame in _frames(text):
+        around = zstd(b"around")
+        parts = list(unzstd(around + frame + around))
+        assert b"".join(parts) == b"around" + text + b"around"
+        assert max(map(len, parts)) <= 128 * 1024
+        for cut in (1, 2, 4):
+            with pytest.raises(Damaged):
+                list(unzstd(frame[:-cut]))
+
+
+def test_a_wrong_checksum_is_damage() -> None:
+    """Of a zstd frame with data and of one without, and of a gzip member."""
+    packer = zstandard.ZstdCompressor(write_checksum=True)
+    for text in (b"", b"x", TEXT * 20):
+        for walk, packed in ((unzstd, packer.compress(text)), (gunzip, gzip.compress(text)[:-4])):
+            with pytest.raises(Damaged):
+                list(walk(packed[:-1] + bytes((packed[-1] ^ 1,))))
+
+
+@catches(replaced(request_body, "_ON_LOOP_MAX", 1 << 30, "the_first_slice_of_a_large_body_is_inflated_on_the_loop"))
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_a_large_body_is_inflated_by_other_threads(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a small one at once, by the event loop."""
+    threads: list[str] = []
+    inflate = DECOMPRESSORS[encoding]
+
+    def noting(raw: bytes) -> Iterator[bytes]:
+        for part in inflate(raw):
+            threads.append(threading.current_thread().name)
+            yield part
+
+    monkeypatch.setattr(request_body, "DECOMPRESSORS", {encoding: noting})
+    read(request_of(PACKERS[encoding](TEXT), encoding=encoding))
+    assert set(threads) == {threading.current_thread().name}
+    threads.clear()
+    members = PACKERS[encoding](b"x") * 3000
+    assert read(request_of(members, encoding=encoding)) == b"x" * 3000
+    assert len(threads) == 3000
+    assert all(name.startswith("whence-inflate") for name in threads)
+
+
+def test_the_loop_is_free_between_the_slices_of_a_body() -> None:
+    """Others run while a large body is inflated: at least once for each of its slices."""
+
+    async def run() -> int:
+        turns, request = 0, request_of(gzip.compress(b"x" * (4 << 20)), encoding="gzip")
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        async with MemoryBudget(1 << 26).read(request, 5 << 20) as body:
+            assert len(body) == 4 << 20
+        counting.cancel()
+        return turns
+
+    assert asyncio.run(run()) > 16
+
+
 def test_a_declared_length_is_refused_before_a_byte_is_read() -> None:
     with pytest.raises(TooLarge):
         read(request_of(length=LIMIT + 1))
@@ -165,3 +300,22 @@ def test_a_sender_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(HTTPException) as caught:
         read(request)
     assert caught.value.status_code == 408
+
+
+def test_a_byte_order_mark_before_a_body_is_skipped() -> None:
+    """The one of UTF-8, once, also when it was packed."""
+    bom = codecs.BOM_UTF8
+    assert read(request_of(bom[:1], bom[1:] + b"{}")) == b"{}"
+    assert read(request_of(gzip.compress(bom + b"{}"), encoding="gzip")) == b"{}"
+    assert read(request_of(bom + bom + b"{}")) == bom + b"{}"
+    with pytest.raises(Invalid):
+        read(request_of(bom))
+
+
+@catches(replaced(request_body, "_UTF16", (), "utf_16_is_not_noticed"))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["{}", "[{}]"])
+def test_a_body_in_utf_16_is_named_as_such(encoding: str, text: str) -> None:
+    """With and without a byte order mark; UTF-32 as well."""
+    with pytest.raises(UnsupportedMedia, match="UTF-16"):
+        read(request_of(text.encode(encoding)))

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from tests.api.conftest import event, wait_until
 from tests.api.credentials import ec_key
+from whence.api.server import is_exposed
+from whence.settings import Settings
 
 EVENTS = "/api/v1/events"
 MAIN = "import sys; from whence.cli import main; sys.exit(main())"
@@ -405,3 +407,29 @@ def test_it_speaks_tls_with_the_files_that_it_is_given(processes: Any, tmp_path:
     with pytest.raises(httpx2.HTTPError):
         httpx2.get(f"http://localhost:{process.port}/livez")
     assert process.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "exposed"),
+    [
+        ({}, False),
+        ({"host": "127.0.0.2"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "::"}, True),
+        ({"host": "192.0.2.7"}, True),
+        ({"host": "log.example"}, True),
+        ({"host": "0.0.0.0", "trusted_proxies": ("10.0.0.0/8",)}, False),
+        ({"host": "0.0.0.0", "tls_cert": Path(__file__), "tls_key": Path(__file__)}, False),
+    ],
+)
+def test_plain_http_to_other_machines_is_noticed(settings: dict[str, Any], exposed: bool) -> None:
+    """Not to this machine alone, nor behind a proxy, nor with TLS."""
+    assert is_exposed(Settings(**settings)) is exposed
+
+
+def test_a_server_in_plain_http_for_all_warns_at_its_start(processes: Any) -> None:
+    """Once, with what to do about it."""
+    process = processes("--host", "0.0.0.0").started()
+    assert [line["host"] for line in process.log() if line.get("event") == "plain_http"] == ["0.0.0.0"]

@@ -1,8 +1,11 @@
 """Events come in: one, many, packed, as CloudEvents, or in a body that says nothing of itself."""
 
+import asyncio
 import gzip
 import json
+import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -10,6 +13,8 @@ import pytest
 import zstandard
 
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems
+from tests.unit.mutants import catches, replaced
+from whence.api import writes
 from whence.permissions import READ, WRITE
 
 KEYS = [
@@ -27,6 +32,7 @@ KEYS = [
 ]
 EVENTS = "/api/v1/events"
 BATCH = "/api/v1/events/batch"
+GZIPPED = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 
 
 def new_id() -> str:
@@ -226,6 +232,58 @@ def test_an_atomic_batch_is_stored_whole_or_not_at_all(served: Served) -> None:
         assert client.get(EVENTS).json()["total"] == 1
 
 
+def _unknown_keys(number: int) -> dict[str, Any]:
+    return event(**{f"{key}-" + "k" * 228: 1 for key in range(20)}, id=new_id(), actorId=f"a{number}")
+
+
+def test_a_batch_of_many_problems_gets_a_small_answer(client: httpx2.Client) -> None:
+    """1,000 events with 20 unknown keys of 230 characters each: 20,000 problems, of which 1,099 are named."""
+    batch = [_unknown_keys(number) for number in range(1000)]
+    answer = client.post(BATCH, content=gzip.compress(json.dumps(batch).encode()), headers=GZIPPED)
+    assert answer.status_code == 422
+    assert len(answer.content) < 600_000
+    results = answer.json()["results"]
+    assert [result["index"] for result in results] == list(range(1000))
+    assert all(result["detail"][0]["loc"][:2] == ["body", index] for index, result in enumerate(results))
+    assert [len(result["detail"]) for result in results] == [20] * 5 + [1] * 994 + [2]
+    more = results[-1]["detail"][-1]
+    assert more == {"loc": ["body"], "msg": "18905 more problems are not listed.", "type": "more_problems"}
+
+
+def test_the_last_problem_of_an_atomic_batch_counts_those_that_are_not_listed(client: httpx2.Client) -> None:
+    """Also if an event that is too large follows."""
+    batch = [_unknown_keys(number) for number in range(10)] + [event(payload={"x": "y" * 256 * 1024})]
+    found = problems(client.post(f"{BATCH}?atomic=true", json=batch))
+    assert found[-2:] == [(["body", 10, "payload"], "too_large"), (["body"], "more_problems")]
+    assert len(found) == 100 + 5 + 2
+
+
+@catches(replaced(writes, "_SLICE_S", 3600.0, "a_batch_is_parsed_in_one_go"))
+def test_a_long_batch_is_parsed_in_slices() -> None:
+    """Others run in between."""
+
+    async def run() -> int:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        def slow() -> Iterator[Any]:
+            for _ in range(10):
+                time.sleep(0.006)
+                yield None
+
+        counting = asyncio.create_task(count())
+        assert len(await writes._in_slices(slow())) == 10
+        counting.cancel()
+        return turns
+
+    assert asyncio.run(run()) >= 9
+
+
 @pytest.mark.parametrize("content_type", ["application/x-ndjson", "application/jsonlines"])
 def test_lines_are_events(served: Served, content_type: str) -> None:
     with served.client(READ, WRITE, tenant="lines-" + content_type[-5:]) as client:
@@ -295,3 +353,21 @@ def test_a_batch_of_cloudevents_is_a_batch_on_both_routes(client: httpx2.Client)
         answer = post(client, path, sent, "application/cloudevents-batch+json")
         assert answer.status_code == 207, answer.text
         assert [result["status"] for result in answer.json()["results"]] == [201, 422]
+
+
+@pytest.mark.parametrize("media", ["application/json", "application/x-ndjson"])
+def test_a_byte_order_mark_is_skipped_and_utf_16_is_named(client: httpx2.Client, media: str) -> None:
+    """What PowerShell and Excel write."""
+    sent = json.dumps(event() if "ndjson" in media else [event()])
+    assert post(client, BATCH, sent.encode("utf-8-sig"), media).status_code == 201
+    refused = post(client, BATCH, sent.encode("utf-16"), media)
+    assert refused.status_code == 415
+    assert refused.json()["detail"] == "This is UTF-16 or UTF-32. Send the body in UTF-8."
+
+
+def test_a_422_has_the_id_of_the_request_in_its_header(client: httpx2.Client) -> None:
+    """Its body is the contract's, which has no room for it."""
+    refused = client.post(EVENTS, json={}, headers={"X-Request-Id": "mine-7"})
+    assert refused.headers["x-request-id"] == "mine-7"
+    assert problems(refused)
+    assert len(client.post(EVENTS, json={}).headers["x-request-id"]) == 32

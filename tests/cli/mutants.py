@@ -45,6 +45,34 @@ terminal._UNSAFE = terminal._UNSAFE_IN_JSON = re.compile("(?!)")
 """,
 )
 
+KEY_IN_THE_JOURNAL = Mutant(
+    "first_key_shown_anywhere", "import whence.cli.terminal as terminal\nterminal.on_terminal = lambda: True"
+)
+
+KEY_NOT_SHOWN = Mutant(
+    "first_key_shown_nowhere", "import whence.cli.terminal as terminal\nterminal.on_terminal = lambda: False"
+)
+
+NO_TENANT_IS_THE_DEFAULT = Mutant(
+    "empty_tenant_taken_for_none",
+    """
+import whence.cli.keys as keys
+checked = keys._tenant
+keys._tenant = lambda tenant: checked(tenant or None)
+""",
+)
+
+ONLY_THE_FORMER_CHARACTERS = Mutant(
+    "text_that_hides_as_it_is",
+    """
+import re
+import whence.cli.terminal as terminal
+hiding = "[\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\x7f-\\x9f"
+terminal._UNSAFE = re.compile(hiding + "\\x00-\\x1f\\ud800-\\udfff]")
+terminal._UNSAFE_IN_JSON = re.compile(hiding + "]")
+""",
+)
+
 ONE_FAILURE = Mutant("one_exit_code", "import whence.cli.app as app\napp.EXIT_CODES.clear()")
 
 LETS_THROUGH = Mutant(
@@ -140,9 +168,49 @@ ids.derived_uuid = lambda *names: str(uuid.uuid4())
 PACKED_IDS = Mutant(
     "ids_of_the_packed_file",
     """
-import hashlib
+import gzip
 import whence.cli.import_files as importing
-importing._content_id = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+chunks = importing._chunks
+def _chunks(file, running):
+    if isinstance(file, gzip.GzipFile):
+        running.update(b"packed")
+    return chunks(file, running)
+importing._chunks = _chunks
+""",
+)
+
+IDS_OF_THE_WHOLE_FILE = Mutant(
+    "ids_of_the_whole_file",
+    """
+import pathlib
+import whence.cli.import_files as importing
+chunks = importing._chunks
+def _chunks(file, running):
+    running.update(pathlib.Path(file.name).read_bytes())
+    return chunks(file, running)
+importing._chunks = _chunks
+""",
+)
+
+IDS_OF_THE_LINE_ALONE = Mutant(
+    "ids_of_the_line_alone",
+    """
+import whence.cli.import_files as importing
+from whence.wire.ids import derived_uuid
+with_id = importing._with_id
+importing._with_id = lambda body, fields, event_id: with_id(body, fields, derived_uuid(body.hex()))
+""",
+)
+
+IDS_OF_THE_LINE_WITH_ITS_END = Mutant(
+    "ids_of_the_line_with_its_end",
+    """
+import whence.cli.import_files as importing
+def _chunks(file, running):
+    for line in file:
+        running.update(line)
+        yield line
+importing._chunks = _chunks
 """,
 )
 

@@ -30,7 +30,10 @@ sys.meta_path.insert(0, Missing())
 """
 """A prelude that simulates an installation without the extra `server`."""
 
-STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+STEERING = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 """What no output may contain: control characters except line ends, and what hides text or changes its direction."""
 
 KEY = re.compile(r"whk_[0-9A-Za-z]+")
@@ -178,6 +181,15 @@ class Serving:
         return self.process.wait(SECONDS_MAX)
 
 
+def first_key(cli: Cli, serving: Serving) -> str:
+    """The key that a server of a new log made: printed by `demo`, saved in the profile by `serve`; else empty."""
+    if "A new log." in serving.said and "now use" in serving.wait_for("Commands now use|Cannot save")[0]:
+        profiles = msgspec.json.decode((cli.home / "config" / "whence" / "profiles.json").read_bytes())
+        return str(profiles["profiles"]["default"]["api_key"])
+    key = KEY.search(serving.said)
+    return key[0] if key else ""
+
+
 @contextlib.contextmanager
 def running(cli: Cli, *arguments: Any) -> Iterator[Serving]:
     """Run a serving command until the block ends. Enters the block once its address is known."""
@@ -189,8 +201,7 @@ def running(cli: Cli, *arguments: Any) -> Iterator[Serving]:
             serving.url = serving.wait_for(r"Address +(\S+)\n")[1]
         else:
             serving.url = serving.wait_for(r"Serving .* at (\S+)\n")[1]
-        key = KEY.search(serving.said)
-        serving.key = key[0] if key else ""
+        serving.key = first_key(cli, serving)
         yield serving
     finally:
         serving.process.kill()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.test_profile import keep
 
 from tests.cli import mutants
 from tests.cli.mutants import catches
 from tests.cli.program import Cli, Serving, check_output, running
 from tests.cli.program import Ran as Result
+from tests.cli.test_profiles import keep
 
 EVENTS = 5598
 FREE = ("demo", "--port", "0")

@@ -247,6 +247,21 @@ def test_hostile_text_is_printed_harmlessly(user: Cli, api: httpx2.Client) -> No
     assert runs[6].out == runs[0].out
 
 
+HIDDEN = "a\u00ad\u180e\u3164\ufff9\ufffb\u115f\U000e0001\U000e007f\U000e0100z"
+"""Characters that a terminal shows as nothing, or that hide a text; two UTF-16 units beyond U+FFFF."""
+
+
+@catches(mutants.ONLY_THE_FORMER_CHARACTERS)
+def test_text_that_hides_is_escaped(user: Cli, api: httpx2.Client) -> None:
+    """Soft hyphens, fillers, annotations and tag characters are visible as escapes, and JSON keeps their value."""
+    assert api.post(EVENTS, json=event(id=IDS[0], actorId=HIDDEN, payload={HIDDEN: HIDDEN})).status_code == 201
+    shown = user.ok("list").out
+    assert "a\\xad\\u180e\\u3164\\ufff9\\ufffb\\u115f\\U000e0001\\U000e007f\\U000e0100z" in shown
+    ran = user.ok("get", IDS[0], "--json")
+    assert ran.out.isascii()
+    assert ran.json["actorId"] == HIDDEN and ran.json["payload"] == {HIDDEN: HIDDEN}
+
+
 def test_hostile_arguments_are_reported_harmlessly(user: Cli, tmp_path: Path) -> None:
     """Error messages escape control characters in wrong arguments."""
     for words in (("list", f"--{HOSTILE}"), ("get", HOSTILE), ("list", "--limit", HOSTILE), (HOSTILE,)):

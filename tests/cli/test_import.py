@@ -75,9 +75,9 @@ def test_a_second_import_stores_nothing_and_says_so(user: Cli, api: httpx2.Clien
 
 
 @catches(mutants.PACKED_IDS)
-def test_lines_without_id_get_one_of_content_and_number(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """The id is the UUIDv5 of the SHA-256 of the content and the number of the line. So a gzipped or renamed copy is
-    the same file, and other content is a different one.
+def test_lines_without_id_get_one_of_the_file_up_to_them(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """The id is the UUIDv5 of the SHA-256 of the content up to the end of the line. So a gzipped or renamed copy is the
+    same file, also with other line ends or without the last one.
     """
     sent = numbered(3, ids=False)
     sent[1]["id"] = None
@@ -85,15 +85,64 @@ def test_lines_without_id_get_one_of_content_and_number(user: Cli, api: httpx2.C
     (tmp_path / "plain.ndjson").write_bytes(content)
     (tmp_path / "packed.gz").write_bytes(gzip.compress(content, 9))
     (tmp_path / "twice.gz").write_bytes(gzip.compress(content[:50], 1) + gzip.compress(content[50:], 0))
-    (tmp_path / "other.ndjson").write_bytes(content + b"\n")
+    (tmp_path / "ended.ndjson").write_bytes(content.replace(b"\r\n", b"\n") + b"\n")
     assert user.ok("import", tmp_path / "plain.ndjson", "--json").json["stored"] == 3
-    digest = hashlib.sha256(content).hexdigest()
-    ids = [derived_uuid(digest, number) for number in ("2", "3", "5")]
+    lines = content.split(b"\n")
+    read = [b"\n".join(lines[:2]), b"\n".join(lines[:3]), b"\n".join([*lines[:3], b"", lines[4]])]
+    ids = [derived_uuid(hashlib.sha256(each).hexdigest()) for each in read]
     assert [each["id"] for each in stored(api)] == ids
     assert all(UUID(each).version == 5 for each in ids)
-    both = user.ok("import", tmp_path / "packed.gz", tmp_path / "twice.gz", "--json").json
-    assert both == {"stored": 0, "replayed": 6, "refused": 0}
-    assert user.ok("import", tmp_path / "other.ndjson", "--json").json["stored"] == 3
+    copies = [tmp_path / name for name in ("packed.gz", "twice.gz", "ended.ndjson")]
+    assert user.ok("import", *copies, "--json").json == {"stored": 0, "replayed": 9, "refused": 0}
+
+
+@catches(mutants.IDS_OF_THE_WHOLE_FILE, mutants.IDS_OF_THE_LINE_WITH_ITS_END)
+def test_a_file_that_grew_adds_only_its_new_lines(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """Lines keep their ids when others are appended, also after a last line without an end; gzipped, with other files
+    beside it.
+    """
+    lines = ndjson(numbered(7, ids=False)).splitlines()
+    log, packed, other = tmp_path / "log.ndjson", tmp_path / "log.gz", tmp_path / "other.ndjson"
+    other.write_bytes(ndjson(numbered(2, first=20, ids=False)))
+    log.write_bytes(b"\n".join(lines[:5]))
+    assert user.ok("import", log, other, "--json").json == {"stored": 7, "replayed": 0, "refused": 0}
+    log.write_bytes(b"\n".join(lines[:6]) + b"\n")
+    assert user.ok("import", other, log, "--json").json == {"stored": 1, "replayed": 7, "refused": 0}
+    packed.write_bytes(gzip.compress(log.read_bytes()) + gzip.compress(lines[6]))
+    assert user.ok("import", packed, "--json").json == {"stored": 1, "replayed": 6, "refused": 0}
+    assert len(stored(api)) == 9
+
+
+@catches(mutants.IDS_OF_THE_LINE_ALONE)
+def test_equal_lines_are_different_events(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """A line that occurs twice in a file is two events, however often the file is imported."""
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(ndjson(numbered(1, ids=False) * 2))
+    assert user.ok("import", file, "--json").json == {"stored": 2, "replayed": 0, "refused": 0}
+    assert user.ok("import", file, "--json").json == {"stored": 0, "replayed": 2, "refused": 0}
+    assert len({each["id"] for each in stored(api)}) == 2
+
+
+@catches(mutants.IDS_OF_THE_LINE_ALONE)
+@pytest.mark.parametrize("changed", ["event", "blank", "far_into_a_long_line"])
+def test_a_changed_line_changes_the_ids_from_there_on(
+    user: Cli, api: httpx2.Client, tmp_path: Path, changed: str
+) -> None:
+    """The lines before a change keep their ids, and the line and all after it get new ones."""
+    first, *rest = ndjson(numbered(3, ids=False)).splitlines()
+    before, after = {
+        "event": (ndjson(numbered(1, first=8, ids=False)), ndjson(numbered(1, first=9, ids=False))),
+        "blank": (b"", b"\n"),
+        "far_into_a_long_line": (b"z" * 12 * MIB + b"a\n", b"z" * 12 * MIB + b"b\n"),
+    }[changed]
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(b"\n".join([first, before + rest[0], rest[1]]))
+    user.run("import", file)
+    earlier = {each["id"] for each in stored(api)}
+    file.write_bytes(b"\n".join([first, after + rest[0], rest[1]]))
+    summary = user.run("import", file, "--json").json
+    assert (summary["stored"], summary["replayed"]) == (2 + (changed == "event"), 1)
+    assert earlier < {each["id"] for each in stored(api)}
 
 
 def cloud_event(number: int, **fields: Any) -> dict[str, Any]:
@@ -199,14 +248,19 @@ def test_what_comes_before_damage_is_stored(user: Cli, api: httpx2.Client, tmp_p
     assert actors(api) == [each["actorId"] for each in sent[:kept]]
 
 
-def test_lines_without_id_of_a_damaged_file_are_refused(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
-    """No ids can be derived from a damaged file: only lines before the first one without an id are stored."""
+def test_lines_without_id_before_damage_are_stored_once(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """Lines without an id that come before the damage are stored, with the ids that they have in the whole file."""
+    content = ndjson(numbered(2) + numbered(3, first=3, ids=False))
+    packed = gzip.compress(content) + gzip.compress(ndjson(numbered(2, first=6, ids=False)))
     file = tmp_path / "events.gz"
-    file.write_bytes(gzip.compress(ndjson(numbered(2) + numbered(5, first=3, ids=False)))[:-9])
-    ran = user.run("import", file)
-    assert (ran.code, ran.out) == (1, "2 stored, 0 already there, 1 refused.\n")
-    assert f"{file}:3: " in ran.err
-    assert len(stored(api)) == 2
+    file.write_bytes(packed[:-9])
+    ran = user.run("import", file, "--json")
+    kept = ran.json["stored"]
+    assert ran.code == 1 and kept >= 5 and ran.json == {"stored": kept, "replayed": 0, "refused": 1}
+    assert f"{file}:{kept + 1}: " in ran.err and "damaged" in ran.err
+    file.write_bytes(packed)
+    assert user.ok("import", file, "--json").json == {"stored": 7 - kept, "replayed": kept, "refused": 0}
+    assert len(stored(api)) == 7
 
 
 def test_large_events_are_sent_in_batches_that_fit(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:

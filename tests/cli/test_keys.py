@@ -108,6 +108,15 @@ def test_both_ways_refuse_alike(way: tuple[Cli, tuple[str, ...]], words: tuple[s
     cli.fails(code, "key", *words, *options)
 
 
+@catches(mutants.NO_TENANT_IS_THE_DEFAULT)
+def test_an_empty_tenant_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """An empty tenant, as of a variable that is not set, makes no key for the default tenant."""
+    store = ("--store", f"sqlite:///{tmp_path}/log.db", "--tenant", "")
+    assert "A tenant has" in cli.fails(2, "key", "create", "--scope", "admin", *store)
+    assert not (tmp_path / "log.db").exists()
+    assert "A tenant has" in cli.fails(2, "key", "list", *store)
+
+
 def test_keys_need_the_scope_admin(served: Served, user: Cli, tenant: str) -> None:
     """Over HTTP a reader may not create or list keys; the message names the missing scope."""
     reader = user.given(api_key=served.key(READ, tenant=tenant))

@@ -1,6 +1,9 @@
 """The choice of server and key: flags override the environment, which overrides the profile."""
 
 import json
+import os
+import pty
+import shlex
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 from tests.api.conftest import Served
 from tests.cli import mutants
 from tests.cli.mutants import catches
-from tests.cli.program import Cli, running
+from tests.cli.program import KEY, Cli, running
 from whence.permissions import READ
 
 NOWHERE = "http://127.0.0.1:1"
@@ -78,7 +81,7 @@ def test_an_unreadable_profile_is_reported(cli: Cli, served: Served, content: by
 
 @catches(mutants.WORLD_READABLE)
 def test_serve_saves_a_profile_for_its_owner_only(cli: Cli) -> None:
-    """The first `whence serve` shows a key once and saves it in a file of mode 0600 in a folder of mode 0700, which the
+    """The first `whence serve` makes a key and saves it in a file of mode 0600 in a folder of mode 0700, which the
     other commands use. Other profiles in the file stay.
     """
     other = keep(cli, url="https://log.example", key="whk_other")
@@ -102,7 +105,7 @@ def test_a_restart_shows_no_key_and_updates_the_profile(cli: Cli) -> None:
         first.wait_for("now use this server")
         key = first.key
         assert first.stop() == 0
-        assert first.said.count(key) == 1
+        assert key.startswith("whk_")
     with running(cli, *options) as second:
         second.wait_for("now use this server")
         assert second.key == "" and key not in second.said
@@ -111,11 +114,40 @@ def test_a_restart_shows_no_key_and_updates_the_profile(cli: Cli) -> None:
 
 
 def test_a_server_starts_without_saving_a_profile(cli: Cli) -> None:
-    """If the profile cannot be saved, the server says so, shows the key, and serves."""
+    """If the profile cannot be saved, the server says so and serves, and the command that it names makes a key."""
     (cli.home / "config").write_bytes(b"a file where the folder should be")
     with running(cli, "serve", "--port", "0") as serving:
         serving.wait_for("Cannot save the profile")
-        cli.given(url=serving.url, api_key=serving.key).ok("list")
+        command = serving.wait_for("To make another: whence (.*)\n")[1]
+        key = cli.ok(*shlex.split(command)).out.strip()
+        cli.given(url=serving.url, api_key=key).ok("list")
+
+
+@catches(mutants.KEY_IN_THE_JOURNAL)
+def test_the_first_key_is_not_written_to_a_file(cli: Cli) -> None:
+    """Where stderr is a file or a journal, the first key is only in the profile, and the output says so."""
+    with running(cli, "serve", "--port", "0") as serving:
+        assert serving.key.startswith("whk_")
+        assert KEY.search(serving.said) is None
+        assert "is saved in a profile" in serving.said
+
+
+@catches(mutants.KEY_NOT_SHOWN)
+def test_the_first_key_is_shown_once_on_a_terminal(cli: Cli) -> None:
+    """On a terminal the first key is printed once, as it is in the profile."""
+    ours, theirs = pty.openpty()
+    process = cli.given(log_level="error").start("serve", "--port", "0", stderr=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while b"Commands now use this server" not in written:
+            written += os.read(ours, 65_536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    kept = json.loads((cli.home / "config" / "whence" / "profiles.json").read_text())
+    assert written.decode().count(kept["profiles"]["default"]["api_key"]) == 1
 
 
 def test_serve_refuses_what_it_cannot_do(cli: Cli, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.sqlite.connection import connect, migrate
 
@@ -81,5 +82,7 @@ def test_mutant_a_step_left_out_is_caught(tmp_path: Path) -> None:
     own = load_migrations("whence.storage.sqlite")
     more = Migration(len(own) + 1, "one", "CREATE TABLE one (x)")
     empty = Migration(len(own) + 1, "one", "")
-    assert migrated(tmp_path / "a.db", (*own, more))[0] == migrated(tmp_path / "b.db", (*own, empty), (*own, more))[0]
-    assert migrated(tmp_path / "a.db", (*own, more)) != migrated(tmp_path / "b.db", (*own, more))
+    assert migrated(tmp_path / "a.db", (*own, more))[0] == migrated(tmp_path / "b.db", (*own, empty))[0]
+    assert migrated(tmp_path / "a.db", (*own, more)) != migrated(tmp_path / "b.db", (*own, empty))
+    with pytest.raises(StoreRefused, match="the table 'one' is missing"):
+        migrated(tmp_path / "b.db", (*own, more))

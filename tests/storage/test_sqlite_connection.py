@@ -1,6 +1,7 @@
 """The SQLite versions, files and processes that may serve a log."""
 
 import asyncio
+import os
 import stat
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from whence.events import NewEvent
 from whence.permissions import new_api_key
 from whence.storage import Write, create_store
 from whence.storage.migrations import Migration, load_migrations
+from whence.storage.sqlite.backup import backup, refuse_behind
 from whence.storage.sqlite.connection import connect, migrate, refuse_unsafe_sqlite
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.verify import verify
 
 
 @pytest.mark.parametrize("version", [3_006_999, 3_007_000, 3_044_005, 3_050_006, 3_051_002])
@@ -78,26 +81,137 @@ def test_a_failed_migration_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_second_server_is_refused_by_a_sentence(tmp_path: Path) -> None:
-    """Another process cannot serve the file until the first one has closed it."""
-    url = f"sqlite:///{tmp_path / 'log.db'}"
-    code = (
-        "import asyncio, sys\n"
-        "from whence.errors import StoreRefused\n"
-        "from whence.storage import create_store\n"
-        "try:\n"
-        "    store = create_store(sys.argv[1])\n"
-        "except StoreRefused as error:\n"
-        "    print(error)\n"
-        "else:\n"
-        "    asyncio.run(store.close())\n"
-    )
-    store = create_store(url)
-    refused = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=30, check=True)
-    assert "one server" in refused.stdout
+_SERVE = """
+import asyncio, sys
+from whence.errors import StoreRefused
+from whence.storage import create_store
+try:
+    store = create_store(sys.argv[1])
+except StoreRefused as error:
+    print(error)
+else:
     asyncio.run(store.close())
-    served = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=30, check=True)
-    assert served.stdout == ""
+"""
+
+
+def refusal(path: str, folder: Path, mutant: str = "") -> str:
+    """What a second server of the file says that is started in a folder; empty if it serves the file."""
+    command = [sys.executable, "-c", mutant + _SERVE, f"sqlite:///{path}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def test_a_second_server_is_refused_by_a_sentence(tmp_path: Path) -> None:
+    """Another process cannot serve the file, until the first one let go."""
+    path = str(tmp_path / "log.db")
+    store = create_store(f"sqlite:///{path}")
+    assert "one server" in refusal(path, tmp_path)
+    asyncio.run(store.close())
+    assert refusal(path, tmp_path) == ""
+
+
+def other_names(folder: Path) -> dict[str, str]:
+    """Other paths that lead to `real/log.db`, by what they are."""
+    (folder / "link.db").symlink_to(folder / "real" / "log.db")
+    (folder / "again.db").symlink_to("link.db")
+    (folder / "linked").symlink_to("real", target_is_directory=True)
+    (folder / "other").mkdir()
+    return {
+        "link": str(folder / "link.db"),
+        "link of a link": str(folder / "again.db"),
+        "link of the folder": str(folder / "linked" / "log.db"),
+        "relative": "real/log.db",
+        "relative link": "linked/../real/./log.db",
+        "dots": str(folder / "other" / ".." / "real" / "log.db"),
+    }
+
+
+_BY_NAME = """
+import whence.storage.sqlite.connection as connection, whence.storage.sqlite.engine as engine
+connection.real_path = engine.real_path = lambda path: path
+connection._lock_database = lambda fd: None
+"""
+"""A mutant that locks by name."""
+
+
+def test_a_second_server_by_another_path_is_refused(tmp_path: Path) -> None:
+    """Symbolic links of the file or of its folder and relative paths lead to the one lock of the file."""
+    store = create_store(f"sqlite:///{tmp_path}/real/log.db")
+    names = other_names(tmp_path)
+    for what, name in names.items():
+        assert "one server" in refusal(name, tmp_path), what
+    assert refusal(names["link"], tmp_path, _BY_NAME) == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "again.db", "link.db", "link.db.high", "link.db.lock", "linked", "other", "real",
+    ]  # fmt: skip
+    asyncio.run(store.close())
+    for what, name in names.items():
+        assert refusal(name, tmp_path) == "", what
+
+
+def test_a_file_of_several_names_is_refused(tmp_path: Path) -> None:
+    """A hard link is refused with the way out, by every command and under both names, also while none serves it."""
+    path, other = tmp_path / "log.db", tmp_path / "other.db"
+    store = create_store(f"sqlite:///{path}")
+    os.link(path, other)
+    assert "hard links" in refusal(str(other), tmp_path)
+    assert refusal(str(other), tmp_path, _BY_NAME) == ""
+    asyncio.run(store.close())
+    assert "Remove the other names" in refusal(str(path), tmp_path)
+    for act in (verify, refuse_behind, lambda name: backup(name, str(tmp_path / "copy.db"))):
+        with pytest.raises(StoreRefused, match="hard links"):
+            act(str(other))
+    other.unlink()
+    assert refusal(str(path), tmp_path) == ""
+
+
+def test_the_database_itself_is_locked(tmp_path: Path) -> None:
+    """Where the lock file is gone, or lies elsewhere as by a bind mount, a second server is refused all the same."""
+    path = tmp_path / "log.db"
+    store = create_store(f"sqlite:///{path}")
+    (tmp_path / "log.db.lock").unlink()
+    assert "one server" in refusal(str(path), tmp_path)
+    assert refusal(str(path), tmp_path, _BY_NAME) == ""
+    asyncio.run(store.close())
+
+
+def posix_locks(path: Path) -> int:
+    """The POSIX locks on a file, which are SQLite's."""
+    inode = str(path.stat().st_ino)
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return sum("POSIX" in line and any(word.endswith(f":{inode}") for word in line) for line in lines)
+
+
+def test_sqlites_own_locks_outlive_a_refused_server(tmp_path: Path) -> None:
+    """In the process that serves a file, a second server is refused before it opens the file, whose closing would drop
+    the locks of SQLite.
+    """
+    path = tmp_path / "log.db"
+    (tmp_path / "link.db").symlink_to(path)
+    store = create_store(f"sqlite:///{path}")
+    assert (kept := posix_locks(path)) > 0
+    for name in ("log.db", "link.db"):
+        with pytest.raises(StoreRefused, match="one server"):
+            create_store(f"sqlite:///{tmp_path / name}")
+    assert posix_locks(path) == kept
+    os.close(os.open(path, os.O_RDONLY))  # the mutant
+    assert posix_locks(path) == 0
+    asyncio.run(store.close())
+
+
+def test_commands_by_a_link_work_beside_the_server(tmp_path: Path) -> None:
+    """Keys, verification and backups find a served file by a symbolic link, and see the same records."""
+    path, link = tmp_path / "real" / "log.db", tmp_path / "link.db"
+    store = create_store(f"sqlite:///{path}")
+    link.symlink_to(path)
+    kept = posix_locks(path)
+    command = "import sys; from whence.cli import main; sys.exit(main())"
+    for words in (("key", "create", "--scope", "admin"), ("verify",), ("backup", str(tmp_path / "copy.db"))):
+        whence = [sys.executable, "-c", command, *words, "--store", f"sqlite:///{link}"]
+        done = subprocess.run(whence, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+    assert posix_locks(path) == kept
+    asyncio.run(store.close())
+    assert verify(str(tmp_path / "copy.db")).sound
 
 
 def test_a_key_made_beside_the_server_is_known_to_it_at_once(tmp_path: Path) -> None:

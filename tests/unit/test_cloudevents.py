@@ -178,6 +178,11 @@ def test_a_missing_attribute_is_named(name: str) -> None:
     assert wrong_binary(**{name: ...}) == [(("header", f"ce-{name}"), "missing")]
 
 
+def test_binary_data_that_is_null_was_left_out() -> None:
+    """As every other attribute that is null."""
+    assert structured(data_base64=None) == structured()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "type_"),
     [

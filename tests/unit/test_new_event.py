@@ -17,6 +17,7 @@ from whence.events import NewEvent
 from whence.wire import event as wire
 from whence.wire.event import IngestContext, parse_new_event
 from whence.wire.ids import derived_uuid
+from whence.wire.problems import Hints
 from whence.wire.times import format_time
 
 REQUIRED = ("eventType", "actorType", "actorId", "resourceType", "resourceId", "occurredAt")
@@ -176,7 +177,7 @@ REPEATED = [
 def blind_to_repeats(compact: bytes, ctx: IngestContext, index: int | None) -> NewEvent:
     """Mutant: a fast path that accepts duplicate keys and uses the last."""
     sent = wire._decode_new_event(compact)
-    return wire._parse_slowly(msgspec.json.encode(sent), ("body",), ctx, index)
+    return wire._parse_slowly(msgspec.json.encode(sent), ("body",), ctx, index, Hints())
 
 
 BLIND = replaced(wire, "_parse_fast", blind_to_repeats, "repeats_are_not_seen")
@@ -345,9 +346,9 @@ def test_the_fast_way_takes_only_what_the_slow_way_takes(
         return
     slow: NewEvent | Problems
     try:
-        slow = wire._parse_slowly(compact, ("body",), KEYED, None)
+        slow = wire._parse_slowly(compact, ("body",), KEYED, None, Hints())
     except Invalid:
-        slow = problems(lambda: wire._parse_slowly(compact, ("body",), KEYED, None))
+        slow = problems(lambda: wire._parse_slowly(compact, ("body",), KEYED, None, Hints()))
     try:
         fast = wire._parse_fast(compact, KEYED, None)
     except (msgspec.DecodeError, ValueError, RecursionError):

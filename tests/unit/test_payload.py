@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -168,8 +170,14 @@ def lenient_decode(compact: bytes) -> object:
     return json.loads(compact.decode("utf-8", "replace"))
 
 
+def python_decodes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(payload, "_decode", lenient_decode)
+    patch.setattr(payload, "_decode_exponents", lenient_decode)
+
+
 @catches(
-    replaced(payload, "_decode", lenient_decode, "python_decodes"),
+    python_decodes,
+    replaced(payload, "_decode_exponents", lenient_decode, "python_decodes_exponents"),
     replaced(payload, "has_keys", no_duplicates_found, "no_duplicate_is_found"),
     replaced(payload, "_depth", lambda compact: 1, "any_depth_passes"),
     replaced(payload, "DEPTH_MAX", 63, "a_level_less"),
@@ -461,3 +469,37 @@ def test_sameness_is_that_of_the_values(a: object, b: object) -> None:
     assert payload.same_json(spelled, written({"k": a}, backwards=True, escaped=False))
     expected = as_text(a) == as_text(b)
     assert payload.same_json(spelled, written({"k": b}, backwards=True, escaped=False)) is expected
+
+
+LONG_EXPONENTS = ("9e307", "-9e307", "1e-310", "9E+307", "1.7976931348623157e308", "0.1e0308", "9e-0310")
+
+
+@catches(replaced(payload, "_may_have_long_exponents", lambda compact: False, "msgspec_decodes_long_exponents"))
+@pytest.mark.parametrize("literal", ["9e307", "-9E+307", "0.1e0308"])
+def test_no_number_takes_long_to_check(literal: str) -> None:
+    """Msgspec takes 10 µs and more for a number of this size, Python a fraction of one."""
+
+    def cost_s(work: Callable[[], object]) -> float:
+        spent = []
+        for _ in range(5):
+            began = time.thread_time()
+            work()
+            spent.append(time.thread_time() - began)
+        return min(spent)
+
+    literals = [literal] * 5000
+    sent = f'{{"a":[{",".join(literals)}]}}'.encode()
+    assert cost_s(lambda: payload.check_compact(sent)) < 15 * cost_s(lambda: [float(one) for one in literals])
+
+
+@catches(
+    replaced(payload, "_decode_exponents", msgspec.json.Decoder(float_hook=float).decode, "infinity_passes"),
+)
+def test_a_number_with_a_long_exponent_is_a_double() -> None:
+    """Written in any way: the greatest passes, the next power of ten does not."""
+    for literal in (*LONG_EXPONENTS, "1e-400", "0e999", "-0E-999"):
+        payload.check_compact(f'{{"e123":{literal}}}'.encode())
+    for literal in ("1e309", "-1e309", "1E+0309", "1.8e308", "179769313486231580794e288"):
+        with pytest.raises(payload.Broken) as caught:
+            payload.check_compact(f'{{"a":{literal}}}'.encode())
+        assert caught.value.type == "number_out_of_range"

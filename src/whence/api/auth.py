@@ -9,8 +9,9 @@ throttled.
 import asyncio
 import ipaddress
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import jwt
@@ -38,6 +39,8 @@ _WINDOW_S = 60.0
 _ADDRESSES_KEPT = 10_000
 _HOPS_MAX = 32
 _TOKEN_MAX = 8_192
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")  # base64url without padding, RFC 7515
+_KID_LOGGED = 128
 _SKEW_S = 5.0  # how far the issuer's clock may be ahead; an expired token gets no such allowance
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -94,7 +97,7 @@ class Authenticator:
         carrier = _carrier(scope)
         if carrier is None:
             raise Unauthenticated
-        principal = await self._verify(*carrier)
+        principal = await self._verify(scope, *carrier)
         if principal is None:
             self._throttle.note_bad(_throttle_key(self.client_address(scope)))
             raise Unauthenticated
@@ -156,7 +159,7 @@ class Authenticator:
             await asyncio.sleep(_FLUSH_S)
             await self.flush()
 
-    async def _verify(self, carrier: str, secret: str | None) -> Principal | None:
+    async def _verify(self, scope: Mapping[str, Any], carrier: str, secret: str | None) -> Principal | None:
         """The principal of this credential, or None when it is not valid."""
         if secret is None:
             return None
@@ -169,7 +172,12 @@ class Authenticator:
             hashed = session_hash(secret)
             if hashed is not None:
                 return self._principal(await self._find_session(hashed), via_cookie=True)
-        return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
+        try:
+            return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
+        except _TokenRefused as refusal:
+            client = self.client_address(scope)
+            _log.info("token_refused", reason=str(refusal), kid=_token_kid(secret), client=client)
+            return None
 
     def _principal(self, key: ApiKey | None, *, via_cookie: bool) -> Principal | None:
         now = _now_us()
@@ -288,6 +296,10 @@ class _Throttle:
             raise Throttled("Too many bad credentials came from this address.", wait_s)
 
 
+class _TokenRefused(Exception):
+    """A token is not valid. The reason, which repeats nothing of the token, is for the log."""
+
+
 class _TokenVerifier:
     """Verifies JWTs by the settings. A token itself decides nothing except which key is tried."""
 
@@ -306,44 +318,58 @@ class _TokenVerifier:
         if self._jwks is not None:
             await self._jwks.close()
 
-    async def verify(self, token: str, *, via_cookie: bool) -> Principal | None:
-        """The principal of a token, or None when it is not valid. Raises Unavailable as `JwksCache.find`."""
+    async def verify(self, token: str, *, via_cookie: bool) -> Principal:
+        """The principal of a token. Raises _TokenRefused, and Unavailable as `JwksCache.find`."""
         claims = await self._claims(token)
-        if claims is None or not self._times_valid(claims, time.time()):
-            return None
+        self._check_times(claims, time.time())
         tenant = claims.get(self._tenant_claim)
         if not isinstance(tenant, str) or not is_tenant(tenant):
-            return None
+            raise _TokenRefused("the claim of the tenant is missing, or names none")
+        subject = claims.get("sub", "")
         return Principal(
             tenant=tenant,
             scopes=_scopes(claims.get(self._scopes_claim)) & self._known_scopes,
             key_id=None,
-            subject=f"jwt:{claims.get('sub', '')}"[:255],
+            subject=f"jwt:{subject if isinstance(subject, str | int) else ''}"[:255],
             via_cookie=via_cookie,
         )
 
-    async def _claims(self, token: str) -> dict[str, Any] | None:
-        """The claims, if the signature, the issuer and the audience are valid."""
-        header = _token_header(token) if self._algorithms else None
-        if header is None or header.get("alg") not in self._algorithms:
-            return None
+    async def _claims(self, token: str) -> dict[str, Any]:
+        """The claims, if the signature, the issuer and the audience are valid. Raises _TokenRefused."""
+        if not self._algorithms:
+            raise _TokenRefused("no key for tokens is configured")
+        header = _token_header(token)
+        if header is None:
+            raise _TokenRefused("not an API key or a JWT that can be read")
+        if header.get("alg") not in self._algorithms:
+            raise _TokenRefused("the algorithm is not configured")
         algorithm = str(header["alg"])
         if self._jwks is None:
-            return None if self._secret is None else self._decode(token, self._secret, algorithm)
+            return self._decode_any(token, () if self._secret is None else (self._secret,), algorithm)
         kid = header.get("kid")
         keys = await self._jwks.find(kid, algorithm)
-        claims = self._decode_any(token, keys, algorithm)
-        if claims is None and keys and await self._jwks.refresh():
+        try:
+            return self._decode_any(token, [key.key for key in keys], algorithm)
+        except _TokenRefused:
             # An issuer that rotates keys without a new kid can only be noticed by a failed signature.
-            claims = self._decode_any(token, await self._jwks.find(kid, algorithm), algorithm)
-        return claims
+            if not keys or not await self._jwks.refresh():
+                raise
+        return self._decode_any(token, [key.key for key in await self._jwks.find(kid, algorithm)], algorithm)
 
-    def _decode_any(self, token: str, keys: Any, algorithm: str) -> dict[str, Any] | None:
-        decoded = (self._decode(token, candidate.key, algorithm) for candidate in keys)
-        return next((claims for claims in decoded if claims is not None), None)
+    def _decode_any(self, token: str, keys: Iterable[Any], algorithm: str) -> dict[str, Any]:
+        refusal = _TokenRefused("the issuer has no such key")
+        for key in keys:
+            try:
+                return self._decode(token, key, algorithm)
+            except _TokenRefused as error:
+                refusal = error
+        raise refusal
 
-    def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any] | None:
-        """The claims, if this key signed the token. `_times_valid` checks the times, more strictly than PyJWT."""
+    def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+        """The claims, if this key signed the token. `_check_times` checks the times, more strictly than PyJWT.
+
+        Raises _TokenRefused. `sub` and `jti` decide nothing, so they may be of any kind.
+        """
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -356,26 +382,30 @@ class _TokenVerifier:
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
+                    "verify_sub": False,
+                    "verify_jti": False,
                     "verify_aud": self._audience is not None,
                     "verify_iss": self._issuer is not None,
                     "enforce_minimum_key_length": True,
                 },
             )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
-            return None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
+            # The message of a foreign error may repeat a part of the token.
+            raise _TokenRefused(f"it does not verify: {type(error).__name__}") from None
         return claims
 
-    def _times_valid(self, claims: Mapping[str, Any], now: float) -> bool:
-        """Whether the token is valid now, and its whole life is no longer than allowed."""
+    def _check_times(self, claims: Mapping[str, Any], now: float) -> None:
+        """Raise _TokenRefused unless the token is valid now, and its whole life is no longer than allowed."""
         times = [claims.get(name) for name in ("exp", "iat", "nbf")]
         if not all(time_ is None or _is_time(time_) for time_ in times):
-            return False
+            raise _TokenRefused("exp, iat or nbf is no time")
         exp, iat, nbf = times
         if exp is None or exp <= now:
-            return False
+            raise _TokenRefused("it has expired")
         if any(start is not None and start > now + _SKEW_S for start in (iat, nbf)):
-            return False
-        return bool(exp - (now if iat is None else iat) <= self._max_lifetime_s)
+            raise _TokenRefused("iat or nbf lies in the future")
+        if exp - (now if iat is None else iat) > self._max_lifetime_s:
+            raise _TokenRefused(f"its life is longer than {self._max_lifetime_s} seconds")
 
 
 def _now_us() -> int:
@@ -413,7 +443,7 @@ def _carrier(scope: Mapping[str, Any]) -> tuple[str, str | None] | None:
 
 def _token_header(token: str) -> dict[str, Any] | None:
     """The JOSE header of a text that looks like a token, else None. Its `kid`, if any, is text."""
-    if len(token) > _TOKEN_MAX or token.count(".") != 2 or not token.isascii():
+    if len(token) > _TOKEN_MAX or not _TOKEN.fullmatch(token):
         return None
     try:
         header = jwt.get_unverified_header(token)
@@ -422,6 +452,13 @@ def _token_header(token: str) -> dict[str, Any] | None:
     if not isinstance(header.get("alg"), str) or not isinstance(header.get("kid", ""), str):
         return None
     return header
+
+
+def _token_kid(token: str) -> str | None:
+    """The key id that a token names, for the log, which it must not flood."""
+    header = _token_header(token)
+    kid = None if header is None else header.get("kid")
+    return None if kid is None else str(kid)[:_KID_LOGGED]
 
 
 def _scopes(claim: Any) -> frozenset[str]:

@@ -67,13 +67,13 @@ def routes(settings: Settings, others: Sequence[HTTPRouteHandler]) -> list[HTTPR
     async def docs(request: Request) -> Response[bytes]:
         """The reference as a page."""
         headers = {"Content-Security-Policy": _POLICY}
-        return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+        return Response(page, media_type="text/html", headers=headers)
 
     @route("/docs/scalar.js", http_method=["GET", "HEAD"], status_code=200, opt={"open": True})
     async def docs_script(request: Request) -> Response[bytes]:
         """The script of that page."""
         headers = {"Content-Encoding": "gzip", "Cache-Control": "public, max-age=3600"}
-        return Response(script or b"", media_type="text/javascript; charset=utf-8", headers=headers)
+        return Response(script or b"", media_type="text/javascript", headers=headers)
 
     document = build_openapi(settings, [*others, openapi_json, docs])
     encoded = msgspec.json.encode(document)

@@ -31,6 +31,8 @@ _BODY_MAX = 256 * 1024
 _REFRESH_S = 300.0
 _VALID_S = 3600.0
 _RSA_BITS_MIN = 2048
+_KID_LOGGED = 128
+_SKIPPED_LOGGED = 20
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -53,6 +55,7 @@ class JwksCache:
         self._clock = clock
         self._client: httpx2.AsyncClient | None = None
         self._keys: tuple[SigningKey, ...] = ()
+        self._skipped: list[tuple[str, str]] = []
         self._fetched_at: float | None = None
         self._began_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -112,15 +115,20 @@ class JwksCache:
     async def _fetch(self) -> None:
         """Fetch the keys. On any failure the present ones are kept."""
         began_at = self._clock()
+        skipped: list[tuple[str, str]] = []
         try:
             async with asyncio.timeout(_FETCH_LIMIT_S):
-                keys = parse_jwks(await self._read())
+                keys = parse_jwks(await self._read(), lambda kid, reason: skipped.append((kid, reason)))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             _log.warning("jwks_fetch_failed", error=type(error).__name__)
             return
         if keys != self._keys:
             _log.info("jwks_keys_changed", keys=len(keys))
             self._keys = keys
+        if skipped != self._skipped:
+            self._skipped = skipped
+            for kid, reason in skipped[:_SKIPPED_LOGGED]:
+                _log.warning("jwks_key_skipped", kid=kid, reason=reason)
         self._fetched_at = began_at
 
     async def _read(self) -> bytes:
@@ -142,9 +150,13 @@ class JwksCache:
             return bytes(body)
 
 
-def parse_jwks(body: bytes) -> tuple[SigningKey, ...]:
+def parse_jwks(
+    body: bytes, on_skipped: Callable[[str, str], None] = lambda _kid, _reason: None
+) -> tuple[SigningKey, ...]:
     """The keys of a JWKS document that can verify RS256, ES256 or EdDSA. Others are left out: shared secrets, keys for
-    encryption, weak keys, unknown kinds. Raises ValueError if it is not a JWKS document.
+    encryption, weak keys, unknown kinds. `on_skipped` is called with the id of each of those, and the reason.
+
+    Raises ValueError if it is not a JWKS document.
     """
     try:
         document = msgspec.json.decode(body)
@@ -153,23 +165,31 @@ def parse_jwks(body: bytes) -> tuple[SigningKey, ...]:
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise ValueError("no keys")
-    parsed = (_parse_key(item) for item in listed if isinstance(item, dict))
-    return tuple(key for key in parsed if key is not None)
+    keys = []
+    for item in listed:
+        try:
+            keys.append(_parse_key(item))
+        except ValueError as error:
+            kid = item.get("kid", "") if isinstance(item, dict) else ""
+            on_skipped(str(kid)[:_KID_LOGGED], str(error))
+    return tuple(keys)
 
 
-def _parse_key(jwk: Mapping[str, Any]) -> SigningKey | None:
-    """The key, or None when it cannot be used here."""
+def _parse_key(jwk: Any) -> SigningKey:
+    """The key. Raises ValueError, which says why it cannot be used here."""
+    if not isinstance(jwk, dict):
+        raise ValueError("not an object")
     kid, operations = jwk.get("kid"), jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
-        return None
+        raise ValueError("not a key for signatures")
     if kid is not None and not isinstance(kid, str):
-        return None
+        raise ValueError("its kid is not text")
     try:
         algorithm, key = _public_key(jwk)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError):
-        return None
+        raise ValueError("not a sound RSA key of 2048 bits or more, P-256 key or Ed25519 key") from None
     if jwk.get("alg", algorithm) not in (algorithm, "Ed25519" if algorithm == "EdDSA" else algorithm):
-        return None
+        raise ValueError("its alg is not one that such a key verifies here")
     return SigningKey(kid, algorithm, key)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
@@ -25,6 +25,8 @@ __all__ = ["HTTPMiddleware"]
 _log = structlog.get_logger("whence.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_SECRET = re.compile(r"wh[ks]_[0-9A-Za-z]+|[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
+_HOST = re.compile(rb"[^\x00-\x20\x7f/?#@,\\]*")
 _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
@@ -46,8 +48,8 @@ class HTTPMiddleware:
     """The outermost ASGI application.
 
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
-    path as they sent it; `correlation_id`, the decoded bytes of that id if the path has one; `at_end`, a list of
-    functions to call once the response is sent.
+    path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
+    decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -73,8 +75,14 @@ class HTTPMiddleware:
         self._rewrite_path(scope, state)
         response = _ResponseSender(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
         try:
-            if self.origins and _is_preflight(scope):
+            if (refusal := _http_refusal(scope)) is not None:
+                status, code, sentence = refusal
+                body = error_body(sentence, code, request_id)
+                await response.send_whole(status, [_JSON, (b"connection", b"close")], body)
+            elif self.origins and _is_preflight(scope):
                 await response.send_preflight()
+            elif (location := _redirect(scope, state)) is not None:
+                await response.send_whole(308, [(b"location", location)], b"")
             else:
                 await self.app(cast(LitestarScope, scope), receive, response.send)
         except asyncio.CancelledError:
@@ -100,7 +108,7 @@ class HTTPMiddleware:
         (_log.debug if probe else _log.info)(
             "request",
             method=scope["method"],
-            path=state["public_path"][:512],
+            path=_without_secrets(state["public_path"])[:512],
             status=status,
             ms=round(seconds * 1000, 2),
             request_id=state["request_id"],
@@ -119,6 +127,7 @@ class HTTPMiddleware:
         if root and raw.startswith(root.encode() + b"/"):
             raw = raw[len(root) :]
         state["root_path"] = root
+        state["slashed_path"] = None
         state["public_path"] = root + raw.decode("latin-1")
         scope["root_path"] = ""
         parts = raw.split(b"/", 5)
@@ -127,6 +136,10 @@ class HTTPMiddleware:
             path = "/api/v1/events/correlation/-"
         else:
             path = _normalized(raw)
+            if raw == b"/":
+                state["slashed_path"] = "/docs"
+            elif raw.endswith(b"/") and raw != b"//" and (bare := _normalized(raw[:-1])) != _NO_ROUTE:
+                state["slashed_path"] = bare
         scope["path"] = path
         scope["raw_path"] = path.encode()
 
@@ -195,6 +208,38 @@ class _ResponseSender:
             ]
         await self.send({"type": "http.response.start", "status": 204, "headers": allowed})
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _http_refusal(scope: ASGIScope) -> tuple[int, str, str] | None:
+    """Status, code and sentence for what RFC 9112 has a server refuse and the parser lets pass; None for the rest."""
+    hosts, codings = [], []
+    for name, value in scope["headers"]:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"transfer-encoding":
+            codings.append(value.strip().lower())
+    if len(hosts) > 1 or (not hosts and scope.get("http_version") == "1.1"):
+        return 400, "bad_request", "A request has exactly one Host header."
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return 400, "bad_request", "The Host header is a host, perhaps with a port."
+    if codings and codings != [b"chunked"]:
+        return 501, "not_implemented", "Of transfer codings, only chunked is supported; use Content-Encoding."
+    return None
+
+
+def _redirect(scope: ASGIScope, state: dict[str, Any]) -> bytes | None:
+    """The address without its trailing slash, or the reference for the root; None for any other address."""
+    path = state["slashed_path"]
+    if path is None or (path == "/docs" and scope["method"] not in ("GET", "HEAD")):
+        return None
+    query: bytes = scope["query_string"]
+    return str(state["root_path"] + path).encode() + (b"?" + query if query else b"")
+
+
+def _without_secrets(path: str) -> str:
+    """The path for the log: keys, sessions and tokens, which a client may put there by mistake, are left out."""
+    plain = unquote(path)
+    return _SECRET.sub("…", plain) if _SECRET.search(plain) else path
 
 
 def _is_preflight(scope: ASGIScope) -> bool:

@@ -148,7 +148,7 @@ def _operation(path: str, operation: Operation, *, is_open: bool) -> Json:
         document["description"] = operation.description
     document["security"] = [] if is_open else _ANY_CREDENTIAL
     if operation.request_content is not None:
-        content = {media: {"schema": schema} for media, schema in operation.request_content.items()}
+        content = {media: _with_example(schema) for media, schema in operation.request_content.items()}
         document["requestBody"] = {"required": True, "content": content}
     document["parameters"] = [
         *_path_parameters(path),
@@ -158,6 +158,41 @@ def _operation(path: str, operation: Operation, *, is_open: bool) -> Json:
     ]
     document["responses"] = dict(sorted(responses.items()))
     return document
+
+
+def _with_example(schema: Json) -> Json:
+    """The content of a request, with an example that a server accepts."""
+    if schema.get("type") == "string":  # lines
+        return {"schema": schema, "example": msgspec.json.encode(_EXAMPLES["NewEvent"]).decode() + "\n"}
+    name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+    example = _EXAMPLES[name]
+    return {"schema": schema, "example": [example] if "items" in schema else example}
+
+
+_EXAMPLES: dict[str, Json] = {
+    "NewEvent": {
+        "eventType": "action_run.completed",
+        "actorType": "agent",
+        "actorId": "planner",
+        "resourceType": "action_run",
+        "resourceId": "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001",
+        "occurredAt": "2026-01-02T03:04:05Z",
+        "payload": {"durationMs": 1250},
+    },
+    "CloudEvent": {
+        "specversion": "1.0",
+        "id": "01941f29-7c00-7aaa-8000-000000000001",
+        "source": "https://runner.example/eu",
+        "type": "action_run.completed",
+        "subject": "action_run/5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001",
+        "time": "2026-01-02T03:04:05Z",
+        "authtype": "service_account",
+        "authid": "runner-7",
+        "data": {"durationMs": 1250},
+    },
+    "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
+}
+"""By the name of the schema."""
 
 
 def _path_parameters(path: str) -> list[Json]:

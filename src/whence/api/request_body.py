@@ -6,26 +6,32 @@ answers have a budget of the same kind.
 """
 
 import asyncio
-import io
+import codecs
 import time
-import zlib
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
 
-import zstandard
 from litestar.exceptions import HTTPException
 
+from whence.api.decompress import DECOMPRESSORS, Damaged
 from whence.api.request import Request
 from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
 
 __all__ = ["BodyReader", "MemoryBudget"]
 
 _CHUNK = 64 * 1024
-_ZSTD_WINDOW_MAX = 8 * 1024 * 1024
+_ON_LOOP_MAX = 16 * 1024  # of a compressed body, in bytes
+_FIRST_SLICE = (64 * 1024, 64)  # bytes and parts that are inflated on the event loop: half a millisecond
+_SLICE = (256 * 1024, 1024)  # the same, of a turn in a thread: a few milliseconds
 _GRACE_S = 15.0
 _BYTES_PER_SECOND_MIN = 4096
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
+"""How a body begins that is not UTF-8, in JSON."""
+
+_inflaters = ThreadPoolExecutor(2, thread_name_prefix="whence-inflate")
 
 
 class MemoryBudget:
@@ -62,15 +68,18 @@ class MemoryBudget:
         self.used -= size
 
     @asynccontextmanager
-    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+    async def read(self, request: Request, limit: int, *, may_be_empty: bool = False) -> AsyncIterator[bytes]:
         """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
 
-        Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd, and Invalid for a body that
-        is empty or does not inflate.
+        Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd and for UTF-16, and Invalid for
+        a body that does not inflate, or is empty and may not be.
         """
         reader = BodyReader(self, limit)
         try:
-            yield await reader.read(request)
+            body = await reader.read(request)
+            if not body and not may_be_empty:
+                raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
+            yield body
         finally:
             self.used -= reader.taken
 
@@ -84,7 +93,7 @@ class BodyReader:
         self.taken = 0
 
     async def read(self, request: Request) -> bytes:
-        """The whole inflated body; see `MemoryBudget.read`."""
+        """The whole inflated body, without the byte order mark of UTF-8; see `MemoryBudget.read`."""
         encoding = ",".join(request.headers.getall("content-encoding", [])).strip().lower()
         # Random bytes grow a little when they are compressed. A body beyond this is too large after inflating, too.
         raw_limit = self.limit if encoding in ("", "identity") else self.limit + self.limit // 256 + 1024
@@ -93,10 +102,10 @@ class BodyReader:
             raise self._too_large()
         raw = await self._receive(request, raw_limit)
         if encoding not in ("", "identity"):
-            raw = self._inflated(raw, encoding)
-        if not raw:
-            raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
-        return raw
+            raw = await self._inflated(raw, encoding)
+        if raw.startswith(_UTF16):
+            raise UnsupportedMedia("This is UTF-16 or UTF-32. Send the body in UTF-8.")
+        return raw.removeprefix(codecs.BOM_UTF8)
 
     async def _receive(self, request: Request, limit: int) -> bytes:
         """The bytes as sent. A client that sends too slowly gets a 408."""
@@ -120,20 +129,30 @@ class BodyReader:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    def _inflated(self, raw: bytes, encoding: str) -> bytes:
-        if encoding not in ("gzip", "x-gzip", "zstd"):
+    async def _inflated(self, raw: bytes, encoding: str) -> bytes:
+        """The inflated bytes. All but the first slice of a small body is inflated by threads, which take turns between
+        the bodies: a small body must not wait for a thread, and a large one must not delay the event loop."""
+        decompress = DECOMPRESSORS.get(encoding)
+        if decompress is None:
             raise UnsupportedMedia("A body may be encoded with gzip or zstd, once, or not at all.")
-        parts: list[bytes] = []
-        size = 0
-        try:
-            for part in _unzstd(raw) if encoding == "zstd" else _gunzip(raw):
-                size += len(part)
-                if size > self.limit:
-                    raise self._too_large()
-                self._take(len(part))
-                parts.append(part)
-        except (zlib.error, zstandard.ZstdError, EOFError):
-            raise Invalid.at(("body",), "The body cannot be inflated; it is damaged or cut off.", "encoding") from None
+        source, parts, size, done = decompress(raw), [b""], 0, False
+        on_loop = len(raw) <= _ON_LOOP_MAX
+        loop = asyncio.get_running_loop()
+        while not done:
+            try:
+                if on_loop:
+                    found, done = _next_slice(source, *_FIRST_SLICE)
+                else:
+                    found, done = await loop.run_in_executor(_inflaters, _next_slice, source, *_SLICE)
+            except Damaged as error:
+                raise Invalid.at(("body",), str(error), "encoding") from None
+            on_loop = False
+            slice_size = sum(map(len, found))
+            size += slice_size
+            if size > self.limit:
+                raise self._too_large()
+            self._take(slice_size)
+            parts += found
         return b"".join(parts)
 
     def _take(self, size: int) -> None:
@@ -144,32 +163,13 @@ class BodyReader:
         return TooLarge(f"The body is too large; it may have {self.limit // 1024} KiB, counted after inflating.")
 
 
-def _gunzip(raw: bytes) -> Iterator[bytes]:
-    """The text of one or more gzip members, in parts of at most 64 KiB. Raises zlib.error and EOFError."""
-    while raw:
-        member = zlib.decompressobj(wbits=31)
-        part = member.decompress(raw, _CHUNK)
-        while part or member.unconsumed_tail:
-            yield part
-            part = member.decompress(member.unconsumed_tail, _CHUNK)
-        if not member.eof:
-            raise EOFError
-        raw = member.unused_data
-
-
-def _unzstd(raw: bytes) -> Iterator[bytes]:
-    """The text of one or more zstd frames, in parts of at most 64 KiB. Raises ZstdError and EOFError.
-
-    The stream reader bounds its output but ends without an error when a frame is cut off. So the frames are checked
-    afterwards, when the whole text is known to be within the limit.
-    """
-    context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
-    with context.stream_reader(io.BytesIO(raw), read_across_frames=True) as reader:
-        while part := reader.read(_CHUNK):
-            yield part
-    while raw:
-        frame = context.decompressobj()
-        frame.decompress(raw)
-        if not frame.eof:
-            raise EOFError
-        raw = frame.unused_data
+def _next_slice(source: Iterator[bytes], bytes_max: int, parts_max: int) -> tuple[list[bytes], bool]:
+    """The next parts of a body, up to one of these limits, and whether the body ends with them."""
+    parts: list[bytes] = []
+    size = 0
+    for part in source:
+        parts.append(part)
+        size += len(part)
+        if size >= bytes_max or len(parts) >= parts_max:
+            return parts, False
+    return parts, True

@@ -22,10 +22,10 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from whence.api.app import create_app
 from whence.api.http_protocol import SmallReadsProtocol
-from whence.settings import Settings
+from whence.settings import Settings, is_loopback
 from whence.storage.base import Store
 
-__all__ = ["Server", "configure_logging", "make_config", "run", "settle_memory"]
+__all__ = ["Server", "configure_logging", "is_exposed", "make_config", "run", "settle_memory"]
 
 _KEEP_ALIVE_S = 30
 _BACKLOG = 2048
@@ -33,6 +33,11 @@ _FILES_BESIDE = 256  # open files of the store and everything else but connectio
 _GRACE_S = 5
 _KILL_S = 9.5
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+_PLAIN_HTTP = (
+    "Keys and events can be read on the network. Set WHENCE_TLS_CERT and WHENCE_TLS_KEY, or put a proxy with TLS in "
+    "front and name it in WHENCE_TRUSTED_PROXIES."
+)
 
 _log = structlog.get_logger("whence.server")
 
@@ -50,8 +55,15 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
         address = _address(settings, listener.getsockname()[1])
         config = make_config(create_app(settings, store), settings)
         config.load()
+        if is_exposed(settings):
+            _log.warning("plain_http", host=settings.host, advice=_PLAIN_HTTP)
         settle_memory()
         Server(config, lambda: ready(address) if ready else None).run([listener])
+
+
+def is_exposed(settings: Settings) -> bool:
+    """Whether other machines reach this server by plain HTTP, and no proxy is known to stand between."""
+    return settings.tls_cert is None and not settings.trusted_proxies and not is_loopback(settings.host)
 
 
 def settle_memory() -> None:

@@ -1,6 +1,8 @@
 """The two routes that store events: one at a time, or a batch."""
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ from whence.events import NewEvent
 from whence.permissions import WRITE
 from whence.storage.base import Receipt
 from whence.wire.bodies import BatchBody
-from whence.wire.cloudevents import is_cloudevents, parse_binary, parse_cloudevents_batch, parse_structured
+from whence.wire.cloudevents import is_cloudevents, iter_cloudevents_batch, parse_binary, parse_structured
 from whence.wire.event import (
     BATCH_EVENTS_MAX,
     BATCH_MAX,
@@ -24,10 +26,11 @@ from whence.wire.event import (
     IngestContext,
     ParsedEvent,
     encode_event,
-    parse_batch,
+    iter_batch,
     parse_new_event,
 )
 from whence.wire.parameters import PARAMETERS
+from whence.wire.problems import MORE_PROBLEMS, limit_batch
 from whence.wire.query import parse_atomic, refuse_parameters
 
 __all__ = ["ROUTES"]
@@ -40,6 +43,8 @@ _KEY_MAX = 255
 
 _LONG_BODY = 64 * 1024
 """Parsing a body of this many bytes takes a millisecond or more."""
+
+_SLICE_S = 0.005
 
 _ONE_MEDIA = (
     "Send one event as application/json, or as a CloudEvent (application/cloudevents+json, or ce- headers): "
@@ -122,7 +127,7 @@ async def create_event(request: Request) -> JsonResponse:
     if _media_type(request) == _CE_BATCH:
         return await _store_many(request)
     context, tenant = context_of(request), principal_of(request).tenant
-    async with context.bodies.read(request, BODY_MAX) as body:
+    async with context.bodies.read(request, BODY_MAX, may_be_empty=_is_binary(request)) as body:
         new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
         receipts = await context.ingest.add(tenant, [new])
@@ -141,11 +146,12 @@ ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
 
 async def _store_many(request: Request) -> JsonResponse:
     context, tenant = context_of(request), principal_of(request).tenant
-    async with context.bodies.read(request, BATCH_MAX) as body:
+    async with context.bodies.read(request, BATCH_MAX, may_be_empty=_is_binary(request)) as body:
         if len(body) > _LONG_BODY:
             await context.store.wait_for_idle_writer()
-        parsed, atomic = _parse_many(request, body)
+        events, atomic = _parse_many(request, body)
         del body  # as in create_event
+        parsed = limit_batch(await _in_slices(events))
         if atomic:
             _refuse_invalid(parsed)
         valid = [item for item in parsed if isinstance(item, NewEvent)]
@@ -171,10 +177,10 @@ def _parse_one(request: Request, body: bytes) -> NewEvent:
     return parse_new_event(body, ingest)
 
 
-def _parse_many(request: Request, body: bytes) -> tuple[list[ParsedEvent], bool]:
+def _parse_many(request: Request, body: bytes) -> tuple[Iterator[ParsedEvent], bool]:
     """The events of a batch, or what is wrong with each; and whether the batch is atomic.
 
-    Raises UnsupportedMedia and Invalid for the batch as a whole.
+    Raises UnsupportedMedia and Invalid for the batch as a whole; the iterator raises Invalid and TooLarge for it.
     """
     media, headers = _media_type(request), _headers(request)
     start = body.lstrip()[:1]
@@ -185,11 +191,24 @@ def _parse_many(request: Request, body: bytes) -> tuple[list[ParsedEvent], bool]
     atomic = parse_atomic(request.scope["query_string"])
     ingest = _ingest_context(request)
     if media == _CE_BATCH:
-        return list(parse_cloudevents_batch(body, ingest)), atomic
+        return iter_cloudevents_batch(body, ingest), atomic
     if is_cloudevents(media, headers):
-        return [parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)], atomic
+        one = parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)
+        return iter([one]), atomic
     ndjson = media in _NDJSON or (media in _UNSTATED and start == b"{")
-    return list(parse_batch(body, ndjson, ingest)), atomic
+    return iter_batch(body, ndjson, ingest), atomic
+
+
+async def _in_slices(events: Iterator[ParsedEvent]) -> list[ParsedEvent]:
+    """All events. Other requests run whenever parsing has taken some milliseconds."""
+    parsed: list[ParsedEvent] = []
+    slice_end = time.perf_counter() + _SLICE_S
+    for event in events:
+        parsed.append(event)
+        if time.perf_counter() > slice_end:
+            await asyncio.sleep(0)
+            slice_end = time.perf_counter() + _SLICE_S
+    return parsed
 
 
 def _ingest_context(request: Request) -> IngestContext:
@@ -204,6 +223,12 @@ def _ingest_context(request: Request) -> IngestContext:
 def _media_type(request: Request) -> str:
     """The content type without its parameters. Two of them are joined, which makes a type that no route knows."""
     return ",".join(request.headers.getall("content-type", [])).partition(";")[0].strip().lower()
+
+
+def _is_binary(request: Request) -> bool:
+    """Whether this is a CloudEvent in binary mode, whose body is its data and may be left out."""
+    media = _media_type(request)
+    return media not in (_CE_ONE, _CE_BATCH) and is_cloudevents(media, request.headers)
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -297,4 +322,4 @@ def _refuse_invalid(parsed: Sequence[ParsedEvent]) -> None:
         elif isinstance(item, WhenceError):
             problems.append(Problem(("body", index, "payload"), str(item), item.code))
     if problems:
-        raise Invalid(problems)
+        raise Invalid(sorted(problems, key=lambda problem: problem.type == MORE_PROBLEMS))

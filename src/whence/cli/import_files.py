@@ -1,7 +1,7 @@
 """The command `import`: sends the events of files to a server, in batches, in the order of the file.
 
-An interrupted import is simply run again. A line without an id gets one that is derived from the file's content and the
-line's number, so that it is stored only once. For that a file is read twice, so it must be a regular file.
+An import may be repeated, after an interruption or when the file has grown. A line without an id gets one that is
+derived from the file up to and including that line. What is appended later does not change it, and equal lines differ.
 """
 
 import gzip
@@ -66,7 +66,7 @@ def import_files(
 ) -> int:
     """Store the events of NDJSON files. Bad lines are reported with their number, and the rest is stored.
 
-    After an interruption, run it again: no event is stored twice.
+    Run it again after an interruption, or when lines were appended: no event is stored twice.
     """
     if not files:
         raise Invalid.at((), "Pass at least one file.")
@@ -90,11 +90,11 @@ def read_lines(path: Path, refuse: Callable[[int, str], None], advance: Callable
     Calls `advance` with the position reached, in bytes of the file on disk. Where a file is damaged, reading ends, and
     the damage is refused like a line.
     """
-    content_id = ""
+    running = hashlib.sha256()
     number = 0
     try:
         with path.open("rb") as raw, _inflated(raw) as file:
-            for chunk in _chunks(file):
+            for chunk in _chunks(file, running):
                 number += 1
                 advance(raw.tell())
                 if len(chunk.rstrip(b"\r\n")) > _LINE_MAX:
@@ -110,15 +110,7 @@ def read_lines(path: Path, refuse: Callable[[int, str], None], advance: Callable
                     continue
                 content_type = CLOUDEVENTS if "specversion" in fields else NDJSON
                 if bytes(fields.get("id", _NULL)) == b"null":
-                    try:
-                        content_id = content_id or _content_id(path)
-                    except _DAMAGE:
-                        refuse(
-                            number,
-                            "The line has no id, and none can be derived from a damaged file. The rest was not read.",
-                        )
-                        return
-                    body = _with_id(body, fields, derived_uuid(content_id, str(number)))
+                    body = _with_id(body, fields, derived_uuid(running.hexdigest()))
                 yield Line(number, body, content_type)
     except _DAMAGE:
         refuse(number + 1, "The file is damaged or incomplete. Only the lines before this one were read.")
@@ -189,15 +181,6 @@ def _with_id(body: bytes, fields: dict[str, msgspec.Raw], event_id: str) -> byte
     return b'{"id":"' + event_id.encode() + b'"' + comma + rest
 
 
-def _content_id(path: Path) -> str:
-    """The SHA-256 of the uncompressed content, so that a gzipped copy counts as the same file."""
-    with path.open("rb") as raw, _inflated(raw) as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 @contextmanager
 def _inflated(raw: io.BufferedReader) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
@@ -209,12 +192,19 @@ def _inflated(raw: io.BufferedReader) -> Iterator[io.BufferedReader | gzip.GzipF
         yield raw
 
 
-def _chunks(file: io.BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
-    """The lines with their line ends. A line that is too long is cut to a length that is still too long."""
+def _chunks(file: io.BufferedReader | gzip.GzipFile, running: "hashlib._Hash") -> Iterator[bytes]:
+    """The lines with their line ends. A line that is too long is cut to a length that is still too long.
+
+    When a line is yielded, `running` has hashed the uncompressed file up to the end of that line. It leaves the last
+    line end out and takes CRLF for LF, so that a last line keeps its hash when more lines follow.
+    """
     while chunk := file.readline(_LINE_MAX + 3):
+        running.update(chunk.rstrip(b"\r\n"))
         yield chunk
         while chunk and not chunk.endswith(b"\n"):
             chunk = file.readline(_LINE_MAX)
+            running.update(chunk.rstrip(b"\r\n"))
+        running.update(b"\n")
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def create(
             made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
     else:
         settings = settings_for(store=store)
-        made = make_key(settings, tenant or DEFAULT_TENANT, scope, now, expires_at, name)
+        made = make_key(settings, _tenant(tenant), scope, now, expires_at, name)
         say(f"Created in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
     if json:
         out_json(msgspec.json.encode(made))
@@ -181,7 +181,7 @@ def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_c
 def _tenant(tenant: str | None) -> str:
     if tenant is not None and not is_tenant(tenant):
         raise Invalid.at((), "A tenant has 1 to 64 of the characters A-Z a-z 0-9 . _ -")
-    return tenant or DEFAULT_TENANT
+    return DEFAULT_TENANT if tenant is None else tenant
 
 
 def _expiry(text: str, now: int) -> int:

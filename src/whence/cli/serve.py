@@ -20,7 +20,7 @@ from whence.api.server import run
 from whence.cli.keys import DEFAULT_TENANT, make_key
 from whence.cli.local_store import StoreOption, settings_for
 from whence.cli.profiles import Profile, drop_profile, load_profiles, save_profile
-from whence.cli.terminal import printable, say
+from whence.cli.terminal import on_terminal, printable, say
 from whence.demo import FAILED_EVENT, fill
 from whence.errors import WhenceError
 from whence.permissions import ADMIN, READ, WRITE
@@ -61,7 +61,8 @@ def serve(
 ) -> None:
     """Serve a log over HTTP until stopped. More settings are WHENCE_* variables.
 
-    The first run on a new SQLite file makes a key for the tenant 'default', prints it once and saves it in a profile.
+    The first run on a new SQLite file makes a key for the tenant 'default', saves it in a profile
+    and shows it once if stderr is a terminal.
     """
     settings = settings_for(
         store=store,
@@ -164,12 +165,23 @@ async def _fill(settings: Settings) -> int:
 
 
 def _first_key(settings: Settings) -> str | None:
-    """Make and print a key for a log that is about to be created; None for an existing log."""
+    """Make a key for a log that is about to be created; None for an existing log. Only a terminal shows the key."""
     if not backend_for(settings.store).creates_log(settings.store):
         return None
     key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
-    say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown only once:\n\n  {key}\n")
+    if on_terminal():
+        say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown only once:\n\n  {key}\n")
+    else:
+        scopes = " ".join(f"--scope {scope}" for scope in _ALL_SCOPES)
+        say(
+            f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is saved in a profile. It is not shown, "
+            f"since this is no terminal.\nTo make another: whence key create --store {_quoted(settings.store)} {scopes}"
+        )
     return key
+
+
+def _quoted(text: str) -> str:
+    return printable(shlex.quote(text))
 
 
 def _save_serve_profile(settings: Settings, url: str, key: str | None) -> None:
@@ -196,7 +208,7 @@ def _save_profile(name: str, profile: Profile) -> None:
     try:
         path = save_profile(name, profile)
     except (OSError, WhenceError) as error:
-        say(f"Cannot save the profile, so pass the key with WHENCE_API_KEY: {printable(str(error))}")
+        say(f"Cannot save the profile, so pass a key with WHENCE_API_KEY: {printable(str(error))}")
     else:
         say(f"Commands now use this server: profile '{name}' in {printable(str(path))}")
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from whence.cli.app import UNSOUND
 from whence.cli.local_store import StoreOption, settings_for
-from whence.cli.terminal import out, printable
+from whence.cli.terminal import out, printable, say
 from whence.storage import verify_store
 from whence.storage.backends import Progress
 from whence.storage.verification import Finding, Report
@@ -25,6 +25,7 @@ class VerifiedBody(msgspec.Struct, frozen=True):
     events: int
     roots: dict[str, str]
     findings: list[Finding]
+    notes: list[str]
 
 
 def verify(
@@ -40,13 +41,15 @@ def verify(
     settings = settings_for(store=store)
     report = asyncio.run(verify_store(settings.store, terminal_progress(), pooler=settings.postgres_pooler))
     if json:
-        body = VerifiedBody(report.sound, report.tenants, report.events, report.roots, report.findings)
+        body = VerifiedBody(report.sound, report.tenants, report.events, report.roots, report.findings, report.notes)
         out(msgspec.json.encode(body).decode())
     elif report.sound:
         out(f"{size_of(report)} verified, no errors found.")
     else:
         for line in finding_lines(report):
             out(line)
+    for note in [] if json else report.notes:
+        say(printable(f"Note: {note}."))
     return 0 if report.sound else UNSOUND
 
 

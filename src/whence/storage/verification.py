@@ -54,6 +54,8 @@ class Report(msgspec.Struct, frozen=True):
     events: int
     roots: dict[str, str]
     findings: list[Finding]
+    notes: list[str] = []
+    """What is unusual about the store and does no harm."""
 
     @property
     def sound(self) -> bool:
@@ -70,10 +72,16 @@ class Findings:
         self._events = 0
         self._roots: dict[str, str] = {}
         self._findings: list[Finding] = []
+        self._notes: list[str] = []
 
     def add(self, tenant: str, position: int | None, what: str) -> None:
         """Add something that was found wrong."""
         self._add(Finding(tenant, position, what))
+
+    def note(self, what: str) -> None:
+        """Add something unusual that does no harm."""
+        if len(self._notes) < FINDINGS_MAX:
+            self._notes.append(what)
 
     def add_unreadable(self, tenant: str, error: Exception) -> None:
         """Add an error that a check of this tenant failed with."""
@@ -98,7 +106,7 @@ class Findings:
 
     def report(self, tenants: int) -> Report:
         """The result of the check."""
-        return Report(tenants, self._events, self._roots, self._findings)
+        return Report(tenants, self._events, self._roots, self._findings, self._notes)
 
     def _add(self, finding: Finding) -> None:
         if len(self._findings) < FINDINGS_MAX:

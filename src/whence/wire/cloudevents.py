@@ -7,7 +7,7 @@ payload under `_ce`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -27,11 +27,13 @@ from whence.wire.event import (
 from whence.wire.fields import Broken
 from whence.wire.ids import derived_uuid, parse_uuid
 from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
+from whence.wire.problems import PROBLEMS_MAX, limit_problems, shown_name
 
 __all__ = [
     "CLOUD_ACTOR_TYPES",
     "NAMELESS",
     "is_cloudevents",
+    "iter_cloudevents_batch",
     "parse_binary",
     "parse_cloudevents_batch",
     "parse_structured",
@@ -79,13 +81,16 @@ def parse_structured(body: bytes, ctx: IngestContext) -> NewEvent:
 
 def parse_cloudevents_batch(body: bytes, ctx: IngestContext) -> list[ParsedEvent]:
     """The events in `application/cloudevents-batch+json`; results and errors as in `parse_batch`."""
-    results: list[ParsedEvent] = []
+    return list(iter_cloudevents_batch(body, ctx))
+
+
+def iter_cloudevents_batch(body: bytes, ctx: IngestContext) -> Iterator[ParsedEvent]:
+    """The same, an event at a time, as `iter_batch`."""
     for index, item in enumerate(split_batch(body, ndjson=False)):
         try:
-            results.append(_parse_object(item, ("body", index), ctx))
+            yield _parse_object(item, ("body", index), ctx)
         except (Invalid, TooLarge) as error:
-            results.append(error)
-    return results
+            yield error
 
 
 def parse_binary(headers: Mapping[str, str], body: bytes, ctx: IngestContext) -> NewEvent:
@@ -149,22 +154,28 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
     _refuse_large(data)
     problems: list[Problem] = []
     attributes: Attributes = {}
+    uncounted = 0
     for name, raw in members.items():
         try:
             if name == "data_base64":
+                if bytes(raw) == b"null":
+                    continue
                 raise Broken("Binary data is not supported; send data as a JSON object.", "dict_type")
             _check_name(name)
             value = _attribute(bytes(raw))
         except Broken as error:
-            problems.append(Problem((*loc, name), str(error), error.type))
+            if len(problems) < PROBLEMS_MAX:
+                problems.append(Problem((*loc, shown_name(name)), str(error), error.type))
+            else:
+                uncounted += 1
         else:
             if value is not None:
                 attributes[name] = value
     problems += [
-        Problem((*loc, name), "The event has this key more than once.", "duplicate_key")
+        Problem((*loc, shown_name(name)), "The event has this key more than once.", "duplicate_key")
         for name in repeated_keys(compact)
     ]
-    return _build(attributes, data, problems, lambda name: (*loc, name or "data"), ctx)
+    return _build(attributes, data, problems, lambda name: (*loc, name or "data"), ctx, uncounted)
 
 
 def _attribute(data: bytes) -> str | int | bool | None:
@@ -254,9 +265,17 @@ class _Mapping:
 
 
 def _build(
-    attributes: Attributes, data: bytes, problems: list[Problem], loc_of: Callable[[str], Loc], ctx: IngestContext
+    attributes: Attributes,
+    data: bytes,
+    problems: list[Problem],
+    loc_of: Callable[[str], Loc],
+    ctx: IngestContext,
+    uncounted: int = 0,
 ) -> NewEvent:
-    """The event of attributes and data. `loc_of` gives the loc of an attribute, and that of the data for ''."""
+    """The event of attributes and data. `loc_of` gives the loc of an attribute, and that of the data for ''.
+
+    Beside the `problems` so far, `uncounted` ones are not listed.
+    """
     mapping = _Mapping(attributes, problems, loc_of, ctx)
     if attributes.get("specversion", "1.0") != "1.0":
         mapping.fail("specversion", Broken("Only version 1.0 of CloudEvents is supported.", "specversion"))
@@ -288,7 +307,7 @@ def _build(
         mapping.left.pop("datacontenttype", None)  # the default
     payload = _payload(data, mapping)
     if problems:
-        raise Invalid(problems)
+        raise Invalid(limit_problems(problems, uncounted))
     return msgspec.convert({**fields, "payload": payload}, NewEvent)
 
 

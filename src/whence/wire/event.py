@@ -37,6 +37,7 @@ from whence.wire.fields import (
 )
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
+from whence.wire.problems import Hints, shown_name
 from whence.wire.times import format_time, parse_time
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "encode_counts",
     "encode_event",
     "encode_page",
+    "iter_batch",
     "parse_batch",
     "parse_new_event",
     "read_members",
@@ -118,7 +120,7 @@ def parse_new_event(body: bytes, ctx: IngestContext) -> NewEvent:
         compact = compact_json(body)
     except Broken as error:
         raise Invalid.at(("body",), str(error), error.type) from None
-    return _parse_compact(compact, ("body",), ctx, None)
+    return _parse_compact(compact, ("body",), ctx, None, Hints())
 
 
 def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[ParsedEvent]:
@@ -127,8 +129,15 @@ def parse_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> list[ParsedEve
     Raises `TooLarge`, and `Invalid` when the body as a whole is not a batch of 1..1000 items. With an Idempotency-Key,
     an event without an id gets one that is derived from the tenant, the key and its index.
     """
+    return list(iter_batch(body, ndjson, ctx))
+
+
+def iter_batch(body: bytes, ndjson: bool, ctx: IngestContext) -> Iterator[ParsedEvent]:
+    """The same, an event at a time, for a caller that has other things to do in between. Raises at the first event."""
     _check_idempotency_key(ctx)
-    return [_parse_item(item, index, ctx, ndjson) for index, item in enumerate(split_batch(body, ndjson))]
+    hints = Hints()
+    for index, item in enumerate(split_batch(body, ndjson)):
+        yield _parse_item(item, index, ctx, ndjson, hints)
 
 
 def check_event_size(body: bytes) -> None:
@@ -171,10 +180,10 @@ def _split_array(body: bytes) -> list[bytes]:
     return [bytes(item) for item in msgspec.structs.astuple(items) if item is not UNSET]
 
 
-def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool) -> ParsedEvent:
+def _parse_item(item: bytes, index: int, ctx: IngestContext, ndjson: bool, hints: Hints) -> ParsedEvent:
     loc = ("body", index)
     try:
-        return _parse_compact(compact_json(item) if ndjson else item, loc, ctx, index)
+        return _parse_compact(compact_json(item) if ndjson else item, loc, ctx, index, hints)
     except Broken as error:
         return Invalid.at(loc, str(error), error.type)
     except (Invalid, TooLarge) as error:
@@ -198,11 +207,11 @@ def _new_id(ctx: IngestContext, index: int | None) -> str:
     return derived_uuid(ctx.tenant, ctx.idempotency_key, str(index))
 
 
-def _parse_compact(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None) -> NewEvent:
+def _parse_compact(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None, hints: Hints) -> NewEvent:
     try:
         return _parse_fast(compact, ctx, index)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return _parse_slowly(compact, loc, ctx, index)
+        return _parse_slowly(compact, loc, ctx, index, hints)
 
 
 def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEvent:
@@ -291,7 +300,7 @@ _NULLABLE = frozenset(("id", "correlationId", "causationId", "outcome"))
 _KNOWN = (*FIELD_CHECKS, "payload")
 
 
-def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None) -> NewEvent:
+def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | None, hints: Hints) -> NewEvent:
     """Parse an event field by field. Raises `TooLarge`, else `Invalid` with every problem."""
     members = read_members(compact, loc)
     if len(bytes(members.get("payload", Raw()))) > PAYLOAD_MAX:
@@ -308,9 +317,9 @@ def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | Non
         check_compact(payload)
     except Broken as error:
         problems.append(Problem((*loc, "payload"), str(error), error.type))
-    problems += _unknown_keys(members, loc)
+    problems += _unknown_keys(members, loc, hints)
     problems += [
-        Problem((*loc, name), "The event has this key more than once.", "duplicate_key")
+        Problem((*loc, shown_name(name)), "The event has this key more than once.", "duplicate_key")
         for name in repeated_keys(compact)
     ]
     event_id = values.get("id") or _new_id(ctx, index)
@@ -358,16 +367,20 @@ def _read_field(name: str, raw: Raw | None, ctx: IngestContext) -> object:
     return FIELD_CHECKS[name](text, ctx)
 
 
-def _unknown_keys(members: Iterable[str], loc: Loc) -> list[Problem]:
+def _unknown_keys(members: Iterable[str], loc: Loc, hints: Hints) -> list[Problem]:
     unknown = [name for name in members if name not in _KNOWN]
     problems = [
-        Problem((*loc, name), f"An event has no such field; the nearest is {nearest(name, _KNOWN)}.", "extra_forbidden")
+        Problem((*loc, shown_name(name)), f"An event has no such field{_hint(name, hints)}.", "extra_forbidden")
         for name in unknown[:UNKNOWN_MAX]
     ]
     if len(unknown) > UNKNOWN_MAX:
         more = len(unknown) - UNKNOWN_MAX
         problems.append(Problem(loc, f"And {more} more fields that an event does not have.", "extra_forbidden"))
     return problems
+
+
+def _hint(name: str, hints: Hints) -> str:
+    return f"; the nearest is {nearest(name, _KNOWN)}" if hints.take() else ""
 
 
 def repeated_keys(compact: bytes) -> list[str]:

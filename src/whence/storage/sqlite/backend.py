@@ -1,5 +1,6 @@
 """SQLite as a storage engine: a file is created and migrated when it is opened, and has its own backups."""
 
+import os
 from pathlib import Path
 
 from whence.errors import StoreRefused
@@ -32,7 +33,7 @@ class _SQLiteBackend:
 
     def creates_log(self, url: str) -> bool:
         """Whether the file does not exist but could be made. Below a path that is no folder it could not."""
-        path = Path(path_of(url))
+        path = Path(os.path.realpath(path_of(url)))
         return not path.exists() and (path.parent.is_dir() or not path.parent.exists())
 
     async def migrate(self, url: str) -> list[str]:

@@ -20,6 +20,8 @@ from whence.storage.sqlite.connection import (
     connect,
     make_folder,
     migrate,
+    real_path,
+    refuse_changed_schema,
     refusing,
 )
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
@@ -42,6 +44,7 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
     name only if its verification, which is returned, found nothing. Raises StoreRefused for a destination that exists,
     unless `force`, and RolledBack for a store that lacks acknowledged commits.
     """
+    source, destination = real_path(source), os.path.realpath(destination)
     _check_paths(source, destination, force)
     with _unserved(destination), _partial(destination) as partial:
         _copy(source, partial)
@@ -59,6 +62,7 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
     Sessions end. Keys that were revoked in the store that is replaced stay revoked. Raises StoreRefused while a server
     serves the store, and for a store that exists, unless `force`.
     """
+    source, destination = real_path(source), real_path(destination)
     _check_paths(source, destination, force)
     make_folder(destination)
     lock = ServingLock(destination)
@@ -138,6 +142,7 @@ def _copy(source: str, partial: str) -> None:
 
 def refuse_behind(path: str) -> None:
     """Raise RolledBack if the store at `path` lacks acknowledged commits, and StoreRefused if there is none."""
+    path = real_path(path)
     if not Path(path).is_file():
         raise StoreRefused("There is no SQLite file to copy under this name.")
     recorded = recorded_mark(path)  # before the database is read, as above
@@ -165,6 +170,7 @@ def _carry_over(partial: str, replaced: str) -> int | None:
     revoked: int | None = None
     copy = apsw.Connection(partial)
     try:
+        refuse_changed_schema(copy)  # the source may have changed since it was verified
         copy.execute("PRAGMA secure_delete = ON").fetchall()
         copy.execute(_SQL["delete_all_sessions"])
         if Path(replaced).exists():

@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -11,6 +12,7 @@ import apsw
 from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.sqlite.highwater import sync_folder
+from whence.storage.sqlite.schema import SchemaDifference, compare_schema
 
 __all__ = [
     "BUSY_MS",
@@ -19,8 +21,11 @@ __all__ = [
     "connect",
     "make_folder",
     "migrate",
+    "real_path",
+    "refuse_changed_schema",
     "refuse_unsafe_sqlite",
     "refusing",
+    "schema_difference",
 ]
 
 APPLICATION_ID = 0x57484E43
@@ -43,16 +48,45 @@ def refuse_unsafe_sqlite(version: int) -> None:
         )
 
 
-class ServingLock:
-    """A file lock that the process serving a database holds. The system releases it when the process ends."""
+def real_path(path: str) -> str:
+    """The path of the file that `path` leads to through symbolic links. The files beside it are named after this path.
 
-    def __init__(self, path: str) -> None:
-        """Take the lock beside `path`. Raises StoreRefused when another process has it."""
-        self._fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    Raises StoreRefused for a file with several hard links: SQLite keeps another write-ahead log beside each name.
+    """
+    real = os.path.realpath(path)
+    with suppress(OSError):  # opening the file reports it
+        found = os.stat(real)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise StoreRefused(
+                f"The SQLite file {real} has {found.st_nlink} names (hard links), and its write-ahead log belongs to "
+                "one of them. Remove the other names, or copy the file while no server runs and use the copy."
+            )
+    return real
+
+
+class ServingLock:
+    """Locks that the process serving a database holds. The system releases them when the process ends.
+
+    One is on a file beside the database. The other is on the database itself, which may also be reached by a path
+    that `real_path` cannot resolve, like a bind mount. Closing any descriptor of the database drops this process's
+    POSIX locks on it, which are SQLite's. So take the locks before SQLite opens the file, and release them after it has
+    closed it. The first lock keeps a second server of the same process from opening the database at all.
+    """
+
+    def __init__(self, path: str, *, create: bool = False) -> None:
+        """Lock the file at a path from `real_path`, which `create` makes if it does not exist.
+
+        Raises StoreRefused when another process serves the file.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        self._fds = [os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError, PermissionError):  # SQLite reports the latter
+                self._fds.append(os.open(path, flags, 0o600))
+                _lock_database(self._fds[1])
         except OSError:
-            os.close(self._fd)
+            self.release()
             raise StoreRefused(
                 "Another process serves this SQLite file, and a file has one server. Stop that one, "
                 "or use another --store."
@@ -60,7 +94,17 @@ class ServingLock:
 
     def release(self) -> None:
         """Let another process serve the file."""
-        os.close(self._fd)
+        for fd in reversed(self._fds):
+            os.close(fd)
+
+
+def _lock_database(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        # Some network file systems refuse it on a read-only descriptor, and the lock beside the file remains.
 
 
 @contextmanager
@@ -117,6 +161,25 @@ def close_untouched(connection: apsw.Connection) -> None:
     connection.close()
 
 
+def schema_difference(connection: apsw.Connection) -> SchemaDifference:
+    """How a file's schema differs from the one that this release makes for the file's version."""
+    version = int(connection.pragma("user_version") or 0)
+    return compare_schema(connection, load_migrations("whence.storage.sqlite")[:version])
+
+
+def refuse_changed_schema(connection: apsw.Connection) -> None:
+    """Raise StoreRefused for a file with triggers, tables or other objects that this release does not make."""
+    _refuse_difference(schema_difference(connection))
+
+
+def _refuse_difference(difference: SchemaDifference) -> None:
+    if difference.faults:
+        raise StoreRefused(
+            f"{difference.sentence()} Such objects can change what is stored and what keys may do. Restore a backup "
+            "from before they were added, or examine the file and remove them."
+        )
+
+
 def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:
     """Migrate the schema to this release's version, all steps in one transaction.
 
@@ -132,6 +195,7 @@ def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | Non
             raise StoreRefused("This SQLite file belongs to another program. Name another file with --store.")
         if version > len(steps):
             raise StoreRefused("A later release of Whence made this store. Start that release, or restore a backup.")
+        _refuse_difference(compare_schema(connection, steps[:version]))  # before anything of it can run
         for step in steps[version:]:
             connection.execute(step.sql)
             connection.execute(f"PRAGMA user_version = {step.number}")

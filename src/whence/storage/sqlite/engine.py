@@ -20,7 +20,15 @@ from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import replication
 from whence.storage.sqlite.append import Appender
-from whence.storage.sqlite.connection import ServingLock, close_untouched, connect, make_folder, migrate, refusing
+from whence.storage.sqlite.connection import (
+    ServingLock,
+    close_untouched,
+    connect,
+    make_folder,
+    migrate,
+    real_path,
+    refusing,
+)
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
 from whence.storage.sqlite.highwater import HighWater
@@ -65,8 +73,9 @@ class SQLiteStore:
     ) -> None:
         """Open the file, and bring its schema up to date. Raises StoreRefused."""
         with ExitStack() as undo, refusing():
+            path = real_path(path)
             make_folder(path)
-            self._lock = ServingLock(path) if serving else None
+            self._lock = ServingLock(path, create=True) if serving else None
             if self._lock is not None:
                 undo.callback(self._lock.release)
             self._writing = connect(path, _WRITER_CACHE_KIB)

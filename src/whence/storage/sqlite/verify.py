@@ -11,7 +11,7 @@ import apsw
 from whence.errors import StoreRefused
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.connection import close_untouched
+from whence.storage.sqlite.connection import close_untouched, real_path, schema_difference
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import event_from, head_row, number_of
 from whence.storage.verification import (
@@ -37,6 +37,7 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
 
     Raises StoreRefused when there is no readable log at `path`.
     """
+    path = real_path(path)
     recorded = recorded_mark(path)  # before the snapshot, since a server may commit in between
     try:
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
@@ -64,6 +65,7 @@ class _Verification:
             tenants: list[Any] = self._connection.execute(_SQL["tenants"]).fetchall()
         except apsw.SQLError as error:
             raise StoreRefused("This SQLite file holds no log of Whence.") from error
+        self._guarded("", self._check_schema)
         self._guarded("", self._check_record)
         for tenant, _ in tenants:
             head = head_row(self._connection, tenant)
@@ -82,6 +84,14 @@ class _Verification:
             check()
         except (apsw.Error, ValueError, TypeError, OverflowError) as error:
             self._findings.add_unreadable(tenant, error)
+
+    def _check_schema(self) -> None:
+        """The schema against the one that this release makes."""
+        difference = schema_difference(self._connection)
+        for fault in difference.faults:
+            self._findings.add("", None, f"the file's schema: {fault}")
+        for note in difference.notes:
+            self._findings.note(f"the file's schema: {note}, and does no harm")
 
     def _check_record(self) -> None:
         """The file's last commit against the high-water record beside it, where there is one."""

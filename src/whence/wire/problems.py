@@ -1,0 +1,68 @@
+"""How many problems a refusal names, so that neither the work nor the answer grows with what was sent."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from whence.errors import Invalid, Problem
+
+__all__ = ["MORE_PROBLEMS", "PROBLEMS_MAX", "Hints", "limit_batch", "limit_problems", "shown_name"]
+
+PROBLEMS_MAX = 100
+"""Beyond these, only the first problem of each event is named, and the others are counted."""
+
+MORE_PROBLEMS = "more_problems"
+"""The type of the final entry, which counts the problems that are not named."""
+
+_HINTS_MAX = 20
+_NAME_MAX = 255
+
+Item = TypeVar("Item")
+
+
+class Hints(msgspec.Struct):
+    """How many unknown names of one request still get a hint at the nearest known one. Finding it takes 20 µs."""
+
+    left: int = _HINTS_MAX
+
+    def take(self) -> bool:
+        """Whether one more name gets a hint."""
+        self.left -= 1
+        return self.left >= 0
+
+
+def shown_name(name: str) -> str:
+    """An unknown name as a part of `loc`: as it was sent, or the first 255 characters and an ellipsis."""
+    return name if len(name) <= _NAME_MAX else name[:_NAME_MAX] + "…"
+
+
+def limit_problems(problems: Sequence[Problem], uncounted: int = 0) -> tuple[Problem, ...]:
+    """The first problems of an event, and a final entry for the others and for `uncounted` ones that are not listed."""
+    dropped = max(len(problems) - PROBLEMS_MAX, 0) + uncounted
+    return (*problems[:PROBLEMS_MAX], *([_more(dropped)] if dropped else []))
+
+
+def limit_batch(parsed: Sequence[Item]) -> list[Item | Invalid]:
+    """The items of a batch, with at most 100 problems, or one for each refused event if those are more.
+
+    The problems that are left out are counted in one entry, the last of the last event that is Invalid.
+    """
+    limited: list[Item | Invalid] = []
+    left, dropped, last = PROBLEMS_MAX, 0, 0
+    named: tuple[Problem, ...] = ()
+    for item in parsed:
+        if isinstance(item, Invalid):
+            last, named = len(limited), item.problems[: max(left, 1)]
+            left -= len(named)
+            dropped += len(item.problems) - len(named)
+            limited.append(Invalid(named))
+        else:
+            limited.append(item)
+    if dropped:
+        limited[last] = Invalid((*named, _more(dropped)))
+    return limited
+
+
+def _more(count: int) -> Problem:
+    return Problem(("body",), f"{count} more problems are not listed.", MORE_PROBLEMS)
