@@ -1,9 +1,9 @@
-"""A store without a server, in a process that a test can harm: a script that reads commands from stdin.
+"""A store without a server, in a process that a test can kill: a script that reads commands from stdin.
 
-`open PATH` forks a child that opens the store and answers `opened PID TID-OF-WRITER`, or `refused SENTENCE`. The child
-then obeys `append TENANT NUMBER COUNT SIZE` (`acknowledged` or `failed ERROR`), `read TENANT` (`found` and the numbers)
-and `close` (`closed`); whatever ends it, the parent says `gone STATUS` and takes the next `open`. A fork spares each
-trial the start of an interpreter.
+`open PATH` forks a child that opens the store and answers `opened PID TID-OF-WRITER`, or `refused MESSAGE`. The child
+then executes `append TENANT NUMBER COUNT SIZE` (`acknowledged` or `failed ERROR`), `read TENANT` (`found` and the
+numbers) and `close` (`closed`). When it ends for any reason, the parent prints `gone STATUS` and reads the next `open`.
+A fork avoids the start of an interpreter for each trial.
 """
 
 import asyncio

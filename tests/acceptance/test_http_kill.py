@@ -96,7 +96,7 @@ class Killing:
 
 
 def slowly(chance: random.Random) -> tuple[str, ...]:
-    """The strace command that delays system calls that write."""
+    """The strace command that delays the system calls of writes."""
     if shutil.which("strace") is None:
         missing("strace")
     calls = "fsync,fdatasync,pwrite64"

@@ -43,7 +43,7 @@ def _distributed(table: str, beside: str) -> list[str]:
 
 
 def test_only_new_tables_are_distributed() -> None:
-    """Nothing is done twice; a new table joins the existing group."""
+    """Distributed tables are left as they are; a new table joins the existing group."""
     assert citus.steps(KEPT) == []
     new_ones = [*KEPT, Table("lease", False), Table("transition", True)]
     assert citus.steps(new_ones) == [
@@ -62,7 +62,8 @@ def test_only_new_tables_are_distributed() -> None:
     ],
 )
 def test_a_table_that_is_distributed_differently_is_refused(wrong: Table) -> None:
-    """A tenants' table that is a reference table or in another group, or any other that is not a reference table."""
+    """A tenant table that is a reference table or in another group is refused, and any other that is no reference
+    table."""
     tables = [wrong if table.name == wrong.name else table for table in KEPT]
     with pytest.raises(StoreRefused, match=f"undistribute_table.'whence.{wrong.name}'"):
         citus.steps(tables)
@@ -72,7 +73,7 @@ def test_a_table_that_is_distributed_differently_is_refused(wrong: Table) -> Non
     ("version", "taken"), [("13.0-1", True), ("14.1-2", True), ("12.1-1", False), ("9.5-3", False)]
 )
 def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
-    """Versions compare as numbers; the sentence names both versions."""
+    """Versions are compared as numbers; the message names both versions."""
     if taken:
         citus.refuse_old(version)
         return

@@ -321,7 +321,7 @@ async def test_the_cache_of_numbers_is_bounded(url: str, monkeypatch: pytest.Mon
     ],
 )
 async def test_a_store_without_row_security_is_refused(breaking: str, mending: str, word: str) -> None:
-    """A table without it, or a role that bypasses it, is refused with a sentence that names it."""
+    """A table without it, or a role that bypasses it, is refused with a message that names it."""
     url = await fresh_database()
     await execute(url, breaking)
     try:
@@ -360,7 +360,7 @@ async def test_an_owner_who_is_no_superuser_migrates_and_serves() -> None:
 
 
 async def test_a_login_without_the_role_is_refused() -> None:
-    """The sentence names the GRANT that an administrator must run."""
+    """The message names the GRANT that an administrator must run."""
     url, login = await fresh_database(), "whence_test_stranger"
     await execute(
         server_url(),

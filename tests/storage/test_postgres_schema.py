@@ -53,7 +53,7 @@ async def opened(url: str, **options: Any) -> None:
 
 
 async def refusal(url: str, **options: Any) -> str:
-    """The sentence with which a store is refused, or an empty text if it is not."""
+    """The message with which a store is refused, or an empty text if it is not."""
     try:
         await opened(url, **options)
     except StoreRefused as error:
@@ -74,7 +74,7 @@ def test_blocks_have_the_same_names() -> None:
 
 
 async def test_a_database_without_a_log_is_refused() -> None:
-    """A server does not create the schema. The sentence names the command that does, and after it the store opens."""
+    """A server does not create the schema. The message names the command that does, and after it the store opens."""
     url = await empty_database()
     assert "whence migrate" in await refusal(url)
     assert await migrate_store(url) == ["0001 log", "0002 standard_names"]
@@ -82,7 +82,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
 
 
 async def test_a_store_that_was_not_opened_is_checked_on_first_use() -> None:
-    """Without a call of `check_servable`, the first read is refused with the same sentence."""
+    """Without a call of `check_servable`, the first read is refused with the same message."""
     store = create_store(await empty_database())
     with pytest.raises(StoreRefused, match="whence migrate"):
         await store.head("acme")
@@ -118,7 +118,7 @@ async def test_a_newer_schema_is_refused() -> None:
 
 
 async def test_an_older_schema_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server does not migrate by itself. The sentence names the command that does."""
+    """A server does not migrate by itself. The message names the command that does."""
     url = await fresh_database()
     steps = load_migrations(POSTGRES)
     later = (*steps, Migration(len(steps) + 1, "later", "CREATE TABLE later (x int)"))
@@ -141,7 +141,7 @@ async def test_a_failed_migration_leaves_the_schema_as_it_was() -> None:
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes", "synchronous_commit"])
 async def test_a_server_that_can_lose_acknowledged_events_is_refused(name: str) -> None:
-    """The sentence names the setting that is off. `unsafe_durability` accepts it."""
+    """The message names the setting that is off. `unsafe_durability` accepts it."""
     url = await fresh_database()
     assert await refusal(url) == ""
     await _set(url, name, "off")
@@ -200,7 +200,7 @@ async def test_a_database_in_another_encoding_is_refused() -> None:
     "url", ["postgresql://a:notaport/log", "postgresql://a@b:99999/log?sslmode=none", "postgresql://[/x"]
 )
 async def test_an_invalid_url_is_refused(url: str) -> None:
-    """The sentence shows the right form and does not repeat the URL, which may hold a password."""
+    """The message shows the right form and does not repeat the URL, which may hold a password."""
     sentence = await refusal(url)
     assert "postgresql://user@host:5432/database" in sentence
     assert url not in sentence

@@ -1,4 +1,4 @@
-"""The schema of a file is this release's, or the file is not served: a trigger in it could change what keys may do."""
+"""A file is served only with the schema of this release: a trigger in it could change the scopes of keys."""
 
 import asyncio
 from pathlib import Path
@@ -74,7 +74,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_this_release_does_not_make_is_refused_by_name(path: Path, name: str, tmp_path: Path) -> None:
-    """Verification calls it unsound, and neither a restore nor a server takes it. All of them name the object."""
+    """Verification reports an unknown object, and restore and serve refuse the file. Each names the object."""
     sql, words = FAULTS[name]
     change(path, sql)
     report = verify(str(path))
@@ -102,7 +102,8 @@ NOTES = {
 
 @pytest.mark.parametrize("name", NOTES)
 def test_what_does_no_harm_is_named_and_served(path: Path, name: str) -> None:
-    """More indexes and views, Litestream's tables and SQLite's statistics are notes of a sound report."""
+    """Additional indexes and views, Litestream's tables and SQLite's statistics are reported as notes, and the file
+    is sound."""
     sql, words = NOTES[name]
     change(path, sql)
     report = verify(str(path))
@@ -122,7 +123,7 @@ def test_comments_and_white_space_do_not_count(path: Path) -> None:
 
 
 def test_a_row_of_the_schema_that_is_there_twice_is_refused(path: Path) -> None:
-    """A second definition under the name of one of ours cannot hide behind it."""
+    """A second definition with the name of a known object is found."""
     change(
         path,
         f"{REWRITE}INSERT INTO sqlite_schema SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema "
@@ -133,7 +134,7 @@ def test_a_row_of_the_schema_that_is_there_twice_is_refused(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["view", "index", "table", "VIEW"])
 def test_a_trigger_that_calls_itself_something_else_is_refused(path: Path, kind: str) -> None:
-    """SQLite goes by the definition and not by the type beside it; so a file where they differ is unsound."""
+    """A row whose type differs from its definition is unsound, since SQLite uses the definition."""
     change(path, f"{TRIGGER}; {REWRITE}UPDATE sqlite_schema SET type = '{kind}' WHERE name = 'grant_all'")
     assert not verify(str(path)).sound
     with pytest.raises(StoreRefused):

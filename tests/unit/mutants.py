@@ -1,4 +1,4 @@
-"""Tests that must fail once what they test is broken in a named way."""
+"""A decorator for tests that must fail on named mutants of the code they test."""
 
 import functools
 import inspect
@@ -31,10 +31,10 @@ none is made smaller, which on mutants would take most of the time."""
 
 
 def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The test runs once more for each mutant, and then it has to fail.
+    """Run the test once more for each mutant, where it must fail.
 
-    It stands outermost, above `parametrize` and `given`. Only what a broken rule leads to counts as caught: a mutant
-    that breaks the test itself, by a TypeError for instance, is an error.
+    It must be the outermost decorator, above `parametrize` and `given`. A mutant is caught by a failed assertion, a
+    ValueError or an error of Whence. One that breaks the test itself, for instance by a TypeError, is an error.
     """
 
     def mark(test: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +59,7 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., N
             for name in ("mutant", "monkeypatch")
             if name not in wanted
         ]
-        # Not `updated`: what hypothesis notes on a test would make this one seem to be its own.
+        # Without `updated`: attributes that hypothesis sets on a test must not be copied to this function.
         marked: Any = functools.update_wrapper(run, test, updated=())
         marked.__signature__ = signature.replace(parameters=[*wanted.values(), *added])
         marked.pytestmark = list(getattr(test, "pytestmark", ()))
@@ -71,7 +71,7 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def replaced(target: object, name: str, value: object, called: str) -> Mutant:
-    """The mutant in which one name of a module or class holds something else."""
+    """A mutant that replaces one attribute of a module or class."""
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(target, name, value)

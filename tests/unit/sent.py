@@ -1,4 +1,4 @@
-"""What clients send in these tests, and the problems that are reported."""
+"""Events and bodies that clients send in these tests, and the problems that are reported."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 
 def body(**changes: Any) -> bytes:
-    """The same as bytes."""
+    """The event as the bytes of a body."""
     return json.dumps(event(**changes)).encode()
 
 
@@ -50,7 +50,7 @@ def problems(parse: Callable[[], object]) -> Problems:
 
 
 def problems_of(error: object) -> Problems:
-    """The places and names of the problems. Each is a sentence that does not repeat what was sent."""
+    """The places and names of the problems. Checks that each has a message that does not repeat the input."""
     assert isinstance(error, Invalid), error
     for problem in error.problems:
         assert problem.msg[0].isupper()

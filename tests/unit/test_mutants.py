@@ -12,7 +12,7 @@ FEWER = replaced(HOUSE, "rooms", 2, "a_room_less")
 
 @catches(FEWER)
 def test_a_mutant_is_caught() -> None:
-    """A marked test passes without the mutant, and passes with it because its assertion fails."""
+    """A decorated test passes without the mutant, and with it because the assertion fails."""
     assert HOUSE.rooms == 3
 
 
@@ -28,7 +28,7 @@ def test_a_mutant_that_survives_is_named() -> None:
 
 
 def test_a_mutant_that_breaks_the_test_itself_is_an_error() -> None:
-    """A missing name, or an error other than a failed test, does not count as caught."""
+    """A mutant of a missing name, and one that raises a TypeError in the test, do not count as caught."""
 
     @catches(FEWER)
     def stumbles() -> None:

@@ -1,4 +1,4 @@
-"""How many problems a refusal names: the work and the answer stay small, whatever is sent."""
+"""The number of problems in a refusal is limited, so that its cost and size stay small for any input."""
 
 import json
 
@@ -17,13 +17,13 @@ def invalid(index: int, count: int) -> Invalid:
 
 
 def listed(items: list[object]) -> list[int]:
-    """How many problems each item names."""
+    """The number of problems of each item."""
     return [len(item.problems) if isinstance(item, Invalid) else 0 for item in items]
 
 
 @catches(replaced(problems, "PROBLEMS_MAX", 10**9, "all_are_named"))
 def test_every_refused_event_keeps_its_first_problem() -> None:
-    """Beyond 100 problems, only that one, and the others are counted in the last entry."""
+    """After 100 problems each event keeps only its first, and the last entry counts the others."""
     too_large = TooLarge("Too large.")
     limited = limit_batch(
         [invalid(0, 60), "stored", invalid(2, 60), too_large, *(invalid(4 + n, 21) for n in range(996))]
@@ -39,7 +39,7 @@ def test_every_refused_event_keeps_its_first_problem() -> None:
 
 
 def test_up_to_a_hundred_problems_are_all_named() -> None:
-    """Of one event or of many."""
+    """Up to a hundred problems are all named, in one event or over many."""
     for batch in ([invalid(0, 100)], [invalid(index, 1) for index in range(100)], [invalid(0, 99), invalid(1, 1)]):
         assert [item.problems for item in limit_batch(batch)] == [item.problems for item in batch]
     assert listed(limit_batch([invalid(0, 101)])) == [101]
@@ -49,7 +49,7 @@ def test_up_to_a_hundred_problems_are_all_named() -> None:
 
 @catches(replaced(Hints, "take", lambda _hints: True, "every_name_gets_a_hint"))
 def test_at_most_twenty_names_of_a_batch_get_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finding the nearest name is what costs; the others are refused without one."""
+    """Only the first twenty unknown names of a batch get a suggestion, which is costly to find."""
     hints: list[str] = []
 
     def counted(name: str, known: object) -> str:
@@ -70,7 +70,7 @@ def test_at_most_twenty_names_of_a_batch_get_a_hint(monkeypatch: pytest.MonkeyPa
 
 @catches(replaced(wire, "shown_name", str, "names_are_shown_whole"))
 def test_a_long_unknown_name_is_shown_by_its_start() -> None:
-    """255 characters of it are as they were sent."""
+    """A long unknown name is cut after its first 255 characters."""
     for length, shown in ((255, "n" * 255), (256, "n" * 255 + "…"), (100_000, "n" * 255 + "…")):
         with pytest.raises(Invalid) as caught:
             wire.parse_new_event(json.dumps(event(**{"n" * length: 1})).encode(), CONTEXT)
@@ -79,7 +79,7 @@ def test_a_long_unknown_name_is_shown_by_its_start() -> None:
 
 @catches(replaced(cloudevents, "PROBLEMS_MAX", 10**9, "all_are_collected"))
 def test_a_cloudevent_collects_at_most_a_hundred_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are only counted."""
+    """A CloudEvent names at most a hundred problems, and the others are counted."""
     made: list[str] = []
 
     def counted(name: str) -> str:
