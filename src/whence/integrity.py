@@ -3,12 +3,14 @@
 The leaf of an event in its tenant's Merkle tree is the RFC 6962 leaf hash of its envelope. The envelope holds every
 field but the position, which is the leaf's place in the tree, and the payload, of which it holds a salted hash.
 
-The bytes of an envelope never change once events were hashed with them. A new field gets a new version, and each stored
-event keeps the version that its leaf was made with.
+The bytes of an envelope never change once events were hashed with them, and each stored event keeps the version that
+its leaf was made with. A new field of `Event` takes a new version: an encoder in `ENVELOPES`, its fields in
+`ENVELOPE_FIELDS`, and `ENVELOPE_VERSION`. An event of an earlier version cannot have that field, since its leaf would
+not protect it.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -20,6 +22,7 @@ from whence.wire.times import format_time_fixed
 
 __all__ = [
     "ENVELOPES",
+    "ENVELOPE_FIELDS",
     "ENVELOPE_VERSION",
     "SALT_SIZE",
     "differing_fields",
@@ -84,6 +87,12 @@ def envelope_v1(event: Event, payload_hash: str) -> bytes:
 ENVELOPES: dict[int, Callable[[Event, str], bytes]] = {1: envelope_v1}
 """The encoder of each version that this release knows."""
 
+ENVELOPE_FIELDS: dict[int, frozenset[str]] = {1: frozenset(_EnvelopeV1.__struct_fields__) - {"payload_hash", "v"}}
+"""The fields of `Event` that each version hashes."""
+
+_HASHED_BESIDE = frozenset({"position", "payload"})
+"""The index of the leaf, and what `payload_hash` stands for."""
+
 
 def hash_payload(salt: bytes, payload: bytes) -> bytes:
     """SHA-256(salt || payload)."""
@@ -91,8 +100,21 @@ def hash_payload(salt: bytes, payload: bytes) -> bytes:
 
 
 def leaf_of(event: Event, payload_hash: bytes, version: int) -> bytes:
-    """The leaf hash of an event under a version of the envelope. Raises KeyError for a version not in `ENVELOPES`."""
+    """The leaf hash of an event under a version of the envelope.
+
+    Raises KeyError for a version not in `ENVELOPES`, and ValueError for an event with a field that the version does not
+    hash.
+    """
+    for name in _unhashed_fields(type(event), version):
+        if getattr(event, name) is not None:
+            raise ValueError(f"Version {version} of the envelope does not hash {name}.")
     return leaf_hash(ENVELOPES[version](event, payload_hash.hex()))
+
+
+@cache
+def _unhashed_fields(struct: type[Event], version: int) -> tuple[str, ...]:
+    hashed = ENVELOPE_FIELDS[version] | _HASHED_BESIDE
+    return tuple(name for name in struct.__struct_fields__ if name not in hashed)
 
 
 def differing_fields(sent: NewEvent, stored: Event) -> list[str]:

@@ -153,6 +153,11 @@ flows_asked = st.fixed_dictionaries(
 )
 
 
+def test_the_oracle_draws_every_filter() -> None:
+    """A new field of a query or of a viewer is drawn, or this fails."""
+    assert FILTERS.keys() | {"tenant"} == {*Query.__struct_fields__, *Viewer.__struct_fields__}
+
+
 class Oracle(RuleBasedStateMachine):
     """Runs each operation on the store and on the model, and compares the results."""
 

@@ -21,13 +21,16 @@ from whence.storage.postgres import rows as postgres_rows
 from whence.storage.sqlite import append as sqlite_append
 from whence.storage.sqlite import rows as sqlite_rows
 
+MADE_UP = 99
+"""A version that no release has."""
+
 FIRST, SECOND, THIRD = 1_200, 300, 40
-"""Events of version 1, of version 2, and of version 1 again."""
+"""Events of version 1, of the made-up version, and of version 1 again."""
 
 
-def envelope_v2(event: Event, payload_hash: str) -> bytes:
+def made_up_envelope(event: Event, payload_hash: str) -> bytes:
     """A made-up version: the fields in another order, and a field that version 1 does not have."""
-    return msgspec.json.encode([2, event.position, event.id, event.actor_id, payload_hash, event.recorded_at])
+    return msgspec.json.encode([MADE_UP, event.position, event.id, event.actor_id, payload_hash, event.recorded_at])
 
 
 @pytest.fixture(params=KINDS)
@@ -35,7 +38,8 @@ async def mixed(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str
 ) -> AsyncIterator[Any]:
     """A store with events of both versions."""
-    monkeypatch.setitem(integrity.ENVELOPES, 2, envelope_v2)
+    monkeypatch.setitem(integrity.ENVELOPES, MADE_UP, made_up_envelope)
+    monkeypatch.setitem(integrity.ENVELOPE_FIELDS, MADE_UP, integrity.ENVELOPE_FIELDS[1])
     store = await opened(request.param, tmp_path)
     await append_both(store, monkeypatch)
     yield store
@@ -44,7 +48,7 @@ async def mixed(
 
 async def append_both(store: Any, patch: pytest.MonkeyPatch) -> None:
     await add(store, *[new(n) for n in range(FIRST)])
-    patch.setattr(sequencing, "ENVELOPE_VERSION", 2)
+    patch.setattr(sequencing, "ENVELOPE_VERSION", MADE_UP)
     await add(store, *[new(FIRST + n) for n in range(SECOND)])
     await add(store, new(FIRST))  # a repeat
     patch.setattr(sequencing, "ENVELOPE_VERSION", 1)
@@ -58,9 +62,9 @@ async def findings(store: Any) -> list[tuple[int | None, str]]:
 async def test_a_log_of_two_versions_is_sound(mixed: Any) -> None:
     """Each event keeps its version, its leaf is that of the version, and verification succeeds."""
     events = await log(mixed)
-    assert [each.envelope_version for each in events] == [1] * FIRST + [2] * SECOND + [1] * THIRD
+    assert [each.envelope_version for each in events] == [1] * FIRST + [MADE_UP] * SECOND + [1] * THIRD
     for each in (events[0], events[FIRST], events[-1]):
-        encode = envelope_v2 if each.envelope_version == 2 else integrity.envelope_v1
+        encode = made_up_envelope if each.envelope_version == MADE_UP else integrity.envelope_v1
         assert each.leaf == leaf_hash(encode(each.event, each.payload_hash.hex()))
     assert await findings(mixed) == []
 
@@ -83,12 +87,12 @@ async def test_a_version_that_this_release_does_not_know_is_reported(
     mixed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Verification reports the first such event, and a copy refuses it with a message; neither raises another error."""
-    monkeypatch.delitem(integrity.ENVELOPES, 2)
+    monkeypatch.delitem(integrity.ENVELOPES, MADE_UP)
     [(position, what)] = await findings(mixed)
     assert position == FIRST + 1
-    assert "version 2 of the envelope" in what
+    assert f"version {MADE_UP} of the envelope" in what
     target = await opened(mixed.kind, tmp_path)
-    with pytest.raises(Unsound, match=f"position {FIRST + 1}: .* version 2 of the envelope, .* later release"):
+    with pytest.raises(Unsound, match=f"position {FIRST + 1}: .* version {MADE_UP} of the envelope, .* later release"):
         await copy_log(mixed, target)
     assert (await target.head(TENANT)).size == 1_000
     await target.close()
@@ -133,7 +137,7 @@ def appending_without_the_version(patch: pytest.MonkeyPatch) -> None:
 async def test_mutant_verification_that_ignores_the_version_is_caught(
     mixed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first event of version 2 does not match its hash."""
+    """The first event of the made-up version does not match its hash."""
     ignoring_the_version(verification)(monkeypatch)
     assert await findings(mixed) == [(FIRST + 1, "the event does not belong to its hash")]
 
@@ -141,7 +145,7 @@ async def test_mutant_verification_that_ignores_the_version_is_caught(
 async def test_mutant_import_that_ignores_the_version_is_caught(
     mixed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The copy stops at the first event of version 2."""
+    """The copy stops at the first event of the made-up version."""
     ignoring_the_version(importing)(monkeypatch)
     target = await opened(mixed.kind, tmp_path)
     with pytest.raises(Unsound, match=f"position {FIRST + 1}"):
@@ -153,8 +157,9 @@ async def test_mutant_import_that_ignores_the_version_is_caught(
 async def test_mutant_append_that_writes_no_version_is_caught(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, anyio_backend: str
 ) -> None:
-    """Verification reports the first event of version 2."""
-    monkeypatch.setitem(integrity.ENVELOPES, 2, envelope_v2)
+    """Verification reports the first event of the made-up version."""
+    monkeypatch.setitem(integrity.ENVELOPES, MADE_UP, made_up_envelope)
+    monkeypatch.setitem(integrity.ENVELOPE_FIELDS, MADE_UP, integrity.ENVELOPE_FIELDS[1])
     appending_without_the_version(monkeypatch)
     store = await opened(kind, tmp_path)
     await append_both(store, monkeypatch)

@@ -20,6 +20,11 @@ SQLITE = dict(load_blocks("whence.storage.sqlite"))
 POSTGRES = dict(load_blocks("whence.storage.postgres"))
 
 
+OF_KIND = {"event_type", "actor_type", "resource_type", "outcome"}
+PAGE_EVENT = ["number", "id", "kind", *[name for name in FullEventRow._fields[2:] if name not in OF_KIND]]
+"""A row of PostgreSQL's pages: the kind stands for its four words."""
+
+
 def inserted(text: str) -> tuple[str, ...]:
     """The columns that an INSERT lists."""
     [columns] = re.findall(r"INSERT INTO event \(([^)]*)\)", text)
@@ -79,6 +84,8 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
         "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS}),
         "add_event": ([*inserted(blocks["add_event"])], ["tenant_no", *postgres_rows.EVENT_COLUMNS]),
         "full_event": (await columns("full_event"), [*FullEventRow._fields]),
+        "one_event": (await columns("one_event"), [*FullEventRow._fields]),
+        "page_event": (await columns("page_event"), PAGE_EVENT),
         "hashes": (await columns("hashes"), [*HashRow._fields]),
         "log_part": (await columns("log_part"), [*HashRow._fields]),
         "head": ((await columns("head"))[:-1], head[:-1]),  # the last one has no name in SQL
@@ -92,6 +99,13 @@ async def test_columns_and_fields_are_the_same(tmp_path: Path, anyio_backend: st
     """Columns and fields agree for the table of events, for its INSERT, and for every statement with a row type."""
     assert faults_of_sqlite(tmp_path, SQLITE) == []
     assert await faults_of_postgres(POSTGRES) == []
+
+
+@pytest.mark.parametrize("block", ["one_event", "page_event"])
+async def test_columns_of_a_page_in_another_order_are_found(anyio_backend: str, block: str) -> None:
+    """PostgreSQL has two more statements that read whole events."""
+    text = POSTGRES[block].replace("e.occurred_at, e.recorded_at", "e.recorded_at, e.occurred_at")
+    assert await faults_of_postgres({**POSTGRES, block: text}) == [block]
 
 
 @pytest.mark.parametrize(

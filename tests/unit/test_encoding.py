@@ -13,6 +13,7 @@ from whence.wire import bodies, traces
 from whence.wire import event as wire
 from whence.wire.bodies import WireBody
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
+from whence.wire.parameters import EVENT_INCLUDES
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "api" / "events-api.openapi.json").read_text(encoding="utf-8"))
 SCHEMAS = CONTRACT["components"]["schemas"]
@@ -39,6 +40,13 @@ ELEVEN = (
     '"payload":{"b":1E2,"a":"\\u0000"},'
     f'"resourceId":"{RUN_ID}","resourceType":"action_run","tenantId":"acme"}}'
 )
+
+
+def test_every_name_that_can_be_included_adds_its_key() -> None:
+    """And no other key."""
+    plain = json.loads(encode_event(EVENT)).keys()
+    for name in EVENT_INCLUDES:
+        assert json.loads(encode_event(EVENT, frozenset({name}))).keys() == plain | {name}
 
 
 def page(**changes: Any) -> Page:

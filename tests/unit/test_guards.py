@@ -184,6 +184,28 @@ def test_a_guard_decides_about_each_field_by_name(name: str) -> None:
     assert said == {field: field in supported for field in struct.__struct_fields__}
 
 
+@pytest.mark.parametrize("field", Query.__struct_fields__)
+def test_each_field_of_a_query_is_translated(field: str) -> None:
+    """A field that the resolver supports changes what it returns, so none is accepted and then left out."""
+    assert resolved(Query(**{field: SAMPLES[Query][field]})) != resolved(Query())
+
+
+@pytest.mark.parametrize("field", sorted(EVERY_FILTER - {"known_events"}))
+def test_each_field_of_a_resolved_query_is_a_condition(field: str) -> None:
+    """On both stores. The known total is no filter."""
+    asked, plain = ResolvedQuery(**{field: SAMPLES[ResolvedQuery][field]}), ResolvedQuery()
+    assert sqlite_resolve.conditions(asked, SNAPSHOT) != sqlite_resolve.conditions(plain, SNAPSHOT)
+    bindings = postgres_resolve.Bindings()
+    assert postgres_resolve.conditions(asked, bindings) != postgres_resolve.conditions(plain, bindings)
+
+
+def test_a_field_that_is_supported_and_not_translated_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver that names a field as supported, and forgets it, returns what it returns without."""
+    monkeypatch.setattr(resolve, "_QUERY_FIELDS", resolve._QUERY_FIELDS | {"regions"})
+    newer: Any = with_new_field(Query)
+    assert msgspec.structs.replace(resolved(newer(regions=("eu",))), kinds=None) == resolved(newer())
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_a_new_field_passes_no_guard(name: str) -> None:
     """A field that is added to a struct and nowhere else is refused, alone and with supported fields.

@@ -45,7 +45,9 @@ LEAF = "268d65319785e7852e208cd26e5449654c6b975a213c8369ec100e13822851ff"
 
 
 def changed(**fields: Any) -> bytes:
-    return integrity.envelope_v1(msgspec.structs.replace(EVENT, **fields), PAYLOAD_HASH)
+    """The envelope by which new events are hashed, of an event with other fields."""
+    encode = integrity.ENVELOPES[integrity.ENVELOPE_VERSION]
+    return encode(msgspec.structs.replace(EVENT, **fields), PAYLOAD_HASH)
 
 
 def test_the_envelope_of_an_event_and_its_leaf() -> None:
@@ -99,6 +101,24 @@ def test_every_field_is_in_the_leaf() -> None:
     assert len({*found, changed()}) == len(others) + 2
     assert others.keys() == set(Event.__struct_fields__) - {"position", "payload"}
     assert changed(position=2, payload=b"{}") == changed()
+
+
+def test_every_version_names_what_it_hashes() -> None:
+    """The newest version hashes every field of an event."""
+    assert integrity.ENVELOPE_FIELDS.keys() == integrity.ENVELOPES.keys()
+    newest = integrity.ENVELOPE_FIELDS[integrity.ENVELOPE_VERSION]
+    assert newest == set(Event.__struct_fields__) - {"position", "payload"}
+
+
+def test_a_field_that_a_version_does_not_hash_is_refused() -> None:
+    """A later field of an event cannot be set on an event whose leaf does not protect it."""
+    later = msgspec.defstruct(
+        "LaterEvent", [("on_behalf_of", str | None, None)], bases=(Event,), frozen=True, kw_only=True
+    )
+    plain = later(**msgspec.structs.asdict(EVENT))
+    assert integrity.leaf_of(plain, bytes.fromhex(PAYLOAD_HASH), 1).hex() == LEAF
+    with pytest.raises(ValueError, match="on_behalf_of"):
+        integrity.leaf_of(msgspec.structs.replace(plain, on_behalf_of="ana"), bytes.fromhex(PAYLOAD_HASH), 1)
 
 
 def test_a_missing_cause_is_told_from_any_text() -> None:

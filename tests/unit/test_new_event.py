@@ -15,6 +15,7 @@ from tests.unit.sent import CONTEXT, EVENT_ID, KEYED, NOW, RUN_ID, SECRET, TENAN
 from whence.errors import Invalid, TooLarge
 from whence.events import NewEvent
 from whence.wire import event as wire
+from whence.wire.bodies import NewEventBody
 from whence.wire.event import IngestContext, parse_new_event
 from whence.wire.ids import derived_uuid
 from whence.wire.problems import Hints
@@ -30,6 +31,20 @@ def parsed(ctx: IngestContext = CONTEXT, **changes: Any) -> NewEvent:
 
 def wrong(ctx: IngestContext = CONTEXT, **changes: Any) -> Problems:
     return problems(lambda: parse_new_event(body(**changes), ctx))
+
+
+def test_both_parsers_keep_every_field() -> None:
+    """The fast parser and the slow one return the same event, in which each field that can be sent has a value of its
+    own."""
+    sent = body(
+        id=EVENT_ID, tenantId=TENANT, payload={"a": 1}, correlationId="flow", causationId=RUN_ID, outcome="failure"
+    )
+    compact = msgspec.json.format(sent, indent=-1)
+    assert json.loads(sent).keys() == {field.encode_name for field in msgspec.structs.fields(NewEventBody)}
+    fast = wire._parse_fast(compact, CONTEXT, None)
+    assert fast == wire._parse_slowly(compact, ("body",), CONTEXT, None, Hints())
+    for field in msgspec.structs.fields(NewEvent):
+        assert getattr(fast, field.name) != field.default
 
 
 def test_a_whole_event_becomes_its_noun() -> None:
