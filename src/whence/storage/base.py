@@ -174,7 +174,7 @@ class Store(Protocol):
         ...
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
-        """The events behind the position `after`, in order: at most `limit`, fewer when their payloads come to
+        """The events after the position `after`, in order: at most `limit`, fewer when their payloads come to
         `READ_BYTES`, none at the end of the log. Raises Unsound for an event that cannot be put together.
         """
         ...

@@ -44,7 +44,8 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 def filters_of(query: Query) -> dict[str, tuple[str, ...]]:
-    """Every filter that is set, by field. It looks at all fields of the query, so a new one is bound by itself."""
+    """Every filter that is set, by field. It reads all fields of the query, so a new one is bound by its value. A time
+    that is relative to now needs its text instead, as `since` and `until` have it."""
     set_fields = {
         name: value
         for name in query.__struct_fields__

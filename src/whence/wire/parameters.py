@@ -1,7 +1,7 @@
 """The query parameters of every route, declared once.
 
 The parser and the served OpenAPI document both read these tables. To add a parameter, declare it here and say in
-`query.py` what it sets.
+`query.py` what it sets. A name in `EVENT_INCLUDES` is a key that `event.encode_event` adds.
 """
 
 from typing import Any
