@@ -170,7 +170,8 @@ class Store(Protocol):
         ...
 
     async def tenants(self) -> list[str]:
-        """Every tenant that has a log or a key, in order. For the operator; no request reaches it, nor the next two."""
+        """Every tenant that has a log or a key, in order. No request reaches this method, or the next two; they
+        serve the commands of the operator."""
         ...
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:

@@ -44,7 +44,7 @@ _WRITERS = 4
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
 
-_TENANTS_REMEMBERED = 10_000
+_TENANT_NUMBERS_CACHED = 10_000
 """Tenants whose numbers are kept in memory."""
 
 TenantWork = Callable[[Connection, Tenant], Awaitable[Any]]
@@ -69,7 +69,7 @@ class PostgresStore:
         readers: int = _READERS,
         writers: int = _WRITERS,
     ) -> None:
-        """Take up the URL. Nothing is connected yet."""
+        """Keep the options. The first use connects."""
         self._target = Target(url, pooler=pooler)
         self._unsafe_durability = unsafe_durability
         self._importing = importing
@@ -106,7 +106,7 @@ class PostgresStore:
         return results
 
     async def wait_for_idle_writer(self) -> None:
-        """At once: appends compute on this event loop themselves; see `Store`."""
+        """Return at once, since appends compute on this event loop; see `Store`."""
 
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
@@ -169,7 +169,7 @@ class PostgresStore:
         return page
 
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
-        """Say what led to what; see `Store`."""
+        """Return the process map; see `Store`."""
 
         async def ask(connection: Connection, owner: Tenant) -> ProcessMap:
             return await map_of(connection, await self._snapshot(connection, owner, viewer), (since, until))
@@ -178,7 +178,7 @@ class PostgresStore:
         return found
 
     async def head(self, tenant: str) -> Head:
-        """Tell the state of a tenant's log; see `Store`."""
+        """Return the state of a tenant's log; see `Store`."""
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
@@ -194,7 +194,7 @@ class PostgresStore:
         return (NO_TENANT, 0) if row is None else (row.tenant_no, row.size)
 
     async def tenants(self) -> list[str]:
-        """Name all tenants; see `Store`."""
+        """List all tenants; see `Store`."""
         found: list[str] = await self._read(replication.tenants)
         return found
 
@@ -242,7 +242,7 @@ class PostgresStore:
         self._verified = True
 
     async def check(self) -> None:
-        """Say whether the store serves; see `Store`."""
+        """Check that the store can read and write; see `Store`."""
         await self._read(
             lambda connection: connection.fetchval("SELECT count(*) FROM (SELECT 1 FROM tenant LIMIT 1) t")
         )
@@ -250,18 +250,18 @@ class PostgresStore:
             raise Unavailable("The PostgreSQL server takes no writes; it may be a standby.")
 
     async def close(self) -> None:
-        """Let go of everything; see `Store`."""
+        """Close every connection; see `Store`."""
         await self._listen_notify.close()
         await asyncio.gather(self._reading.close(), self._writing.close())
 
     async def _read(self, work: Work) -> Any:
-        """Read what is no tenant's."""
-        await self._looked_at()
+        """Read rows that belong to no tenant."""
+        await self._ensure_checked()
         return await self._reading.run(NO_TENANT, work)
 
     async def _write(self, work: Work) -> Any:
-        """Write what is no tenant's."""
-        await self._looked_at()
+        """Write rows that belong to no tenant."""
+        await self._ensure_checked()
         return await self._writing.run(NO_TENANT, work)
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
@@ -269,40 +269,41 @@ class PostgresStore:
         return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
-        """Write as a tenant, who is made when it is not there, and wake who waits for its log."""
+        """Write as a tenant, which is created if missing, and wake the tasks that wait for its log."""
         number = NO_TENANT
 
-        async def noted(connection: Connection, owner: Tenant) -> Any:
+        async def with_number(connection: Connection, owner: Tenant) -> Any:
             nonlocal number
             number = owner.number
             return await work(connection, owner)
 
-        done = await self._run_as(self._writing, tenant, noted)
+        done = await self._run_as(self._writing, tenant, with_number)
         self._listen_notify.notify(tenant, number)
         return done
 
     async def _run_as(self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
-        """What the work returns, done under the number of the tenant."""
-        await self._looked_at()
+        """Run work in a transaction under the tenant's number, and return its result."""
+        await self._ensure_checked()
 
         async def run(tenant: Tenant) -> Any:
             gate = self._gate.admit(name) if unbounded else nullcontext()
             return await pool.run(tenant.number, lambda connection: work(connection, tenant), gate)
 
-        remembered = self._tenants.get(name)
-        if remembered is not None:
+        cached = self._tenants.get(name)
+        if cached is not None:
             try:
-                return await run(Tenant(name, remembered, is_cached=True))
+                return await run(Tenant(name, cached, is_cached=True))
             except TenantRenumbered:
                 self._tenants.pop(name, None)
         number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name))
         if number == NO_TENANT and pool is self._writing:
             number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name))
-        if number != NO_TENANT:  # and what another process has still to make is looked up every time
-            _bounded(self._tenants, _TENANTS_REMEMBERED)[name] = number
+        if number != NO_TENANT:  # a tenant without a number may be created by another process
+            _bounded(self._tenants, _TENANT_NUMBERS_CACHED)[name] = number
         return await run(Tenant(name, number))
 
-    async def _looked_at(self) -> None:
+    async def _ensure_checked(self) -> None:
+        """Check the server before its first use."""
         if not self._verified:
             await self.check_servable()
 

@@ -71,7 +71,7 @@ class SQLiteStore:
         accept_rollback: bool = False,
         readers: int = _READERS,
     ) -> None:
-        """Open the file, and bring its schema up to date. Raises StoreRefused."""
+        """Open the file, and migrate its schema. Raises StoreRefused."""
         with ExitStack() as undo, refusing():
             path = real_path(path)
             make_folder(path)
@@ -118,7 +118,7 @@ class SQLiteStore:
         return results
 
     async def wait_for_idle_writer(self) -> None:
-        """Wait for a good moment for long work; see `Store`."""
+        """Wait until the writer does not compute; see `Store`."""
         await self._writer.wait_for_idle_writer()
 
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
@@ -190,14 +190,14 @@ class SQLiteStore:
         return page
 
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
-        """Say what led to what; see `Store`."""
+        """Return the process map; see `Store`."""
         found: ProcessMap = await self._readers.read_in_thread(
             lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
         )
         return found
 
     async def head(self, tenant: str) -> Head:
-        """Tell the state of a tenant's log; see `Store`."""
+        """Return the state of a tenant's log; see `Store`."""
         row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
         return Head(0, EMPTY_ROOT, 0) if row is None else Head(row.size, row.tree().root(), row.recorded_at)
 
@@ -210,7 +210,7 @@ class SQLiteStore:
         return 0 if row is None else row.size
 
     async def tenants(self) -> list[str]:
-        """Name all tenants; see `Store`."""
+        """List all tenants; see `Store`."""
         found: list[str] = await self._readers.read(replication.tenants)
         return found
 
@@ -262,12 +262,12 @@ class SQLiteStore:
         """Do nothing: the constructor has opened the file and checked it; see `Store`."""
 
     async def check(self) -> None:
-        """Say whether the store serves; see `Store`."""
+        """Check that the store can read and write; see `Store`."""
         await self._readers.read(lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall())
         await self._writer.submit(lambda _connection: None)
 
     async def close(self) -> None:
-        """Let go of everything; see `Store`."""
+        """Stop the writer, then close every connection and lock; see `Store`."""
         if self._closed:
             return
         self._closed = True
