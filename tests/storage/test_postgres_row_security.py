@@ -300,7 +300,7 @@ async def test_a_tenant_is_looked_up_once(url: str, monkeypatch: pytest.MonkeyPa
 
 async def test_the_cache_of_numbers_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With more tenants than it holds, every request is still answered."""
-    monkeypatch.setattr(engine, "_TENANTS_REMEMBERED", 2)
+    monkeypatch.setattr(engine, "_TENANT_NUMBERS_CACHED", 2)
     store: Any = create_store(url)
     for tenant in ("acme", "other", "third", "acme", "fourth"):
         await add(store, new(9), tenant=tenant)
