@@ -71,10 +71,13 @@ class Process:
         return self
 
     def key(self) -> str:
-        """The key of the first run."""
-        found = re.search(r"whk_\w+", self.said())
-        assert found, self.said()
-        return found[0]
+        """The key of the first run, from the profile: only a terminal is shown it."""
+        saved = self.folder / "whence" / "profiles.json"
+        wait_until(saved.exists, STARTED_S)
+        [profile] = json.loads(saved.read_text())["profiles"].values()
+        key: str = profile["api_key"]
+        assert key not in self.said()
+        return key
 
     def client(self, **more: Any) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, headers={"X-API-Key": self.key()}, timeout=20, **more)
