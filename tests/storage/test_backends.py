@@ -1,5 +1,6 @@
 """The registry of storage engines: the URL chooses the engine, and a new one needs no other change."""
 
+import importlib
 import sys
 import types
 
@@ -50,6 +51,8 @@ def test_a_url_of_no_engine_is_refused_with_examples(url: str) -> None:
 
 def test_a_missing_driver_is_reported_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine needs asyncpg, which only the extra `postgres` installs."""
+    # The import below sets the attribute of the package; it is put back together with the modules.
+    monkeypatch.setattr("whence.storage.postgres", importlib.import_module("whence.storage.postgres"))
     for name in [name for name in sys.modules if name.startswith("whence.storage.postgres")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "asyncpg", None)

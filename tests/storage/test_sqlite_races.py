@@ -90,9 +90,9 @@ async def counts_beside_a_division(store: SQLiteStore, patch: pytest.MonkeyPatch
     await fill(store)
     query = Query(since=event(1).occurred_at)
     for turn, ask in enumerate((store.count_events, store.actor_stats)):
-        before = await ask("t", query)
+        before = await ask(Viewer("t"), query)
         pause = pause_after(patch, counts, "pieces_of")
-        reading = asyncio.create_task(ask("t", query))
+        reading = asyncio.create_task(ask(Viewer("t"), query))
         await pause.until_reached()
         await grow(store, FIRST + turn * (LARGE + SMALL))
         pause.go.set()

@@ -95,7 +95,7 @@ def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monke
     monkeypatch.setattr(append.NameCache, "add", add)
 
     async def scenario(store: SQLiteStore) -> None:
-        with pytest.raises(ValueError, match="not known"):  # counted for an actor with a number after the last one
+        with pytest.raises(ValueError, match="unknown actor"):  # counted for an actor with a number after the last one
             await commit_fails_once(store)
 
     with_store(tmp_path, scenario)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import NEVER_BYTES, PROPERTY, catches, replaced
@@ -186,6 +186,8 @@ def python_decodes(patch: pytest.MonkeyPatch) -> None:
 )
 @PROPERTY
 @given(text=documents)
+@example(text='{"a": 1e999}')
+@example(text='{"a": "\\ud800"}')
 def test_python_agrees_on_made_up_payloads(text: str) -> None:
     """A payload that the reference accepts is kept without white space and with every token unchanged; all others are
     refused. A kept payload is accepted again, byte for byte."""

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from whence import rollups, transitions
 from whence.delays import BEFORE
 from whence.errors import QueryTooExpensive
+from whence.events import Viewer
 from whence.storage import process_map
-from whence.storage.resolve import Kind
+from whence.storage.resolve import Kind, Snapshot
 
 DAY_US = 86_400_000_000
 
@@ -122,13 +123,13 @@ def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None
 def test_a_map_of_too_many_counts_is_refused(most: int, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A map with more counts than the limit, which would exceed the time limit of a query, is refused."""
     monkeypatch.setattr(process_map, "COUNTS_MAX", most)
-    kinds = {1: Kind(1, "order.paid", "order", "user", "none")}
+    snapshot = Snapshot(Viewer("acme"), 1, 9, {1: Kind(1, "order.paid", "order", "user", "none")})
     folded = [
         transitions.pack({transitions.code_of(1, 1, 7): 2}),
         transitions.pack({transitions.code_of(1, 1, 7): 1, transitions.code_of(1, 1, 8): 1}),
     ]
     with pytest.raises(QueryTooExpensive) if refused else nullcontext():
-        assert process_map.map_from((None, None), kinds, None, folded, {}).transitions == 4
+        assert process_map.map_from((None, None), snapshot, folded, {}).transitions == 4
 
 
 def test_levels_are_those_of_rollups() -> None:
