@@ -102,8 +102,12 @@ def _judge(case: Case, status: int, headers: dict[str, str], body: bytes) -> str
     if case.expect == "cut" and status == 0:
         return ""
     shown = f"{status} {body[:_SHOWN]!r}"
-    if case.expect in ("stored", "read"):
-        return "" if status == {"stored": 201, "read": 200}[case.expect] else f"{case.expect} expected: {shown}"
+    if case.expect in ("stored", "read", "redirected"):
+        return (
+            ""
+            if status == {"stored": 201, "read": 200, "redirected": 308}[case.expect]
+            else f"{case.expect} expected: {shown}"
+        )
     if not 400 <= status < 500:
         return f"a refusal expected: {shown}"
     if MARK.encode() in body or any(MARK in value for value in headers.values()):

@@ -19,7 +19,7 @@ import zstandard
 
 __all__ = ["ALL", "EVENT", "Case", "Expect"]
 
-Expect = Literal["stored", "read", "refused", "cut"]
+Expect = Literal["stored", "read", "redirected", "refused", "cut"]
 
 KIB = 1024
 MARK = "zq9x"
@@ -178,7 +178,7 @@ def payloads() -> Iterator[Case]:
 BAD_BODIES: dict[str, bytes] = {
     "empty": b"",
     "white space": b" \r\n\t ",
-    "byte order mark": b"\xef\xbb\xbf" + GOOD,
+    "two byte order marks": 2 * b"\xef\xbb\xbf" + GOOD,
     "null": b"null",
     "true": b"true",
     "a number": b"42",
@@ -219,6 +219,7 @@ def bodies() -> Iterator[Case]:
     for name, body in BAD_BODIES.items():
         yield Case(f"body: {name}", post(body), "refused")
     yield Case("body: white space around", post(b" \n" + GOOD + b"\r\n "), "stored")
+    yield Case("body: byte order mark", post(b"\xef\xbb\xbf" + GOOD), "stored")
     yield Case("body: keys escaped", post(GOOD.replace(b"actorId", b"\\u0061ctorId")), "stored")
 
 
@@ -525,10 +526,10 @@ def queries() -> Iterator[Case]:
 # -------------------------------------------------------------------------------------------------------------- paths
 
 BAD_PATHS: tuple[str | bytes, ...] = (
-    *("/", "//", "/api", "/api/v1", "/api/v1/", "/api/v1//events", "//api/v1/events", "/api/v1/events/"),
+    *("//", "/api", "/api/v1", "/api/v1//events", "//api/v1/events"),
     *("/API/v1/events", "/api/v1/events/zq9x", "/api/v1/events/%00", "/api/v1/events/%FF", "/api/v1/events/..%2Fkeys"),
     *("/api/v1/events/" + RUN, "/api/v1/events/" + RUN.replace("-", ""), "/api/v1/events/%7B" + RUN + "%7D"),
-    *("/api/v1/events/" + "a" * 3000, "/api/v1/events/a/b", "/api/v1/events/aggregate/", "/api/v1/events/aggregate/x"),
+    *("/api/v1/events/" + "a" * 3000, "/api/v1/events/a/b", "/api/v1/events/aggregate/x"),
     *("/api/v1/events/correlation", "/api/v1/events/correlation/%FF", "/api/v1/events/correlation/%C0%AF"),
     *("/api/v1/events/correlation/%00", "/api/v1/events/correlation/" + "a" * 256),
     *("/api/v1/events/correlation/%ED%A0%80", "/api/v1/events/1", f"/api/v1/events/resource/%FF/{RUN}"),
@@ -540,6 +541,9 @@ BAD_PATHS: tuple[str | bytes, ...] = (
     *("/.git/config", "/.env", "/%", "/%zz", "/zq9x?" + "a" * 1000, "*", b"/\xff\xfe", b"/api/v1/events/\xe2\x82\xac"),
     *("http://localhost", "http://", "ftp://zq9x/api", "?limit=1", "zq9x", b"/api/v1/events\tx", b"/a b"),
 )
+
+REDIRECTED_PATHS = ("/", "/api/v1/", "/api/v1/events/", "/api/v1/events/aggregate/")
+"""They lead to the address without the slash at the end, or to the documentation."""
 
 GOOD_PATHS = (
     *("/api/v1/events", "http://zq9x.example/api/v1/events", "/api/v1/events/correlation/a/b", "/livez", "/readyz"),
@@ -558,6 +562,8 @@ GOOD_PATHS = (
 def paths() -> Iterator[Case]:
     for number, path in enumerate(BAD_PATHS):
         yield Case(f"path refused {number}: {path[:40]!r}", get(path), "refused")
+    for path in REDIRECTED_PATHS:
+        yield Case(f"path redirected: {path}", get(path), "redirected")
     for number, path in enumerate(GOOD_PATHS):
         yield Case(f"path read {number}: {path[:40]}", get(path), "read")
 

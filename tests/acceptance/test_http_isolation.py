@@ -302,7 +302,7 @@ def any_tenants_event(monkeypatch: pytest.MonkeyPatch) -> None:
 def any_tenants_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: a cursor is not bound to its tenant."""
     seed_of = query.cursor_seed
-    monkeypatch.setattr(query, "cursor_seed", lambda _tenant, *rest: seed_of("", *rest))
+    monkeypatch.setattr(query, "cursor_seed", lambda viewer, *rest: seed_of(Viewer("", viewer.readable), *rest))
 
 
 MUTANTS: dict[str, Break] = {
