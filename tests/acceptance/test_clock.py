@@ -25,7 +25,7 @@ EVENTS_OF_STEP = 20
 PAGE = 7
 EARLY_S = 5 * 60
 
-STORES = {"sqlite": ("append", "head", "0"), "postgres": ("tenants", "lock_head", "0::bigint")}
+STORES = {"sqlite": ("rows", "head", "0"), "postgres": ("tenants", "lock_head", "0::bigint")}
 """The kinds of store, and the module, statement and replacement that make it ignore the last recordedAt."""
 
 RAW_TIME = """

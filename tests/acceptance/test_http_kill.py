@@ -22,11 +22,11 @@ from whence.cli import main
 from whence.storage.sqlite.writer import Writer
 
 def commit_group(self, group):
-    self._begin(group)
-    self._settle(group)
+    self._run_group(group)
+    self._resolve(group)
     time.sleep(@PAUSE@)
     self._connection.execute("COMMIT")
-    self._participant.group_done()
+    self._listener.group_committed()
     self._high_water.record()
 
 Writer._commit_group = commit_group

@@ -246,10 +246,10 @@ def unsynced_commits(store: SQLiteStore) -> None:
 def answered_before_the_commit(store: SQLiteStore) -> None:
     def commit_group(self: Writer, group: list[Any]) -> None:
         assert self._high_water is not None
-        self._begin(group)
-        self._settle(group)
+        self._run_group(group)
+        self._resolve(group)
         self._connection.execute("COMMIT")
-        self._participant.group_done()
+        self._listener.group_committed()
         self._high_water.record()
 
     store._writer._commit_group = partial(commit_group, store._writer)  # type: ignore[method-assign]  # the mutant
