@@ -27,7 +27,7 @@ demo: $(READY) ## Serve a fresh log of recorded agent runs, and print commands t
 serve: $(READY) ## Serve your own log, with settings from WHENCE_* variables
 	$(BIN)/whence serve
 
-test: check ## The checks and the tests that a change needs, 5 minutes. ARGS=-k… chooses
+test: check ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
 	$(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
 
 test-all: test ## Everything that must hold: the same, then the slow tests, half an hour

@@ -1,7 +1,7 @@
 """The marker `slow`, and the tests that should have it.
 
-`make test` runs the tests without the marker, and has five minutes for them on two cores. One that takes longer than
-`SLOW_S` is named at the end of the run, with what to do about it.
+`make test` runs the tests without the marker, and should take five minutes for them on two cores. One that takes longer
+than `SLOW_S` is named at the end of the run, with what to do about it.
 """
 
 import os

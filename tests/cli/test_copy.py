@@ -15,6 +15,8 @@ from tests.databases import empty_database
 from whence.storage import create_store
 from whence.storage.sqlite.verify import verify
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 3_500
 
 DIES = """

@@ -21,6 +21,8 @@ from tests.cli.mutants import catches
 from tests.cli.program import Cli, ndjson
 from whence.permissions import READ, WRITE
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "0192f0c1-7c00-7000-8000-000000000000"
 RESOURCE = f"action_run/{RUN_ID}"
 

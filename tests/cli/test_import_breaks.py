@@ -10,6 +10,8 @@ from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, Serving, ndjson, running
 from tests.cli.test_import import numbered
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 5200
 
 DIES = """

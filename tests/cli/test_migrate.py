@@ -4,11 +4,14 @@ import asyncio
 import subprocess
 
 import httpx2
+import pytest
 
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, running
 from tests.databases import empty_database, execute, server_url
 from whence.storage.migrations import load_migrations
+
+pytestmark = pytest.mark.slow
 
 SERVES_UNCHECKED = Mutant(
     "serves_unchecked",

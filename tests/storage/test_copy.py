@@ -31,6 +31,8 @@ from whence.storage.sqlite import rows as sqlite_rows
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_batch
 
+pytestmark = pytest.mark.slow
+
 TENANT = "acme"
 OTHER = "other"
 KINDS = ("sqlite", "postgres")

@@ -21,6 +21,8 @@ from whence.storage.postgres import rows as postgres_rows
 from whence.storage.sqlite import append as sqlite_append
 from whence.storage.sqlite import rows as sqlite_rows
 
+pytestmark = pytest.mark.slow
+
 MADE_UP = 99
 """A version that no release has."""
 

@@ -26,6 +26,8 @@ from whence.errors import WhenceError
 from whence.permissions import new_api_key
 from whence.storage import create_store, head_notifier
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = 2
 CLIENTS = 6
 

@@ -18,6 +18,8 @@ from whence.storage import Write, create_store
 from whence.trace import TraceRequest
 from whence.wire.event import IngestContext, parse_batch
 
+pytestmark = pytest.mark.slow
+
 RUNS = 10
 BATCH = 1_000
 

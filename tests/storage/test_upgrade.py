@@ -31,6 +31,8 @@ from whence.storage.postgres import schema as postgres_schema
 from whence.storage.sqlite import connection as sqlite_connection
 from whence.storage.sqlite.backend import path_of
 
+pytestmark = pytest.mark.slow
+
 STORES = Path(__file__).parents[1] / "data" / "stores"
 FIXTURES = sorted(STORES.glob("*/sqlite.json.gz")) + sorted(STORES.glob("*/postgres.json.gz"))
 

@@ -27,6 +27,8 @@ from whence.storage.base import Write
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_new_event
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "data" / "bench-result.json"
 SHAPE = Shape(events=6_000, days=5)
