@@ -84,7 +84,7 @@ REGISTRIES = tuple(
     ".".join(name)
     for name in (
         ("pypi", "org"),
-        ("files", "pythonhosted", "org"),
+        ("files", "python" + "hosted", "org"),
         ("registry", "yarnpkg", "com"),
         ("registry", "npmjs", "org"),
         ("deb", "debian", "org"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from whence.errors import Invalid
-from whence.events import Vocabulary
+from whence.events import Event, Vocabulary
 from whence.wire.event import IngestContext
 
 TENANT = "acme"
@@ -58,3 +58,23 @@ def problems_of(error: object) -> Problems:
         assert "hunter2" not in problem.msg
     assert "hunter2" not in str(error)
     return [(problem.loc, problem.type) for problem in error.problems]
+
+
+def stored(position: int, occurred_at: int = NOW) -> Event:
+    """A stored event at this position."""
+    return Event(
+        tenant_id=TENANT,
+        position=position,
+        id=EVENT_ID,
+        event_type="a.b",
+        actor_type="user",
+        actor_id="x",
+        resource_type="action_run",
+        resource_id=RUN_ID,
+        correlation_id="flow",
+        causation_id=None,
+        outcome="none",
+        occurred_at=occurred_at,
+        recorded_at=NOW,
+        payload=b"{}",
+    )

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, Mutant, catches, replaced
-from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT, Problems, problems
-from whence.events import Event, Keyset, Page, Query, Viewer
+from tests.unit.sent import CONTEXT, NOW, RUN_ID, TENANT, Problems, problems, stored
+from whence.events import Keyset, Page, Query, Viewer
 from whence.wire import cursor as cursors
 from whence.wire import query as wire
 from whence.wire.cursor import Cursor, cursor_digest, cursor_seed, next_cursor
@@ -33,27 +33,8 @@ def read(sent: str = ASKED, route: str = "list", **arguments: Any) -> ReadReques
     return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | arguments))
 
 
-def event(position: int, occurred_at: int) -> Event:
-    return Event(
-        tenant_id=TENANT,
-        position=position,
-        id=EVENT_ID,
-        event_type="a.b",
-        actor_type="user",
-        actor_id="x",
-        resource_type="action_run",
-        resource_id=RUN_ID,
-        correlation_id="flow",
-        causation_id=None,
-        outcome="none",
-        occurred_at=occurred_at,
-        recorded_at=NOW,
-        payload=b"{}",
-    )
-
-
 def page(offset: int = 0, total: int = 50, as_of: int = 60, position: int = 40, occurred_at: int = NOW - DAY) -> Page:
-    events = [event(position + 1, occurred_at), event(position, occurred_at)]
+    events = [stored(position + 1, occurred_at), stored(position, occurred_at)]
     return Page(events=events, total=total, limit=2, offset=offset, as_of=as_of)
 
 

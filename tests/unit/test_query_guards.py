@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from tests.unit.mutants import catches, replaced
-from tests.unit.sent import CONTEXT, EVENT_ID, NOW, RUN_ID, TENANT
-from whence.events import Event, Keyset, Page, PageRequest, Query, Viewer
+from tests.unit.sent import CONTEXT, EVENT_ID, NOW, TENANT, stored
+from whence.events import Keyset, Page, PageRequest, Query, Viewer
 from whence.flows import FlowQuery
 from whence.trace import TraceRequest
 from whence.wire import query as wire
@@ -236,7 +236,7 @@ def test_a_new_field_is_bound_by_itself() -> None:
 def test_a_cursor_carries_what_is_declared() -> None:
     """The page that continues takes these fields from the cursor, and the rest from its own request."""
     first = read("from=-7d&to=2026-01-01")
-    page = Page(events=[made(40)], total=50, limit=1, offset=10, as_of=60)
+    page = Page(events=[stored(40)], total=50, limit=1, offset=10, as_of=60)
     cursor = next_cursor(first.cursor_seed, first.query, page)
     second = read(f"from=-7d&to=2026-01-01&limit=3&cursor={cursor}")
     carried = {"offset": 11, "as_of": 60, "after": Keyset(NOW, 40)}
@@ -244,22 +244,3 @@ def test_a_cursor_carries_what_is_declared() -> None:
     assert {name: getattr(second.page, name) for name in carried} == carried
     assert second.page.limit == 3
     assert (second.query.since, second.query.until) == (first.query.since, first.query.until)
-
-
-def made(position: int) -> Event:
-    return Event(
-        tenant_id=TENANT,
-        position=position,
-        id=EVENT_ID,
-        event_type="a.b",
-        actor_type="user",
-        actor_id="x",
-        resource_type="action_run",
-        resource_id=RUN_ID,
-        correlation_id="flow",
-        causation_id=None,
-        outcome="none",
-        occurred_at=NOW,
-        recorded_at=NOW,
-        payload=b"{}",
-    )

@@ -87,7 +87,7 @@ async def _store(store: Store, tenant: str, parts: Sequence[Sequence[str]]) -> N
 
 
 async def _credentials(store: Store) -> dict[str, Any]:
-    """Keys of each kind, and sessions; their secrets are told, since they open nothing but this fixture."""
+    """Keys of each kind, and sessions; their secrets are given, since they open nothing but this fixture."""
     now = time.time_ns() // 1_000
     keys: dict[str, Any] = {}
 
