@@ -450,7 +450,8 @@ class ModelStore:
     async def head(self, tenant: str) -> Head:
         """The root is not a Merkle root: tests only need it to change with the events."""
         log = self.logs.get(tenant, [])
-        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0)
+        payload_bytes = sum(len(event.payload or b"") for event in log)
+        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0, payload_bytes)
 
     def root(self, log: list[Event]) -> bytes:
         if not log:

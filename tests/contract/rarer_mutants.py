@@ -176,6 +176,20 @@ def recorded_at_follows_the_clock(patch: Patch) -> None:
 
 
 @breaks("sqlite", "postgres")
+def payloads_not_measured(patch: Patch) -> None:
+    everywhere(patch, "measure_payloads", lambda _real: lambda _head, _batch: None)
+
+
+@breaks("sqlite", "postgres")
+def characters_measured(patch: Patch) -> None:
+    def measure(head: Any, batch: Any) -> None:
+        head.payload_bytes += sum(len((event.payload or b"").decode()) for event in batch.events)
+        head.measured_to = head.size
+
+    everywhere(patch, "measure_payloads", lambda _real: measure)
+
+
+@breaks("sqlite", "postgres")
 def statistics_cut(patch: Patch) -> None:
     everywhere(patch, "ranked", lambda real: lambda *args: real(*args)[:1_000])
 

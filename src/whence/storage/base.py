@@ -63,11 +63,13 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, and when it last grew."""
+    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, when it last grew, and how many bytes
+    its payloads have."""
 
     size: int
     root: bytes
     recorded_at: int
+    payload_bytes: int = 0
 
 
 class HashedEvent(msgspec.Struct, frozen=True, gc=False):

@@ -31,6 +31,7 @@ __all__ = [
     "count_flows_and_resources",
     "hash_events",
     "is_fold_due",
+    "measure_payloads",
     "sequence_writes",
 ]
 
@@ -49,6 +50,8 @@ class HeadDraft:
         "flows",
         "folded_to",
         "kinds",
+        "measured_to",
+        "payload_bytes",
         "recorded_at",
         "resources",
         "size",
@@ -68,6 +71,8 @@ class HeadDraft:
         self.flows = row.flows
         self.resources = row.resources
         self.folded_to = row.folded_to
+        self.payload_bytes = row.payload_bytes
+        self.measured_to = row.measured_to
         self.tree = row.tree()
 
 
@@ -260,6 +265,12 @@ def count_flows_and_resources(batch: Batch) -> None:
             batch.resources[event.resource_id, event.resource_type] = ResourceDelta(1)
         else:
             resource.events += 1
+
+
+def measure_payloads(head: HeadDraft, batch: Batch) -> None:
+    """Add the bytes of a batch's payloads to the head, whose size includes the batch."""
+    head.payload_bytes += sum(len(event.payload or b"") for event in batch.events)
+    head.measured_to = head.size
 
 
 def is_fold_due(head: HeadDraft) -> bool:

@@ -182,7 +182,7 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at)
+        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""

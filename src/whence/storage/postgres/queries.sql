@@ -19,7 +19,8 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- By number and name, here and below: after a failover to a standby that lacks the last commits, a cached number may
 -- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
 -- need it for their total.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version,
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
+       payload_bytes, measured_to, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -27,7 +28,8 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- name: lock_head
 -- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
 -- as the previous writer committed it.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
+       payload_bytes, measured_to, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
@@ -38,8 +40,12 @@ INSERT INTO head (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: save_head
 UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, actors = $6, flows = $7, resources = $8,
-       folded_to = $9, kinds_version = $10
+       folded_to = $9, payload_bytes = $10, measured_to = $11, kinds_version = $12
  WHERE tenant_no = $1
+
+-- name: payload_bytes
+-- Of the events after a position and up to another. The length of a payload is found without reading it.
+SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM event WHERE tenant_no = $1 AND position > $2 AND position <= $3
 
 -- name: kinds
 SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = $1

@@ -199,7 +199,9 @@ class SQLiteStore:
     async def head(self, tenant: str) -> Head:
         """Return the state of a tenant's log; see `Store`."""
         row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
-        return Head(0, EMPTY_ROOT, 0) if row is None else Head(row.size, row.tree().root(), row.recorded_at)
+        if row is None:
+            return Head(0, EMPTY_ROOT, 0)
+        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""

@@ -12,15 +12,20 @@ INSERT INTO store (one, store_id, commits, nonce) VALUES (1, ?, 0, ?)
 UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to FROM tenant WHERE tenant = ?
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to
+  FROM tenant WHERE tenant = ?
 
 -- name: add_tenant
 INSERT INTO tenant (tenant) VALUES (?)
 
 -- name: save_head
 UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actors = ?, flows = ?, resources = ?,
-       folded_to = ?
+       folded_to = ?, payload_bytes = ?, measured_to = ?
  WHERE tenant_no = ?
+
+-- name: payload_bytes
+-- Of the events after a position and up to another. SQLite finds the length without reading the payload.
+SELECT coalesce(sum(length(payload)), 0) FROM event WHERE key > (?1 << 40 | ?2) AND key <= (?1 << 40 | ?3)
 
 -- name: kind_number
 SELECT kind FROM kind
