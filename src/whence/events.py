@@ -152,6 +152,11 @@ class Viewer(msgspec.Struct, frozen=True):
     tenant: str
     readable: tuple[str, ...] | None = None
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether the viewer may see every event. One that may not learns no position, since positions count them."""
+        return self.readable is None
+
     def may_see(self, resource_type: str) -> bool:
         """Whether events about this resource type may be seen."""
         return self.readable is None or resource_type in self.readable

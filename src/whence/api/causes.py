@@ -20,10 +20,11 @@ async def trace(request: Request) -> JsonResponse:
     """The causes of an event up to the root, and everything that it led to."""
     event_id = event_id_of(request)
     asked = parse_trace(request.scope["query_string"])
-    graph = await context_of(request).store.trace(principal_of(request).viewer, event_id, asked)
+    viewer = principal_of(request).viewer
+    graph = await context_of(request).store.trace(viewer, event_id, asked)
     if graph is None:
         raise NotFound("There is no event with this id.")
-    return JsonResponse(encode_trace(graph))
+    return JsonResponse(encode_trace(graph, viewer))
 
 
 @read_route("/api/v1/flows", "List Flows", "flows", FlowsBody, tag="Causes", links=True)

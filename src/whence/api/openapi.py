@@ -16,7 +16,7 @@ from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
 from whence.permissions import known_scopes
 from whence.settings import Settings
-from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody
+from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, StoredEventBody
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
 from whence.wire.parameters import TEXT_SCHEMA, or_null
@@ -237,7 +237,7 @@ def _structs(handlers: Iterable[HTTPRouteHandler]) -> list[type[msgspec.Struct]]
     """Every Struct that is a body of some request or response."""
     specs = [spec for handler in handlers for spec in handler.opt["operation"].responses.values()]
     bodies = [spec.body for spec in specs if isinstance(spec.body, type)]
-    return list(dict.fromkeys([NewEventBody, HTTPValidationError, ErrorBody, *bodies]))
+    return list(dict.fromkeys([NewEventBody, StoredEventBody, HTTPValidationError, ErrorBody, *bodies]))
 
 
 def _schemas(settings: Settings, handlers: Sequence[HTTPRouteHandler]) -> Json:
@@ -251,7 +251,7 @@ def _schemas(settings: Settings, handlers: Sequence[HTTPRouteHandler]) -> Json:
         schema["title"] = name
     schemas |= _schemas_without_struct(settings.vocabulary)
     schemas["NewEvent"]["properties"] |= _new_event_properties()
-    for name in ("Event", "NewEvent"):
+    for name in ("Event", "NewEvent", "StoredEvent"):
         schemas[name]["properties"] |= {
             "resourceType": ref("ResourceType"),
             "actorType": ref("ActorType") | {"examples": ["user"]},

@@ -77,7 +77,7 @@ async def get_event(request: Request) -> JsonResponse:
     if event is None:
         raise NotFound("There is no event with this id.")
     context_of(request).answers.hold(request, _EVENT_BYTES + len(event.payload or b""))
-    return JsonResponse(encode_event(event, read.include))
+    return JsonResponse(encode_event(event, read.include, principal_of(request).viewer))
 
 
 ROUTES: list[HTTPRouteHandler] = [
@@ -110,7 +110,7 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
         page = await context.store.list_events(principal_of(request).viewer, read.query, read.page)
         context.answers.hold(request, sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events))
         cursor = next_cursor(read.cursor_seed, read.query, page)
-        body = encode_page(page, read.include, cursor)
+        body = encode_page(page, read.include, cursor, principal_of(request).viewer)
     return JsonResponse(body, headers=next_page_link(request, cursor))
 
 

@@ -24,7 +24,7 @@ from whence.errors import (
     UnsupportedMedia,
     WhenceError,
 )
-from whence.wire.bodies import BatchBody, BatchResultBody, EventBody, PageBody
+from whence.wire.bodies import BatchBody, BatchResultBody, EventBody, PageBody, StoredEventBody
 
 __all__ = [
     "NOT_A_WHENCE_SERVER",
@@ -66,7 +66,10 @@ class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that the server has stored. `replayed` means that it was stored before. `body` is the raw response."""
+    """An event that the server has stored. `replayed` means that it was stored before. `body` is the raw response.
+
+    `event.correlation_id` is None when the credential may not read the cause that it comes from.
+    """
 
     event: EventBody
     replayed: bool
@@ -87,7 +90,7 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_stored(response: ApiResponse) -> StoredEvent:
     """Parse the response to a single event. Raises as `parse_body`."""
-    event = parse_body(response, EventBody)
+    event = parse_body(response, StoredEventBody)
     return StoredEvent(event=event, replayed=response.headers.get("idempotent-replayed") == "true", body=response.body)
 
 
@@ -196,7 +199,8 @@ def _error(response: ApiResponse, detail: object, code: str) -> WhenceError:
     if response.status == 401:
         return Unauthenticated()
     if response.status == 409:
-        return Conflict(sentence.partition("different: ")[2].rstrip(".").split(", "))
+        named = sentence.partition("different: ")[2].rstrip(".")
+        return Conflict(named.split(", ") if named else ())
     if response.status in (_THROTTLED, _UNAVAILABLE):
         by_status = Unavailable if response.status == _UNAVAILABLE else Throttled
         error_type = _RETRY_LATER.get(code, by_status)

@@ -47,11 +47,13 @@ QUERY_SECONDS_MAX = 5.0
 class Write(msgspec.Struct, frozen=True):
     """The events of one request, in the order in which they take their positions.
 
-    `atomic`: one event that cannot be stored undoes the whole request.
+    `atomic`: one event that cannot be stored undoes the whole request. `readable` are the resource types that the
+    sender may read, None for all: a Conflict with an event of another type names no fields.
     """
 
     events: tuple[NewEvent, ...]
     atomic: bool = False
+    readable: tuple[str, ...] | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

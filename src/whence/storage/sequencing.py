@@ -158,7 +158,7 @@ def _sequence_all(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -
     receipts = []
     for index, new in enumerate(write.events):
         try:
-            receipts.append(_sequence(log, head, batch, new))
+            receipts.append(_sequence(log, head, batch, new, write.readable))
         except WhenceError as error:
             if write.atomic:
                 raise _naming_item(index, error) from error
@@ -166,13 +166,16 @@ def _sequence_all(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -
     return receipts
 
 
-def _sequence(log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent) -> Receipt:
-    """Give an event its position, or find it stored before. Raises Conflict, and Invalid for one kind too many."""
+def _sequence(
+    log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent, readable: tuple[str, ...] | None
+) -> Receipt:
+    """Give an event its position, or find it stored before. Raises Conflict, which names fields only of an event of a
+    `readable` type, and Invalid for one kind too many."""
     stored = batch.by_id.get(new.id) or log.stored(new.id)
     if stored is not None:
         different = differing_fields(new, stored)
         if different:
-            raise Conflict(different)
+            raise Conflict(different if readable is None or stored.resource_type in readable else ())
         return Receipt(stored, replayed=True)
     outcome = new.outcome or outcome_of(new.event_type)
     event = Event(

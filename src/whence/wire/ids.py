@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 
-__all__ = ["derived_uuid", "new_uuid7", "parse_uuid"]
+__all__ = ["derived_uuid", "is_uuid", "new_uuid7", "parse_uuid"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
@@ -25,6 +25,11 @@ def parse_uuid(text: str) -> str:
     if _UUID.fullmatch(text) is None:
         raise ValueError("A UUID has 32 hexadecimal digits in groups of 8-4-4-4-12, joined by hyphens.")
     return text.lower()
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `parse_uuid` takes this text."""
+    return _UUID.fullmatch(text) is not None
 
 
 def derived_uuid(*names: str) -> str:

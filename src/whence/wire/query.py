@@ -116,6 +116,8 @@ def parse_read(
     limit = reader.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
     offset = reader.number("offset", values, 0, INT_MAX, 0)
     as_of = reader.number("as_of", values, 0, INT_MAX, None)
+    if as_of is not None and not viewer.sees_all:
+        reader.refuse("as_of", "This credential may not read every event, and as_of counts them all.", "as_of_narrowed")
     ascending = reader.ascending(values)
     include = reader.include(values)
     reader.refuse_offset_with_cursor(values)

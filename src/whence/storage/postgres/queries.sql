@@ -186,7 +186,7 @@ SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_
 
 -- name: one_event
 -- Like full_event by an id, and checks the head in the same statement, which saves a round trip. Not on SQLite, for the
--- reason given at page_event.
+-- reason given at page_event. $4 are the resource types that the viewer may see, null for all.
 SELECT e.position, e.id, k.event_type, k.actor_type,
        (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
@@ -195,6 +195,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
   FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  WHERE e.tenant_no = $1 AND e.id = $2
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
+   AND ($4::text[] IS NULL OR k.resource_type = ANY($4))
 
 -- name: actors_by_id
 SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import apsw
+import msgspec
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
@@ -125,13 +126,14 @@ class SQLiteStore:
         """Find one event; see `Store`."""
 
         def find(connection: apsw.Connection) -> Event | None:
-            row = connection.execute(
-                _SQL["full_event"]
-                + " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?",
-                (viewer.tenant, uuid_bytes(event_id)),
-            ).fetchone()
-            event = None if row is None else event_from(viewer.tenant, row)
-            return event if event is not None and viewer.may_see(event.resource_type) else None
+            text = " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?"
+            bindings: tuple[Any, ...] = (viewer.tenant, uuid_bytes(event_id))
+            if viewer.readable is not None:
+                # A condition, so that the payload of a hidden event is not read.
+                text += " AND k.resource_type IN (SELECT value FROM json_each(?))"
+                bindings = (*bindings, msgspec.json.encode(viewer.readable).decode())
+            row = connection.execute(_SQL["full_event"] + text, bindings).fetchone()
+            return None if row is None else event_from(viewer.tenant, row)
 
         found: Event | None = await self._readers.read(find)
         return found
@@ -143,9 +145,11 @@ class SQLiteStore:
             as_of = pinned(snapshot.size, request.as_of)
             if as_of < snapshot.size:
                 resolved = resolved.up_to(as_of)
+            # The total first: where nothing matches, no index is walked, whatever hidden events it leads to.
+            matching = total(connection, snapshot, resolved)
             return Page(
-                events=events_of_page(connection, snapshot, resolved, request),
-                total=total(connection, snapshot, resolved),
+                events=events_of_page(connection, snapshot, resolved, request) if matching else [],
+                total=matching,
                 limit=request.limit,
                 offset=request.offset,
                 as_of=as_of,
