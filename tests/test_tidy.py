@@ -21,6 +21,7 @@ ROWS: tuple[frozenset[str], ...] = (
         {
             "catalog",
             "permissions",
+            "sealing",
             "wire",
             "rollups",
             "trace",

@@ -32,7 +32,7 @@ def with_cookie(answer: httpx2.Response) -> dict[str, str]:
 
 
 def test_a_new_key_is_shown_once_and_works_at_once(served: Served) -> None:
-    with served.client(ADMIN, tenant="made") as admin:
+    with served.client(READ, WRITE, ADMIN, tenant="made") as admin:
         expires_at = later(days=1)
         sent = {"scopes": [WRITE, READ, READ], "name": "CI, Köln", "expiresAt": expires_at}
         answer = admin.post(KEYS, json=sent)
@@ -55,7 +55,7 @@ def test_a_new_key_is_shown_once_and_works_at_once(served: Served) -> None:
 
 
 def test_a_revoked_key_and_its_session_are_dead_at_once_here(served: Served) -> None:
-    with served.client(ADMIN, tenant="ended") as admin:
+    with served.client(READ, ADMIN, tenant="ended") as admin:
         made = admin.post(KEYS, json={"scopes": [READ]}).json()
         key = {"Authorization": f"Bearer {made['key']}"}
         cookie = with_cookie(httpx2.post(served.url + SESSION, headers=key))
@@ -72,7 +72,7 @@ def test_a_revoked_key_and_its_session_are_dead_at_once_here(served: Served) -> 
 
 
 def test_keys_of_another_tenant_do_not_exist(served: Served) -> None:
-    with served.client(ADMIN, tenant="mine") as mine, served.client(ADMIN, tenant="theirs") as theirs:
+    with served.client(ADMIN, tenant="mine") as mine, served.client(READ, ADMIN, tenant="theirs") as theirs:
         made = theirs.post(KEYS, json={"scopes": [READ]}).json()
         answers = [mine.delete(f"{KEYS}/{key_id}") for key_id in (made["id"], "key_0000000000000000", "x%00", "%C3")]
         assert {answer.status_code for answer in answers} == {404}
@@ -194,7 +194,7 @@ def test_a_session_ends_on_the_server_too(served: Served) -> None:
 
 
 def test_a_cookie_administers_keys_only_from_the_same_origin(served: Served) -> None:
-    with served.client(ADMIN, tenant="console") as client:
+    with served.client(READ, ADMIN, tenant="console") as client:
         cookie = with_cookie(client.post(SESSION))
     assert httpx2.get(served.url + KEYS, headers=cookie).status_code == 200
     body = {"scopes": [READ]}

@@ -12,6 +12,7 @@ from whence.events import ActorStat, Event, NewEvent, PageRequest, Query, Viewer
 from whence.permissions import ApiKey
 from whence.storage import Receipt, Session, Write
 from whence.storage.base import Head
+from whence.storage.credentials import KeyPlace
 
 
 class UntilIncluded(ModelStore):
@@ -307,8 +308,8 @@ class ForgetfulLogout(ModelStore):
 
 
 class KeysByName(ModelStore):
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        return sorted(await super().list_keys(tenant), key=lambda key: key.id)
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
+        return sorted(await super().list_keys(tenant, after, limit), key=lambda key: key.id)
 
 
 class LiveKeysOnly(ModelStore):

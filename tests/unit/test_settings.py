@@ -52,6 +52,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         BODIES_IN_FLIGHT_MAX="8MiB",
         ANSWERS_IN_FLIGHT_MAX="32MiB",
         CONNECTIONS_MAX="50",
+        STORE_SECRET="s" * 32,
         LOG_LEVEL="DEBUG",
         COOKIE_SECURE="true",
         POSTGRES_POOLER="on",

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, health, reads, writes
+from whence.api import causes, credentials, docs_page, health, operators, reads, writes
 from whence.api.auth import Authenticator
 from whence.api.context import AppContext, context_of
 from whence.api.middleware import HTTPMiddleware
@@ -34,6 +34,7 @@ from whence.errors import (
     WhenceError,
 )
 from whence.ingest import Ingest
+from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
 
@@ -65,18 +66,23 @@ _LITESTAR_ERRORS = {
 """Code and sentence for what Litestar refuses before a handler runs."""
 
 
-def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
+def create_app(settings: Settings, store: Store, secret: StoreSecret | None = None) -> HTTPMiddleware:
     """The ASGI application over an open store.
 
-    Its lifespan starts the background work. At the end it finishes what was accepted and closes the store.
+    Its lifespan starts the background work. At the end it finishes what was accepted and closes the store. Without the
+    secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application.
     """
-    authenticator = Authenticator(settings, store)
+    secret = secret or StoreSecret.random()
+    tokens = secret.sealer("operators' tokens")
+    authenticator = Authenticator(settings, store, tokens=tokens)
     context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
         store=store,
         ingest=Ingest(store, settings.queue_events_max),
         authenticator=authenticator,
+        cursors=secret.sealer("cursors"),
+        tokens=tokens,
         bodies=MemoryBudget(settings.bodies_in_flight_max, "request bodies"),
         answers=MemoryBudget(settings.answers_in_flight_max, "large answers"),
         pages=asyncio.Semaphore(store.reads_at_once),
@@ -102,7 +108,7 @@ def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *health.ROUTES]
+    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *operators.ROUTES, *health.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 
 

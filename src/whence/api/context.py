@@ -14,6 +14,7 @@ from whence.errors import WhenceError
 from whence.events import Vocabulary
 from whence.ingest import Ingest
 from whence.permissions import Principal
+from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
 
@@ -23,8 +24,9 @@ __all__ = ["AppContext", "context_of", "now_us", "principal_of", "root_path_of"]
 class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one running server.
 
-    `bodies` and `answers` bound the memory of request bodies and of large answers. `pages` bounds the pages that are
-    being read or encoded at once. `status_of` gives the HTTP status of an error.
+    `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `bodies` and `answers` bound the
+    memory of request bodies and of large answers. `pages` bounds the pages that are being read or encoded at once.
+    `status_of` gives the HTTP status of an error.
     """
 
     settings: Settings
@@ -32,6 +34,8 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     ingest: Ingest
     authenticator: Authenticator
+    cursors: Sealer
+    tokens: Sealer
     bodies: MemoryBudget
     answers: MemoryBudget
     pages: asyncio.Semaphore

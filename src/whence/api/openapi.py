@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 import whence
 from whence.api.auth import COOKIE
 from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operator_tokens import LIFETIME_MAX_S
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
 from whence.permissions import known_scopes
 from whence.settings import Settings
@@ -45,11 +46,16 @@ _TAGS = {
     "Events": "The log: reading and storing events.",
     "Causes": "Why something happened, and what leads to what.",
     "Credentials": "API keys, and sessions for browsers.",
+    "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
     "Service": "The state of the server, and its documentation.",
 }
 
 _SECURITY_SCHEMES: Json = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (whk_…) or a JWT."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (whk_…), an operator's token (wht_…) or a JWT.",
+    },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key (whk_…)."},
     "cookie": {
         "type": "apiKey",
@@ -76,6 +82,7 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     "resource_id": ({"type": "string", "format": "uuid"}, "The id of the resource."),
     "event_id": ({"type": "string", "format": "uuid"}, "The id of the event."),
     "key_id": ({"type": "string"}, "The public id of the key."),
+    "tenant": ({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}, "The name of a tenant."),
 }
 """Schema and description of every parameter that stands in a path."""
 
@@ -90,7 +97,7 @@ _ERRORS = {
     415: "A content type or encoding that is not supported",
     422: "Validation Error",
     431: "The head is too large",
-    429: "Too many bad credentials from this address, or too many unbounded queries at once",
+    429: "Too many bad credentials from this address, unbounded queries at once, keys or sessions",
     500: "An internal error",
     503: "Busy, unavailable, or the query took too long; try again after Retry-After",
 }
@@ -191,6 +198,7 @@ _EXAMPLES: dict[str, Json] = {
         "data": {"durationMs": 1250},
     },
     "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
+    "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
 }
 """By the name of the schema."""
 
@@ -335,6 +343,26 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
         },
         "ActorType": {"type": "string", "enum": list(vocabulary.actor_types), "description": "Who can act."},
         "CloudEvent": _cloud_event(vocabulary),
+        "NewTenantToken": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["scopes"],
+            "properties": {
+                "scopes": {
+                    "type": "array",
+                    "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
+                    "minItems": 1,
+                    "examples": [["events:write"]],
+                },
+                "lifetimeS": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": LIFETIME_MAX_S,
+                    "default": LIFETIME_MAX_S,
+                    "description": "The life of the token, in seconds. It ends earlier if the key does.",
+                },
+            },
+        },
         "NewKey": {
             "type": "object",
             "additionalProperties": False,

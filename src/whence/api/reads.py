@@ -99,6 +99,7 @@ def _parsed(request: Request, name: str, **fixed: str) -> ReadRequest:
         viewer=principal_of(request).viewer,
         now=now_us(),
         vocabulary=context_of(request).vocabulary,
+        sealer=context_of(request).cursors,
         fixed=fixed,
     )
 
@@ -109,7 +110,7 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
     async with context.pages:
         page = await context.store.list_events(principal_of(request).viewer, read.query, read.page)
         context.answers.hold(request, sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events))
-        cursor = next_cursor(read.cursor_seed, read.query, page)
+        cursor = next_cursor(context.cursors, read.cursor_seed, read.query, page)
         body = encode_page(page, read.include, cursor, principal_of(request).viewer)
     return JsonResponse(body, headers=next_page_link(request, cursor))
 

@@ -90,7 +90,9 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_stored(response: ApiResponse) -> StoredEvent:
     """Parse the response to a single event. Raises as `parse_body`."""
-    event = parse_body(response, StoredEventBody)
+    event: EventBody = parse_body(response, StoredEventBody)
+    if event.correlation_id is not None:
+        event = parse_body(response, EventBody)
     return StoredEvent(event=event, replayed=response.headers.get("idempotent-replayed") == "true", body=response.body)
 
 

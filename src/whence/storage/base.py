@@ -173,10 +173,11 @@ class Store(Protocol):
         """
         ...
 
-    async def tenants(self) -> list[str]:
-        """Every tenant that has a log or a key, in order. No request reaches this method, or the next two; they
-        serve the commands of the operator."""
+    async def tenants(self, after: str = "", limit: int | None = None) -> list[str]:
+        """The tenants that have a log or a key, in order: those after a name, at most `limit`. For the operator."""
         ...
+
+    # No request reaches the next two methods, which serve the commands of the operator.
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """The events after the position `after`, in order: at most `limit`, fewer when their payloads come to

@@ -195,9 +195,9 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         return (NO_TENANT, 0) if row is None else (row.tenant_no, row.size)
 
-    async def tenants(self) -> list[str]:
-        """List all tenants; see `Store`."""
-        found: list[str] = await self._read(replication.tenants)
+    async def tenants(self, after: str = "", limit: int | None = None) -> list[str]:
+        """List tenants; see `Store`."""
+        found: list[str] = await self._read(partial(replication.tenants, after=after, limit=limit))
         return found
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:

@@ -444,12 +444,29 @@ SELECT l.counts
   JOIN transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
 
 -- name: add_key
-INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: key
 -- The caller adds the condition.
-SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_key
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling FROM api_key
+
+-- name: keys_after
+-- The part of a tenant's keys that follows a place in its list. A null limit is none.
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling FROM api_key
+ WHERE tenant = $1 AND (created_at, id) > ($2::bigint, $3::text)
+ ORDER BY created_at, id LIMIT $4
+
+-- name: lock_limit
+-- Not on SQLite, which has one writer. Held while the keys of a tenant, or the sessions of a key, are counted and one is
+-- added, so that concurrent transactions cannot pass the limit together.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721397))
+
+-- name: count_keys
+-- Those that are neither revoked nor expired, and all.
+SELECT (SELECT count(*) FROM api_key
+         WHERE tenant = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)),
+       (SELECT count(*) FROM api_key WHERE tenant = $1)
 
 -- name: revoke_key
 UPDATE api_key SET revoked_at = coalesce(revoked_at, $1) WHERE tenant = $2 AND id = $3 RETURNING id
@@ -465,7 +482,12 @@ UPDATE api_key k SET last_used_at = greatest(k.last_used_at, used.at)
  WHERE k.id = used.id
 
 -- name: add_session
-INSERT INTO session (hash, key_id, expires_at) VALUES ($1, $2, $3)
+INSERT INTO session (hash, key_id, expires_at, tenant, scopes) VALUES ($1, $2, $3, $4, $5)
+
+-- name: count_sessions
+-- The sessions of a key in one tenant, and when the first of them ends.
+SELECT count(*), min(expires_at) FROM session
+ WHERE key_id = $1 AND tenant IS NOT DISTINCT FROM $2 AND expires_at > $3
 
 -- name: lock_sessions
 -- Held by a transaction that deletes several sessions, so that two of them never deadlock.
@@ -480,7 +502,7 @@ SELECT pg_try_advisory_xact_lock(5708721396)
 DELETE FROM session WHERE expires_at <= $1
 
 -- name: find_session
-SELECT hash, key_id, expires_at FROM session WHERE hash = $1
+SELECT hash, key_id, expires_at, tenant, scopes FROM session WHERE hash = $1
 
 -- name: end_session
 DELETE FROM session WHERE hash = $1
@@ -493,7 +515,8 @@ DELETE FROM session WHERE key_id = $1
 SELECT pg_notify($1, $2)
 
 -- name: tenant_names
-SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
+-- Those after a name; the tenant of operators' keys comes before every name. A null limit is none.
+SELECT tenant FROM tenant WHERE tenant > $1 UNION SELECT tenant FROM api_key WHERE tenant > $1 ORDER BY 1 LIMIT $2
 
 -- name: log_part
 -- The statement limits the bytes here; on SQLite, the caller stops reading.

@@ -215,9 +215,9 @@ class SQLiteStore:
         row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
         return 0 if row is None else row.size
 
-    async def tenants(self) -> list[str]:
-        """List all tenants; see `Store`."""
-        found: list[str] = await self._readers.read(replication.tenants)
+    async def tenants(self, after: str = "", limit: int | None = None) -> list[str]:
+        """List tenants; see `Store`."""
+        found: list[str] = await self._readers.read(partial(replication.tenants, after=after, limit=limit))
         return found
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
