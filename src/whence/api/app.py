@@ -15,6 +15,7 @@ from whence.api import causes, credentials, docs_page, health, operators, reads,
 from whence.api.auth import Authenticator
 from whence.api.context import AppContext, context_of
 from whence.api.middleware import HTTPMiddleware
+from whence.api.operator_tokens import PURPOSE
 from whence.api.request import Request
 from whence.api.request_body import MemoryBudget
 from whence.api.responses import JSON, error_body
@@ -73,7 +74,7 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
     secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application.
     """
     secret = secret or StoreSecret.random()
-    tokens = secret.sealer("operators' tokens")
+    tokens = secret.sealer(PURPOSE)
     authenticator = Authenticator(settings, store, tokens=tokens)
     context = AppContext(
         settings=settings,

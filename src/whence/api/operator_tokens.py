@@ -8,10 +8,13 @@ import msgspec
 
 from whence.sealing import Sealer
 
-__all__ = ["LIFETIME_MAX_S", "OperatorToken", "is_operator_token", "open_token", "seal_token"]
+__all__ = ["LIFETIME_MAX_S", "PURPOSE", "OperatorToken", "is_operator_token", "open_token", "seal_token"]
 
 LIFETIME_MAX_S = 15 * 60
 """The longest life of a token, in seconds."""
+
+PURPOSE = "operators' tokens"
+"""What the key is for that seals them; see `StoreSecret.sealer`."""
 
 _PREFIX = "wht_"
 _TEXT_MAX = 8_192
