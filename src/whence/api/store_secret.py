@@ -6,6 +6,7 @@ text of the secret, as the setting does, and only its owner can read it.
 
 import contextlib
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -67,9 +68,7 @@ def _text_in(path: Path) -> str | None:
 def _make(path: Path) -> str:
     """Make the file with a new secret, whole or not at all. When another process was first, its secret is returned."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with contextlib.suppress(FileNotFoundError):
-        partial.unlink()
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
