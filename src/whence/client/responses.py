@@ -33,6 +33,7 @@ __all__ = [
     "StoredEvent",
     "error_of",
     "is_temporary",
+    "next_link",
     "parse_batch",
     "parse_batch_results",
     "parse_body",
@@ -105,7 +106,7 @@ def parse_page(response: ApiResponse) -> EventPage:
         limit=page.limit,
         offset=page.offset,
         has_next=page.has_next,
-        next=_next_link(response.headers.get("link", "")),
+        next=next_link(response),
         body=response.body,
     )
 
@@ -181,8 +182,9 @@ def retry_after_s(value: str | None, now: float) -> float | None:
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() - now)
 
 
-def _next_link(header: str) -> str | None:
-    target, separator, _ = header.partition('>; rel="next"')
+def next_link(response: ApiResponse) -> str | None:
+    """The link to the next page, or None on the last one."""
+    target, separator, _ = response.headers.get("link", "").partition('>; rel="next"')
     return target.rpartition("<")[2] if separator else None
 
 
