@@ -18,6 +18,7 @@ from whence.api.context import context_of, now_us, principal_of
 from whence.api.operation import Json, Operation, ResponseSpec, listing_route, ref
 from whence.api.reads import next_page_link
 from whence.api.request import Request
+from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedia
 from whence.events import Vocabulary
@@ -75,6 +76,7 @@ async def list_keys(request: Request) -> JsonResponse:
         last = msgspec.json.encode((keys[-1].created_at, keys[-1].id))
         cursor = seal_listing("keys", last, sealer=context.cursors, bound=tenant)
     body = msgspec.json.encode(KeysBody([key_body(key) for key in keys]))
+    context.admission.hold_answer(request, tenant, len(body))
     return JsonResponse(body, headers=next_page_link(request, cursor))
 
 
@@ -94,7 +96,7 @@ async def create_key(request: Request) -> Response[bytes]:
     secret."""
     principal = principal_of(request)
     context, now = context_of(request), now_us()
-    async with context.bodies.read(request, _BODY_MAX) as body:
+    async with read_body(request, context.admission, principal.tenant, _BODY_MAX) as body:
         check_json_media(request)
         asked = parse_new_key(body, context.vocabulary, now)
     secret, key = new_api_key(principal.tenant, asked.scopes, now, _expiry_within(principal, asked), asked.name)

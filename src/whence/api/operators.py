@@ -15,6 +15,7 @@ from whence.api.operation import Operation, ResponseSpec, listing_route, ref
 from whence.api.operator_tokens import LIFETIME_MAX_S, OperatorToken, seal_token
 from whence.api.reads import next_page_link
 from whence.api.request import Request
+from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Forbidden, Invalid, Problem, Unauthenticated
 from whence.events import Vocabulary, is_tenant
@@ -54,7 +55,9 @@ async def list_tenants(request: Request) -> JsonResponse:
         tenants.append(
             TenantBody(tenant_id=name, events=head.size, payload_bytes=head.payload_bytes, recorded_at=recorded_at)
         )
-    return JsonResponse(msgspec.json.encode(TenantsBody(tenants)), headers=next_page_link(request, cursor))
+    body = msgspec.json.encode(TenantsBody(tenants))
+    context.admission.hold_answer(request, principal_of(request).tenant, len(body))
+    return JsonResponse(body, headers=next_page_link(request, cursor))
 
 
 @post(
@@ -75,7 +78,7 @@ async def create_tenant_token(request: Request) -> JsonResponse:
     """Exchange an operator's key for a token of a tenant, which need not have a log yet. Each exchange is logged."""
     context, principal, now = context_of(request), principal_of(request), now_us()
     tenant = str(request.path_params["tenant"])
-    async with context.bodies.read(request, _BODY_MAX) as body:
+    async with read_body(request, context.admission, principal.tenant, _BODY_MAX) as body:
         check_json_media(request)
         asked = _parse(tenant, body, context.vocabulary)
     key = None if principal.key_id is None else await context.store.credentials.get_key(principal.key_id)
