@@ -15,6 +15,7 @@ import msgspec
 
 __all__ = [
     "ACTOR_TYPES",
+    "EVENT_LOG",
     "EVENT_TYPE_MAX",
     "EVENT_TYPE_PATTERN",
     "OUTCOMES",
@@ -70,6 +71,10 @@ class ResourceType(enum.StrEnum):
     FLASHBOARD = "flashboard"
     INBOUND_MESSAGE = "inbound_message"
     TEMPLATE = "template"
+
+
+EVENT_LOG = "event_log"
+"""The resource type of events about the log itself, whose types begin with `whence.`."""
 
 
 class Vocabulary(msgspec.Struct, frozen=True):

@@ -17,16 +17,19 @@ import msgspec
 import platformdirs
 
 from whence.errors import StoreRefused
-from whence.events import Vocabulary
+from whence.events import EVENT_LOG, Vocabulary
 from whence.storage.backends import engine_of
 
-__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "SECRET_BYTES_MIN", "Settings", "default_store"]
+__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "RECORDED", "SECRET_BYTES_MIN", "Settings", "default_store"]
 
 JWT_LIFETIME_MAX_S = 24 * 3600
 """The longest lifetime of a JWT that an operator may allow, in seconds."""
 
 SECRET_BYTES_MIN = 32
 """The shortest secret of tokens, and of a store. A shorter one could be guessed offline from one token."""
+
+RECORDED = ("keys", "sessions", "reads")
+"""What can be recorded as events of the tenant."""
 
 _MIB = 1024 * 1024
 _BATCH_EVENTS = 1000
@@ -74,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
     store_secret: str | None = None
+    record: tuple[str, ...] = ()
     log_level: str = "info"
     cookie_secure: bool = False
     postgres_pooler: bool = False
@@ -108,9 +112,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The resource types and actor types of this installation."""
+        """The resource types and actor types of this installation. With `record`, that of the log itself is one."""
+        recorded = (EVENT_LOG,) if self.record else ()
         try:
-            return Vocabulary.extended(self.resource_types, self.actor_types)
+            return Vocabulary.extended((*self.resource_types, *recorded), self.actor_types)
         except ValueError as error:
             raise ValueError(f"WHENCE_RESOURCE_TYPES, WHENCE_ACTOR_TYPES: {error}") from None
 
@@ -166,6 +171,8 @@ def _check_service(settings: Settings) -> None:
             raise ValueError(f"{variable} must name a file that exists.")
     if settings.log_level not in _LOG_LEVELS:
         raise ValueError(f"WHENCE_LOG_LEVEL must be one of {', '.join(_LOG_LEVELS)}.")
+    if not set(settings.record) <= set(RECORDED):
+        raise ValueError(f"WHENCE_RECORD must list some of {', '.join(RECORDED)}.")
     if settings.store_secret is not None and len(settings.store_secret.encode()) < SECRET_BYTES_MIN:
         raise ValueError(f"WHENCE_STORE_SECRET must have at least {SECRET_BYTES_MIN} bytes.")
 
@@ -331,6 +338,7 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
     "store_secret": ("WHENCE_STORE_SECRET", _text),
+    "record": ("WHENCE_RECORD", _list),
     "log_level": ("WHENCE_LOG_LEVEL", _lower),
     "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),

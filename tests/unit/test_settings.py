@@ -53,6 +53,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         ANSWERS_IN_FLIGHT_MAX="96MiB",
         CONNECTIONS_MAX="50",
         STORE_SECRET="s" * 32,
+        RECORD="keys,reads",
         LOG_LEVEL="DEBUG",
         COOKIE_SECURE="true",
         POSTGRES_POOLER="on",

@@ -13,10 +13,11 @@ from litestar.handlers import HTTPRouteHandler
 from whence.api import causes, credentials, docs_page, health, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
-from whence.api.context import AppContext, context_of
+from whence.api.context import AppContext, context_of, now_us
 from whence.api.middleware import HTTPMiddleware
 from whence.api.operator_tokens import PURPOSE
 from whence.api.readiness import Readiness
+from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.api.responses import JSON, error_body
 from whence.errors import (
@@ -35,6 +36,7 @@ from whence.errors import (
     WhenceError,
 )
 from whence.ingest import Ingest
+from whence.permissions import READ
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
@@ -76,11 +78,13 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
     secret = secret or StoreSecret.random()
     tokens = secret.sealer(PURPOSE)
     authenticator = Authenticator(settings, store, tokens=tokens)
+    ingest = Ingest(store, settings.queue_events_max)
     context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
         store=store,
-        ingest=Ingest(store, settings.queue_events_max),
+        ingest=ingest,
+        recorder=Recorder(ingest, frozenset(settings.record)),
         readiness=Readiness(store.check),
         authenticator=authenticator,
         cursors=secret.sealer("cursors"),
@@ -139,6 +143,9 @@ async def _authenticate_request(request: Request) -> None:
     request.scope["state"]["principal"] = principal
     if "scope" in opt:
         principal.require(opt["scope"])
+        if opt["scope"] == READ:
+            path = request.scope["state"]["public_path"]
+            await context_of(request).recorder.read(principal, path, request.scope["query_string"], now_us())
 
 
 def _options_handlers(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:

@@ -9,6 +9,7 @@ import msgspec
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.readiness import Readiness
+from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.errors import WhenceError
 from whence.events import Vocabulary
@@ -34,6 +35,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     ingest: Ingest
     readiness: Readiness
     authenticator: Authenticator
+    recorder: Recorder
     cursors: Sealer
     tokens: Sealer
     admission: Admission

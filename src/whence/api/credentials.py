@@ -101,6 +101,7 @@ async def create_key(request: Request) -> Response[bytes]:
         asked = parse_new_key(body, context.vocabulary, now)
     secret, key = new_api_key(principal.tenant, asked.scopes, now, _expiry_within(principal, asked), asked.name)
     await context.store.credentials.put_key(key, limited=True)
+    await context.recorder.key_created(principal, key, now)
     return _answer(201, created_key_body(key, secret))
 
 
@@ -114,9 +115,11 @@ async def revoke_key(request: Request) -> Response[None]:
     principal = principal_of(request)
     key_id = str(request.path_params["key_id"])
     context = context_of(request)
-    if not await context.store.credentials.revoke_key(principal.tenant, key_id, now_us()):
+    now = now_us()
+    if not await context.store.credentials.revoke_key(principal.tenant, key_id, now):
         raise NotFound("There is no such API key.")
     context.authenticator.forget_key(key_id)
+    await context.recorder.key_revoked(principal, key_id, now)
     return _no_content()
 
 
@@ -142,6 +145,7 @@ async def create_session(request: Request) -> Response[bytes]:
         scopes=tuple(sorted(principal.scopes)) if principal.via_operator else None,
     )
     await context.store.credentials.put_session(session)
+    await context.recorder.session_created(principal, expires_at, now)
     body = SessionBody(
         tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
     )
@@ -161,6 +165,7 @@ async def end_session(request: Request) -> Response[None]:
         if hashed is not None:
             await context.store.credentials.end_session(hashed)
             context.authenticator.forget(hashed)
+            await context.recorder.session_ended(principal_of(request), now_us())
     return _no_content(_cookie(request, "", 0))
 
 

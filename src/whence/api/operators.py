@@ -90,6 +90,7 @@ async def create_tenant_token(request: Request) -> JsonResponse:
     expires_at = min(now + asked.lifetime_s * 1_000_000, key.expires_at or 2**62)
     token = OperatorToken(key.id, tenant, asked.scopes, expires_at)
     ends = format_time(expires_at)
+    await context.recorder.token_created(principal, tenant, asked.scopes, expires_at, now)
     _log.info(
         "tenant_token_made",
         key_id=key.id,
