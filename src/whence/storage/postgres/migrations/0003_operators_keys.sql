@@ -1,5 +1,10 @@
 -- What operators' keys need, an index for the limit on keys, and the bytes of payload that a tenant has stored.
 
+-- For Citus; other servers ignore these settings. The tables of one transaction are changed over one connection to each
+-- node, and the tenant's number, which is set below, reaches the nodes.
+SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+SET LOCAL citus.propagate_set_commands = 'local';
+
 -- An operator's key belongs to no tenant: its tenant is '' and it has no scopes of its own, so a server of the previous
 -- release allows it nothing. `ceiling` holds the scopes that it may pass on; null for a tenant's key.
 ALTER TABLE api_key ADD COLUMN ceiling text;
@@ -15,10 +20,8 @@ ALTER TABLE session ADD COLUMN scopes text;
 ALTER TABLE head ADD COLUMN payload_bytes bigint NOT NULL DEFAULT 0;
 ALTER TABLE head ADD COLUMN measured_to bigint NOT NULL DEFAULT 0;
 
--- One tenant after the other, since row-level security applies to the owner too. The settings of Citus, which other
--- servers ignore, pass the tenant's number on to the nodes; those do not see what set_config does, hence EXECUTE.
-SET LOCAL citus.propagate_set_commands = 'local';
-SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+-- One tenant after the other, since row-level security applies to the owner too. EXECUTE, since Citus passes on SET to
+-- its nodes and not set_config.
 DO $$
 DECLARE
     number int;
