@@ -57,6 +57,8 @@ _KEYS: Rules = frozenset(
     }
 )
 
+_LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
+
 BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events"): _TIMES | _TYPES | _PAGES,
     ("GET", "/api/v1/events/correlation/{correlation_id}"): _TIMES | _TYPES | _PAGES | _FLOW,
@@ -67,7 +69,9 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/flows/map"): _TIMES,
     ("POST", "/api/v1/events"): _EVENTS,
     ("POST", "/api/v1/events/batch"): _EVENTS,
+    ("GET", "/api/v1/keys"): _LISTING,
     ("POST", "/api/v1/keys"): _KEYS,
+    ("GET", "/api/v1/tenants"): _LISTING,
 }
 """Route -> the rules by which it may refuse what keeps to its schema."""
 
