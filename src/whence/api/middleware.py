@@ -32,7 +32,7 @@ _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
 _CLIENT_GONE = 499  # only in the log
-_EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
+_EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id"
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
     b"ce-id, ce-source, ce-specversion, ce-type, ce-time, ce-subject, ce-datacontenttype, ce-dataschema, "
@@ -51,7 +51,7 @@ class HTTPMiddleware:
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
-    `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
+    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -74,9 +74,12 @@ class HTTPMiddleware:
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
         state["at_end"] = []
+        headers: Headers = []
+        state["headers"] = headers
         state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
         self._rewrite_path(scope, state)
-        response = _ResponseSender(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
+        cors = self._cors(scope["headers"])
+        response = _ResponseSender(send, request_id, cors, headers, head=scope["method"] == "HEAD")
         try:
             if (refusal := _http_refusal(scope)) is not None:
                 status, code, sentence = refusal
@@ -179,8 +182,9 @@ class _Abandon:
 class _ResponseSender:
     """An ASGI `send` that adds the headers of every response, and drops the body of a response to HEAD."""
 
-    def __init__(self, send: Send, request_id: str, cors: Headers, *, head: bool) -> None:
+    def __init__(self, send: Send, request_id: str, cors: Headers, added: Headers, *, head: bool) -> None:
         self.next_send = send
+        self.added = added
         self.head = head
         self.status = 0
         self.common: Headers = [
@@ -196,7 +200,7 @@ class _ResponseSender:
             headers = list(message.get("headers", []))
             if all(name.lower() != b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
-            message["headers"] = headers + self.common
+            message["headers"] = headers + self.added + self.common
         elif message["type"] == "http.response.body":
             body = b"" if self.head else message.get("body", b"")
             message["body"] = await self._send_chunks(body)
