@@ -51,7 +51,8 @@ class HTTPMiddleware:
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
-    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
+    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function
+    to call when the client has gone away, or None for a request that must be finished.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
