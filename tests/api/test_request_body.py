@@ -7,6 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -302,6 +303,10 @@ def test_a_sender_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.status_code == 408
 
 
+@catches(
+    replaced(request_body, "codecs", SimpleNamespace(BOM_UTF8=b""), "it_is_left"),
+    replaced(request_body, "codecs", SimpleNamespace(BOM_UTF8=codecs.BOM_UTF8 * 2), "two_of_them_are_skipped"),
+)
 def test_a_byte_order_mark_before_a_body_is_skipped() -> None:
     """The one of UTF-8, once, also when it was packed."""
     bom = codecs.BOM_UTF8
