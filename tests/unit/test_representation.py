@@ -1,7 +1,9 @@
 """Which coding a client gets, what is never compressed, and that every coding keeps the bytes."""
 
 import asyncio
+import threading
 import zlib
+from concurrent.futures import Future
 from typing import Any
 
 import zstandard
@@ -115,6 +117,43 @@ def test_a_compressed_answer_keeps_its_bytes(coding: str, parts: list[bytes]) ->
         return b"".join([await encoder.encode(part, last=at == len(parts) - 1) for at, part in enumerate(parts)])
 
     assert inflated(coding, asyncio.run(encoded())) == b"".join(parts)
+
+
+class NoThreads:
+    """Mutant: the work of threads is done by the event loop."""
+
+    def submit(self, function: Any, *of: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(function(*of))
+        return done
+
+
+@catches(
+    replaced(representation, "_threads", NoThreads(), "without_threads"),
+    replaced(representation, "_ON_LOOP_MAX", 2**40, "everything_on_the_loop"),
+)
+def test_a_large_answer_leaves_the_event_loop() -> None:
+    """It is hashed and compressed by other threads, a part at a time; a small one is not worth that."""
+    names: list[str] = []
+
+    class Compressor:
+        def compress(self, data: bytes) -> bytes:
+            names.append(threading.current_thread().name)
+            return data[:1]
+
+        def flush(self) -> bytes:
+            return b""
+
+    async def compressed(size: int) -> bytes:
+        encoder = StreamEncoder("gzip")
+        encoder._compressor = Compressor()
+        return await encoder.encode(bytes(size), last=True)
+
+    asyncio.run(compressed(64 * 1024))
+    assert names == [threading.current_thread().name]
+    names.clear()
+    asyncio.run(compressed(1024 * 1024))
+    assert len(names) == 16 and all(name.startswith("whence-compress") for name in names)
 
 
 Messages = list[dict[str, Any]]

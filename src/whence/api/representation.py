@@ -20,14 +20,24 @@ from typing import Any, Protocol
 
 import zstandard
 
-__all__ = ["StreamEncoder", "accepted_coding", "represent", "stream_encoder"]
+__all__ = [
+    "COMPRESSED_MIN",
+    "StreamEncoder",
+    "accepted_coding",
+    "is_compressible",
+    "is_event_stream",
+    "represent",
+    "stream_encoder",
+]
 
 COMPRESSED_MIN = 1024
 """Smaller answers are never compressed."""
 
-_ON_LOOP_MAX = 16 * 1024  # bytes that are compressed on the event loop: a tenth of a millisecond
-_HASHED_ON_LOOP_MAX = 64 * 1024
-_SLICE = 256 * 1024
+_ON_LOOP_MAX = 64 * 1024
+"""Larger answers are hashed and compressed outside the event loop. This many bytes take half a millisecond."""
+
+_SLICE = 64 * 1024  # bytes that a thread compresses in its turn: a millisecond or two
+_HASHED_SLICE = 1024 * 1024
 _LEVEL = 1  # of both: on JSON the next levels take twice the time and save a twentieth
 _GZIP_WBITS = 31
 _ETAG_DIGITS = 32
@@ -117,15 +127,15 @@ class StreamEncoder:
 
     async def encode(self, part: bytes, *, last: bool) -> bytes:
         """What can be sent of this part and of those before it."""
-        done = [await self._feed(part[at : at + _SLICE]) for at in range(0, len(part), _SLICE)]
+        compress, loop = self._compressor.compress, asyncio.get_running_loop()
+        if len(part) <= _ON_LOOP_MAX:
+            done = [compress(part)]
+        else:
+            slices = (part[at : at + _SLICE] for at in range(0, len(part), _SLICE))
+            done = [await loop.run_in_executor(_threads, compress, each) for each in slices]
         if last:
             done.append(self._compressor.flush())
         return b"".join(done)
-
-    async def _feed(self, data: bytes) -> bytes:
-        if len(data) <= _ON_LOOP_MAX:
-            return self._compressor.compress(data)
-        return await asyncio.get_running_loop().run_in_executor(_threads, self._compressor.compress, data)
 
 
 def is_event_stream(headers: Headers) -> bool:
@@ -177,12 +187,12 @@ def _weight(parameters: Iterable[str]) -> float:
 
 async def _etag(body: bytes, coding: str | None) -> bytes:
     digest = sha256()
-    if len(body) <= _HASHED_ON_LOOP_MAX:
+    if len(body) <= _ON_LOOP_MAX:
         digest.update(body)
     else:
         loop, view = asyncio.get_running_loop(), memoryview(body)
-        for at in range(0, len(body), _SLICE):
-            await loop.run_in_executor(_threads, digest.update, view[at : at + _SLICE])
+        for at in range(0, len(body), _HASHED_SLICE):
+            await loop.run_in_executor(_threads, digest.update, view[at : at + _HASHED_SLICE])
     suffix = "" if coding is None else f"-{coding}"
     return f'"{digest.hexdigest()[:_ETAG_DIGITS]}{suffix}"'.encode()
 
