@@ -4,7 +4,6 @@ A request that keeps to its schema is taken, or it is a 422 that names nothing b
 routes of the contract carry the contract's own schemas, letter by letter, so a few plain limits stand here too.
 """
 
-import json
 from typing import Any
 
 import schemathesis
@@ -83,6 +82,12 @@ def broken_rules(body: dict[str, Any]) -> set[tuple[str, str]]:
     return {(str(problem["loc"][-1]), problem["type"]) for problem in problems}
 
 
+@schemathesis.serializer(*LINES)
+def lines(ctx: Any, value: str) -> bytes:
+    """Lines of JSON, which the document describes as a string."""
+    return value.encode()
+
+
 @schemathesis.check
 def only_rules_beyond_the_schema(ctx: Any, response: Any, case: Any) -> None:
     """A request that keeps to its schema is refused by no rule but those of the table."""
@@ -93,9 +98,3 @@ def only_rules_beyond_the_schema(ctx: Any, response: Any, case: Any) -> None:
     allowed = BEYOND.get((case.method.upper(), case.operation.path), frozenset())
     beyond = {rule for rule in broken_rules(response.json()) if not {rule, ("*", rule[1])} & allowed}
     assert not beyond, f"The schema lets this through, and these rules refuse it: {sorted(beyond)}"
-
-
-@schemathesis.serializer(*LINES)
-def lines(_context: Any, value: Any) -> bytes:
-    """Lines are a text already; schemathesis knows no format in which to write it."""
-    return value.encode() if isinstance(value, str) else json.dumps(value).encode()

@@ -142,7 +142,7 @@ def test_the_docs_script_keeps_its_own_coding(asking: Asking) -> None:
         assert answer.headers["content-encoding"] == "gzip" and b"function" in inflated(answer)
 
 
-async def one_etag(body: bytes, _coding: str | None) -> bytes:
+async def one_etag(_scope: Any, _threads: Any, body: bytes, _coding: str | None) -> bytes:
     return f'"{len(body)}"'.encode()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import zlib
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import zstandard
@@ -13,11 +14,21 @@ from hypothesis import strategies as st
 from tests.unit.mutants import PROPERTY, catches, replaced
 from whence.api import middleware, representation
 from whence.api.middleware import HTTPMiddleware
-from whence.api.representation import COMPRESSED_MIN, StreamEncoder, accepted_coding, is_compressible, represent
+from whence.api.representation import (
+    COMPRESSED_MIN,
+    AnswerThreads,
+    StreamEncoder,
+    accepted_coding,
+    is_compressible,
+    represent,
+)
+from whence.errors import Throttled
+from whence.fairness import FairQueue
 from whence.settings import Settings
 
 JSON = (b"content-type", b"application/json")
 LARGE = b'{"a":1}' * 1_000
+SCOPE: dict[str, Any] = {"headers": [(b"accept-encoding", b"gzip")], "state": {}}
 
 CODINGS = {
     None: None,
@@ -83,8 +94,7 @@ def test_what_is_never_compressed() -> None:
         [],
     ):
         assert not is_compressible(headers)
-        scope = {"headers": [(b"accept-encoding", b"gzip, *;q=0")]}
-        assert asyncio.run(represent(scope, 200, headers, LARGE)) == (200, headers, LARGE)
+        assert asyncio.run(represent(SCOPE, AnswerThreads(), 200, headers, LARGE)) == (200, headers, LARGE)
 
 
 def inflated(coding: str, body: bytes) -> bytes:
@@ -113,7 +123,7 @@ def test_a_compressed_answer_keeps_its_bytes(coding: str, parts: list[bytes]) ->
     """In parts of any size, small ones on the event loop and large ones by threads."""
 
     async def encoded() -> bytes:
-        encoder = StreamEncoder(coding)
+        encoder = StreamEncoder(SCOPE, AnswerThreads(), coding, promised=True)
         return b"".join([await encoder.encode(part, last=at == len(parts) - 1) for at, part in enumerate(parts)])
 
     assert inflated(coding, asyncio.run(encoded())) == b"".join(parts)
@@ -145,7 +155,7 @@ def test_a_large_answer_leaves_the_event_loop() -> None:
             return b""
 
     async def compressed(size: int) -> bytes:
-        encoder = StreamEncoder("gzip")
+        encoder = StreamEncoder(SCOPE, AnswerThreads(), "gzip", promised=True)
         encoder._compressor = Compressor()
         return await encoder.encode(bytes(size), last=True)
 
@@ -154,6 +164,35 @@ def test_a_large_answer_leaves_the_event_loop() -> None:
     names.clear()
     asyncio.run(compressed(1024 * 1024))
     assert len(names) == 16 and all(name.startswith("whence-compress") for name in names)
+
+
+class NoTurns(AnswerThreads):
+    async def run(self, _scope: Any, _function: Any, _data: Any) -> Any:
+        raise Throttled("Too many requests of this tenant are waiting.")
+
+
+def test_without_a_turn_an_answer_is_sent_as_it_is() -> None:
+    """A whole answer is not compressed then. One whose head was sent goes on in the coding that the head names."""
+    large, headers = bytes(1024 * 1024), [JSON]
+    assert asyncio.run(represent(SCOPE, NoTurns(), 200, headers, large)) == (200, headers, large)
+    encoder = StreamEncoder(SCOPE, NoTurns(), "gzip", promised=True)
+    assert inflated("gzip", asyncio.run(encoder.encode(large, last=True))) == large
+
+
+def test_tenants_compress_in_turns() -> None:
+    """An answer of another tenant gets the next turn, however many of one tenant wait."""
+    order: list[str] = []
+
+    async def compress() -> None:
+        threads = AnswerThreads()
+        threads.turns = FairQueue(1, brief=True)
+        scopes = [SCOPE | {"state": {"principal": SimpleNamespace(tenant=name)}} for name in ("a", "a", "a", "a", "b")]
+        await asyncio.gather(
+            *[threads.run(scope, order.append, scope["state"]["principal"].tenant) for scope in scopes]
+        )
+
+    asyncio.run(compress())
+    assert order == ["a", "a", "b", "a", "a"]
 
 
 Messages = list[dict[str, Any]]

@@ -17,7 +17,7 @@ import structlog
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as LitestarScope
 
-from whence.api.representation import StreamEncoder, is_event_stream, represent, stream_encoder
+from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.responses import error_body
 from whence.settings import Settings
 
@@ -32,6 +32,7 @@ _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
+_CLIENT_GONE = 499  # only in the log
 _EXPOSED = b"ETag, Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, X-Request-Id, "
@@ -50,11 +51,13 @@ class HTTPMiddleware:
 
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
-    decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent.
+    decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
+    `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
+        self.threads = AnswerThreads()
         self.root_path = settings.root_path
         self.origins = frozenset(origin.encode() for origin in settings.cors_origins)
 
@@ -73,8 +76,9 @@ class HTTPMiddleware:
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
         state["at_end"] = []
+        state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
         self._rewrite_path(scope, state)
-        response = _ResponseSender(send, scope, request_id, self._cors(scope["headers"]))
+        response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope["headers"]))
         try:
             if (refusal := _http_refusal(scope)) is not None:
                 status, code, sentence = refusal
@@ -87,8 +91,11 @@ class HTTPMiddleware:
             else:
                 await self.app(cast(LitestarScope, scope), receive, response.send)
         except asyncio.CancelledError:
-            # The server's grace period is over. Nothing awaits this task, so the cancellation need not go on.
-            if not response.status:
+            # The client is gone, or the server's grace period is over. Nothing awaits this task, so the cancellation
+            # need not go on.
+            if state["abandon"] is not None and state["abandon"].called:
+                response.status = _CLIENT_GONE
+            elif not response.status:
                 body = error_body("The server is stopping; send this again.", "unavailable", request_id)
                 await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
         except Exception:
@@ -159,13 +166,26 @@ class HTTPMiddleware:
         ]
 
 
+class _Abandon:
+    """Cancels the task that was current when this was made."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self._task = cast("asyncio.Task[None]", asyncio.current_task())
+
+    def __call__(self) -> None:
+        self.called = True
+        self._task.cancel()
+
+
 class _ResponseSender:
     """An ASGI `send` that represents the response as the client accepts it, adds the headers of every response, and
     drops the body of a response to HEAD. `status` is 0 until the head is sent."""
 
-    def __init__(self, send: Send, scope: ASGIScope, request_id: str, cors: Headers) -> None:
+    def __init__(self, send: Send, scope: ASGIScope, threads: AnswerThreads, request_id: str, cors: Headers) -> None:
         self.next_send = send
         self.scope = scope
+        self.threads = threads
         self.head = scope["method"] == "HEAD"
         self.status = 0
         self.start: tuple[int, Headers] | None = None  # status and headers that were not sent yet
@@ -197,9 +217,9 @@ class _ResponseSender:
         """Send the head of a response, and put the first part of its body into the form that the head names."""
         body = message.get("body", b"")
         if not message.get("more_body"):
-            status, headers, message["body"] = await represent(self.scope, status, headers, body)
+            status, headers, message["body"] = await represent(self.scope, self.threads, status, headers, body)
         else:
-            headers, self.encoder = stream_encoder(self.scope, headers)
+            headers, self.encoder = stream_encoder(self.scope, self.threads, headers)
             if self.encoder is not None:
                 message["body"] = await self.encoder.encode(body, last=False)
         await self._send_start(status, headers)

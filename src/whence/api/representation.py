@@ -6,7 +6,7 @@ answers that are marked `no-transform`: those contain a secret next to text that
 size of the compressed answer would tell about the secret (the attack is known as BREACH).
 
 Routes whose `opt` has `etag` get an ETag on each whole 200. It is a hash of the uncompressed bytes, with a suffix for
-the coding. Large bodies are hashed and compressed by threads, in slices that take turns between the answers.
+the coding. Large bodies are hashed and compressed by threads, in slices, which tenants get in turns.
 """
 
 import asyncio
@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import zstandard
 
+from whence.errors import Busy, Throttled
+from whence.fairness import FairQueue
+
 __all__ = [
     "COMPRESSED_MIN",
+    "AnswerThreads",
     "StreamEncoder",
     "accepted_coding",
     "is_compressible",
@@ -50,7 +54,25 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding
 Headers = list[tuple[bytes, bytes]]
 Scope = MutableMapping[str, Any]
 
-_threads = ThreadPoolExecutor(2, thread_name_prefix="whence-compress")
+THREADS = 2
+"""Threads of the process that hash and compress large answers."""
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="whence-compress")
+
+Result = TypeVar("Result")
+
+
+class AnswerThreads:
+    """The threads that hash and compress large answers. Tenants use them in turns. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.turns = FairQueue(THREADS, brief=True)
+
+    async def run(self, scope: Scope, function: Callable[[Any], Result], data: Any) -> Result:
+        """The result of a function in a thread, for the tenant of this request. Raises Busy and Throttled."""
+        principal = scope["state"].get("principal")
+        async with self.turns.place("" if principal is None else principal.tenant):
+            return await asyncio.get_running_loop().run_in_executor(_threads, function, data)
 
 
 class _Compressor(Protocol):
@@ -85,8 +107,19 @@ _IN_PARTS: dict[str, Callable[[], _Compressor]] = {
 }
 
 
-async def represent(scope: Scope, status: int, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+async def represent(
+    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes
+) -> tuple[int, Headers, bytes]:
     """Status, headers and body to send for a whole answer."""
+    try:
+        return await _represented(scope, threads, status, headers, body)
+    except (Busy, Throttled):  # no turn came, so the answer is sent as it is
+        return status, headers, body
+
+
+async def _represented(
+    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes
+) -> tuple[int, Headers, bytes]:
     tagged = status == 200 and _opt(scope).get("etag", False)
     if not tagged and len(body) < COMPRESSED_MIN:
         return status, headers, body
@@ -96,18 +129,18 @@ async def represent(scope: Scope, status: int, headers: Headers, body: bytes) ->
     coding = accepted_coding(_header(scope, b"accept-encoding"), len(body)) if compressible else None
     headers = [*headers, _VARY]
     if tagged:
-        etag = await _etag(body, coding)
+        etag = await _etag(scope, threads, body, coding)
         headers.append((b"etag", etag))
         if _is_known(etag, _header(scope, b"if-none-match")):
             return 304, [header for header in headers if header[0] not in _OF_THE_BODY], b""
     if coding is None:
         return status, headers, body
-    body = await _compressed(body, coding)
+    body = await _compressed(scope, threads, body, coding)
     headers = [header for header in headers if header[0] != b"content-length"]
     return status, [*headers, *_coded(coding), (b"content-length", str(len(body)).encode())], body
 
 
-def stream_encoder(scope: Scope, headers: Headers) -> tuple[Headers, "StreamEncoder | None"]:
+def stream_encoder(scope: Scope, threads: AnswerThreads, headers: Headers) -> tuple[Headers, "StreamEncoder | None"]:
     """The headers of an answer that is sent in parts, and what compresses the parts; None if nothing does."""
     if not is_compressible(headers):
         return headers, None
@@ -116,26 +149,34 @@ def stream_encoder(scope: Scope, headers: Headers) -> tuple[Headers, "StreamEnco
     if coding is None:
         return headers, None
     headers = [header for header in headers if header[0] != b"content-length"]
-    return [*headers, *_coded(coding)], StreamEncoder(coding)
+    return [*headers, *_coded(coding)], StreamEncoder(scope, threads, coding, promised=True)
 
 
 class StreamEncoder:
-    """Compresses an answer part by part."""
+    """Compresses an answer part by part. `promised`: the head was sent, so the rest has to follow in this coding."""
 
-    def __init__(self, coding: str) -> None:
+    def __init__(self, scope: Scope, threads: AnswerThreads, coding: str, *, promised: bool) -> None:
+        self._scope, self._threads, self._promised = scope, threads, promised
         self._compressor = _IN_PARTS[coding]()
 
     async def encode(self, part: bytes, *, last: bool) -> bytes:
-        """What can be sent of this part and of those before it."""
-        compress, loop = self._compressor.compress, asyncio.get_running_loop()
+        """What can be sent of this part and of those before it. Raises Busy and Throttled if nothing is promised."""
         if len(part) <= _ON_LOOP_MAX:
-            done = [compress(part)]
+            done = [self._compressor.compress(part)]
         else:
-            slices = (part[at : at + _SLICE] for at in range(0, len(part), _SLICE))
-            done = [await loop.run_in_executor(_threads, compress, each) for each in slices]
+            done = [await self._feed(part[at : at + _SLICE]) for at in range(0, len(part), _SLICE)]
         if last:
             done.append(self._compressor.flush())
         return b"".join(done)
+
+    async def _feed(self, data: bytes) -> bytes:
+        try:
+            return await self._threads.run(self._scope, self._compressor.compress, data)
+        except (Busy, Throttled):
+            if not self._promised:
+                raise
+            await asyncio.sleep(0)
+            return self._compressor.compress(data)
 
 
 def is_event_stream(headers: Headers) -> bool:
@@ -185,14 +226,14 @@ def _weight(parameters: Iterable[str]) -> float:
     return 1.0
 
 
-async def _etag(body: bytes, coding: str | None) -> bytes:
+async def _etag(scope: Scope, threads: AnswerThreads, body: bytes, coding: str | None) -> bytes:
     digest = sha256()
     if len(body) <= _ON_LOOP_MAX:
         digest.update(body)
     else:
-        loop, view = asyncio.get_running_loop(), memoryview(body)
+        view = memoryview(body)
         for at in range(0, len(body), _HASHED_SLICE):
-            await loop.run_in_executor(_threads, digest.update, view[at : at + _HASHED_SLICE])
+            await threads.run(scope, digest.update, view[at : at + _HASHED_SLICE])
     suffix = "" if coding is None else f"-{coding}"
     return f'"{digest.hexdigest()[:_ETAG_DIGITS]}{suffix}"'.encode()
 
@@ -202,10 +243,10 @@ def _is_known(etag: bytes, asked: bytes | None) -> bool:
     return asked is not None and any(one.strip().removeprefix(b"W/") in (etag, b"*") for one in asked.split(b","))
 
 
-async def _compressed(body: bytes, coding: str) -> bytes:
+async def _compressed(scope: Scope, threads: AnswerThreads, body: bytes, coding: str) -> bytes:
     if len(body) <= _ON_LOOP_MAX:
         return _AT_ONCE[coding](body)
-    return await StreamEncoder(coding).encode(body, last=True)
+    return await StreamEncoder(scope, threads, coding, promised=False).encode(body, last=True)
 
 
 def _coded(coding: str) -> Headers:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,6 @@ from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
-from whence.storage.query_gate import UnboundedQueryGate
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, TraceRequest
@@ -76,7 +74,6 @@ class PostgresStore:
         self._verified = False
         self._reading = ConnectionPool(self._target, readers, writing=False)
         self._writing = ConnectionPool(self._target, writers, writing=True)
-        self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
@@ -265,7 +262,7 @@ class PostgresStore:
         return await self._writing.run(NO_TENANT, work)
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
-        """Read as a tenant, which need not exist. An unbounded query passes the gate."""
+        """Read as a tenant, which need not exist."""
         return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
@@ -286,8 +283,9 @@ class PostgresStore:
         await self._ensure_checked()
 
         async def run(tenant: Tenant) -> Any:
-            gate = self._gate.admit(name) if unbounded else nullcontext()
-            return await pool.run(tenant.number, lambda connection: work(connection, tenant), gate)
+            return await pool.run(
+                tenant.number, lambda connection: work(connection, tenant), tenant=name, unbounded=unbounded
+            )
 
         cached = self._tenants.get(name)
         if cached is not None:
@@ -295,9 +293,9 @@ class PostgresStore:
                 return await run(Tenant(name, cached, is_cached=True))
             except TenantRenumbered:
                 self._tenants.pop(name, None)
-        number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name))
+        number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name), tenant=name)
         if number == NO_TENANT and pool is self._writing:
-            number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name))
+            number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name), tenant=name)
         if number != NO_TENANT:  # a tenant without a number may be created by another process
             _bounded(self._tenants, _TENANT_NUMBERS_CACHED)[name] = number
         return await run(Tenant(name, number))
