@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bodies_in_flight_max: int = 64 * _MIB
     answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
+    tenant_events_per_s: int = 0
+    disk_free_min: int = 64 * _MIB
     log_level: str = "info"
     cookie_secure: bool = False
     postgres_pooler: bool = False
@@ -327,6 +329,8 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "bodies_in_flight_max": ("WHENCE_BODIES_IN_FLIGHT_MAX", _size),
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
+    "tenant_events_per_s": ("WHENCE_TENANT_EVENTS_PER_S", _number),
+    "disk_free_min": ("WHENCE_DISK_FREE_MIN", _size),
     "log_level": ("WHENCE_LOG_LEVEL", _lower),
     "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),

@@ -29,7 +29,6 @@ READ = frozenset(
         "pipeline",
         "timeout_keep_alive_task",
         "transport",
-        "url",
     )
 )
 """Attributes of the protocol."""

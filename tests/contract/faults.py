@@ -173,7 +173,7 @@ async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]
         rows = connection.execute(load_blocks("whence.storage.sqlite")["hashes"], (tenant_no,))
         return [(leaf, salt) for _, salt, _, leaf, _ in rows]
 
-    found: list[tuple[bytes, bytes]] = await store._readers.read(read)
+    found: list[tuple[bytes, bytes]] = await store._readers.read(tenant, read)
     return found
 
 

@@ -78,7 +78,7 @@ def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
         ingest=Ingest(store, settings.queue_events_max),
         readiness=Readiness(store.check),
         authenticator=authenticator,
-        admission=Admission(settings, store.reads_at_once),
+        admission=Admission(settings, store.reads_at_once, store.free_bytes),
         status_of=status_of,
     )
     handlers = route_handlers(settings)

@@ -33,7 +33,7 @@ _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
 _CLIENT_GONE = 499  # only in the log
-_EXPOSED = b"ETag, Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
+_EXPOSED = b"ETag, Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id"
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, X-Request-Id, "
     b"ce-id, ce-source, ce-specversion, ce-type, ce-time, ce-subject, ce-datacontenttype, ce-dataschema, "
@@ -52,7 +52,8 @@ class HTTPMiddleware:
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
-    `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
+    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call
+    when the client has gone away, or None for a request that must be finished.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -76,6 +77,8 @@ class HTTPMiddleware:
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
         state["at_end"] = []
+        headers: Headers = []
+        state["headers"] = headers
         state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
         self._rewrite_path(scope, state)
         response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope["headers"]))
@@ -186,6 +189,7 @@ class _ResponseSender:
         self.next_send = send
         self.scope = scope
         self.threads = threads
+        self.added: Headers = scope["state"]["headers"]
         self.head = scope["method"] == "HEAD"
         self.status = 0
         self.start: tuple[int, Headers] | None = None  # status and headers that were not sent yet
@@ -228,7 +232,8 @@ class _ResponseSender:
         self.start, self.status = None, status
         if all(name != b"cache-control" for name, _ in headers):
             headers = [*headers, (b"cache-control", self._cache_control(status))]
-        await self.next_send({"type": "http.response.start", "status": status, "headers": headers + self.common})
+        headers = [*headers, *self.added, *self.common]
+        await self.next_send({"type": "http.response.start", "status": status, "headers": headers})
 
     def _cache_control(self, status: int) -> bytes:
         """What the route declares for its answer, else that nobody may keep this."""

@@ -135,6 +135,7 @@ async def create_event(request: Request) -> JsonResponse:
         else:
             new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
+        context.admission.admit_events(request, tenant, 1)
         receipts = await context.ingest.add(tenant, [new])
     return _answer_one(request, receipts[0])
 
@@ -161,6 +162,7 @@ async def _store_many(request: Request) -> JsonResponse:
         if atomic:
             _refuse_invalid(parsed)
         valid = [item for item in parsed if isinstance(item, NewEvent)]
+        context.admission.admit_events(request, tenant, len(valid))
         receipts = await context.ingest.add(tenant, valid, atomic=atomic) if valid else []
     return _answer_many(context, parsed, receipts)
 

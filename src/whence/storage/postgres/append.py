@@ -136,7 +136,8 @@ async def read_known(
     log.flows = {correlation_id for id_, _, correlation_id in rows if id_ is None}
     if log.flows:
         names = [canonical(correlation_id) for correlation_id in log.flows]
-        log.flows |= {name for name, _ in await connection.fetch(_SQL["known_flows"], head.tenant_no, names)}
+        canonical_rows = await connection.fetch(_SQL["stored_ids"], head.tenant_no, [], names)
+        log.flows |= {correlation_id for _, _, correlation_id in canonical_rows}
     repeated = [position for id_, position, _ in rows if str(id_) in ids]
     if repeated:
         text = _SQL["full_event"] + " AND e.position = ANY($2::bigint[])"

@@ -48,7 +48,7 @@ Work = Callable[[Connection], Awaitable[Any]]
 APP_ROLE = "whence_app"
 
 _ACQUIRE_TIMEOUT_S = 1.8
-"""The longest wait for a place in the pool; and for a new connection, and a BEGIN."""
+"""The longest wait for a place in the pool, or for a new connection, and for its BEGIN."""
 
 _WATCHDOG_INTERVAL_S = 0.6
 """How long a transaction runs before the watchdog first probes the server, and the pause between two probes."""
@@ -134,7 +134,7 @@ class ConnectionPool:
         """Connections are made when they are first needed."""
         self._target = target
         self._writing = writing
-        self._places = FairQueue(size, wait_s=_ACQUIRE_TIMEOUT_S)
+        self._places = FairQueue(size)
         self._unbounded = FairQueue(max(1, size // 2))
         self._idle: list[Connection] = []
         self._running: set[asyncio.Task[Any]] = set()
@@ -145,7 +145,7 @@ class ConnectionPool:
         """Run `work(connection)` in one transaction as this tenant (0 for none), commit, and return its result.
 
         A reading transaction sees one snapshot. `tenant` names whose share of the connections is used; unbounded
-        queries use at most half of them. Raises Busy and Throttled when no connection is free, Unavailable,
+        queries use at most half of them. Raises Throttled when too much of this tenant waits, Unavailable,
         QueryTooExpensive for a query that ran too long, and every WhenceError of `work`; the transaction is then rolled
         back. When the caller is cancelled, a query is stopped, and a write still runs to its end.
         """
@@ -185,18 +185,23 @@ class ConnectionPool:
     async def _run(self, tenant_no: int, work: Work, tenant: str, deadline: Deadline, *, unbounded: bool) -> Any:
         statements = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus)
         async with self._unbounded.place(tenant) if unbounded else nullcontext():
-            await self._places.enter(tenant)
+            has_place = False
             try:
                 async with asyncio.timeout(_ACQUIRE_TIMEOUT_S):
+                    await self._places.enter(tenant)
+                    has_place = True
                     connection = await self._acquire(statements, deadline)
                 if not self._writing:
                     deadline.start(QUERY_SECONDS_MAX)
                 with deadline.watched():
                     return await self._run_watched(connection, work)
             except TimeoutError:
-                raise Unavailable("The PostgreSQL server does not answer.") from None
+                raise Unavailable(
+                    "The PostgreSQL server does not answer." if has_place else "Every connection is in use."
+                ) from None
             finally:
-                self._places.leave(tenant)
+                if has_place:
+                    self._places.leave(tenant)
 
     async def _acquire(self, statements: Sequence[str], deadline: Deadline) -> Connection:
         """A connection with a transaction begun on it. Idle connections that broke are replaced."""

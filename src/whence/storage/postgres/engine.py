@@ -238,6 +238,10 @@ class PostgresStore:
             await connection.close()
         self._verified = True
 
+    def free_bytes(self) -> int | None:
+        """None, since the disk is the server's; see `Store`."""
+        return None
+
     async def check(self) -> None:
         """Check that the store can read and write; see `Store`."""
         await self._read(

@@ -63,9 +63,6 @@ INSERT INTO actor (tenant_no, actor, actor_id, actor_type)
 SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
 RETURNING tenant_no
 
--- name: known_flows
-SELECT correlation_id, flow FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($2::text[])
-
 -- name: add_to_flow
 -- A new flow takes the number passed. A known one keeps its own, and the counts are added.
 INSERT INTO flow (tenant_no, flow, correlation_id, events, failures, first_at, last_at)

@@ -1,6 +1,7 @@
 """The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -94,6 +95,7 @@ class SQLiteStore:
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
             reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
+        self._path = path
         self._importing = serving and importing
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
@@ -269,6 +271,14 @@ class SQLiteStore:
 
     async def check_servable(self) -> None:
         """Do nothing: the constructor has opened the file and checked it; see `Store`."""
+
+    def free_bytes(self) -> int | None:
+        """The bytes that are free on the disk of the file; see `Store`."""
+        try:
+            found = os.statvfs(self._path)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
 
     async def check(self) -> None:
         """Check that the store can read, and every few seconds that it can write; see `Store`."""
