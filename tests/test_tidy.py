@@ -26,6 +26,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "rollups",
             "trace",
             "delays",
+            "identities",
             "transitions",
             "actor_totals",
             "flows",

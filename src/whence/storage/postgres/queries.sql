@@ -80,10 +80,13 @@ RETURNING resource, resource_id, resource_type
 
 -- name: stored_ids
 -- Which of these ids are stored, at which position and in which flow. SQLite uses keys_of_ids and correlation_of. A
--- subquery and not a join, whose plan scans all flows of a log that has no statistics yet.
+-- subquery and not a join, whose plan scans all flows of a log that has no statistics yet. Also which of the flows in $3
+-- are stored; these rows have no id. One statement saves a round trip.
 SELECT e.id, e.position, (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow)
   FROM event e
  WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
+ UNION ALL
+SELECT NULL, NULL, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])
 
 -- name: add_event
 -- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.

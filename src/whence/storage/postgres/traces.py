@@ -17,6 +17,7 @@ from whence.flows import (
     flow_page,
     summarize_flow,
 )
+from whence.identities import spellings
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.resolve import Bindings
 from whence.storage.postgres.rows import cause_id_from
@@ -49,7 +50,8 @@ class _EventReader:
 
     async def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """Events of some flows, in any order. The id of an actor or a resource is read once, not once an event."""
-        rows = await self._fetch("graph_events_by_flow", "", list(ids), limit)
+        names = [spelling for id_ in ids for spelling in spellings(id_)]
+        rows = await self._fetch("graph_events_by_flow", "", names, limit)
         if not rows:
             return []
         numbers = list({row[6] for row in rows}), list({row[7] for row in rows})
