@@ -5,7 +5,20 @@ from contextlib import contextmanager
 
 from whence.errors import QueryTooExpensive, Throttled
 
-__all__ = ["UnboundedQueryGate", "query_too_expensive"]
+__all__ = ["MAP_TOO_LARGE", "TRACE_TOO_LARGE", "UnboundedQueryGate", "query_too_expensive", "saying_what_helps"]
+
+LISTS_TOO_MUCH = (
+    "The question was stopped because it would read too much of the log. Narrow it with a range of time, or ask with "
+    "fewer filters."
+)
+TRACE_TOO_LARGE = (
+    "The trace was stopped because its graph takes too long to read. Ask again when the server is less busy, or follow "
+    "it event by event: 'causationId' is the id of an event's cause, and a list with 'causation_id' has its effects."
+)
+MAP_TOO_LARGE = (
+    "The process map was stopped because its days have too many transitions to add up. Ask for fewer days with 'from' "
+    "and 'to'."
+)
 
 
 class UnboundedQueryGate:
@@ -30,9 +43,15 @@ class UnboundedQueryGate:
             self._tenants.discard(tenant)
 
 
-def query_too_expensive() -> QueryTooExpensive:
-    """The error of a query that was stopped."""
-    return QueryTooExpensive(
-        "The question was stopped because it would read too much of the log. "
-        "Narrow it with a range of time, or ask with fewer filters.",
-    )
+def query_too_expensive(sentences: str = LISTS_TOO_MUCH) -> QueryTooExpensive:
+    """The error of a query that was stopped. Its sentences say what helps."""
+    return QueryTooExpensive(sentences)
+
+
+@contextmanager
+def saying_what_helps(sentences: str) -> Iterator[None]:
+    """Give a query that was stopped sentences of its own."""
+    try:
+        yield
+    except QueryTooExpensive as error:
+        raise query_too_expensive(sentences) from error
