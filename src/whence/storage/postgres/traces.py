@@ -114,9 +114,9 @@ class _EventReader:
             self.hops_down = hops // _HOPS_FACTOR
             return False
         found = await self.by_positions(list({position for position, _ in rows}))
-        within = {position for position, hop in rows if hop < hops}
+        complete = _complete(rows, hops)
         self.effects.update((id_, []) for id_ in ids)
-        self.effects.update((event.id, []) for event in found if event.position in within)
+        self.effects.update((event.id, []) for event in found if event.position in complete)
         for event in found:
             if event.cause in self.effects:
                 self.effects[event.cause].append(event)
@@ -169,6 +169,11 @@ class _EventReader:
         self.known.update((event.position, event) for event in events)
         self.by_id.update((event.id, event) for event in events)
         return events
+
+
+def _complete(rows: Sequence[tuple[int, int]], hops: int) -> set[int]:
+    """The positions of the `effects_below` rows whose own effects are among the rows: all but those of the last hop."""
+    return {position for position, hop in rows if hop < hops}
 
 
 async def graph_of(connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest) -> Graph | None:
