@@ -13,10 +13,9 @@ from tests.contract.test_causes import READERS, REQUESTS, various
 from tests.databases import execute, fresh_database
 from tests.storage.statements import listen
 from tests.unit.mutants import catches, replaced
-from whence.errors import QueryTooExpensive
 from whence.events import NewEvent, Viewer
 from whence.storage import create_store
-from whence.storage.postgres import connections, engine, traces
+from whence.storage.postgres import engine, traces
 from whence.storage.postgres.connections import begin_statements
 from whence.trace import Graph, TraceRequest
 
@@ -184,15 +183,3 @@ def test_a_trace_begins_like_every_read() -> None:
     """What a trace sets holds for its transaction only."""
     assert traces._SQL["plan_by_size"].rpartition("\n")[2].startswith("SET LOCAL ")
     assert all("plan_cache_mode" not in text for text in begin_statements(1, writing=False, on_citus=False))
-
-
-async def test_a_trace_that_is_stopped_says_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A range of time, which a trace does not have, is not among it."""
-    store: Any = create_store(await fresh_database())
-    await add(store, *chain(1, LENGTH))
-    monkeypatch.setattr(connections, "QUERY_SECONDS_MAX", 0.002)
-    with pytest.raises(QueryTooExpensive) as stopped:
-        await store.trace(VIEWER, uuid(LENGTH), TraceRequest())
-    await store.close()
-    assert "causation_id" in str(stopped.value)
-    assert "range of time" not in str(stopped.value)

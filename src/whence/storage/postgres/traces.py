@@ -40,7 +40,11 @@ _AHEAD_MAX = 4_000
 
 
 class _EventReader:
-    """Reads the events that a walk asks for, of those that one viewer may see."""
+    """Reads the events that a walk asks for, of those that one viewer may see.
+
+    A walk asks for one hop at a time. To save round trips, a lookup reads further hops in advance: each time
+    `_HOPS_FACTOR` times as many, upwards and downwards.
+    """
 
     def __init__(self, connection: Connection, snapshot: Snapshot) -> None:
         self.connection = connection
@@ -48,7 +52,7 @@ class _EventReader:
         self.kinds = readable_kinds(snapshot)
         self.known: dict[int, GraphEvent] = {}
         self.by_id: dict[str, GraphEvent] = {}
-        self.effects: dict[str, list[GraphEvent]] = {}
+        self.effects: dict[str, list[GraphEvent]] = {}  # of events whose effects are all known
         self.hops_up = 1
         self.hops_down = 1
 
@@ -63,7 +67,7 @@ class _EventReader:
         if lookup.flow or not all(id_ in (self.effects if lookup.effects else self.by_id) for id_ in lookup.ids):
             return None
         if lookup.effects:
-            return sorted((effect for id_ in lookup.ids for effect in self.effects[id_]), key=by_time)[: lookup.limit]
+            return self._known_effects(lookup.ids, lookup.limit)
         return [self.by_id[id_] for id_ in lookup.ids]
 
     async def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
@@ -77,16 +81,15 @@ class _EventReader:
         return self._events((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
 
     async def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
-        """The events with these ids. An id that is not a UUID belongs to no event. A walk asks for one at a time, and
-        mostly for its cause next, so each further lookup reads more causes in advance."""
+        """The events with these ids. An id that is not a UUID belongs to no event."""
         for id_ in ids:
             if id_ not in self.by_id and cause_id_from(id_) is not None:
                 await self._read_up(id_)
         return [self.by_id[id_] for id_ in ids if id_ in self.by_id]
 
     async def _read_up(self, id_: str) -> None:
-        """Read the event with this id and some of its causes."""
-        if self.hops_up == 1:  # PostgreSQL keeps a plan for one id, so this is the fastest way to read one event
+        """Read the event with this id, and some of its causes: a walk mostly asks for them next."""
+        if self.hops_up == 1:
             self._events(await self._fetch("graph_events", " AND e.id = $3", id_))
         else:
             rows = await self._fetch("causes_above", "", id_, self.hops_up)
@@ -98,14 +101,14 @@ class _EventReader:
         unknown = [id_ for id_ in ids if id_ not in self.effects]
         if unknown and not await self._read_down(unknown):
             return await self._effects_of(ids, limit)
+        return self._known_effects(ids, limit)
+
+    def _known_effects(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         return sorted((effect for id_ in ids for effect in self.effects[id_]), key=by_time)[:limit]
 
     async def _read_down(self, ids: Sequence[str]) -> bool:
-        """Read what some events led to within some hops, and keep the effects of each that has all of its effects read.
-
-        A long graph then takes few round trips. Each lookup reads more hops than the last one, until there are too many
-        events; that returns False, and the next one reads fewer hops.
-        """
+        """Read the effects of some events, and the next hops below them. Returns False, and keeps nothing, when these
+        are too many events; the next lookup then reads fewer hops."""
         hops, self.hops_down = self.hops_down, min(self.hops_down * _HOPS_FACTOR, _HOPS_MAX)
         if hops == 1:
             return False
