@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,10 @@ def ran(*, recalled: bool) -> tuple[int, list[int], set[int], int]:
         read.append(number)
         return [number]
 
-    async def counted(*given: object) -> object:
+    async def counted(*given: Any) -> Any:
         nonlocal changes
         changes += 1
-        return await real(*given)  # type: ignore[arg-type]
+        return await real(*given)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "to_thread", counted)
