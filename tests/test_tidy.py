@@ -20,6 +20,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "catalog",
+            "fairness",
             "permissions",
             "wire",
             "rollups",

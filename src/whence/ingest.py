@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import structlog
 
-from whence.errors import Busy, Unavailable, WhenceError
+from whence.errors import Unavailable, WhenceError
 from whence.events import NewEvent
+from whence.fairness import FairBudget
 from whence.storage import Receipt, Store, Write
 
 __all__ = ["Ingest"]
@@ -38,10 +39,9 @@ class Ingest:
     """Queues requests of all tenants and appends them to the store. Belongs to one event loop."""
 
     def __init__(self, store: Store, events_max: int = 20_000) -> None:
-        """`events_max` bounds the events that are queued or being stored, over all tenants."""
+        """`events_max` bounds the events that are queued or being stored, over all tenants, which share it fairly."""
         self._store = store
-        self._events_max = events_max
-        self._events = 0
+        self._events = FairBudget(events_max, "events")
         self._waiting: dict[str, deque[_Waiting]] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -49,16 +49,14 @@ class Ingest:
     async def add(self, tenant: str, events: Sequence[NewEvent], *, atomic: bool = False) -> list[Receipt]:
         """Store the events of one request; a receipt for each once they are durable.
 
-        Raises Busy when the queue is full, Unavailable when the commit failed, and, for an atomic request, the error
-        of the event that could not be stored. If the waiting task is cancelled, the events may still be stored; sent
-        again with the same ids, they are replays.
+        Raises Busy when the queue is full, Throttled when the tenant's part of it is, Unavailable when the commit
+        failed, and, for an atomic request, the error of the event that could not be stored. If the waiting task is
+        cancelled, the events may still be stored; sent again with the same ids, they are replays.
         """
         if self._closed:
             raise Unavailable("The server is stopping. Send the request again.")
-        if self._events + len(events) > self._events_max and self._events:
-            raise Busy("More events are waiting to be stored than the server takes. Send the request again shortly.")
+        self._events.take(tenant, len(events))
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
-        self._events += len(events)
         request = _Waiting(Write(tuple(events), atomic), future)
         queue = self._waiting.get(tenant)
         if queue is not None:  # the tenant's flush is running and will take it
@@ -84,13 +82,13 @@ class Ingest:
             while queue:
                 group = _next_group(queue)
                 # No reference is kept while the next group is stored: the payloads may use the whole memory budget.
-                self._answer(group, await self._append(tenant, group))
+                self._answer(tenant, group, await self._append(tenant, group))
                 group = []
         finally:
             del self._waiting[tenant]
             # Some are left only after a cancellation, and nothing else would answer them.
             left = [*group, *queue]
-            self._answer(left, [Unavailable(_FAILED)] * len(left))
+            self._answer(tenant, left, [Unavailable(_FAILED)] * len(left))
 
     async def _append(self, tenant: str, group: Sequence[_Waiting]) -> Sequence[list[Receipt] | WhenceError]:
         """A result for each request of the group. Never raises an Exception."""
@@ -105,9 +103,9 @@ class Ingest:
             return [Unavailable(_FAILED)] * len(group)
         return results
 
-    def _answer(self, group: Sequence[_Waiting], results: Sequence[list[Receipt] | WhenceError]) -> None:
+    def _answer(self, tenant: str, group: Sequence[_Waiting], results: Sequence[list[Receipt] | WhenceError]) -> None:
         for request, result in zip(group, results, strict=True):
-            self._events -= len(request.write.events)
+            self._events.give_back(tenant, len(request.write.events))
             _answer(request.future, result)
 
 

@@ -30,7 +30,7 @@ JWT_SECRET_BYTES_MIN = 32
 
 _MIB = 1024 * 1024
 _BATCH_EVENTS = 1000
-_BATCH_BYTES = 5 * _MIB
+_PACKED_BATCH_BYTES = 12 * _MIB
 _PAGE_BYTES = 32 * _MIB
 _HMAC = ("HS256",)
 _PUBLIC_KEY = ("RS256", "ES256", "EdDSA")
@@ -71,8 +71,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bad_credentials_per_minute: int = 60
     queue_events_max: int = 20_000
     bodies_in_flight_max: int = 64 * _MIB
-    answers_in_flight_max: int = 64 * _MIB
+    answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
+    tenant_events_per_s: int = 0
+    disk_free_min: int = 64 * _MIB
     log_level: str = "info"
     cookie_secure: bool = False
     postgres_pooler: bool = False
@@ -196,12 +198,13 @@ def _check_limits(settings: Settings) -> None:
     """Raise ValueError for a limit that is too small for the server to work."""
     if settings.bad_credentials_per_minute < 1:
         raise ValueError("WHENCE_BAD_CREDENTIALS_PER_MINUTE must be at least 1.")
-    if settings.queue_events_max < _BATCH_EVENTS:
-        raise ValueError(f"WHENCE_QUEUE_EVENTS_MAX must be at least {_BATCH_EVENTS}, the size of a batch.")
-    if settings.bodies_in_flight_max < _BATCH_BYTES:
-        raise ValueError("WHENCE_BODIES_IN_FLIGHT_MAX must be at least 5MiB, the size of a batch.")
-    if settings.answers_in_flight_max < _PAGE_BYTES:
-        raise ValueError("WHENCE_ANSWERS_IN_FLIGHT_MAX must be at least 32MiB, the size of a page.")
+    # One tenant may use half of each.
+    if settings.queue_events_max < 2 * _BATCH_EVENTS:
+        raise ValueError(f"WHENCE_QUEUE_EVENTS_MAX must be at least {2 * _BATCH_EVENTS}, the size of two batches.")
+    if settings.bodies_in_flight_max < 2 * _PACKED_BATCH_BYTES:
+        raise ValueError("WHENCE_BODIES_IN_FLIGHT_MAX must be at least 24MiB: two batches, packed and unpacked.")
+    if settings.answers_in_flight_max < 2 * _PAGE_BYTES:
+        raise ValueError("WHENCE_ANSWERS_IN_FLIGHT_MAX must be at least 64MiB, the size of two pages.")
     if settings.connections_max < 1:
         raise ValueError("WHENCE_CONNECTIONS_MAX must be at least 1.")
 
@@ -326,6 +329,8 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "bodies_in_flight_max": ("WHENCE_BODIES_IN_FLIGHT_MAX", _size),
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
+    "tenant_events_per_s": ("WHENCE_TENANT_EVENTS_PER_S", _number),
+    "disk_free_min": ("WHENCE_DISK_FREE_MIN", _size),
     "log_level": ("WHENCE_LOG_LEVEL", _lower),
     "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),

@@ -293,7 +293,7 @@ def any_tenants_event(monkeypatch: pytest.MonkeyPatch) -> None:
             row = connection.execute(engine._SQL["full_event"] + " WHERE e.id = ?", (uuid_bytes(event_id),)).fetchone()
             return None if row is None else event_from(viewer.tenant, row)
 
-        found: Event | None = await self._readers.read(find)
+        found: Event | None = await self._readers.read(viewer.tenant, find)
         return found
 
     monkeypatch.setattr(SQLiteStore, "get_event", get_event)

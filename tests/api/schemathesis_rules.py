@@ -80,6 +80,12 @@ def broken_rules(body: dict[str, Any]) -> set[tuple[str, str]]:
     return {(str(problem["loc"][-1]), problem["type"]) for problem in problems}
 
 
+@schemathesis.serializer("application/x-ndjson", "application/jsonlines")
+def lines(ctx: Any, value: str) -> bytes:
+    """Lines of JSON, which the document describes as a string."""
+    return value.encode()
+
+
 @schemathesis.check
 def only_rules_beyond_the_schema(ctx: Any, response: Any, case: Any) -> None:
     """A request that keeps to its schema is refused by no rule but those of the table."""

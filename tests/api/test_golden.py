@@ -233,21 +233,39 @@ def test_429_for_bad_credentials(troubled: Callable[..., Served], snapshot: Snap
     assert shown(answer, retry_after="1 to 60") == snapshot
 
 
-def test_429_for_a_second_wide_question(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
-    """While one question of the tenant reads much, the next one of that kind waits outside; others do not."""
+def test_a_second_wide_question_waits_for_its_turn(troubled: Callable[..., Served]) -> None:
+    """While one question of the tenant reads much, the next one of that kind waits; others do not."""
     served, gate = troubled(), threading.Event()
     wide = f"{EVENTS}?actor_id=a&resource_type=decision&event_type=decision.*"
-    with token_client(served) as client:
-        assert send(client, get(wide)).status_code == 200
+    with token_client(served) as client, ThreadPoolExecutor() as threads:
         held = hold(served, lambda store: store._readers.read_unbounded("acme", lambda _: gate.wait(20)))
         try:
-            answer = send(client, get(wide))
+            second = threads.submit(client.get, wide)
             assert send(client, get(EVENTS)).status_code == 200
+            assert not second.done()
+        finally:
+            gate.set()
+        held.result(10)
+        assert second.result(10).status_code == 200
+
+
+def test_429_for_more_than_a_share(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
+    """A tenant whose events wait may use half of the queue, and another tenant what it needs of the rest."""
+    served, gate = troubled(queue_events_max=2000), threading.Event()
+    context = served.app.app.state.context  # type: ignore[attr-defined]  # of the Litestar inside the middleware
+    with token_client(served) as client, ThreadPoolExecutor() as threads:
+        held = hold(served, lambda store: store._writer.submit(lambda _: gate.wait(20)))
+        try:
+            full = threads.submit(client.post, f"{EVENTS}/batch", json=[event()] * 1000)
+            wait_until(lambda: context.ingest._events.used == 1000)
+            answer = send(client, post(EVENTS, LOG[0]))
         finally:
             gate.set()
         held.result(10)
         assert shown(answer) == snapshot
-        assert send(client, get(wide)).status_code == 200
+        assert full.result(20).status_code == 201
+        assert send(client, post(EVENTS, LOG[0])).status_code == 201
+        assert client.get(EVENTS).json()["total"] == 1001
 
 
 def test_503_for_a_question_that_is_too_wide(
@@ -263,29 +281,36 @@ def test_503_for_a_question_that_is_too_wide(
 
 
 def test_503_for_a_full_queue(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
-    """While the writer is held up and the queue is full, a write is turned away; what was taken is stored later."""
-    served, gate = troubled(queue_events_max=1000), threading.Event()
-    context = served.app.app.state.context  # type: ignore[attr-defined]  # of the Litestar inside the edge
-    with token_client(served) as client, ThreadPoolExecutor() as threads:
-        held = hold(served, lambda store: store._writer.submit(lambda _: gate.wait(20)))
-        try:
-            full = threads.submit(client.post, f"{EVENTS}/batch", json=[event()] * 1000)
-            wait_until(lambda: context.ingest._events == 1000)
-            answer = send(client, post(EVENTS, LOG[0]))
-        finally:
-            gate.set()
-        held.result(10)
+    """While events of others fill the queue, a write is turned away."""
+    served = troubled(queue_events_max=2000)
+    events = served.app.app.state.context.ingest._events  # type: ignore[attr-defined]  # inside the middleware
+    with token_client(served) as client:
+        events.add("globex", 2000)
+        answer = send(client, post(EVENTS, LOG[0]))
+        events.give_back("globex", 2000)
         assert shown(answer) == snapshot
-        assert full.result(20).status_code == 201
         assert send(client, post(EVENTS, LOG[0])).status_code == 201
-        assert client.get(EVENTS).json()["total"] == 1001
 
 
 def test_503_for_too_many_bodies(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
-    """While the bodies in flight fill their room, another one is turned away."""
+    """While bodies of others fill the memory for them, another one is turned away."""
+    served = troubled()
+    bodies = served.app.app.state.context.admission.bodies  # type: ignore[attr-defined]  # inside the middleware
+    with token_client(served) as client:
+        bodies.add("globex", bodies.total)
+        answer = send(client, post(EVENTS, LOG[0]))
+        bodies.give_back("globex", bodies.total)
+        assert shown(answer) == snapshot
+        assert send(client, post(EVENTS, LOG[0])).status_code == 201
+    assert bodies.used == 0
+
+
+def test_429_for_too_many_bodies_of_one_tenant(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
+    """While the bodies that it sends fill a tenant's part of that memory, its next one is turned away."""
     size = 5 * 1024 * 1024
-    served, gate = troubled(bodies_in_flight_max=size), threading.Event()
-    context = served.app.app.state.context  # type: ignore[attr-defined]  # of the Litestar inside the edge
+    served, gate = troubled(), threading.Event()
+    bodies = served.app.app.state.context.admission.bodies  # type: ignore[attr-defined]  # inside the middleware
+    bodies.total = 2 * size
 
     def slowly() -> Iterator[bytes]:
         yield b" " * (size - 10)
@@ -296,14 +321,14 @@ def test_503_for_too_many_bodies(troubled: Callable[..., Served], snapshot: Snap
         try:
             headers = {"Content-Type": "application/json"}
             first = threads.submit(client.post, f"{EVENTS}/batch", content=slowly(), headers=headers)
-            wait_until(lambda: context.bodies.used == size - 10)
+            wait_until(lambda: bodies.used == size - 10)
             answer = send(client, post(EVENTS, LOG[0]))
         finally:
             gate.set()
         assert shown(answer) == snapshot
         assert first.result(20).status_code == 422
         assert send(client, post(EVENTS, LOG[0])).status_code == 201
-    assert context.bodies.used == 0
+    assert bodies.used == 0
 
 
 def test_503_for_a_store_that_is_closed(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:

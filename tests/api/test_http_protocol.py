@@ -36,7 +36,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every deadline of the server is short."""
     for name in ("_HEAD_S", "_REST_OF_BODY_S", "_WRITE_CHECK_S"):
         monkeypatch.setattr(http_protocol, name, SHORT_S)
-    monkeypatch.setattr(request_body, "_GRACE_S", SHORT_S)
+    monkeypatch.setattr(request_body, "_WINDOW_S", SHORT_S)
     monkeypatch.setattr(server, "_KEEP_ALIVE_S", SHORT_S)
 
 
@@ -262,7 +262,7 @@ def test_a_body_that_trickles_is_given_up(hasty: Served) -> None:
         status, headers, body = wire.answer()
         assert (status, slug(body), headers["connection"]) == (408, "request_timeout", "close")
         assert wire.nothing_more()
-    assert hasty.app.app.state.context.bodies.used == 0  # type: ignore[attr-defined]  # the Litestar inside
+    assert hasty.app.app.state.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # the Litestar inside
 
 
 def test_a_body_that_breaks_off_stores_nothing(served: Served) -> None:
@@ -277,7 +277,7 @@ def test_a_body_that_breaks_off_stores_nothing(served: Served) -> None:
             assert wire.answer()[0] == 400
             assert wire.nothing_more()
         context = served.app.app.state.context  # type: ignore[attr-defined]  # the Litestar inside
-        wait_until(lambda: context.bodies.used == 0)
+        wait_until(lambda: context.admission.bodies.used == 0)
         assert client.get(EVENTS).json()["total"] == 0
 
 
@@ -349,7 +349,7 @@ def test_a_refusal_out_of_turn_is_found(hasty: Served, monkeypatch: pytest.Monke
 
 def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer before it does not start the clock that ends unwanted bodies."""
-    monkeypatch.setattr(request_body, "_GRACE_S", 15.0)
+    monkeypatch.setattr(request_body, "_WINDOW_S", 15.0)
     with serving(tmp_path) as served, Wire(served) as wire:
         wire.send(LIVE + write(served.key(WRITE), EVENT) + EVENT[:10])
         assert wire.answer()[0] == 200
@@ -466,7 +466,7 @@ def test_a_bomb_is_refused_and_leaves_nothing(served: Served, path: str, encodin
         answer = client.post(path, content=bomb, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         assert client.post(EVENTS, json=event()).status_code == 201
-    assert served.app.app.state.context.bodies.used == 0  # type: ignore[attr-defined]  # the Litestar inside
+    assert served.app.app.state.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # the Litestar inside
 
 
 # Methods

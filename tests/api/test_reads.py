@@ -1,7 +1,6 @@
 """The six routes and the manners of every answer."""
 
 import asyncio
-import contextlib
 import json
 import socket
 import threading
@@ -15,13 +14,13 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import httpx2
-import msgspec
 import pytest
 
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving, wait_until
 from tests.api.credentials import jwt_of
 from tests.unit.mutants import catches, replaced
-from whence.api import middleware
+from whence.api import middleware, readiness
+from whence.fairness import FairQueue
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
@@ -347,7 +346,10 @@ def test_probes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         async def hang() -> None:
             await asyncio.sleep(60)
 
-        monkeypatch.setattr(served.store, "check", hang)
+        state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
+        monkeypatch.setattr(state.context.readiness, "_check", hang)
+        assert nobody.get("/readyz").status_code == 200, "the answer is remembered"
+        monkeypatch.setattr(readiness, "_REMEMBERED_S", 0.0)
         answer = nobody.get("/readyz")
         assert (answer.status_code, code_of(answer)) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
@@ -396,8 +398,9 @@ def test_a_root_path_may_be_stripped_by_the_proxy_or_not(tmp_path: Path) -> None
         assert client.get("/logapi/v1/events").status_code == 404
 
 
-def most_pages_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many pages the store is asked for at the same time, when more clients ask than it has connections."""
+def most_pages_at_once(served: Served, tenants: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many pages the store is asked for at the same time, when more clients ask than it has connections. Waits
+    until that is what is expected, and for more."""
     release = threading.Event()
     running, most = 0, 0
     list_events = served.store.list_events
@@ -411,11 +414,11 @@ def most_pages_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> int:
         return await list_events(*args)
 
     monkeypatch.setattr(served.store, "list_events", slow)
-    headers = {"X-API-Key": served.key(READ)}
     asking = served.store.reads_at_once + 3
+    keys = [served.key(READ, tenant=f"tenant {number % tenants}") for number in range(asking)]
     with ThreadPoolExecutor(asking) as threads:
-        answers = [threads.submit(httpx2.get, served.url + EVENTS, headers=headers) for _ in range(asking)]
-        wait_until(lambda: running >= served.store.reads_at_once)
+        answers = [threads.submit(httpx2.get, served.url + EVENTS, headers={"X-API-Key": key}) for key in keys]
+        wait_until(lambda: running >= expected)
         time.sleep(0.2)  # the others arrive, and wait
         release.set()
         assert [answer.result().status_code for answer in answers] == [200] * asking
@@ -424,16 +427,31 @@ def most_pages_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_as_many_pages_are_read_at_once_as_the_store_can(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Further ones wait before the store is asked, so that their events are not in memory yet."""
-    assert most_pages_at_once(served, monkeypatch) == served.store.reads_at_once
+    expected = served.store.reads_at_once
+    assert most_pages_at_once(served, 100, expected, monkeypatch) == expected
 
 
-def test_pages_without_a_bound_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_tenant_leaves_pages_to_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, it reads half of them at once."""
+    expected = (served.store.reads_at_once + 1) // 2
+    assert most_pages_at_once(served, 1, expected, monkeypatch) == expected
+
+
+class Unbounded(FairQueue):
     """Mutant: the application takes no notice of what the store says."""
-    with serving(tmp_path) as served:
-        state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
-        unbounded = msgspec.structs.replace(state.context, pages=contextlib.nullcontext())
-        monkeypatch.setattr(state, "context", unbounded)
-        assert most_pages_at_once(served, monkeypatch) > served.store.reads_at_once
+
+    async def enter(self, tenant: str) -> None:
+        pass
+
+    def leave(self, tenant: str) -> None:
+        pass
+
+
+def test_pages_without_a_bound_are_found(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
+    monkeypatch.setattr(state.context.admission, "pages", Unbounded(1))
+    expected = served.store.reads_at_once + 1
+    assert most_pages_at_once(served, 100, expected, monkeypatch) >= expected
 
 
 @catches(replaced(middleware, "_without_secrets", str, "paths_are_logged_as_they_are"))

@@ -7,6 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -16,9 +17,12 @@ from litestar.exceptions import HTTPException
 
 from tests.unit.mutants import catches, replaced
 from whence.api import decompress, request_body
+from whence.api.admission import Admission
 from whence.api.decompress import DECOMPRESSORS, Damaged, gunzip, unzstd
-from whence.api.request_body import MemoryBudget
-from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
+from whence.api.request_body import read_body
+from whence.errors import Busy, Invalid, Throttled, TooLarge, UnsupportedMedia
+from whence.fairness import FairBudget
+from whence.settings import Settings
 
 LIMIT = 64 * 1024
 TEXT = bytes(range(256)) * 100
@@ -41,9 +45,16 @@ def request_of(*parts: bytes, encoding: str = "", length: int | None = None) -> 
     return Request(scope, receive=receive)  # type: ignore[arg-type]  # a scope made by hand, with only what is read
 
 
-def read(request: Request[Any, Any, Any], limit: int = LIMIT, budget: MemoryBudget | None = None) -> bytes:
+def admission_of(bodies: int = 1 << 26) -> Admission:
+    """With room for this many bytes of bodies."""
+    admission = Admission(Settings(), reads_at_once=4)
+    admission.bodies = FairBudget(bodies, "request bodies")
+    return admission
+
+
+def read(request: Request[Any, Any, Any], limit: int = LIMIT, admission: Admission | None = None) -> bytes:
     async def run() -> bytes:
-        async with (budget or MemoryBudget(1 << 26)).read(request, limit) as body:
+        async with read_body(request, admission or admission_of(), "acme", limit) as body:
             return body
 
     return asyncio.run(run())
@@ -86,10 +97,10 @@ def test_a_body_at_the_limit_passes_and_one_byte_more_does_not(encoding: str) ->
 @pytest.mark.parametrize("encoding", PACKERS)
 def test_a_bomb_is_never_inflated_beyond_the_limit(encoding: str) -> None:
     """Of 64 MiB, at most the limit and one chunk are ever taken into memory."""
-    budget = MemoryBudget(1 << 20)
+    admission = admission_of(1 << 20)
     with pytest.raises(TooLarge):
-        read(request_of(PACKERS[encoding](b"\0" * (1 << 26))[:LIMIT], encoding=encoding), budget=budget)
-    assert budget.used == 0
+        read(request_of(PACKERS[encoding](b"\0" * (1 << 26))[:LIMIT], encoding=encoding), admission=admission)
+    assert admission.bodies.used == 0
 
 
 @pytest.mark.parametrize("encoding", PACKERS)
@@ -233,7 +244,7 @@ def test_the_loop_is_free_between_the_slices_of_a_body() -> None:
                 await asyncio.sleep(0)
 
         counting = asyncio.create_task(count())
-        async with MemoryBudget(1 << 26).read(request, 5 << 20) as body:
+        async with read_body(request, admission_of(), "acme", 5 << 20) as body:
             assert len(body) == 4 << 20
         counting.cancel()
         return turns
@@ -265,23 +276,30 @@ def test_an_empty_body_is_invalid(encoding: str) -> None:
 
 def test_bodies_in_flight_share_one_budget() -> None:
     """What one request holds is missing to the next, and comes back when it ends, also when it failed."""
-    budget = MemoryBudget(100)
+    admission = admission_of(200)
+
+    async def size_of(tenant: str, *parts: bytes) -> int:
+        async with read_body(request_of(*parts), admission, tenant, LIMIT) as body:
+            return len(body)
 
     async def run() -> None:
-        async with budget.read(request_of(b"x" * 60), LIMIT):
-            with pytest.raises(Busy):
-                async with budget.read(request_of(b"y" * 30, b"y" * 11), LIMIT):
-                    pass
-            async with budget.read(request_of(b"z" * 40), LIMIT):
-                assert budget.used == 100
+        async with read_body(request_of(b"x" * 60), admission, "acme", LIMIT):
+            with pytest.raises(Throttled):
+                await size_of("acme", b"y" * 30, b"y" * 11)
+            assert await size_of("acme", b"z" * 40) == 40
+            async with read_body(request_of(b"z" * 100), admission, "globex", LIMIT):
+                assert admission.bodies.used == 160
+                with pytest.raises(Busy):
+                    await size_of("initech", b"y" * 41)
+                assert await size_of("initech", b"y" * 40) == 40
 
     asyncio.run(run())
-    assert budget.used == 0
+    assert admission.bodies.used == 0
 
 
 def test_what_is_inflated_counts_in_the_budget() -> None:
-    with pytest.raises(Busy):
-        read(request_of(gzip.compress(b"x" * 5000), encoding="gzip"), budget=MemoryBudget(4000))
+    with pytest.raises(Throttled):
+        read(request_of(gzip.compress(b"x" * 5000), encoding="gzip"), admission=admission_of(8000))
 
 
 def test_a_sender_that_goes_away_ends_the_request() -> None:
@@ -289,16 +307,45 @@ def test_a_sender_that_goes_away_ends_the_request() -> None:
         read(request_of())
 
 
-def test_a_sender_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_body, "_GRACE_S", 0.05)
+def sending(times_and_sizes: Iterator[tuple[float, int]]) -> Request[Any, Any, Any]:
+    """A request whose body arrives in parts: each after some seconds, of some bytes. Size 0 is the end."""
     request = request_of()
 
-    async def never() -> Any:
-        await asyncio.sleep(30)
+    async def receive() -> dict[str, Any]:
+        seconds, size = next(times_and_sizes)
+        await asyncio.sleep(seconds)
+        return {"type": "http.request", "body": b"x" * size, "more_body": size > 0}
 
-    monkeypatch.setattr(request, "receive", never)
+    request.receive = receive  # type: ignore[assignment,method-assign]  # in place of the server
+    return request
+
+
+@catches(
+    replaced(request_body, "_WINDOW_BYTES_MIN", 0, "any_rate_will_do"),
+    replaced(request_body, "_WINDOW_S", 20.0, "patience_without_end"),
+)
+def test_a_sender_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it has sent before: the rate counts in each window of time."""
+    if request_body._WINDOW_S != 20.0:
+        monkeypatch.setattr(request_body, "_WINDOW_S", 0.1)
+    monkeypatch.setattr(request_body, "_BODY_S", 2.0)
+    began = time.monotonic()
     with pytest.raises(HTTPException) as caught:
-        read(request)
+        read(sending(chain([(0, LIMIT // 2)], repeat((0.02, 1)))))
+    assert caught.value.status_code == 408
+    assert time.monotonic() - began < 1.5, "only the longest time of a body ended it"
+
+
+@catches(replaced(request_body, "_BODY_S", 30.0, "a_body_may_take_for_ever"))
+def test_a_body_has_a_longest_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steadily it comes. One that is slow and ends in time is read."""
+    monkeypatch.setattr(request_body, "_WINDOW_S", 0.05)
+    monkeypatch.setattr(request_body, "_WINDOW_BYTES_MIN", 100)
+    if request_body._BODY_S != 30.0:
+        monkeypatch.setattr(request_body, "_BODY_S", 0.5)
+    assert len(read(sending(iter([*[(0.01, 200)] * 20, (0, 0)])))) == 4000
+    with pytest.raises(HTTPException) as caught:
+        read(sending(chain([(0.01, 100)] * 200, [(0, 0)])), limit=20_000)
     assert caught.value.status_code == 408
 
 

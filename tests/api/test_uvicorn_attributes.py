@@ -20,7 +20,16 @@ from whence.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 READ = frozenset(
-    ("connections", "cycle", "flow", "limit_concurrency", "loop", "pipeline", "timeout_keep_alive_task", "transport")
+    (
+        "connections",
+        "cycle",
+        "flow",
+        "limit_concurrency",
+        "loop",
+        "pipeline",
+        "timeout_keep_alive_task",
+        "transport",
+    )
 )
 """Attributes of the protocol."""
 
@@ -31,6 +40,7 @@ READ_OF_CYCLE = frozenset(
 
 OVERRIDDEN = frozenset(
     (
+        "_start_asgi_task",
         "_unsupported_upgrade_warning",
         "connection_lost",
         "connection_made",

@@ -14,8 +14,9 @@ import zstandard
 
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems
 from tests.unit.mutants import catches, replaced
-from whence.api import writes
+from whence.api import admission
 from whence.permissions import READ, WRITE
+from whence.settings import Settings
 
 KEYS = [
     "actorId",
@@ -258,7 +259,7 @@ def test_the_last_problem_of_an_atomic_batch_counts_those_that_are_not_listed(cl
     assert len(found) == 100 + 5 + 2
 
 
-@catches(replaced(writes, "_SLICE_S", 3600.0, "a_batch_is_parsed_in_one_go"))
+@catches(replaced(admission, "_SLICE_S", 3600.0, "a_batch_is_parsed_in_one_go"))
 def test_a_long_batch_is_parsed_in_slices() -> None:
     """Others run in between."""
 
@@ -277,7 +278,7 @@ def test_a_long_batch_is_parsed_in_slices() -> None:
                 yield None
 
         counting = asyncio.create_task(count())
-        assert len(await writes._in_slices(slow())) == 10
+        assert len(await admission.Admission(Settings(), 4).in_slices("acme", slow())) == 10
         counting.cancel()
         return turns
 

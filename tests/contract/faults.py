@@ -173,7 +173,7 @@ async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]
         rows = connection.execute(load_blocks("whence.storage.sqlite")["hashes"], (tenant_no,))
         return [(leaf, salt) for _, salt, _, leaf, _ in rows]
 
-    found: list[tuple[bytes, bytes]] = await store._readers.read(read)
+    found: list[tuple[bytes, bytes]] = await store._readers.read(tenant, read)
     return found
 
 
@@ -205,7 +205,9 @@ async def select(store: Any, tenant: str, sql: str) -> list[tuple[Any, ...]]:
     if isinstance(store, ModelStore):
         return []
     if isinstance(store, SQLiteStore):
-        found: list[tuple[Any, ...]] = await store._readers.read(lambda connection: connection.execute(sql).fetchall())
+        found: list[tuple[Any, ...]] = await store._readers.read(
+            tenant, lambda connection: connection.execute(sql).fetchall()
+        )
         return found
     rows = await store._read_as(tenant, lambda connection, _tenant: connection.fetch(sql))
     return [tuple(row) for row in rows]

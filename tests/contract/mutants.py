@@ -179,7 +179,7 @@ def tenant_dropped_in_get(patch: Patch) -> None:
             event = None if row is None else event_from(viewer.tenant, row)
             return event if event is not None and viewer.may_see(event.resource_type) else None
 
-        found: Event | None = await self._readers.read(find)
+        found: Event | None = await self._readers.read(viewer.tenant, find)
         return found
 
     patch.setattr(engine.SQLiteStore, "get_event", get_event)

@@ -15,6 +15,7 @@ from tests.contract.mutants import Patch, around
 from whence import trace
 from whence.events import Query
 from whence.storage import walks
+from whence.storage.query_deadline import Deadline
 from whence.storage.sqlite import readers
 from whence.trace import TraceRequest
 
@@ -35,8 +36,8 @@ async def _here(_rows: int, function: Callable[..., Any], *args: Any) -> Any:
 def everything_inline(patch: Patch) -> None:
     """Mutant: each read runs on the event loop."""
 
-    async def read_in_thread(self: Any, question: Callable[[Any], Any]) -> Any:
-        return self._here.ask(question, 60.0)
+    async def read_in_thread(self: Any, _tenant: str, question: Callable[[Any], Any]) -> Any:
+        return self._here.ask(question, Deadline(60.0))
 
     patch.setattr(readers.Readers, "read_in_thread", read_in_thread)
 

@@ -10,12 +10,14 @@ import pytest
 from tests.contract.made import TENANT, VIEWER, add, new, numbers, page
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.proxy import Proxy, proxied
-from whence.errors import QueryTooExpensive, Throttled, Unavailable
+from whence.errors import QueryTooExpensive, Unavailable
 from whence.events import Query, Viewer
+from whence.fairness import FairQueue
 from whence.storage import Write, create_store
 from whence.storage.postgres import connections, engine
 from whence.storage.postgres.connections import ConnectionPool
 from whence.storage.postgres.tenants import NO_TENANT
+from whence.storage.query_deadline import Deadline
 
 pytestmark = pytest.mark.slow
 
@@ -310,8 +312,8 @@ async def test_a_query_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyP
     await store.close()
 
 
-async def test_unbounded_queries_leave_half_of_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One per tenant and at most half of the readers: the next is refused at once, and an indexed query is answered."""
+async def test_unbounded_queries_leave_half_of_the_readers() -> None:
+    """At most half of the readers work on them: the next waits for its turn, and an indexed query is answered."""
     store: Any = create_store(await fresh_database())
     await store.check_servable()
     entered, going = asyncio.Semaphore(0), asyncio.Event()
@@ -321,21 +323,91 @@ async def test_unbounded_queries_leave_half_of_the_readers(monkeypatch: pytest.M
         await going.wait()
 
     unbounded = [
-        asyncio.create_task(store._reading.run(NO_TENANT, work, store._gate.admit(f"tenant-{number}")))
+        asyncio.create_task(store._reading.run(NO_TENANT, work, tenant=f"tenant-{number}", unbounded=True))
         for number in range(4)
     ]
     for _ in unbounded:
         await entered.acquire()
-    question = Query(actor_ids=("a",), resource_types=("artifact",))
+    filters = {"actor_ids": ("a",), "resource_types": ("artifact",)}
     for tenant in ("tenant-0", "another"):
-        with pytest.raises(Throttled):
-            await store.count_events(Viewer(tenant), Query(correlation_ids=("x",)))
-        with pytest.raises(Throttled):
-            await page(store, tenant, actor_ids=question.actor_ids, resource_types=question.resource_types)
+        unbounded.append(asyncio.create_task(store.count_events(Viewer(tenant), Query(correlation_ids=("x",)))))
+        unbounded.append(asyncio.create_task(page(store, tenant, **filters)))
     assert (await page(store, "tenant-0")).total == 0
+    assert not any(task.done() for task in unbounded)
     going.set()
-    await asyncio.gather(*unbounded)
-    assert (await store.count_events(Viewer("another"), Query(correlation_ids=("x",)))).total == 0
+    assert [found.total for found in (await asyncio.gather(*unbounded))[4:]] == [0] * 4
+    await store.close()
+
+
+def first_come_first_served(self: FairQueue, tenant: str) -> bool:
+    """Mutant: one tenant may hold every place."""
+    return self._free > 0
+
+
+async def test_one_tenant_does_not_hold_every_connection() -> None:
+    """Half of them stay free for others, whatever it reads."""
+    store: Any = create_store(await fresh_database())
+    await store.check_servable()
+    going = asyncio.Event()
+    held = [
+        asyncio.create_task(store._reading.run(NO_TENANT, lambda _: going.wait(), tenant="greedy")) for _ in range(20)
+    ]
+    try:
+        await asyncio.sleep(0.3)
+        assert store._reading._places._held["greedy"] == 4
+        assert (await page(store, "another")).total == 0
+    finally:
+        going.set()
+        await asyncio.gather(*held)
+        await store.close()
+
+
+async def test_mutant_without_shares_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FairQueue, "_may_enter", first_come_first_served)
+    with pytest.raises(AssertionError):
+        await test_one_tenant_does_not_hold_every_connection()
+
+
+async def work_to_the_end(self: ConnectionPool, tenant_no: int, work: Any, *, tenant: str = "", **_: Any) -> Any:
+    """Mutant: a query runs to its end when its caller is cancelled."""
+    task = asyncio.create_task(self._run(tenant_no, work, tenant, Deadline(), unbounded=False))
+    self._running.add(task)
+    task.add_done_callback(self._discard)
+    return await asyncio.shield(task)
+
+
+async def test_mutant_that_works_for_clients_that_left_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConnectionPool, "run", work_to_the_end)
+    with pytest.raises(AssertionError):
+        await test_a_query_that_nobody_waits_for_is_stopped()
+
+
+async def test_a_query_that_nobody_waits_for_is_stopped() -> None:
+    """On the server too. Its place is free again, other connections are kept, and the next query is answered."""
+    url = await fresh_database()
+    store: Any = create_store(url)
+    await add(store, new(1))
+    await page(store)
+
+    async def sleep(connection: Any, _tenant: Any) -> None:
+        await connection.fetchval("SELECT count(*) FROM pg_sleep(4)")
+
+    asked = [asyncio.create_task(store._read_as(TENANT, sleep)) for _ in range(20)]
+    await asyncio.sleep(0.5)
+    for task in asked:
+        task.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        if not store._reading._running:
+            break
+    assert not store._reading._running
+    sleeping = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE state = 'active' AND query LIKE '%pg_sleep(4)%' AND pid <> pg_backend_pid()"
+    )
+    assert await fetch(url, sleeping) == [(0,)]
+    assert (await page(store)).total == 1
+    assert len(store._reading._idle) == 4
     await store.close()
 
 

@@ -131,9 +131,9 @@ async def a_tail_skips_nothing(store: SQLiteStore, _patch: pytest.MonkeyPatch) -
     await asyncio.sleep(0)
     small = [asyncio.create_task(store.append("t", [Write((event(100 + n),))])) for n in range(SMALL)]
     for each in (*small, large):
-        seen += await store._readers.read(read_on)
+        seen += await store._readers.read("t", read_on)
         await each
-    seen += await store._readers.read(read_on)
+    seen += await store._readers.read("t", read_on)
     assert seen == list(range(1, LARGE + SMALL + 1))
 
 

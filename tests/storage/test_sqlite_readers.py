@@ -1,5 +1,7 @@
 """A reader interrupts a query that takes too long, and then serves the next one."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,11 @@ import apsw
 import pytest
 
 from tests.storage.test_sqlite_writer import event, with_store
+from tests.unit.mutants import catches, replaced
 from whence.errors import QueryTooExpensive
 from whence.events import PageRequest, Query, Viewer
 from whence.storage import Write
+from whence.storage.query_deadline import Deadline, check_deadline
 from whence.storage.sqlite import readers
 from whence.storage.sqlite.engine import SQLiteStore
 
@@ -32,7 +36,7 @@ async def stopped_questions(store: SQLiteStore) -> None:
     store._readers._query_seconds_max = 0.05
     for _ in range(3 * len(store._readers._readers)):
         with pytest.raises(QueryTooExpensive):
-            await store._readers.read(lambda connection: connection.execute(STEPS).fetchall())
+            await store._readers.read("t", lambda connection: connection.execute(STEPS).fetchall())
         store._readers._query_seconds_max = 5
         assert (await store.list_events(Viewer("t"), Query(), PageRequest())).total == 1
         wide = Query(correlation_ids=("none",), actor_ids=("none",))
@@ -49,8 +53,8 @@ def test_mutant_a_stop_that_also_stops_the_end_is_caught(tmp_path: Path, monkeyp
     """When the deadline also applies to the end of the transaction, that is interrupted too and the reader stays
     unusable."""
 
-    def ask(self: Any, question: Any, seconds: float) -> Any:
-        self.deadline = readers.time.monotonic() + seconds
+    def ask(self: Any, question: Any, deadline: Deadline) -> Any:
+        self.deadline = deadline
         try:
             self.connection.execute("BEGIN")
             try:
@@ -59,8 +63,62 @@ def test_mutant_a_stop_that_also_stops_the_end_is_caught(tmp_path: Path, monkeyp
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
         finally:
-            self.deadline = float("inf")
+            self.deadline = None
 
     monkeypatch.setattr(readers._Reader, "ask", ask)
     with pytest.raises(apsw.Error):
         with_store(tmp_path, stopped_questions)
+
+
+def sql(connection: apsw.Connection) -> None:
+    connection.execute(STEPS).fetchall()
+
+
+def python(_connection: apsw.Connection) -> None:
+    for _ in range(800):
+        time.sleep(0.01)
+        check_deadline()
+
+
+def no_cancel(self: Deadline) -> None:
+    """Mutant: work goes on for a client that has left."""
+
+
+@catches(replaced(Deadline, "cancel", no_cancel, "a_client_that_left_is_worked_for"))
+@pytest.mark.parametrize("question", [sql, python])
+def test_a_question_that_nobody_waits_for_is_stopped(tmp_path: Path, question: Any) -> None:
+    """In SQLite and in Python. Its place is free again then, and not before."""
+
+    async def scenario(store: SQLiteStore) -> None:
+        await store.append("t", [Write((event(0),))])
+        places = store._readers._places
+        asked = [asyncio.create_task(store._readers.read_in_thread("t", question)) for _ in range(20)]
+        await asyncio.sleep(0.2)
+        assert places._held["t"] == 2
+        for task in asked:
+            task.cancel()
+        await asyncio.sleep(0)
+        assert places._held["t"] == 2, "the threads still run"
+        for _ in range(300):
+            await asyncio.sleep(0.01)
+            if not places._held["t"]:
+                break
+        assert not places._held["t"]
+        assert not places.is_waiting("t")
+        assert (await store.list_events(Viewer("t"), Query(), PageRequest())).total == 1
+
+    with_store(tmp_path, scenario)
+
+
+@catches(replaced(Deadline, "has_passed", False, "the_time_limit_stops_at_sql"))
+def test_the_time_limit_reaches_python(tmp_path: Path) -> None:
+    async def scenario(store: SQLiteStore) -> None:
+        store._readers._query_seconds_max = 0.05
+        began = time.monotonic()
+        with pytest.raises(QueryTooExpensive):
+            await store._readers.read_in_thread(
+                "t", lambda _: [(time.sleep(0.01), check_deadline()) for _ in range(300)]
+            )
+        assert time.monotonic() - began < 2.5
+
+    with_store(tmp_path, scenario)

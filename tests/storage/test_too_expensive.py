@@ -8,7 +8,7 @@ import pytest
 from tests.contract.made import NOON, SECOND, VIEWER, add, new, uuid
 from tests.databases import fresh_database
 from whence.errors import QueryTooExpensive
-from whence.storage import create_store, process_map, query_gate
+from whence.storage import create_store, process_map, query_deadline
 from whence.storage.postgres import connections
 from whence.trace import TraceRequest
 
@@ -57,6 +57,6 @@ async def test_a_process_map_is_told_to_ask_for_fewer_days(store: Any, monkeypat
 
 async def test_mutant_one_sentence_for_all_is_caught(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence of a list does not help for a trace."""
-    given = query_gate.query_too_expensive
-    monkeypatch.setattr(query_gate, "query_too_expensive", lambda *_: given())
+    given = query_deadline.query_too_expensive
+    monkeypatch.setattr(query_deadline, "query_too_expensive", lambda *_: given())
     assert "causation_id" not in await _stopped(store, monkeypatch)

@@ -9,14 +9,16 @@ import pytest
 from tests.contract.made import new
 from tests.unit.mutants import catches, replaced
 from whence import ingest as ingest_module
-from whence.errors import Busy, Invalid, Unavailable, WhenceError
+from whence.errors import Busy, Invalid, Throttled, Unavailable, WhenceError
 from whence.events import NewEvent
+from whence.fairness import FairBudget
+from whence.settings import Settings
 from whence.storage import Receipt, Write
 
 T = TypeVar("T")
 Results = list[list[Receipt] | WhenceError]
 Answer = Callable[[Sequence[Write]], Results]
-HANG_S = 2
+HANG_S = 10
 """No test takes this long unless something hangs."""
 TURNS = 50
 """Rounds of the event loop, after which everything that does not wait for the store has run."""
@@ -84,7 +86,7 @@ def play(story: Scenario, events_max: int = 20_000) -> None:
         except TimeoutError:
             pytest.fail("somebody waits for ever", pytrace=False)
         assert not store._held, "the story is over, and so are its appends"
-        assert ingest._events == 0, "nothing is counted that does not wait"
+        assert ingest._events.used == 0, "nothing is counted that does not wait"
         assert not ingest._waiting
 
     asyncio.run(run())
@@ -343,39 +345,70 @@ def test_a_full_queue_says_so_at_once() -> None:
     """The limit counts all tenants and running appends. A refused request is not stored, and is accepted later."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
-        tasks = [await adding(ingest, some(1, 3), "acme"), await adding(ingest, some(4, 2), "globex")]
+        tasks = [await adding(ingest, some(1, 3), "acme"), await adding(ingest, some(4, 3), "globex")]
         await store.held(2)
         for tenant in ("acme", "globex", "initech"):
-            with pytest.raises(Busy) as caught:
+            with pytest.raises((Busy, Throttled)) as caught:
                 await ingest.add(tenant, some(9))
             assert caught.value.retry_after_s >= 1
+            assert isinstance(caught.value, Busy)
         store.release(tenant="globex")
         await tasks[1]
-        with pytest.raises(Busy):
-            await ingest.add("acme", some(9, 3))
-        tasks.append(await adding(ingest, some(9, 2), "globex"))
+        with pytest.raises(Throttled):
+            await ingest.add("acme", some(9))
+        tasks.append(await adding(ingest, some(9, 3), "globex"))
         await store.held(2)
         for _ in range(2):
             store.release()
         for task in tasks:
             await task
-        assert [requests for _, requests in store.appends] == [[ids(some(1, 3))], [ids(some(4, 2))], [ids(some(9, 2))]]
+        assert [requests for _, requests in store.appends] == [[ids(some(1, 3))], [ids(some(4, 3))], [ids(some(9, 3))]]
 
-    play(story, events_max=5)
+    play(story, events_max=6)
 
 
-def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
-    """A request above the limit is accepted when the queue is empty; otherwise it could never be."""
+def first_come_first_served(self: FairBudget, tenant: str, amount: int) -> None:
+    """Mutant: one tenant may fill the queue."""
+    self.add(tenant, amount)
+
+
+@catches(replaced(FairBudget, "take", first_come_first_served, "no_shares"))
+def test_a_tenant_cannot_fill_the_queue() -> None:
+    """However much it sends, an event of another tenant is taken."""
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
-        task = await adding(ingest, some(1, 8))
-        await store.held()
-        with pytest.raises(Busy):
-            await ingest.add("globex", some(9))
-        store.release()
-        assert names(await task) == ids(some(1, 8))
+        tasks = []
+        for _ in range(40):
+            tasks.append(await adding(ingest, some(1, 1000), "acme"))
+        refused = [task for task in tasks if task.done()]
+        assert len(refused) == 30
+        for task in refused:
+            assert isinstance(task.exception(), Throttled)
+        other = await adding(ingest, some(1), "globex")
+        await store.held(2)
+        store.release(tenant="globex")
+        await other
+        for _ in range(10):
+            await store.held()
+            store.release()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    play(story, events_max=5)
+    play(story)
+
+
+def test_the_smallest_queue_takes_a_whole_batch() -> None:
+    """Also when another tenant's batch waits."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [await adding(ingest, some(1, 1000), tenant) for tenant in ("acme", "globex")]
+        await store.held(2)
+        for _ in range(2):
+            store.release()
+        assert [len(await task) for task in tasks] == [1000, 1000]
+
+    with pytest.raises(ValueError, match="WHENCE_QUEUE_EVENTS_MAX"):
+        Settings(queue_events_max=1999)
+    play(story, events_max=Settings(queue_events_max=2000).queue_events_max)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +421,7 @@ def test_room_is_given_back_whatever_happened(end: Answer | BaseException) -> No
 
     async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
         for _ in range(3):
-            task = await adding(ingest, some(1, 5))
+            task = await adding(ingest, some(1, 3))
             await store.held()
             task.cancel()
             await asyncio.sleep(0)

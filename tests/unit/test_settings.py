@@ -49,9 +49,11 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         ACTOR_TYPES="robot",
         BAD_CREDENTIALS_PER_MINUTE="7",
         QUEUE_EVENTS_MAX="5000",
-        BODIES_IN_FLIGHT_MAX="8MiB",
-        ANSWERS_IN_FLIGHT_MAX="32MiB",
+        BODIES_IN_FLIGHT_MAX="32MiB",
+        ANSWERS_IN_FLIGHT_MAX="96MiB",
         CONNECTIONS_MAX="50",
+        TENANT_EVENTS_PER_S="100",
+        DISK_FREE_MIN="1GiB",
         LOG_LEVEL="DEBUG",
         COOKIE_SECURE="true",
         POSTGRES_POOLER="on",
@@ -63,7 +65,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
     assert changed == set(Settings.__struct_fields__) - {"jwt_secret"}
     assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
     assert settings.algorithms == ("ES256", "EdDSA")
-    assert (settings.jwt_max_lifetime_s, settings.bodies_in_flight_max) == (5400, 8 * 1024 * 1024)
+    assert (settings.jwt_max_lifetime_s, settings.bodies_in_flight_max) == (5400, 32 * 1024 * 1024)
     assert (settings.tls_cert, settings.log_level, settings.cookie_secure) == (pem, "debug", True)
     assert "invoice" in settings.vocabulary.resource_types
     assert "robot" in settings.vocabulary.actor_types
@@ -199,10 +201,10 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"LOG_LEVEL": "loud"},
         {"COOKIE_SECURE": "perhaps"},
         {"BAD_CREDENTIALS_PER_MINUTE": "0"},
-        {"QUEUE_EVENTS_MAX": "999"},
-        {"BODIES_IN_FLIGHT_MAX": "1MiB"},
+        {"QUEUE_EVENTS_MAX": "1999"},
+        {"BODIES_IN_FLIGHT_MAX": "23MiB"},
         {"BODIES_IN_FLIGHT_MAX": "64MB"},
-        {"ANSWERS_IN_FLIGHT_MAX": "31MiB"},
+        {"ANSWERS_IN_FLIGHT_MAX": "63MiB"},
         {"CONNECTIONS_MAX": "0"},
         {"RESOURCE_TYPES": "Invoice"},
         {"ACTOR_TYPES": "a-b"},

@@ -1,6 +1,5 @@
 """The application: its routes, its lifespan, and the one table of errors and their HTTP statuses."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,11 +11,12 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from whence.api import causes, credentials, docs_page, health, reads, writes
+from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.context import AppContext, context_of
 from whence.api.middleware import HTTPMiddleware
+from whence.api.readiness import Readiness
 from whence.api.request import Request
-from whence.api.request_body import MemoryBudget
 from whence.api.responses import JSON, error_body
 from whence.errors import (
     Busy,
@@ -76,10 +76,9 @@ def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
         vocabulary=settings.vocabulary,
         store=store,
         ingest=Ingest(store, settings.queue_events_max),
+        readiness=Readiness(store.check),
         authenticator=authenticator,
-        bodies=MemoryBudget(settings.bodies_in_flight_max, "request bodies"),
-        answers=MemoryBudget(settings.answers_in_flight_max, "large answers"),
-        pages=asyncio.Semaphore(store.reads_at_once),
+        admission=Admission(settings, store.reads_at_once, store.free_bytes),
         status_of=status_of,
     )
     handlers = route_handlers(settings)

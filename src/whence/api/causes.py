@@ -20,10 +20,14 @@ async def trace(request: Request) -> JsonResponse:
     """The causes of an event up to the root, and everything that it led to."""
     event_id = event_id_of(request)
     asked = parse_trace(request.scope["query_string"])
-    graph = await context_of(request).store.trace(principal_of(request).viewer, event_id, asked)
+    context, viewer = context_of(request), principal_of(request).viewer
+    graph = await context.store.trace(viewer, event_id, asked)
     if graph is None:
         raise NotFound("There is no event with this id.")
-    return JsonResponse(encode_trace(graph))
+    async with context.admission.turns.place(viewer.tenant):  # ten thousand nodes take a while
+        body = encode_trace(graph)
+    context.admission.hold_answer(request, viewer.tenant, len(body))
+    return JsonResponse(body)
 
 
 @read_route("/api/v1/flows", "List Flows", "flows", FlowsBody, tag="Causes", links=True)

@@ -1,15 +1,15 @@
 """What the handlers of one server share, and how a handler reaches it."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import cast
 
 import msgspec
 
+from whence.api.admission import Admission
 from whence.api.auth import Authenticator
+from whence.api.readiness import Readiness
 from whence.api.request import Request
-from whence.api.request_body import MemoryBudget
 from whence.errors import WhenceError
 from whence.events import Vocabulary
 from whence.ingest import Ingest
@@ -23,18 +23,16 @@ __all__ = ["AppContext", "context_of", "now_us", "principal_of", "root_path_of"]
 class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one running server.
 
-    `bodies` and `answers` bound the memory of request bodies and of large answers. `pages` bounds the pages that are
-    being read or encoded at once. `status_of` gives the HTTP status of an error.
+    `admission` decides how much of the server each tenant may use. `status_of` gives the HTTP status of an error.
     """
 
     settings: Settings
     vocabulary: Vocabulary
     store: Store
     ingest: Ingest
+    readiness: Readiness
     authenticator: Authenticator
-    bodies: MemoryBudget
-    answers: MemoryBudget
-    pages: asyncio.Semaphore
+    admission: Admission
     status_of: Callable[[WhenceError], int]
 
 

@@ -16,6 +16,7 @@ from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import context_of, now_us, principal_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.request import Request
+from whence.api.request_body import read_body
 from whence.api.responses import JSON
 from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedia
 from whence.events import Vocabulary
@@ -83,7 +84,7 @@ async def create_key(request: Request) -> Response[bytes]:
     """Make an API key of this tenant. Only this answer contains its secret."""
     principal = principal_of(request)
     context, now = context_of(request), now_us()
-    async with context.bodies.read(request, _BODY_MAX) as body:
+    async with read_body(request, context.admission, principal.tenant, _BODY_MAX) as body:
         _check_media(request)
         asked = parse_new_key(body, context.vocabulary, now)
     secret, key = new_api_key(principal.tenant, asked.scopes, now, asked.expires_at, asked.name)

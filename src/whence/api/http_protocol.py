@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from whence.api.connections import Admitted, ConnectionLimits, Place
 from whence.api.responses import error_body
 
 try:
@@ -33,6 +34,10 @@ _LINGER_S = 2.0
 _REST_OF_BODY_S = 5.0
 _WRITE_CHECK_S = 10.0
 _WRITE_BYTES_MIN = 40_960  # in that time: 4 KiB a second, the same rate as for request bodies
+_ANSWER_S = 300.0
+_PROBE_HEAD_S = 2.0
+_PROBES = (b"/livez", b"/readyz")
+_ACCEPTED_PER_SERVED = 2  # of the connections beyond those that are served, this many are told why
 
 
 class _ReadBuffer(threading.local):
@@ -52,8 +57,9 @@ class SmallReadsProtocol(asyncio.BufferedProtocol):
     memory before a handler could refuse it.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, **arguments: Any) -> None:
         self._protocol = LimitedProtocol(**arguments)
+        self._protocol.limits = limits
         self.connection_made = self._protocol.connection_made  # type: ignore[assignment]  # delegated
         self.connection_lost = self._protocol.connection_lost  # type: ignore[method-assign]  # delegated
         self.eof_received = self._protocol.eof_received  # type: ignore[method-assign]  # delegated
@@ -73,6 +79,10 @@ class _TooManyHeaders(Exception):
     """The headers, or the trailers, of a request are larger than allowed."""
 
 
+class _NoProbe(Exception):
+    """A request on a connection of the reserve is not one of a probe."""
+
+
 class _ResponseTransport:
     """The transport for writing a response, whose `close` is the protocol's own."""
 
@@ -88,9 +98,14 @@ class LimitedProtocol(HttpToolsProtocol):
     It relies on attributes that uvicorn does not document. `tests/api/test_uvicorn_attributes.py` lists them.
     """
 
+    limits: ConnectionLimits
+    _admitted: Admitted | None = None
+    _serving: RequestResponseCycle | None = None
     _deadline: asyncio.TimerHandle | None = None
     _write_check: asyncio.TimerHandle | None = None
+    _answer_ends: float | None = None
     _head_size = 0
+    _target = b""
     _idle_size = 0
     _progressed = False
     _begun = False
@@ -100,21 +115,32 @@ class LimitedProtocol(HttpToolsProtocol):
     _refusal: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Start the deadline of the first head."""
+        """Start the deadline of the first head, or refuse the connection."""
         super().connection_made(transport)
-        limit, self.limit_concurrency = self.limit_concurrency, None  # uvicorn's own refusal has another body
-        if limit is not None and len(self.connections) > 2 * limit:
+        self.limit_concurrency = None  # uvicorn's own refusal has another body
+        if len(self.connections) > _ACCEPTED_PER_SERVED * self.limits.total:
             self.transport.abort()
-        elif limit is not None and len(self.connections) > limit:
-            self._refuse(503, b"Service Unavailable", "Too many connections are open; come back shortly.", "busy")
-        else:
+            return
+        peer = transport.get_extra_info("peername")
+        self._admitted = self.limits.admit(peer[0] if isinstance(peer, tuple) else None)
+        if self._admitted.place is Place.REQUESTS:
             self._set_deadline(_HEAD_S, self._head_is_late)
+        elif self._admitted.place is Place.PROBES:
+            self._set_deadline(_PROBE_HEAD_S, self._refuse_connection)
+        else:
+            self._refuse_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers."""
+        """Cancel the timers, and the work for an answer that nobody will read."""
         self._clear_deadline()
         self._clear_write_check()
         super().connection_lost(exc)
+        if self._admitted is not None:
+            self.limits.release(self._admitted)
+        if self._serving is not None and not self._serving.response_complete:
+            abandon = self._serving.scope.get("state", {}).get("abandon")
+            if abandon is not None:
+                abandon()
 
     def eof_received(self) -> None:
         """The client has closed its side. After a refusal there is nothing more to send."""
@@ -124,19 +150,28 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins, perhaps on a connection that has already served a request."""
         super().on_message_begin()
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._head_size, self._target = True, 0, b""
         self._set_deadline(_HEAD_S, self._head_is_late)
 
     def on_headers_complete(self) -> None:
         """The head is complete. Raises for what uvicorn refuses, such as an address without a path."""
+        is_reserved = self._admitted is not None and self._admitted.place is Place.PROBES
+        if is_reserved and not self._target.partition(b"?")[0].endswith(_PROBES):
+            self._refuse_connection()
+            raise _NoProbe
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
         self._clear_deadline()
         self.cycle.transport = cast(asyncio.Transport, _ResponseTransport(self.transport, self._close_after_response))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle  # with pipelining, `cycle` is the last request that arrived
+        super()._start_asgi_task(cycle, app)
+
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
         self._count_head(len(url))
+        self._target += url
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -158,6 +193,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The response is written. If its request has not arrived completely, wait for the rest for a short time."""
+        self._answer_ends = None
         if self._refused and not self.pipeline:
             self._send_refusal()
             return
@@ -187,6 +223,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client reads its response more slowly than it is written. Start to check its rate."""
         super().pause_writing()
+        if self._answer_ends is None:
+            self._answer_ends = self.loop.time() + _ANSWER_S
         self._watch_write_rate()
 
     def resume_writing(self) -> None:
@@ -219,12 +257,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._linger(_REST_OF_BODY_S)
 
     def _watch_write_rate(self) -> None:
-        """Check after a while whether the client has read enough; if not, abort the connection to free its memory."""
+        """Check after a while whether the client has read enough, and not for too long; if not, abort the connection to
+        free its memory."""
         before = self._unread_bytes()
 
         def check() -> None:
             self._write_check = None
-            if self._unread_bytes() > before - _WRITE_BYTES_MIN:
+            is_late = self._answer_ends is not None and self.loop.time() > self._answer_ends
+            if is_late or self._unread_bytes() > before - _WRITE_BYTES_MIN:
                 self.transport.abort()
             else:
                 self._watch_write_rate()
@@ -266,6 +306,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._refuse(408, b"Request Timeout", "The head of the request came too slowly.", "request_timeout")
+
+    def _refuse_connection(self) -> None:
+        """Refuse a connection that is one too many."""
+        if self._admitted is not None and self._admitted.address_is_full:
+            sentence = "Too many connections are open from this address; close some, or come back shortly."
+            self._refuse(429, b"Too Many Requests", sentence, "throttled")
+        else:
+            self._refuse(503, b"Service Unavailable", "Too many connections are open; come back shortly.", "busy")
 
     def _refuse(self, status: int, phrase: bytes, detail: str, code: str) -> None:
         """Answer without a handler, after the responses in progress, and close the connection."""
@@ -310,6 +358,6 @@ def _response(status: int, phrase: bytes, detail: str, code: str) -> bytes:
         b"x-content-type-options: nosniff",
         b"cache-control: no-store",
         b"connection: close",
-        *([b"retry-after: 1"] if status == 503 else []),
+        *([b"retry-after: 1"] if status in (429, 503) else []),
     ]
     return b"\r\n".join([*head, b"", body])

@@ -31,7 +31,8 @@ _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
-_EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
+_CLIENT_GONE = 499  # only in the log
+_EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id"
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
     b"ce-id, ce-source, ce-specversion, ce-type, ce-time, ce-subject, ce-datacontenttype, ce-dataschema, "
@@ -49,7 +50,8 @@ class HTTPMiddleware:
 
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
-    decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent.
+    decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
+    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -72,8 +74,12 @@ class HTTPMiddleware:
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
         state["at_end"] = []
+        headers: Headers = []
+        state["headers"] = headers
+        state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
         self._rewrite_path(scope, state)
-        response = _ResponseSender(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
+        cors = self._cors(scope["headers"])
+        response = _ResponseSender(send, request_id, cors, headers, head=scope["method"] == "HEAD")
         try:
             if (refusal := _http_refusal(scope)) is not None:
                 status, code, sentence = refusal
@@ -86,8 +92,11 @@ class HTTPMiddleware:
             else:
                 await self.app(cast(LitestarScope, scope), receive, response.send)
         except asyncio.CancelledError:
-            # The server's grace period is over. Nothing awaits this task, so the cancellation need not go on.
-            if not response.status:
+            # The client is gone, or the server's grace period is over. Nothing awaits this task, so the cancellation
+            # need not go on.
+            if state["abandon"] is not None and state["abandon"].called:
+                response.status = _CLIENT_GONE
+            elif not response.status:
                 body = error_body("The server is stopping; send this again.", "unavailable", request_id)
                 await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
         except Exception:
@@ -158,11 +167,24 @@ class HTTPMiddleware:
         ]
 
 
+class _Abandon:
+    """Cancels the task that was current when this was made."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self._task = cast("asyncio.Task[None]", asyncio.current_task())
+
+    def __call__(self) -> None:
+        self.called = True
+        self._task.cancel()
+
+
 class _ResponseSender:
     """An ASGI `send` that adds the headers of every response, and drops the body of a response to HEAD."""
 
-    def __init__(self, send: Send, request_id: str, cors: Headers, *, head: bool) -> None:
+    def __init__(self, send: Send, request_id: str, cors: Headers, added: Headers, *, head: bool) -> None:
         self.next_send = send
+        self.added = added
         self.head = head
         self.status = 0
         self.common: Headers = [
@@ -178,7 +200,7 @@ class _ResponseSender:
             headers = list(message.get("headers", []))
             if all(name.lower() != b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
-            message["headers"] = headers + self.common
+            message["headers"] = headers + self.added + self.common
         elif message["type"] == "http.response.body":
             body = b"" if self.head else message.get("body", b"")
             message["body"] = await self._send_chunks(body)

@@ -1,6 +1,6 @@
 """The routes that answer questions about events. Each one parses what was asked, asks the store, and encodes."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from litestar.handlers import HTTPRouteHandler
@@ -64,8 +64,12 @@ async def aggregate(request: Request) -> JsonResponse:
 async def stats_by_actor(request: Request) -> Stream:
     """What each actor did; all actors, never a part of them."""
     read = _parsed(request, "actors")
-    stats = await context_of(request).store.actor_stats(principal_of(request).viewer, read.query)
-    return Stream(_chunks(encode_actor_stats(stats)), media_type=JSON)
+    context, viewer = context_of(request), principal_of(request).viewer
+    async with context.admission.pages.place(viewer.tenant):
+        stats = await context.store.actor_stats(viewer, read.query)
+        chunks = await context.admission.in_slices(viewer.tenant, encode_actor_stats(stats))
+        context.admission.hold_answer(request, viewer.tenant, sum(map(len, chunks)))
+    return Stream(_sent_once(chunks), media_type=JSON)
 
 
 @read_route("/api/v1/events/{event_id:str}", "Get Event", "event", EventBody, missing=True)
@@ -76,7 +80,8 @@ async def get_event(request: Request) -> JsonResponse:
     event = await context_of(request).store.get_event(principal_of(request).viewer, event_id)
     if event is None:
         raise NotFound("There is no event with this id.")
-    context_of(request).answers.hold(request, _EVENT_BYTES + len(event.payload or b""))
+    size = _EVENT_BYTES + len(event.payload or b"")
+    context_of(request).admission.hold_answer(request, event.tenant_id, size)
     return JsonResponse(encode_event(event, read.include))
 
 
@@ -104,11 +109,12 @@ def _parsed(request: Request, name: str, **fixed: str) -> ReadRequest:
 
 
 async def _page(request: Request, read: ReadRequest) -> JsonResponse:
-    """One page of events. The semaphore bounds the pages in memory that the answers' budget does not count yet."""
-    context = context_of(request)
-    async with context.pages:
-        page = await context.store.list_events(principal_of(request).viewer, read.query, read.page)
-        context.answers.hold(request, sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events))
+    """One page of events. Its place bounds the pages in memory that are not counted as answers yet."""
+    context, viewer = context_of(request), principal_of(request).viewer
+    async with context.admission.pages.place(viewer.tenant):
+        page = await context.store.list_events(viewer, read.query, read.page)
+        size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
+        context.admission.hold_answer(request, viewer.tenant, size)
         cursor = next_cursor(read.cursor_seed, read.query, page)
         body = encode_page(page, read.include, cursor)
     return JsonResponse(body, headers=next_page_link(request, cursor))
@@ -145,6 +151,8 @@ def event_id_of(request: Request) -> str:
         raise Invalid.at(("path", "event_id"), str(error), "uuid_parsing") from None
 
 
-async def _chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
+async def _sent_once(chunks: list[bytes]) -> AsyncIterator[bytes]:
+    """The chunks in order. None is kept once the client has read it."""
+    chunks.reverse()
+    while chunks:
+        yield chunks.pop()

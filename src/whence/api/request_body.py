@@ -1,8 +1,7 @@
 """Reading request bodies within limits: of one body, of all bodies in memory, and of the size after inflating.
 
 A body is refused as soon as its size is known: by its Content-Length before a byte is read, or while it arrives, or
-while it is inflated. The bytes in memory count against one budget of the whole server until the request ends. Large
-answers have a budget of the same kind.
+while it is inflated. The bytes in memory count as the tenant's until the request ends; see `admission`.
 """
 
 import asyncio
@@ -11,89 +10,60 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import cast
 
 from litestar.exceptions import HTTPException
 
+from whence.api.admission import INFLATING_THREADS, Admission
 from whence.api.decompress import DECOMPRESSORS, Damaged
 from whence.api.request import Request
-from whence.errors import Busy, Invalid, TooLarge, UnsupportedMedia
+from whence.errors import Invalid, TooLarge, UnsupportedMedia
 
-__all__ = ["BodyReader", "MemoryBudget"]
+__all__ = ["read_body"]
 
 _CHUNK = 64 * 1024
 _ON_LOOP_MAX = 16 * 1024  # of a compressed body, in bytes
 _FIRST_SLICE = (64 * 1024, 64)  # bytes and parts that are inflated on the event loop: half a millisecond
 _SLICE = (256 * 1024, 1024)  # the same, of a turn in a thread: a few milliseconds
-_GRACE_S = 15.0
-_BYTES_PER_SECOND_MIN = 4096
+_BODY_S = 60.0
+_WINDOW_S = 15.0
+_WINDOW_BYTES_MIN = 61_440  # 4 KiB a second
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
 """How a body begins that is not UTF-8, in JSON."""
 
-_inflaters = ThreadPoolExecutor(2, thread_name_prefix="whence-inflate")
+_inflaters = ThreadPoolExecutor(INFLATING_THREADS, thread_name_prefix="whence-inflate")
 
 
-class MemoryBudget:
-    """How many bytes of request bodies, or of answers, may be in memory at once, over all requests of this server.
+@asynccontextmanager
+async def read_body(
+    request: Request, admission: Admission, tenant: str, limit: int, *, may_be_empty: bool = False
+) -> AsyncIterator[bytes]:
+    """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
 
-    `noun` says of what, in the sentence of a refusal.
+    Raises TooLarge, Busy, Throttled, UnsupportedMedia for an encoding other than gzip and zstd and for UTF-16, and
+    Invalid for a body that does not inflate, or is empty and may not be.
     """
-
-    def __init__(self, limit: int, noun: str = "request bodies") -> None:
-        self.limit = limit
-        self.noun = noun
-        self.used = 0
-
-    def take(self, size: int) -> None:
-        """Add `size` bytes to what is used. Raises Busy when they do not fit."""
-        if self.used + size > self.limit:
-            raise Busy(f"Too many {self.noun} are in flight; send this again in a moment.")
-        self.used += size
-
-    def hold(self, request: Request, size: int, *, stored: bool = False) -> None:
-        """Count the `size` bytes of a large answer until the client has read it; a small one is not counted.
-
-        Raises Busy when they do not fit, unless the answer is about events that are `stored`: that one must be sent.
-        """
-        if size <= _CHUNK:
-            return
-        if stored:
-            self.used += size
-        else:
-            self.take(size)
-        request.scope["state"]["at_end"].append(partial(self._release, size))
-
-    def _release(self, size: int) -> None:
-        self.used -= size
-
-    @asynccontextmanager
-    async def read(self, request: Request, limit: int, *, may_be_empty: bool = False) -> AsyncIterator[bytes]:
-        """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
-
-        Raises TooLarge, Busy, UnsupportedMedia for an encoding other than gzip and zstd and for UTF-16, and Invalid for
-        a body that does not inflate, or is empty and may not be.
-        """
-        reader = BodyReader(self, limit)
-        try:
-            body = await reader.read(request)
-            if not body and not may_be_empty:
-                raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
-            yield body
-        finally:
-            self.used -= reader.taken
+    reader = _BodyReader(admission, tenant, limit)
+    try:
+        body = await reader.read(request)
+        if not body and not may_be_empty:
+            raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
+        yield body
+    finally:
+        admission.bodies.give_back(tenant, reader.taken)
 
 
-class BodyReader:
-    """Reads one body. `taken` is what it has added to the budget so far."""
+class _BodyReader:
+    """Reads one body. `taken` is what it has added to the tenant's bytes so far."""
 
-    def __init__(self, budget: MemoryBudget, limit: int) -> None:
-        self.budget = budget
+    def __init__(self, admission: Admission, tenant: str, limit: int) -> None:
+        self.admission = admission
+        self.tenant = tenant
         self.limit = limit
         self.taken = 0
 
     async def read(self, request: Request) -> bytes:
-        """The whole inflated body, without the byte order mark of UTF-8; see `MemoryBudget.read`."""
+        """The whole inflated body, without the byte order mark of UTF-8; see `read_body`."""
         encoding = ",".join(request.headers.getall("content-encoding", [])).strip().lower()
         # Random bytes grow a little when they are compressed. A body beyond this is too large after inflating, too.
         raw_limit = self.limit if encoding in ("", "identity") else self.limit + self.limit // 256 + 1024
@@ -108,13 +78,15 @@ class BodyReader:
         return raw.removeprefix(codecs.BOM_UTF8)
 
     async def _receive(self, request: Request, limit: int) -> bytes:
-        """The bytes as sent. A client that sends too slowly gets a 408."""
+        """The bytes as sent. A client that sends too slowly gets a 408: too few bytes in some seconds, whatever it has
+        sent before, or no end after the longest time that a body may take."""
         parts: list[bytes] = []
-        received, started = 0, time.monotonic()
+        received, in_window = 0, 0
+        window_began = began = time.monotonic()
         while True:
-            wait_s = _GRACE_S + received / _BYTES_PER_SECOND_MIN - (time.monotonic() - started)
+            ends = min(began + _BODY_S, window_began + _WINDOW_S)
             try:
-                async with asyncio.timeout(max(wait_s, 0)):
+                async with asyncio.timeout(max(ends - time.monotonic(), 0)):
                     message = await request.receive()
             except TimeoutError:
                 raise HTTPException(status_code=408, headers={"Connection": "close"}) from None
@@ -122,6 +94,9 @@ class BodyReader:
                 raise HTTPException(status_code=400)
             part = cast(bytes, message.get("body", b""))
             received += len(part)
+            in_window += len(part)
+            if in_window >= _WINDOW_BYTES_MIN:
+                in_window, window_began = 0, time.monotonic()
             if received > limit:
                 raise self._too_large()
             self._take(len(part))
@@ -130,8 +105,8 @@ class BodyReader:
                 return b"".join(parts)
 
     async def _inflated(self, raw: bytes, encoding: str) -> bytes:
-        """The inflated bytes. All but the first slice of a small body is inflated by threads, which take turns between
-        the bodies: a small body must not wait for a thread, and a large one must not delay the event loop."""
+        """The inflated bytes. All but the first slice of a small body is inflated by threads, which tenants use in
+        turns: a small body must not wait for a thread, and a large one must not delay the event loop."""
         decompress = DECOMPRESSORS.get(encoding)
         if decompress is None:
             raise UnsupportedMedia("A body may be encoded with gzip or zstd, once, or not at all.")
@@ -143,7 +118,8 @@ class BodyReader:
                 if on_loop:
                     found, done = _next_slice(source, *_FIRST_SLICE)
                 else:
-                    found, done = await loop.run_in_executor(_inflaters, _next_slice, source, *_SLICE)
+                    async with self.admission.inflating.place(self.tenant):
+                        found, done = await loop.run_in_executor(_inflaters, _next_slice, source, *_SLICE)
             except Damaged as error:
                 raise Invalid.at(("body",), str(error), "encoding") from None
             on_loop = False
@@ -156,7 +132,7 @@ class BodyReader:
         return b"".join(parts)
 
     def _take(self, size: int) -> None:
-        self.budget.take(size)
+        self.admission.bodies.take(self.tenant, size)
         self.taken += size
 
     def _too_large(self) -> TooLarge:

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,6 +22,7 @@ from litestar.types import ASGIApp
 from uvicorn.server import HANDLED_SIGNALS
 
 from whence.api.app import create_app
+from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import SmallReadsProtocol
 from whence.settings import Settings, is_loopback
 from whence.storage.base import Store
@@ -30,6 +32,7 @@ __all__ = ["Server", "configure_logging", "is_exposed", "make_config", "run", "s
 _KEEP_ALIVE_S = 30
 _BACKLOG = 2048
 _FILES_BESIDE = 256  # open files of the store and everything else but connections
+_SWITCH_S = 0.0005  # how long a thread that computes keeps the event loop waiting for the GIL; Python's own is 5 ms
 _GRACE_S = 5
 _KILL_S = 9.5
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -58,6 +61,7 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
         if is_exposed(settings):
             _log.warning("plain_http", host=settings.host, advice=_PLAIN_HTTP)
         settle_memory()
+        sys.setswitchinterval(_SWITCH_S)
         Server(config, lambda: ready(address) if ready else None).run([listener])
 
 
@@ -79,13 +83,13 @@ def settle_memory() -> None:
 
 def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """The configuration of uvicorn. The application itself handles proxies and the root path."""
+    limits = ConnectionLimits(settings.connections_max, settings.trusted_proxies)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=cast(type[asyncio.Protocol], SmallReadsProtocol),
-        limit_concurrency=settings.connections_max,
+        http=cast(type[asyncio.Protocol], partial(SmallReadsProtocol, limits=limits)),
         ws="none",
         lifespan="on",
         access_log=False,

@@ -1,7 +1,5 @@
 """The two routes that store events: one at a time, or a batch."""
 
-import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from whence.api.context import AppContext, context_of, now_us, principal_of, root_path_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.request import Request
+from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, Problem, RetryLater, UnsupportedMedia, WhenceError
 from whence.events import NewEvent
@@ -44,7 +43,8 @@ _KEY_MAX = 255
 _LONG_BODY = 64 * 1024
 """Parsing a body of this many bytes takes a millisecond or more."""
 
-_SLICE_S = 0.005
+_SHORT_BODY = 16 * 1024
+"""A body of this many bytes is parsed in a fraction of a millisecond."""
 
 _ONE_MEDIA = (
     "Send one event as application/json, or as a CloudEvent (application/cloudevents+json, or ce- headers): "
@@ -127,9 +127,15 @@ async def create_event(request: Request) -> JsonResponse:
     if _media_type(request) == _CE_BATCH:
         return await _store_many(request)
     context, tenant = context_of(request), principal_of(request).tenant
-    async with context.bodies.read(request, BODY_MAX, may_be_empty=_is_binary(request)) as body:
-        new = _parse_one(request, body)
+    may_be_empty = _is_binary(request)
+    async with read_body(request, context.admission, tenant, BODY_MAX, may_be_empty=may_be_empty) as body:
+        if len(body) > _SHORT_BODY:
+            async with context.admission.turns.place(tenant):
+                new = _parse_one(request, body)
+        else:
+            new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
+        context.admission.admit_events(request, tenant, 1)
         receipts = await context.ingest.add(tenant, [new])
     return _answer_one(request, receipts[0])
 
@@ -146,15 +152,17 @@ ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
 
 async def _store_many(request: Request) -> JsonResponse:
     context, tenant = context_of(request), principal_of(request).tenant
-    async with context.bodies.read(request, BATCH_MAX, may_be_empty=_is_binary(request)) as body:
+    may_be_empty = _is_binary(request)
+    async with read_body(request, context.admission, tenant, BATCH_MAX, may_be_empty=may_be_empty) as body:
         if len(body) > _LONG_BODY:
             await context.store.wait_for_idle_writer()
         events, atomic = _parse_many(request, body)
         del body  # as in create_event
-        parsed = limit_batch(await _in_slices(events))
+        parsed = limit_batch(await context.admission.in_slices(tenant, events))
         if atomic:
             _refuse_invalid(parsed)
         valid = [item for item in parsed if isinstance(item, NewEvent)]
+        context.admission.admit_events(request, tenant, len(valid))
         receipts = await context.ingest.add(tenant, valid, atomic=atomic) if valid else []
     return _answer_many(context, parsed, receipts)
 
@@ -197,18 +205,6 @@ def _parse_many(request: Request, body: bytes) -> tuple[Iterator[ParsedEvent], b
         return iter([one]), atomic
     ndjson = media in _NDJSON or (media in _UNSTATED and start == b"{")
     return iter_batch(body, ndjson, ingest), atomic
-
-
-async def _in_slices(events: Iterator[ParsedEvent]) -> list[ParsedEvent]:
-    """All events. Other requests run whenever parsing has taken some milliseconds."""
-    parsed: list[ParsedEvent] = []
-    slice_end = time.perf_counter() + _SLICE_S
-    for event in events:
-        parsed.append(event)
-        if time.perf_counter() > slice_end:
-            await asyncio.sleep(0)
-            slice_end = time.perf_counter() + _SLICE_S
-    return parsed
 
 
 def _ingest_context(request: Request) -> IngestContext:
@@ -271,7 +267,7 @@ def _answer_one(request: Request, receipt: Receipt) -> JsonResponse:
         headers.append(("idempotent-replayed", "true"))
     status = 200 if receipt.replayed else 201
     body = encode_event(receipt.event)
-    context_of(request).bodies.hold(request, len(body), stored=True)
+    context_of(request).admission.hold_answer(request, principal_of(request).tenant, len(body), stored=True)
     return JsonResponse(body, status, headers)
 
 

@@ -1,10 +1,11 @@
-"""Builds aggregates and actor statistics from counted events. Pure; the same for every store."""
+"""Builds aggregates and actor statistics from counted events. The same for every store."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from whence.actor_totals import Totals
 from whence.events import ActorStat, Counts
+from whence.storage.query_deadline import check_deadline
 from whence.storage.resolve import Kind
 
 __all__ = ["by_word", "ranked", "totals_of_kind"]
@@ -36,9 +37,11 @@ def ranked(totals: Mapping[int, Iterable[int]], names: Iterable[tuple[int, str, 
     """The statistics of actors: by total descending, then actor type and id. `names`: number, actor type, actor id."""
     # Sorted as tuples, which takes a quarter of the time that a sort by key takes.
     ordered = []
+    check_deadline()
     for actor, actor_type, actor_id in names:
         total, successes, failures = totals[actor]
         ordered.append((-total, actor_type, actor_id, successes, failures))
+    check_deadline()
     ordered.sort()
     return [
         ActorStat(actor_type=actor_type, actor_id=actor_id, total=-less, successes=successes, failures=failures)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from whence import transitions
 from whence.events import PageRequest
 from whence.flows import FlowQuery, ProcessMap, TransitionsByDay, process_map
-from whence.storage.query_gate import query_too_expensive
+from whence.storage.query_deadline import query_too_expensive
 from whence.storage.resolve import Snapshot, readable_kinds, require_supported
 
 __all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "require_flow_request"]

@@ -1,6 +1,7 @@
 """Walks: generators that yield questions to a store and are sent the answers, so that both stores share them.
 
-A store runs one by `run_walk` or, where its reads are awaited, by `run_walk_async`. Pure, but for these two.
+A store runs one by `run_walk` or, where its reads are awaited, by `run_walk_async`, which check the deadline of the
+query after each answer. Pure, but for these two.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from whence import rollups
+from whence.storage.query_deadline import check_deadline
 
 __all__ = [
     "ROWS_ON_LOOP_MAX",
@@ -105,6 +107,7 @@ def run_walk(walk: Generator[Question, Any, Result], answer: Callable[[Question]
         except StopIteration as done:
             result: Result = done.value
             return result
+        check_deadline()
         reply = answer(question)
 
 
@@ -127,6 +130,7 @@ async def run_walk_async(
         try:
             while True:
                 question = walk.send(known)
+                check_deadline()
                 known = recall(question)
                 if known is None or (on_loop and rows > ROWS_ON_LOOP_MAX):
                     return question, None

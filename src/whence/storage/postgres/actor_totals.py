@@ -10,6 +10,7 @@ from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, s
 from whence.storage.folding import BucketName, Divided, count_divided_buckets
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.packed_sets import SetStatements, fold_counts
+from whence.storage.query_deadline import check_deadline
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 from whence.storage.walks import run_walk_async
@@ -95,6 +96,7 @@ async def read_spans(
 def add_spans(rows: SpanRows, outcomes: Mapping[int, str], total: ActorTotals) -> None:
     """Add what each actor did in whole buckets. `outcomes` by kind."""
     for _, _, sign, packed in rows.packed:
+        check_deadline()
         if packed is not None:
             total.add_packed(packed, sign)
     if rows.unfolded:

@@ -13,7 +13,7 @@ connection is only busy. `docs/adr/0016-own-connection-pool.md` says why this is
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -22,8 +22,9 @@ import asyncpg
 import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
+from whence.fairness import FairQueue
 from whence.storage.base import QUERY_SECONDS_MAX
-from whence.storage.query_gate import query_too_expensive
+from whence.storage.query_deadline import Deadline, query_too_expensive
 
 __all__ = [
     "CONNECTION_LOST",
@@ -49,7 +50,7 @@ Work = Callable[[Connection], Awaitable[Any]]
 APP_ROLE = "whence_app"
 
 _ACQUIRE_TIMEOUT_S = 1.8
-"""The longest wait for an idle connection, or for a new one, and for its BEGIN."""
+"""The longest wait for a place in the pool, or for a new connection, and for its BEGIN."""
 
 _WATCHDOG_INTERVAL_S = 0.6
 """How long a transaction runs before the watchdog first probes the server, and the pause between two probes."""
@@ -147,32 +148,40 @@ class Target:
 
 
 class ConnectionPool:
-    """At most `size` connections for one kind of work: reading, or writing."""
+    """At most `size` connections for one kind of work: reading, or writing. Tenants get them in turns."""
 
     def __init__(self, target: Target, size: int, *, writing: bool) -> None:
         """Connections are made when they are first needed."""
         self._target = target
         self._writing = writing
-        self._slots = asyncio.Semaphore(size)
+        self._places = FairQueue(size)
+        self._unbounded = FairQueue(max(1, size // 2))
         self._idle: list[Connection] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._probing: asyncio.Task[bool] | None = None
         self._closed = False
 
-    async def run(self, tenant_no: int, work: Work, gate: AbstractContextManager[None] | None = None) -> Any:
+    async def run(self, tenant_no: int, work: Work, *, tenant: str = "", unbounded: bool = False) -> Any:
         """Run `work(connection)` in one transaction as this tenant (0 for none), commit, and return its result.
 
-        A reading transaction sees one snapshot. Raises Unavailable, QueryTooExpensive for a query that ran too long,
-        and every WhenceError of `work`; the transaction is then rolled back. When the caller is cancelled, the
-        transaction still runs to its end, holding its `gate`, because a half-finished protocol exchange would cost the
-        connection.
+        A reading transaction sees one snapshot. `tenant` names whose share of the connections is used; unbounded
+        queries use at most half of them. Raises Throttled when too much of this tenant waits, Unavailable,
+        QueryTooExpensive for a query that ran too long, and every WhenceError of `work`; the transaction is then rolled
+        back. When the caller is cancelled, a query is stopped, and a write still runs to its end.
         """
         if self._closed:
             raise Unavailable("The store is closed.")
-        task = asyncio.create_task(self._run(tenant_no, work, gate or nullcontext()))
+        deadline = Deadline()
+        task = asyncio.create_task(self._run(tenant_no, work, tenant, deadline, unbounded=unbounded))
         self._running.add(task)
         task.add_done_callback(self._discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not self._writing:
+                deadline.cancel()
+                task.cancel()
+            raise
 
     def _discard(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -193,24 +202,28 @@ class ConnectionPool:
             except DRIVER_ERRORS:
                 connection.terminate()
 
-    async def _run(self, tenant_no: int, work: Work, gate: AbstractContextManager[None]) -> Any:
-        with gate:
-            statements = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus)
-            has_slot = False
+    async def _run(self, tenant_no: int, work: Work, tenant: str, deadline: Deadline, *, unbounded: bool) -> Any:
+        statements = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus)
+        async with self._unbounded.place(tenant) if unbounded else nullcontext():
+            has_place = False
             try:
                 async with asyncio.timeout(_ACQUIRE_TIMEOUT_S):
-                    has_slot = await self._slots.acquire()
-                    connection = await self._acquire(statements)
-                return await self._run_watched(connection, work)
+                    await self._places.enter(tenant)
+                    has_place = True
+                    connection = await self._acquire(statements, deadline)
+                if not self._writing:
+                    deadline.start(QUERY_SECONDS_MAX)
+                with deadline.watched():
+                    return await self._run_watched(connection, work)
             except TimeoutError:
                 raise Unavailable(
-                    "The PostgreSQL server does not answer." if has_slot else "Every connection is in use."
+                    "The PostgreSQL server does not answer." if has_place else "Every connection is in use."
                 ) from None
             finally:
-                if has_slot:
-                    self._slots.release()
+                if has_place:
+                    self._places.leave(tenant)
 
-    async def _acquire(self, statements: Sequence[str]) -> Connection:
+    async def _acquire(self, statements: Sequence[str], deadline: Deadline) -> Connection:
         """A connection with a transaction begun on it. Idle connections that broke are replaced."""
         while True:
             connection, is_new = None, not self._idle
@@ -226,7 +239,8 @@ class ConnectionPool:
                     if not is_new:
                         continue  # safe to retry: only BEGIN was sent
                     raise self._translate(error) from error
-                self._terminate_idle()
+                if not deadline.has_passed:  # else the caller was cancelled, and the server is well
+                    self._terminate_idle()
                 raise
 
     async def _run_watched(self, connection: Connection, work: Work) -> Any:

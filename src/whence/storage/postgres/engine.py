@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -35,7 +34,7 @@ from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
-from whence.storage.query_gate import MAP_TOO_LARGE, TRACE_TOO_LARGE, UnboundedQueryGate, saying_what_helps
+from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, TraceRequest
@@ -85,7 +84,6 @@ class PostgresStore:
         self._verified = False
         self._reading = ConnectionPool(self._target, readers, writing=False)
         self._writing = ConnectionPool(self._target, writers, writing=True)
-        self._gate = UnboundedQueryGate(readers)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
         self._kinds: dict[int, dict[int, Kind]] = {}
@@ -256,6 +254,10 @@ class PostgresStore:
             await connection.close()
         self._verified = True
 
+    def free_bytes(self) -> int | None:
+        """None, since the disk is the server's; see `Store`."""
+        return None
+
     async def check(self) -> None:
         """Check that the store can read and write; see `Store`."""
 
@@ -284,7 +286,7 @@ class PostgresStore:
         return await repeat_aborted(lambda: self._writing.run(NO_TENANT, work))
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
-        """Read as a tenant, which need not exist. An unbounded query passes the gate."""
+        """Read as a tenant, which need not exist."""
         return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
@@ -304,12 +306,9 @@ class PostgresStore:
         """Run work in a transaction under the tenant's number, and return its result."""
         await self._ensure_checked()
 
-        async def attempt(tenant: Tenant) -> Any:
-            gate = self._gate.admit(name) if unbounded else nullcontext()
-            return await pool.run(tenant.number, lambda connection: work(connection, tenant), gate)
-
         async def run(tenant: Tenant) -> Any:
-            return await repeat_aborted(partial(attempt, tenant))
+            run_once = partial(pool.run, tenant.number, tenant=name, unbounded=unbounded)
+            return await repeat_aborted(lambda: run_once(lambda connection: work(connection, tenant)))
 
         cached = self._tenants.get(name)
         if cached is not None:
@@ -317,10 +316,10 @@ class PostgresStore:
                 return await run(Tenant(name, cached, is_cached=True))
             except TenantRenumbered:
                 self._tenants.pop(name, None)
-        without_tenant = self._write if pool is self._writing else self._read
-        number = await without_tenant(lambda connection: find_tenant(connection, name))
+        run_alone = partial(pool.run, NO_TENANT, tenant=name)
+        number = await repeat_aborted(lambda: run_alone(lambda connection: find_tenant(connection, name)))
         if number == NO_TENANT and pool is self._writing:
-            number = await self._write(lambda connection: make_tenant(connection, name))
+            number = await repeat_aborted(lambda: run_alone(lambda connection: make_tenant(connection, name)))
         if number != NO_TENANT:  # a tenant without a number may be created by another process
             _bounded(self._tenants, _TENANT_NUMBERS_CACHED)[name] = number
         return await run(Tenant(name, number))

@@ -8,6 +8,7 @@ import apsw
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
 from whence.storage.folding import BucketName, Divided, count_divided_buckets
+from whence.storage.query_deadline import check_deadline
 from whence.storage.resolve import Snapshot
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
@@ -70,6 +71,7 @@ def add_span(
     where = (snapshot.tenant_no, span.level, span.first, span.last)
     rows: list[Any] = connection.execute(_SQL["span_of_actor_totals"], where).fetchall()
     for _, packed in rows:
+        check_deadline()
         if packed is not None:
             total.add_packed(packed, span.sign)
     if new is not None:

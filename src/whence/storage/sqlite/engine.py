@@ -1,6 +1,8 @@
 """The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
 
 import asyncio
+import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +17,7 @@ from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
-from whence.storage.query_gate import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
+from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
@@ -51,8 +53,14 @@ _READER_CACHE_KIB = 8_192
 _READERS = 5
 """Connections for reading: one for the event loop, the others for threads."""
 
+_NO_TENANT = ""
+"""Whose share of the readers is used by what belongs to no tenant, such as looking up a key."""
+
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
+
+_WRITE_CHECK_S = 5.0
+"""How often a check writes to the disk at most."""
 
 _INLINE_EVENTS_MAX, _INLINE_BYTES_MAX = 16, 65_536
 """Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
@@ -88,6 +96,7 @@ class SQLiteStore:
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
             reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
+        self._path = path
         self._importing = serving and importing
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
@@ -96,7 +105,8 @@ class SQLiteStore:
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
-        self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
+        self._written_at = float("-inf")
+        self.credentials = SQLiteCredentials(partial(self._readers.read, _NO_TENANT), self._writer.submit)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -134,7 +144,7 @@ class SQLiteStore:
             event = None if row is None else event_from(viewer.tenant, row)
             return event if event is not None and viewer.may_see(event.resource_type) else None
 
-        found: Event | None = await self._readers.read(find)
+        found: Event | None = await self._readers.read(viewer.tenant, find)
         return found
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
@@ -173,7 +183,8 @@ class SQLiteStore:
         """Find the graph around an event; see `Store`."""
         with saying_what_helps(TRACE_TOO_LARGE):
             graph: Graph | None = await self._readers.read_in_thread(
-                lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request)
+                viewer.tenant,
+                lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request),
             )
         return graph
 
@@ -184,24 +195,22 @@ class SQLiteStore:
             snapshot = self._snapshot(connection, viewer)
             return flows_of_page(connection, snapshot, query, request)
 
-        page: FlowPage = await (
-            self._readers.read_in_thread(ask)
-            if is_indexed_flows(query, viewer)
-            else self._readers.read_unbounded(viewer.tenant, ask)
-        )
+        indexed = is_indexed_flows(query, viewer)
+        read = self._readers.read_in_thread if indexed else self._readers.read_unbounded
+        page: FlowPage = await read(viewer.tenant, ask)
         return page
 
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Return the process map; see `Store`."""
         with saying_what_helps(MAP_TOO_LARGE):
             found: ProcessMap = await self._readers.read_in_thread(
-                lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
+                viewer.tenant, lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
             )
         return found
 
     async def head(self, tenant: str) -> Head:
         """Return the state of a tenant's log; see `Store`."""
-        row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
+        row: HeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
         return Head(0, EMPTY_ROOT, 0) if row is None else Head(row.size, row.tree().root(), row.recorded_at)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
@@ -209,12 +218,12 @@ class SQLiteStore:
         return await self._head_notifier.changed(tenant, position, timeout_s)
 
     async def _size(self, tenant: str) -> int:
-        row: HeadRow | None = await self._readers.read(lambda connection: head_row(connection, tenant))
+        row: HeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
         return 0 if row is None else row.size
 
     async def tenants(self) -> list[str]:
         """List all tenants; see `Store`."""
-        found: list[str] = await self._readers.read(replication.tenants)
+        found: list[str] = await self._readers.read(_NO_TENANT, replication.tenants)
         return found
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
@@ -239,8 +248,10 @@ class SQLiteStore:
             return question(connection, snapshot, resolve(connection, snapshot, query))
 
         if not indexed:
-            return await self._readers.read_unbounded(viewer.tenant, ask)
-        return await (self._readers.read_in_thread(ask) if long else self._readers.read(ask))
+            read = self._readers.read_unbounded
+        else:
+            read = self._readers.read_in_thread if long else self._readers.read
+        return await read(viewer.tenant, ask)
 
     def _snapshot(self, connection: apsw.Connection, viewer: Viewer) -> Snapshot:
         """The state of the viewer's log in the connection's transaction."""
@@ -264,10 +275,23 @@ class SQLiteStore:
     async def check_servable(self) -> None:
         """Do nothing: the constructor has opened the file and checked it; see `Store`."""
 
+    def free_bytes(self) -> int | None:
+        """The bytes that are free on the disk of the file; see `Store`."""
+        try:
+            found = os.statvfs(self._path)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
+
     async def check(self) -> None:
-        """Check that the store can read and write; see `Store`."""
-        await self._readers.read(lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall())
-        await self._writer.submit(lambda _connection: None)
+        """Check that the store can read, and every few seconds that it can write; see `Store`."""
+        await self._readers.read(
+            _NO_TENANT, lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall()
+        )
+        now = time.monotonic()
+        if now - self._written_at > _WRITE_CHECK_S:
+            await self._writer.submit(lambda _connection: None)
+            self._written_at = now
 
     async def close(self) -> None:
         """Stop the writer, then close every connection and lock; see `Store`."""

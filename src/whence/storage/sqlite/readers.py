@@ -1,13 +1,13 @@
 """Readers: connections that run one read at a time, each in one snapshot and within a time limit.
 
 To hand a read to a thread and its answer back takes several times as long as a page. So the first reader belongs to the
-event loop: reads that are nearly always short run there, and go to a thread only when they take longer.
+event loop: reads that are nearly always short run there, and go to a thread only when they take longer. Tenants get the
+threads in turns, and a read whose caller is cancelled is stopped.
 """
 
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import apsw
 
 from whence.errors import Unavailable
+from whence.fairness import FairQueue
 from whence.storage.base import QUERY_SECONDS_MAX
-from whence.storage.query_gate import UnboundedQueryGate, query_too_expensive
+from whence.storage.query_deadline import Deadline, query_too_expensive
 
 __all__ = ["Readers"]
 
@@ -32,18 +33,18 @@ class _Reader:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
-        self.deadline = float("inf")
+        self.deadline: Deadline | None = None
         connection.set_progress_handler(self._is_late, _STEPS_PER_CHECK)
 
-    def ask(self, question: Callable[[apsw.Connection], Any], seconds: float) -> Any:
-        """What `question` returns, from one snapshot. Raises apsw.InterruptError after `seconds`, and Unavailable."""
-        self.deadline = time.monotonic() + seconds
+    def ask(self, question: Callable[[apsw.Connection], Any], deadline: Deadline) -> Any:
+        """What `question` returns, from one snapshot. Raises apsw.InterruptError at the deadline, and Unavailable."""
+        self.deadline = deadline
         try:
             self.connection.execute("BEGIN")
             try:
                 return question(self.connection)
             finally:
-                self.deadline = float("inf")  # else the end of the transaction could be stopped too
+                self.deadline = None  # else the end of the transaction could be stopped too
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
         except apsw.InterruptError:
@@ -52,11 +53,11 @@ class _Reader:
             raise Unavailable("The store could not be read.") from error
 
     def _is_late(self) -> bool:
-        return time.monotonic() > self.deadline
+        return self.deadline is not None and self.deadline.has_passed
 
 
 class Readers:
-    """A fixed number of reading connections, and a gate before those that unbounded queries may use."""
+    """A fixed number of reading connections, which tenants share fairly."""
 
     def __init__(self, connections: list[apsw.Connection], query_seconds_max: float = QUERY_SECONDS_MAX) -> None:
         """Own the connections: the first for the event loop, the others, at least one, each for a thread."""
@@ -68,42 +69,54 @@ class Readers:
             self._free.put(reader)
         self._threads = ThreadPoolExecutor(len(threaded), thread_name_prefix="whence-reader")
         self._query_seconds_max = query_seconds_max
-        self._gate = UnboundedQueryGate(len(threaded))
+        self._places = FairQueue(len(threaded))
+        self._unbounded = FairQueue(max(1, len(threaded) // 2))
         self._closed = threading.Event()
 
-    async def read(self, question: Callable[[apsw.Connection], Any]) -> Any:
+    async def read(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
         """What `question(connection)` returns, in one read transaction. It may run twice, and then the second result
-        counts. Raises QueryTooExpensive and Unavailable.
+        counts. `tenant` is empty for what belongs to none. Raises QueryTooExpensive, Throttled and Unavailable.
         """
         if self._closed.is_set():
             raise Unavailable("The store is closed.")
-        if self._here_is_free.acquire(blocking=False):
+        # A tenant whose reads queue up for threads does not get the event loop's time as well.
+        if not self._places.is_waiting(tenant) and self._here_is_free.acquire(blocking=False):
             try:
-                return self._here.ask(question, _INLINE_SECONDS)
+                return self._here.ask(question, Deadline(_INLINE_SECONDS))
             except apsw.InterruptError:
                 pass  # it takes longer, so it starts again in a thread
             finally:
                 self._here_is_free.release()
-        return await self._read_in_thread(question)
+        return await self._read_in_thread(tenant, question)
 
     async def read_unbounded(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
-        """As `read`, for an unbounded query. Raises Throttled when no place is free."""
-        with self._gate.admit(tenant):
-            return await self._read_in_thread(question)
+        """As `read`, for an unbounded query. These use at most half of the threads."""
+        async with self._unbounded.place(tenant):
+            return await self._read_in_thread(tenant, question)
 
-    async def read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
+    async def read_in_thread(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
         """As `read`, always in a thread: for reads that are seldom short, or that compute outside of SQLite."""
-        return await self._read_in_thread(question)
+        return await self._read_in_thread(tenant, question)
 
-    async def _read_in_thread(self, question: Callable[[apsw.Connection], Any]) -> Any:
+    async def _read_in_thread(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
+        await self._places.enter(tenant)
         if self._closed.is_set():
+            self._places.leave(tenant)
             raise Unavailable("The store is closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question)
+        deadline = Deadline(self._query_seconds_max)
+        answer = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question, deadline)
+        answer.add_done_callback(lambda _: self._places.leave(tenant))
+        try:
+            return await asyncio.shield(answer)  # the place is held until the thread is free
+        except asyncio.CancelledError:
+            deadline.cancel()
+            raise
 
-    def _ask(self, question: Callable[[apsw.Connection], Any]) -> Any:
+    def _ask(self, question: Callable[[apsw.Connection], Any], deadline: Deadline) -> Any:
         reader = self._free.get()
         try:
-            return reader.ask(question, self._query_seconds_max)
+            with deadline.watched():
+                return reader.ask(question, deadline)
         except apsw.InterruptError as error:
             raise query_too_expensive() from error
         finally:

@@ -1,0 +1,78 @@
+"""Who may use how much of the server: the totals that all requests share, and each tenant's part of them.
+
+`whence.fairness` has the rule. The event queue is shared in the same way by `whence.ingest`, and the connections for
+reading by the stores; docs/operations.md lists all of them.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from whence.api.quotas import DiskSpace, EventRate
+from whence.api.request import Request
+from whence.fairness import FairBudget, FairQueue
+from whence.settings import Settings
+
+__all__ = ["INFLATING_THREADS", "Admission"]
+
+_SMALL_ANSWER = 64 * 1024
+_SLICE_S = 0.005
+
+INFLATING_THREADS = 2
+"""Threads of the process that inflate bodies."""
+
+Item = TypeVar("Item")
+
+
+class Admission:
+    """What the requests of one server share. Belongs to one event loop.
+
+    `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `pages` are pages
+    of events that are being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
+    a time. `inflating` are the threads that inflate bodies. `event_rate` and `disk_space` bound what is stored.
+    """
+
+    def __init__(
+        self, settings: Settings, reads_at_once: int, free_bytes: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self.bodies = FairBudget(settings.bodies_in_flight_max, "request bodies")
+        self.answers = FairBudget(settings.answers_in_flight_max, "large answers")
+        self.pages = FairQueue(reads_at_once)
+        self.turns = FairQueue(1, brief=True)
+        self.inflating = FairQueue(INFLATING_THREADS, brief=True)
+        self.event_rate = EventRate(settings.tenant_events_per_s)
+        self.disk_space = DiskSpace(free_bytes, settings.disk_free_min)
+
+    def admit_events(self, request: Request, tenant: str, events: int) -> None:
+        """Count events that are about to be stored, and say in the response what is left of the quota.
+
+        Raises Throttled beyond the quota, and Unavailable while the disk is nearly full.
+        """
+        self.disk_space.require()
+        try:
+            self.event_rate.take(tenant, events)
+        finally:
+            request.scope["state"]["headers"] += self.event_rate.headers(tenant)
+
+    def hold_answer(self, request: Request, tenant: str, size: int, *, stored: bool = False) -> None:
+        """Count the `size` bytes of a large answer until the client has read it; a small one is not counted.
+
+        Raises Busy and Throttled when they do not fit, unless the answer is about events that were just `stored`.
+        """
+        if size <= _SMALL_ANSWER:
+            return
+        (self.answers.add if stored else self.answers.take)(tenant, size)
+        request.scope["state"]["at_end"].append(partial(self.answers.give_back, tenant, size))
+
+    async def in_slices(self, tenant: str, items: Iterator[Item]) -> list[Item]:
+        """All items of an iterator that computes. Others run whenever it has taken some milliseconds."""
+        found: list[Item] = []
+        async with self.turns.place(tenant):
+            slice_end = time.perf_counter() + _SLICE_S
+            for item in items:
+                found.append(item)
+                if time.perf_counter() > slice_end:
+                    await self.turns.pass_turn(tenant)
+                    slice_end = time.perf_counter() + _SLICE_S
+        return found

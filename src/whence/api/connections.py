@@ -1,0 +1,86 @@
+"""Which connections are served: a number in all, a fair part of it for each address, and a reserve for probes."""
+
+import ipaddress
+from collections.abc import Sequence
+from enum import Enum
+
+import msgspec
+
+from whence.errors import Busy, Throttled
+from whence.fairness import FairBudget
+
+__all__ = ["Admitted", "ConnectionLimits", "Place"]
+
+_RESERVE = 32
+_IPV6_PREFIX = 64  # one customer of a provider has at least this many addresses
+
+
+class Place(Enum):
+    """What a connection is for."""
+
+    REQUESTS = "requests"
+    PROBES = "probes"
+    NOTHING = "nothing"
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """How a new connection was received. `address_is_full`: not all was used up, but what its address may use."""
+
+    place: Place
+    counted_as: str
+    address_is_full: bool = False
+
+
+class ConnectionLimits:
+    """Counts the open connections of a server, and shares them among addresses as `whence.fairness` does among tenants.
+
+    Connections of trusted proxies, behind which everybody has one address, count only towards the total; so do those
+    without an address, of Unix sockets.
+    """
+
+    def __init__(self, total: int, trusted_proxies: Sequence[str] = ()) -> None:
+        """`total` is the number of connections that are served fully."""
+        self.total = total
+        self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
+        self._budgets = {
+            Place.REQUESTS: FairBudget(total, "connections"),
+            Place.PROBES: FairBudget(_RESERVE, "connections"),
+        }
+
+    def admit(self, host: str | None) -> Admitted:
+        """Receive a connection from this address. It is counted until `release`."""
+        named, address_is_full = self._counted_as(host), False
+        for place, budget in self._budgets.items():
+            try:
+                if named:
+                    budget.take(named, 1)
+                elif budget.used < budget.total:
+                    budget.add(named, 1)
+                else:
+                    continue
+            except Throttled:
+                address_is_full = True
+            except Busy:
+                pass
+            else:
+                return Admitted(place, named, address_is_full)
+        return Admitted(Place.NOTHING, named, address_is_full)
+
+    def release(self, admitted: Admitted) -> None:
+        """The connection has ended."""
+        if admitted.place is not Place.NOTHING:
+            self._budgets[admitted.place].give_back(admitted.counted_as, 1)
+
+    def _counted_as(self, host: str | None) -> str:
+        """The address, or for IPv6 its network; empty if it has no limit of its own."""
+        try:
+            address = ipaddress.ip_address((host or "").partition("%")[0])
+        except ValueError:
+            return ""
+        if address.version == 6:
+            address = address.ipv4_mapped or address
+        if any(address in proxies for proxies in self._proxies):
+            return ""
+        if address.version == 6:
+            return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
+        return str(address)

@@ -1,0 +1,177 @@
+"""How tenants share what is scarce: amounts that are refused, and places that are waited for in turns.
+
+Both follow the dynamic threshold of shared-memory switches (Choudhury and Hahne, 1998): a tenant may hold as much as
+stays free. So one busy tenant uses half of a total, two use a third each, and there is always a part left for a tenant
+that comes next. Only totals need to be configured, and nothing is set aside for tenants that are idle.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from whence.errors import Busy, Throttled
+
+__all__ = ["FairBudget", "FairQueue"]
+
+_WAIT_S = 10.0
+_WAITING_MAX = 256
+
+
+class FairBudget:
+    """An amount, of bytes or events, that requests use for a while. What does not fit is refused, since a request that
+    waited would hold on to what it has already taken. Belongs to one event loop.
+    """
+
+    def __init__(self, total: int, noun: str) -> None:
+        """`noun` says of what, in the sentences of refusals, such as "request bodies"."""
+        self.total = total
+        self.noun = noun
+        self.used = 0
+        self._held: Counter[str] = Counter()
+
+    def held(self, tenant: str) -> int:
+        """What a tenant uses now."""
+        return self._held[tenant]
+
+    def take(self, tenant: str, amount: int) -> None:
+        """Add to what the tenant uses. Raises Busy when the total is used up, and Throttled when the tenant would use
+        more than half of what the others leave."""
+        held = self._held[tenant]
+        if self.used + amount > self.total:
+            raise Busy(f"Too many {self.noun} are in flight; send this again in a moment.")
+        part = self.total - (self.used - held if held else 0)  # the first piece need not fit beside those of others
+        if 2 * (held + amount) > part + 1:
+            raise Throttled(f"Too many {self.noun} of this tenant are in flight; send this again in a moment.")
+        self.add(tenant, amount)
+
+    def add(self, tenant: str, amount: int) -> None:
+        """Add to what the tenant uses without a check: for what must be sent, because it was stored."""
+        self.used += amount
+        self._held[tenant] += amount
+
+    def give_back(self, tenant: str, amount: int) -> None:
+        """Take from what the tenant uses."""
+        self.used -= amount
+        self._held[tenant] -= amount
+        if not self._held[tenant]:
+            del self._held[tenant]
+
+
+class FairQueue:
+    """A number of places, each for one piece of work at a time. Tenants whose work waits get a place in turns.
+    Belongs to one event loop at a time.
+
+    A tenant may hold as many places as stay free, so that long work of one tenant never fills all of them. With
+    `brief` it may hold all of them: the work takes milliseconds, and the others get the next turns.
+    """
+
+    def __init__(self, places: int, *, brief: bool = False, wait_s: float = _WAIT_S) -> None:
+        """`wait_s` is the longest wait for a place, in seconds."""
+        self._free = places
+        self._brief = brief
+        self._wait_s = wait_s
+        self._held: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def is_waiting(self, tenant: str) -> bool:
+        """Whether work of this tenant waits for a place."""
+        return tenant in self._waiting
+
+    @asynccontextmanager
+    async def place(self, tenant: str) -> AsyncIterator[None]:
+        """Hold a place while the block runs; see `enter`."""
+        await self.enter(tenant)
+        try:
+            yield
+        finally:
+            self.leave(tenant)
+
+    async def enter(self, tenant: str) -> None:
+        """Wait for a place and hold it until `leave`.
+
+        Raises Throttled when too much work of this tenant waits, and Busy when its turn does not come in time.
+        """
+        queue = self._waiting.get(tenant)
+        if queue is None and self._may_enter(tenant):
+            self._take(tenant)
+            return
+        if queue is None:
+            queue = self._waiting[tenant] = deque()
+        elif len(queue) >= _WAITING_MAX:
+            raise Throttled("Too many requests of this tenant are waiting; send this again in a moment.")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await turn
+        except BaseException as error:
+            if self._was_served(tenant, turn):
+                self.leave(tenant)
+            if isinstance(error, TimeoutError):
+                raise Busy("The server is busy with other requests; send this again in a moment.") from None
+            raise
+
+    async def pass_turn(self, tenant: str) -> None:
+        """Let the event loop run, and other tenants whose work waits have a turn, while holding a place. The place is
+        held again afterwards, also when the task is cancelled meanwhile."""
+        if all(other == tenant for other in self._waiting):
+            await asyncio.sleep(0)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        own = self._waiting.pop(tenant, deque())
+        own.appendleft(turn)  # what was begun is finished before the tenant's next work
+        self._waiting[tenant] = own
+        self.leave(tenant)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not self._was_served(tenant, turn):
+                self._take(tenant)
+            raise
+
+    def leave(self, tenant: str) -> None:
+        """Give up a place. The next ones in turn get what is free."""
+        self._free += 1
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        self._serve()
+
+    def _may_enter(self, tenant: str) -> bool:
+        return self._free > 0 and (self._brief or self._held[tenant] < self._free)
+
+    def _take(self, tenant: str) -> None:
+        self._free -= 1
+        self._held[tenant] += 1
+
+    def _serve(self) -> None:
+        """Give free places to the tenants that wait and may have one, each in its turn."""
+        served = True
+        while self._free and served:
+            served = False
+            for tenant in [tenant for tenant in self._waiting if self._may_enter(tenant)]:
+                if self._may_enter(tenant):
+                    self._give_turn(tenant)
+                    served = True
+
+    def _give_turn(self, tenant: str) -> None:
+        """Give a place to the tenant's first waiting work, and put the tenant at the end of the order."""
+        queue = self._waiting.pop(tenant)
+        turn = queue.popleft()
+        if queue:
+            self._waiting[tenant] = queue
+        if not turn.cancelled():  # else its task is about to find out
+            self._take(tenant)
+            turn.set_result(None)
+
+    def _was_served(self, tenant: str, turn: "asyncio.Future[None]") -> bool:
+        """Whether work that no longer waits has got a place. If not, it is forgotten."""
+        if not turn.cancelled():
+            return turn.done()
+        queue = self._waiting.get(tenant)
+        if queue is not None and turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[tenant]
+        return False

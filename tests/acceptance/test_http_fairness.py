@@ -1,0 +1,177 @@
+"""While one tenant attacks, another is served as usual: every request is answered, soon, and memory stays bounded.
+
+Each attack runs as a process of its own beside a real server; `attacks.py` says what they do. The long form has the
+numbers with which each attack once stopped the server, for all attacks on both stores, and prints a table.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import msgspec
+import pytest
+
+from tests.acceptance.attacks import ATTACKS, anonymous_event, filled, new_event
+from tests.acceptance.running import Running, running, soak, tell
+from tests.databases import empty_database
+from whence.permissions import ADMIN, READ
+
+SECONDS = 15.0 if soak() else 4.0
+ACTORS = 60_000 if soak() else 10_000
+MEMORY_MAX_MIB = 512
+SOON_S = 0.25 if soak() else 2.0
+"""The 95th percentile of the others' answers. Short runs share a busy machine with other tests, and are lenient."""
+
+ON_POSTGRES = tuple(ATTACKS) if soak() else ("abandoned_traces", "by_actor", "narrowed_flows", "full_batches")
+
+TRACED = new_event(1)["id"]
+PLAIN = {
+    "post": ("POST", "/api/v1/events"),
+    "page": ("GET", "/api/v1/events?limit=10"),
+    "livez": ("GET", "/livez"),
+}
+CAUSES = {"trace": ("GET", f"/api/v1/events/{TRACED}/trace"), "flows": ("GET", "/api/v1/flows")}
+BESIDE = {
+    "abandoned_traces": CAUSES,
+    "by_actor": CAUSES,
+    "narrowed_flows": {"narrowed flows": ("GET", "/api/v1/flows")},
+    "slow_readers": {"large page": ("GET", "/api/v1/events?event_type=analytics.computed")},
+    "stalled_bodies": {"batch": ("POST", "/api/v1/events/batch")},
+}
+"""What else the other tenant asks for during some attacks."""
+
+NARROW = f"{READ}:action_run"
+
+
+class Answers(msgspec.Struct):
+    """Seconds that the answers took, by the name of the request, and every answer that was a failure."""
+
+    seconds: dict[str, list[float]] = {}
+    failed: list[str] = []
+
+    def figures(self) -> str:
+        return " ".join(
+            f"{name}: n={len(all_)} p50={quantile(all_, 0.5):.0f} p95={quantile(all_, 0.95):.0f} "
+            f"max={max(all_) * 1000:.0f} ms;"
+            for name, all_ in self.seconds.items()
+        )
+
+
+def quantile(seconds: list[float], part: float) -> float:
+    """In milliseconds."""
+    return sorted(seconds)[min(int(part * len(seconds)), len(seconds) - 1)] * 1000
+
+
+class Other:
+    """The tenant that is not attacking: one client for each kind of request, which sends one after the other."""
+
+    def __init__(self, server: Running, attack: str) -> None:
+        self.server = server
+        self.requests = PLAIN | BESIDE.get(attack, {})
+        self.key = server.key(tenant="other")
+        self.narrow = server.key(NARROW, tenant="other")
+        self.answers = Answers()
+
+    def prepare(self) -> None:
+        """Store an event to trace, and a large page."""
+        with self._client(self.key) as client:
+            large = [anonymous_event(eventType="analytics.computed", payload={"a": "x" * 200_000}) for _ in range(20)]
+            for events in ([new_event(1)], [anonymous_event() for _ in range(1000)], large, large, large):
+                assert client.post("/api/v1/events/batch", json=events).status_code == 201
+
+    async def ask(self, seconds: float) -> None:
+        """Send requests for this time."""
+        await asyncio.gather(*(self._repeat(name, *request, seconds) for name, request in self.requests.items()))
+
+    async def _repeat(self, name: str, method: str, path: str, seconds: float) -> None:
+        key = self.narrow if name.startswith("narrowed") else self.key
+        body = [anonymous_event()] * 500 if path.endswith("batch") else anonymous_event()
+        content = json.dumps(body).encode() if method == "POST" else None
+        until = time.monotonic() + seconds
+        async with httpx2.AsyncClient(base_url=self._url, headers=self._headers(key), timeout=30) as client:
+            while time.monotonic() < until:
+                began = time.monotonic()
+                try:
+                    status = (await client.request(method, path, content=content)).status_code
+                except httpx2.HTTPError as error:
+                    status = 0
+                    self.answers.failed.append(f"{name}: {error!r}")
+                self.answers.seconds.setdefault(name, []).append(time.monotonic() - began)
+                if status not in (0, 200, 201):
+                    self.answers.failed.append(f"{name}: {status}")
+                await asyncio.sleep(0.02)
+
+    def _client(self, key: str) -> httpx2.Client:
+        return httpx2.Client(base_url=self._url, headers=self._headers(key), timeout=60)
+
+    @property
+    def _url(self) -> str:
+        return f"http://127.0.0.1:{self.server.address[1]}"
+
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"X-API-Key": key, "Content-Type": "application/json"}
+
+
+def attacked(server: Running, attack: str, seconds: float = SECONDS) -> tuple[Answers, dict[str, int]]:
+    """What another tenant's requests took during an attack, and how many answers of each status the attacker got."""
+    keys = [server.key(tenant="attacker"), server.key(tenant="attacker 2")]
+    writing = keys[0]
+    if attack == "narrowed_flows":
+        filling, keys = keys, [server.key(NARROW, tenant=tenant) for tenant in ("attacker", "attacker 2")]
+    elif attack == "sessions_and_keys":
+        filling, keys = [], [server.key(READ, ADMIN, tenant="attacker")]
+    else:
+        filling = [writing]
+    server.start()
+    for key in filling:
+        filled(server.address[1], key, attack, ACTORS)
+    other = Other(server, attack)
+    other.prepare()
+    command = [
+        sys.executable,
+        "-m",
+        "tests.acceptance.attacks",
+        attack,
+        str(server.address[1]),
+        str(seconds + 1),
+        *keys,
+    ]
+    process = subprocess.Popen(["nice", "-n", "5", *command], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    try:
+        time.sleep(1)
+        asyncio.run(other.ask(seconds))
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return other.answers, json.loads(output)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The URL of a fresh store; None for a SQLite file in the server's folder."""
+    yield None if request.param == "sqlite" else asyncio.run(empty_database())
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_others_are_served_during_an_attack(
+    attack: str, store: str | None, record_property: Callable[[str, object], None]
+) -> None:
+    """Each request of another tenant succeeds, and soon; the process stays small."""
+    if store is not None and attack not in ON_POSTGRES:
+        pytest.skip("the long form runs this attack on PostgreSQL too")
+    with running(url=store) as server:
+        answers, got = attacked(server, attack)
+        memory = server.memory()
+        figures = f"{answers.figures()} attacker: {got}; VmHWM={memory} MiB; cpus={os.cpu_count()}"
+        tell(record_property, figures)
+        assert not answers.failed
+        for name, seconds in answers.seconds.items():
+            assert quantile(seconds, 0.95) < SOON_S * 1000, name
+        assert memory <= MEMORY_MAX_MIB
+        assert server.terminate()[0] == 0
