@@ -103,12 +103,14 @@ class NotFound(WhenceError):
 
 
 class Conflict(WhenceError):
-    """The id belongs to an event with other content. `fields` names the fields that differ, spelled as in requests."""
+    """The id belongs to an event with other content. `fields` names the fields that differ, spelled as in requests. It
+    is empty for a key that may not read the stored event."""
 
     code = "event_id_conflict"
 
-    def __init__(self, fields: Sequence[str]) -> None:
-        super().__init__(f"An event with this id is stored with other content; different: {', '.join(fields)}.")
+    def __init__(self, fields: Sequence[str] = ()) -> None:
+        different = f"; different: {', '.join(fields)}" if fields else ""
+        super().__init__(f"An event with this id is stored with other content{different}.")
         self.fields = tuple(fields)
 
 

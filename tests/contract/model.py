@@ -25,6 +25,7 @@ from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, 
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+from whence.storage.credentials import KeyPlace, keys_refusal, sessions_refusal
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
 SENT_FIELDS = {
@@ -470,7 +471,8 @@ class ModelStore:
     async def head(self, tenant: str) -> Head:
         """The root is not a Merkle root: tests only need it to change with the events."""
         log = self.logs.get(tenant, [])
-        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0)
+        payload_bytes = sum(len(event.payload or b"") for event in log)
+        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0, payload_bytes)
 
     def root(self, log: list[Event]) -> bytes:
         if not log:
@@ -495,8 +497,15 @@ class ModelStore:
         """The model keeps keys and sessions itself, so that one subclass can break any of its operations."""
         return self
 
-    async def put_key(self, key: ApiKey) -> None:
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
+        if limited:
+            kept = await self.list_keys(key.tenant)
+            self.refuse(keys_refusal(sum(each.alive(key.created_at) for each in kept), len(kept)))
         self.keys.append(key)
+
+    def refuse(self, refusal: WhenceError | None) -> None:
+        if refusal is not None:
+            raise refusal
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         return next((key for key in self.keys if key.hash == key_hash), None)
@@ -504,8 +513,9 @@ class ModelStore:
     async def get_key(self, key_id: str) -> ApiKey | None:
         return next((key for key in self.keys if key.id == key_id), None)
 
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        return sorted((key for key in self.keys if key.tenant == tenant), key=lambda key: (key.created_at, key.id))
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
+        kept = sorted((key for key in self.keys if key.tenant == tenant), key=lambda key: (key.created_at, key.id))
+        return [key for key in kept if after is None or (key.created_at, key.id) > after][:limit]
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
         key = await self.get_key(key_id)
@@ -525,6 +535,10 @@ class ModelStore:
     async def put_session(self, session: Session) -> None:
         now = time.time_ns() // 1_000
         self.sessions = {hash_: each for hash_, each in self.sessions.items() if each.expires_at > now}
+        own = [
+            each for each in self.sessions.values() if (each.key_id, each.tenant) == (session.key_id, session.tenant)
+        ]
+        self.refuse(sessions_refusal(len(own), min((each.expires_at for each in own), default=None), now=now))
         self.sessions[session.hash] = session
 
     async def find_session(self, session_hash: bytes) -> Session | None:

@@ -22,7 +22,7 @@ from whence.storage import Write
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
 from whence.storage.postgres.rows import EVENT_COLUMNS as POSTGRES_EVENT_COLUMNS
-from whence.storage.sqlite import append, credentials, engine, readers, writer
+from whence.storage.sqlite import append, engine, readers, writer
 from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
@@ -176,6 +176,20 @@ def recorded_at_follows_the_clock(patch: Patch) -> None:
 
 
 @breaks("sqlite", "postgres")
+def payloads_not_measured(patch: Patch) -> None:
+    everywhere(patch, "measure_payloads", lambda _real: lambda _head, _batch: None)
+
+
+@breaks("sqlite", "postgres")
+def characters_measured(patch: Patch) -> None:
+    def measure(head: Any, batch: Any) -> None:
+        head.payload_bytes += sum(len((event.payload or b"").decode()) for event in batch.events)
+        head.measured_to = head.size
+
+    everywhere(patch, "measure_payloads", lambda _real: measure)
+
+
+@breaks("sqlite", "postgres")
 def statistics_cut(patch: Patch) -> None:
     everywhere(patch, "ranked", lambda real: lambda *args: real(*args)[:1_000])
 
@@ -254,20 +268,57 @@ def revoked_by_any_tenant(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def keys_of_every_tenant(patch: Patch) -> None:
-    def make(real: Any) -> Any:
-        async def list_keys(self: Any, _tenant: str) -> Any:
-            text = "SELECT DISTINCT tenant FROM api_key"
-            tenants = await self._read(lambda connection: connection.execute(text).fetchall())
-            return [key for (tenant,) in tenants for key in await real(self, tenant)]
-
-        return list_keys
-
-    around(patch, credentials.SQLiteCredentials, "list_keys", make)
-    restate(
+    reword(
         patch,
-        lambda text: text.replace(
-            " WHERE tenant = $1 ORDER BY created_at", " WHERE $1::text <> '' ORDER BY created_at"
-        ),
+        "keys_after",
+        sqlite=("WHERE tenant = ?", "WHERE ? IS NOT NULL"),
+        postgres=("WHERE tenant = $1", "WHERE $1::text IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def ceilings_are_lost(patch: Patch) -> None:
+    everywhere(patch, "key_values", lambda real: lambda key: (*real(key)[:-1], None))
+
+
+@breaks("sqlite", "postgres")
+def keys_by_time_alone(patch: Patch) -> None:
+    """The next page begins after the last time, and leaves out keys of the same microsecond."""
+    reword(
+        patch,
+        "keys_after",
+        sqlite=("(created_at, id) > (?, ?)", "created_at > ? AND ? IS NOT NULL"),
+        postgres=("(created_at, id) > ($2::bigint, $3::text)", "created_at > $2 AND $3::text IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def dead_keys_count_as_alive(patch: Patch) -> None:
+    reword(
+        patch,
+        "count_keys",
+        sqlite=("expires_at > ?2", "expires_at > ?2 OR true"),
+        postgres=("expires_at > $2", "expires_at > $2 OR true"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def keys_are_not_limited(patch: Patch) -> None:
+    everywhere(patch, "keys_refusal", lambda _real: lambda _alive, _in_all: None)
+
+
+@breaks("sqlite", "postgres")
+def sessions_are_not_limited(patch: Patch) -> None:
+    everywhere(patch, "sessions_refusal", lambda _real: lambda *_counts, now: None)
+
+
+@breaks("sqlite", "postgres")
+def sessions_of_all_tenants_count(patch: Patch) -> None:
+    reword(
+        patch,
+        "count_sessions",
+        sqlite=("tenant IS ?", "(tenant IS ? OR true)"),
+        postgres=("tenant IS NOT DISTINCT FROM $2", "(tenant IS NOT DISTINCT FROM $2::text OR true)"),
     )
 
 

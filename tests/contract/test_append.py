@@ -368,6 +368,18 @@ async def test_the_head_follows_every_append(store: Any) -> None:
     assert len(roots) == 9
 
 
+@catches(broken.ReplaysMeasured, rarer_mutants.payloads_not_measured, rarer_mutants.characters_measured)
+async def test_the_head_counts_the_bytes_of_payloads(store: Any) -> None:
+    """Each stored payload counts by its bytes; one that was refused or stored before counts no second time."""
+    assert (await store.head(TENANT)).payload_bytes == 0
+    await stored(store, new(1, payload=b'{"a":1}'), new(2, payload='{"é":"Ω"}'.encode()))
+    await stored(store, new(3, payload=b"{}"), tenant="other")
+    assert (await store.head(TENANT)).payload_bytes == 7 + 11
+    await add(store, new(1, payload=b'{"a":1}'), new(2, payload=b'{"b":2}'), new(4, payload=b'{"c":34}'))
+    assert (await store.head(TENANT)).payload_bytes == 7 + 11 + 8
+    assert (await store.head("other")).payload_bytes == 2
+
+
 @catches(broken.AlwaysAtomic)
 async def test_an_append_of_nothing_stores_nothing(store: Any) -> None:
     """No request, a request without events, and one whose events are all refused or known leave the log unchanged."""

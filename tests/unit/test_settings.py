@@ -54,6 +54,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         CONNECTIONS_MAX="50",
         TENANT_EVENTS_PER_S="100",
         DISK_FREE_MIN="1GiB",
+        STORE_SECRET="s" * 32,
+        RECORD="keys,reads",
         LOG_LEVEL="DEBUG",
         COOKIE_SECURE="true",
         POSTGRES_POOLER="on",
