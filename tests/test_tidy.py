@@ -27,6 +27,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "rollups",
             "trace",
             "delays",
+            "identities",
             "transitions",
             "actor_totals",
             "flows",

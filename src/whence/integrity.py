@@ -16,6 +16,7 @@ from hashlib import sha256
 import msgspec
 
 from whence.events import Event, NewEvent
+from whence.identities import canonical
 from whence.merkle import leaf_hash
 from whence.wire.payload import same_json
 from whence.wire.times import format_time_fixed
@@ -122,16 +123,16 @@ def differing_fields(sent: NewEvent, stored: Event) -> list[str]:
 
     A `correlationId` or `outcome` that was left out matches whatever was derived; a `causationId` that was left out
     matches only null, a payload that was left out only `{}`. The payload of an event whose own was erased is not
-    compared.
+    compared. Texts are compared in canonical form, since earlier releases kept a UUID in any case.
     """
     pairs: tuple[tuple[str, object, object], ...] = (
         ("eventType", sent.event_type, stored.event_type),
         ("actorType", sent.actor_type, stored.actor_type),
-        ("actorId", sent.actor_id, stored.actor_id),
+        ("actorId", canonical(sent.actor_id), canonical(stored.actor_id)),
         ("resourceType", sent.resource_type, stored.resource_type),
         ("resourceId", sent.resource_id, stored.resource_id),
         ("occurredAt", sent.occurred_at, stored.occurred_at),
-        ("correlationId", sent.correlation_id or stored.correlation_id, stored.correlation_id),
+        ("correlationId", canonical(sent.correlation_id or stored.correlation_id), canonical(stored.correlation_id)),
         ("causationId", sent.causation_id, stored.causation_id),
         ("outcome", sent.outcome or stored.outcome, stored.outcome),
     )

@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bodies_in_flight_max: int = 64 * _MIB
     answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
+    tenant_events_per_s: int = 0
+    disk_free_min: int = 64 * _MIB
     store_secret: str | None = None
     record: tuple[str, ...] = ()
     log_level: str = "info"
@@ -337,6 +339,8 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "bodies_in_flight_max": ("WHENCE_BODIES_IN_FLIGHT_MAX", _size),
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
+    "tenant_events_per_s": ("WHENCE_TENANT_EVENTS_PER_S", _number),
+    "disk_free_min": ("WHENCE_DISK_FREE_MIN", _size),
     "store_secret": ("WHENCE_STORE_SECRET", _text),
     "record": ("WHENCE_RECORD", _list),
     "log_level": ("WHENCE_LOG_LEVEL", _lower),

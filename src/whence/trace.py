@@ -16,6 +16,8 @@ from typing import Literal
 
 import msgspec
 
+from whence.identities import canonical
+
 __all__ = ["WALK_MAX", "Direction", "Graph", "GraphEvent", "Lookup", "Node", "TraceRequest", "by_time", "walk"]
 
 WALK_MAX = 10_000
@@ -95,6 +97,7 @@ class Node(msgspec.Struct, frozen=True, gc=False):
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """The nodes of an answer, each after its cause and effects of one cause by time, and totals of the whole graph.
 
+    `root_known`: false if the walk ended at its limit on the way up, so that `root` has causes that were not read.
     `missing` is the root's causationId when that event is not there. `hops` counts from the root to the event that was
     asked about. `at_least`: the walk ended at its limit, so counts may be larger. `truncated`: not all nodes of the
     graph are in `nodes`.
@@ -102,6 +105,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
     focus: str
     root: str
+    root_known: bool
     nodes: list[Node]
     missing: str | None
     hops: int
@@ -123,13 +127,13 @@ _EventsById = dict[str | None, GraphEvent]
 def walk(focus: GraphEvent, request: TraceRequest) -> Walk:
     """Find the graph of `focus`. Yields lookups, is sent the events, and returns the graph."""
     nearby = yield from _read_nearby(focus, request.walk_max)
-    chain, missing, at_least = yield from _climb(focus, nearby, request.walk_max)
+    chain, missing, above_at_least = yield from _climb(focus, nearby, request.walk_max)
     root, cycle = _root_of(chain)
     events, below_at_least = yield from _descend(root, nearby, request.walk_max)
     for event in chain:  # a walk that ended at its limit may not have reached the event itself
         events.setdefault(event.id, event)
     tree = _Tree(root, events, cycle=cycle)
-    return _graph(tree, focus, request, missing, at_least or below_at_least)
+    return _graph(tree, focus, request, missing, above_at_least=above_at_least, below_at_least=below_at_least)
 
 
 class _Nearby(msgspec.Struct, frozen=True):
@@ -218,13 +222,23 @@ def _effects_of(
     return sorted(found, key=by_time)[:limit]
 
 
-def _graph(tree: "_Tree", focus: GraphEvent, request: TraceRequest, missing: str | None, at_least: bool) -> Graph:
+def _graph(
+    tree: "_Tree",
+    focus: GraphEvent,
+    request: TraceRequest,
+    missing: str | None,
+    *,
+    above_at_least: bool,
+    below_at_least: bool,
+) -> Graph:
     """Put the graph together from its events."""
+    at_least = above_at_least or below_at_least
     chosen = _chosen(tree, focus, request)
     nodes = [tree.node(event) for event in tree.order if chosen is None or event.id in chosen]
     return Graph(
         focus=focus.id,
         root=tree.root.id,
+        root_known=not above_at_least,
         nodes=nodes,
         missing=missing,
         hops=tree.hops[focus.id],
@@ -280,9 +294,13 @@ class _Tree:
             self.all_effects[event.id],
             self.failures[event.id],
             cause is not None and event.occurred_at < cause.occurred_at,
-            cause is not None and event.flow != cause.flow,
+            cause is not None and _in_other_flow(event, cause),
             cause is None and self.cycle,
         )
+
+
+def _in_other_flow(event: GraphEvent, cause: GraphEvent) -> bool:
+    return event.flow != cause.flow and canonical(event.flow) != canonical(cause.flow)
 
 
 def _by_cause(events: Iterable[GraphEvent]) -> dict[str | None, list[GraphEvent]]:

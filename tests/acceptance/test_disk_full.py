@@ -123,7 +123,7 @@ def test_a_server_on_a_full_disk_answers_503_and_passes(
     """A server whose log file is on the full disk too answers 503 to appends, answers reads, and 201 once there is
     space."""
     rng, history = random.Random(seed() + number), History()
-    server = Running(small_disk, WHENCE_LOG_LEVEL="info")
+    server = Running(small_disk, WHENCE_LOG_LEVEL="info", WHENCE_DISK_FREE_MIN="0")
     key = server.key()
     server.start()
     try:
@@ -167,7 +167,7 @@ def test_mutant_a_log_that_must_be_written_is_caught(small_disk: Path, tmp_path:
     """When an error of the log propagates, a client of the server on the full disk gets no answer."""
     rng, script = random.Random(seed()), tmp_path / "mutant.py"
     script.write_text(LOG_THAT_MUST_BE_WRITTEN)
-    server = Running(small_disk, mutant=script, WHENCE_LOG_LEVEL="info")
+    server = Running(small_disk, mutant=script, WHENCE_LOG_LEVEL="info", WHENCE_DISK_FREE_MIN="0")
     key = server.key()
     server.start()
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import socket
@@ -37,8 +38,8 @@ sys.exit(main())
 
 NO_BUDGET = """
 import sys
-from whence.api.request_body import MemoryBudget
-MemoryBudget.hold = lambda *args, **kwargs: None
+from whence.api.admission import Admission
+Admission.hold_answer = lambda *args, **kwargs: None
 from whence.cli import main
 sys.exit(main())
 """
@@ -251,8 +252,7 @@ def test_clients_that_take_no_answer_are_dropped(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Of 50 clients that request 20 MB and read nothing, some are sent a page until they are disconnected, and the
-    rest get
-    a prompt 503. The server's memory stays bounded and others are served. Without the limit on answers it grows."""
+    rest get a prompt 429. The server's memory stays bounded and others are served. Without the limit it grows."""
     mutant = tmp_path / "no_budget.py"
     mutant.write_text(NO_BUDGET)
     with running() as server, running(mutant=mutant) as without:
@@ -266,7 +266,7 @@ def test_clients_that_take_no_answer_are_dropped(
         tell(record_property, figures)
         undone, grown, _ = taken_by_none(without, keys[1], 0)
         print(f"mutant: statuses={undone} VmHWM={grown} MiB")
-        assert dropped and statuses.keys() == {200, 503}
+        assert dropped and statuses.keys() == {200, 429}
         assert most <= MEMORY_MAX_MIB
         assert seen and set(seen) == {200}
         assert server.terminate()[0] == 0
@@ -274,36 +274,64 @@ def test_clients_that_take_no_answer_are_dropped(
 
 
 CONNECTIONS = 20
+BUSY, THROTTLED = b"HTTP/1.1 503 ", b"HTTP/1.1 429 "
+ASK_EVENTS = b"GET /api/v1/events HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@contextlib.contextmanager
+def idle(server: Running, number: int, addresses: Iterator[str]) -> Iterator[None]:
+    """Open connections during the block, each from the next of these addresses."""
+    before = sockets(server)
+    opened = [
+        socket.create_connection(server.address, timeout=5, source_address=(next(addresses), 0)) for _ in range(number)
+    ]
+    try:
+        assert wait_until(lambda: sockets(server) == before + number, 5)
+        yield
+    finally:
+        for connection in opened:
+            connection.close()
+        assert wait_until(lambda: sockets(server) == before, 5)
 
 
 @pytest.mark.parametrize("limited", [True, False], ids=["limited", "mutant-unlimited"])
 def test_a_connection_beyond_the_limit_is_told_so(limited: bool) -> None:
-    """A connection above the limit gets a 503 with Retry-After in the usual error shape before it sends a request,
-    and is
-    served once others have ended. Below the limit it gets no such answer."""
+    """It gets a 503 with Retry-After in the usual error shape. A probe is answered all the same, and every request once
+    others have ended. Below the limit it gets no such answer."""
     with running(**({"WHENCE_CONNECTIONS_MAX": str(CONNECTIONS)} if limited else {})) as server:
         server.start()
-        before = sockets(server)
-        idle = [socket.create_connection(server.address, timeout=5) for _ in range(CONNECTIONS)]
-        assert wait_until(lambda: sockets(server) == before + CONNECTIONS, 5)
-        received = _hears(server)
-        for connection in idle:
-            connection.close()
-        assert wait_until(lambda: sockets(server) == before, 5)
-        assert _hears(server, ASK).startswith(b"HTTP/1.1 200 ")
+        with idle(server, CONNECTIONS, (f"127.0.1.{number}" for number in range(1, 255))):
+            received = _hears(server, ASK_EVENTS)
+            assert _hears(server, ASK).startswith(b"HTTP/1.1 200 ")
+        assert _hears(server, ASK_EVENTS).startswith(b"HTTP/1.1 401 ")
         assert server.terminate()[0] == 0
     if not limited:
-        assert received == b""
+        assert received.startswith(b"HTTP/1.1 401 ")
         return
     head, _, body = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in head
+    assert head.startswith(BUSY) and b"retry-after: 1" in head
     assert msgspec.json.decode(body).keys() == {"detail", "code", "requestId"}
 
 
-def _hears(server: Running, sent: bytes = b"") -> bytes:
-    """The bytes that a new connection receives within half a second, after sending `sent` if given."""
+@pytest.mark.parametrize("proxy", [False, True], ids=["an address", "a trusted proxy"])
+def test_one_address_has_half_of_the_connections(proxy: bool) -> None:
+    """Beyond that it gets a 429, and others are served. A trusted proxy may have all of them."""
+    trusted = {"WHENCE_TRUSTED_PROXIES": "127.0.1.1"} if proxy else {}
+    with running(WHENCE_CONNECTIONS_MAX=str(CONNECTIONS), **trusted) as server:
+        server.start()
+        with idle(server, CONNECTIONS // 2, itertools.repeat("127.0.1.1")):
+            received = _hears(server, ASK_EVENTS, "127.0.1.1")
+            assert received.startswith(b"HTTP/1.1 401 " if proxy else THROTTLED)
+            assert _hears(server, ASK_EVENTS).startswith(b"HTTP/1.1 401 ")
+            assert _hears(server, ASK, "127.0.1.1").startswith(b"HTTP/1.1 200 ")
+        assert server.terminate()[0] == 0
+
+
+def _hears(server: Running, sent: bytes, source: str = "127.0.0.1") -> bytes:
+    """The bytes that a new connection receives within a second after sending `sent`."""
     received = b""
-    with socket.create_connection(server.address, timeout=0.5) as connection, contextlib.suppress(TimeoutError):
+    connection = socket.create_connection(server.address, timeout=1, source_address=(source, 0))
+    with connection, contextlib.suppress(TimeoutError):
         connection.sendall(sent)
         while part := connection.recv(4096):
             received += part

@@ -8,7 +8,9 @@ import httpx2
 import pytest
 
 from tests.api.conftest import Served, code_of, event, problems
+from tests.unit.mutants import catches, replaced
 from whence.permissions import READ, WRITE
+from whence.wire import fields
 
 EVENTS = "/api/v1/events"
 FLOWS = "/api/v1/flows"
@@ -51,7 +53,7 @@ def test_a_graph_is_whole_from_each_of_its_events(story: httpx2.Client) -> None:
     for number in range(5):
         graph = trace(story, number)
         assert numbers(graph) == [0, 1, 2, 3, 4]
-        assert graph["eventId"] == IDS[number] and graph["rootId"] == IDS[0]
+        assert graph["eventId"] == IDS[number] and graph["rootId"] == IDS[0] and graph["rootKnown"] is True
         assert (graph["truncated"], graph["atLeast"], graph["missing"]) == (False, False, [])
         assert graph["summary"] == {
             "actors": 2,
@@ -62,6 +64,28 @@ def test_a_graph_is_whole_from_each_of_its_events(story: httpx2.Client) -> None:
             "resources": 1,
         }
         assert all(node.keys() == NODE_KEYS for node in graph["nodes"])
+
+
+@catches(replaced(fields, "canonical", lambda text: text, "correlations_stay_as_sent"))
+def test_an_id_in_upper_case_makes_one_flow(served: Served) -> None:
+    """A root with an upper-case id, and effects that carry this text as cause and as correlation, are one flow. Each
+    parameter and path takes either form, and a repeat in the other form is a replay."""
+    tenant = f"one-form-{uuid.uuid4()}"
+    root = str(uuid.uuid4()).upper()
+    with served.client(READ, WRITE, tenant=tenant) as client:
+        sent = event(id=root, actorId=root, resourceId=root)
+        effect = event(id=str(uuid.uuid4()), causationId=root, correlationId=root, actorId=root.lower())
+        assert [client.post(EVENTS, json=each).status_code for each in (sent, effect)] == [201, 201]
+        for form in (root, root.lower()):
+            again = client.post(EVENTS, json=effect | {"causationId": form, "correlationId": form, "actorId": form})
+            assert (again.status_code, again.json()["correlationId"]) == (200, root.lower())
+            for path in (f"{EVENTS}/correlation/{form}", f"{EVENTS}?correlation_id={form}&actor_id={form}"):
+                page = client.get(path).json()
+                assert (page["total"], {each["actorId"] for each in page["events"]}) == (2, {root.lower()})
+            graph = client.get(f"{EVENTS}/{form}/trace").json()
+            assert [node["otherFlow"] for node in graph["nodes"]] == [False, False]
+        flows = client.get(FLOWS).json()
+        assert [(flow["correlationId"], flow["events"]) for flow in flows["flows"]] == [(root.lower(), 2)]
 
 
 def test_a_node_tells_its_place(story: httpx2.Client) -> None:

@@ -115,6 +115,9 @@ ERRORS: dict[str, Case] = {
 }
 
 
+_ALWAYS = {"X-Request-Id": "golden", "Accept-Encoding": "identity"}
+
+
 def shown(answer: httpx2.Response, **hidden: str) -> str:
     """The answer as text. The date is left out; `hidden` names headers whose values vary, and what stands for them."""
     headers = {name: value for name, value in answer.headers.items() if name != "date"}
@@ -125,7 +128,7 @@ def shown(answer: httpx2.Response, **hidden: str) -> str:
 
 def send(client: httpx2.Client, case: Case) -> httpx2.Response:
     method, target, headers, body = case
-    return client.request(method, target, headers={"X-Request-Id": "golden"} | headers, content=body)
+    return client.request(method, target, headers=_ALWAYS | headers, content=body)
 
 
 @pytest.fixture(scope="module")

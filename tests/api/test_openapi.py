@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from tests.api.conftest import Served
+from tests.unit.mutants import catches, replaced
+from whence.api import examples, openapi
 from whence.api.app import create_app, route_handlers
 from whence.api.openapi import build_openapi
 from whence.permissions import ADMIN, READ, WRITE
@@ -330,8 +333,18 @@ def test_an_operators_words_are_in_the_document() -> None:
     assert "events:read:invoice" in schemas["NewKey"]["properties"]["scopes"]["items"]["enum"]
 
 
-def test_every_example_of_a_request_is_accepted(served: Served, document: Json) -> None:
+def with_another(name: str, **fields: Any) -> Json:
+    return {name: examples.REQUESTS[name] | fields}
+
+
+@catches(
+    replaced(openapi, "REQUESTS", examples.REQUESTS | with_another("NewEvent", occurredAt="now"), "no_time"),
+    replaced(openapi, "REQUESTS", examples.REQUESTS | with_another("CloudEvent", subject="run/7"), "no_resource"),
+    replaced(openapi, "REQUESTS", examples.REQUESTS | with_another("NewKey", scopes=["all"]), "no_scope"),
+)
+def test_every_example_of_a_request_is_accepted(served: Served) -> None:
     """Each media type of each operation that takes a body has one."""
+    document = build_openapi(served.settings, route_handlers(served.settings))
     sent = 0
     operator = {"Authorization": f"Bearer {served.operator_key(READ, WRITE)}"}
     with served.client(READ, WRITE, ADMIN, tenant="examples") as client:
@@ -346,3 +359,63 @@ def test_every_example_of_a_request_is_accepted(served: Served, document: Json) 
                     assert answer.status_code in (200, 201), (path, media, answer.text)
                     sent += 1
     assert sent == 10
+
+
+def changed_example(name: str, **fields: Any) -> dict[str, Json]:
+    return examples.RESPONSES | {name: examples.RESPONSES[name] | fields}
+
+
+@catches(
+    replaced(openapi, "RESPONSES", changed_example("Event", actorType=7), "a_field_of_another_kind"),
+    replaced(openapi, "RESPONSES", changed_example("Trace", rootKnown=None), "no_root"),
+    replaced(openapi, "ERRORS", {key: {"detail": "No."} for key in examples.ERRORS}, "an_error_without_code"),
+    replaced(openapi, "RESPONSES", {"Event": examples.RESPONSES["Event"]}, "an_answer_without_example"),
+)
+def test_every_response_has_a_valid_example(served: Served) -> None:
+    """Each JSON response but the document itself; it fits its schema, and has each of its keys that is always sent."""
+    document = build_openapi(served.settings, route_handlers(served.settings))
+    checked = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {}).get("application/json")
+                if content is None or (path == "/openapi.json" and status == "200"):
+                    continue
+                schema = content["schema"] | {"components": document["components"]}
+                assert "example" in content, (method, path, status)
+                assert jsonschema_rs.validator_for(schema).is_valid(content["example"]), (method, path, status)
+                checked += 1
+    assert checked > 150
+
+
+def test_the_examples_are_what_a_server_answers(served: Served) -> None:
+    """The two events of the examples, once stored, are answered as the examples say: pages, counts, graphs and maps."""
+    run = examples.RESPONSES
+    root, effect = ({key: node[key] for key in node if key in SENT} for node in run["Trace"]["nodes"])
+    effect |= {"payload": run["Event"]["payload"]}
+    with served.client(READ, WRITE, tenant="acme-of-examples") as client:
+        assert client.post("/api/v1/events/batch", json=[root, effect]).json() == {
+            "results": [examples.results_of(201)["results"][0], {"id": effect["id"], "index": 1} | LAST]
+        }
+        for path, name in {
+            f"/api/v1/events/{effect['id']}": "Event",
+            "/api/v1/events?limit=1": "EventPage",
+            "/api/v1/events/aggregate": "EventAggregate",
+            "/api/v1/events/stats/by-actor": "ActorStats",
+            f"/api/v1/events/{effect['id']}/trace": "Trace",
+            "/api/v1/flows": "FlowPage",
+            "/api/v1/flows/map": "ProcessMap",
+        }.items():
+            text = client.get(path).text.replace("acme-of-examples", "acme")
+            found = json.loads(text)
+            for pair in found.get("pairs", ()):  # a percentile is within the error that the map names
+                for key in ("p50Us", "p95Us"):
+                    assert abs(pair[key] - 1_000_000) <= 1_000_000 * found["delayError"]
+                    pair[key] = 1_000_000
+            assert found == run[name], name
+
+
+SENT = {
+    *["actorId", "actorType", "causationId", "eventType", "id", "occurredAt", "outcome", "resourceId", "resourceType"]
+}
+LAST = {"position": 2, "status": 201}

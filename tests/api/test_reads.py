@@ -15,11 +15,12 @@ from urllib.parse import quote, unquote
 
 import httpx2
 import pytest
+from litestar import Response
 
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving, wait_until
 from tests.api.credentials import jwt_of
 from tests.unit.mutants import catches, replaced
-from whence.api import middleware, readiness
+from whence.api import docs_page, middleware, readiness
 from whence.fairness import FairQueue
 from whence.permissions import READ, WRITE
 
@@ -251,6 +252,11 @@ def test_an_event_posted_to_an_address_with_a_slash_is_stored(served: Served) ->
         assert client.get(EVENTS).json()["total"] == 1
 
 
+def with_a_charset(content: bytes, *, media_type: str, **more: Any) -> Response[bytes]:
+    return Response(content, media_type=f"{media_type}; charset=utf-8", **more)
+
+
+@catches(replaced(docs_page, "Response", with_a_charset, "the_charset_twice"))
 def test_the_reference_names_its_charset_once(client: httpx2.Client) -> None:
     """As does its script, where there is one."""
     assert client.get("/docs").headers["content-type"] == "text/html; charset=utf-8"

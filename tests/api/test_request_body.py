@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from itertools import chain, repeat
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -349,6 +350,10 @@ def test_a_body_has_a_longest_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.status_code == 408
 
 
+@catches(
+    replaced(request_body, "codecs", SimpleNamespace(BOM_UTF8=b""), "it_is_left"),
+    replaced(request_body, "codecs", SimpleNamespace(BOM_UTF8=codecs.BOM_UTF8 * 2), "two_of_them_are_skipped"),
+)
 def test_a_byte_order_mark_before_a_body_is_skipped() -> None:
     """The one of UTF-8, once, also when it was packed."""
     bom = codecs.BOM_UTF8

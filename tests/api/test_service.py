@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from tests.api.conftest import event, wait_until
 from tests.api.credentials import ec_key
+from tests.unit.mutants import catches, replaced
+from whence.api import server
 from whence.api.server import is_exposed
 from whence.settings import Settings
 
@@ -412,27 +414,43 @@ def test_it_speaks_tls_with_the_files_that_it_is_given(processes: Any, tmp_path:
     assert process.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("settings", "exposed"),
-    [
-        ({}, False),
-        ({"host": "127.0.0.2"}, False),
-        ({"host": "::1"}, False),
-        ({"host": "localhost"}, False),
-        ({"host": "0.0.0.0"}, True),
-        ({"host": "::"}, True),
-        ({"host": "192.0.2.7"}, True),
-        ({"host": "log.example"}, True),
-        ({"host": "0.0.0.0", "trusted_proxies": ("10.0.0.0/8",)}, False),
-        ({"host": "0.0.0.0", "tls_cert": Path(__file__), "tls_key": Path(__file__)}, False),
-    ],
+EXPOSED: list[tuple[dict[str, Any], bool]] = [
+    ({}, False),
+    ({"host": "127.0.0.2"}, False),
+    ({"host": "::1"}, False),
+    ({"host": "localhost"}, False),
+    ({"host": "0.0.0.0"}, True),
+    ({"host": "::"}, True),
+    ({"host": "192.0.2.7"}, True),
+    ({"host": "log.example"}, True),
+    ({"host": "0.0.0.0", "trusted_proxies": ("10.0.0.0/8",)}, False),
+    ({"host": "0.0.0.0", "tls_cert": Path(__file__), "tls_key": Path(__file__)}, False),
+]
+"""Settings, and whether other machines reach such a server by plain HTTP."""
+
+
+@catches(
+    replaced(server, "is_loopback", lambda _host: True, "every_host_is_this_machine"),
+    replaced(server, "is_loopback", lambda host: host == "127.0.0.1", "one_address_is_this_machine"),
 )
-def test_plain_http_to_other_machines_is_noticed(settings: dict[str, Any], exposed: bool) -> None:
+def test_plain_http_to_other_machines_is_noticed() -> None:
     """Not to this machine alone, nor behind a proxy, nor with TLS."""
-    assert is_exposed(Settings(**settings)) is exposed
+    for settings, exposed in EXPOSED:
+        assert is_exposed(Settings(**settings)) is exposed, settings
 
 
 def test_a_server_in_plain_http_for_all_warns_at_its_start(processes: Any) -> None:
     """Once, with what to do about it."""
     process = processes("--host", "0.0.0.0").started()
-    assert [line["host"] for line in process.log() if line.get("event") == "plain_http"] == ["0.0.0.0"]
+    assert [line["host"] for line in warnings_of(process)] == ["0.0.0.0"]
+    assert "WHENCE_TLS_CERT" in warnings_of(process)[0]["advice"]
+
+
+def warnings_of(process: Process) -> list[dict[str, Any]]:
+    return [line for line in process.log() if line.get("event") == "plain_http"]
+
+
+def test_a_server_that_does_not_warn_is_found(processes: Any) -> None:
+    """Mutant: no server is exposed."""
+    never = "import whence.api.server as it\nit.is_exposed = lambda settings: False"
+    assert warnings_of(processes("--host", "0.0.0.0", before=never).started()) == []

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,7 +31,8 @@ from tests.api.credentials import (
     rsa_key,
     running_issuer,
 )
-from whence.api import auth
+from tests.unit.mutants import Mutant, catches, replaced
+from whence.api import auth, jwks
 from whence.api.auth import Authenticator
 from whence.api.jwks import FETCH_INTERVAL_S, JwksCache, parse_jwks
 from whence.errors import Forbidden, Unauthenticated, Unavailable
@@ -74,18 +76,27 @@ async def test_a_good_token_says_who_and_what(store: Store) -> None:
     assert await verify(store, raw_jwt({"alg": "HS256"}, claims_of())) is not None
 
 
-@pytest.mark.parametrize(
-    ("sub", "subject"),
-    [(7, "jwt:7"), (None, "jwt:"), (["ada"], "jwt:"), ({"id": 7}, "jwt:"), ("a" * 300, "jwt:" + "a" * 251)],
-)
-async def test_sub_and_jti_may_be_of_any_kind(store: Store, sub: Any, subject: str) -> None:
+def checked_by_pyjwt(claim: str) -> Mutant:
+    """A mutant: PyJWT checks the kind of this claim."""
+    real = auth.jwt.decode
+
+    def decode(*of: Any, options: Any, **more: Any) -> Any:
+        return real(*of, options=options | {f"verify_{claim}": True}, **more)
+
+    return replaced(auth.jwt, "decode", decode, f"{claim}_is_checked")
+
+
+@catches(checked_by_pyjwt("sub"), checked_by_pyjwt("jti"))
+async def test_sub_and_jti_may_be_of_any_kind(store: Store) -> None:
     """They decide nothing."""
-    token = raw_jwt({"alg": "HS256"}, {**claims_of(), "sub": sub, "jti": 7})
-    principal = await verify(store, token)
-    assert principal is not None
-    assert principal.subject == subject
+    subjects = [(7, "jwt:7"), (None, "jwt:"), (["ada"], "jwt:"), ({"id": 7}, "jwt:"), ("a" * 300, "jwt:" + "a" * 251)]
+    for sub, subject in subjects:
+        principal = await verify(store, raw_jwt({"alg": "HS256"}, {**claims_of(), "sub": sub, "jti": 7}))
+        assert principal is not None, sub
+        assert principal.subject == subject
 
 
+@catches(replaced(auth, "_TOKEN", re.compile(r"[\w=-]+\.[\w=-]+\.[\w=-]+"), "padding_is_accepted"))
 async def test_a_padded_token_is_refused(store: Store) -> None:
     """RFC 7515 leaves the padding out; of a token there is one form."""
     header, body, signature = (part + "=" * (-len(part) % 4) for part in jwt_of().split("."))
@@ -106,6 +117,16 @@ REASONS = {
 }
 
 
+class OneReason(Exception):
+    def __str__(self) -> str:
+        return "refused"
+
+
+@catches(
+    replaced(auth, "_TokenRefused", OneReason, "no_reason"),
+    replaced(auth, "_token_kid", lambda _token: None, "no_key_id"),
+    replaced(auth, "_token_kid", lambda token: token, "the_token_is_logged"),
+)
 async def test_the_log_says_why_a_token_was_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the address of the client and the id of the key, and without any of the token."""
     logged: list[dict[str, Any]] = []
@@ -128,6 +149,32 @@ async def test_the_log_says_why_a_token_was_refused(store: Store, monkeypatch: p
     assert logged[0]["kid"] is None
 
 
+def skip_silently(patch: pytest.MonkeyPatch) -> None:
+    real = jwks.parse_jwks
+    patch.setattr(jwks, "parse_jwks", lambda body, _on_skipped: real(body, lambda _kid, _reason: None))
+
+
+@catches(skip_silently)
+async def test_the_log_names_the_keys_of_an_issuer_that_are_skipped(
+    guarded: Authenticator, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with its reason, once for the same document."""
+    logged: list[dict[str, Any]] = []
+    record = SimpleNamespace(
+        info=lambda _event, **_fields: None, warning=lambda event, **fields: logged.append({"event": event, **fields})
+    )
+    monkeypatch.setattr(jwks, "_log", record)
+    key = rsa_key()
+    issuer.publish(jwk(key, kid="good"), jwk(key, kid="odd") | {"use": "enc"})
+    await guarded.authenticate(issued(key, "RS256", "good"))
+    assert logged == [{"event": "jwks_key_skipped", "kid": "odd", "reason": "not a key for signatures"}]
+
+
+def one_reason(_jwk: Any) -> Any:
+    raise ValueError("not a key")
+
+
+@catches(replaced(jwks, "_parse_key", one_reason, "one_reason_for_all"))
 def test_each_key_of_an_issuer_that_is_skipped_has_a_reason() -> None:
     """The others are taken."""
     good, skipped = jwk(rsa_key(), kid="r"), []

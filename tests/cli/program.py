@@ -182,12 +182,12 @@ class Serving:
 
 
 def first_key(cli: Cli, serving: Serving) -> str:
-    """The key that a server of a new log made: printed by `demo`, saved in the profile by `serve`; else empty."""
-    if "A new log." in serving.said and "now use" in serving.wait_for("Commands now use|Cannot save")[0]:
-        profiles = msgspec.json.decode((cli.home / "config" / "whence" / "profiles.json").read_bytes())
-        return str(profiles["profiles"]["default"]["api_key"])
-    key = KEY.search(serving.said)
-    return key[0] if key else ""
+    """The key that `demo`, or the server of a new log, made and saved in its profile; else empty."""
+    makes_one = re.search("A new log|events: what", serving.said) is not None
+    if not makes_one or "now use" not in serving.wait_for("Commands now use|Cannot save")[0]:
+        return ""
+    profiles = msgspec.json.decode((cli.home / "config" / "whence" / "profiles.json").read_bytes())
+    return str(profiles["profiles"][profiles["current"]]["api_key"])
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shlex
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from tests.cli import mutants
 from tests.cli.mutants import catches
-from tests.cli.program import Cli, Serving, check_output, running
+from tests.cli.program import KEY, Cli, Serving, check_output, running
 from tests.cli.program import Ran as Result
 from tests.cli.test_profiles import keep
 
@@ -37,9 +38,10 @@ def printed(serving: Serving) -> list[str]:
     return re.findall(r"^  ((?:whence|curl) .*)$", serving.said, re.MULTILINE)
 
 
-def as_printed(cli: Cli, command: str) -> Result:
-    """Run a line in a shell, like a user who copies it."""
-    done = subprocess.run(["bash", "-c", command], env=cli.env(), capture_output=True, timeout=60, check=False)
+def as_printed(cli: Cli, command: str, key: str) -> Result:
+    """Run a line in a shell, like a user who copies it, with the key in the variable that it names."""
+    environ = cli.env() | ({} if command.startswith("whence") else {"WHENCE_API_KEY": key})
+    done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, timeout=60, check=False)
     ran = Result(done.returncode, done.stdout, done.stderr.decode())
     if command.startswith("whence"):
         check_output(ran)
@@ -48,18 +50,20 @@ def as_printed(cli: Cli, command: str) -> Result:
 
 
 def test_it_prints_its_address_and_what_to_try(demo: tuple[Cli, Serving]) -> None:
-    """It prints the number of events, its address, a key and seven commands, all on stderr."""
+    """It prints the number of events, its address, where its key is, and seven commands, all on stderr."""
     _, serving = demo
     assert f"{EVENTS:,} events" in serving.said
     assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", serving.url) and serving.port != 8700
-    assert f"Key       {serving.key}\n" in serving.said
+    assert "Key       saved in the profile 'demo', and not shown, since this is no terminal." in serving.said
     assert [shlex.split(command)[0] for command in printed(serving)] == [*["whence"] * 5, "curl", "whence"]
 
 
 def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
     """Each printed line works in a shell; the last one shows why a run failed."""
     cli, serving = demo
-    listed, shown, why, flows, found, counted, last = (as_printed(cli, command) for command in printed(serving))
+    listed, shown, why, flows, found, counted, last = (
+        as_printed(cli, command, serving.key) for command in printed(serving)
+    )
     rows = [line.split() for line in listed.lines[1:]]
     assert len(rows) == 5 and {row[1] for row in rows} == {"action_run.failed"}
     shown_id = shlex.split(printed(serving)[1])[-1]
@@ -71,6 +75,38 @@ def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
     assert "I'm looking to book a flight" in why.lines[3]
     assert len(flows.lines) == 6 and "5,398 links" in found.err
     assert last.lines[0].startswith("✗ automation_run.failed") and "automation_run.started" in last.lines[2]
+
+
+@catches(mutants.KEY_IN_THE_JOURNAL)
+def test_its_key_is_not_written_to_a_file(cli: Cli) -> None:
+    """Where stderr is a file or a journal, the key is only in the profile, and the command that it names makes one."""
+    with running(cli, *FREE) as serving:
+        serving.wait_for("Stop with Ctrl-C")
+        assert serving.key.startswith("whk_")
+        assert KEY.search(serving.said) is None
+        command = serving.wait_for("To make another:\n +whence (.*)\n")[1]
+        another = cli.ok(*shlex.split(command)).out.strip()
+        assert another != serving.key
+        cli.given(url=serving.url, api_key=another).ok("list")
+
+
+@catches(mutants.KEY_NOT_SHOWN)
+def test_its_key_is_shown_on_a_terminal(cli: Cli) -> None:
+    """On a terminal the key is printed, and it is in the curl command, so that this can be copied as it is."""
+    ours, theirs = pty.openpty()
+    process = cli.given(log_level="error").start(*FREE, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while b"Stop with Ctrl-C" not in written:
+            written += os.read(ours, 65_536)
+        kept = json.loads((cli.home / "config" / "whence" / "profiles.json").read_text())
+    finally:
+        process.terminate()
+        process.wait()
+        os.close(ours)
+    key = kept["profiles"]["demo"]["api_key"]
+    assert f"Key       {key}" in written.decode() and f"curl -H 'X-API-Key: {key}'" in written.decode()
 
 
 def test_its_commands_are_found_by_the_shell(tmp_path: Path) -> None:

@@ -189,7 +189,11 @@ def test_strange_graphs_end_well(cli: Cli) -> None:
         cli.given(url=url, api_key="whk_x").fails(1, "trace", IDS[0])
     cycle = ",".join([node % ("y", "x"), node % ("x", "y")])
     with answering(http((body % (cycle, summary)).encode())) as url:
-        assert "y" in cli.given(url=url, api_key="whk_x").ok("trace", IDS[0]).out
+        ran = cli.given(url=url, api_key="whk_x").ok("trace", IDS[0])
+        assert "y" in ran.out and "root" not in ran.err
+    with answering(http((body % (cycle, summary)).replace("{", '{"rootKnown":false,', 1).encode())) as url:
+        ran = cli.given(url=url, api_key="whk_x").ok("trace", IDS[0])
+        assert "The first event is not the root: the causes go further up than a trace reads." in ran.err
 
 
 def test_failures_are_one_sentence(user: Cli) -> None:

@@ -13,7 +13,15 @@ import pytest
 
 from tests.client.fake_server import FakeServer, fake_server
 from tests.unit.mutants import catches, replaced
-from whence.client import AsyncWhence, ContextThreadPoolExecutor, EmittedEvent, Whence, context, current_context
+from whence.client import (
+    AsyncWhence,
+    ContextThreadPoolExecutor,
+    EmittedEvent,
+    Whence,
+    context,
+    current_context,
+    event_builder,
+)
 from whence.client.context import extract, inject
 
 RUN = ("action_run", "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001")
@@ -93,6 +101,29 @@ def test_an_event_has_the_flow_of_its_cause(log: Whence) -> None:
         assert cause_of(started(log, cause=None)) == (None, None), "None makes a root"
         assert cause_of(started(log, cause=root.id)) == (root.id, None), "the client does not know the flow of an id"
     assert cause_of(started(log)) == (None, None)
+
+
+@catches(replaced(event_builder, "canonical", lambda text: text, "uuids_stay_as_given"))
+def test_a_uuid_has_one_form(log: Whence) -> None:
+    """A root with an upper-case id and its effects are one flow, whether the cause is an event or a text, and whatever
+    case its id is repeated in."""
+    upper = "0192D3F0-0000-7000-8000-00000000ABCD"
+    root = started(log, id=upper, correlation_id=None)
+    assert (root.id, root.correlation_id, sent(root)["id"]) == (upper.lower(), upper.lower(), upper.lower())
+    with log.cause(root):
+        assert cause_of(started(log)) == (upper.lower(), upper.lower())
+        by_key = log.emit({"eventType": "a.b", "causationId": upper, "actorId": upper}, resource=("action_run", upper))
+        assert cause_of(by_key) == (upper.lower(), upper.lower())
+        assert (sent(by_key)["actorId"], sent(by_key)["resourceId"]) == (upper.lower(), upper.lower())
+    with log.cause({"id": upper, "correlationId": upper}):
+        assert cause_of(started(log)) == (upper.lower(), upper.lower())
+    with log.cause(upper):
+        assert cause_of(started(log)) == (upper.lower(), None)
+    with log.bind(correlation_id=upper):
+        assert cause_of(started(log)) == (None, upper.lower())
+    with log.extract({"baggage": f"whence-cause={upper},whence-correlation={upper},whence-actor=user/{upper}"}):
+        assert current_context().cause == current_context().correlation_id == upper.lower()
+        assert current_context().actor == ("user", upper.lower())
 
 
 def test_bind_sets_defaults(log: Whence) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from tests.contract.faults import around, breaks, everywhere, reword
 from tests.contract.model import ModelStore
 from tests.contract.mutants import Patch
-from whence import transitions
+from whence import trace, transitions
 from whence.events import Event
 from whence.flows import Flow, FlowQuery
 from whence.storage.sqlite import traces
@@ -201,6 +201,14 @@ def any_effects_at_the_bound(patch: Patch) -> None:
     )
     by_time = ("ORDER BY e.occurred_at, e.position LIMIT", "LIMIT")
     reword(patch, "keys_by_cause_in_order", postgres=by_time)
+
+
+@breaks("sqlite", "postgres")
+def root_always_known(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        return lambda *of, **limits: msgspec.structs.replace(real(*of, **limits), root_known=True)
+
+    around(patch, trace, "_graph", make)
 
 
 UNSOUND: tuple[Callable[[Patch], None], ...] = (

@@ -7,11 +7,13 @@ separate method, so that a mutant can override it (see `mutants.py`).
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
@@ -49,10 +51,12 @@ class ModelStore:
         self.sessions: dict[bytes, Session] = {}
         self.as_of_span = as_of_span
         self.kinds_max = kinds_max
+        self.size_before = 0  # events of the log before this append
 
     # --- appending ---------------------------------------------------------------------------------------------
 
     async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        self.size_before = len(self.logs.get(tenant, []))
         return [self.store(tenant, write) for write in writes]
 
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
@@ -81,7 +85,7 @@ class ModelStore:
             id=new.id,
             event_type=new.event_type,
             actor_type=new.actor_type,
-            actor_id=new.actor_id,
+            actor_id=self.actor(log, new),
             resource_type=new.resource_type,
             resource_id=new.resource_id,
             correlation_id=self.correlation(tenant, log, new),
@@ -123,9 +127,18 @@ class ModelStore:
 
     def correlation(self, tenant: str, log: list[Event], new: NewEvent) -> str:
         if new.correlation_id is not None:
-            return new.correlation_id
+            return self.as_kept(new.correlation_id, {event.correlation_id for event in log[: self.size_before]})
         cause = None if new.causation_id is None else self.find(tenant, log, new.causation_id)
         return new.id if cause is None else cause.correlation_id
+
+    def actor(self, log: list[Event], new: NewEvent) -> str:
+        before = log[: self.size_before]
+        return self.as_kept(new.actor_id, {event.actor_id for event in before if event.actor_type == new.actor_type})
+
+    def as_kept(self, text: str, names: set[str]) -> str:
+        """A canonical UUID that an earlier release stored in upper case only goes on under that text."""
+        is_canonical = is_uuid(text) and text == text.lower()
+        return text.upper() if is_canonical and text not in names and text.upper() in names else text
 
     def is_kind_too_many(self, log: list[Event], event: Event) -> bool:
         kinds = {kind_of(earlier) for earlier in log}
@@ -137,7 +150,7 @@ class ModelStore:
         different = [
             name
             for field, name in SENT_FIELDS.items()
-            if getattr(sent, field) != getattr(stored, field)
+            if one_form(getattr(sent, field)) != one_form(getattr(stored, field))
             and not (getattr(sent, field) is None and field in {"correlation_id", "outcome"})
         ]
         return different + ([] if self.same_payload(sent.payload, stored.payload or b"null") else ["payload"])
@@ -210,8 +223,14 @@ class ModelStore:
             )
         )
 
-    def is_one_of(self, _field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
+    def is_one_of(self, field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
+        if field in {"actor_id", "correlation_id"}:
+            wanted = tuple(spelling for text in wanted for spelling in self.spellings(text))
         return not wanted or value in wanted
+
+    def spellings(self, text: str) -> tuple[str, ...]:
+        """A UUID may be stored in lower case, in upper case by earlier releases, or as it is given here."""
+        return (text, text.lower(), text.upper()) if is_uuid(text) else (text,)
 
     def has_type(self, event: Event, query: Query) -> bool:
         if not query.event_types and not query.event_type_prefixes:
@@ -280,6 +299,7 @@ class ModelStore:
         return Graph(
             focus=event_id,
             root=root.id,
+            root_known=True,
             nodes=[self.node(seen, tree, root, each, circle) for each in order if each.id in chosen],
             missing=root.causation_id if root.causation_id not in seen else None,
             hops=len(self.way(seen, root, seen[event_id])) - 1,
@@ -343,7 +363,7 @@ class ModelStore:
             all_effects=len(following),
             failures=sum(each.outcome == "failure" for each in following),
             skewed=cause is not None and event.occurred_at < cause.occurred_at,
-            other_flow=cause is not None and event.correlation_id != cause.correlation_id,
+            other_flow=cause is not None and one_form(event.correlation_id) != one_form(cause.correlation_id),
             cycle=circle and event is root,
         )
 
@@ -554,6 +574,17 @@ def same_map(found: ProcessMap, exact: ProcessMap) -> bool:
 
 def near(found: int | None, exact: int | None) -> bool:
     return found == exact if found is None or exact is None else abs(found - exact) <= exact * ERROR
+
+
+def is_uuid(text: object) -> bool:
+    return (
+        isinstance(text, str) and re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text) is not None
+    )
+
+
+def one_form(value: Any) -> Any:
+    """A UUID in lower case; any other value as it is."""
+    return value.lower() if is_uuid(value) else value
 
 
 def kind_of(event: Event) -> tuple[str, ...]:

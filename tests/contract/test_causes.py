@@ -140,6 +140,19 @@ async def test_at_its_bound_a_walk_takes_the_earliest(real: Any) -> None:
     assert {node.event.id for node in graph.nodes} == {uuid(number) for number in (1, 2, 3, *range(20, 25))}
 
 
+@catches(broken.root_always_known)
+async def test_a_root_beyond_the_bound_is_not_known(real: Any) -> None:
+    """A trace that reaches its bound on the way up reports that its first event is not the root; one that does so only
+    on the way down knows its root."""
+    await stored(real, new(1), *[new(number, causation_id=uuid(number - 1)) for number in range(2, 31)])
+    graph = await real.trace(VIEWER, uuid(30), TraceRequest(walk_max=8))
+    assert (graph.root, graph.root_known, graph.at_least, graph.hops) == (uuid(23), False, True, 7)
+    graph = await real.trace(VIEWER, uuid(4), TraceRequest(walk_max=8))
+    assert (graph.root, graph.root_known, graph.at_least) == (uuid(1), True, True)
+    graph = await real.trace(VIEWER, uuid(30), TraceRequest())
+    assert (graph.root, graph.root_known, graph.at_least) == (uuid(1), True, False)
+
+
 QUERIES: tuple[dict[str, Any], ...] = (
     {},
     {"failed": True},

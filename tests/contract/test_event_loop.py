@@ -82,8 +82,8 @@ async def test_an_aggregate_of_many_kinds_is_computed_in_a_thread(real: Any, mon
 
 
 def _noting(real: Callable[..., Any], seen: set[int]) -> Callable[..., Any]:
-    def noting(*args: Any) -> Any:
+    def noting(*args: Any, **named: Any) -> Any:
         seen.add(threading.get_ident())
-        return real(*args)
+        return real(*args, **named)
 
     return noting

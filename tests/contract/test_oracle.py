@@ -46,8 +46,9 @@ EVENT_TYPES = (
 PREFIXES = ("action_run.", "action_run.step.", "agent_spec.", "nothing.")
 RESOURCE_TYPES = ("action_run", "agent_spec", "artifact")
 ACTOR_TYPES = ("user", "agent", "service")
-ACTOR_IDS = ("ada", "Ada", "äda", "\U0001f600", "bob")
-FLOWS = ("flow-1", "flow/2", "flow 3", uuid(1), uuid(2))
+ACTOR_IDS = ("ada", "Ada", "äda", "\U0001f600", "bob", uuid(171), uuid(171).upper())
+FLOWS = ("flow-1", "flow/2", "flow 3", uuid(1), uuid(2), uuid(27), uuid(27).upper(), uuid(171), uuid(171).upper())
+"""Parsers let no UUID in upper case pass; earlier releases stored such flows and actors."""
 OUTCOMES = ("success", "failure", "none")
 RESOURCES = tuple(uuid(number) for number in range(1, 5))
 CAUSES = (uuid(1), uuid(2), uuid(3), uuid(40), "a text", "0", uuid(1).replace("-", ""))

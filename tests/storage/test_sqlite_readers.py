@@ -75,7 +75,7 @@ def sql(connection: apsw.Connection) -> None:
 
 
 def python(_connection: apsw.Connection) -> None:
-    for _ in range(300):
+    for _ in range(800):
         time.sleep(0.01)
         check_deadline()
 

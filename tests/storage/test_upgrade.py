@@ -18,11 +18,14 @@ import apsw
 import msgspec
 import pytest
 
+from tests.contract.faults import everywhere
 from tests.data.stores import make_fixture
+from tests.data.stores.made_events import id_of
 from tests.data.stores.recorded import Question, answer_to, is_same
 from tests.databases import copied_database, empty_database, execute, fetch
+from whence import integrity
 from whence.errors import Conflict, StoreRefused, Unavailable, WhenceError
-from whence.events import NewEvent
+from whence.events import Event, NewEvent, Viewer, Vocabulary
 from whence.permissions import key_hash, session_hash
 from whence.storage import Store, Write, create_store, migrate_store, verify_store
 from whence.storage.backends import engine_of
@@ -30,6 +33,7 @@ from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import schema as postgres_schema
 from whence.storage.sqlite import connection as sqlite_connection
 from whence.storage.sqlite.backend import path_of
+from whence.wire.query import parse_read
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +47,11 @@ END $$
 """
 
 NOW_US = 1_800_000_000_000_000
+
+FLOW = id_of("a flow")
+"""A UUID, under whose upper case the fixtures have a flow of one event."""
+
+IN_LOWER_CASE = Question(route="correlation", path={"correlation_id": FLOW})
 
 
 class Kept:
@@ -105,6 +114,8 @@ async def _other_answers(store: Store, recorded: dict[str, Any]) -> list[str]:
     for tenant, asked in recorded["answers"].items():
         for each in asked:
             question = msgspec.convert(each["question"], Question)
+            if (tenant, question) == ("acme", IN_LOWER_CASE):
+                continue  # releases with schema 1 did not find it; a test below says what is found today
             if not is_same(question.route, each["answer"], await answer_to(store, tenant, question)):
                 faults.append(f"{question.route}: {tenant} {question}")
     return faults
@@ -147,10 +158,69 @@ async def test_a_migrated_store_goes_on(kept: Kept) -> None:
     await go_on(kept)
 
 
+def as_it_is(_patch: pytest.MonkeyPatch) -> None:
+    """No mutant."""
+
+
+def only_as_stored(patch: pytest.MonkeyPatch) -> None:
+    everywhere(patch, "spellings", lambda _real: lambda text: (text,))
+
+
+def repeats_as_stored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(integrity, "canonical", lambda text: text)
+
+
+def flows_by_text(patch: pytest.MonkeyPatch) -> None:
+    everywhere(patch, "earlier_spelling", lambda _real: lambda _text: None)
+
+
+@pytest.mark.parametrize("mutant", [as_it_is, only_as_stored, repeats_as_stored, flows_by_text])
+async def test_a_uuid_in_upper_case_is_met_by_either_form(
+    kept: Kept, mutant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that an earlier release stored with an upper-case UUID as its correlation is found by either form and
+    stays as it is. It is repeated by either form, and the flow continues, also by inheritance."""
+    await migrate(kept.url)
+    mutant(monkeypatch)
+    if mutant is as_it_is:
+        await meet_either_form(kept)
+        return
+    with pytest.raises(AssertionError):
+        await meet_either_form(kept)
+
+
+async def meet_either_form(kept: Kept) -> None:
+    store = create_store(kept.url)
+    try:
+        old = await store.get_event(Viewer("acme"), id_of("upper-case"))
+        assert old is not None and old.correlation_id == FLOW.upper()
+        assert await _of_flow(store, FLOW) == await _of_flow(store, FLOW.upper()) == [old]
+        sent = NewEvent(**{name: getattr(old, name) for name in NewEvent.__struct_fields__})
+        for spelling in (FLOW, FLOW.upper(), None):
+            [[receipt]] = await _appended(store, "acme", msgspec.structs.replace(sent, correlation_id=spelling))
+            assert receipt.replayed and receipt.event == old
+        named, inheriting = _next(0, None), _next(1, old.id)
+        [[one, other]] = await _appended(store, "acme", msgspec.structs.replace(named, correlation_id=FLOW), inheriting)
+        for form in (FLOW, FLOW.upper()):
+            assert {event.id for event in await _of_flow(store, form)} == {old.id, named.id, inheriting.id}
+        assert one.event.correlation_id == other.event.correlation_id == FLOW.upper()
+    finally:
+        await store.close()
+    assert (await verify_store(kept.url)).findings == []
+
+
+async def _of_flow(store: Store, correlation_id: str) -> list[Event]:
+    query = f"correlation_id={correlation_id}".encode()
+    read = parse_read("list", query, viewer=Viewer("acme"), now=NOW_US, vocabulary=Vocabulary(), fixed={})
+    page = await store.list_events(Viewer("acme"), read.query, read.page)
+    assert page.total == len(page.events)
+    return page.events
+
+
 BREAKS = {
     "nothing is taken": (
         "CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END",
-        "REVOKE INSERT ON event FROM whence_app",
+        "UPDATE head SET tenant = tenant || '?'",
     ),
     "ids are no longer unique": (
         "UPDATE event SET id = randomblob(16)",
@@ -276,7 +346,7 @@ def add_step(patch: pytest.MonkeyPatch, *, sqlite: str, postgres: str) -> None:
 
 async def test_a_harmless_step_more_is_no_fault(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """A harmless extra migration is not reported, so the mutants below are caught for their harm."""
-    add_step(monkeypatch, sqlite="CREATE TABLE more (x)", postgres="CREATE TABLE more (x int)")
+    add_step(monkeypatch, sqlite="CREATE TABLE more (x)", postgres="CREATE VIEW more AS SELECT 1 AS x")
     await migrate(kept.url)
     assert await faults_of(kept) == []
 

@@ -1,9 +1,10 @@
 """A decorator for tests that must fail on named mutants of the code they test."""
 
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,29 +31,33 @@ PROPERTY = settings(
 none is made smaller, which on mutants would take most of the time."""
 
 
-def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def catches(*mutants: Mutant) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run the test once more for each mutant, where it must fail.
 
     It must be the outermost decorator, above `parametrize` and `given`. A mutant is caught by a failed assertion, a
-    ValueError or an error of Whence. One that breaks the test itself, for instance by a TypeError, is an error.
+    ValueError or an error of Whence. One that breaks the test itself, for instance by a TypeError, is an error. The
+    test may be a coroutine function.
     """
 
-    def mark(test: Callable[..., None]) -> Callable[..., None]:
+    def mark(test: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(test)
         wanted = signature.parameters
 
-        def run(**arguments: Any) -> None:
+        def begin(arguments: dict[str, Any]) -> tuple[Mutant | None, dict[str, Any]]:
             mutant, patch = arguments.pop("mutant"), arguments["monkeypatch"]
-            passed = {name: value for name, value in arguments.items() if name in wanted}
-            if mutant is None:
+            if mutant is not None:
+                mutant(patch)
+            return mutant, {name: value for name, value in arguments.items() if name in wanted}
+
+        def run(**arguments: Any) -> None:
+            mutant, passed = begin(arguments)
+            with _failing(mutant):
                 test(**passed)
-                return
-            mutant(patch)
-            try:
-                test(**passed)
-            except (AssertionError, ValueError, WhenceError, pytest.fail.Exception):
-                return
-            pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
+
+        async def run_async(**arguments: Any) -> None:
+            mutant, passed = begin(arguments)
+            with _failing(mutant):
+                await test(**passed)
 
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
@@ -60,14 +65,28 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., None]], Callable[..., N
             if name not in wanted
         ]
         # Without `updated`: attributes that hypothesis sets on a test must not be copied to this function.
-        marked: Any = functools.update_wrapper(run, test, updated=())
+        runner = run_async if inspect.iscoroutinefunction(test) else run
+        marked: Any = functools.update_wrapper(runner, test, updated=())
         marked.__signature__ = signature.replace(parameters=[*wanted.values(), *added])
         marked.pytestmark = list(getattr(test, "pytestmark", ()))
         names = ["as it is", *(f"mutant-{mutant.__name__}" for mutant in mutants)]
-        parametrized: Callable[..., None] = pytest.mark.parametrize("mutant", [None, *mutants], ids=names)(marked)
+        parametrized: Callable[..., Any] = pytest.mark.parametrize("mutant", [None, *mutants], ids=names)(marked)
         return parametrized
 
     return mark
+
+
+@contextlib.contextmanager
+def _failing(mutant: Mutant | None) -> Iterator[None]:
+    """With a mutant, what is inside has to fail."""
+    if mutant is None:
+        yield
+        return
+    try:
+        yield
+    except (AssertionError, ValueError, WhenceError, pytest.fail.Exception):
+        return
+    pytest.fail(f"the mutant {mutant.__name__} survived", pytrace=False)
 
 
 def replaced(target: object, name: str, value: object, called: str) -> Mutant:

@@ -178,6 +178,7 @@ def test_a_missing_attribute_is_named(name: str) -> None:
     assert wrong_binary(**{name: ...}) == [(("header", f"ce-{name}"), "missing")]
 
 
+@catches(replaced(ce, "_NULL", b"", "null_is_binary_data"))
 def test_binary_data_that_is_null_was_left_out() -> None:
     """As every other attribute that is null."""
     assert structured(data_base64=None) == structured()

@@ -61,12 +61,13 @@ def test_a_text_has_no_control_characters() -> None:
         assert check("\u00a0\u0378\ue000\u061c") == "\u00a0\u0378\ue000\u061c"
 
 
-def test_a_causation_id_that_is_a_uuid_is_made_canonical() -> None:
+@catches(replaced(fields, "canonical", lambda text: text, "uuids_stay_as_sent"))
+@pytest.mark.parametrize("check", [fields.check_causation_id, fields.check_correlation_id, fields.check_actor_id])
+def test_a_text_that_is_a_uuid_is_made_canonical(check: Callable[[str], str]) -> None:
     """A UUID in upper case becomes lower case; any other text of 36 characters is unchanged."""
-    assert fields.check_causation_id(UUID.upper()) == UUID
-    assert fields.check_causation_id("X" * 36) == "X" * 36
-    assert fields.check_causation_id(UUID.upper().replace("-", "")) == UUID.upper().replace("-", "")
-    assert fields.check_correlation_id(UUID.upper()) == UUID.upper()
+    assert check(UUID.upper()) == UUID
+    assert check("X" * 36) == "X" * 36
+    assert check(UUID.upper().replace("-", "")) == UUID.upper().replace("-", "")
 
 
 def test_a_uuid_field_says_its_own_rule() -> None:

@@ -57,7 +57,7 @@ def test_a_whole_event_becomes_its_noun() -> None:
         resourceId=RUN_ID.upper(),
         occurredAt="2026-01-02T04:04:05.1234567+01:00",
         payload={"b": [1, 2.50], "a": {}},
-        correlationId="flow/1?",
+        correlationId=EVENT_ID.upper(),
         causationId=RUN_ID.upper(),
         outcome="none",
     ) == NewEvent(
@@ -69,10 +69,11 @@ def test_a_whole_event_becomes_its_noun() -> None:
         resource_id=RUN_ID,
         occurred_at=NOW + 123_456,
         payload=b'{"b":[1,2.5],"a":{}}',
-        correlation_id="flow/1?",
+        correlation_id=EVENT_ID,
         causation_id=RUN_ID,
         outcome="none",
     )
+    assert parsed(actorId=RUN_ID.upper(), correlationId="flow/1?").actor_id == RUN_ID
 
 
 def test_what_was_left_out_is_left_to_be_derived() -> None:

@@ -118,8 +118,17 @@ def test_each_filter_reaches_its_field() -> None:
         for route in FILTERED:
             query = read(route, [(name, first), (name, second), (name, first)]).query
             assert query == Query(**{FILTERS[name]: (first, second)}), name
-    for name in ("resource_id", "causation_id"):
+    for name in ("resource_id", "causation_id", "correlation_id", "actor_id"):
         assert read("list", [(name, RUN_ID.upper()), (name, RUN_ID)]).query == Query(**{FILTERS[name]: (RUN_ID,)})
+
+
+@catches(replaced(wire, "_asked", lambda _text, checked: checked, "mixed_case_is_lost"))
+def test_a_uuid_in_mixed_case_is_asked_for_as_it_is() -> None:
+    """Earlier releases stored the UUIDs of flows and actors as sent. One in mixed case is found by that text only."""
+    mixed = "aB" + RUN_ID[2:]
+    for name in ("correlation_id", "actor_id"):
+        assert read("list", [(name, mixed)]).query == Query(**{FILTERS[name]: (mixed,)})
+    assert read("list", [("causation_id", mixed)]).query == Query(causation_ids=(mixed.lower(),))
 
 
 def test_different_filters_are_all_kept() -> None:

@@ -52,6 +52,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         BODIES_IN_FLIGHT_MAX="32MiB",
         ANSWERS_IN_FLIGHT_MAX="96MiB",
         CONNECTIONS_MAX="50",
+        TENANT_EVENTS_PER_S="100",
+        DISK_FREE_MIN="1GiB",
         STORE_SECRET="s" * 32,
         RECORD="keys,reads",
         LOG_LEVEL="DEBUG",

@@ -174,9 +174,11 @@ def test_depth_is_no_matter() -> None:
 
 @pytest.mark.parametrize("focus", ["e0", "e30", "e59"])
 def test_a_walk_ends_at_its_bound_and_says_so(focus: str) -> None:
-    """A walk that reaches its bound reports minimum counts, and always includes the requested event."""
+    """A walk that reaches its bound reports minimum counts, and always includes the requested event. If it does so on
+    the way up, it reports that the root is unknown."""
     graph = graph_of(chain(60), focus, walk_max=20)
     assert graph.at_least and graph.truncated
+    assert graph.root_known == (focus == "e0") == (graph.root == "e0")
     assert 20 <= graph.events <= 40
     assert focus in {node.event.id for node in graph.nodes}
 
@@ -185,6 +187,7 @@ def test_exactly_the_bound_is_whole() -> None:
     """A graph with exactly as many events as the bound is not marked as truncated."""
     graph = graph_of(chain(20), "e19", walk_max=20)
     assert (graph.at_least, graph.truncated, graph.events) == (False, False, 20)
+    assert (graph.root, graph.root_known) == ("e0", True)
 
 
 def circle_of_two() -> list[GraphEvent]:

@@ -5,10 +5,11 @@ reading by the stores; docs/operations.md lists all of them.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
+from whence.api.quotas import DiskSpace, EventRate
 from whence.api.request import Request
 from whence.fairness import FairBudget, FairQueue
 from whence.settings import Settings
@@ -29,15 +30,30 @@ class Admission:
 
     `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `pages` are pages
     of events that are being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
-    a time. `inflating` are the threads that inflate bodies.
+    a time. `inflating` are the threads that inflate bodies. `event_rate` and `disk_space` bound what is stored.
     """
 
-    def __init__(self, settings: Settings, reads_at_once: int) -> None:
+    def __init__(
+        self, settings: Settings, reads_at_once: int, free_bytes: Callable[[], int | None] = lambda: None
+    ) -> None:
         self.bodies = FairBudget(settings.bodies_in_flight_max, "request bodies")
         self.answers = FairBudget(settings.answers_in_flight_max, "large answers")
         self.pages = FairQueue(reads_at_once)
         self.turns = FairQueue(1, brief=True)
         self.inflating = FairQueue(INFLATING_THREADS, brief=True)
+        self.event_rate = EventRate(settings.tenant_events_per_s)
+        self.disk_space = DiskSpace(free_bytes, settings.disk_free_min)
+
+    def admit_events(self, request: Request, tenant: str, events: int) -> None:
+        """Count events that are about to be stored, and say in the response what is left of the quota.
+
+        Raises Throttled beyond the quota, and Unavailable while the disk is nearly full.
+        """
+        self.disk_space.require()
+        try:
+            self.event_rate.take(tenant, events)
+        finally:
+            request.scope["state"]["headers"] += self.event_rate.headers(tenant)
 
     def hold_answer(self, request: Request, tenant: str, size: int, *, stored: bool = False) -> None:
         """Count the `size` bytes of a large answer until the client has read it; a small one is not counted.

@@ -4,22 +4,31 @@ import ipaddress
 from collections.abc import Sequence
 from enum import Enum
 
+import msgspec
+
 from whence.errors import Busy, Throttled
 from whence.fairness import FairBudget
 
-__all__ = ["Admitted", "ConnectionLimits"]
+__all__ = ["Admitted", "ConnectionLimits", "Place"]
 
 _RESERVE = 32
 _IPV6_PREFIX = 64  # one customer of a provider has at least this many addresses
 
 
-class Admitted(Enum):
-    """What a new connection may do."""
+class Place(Enum):
+    """What a connection is for."""
 
-    FULLY = "fully"
-    FOR_PROBES = "for probes"
-    ADDRESS_IS_FULL = "address is full"
-    SERVER_IS_FULL = "server is full"
+    REQUESTS = "requests"
+    PROBES = "probes"
+    NOTHING = "nothing"
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """How a new connection was received. `address_is_full`: not all was used up, but what its address may use."""
+
+    place: Place
+    counted_as: str
+    address_is_full: bool = False
 
 
 class ConnectionLimits:
@@ -34,15 +43,14 @@ class ConnectionLimits:
         self.total = total
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._budgets = {
-            Admitted.FULLY: FairBudget(total, "connections"),
-            Admitted.FOR_PROBES: FairBudget(_RESERVE, "connections"),
+            Place.REQUESTS: FairBudget(total, "connections"),
+            Place.PROBES: FairBudget(_RESERVE, "connections"),
         }
 
-    def admit(self, host: str | None) -> tuple[Admitted, str | None]:
-        """What a connection from this address may do, and the name under which it was counted, for `release`."""
-        named = self._counted_as(host)
-        refused = Admitted.SERVER_IS_FULL
-        for admitted, budget in self._budgets.items():
+    def admit(self, host: str | None) -> Admitted:
+        """Receive a connection from this address. It is counted until `release`."""
+        named, address_is_full = self._counted_as(host), False
+        for place, budget in self._budgets.items():
             try:
                 if named:
                     budget.take(named, 1)
@@ -51,16 +59,17 @@ class ConnectionLimits:
                 else:
                     continue
             except Throttled:
-                refused = Admitted.ADDRESS_IS_FULL
+                address_is_full = True
             except Busy:
                 pass
             else:
-                return admitted, named
-        return refused, None
+                return Admitted(place, named, address_is_full)
+        return Admitted(Place.NOTHING, named, address_is_full)
 
-    def release(self, admitted: Admitted, named: str) -> None:
-        """A connection that was admitted has ended."""
-        self._budgets[admitted].give_back(named, 1)
+    def release(self, admitted: Admitted) -> None:
+        """The connection has ended."""
+        if admitted.place is not Place.NOTHING:
+            self._budgets[admitted.place].give_back(admitted.counted_as, 1)
 
     def _counted_as(self, host: str | None) -> str:
         """The address, or for IPv6 its network; empty if it has no limit of its own."""

@@ -263,6 +263,8 @@ def _cookie(request: Request, value: str, max_age_s: int) -> str:
 
 def _answer(status: int, body: msgspec.Struct, cookie: str | None = None) -> Response[bytes]:
     headers = {} if cookie is None else {"Set-Cookie": cookie}
+    if status == 201:  # a secret was made; compressed, the size of the answer would tell about it
+        headers["Cache-Control"] = "no-store, no-transform"
     return Response(msgspec.json.encode(body), status_code=status, media_type=JSON, headers=headers)
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from whence.api.connections import Admitted, ConnectionLimits
+from whence.api.connections import Admitted, ConnectionLimits, Place
 from whence.api.responses import error_body
 
 try:
@@ -99,8 +99,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     limits: ConnectionLimits
-    _admitted: Admitted
-    _counted_as: str | None = None
+    _admitted: Admitted | None = None
     _serving: RequestResponseCycle | None = None
     _deadline: asyncio.TimerHandle | None = None
     _write_check: asyncio.TimerHandle | None = None
@@ -123,10 +122,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         peer = transport.get_extra_info("peername")
-        self._admitted, self._counted_as = self.limits.admit(peer[0] if isinstance(peer, tuple) else None)
-        if self._admitted is Admitted.FULLY:
+        self._admitted = self.limits.admit(peer[0] if isinstance(peer, tuple) else None)
+        if self._admitted.place is Place.REQUESTS:
             self._set_deadline(_HEAD_S, self._head_is_late)
-        elif self._admitted is Admitted.FOR_PROBES:
+        elif self._admitted.place is Place.PROBES:
             self._set_deadline(_PROBE_HEAD_S, self._refuse_connection)
         else:
             self._refuse_connection()
@@ -136,9 +135,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._clear_deadline()
         self._clear_write_check()
         super().connection_lost(exc)
-        if self._counted_as is not None:
-            self.limits.release(self._admitted, self._counted_as)
-            self._counted_as = None
+        if self._admitted is not None:
+            self.limits.release(self._admitted)
         if self._serving is not None and not self._serving.response_complete:
             abandon = self._serving.scope.get("state", {}).get("abandon")
             if abandon is not None:
@@ -157,7 +155,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete. Raises for what uvicorn refuses, such as an address without a path."""
-        if self._admitted is Admitted.FOR_PROBES and not self._target.partition(b"?")[0].endswith(_PROBES):
+        is_reserved = self._admitted is not None and self._admitted.place is Place.PROBES
+        if is_reserved and not self._target.partition(b"?")[0].endswith(_PROBES):
             self._refuse_connection()
             raise _NoProbe
         super().on_headers_complete()
@@ -310,7 +309,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse_connection(self) -> None:
         """Refuse a connection that is one too many."""
-        if self._admitted is Admitted.ADDRESS_IS_FULL:
+        if self._admitted is not None and self._admitted.address_is_full:
             sentence = "Too many connections are open from this address; close some, or come back shortly."
             self._refuse(429, b"Too Many Requests", sentence, "throttled")
         else:

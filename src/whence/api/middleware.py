@@ -14,9 +14,10 @@ from typing import Any, cast
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Send
+from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as LitestarScope
 
+from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.responses import error_body
 from whence.settings import Settings
 
@@ -32,9 +33,9 @@ _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
 _CLIENT_GONE = 499  # only in the log
-_EXPOSED = b"Link, Location, Retry-After, Idempotent-Replayed, X-Request-Id"
+_EXPOSED = b"ETag, Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id"
 _ALLOWED_HEADERS = (
-    b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, X-Request-Id, "
+    b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, X-Request-Id, "
     b"ce-id, ce-source, ce-specversion, ce-type, ce-time, ce-subject, ce-datacontenttype, ce-dataschema, "
     b"ce-authtype, ce-authid, ce-correlationid, ce-causationid"
 )
@@ -51,11 +52,13 @@ class HTTPMiddleware:
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
-    `abandon`, a function to call when the client has gone away, or None for a request that must be finished.
+    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call
+    when the client has gone away, or None for a request that must be finished.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
+        self.threads = AnswerThreads()
         self.root_path = settings.root_path
         self.origins = frozenset(origin.encode() for origin in settings.cors_origins)
 
@@ -74,9 +77,11 @@ class HTTPMiddleware:
         scope["state"] = state
         state["request_id"] = request_id = _request_id(scope["headers"])
         state["at_end"] = []
+        headers: Headers = []
+        state["headers"] = headers
         state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
         self._rewrite_path(scope, state)
-        response = _ResponseSender(send, request_id, self._cors(scope["headers"]), head=scope["method"] == "HEAD")
+        response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope["headers"]))
         try:
             if (refusal := _http_refusal(scope)) is not None:
                 status, code, sentence = refusal
@@ -177,12 +182,18 @@ class _Abandon:
 
 
 class _ResponseSender:
-    """An ASGI `send` that adds the headers of every response, and drops the body of a response to HEAD."""
+    """An ASGI `send` that represents the response as the client accepts it, adds the headers of every response, and
+    drops the body of a response to HEAD. `status` is 0 until the head is sent."""
 
-    def __init__(self, send: Send, request_id: str, cors: Headers, *, head: bool) -> None:
+    def __init__(self, send: Send, scope: ASGIScope, threads: AnswerThreads, request_id: str, cors: Headers) -> None:
         self.next_send = send
-        self.head = head
+        self.scope = scope
+        self.threads = threads
+        self.added: Headers = scope["state"]["headers"]
+        self.head = scope["method"] == "HEAD"
         self.status = 0
+        self.start: tuple[int, Headers] | None = None  # status and headers that were not sent yet
+        self.encoder: StreamEncoder | None = None
         self.common: Headers = [
             (b"x-request-id", request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
@@ -190,17 +201,45 @@ class _ResponseSender:
             *cors,
         ]
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Any) -> None:  # Litestar's union of messages cannot be narrowed
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = list(message.get("headers", []))
-            if all(name.lower() != b"cache-control" for name, _ in headers):
-                headers.append((b"cache-control", b"no-store"))
-            message["headers"] = headers + self.common
-        elif message["type"] == "http.response.body":
-            body = b"" if self.head else message.get("body", b"")
-            message["body"] = await self._send_chunks(body)
+            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+            if is_event_stream(headers):
+                await self._send_start(message["status"], headers)
+            else:
+                self.start = message["status"], headers
+            return
+        if message["type"] == "http.response.body":
+            if self.start is not None:
+                await self._begin(*self.start, message)
+            elif self.encoder is not None:
+                message["body"] = await self.encoder.encode(message.get("body", b""), last=not message.get("more_body"))
+            message["body"] = await self._send_chunks(b"" if self.head else message.get("body", b""))
         await self.next_send(message)
+
+    async def _begin(self, status: int, headers: Headers, message: Any) -> None:
+        """Send the head of a response, and put the first part of its body into the form that the head names."""
+        body = message.get("body", b"")
+        if not message.get("more_body"):
+            status, headers, message["body"] = await represent(self.scope, self.threads, status, headers, body)
+        else:
+            headers, self.encoder = stream_encoder(self.scope, self.threads, headers)
+            if self.encoder is not None:
+                message["body"] = await self.encoder.encode(body, last=False)
+        await self._send_start(status, headers)
+
+    async def _send_start(self, status: int, headers: Headers) -> None:
+        self.start, self.status = None, status
+        if all(name != b"cache-control" for name, _ in headers):
+            headers = [*headers, (b"cache-control", self._cache_control(status))]
+        headers = [*headers, *self.added, *self.common]
+        await self.next_send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _cache_control(self, status: int) -> bytes:
+        """What the route declares for its answer, else that nobody may keep this."""
+        route = self.scope.get("route_handler")
+        declared: str | None = None if route is None or status not in (200, 304) else route.opt.get("cache_control")
+        return (declared or "no-store").encode()
 
     async def _send_chunks(self, body: bytes) -> bytes:
         """Send all chunks of a large body but the last, which is returned. Each waits until the client has read most of

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 import whence
 from whence.api.auth import COOKIE
+from whence.api.examples import ERRORS, PROBLEMS, REQUESTS, RESPONSES, results_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.operator_tokens import LIFETIME_MAX_S
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
@@ -144,7 +145,7 @@ def _paths(handlers: Sequence[HTTPRouteHandler]) -> Json:
 def _operation(path: str, operation: Operation, *, is_open: bool) -> Json:
     first, *rest = operation.summary.split()
     errors = {*_ALWAYS, *operation.errors, *(() if is_open else _WITH_CREDENTIAL)} - operation.responses.keys()
-    responses = {str(status): _response(spec) for status, spec in operation.responses.items()}
+    responses = {str(status): _response(spec, status) for status, spec in operation.responses.items()}
     responses |= {str(status): _error(status) for status in errors}
     document: Json = {
         "tags": [operation.tag],
@@ -170,37 +171,10 @@ def _operation(path: str, operation: Operation, *, is_open: bool) -> Json:
 def _with_example(schema: Json) -> Json:
     """The content of a request, with an example that a server accepts."""
     if schema.get("type") == "string":  # lines
-        return {"schema": schema, "example": msgspec.json.encode(_EXAMPLES["NewEvent"]).decode() + "\n"}
+        return {"schema": schema, "example": msgspec.json.encode(REQUESTS["NewEvent"]).decode() + "\n"}
     name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
-    example = _EXAMPLES[name]
+    example = REQUESTS[name]
     return {"schema": schema, "example": [example] if "items" in schema else example}
-
-
-_EXAMPLES: dict[str, Json] = {
-    "NewEvent": {
-        "eventType": "action_run.completed",
-        "actorType": "agent",
-        "actorId": "planner",
-        "resourceType": "action_run",
-        "resourceId": "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001",
-        "occurredAt": "2026-01-02T03:04:05Z",
-        "payload": {"durationMs": 1250},
-    },
-    "CloudEvent": {
-        "specversion": "1.0",
-        "id": "01941f29-7c00-7aaa-8000-000000000001",
-        "source": "https://runner.example/eu",
-        "type": "action_run.completed",
-        "subject": "action_run/5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001",
-        "time": "2026-01-02T03:04:05Z",
-        "authtype": "service_account",
-        "authid": "runner-7",
-        "data": {"durationMs": 1250},
-    },
-    "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
-    "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
-}
-"""By the name of the schema."""
 
 
 def _path_parameters(path: str) -> list[Json]:
@@ -224,17 +198,31 @@ def _query_parameters(operation: Operation) -> list[Json]:
     ]
 
 
-def _response(spec: ResponseSpec) -> Json:
+def _response(spec: ResponseSpec, status: int) -> Json:
     response: Json = {"description": spec.description, "headers": _REQUEST_ID | dict(spec.headers)}
     if spec.body is not None:
         schema = spec.body if isinstance(spec.body, dict) else ref(_schema_name(spec.body.__name__))
-        response["content"] = {spec.media: {"schema": schema}}
+        response["content"] = {spec.media: {"schema": schema} | _response_example(schema, status)}
     return response
+
+
+def _response_example(schema: Json, status: int) -> Json:
+    """An example of a response, where there is one: the document and the page are no example of themselves."""
+    name = schema.get("anyOf", [schema])[0].get("$ref", "").rpartition("/")[2]
+    if status == 422:
+        return {"example": PROBLEMS}
+    if name == "BatchResults":
+        return {"example": results_of(status)}
+    if name == "Error":
+        return {"example": ERRORS[status]}
+    if name in RESPONSES:
+        return {"example": RESPONSES[name]}
+    return {"example": {"status": "ok"}} if "status" in schema.get("properties", ()) else {}
 
 
 def _error(status: int) -> Json:
     body = HTTPValidationError if status == 422 else ErrorBody
-    return _response(ResponseSpec(_ERRORS[status], body, _ERROR_HEADERS.get(status, {})))
+    return _response(ResponseSpec(_ERRORS[status], body, _ERROR_HEADERS.get(status, {})), status)
 
 
 def _schema_name(struct: str) -> str:
@@ -257,6 +245,10 @@ def _schemas(settings: Settings, handlers: Sequence[HTTPRouteHandler]) -> Json:
     schemas: Json = {_schema_name(name): schema for name, schema in msgspec.json.decode(text).items()}
     for name, schema in schemas.items():
         schema["title"] = name
+        for key, rule in schema.get("properties", {}).items():
+            if "default" in rule:  # for clients that read an older server; this one always sends it
+                del rule["default"]
+                schema["required"] = sorted([*schema["required"], key])
     schemas |= _schemas_without_struct(settings.vocabulary)
     schemas["NewEvent"]["properties"] |= _new_event_properties()
     for name in ("Event", "NewEvent", "StoredEvent"):

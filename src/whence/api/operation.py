@@ -20,6 +20,13 @@ Json = dict[str, Any]
 
 _LINK: Json = {"Link": {"description": 'The next page, rel="next", while there is one.', "schema": {"type": "string"}}}
 
+_ETAG: Json = {
+    "ETag": {
+        "description": "The same as long as the answer is. It differs by content coding.",
+        "schema": {"type": "string"},
+    }
+}
+
 
 def ref(name: str) -> Json:
     """A reference to the component schema with this name."""
@@ -62,20 +69,24 @@ def read_route(
     tag: str = "Events",
     links: bool = False,
     missing: bool = False,
+    cache_control: str | None = None,
 ) -> HTTPRouteHandler:
     """A route that answers a question: GET and HEAD, for the scope events:read.
 
     `query` is the key of its parameters in `wire.parameters`. `links`: a Link header names the next page. `missing`:
-    what the path names may not exist, which is a 404.
+    what the path names may not exist, which is a 404. `cache_control`: the header of a 200, by default no-store.
     """
     operation = Operation(
         tag=tag,
         summary=summary,
         parameters=PARAMETERS[query],
-        responses={200: ResponseSpec("Successful Response", body, _LINK if links else {})},
+        responses={
+            200: ResponseSpec("Successful Response", body, _ETAG | (_LINK if links else {})),
+            304: ResponseSpec("If-None-Match names the ETag that the answer still has", headers=_ETAG),
+        },
         errors=(404, 422) if missing else (422,),
     )
-    return _get(path, {"scope": READ, "operation": operation})
+    return _get(path, {"scope": READ, "operation": operation, "etag": True, "cache_control": cache_control})
 
 
 def open_route(path: str, summary: str, response: ResponseSpec) -> HTTPRouteHandler:

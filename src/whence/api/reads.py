@@ -72,7 +72,9 @@ async def stats_by_actor(request: Request) -> Stream:
     return Stream(_sent_once(chunks), media_type=JSON)
 
 
-@read_route("/api/v1/events/{event_id:str}", "Get Event", "event", EventBody, missing=True)
+@read_route(
+    "/api/v1/events/{event_id:str}", "Get Event", "event", EventBody, missing=True, cache_control="private, no-cache"
+)
 async def get_event(request: Request) -> JsonResponse:
     """One event by its id."""
     event_id = event_id_of(request)

@@ -14,6 +14,7 @@ from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, Problem, RetryLater, UnsupportedMedia, WhenceError
 from whence.events import Event, NewEvent, Viewer
+from whence.identities import is_uuid
 from whence.permissions import WRITE
 from whence.storage.base import Receipt
 from whence.wire.bodies import BatchBody
@@ -28,7 +29,6 @@ from whence.wire.event import (
     iter_batch,
     parse_new_event,
 )
-from whence.wire.ids import is_uuid
 from whence.wire.parameters import PARAMETERS
 from whence.wire.problems import MORE_PROBLEMS, limit_batch
 from whence.wire.query import parse_atomic, refuse_parameters
@@ -136,6 +136,7 @@ async def create_event(request: Request) -> JsonResponse:
         else:
             new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
+        context.admission.admit_events(request, viewer.tenant, 1)
         receipts = await context.ingest.add(viewer.tenant, [new], readable=viewer.readable)
     return await _answer_one(request, new, receipts[0])
 
@@ -162,6 +163,7 @@ async def _store_many(request: Request) -> JsonResponse:
         if atomic:
             _refuse_invalid(parsed)
         valid = [item for item in parsed if isinstance(item, NewEvent)]
+        context.admission.admit_events(request, viewer.tenant, len(valid))
         receipts = (
             await context.ingest.add(viewer.tenant, valid, atomic=atomic, readable=viewer.readable) if valid else []
         )

@@ -75,7 +75,7 @@ def why_text(trace: TraceBody, quotes: Mapping[str, str]) -> str:
     chain = chain_of(trace)
     event = chain[-1]
     rows = [
-        (_step(depth, node), _actor(node), _since(node, first=depth == 0), quotes.get(node.id, ""))
+        (_step(depth, node), _actor(node), _since(node, trace, first=depth == 0), quotes.get(node.id, ""))
         for depth, node in enumerate(chain)
     ]
     head = [f"{_mark(event)}{printable(event.event_type)}", _about(event), _clock(event.occurred_at)]
@@ -90,8 +90,9 @@ def _because(trace: TraceBody, chain: Sequence[NodeBody]) -> str:
         return "because of nothing else in the log"
     hops = trace.summary.hops
     lasted = span(chain[-1].since_root_us - chain[0].since_root_us)
-    cut = "" if chain[0].id == trace.root_id else ", cut short"
-    return f"because  {hops:,} hop{'' if hops == 1 else 's'}, {lasted}{cut}"
+    more = "" if trace.root_known else "at least "
+    cut = "" if trace.root_known and chain[0].id == trace.root_id else ", cut short"
+    return f"because  {more}{hops:,} hop{'' if hops == 1 else 's'}, {lasted}{cut}"
 
 
 def _led_to(trace: TraceBody, event: NodeBody) -> str:
@@ -126,7 +127,7 @@ def effects_text(nodes: Sequence[NodeBody], focus: str = "") -> str:
         (
             _step(node.hops - top, node),
             _actor(node),
-            _since(node, first=False),
+            f"+{span(node.since_root_us)}",
             "← this one" if node.id == focus else _flags(node),
             node.id,
         )
@@ -161,8 +162,10 @@ def _about(node: NodeBody) -> str:
     return printable(f"{node.resource_type} {node.resource_id[:8]}")
 
 
-def _since(node: NodeBody, *, first: bool) -> str:
-    return f"{_clock(node.occurred_at)}  ← root" if first and node.hops == 0 else f"+{span(node.since_root_us)}"
+def _since(node: NodeBody, trace: TraceBody, *, first: bool) -> str:
+    if not first or node.hops:
+        return f"+{span(node.since_root_us)}"
+    return f"{_clock(node.occurred_at)}{'  ← root' if trace.root_known else ''}"
 
 
 def _clock(time: str) -> str:

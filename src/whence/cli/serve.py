@@ -96,7 +96,8 @@ def serve(
 def demo(*, host: Host = None, port: Port = None) -> None:
     """Serve a fresh log of recorded runs of an airline's service agent, and print commands to try.
 
-    The log is in a temporary directory, which is removed when the demo stops.
+    The log is in a temporary directory, which is removed when the demo stops. The key is saved in a
+    profile, and shown if stderr is a terminal.
     """
     _check_port(settings_for(host=host, port=port))
     # Remove the directory also after a SIGTERM before the server handles it, and when the terminal is closed.
@@ -114,7 +115,7 @@ def demo(*, host: Host = None, port: Port = None) -> None:
             url = _reachable(address)
             saved.append(Profile(url=url, api_key=key, store=settings.store))
             _save_profile(_DEMO_PROFILE, saved[0])
-            say(_welcome(url, key, count))
+            say(_welcome(settings, url, key if on_terminal() else None, count))
 
         try:
             run(settings, create_store(settings.store), ready)
@@ -124,14 +125,16 @@ def demo(*, host: Host = None, port: Port = None) -> None:
                     drop_profile(_DEMO_PROFILE, profile, before)
 
 
-def _welcome(url: str, key: str, count: int) -> str:
+def _welcome(settings: Settings, url: str, key: str | None, count: int) -> str:
+    """What to try. `key` is None where it must not be shown."""
     whence = _program()
+    header = '"X-API-Key: $WHENCE_API_KEY"' if key is None else f"'X-API-Key: {key}'"
     return f"""
 {count:,} events: what an airline's service agent did, message by message and call by call.
 
   Address   {url}
   API docs  {url}/docs
-  Key       {key}
+  Key       {_where_the_key_is(settings) if key is None else key}
 
 Try, in another terminal:
 
@@ -140,11 +143,23 @@ Try, in another terminal:
   {whence} why {FAILED_EVENT}
   {whence} flows --failed --limit 5
   {whence} map
-  curl -H 'X-API-Key: {key}' '{url}/api/v1/events/aggregate'
+  curl -H {header} '{url}/api/v1/events/aggregate'
   {whence} why --last-failed
 
 Stop with Ctrl-C. The log is then removed.
 """
+
+
+def _where_the_key_is(settings: Settings) -> str:
+    return (
+        f"saved in the profile '{_DEMO_PROFILE}', and not shown, since this is no terminal. To make another:\n"
+        f"            {_making_a_key(settings)}"
+    )
+
+
+def _making_a_key(settings: Settings) -> str:
+    scopes = " ".join(f"--scope {scope}" for scope in _ALL_SCOPES)
+    return f"whence key create --store {_quoted(settings.store)} {scopes}"
 
 
 def _program() -> str:
@@ -172,10 +187,9 @@ def _first_key(settings: Settings) -> str | None:
     if on_terminal():
         say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown only once:\n\n  {key}\n")
     else:
-        scopes = " ".join(f"--scope {scope}" for scope in _ALL_SCOPES)
         say(
             f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is saved in a profile. It is not shown, "
-            f"since this is no terminal.\nTo make another: whence key create --store {_quoted(settings.store)} {scopes}"
+            f"since this is no terminal.\nTo make another: {_making_a_key(settings)}"
         )
     return key
 

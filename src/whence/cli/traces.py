@@ -109,6 +109,8 @@ def trace(
     summary = found.summary
     details = f"{summary.failures:,} failed, {summary.actors:,} actors, {summary.resources:,} resources"
     _say_count(len(found.nodes), summary.events, found.at_least, "events", f"{details}, {span(summary.duration_us)}")
+    if not found.root_known:
+        say("The first event is not the root: the causes go further up than a trace reads.")
     for missing in found.missing:
         say(f"The cause {printable(missing)} is not in the log (yet).")
 

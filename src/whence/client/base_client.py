@@ -23,6 +23,7 @@ from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken
 from whence.client.transport import Transport, api_key_headers, base_url
 from whence.errors import WhenceError
+from whence.identities import canonical
 from whence.wire.ids import new_uuid7
 from whence.wire.keys import TenantTokenBody
 
@@ -104,7 +105,7 @@ class BaseClient:
 
     def bind(self, *, actor: tuple[str, str] | None = None, correlation_id: str | None = None) -> ContextScope:
         """Set the default actor and flow of all events emitted inside. For `with`, or as a decorator."""
-        given = {"actor": actor, "correlation_id": correlation_id}
+        given = {"actor": actor, "correlation_id": correlation_id and canonical(correlation_id)}
         changes = {name: value for name, value in given.items() if value is not None}
         return ContextScope(lambda outer: _with(outer, **changes))
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from whence.events import TEXT_MAX
+from whence.identities import canonical
 
 __all__ = [
     "CausalContext",
@@ -176,7 +177,7 @@ def extract(headers: Mapping[str, Any]) -> CausalContext:
     return CausalContext(
         cause=baggage.get(_CAUSE),
         correlation_id=baggage.get(_FLOW) or trace_id,
-        actor=(actor_type, actor_id) if actor_type and slash and actor_id else None,
+        actor=(actor_type, canonical(actor_id)) if actor_type and slash and actor_id else None,
         traceparent=traceparent[0] if traceparent else None,
     )
 
@@ -190,5 +191,5 @@ def _name(member: str) -> str:
 
 
 def _indexed_text(value: str) -> str | None:
-    """The value, or None if the server would refuse it as a field of an event."""
-    return value if 0 < len(value) <= TEXT_MAX and value.isprintable() else None
+    """The value in canonical form, or None if the server would refuse it as a field of an event."""
+    return canonical(value) if 0 < len(value) <= TEXT_MAX and value.isprintable() else None

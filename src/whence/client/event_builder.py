@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from whence.client.context import CausalContext
 from whence.client.requests import encode_event, with_id
 from whence.client.responses import StoredEvent
+from whence.identities import canonical
 from whence.wire.bodies import EventBody
 
 __all__ = ["Cause", "EmittedEvent", "EventFields", "build_event", "id_and_flow"]
@@ -28,6 +29,9 @@ class EmittedEvent(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     spooled: bool = False
 
+
+_IDENTITIES = ("id", "actorId", "resourceId", "correlationId", "causationId")
+"""Members in which a UUID has one form, as on the server."""
 
 Cause = EmittedEvent | StoredEvent | EventBody | Mapping[str, Any] | str | UUID
 """What names a cause: an event in any form, or its id."""
@@ -50,14 +54,16 @@ class EventFields(msgspec.Struct, kw_only=True):
 
 
 def id_and_flow(cause: Cause) -> tuple[str, str | None]:
-    """The id of a cause, and its correlation id if the client knows it."""
+    """The id of a cause, and its correlation id if the client knows it. A UUID is in canonical form."""
     if isinstance(cause, StoredEvent):
-        return cause.event.id, cause.event.correlation_id
+        cause = cause.event
     if isinstance(cause, Mapping):
-        return str(cause["id"]), cause.get("correlationId")
-    if isinstance(cause, EmittedEvent | EventBody):
-        return cause.id, cause.correlation_id
-    return str(cause), None
+        id_, correlation_id = str(cause["id"]), cause.get("correlationId")
+    elif isinstance(cause, EmittedEvent | EventBody):
+        id_, correlation_id = cause.id, cause.correlation_id
+    else:
+        id_, correlation_id = str(cause), None
+    return canonical(id_), _one_form(correlation_id)
 
 
 def build_event(event: Mapping[str, Any] | str, fields: EventFields, context: CausalContext) -> EmittedEvent:
@@ -71,12 +77,18 @@ def build_event(event: Mapping[str, Any] | str, fields: EventFields, context: Ca
         members["occurredAt"] = dt.datetime.now(dt.UTC)
     if context.actor is not None and members.get("actorType") is None and members.get("actorId") is None:
         members["actorType"], members["actorId"] = context.actor
+    members |= {name: _one_form(members[name]) for name in _IDENTITIES if name in members}
     _add_cause_and_flow(members, fields, context)
     complete = with_id(members)
     correlation_id = complete.get("correlationId")
     if correlation_id is None and complete.get("causationId") is None:
         correlation_id = str(complete["id"])  # the flow of a root has the id of the root
     return EmittedEvent(id=str(complete["id"]), correlation_id=correlation_id, body=encode_event(complete))
+
+
+def _one_form(value: Any) -> Any:
+    """A text in canonical form; anything else as it is, for the server to refuse."""
+    return canonical(value) if isinstance(value, str) else value
 
 
 def _api_members(fields: EventFields) -> dict[str, Any]:

@@ -193,6 +193,10 @@ class Store(Protocol):
         """
         ...
 
+    def free_bytes(self) -> int | None:
+        """The bytes that are free on the store's disk; None where that is not a disk of this machine."""
+        ...
+
     async def check(self) -> None:
         """Return when the store can read and write. Raises `Unavailable`."""
         ...

@@ -15,6 +15,7 @@ from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, NewEvent
 from whence.flows import FOLD_AT
+from whence.identities import earlier_spelling
 from whence.integrity import ENVELOPE_VERSION, SALT_SIZE, differing_fields, hash_payload, leaf_of
 from whence.storage.base import KINDS_MAX, HashedEvent, Receipt, Write
 from whence.storage.rows import HeadRow
@@ -125,6 +126,10 @@ class TenantLog(Protocol):
     def actor(self, name: ActorName) -> int | None:
         """The number of an actor that is stored."""
 
+    def has_flow(self, correlation_id: str) -> bool:
+        """Whether a flow is stored under this text: a correlation that an event was sent with, or its
+        `earlier_spelling`."""
+
     def correlation(self, event_id: str) -> str | None:
         """The correlation of the stored event with this id; None too for an id that is not a UUID."""
 
@@ -184,10 +189,10 @@ def _sequence(
         id=new.id,
         event_type=new.event_type,
         actor_type=new.actor_type,
-        actor_id=new.actor_id,
+        actor_id=_actor_id(log, new),
         resource_type=new.resource_type,
         resource_id=new.resource_id,
-        correlation_id=new.correlation_id or _inherited_correlation(log, batch, new),
+        correlation_id=_correlation(log, batch, new),
         causation_id=new.causation_id,
         outcome=outcome,
         occurred_at=new.occurred_at,
@@ -232,6 +237,16 @@ def _actor_number(log: TenantLog, head: HeadDraft, event: Event) -> int:
     return number
 
 
+def _correlation(log: TenantLog, batch: Batch, new: NewEvent) -> str:
+    """The correlation of an event. A flow that an earlier release stored under an upper-case UUID keeps that text."""
+    if new.correlation_id is None:
+        return _inherited_correlation(log, batch, new)
+    earlier = earlier_spelling(new.correlation_id)
+    if earlier is not None and log.has_flow(earlier) and not log.has_flow(new.correlation_id):
+        return earlier
+    return new.correlation_id
+
+
 def _inherited_correlation(log: TenantLog, batch: Batch, new: NewEvent) -> str:
     """The correlation of an event that was sent without: its cause's, if the cause is known, else its own id."""
     if new.causation_id is None:
@@ -240,6 +255,15 @@ def _inherited_correlation(log: TenantLog, batch: Batch, new: NewEvent) -> str:
     if earlier is not None:
         return earlier.correlation_id
     return log.correlation(new.causation_id) or new.id
+
+
+def _actor_id(log: TenantLog, new: NewEvent) -> str:
+    """The id of the event's actor. One that an earlier release stored under an upper-case UUID keeps that text."""
+    earlier = earlier_spelling(new.actor_id)
+    name = (new.actor_id, new.actor_type)
+    if earlier is None or name in log.new_actors or log.actor(name) or not log.actor((earlier, new.actor_type)):
+        return new.actor_id
+    return earlier
 
 
 def _naming_item(index: int, error: WhenceError) -> WhenceError:

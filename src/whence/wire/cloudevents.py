@@ -47,6 +47,7 @@ _BATCH = "application/cloudevents-batch+json"
 _BINARY_HEADERS = ("ce-specversion", "ce-type", "ce-id")
 _ATTRIBUTE = re.compile(r"[a-z0-9]+")
 _INTEGER = re.compile(rb"-?[0-9]{1,10}")
+_NULL = b"null"
 _INT32 = range(-(2**31), 2**31)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 CLOUD_ACTOR_TYPES = {
@@ -158,7 +159,7 @@ def _parse_object(compact: bytes, loc: Loc, ctx: IngestContext) -> NewEvent:
     for name, raw in members.items():
         try:
             if name == "data_base64":
-                if bytes(raw) == b"null":
+                if bytes(raw) == _NULL:
                     continue
                 raise Broken("Binary data is not supported; send data as a JSON object.", "dict_type")
             _check_name(name)

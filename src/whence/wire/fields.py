@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, is_event_type
+from whence.identities import canonical
 from whence.wire.ids import parse_uuid
 
 __all__ = [
@@ -50,24 +51,18 @@ def check_text(text: str, noun: str, characters_max: int = TEXT_MAX) -> str:
 
 
 def check_actor_id(text: str) -> str:
-    """An actorId: 1..255 characters without control characters."""
-    return check_text(text, "An actor id")
+    """An actorId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
+    return canonical(check_text(text, "An actor id"))
 
 
 def check_correlation_id(text: str) -> str:
-    """A correlationId: 1..255 characters without control characters; kept as sent."""
-    return check_text(text, "A correlation id")
+    """A correlationId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
+    return canonical(check_text(text, "A correlation id"))
 
 
 def check_causation_id(text: str) -> str:
     """A causationId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
-    check_text(text, "A causation id")
-    if len(text) != 36:
-        return text
-    try:
-        return parse_uuid(text)
-    except ValueError:
-        return text
+    return canonical(check_text(text, "A causation id"))
 
 
 def check_uuid(text: str) -> str:

@@ -4,14 +4,14 @@ Nothing is ordered by id. New ids are UUIDv7 because these are fast to insert in
 """
 
 import os
-import re
 import threading
 import time
 import uuid
 
-__all__ = ["derived_uuid", "is_uuid", "new_uuid7", "parse_uuid"]
+from whence.identities import is_uuid
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+__all__ = ["derived_uuid", "new_uuid7", "parse_uuid"]
+
 _NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
 _COUNTER_BITS = 12
 _RANDOM_BITS = 62
@@ -22,14 +22,9 @@ def parse_uuid(text: str) -> str:
 
     Raises ValueError for everything else: braces, `urn:uuid:`, missing hyphens.
     """
-    if _UUID.fullmatch(text) is None:
+    if not is_uuid(text):
         raise ValueError("A UUID has 32 hexadecimal digits in groups of 8-4-4-4-12, joined by hyphens.")
     return text.lower()
-
-
-def is_uuid(text: str) -> bool:
-    """Whether `parse_uuid` takes this text."""
-    return _UUID.fullmatch(text) is not None
 
 
 def derived_uuid(*names: str) -> str:

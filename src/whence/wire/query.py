@@ -98,10 +98,10 @@ ParameterCheck = Callable[[str, Vocabulary], str]
 FILTER_FIELDS: dict[str, tuple[str, ParameterCheck]] = {
     "resource_type": ("resource_types", lambda text, words: check_resource_type(text, words.resource_types)),
     "resource_id": ("resource_ids", lambda text, _: check_uuid(text)),
-    "actor_id": ("actor_ids", lambda text, _: check_actor_id(text)),
+    "actor_id": ("actor_ids", lambda text, _: _asked(text, check_actor_id(text))),
     "actor_type": ("actor_types", lambda text, words: check_actor_type(text, words.actor_types)),
     "outcome": ("outcomes", lambda text, _: check_outcome(text)),
-    "correlation_id": ("correlation_ids", lambda text, _: check_correlation_id(text)),
+    "correlation_id": ("correlation_ids", lambda text, _: _asked(text, check_correlation_id(text))),
     "causation_id": ("causation_ids", lambda text, _: check_causation_id(text)),
 }
 """Parameter -> the field of `Query` that it sets, and the rule of one value. `event_type` has a rule of its own."""
@@ -403,6 +403,12 @@ class QueryReader:
         elif as_of not in (None, cursor.as_of):
             self.refuse("as_of", "The cursor belongs to another position; leave as_of out.", "cursor_with_as_of")
         return cursor
+
+
+def _asked(text: str, checked: str) -> str:
+    """The canonical form of a filter. A UUID in mixed case stays as it is: what an earlier release stored under that
+    spelling is found by no other."""
+    return checked if text in (checked, checked.upper()) else text
 
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

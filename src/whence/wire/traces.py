@@ -72,7 +72,9 @@ class TraceSummaryBody(WireBody, frozen=True, kw_only=True):
 
 
 class TraceBody(WireBody, frozen=True, kw_only=True):
-    """The graph around an event, each node after its cause. `missing` names causes that are not in the log, or not yet.
+    """The graph around an event, each node after its cause. `rootKnown` is false if there are too many causes to read
+    them up to the root; `rootId` is then the last that was read. `missing` names causes that are not in the log, or not
+    yet.
     `truncated`: some events are not in `nodes`. `atLeast`: the graph is too large to be read completely, so every
     number may be larger."""
 
@@ -81,6 +83,7 @@ class TraceBody(WireBody, frozen=True, kw_only=True):
     missing: list[str]
     nodes: list[NodeBody]
     root_id: str
+    root_known: bool = True  # older servers leave it out
     summary: TraceSummaryBody
     truncated: bool
 
@@ -163,6 +166,7 @@ def encode_trace(graph: Graph, viewer: Viewer = _ANYONE) -> bytes:
             missing=[] if graph.missing is None else [graph.missing],
             nodes=[_node(node, viewer) for node in graph.nodes],
             root_id=graph.root,
+            root_known=graph.root_known,
             summary=TraceSummaryBody(
                 actors=graph.actors,
                 duration_us=graph.duration_us,

@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
+from whence.identities import canonical, earlier_spelling, spellings
 from whence.storage.base import HashedEvent, Receipt, Write
 from whence.storage.postgres.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.postgres.connections import Connection
@@ -55,6 +56,7 @@ class PostgresTenantLog:
         self.new_actors: dict[ActorName, int] = {}
         self.events: dict[str, Event] = {}
         self.correlations: dict[str, str] = {}
+        self.flows: set[str] = set()
 
     def stored(self, event_id: str) -> Event | None:
         """See `TenantLog`."""
@@ -67,6 +69,10 @@ class PostgresTenantLog:
     def actor(self, name: ActorName) -> int | None:
         """See `TenantLog`."""
         return self.actors.get(name)
+
+    def has_flow(self, correlation_id: str) -> bool:
+        """See `TenantLog`."""
+        return correlation_id in self.flows
 
     def correlation(self, event_id: str) -> str | None:
         """See `TenantLog`."""
@@ -123,21 +129,28 @@ async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int,
 async def read_known(
     connection: Connection, head: HeadDraft, log: PostgresTenantLog, events: Sequence[NewEvent | Event]
 ) -> None:
-    """Read what the log has of these events: their ids, their actors, and the flows of their causes."""
+    """Read what the log has of these events: their ids, their actors, the flows of their causes, and their own flows
+    if an earlier release stored these under another spelling."""
     if not head.size or not events:
         return
     ids = {new.id for new in events}
     causes = {
         new.causation_id for new in events if new.correlation_id is None and cause_id_from(new.causation_id) is not None
     }
-    rows = await connection.fetch(_SQL["stored_ids"], head.tenant_no, list(ids | causes))
-    log.correlations = {str(id_): correlation_id for id_, _, correlation_id in rows}
+    earlier = {earlier_spelling(new.correlation_id) for new in events if new.correlation_id is not None} - {None}
+    rows = await connection.fetch(_SQL["stored_ids"], head.tenant_no, list(ids | causes), list(earlier))
+    log.correlations = {str(id_): correlation_id for id_, _, correlation_id in rows if id_ is not None}
+    log.flows = {correlation_id for id_, _, correlation_id in rows if id_ is None}
+    if log.flows:
+        names = [canonical(correlation_id) for correlation_id in log.flows]
+        canonical_rows = await connection.fetch(_SQL["stored_ids"], head.tenant_no, [], names)
+        log.flows |= {correlation_id for _, _, correlation_id in canonical_rows}
     repeated = [position for id_, position, _ in rows if str(id_) in ids]
     if repeated:
         text = _SQL["full_event"] + " AND e.position = ANY($2::bigint[])"
         found = [event_from(head.tenant, row) for row in await connection.fetch(text, head.tenant_no, repeated)]
         log.events = {event.id: event for event in found}
-    asked = {(new.actor_id, new.actor_type) for new in events}
+    asked = {(actor_id, new.actor_type) for new in events for actor_id in spellings(new.actor_id)}
     rows = await connection.fetch(_SQL["actor_number"], head.tenant_no, *_columns(asked))
     log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in rows if number is not None}
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from whence.events import Query
+from whence.identities import spellings
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from
 from whence.storage.resolve import Names, ResolvedQuery, Snapshot, require_supported, resolved_query
@@ -69,6 +70,10 @@ def split_causes(resolved: ResolvedQuery) -> tuple[list[str], list[str]]:
     return ids, [cause for cause in causes if cause_id_from(cause) is None]
 
 
+def _spellings(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(spelling for text in texts for spelling in spellings(text))
+
+
 async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
     """The query with its words replaced by the numbers that they have in this tenant."""
 
@@ -79,8 +84,8 @@ async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> R
         return rows
 
     names = Names(
-        actors=await found("actors_by_id", query.actor_ids),
-        flows=await found("flow_by_correlation", query.correlation_ids),
+        actors=await found("actors_by_id", _spellings(query.actor_ids)),
+        flows=await found("flow_by_correlation", _spellings(query.correlation_ids)),
         resources=await found("resources_by_id", query.resource_ids),
     )
     return resolved_query(snapshot, query, names, tuple(dict.fromkeys(query.causation_ids)) or None)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from whence import rollups
 from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
+from whence.identities import earlier_spelling
 from whence.storage.base import HashedEvent, Receipt, Write
 from whence.storage.rows import HeadRow
 from whence.storage.sequencing import (
@@ -93,7 +94,7 @@ class NameCache:
 class SQLiteTenantLog:
     """Lookups in the file, each when it is needed; see `sequencing.TenantLog`."""
 
-    __slots__ = ("connection", "head", "names", "new_actors", "new_kinds", "stored_keys")
+    __slots__ = ("connection", "flows", "head", "names", "new_actors", "new_kinds", "stored_keys")
 
     def __init__(
         self, connection: apsw.Connection, head: HeadDraft, names: NameCache, events: Sequence[NewEvent | Event]
@@ -102,6 +103,8 @@ class SQLiteTenantLog:
         self.head = head
         self.names = names
         self.stored_keys = _stored_keys(connection, head, events)
+        self.flows: dict[str, int | None] = {}  # by correlation id, what was looked up
+        self.read_flows(_spelled_flows(events))
         self.new_kinds: dict[KindName, int] = {}
         self.new_actors: dict[ActorName, int] = {}
 
@@ -133,6 +136,20 @@ class SQLiteTenantLog:
                 number = number_of(key)
                 self.names.add(cached, number)
         return number
+
+    def has_flow(self, correlation_id: str) -> bool:
+        """See `TenantLog`."""
+        self.read_flows((correlation_id,))
+        return self.flows[correlation_id] is not None
+
+    def read_flows(self, correlation_ids: Iterable[str]) -> None:
+        """Look up the keys of those flows that were not looked up yet, in one statement."""
+        unread = dict.fromkeys(text for text in correlation_ids if text not in self.flows)
+        if unread:
+            self.flows |= unread
+            if self.head.size:
+                asked = (self.head.tenant_no, apsw.carray(tuple(unread)))
+                self.flows.update(self.connection.execute(_SQL["known_flows"], asked))
 
     def correlation(self, event_id: str) -> str | None:
         """See `TenantLog`."""
@@ -178,7 +195,7 @@ class Appender:
         results = sequence_writes(log, head, batch, writes)
         if batch.events:
             log.add_names()
-            insert(connection, head, batch, hash_events(batch.events), inline=inline)
+            insert(connection, head, log, batch, hash_events(batch.events), inline=inline)
         return results
 
     def append_separately(
@@ -229,9 +246,18 @@ def _stored_keys(connection: apsw.Connection, head: HeadDraft, events: Sequence[
     return {uuid_text(id_): key for id_, key in rows}
 
 
+def _spelled_flows(events: Sequence[NewEvent | Event]) -> Iterator[str]:
+    """The flows with which events were sent that may be stored under either of two texts; both of them."""
+    for new in events:
+        if new.correlation_id is not None and (earlier := earlier_spelling(new.correlation_id)) is not None:
+            yield new.correlation_id
+            yield earlier
+
+
 def insert(
     connection: apsw.Connection,
     head: HeadDraft,
+    log: SQLiteTenantLog,
     batch: Batch,
     hashed: Sequence[HashedEvent],
     *,
@@ -239,7 +265,7 @@ def insert(
 ) -> None:
     """Write a batch, whose events are `hashed`, with its rollups and the head. Raises NeedsWriterThread if `inline`."""
     count_flows_and_resources(batch)
-    _add_to_flows(connection, head, batch)
+    _add_to_flows(connection, head, log, batch)
     _add_to_resources(connection, head, batch)
     connection.executemany(_SQL["add_event"], event_values(head.tenant_no, batch, hashed))
     head.tree.extend([each.leaf for each in hashed])
@@ -269,14 +295,12 @@ def insert(
     )
 
 
-def _add_to_flows(connection: apsw.Connection, head: HeadDraft, batch: Batch) -> None:
+def _add_to_flows(connection: apsw.Connection, head: HeadDraft, log: SQLiteTenantLog, batch: Batch) -> None:
     """Add the batch to its flows, with numbers for the new ones, and set the numbers in the batch."""
-    asked = (head.tenant_no, apsw.carray(tuple(batch.flows)))
-    rows: list[Any] = connection.execute(_SQL["known_flows"], asked).fetchall()
-    known: dict[str, int] = dict(rows)
+    log.read_flows(batch.flows)
     values = []
     for correlation_id, flow in batch.flows.items():
-        key = known.get(correlation_id)
+        key = log.flows[correlation_id]
         if key is None:
             head.flows += 1
             key = key_of(head.tenant_no, head.flows)

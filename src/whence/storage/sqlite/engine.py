@@ -1,6 +1,7 @@
 """The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
+from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
@@ -95,6 +97,7 @@ class SQLiteStore:
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
             reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
+        self._path = path
         self._importing = serving and importing
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
@@ -182,10 +185,11 @@ class SQLiteStore:
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""
-        graph: Graph | None = await self._readers.read_in_thread(
-            viewer.tenant,
-            lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request),
-        )
+        with saying_what_helps(TRACE_TOO_LARGE):
+            graph: Graph | None = await self._readers.read_in_thread(
+                viewer.tenant,
+                lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request),
+            )
         return graph
 
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
@@ -202,9 +206,10 @@ class SQLiteStore:
 
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Return the process map; see `Store`."""
-        found: ProcessMap = await self._readers.read_in_thread(
-            viewer.tenant, lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
-        )
+        with saying_what_helps(MAP_TOO_LARGE):
+            found: ProcessMap = await self._readers.read_in_thread(
+                viewer.tenant, lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
+            )
         return found
 
     async def head(self, tenant: str) -> Head:
@@ -275,6 +280,14 @@ class SQLiteStore:
 
     async def check_servable(self) -> None:
         """Do nothing: the constructor has opened the file and checked it; see `Store`."""
+
+    def free_bytes(self) -> int | None:
+        """The bytes that are free on the disk of the file; see `Store`."""
+        try:
+            found = os.statvfs(self._path)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
 
     async def check(self) -> None:
         """Check that the store can read, and every few seconds that it can write; see `Store`."""

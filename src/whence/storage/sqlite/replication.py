@@ -53,4 +53,4 @@ def import_events(connection: apsw.Connection, appender: Appender, tenant: str, 
     batch = Batch()
     sequence_exactly(log, head, batch, events)
     log.add_names()
-    insert(connection, head, batch, events)
+    insert(connection, head, log, batch, events)

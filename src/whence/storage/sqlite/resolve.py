@@ -1,11 +1,12 @@
 """Looks up the numbers of the actors, flows and resources that a query names, and turns a query into SQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apsw
 
 from whence.events import Query
+from whence.identities import spellings
 from whence.storage.resolve import Names, ResolvedQuery, Snapshot, require_supported, resolved_query
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.rows import cause_from, key_of, uuid_bytes
@@ -61,13 +62,17 @@ def resolve(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Re
     return resolved_query(snapshot, query, names, causes)
 
 
+def _spellings(texts: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys(spelling for text in texts for spelling in spellings(text))
+
+
 def _actors(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:
-    for actor_id in dict.fromkeys(query.actor_ids):
+    for actor_id in _spellings(query.actor_ids):
         yield from connection.execute(_SQL["actors_by_id"], (snapshot.tenant_no, actor_id))
 
 
 def _flows(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:
-    for correlation_id in dict.fromkeys(query.correlation_ids):
+    for correlation_id in _spellings(query.correlation_ids):
         yield from connection.execute(_SQL["flow_by_correlation"], (snapshot.tenant_no, correlation_id))
 
 

@@ -21,6 +21,7 @@ from whence.flows import (
     flow_page,
     summarize_flow,
 )
+from whence.identities import spellings
 from whence.storage.process_map import flow_conditions, map_from, require_flow_request
 from whence.storage.query_cost import is_indexed_flows
 from whence.storage.resolve import Snapshot, readable_kinds
@@ -54,7 +55,8 @@ class _EventReader:
 
     def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """Events of some flows, in any order."""
-        values = (self.snapshot.tenant_no, apsw.carray(tuple(ids)), self.kinds, limit)
+        names = [spelling for id_ in ids for spelling in spellings(id_)]
+        values = (self.snapshot.tenant_no, apsw.carray(tuple(names)), self.kinds, limit)
         return self.by_keys([key for (key,) in self.connection.execute(_SQL["keys_by_flow"], values)])
 
     def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:

@@ -1,0 +1,215 @@
+"""The examples of the OpenAPI document: bodies of requests and responses, by the names of their schemas.
+
+They tell one story: a schedule fires, and the run that it starts succeeds.
+"""
+
+from whence.api.operation import Json
+
+__all__ = ["ERRORS", "PROBLEMS", "REQUESTS", "RESPONSES", "results_of"]
+
+_TENANT = "acme"
+_RUN = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
+_ROOT = "01941f29-7c00-7aaa-8000-000000000001"
+_EFFECT = "01941f29-7fe8-7aaa-8000-000000000002"
+_REQUEST_ID = "8d0f6f0d6a3b4c1e9a7c5e2f1b3d4a60"
+
+REQUESTS: dict[str, Json] = {
+    "NewEvent": {
+        "eventType": "action_run.completed",
+        "actorType": "agent",
+        "actorId": "planner",
+        "resourceType": "action_run",
+        "resourceId": _RUN,
+        "occurredAt": "2026-01-02T03:04:05Z",
+        "payload": {"durationMs": 1250},
+    },
+    "CloudEvent": {
+        "specversion": "1.0",
+        "id": _ROOT,
+        "source": "https://runner.example/eu",
+        "type": "action_run.completed",
+        "subject": f"action_run/{_RUN}",
+        "time": "2026-01-02T03:04:05Z",
+        "authtype": "service_account",
+        "authid": "runner-7",
+        "data": {"durationMs": 1250},
+    },
+    "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
+    "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
+}
+
+_EVENT: Json = {
+    "actorId": "planner",
+    "actorType": "agent",
+    "causationId": _ROOT,
+    "correlationId": _ROOT,
+    "eventType": "action_run.completed",
+    "id": _EFFECT,
+    "occurredAt": "2026-01-02T03:04:05Z",
+    "payload": {"durationMs": 1250},
+    "resourceId": _RUN,
+    "resourceType": "action_run",
+    "tenantId": _TENANT,
+}
+_ROOT_FIELDS: Json = {
+    "actorId": "nightly",
+    "actorType": "automation",
+    "eventType": "schedule.fired",
+    "id": _ROOT,
+    "occurredAt": "2026-01-02T03:04:04Z",
+    "outcome": "none",
+    "resourceId": _RUN,
+    "resourceType": "action_run",
+}
+_ROOT_NODE: Json = _ROOT_FIELDS | {
+    "allEffects": 1,
+    "causationId": None,
+    "correlationId": _ROOT,
+    "cycle": False,
+    "effects": 1,
+    "failuresBelow": 0,
+    "hops": 0,
+    "otherFlow": False,
+    "position": 1,
+    "sinceCauseUs": None,
+    "sinceRootUs": 0,
+    "skewed": False,
+}
+_EFFECT_NODE: Json = {name: value for name, value in _EVENT.items() if name not in ("payload", "tenantId")} | {
+    "allEffects": 0,
+    "cycle": False,
+    "effects": 0,
+    "failuresBelow": 0,
+    "hops": 1,
+    "otherFlow": False,
+    "outcome": "success",
+    "position": 2,
+    "sinceCauseUs": 1_000_000,
+    "sinceRootUs": 1_000_000,
+    "skewed": False,
+}
+_KEY: Json = {
+    "id": "01941f29",
+    "tenantId": _TENANT,
+    "name": "dashboard",
+    "scopes": ["events:read"],
+    "createdAt": "2026-01-02T03:04:05Z",
+    "expiresAt": None,
+    "revokedAt": None,
+    "lastUsedAt": None,
+}
+
+RESPONSES: dict[str, Json] = {
+    "Event": _EVENT,
+    "StoredEvent": _EVENT,
+    "EventPage": {"events": [_EVENT], "hasNext": True, "limit": 1, "offset": 0, "total": 2},
+    "EventAggregate": {
+        "byActorType": [{"count": 1, "key": "agent"}, {"count": 1, "key": "automation"}],
+        "byEventType": [{"count": 1, "key": "action_run.completed"}, {"count": 1, "key": "schedule.fired"}],
+        "byResourceType": [{"count": 2, "key": "action_run"}],
+        "total": 2,
+    },
+    "ActorStats": {
+        "actors": [
+            {"actorId": "planner", "actorType": "agent", "failures": 0, "successes": 1, "total": 1},
+            {"actorId": "nightly", "actorType": "automation", "failures": 0, "successes": 0, "total": 1},
+        ]
+    },
+    "Trace": {
+        "atLeast": False,
+        "eventId": _EFFECT,
+        "missing": [],
+        "nodes": [_ROOT_NODE, _EFFECT_NODE],
+        "rootId": _ROOT,
+        "rootKnown": True,
+        "summary": {"actors": 2, "durationUs": 1_000_000, "events": 2, "failures": 0, "hops": 1, "resources": 1},
+        "truncated": False,
+    },
+    "FlowPage": {
+        "flows": [
+            {
+                "actors": 2,
+                "atLeast": False,
+                "correlationId": _ROOT,
+                "durationUs": 1_000_000,
+                "events": 2,
+                "failures": 0,
+                "firstAt": "2026-01-02T03:04:04Z",
+                "lastAt": "2026-01-02T03:04:05Z",
+                "root": _ROOT_FIELDS,
+            }
+        ],
+        "hasNext": False,
+        "limit": 100,
+        "offset": 0,
+        "total": 1,
+    },
+    "ProcessMap": {
+        "delayError": 0.02,
+        "from": None,
+        "links": 1,
+        "pairs": [
+            {
+                "causeType": "schedule.fired",
+                "effectType": "action_run.completed",
+                "events": 1,
+                "failures": 0,
+                "p50Us": 1_000_000,
+                "p95Us": 1_000_000,
+                "share": 1.0,
+                "skewed": 0,
+            }
+        ],
+        "to": None,
+    },
+    "Keys": {"keys": [_KEY]},
+    "CreatedKey": _KEY | {"key": "whk_…"},
+    "Session": {"tenantId": _TENANT, "scopes": ["events:read"], "expiresAt": "2026-01-02T15:04:05Z"},
+    "Tenants": {
+        "tenants": [{"events": 2, "payloadBytes": 21, "recordedAt": "2026-01-02T03:04:05Z", "tenantId": _TENANT}]
+    },
+    "TenantToken": {
+        "tenantId": _TENANT,
+        "scopes": ["events:read", "events:write"],
+        "expiresAt": "2026-01-02T03:09:05Z",
+        "token": "wht_…",
+    },
+}
+"""Of successful answers. Those of a batch depend on its status; see `results_of`."""
+
+PROBLEMS: Json = {
+    "detail": [{"loc": ["query", "limit"], "msg": "This is a number from 1 to 100.", "type": "out_of_range"}]
+}
+"""The body of a 422."""
+
+_ERRORS = {
+    400: ("bad_request", "The request cannot be read."),
+    401: ("unauthenticated", "No valid credential was sent."),
+    403: ("forbidden", "This credential lacks the scope events:read."),
+    404: ("not_found", "There is no event with this id."),
+    408: ("request_timeout", "The body came too slowly."),
+    409: ("conflict", "An event with this id is stored, with another payload."),
+    413: ("too_large", "A body with one event has at most 327680 bytes after inflating."),
+    415: ("unsupported_media", "Send the body in UTF-8."),
+    429: ("throttled", "Too many bad credentials came from this address."),
+    431: ("too_large", "The head of the request is too large."),
+    500: ("internal", "An internal error occurred; it was logged with the request id."),
+    503: ("busy", "The server is busy; send this again in a moment."),
+}
+
+ERRORS: dict[int, Json] = {
+    status: {"code": code, "detail": sentence, "requestId": _REQUEST_ID} for status, (code, sentence) in _ERRORS.items()
+}
+"""The bodies of errors other than 422."""
+
+
+def results_of(status: int) -> Json:
+    """The results of a batch that is answered with this status."""
+    stored: Json = {"id": _ROOT, "index": 0, "position": 1, "status": 200 if status == 200 else 201}
+    refused: Json = {
+        "detail": [{"loc": ["body", 1, "eventType"], "msg": "This field is required.", "type": "missing"}],
+        "id": None,
+        "index": 1,
+        "status": 422,
+    }
+    return {"results": [stored, refused] if status == 207 else [stored]}

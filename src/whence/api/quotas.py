@@ -1,0 +1,87 @@
+"""What a tenant may write: events in a time, and only while the disk has room.
+
+Both are checked before anything is stored. A quota of events is off unless it is set, and each server process has its
+own count of it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+from whence.errors import Throttled, Unavailable
+
+__all__ = ["DiskSpace", "EventRate"]
+
+_WINDOW_S = 10
+_BURST_MIN = 1_000  # a whole batch
+_TENANTS_MAX = 10_000
+_DISK_CHECK_S = 1.0
+
+
+class EventRate:
+    """At most so many events a second of each tenant, on average: a token bucket that fills at that rate. It holds
+    what ten seconds allow, but at least a whole batch."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """0 is no limit."""
+        self.per_second = per_second
+        self._clock = clock
+        self._size = max(per_second * _WINDOW_S, _BURST_MIN)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, tenant: str, events: int) -> None:
+        """Use a part of the quota. Raises Throttled, with the time after which so many events are allowed."""
+        if not self.per_second:
+            return
+        left, now = self._left(tenant), self._clock()
+        if events > left:
+            wait_s = math.ceil((events - left) / self.per_second)
+            raise Throttled(f"This tenant may store {self.per_second} events a second. Send this again later.", wait_s)
+        self._buckets[tenant] = (left - events, now)
+        if len(self._buckets) > _TENANTS_MAX:
+            self._forget_full()
+
+    def headers(self, tenant: str) -> list[tuple[bytes, bytes]]:
+        """RateLimit and RateLimit-Policy, as draft-ietf-httpapi-ratelimit-headers has them; none without a limit."""
+        if not self.per_second:
+            return []
+        window_s = math.ceil(self._size / self.per_second)
+        left = self._left(tenant)
+        full_s = math.ceil((self._size - left) / self.per_second)
+        return [
+            (b"ratelimit-policy", b'"events";q=%d;w=%d' % (self._size, window_s)),
+            (b"ratelimit", b'"events";r=%d;t=%d' % (left, full_s)),
+        ]
+
+    def _left(self, tenant: str) -> float:
+        left, at = self._buckets.get(tenant, (self._size, 0.0))
+        return min(self._size, left + (self._clock() - at) * self.per_second)
+
+    def _forget_full(self) -> None:
+        """Forget the tenants that have all of their quota."""
+        self._buckets = {tenant: each for tenant, each in self._buckets.items() if self._left(tenant) < self._size}
+
+
+class DiskSpace:
+    """Whether the disk of the store has room, looked at once a second at most."""
+
+    def __init__(self, free_bytes: Callable[[], int | None], least: int) -> None:
+        """`free_bytes` is None where the store is not on a disk of this machine. Below `least` nothing is stored."""
+        self._free_bytes = free_bytes
+        self._least = least
+        self._looked_at = float("-inf")
+        self._is_low = False
+
+    def require(self) -> None:
+        """Return if there is room. Raises Unavailable."""
+        now = time.monotonic()
+        if now - self._looked_at > _DISK_CHECK_S:
+            free = self._free_bytes() if self._least else None
+            self._is_low = free is not None and free < self._least
+            self._looked_at = now
+        if self._is_low:
+            raise Unavailable(
+                "The disk of the store is nearly full, so nothing is stored; reading goes on. Nothing of this was "
+                "stored; send it again once there is room.",
+                retry_after_s=30,
+            )

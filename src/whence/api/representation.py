@@ -1,0 +1,265 @@
+"""How an answer is represented: compressed if the client accepts that, with an ETag, or as a 304 if the client has it.
+
+All answers pass here, on their way through the middleware. An answer of at least 1 KiB is compressed with zstd or gzip,
+whichever `Accept-Encoding` prefers. Never compressed are event streams, which must not wait for a block to fill, and
+answers that are marked `no-transform`: those contain a secret next to text that somebody else may have chosen, and the
+size of the compressed answer would tell about the secret (the attack is known as BREACH).
+
+Routes whose `opt` has `etag` get an ETag on each whole 200. It is a hash of the uncompressed bytes, with a suffix for
+the coding. Large bodies are hashed and compressed by threads, in slices, which tenants get in turns.
+"""
+
+import asyncio
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Protocol, TypeVar
+
+import zstandard
+
+from whence.errors import Busy, Throttled
+from whence.fairness import FairQueue
+
+__all__ = [
+    "COMPRESSED_MIN",
+    "AnswerThreads",
+    "StreamEncoder",
+    "accepted_coding",
+    "is_compressible",
+    "is_event_stream",
+    "represent",
+    "stream_encoder",
+]
+
+COMPRESSED_MIN = 1024
+"""Smaller answers are never compressed."""
+
+_ON_LOOP_MAX = 64 * 1024
+"""Larger answers are hashed and compressed outside the event loop. This many bytes take half a millisecond."""
+
+_SLICE = 64 * 1024  # bytes that a thread compresses in its turn: a millisecond or two
+_HASHED_SLICE = 1024 * 1024
+_LEVEL = 1  # of both: on JSON the next levels take twice the time and save a twentieth
+_GZIP_WBITS = 31
+_ETAG_DIGITS = 32
+_TEXT_TYPES = ("text/", "application/json", "application/x-ndjson")
+_EVENT_STREAM = "text/event-stream"
+_VARY = (b"vary", b"Accept-Encoding")
+_OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
+"""Headers that a 304 does not repeat."""
+
+Headers = list[tuple[bytes, bytes]]
+Scope = MutableMapping[str, Any]
+
+THREADS = 2
+"""Threads of the process that hash and compress large answers."""
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="whence-compress")
+
+Result = TypeVar("Result")
+
+
+class AnswerThreads:
+    """The threads that hash and compress large answers. Tenants use them in turns. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.turns = FairQueue(THREADS, brief=True)
+
+    async def run(self, scope: Scope, function: Callable[[Any], Result], data: Any) -> Result:
+        """The result of a function in a thread, for the tenant of this request. Raises Busy and Throttled."""
+        principal = scope["state"].get("principal")
+        async with self.turns.place("" if principal is None else principal.tenant):
+            return await asyncio.get_running_loop().run_in_executor(_threads, function, data)
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _Zstd(threading.local):
+    """A compressor for each thread: to make one takes longer than to compress a small answer."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+
+
+_zstd = _Zstd()
+
+
+def _zstd_of(body: bytes) -> bytes:
+    return _zstd.compressor.compress(body)
+
+
+def _gzip_of(body: bytes) -> bytes:
+    return zlib.compress(body, _LEVEL, _GZIP_WBITS)
+
+
+_AT_ONCE: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd_of, "gzip": _gzip_of}
+"""The codings, the preferred one first, each with its function for a small body."""
+
+_IN_PARTS: dict[str, Callable[[], _Compressor]] = {
+    "zstd": lambda: zstandard.ZstdCompressor(level=_LEVEL).compressobj(),
+    "gzip": lambda: zlib.compressobj(_LEVEL, wbits=_GZIP_WBITS),
+}
+
+
+async def represent(
+    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes
+) -> tuple[int, Headers, bytes]:
+    """Status, headers and body to send for a whole answer."""
+    try:
+        return await _represented(scope, threads, status, headers, body)
+    except (Busy, Throttled):  # no turn came, so the answer is sent as it is
+        return status, headers, body
+
+
+async def _represented(
+    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes
+) -> tuple[int, Headers, bytes]:
+    tagged = status == 200 and _opt(scope).get("etag", False)
+    if not tagged and len(body) < COMPRESSED_MIN:
+        return status, headers, body
+    compressible = is_compressible(headers)
+    if not tagged and not compressible:
+        return status, headers, body
+    coding = accepted_coding(_header(scope, b"accept-encoding"), len(body)) if compressible else None
+    headers = [*headers, _VARY]
+    if tagged:
+        etag = await _etag(scope, threads, body, coding)
+        headers.append((b"etag", etag))
+        if _is_known(etag, _header(scope, b"if-none-match")):
+            return 304, [header for header in headers if header[0] not in _OF_THE_BODY], b""
+    if coding is None:
+        return status, headers, body
+    body = await _compressed(scope, threads, body, coding)
+    headers = [header for header in headers if header[0] != b"content-length"]
+    return status, [*headers, *_coded(coding), (b"content-length", str(len(body)).encode())], body
+
+
+def stream_encoder(scope: Scope, threads: AnswerThreads, headers: Headers) -> tuple[Headers, "StreamEncoder | None"]:
+    """The headers of an answer that is sent in parts, and what compresses the parts; None if nothing does."""
+    if not is_compressible(headers):
+        return headers, None
+    headers = [*headers, _VARY]
+    coding = accepted_coding(_header(scope, b"accept-encoding"), COMPRESSED_MIN)
+    if coding is None:
+        return headers, None
+    headers = [header for header in headers if header[0] != b"content-length"]
+    return [*headers, *_coded(coding)], StreamEncoder(scope, threads, coding, promised=True)
+
+
+class StreamEncoder:
+    """Compresses an answer part by part. `promised`: the head was sent, so the rest has to follow in this coding."""
+
+    def __init__(self, scope: Scope, threads: AnswerThreads, coding: str, *, promised: bool) -> None:
+        self._scope, self._threads, self._promised = scope, threads, promised
+        self._compressor = _IN_PARTS[coding]()
+
+    async def encode(self, part: bytes, *, last: bool) -> bytes:
+        """What can be sent of this part and of those before it. Raises Busy and Throttled if nothing is promised."""
+        if len(part) <= _ON_LOOP_MAX:
+            done = [self._compressor.compress(part)]
+        else:
+            done = [await self._feed(part[at : at + _SLICE]) for at in range(0, len(part), _SLICE)]
+        if last:
+            done.append(self._compressor.flush())
+        return b"".join(done)
+
+    async def _feed(self, data: bytes) -> bytes:
+        try:
+            return await self._threads.run(self._scope, self._compressor.compress, data)
+        except (Busy, Throttled):
+            if not self._promised:
+                raise
+            await asyncio.sleep(0)
+            return self._compressor.compress(data)
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether the answer is a stream of events, whose head is sent before there is any event."""
+    return any(name == b"content-type" and value.startswith(_EVENT_STREAM.encode()) for name, value in headers)
+
+
+def is_compressible(headers: Headers) -> bool:
+    """Whether an answer with these headers may be compressed: text that is neither a stream of events, nor compressed
+    already, nor marked `no-transform`."""
+    media = ""
+    for name, value in headers:
+        if name == b"content-type":
+            media = value.decode("latin-1")
+        elif name == b"content-encoding" or (name == b"cache-control" and b"no-transform" in value):
+            return False
+    return media.startswith(_TEXT_TYPES) and not media.startswith(_EVENT_STREAM)
+
+
+def accepted_coding(accepted: bytes | None, size: int) -> str | None:
+    """The coding for a body of this size: the one that `Accept-Encoding` weighs most, zstd before gzip. None means
+    uncompressed, as for a small body and without the header."""
+    return None if accepted is None or size < COMPRESSED_MIN else _preferred(accepted)
+
+
+@lru_cache(256)
+def _preferred(accepted: bytes) -> str | None:
+    """The coding that a value of Accept-Encoding prefers; None if it prefers `identity`."""
+    weights: dict[str, float] = {}
+    for item in accepted.decode("latin-1").lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        weights["gzip" if name == "x-gzip" else name] = _weight(parameters)
+    others = weights.get("*", 0.0)
+    best = max(_AT_ONCE, key=lambda coding: weights.get(coding, others))
+    weight = weights.get(best, others)
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+
+
+def _weight(parameters: Iterable[str]) -> float:
+    """The weight `q` of an item, from 0 to 1; 0 for one that is malformed."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            digits = value.strip()
+            is_number = digits.isascii() and digits.replace(".", "", 1).isdigit() and len(digits) <= 5
+            return min(float(digits), 1.0) if is_number else 0.0
+    return 1.0
+
+
+async def _etag(scope: Scope, threads: AnswerThreads, body: bytes, coding: str | None) -> bytes:
+    digest = sha256()
+    if len(body) <= _ON_LOOP_MAX:
+        digest.update(body)
+    else:
+        view = memoryview(body)
+        for at in range(0, len(body), _HASHED_SLICE):
+            await threads.run(scope, digest.update, view[at : at + _HASHED_SLICE])
+    suffix = "" if coding is None else f"-{coding}"
+    return f'"{digest.hexdigest()[:_ETAG_DIGITS]}{suffix}"'.encode()
+
+
+def _is_known(etag: bytes, asked: bytes | None) -> bool:
+    """Whether an If-None-Match names this ETag. Weak ETags compare like strong ones, as RFC 9110 has it."""
+    return asked is not None and any(one.strip().removeprefix(b"W/") in (etag, b"*") for one in asked.split(b","))
+
+
+async def _compressed(scope: Scope, threads: AnswerThreads, body: bytes, coding: str) -> bytes:
+    if len(body) <= _ON_LOOP_MAX:
+        return _AT_ONCE[coding](body)
+    return await StreamEncoder(scope, threads, coding, promised=False).encode(body, last=True)
+
+
+def _coded(coding: str) -> Headers:
+    return [(b"content-encoding", coding.encode())]
+
+
+def _opt(scope: Scope) -> Mapping[str, Any]:
+    """What the route of this request declares; nothing where there is no route."""
+    route = scope.get("route_handler")
+    return {} if route is None else route.opt
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    """The value of a request header; several are joined by commas."""
+    values = [value for name, value in scope["headers"] if name == wanted]
+    return b",".join(values) if values else None
