@@ -4,6 +4,7 @@ WhenceError
 ├── Invalid                 the input broke a rule
 ├── Unauthenticated         no credential, or an invalid one
 ├── Forbidden               a valid credential without the scope
+│   └── QuotaSpent          the tenant may store no more
 ├── NotFound                no such thing in this tenant
 ├── Conflict                the id belongs to an event with other content
 ├── TooLarge                a body, payload or batch is over its limit
@@ -30,6 +31,7 @@ __all__ = [
     "NotFound",
     "Problem",
     "QueryTooExpensive",
+    "QuotaSpent",
     "RetryLater",
     "RolledBack",
     "StoreRefused",
@@ -94,6 +96,12 @@ class Forbidden(WhenceError):
     """The credential is valid but lacks the scope for this request."""
 
     code = "forbidden"
+
+
+class QuotaSpent(Forbidden):
+    """The tenant has stored as many bytes as it may. Waiting does not help; the operator can raise the quota."""
+
+    code = "quota_spent"
 
 
 class NotFound(WhenceError):

@@ -77,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
     tenant_events_per_s: int = 0
+    tenant_bytes_max: int = 0
     disk_free_min: int = 64 * _MIB
     store_secret: str | None = None
     record: tuple[str, ...] = ()
@@ -340,6 +341,7 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
     "tenant_events_per_s": ("WHENCE_TENANT_EVENTS_PER_S", _number),
+    "tenant_bytes_max": ("WHENCE_TENANT_BYTES_MAX", _size),
     "disk_free_min": ("WHENCE_DISK_FREE_MIN", _size),
     "store_secret": ("WHENCE_STORE_SECRET", _text),
     "record": ("WHENCE_RECORD", _list),

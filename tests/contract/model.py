@@ -45,6 +45,8 @@ SENT_FIELDS = {
 class ModelStore:
     """A log of many tenants in lists."""
 
+    reads_at_once = 8
+
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
         self.logs: dict[str, list[Event]] = {}
         self.keys: list[ApiKey] = []
@@ -467,6 +469,9 @@ class ModelStore:
             p50_us=percentile(50),
             p95_us=percentile(95),
         )
+
+    def free_bytes(self) -> int | None:
+        return None
 
     async def head(self, tenant: str) -> Head:
         """The root is not a Merkle root: tests only need it to change with the events."""

@@ -53,6 +53,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         ANSWERS_IN_FLIGHT_MAX="96MiB",
         CONNECTIONS_MAX="50",
         TENANT_EVENTS_PER_S="100",
+        TENANT_BYTES_MAX="1GiB",
         DISK_FREE_MIN="1GiB",
         STORE_SECRET="s" * 32,
         RECORD="keys,reads",

@@ -89,7 +89,7 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
         authenticator=authenticator,
         cursors=secret.sealer("cursors"),
         tokens=tokens,
-        admission=Admission(settings, store.reads_at_once, store.free_bytes),
+        admission=Admission(settings, store),
         status_of=status_of,
     )
     handlers = route_handlers(settings)

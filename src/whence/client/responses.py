@@ -16,6 +16,7 @@ from whence.errors import (
     NotFound,
     Problem,
     QueryTooExpensive,
+    QuotaSpent,
     RetryLater,
     Throttled,
     TooLarge,
@@ -209,6 +210,8 @@ def _error(response: ApiResponse, detail: object, code: str) -> WhenceError:
         by_status = Unavailable if response.status == _UNAVAILABLE else Throttled
         error_type = _RETRY_LATER.get(code, by_status)
         return error_type(sentence, int(retry_after_s(response.headers.get("retry-after"), time.time()) or 1))
+    if code == QuotaSpent.code:
+        return QuotaSpent(sentence)
     by_status_alone = {403: Forbidden, 404: NotFound, 413: TooLarge, 415: UnsupportedMedia}
     return by_status_alone.get(response.status, WhenceError)(sentence)
 
