@@ -76,13 +76,13 @@ async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
     read: dict[str, int] = {}
     real = store._writing.run
 
-    async def run(tenant: int, work: Any, *gate: Any) -> Any:
+    async def run(tenant_no: int, work: Any, **more: Any) -> Any:
         async def noting(connection: Any) -> Any:
             done = await work(connection)
             read.update({str(table): int(rows) for table, rows in await connection.fetch(_READ)})
             return done
 
-        return await real(tenant, noting, *gate)
+        return await real(tenant_no, noting, **more)
 
     store._writing.run = run
     try:
