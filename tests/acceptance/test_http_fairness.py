@@ -48,6 +48,43 @@ BESIDE = {
 
 NARROW = f"{READ}:action_run"
 
+NO_SHARES = """
+import sys
+from whence.cli import main
+from whence.errors import Busy
+from whence.fairness import FairBudget, FairQueue
+
+def take(self, tenant, amount):
+    if self.used + amount > self.total:
+        raise Busy("full")
+    self.add(tenant, amount)
+
+FairBudget.take = take
+FairQueue._may_enter = lambda self, tenant: self._free > 0
+sys.exit(main())
+"""
+"""Mutant: first come, first served."""
+
+COPYING = """
+import sys
+import zstandard
+from whence.api import decompress, request_body
+from whence.cli import main
+
+def unzstd(raw):
+    context = zstandard.ZstdDecompressor()
+    while raw:
+        frame = context.decompressobj()
+        yield frame.decompress(raw)
+        raw = frame.unused_data
+
+decompress.DECOMPRESSORS["zstd"] = unzstd
+request_body._ON_LOOP_MAX = 1 << 30
+request_body._FIRST_SLICE = (1 << 40, 1 << 40)
+sys.exit(main())
+"""
+"""Mutant: each frame of a body copies what follows, any number may be empty, and all of it is on the event loop."""
+
 
 class Answers(msgspec.Struct):
     """Seconds that the answers took, by the name of the request, and every answer that was a failure."""
@@ -175,3 +212,19 @@ def test_others_are_served_during_an_attack(
             assert quantile(seconds, 0.95) < SOON_S * 1000, name
         assert memory <= MEMORY_MAX_MIB
         assert server.terminate()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("attack", "mutant"),
+    [("full_batches", NO_SHARES), ("unfinished_heads", NO_SHARES), ("empty_frames", COPYING)],
+    ids=["no shares of the queue", "no shares of the connections", "a walk by copying"],
+)
+def test_without_its_protection_an_attack_is_felt(attack: str, mutant: str, tmp_path: Path) -> None:
+    """Requests of the other tenant fail, or take long."""
+    script = tmp_path / "mutant.py"
+    script.write_text(mutant)
+    with running(mutant=script) as server:
+        answers, got = attacked(server, attack)
+        print(answers.figures(), got, answers.failed[:3])
+        slowest = max(quantile(seconds, 0.95) for seconds in answers.seconds.values())
+        assert answers.failed or slowest >= SOON_S * 1000

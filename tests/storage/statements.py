@@ -84,6 +84,7 @@ async def everything(url: str, folder: Path) -> None:
         await fill(store, TENANT)  # five hundred of these are repeats
         await add(store, new(1, correlation_id="flow", causation_id=FAILED_EVENT), tenant=TENANT)
         await add(store, new(2, causation_id=new(1).id), tenant=TENANT)
+        await add(store, new(3, causation_id=new(2).id, correlation_id="another flow"), tenant=TENANT)
         await _ask(store)
         await _let_in(store)
     finally:
@@ -100,6 +101,7 @@ async def _ask(store: Any) -> None:
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
+    assert await store.trace(Viewer(TENANT), new(3).id, TraceRequest()) is not None
     for flows in ({}, {"failed": True, "since": 0, "until": NOON}, {"readable": ("action_run",)}):
         await store.list_flows(*asked_flows(flows, TENANT), PageRequest(limit=5))
     await store.process_map(Viewer(TENANT), None, None)

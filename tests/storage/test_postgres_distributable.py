@@ -84,7 +84,7 @@ def strays(text: str) -> bool:
     text = re.sub(r"--.*", "", text)
     used = re.findall(rf"\b(?:FROM|JOIN|UPDATE)\s+(?:{TENANTS_TABLES})\b", text)
     compared = re.findall(r"\btenant_no = (?:\$1\b|\w+\.tenant_no)", text)
-    into = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES}) \(tenant_no\b", text)
+    into = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES}) (?:AS \w+ )?\(tenant_no\b", text)
     begins = re.search(r"\b(?:SELECT (?:\$1|tenant_no)|VALUES \(\$1), ", text)
     mixed = re.search(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:tenant|api_key|session)\b", text) and (used or into)
     return len(compared) < len(used) or bool(into and not begins) or bool(mixed)

@@ -14,7 +14,7 @@ from whence.errors import QueryTooExpensive, Unavailable
 from whence.events import Query, Viewer
 from whence.fairness import FairQueue
 from whence.storage import Write, create_store
-from whence.storage.postgres import connections
+from whence.storage.postgres import connections, engine
 from whence.storage.postgres.connections import ConnectionPool
 from whence.storage.postgres.tenants import NO_TENANT
 from whence.storage.query_deadline import Deadline
@@ -408,6 +408,132 @@ async def test_a_query_that_nobody_waits_for_is_stopped() -> None:
     assert await fetch(url, sleeping) == [(0,)]
     assert (await page(store)).total == 1
     assert len(store._reading._idle) == 4
+    await store.close()
+
+
+async def _lost_at_work(store: Any, proxy: Proxy, pool: ConnectionPool) -> str:
+    """The sentence of a request whose connection is lost in the middle of its transaction."""
+
+    async def work(connection: Any) -> None:
+        proxy.lose()
+        await connection.execute("SELECT 1")
+
+    with pytest.raises(Unavailable) as lost:
+        await pool.run(NO_TENANT, work)
+    return str(lost.value)
+
+
+async def test_only_a_write_says_that_something_may_be_stored(store: Any, proxy: Proxy) -> None:
+    """A read that fails has stored nothing."""
+    await store.check_servable()
+    assert "may be stored" in await _lost_at_work(store, proxy, store._writing)
+    proxy.mend()
+    sentence = await _lost_at_work(store, proxy, store._reading)
+    assert "cannot be reached" in sentence
+    assert "stored" not in sentence
+
+
+class Aborting:
+    """Work that the server aborts with this SQLSTATE, a number of times."""
+
+    def __init__(self, times: int, state: str = "XX000") -> None:
+        self.left, self.state, self.attempts = times, state, 0
+
+    async def __call__(self, connection: Any, *_given: Any) -> int:
+        self.attempts += 1
+        if self.attempts <= self.left:
+            await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'moving' USING ERRCODE = '{self.state}'; END $$")
+        return int(await connection.fetchval("SELECT 7"))
+
+
+@pytest.mark.parametrize("way", ["_read", "_write", "_read_as", "_grow"])
+async def test_a_transaction_that_was_aborted_before_its_commit_is_repeated(way: str) -> None:
+    """Citus aborts what meets a shard that moves. Nothing of it is stored, so it is done again, at most twice."""
+    store: Any = create_store(await fresh_database())
+    tenant = ("acme",) if way in ("_read_as", "_grow") else ()
+    work = Aborting(2)
+    assert await getattr(store, way)(*tenant, work) == 7
+    assert work.attempts == 3
+    work = Aborting(9)
+    with pytest.raises(Unavailable, match="again"):
+        await getattr(store, way)(*tenant, work)
+    assert work.attempts == 3
+    await store.close()
+
+
+@pytest.mark.parametrize("state", ["XX001", "XX002", "22012", "53100"])
+async def test_other_errors_are_not_repeated(state: str) -> None:
+    """Damaged data, wrong values and a full disk stay as they are."""
+    store: Any = create_store(await fresh_database())
+    work = Aborting(1, state)
+    with pytest.raises(Unavailable):
+        await store._grow("acme", work)
+    assert work.attempts == 1
+    await store.close()
+
+
+async def test_an_append_that_fails_at_its_commit_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After COMMIT was sent, it is not known whether the events are stored."""
+    url = await fresh_database()
+    store: Any = create_store(url)
+    await add(store, new(1))
+    await execute(
+        url,
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'moving' USING ERRCODE = 'XX000'; END $$",
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON whence.event DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+        "EXECUTE FUNCTION fail()",
+    )
+    real, attempts = engine.append, 0
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        return await real(*given, **named)
+
+    monkeypatch.setattr(engine, "append", counted)
+    (error,) = await store.append(TENANT, [Write((new(2),))])
+    assert isinstance(error, Unavailable)
+    assert "same id" in str(error)
+    assert attempts == 1
+    await store.close()
+
+
+STAND_IN = """
+CREATE FUNCTION pg_catalog.run_command_on_workers(text, OUT nodename text, OUT nodeport int, OUT success boolean,
+                                                  OUT result text)
+RETURNS SETOF record LANGUAGE sql AS $$ {} $$
+"""
+"""In place of the function of Citus, in a database without it."""
+
+
+@pytest.mark.parametrize(
+    ("workers", "sentence"),
+    [
+        ("VALUES ('a', 1, true, 'off'), ('b', 2, true, 'off')", None),
+        ("VALUES ('a', 1, true, 'off'), ('b', 2, false, 'failed to connect to b:2')", "cannot be reached"),
+        ("VALUES ('a', 1, true, 'on')", "takes no writes"),
+        ("SELECT 'a', 1, true, 'off' FROM pg_sleep(9)", "does not answer"),
+    ],
+)
+async def test_a_store_on_citus_is_ready_when_every_worker_is(workers: str, sentence: str | None) -> None:
+    """A worker that is down, that is a standby, or that answers nothing makes the check fail in time. The sentence does
+    not name it, since everybody may ask."""
+    url = await fresh_database()
+    await execute(url, STAND_IN.format(workers))
+    store: Any = create_store(url)
+    await store.check_servable()
+    await store.check()
+    store._target.on_citus = True
+    started = time.monotonic()
+    if sentence is None:
+        await store.check()
+    else:
+        with pytest.raises(Unavailable, match=sentence) as refused:
+            await store.check()
+        assert "b:2" not in str(refused.value)
+    assert time.monotonic() - started < FAILS_WITHIN_S
+    assert (await page(store)).total == 0
     await store.close()
 
 

@@ -15,6 +15,7 @@ from whence.events import Page, PageRequest, Query, Viewer
 from whence.storage import Head, create_store, migrate_store
 from whence.storage.postgres import append, connections, engine, pages, tenants
 from whence.storage.postgres.tenants import NO_TENANT
+from whence.storage.sql import load_blocks
 
 TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
 
@@ -154,7 +155,37 @@ def test_on_citus_propagated_settings_are_a_message_of_their_own(writing: bool) 
     assert first.endswith("SET LOCAL citus.propagate_set_commands = 'local'")
     assert second.startswith("SET LOCAL whence.tenant_no = '17';")
     assert all(part.startswith("SET LOCAL ") for part in second.split("; "))
-    assert set(plain.split("; ")) == {*first.split("; ")[:-1], *second.split("; ")}
+    citus = [part for part in first.split("; ") if "citus." in part]
+    assert set(plain.split("; ")) == {*first.split("; "), *second.split("; ")} - set(citus)
+    assert first.split("; ")[-len(citus) :] == citus
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_on_citus_a_transaction_has_the_settings_without_which_nothing_is_stored(writing: bool) -> None:
+    """An upsert of a reference table takes no lock that needs UPDATE, and the driver's lookups find types quickly. Both
+    come before what is propagated, since workers need neither."""
+    first, second = connections.begin_statements(17, writing=writing, on_citus=True)
+    assert first.split("; ")[-3:] == [
+        "SET LOCAL citus.allow_modifications_from_workers_to_replicated_tables = off",
+        "SET LOCAL citus.override_table_visibility = off",
+        "SET LOCAL citus.propagate_set_commands = 'local'",
+    ]
+    assert "citus." not in second
+    assert "citus." not in " ".join(connections.begin_statements(17, writing=writing, on_citus=False))
+
+
+def test_rows_that_a_statement_returns_from_the_shards_are_named_by_an_alias() -> None:
+    """Citus runs INSERT … SELECT of two distributed tables on the shards, whose names RETURNING does not know."""
+    blocks = load_blocks("whence.storage.postgres")
+    returning = {
+        name: re.search(r"INSERT INTO \w+ AS (\w+) .*RETURNING (.*)", text, re.DOTALL)
+        for name, text in blocks.items()
+        if re.search(r"INSERT INTO .*\bFROM (?!unnest).*RETURNING", text, re.DOTALL)
+    }
+    assert returning.keys() == {"divide_bucket"}
+    for found in returning.values():
+        assert found is not None
+        assert all(column.startswith(f"{found[1]}.") for column in found[2].split(", "))
 
 
 def _forget_the_tenant(patch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from whence.errors import StoreRefused
 from whence.storage.migrations import load_migrations
+from whence.storage.schema_difference import SchemaDifference
 from whence.storage.sqlite import connection as connections
 from whence.storage.sqlite.backup import restore
 from whence.storage.sqlite.connection import connect, migrate, schema_difference
 from whence.storage.sqlite.engine import SQLiteStore
-from whence.storage.sqlite.schema import SchemaDifference
 from whence.storage.sqlite.verify import verify
 
 
@@ -64,7 +64,7 @@ FAULTS = {
         "WHERE name = 'store'",
         "the table 'store' was changed",
     ),
-    "an index that is gone": ("DROP INDEX event_id", "the index 'event_id' is missing"),
+    "an index that is gone": ("DROP INDEX event_id", "the index 'event_id' on 'event' is missing"),
     "a table that is a view": (
         "DROP TABLE session; CREATE VIEW session AS SELECT 1 AS hash",
         "the table 'session' is missing",

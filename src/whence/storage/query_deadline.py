@@ -7,7 +7,27 @@ from contextvars import ContextVar
 
 from whence.errors import QueryTooExpensive
 
-__all__ = ["Deadline", "check_deadline", "query_too_expensive"]
+__all__ = [
+    "MAP_TOO_LARGE",
+    "TRACE_TOO_LARGE",
+    "Deadline",
+    "check_deadline",
+    "query_too_expensive",
+    "saying_what_helps",
+]
+
+LISTS_TOO_MUCH = (
+    "The question was stopped because it would read too much of the log. Narrow it with a range of time, or ask with "
+    "fewer filters."
+)
+TRACE_TOO_LARGE = (
+    "The trace was stopped because its graph takes too long to read. Ask again when the server is less busy, or follow "
+    "it event by event: 'causationId' is the id of an event's cause, and a list with 'causation_id' has its effects."
+)
+MAP_TOO_LARGE = (
+    "The process map was stopped because its days have too many transitions to add up. Ask for fewer days with 'from' "
+    "and 'to'."
+)
 
 
 class Deadline:
@@ -51,9 +71,15 @@ def check_deadline() -> None:
         raise query_too_expensive()
 
 
-def query_too_expensive() -> QueryTooExpensive:
-    """The error of a query that was stopped."""
-    return QueryTooExpensive(
-        "The question was stopped because it would read too much of the log. "
-        "Narrow it with a range of time, or ask with fewer filters.",
-    )
+def query_too_expensive(sentences: str = LISTS_TOO_MUCH) -> QueryTooExpensive:
+    """The error of a query that was stopped. Its sentences say what helps."""
+    return QueryTooExpensive(sentences)
+
+
+@contextmanager
+def saying_what_helps(sentences: str) -> Iterator[None]:
+    """Give a query that was stopped sentences of its own."""
+    try:
+        yield
+    except QueryTooExpensive as error:
+        raise query_too_expensive(sentences) from error

@@ -112,25 +112,43 @@ def run_walk(walk: Generator[Question, Any, Result], answer: Callable[[Question]
 
 
 async def run_walk_async(
-    walk: Generator[Question, Any, Result], answer: Callable[[Question], Awaitable[Any]]
+    walk: Generator[Question, Any, Result],
+    answer: Callable[[Question], Awaitable[Any]],
+    recall: Callable[[Question], Any] = lambda _question: None,
 ) -> Result:
-    """As `run_walk`. What the walk computes leaves the event loop once the answers add up to many rows."""
+    """As `run_walk`. What the walk computes leaves the event loop once the answers add up to many rows.
+
+    `recall` returns an answer that is in memory, or None when it has to be read. A walk with many of these would
+    otherwise spend its time on changes of threads.
+    """
+    reply, rows = None, 0
 
     def step() -> tuple[Question | None, Any]:
+        """The question that has to be read next, or the result. Ends early when it should go on in a thread."""
+        nonlocal rows
+        on_loop, known = rows <= ROWS_ON_LOOP_MAX, reply
         try:
-            return walk.send(reply), None
+            while True:
+                question = walk.send(known)
+                check_deadline()
+                known = recall(question)
+                if known is None or (on_loop and rows > ROWS_ON_LOOP_MAX):
+                    return question, None
+                rows += _rows_of(known)
         except StopIteration as done:
             return None, done.value
 
-    reply, rows = None, 0
     while True:
         question, result = await compute(rows, step)
         if question is None:
             found: Result = result
             return found
-        check_deadline()
         reply = await answer(question)
-        rows += len(reply) if isinstance(reply, list) else 1
+        rows += _rows_of(reply)
+
+
+def _rows_of(reply: Any) -> int:
+    return len(reply) if isinstance(reply, list) else 1
 
 
 async def compute(rows: int, function: Callable[..., Result], *args: Any) -> Result:

@@ -7,15 +7,27 @@ others are reference tables, with a copy on every node.
 import re
 from collections.abc import Sequence
 
+import asyncpg
 import msgspec
+import structlog
 
-from whence.errors import StoreRefused
+from whence.errors import StoreRefused, Unavailable
 from whence.storage.postgres.connections import Connection
 from whence.storage.sql import load_blocks
 
-__all__ = ["Table", "distribute", "is_installed", "refuse_undistributed", "steps"]
+__all__ = [
+    "Table",
+    "check_workers",
+    "distribute",
+    "is_installed",
+    "refuse_undistributed",
+    "shards",
+    "show_shards",
+    "steps",
+]
 
 _SQL = load_blocks("whence.storage.postgres", "citus.sql")
+_log = structlog.get_logger("whence.storage")
 
 _VERSION_MIN = 13
 _FIRST = "head"
@@ -66,6 +78,30 @@ async def refuse_undistributed(connection: Connection) -> None:
             "This database has Citus, but the log is not distributed. Stop the servers, then run 'whence migrate "
             "--store <URL>'."
         )
+
+
+async def check_workers(connection: Connection) -> None:
+    """Raise Unavailable unless every worker can be reached and takes writes. The answer is open to everybody, so only
+    the server's log names a worker."""
+    await connection.execute(_SQL["check_timeout"])
+    try:
+        rows = await connection.fetch(_SQL["workers"])
+    except asyncpg.QueryCanceledError as error:
+        raise Unavailable("A worker of the Citus cluster does not answer.") from error
+    failing = [name for name, answered, read_only in rows if not answered or read_only != "off"]
+    if failing:
+        _log.warning("workers of the Citus cluster cannot be reached or take no writes", workers=failing)
+        raise Unavailable("A worker of the Citus cluster cannot be reached, or takes no writes.")
+
+
+async def show_shards(connection: Connection) -> None:
+    """Show the shards in the catalogue, in the connection's transaction. To hide them takes a second a query."""
+    await connection.execute(_SQL["show_shards"])
+
+
+async def shards(connection: Connection) -> frozenset[str]:
+    """The names that the shards of the log's tables have on the nodes."""
+    return frozenset(name for (name,) in await connection.fetch(_SQL["shards"]))
 
 
 def steps(tables: Sequence[Table]) -> list[str]:

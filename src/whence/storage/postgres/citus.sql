@@ -18,6 +18,25 @@ SELECT c.relname,
  WHERE n.nspname = 'whence' AND c.relkind = 'r' AND c.relname <> 'migration'
  ORDER BY c.relname
 
+-- name: check_timeout
+-- A worker that answers nothing must not hold a connection of the server for long.
+SET LOCAL statement_timeout = 1500
+
+-- name: workers
+-- Each worker, whether it answered, and what it said. The workers are asked at the same time, on new connections.
+SELECT format('%s:%s', nodename, nodeport), success, result
+  FROM run_command_on_workers('SHOW transaction_read_only')
+
+-- name: show_shards
+SET LOCAL citus.override_table_visibility = off
+
+-- name: shards
+SELECT c.relname || '_' || s.shardid
+  FROM pg_dist_shard s
+  JOIN pg_class c ON c.oid = s.logicalrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'whence'
+
 -- name: can_log_in
 SELECT rolcanlogin FROM pg_roles WHERE rolname = 'whence_app'
 

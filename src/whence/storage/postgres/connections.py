@@ -33,8 +33,10 @@ __all__ = [
     "ConnectionPool",
     "DataRefused",
     "Target",
+    "TransactionAborted",
     "Work",
     "begin_statements",
+    "repeat_aborted",
 ]
 
 _log = structlog.get_logger("whence.storage")
@@ -60,6 +62,9 @@ _LOCK_TIMEOUT_MS = 5_000
 _IDLE_TIMEOUT_MS = 10_000
 """How long a process that stops in the middle of an append can block its tenant's other writers."""
 
+_REPEAT_AFTER_S = (0.1, 0.4)
+"""The pauses before an aborted transaction is repeated."""
+
 _STATEMENT_CACHE_SIZE = 200
 
 DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -84,6 +89,21 @@ _DATA_ERRORS = (
 
 class DataRefused(Unavailable):
     """The server refused a value. The transaction was rolled back."""
+
+
+class TransactionAborted(Unavailable):
+    """The server aborted the transaction before its COMMIT was sent, with an internal error. So nothing is stored, and
+    the same work may be done again. Citus does this to a statement whose shard moves or is split at that moment."""
+
+
+async def repeat_aborted(attempt: Callable[[], Awaitable[Any]]) -> Any:
+    """What `attempt()` returns, when it is made again, at most twice, after TransactionAborted."""
+    for pause_s in _REPEAT_AFTER_S:
+        try:
+            return await attempt()
+        except TransactionAborted:
+            await asyncio.sleep(pause_s)
+    return await attempt()
 
 
 class Target:
@@ -291,7 +311,8 @@ class ConnectionPool:
             return query_too_expensive()
         if isinstance(error, CONNECTION_LOST) and not isinstance(error, (asyncpg.QueryCanceledError, *_DATA_ERRORS)):
             _log.warning("connection to the PostgreSQL server lost", error=type(error).__name__, detail=str(error))
-            return Unavailable("The PostgreSQL server cannot be reached. What was sent may be stored; repeat it.")
+            sent = " What was sent may be stored; repeat it." if self._writing else ""
+            return Unavailable(f"The PostgreSQL server cannot be reached.{sent}")
         if isinstance(error, DRIVER_ERRORS):
             _log.error("transaction failed", error=type(error).__name__, exc_info=error)
             kind = DataRefused if isinstance(error, _DATA_ERRORS) else Unavailable
@@ -329,9 +350,27 @@ class _Watchdog:
 
 
 async def _run_and_commit(connection: Connection, work: Work) -> Any:
-    result = await work(connection)
+    try:
+        result = await work(connection)
+    except asyncpg.InternalServerError as error:
+        if error.sqlstate != "XX000":  # damaged data does not heal by itself
+            raise
+        _log.warning("transaction aborted", error=type(error).__name__, detail=str(error))
+        raise TransactionAborted("The store could not answer. Send the request again.") from error
     await connection.execute("COMMIT")
     return result
+
+
+_CITUS_SETTINGS = (
+    # Servers connect to the coordinator only. Without this, an upsert of a reference table takes a lock on the first
+    # worker, for which the role would need UPDATE on that table.
+    "SET LOCAL citus.allow_modifications_from_workers_to_replicated_tables = off",
+    # Citus hides shards by a function in every query of pg_class. That makes asyncpg's first lookup of array types, on
+    # each new connection, take more than a second.
+    "SET LOCAL citus.override_table_visibility = off",
+    # Last, since what follows it is sent to the workers.
+    "SET LOCAL citus.propagate_set_commands = 'local'",
+)
 
 
 def begin_statements(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[str, ...]:
@@ -359,4 +398,4 @@ def begin_statements(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[
         return ("; ".join((*with_begin, *propagated)),)
     # Citus sends its workers the whole message that contains a SET LOCAL. BEGIN must not reach them twice, so it goes
     # in a message of its own. The role must not reach them either: Citus connects to workers as the current role.
-    return "; ".join((*with_begin, "SET LOCAL citus.propagate_set_commands = 'local'")), "; ".join(propagated)
+    return "; ".join((*with_begin, *_CITUS_SETTINGS)), "; ".join(propagated)

@@ -12,9 +12,18 @@ from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Vi
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
-from whence.storage.postgres import replication
+from whence.storage.postgres import citus, replication
 from whence.storage.postgres.append import Kinds, append
-from whence.storage.postgres.connections import Connection, ConnectionPool, DataRefused, Target, Work
+from whence.storage.postgres.catalogue import refuse_changed_catalogue
+from whence.storage.postgres.connections import (
+    DRIVER_ERRORS,
+    Connection,
+    ConnectionPool,
+    DataRefused,
+    Target,
+    Work,
+    repeat_aborted,
+)
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.listen_notify import ListenNotify
@@ -25,6 +34,7 @@ from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
+from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, TraceRequest
@@ -153,7 +163,8 @@ class PostgresStore:
             snapshot = await self._snapshot(connection, owner, viewer)
             return await graph_of(connection, snapshot, event_id, request)
 
-        graph: Graph | None = await self._read_as(viewer.tenant, ask)
+        with saying_what_helps(TRACE_TOO_LARGE):
+            graph: Graph | None = await self._read_as(viewer.tenant, ask)
         return graph
 
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
@@ -171,7 +182,8 @@ class PostgresStore:
         async def ask(connection: Connection, owner: Tenant) -> ProcessMap:
             return await map_of(connection, await self._snapshot(connection, owner, viewer), (since, until))
 
-        found: ProcessMap = await self._read_as(viewer.tenant, ask)
+        with saying_what_helps(MAP_TOO_LARGE):
+            found: ProcessMap = await self._read_as(viewer.tenant, ask)
         return found
 
     async def head(self, tenant: str) -> Head:
@@ -234,6 +246,10 @@ class PostgresStore:
         connection = await self._target.connect_first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
+            for note in await refuse_changed_catalogue(connection):
+                _log.info("the schema has more than Whence makes, which does no harm", what=note)
+        except DRIVER_ERRORS as error:
+            raise Unavailable("The PostgreSQL server cannot be reached.") from error
         finally:
             await connection.close()
         self._verified = True
@@ -244,9 +260,13 @@ class PostgresStore:
 
     async def check(self) -> None:
         """Check that the store can read and write; see `Store`."""
-        await self._read(
-            lambda connection: connection.fetchval("SELECT count(*) FROM (SELECT 1 FROM tenant LIMIT 1) t")
-        )
+
+        async def read(connection: Connection) -> None:
+            await connection.fetchval("SELECT count(*) FROM (SELECT 1 FROM tenant LIMIT 1) t")
+            if self._target.on_citus:
+                await citus.check_workers(connection)
+
+        await self._read(read)
         if await self._write(lambda connection: connection.fetchval("SHOW transaction_read_only")) != "off":
             raise Unavailable("The PostgreSQL server takes no writes; it may be a standby.")
 
@@ -258,12 +278,12 @@ class PostgresStore:
     async def _read(self, work: Work) -> Any:
         """Read rows that belong to no tenant."""
         await self._ensure_checked()
-        return await self._reading.run(NO_TENANT, work)
+        return await repeat_aborted(lambda: self._reading.run(NO_TENANT, work))
 
     async def _write(self, work: Work) -> Any:
         """Write rows that belong to no tenant."""
         await self._ensure_checked()
-        return await self._writing.run(NO_TENANT, work)
+        return await repeat_aborted(lambda: self._writing.run(NO_TENANT, work))
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """Read as a tenant, which need not exist."""
@@ -287,9 +307,8 @@ class PostgresStore:
         await self._ensure_checked()
 
         async def run(tenant: Tenant) -> Any:
-            return await pool.run(
-                tenant.number, lambda connection: work(connection, tenant), tenant=name, unbounded=unbounded
-            )
+            run_once = partial(pool.run, tenant.number, tenant=name, unbounded=unbounded)
+            return await repeat_aborted(lambda: run_once(lambda connection: work(connection, tenant)))
 
         cached = self._tenants.get(name)
         if cached is not None:
@@ -297,9 +316,10 @@ class PostgresStore:
                 return await run(Tenant(name, cached, is_cached=True))
             except TenantRenumbered:
                 self._tenants.pop(name, None)
-        number = await pool.run(NO_TENANT, lambda connection: find_tenant(connection, name), tenant=name)
+        run_alone = partial(pool.run, NO_TENANT, tenant=name)
+        number = await repeat_aborted(lambda: run_alone(lambda connection: find_tenant(connection, name)))
         if number == NO_TENANT and pool is self._writing:
-            number = await pool.run(NO_TENANT, lambda connection: make_tenant(connection, name), tenant=name)
+            number = await repeat_aborted(lambda: run_alone(lambda connection: make_tenant(connection, name)))
         if number != NO_TENANT:  # a tenant without a number may be created by another process
             _bounded(self._tenants, _TENANT_NUMBERS_CACHED)[name] = number
         return await run(Tenant(name, number))

@@ -128,13 +128,14 @@ SELECT min(occurred_at) FROM event WHERE tenant_no = $1
 -- Counts the children from the raw events. Parameters: tenant, level, first child, its start, its width, and the
 -- bounds of the parent. The offset from the start of the first child is never negative, so that SQL's division, which
 -- truncates, is a floor division. The tenant's number is selected from the column and not from $1, so that Citus can
--- tell that no row leaves its node.
-INSERT INTO bucket (tenant_no, level, bucket, events)
+-- tell that no row leaves its node. Citus then runs the statement on the shards, and RETURNING finds the table by its alias
+-- only.
+INSERT INTO bucket AS child (tenant_no, level, bucket, events)
 SELECT tenant_no, $2::int, $3::bigint + (occurred_at - $4::bigint) / $5::bigint, count(*)
   FROM event
  WHERE tenant_no = $1 AND occurred_at >= $6 AND occurred_at < $7
  GROUP BY tenant_no, 3
-RETURNING bucket, events
+RETURNING child.bucket, child.events
 
 -- name: divide_rollup_kind
 INSERT INTO rollup_kind (tenant_no, level, bucket, kind, events)
@@ -317,6 +318,11 @@ SELECT b.bucket, sum(r.events)::bigint
    AND ($6::int[] IS NULL OR r.kind = ANY($6))
  GROUP BY b.bucket ORDER BY b.bucket
 
+-- name: plan_by_size
+-- For the transaction of a trace. A plan that was kept from when the log was small may read all events of the tenant for
+-- each hop, until the tables are analyzed. A new plan goes by the size that the tables have now.
+SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off
+
 -- name: graph_events
 -- The fields of an event that a graph uses. The caller adds the condition. Subqueries instead of joins, so that the
 -- planner never scans a table of names.
@@ -361,6 +367,41 @@ SELECT e.position
         WHERE tenant_no = $1 AND cause_id = asked.cause AND ($2::int[] IS NULL OR kind = ANY($2))
         ORDER BY occurred_at, position LIMIT $4) e
  ORDER BY e.occurred_at, e.position LIMIT $4
+
+-- name: causes_above
+-- An event and its causes, nearest first: at most $4 of them. Not on SQLite, where a lookup costs no round trip. OFFSET 0
+-- keeps the planner from making it a join, which scans, and the sum, here and below, from using the index on kinds.
+WITH RECURSIVE above (position, cause_id, hop) AS (
+    SELECT position, cause_id, 1
+      FROM event WHERE tenant_no = $1 AND id = $3 AND ($2::int[] IS NULL OR kind + 0 = ANY($2))
+     UNION ALL
+    SELECT e.position, e.cause_id, above.hop + 1
+      FROM above
+     CROSS JOIN LATERAL (
+           SELECT position, cause_id FROM event
+            WHERE tenant_no = $1 AND id = above.cause_id AND ($2::int[] IS NULL OR kind + 0 = ANY($2)) OFFSET 0) e
+     WHERE above.hop < $4)
+SELECT position FROM above ORDER BY hop
+
+-- name: effects_below
+-- What some causes led to within $4 hops: each event with its distance, at most $5 of them. Events of a cycle repeat. The
+-- order is that of event_cause, which makes the planner use this index, also when one cause has most of the effects.
+WITH RECURSIVE below (position, id, hop) AS (
+    SELECT e.position, e.id, 1
+      FROM unnest($3::uuid[]) AS asked (cause)
+     CROSS JOIN LATERAL (
+           SELECT position, id FROM event
+            WHERE tenant_no = $1 AND cause_id = asked.cause AND ($2::int[] IS NULL OR kind + 0 = ANY($2))
+            ORDER BY occurred_at, position LIMIT $5) e
+     UNION ALL
+    SELECT e.position, e.id, below.hop + 1
+      FROM below
+     CROSS JOIN LATERAL (
+           SELECT position, id FROM event
+            WHERE tenant_no = $1 AND cause_id = below.id AND ($2::int[] IS NULL OR kind + 0 = ANY($2))
+            ORDER BY occurred_at, position LIMIT $5) e
+     WHERE below.hop < $4)
+SELECT position, hop FROM below LIMIT $5
 
 -- name: flows_seen
 -- The flows of a viewer who may see these kinds only. It precedes the statements on flows, as a WITH clause.
@@ -594,16 +635,6 @@ SELECT r.rolsuper OR r.rolbypassrls,
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
   FROM pg_roles r WHERE r.rolname = 'whence_app'
-
--- name: tables_without_row_security
--- Tables with tenants' rows that do not enforce row-level security, or that have another permissive policy.
-SELECT c.relname
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_no' AND NOT a.attisdropped
- WHERE n.nspname = 'whence' AND c.relkind IN ('r', 'p') AND c.relname <> 'tenant'
-   AND (NOT c.relrowsecurity OR NOT c.relforcerowsecurity
-        OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname <> 'one_tenant'))
 
 -- name: lock_schema
 -- So that two processes do not apply the same migration.

@@ -5,6 +5,7 @@ import asyncpg
 from whence.errors import StoreRefused, Unavailable
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import citus
+from whence.storage.postgres.catalogue import refuse_foreign_code
 from whence.storage.postgres.connections import Connection, Target
 from whence.storage.sql import load_blocks
 
@@ -26,14 +27,16 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
 
     Creates the schema `whence` and the role `whence_app` if they do not exist. On Citus, a second transaction
     distributes the tables that are not distributed yet. `migrations` is for tests. Raises StoreRefused when the login
-    lacks the right, when a later release made the schema, when the server is unsuitable, and when a step fails; raises
-    Unavailable when the connection is lost.
+    lacks the right, when a later release made the schema, when there are triggers or functions in it, when the server
+    is unsuitable, and when a step fails; raises Unavailable when the connection is lost.
     """
     steps = load_migrations(_PACKAGE) if migrations is None else migrations
     connection = await target.connect_first()
     try:
         _refuse_unsuitable_server(await connection.fetchrow(_SQL["server"]))
         on_citus = await citus.is_installed(connection)
+        if await connection.fetchval(_SQL["has_schema"]):
+            await refuse_foreign_code(connection)
         async with connection.transaction():
             await connection.execute(_SQL["lock_schema"])
             await connection.execute(_SQL["make_role"])
@@ -76,7 +79,8 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
 async def verify(connection: Connection, *, unsafe_durability: bool = False) -> bool:
     """Raise StoreRefused unless this login can serve the log in this database and keep the promises of a store.
 
-    `unsafe_durability` accepts a server that can lose acknowledged events. Returns whether the database has Citus.
+    `unsafe_durability` accepts a server that can lose acknowledged events. What is in the schema is compared in
+    catalogue.py. Returns whether the database has Citus.
     """
     row = await connection.fetchrow(_SQL["server"])
     _refuse_unsuitable_server(row)
@@ -84,7 +88,7 @@ async def verify(connection: Connection, *, unsafe_durability: bool = False) -> 
         refuse_unsafe_server(*row[2:])
     version = 0
     if await connection.fetchval(_SQL["has_schema"]):
-        await _verify_row_security(connection)
+        await _verify_role(connection)
         version = await _version(connection)
     known = len(load_migrations(_PACKAGE))
     if version == 0:
@@ -114,19 +118,13 @@ async def _version(connection: Connection) -> int:
         raise StoreRefused(_NO_ROLE) from None
 
 
-async def _verify_row_security(connection: Connection) -> None:
-    """Raise StoreRefused unless row-level security holds for every table with a tenant's rows."""
+async def _verify_role(connection: Connection) -> None:
+    """Raise StoreRefused unless row-level security applies to the role that every transaction takes."""
     role = await connection.fetchrow(_SQL["app_role"])
     if role is not None and (role[0] or role[2]):
         raise StoreRefused(
             "The role whence_app must own no table of the log and be neither superuser nor BYPASSRLS, or row-level "
             "security does not apply to it. Change the owner, or run ALTER ROLE whence_app NOSUPERUSER NOBYPASSRLS."
-        )
-    open_tables = [row[0] for row in await connection.fetch(_SQL["tables_without_row_security"])]
-    if open_tables:
-        raise StoreRefused(
-            f"Row-level security is not enforced on: {', '.join(open_tables)}. For each table run ALTER TABLE with "
-            "ENABLE and with FORCE ROW LEVEL SECURITY, and drop every policy except one_tenant."
         )
 
 

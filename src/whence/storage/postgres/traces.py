@@ -32,21 +32,44 @@ __all__ = ["flows_of_page", "graph_of", "map_of"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
+_HOPS_FACTOR = 4
+_HOPS_MAX = 1_024
+"""Hops that one statement reads in advance: one at first, then more."""
+
+_AHEAD_MAX = 4_000
+"""Events that one statement reads in advance."""
+
 
 class _EventReader:
-    """Reads the events that a walk asks for, of those that one viewer may see."""
+    """Reads the events that a walk asks for, of those that one viewer may see.
+
+    A walk asks for one hop at a time. To save round trips, a lookup reads further hops in advance: each time
+    `_HOPS_FACTOR` times as many, upwards and downwards.
+    """
 
     def __init__(self, connection: Connection, snapshot: Snapshot) -> None:
         self.connection = connection
         self.snapshot = snapshot
         self.kinds = readable_kinds(snapshot)
         self.known: dict[int, GraphEvent] = {}
+        self.by_id: dict[str, GraphEvent] = {}
+        self.effects: dict[str, list[GraphEvent]] = {}  # of events whose effects are all known
+        self.hops_up = 1
+        self.hops_down = 1
 
     async def answer(self, lookup: Lookup) -> list[GraphEvent]:
         """The events that a walk asks for."""
         if lookup.flow:
             return await self.by_flows(lookup.ids, lookup.limit)
         return await (self.by_causes(lookup.ids, lookup.limit) if lookup.effects else self.by_ids(lookup.ids))
+
+    def recall(self, lookup: Lookup) -> list[GraphEvent] | None:
+        """The events that a walk asks for, if all of them have been read."""
+        if lookup.flow or not all(id_ in (self.effects if lookup.effects else self.by_id) for id_ in lookup.ids):
+            return None
+        if lookup.effects:
+            return self._known_effects(lookup.ids, lookup.limit)
+        return [self.by_id[id_] for id_ in lookup.ids]
 
     async def by_flows(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """Events of some flows, in any order. The id of an actor or a resource is read once, not once an event."""
@@ -60,15 +83,52 @@ class _EventReader:
         return self._events((*row[:6], actors[row[6]], resources[row[7]]) for row in rows)
 
     async def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
-        """The events with these ids. An id that is not a UUID belongs to no event. Each takes a statement of its own: a
-        walk asks for one at a time, and PostgreSQL keeps a plan for one id but plans anew for an array."""
-        found = [id_ for id_ in ids if cause_id_from(id_) is not None]
-        return [
-            event for id_ in found for event in self._events(await self._fetch("graph_events", " AND e.id = $3", id_))
-        ]
+        """The events with these ids. An id that is not a UUID belongs to no event."""
+        for id_ in ids:
+            if id_ not in self.by_id and cause_id_from(id_) is not None:
+                await self._read_up(id_)
+        return [self.by_id[id_] for id_ in ids if id_ in self.by_id]
+
+    async def _read_up(self, id_: str) -> None:
+        """Read the event with this id, and some of its causes: a walk mostly asks for them next."""
+        if self.hops_up == 1:
+            self._events(await self._fetch("graph_events", " AND e.id = $3", id_))
+        else:
+            rows = await self._fetch("causes_above", "", id_, self.hops_up)
+            await self.by_positions([row[0] for row in rows])
+        self.hops_up = min(self.hops_up * _HOPS_FACTOR, _HOPS_MAX)
 
     async def by_causes(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """The effects of some events, by time."""
+        unknown = [id_ for id_ in ids if id_ not in self.effects]
+        if unknown and not await self._read_down(unknown):
+            return await self._effects_of(ids, limit)
+        return self._known_effects(ids, limit)
+
+    def _known_effects(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
+        return sorted((effect for id_ in ids for effect in self.effects[id_]), key=by_time)[:limit]
+
+    async def _read_down(self, ids: Sequence[str]) -> bool:
+        """Read the effects of some events, and the next hops below them. Returns False, and keeps nothing, when these
+        are too many events; the next lookup then reads fewer hops."""
+        hops, self.hops_down = self.hops_down, min(self.hops_down * _HOPS_FACTOR, _HOPS_MAX)
+        if hops == 1:
+            return False
+        rows = await self._fetch("effects_below", "", list(ids), hops, _AHEAD_MAX)
+        if len(rows) == _AHEAD_MAX:
+            self.hops_down = hops // _HOPS_FACTOR
+            return False
+        found = await self.by_positions(list({position for position, _ in rows}))
+        complete = _complete(rows, hops)
+        self.effects.update((id_, []) for id_ in ids)
+        self.effects.update((event.id, []) for event in found if event.position in complete)
+        for event in found:
+            if event.cause in self.effects:
+                self.effects[event.cause].append(event)
+        return True
+
+    async def _effects_of(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
+        """The effects of some events, by time, without reading ahead."""
         values = (self.snapshot.tenant_no, list(ids), limit)
         if self.kinds is None:
             rows = await self.connection.fetch(_SQL["keys_by_cause"] + " LIMIT $3", *values)
@@ -112,14 +172,21 @@ class _EventReader:
             for position, id_, cause, occurred_at, kind_no, flow, actor_id, resource_id in rows
         ]
         self.known.update((event.position, event) for event in events)
+        self.by_id.update((event.id, event) for event in events)
         return events
+
+
+def _complete(rows: Sequence[tuple[int, int]], hops: int) -> set[int]:
+    """The positions of the `effects_below` rows whose own effects are among the rows: all but those of the last hop."""
+    return {position for position, hop in rows if hop < hops}
 
 
 async def graph_of(connection: Connection, snapshot: Snapshot, event_id: str, request: TraceRequest) -> Graph | None:
     """The graph around an event, or None when there is no such event that this viewer may see."""
     reader = _EventReader(connection, snapshot)
+    await connection.execute(_SQL["plan_by_size"])
     focus = await reader.by_ids((event_id,))
-    return await run_walk_async(walk(focus[0], request), reader.answer) if focus else None
+    return await run_walk_async(walk(focus[0], request), reader.answer, reader.recall) if focus else None
 
 
 class _FlowsSql(msgspec.Struct, frozen=True):

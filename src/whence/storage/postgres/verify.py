@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from whence.errors import Unavailable
+from whence.storage.postgres.catalogue import compare_catalogue
 from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, Connection, Target, begin_statements
 from whence.storage.postgres.replication import part_rows
 from whence.storage.postgres.rows import cause_id_from, event_from
@@ -43,14 +44,23 @@ _UNREADABLE = (asyncpg.PostgresError, ValueError, TypeError, OverflowError)
 
 
 async def verify(target: Target, progress: Callable[[int], None] | None = None) -> Report:
-    """Check every tenant's log. `progress` is called with the number of events read, now and then.
+    """Check the schema, then every tenant's log. `progress` is called with the number of events read, now and then.
 
+    No row is read of a schema that this release did not make, since a policy or a view of it may run anything.
     Raises StoreRefused when there is no log that this release can read, and Unavailable.
     """
     connection = await target.connect_first()
     try:
         on_citus = await verify_schema(connection, unsafe_durability=True)
-        return await _Verification(connection, on_citus, Findings(progress)).run()
+        findings = Findings(progress)
+        difference = await compare_catalogue(connection)
+        for fault in difference.faults:
+            findings.add("", None, f"the schema: {fault}")
+        for note in difference.notes:
+            findings.note(f"the schema: {note}, and does no harm")
+        if difference.faults:
+            return findings.report(0)
+        return await _Verification(connection, on_citus, findings).run()
     except DRIVER_ERRORS as error:
         raise Unavailable("The PostgreSQL server cannot be reached.") from error
     finally:

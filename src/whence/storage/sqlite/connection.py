@@ -11,8 +11,9 @@ import apsw
 
 from whence.errors import StoreRefused
 from whence.storage.migrations import Migration, load_migrations
+from whence.storage.schema_difference import SchemaDifference
 from whence.storage.sqlite.highwater import sync_folder
-from whence.storage.sqlite.schema import SchemaDifference, compare_schema
+from whence.storage.sqlite.schema import compare_schema
 
 __all__ = [
     "BUSY_MS",
@@ -175,8 +176,9 @@ def refuse_changed_schema(connection: apsw.Connection) -> None:
 def _refuse_difference(difference: SchemaDifference) -> None:
     if difference.faults:
         raise StoreRefused(
-            f"{difference.sentence()} Such objects can change what is stored and what keys may do. Restore a backup "
-            "from before they were added, or examine the file and remove them."
+            f"The file's schema is not the one that Whence makes: {difference.named()}. Such objects can change what "
+            "is stored and what keys may do. Restore a backup from before they were added, or examine the file and "
+            "remove them."
         )
 
 

@@ -17,6 +17,7 @@ from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
+from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
@@ -180,10 +181,11 @@ class SQLiteStore:
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""
-        graph: Graph | None = await self._readers.read_in_thread(
-            viewer.tenant,
-            lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request),
-        )
+        with saying_what_helps(TRACE_TOO_LARGE):
+            graph: Graph | None = await self._readers.read_in_thread(
+                viewer.tenant,
+                lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request),
+            )
         return graph
 
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
@@ -200,9 +202,10 @@ class SQLiteStore:
 
     async def process_map(self, viewer: Viewer, since: int | None, until: int | None) -> ProcessMap:
         """Return the process map; see `Store`."""
-        found: ProcessMap = await self._readers.read_in_thread(
-            viewer.tenant, lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
-        )
+        with saying_what_helps(MAP_TOO_LARGE):
+            found: ProcessMap = await self._readers.read_in_thread(
+                viewer.tenant, lambda connection: map_of(connection, self._snapshot(connection, viewer), (since, until))
+            )
         return found
 
     async def head(self, tenant: str) -> Head:
