@@ -27,13 +27,16 @@ RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 """The resource of the events that `event` makes."""
 
 
+SECRET = StoreSecret("the store secret of every test, so that cursors stay the same")
+
+
 class Served:
     """A running server, with access to its store and its loop."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, secret: StoreSecret = SECRET) -> None:
         self.settings = settings
         self.store = store
-        self.secret = StoreSecret.random()
+        self.secret = secret
         self.app = create_app(settings, store, self.secret)
         self.server = Server(make_config(self.app, settings), self._note_loop)
         self.loop: asyncio.AbstractEventLoop | None = None

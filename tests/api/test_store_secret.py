@@ -13,6 +13,7 @@ from whence.api import store_secret
 from whence.api.store_secret import load_store_secret
 from whence.errors import StoreRefused
 from whence.permissions import READ, WRITE
+from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import create_store
 
@@ -154,8 +155,9 @@ def test_on_postgresql_the_file_is_the_users_and_named_by_the_database(
 def test_another_secret_ends_open_cursors(tmp_path: Path) -> None:
     """What losing the secret costs: a cursor is refused, and the listing begins anew."""
     address = ""
-    for _ in range(2):  # each server of these tests has a secret of its own
-        served = Served(settings_of(tmp_path, port=0), create_store(f"sqlite:///{tmp_path}/log.db"))
+    for _ in range(2):
+        store = create_store(f"sqlite:///{tmp_path}/log.db")
+        served = Served(settings_of(tmp_path, port=0), store, StoreSecret.random())
         served.start()
         try:
             with served.client(READ, WRITE) as client:

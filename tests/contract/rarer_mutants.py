@@ -30,34 +30,31 @@ from whence.wire.times import format_time
 
 
 @breaks("sqlite")
-def total_in_a_second_snapshot(patch: Patch) -> None:
+def page_in_a_second_snapshot(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def total(connection: Any, snapshot: Any, asked: Any) -> Any:
+        def events_of_page(connection: Any, *asked: Any) -> Any:
             connection.execute("ROLLBACK")
             connection.execute("BEGIN")
-            return real(connection, snapshot, asked)
+            return real(connection, *asked)
 
-        return total
+        return events_of_page
 
-    around(patch, engine, "total", make)
+    around(patch, engine, "events_of_page", make)
 
 
 @breaks("sqlite", "postgres")
-def total_in_a_later_snapshot(patch: Patch) -> None:
-    """Page and total are read in two snapshots, with a pause between.
-
-    On PostgreSQL the isolation level gives a transaction one snapshot. The total without a filter is read with the
-    head, so there the page is the later one.
-    """
+def page_in_a_later_snapshot(patch: Patch) -> None:
+    """Total and page are read in two snapshots, with a pause between. On PostgreSQL the isolation level gives a
+    transaction one snapshot."""
 
     def make(real: Any) -> Any:
-        def total(connection: Any, snapshot: Any, asked: Any) -> Any:
+        def events_of_page(connection: Any, *asked: Any) -> Any:
             connection.execute("ROLLBACK")
             time.sleep(0.002)
             connection.execute("BEGIN")
-            return real(connection, snapshot, asked)
+            return real(connection, *asked)
 
-        return total
+        return events_of_page
 
     def make_page(real: Any) -> Any:
         async def events_of_page(*args: Any) -> Any:
@@ -66,7 +63,7 @@ def total_in_a_later_snapshot(patch: Patch) -> None:
 
         return events_of_page
 
-    around(patch, engine, "total", make)
+    around(patch, engine, "events_of_page", make)
     around(patch, postgres_engine, "events_of_page", make_page)
     restate(patch, lambda text: text.replace("REPEATABLE READ", "READ COMMITTED"))
 
