@@ -1,6 +1,7 @@
-"""Emit for many tenants from one backend. It signs a short-lived token for each tenant.
+"""Emit for many tenants from one backend. It uses a short-lived token for each tenant.
 
-Needs a server that has the same WHENCE_JWT_SECRET as this program. WHENCE_URL names the server.
+Needs an operator's key in WHENCE_API_KEY, or a server that has the same WHENCE_JWT_SECRET as this program. WHENCE_URL
+names the server.
 """
 
 from uuid import uuid4

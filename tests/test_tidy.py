@@ -22,6 +22,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "catalog",
             "fairness",
             "permissions",
+            "sealing",
             "wire",
             "rollups",
             "trace",

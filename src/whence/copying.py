@@ -17,7 +17,7 @@ import msgspec
 from whence.errors import StoreRefused, Unsound
 from whence.events import ActorStat, Counts, Event, Query, Viewer
 from whence.merkle import CompactRange
-from whence.permissions import ApiKey
+from whence.permissions import OPERATORS_TENANT, ApiKey
 from whence.storage import HashedEvent, Head, Store
 from whence.storage.replication import refuse_unsound
 
@@ -55,7 +55,7 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
                 step(len(part))
     for tenant, head in heads.items():
         await _verify(target, tenant, head, step)
-    keys = [key for tenant in heads for key in await source.credentials.list_keys(tenant)]
+    keys = [key for tenant in (OPERATORS_TENANT, *heads) for key in await source.credentials.list_keys(tenant)]
     for key in keys:
         await _copy_key(target, key)
     logs = sum(head.size > 0 for head in heads.values())

@@ -4,6 +4,7 @@ WhenceError
 ├── Invalid                 the input broke a rule
 ├── Unauthenticated         no credential, or an invalid one
 ├── Forbidden               a valid credential without the scope
+│   └── QuotaSpent          the tenant may store no more
 ├── NotFound                no such thing in this tenant
 ├── Conflict                the id belongs to an event with other content
 ├── TooLarge                a body, payload or batch is over its limit
@@ -30,6 +31,7 @@ __all__ = [
     "NotFound",
     "Problem",
     "QueryTooExpensive",
+    "QuotaSpent",
     "RetryLater",
     "RolledBack",
     "StoreRefused",
@@ -96,6 +98,12 @@ class Forbidden(WhenceError):
     code = "forbidden"
 
 
+class QuotaSpent(Forbidden):
+    """The tenant has stored as many bytes as it may. Waiting does not help; the operator can raise the quota."""
+
+    code = "quota_spent"
+
+
 class NotFound(WhenceError):
     """No such thing in this tenant. The sentence is the same when it exists in another tenant."""
 
@@ -103,12 +111,14 @@ class NotFound(WhenceError):
 
 
 class Conflict(WhenceError):
-    """The id belongs to an event with other content. `fields` names the fields that differ, spelled as in requests."""
+    """The id belongs to an event with other content. `fields` names the fields that differ, spelled as in requests. It
+    is empty for a key that may not read the stored event."""
 
     code = "event_id_conflict"
 
-    def __init__(self, fields: Sequence[str]) -> None:
-        super().__init__(f"An event with this id is stored with other content; different: {', '.join(fields)}.")
+    def __init__(self, fields: Sequence[str] = ()) -> None:
+        different = f"; different: {', '.join(fields)}" if fields else ""
+        super().__init__(f"An event with this id is stored with other content{different}.")
         self.fields = tuple(fields)
 
 

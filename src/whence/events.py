@@ -15,6 +15,7 @@ import msgspec
 
 __all__ = [
     "ACTOR_TYPES",
+    "EVENT_LOG",
     "EVENT_TYPE_MAX",
     "EVENT_TYPE_PATTERN",
     "OUTCOMES",
@@ -70,6 +71,10 @@ class ResourceType(enum.StrEnum):
     FLASHBOARD = "flashboard"
     INBOUND_MESSAGE = "inbound_message"
     TEMPLATE = "template"
+
+
+EVENT_LOG = "event_log"
+"""The resource type of events about the log itself, whose types begin with `whence.`."""
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
@@ -151,6 +156,11 @@ class Viewer(msgspec.Struct, frozen=True):
 
     tenant: str
     readable: tuple[str, ...] | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the viewer may see every event. One that may not learns no position, since positions count them."""
+        return self.readable is None
 
     def may_see(self, resource_type: str) -> bool:
         """Whether events about this resource type may be seen."""

@@ -46,8 +46,15 @@ class Ingest:
         self._flushes: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def add(self, tenant: str, events: Sequence[NewEvent], *, atomic: bool = False) -> list[Receipt]:
-        """Store the events of one request; a receipt for each once they are durable.
+    async def add(
+        self,
+        tenant: str,
+        events: Sequence[NewEvent],
+        *,
+        atomic: bool = False,
+        readable: tuple[str, ...] | None = None,
+    ) -> list[Receipt]:
+        """Store the events of one request; a receipt for each once they are durable. `readable` as in `Write`.
 
         Raises Busy when the queue is full, Throttled when the tenant's part of it is, Unavailable when the commit
         failed, and, for an atomic request, the error of the event that could not be stored. If the waiting task is
@@ -57,7 +64,7 @@ class Ingest:
             raise Unavailable("The server is stopping. Send the request again.")
         self._events.take(tenant, len(events))
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
-        request = _Waiting(Write(tuple(events), atomic), future)
+        request = _Waiting(Write(tuple(events), atomic, readable), future)
         queue = self._waiting.get(tenant)
         if queue is not None:  # the tenant's flush is running and will take it
             queue.append(request)

@@ -19,6 +19,8 @@ from whence.events import Viewer, Vocabulary
 
 __all__ = [
     "ADMIN",
+    "OPERATOR",
+    "OPERATORS_TENANT",
     "READ",
     "WRITE",
     "ApiKey",
@@ -26,6 +28,7 @@ __all__ = [
     "key_hash",
     "known_scopes",
     "new_api_key",
+    "new_operator_key",
     "new_session_secret",
     "parse_key_name",
     "parse_scopes",
@@ -41,6 +44,13 @@ WRITE = "events:write"
 ADMIN = "admin"
 """May make, list and revoke the tenant's API keys. It does not imply the other scopes."""
 
+OPERATOR = "operator"
+"""May list the tenants and exchange itself for a token of one of them. No key or token can be given this scope: an
+operator's key has it, and nothing else."""
+
+OPERATORS_TENANT = ""
+"""The tenant in the row of an operator's key. It is no tenant's name."""
+
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _KEY_PREFIX = "whk_"
 _SESSION_PREFIX = "whs_"
@@ -53,7 +63,11 @@ _SECRET = re.compile(rf"wh[ks]_[0-9A-Za-z]{{{_BODY_DIGITS + _CHECK_DIGITS}}}")
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored API key. `id` is public, `hash` is the SHA-256 of the secret text; times are in microseconds."""
+    """A stored API key. `id` is public, `hash` is the SHA-256 of the secret text; times are in microseconds.
+
+    `ceiling` is None for a tenant's key. For an operator's key it holds the scopes that its tokens may have; such a key
+    has no tenant and no scopes.
+    """
 
     id: str
     hash: bytes
@@ -64,6 +78,11 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     last_used_at: int | None = None
+    ceiling: tuple[str, ...] | None = None
+
+    def may_pass_on(self, scope: str) -> bool:
+        """Whether the tokens of this operator's key may have a scope."""
+        return self.ceiling is not None and _covers(self.ceiling, scope)
 
     def alive(self, now: int) -> bool:
         """Whether the key is neither revoked nor expired at `now`, in microseconds."""
@@ -75,7 +94,9 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated caller: its tenant and scopes. `key_id` is None for a JWT; `subject` names the credential in
-    logs; `via_cookie` is true for a cookie, which browsers send without being asked.
+    logs; `via_cookie` is true for a cookie, which browsers send without being asked. `expires_at` is when the
+    credential ends, in microseconds; for a session, when its key does. `via_operator` is true for the token of an
+    operator's key.
     """
 
     tenant: str
@@ -83,6 +104,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str | None
     subject: str
     via_cookie: bool = False
+    expires_at: int | None = None
+    via_operator: bool = False
 
     def may(self, scope: str) -> bool:
         """Whether the principal holds `scope`. A narrowed scope is enough for `events:read`, and `events:read` implies
@@ -92,6 +115,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if scope == READ:
             return any(held.startswith(READ + ":") for held in self.scopes)
         return scope.startswith(READ + ":") and READ in self.scopes
+
+    def may_give(self, scope: str) -> bool:
+        """Whether the principal may give this scope to a key. Unlike `may`, a narrowed scope gives only itself."""
+        return _covers(self.scopes, scope)
 
     def require(self, scope: str) -> None:
         """Return if the principal holds `scope`, else raise Forbidden, which names it."""
@@ -110,6 +137,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
             return None
         prefix = READ + ":"
         return tuple(sorted(held.removeprefix(prefix) for held in self.scopes if held.startswith(prefix)))
+
+
+def _covers(held: Iterable[str], scope: str) -> bool:
+    """Whether these scopes allow all that `scope` does: `events:read` covers each narrowed scope."""
+    return scope in held or (scope.startswith(READ + ":") and READ in held)
 
 
 def parse_scopes(scopes: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -150,6 +182,14 @@ def new_api_key(
         expires_at=expires_at,
     )
     return secret, kept
+
+
+def new_operator_key(
+    ceiling: tuple[str, ...], now: int, expires_at: int | None = None, name: str = ""
+) -> tuple[str, ApiKey]:
+    """As `new_api_key`, an operator's key, whose tokens have scopes within `ceiling`."""
+    secret, key = new_api_key(OPERATORS_TENANT, (), now, expires_at, name)
+    return secret, msgspec.structs.replace(key, ceiling=ceiling)
 
 
 def key_hash(secret: str) -> bytes | None:

@@ -17,16 +17,19 @@ import msgspec
 import platformdirs
 
 from whence.errors import StoreRefused
-from whence.events import Vocabulary
+from whence.events import EVENT_LOG, Vocabulary
 from whence.storage.backends import engine_of
 
-__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "JWT_SECRET_BYTES_MIN", "Settings", "default_store"]
+__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "RECORDED", "SECRET_BYTES_MIN", "Settings", "default_store"]
 
 JWT_LIFETIME_MAX_S = 24 * 3600
 """The longest lifetime of a JWT that an operator may allow, in seconds."""
 
-JWT_SECRET_BYTES_MIN = 32
-"""The shortest shared secret. A shorter one could be guessed offline from one token."""
+SECRET_BYTES_MIN = 32
+"""The shortest secret of tokens, and of a store. A shorter one could be guessed offline from one token."""
+
+RECORDED = ("keys", "sessions", "reads")
+"""What can be recorded as events of the tenant."""
 
 _MIB = 1024 * 1024
 _BATCH_EVENTS = 1000
@@ -74,7 +77,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
     tenant_events_per_s: int = 0
+    tenant_bytes_max: int = 0
     disk_free_min: int = 64 * _MIB
+    store_secret: str | None = None
+    record: tuple[str, ...] = ()
     log_level: str = "info"
     cookie_secure: bool = False
     postgres_pooler: bool = False
@@ -109,9 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The resource types and actor types of this installation."""
+        """The resource types and actor types of this installation. With `record`, that of the log itself is one."""
+        recorded = (EVENT_LOG,) if self.record else ()
         try:
-            return Vocabulary.extended(self.resource_types, self.actor_types)
+            return Vocabulary.extended((*self.resource_types, *recorded), self.actor_types)
         except ValueError as error:
             raise ValueError(f"WHENCE_RESOURCE_TYPES, WHENCE_ACTOR_TYPES: {error}") from None
 
@@ -167,6 +174,10 @@ def _check_service(settings: Settings) -> None:
             raise ValueError(f"{variable} must name a file that exists.")
     if settings.log_level not in _LOG_LEVELS:
         raise ValueError(f"WHENCE_LOG_LEVEL must be one of {', '.join(_LOG_LEVELS)}.")
+    if not set(settings.record) <= set(RECORDED):
+        raise ValueError(f"WHENCE_RECORD must list some of {', '.join(RECORDED)}.")
+    if settings.store_secret is not None and len(settings.store_secret.encode()) < SECRET_BYTES_MIN:
+        raise ValueError(f"WHENCE_STORE_SECRET must have at least {SECRET_BYTES_MIN} bytes.")
 
 
 def _check_jwt(settings: Settings) -> None:
@@ -175,8 +186,8 @@ def _check_jwt(settings: Settings) -> None:
     secret, url = settings.jwt_secret, settings.jwks_url
     if secret is not None and url is not None:
         raise ValueError("Set either WHENCE_JWT_SECRET or WHENCE_JWT_JWKS_URL, not both.")
-    if secret is not None and len(secret.encode()) < JWT_SECRET_BYTES_MIN:
-        raise ValueError(f"WHENCE_JWT_SECRET must have at least {JWT_SECRET_BYTES_MIN} bytes.")
+    if secret is not None and len(secret.encode()) < SECRET_BYTES_MIN:
+        raise ValueError(f"WHENCE_JWT_SECRET must have at least {SECRET_BYTES_MIN} bytes.")
     if secret is not None and ("-----BEGIN" in secret or secret.startswith(("ssh-", "ecdsa-"))):
         raise ValueError("WHENCE_JWT_SECRET must not be a key file: a public key is no secret. Use a JWKS URL.")
     if url is not None and not _is_safe_url(url):
@@ -300,7 +311,7 @@ def _lower(text: str) -> str:
 _duration = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}, "24h")
 _size = _scaled({"": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}, "64MiB")
 
-_SECRETS = frozenset({"jwt_secret"})
+_SECRETS = frozenset({"jwt_secret", "store_secret"})
 _URLS = frozenset({"store", "listen_url"})
 _FROM_FILE = _SECRETS | _URLS  # a URL may hold a password
 
@@ -330,7 +341,10 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
     "tenant_events_per_s": ("WHENCE_TENANT_EVENTS_PER_S", _number),
+    "tenant_bytes_max": ("WHENCE_TENANT_BYTES_MAX", _size),
     "disk_free_min": ("WHENCE_DISK_FREE_MIN", _size),
+    "store_secret": ("WHENCE_STORE_SECRET", _text),
+    "record": ("WHENCE_RECORD", _list),
     "log_level": ("WHENCE_LOG_LEVEL", _lower),
     "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),

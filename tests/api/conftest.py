@@ -14,7 +14,8 @@ import pytest
 
 from whence.api.app import create_app
 from whence.api.server import Server, configure_logging, make_config
-from whence.permissions import ADMIN, READ, WRITE, ApiKey, new_api_key
+from whence.permissions import ADMIN, READ, WRITE, ApiKey, new_api_key, new_operator_key
+from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import create_store
 from whence.storage.base import Store
@@ -26,13 +27,17 @@ RUN_ID = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 """The resource of the events that `event` makes."""
 
 
+SECRET = StoreSecret("the store secret of every test, so that cursors stay the same")
+
+
 class Served:
     """A running server, with access to its store and its loop."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, secret: StoreSecret = SECRET) -> None:
         self.settings = settings
         self.store = store
-        self.app = create_app(settings, store)
+        self.secret = secret
+        self.app = create_app(settings, store, self.secret)
         self.server = Server(make_config(self.app, settings), self._note_loop)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread = threading.Thread(target=self.server.run, daemon=True)
@@ -60,6 +65,12 @@ class Served:
     def key(self, *scopes: str, tenant: str = "acme", **more: Any) -> str:
         """The secret of a new API key."""
         secret, key = new_api_key(tenant, scopes, time.time_ns() // 1000)
+        self.wait(self.store.credentials.put_key(_changed(key, more)))
+        return secret
+
+    def operator_key(self, *ceiling: str, **more: Any) -> str:
+        """The secret of a new operator's key."""
+        secret, key = new_operator_key(ceiling, time.time_ns() // 1000)
         self.wait(self.store.credentials.put_key(_changed(key, more)))
         return secret
 

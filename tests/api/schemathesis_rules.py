@@ -57,6 +57,8 @@ _KEYS: Rules = frozenset(
     }
 )
 
+_LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
+
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
@@ -69,7 +71,9 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/flows/map"): _TIMES,
     ("POST", "/api/v1/events"): _EVENTS,
     ("POST", "/api/v1/events/batch"): _EVENTS,
+    ("GET", "/api/v1/keys"): _LISTING,
     ("POST", "/api/v1/keys"): _KEYS,
+    ("GET", "/api/v1/tenants"): _LISTING,
 }
 """Route -> the rules by which it may refuse what keeps to its schema."""
 

@@ -13,10 +13,13 @@ from cryptography.hazmat.primitives import serialization
 from tests.api.conftest import RUN_ID, Served, event, serving
 from tests.api.credentials import ISSUER, SECRET, claims_of, jwt_of, raw_jwt, rsa_key
 from whence.api import auth, reads
+from whence.api.operator_tokens import PURPOSE, OperatorToken, seal_token
 from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret
+from whence.sealing import StoreSecret
 
 ALL = (READ, WRITE, ADMIN)
 EVENTS = "/api/v1/events"
+TOKENS = "/api/v1/tenants/{tenant}/token"
 HOUR_S = 3600
 
 Headers = list[tuple[str, str]]
@@ -38,6 +41,8 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/api/v1/keys"): ("list keys", 200),
     ("POST", "/api/v1/keys"): ("admin", 201),
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
+    ("GET", "/api/v1/tenants"): ("operator", 200),
+    ("POST", TOKENS): ("operator", 201),
     ("POST", "/api/v1/session"): ("begin", 201),
     ("DELETE", "/api/v1/session"): ("end", 204),
     ("GET", "/livez"): ("nothing", 200),
@@ -46,37 +51,43 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/docs"): ("nothing", 200),
 }
 
-NEEDS = ("read", "write", "list keys", "admin", "begin", "end")
+NEEDS = ("read", "write", "list keys", "admin", "begin", "end", "operator")
 OK = 0
 """The route's own answer to one who may use it."""
 
-NOBODY = (401,) * 6
+NOBODY = (401,) * 7
 TABLE: dict[str, tuple[int, ...]] = {
-    # who                      read write keys admin begin end
-    "read key": (OK, 403, 403, 403, OK, OK),
-    "write key": (403, OK, 403, 403, OK, OK),
-    "admin key": (403, 403, OK, OK, OK, OK),
-    "all key": (OK, OK, OK, OK, OK, OK),
-    "narrowed key": (OK, 403, 403, 403, OK, OK),
-    "key in X-API-Key": (OK, OK, OK, OK, OK, OK),
-    "key of another tenant": (OK, OK, 403, 403, OK, OK),
-    "good key beside a bad cookie": (OK, OK, OK, OK, OK, OK),
-    "good X-API-Key beside a bad cookie": (OK, OK, OK, OK, OK, OK),
-    "session, same origin": (OK, OK, OK, OK, 403, OK),
-    "session, its origin named": (OK, OK, OK, OK, 403, OK),
-    "session, cross-site": (OK, 403, OK, 403, 403, 403),
-    "session, other origin": (OK, 403, OK, 403, 403, 403),
-    "session, origin not said": (OK, 403, OK, 403, 403, 403),
-    "session of a read key, same origin": (OK, 403, 403, 403, 403, OK),
-    "token": (OK, OK, OK, OK, 403, OK),
-    "token that may read": (OK, 403, 403, 403, 403, OK),
-    "token with a list of scopes": (OK, OK, OK, OK, 403, OK),
-    "token that is narrowed": (OK, 403, 403, 403, 403, OK),
-    "token of two audiences": (OK, OK, OK, OK, 403, OK),
-    "token in the cookie, same origin": (OK, OK, OK, OK, 403, OK),
-    "token in the cookie, cross-site": (OK, 403, OK, 403, 403, 403),
-    "token without scopes": (403, 403, 403, 403, 403, OK),
-    "token with unknown scopes": (403, 403, 403, 403, 403, OK),
+    # who                      read write keys admin begin end operator
+    "read key": (OK, 403, 403, 403, OK, OK, 403),
+    "write key": (403, OK, 403, 403, OK, OK, 403),
+    "admin key": (403, 403, OK, OK, OK, OK, 403),
+    "all key": (OK, OK, OK, OK, OK, OK, 403),
+    "narrowed key": (OK, 403, 403, 403, OK, OK, 403),
+    "key in X-API-Key": (OK, OK, OK, OK, OK, OK, 403),
+    "key of another tenant": (OK, OK, 403, 403, OK, OK, 403),
+    "good key beside a bad cookie": (OK, OK, OK, OK, OK, OK, 403),
+    "good X-API-Key beside a bad cookie": (OK, OK, OK, OK, OK, OK, 403),
+    "session, same origin": (OK, OK, OK, OK, 403, OK, 403),
+    "session, its origin named": (OK, OK, OK, OK, 403, OK, 403),
+    "session, cross-site": (OK, 403, OK, 403, 403, 403, 403),
+    "session, other origin": (OK, 403, OK, 403, 403, 403, 403),
+    "session, origin not said": (OK, 403, OK, 403, 403, 403, 403),
+    "session of a read key, same origin": (OK, 403, 403, 403, 403, OK, 403),
+    "token": (OK, OK, OK, OK, 403, OK, 403),
+    "token that may read": (OK, 403, 403, 403, 403, OK, 403),
+    "token with a list of scopes": (OK, OK, OK, OK, 403, OK, 403),
+    "token that is narrowed": (OK, 403, 403, 403, 403, OK, 403),
+    "token of two audiences": (OK, OK, OK, OK, 403, OK, 403),
+    "token in the cookie, same origin": (OK, OK, OK, OK, 403, OK, 403),
+    "token in the cookie, cross-site": (OK, 403, OK, 403, 403, 403, 403),
+    "token without scopes": (403, 403, 403, 403, 403, OK, 403),
+    "token with unknown scopes": (403, 403, 403, 403, 403, OK, 403),
+    "operator's key": (403, 403, 403, 403, 403, OK, OK),
+    "operator's key in X-API-Key": (403, 403, 403, 403, 403, OK, OK),
+    "operator's token": (OK, OK, OK, OK, OK, OK, 403),
+    "operator's token that is narrowed": (OK, 403, 403, 403, OK, OK, 403),
+    "operator's token of a narrower ceiling": (403, OK, 403, 403, OK, OK, 403),
+    "session of an operator's token, same origin": (OK, OK, OK, OK, 403, OK, 403),
 }
 """The status for each credential that is valid. Every one in `forgeries` and `nobody` gets a 401."""
 
@@ -96,11 +107,35 @@ def cookie(secret: str, *more: tuple[str, str]) -> Headers:
 
 def session(served: Served, *scopes: str) -> str:
     """A new session, by the route that makes them."""
-    answer = httpx2.post(f"{served.url}/api/v1/session", headers={"X-API-Key": served.key(*(scopes or ALL))})
+    return session_by(served, [("X-API-Key", served.key(*(scopes or ALL)))])
+
+
+def session_by(served: Served, headers: Headers) -> str:
+    answer = httpx2.post(f"{served.url}/api/v1/session", headers=headers)
     assert answer.status_code == 201
     made: str = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
     return made
 
+
+def exchanged(served: Served, *scopes: str, **more: Any) -> str:
+    """A token for the tenant acme, by the route that makes them."""
+    answer = httpx2.post(
+        f"{served.url}/api/v1/tenants/acme/token",
+        headers=bearer(served.operator_key(*scopes, **more)),
+        json={"scopes": list(scopes)},
+    )
+    assert answer.status_code == 201, answer.text
+    made: str = answer.json()["token"]
+    return made
+
+
+def sealed(served: Served, key: str, secret: StoreSecret | None = None, **changes: Any) -> str:
+    """A token that a server would have to seal: for this key, and with what is changed."""
+    fields = {"key_id": key_id_of(served, key), "tenant": "acme", "scopes": ALL, "expires_at": IN_AN_HOUR} | changes
+    return seal_token((secret or served.secret).sealer(PURPOSE), OperatorToken(**fields))
+
+
+IN_AN_HOUR = time.time_ns() // 1000 + HOUR_S * 1_000_000
 
 SAME = ("Sec-Fetch-Site", "same-origin")
 CROSS = ("Sec-Fetch-Site", "cross-site")
@@ -126,6 +161,12 @@ def known(served: Served) -> dict[str, Headers]:
         "token of two audiences": bearer(token(aud=["x", "whence"])),
         "token in the cookie, same origin": cookie(token(), SAME),
         "token in the cookie, cross-site": cookie(token(), CROSS),
+        "operator's key": bearer(served.operator_key(READ)),
+        "operator's key in X-API-Key": [("X-API-Key", served.operator_key(READ))],
+        "operator's token": bearer(exchanged(served, *ALL)),
+        "operator's token that is narrowed": bearer(exchanged(served, f"{READ}:decision")),
+        # Only a server can seal such a token. It stands for one that was made before the ceiling was compared.
+        "operator's token of a narrower ceiling": bearer(sealed(served, served.operator_key(WRITE), scopes=ALL)),
         "token without scopes": bearer(token(scope=None)),
         "token with unknown scopes": bearer(token(scope="root events:all ADMIN")),
     }
@@ -140,6 +181,9 @@ def sessions(served: Served) -> dict[str, Headers]:
         "session, other origin": cookie(session(served), ("Origin", "https://evil.example")),
         "session, origin not said": cookie(session(served)),
         "session of a read key, same origin": cookie(session(served, READ), SAME),
+        "session of an operator's token, same origin": cookie(
+            session_by(served, bearer(exchanged(served, *ALL))), SAME
+        ),
     }
 
 
@@ -182,6 +226,35 @@ def nobody(served: Served) -> dict[str, Headers]:
         "empty X-API-Key beside a good session": [("X-API-Key", ""), *cookie(session_, SAME)],
         "basic beside a good X-API-Key": [("Authorization", "Basic eDp5"), ("X-API-Key", key)],
         "token as X-API-Key": [("X-API-Key", token())],
+        **ended_operators(served),
+    }
+
+
+def ended_operators(served: Served) -> dict[str, Headers]:
+    """Operators' tokens that are not valid, for each reason."""
+    good, live = exchanged(served, *ALL), served.operator_key(*ALL)
+    past = time.time_ns() // 1000 - 1
+    gone, late = served.operator_key(*ALL), served.operator_key(*ALL, expires_at=past)
+    of_gone = sealed(served, gone)
+    assert served.wait(served.store.credentials.revoke_key("", key_id_of(served, gone), past))
+    tokens = {
+        "of a revoked key": of_gone,
+        "of an expired key": sealed(served, late),
+        "of no key": sealed(served, live, key_id="key_0000000000000000"),
+        "of a tenant's key": sealed(served, served.key(*ALL)),
+        "that expired": sealed(served, live, expires_at=past),
+        "of another secret": sealed(served, live, StoreSecret.random()),
+        "that was changed": good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
+        "that was cut": good[:-4],
+        "that is empty": "wht_",
+    }
+    held = {f"operator's token {name}": bearer(text) for name, text in tokens.items()}
+    return held | {
+        "operator's token as X-API-Key": [("X-API-Key", good)],
+        "operator's token in the cookie": cookie(good, SAME),
+        "revoked operator's key": bearer(gone),
+        "expired operator's key": bearer(late),
+        "operator's key in the cookie": cookie(live, SAME),
     }
 
 
@@ -247,9 +320,19 @@ def credentials(served: Served) -> dict[str, tuple[Headers, tuple[int, ...]]]:
 def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> httpx2.Response:
     """One request, good in all but perhaps its credential."""
     filled = path.format(
-        correlation_id="c", resource_type="decision", resource_id=RUN_ID, event_id=RUN_ID, key_id="key_0000000000000000"
+        correlation_id="c",
+        resource_type="decision",
+        resource_id=RUN_ID,
+        event_id=RUN_ID,
+        key_id="key_0000000000000000",
+        tenant="acme",
     )
-    bodies = {EVENTS: event(), f"{EVENTS}/batch": [event()], "/api/v1/keys": {"scopes": [READ]}}
+    bodies = {
+        EVENTS: event(),
+        f"{EVENTS}/batch": [event()],
+        "/api/v1/keys": {"scopes": [ADMIN]},
+        TOKENS: {"scopes": [READ]},
+    }
     body = bodies.get(path) if method == "POST" else None
     client.cookies.clear()  # those of the last answer
     return client.request(method, filled, headers=[("X-Request-Id", "fixed"), *headers], json=body)

@@ -189,7 +189,7 @@ def test_every_golden_status_is_documented(golden: httpx2.Client) -> None:
 
 def test_a_new_event(served: Served, snapshot: SnapshotAssertion) -> None:
     """201, the eleven keys and the address."""
-    with served.client(WRITE, tenant="golden-new") as client:
+    with served.client(READ, WRITE, tenant="golden-new") as client:
         assert shown(send(client, post(EVENTS, LOG[1]))) == snapshot
 
 

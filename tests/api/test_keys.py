@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from tests.api.conftest import Served, code_of, problems
+from whence.api import credentials as routes
 from whence.api.credentials import parse_new_key
 from whence.errors import Invalid
 from whence.events import Vocabulary
 from whence.permissions import ADMIN, READ, WRITE, key_hash
+from whence.storage import credentials as limits
 from whence.wire.times import parse_time
 
 KEYS = "/api/v1/keys"
@@ -32,7 +34,7 @@ def with_cookie(answer: httpx2.Response) -> dict[str, str]:
 
 
 def test_a_new_key_is_shown_once_and_works_at_once(served: Served) -> None:
-    with served.client(ADMIN, tenant="made") as admin:
+    with served.client(READ, WRITE, ADMIN, tenant="made") as admin:
         expires_at = later(days=1)
         sent = {"scopes": [WRITE, READ, READ], "name": "CI, Köln", "expiresAt": expires_at}
         answer = admin.post(KEYS, json=sent)
@@ -55,7 +57,7 @@ def test_a_new_key_is_shown_once_and_works_at_once(served: Served) -> None:
 
 
 def test_a_revoked_key_and_its_session_are_dead_at_once_here(served: Served) -> None:
-    with served.client(ADMIN, tenant="ended") as admin:
+    with served.client(READ, ADMIN, tenant="ended") as admin:
         made = admin.post(KEYS, json={"scopes": [READ]}).json()
         key = {"Authorization": f"Bearer {made['key']}"}
         cookie = with_cookie(httpx2.post(served.url + SESSION, headers=key))
@@ -71,8 +73,102 @@ def test_a_revoked_key_and_its_session_are_dead_at_once_here(served: Served) -> 
         assert again == revoked_at != [None]
 
 
+@pytest.mark.parametrize(
+    ("held", "given", "status"),
+    [
+        ((ADMIN,), [ADMIN], 201),
+        ((ADMIN,), [READ], 403),
+        ((ADMIN,), [WRITE], 403),
+        ((ADMIN,), [ADMIN, f"{READ}:decision"], 403),
+        ((ADMIN, READ), [READ, ADMIN], 201),
+        ((ADMIN, READ), [f"{READ}:decision"], 201),
+        ((ADMIN, READ), [WRITE], 403),
+        ((ADMIN, f"{READ}:decision"), [f"{READ}:decision"], 201),
+        ((ADMIN, f"{READ}:decision"), [f"{READ}:artifact"], 403),
+        ((ADMIN, f"{READ}:decision"), [READ], 403),
+    ],
+)
+def test_a_key_gives_only_scopes_that_it_holds(
+    served: Served, held: tuple[str, ...], given: list[str], status: int
+) -> None:
+    """events:read covers the narrowed scopes; a narrowed one covers no more than itself."""
+    with served.client(*held, tenant="given") as admin:
+        answer = admin.post(KEYS, json={"scopes": given})
+        assert answer.status_code == status, answer.text
+        if status == 403:
+            assert code_of(answer) == "forbidden"
+            assert "scope events:" in answer.json()["detail"]
+
+
+def test_a_key_gives_no_longer_life_than_its_own(served: Served) -> None:
+    """Without a time of its own, a key ends with its maker; a later one is refused, also for a session."""
+    end = (time.time_ns() // 1_000_000_000 + 3_600) * 1_000_000
+    secret = served.key(ADMIN, READ, tenant="ending", expires_at=end)
+    key = {"X-API-Key": secret}
+    session = with_cookie(httpx2.post(served.url + SESSION, headers=key)) | SAME_ORIGIN
+    for headers in (key, session):
+        made = httpx2.post(served.url + KEYS, headers=headers, json={"scopes": [READ]})
+        assert made.status_code == 201
+        assert parse_time(made.json()["expiresAt"] or later()) == end
+        sooner = later(minutes=30)
+        made = httpx2.post(served.url + KEYS, headers=headers, json={"scopes": [READ], "expiresAt": sooner})
+        assert parse_time(made.json()["expiresAt"]) == parse_time(sooner)
+        refused = httpx2.post(served.url + KEYS, headers=headers, json={"scopes": [READ], "expiresAt": later(hours=2)})
+        assert problems(refused) == [(["body", "expiresAt"], "expires_after_its_maker")]
+
+
+def test_mutant_admin_alone_gives_every_scope(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that compares neither scopes nor life is caught."""
+    monkeypatch.setattr(routes, "_expiry_within", lambda _principal, asked: asked.expires_at)
+    with pytest.raises(AssertionError):
+        test_a_key_gives_only_scopes_that_it_holds(served, (ADMIN,), [READ], 403)
+    with pytest.raises(AssertionError):
+        test_a_key_gives_no_longer_life_than_its_own(served)
+
+
+def test_keys_are_listed_page_by_page(served: Served) -> None:
+    """A hundred by default, at most a thousand; the Link header names the next page, by a cursor of this tenant."""
+    for _ in range(103):
+        served.key(READ, tenant="many")
+    with served.client(ADMIN, tenant="many") as admin:
+        first = admin.get(KEYS)
+        assert len(first.json()["keys"]) == 100
+        rest = admin.get(first.links["next"]["url"])
+        assert len(rest.json()["keys"]) == 4
+        assert "next" not in rest.links
+        whole = admin.get(f"{KEYS}?limit=1000")
+        assert whole.json()["keys"] == first.json()["keys"] + rest.json()["keys"]
+        assert "next" not in whole.links
+        assert problems(admin.get(f"{KEYS}?limit=1001")) == [(["query", "limit"], "out_of_range")]
+        assert problems(admin.get(f"{KEYS}?limit=0")) == [(["query", "limit"], "out_of_range")]
+        assert problems(admin.get(f"{KEYS}?page=2")) == [(["query", "page"], "extra_forbidden")]
+        address = first.links["next"]["url"]
+    with served.client(ADMIN, tenant="few") as other:
+        assert problems(other.get(address)) == [(["query", "cursor"], "cursor")]
+
+
+def test_keys_and_sessions_beyond_the_limits_are_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """429 with Retry-After and a sentence. A session that ends, or a key that is revoked, makes room."""
+    monkeypatch.setattr(limits, "KEYS_ALIVE_MAX", 3)
+    monkeypatch.setattr(limits, "SESSIONS_MAX", 2)
+    with served.client(ADMIN, tenant="limited") as admin:
+        made = [admin.post(KEYS, json={"scopes": [ADMIN]}) for _ in range(3)]
+        assert [answer.status_code for answer in made] == [201, 201, 429]
+        assert code_of(made[-1]) == "throttled"
+        assert int(made[-1].headers["retry-after"]) > 0
+        assert admin.delete(f"{KEYS}/{made[0].json()['id']}").status_code == 204
+        assert admin.post(KEYS, json={"scopes": [ADMIN]}).status_code == 201
+        sessions = [admin.post(SESSION) for _ in range(3)]
+        assert [answer.status_code for answer in sessions] == [201, 201, 429]
+        assert 0 < int(sessions[-1].headers["retry-after"]) <= 12 * 3_600
+        assert "set-cookie" not in sessions[-1].headers
+        ended = httpx2.delete(served.url + SESSION, headers=with_cookie(sessions[0]) | SAME_ORIGIN)
+        assert ended.status_code == 204
+        assert admin.post(SESSION).status_code == 201
+
+
 def test_keys_of_another_tenant_do_not_exist(served: Served) -> None:
-    with served.client(ADMIN, tenant="mine") as mine, served.client(ADMIN, tenant="theirs") as theirs:
+    with served.client(ADMIN, tenant="mine") as mine, served.client(READ, ADMIN, tenant="theirs") as theirs:
         made = theirs.post(KEYS, json={"scopes": [READ]}).json()
         answers = [mine.delete(f"{KEYS}/{key_id}") for key_id in (made["id"], "key_0000000000000000", "x%00", "%C3")]
         assert {answer.status_code for answer in answers} == {404}
@@ -194,7 +290,7 @@ def test_a_session_ends_on_the_server_too(served: Served) -> None:
 
 
 def test_a_cookie_administers_keys_only_from_the_same_origin(served: Served) -> None:
-    with served.client(ADMIN, tenant="console") as client:
+    with served.client(READ, ADMIN, tenant="console") as client:
         cookie = with_cookie(client.post(SESSION))
     assert httpx2.get(served.url + KEYS, headers=cookie).status_code == 200
     body = {"scopes": [READ]}

@@ -1,5 +1,6 @@
 """A tenant may write only so much in a time, and only while the disk has room."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 from tests.api.conftest import Served, code_of, event, serving
 from tests.unit.mutants import catches, replaced
 from whence.api import quotas
-from whence.api.quotas import DiskSpace, EventRate
-from whence.errors import Throttled, Unavailable
+from whence.api.quotas import ByteQuota, DiskSpace, EventRate
+from whence.errors import QuotaSpent, Throttled, Unavailable
 from whence.permissions import READ, WRITE
+from whence.storage.base import Head
 
 EVENTS = "/api/v1/events"
 BATCH = f"{EVENTS}/batch"
@@ -101,6 +103,48 @@ def test_a_client_sees_its_quota(tmp_path: Path) -> None:
 def test_no_header_without_a_quota(served: Served) -> None:
     with served.client(WRITE) as client:
         assert "ratelimit" not in client.post(EVENTS, json=event()).headers
+
+
+async def no_quota(self: ByteQuota, tenant: str, size: int) -> None:
+    """Mutant: any number of bytes is kept."""
+
+
+@catches(replaced(ByteQuota, "require", no_quota, "any_number_of_bytes"))
+def test_a_tenant_keeps_only_so_many_bytes(tmp_path: Path) -> None:
+    """What would exceed the quota is a 403, which is not repeated; reading goes on, and others are stored."""
+    large = event(payload={"x": "y" * 200_000})
+    with serving(tmp_path, tenant_bytes_max=MIB) as served, served.client(READ, WRITE) as client:
+        statuses = [client.post(EVENTS, json=large).status_code for _ in range(7)]
+        assert statuses == [201] * 5 + [403] * 2
+        refused = client.post(BATCH, json=[event(), large])
+        assert (refused.status_code, code_of(refused)) == (403, "quota_spent")
+        assert "retry-after" not in refused.headers
+        assert client.post(EVENTS, json=event()).status_code == 201, "a small one still fits"
+        assert client.get(EVENTS, params={"limit": 1}).json()["total"] == 6
+        with served.client(WRITE, tenant="globex") as other:
+            assert other.post(EVENTS, json=large).status_code == 201
+
+
+def test_bytes_that_another_server_stored_count_too() -> None:
+    """After a second at most. The store is not asked for each write."""
+    asked: list[str] = []
+
+    async def head_of(tenant: str) -> Head:
+        asked.append(tenant)
+        return Head(size=len(asked), root=b"", recorded_at=0, payload_bytes=100 * len(asked))
+
+    async def scenario() -> None:
+        quota = ByteQuota(head_of, 250)
+        for _ in range(5):
+            await quota.require("acme", 20)
+        assert len(asked) == 1
+        with pytest.raises(QuotaSpent):
+            await quota.require("acme", 60)
+        with pytest.raises(QuotaSpent):
+            await quota.require("acme", 60)
+        assert len(asked) == 2
+
+    asyncio.run(scenario())
 
 
 @catches(replaced(DiskSpace, "require", lambda self: None, "a_full_disk_is_not_noticed"))

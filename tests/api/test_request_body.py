@@ -16,6 +16,7 @@ import zstandard
 from litestar import Request
 from litestar.exceptions import HTTPException
 
+from tests.contract.model import ModelStore
 from tests.unit.mutants import catches, replaced
 from whence.api import decompress, request_body
 from whence.api.admission import Admission
@@ -48,7 +49,7 @@ def request_of(*parts: bytes, encoding: str = "", length: int | None = None) -> 
 
 def admission_of(bodies: int = 1 << 26) -> Admission:
     """With room for this many bytes of bodies."""
-    admission = Admission(Settings(), reads_at_once=4)
+    admission = Admission(Settings(), ModelStore())
     admission.bodies = FairBudget(bodies, "request bodies")
     return admission
 

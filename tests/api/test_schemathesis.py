@@ -16,7 +16,7 @@ import pytest
 from tests.api.conftest import Served, event, serving
 from tests.api.credentials import SECRET, jwt_of
 from tests.api.schemathesis_rules import BEYOND
-from whence.permissions import READ, WRITE
+from whence.permissions import ADMIN, READ, WRITE
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +56,8 @@ def configuration(served: Served, folder: Path) -> Path:
     lines = ['hooks = "tests.api.schemathesis_rules"', "[checks.only_rules_beyond_the_schema]", "enabled = true"]
     lines += ["[cache]", "enabled = false"]  # a run knows nothing of the one before
     for method, path in BEYOND:
+        if path == "/api/v1/tenants":
+            continue  # below, with its own credential
         lines += [
             "[[operations]]",
             f"include-name = {json.dumps(f'{method} {path}')}",
@@ -70,6 +72,13 @@ def configuration(served: Served, folder: Path) -> Path:
     bearer = f"Bearer {served.key(READ, tenant='browser')}"
     lines += ["[[operations]]", 'include-name = "POST /api/v1/session"', "[operations.headers]"]
     lines += [f"Authorization = {json.dumps(bearer)}"]
+    operator = f"Bearer {served.operator_key(READ, WRITE, ADMIN)}"
+    for name in ("GET /api/v1/tenants", "POST /api/v1/tenants/{tenant}/token"):
+        lines += ["[[operations]]", f"include-name = {json.dumps(name)}"]
+        if name == "GET /api/v1/tenants":
+            lines += ["[operations.checks.positive_data_acceptance]"]
+            lines += [f"expected-statuses = {json.dumps([*TAKEN, '422'])}"]
+        lines += ["[operations.headers]", f"Authorization = {json.dumps(operator)}"]
     file = folder / "schemathesis.toml"
     file.write_text("\n".join(lines))
     return file

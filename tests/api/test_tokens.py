@@ -64,12 +64,14 @@ async def verify(store: Store, token: str, **settings: Any) -> Principal | None:
 
 
 async def test_a_good_token_says_who_and_what(store: Store) -> None:
-    principal = await verify(store, jwt_of(scope="openid events:write events:read:decision events:read:nothing"))
+    claims = {"scope": "openid events:write events:read:decision events:read:nothing", "exp": int(time.time()) + 600}
+    principal = await verify(store, jwt_of(**claims))
     assert principal == Principal(
         tenant="acme",
         scopes=frozenset(("events:write", "events:read:decision")),
         key_id=None,
         subject="jwt:ada",
+        expires_at=claims["exp"] * 1_000_000,
     )
     assert await verify(store, raw_jwt({"alg": "HS256"}, claims_of())) is not None
 

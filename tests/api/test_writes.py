@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems
+from tests.contract.model import ModelStore
 from tests.unit.mutants import catches, replaced
 from whence.api import admission, middleware, request_body
 from whence.permissions import READ, WRITE
@@ -279,7 +280,7 @@ def test_a_long_batch_is_parsed_in_slices() -> None:
                 yield None
 
         counting = asyncio.create_task(count())
-        assert len(await admission.Admission(Settings(), 4).in_slices("acme", slow())) == 10
+        assert len(await admission.Admission(Settings(), ModelStore()).in_slices("acme", slow())) == 10
         counting.cancel()
         return turns
 

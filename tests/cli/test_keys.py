@@ -117,6 +117,46 @@ def test_an_empty_tenant_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert "A tenant has" in cli.fails(2, "key", "list", *store)
 
 
+def test_an_operators_key_is_made_listed_and_revoked_on_the_store(served: Served, cli: Cli) -> None:
+    """The scopes are its ceiling. It belongs to no tenant, and no list of a tenant has it."""
+    store = ("--store", served.settings.store)
+    scopes = ("--scope", "events:read", "--scope", "events:write")
+    ran = cli.ok("key", "create", "--operator", *scopes, "--name", "platform", *store)
+    assert ran.err == f"Created in {served.settings.store} for an operator.\n"
+    key = {"X-API-Key": key_of(ran)}
+    assert httpx2.get(f"{served.url}/api/v1/tenants", headers=key).status_code == 200
+    assert httpx2.get(f"{served.url}/api/v1/events", headers=key).status_code == 403
+    asked = {"scopes": ["events:write"]}
+    made = httpx2.post(f"{served.url}/api/v1/tenants/acme/token", headers=key, json=asked)
+    assert made.status_code == 201
+    (row,) = (line for line in cli.ok("key", "list", "--operator", *store).lines if "platform" in line)
+    assert "events:read events:write" in row and row.endswith("active")
+    (shown,) = (each for each in cli.ok("key", "list", "--operator", "--json", *store).json["keys"])
+    assert (shown["tenantId"], shown["scopes"]) == ("", ["events:read", "events:write"])
+    assert shown["id"] not in cli.ok("key", "list", "--tenant", "acme", *store).out
+    cli.fails(3, "key", "revoke", shown["id"], "--tenant", "acme", *store)
+    cli.ok("key", "revoke", shown["id"], "--operator", *store)
+    time.sleep(1)
+    assert httpx2.get(f"{served.url}/api/v1/tenants", headers=key).status_code == 401
+    token = {"Authorization": f"Bearer {made.json()['token']}"}
+    assert httpx2.get(f"{served.url}/api/v1/events", headers=token).status_code == 401
+
+
+def test_an_operators_key_has_no_tenant(cli: Cli, tmp_path: Path) -> None:
+    """Both options together are refused, and so is a scope that does not exist."""
+    store = ("--store", f"sqlite:///{tmp_path}/log.db")
+    for words in (("create", "--scope", "events:read"), ("list",), ("revoke", "key_x")):
+        assert "no tenant" in cli.fails(2, "key", *words, "--operator", "--tenant", "acme", *store)
+    assert "scope" in cli.fails(2, "key", "create", "--operator", "--scope", "operator", *store)
+
+
+def test_every_page_of_keys_is_listed(served: Served, user: Cli, tenant: str) -> None:
+    """Over HTTP a page has a hundred keys, and the command follows the links."""
+    for _ in range(120):
+        served.key(READ, tenant=tenant)
+    assert len(user.ok("key", "list", "--json").json["keys"]) > 120
+
+
 def test_keys_need_the_scope_admin(served: Served, user: Cli, tenant: str) -> None:
     """Over HTTP a reader may not create or list keys; the message names the missing scope."""
     reader = user.given(api_key=served.key(READ, tenant=tenant))

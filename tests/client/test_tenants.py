@@ -1,21 +1,27 @@
 """Clients for many tenants, with tokens that the backend signs."""
 
 import base64
+import contextlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.acceptance.running import soak
 from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import accept, fake_server, unavailable
 from tests.unit.mutants import catches, replaced
-from whence.client import TenantToken, Whence, base_client
-from whence.errors import WhenceError
-from whence.permissions import READ
+from whence.api.operator_tokens import PURPOSE
+from whence.client import AsyncWhence, TenantToken, Whence, base_client
+from whence.client.tokens import ExchangedToken
+from whence.errors import Forbidden, WhenceError
+from whence.permissions import READ, WRITE
+from whence.sealing import StoreSecret
 
 SECRET = "a secret that program and server share"
 TENANTS = 1_000
@@ -123,6 +129,97 @@ def test_a_token_is_limited_to_its_scope(served: Served) -> None:
         assert backend.for_tenant("scoped").emit(event(), durable=True).event.tenant_id == "scoped"
     with Whence(served.url, jwt_secret=SECRET + "?") as other, pytest.raises(WhenceError, match="credential"):
         other.for_tenant("scoped").list()
+
+
+# --- tokens for an operator's key ------------------------------------------------------------------------------
+
+
+def test_an_operators_key_is_exchanged_for_tokens_of_tenants(served: Served, tmp_path: Path) -> None:
+    """Without a shared secret, as where the server takes tokens by a JWKS. Each tenant's events are in its own log."""
+    key = served.operator_key(READ, WRITE)
+    with Whence(served.url, key, spool=tmp_path / "spool") as backend:
+        for tenant in ("first", "second"):
+            log = backend.for_tenant(f"exchanged-{tenant}")
+            log.emit(event(actorId=tenant))
+            assert log.flush(10)
+            assert {each.actor_id for each in log.events()} == {tenant}
+            assert log.emit(event(actorId=tenant), durable=True).event.tenant_id == f"exchanged-{tenant}"
+        nested = backend.for_tenant("exchanged-first").for_tenant("exchanged-second")
+        assert nested.list().total == 2
+        reader = backend.for_tenant("exchanged-first", scope=READ)
+        with pytest.raises(Forbidden, match="events:write"):
+            reader.emit(event(), durable=True)
+        with pytest.raises(Forbidden, match="ceiling"):
+            backend.for_tenant("exchanged-first", scope="admin").list()
+        assert key not in repr(backend.for_tenant("exchanged-first").credential)
+
+
+async def test_asyncio_exchanges_in_a_thread(served: Served) -> None:
+    """The event loop goes on meanwhile."""
+    async with AsyncWhence(served.url, served.operator_key(READ, WRITE), spool=False) as backend:
+        log = backend.for_tenant("exchanged-async")
+        await log.emit(event(), durable=True)
+        await log.emit(event())
+        assert await log.flush(10)
+        assert (await log.list()).total == 2
+
+
+def never_forgets(client: Any, status: int) -> bool:
+    """Mutant: a token that the server refused is sent again."""
+    return False
+
+
+@catches(replaced(base_client.BaseClient, "_note_refusal", never_forgets, "a_refused_token_is_kept"))
+def test_a_token_that_the_server_no_longer_knows_is_exchanged_anew(tmp_path: Path) -> None:
+    """A server with another secret refuses the token of the one before. No event is lost, and no call fails."""
+    with restarted(tmp_path) as (whence, restart):
+        log = whence.for_tenant("acme")
+        log.emit(event(), durable=True)
+        restart()
+        log.emit(event(), durable=True)
+        restart()
+        log.emit(event())
+        assert log.flush(10)
+        assert log.list().total == 3
+
+
+@contextlib.contextmanager
+def restarted(folder: Path) -> Iterator[tuple[Whence, Callable[[], None]]]:
+    """A client with an operator's key, and a function that gives the server another secret."""
+    with serving(folder) as served, Whence(served.url, served.operator_key(READ, WRITE), spool=False) as whence:
+
+        def restart() -> None:
+            sealer = StoreSecret.random().sealer(PURPOSE)
+            app: Any = served.app
+            context = app.app.state.context
+            msgspec.structs.force_setattr(context, "tokens", sealer)
+            context.authenticator._operator_tokens = sealer
+
+        yield whence, restart
+
+
+def test_a_token_is_exchanged_before_it_expires() -> None:
+    """When a fifth of its lifetime is left, and at once after it was refused."""
+    now, exchanged = [50.0], []
+
+    def exchange() -> str:
+        exchanged.append(now[0])
+        return f"wht_{len(exchanged)}"
+
+    token = ExchangedToken("acme", exchange, lifetime_s=100, clock=lambda: now[0])
+    assert not token.is_fresh
+    assert token() == token() == {"Authorization": "Bearer wht_1"}
+    now[0] += 79
+    assert token() == {"Authorization": "Bearer wht_1"}
+    now[0] += 2
+    assert token() == {"Authorization": "Bearer wht_2"}
+    token.forget()
+    assert token() == {"Authorization": "Bearer wht_3"}
+    for lifetime_s in (0, 901):
+        with pytest.raises(WhenceError, match="15 minutes"):
+            ExchangedToken("acme", exchange, lifetime_s=lifetime_s)
+    with pytest.raises(WhenceError, match="64 characters"):
+        ExchangedToken("a/b", exchange, lifetime_s=60)
 
 
 def test_an_impossible_token_is_refused_by_the_client(served: Served) -> None:

@@ -1,14 +1,18 @@
 """Models that are each broken in one way. They are mutants too: a test has to fail on each of them."""
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
+from tests.contract.made import TENANT
 from tests.contract.model import ModelStore
 from whence.errors import WhenceError
 from whence.events import ActorStat, Event, NewEvent, PageRequest, Query, Viewer
 from whence.permissions import ApiKey
 from whence.storage import Receipt, Session, Write
+from whence.storage.base import Head
+from whence.storage.credentials import KeyPlace
 
 
 class UntilIncluded(ModelStore):
@@ -304,8 +308,8 @@ class ForgetfulLogout(ModelStore):
 
 
 class KeysByName(ModelStore):
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        return sorted(await super().list_keys(tenant), key=lambda key: key.id)
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
+        return sorted(await super().list_keys(tenant, after, limit), key=lambda key: key.id)
 
 
 class LiveKeysOnly(ModelStore):
@@ -321,3 +325,17 @@ class HeadBehind(ModelStore):
 
     def root(self, log: list[Event]) -> bytes:
         return super().root(log[:-1])
+
+
+class ReplaysMeasured(ModelStore):
+    """The bytes of an event that is sent again are counted again."""
+
+    sent = 0
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        if tenant == TENANT:
+            self.sent += sum(len(event.payload) for write in writes for event in write.events)
+        return await super().append(tenant, writes)
+
+    async def head(self, tenant: str) -> Head:
+        return msgspec.structs.replace(await super().head(tenant), payload_bytes=self.sent)

@@ -20,11 +20,12 @@ import msgspec
 from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
+from whence.events import EVENT_LOG, ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
-from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
+from whence.storage.credentials import KeyPlace, keys_refusal, sessions_refusal
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
 SENT_FIELDS = {
@@ -43,6 +44,8 @@ SENT_FIELDS = {
 
 class ModelStore:
     """A log of many tenants in lists."""
+
+    reads_at_once = 8
 
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
         self.logs: dict[str, list[Event]] = {}
@@ -141,7 +144,8 @@ class ModelStore:
 
     def is_kind_too_many(self, log: list[Event], event: Event) -> bool:
         kinds = {kind_of(earlier) for earlier in log}
-        return kind_of(event) not in kinds and len(kinds) >= self.kinds_max
+        most = self.kinds_max + KINDS_RESERVED if event.resource_type == EVENT_LOG else self.kinds_max
+        return kind_of(event) not in kinds and len(kinds) >= most
 
     def differing(self, sent: NewEvent, stored: Event) -> list[str]:
         """The names of the fields that differ between the sent and the stored event. A field that was left out is
@@ -467,10 +471,14 @@ class ModelStore:
             p95_us=percentile(95),
         )
 
+    def free_bytes(self) -> int | None:
+        return None
+
     async def head(self, tenant: str) -> Head:
         """The root is not a Merkle root: tests only need it to change with the events."""
         log = self.logs.get(tenant, [])
-        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0)
+        payload_bytes = sum(len(event.payload or b"") for event in log)
+        return Head(len(log), self.root(log), log[-1].recorded_at if log else 0, payload_bytes)
 
     def root(self, log: list[Event]) -> bytes:
         if not log:
@@ -495,8 +503,15 @@ class ModelStore:
         """The model keeps keys and sessions itself, so that one subclass can break any of its operations."""
         return self
 
-    async def put_key(self, key: ApiKey) -> None:
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
+        if limited:
+            kept = await self.list_keys(key.tenant)
+            self.refuse(keys_refusal(sum(each.alive(key.created_at) for each in kept), len(kept)))
         self.keys.append(key)
+
+    def refuse(self, refusal: WhenceError | None) -> None:
+        if refusal is not None:
+            raise refusal
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         return next((key for key in self.keys if key.hash == key_hash), None)
@@ -504,8 +519,9 @@ class ModelStore:
     async def get_key(self, key_id: str) -> ApiKey | None:
         return next((key for key in self.keys if key.id == key_id), None)
 
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        return sorted((key for key in self.keys if key.tenant == tenant), key=lambda key: (key.created_at, key.id))
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
+        kept = sorted((key for key in self.keys if key.tenant == tenant), key=lambda key: (key.created_at, key.id))
+        return [key for key in kept if after is None or (key.created_at, key.id) > after][:limit]
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
         key = await self.get_key(key_id)
@@ -525,6 +541,10 @@ class ModelStore:
     async def put_session(self, session: Session) -> None:
         now = time.time_ns() // 1_000
         self.sessions = {hash_: each for hash_, each in self.sessions.items() if each.expires_at > now}
+        own = [
+            each for each in self.sessions.values() if (each.key_id, each.tenant) == (session.key_id, session.tenant)
+        ]
+        self.refuse(sessions_refusal(len(own), min((each.expires_at for each in own), default=None), now=now))
         self.sessions[session.hash] = session
 
     async def find_session(self, session_hash: bytes) -> Session | None:

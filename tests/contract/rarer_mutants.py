@@ -18,11 +18,11 @@ from tests.contract.faults import around, breaks, everywhere, restate, reword
 from tests.contract.mutants import Patch
 from whence import integrity
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
-from whence.storage import Write
+from whence.storage import Write, sequencing
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
 from whence.storage.postgres.rows import EVENT_COLUMNS as POSTGRES_EVENT_COLUMNS
-from whence.storage.sqlite import append, credentials, engine, readers, writer
+from whence.storage.sqlite import append, engine, readers, writer
 from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
@@ -30,34 +30,31 @@ from whence.wire.times import format_time
 
 
 @breaks("sqlite")
-def total_in_a_second_snapshot(patch: Patch) -> None:
+def page_in_a_second_snapshot(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def total(connection: Any, snapshot: Any, asked: Any) -> Any:
+        def events_of_page(connection: Any, *asked: Any) -> Any:
             connection.execute("ROLLBACK")
             connection.execute("BEGIN")
-            return real(connection, snapshot, asked)
+            return real(connection, *asked)
 
-        return total
+        return events_of_page
 
-    around(patch, engine, "total", make)
+    around(patch, engine, "events_of_page", make)
 
 
 @breaks("sqlite", "postgres")
-def total_in_a_later_snapshot(patch: Patch) -> None:
-    """Page and total are read in two snapshots, with a pause between.
-
-    On PostgreSQL the isolation level gives a transaction one snapshot. The total without a filter is read with the
-    head, so there the page is the later one.
-    """
+def page_in_a_later_snapshot(patch: Patch) -> None:
+    """Total and page are read in two snapshots, with a pause between. On PostgreSQL the isolation level gives a
+    transaction one snapshot."""
 
     def make(real: Any) -> Any:
-        def total(connection: Any, snapshot: Any, asked: Any) -> Any:
+        def events_of_page(connection: Any, *asked: Any) -> Any:
             connection.execute("ROLLBACK")
             time.sleep(0.002)
             connection.execute("BEGIN")
-            return real(connection, snapshot, asked)
+            return real(connection, *asked)
 
-        return total
+        return events_of_page
 
     def make_page(real: Any) -> Any:
         async def events_of_page(*args: Any) -> Any:
@@ -66,7 +63,7 @@ def total_in_a_later_snapshot(patch: Patch) -> None:
 
         return events_of_page
 
-    around(patch, engine, "total", make)
+    around(patch, engine, "events_of_page", make)
     around(patch, postgres_engine, "events_of_page", make_page)
     restate(patch, lambda text: text.replace("REPEATABLE READ", "READ COMMITTED"))
 
@@ -176,6 +173,20 @@ def recorded_at_follows_the_clock(patch: Patch) -> None:
 
 
 @breaks("sqlite", "postgres")
+def payloads_not_measured(patch: Patch) -> None:
+    everywhere(patch, "measure_payloads", lambda _real: lambda _head, _batch: None)
+
+
+@breaks("sqlite", "postgres")
+def characters_measured(patch: Patch) -> None:
+    def measure(head: Any, batch: Any) -> None:
+        head.payload_bytes += sum(len((event.payload or b"").decode()) for event in batch.events)
+        head.measured_to = head.size
+
+    everywhere(patch, "measure_payloads", lambda _real: measure)
+
+
+@breaks("sqlite", "postgres")
 def statistics_cut(patch: Patch) -> None:
     everywhere(patch, "ranked", lambda real: lambda *args: real(*args)[:1_000])
 
@@ -254,20 +265,57 @@ def revoked_by_any_tenant(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def keys_of_every_tenant(patch: Patch) -> None:
-    def make(real: Any) -> Any:
-        async def list_keys(self: Any, _tenant: str) -> Any:
-            text = "SELECT DISTINCT tenant FROM api_key"
-            tenants = await self._read(lambda connection: connection.execute(text).fetchall())
-            return [key for (tenant,) in tenants for key in await real(self, tenant)]
-
-        return list_keys
-
-    around(patch, credentials.SQLiteCredentials, "list_keys", make)
-    restate(
+    reword(
         patch,
-        lambda text: text.replace(
-            " WHERE tenant = $1 ORDER BY created_at", " WHERE $1::text <> '' ORDER BY created_at"
-        ),
+        "keys_after",
+        sqlite=("WHERE tenant = ?", "WHERE ? IS NOT NULL"),
+        postgres=("WHERE tenant = $1", "WHERE $1::text IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def ceilings_are_lost(patch: Patch) -> None:
+    everywhere(patch, "key_values", lambda real: lambda key: (*real(key)[:-1], None))
+
+
+@breaks("sqlite", "postgres")
+def keys_by_time_alone(patch: Patch) -> None:
+    """The next page begins after the last time, and leaves out keys of the same microsecond."""
+    reword(
+        patch,
+        "keys_after",
+        sqlite=("(created_at, id) > (?, ?)", "created_at > ? AND ? IS NOT NULL"),
+        postgres=("(created_at, id) > ($2::bigint, $3::text)", "created_at > $2 AND $3::text IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def dead_keys_count_as_alive(patch: Patch) -> None:
+    reword(
+        patch,
+        "count_keys",
+        sqlite=("expires_at > ?2", "expires_at > ?2 OR true"),
+        postgres=("expires_at > $2", "expires_at > $2 OR true"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def keys_are_not_limited(patch: Patch) -> None:
+    everywhere(patch, "keys_refusal", lambda _real: lambda _alive, _in_all: None)
+
+
+@breaks("sqlite", "postgres")
+def sessions_are_not_limited(patch: Patch) -> None:
+    everywhere(patch, "sessions_refusal", lambda _real: lambda *_counts, now: None)
+
+
+@breaks("sqlite", "postgres")
+def sessions_of_all_tenants_count(patch: Patch) -> None:
+    reword(
+        patch,
+        "count_sessions",
+        sqlite=("tenant IS ?", "(tenant IS ? OR true)"),
+        postgres=("tenant IS NOT DISTINCT FROM $2", "(tenant IS NOT DISTINCT FROM $2::text OR true)"),
     )
 
 
@@ -309,3 +357,9 @@ def every_key_touched(patch: Patch) -> None:
         sqlite=("WHERE id = ?", "WHERE ? IS NOT NULL"),
         postgres=("WHERE k.id = used.id", ""),
     )
+
+
+@breaks("sqlite", "postgres")
+def no_reserved_kinds(patch: Patch) -> None:
+    """Events about the log count as all others."""
+    patch.setattr(sequencing, "KINDS_RESERVED", 0)

@@ -299,6 +299,22 @@ async def test_one_kind_too_many_is_refused(store: Any) -> None:
     )
 
 
+@limited(kinds_max=1)
+@catches(rarer_mutants.no_reserved_kinds)
+async def test_kinds_are_reserved_for_the_log_itself(store: Any) -> None:
+    """A tenant that has used up its own is still recorded."""
+    await stored(store, new(1))
+    [receipt] = await add(store, new(2, event_type="case.opened"))
+    assert isinstance(receipt.error, Invalid)
+    await stored(
+        store,
+        *[
+            new(10 + number, event_type=f"whence.{name}", resource_type="event_log")
+            for number, name in enumerate(("key_created", "key_revoked", "session_created"))
+        ],
+    )
+
+
 @limited(kinds_max=2)
 @catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
 async def test_a_kind_of_an_undone_request_is_free_again(store: Any) -> None:
@@ -366,6 +382,18 @@ async def test_the_head_follows_every_append(store: Any) -> None:
         assert (head.size, head.recorded_at) == (number, event.recorded_at)
         roots.add(head.root)
     assert len(roots) == 9
+
+
+@catches(broken.ReplaysMeasured, rarer_mutants.payloads_not_measured, rarer_mutants.characters_measured)
+async def test_the_head_counts_the_bytes_of_payloads(store: Any) -> None:
+    """Each stored payload counts by its bytes; one that was refused or stored before counts no second time."""
+    assert (await store.head(TENANT)).payload_bytes == 0
+    await stored(store, new(1, payload=b'{"a":1}'), new(2, payload='{"é":"Ω"}'.encode()))
+    await stored(store, new(3, payload=b"{}"), tenant="other")
+    assert (await store.head(TENANT)).payload_bytes == 7 + 11
+    await add(store, new(1, payload=b'{"a":1}'), new(2, payload=b'{"b":2}'), new(4, payload=b'{"c":34}'))
+    assert (await store.head(TENANT)).payload_bytes == 7 + 11 + 8
+    assert (await store.head("other")).payload_bytes == 2
 
 
 @catches(broken.AlwaysAtomic)

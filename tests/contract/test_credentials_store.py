@@ -4,13 +4,16 @@ import time
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.contract import broken_models as broken
 from tests.contract import rarer_mutants
 from tests.contract.faults import catches
 from tests.contract.made import DAY, SECOND, TENANT
-from whence.permissions import ApiKey, new_session_secret, session_hash
-from whence.storage import Session
+from whence.errors import Throttled, WhenceError
+from whence.permissions import OPERATORS_TENANT, ApiKey, new_session_secret, session_hash
+from whence.storage import Session, credentials
+from whence.storage.credentials import KeyPlace
 
 NOW = time.time_ns() // 1_000
 
@@ -58,6 +61,108 @@ async def test_a_tenants_keys_are_listed_oldest_first(store: Any) -> None:
     assert await store.credentials.list_keys(TENANT) == [kept[0], kept[3], kept[2], kept[1]]
     assert [each.id for each in await store.credentials.list_keys("other")] == [key(5).id]
     assert await store.credentials.list_keys("nobody") == []
+
+
+class PageByTime(broken.ModelStore):
+    """The next page begins after the last time, and leaves out keys of the same microsecond."""
+
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
+        return await super().list_keys(tenant, None if after is None else (after[0], "~"), limit)
+
+
+@catches(PageByTime, rarer_mutants.keys_by_time_alone)
+async def test_keys_are_listed_in_parts(store: Any) -> None:
+    """Each part begins after the last key of the one before, also among keys of one moment."""
+    kept = [key(number, created_at=5) for number in range(1, 6)] + [key(6, created_at=6)]
+    for each in (*kept, key(7, "other")):
+        await store.credentials.put_key(each)
+    found: list[ApiKey] = []
+    while part := await store.credentials.list_keys(TENANT, (found[-1].created_at, found[-1].id) if found else None, 2):
+        assert len(part) <= 2
+        found += part
+    assert found == kept
+
+
+class Unlimited(broken.ModelStore):
+    def refuse(self, _refusal: WhenceError | None) -> None:
+        return None
+
+
+class DeadKeysCount(broken.ModelStore):
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
+        kept = len(await self.list_keys(key.tenant))
+        self.refuse(credentials.keys_refusal(kept, kept) if limited else None)
+        await super().put_key(key)
+
+
+@catches(Unlimited, DeadKeysCount, rarer_mutants.keys_are_not_limited, rarer_mutants.dead_keys_count_as_alive)
+async def test_the_keys_of_a_tenant_are_limited(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are alive, and all. The operator's command has no limit, and other tenants have their own."""
+    monkeypatch.setattr(credentials, "KEYS_ALIVE_MAX", 3)
+    monkeypatch.setattr(credentials, "KEYS_MAX", 5)
+    put = store.credentials.put_key
+    await put(key(1), limited=True)
+    await put(key(2, expires_at=1_002), limited=True)
+    await put(key(3), limited=True)
+    await put(key(4), limited=True)  # the second has expired when this one is made
+    with pytest.raises(Throttled) as refused:
+        await put(key(5), limited=True)
+    assert refused.value.retry_after_s > 0
+    assert await store.credentials.get_key(key(5).id) is None
+    await store.credentials.revoke_key(TENANT, key(1).id, 50)
+    await put(key(5), limited=True)
+    await store.credentials.revoke_key(TENANT, key(3).id, 50)
+    with pytest.raises(Throttled, match="with the revoked ones"):
+        await put(key(6), limited=True)
+    await put(key(6))
+    await put(key(7, "other"), limited=True)
+
+
+class SessionsOfAllTenants(broken.ModelStore):
+    async def put_session(self, session: Session) -> None:
+        await super().put_session(msgspec.structs.replace(session, tenant=None))
+
+
+@catches(
+    Unlimited,
+    SessionsOfAllTenants,
+    rarer_mutants.sessions_are_not_limited,
+    rarer_mutants.sessions_of_all_tenants_count,
+)
+async def test_the_sessions_of_a_key_are_limited(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one key in one tenant. A place is free again when one has ended or expired."""
+    monkeypatch.setattr(credentials, "SESSIONS_MAX", 2)
+    put = store.credentials.put_session
+    await put(session(1, expires_at=NOW + 3_600 * SECOND))
+    await put(session(2))
+    with pytest.raises(Throttled) as refused:
+        await put(session(3))
+    assert 3_500 <= refused.value.retry_after_s <= 3_601
+    assert await store.credentials.find_session(session(3).hash) is None
+    await put(session(4, 2))
+    for number in (5, 6):
+        scoped = msgspec.structs.replace(session(number), tenant="other", scopes=("events:read",))
+        await put(scoped)
+        assert await store.credentials.find_session(scoped.hash) == scoped
+    await store.credentials.end_session(session(1).hash)
+    await put(session(3))
+
+
+class CeilingLost(broken.ModelStore):
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
+        await super().put_key(msgspec.structs.replace(key, ceiling=key.ceiling or None), limited=limited)
+
+
+@catches(CeilingLost, rarer_mutants.ceilings_are_lost)
+async def test_an_operators_key_comes_back_as_it_was_kept(store: Any) -> None:
+    """With its ceiling, which may be empty, and apart from the keys and the names of tenants."""
+    for number, ceiling in ((1, ("events:read", "events:write")), (2, ())):
+        kept = key(number, OPERATORS_TENANT, scopes=(), ceiling=ceiling)
+        await store.credentials.put_key(kept)
+        assert await store.credentials.get_key(kept.id) == kept
+        assert await store.credentials.find_key(kept.hash) == kept
+    assert len(await store.credentials.list_keys(OPERATORS_TENANT)) == 2
+    assert await store.credentials.list_keys(TENANT) == []
 
 
 @catches(broken.RevokedAnew, rarer_mutants.revoked_anew)

@@ -18,11 +18,11 @@ ONE_STORE = {
     "failed_flows_are_all_flows": (
         "SQLite refuses the statement, since its index of failed flows does not hold the other flows."
     ),
-    "total_in_a_second_snapshot": (
-        "On PostgreSQL a transaction keeps one snapshot by its isolation level alone, which total_in_a_later_snapshot "
+    "page_in_a_second_snapshot": (
+        "On PostgreSQL a transaction keeps one snapshot by its isolation level alone, which page_in_a_later_snapshot "
         "takes away."
     ),
-    "reads_without_a_transaction": "The same as total_in_a_second_snapshot.",
+    "reads_without_a_transaction": "The same as page_in_a_second_snapshot.",
     "names_remembered_at_once": (
         "PostgreSQL has no cache of what a transaction adds: kinds are kept by the version that was read with the "
         "head. tests/storage/test_postgres_writers.py covers that version."

@@ -79,7 +79,7 @@ async def read(store: Any, draw: random.Random, writing: asyncio.Future[Any]) ->
     return answers
 
 
-@catches(rarer_mutants.total_in_a_later_snapshot)
+@catches(rarer_mutants.page_in_a_later_snapshot)
 @limited(divide_at=40)
 async def test_every_answer_is_true_while_others_write(store: Any) -> None:
     """With four writers and two readers, every result is consistent, and positions are 1..n without gaps."""

@@ -112,7 +112,7 @@ async def _ask(store: Any) -> None:
 
 async def _let_in(store: Any) -> None:
     _, key = new_api_key(TENANT, ("events:read",), 1)
-    await store.credentials.put_key(key)
+    await store.credentials.put_key(key, limited=True)
     await store.credentials.put_session(Session(bytes(32), key.id, NOON))
     await store.credentials.find_session(bytes(32))
     await store.credentials.end_session(bytes(32))

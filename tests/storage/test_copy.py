@@ -21,7 +21,7 @@ from whence.copying import copy_log
 from whence.demo import recording
 from whence.errors import StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, Query, Viewer, Vocabulary
-from whence.permissions import new_api_key
+from whence.permissions import new_api_key, new_operator_key
 from whence.storage import HashedEvent, Session, Write, create_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
@@ -199,7 +199,7 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: st
 
 
 async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> None:
-    """Keys keep hash, scopes, expiry, revocation and last use, also those of a tenant without events.
+    """Keys keep hash, scopes, expiry, revocation and last use, also those of a tenant without events and of operators.
 
     The next copy revokes the keys that were revoked since the first one. A key that was revoked in the target stays
     revoked.
@@ -207,12 +207,14 @@ async def test_keys_come_along_and_sessions_do_not(pair: tuple[Any, Any]) -> Non
     source, target = pair
     keys = [new_api_key(tenant, ("events:read",), number, name="k")[1] for number, tenant in enumerate((TENANT, "new"))]
     revoked = new_api_key(TENANT, ("admin", "events:read:decision"), 5, expires_at=9)[1]
-    for key in (*keys, revoked):
+    operators = new_operator_key(("events:read",), 6)[1]
+    for key in (*keys, revoked, operators):
         await source.credentials.put_key(key)
     await source.credentials.put_session(Session(b"s" * 32, keys[0].id, 1 << 60))
     await source.credentials.revoke_key(TENANT, revoked.id, 77)
     await source.credentials.touch_keys({keys[0].id: 123})
-    assert (await copy_log(source, target)).keys == 3
+    assert (await copy_log(source, target)).keys == 4
+    assert await target.credentials.find_key(operators.hash) == operators
     for tenant in (TENANT, OTHER, "new"):
         assert await target.credentials.list_keys(tenant) == await source.credentials.list_keys(tenant)
     assert (await target.credentials.find_key(revoked.hash)).revoked_at == 77

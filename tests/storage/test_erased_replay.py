@@ -93,8 +93,8 @@ async def test_mutant_replay_that_answers_what_was_sent_is_caught(store: Any, mo
     """The receipt must hold the stored event, without a payload."""
     real = sequencing._sequence
 
-    def sequence(log: Any, head: Any, batch: Any, sent: Any) -> Any:
-        receipt = real(log, head, batch, sent)
+    def sequence(log: Any, head: Any, batch: Any, sent: Any, readable: Any) -> Any:
+        receipt = real(log, head, batch, sent, readable)
         return replace(receipt, event=replace(receipt.event, payload=sent.payload))
 
     monkeypatch.setattr(sequencing, "_sequence", sequence)

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.databases import fresh_database
-from whence.errors import Unavailable
+from whence.errors import Throttled, Unavailable
 from whence.permissions import ApiKey, new_api_key
 from whence.storage import Session, create_store
 from whence.storage.postgres import credentials
@@ -141,3 +141,46 @@ async def test_a_revocation_without_the_lock_would_deadlock(
     monkeypatch.setattr(credentials, "_SQL", {**credentials._SQL, "lock_sessions": "SELECT 1"})
     with pytest.raises((asyncpg.DeadlockDetectedError, Unavailable)):
         await _revoked_beside(store, other)
+
+
+async def _made_at_once(store: Any, url: str) -> list[Any]:
+    """Two servers each make a key when one more is allowed; the errors."""
+    second = create_store(url)
+    now = 1 << 50
+    try:
+        for number in range(2):
+            await store.credentials.put_key(new_api_key("acme", ("admin",), now + number)[1])
+        keys = [new_api_key("acme", ("admin",), now + 9)[1] for _ in range(2)]
+        made = [
+            server.credentials.put_key(key, limited=True) for server, key in zip((store, second), keys, strict=True)
+        ]
+        return [error for error in await asyncio.gather(*made, return_exceptions=True) if error is not None]
+    finally:
+        await second.close()
+
+
+def _counting_slowly(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
+    """Let one key more be allowed, and let each transaction pause after it has counted the keys."""
+    monkeypatch.setattr("whence.storage.credentials.KEYS_ALIVE_MAX", 3)
+    slow = credentials._SQL["count_keys"] + ", (SELECT pg_sleep(0.3))::text"
+    monkeypatch.setattr(credentials, "_SQL", {**credentials._SQL, "count_keys": slow, **more})
+    real = credentials.keys_refusal
+    monkeypatch.setattr(credentials, "keys_refusal", lambda alive, in_all, _slept: real(alive, in_all))
+
+
+async def test_two_servers_cannot_pass_the_limit_together(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one counts after the first has committed."""
+    _counting_slowly(monkeypatch)
+    [error] = await _made_at_once(store, url)
+    assert isinstance(error, Throttled)
+    assert len(await store.credentials.list_keys("acme")) == 3
+
+
+async def test_without_the_lock_two_servers_would_pass_it(
+    store: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutant: both count before either has committed."""
+    _counting_slowly(monkeypatch, lock_limit="SELECT $1::text")
+    assert await _made_at_once(store, url) == []

@@ -42,7 +42,7 @@ async def url(anyio_backend: str) -> str:
 
 
 async def get(url: str) -> str:
-    return await plan(url, engine._SQL["one_event"], 1, uuid(7), "acme")
+    return await plan(url, engine._SQL["one_event"], 1, uuid(7), "acme", None)
 
 
 async def listed(url: str, start: PageStart, **conditions: Any) -> str:

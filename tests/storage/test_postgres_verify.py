@@ -105,6 +105,9 @@ DAMAGES: list[tuple[str, int | None, str]] = [
     ("DELETE FROM whence.transition", None, "causes and effects"),
     (f"UPDATE whence.head SET folded_to = folded_to - 1 WHERE {T}", None, "counted wrong"),
     (f"UPDATE whence.head SET folded_to = size + 1 WHERE {T}", None, "causes and effects"),
+    (f"UPDATE whence.head SET payload_bytes = payload_bytes + 1 WHERE {T}", None, "the bytes of the payloads"),
+    (f"UPDATE whence.head SET measured_to = measured_to - 1 WHERE {T}", None, "the bytes of the payloads"),
+    (f"UPDATE whence.head SET measured_to = size + 1 WHERE {T}", None, "the bytes of the payloads"),
     ("UPDATE whence.event SET tenant_no = 77 WHERE position = 5 AND NOT " + T, 5, "is missing"),
 ]
 
@@ -131,9 +134,14 @@ async def test_events_of_no_tenant_are_found(url: str) -> None:
 async def test_an_erased_payload_is_no_finding(url: str) -> None:
     """When payload and salt are erased, the stored hash of the payload still proves the event."""
     erase = (
-        "UPDATE whence.event SET payload_hash = sha256(salt || payload), payload = NULL, salt = NULL WHERE position = 4"
+        "UPDATE whence.event SET payload_hash = sha256(salt || payload), payload = NULL, salt = NULL "
+        f"WHERE position = 4 AND {T}"
     )
-    await execute(url, erase)
+    subtract = (
+        "UPDATE whence.head SET payload_bytes = payload_bytes - (SELECT octet_length(payload) FROM whence.event e "
+        f"WHERE e.position = 4 AND e.tenant_no = head.tenant_no) WHERE {T}"
+    )
+    await execute(url, subtract, erase)
     assert (await verify_store(url)).findings == []
 
 

@@ -71,9 +71,9 @@ Scenario = Callable[[SQLiteStore, pytest.MonkeyPatch], Any]
 
 
 async def a_page_beside_writers(store: SQLiteStore, patch: pytest.MonkeyPatch) -> None:
-    """The writers commit after the reader has read its page and before it reads the total."""
+    """The writers commit after the reader has read its total and before it reads the page."""
     await fill(store)
-    pause = pause_after(patch, engine, "events_of_page")
+    pause = pause_after(patch, engine, "total")
     reading = asyncio.create_task(store.list_events(Viewer("t"), Query(), PageRequest(limit=100)))
     await pause.until_reached()
     await grow(store)
@@ -138,7 +138,7 @@ async def a_tail_skips_nothing(store: SQLiteStore, _patch: pytest.MonkeyPatch) -
 
 
 RACES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [
-    (a_page_beside_writers, (rarer_mutants.total_in_a_second_snapshot, rarer_mutants.reads_without_a_transaction)),
+    (a_page_beside_writers, (rarer_mutants.page_in_a_second_snapshot, rarer_mutants.reads_without_a_transaction)),
     (counts_beside_a_division, (rarer_mutants.reads_without_a_transaction,)),
     (a_request_is_seen_whole, (rarer_mutants.request_in_pieces,)),
     (a_tail_skips_nothing, (rarer_mutants.positions_drawn_before_the_commit,)),

@@ -118,6 +118,9 @@ UPDATE tenant SET resources = 99 WHERE tenant_no = 1
         ),
         ("UPDATE tenant SET folded_to = folded_to - 1 WHERE tenant = 't'", None),
         ("UPDATE tenant SET folded_to = folded_to + 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET payload_bytes = payload_bytes + 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET measured_to = measured_to - 1 WHERE tenant = 't'", None),
+        ("UPDATE tenant SET measured_to = measured_to + 1 WHERE tenant = 't'", None),
     ],
 )
 def test_a_change_is_found_at_its_first_position(path: Path, sql: str, position: int | None) -> None:

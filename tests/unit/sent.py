@@ -8,6 +8,7 @@ import pytest
 
 from whence.errors import Invalid
 from whence.events import Event, Vocabulary
+from whence.sealing import StoreSecret
 from whence.wire.event import IngestContext
 
 TENANT = "acme"
@@ -18,6 +19,8 @@ EVENT_ID = "0192d3f0-0000-7000-8000-00000000abcd"
 SECRET = "hunter2 \u00e9"
 """A text that no error may repeat."""
 CONTEXT = IngestContext(TENANT, Vocabulary.extended(["invoice"], ["robot"]), NOW)
+SEALER = StoreSecret("the secret of a store, long enough for one").sealer("cursors")
+"""What seals the cursors of these tests."""
 KEYED = IngestContext(TENANT, CONTEXT.vocabulary, NOW, "order-1")
 """The same with an Idempotency-Key."""
 

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, Mutant, catches, replaced
-from tests.unit.sent import CONTEXT, NOW, RUN_ID, TENANT, Problems, problems, stored
+from tests.unit.sent import CONTEXT, NOW, RUN_ID, SEALER, TENANT, Problems, problems, stored
 from whence.events import Keyset, Page, Query, Viewer
+from whence.sealing import Sealer, StoreSecret
 from whence.wire import cursor as cursors
 from whence.wire import query as wire
-from whence.wire.cursor import Cursor, cursor_digest, cursor_seed, next_cursor
+from whence.wire.cursor import Cursor, cursor_seed, next_cursor
 from whence.wire.query import ReadRequest
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US
 
@@ -29,7 +31,7 @@ def read(sent: str = ASKED, route: str = "list", **arguments: Any) -> ReadReques
         "correlation": {"correlation_id": "flow"},
         "resource": {"resource_type": "action_run", "resource_id": RUN_ID},
     }
-    context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
+    context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary, "sealer": SEALER}
     return wire.parse_read(route, sent.encode(), **({**context, "fixed": fixed.get(route, {})} | arguments))
 
 
@@ -40,7 +42,7 @@ def page(offset: int = 0, total: int = 50, as_of: int = 60, position: int = 40, 
 
 def cursor(request: ReadRequest | None = None, **arguments: Any) -> str:
     request = request or read()
-    made = cursors.next_cursor(request.cursor_seed, request.query, page(**arguments))
+    made = cursors.next_cursor(SEALER, request.cursor_seed, request.query, page(**arguments))
     assert made is not None
     return made
 
@@ -54,8 +56,8 @@ OTHER_QUESTION = [(("query", "cursor"), "cursor")]
 # ---------------------------------------------------------------------------------------------------- what it holds
 
 
-def without_offset(seed: bytes, query: Query, made: Page) -> str | None:
-    return next_cursor(seed, query, msgspec.structs.replace(made, offset=0))
+def without_offset(sealer: Sealer, seed: bytes, query: Query, made: Page) -> str | None:
+    return next_cursor(sealer, seed, query, msgspec.structs.replace(made, offset=0))
 
 
 @catches(replaced(cursors, "next_cursor", without_offset, "the_offset_does_not_run"))
@@ -75,10 +77,10 @@ def test_the_last_page_has_no_cursor() -> None:
     """The last page has no cursor, and an empty page neither."""
     request = read()
     seed, query = request.cursor_seed, request.query
-    assert next_cursor(seed, query, page(offset=48)) is None
-    assert next_cursor(seed, query, page(offset=47)) is not None
+    assert next_cursor(SEALER, seed, query, page(offset=48)) is None
+    assert next_cursor(SEALER, seed, query, page(offset=47)) is not None
     empty = Page(events=[], total=5, limit=2, offset=0, as_of=60)
-    assert next_cursor(seed, query, empty) is None
+    assert next_cursor(SEALER, seed, query, empty) is None
 
 
 def test_relative_times_are_resolved() -> None:
@@ -144,7 +146,7 @@ def forgetting_reader(viewer: Viewer, *rest: Any) -> bytes:
     forgetting(4, "end"),
     forgetting(5, "order"),
     replaced(wire, "cursor_seed", forgetting_reader, "not_bound_to_its_reader"),
-    replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "not_bound_at_all"),
+    replaced(wire, "cursor_seed", lambda *_parts: b"", "not_bound_at_all"),
 )
 def test_a_cursor_is_of_one_question() -> None:
     """A cursor is refused with another tenant, route, filter, time range, order or reader."""
@@ -212,7 +214,7 @@ def test_a_cursor_has_its_own_place_and_snapshot() -> None:
 # ------------------------------------------------------------------------------------------------ damaged and forged
 
 
-@catches(replaced(cursors, "cursor_digest", lambda seed, packed: bytes(16), "the_digest_says_nothing"))
+@catches(replaced(Sealer, "open", lambda _sealer, _text, _bound: SOUND, "damage_is_not_noticed"))
 def test_every_flipped_bit_is_found() -> None:
     """A change of any of the 528 bits is detected."""
     made = base64.urlsafe_b64decode(cursor())
@@ -248,7 +250,7 @@ def test_what_is_no_cursor_is_refused(spoil: Any) -> None:
 
 
 def forged(**changes: int) -> str:
-    """A cursor with a valid digest. The digest needs no secret, so clients can make one."""
+    """A cursor as another release might seal it."""
     sound = {
         "version": 1,
         "flags": 3,
@@ -260,14 +262,16 @@ def forged(**changes: int) -> str:
         "until": NOW,
     }
     packed = LAYOUT.pack(*(sound | changes).values())
-    return base64.urlsafe_b64encode(packed + cursor_digest(read().cursor_seed, packed)).decode()
+    return SEALER.seal(packed, read().cursor_seed)
 
 
-def credulous(text: str, seed: bytes) -> Any:
-    """Mutant: accepts every number with a valid digest."""
-    data = base64.urlsafe_b64decode(text)
-    packed = data[: LAYOUT.size]
-    if len(text) != 88 or cursor_digest(seed, packed) != data[LAYOUT.size :]:
+SOUND = LAYOUT.pack(1, 3, 60, NOW, 40, 2, NOW - 7 * DAY, NOW)
+
+
+def credulous(sealer: Sealer, text: str, seed: bytes) -> Any:
+    """Mutant: accepts every number that was sealed."""
+    packed = sealer.open(text, seed)
+    if packed is None:
         return None
     _, _, as_of, occurred_at, position, offset, since, until = LAYOUT.unpack(packed)
     return Cursor(as_of, Keyset(occurred_at, position), offset, since, until)
@@ -296,4 +300,41 @@ def test_the_largest_forged_offset_does_no_harm() -> None:
     """The page at the largest offset is the last page."""
     request = read(f"{ASKED}&cursor={forged(offset=INT_MAX)}")
     assert request.page.offset == INT_MAX
-    assert next_cursor(request.cursor_seed, request.query, page(offset=request.page.offset)) is None
+    assert next_cursor(SEALER, request.cursor_seed, request.query, page(offset=request.page.offset)) is None
+
+
+# ----------------------------------------------------------------------------------------------------- how it is sealed
+
+
+def in_the_open(_sealer: Sealer, data: bytes, bound: bytes) -> str:
+    """Mutant: what a cursor carries can be read, as in releases before the store secret."""
+    return base64.urlsafe_b64encode(data + sha256(bound + data).digest()[:16]).decode()
+
+
+@catches(replaced(Sealer, "seal", in_the_open, "it_can_be_read"))
+def test_a_cursor_does_not_say_how_long_the_log_is() -> None:
+    """Cursors with different snapshots differ in every part, and none contains the number."""
+    made = [base64.urlsafe_b64decode(cursor(as_of=60 + number)) for number in range(64)]
+    assert not [data for number, data in enumerate(made) if struct.pack(">q", 60 + number) in data]
+    assert all(len({data[at] for data in made}) > 1 for at in range(66))
+
+
+def any_secret(sealer: Sealer, text: str, bound: bytes) -> bytes | None:
+    """Mutant: a cursor of another store is believed."""
+    return OPEN(sealer, text, bound) or OPEN(OTHER, text, bound)
+
+
+OPEN, OTHER = Sealer.open, StoreSecret("the secret of another store, long too").sealer("cursors")
+
+
+@catches(replaced(Sealer, "open", any_secret, "any_secret_will_do"))
+def test_a_cursor_of_another_store_is_refused() -> None:
+    """A cursor is sealed with the secret of its store, and nobody else can make one."""
+    request = read()
+    made = next_cursor(OTHER, request.cursor_seed, request.query, page())
+    assert refused(f"{ASKED}&cursor={made}") == OTHER_QUESTION
+
+
+def test_the_same_page_has_the_same_cursor() -> None:
+    """So a request that is repeated gets the same answer, byte for byte."""
+    assert cursor() == cursor()

@@ -16,6 +16,7 @@ from whence.permissions import (
     Principal,
     key_hash,
     new_api_key,
+    new_operator_key,
     new_session_secret,
     parse_scopes,
     session_hash,
@@ -156,3 +157,32 @@ def test_the_repr_of_a_key_tells_nothing_secret() -> None:
     assert secret not in repr(key)
     assert repr(key.hash) not in repr(key)
     assert key.hash.hex() not in repr(key)
+
+
+@pytest.mark.parametrize(
+    ("held", "scope", "may_give"),
+    [
+        ((READ,), READ, True),
+        ((READ,), f"{READ}:decision", True),
+        ((f"{READ}:decision",), f"{READ}:decision", True),
+        ((f"{READ}:decision",), f"{READ}:artifact", False),
+        ((f"{READ}:decision",), READ, False),
+        ((ADMIN,), READ, False),
+        ((ADMIN,), WRITE, False),
+        ((ADMIN, READ, WRITE), ADMIN, True),
+        ((ADMIN, READ, WRITE), "operator", False),
+        ((), READ, False),
+    ],
+)
+def test_what_a_credential_may_give(held: tuple[str, ...], scope: str, may_give: bool) -> None:
+    """A scope that it holds, or that one of its scopes covers; the tokens of an operator's key follow the same rule."""
+    assert principal(*held).may_give(scope) is may_give
+    assert new_operator_key(held, now=1)[1].may_pass_on(scope) is may_give
+
+
+def test_an_operators_key_has_neither_tenant_nor_scopes() -> None:
+    """So a server that knows no ceilings allows it nothing. A tenant's key passes nothing on."""
+    _, key = new_operator_key((READ, WRITE), now=5, expires_at=9, name="platform")
+    assert (key.tenant, key.scopes, key.ceiling) == ("", (), (READ, WRITE))
+    assert (key.created_at, key.expires_at, key.name) == (5, 9, "platform")
+    assert not new_api_key("acme", (READ,), now=5)[1].may_pass_on(READ)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
-from tests.unit.sent import CONTEXT, NOW, RUN_ID, SECRET, TENANT, Problems, problems
+from tests.unit.sent import CONTEXT, NOW, RUN_ID, SEALER, SECRET, TENANT, Problems, problems
 from whence.errors import Invalid
 from whence.events import PageRequest, Query, Viewer
 from whence.wire import query as wire
@@ -53,7 +53,7 @@ GOOD = {
 
 def read(route: str, sent: str | bytes | list[tuple[str, str]] = b"", **changes: Any) -> ReadRequest:
     query_string = sent if isinstance(sent, bytes) else (sent if isinstance(sent, str) else urlencode(sent)).encode()
-    context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary}
+    context = {"viewer": Viewer(TENANT), "now": NOW, "vocabulary": CONTEXT.vocabulary, "sealer": SEALER}
     return wire.parse_read(route, query_string, **({**context, "fixed": FIXED[route]} | changes))
 
 

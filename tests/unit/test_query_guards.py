@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.unit.mutants import catches, replaced
-from tests.unit.sent import CONTEXT, EVENT_ID, NOW, TENANT, stored
+from tests.unit.sent import CONTEXT, EVENT_ID, NOW, SEALER, TENANT, stored
 from whence.events import Keyset, Page, PageRequest, Query, Viewer
 from whence.flows import FlowQuery
 from whence.trace import TraceRequest
@@ -152,12 +152,13 @@ def read(sent: str = "", route: str = "list", viewer: Viewer = VIEWER) -> ReadRe
         viewer=viewer,
         now=NOW,
         vocabulary=CONTEXT.vocabulary,
+        sealer=SEALER,
         fixed={},
     )
 
 
 def read_flows(sent: str = "", viewer: Viewer = VIEWER) -> FlowsRequest:
-    return wire.parse_flows(sent.encode(), viewer=viewer, now=NOW)
+    return wire.parse_flows(sent.encode(), viewer=viewer, now=NOW, sealer=SEALER)
 
 
 # ------------------------------------------------------------------------------------------------------- parameters
@@ -237,7 +238,7 @@ def test_a_cursor_carries_what_is_declared() -> None:
     """The page that continues takes these fields from the cursor, and the rest from its own request."""
     first = read("from=-7d&to=2026-01-01")
     page = Page(events=[stored(40)], total=50, limit=1, offset=10, as_of=60)
-    cursor = next_cursor(first.cursor_seed, first.query, page)
+    cursor = next_cursor(SEALER, first.cursor_seed, first.query, page)
     second = read(f"from=-7d&to=2026-01-01&limit=3&cursor={cursor}")
     carried = {"offset": 11, "as_of": 60, "after": Keyset(NOW, 40)}
     assert {name for name, treatment in CURSOR_PAGE.items() if treatment == "carried"} == carried.keys()

@@ -5,14 +5,16 @@ reading by the stores; docs/operations.md lists all of them.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from whence.api.quotas import DiskSpace, EventRate
+from whence.api.quotas import ByteQuota, DiskSpace, EventRate
 from whence.api.request import Request
+from whence.events import NewEvent
 from whence.fairness import FairBudget, FairQueue
 from whence.settings import Settings
+from whence.storage.base import Store
 
 __all__ = ["INFLATING_THREADS", "Admission"]
 
@@ -30,28 +32,29 @@ class Admission:
 
     `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `pages` are pages
     of events that are being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
-    a time. `inflating` are the threads that inflate bodies. `event_rate` and `disk_space` bound what is stored.
+    a time. `inflating` are the threads that inflate bodies. `event_rate`, `byte_quota` and
+    `disk_space` bound what is stored.
     """
 
-    def __init__(
-        self, settings: Settings, reads_at_once: int, free_bytes: Callable[[], int | None] = lambda: None
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self.bodies = FairBudget(settings.bodies_in_flight_max, "request bodies")
         self.answers = FairBudget(settings.answers_in_flight_max, "large answers")
-        self.pages = FairQueue(reads_at_once)
+        self.pages = FairQueue(store.reads_at_once)
         self.turns = FairQueue(1, brief=True)
         self.inflating = FairQueue(INFLATING_THREADS, brief=True)
+        self.byte_quota = ByteQuota(store.head, settings.tenant_bytes_max)
         self.event_rate = EventRate(settings.tenant_events_per_s)
-        self.disk_space = DiskSpace(free_bytes, settings.disk_free_min)
+        self.disk_space = DiskSpace(store.free_bytes, settings.disk_free_min)
 
-    def admit_events(self, request: Request, tenant: str, events: int) -> None:
+    async def admit_events(self, request: Request, tenant: str, events: Sequence[NewEvent]) -> None:
         """Count events that are about to be stored, and say in the response what is left of the quota.
 
-        Raises Throttled beyond the quota, and Unavailable while the disk is nearly full.
+        Raises Throttled and QuotaSpent beyond the tenant's quotas, and Unavailable while the disk is nearly full.
         """
         self.disk_space.require()
+        await self.byte_quota.require(tenant, sum(len(event.payload) for event in events))
         try:
-            self.event_rate.take(tenant, events)
+            self.event_rate.take(tenant, len(events))
         finally:
             request.scope["state"]["headers"] += self.event_rate.headers(tenant)
 

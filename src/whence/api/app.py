@@ -10,12 +10,14 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, health, reads, writes
+from whence.api import causes, credentials, docs_page, health, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
-from whence.api.context import AppContext, context_of
+from whence.api.context import AppContext, context_of, now_us
 from whence.api.middleware import HTTPMiddleware
+from whence.api.operator_tokens import PURPOSE
 from whence.api.readiness import Readiness
+from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.api.responses import JSON, error_body
 from whence.errors import (
@@ -34,6 +36,8 @@ from whence.errors import (
     WhenceError,
 )
 from whence.ingest import Ingest
+from whence.permissions import READ
+from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
 
@@ -65,20 +69,27 @@ _LITESTAR_ERRORS = {
 """Code and sentence for what Litestar refuses before a handler runs."""
 
 
-def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
+def create_app(settings: Settings, store: Store, secret: StoreSecret | None = None) -> HTTPMiddleware:
     """The ASGI application over an open store.
 
-    Its lifespan starts the background work. At the end it finishes what was accepted and closes the store.
+    Its lifespan starts the background work. At the end it finishes what was accepted and closes the store. Without the
+    secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application.
     """
-    authenticator = Authenticator(settings, store)
+    secret = secret or StoreSecret.random()
+    tokens = secret.sealer(PURPOSE)
+    authenticator = Authenticator(settings, store, tokens=tokens)
+    ingest = Ingest(store, settings.queue_events_max)
     context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
         store=store,
-        ingest=Ingest(store, settings.queue_events_max),
+        ingest=ingest,
+        recorder=Recorder(ingest, frozenset(settings.record)),
         readiness=Readiness(store.check),
         authenticator=authenticator,
-        admission=Admission(settings, store.reads_at_once, store.free_bytes),
+        cursors=secret.sealer("cursors"),
+        tokens=tokens,
+        admission=Admission(settings, store),
         status_of=status_of,
     )
     handlers = route_handlers(settings)
@@ -101,7 +112,7 @@ def create_app(settings: Settings, store: Store) -> HTTPMiddleware:
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *health.ROUTES]
+    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *operators.ROUTES, *health.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 
 
@@ -132,6 +143,9 @@ async def _authenticate_request(request: Request) -> None:
     request.scope["state"]["principal"] = principal
     if "scope" in opt:
         principal.require(opt["scope"])
+        if opt["scope"] == READ:
+            path = request.scope["state"]["public_path"]
+            await context_of(request).recorder.read(principal, path, request.scope["query_string"], now_us())
 
 
 def _options_handlers(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:

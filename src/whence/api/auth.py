@@ -1,9 +1,9 @@
-"""Authentication: from a request to a `Principal`, by API key, session or JWT, with a throttle for bad credentials.
+"""Authentication: from a request to a `Principal`, by API key, session or token, with a throttle for bad credentials.
 
-The first of these that is present decides: `Authorization: Bearer` (API key or JWT), `X-API-Key` (API key), the cookie
-`vai_token` (JWT or session). If it is not valid, or was sent twice, the request is Unauthenticated; the others are not
-tried, and every cause gives the same error. The throttle counts only credentials that failed, so a valid one is never
-throttled.
+The first of these that is present decides: `Authorization: Bearer` (API key, operator's token or JWT), `X-API-Key` (API
+key), the cookie `vai_token` (JWT or session). If it is not valid, or was sent twice, the request is Unauthenticated.
+The others are not tried, and every cause gives the same error. The throttle counts only credentials that failed, so a
+valid one is never throttled.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ import msgspec
 import structlog
 
 from whence.api.jwks import JwksCache
+from whence.api.operator_tokens import is_operator_token, open_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
-from whence.permissions import ApiKey, Principal, key_hash, known_scopes, session_hash
+from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, known_scopes, session_hash
+from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
 from whence.storage.credentials import Session
@@ -60,11 +62,20 @@ class HTTPConnection(Protocol):
 class Authenticator:
     """Authenticates requests. A server has one, and every method runs on the server's event loop.
 
-    `clock` returns monotonic seconds, for caches and the throttle.
+    `clock` returns monotonic seconds, for caches and the throttle. `tokens` opens the tokens of operators' keys, of
+    which there are none without it.
     """
 
-    def __init__(self, settings: Settings, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        tokens: Sealer | None = None,
+    ) -> None:
         self._store = store
+        self._operator_tokens = tokens
         self._keys = _KeyCache(clock)
         self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
         self._tokens = _TokenVerifier(settings, clock)
@@ -168,10 +179,12 @@ class Authenticator:
             return None if carrier == "cookie" else self._principal(await self._find_key(hashed), via_cookie=False)
         if carrier == "x-api-key":
             return None
+        if carrier == "bearer" and is_operator_token(secret):
+            return await self._of_operator_token(secret)
         if carrier == "cookie":
             hashed = session_hash(secret)
             if hashed is not None:
-                return self._principal(await self._find_session(hashed), via_cookie=True)
+                return await self._of_session(hashed)
         try:
             return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
         except _TokenRefused as refusal:
@@ -180,6 +193,7 @@ class Authenticator:
             return None
 
     def _principal(self, key: ApiKey | None, *, via_cookie: bool) -> Principal | None:
+        """The principal of a key that is alive."""
         now = _now_us()
         if key is None or not key.alive(now):
             return None
@@ -187,11 +201,47 @@ class Authenticator:
             self._used[key.id] = now
         return Principal(
             tenant=key.tenant,
-            scopes=frozenset(key.scopes),
+            scopes=frozenset(key.scopes if key.ceiling is None else (OPERATOR,)),
             key_id=key.id,
             subject=key.id,
             via_cookie=via_cookie,
+            expires_at=key.expires_at,
         )
+
+    async def _of_session(self, hashed: bytes) -> Principal | None:
+        """The principal of a session: its key, or what the operator's token said that it was made with."""
+        known = await self._find_session(hashed)
+        if known is None or known.session is None:
+            return None
+        principal, session = self._principal(known.key, via_cookie=True), known.session
+        if principal is None or (session.tenant is None) is not (known.key.ceiling is None):
+            return None
+        if session.tenant is None:
+            return principal
+        return _for_tenant(principal, known.key, session.tenant, session.scopes or (), session.expires_at)
+
+    async def _of_operator_token(self, text: str) -> Principal | None:
+        """The principal of an operator's token, while the token and its key are alive."""
+        token = None if self._operator_tokens is None else open_token(self._operator_tokens, text)
+        if token is None or token.expires_at <= _now_us():
+            return None
+        key = await self._find_key_by_id(token.key_id)
+        principal = self._principal(key, via_cookie=False)
+        if key is None or principal is None or key.ceiling is None:
+            return None
+        return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
+
+    async def _find_key_by_id(self, key_id: str) -> ApiKey | None:
+        """As `_find_key`, by the public id, through the same cache."""
+        cached_as = b"id:" + key_id.encode()
+        known = self._keys.get(cached_as)
+        if known is not None:
+            return known.key
+        asked_at = self._keys.clock()
+        key = await self._store.credentials.get_key(key_id)
+        if key is not None and key.alive(_now_us()):
+            self._keys.put(cached_as, _CachedKey(key, None, asked_at))
+        return key
 
     async def _find_key(self, hashed: bytes) -> ApiKey | None:
         known = self._keys.get(hashed)
@@ -203,8 +253,8 @@ class Authenticator:
             self._keys.put(hashed, _CachedKey(key, None, asked_at))
         return key
 
-    async def _find_session(self, hashed: bytes) -> ApiKey | None:
-        """The key that the session was made with, or None when the session is unknown or has ended."""
+    async def _find_session(self, hashed: bytes) -> "_CachedKey | None":
+        """The session and the key that it was made with, or None when the session is unknown or has ended."""
         known = self._keys.get(hashed)
         if known is None:
             asked_at = self._keys.clock()
@@ -217,7 +267,7 @@ class Authenticator:
                 self._keys.put(hashed, known)
         if known.session is None or known.session.expires_at <= _now_us():
             return None
-        return known.key
+        return known
 
     def _same_origin(self, scope: Mapping[str, Any]) -> bool:
         """Whether a browser sent this from a page of this server. Sec-Fetch-Site decides if it is there, since a page
@@ -332,6 +382,7 @@ class _TokenVerifier:
             key_id=None,
             subject=f"jwt:{subject if isinstance(subject, str | int) else ''}"[:255],
             via_cookie=via_cookie,
+            expires_at=int(claims["exp"] * 1_000_000),
         )
 
     async def _claims(self, token: str) -> dict[str, Any]:
@@ -406,6 +457,17 @@ class _TokenVerifier:
             raise _TokenRefused("iat or nbf lies in the future")
         if exp - (now if iat is None else iat) > self._max_lifetime_s:
             raise _TokenRefused(f"its life is longer than {self._max_lifetime_s} seconds")
+
+
+def _for_tenant(operator: Principal, key: ApiKey, tenant: str, scopes: Iterable[str], expires_at: int) -> Principal:
+    """What an operator's key may do in a tenant, with a token of these scopes. The ceiling is compared again."""
+    return msgspec.structs.replace(
+        operator,
+        tenant=tenant,
+        scopes=frozenset(scope for scope in scopes if key.may_pass_on(scope)),
+        expires_at=expires_at,
+        via_operator=True,
+    )
 
 
 def _now_us() -> int:

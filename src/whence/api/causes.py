@@ -25,7 +25,7 @@ async def trace(request: Request) -> JsonResponse:
     if graph is None:
         raise NotFound("There is no event with this id.")
     async with context.admission.turns.place(viewer.tenant):  # ten thousand nodes take a while
-        body = encode_trace(graph)
+        body = encode_trace(graph, viewer)
     context.admission.hold_answer(request, viewer.tenant, len(body))
     return JsonResponse(body)
 
@@ -34,9 +34,9 @@ async def trace(request: Request) -> JsonResponse:
 async def list_flows(request: Request) -> JsonResponse:
     """The tenant's flows, the latest activity first."""
     viewer = principal_of(request).viewer
-    read = parse_flows(request.scope["query_string"], viewer=viewer, now=now_us())
+    read = parse_flows(request.scope["query_string"], viewer=viewer, now=now_us(), sealer=context_of(request).cursors)
     page = await context_of(request).store.list_flows(viewer, read.query, read.page)
-    cursor = next_flows_cursor(read.cursor_seed, read.query, page)
+    cursor = next_flows_cursor(context_of(request).cursors, read.cursor_seed, read.query, page)
     return JsonResponse(encode_flows(page), headers=next_page_link(request, cursor))
 
 

@@ -9,11 +9,13 @@ import msgspec
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.readiness import Readiness
+from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.errors import WhenceError
 from whence.events import Vocabulary
 from whence.ingest import Ingest
 from whence.permissions import Principal
+from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
 
@@ -23,7 +25,8 @@ __all__ = ["AppContext", "context_of", "now_us", "principal_of", "root_path_of"]
 class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one running server.
 
-    `admission` decides how much of the server each tenant may use. `status_of` gives the HTTP status of an error.
+    `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `admission` decides how much of the
+    server each tenant may use. `status_of` gives the HTTP status of an error.
     """
 
     settings: Settings
@@ -32,6 +35,9 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     ingest: Ingest
     readiness: Readiness
     authenticator: Authenticator
+    recorder: Recorder
+    cursors: Sealer
+    tokens: Sealer
     admission: Admission
     status_of: Callable[[WhenceError], int]
 

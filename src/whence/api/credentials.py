@@ -1,38 +1,43 @@
 """The routes of API keys and browser sessions.
 
 `GET` and `POST /api/v1/keys` and `DELETE /api/v1/keys/{key_id}` need the scope admin, and reach the keys of the
-credential's own tenant. `POST /api/v1/session` exchanges an API key for a session, whose secret it puts into a cookie;
-`DELETE` ends the session. The secret of a key or a session is shown once, when it is made.
+credential's own tenant. A key gets only scopes of its maker, and no longer life. `POST /api/v1/session` exchanges an
+API key for a session, whose secret it puts into a cookie; `DELETE` ends the session. The secret of a key or a session
+is shown once, when it is made.
 """
 
 from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-from litestar import Response, delete, post, route
+from litestar import Response, delete, post
 from litestar.handlers import HTTPRouteHandler
 
 from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import context_of, now_us, principal_of
-from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operation import Json, Operation, ResponseSpec, listing_route, ref
+from whence.api.reads import next_page_link
 from whence.api.request import Request
 from whence.api.request_body import read_body
-from whence.api.responses import JSON
+from whence.api.responses import JSON, JsonResponse
 from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedia
 from whence.events import Vocabulary
 from whence.permissions import (
     ADMIN,
+    OPERATOR,
+    Principal,
     new_api_key,
     new_session_secret,
     parse_key_name,
     parse_scopes,
     session_hash,
 )
-from whence.storage.credentials import Session
+from whence.storage.credentials import KeyPlace, Session
 from whence.wire.keys import CreatedKeyBody, KeysBody, SessionBody, created_key_body, key_body
+from whence.wire.query import parse_listing, seal_listing
 from whence.wire.times import format_time, parse_time
 
-__all__ = ["ROUTES", "SESSION_S", "NewKey", "parse_new_key"]
+__all__ = ["ROUTES", "SESSION_S", "NewKey", "check_json_media", "parse_new_key", "parse_scopes_of"]
 
 SESSION_S = 12 * 3600
 """The longest life of a session, in seconds. It ends earlier if its API key does."""
@@ -56,17 +61,23 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
 
 
-@route(
-    "/api/v1/keys",
-    http_method=["GET", "HEAD"],
-    status_code=200,
-    opt={"scope": ADMIN} | _operation("List Keys", 200, ResponseSpec("The tenant's keys, oldest first", KeysBody)),
+@listing_route(
+    "/api/v1/keys", "List Keys", "keys", ADMIN, ResponseSpec("The tenant's keys, oldest first", KeysBody), "Credentials"
 )
-async def list_keys(request: Request) -> Response[bytes]:
-    """The tenant's API keys, oldest first, expired and revoked ones too."""
-    principal = principal_of(request)
-    keys = await context_of(request).store.credentials.list_keys(principal.tenant)
-    return _answer(200, KeysBody([key_body(key) for key in keys]))
+async def list_keys(request: Request) -> JsonResponse:
+    """A page of the tenant's API keys, oldest first, expired and revoked ones too."""
+    context, tenant = context_of(request), principal_of(request).tenant
+    asked = parse_listing("keys", request.scope["query_string"], sealer=context.cursors, bound=tenant)
+    after = None if asked.after is None else msgspec.json.decode(asked.after, type=KeyPlace)
+    keys = await context.store.credentials.list_keys(tenant, after, asked.limit + 1)
+    cursor = None
+    if len(keys) > asked.limit:
+        keys = keys[: asked.limit]
+        last = msgspec.json.encode((keys[-1].created_at, keys[-1].id))
+        cursor = seal_listing("keys", last, sealer=context.cursors, bound=tenant)
+    body = msgspec.json.encode(KeysBody([key_body(key) for key in keys]))
+    context.admission.hold_answer(request, tenant, len(body))
+    return JsonResponse(body, headers=next_page_link(request, cursor))
 
 
 @post(
@@ -81,14 +92,16 @@ async def list_keys(request: Request) -> Response[bytes]:
     ),
 )
 async def create_key(request: Request) -> Response[bytes]:
-    """Make an API key of this tenant. Only this answer contains its secret."""
+    """Make an API key of this tenant, with scopes that the caller has and no longer life. Only this answer contains its
+    secret."""
     principal = principal_of(request)
     context, now = context_of(request), now_us()
     async with read_body(request, context.admission, principal.tenant, _BODY_MAX) as body:
-        _check_media(request)
+        check_json_media(request)
         asked = parse_new_key(body, context.vocabulary, now)
-    secret, key = new_api_key(principal.tenant, asked.scopes, now, asked.expires_at, asked.name)
-    await context.store.credentials.put_key(key)
+    secret, key = new_api_key(principal.tenant, asked.scopes, now, _expiry_within(principal, asked), asked.name)
+    await context.store.credentials.put_key(key, limited=True)
+    await context.recorder.key_created(principal, key, now)
     return _answer(201, created_key_body(key, secret))
 
 
@@ -102,9 +115,11 @@ async def revoke_key(request: Request) -> Response[None]:
     principal = principal_of(request)
     key_id = str(request.path_params["key_id"])
     context = context_of(request)
-    if not await context.store.credentials.revoke_key(principal.tenant, key_id, now_us()):
+    now = now_us()
+    if not await context.store.credentials.revoke_key(principal.tenant, key_id, now):
         raise NotFound("There is no such API key.")
     context.authenticator.forget_key(key_id)
+    await context.recorder.key_revoked(principal, key_id, now)
     return _no_content()
 
 
@@ -115,14 +130,22 @@ async def create_session(request: Request) -> Response[bytes]:
     principal = principal_of(request)
     if principal.key_id is None or principal.via_cookie:
         raise Forbidden("A session is made with an API key, sent in a header.")
-    key = await context.store.credentials.get_key(principal.key_id)
+    if OPERATOR in principal.scopes:
+        raise Forbidden("An operator's key reads no events. Exchange it for a token of a tenant first.")
     now = now_us()
     expires_at = now + SESSION_S * 1_000_000
-    if key is not None and key.expires_at is not None:
-        expires_at = min(expires_at, key.expires_at)
+    if principal.expires_at is not None:
+        expires_at = min(expires_at, principal.expires_at)
     secret = new_session_secret()
-    hashed = cast(bytes, session_hash(secret))
-    await context.store.credentials.put_session(Session(hash=hashed, key_id=principal.key_id, expires_at=expires_at))
+    session = Session(
+        hash=cast(bytes, session_hash(secret)),
+        key_id=principal.key_id,
+        expires_at=expires_at,
+        tenant=principal.tenant if principal.via_operator else None,
+        scopes=tuple(sorted(principal.scopes)) if principal.via_operator else None,
+    )
+    await context.store.credentials.put_session(session)
+    await context.recorder.session_created(principal, expires_at, now)
     body = SessionBody(
         tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
     )
@@ -142,6 +165,7 @@ async def end_session(request: Request) -> Response[None]:
         if hashed is not None:
             await context.store.credentials.end_session(hashed)
             context.authenticator.forget(hashed)
+            await context.recorder.session_ended(principal_of(request), now_us())
     return _no_content(_cookie(request, "", 0))
 
 
@@ -161,7 +185,7 @@ def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
         Problem(("body", name), "There is no such field; known are scopes, name and expiresAt.", "extra_forbidden")
         for name in asked.keys() - {"scopes", "name", "expiresAt"}
     ]
-    scopes = _scopes(asked, vocabulary, problems)
+    scopes = parse_scopes_of(asked, vocabulary, problems)
     name = asked.get("name", "")
     try:
         parse_key_name(name if isinstance(name, str) else "\0")
@@ -173,7 +197,8 @@ def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
     return NewKey(scopes=scopes, name=name, expires_at=expires_at)
 
 
-def _scopes(asked: Mapping[str, Any], vocabulary: Vocabulary, problems: list[Problem]) -> tuple[str, ...]:
+def parse_scopes_of(asked: Mapping[str, Any], vocabulary: Vocabulary, problems: list[Problem]) -> tuple[str, ...]:
+    """The field `scopes` of a request. Adds what is wrong with it to `problems`."""
     scopes = asked.get("scopes")
     if "scopes" not in asked:
         problems.append(Problem(("body", "scopes"), "scopes is required.", "missing"))
@@ -203,7 +228,25 @@ def _expiry(asked: Mapping[str, Any], now: int, problems: list[Problem]) -> int 
     return expires_at
 
 
-def _check_media(request: Request) -> None:
+def _expiry_within(principal: Principal, asked: NewKey) -> int | None:
+    """When the new key expires: when asked, and no later than the caller's credential.
+
+    Raises Forbidden for a scope that the caller may not give, and Invalid for a later time.
+    """
+    for scope in asked.scopes:
+        if not principal.may_give(scope):
+            raise Forbidden(f"This credential lacks the scope {scope}, and a key gets only scopes of its maker.")
+    if principal.expires_at is None or asked.expires_at is None:
+        return asked.expires_at or principal.expires_at
+    if asked.expires_at > principal.expires_at:
+        raise Invalid.at(
+            ("body", "expiresAt"), "A key may not outlive the credential that makes it.", "expires_after_its_maker"
+        )
+    return asked.expires_at
+
+
+def check_json_media(request: Request) -> None:
+    """Raise UnsupportedMedia unless the body is JSON, or says nothing of what it is."""
     media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if media != JSON:
         raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")

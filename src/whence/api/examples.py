@@ -35,6 +35,7 @@ REQUESTS: dict[str, Json] = {
         "data": {"durationMs": 1250},
     },
     "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
+    "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
 }
 
 _EVENT: Json = {
@@ -100,6 +101,7 @@ _KEY: Json = {
 
 RESPONSES: dict[str, Json] = {
     "Event": _EVENT,
+    "StoredEvent": _EVENT,
     "EventPage": {"events": [_EVENT], "hasNext": True, "limit": 1, "offset": 0, "total": 2},
     "EventAggregate": {
         "byActorType": [{"count": 1, "key": "agent"}, {"count": 1, "key": "automation"}],
@@ -163,6 +165,15 @@ RESPONSES: dict[str, Json] = {
     "Keys": {"keys": [_KEY]},
     "CreatedKey": _KEY | {"key": "whk_…"},
     "Session": {"tenantId": _TENANT, "scopes": ["events:read"], "expiresAt": "2026-01-02T15:04:05Z"},
+    "Tenants": {
+        "tenants": [{"events": 2, "payloadBytes": 21, "recordedAt": "2026-01-02T03:04:05Z", "tenantId": _TENANT}]
+    },
+    "TenantToken": {
+        "tenantId": _TENANT,
+        "scopes": ["events:read", "events:write"],
+        "expiresAt": "2026-01-02T03:09:05Z",
+        "token": "wht_…",
+    },
 }
 """Of successful answers. Those of a batch depend on its status; see `results_of`."""
 

@@ -14,10 +14,11 @@ import whence
 from whence.api.auth import COOKIE
 from whence.api.examples import ERRORS, PROBLEMS, REQUESTS, RESPONSES, results_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operator_tokens import LIFETIME_MAX_S
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
 from whence.permissions import known_scopes
 from whence.settings import Settings
-from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody
+from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, StoredEventBody
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
 from whence.wire.parameters import TEXT_SCHEMA, or_null
@@ -46,11 +47,16 @@ _TAGS = {
     "Events": "The log: reading and storing events.",
     "Causes": "Why something happened, and what leads to what.",
     "Credentials": "API keys, and sessions for browsers.",
+    "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
     "Service": "The state of the server, and its documentation.",
 }
 
 _SECURITY_SCHEMES: Json = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (whk_…) or a JWT."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (whk_…), an operator's token (wht_…) or a JWT.",
+    },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key (whk_…)."},
     "cookie": {
         "type": "apiKey",
@@ -77,6 +83,7 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     "resource_id": ({"type": "string", "format": "uuid"}, "The id of the resource."),
     "event_id": ({"type": "string", "format": "uuid"}, "The id of the event."),
     "key_id": ({"type": "string"}, "The public id of the key."),
+    "tenant": ({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}, "The name of a tenant."),
 }
 """Schema and description of every parameter that stands in a path."""
 
@@ -91,7 +98,7 @@ _ERRORS = {
     415: "A content type or encoding that is not supported",
     422: "Validation Error",
     431: "The head is too large",
-    429: "Too many bad credentials from this address, or too many unbounded queries at once",
+    429: "Too many bad credentials from this address, unbounded queries at once, keys or sessions",
     500: "An internal error",
     503: "Busy, unavailable, or the query took too long; try again after Retry-After",
 }
@@ -226,7 +233,7 @@ def _structs(handlers: Iterable[HTTPRouteHandler]) -> list[type[msgspec.Struct]]
     """Every Struct that is a body of some request or response."""
     specs = [spec for handler in handlers for spec in handler.opt["operation"].responses.values()]
     bodies = [spec.body for spec in specs if isinstance(spec.body, type)]
-    return list(dict.fromkeys([NewEventBody, HTTPValidationError, ErrorBody, *bodies]))
+    return list(dict.fromkeys([NewEventBody, StoredEventBody, HTTPValidationError, ErrorBody, *bodies]))
 
 
 def _schemas(settings: Settings, handlers: Sequence[HTTPRouteHandler]) -> Json:
@@ -244,7 +251,7 @@ def _schemas(settings: Settings, handlers: Sequence[HTTPRouteHandler]) -> Json:
                 schema["required"] = sorted([*schema["required"], key])
     schemas |= _schemas_without_struct(settings.vocabulary)
     schemas["NewEvent"]["properties"] |= _new_event_properties()
-    for name in ("Event", "NewEvent"):
+    for name in ("Event", "NewEvent", "StoredEvent"):
         schemas[name]["properties"] |= {
             "resourceType": ref("ResourceType"),
             "actorType": ref("ActorType") | {"examples": ["user"]},
@@ -328,6 +335,26 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
         },
         "ActorType": {"type": "string", "enum": list(vocabulary.actor_types), "description": "Who can act."},
         "CloudEvent": _cloud_event(vocabulary),
+        "NewTenantToken": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["scopes"],
+            "properties": {
+                "scopes": {
+                    "type": "array",
+                    "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
+                    "minItems": 1,
+                    "examples": [["events:write"]],
+                },
+                "lifetimeS": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": LIFETIME_MAX_S,
+                    "default": LIFETIME_MAX_S,
+                    "description": "The life of the token, in seconds. It ends earlier if the key does.",
+                },
+            },
+        },
         "NewKey": {
             "type": "object",
             "additionalProperties": False,

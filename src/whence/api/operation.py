@@ -14,7 +14,7 @@ from whence.api.responses import JSON
 from whence.permissions import READ
 from whence.wire.parameters import PARAMETERS, Parameter
 
-__all__ = ["Json", "Operation", "ResponseSpec", "open_route", "read_route", "ref"]
+__all__ = ["Json", "Operation", "ResponseSpec", "listing_route", "open_route", "read_route", "ref"]
 
 Json = dict[str, Any]
 
@@ -92,6 +92,20 @@ def read_route(
 def open_route(path: str, summary: str, response: ResponseSpec) -> HTTPRouteHandler:
     """A route about the server itself: GET and HEAD, for everyone, with or without a credential."""
     return _get(path, {"open": True, "operation": Operation(tag="Service", summary=summary, responses={200: response})})
+
+
+def listing_route(
+    path: str, summary: str, query: str, scope: str, response: ResponseSpec, tag: str
+) -> HTTPRouteHandler:
+    """A route that lists something other than events, page by page: GET and HEAD."""
+    operation = Operation(
+        tag=tag,
+        summary=summary,
+        parameters=PARAMETERS[query],
+        responses={200: msgspec.structs.replace(response, headers=_LINK)},
+        errors=(422,),
+    )
+    return _get(path, {"scope": scope, "operation": operation})
 
 
 def _get(path: str, opt: Json) -> HTTPRouteHandler:

@@ -1,26 +1,27 @@
-"""What a tenant may write: events in a time, and only while the disk has room.
+"""What a tenant may write: events in a time, bytes in all, and only while the disk has room.
 
-Both are checked before anything is stored. A quota of events is off unless it is set, and each server process has its
-own count of it.
+All of it is checked before anything is stored. Quotas are off unless they are set.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from whence.errors import Throttled, Unavailable
+from whence.errors import QuotaSpent, Throttled, Unavailable
+from whence.storage.base import Head
 
-__all__ = ["DiskSpace", "EventRate"]
+__all__ = ["ByteQuota", "DiskSpace", "EventRate"]
 
 _WINDOW_S = 10
 _BURST_MIN = 1_000  # a whole batch
 _TENANTS_MAX = 10_000
 _DISK_CHECK_S = 1.0
+_READ_AGAIN_S = 1.0
 
 
 class EventRate:
     """At most so many events a second of each tenant, on average: a token bucket that fills at that rate. It holds
-    what ten seconds allow, but at least a whole batch."""
+    what ten seconds allow, but at least a whole batch. Each server process has a bucket of its own."""
 
     def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         """0 is no limit."""
@@ -60,6 +61,32 @@ class EventRate:
     def _forget_full(self) -> None:
         """Forget the tenants that have all of their quota."""
         self._buckets = {tenant: each for tenant, each in self._buckets.items() if self._left(tenant) < self._size}
+
+
+class ByteQuota:
+    """How many bytes of payloads a tenant may keep. The store is asked once a second for a tenant that writes, so a
+    tenant may exceed its quota by what several servers accept for it in that time. Belongs to one event loop."""
+
+    def __init__(self, head_of: Callable[[str], Awaitable[Head]], most: int) -> None:
+        """`head_of` returns the head of a tenant's log. 0 is no limit."""
+        self._head_of = head_of
+        self._most = most
+        self._known: dict[str, tuple[int, float]] = {}
+
+    async def require(self, tenant: str, size: int) -> None:
+        """Count `size` bytes that are about to be stored. Raises QuotaSpent when they would exceed the quota."""
+        if not self._most:
+            return
+        stored, read_at = self._known.get(tenant, (0, float("-inf")))
+        if time.monotonic() - read_at > _READ_AGAIN_S:
+            read_at = time.monotonic()
+            stored = (await self._head_of(tenant)).payload_bytes
+        if stored + size > self._most:
+            self._known.pop(tenant, None)
+            raise QuotaSpent("This tenant has stored as many bytes as it may. Ask the operator for a larger quota.")
+        if len(self._known) >= _TENANTS_MAX:
+            self._known.clear()
+        self._known[tenant] = (stored + size, read_at)
 
 
 class DiskSpace:

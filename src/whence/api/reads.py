@@ -84,7 +84,7 @@ async def get_event(request: Request) -> JsonResponse:
         raise NotFound("There is no event with this id.")
     size = _EVENT_BYTES + len(event.payload or b"")
     context_of(request).admission.hold_answer(request, event.tenant_id, size)
-    return JsonResponse(encode_event(event, read.include))
+    return JsonResponse(encode_event(event, read.include, principal_of(request).viewer))
 
 
 ROUTES: list[HTTPRouteHandler] = [
@@ -106,6 +106,7 @@ def _parsed(request: Request, name: str, **fixed: str) -> ReadRequest:
         viewer=principal_of(request).viewer,
         now=now_us(),
         vocabulary=context_of(request).vocabulary,
+        sealer=context_of(request).cursors,
         fixed=fixed,
     )
 
@@ -117,8 +118,8 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
         page = await context.store.list_events(viewer, read.query, read.page)
         size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
         context.admission.hold_answer(request, viewer.tenant, size)
-        cursor = next_cursor(read.cursor_seed, read.query, page)
-        body = encode_page(page, read.include, cursor)
+        cursor = next_cursor(context.cursors, read.cursor_seed, read.query, page)
+        body = encode_page(page, read.include, cursor, viewer)
     return JsonResponse(body, headers=next_page_link(request, cursor))
 
 

@@ -24,6 +24,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from whence.api.app import create_app
 from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import SmallReadsProtocol
+from whence.api.store_secret import load_store_secret
 from whence.settings import Settings, is_loopback
 from whence.storage.base import Store
 
@@ -49,14 +50,15 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
     """Serve until SIGTERM or SIGINT, then finish the requests in flight and return within 10 s, with the store closed.
 
     `ready` is called once with the address, such as `http://127.0.0.1:8700`, when the server accepts requests. Raises
-    OSError when the address cannot be bound or the TLS files cannot be read.
+    OSError when the address cannot be bound or the TLS files cannot be read, and StoreRefused for a file that does not
+    hold the secret of the store.
     """
     configure_logging(settings.log_level)
     _allow_files(_FILES_BESIDE + 2 * settings.connections_max)
     listener = _listen(settings.host, settings.port)
     with contextlib.closing(listener):
         address = _address(settings, listener.getsockname()[1])
-        config = make_config(create_app(settings, store), settings)
+        config = make_config(create_app(settings, store, load_store_secret(settings)), settings)
         config.load()
         if is_exposed(settings):
             _log.warning("plain_http", host=settings.host, advice=_PLAIN_HTTP)

@@ -13,7 +13,8 @@ from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, Problem, RetryLater, UnsupportedMedia, WhenceError
-from whence.events import NewEvent
+from whence.events import Event, NewEvent, Viewer
+from whence.identities import is_uuid
 from whence.permissions import WRITE
 from whence.storage.base import Receipt
 from whence.wire.bodies import BatchBody
@@ -24,7 +25,7 @@ from whence.wire.event import (
     BODY_MAX,
     IngestContext,
     ParsedEvent,
-    encode_event,
+    encode_stored_event,
     iter_batch,
     parse_new_event,
 )
@@ -73,7 +74,7 @@ _REFUSED = ResponseSpec(
     "Validation Error. The results of a batch, if each event was checked and none was stored.",
     {"anyOf": [ref("HTTPValidationError"), ref("BatchResults")]},
 )
-_STORED: Json = {"anyOf": [ref("Event"), ref("BatchResults")]}
+_STORED: Json = {"anyOf": [ref("StoredEvent"), ref("BatchResults")]}
 
 
 def _array_of(name: str) -> Json:
@@ -126,18 +127,18 @@ async def create_event(request: Request) -> JsonResponse:
     """Store one event durably, and answer with it. A batch of CloudEvents is accepted here too."""
     if _media_type(request) == _CE_BATCH:
         return await _store_many(request)
-    context, tenant = context_of(request), principal_of(request).tenant
+    context, viewer = context_of(request), principal_of(request).viewer
     may_be_empty = _is_binary(request)
-    async with read_body(request, context.admission, tenant, BODY_MAX, may_be_empty=may_be_empty) as body:
+    async with read_body(request, context.admission, viewer.tenant, BODY_MAX, may_be_empty=may_be_empty) as body:
         if len(body) > _SHORT_BODY:
-            async with context.admission.turns.place(tenant):
+            async with context.admission.turns.place(viewer.tenant):
                 new = _parse_one(request, body)
         else:
             new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
-        context.admission.admit_events(request, tenant, 1)
-        receipts = await context.ingest.add(tenant, [new])
-    return _answer_one(request, receipts[0])
+        await context.admission.admit_events(request, viewer.tenant, [new])
+        receipts = await context.ingest.add(viewer.tenant, [new], readable=viewer.readable)
+    return await _answer_one(request, new, receipts[0])
 
 
 @post("/api/v1/events/batch", opt={"scope": WRITE, "operation": _CREATE_BATCH}, status_code=201)
@@ -151,20 +152,22 @@ ROUTES: list[HTTPRouteHandler] = [create_event, create_batch]
 
 
 async def _store_many(request: Request) -> JsonResponse:
-    context, tenant = context_of(request), principal_of(request).tenant
+    context, viewer = context_of(request), principal_of(request).viewer
     may_be_empty = _is_binary(request)
-    async with read_body(request, context.admission, tenant, BATCH_MAX, may_be_empty=may_be_empty) as body:
+    async with read_body(request, context.admission, viewer.tenant, BATCH_MAX, may_be_empty=may_be_empty) as body:
         if len(body) > _LONG_BODY:
             await context.store.wait_for_idle_writer()
         events, atomic = _parse_many(request, body)
         del body  # as in create_event
-        parsed = limit_batch(await context.admission.in_slices(tenant, events))
+        parsed = limit_batch(await context.admission.in_slices(viewer.tenant, events))
         if atomic:
             _refuse_invalid(parsed)
         valid = [item for item in parsed if isinstance(item, NewEvent)]
-        context.admission.admit_events(request, tenant, len(valid))
-        receipts = await context.ingest.add(tenant, valid, atomic=atomic) if valid else []
-    return _answer_many(context, parsed, receipts)
+        await context.admission.admit_events(request, viewer.tenant, valid)
+        receipts = (
+            await context.ingest.add(viewer.tenant, valid, atomic=atomic, readable=viewer.readable) if valid else []
+        )
+    return _answer_many(request, parsed, receipts)
 
 
 def _parse_one(request: Request, body: bytes) -> NewEvent:
@@ -258,7 +261,7 @@ def _idempotency_key(request: Request) -> str | None:
     return sent[0]
 
 
-def _answer_one(request: Request, receipt: Receipt) -> JsonResponse:
+async def _answer_one(request: Request, new: NewEvent, receipt: Receipt) -> JsonResponse:
     """201 or 200 with the event. Raises the error if it was refused."""
     if receipt.event is None:
         raise receipt.error or RuntimeError("a receipt with neither an event nor an error")
@@ -266,28 +269,50 @@ def _answer_one(request: Request, receipt: Receipt) -> JsonResponse:
     if receipt.replayed:
         headers.append(("idempotent-replayed", "true"))
     status = 200 if receipt.replayed else 201
-    body = encode_event(receipt.event)
+    body = encode_stored_event(receipt.event, await _shown_correlation(request, new, receipt.event))
     context_of(request).admission.hold_answer(request, principal_of(request).tenant, len(body), stored=True)
     return JsonResponse(body, status, headers)
 
 
-def _answer_many(context: AppContext, parsed: Sequence[ParsedEvent], receipts: Sequence[Receipt]) -> JsonResponse:
+async def _shown_correlation(request: Request, new: NewEvent, stored: Event) -> str | None:
+    """The correlationId, as far as the sender may know it: the one that it sent, or that comes from what it may read.
+
+    A cause that is hidden and one that does not exist make no difference.
+    """
+    viewer = principal_of(request).viewer
+    if viewer.sees_all or new.correlation_id is not None:
+        return stored.correlation_id
+    derived: str | None = new.id
+    if new.causation_id is not None and is_uuid(new.causation_id):
+        store = context_of(request).store
+        cause = await store.get_event(viewer, new.causation_id) if viewer.readable else None
+        derived = None if cause is None else cause.correlation_id
+    if derived == stored.correlation_id or (derived is not None and viewer.may_see(stored.resource_type)):
+        return stored.correlation_id
+    return None
+
+
+def _answer_many(request: Request, parsed: Sequence[ParsedEvent], receipts: Sequence[Receipt]) -> JsonResponse:
     """The result of each event, and one status for all. Raises the error of an event that should be retried later."""
+    context, viewer = context_of(request), principal_of(request).viewer
     remaining = iter(receipts)
     results = []
     for index, item in enumerate(parsed):
         receipt = next(remaining) if isinstance(item, NewEvent) else Receipt(error=item)
         if isinstance(receipt.error, RetryLater):
             raise receipt.error
-        results.append(_result(context, index, item, receipt))
+        results.append(_result(context, viewer, index, item, receipt))
     body = msgspec.json.encode({"results": results})
     return JsonResponse(body, _joint_status({result["status"] for result in results}))
 
 
-def _result(context: AppContext, index: int, item: NewEvent | WhenceError, receipt: Receipt) -> dict[str, Any]:
+def _result(
+    context: AppContext, viewer: Viewer, index: int, item: NewEvent | WhenceError, receipt: Receipt
+) -> dict[str, Any]:
     if receipt.event is not None:
         status = 200 if receipt.replayed else 201
-        return {"index": index, "id": receipt.event.id, "status": status, "position": receipt.event.position}
+        position = receipt.event.position if viewer.sees_all else None  # it counts the events that are hidden
+        return {"index": index, "id": receipt.event.id, "status": status, "position": position}
     error = receipt.error or RuntimeError("a receipt with neither an event nor an error")
     if not isinstance(error, WhenceError):
         raise error

@@ -183,23 +183,25 @@ _UNSAFE = re.compile(r"[^\w .,:@/+-]")
 
 
 def mermaid(trace: TraceBody) -> str:
-    """The graph as a Mermaid flowchart with a box for each event, named by its position.
+    """The graph as a Mermaid flowchart with a box for each event, named by its position, or by a number of its own when
+    the key may not learn positions.
 
     Failures and the event in question stand out. Characters that could be markup are written as character codes.
     """
     by_id = {node.id: node for node in trace.nodes}
+    boxes = {node.id: f"e{node.position or number}" for number, node in enumerate(trace.nodes, 1)}
     lines = ["flowchart TD"]
     for node in trace.nodes:
         label = f"{_label(node.event_type)}<br/>{_label(f'{node.actor_type} {node.actor_id}')}"
-        lines.append(f'  e{node.position}["{label}<br/>+{span(node.since_root_us)}"]')
+        lines.append(f'  {boxes[node.id]}["{label}<br/>+{span(node.since_root_us)}"]')
     for node in trace.nodes:
         cause = by_id.get(node.causation_id or "")
         if cause is not None and not node.cycle:
-            lines.append(f"  e{cause.position} --> e{node.position}")
-    failed = ",".join(f"e{node.position}" for node in trace.nodes if node.outcome == "failure")
+            lines.append(f"  {boxes[cause.id]} --> {boxes[node.id]}")
+    failed = ",".join(boxes[node.id] for node in trace.nodes if node.outcome == "failure")
     if failed:
         lines += ["  classDef failed stroke:#c00,stroke-width:2px", f"  class {failed} failed"]
-    lines += ["  classDef asked stroke-width:4px", f"  class e{by_id[trace.event_id].position} asked"]
+    lines += ["  classDef asked stroke-width:4px", f"  class {boxes[trace.event_id]} asked"]
     return "\n".join(lines)
 
 

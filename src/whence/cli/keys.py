@@ -1,7 +1,7 @@
 """The commands `key create`, `key list` and `key revoke`.
 
-Over HTTP they work on the tenant of the credential, which needs the scope `admin`. With --store or --tenant they work
-on the store directly, with or without a running server, and need only access to it.
+Over HTTP they work on the tenant of the credential, which needs the scope `admin`. With --store, --tenant or --operator
+they work on the store directly, with or without a running server, and need only access to it.
 """
 
 import asyncio
@@ -20,15 +20,17 @@ from whence.client import (
     CreatedKeyBody,
     KeyBody,
     KeysBody,
+    Whence,
     create_key_request,
     error_of,
     list_keys_request,
     parse_body,
     revoke_key_request,
 )
+from whence.client.responses import next_link
 from whence.errors import Invalid, NotFound
 from whence.events import is_tenant
-from whence.permissions import new_api_key, parse_key_name, parse_scopes
+from whence.permissions import OPERATORS_TENANT, new_api_key, new_operator_key, parse_key_name, parse_scopes
 from whence.settings import Settings
 from whence.storage import Store, backend_for, create_store
 from whence.wire.keys import created_key_body, key_body
@@ -46,6 +48,9 @@ StoreFlag = Annotated[
     str | None, Parameter(name="--store", help="Work on this store directly, like sqlite:///path; else WHENCE_STORE.")
 ]
 TenantFlag = Annotated[str | None, Parameter(name="--tenant", help="The tenant. Only for a store directly.")]
+OperatorFlag = Annotated[
+    bool, Parameter(name="--operator", negative="", help="An operator's key, of no tenant. Only for a store directly.")
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 _DURATION = re.compile(r"([0-9]{1,6})([hdw])")
@@ -62,6 +67,7 @@ def create(
         ),
     ],
     tenant: TenantFlag = None,
+    operator: OperatorFlag = False,
     name: Annotated[str, Parameter(help="A note on what the key is for.")] = "",
     expires: Annotated[
         str | None, Parameter(help="When it expires: after 12h, 30d or 8w, or at an RFC 3339 time.")
@@ -70,10 +76,18 @@ def create(
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> None:
-    """Create an API key and print it. It cannot be shown again."""
+    """Create an API key and print it. It cannot be shown again.
+
+    An operator's key (--operator) reads no events. It lists the tenants, and exchanges itself for
+    tokens of single tenants, with at most the scopes that are given here.
+    """
     now = _now_us()
     expires_at = None if expires is None else _expiry(expires, now)
-    if store is None and tenant is None:
+    if operator:
+        settings = settings_for(store=store)
+        made = make_key(settings, _operators(tenant), scope, now, expires_at, name)
+        say(f"Created in {printable(settings.shown_store)} for an operator.")
+    elif store is None and tenant is None:
         when = None if expires_at is None else format_time(expires_at)
         with client_for(server) as whence:
             made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
@@ -91,16 +105,17 @@ def create(
 def list_keys(
     *,
     tenant: TenantFlag = None,
+    operator: OperatorFlag = False,
     store: StoreFlag = None,
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> None:
     """List API keys, oldest first, with the revoked ones. The secrets are not stored."""
-    if store is None and tenant is None:
+    if store is None and tenant is None and not operator:
         with client_for(server) as whence:
-            keys = parse_body(whence.send(list_keys_request()), KeysBody).keys
+            keys = _all_keys(whence)
     else:
-        of = _tenant(tenant)
+        of = _operators(tenant) if operator else _tenant(tenant)
         found = _in_store(settings_for(store=store), lambda store: store.credentials.list_keys(of), may_create=False)
         keys = [key_body(key) for key in found]
     if json:
@@ -119,17 +134,18 @@ def revoke(
     /,
     *,
     tenant: TenantFlag = None,
+    operator: OperatorFlag = False,
     store: StoreFlag = None,
     server: ServerOptions | None = None,
 ) -> None:
-    """Revoke an API key and the sessions that it started."""
-    if store is None and tenant is None:
+    """Revoke an API key, and the sessions and tokens that it started."""
+    if store is None and tenant is None and not operator:
         with client_for(server) as whence:
             answer = whence.send(revoke_key_request(key_id))
         if answer.status >= 400:
             raise error_of(answer)
     else:
-        of, now = _tenant(tenant), _now_us()
+        of, now = _operators(tenant) if operator else _tenant(tenant), _now_us()
         if not _in_store(
             settings_for(store=store), lambda store: store.credentials.revoke_key(of, key_id, now), may_create=False
         ):
@@ -140,7 +156,8 @@ def revoke(
 def make_key(
     settings: Settings, tenant: str, scopes: list[str], now: int, expires_at: int | None = None, name: str = ""
 ) -> CreatedKeyBody:
-    """Create an API key in the store of these settings. Raises Invalid and StoreRefused. Times are in microseconds."""
+    """Create an API key in the store of these settings: an operator's if `tenant` is `OPERATORS_TENANT`, whose ceiling
+    the scopes are. Raises Invalid and StoreRefused. Times are in microseconds."""
     try:
         known = parse_scopes(scopes, settings.vocabulary)
     except ValueError as error:
@@ -149,9 +166,24 @@ def make_key(
         kept_name = parse_key_name(name)
     except ValueError as error:
         raise Invalid.at(("name",), str(error)) from None
-    secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
+    if tenant == OPERATORS_TENANT:
+        secret, key = new_operator_key(known, now, expires_at, kept_name)
+    else:
+        secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
     _in_store(settings, lambda store: store.credentials.put_key(key))
     return created_key_body(key, secret)
+
+
+def _all_keys(whence: Whence) -> list[KeyBody]:
+    """The keys of every page."""
+    keys: list[KeyBody] = []
+    link: str | None = None
+    while True:
+        response = whence.send(list_keys_request(link))
+        keys += parse_body(response, KeysBody).keys
+        link = next_link(response)
+        if link is None:
+            return keys
 
 
 def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_create: bool = True) -> T:
@@ -176,6 +208,13 @@ def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_c
             await store.close()
 
     return asyncio.run(run())
+
+
+def _operators(tenant: str | None) -> str:
+    """The tenant in the rows of operators' keys. Raises Invalid if one was given."""
+    if tenant is not None:
+        raise Invalid.at((), "An operator's key belongs to no tenant: leave out --tenant or --operator.")
+    return OPERATORS_TENANT
 
 
 def _tenant(tenant: str | None) -> str:

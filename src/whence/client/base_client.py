@@ -16,15 +16,16 @@ from whence.client.context import CausalContext, ContextScope
 from whence.client.emitter import Emitter, OnError, Stats
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, id_and_flow
 from whence.client.fork_safety import register_fork_safe
-from whence.client.requests import batch_request
-from whence.client.responses import ApiResponse
+from whence.client.requests import batch_request, tenant_token_request
+from whence.client.responses import ApiResponse, parse_body
 from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
-from whence.client.tokens import TenantToken
+from whence.client.tokens import ExchangedToken, TenantToken
 from whence.client.transport import Transport, api_key_headers, base_url
 from whence.errors import WhenceError
 from whence.identities import canonical
 from whence.wire.ids import new_uuid7
+from whence.wire.keys import TenantTokenBody
 
 __all__ = ["DEFAULT_URL", "BaseClient", "ClientOptions", "Enricher"]
 
@@ -32,6 +33,7 @@ DEFAULT_URL = "http://127.0.0.1:8700"
 """The server's URL when none is given."""
 
 _TENANT_CLIENTS_MAX = 10_000
+_UNAUTHENTICATED = 401
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,7 +52,8 @@ class ClientOptions(TypedDict, total=False):
     - `spool` is the folder that holds all spools, or False for no spool. Default: the user's state directory.
     - `spool_bytes_max` (1 GiB) bounds the spool of one tenant.
     - `exit_timeout_s` (5) bounds how long closing waits for queued events to be sent.
-    - `jwt_secret` is the secret shared with the server, for `for_tenant`. Default: WHENCE_JWT_SECRET.
+    - `jwt_secret` is the secret shared with the server, for `for_tenant`. Default: WHENCE_JWT_SECRET. Without it,
+      `for_tenant` needs an operator's key as the API key.
     - `jwt_claims` are added to the tokens of `for_tenant`.
     """
 
@@ -74,7 +77,7 @@ class BaseClient:
     ) -> None:
         self.url = base_url(url or os.environ.get("WHENCE_URL") or DEFAULT_URL)
         key = api_key or os.environ.get("WHENCE_API_KEY") or ""
-        headers = api_key_headers(key)
+        headers = self._key_headers = api_key_headers(key)
         self.credential: Callable[[], Mapping[str, str]] = lambda: headers
         self.timeout_s = timeout_s
         self._retries = retries
@@ -201,25 +204,48 @@ class BaseClient:
     # -------------------------------------------------------------------------------------------------------- tenants
 
     def for_tenant(self, tenant: str, *, scope: str = "events:read events:write", lifetime_s: int = 900) -> Self:
-        """A client for another tenant, which signs tokens with the secret shared with the server.
+        """A client for another tenant. Its tokens are exchanged for the API key of this client, which is an operator's
+        key; with the secret that is shared with the server, they are signed here.
 
         It has its own queue and spool, and shares the connections and threads of this client. It is closed with this
-        client. Raises WhenceError without a secret, and for an invalid tenant or lifetime.
+        client. Raises WhenceError without a key and a secret, and for an invalid tenant or lifetime. A lifetime is at
+        most 15 minutes, or 24 hours if the tokens are signed here.
         """
-        secret = self._options.get("jwt_secret") or os.environ.get("WHENCE_JWT_SECRET")
-        if not secret:
-            raise WhenceError("A secret is needed to sign tokens. Pass jwt_secret, or set WHENCE_JWT_SECRET.")
         cache_key = f"{tenant} {scope} {lifetime_s}"
         with self._lock:
             client = self._tenants.pop(cache_key, None)
             if client is None:
-                claims = self._options.get("jwt_claims")
-                token = TenantToken(tenant, secret, scope=scope, lifetime_s=lifetime_s, claims=claims)
-                client = self._tenant_client(tenant, token)
+                client = self._tenant_client(tenant, self._tenant_credential(tenant, scope, lifetime_s))
             self._tenants[cache_key] = client  # last in the dict, as the most recently used
             while len(self._tenants) > _TENANT_CLIENTS_MAX:
                 del self._tenants[next(iter(self._tenants))]  # its queued events are still sent
         return client
+
+    def _tenant_credential(self, tenant: str, scope: str, lifetime_s: int) -> TenantToken | ExchangedToken:
+        secret = self._options.get("jwt_secret") or os.environ.get("WHENCE_JWT_SECRET")
+        if secret:
+            claims = self._options.get("jwt_claims")
+            return TenantToken(tenant, secret, scope=scope, lifetime_s=lifetime_s, claims=claims)
+        operator = self._key_headers
+        if not operator:
+            raise WhenceError(
+                "An operator's key, or a secret to sign tokens with, is needed. Pass api_key or jwt_secret, or set "
+                "WHENCE_API_KEY or WHENCE_JWT_SECRET."
+            )
+        request = tenant_token_request(tenant, scope.split(), lifetime_s)
+        transport = self._shared_transport()
+
+        def exchange() -> str:
+            return parse_body(transport.exchange(request, operator), TenantTokenBody).token
+
+        return ExchangedToken(tenant, exchange, lifetime_s=lifetime_s)
+
+    def _note_refusal(self, status: int) -> bool:
+        """Drop a token of an operator's key that was refused. Whether another attempt has a new one."""
+        if status != _UNAUTHENTICATED or not isinstance(self.credential, ExchangedToken):
+            return False
+        self.credential.forget()
+        return True
 
     def _tenant_client(self, tenant: str, credential: Callable[[], Mapping[str, str]]) -> Self:
         client = object.__new__(type(self))
@@ -273,7 +299,9 @@ class BaseClient:
         return Path(self._options.get("spool") or default_root()) / self._spool_name()
 
     def _send_batch(self, bodies: Sequence[bytes]) -> ApiResponse:
-        return self._shared_transport().exchange(batch_request(b"\n".join(bodies)), self.credential())
+        response = self._shared_transport().exchange(batch_request(b"\n".join(bodies)), self.credential())
+        self._note_refusal(response.status)  # the emitter keeps the events, and sends them again
+        return response
 
     def _shared_transport(self) -> Transport:
         if self._transport is None:

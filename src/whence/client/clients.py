@@ -38,6 +38,7 @@ from whence.client.responses import (
     parse_stored,
 )
 from whence.client.retries import RetryPolicy
+from whence.client.tokens import ExchangedToken
 from whence.client.transport import AsyncTransport, Transport
 from whence.errors import WhenceError
 from whence.wire.bodies import ActorStatsBody, BatchBody, CountsBody, EventBody
@@ -154,11 +155,14 @@ class Whence(BaseClient):
         Raises Unreachable when no response came.
         """
         transport = self._shared_transport()
-        policy = RetryPolicy(request, self._retries)
+        policy, renewed = RetryPolicy(request, self._retries), False
         while True:
             outcome: ApiResponse | Unreachable
             try:
                 outcome = transport.exchange(request, self.credential())
+                if not renewed and self._note_refusal(outcome.status):
+                    renewed = True
+                    continue
             except Unreachable as error:
                 outcome = error
             wait_s = policy.wait_s(outcome)
@@ -269,17 +273,26 @@ class AsyncWhence(BaseClient):
 
     async def send(self, request: ApiRequest) -> ApiResponse:
         """As `Whence.send`."""
-        policy = RetryPolicy(request, self._retries)
+        policy, renewed = RetryPolicy(request, self._retries), False
         while True:
             outcome: ApiResponse | Unreachable
             try:
-                outcome = await self._async_transport.exchange(request, self.credential())
+                outcome = await self._async_transport.exchange(request, await self._credential())
+                if not renewed and self._note_refusal(outcome.status):
+                    renewed = True
+                    continue
             except Unreachable as error:
                 outcome = error
             wait_s = policy.wait_s(outcome)
             if wait_s is None:
                 return _response(outcome)
             await self._sleep(wait_s)
+
+    async def _credential(self) -> Mapping[str, str]:
+        """The headers of the credential. A token of an operator's key may need a request, which a thread makes."""
+        if isinstance(self.credential, ExchangedToken) and not self.credential.is_fresh:
+            return await asyncio.to_thread(self.credential)
+        return self.credential()
 
     async def close(self, timeout_s: float | None = None) -> bool:
         """As `Whence.close`."""

@@ -31,6 +31,7 @@ __all__ = [
     "next_page_request",
     "revoke_key_request",
     "store_request",
+    "tenant_token_request",
     "trace_request",
     "with_id",
 ]
@@ -127,9 +128,10 @@ def first_batch(bodies: Iterable[bytes]) -> list[bytes]:
     return batch
 
 
-def list_keys_request() -> ApiRequest:
-    """The API keys of the tenant."""
-    return ApiRequest(method="GET", path=_KEYS)
+def list_keys_request(link: str | None = None) -> ApiRequest:
+    """The API keys of the tenant: the first page, or the one that the `next` link of a page leads to."""
+    query = "" if link is None else link.partition("?")[2]
+    return ApiRequest(method="GET", path=f"{_KEYS}?{query}" if query else _KEYS)
 
 
 def create_key_request(scopes: Sequence[str], name: str = "", expires_at: str | None = None) -> ApiRequest:
@@ -141,6 +143,13 @@ def create_key_request(scopes: Sequence[str], name: str = "", expires_at: str | 
 def revoke_key_request(key_id: str) -> ApiRequest:
     """Revoke an API key."""
     return ApiRequest(method="DELETE", path=f"{_KEYS}/{quote(key_id, safe='')}")
+
+
+def tenant_token_request(tenant: str, scopes: Sequence[str], lifetime_s: int) -> ApiRequest:
+    """Exchange an operator's key for a token of a tenant."""
+    path = f"/api/v1/tenants/{quote(tenant, safe='')}/token"
+    body = msgspec.json.encode({"scopes": list(scopes), "lifetimeS": lifetime_s})
+    return ApiRequest(method="POST", path=path, content=body, content_type=JSON)
 
 
 def next_page_request(link: str) -> ApiRequest | None:

@@ -16,6 +16,7 @@ from whence.errors import (
     NotFound,
     Problem,
     QueryTooExpensive,
+    QuotaSpent,
     RetryLater,
     Throttled,
     TooLarge,
@@ -24,7 +25,7 @@ from whence.errors import (
     UnsupportedMedia,
     WhenceError,
 )
-from whence.wire.bodies import BatchBody, BatchResultBody, EventBody, PageBody
+from whence.wire.bodies import BatchBody, BatchResultBody, EventBody, PageBody, StoredEventBody
 
 __all__ = [
     "NOT_A_WHENCE_SERVER",
@@ -33,6 +34,7 @@ __all__ = [
     "StoredEvent",
     "error_of",
     "is_temporary",
+    "next_link",
     "parse_batch",
     "parse_batch_results",
     "parse_body",
@@ -66,7 +68,10 @@ class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that the server has stored. `replayed` means that it was stored before. `body` is the raw response."""
+    """An event that the server has stored. `replayed` means that it was stored before. `body` is the raw response.
+
+    `event.correlation_id` is None when the credential may not read the cause that it comes from.
+    """
 
     event: EventBody
     replayed: bool
@@ -87,7 +92,9 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_stored(response: ApiResponse) -> StoredEvent:
     """Parse the response to a single event. Raises as `parse_body`."""
-    event = parse_body(response, EventBody)
+    event: EventBody = parse_body(response, StoredEventBody)
+    if event.correlation_id is not None:
+        event = parse_body(response, EventBody)
     return StoredEvent(event=event, replayed=response.headers.get("idempotent-replayed") == "true", body=response.body)
 
 
@@ -100,7 +107,7 @@ def parse_page(response: ApiResponse) -> EventPage:
         limit=page.limit,
         offset=page.offset,
         has_next=page.has_next,
-        next=_next_link(response.headers.get("link", "")),
+        next=next_link(response),
         body=response.body,
     )
 
@@ -176,8 +183,9 @@ def retry_after_s(value: str | None, now: float) -> float | None:
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() - now)
 
 
-def _next_link(header: str) -> str | None:
-    target, separator, _ = header.partition('>; rel="next"')
+def next_link(response: ApiResponse) -> str | None:
+    """The link to the next page, or None on the last one."""
+    target, separator, _ = response.headers.get("link", "").partition('>; rel="next"')
     return target.rpartition("<")[2] if separator else None
 
 
@@ -196,11 +204,14 @@ def _error(response: ApiResponse, detail: object, code: str) -> WhenceError:
     if response.status == 401:
         return Unauthenticated()
     if response.status == 409:
-        return Conflict(sentence.partition("different: ")[2].rstrip(".").split(", "))
+        named = sentence.partition("different: ")[2].rstrip(".")
+        return Conflict(named.split(", ") if named else ())
     if response.status in (_THROTTLED, _UNAVAILABLE):
         by_status = Unavailable if response.status == _UNAVAILABLE else Throttled
         error_type = _RETRY_LATER.get(code, by_status)
         return error_type(sentence, int(retry_after_s(response.headers.get("retry-after"), time.time()) or 1))
+    if code == QuotaSpent.code:
+        return QuotaSpent(sentence)
     by_status_alone = {403: Forbidden, 404: NotFound, 413: TooLarge, 415: UnsupportedMedia}
     return by_status_alone.get(response.status, WhenceError)(sentence)
 

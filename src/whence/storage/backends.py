@@ -5,6 +5,7 @@ To add an engine, write a package whose module `backend` holds a `BACKEND`, and 
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -61,6 +62,10 @@ class Backend(Protocol):
 
         Raises StoreRefused when there is no readable log, and Unavailable.
         """
+        ...
+
+    def secret_path(self, url: str) -> tuple[Path, bool]:
+        """The file for the secret of the store at `url`, and whether every server of the store finds it there."""
         ...
 
     def check_complete(self, url: str) -> None:

@@ -18,6 +18,7 @@ from whence.trace import Graph, TraceRequest
 __all__ = [
     "AS_OF_SPAN",
     "KINDS_MAX",
+    "KINDS_RESERVED",
     "POLL_S",
     "QUERY_SECONDS_MAX",
     "READ_BYTES",
@@ -34,6 +35,9 @@ AS_OF_SPAN = 100_000
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
 
+KINDS_RESERVED = 64
+"""Further ones, for events about the log itself: a tenant that has used up its own is still recorded."""
+
 POLL_S = 1.0
 """The head of a log that a task waits for is read this often, in seconds, with or without a wake-up."""
 
@@ -47,11 +51,13 @@ QUERY_SECONDS_MAX = 5.0
 class Write(msgspec.Struct, frozen=True):
     """The events of one request, in the order in which they take their positions.
 
-    `atomic`: one event that cannot be stored undoes the whole request.
+    `atomic`: one event that cannot be stored undoes the whole request. `readable` are the resource types that the
+    sender may read, None for all: a Conflict with an event of another type names no fields.
     """
 
     events: tuple[NewEvent, ...]
     atomic: bool = False
+    readable: tuple[str, ...] | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -63,11 +69,13 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, and when it last grew."""
+    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, when it last grew, and how many bytes
+    its payloads have."""
 
     size: int
     root: bytes
     recorded_at: int
+    payload_bytes: int = 0
 
 
 class HashedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -169,10 +177,11 @@ class Store(Protocol):
         """
         ...
 
-    async def tenants(self) -> list[str]:
-        """Every tenant that has a log or a key, in order. No request reaches this method, or the next two; they
-        serve the commands of the operator."""
+    async def tenants(self, after: str = "", limit: int | None = None) -> list[str]:
+        """The tenants that have a log or a key, in order: those after a name, at most `limit`. For the operator."""
         ...
+
+    # No request reaches the next two methods, which serve the commands of the operator.
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """The events after the position `after`, in order: at most `limit`, fewer when their payloads come to

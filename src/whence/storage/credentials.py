@@ -5,20 +5,55 @@ from typing import Any, Protocol
 
 import msgspec
 
+from whence.errors import Throttled
 from whence.permissions import ApiKey
 
-__all__ = ["Credentials", "Session", "key_from", "key_values"]
+__all__ = [
+    "FIRST_PLACE",
+    "KEYS_ALIVE_MAX",
+    "KEYS_MAX",
+    "SESSIONS_MAX",
+    "Credentials",
+    "KeyPlace",
+    "Session",
+    "key_from",
+    "key_values",
+    "keys_refusal",
+    "session_from",
+    "session_values",
+    "sessions_refusal",
+]
+
+KEYS_ALIVE_MAX = 1_000
+"""API keys of one tenant that are neither revoked nor expired."""
+
+KEYS_MAX = 10_000
+"""API keys of one tenant in all."""
+
+SESSIONS_MAX = 100
+"""Sessions of one API key, or of one operator's key in one tenant, that have not ended."""
+
+KeyPlace = tuple[int, str]
+"""Where a key stands in the list of its tenant: when it was made, and its id."""
+
+FIRST_PLACE: KeyPlace = (-(2**62), "")
+"""Before every key."""
+
+_RETRY_KEYS_S = 3_600
 
 
 class Session(msgspec.Struct, frozen=True):
     """A browser session, which ends with the API key that made it.
 
-    `hash` is the SHA-256 of its secret. `expires_at` is in microseconds since the epoch.
+    `hash` is the SHA-256 of its secret. `expires_at` is in microseconds since the epoch. `tenant` and `scopes` are set
+    for a session that was made with the token of an operator's key; else they are those of the key.
     """
 
     hash: bytes
     key_id: str
     expires_at: int
+    tenant: str | None = None
+    scopes: tuple[str, ...] | None = None
 
 
 class Credentials(Protocol):
@@ -28,8 +63,12 @@ class Credentials(Protocol):
     since the epoch. Except where a tenant is passed, keys of every tenant are found: the caller is not yet known.
     """
 
-    async def put_key(self, key: ApiKey) -> None:
-        """Store a new API key. It is durable on return."""
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
+        """Store a new API key. It is durable on return.
+
+        With `limited`, raises Throttled when the tenant has `KEYS_ALIVE_MAX` keys that are alive at `key.created_at`,
+        or `KEYS_MAX` in all. Concurrent calls cannot pass the limits together.
+        """
         ...
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
@@ -40,8 +79,8 @@ class Credentials(Protocol):
         """The key with this public id, revoked and expired ones included."""
         ...
 
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
-        """The tenant's keys, oldest first, revoked and expired ones included."""
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
+        """The tenant's keys, oldest first, revoked and expired ones included: those after a place, at most `limit`."""
         ...
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
@@ -59,7 +98,11 @@ class Credentials(Protocol):
         ...
 
     async def put_session(self, session: Session) -> None:
-        """Store a session and delete the expired ones. It is durable on return."""
+        """Store a session and delete the expired ones. It is durable on return.
+
+        Raises Throttled when the key has `SESSIONS_MAX` sessions already, in the same tenant. Concurrent calls cannot
+        pass the limit together.
+        """
         ...
 
     async def find_session(self, session_hash: bytes) -> Session | None:
@@ -73,7 +116,7 @@ class Credentials(Protocol):
 
 def key_from(row: Iterable[Any]) -> ApiKey:
     """The API key in a row of the SQL block `key`."""
-    id_, hash_, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at = row
+    id_, hash_, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling = row
     return ApiKey(
         id=id_,
         hash=hash_,
@@ -84,6 +127,7 @@ def key_from(row: Iterable[Any]) -> ApiKey:
         expires_at=expires_at,
         revoked_at=revoked_at,
         last_used_at=last_used_at,
+        ceiling=None if ceiling is None else tuple(ceiling.split()),
     )
 
 
@@ -91,4 +135,43 @@ def key_values(key: ApiKey) -> tuple[Any, ...]:
     """The parameters of the SQL block `add_key`; the inverse of `key_from`."""
     scopes = " ".join(key.scopes)
     times = (key.created_at, key.expires_at, key.revoked_at, key.last_used_at)
-    return key.id, key.hash, key.tenant, key.name, scopes, *times
+    ceiling = None if key.ceiling is None else " ".join(key.ceiling)
+    return key.id, key.hash, key.tenant, key.name, scopes, *times, ceiling
+
+
+def session_from(row: Iterable[Any]) -> Session:
+    """The session in a row of the SQL block `find_session`."""
+    hash_, key_id, expires_at, tenant, scopes = row
+    return Session(hash_, key_id, expires_at, tenant, None if scopes is None else tuple(scopes.split()))
+
+
+def session_values(session: Session) -> tuple[Any, ...]:
+    """The parameters of the SQL block `add_session`; the inverse of `session_from`."""
+    scopes = None if session.scopes is None else " ".join(session.scopes)
+    return session.hash, session.key_id, session.expires_at, session.tenant, scopes
+
+
+def keys_refusal(alive: int, in_all: int) -> Throttled | None:
+    """The error if a tenant with this many keys may have no further one."""
+    if alive >= KEYS_ALIVE_MAX:
+        return Throttled(
+            f"This tenant has {KEYS_ALIVE_MAX:,} API keys, and can have no more. Revoke those that are not needed.",
+            _RETRY_KEYS_S,
+        )
+    if in_all >= KEYS_MAX:
+        return Throttled(
+            f"This tenant has made {KEYS_MAX:,} API keys, with the revoked ones. The operator can make more.",
+            _RETRY_KEYS_S,
+        )
+    return None
+
+
+def sessions_refusal(count: int, first_ends_at: int | None, *, now: int) -> Throttled | None:
+    """The error if a key with this many sessions may have no further one. Times are in microseconds."""
+    if count < SESSIONS_MAX:
+        return None
+    wait_us = max(0, (first_ends_at or now) - now)
+    return Throttled(
+        f"This key has {SESSIONS_MAX} sessions, and can have no more. End some, or wait until one expires.",
+        1 + wait_us // 1_000_000,
+    )

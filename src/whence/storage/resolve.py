@@ -47,6 +47,10 @@ _ROLLUP_FIELDS = TIME_FIELDS | {"kinds", "actors"}
 _KNOWN_TOTAL_FIELDS = frozenset({"flows", "resources", "known_events"})
 """Fields of `ResolvedQuery` of which `known_events` is the total."""
 
+_NO_NUMBER = 0
+"""The number of no actor and no flow. Where a viewer does not see all events, it stands for names that do not exist, so
+that they take the same statements as names that only hidden events have."""
+
 _LIST_FIELDS = frozenset({"limit", "offset", "ascending", "as_of", "after"})
 """Fields of `PageRequest` that a page of events supports."""
 
@@ -191,6 +195,8 @@ def resolved_query(snapshot: Snapshot, query: Query, names: Names, causes: tuple
     require_supported(query, _QUERY_FIELDS)
     require_supported(viewer, _QUERY_FIELDS)
     flows = list(names.flows) if query.correlation_ids else None
+    if flows == [] and not viewer.sees_all:
+        flows = [(_NO_NUMBER, 0)]
     resources = None
     if query.resource_ids:
         resources = [
@@ -203,6 +209,8 @@ def resolved_query(snapshot: Snapshot, query: Query, names: Names, causes: tuple
         actors = tuple(
             number for number, actor_type in names.actors if not query.actor_types or actor_type in query.actor_types
         )
+        if not actors and not viewer.sees_all:
+            actors = (_NO_NUMBER,)
     return ResolvedQuery(
         kinds=kinds_of(kinds, query, viewer, typed_by_resource=resources is not None),
         actors=actors,

@@ -15,8 +15,9 @@ __all__ = ["FullEventRow", "HashRow", "HeadRow"]
 class HeadRow(msgspec.Struct, frozen=True):
     """A tenant's head, block `head`: the size of its log and the highest number that each kind of name has.
 
-    `folded_to` is the position up to which transitions and actor totals are folded. The defaults are the head of a
-    tenant without events.
+    `folded_to` is the position up to which transitions and actor totals are folded. `payload_bytes` are those of the
+    events up to `measured_to`, which is the size unless a server of an earlier release appended last. The defaults are
+    the head of a tenant without events.
     """
 
     tenant_no: int
@@ -28,6 +29,8 @@ class HeadRow(msgspec.Struct, frozen=True):
     flows: int = 0
     resources: int = 0
     folded_to: int = 0
+    payload_bytes: int = 0
+    measured_to: int = 0
 
     def tree(self) -> CompactRange:
         """The Merkle tree of the log. Raises ValueError when the compact range does not fit the size."""

@@ -13,11 +13,11 @@ import msgspec
 from whence import rollups
 from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import Event, NewEvent
+from whence.events import EVENT_LOG, Event, NewEvent
 from whence.flows import FOLD_AT
 from whence.identities import earlier_spelling
 from whence.integrity import ENVELOPE_VERSION, SALT_SIZE, differing_fields, hash_payload, leaf_of
-from whence.storage.base import KINDS_MAX, HashedEvent, Receipt, Write
+from whence.storage.base import KINDS_MAX, KINDS_RESERVED, HashedEvent, Receipt, Write
 from whence.storage.rows import HeadRow
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "count_flows_and_resources",
     "hash_events",
     "is_fold_due",
+    "measure_payloads",
     "sequence_writes",
 ]
 
@@ -50,6 +51,8 @@ class HeadDraft:
         "flows",
         "folded_to",
         "kinds",
+        "measured_to",
+        "payload_bytes",
         "recorded_at",
         "resources",
         "size",
@@ -69,6 +72,8 @@ class HeadDraft:
         self.flows = row.flows
         self.resources = row.resources
         self.folded_to = row.folded_to
+        self.payload_bytes = row.payload_bytes
+        self.measured_to = row.measured_to
         self.tree = row.tree()
 
 
@@ -158,7 +163,7 @@ def _sequence_all(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -
     receipts = []
     for index, new in enumerate(write.events):
         try:
-            receipts.append(_sequence(log, head, batch, new))
+            receipts.append(_sequence(log, head, batch, new, write.readable))
         except WhenceError as error:
             if write.atomic:
                 raise _naming_item(index, error) from error
@@ -166,13 +171,16 @@ def _sequence_all(log: TenantLog, head: HeadDraft, batch: Batch, write: Write) -
     return receipts
 
 
-def _sequence(log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent) -> Receipt:
-    """Give an event its position, or find it stored before. Raises Conflict, and Invalid for one kind too many."""
+def _sequence(
+    log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent, readable: tuple[str, ...] | None
+) -> Receipt:
+    """Give an event its position, or find it stored before. Raises Conflict, which names fields only of an event of a
+    `readable` type, and Invalid for one kind too many."""
     stored = batch.by_id.get(new.id) or log.stored(new.id)
     if stored is not None:
         different = differing_fields(new, stored)
         if different:
-            raise Conflict(different)
+            raise Conflict(different if readable is None or stored.resource_type in readable else ())
         return Receipt(stored, replayed=True)
     outcome = new.outcome or outcome_of(new.event_type)
     event = Event(
@@ -208,7 +216,8 @@ def _kind_number(log: TenantLog, head: HeadDraft, event: Event) -> int:
     name = (event.event_type, event.resource_type, event.actor_type, event.outcome)
     number = log.kind(name) or log.new_kinds.get(name)
     if number is None:
-        if head.kinds >= KINDS_MAX:
+        most = KINDS_MAX + KINDS_RESERVED if event.resource_type == EVENT_LOG else KINDS_MAX
+        if head.kinds >= most:
             raise Invalid.at(
                 ("body", "eventType"),
                 f"This tenant has {KINDS_MAX} combinations of event type, resource type, actor type and "
@@ -284,6 +293,12 @@ def count_flows_and_resources(batch: Batch) -> None:
             batch.resources[event.resource_id, event.resource_type] = ResourceDelta(1)
         else:
             resource.events += 1
+
+
+def measure_payloads(head: HeadDraft, batch: Batch) -> None:
+    """Add the bytes of a batch's payloads to the head, whose size includes the batch."""
+    head.payload_bytes += sum(len(event.payload or b"") for event in batch.events)
+    head.measured_to = head.size
 
 
 def is_fold_due(head: HeadDraft) -> bool:

@@ -254,10 +254,12 @@ Check = Generator[Rows | EachRow, Any, None]
 
 
 def check_counts(head: HeadRow, report: Callable[[str], None]) -> Check:
-    """Check the rows of flows, resources, names, rollups and actor totals against the events.
+    """Check the bytes of payloads and the rows of flows, resources, names, rollups and actor totals against the events.
 
     Calls `report` with what is wrong. Raises ValueError for bytes that are not packed counts.
     """
+    if (yield Rows("payload_bytes", (0, head.measured_to)))[0][0] != head.payload_bytes or head.measured_to > head.size:
+        report("the bytes of the payloads are counted wrong")
     for what in ("flows", "resources", "names"):
         if (yield Rows(f"wrong_{what}")):
             report(f"{what} are counted wrong")

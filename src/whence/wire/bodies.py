@@ -21,6 +21,7 @@ __all__ = [
     "NewEventBody",
     "PageBody",
     "ProblemBody",
+    "StoredEventBody",
     "TimeText",
     "WireBody",
 ]
@@ -36,7 +37,8 @@ class WireBody(msgspec.Struct, rename="camel", frozen=True):
 
 
 class EventBody(WireBody, frozen=True, kw_only=True, gc=False):
-    """A stored event. `outcome`, `position` and `recordedAt` are there when `include` names them."""
+    """A stored event. `outcome`, `position` and `recordedAt` are there when `include` names them. `position` is null
+    for a credential that may not read every event, since positions count the hidden ones too."""
 
     actor_id: str
     actor_type: str
@@ -47,11 +49,18 @@ class EventBody(WireBody, frozen=True, kw_only=True, gc=False):
     occurred_at: TimeText
     outcome: str | UnsetType = UNSET
     payload: _Payload
-    position: int | UnsetType = UNSET
+    position: int | UnsetType | None = UNSET
     recorded_at: TimeText | UnsetType = UNSET
     resource_id: str
     resource_type: str
     tenant_id: str
+
+
+class StoredEventBody(EventBody, frozen=True, kw_only=True, gc=False):
+    """A stored event, as its sender is answered. `correlationId` is null when it was left out and the sender may not
+    read the cause that it comes from."""
+
+    correlation_id: str | None  # type: ignore[assignment]  # wider than that of an event, for this one answer
 
 
 class PageBody(WireBody, frozen=True, kw_only=True):
@@ -138,12 +147,12 @@ class ErrorBody(WireBody, frozen=True, kw_only=True):
 
 class BatchResultBody(WireBody, frozen=True, kw_only=True):
     """The result of one event of a batch. `status` is the one it would have had alone. A stored event has `position`,
-    a refused one `detail`: its problems, or a sentence."""
+    null for a credential that may not read every event; a refused one `detail`: its problems, or a sentence."""
 
     detail: Any | UnsetType = UNSET
     id: str | None
     index: int
-    position: int | UnsetType = UNSET
+    position: int | UnsetType | None = UNSET
     status: int
 
 

@@ -1,10 +1,10 @@
 """Cursors: where the next page of a listing begins.
 
 A cursor is opaque text. It carries the snapshot of the first page, the place where the last page ended, and relative
-times as they were resolved. A digest binds it to its question: tenant, route, filters, order and reader.
+times as they were resolved. It is sealed, since the snapshot says how long the log is, and bound to its question:
+tenant, route, filters, order and reader.
 """
 
-import base64
 import re
 import struct
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ import msgspec
 
 from whence.events import Keyset, Page, Query, Viewer
 from whence.flows import FlowPage, FlowQuery
+from whence.sealing import Sealer
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US
 
 __all__ = [
     "Cursor",
-    "cursor_digest",
     "cursor_seed",
     "filters_of",
     "next_cursor",
@@ -29,8 +29,7 @@ __all__ = [
 _VERSION = 1
 _HAS_SINCE, _HAS_UNTIL = 1, 2
 _LAYOUT = struct.Struct(">BBqqqqqq")  # version, flags, as_of, time, number, offset, since, until
-_DIGEST_BYTES = 16
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{88}")  # 50 bytes of layout and 16 of digest
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{88}")  # 50 bytes of layout, and 16 that authenticate them
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -75,15 +74,15 @@ def cursor_seed(
     return sha256(msgspec.json.encode(bound)).digest()
 
 
-def next_cursor(seed: bytes, query: Query, page: Page) -> str | None:
+def next_cursor(sealer: Sealer, seed: bytes, query: Query, page: Page) -> str | None:
     """The cursor of the page after this one; None when this is the last. It pins the snapshot of the first page."""
     if not page.has_next or not page.events:
         return None
     after = Keyset(page.events[-1].occurred_at, page.events[-1].position)
-    return _seal(seed, page.as_of, after, page.offset + len(page.events), query.since, query.until)
+    return _seal(sealer, seed, page.as_of, after, page.offset + len(page.events), query.since, query.until)
 
 
-def next_flows_cursor(seed: bytes, query: FlowQuery, page: FlowPage) -> str | None:
+def next_flows_cursor(sealer: Sealer, seed: bytes, query: FlowQuery, page: FlowPage) -> str | None:
     """The cursor of the page of flows after this one; None when this is the last.
 
     It pins no snapshot, since a flow moves to the front when it gets an event: one that was still to come is then
@@ -92,10 +91,12 @@ def next_flows_cursor(seed: bytes, query: FlowQuery, page: FlowPage) -> str | No
     if not page.has_next or not page.flows:
         return None
     after = Keyset(page.flows[-1].last_at, page.flows[-1].number)
-    return _seal(seed, page.size, after, page.offset + len(page.flows), query.since, query.until)
+    return _seal(sealer, seed, page.size, after, page.offset + len(page.flows), query.since, query.until)
 
 
-def _seal(seed: bytes, as_of: int, after: Keyset, offset: int, since: int | None, until: int | None) -> str:
+def _seal(
+    sealer: Sealer, seed: bytes, as_of: int, after: Keyset, offset: int, since: int | None, until: int | None
+) -> str:
     packed = _LAYOUT.pack(
         _VERSION,
         (_HAS_SINCE if since is not None else 0) | (_HAS_UNTIL if until is not None else 0),
@@ -106,25 +107,16 @@ def _seal(seed: bytes, as_of: int, after: Keyset, offset: int, since: int | None
         since or 0,
         until or 0,
     )
-    return base64.urlsafe_b64encode(packed + cursor_digest(seed, packed)).decode()
+    return sealer.seal(packed, seed)
 
 
-def cursor_digest(seed: bytes, packed: bytes) -> bytes:
-    """What binds the packed numbers of a cursor to its question."""
-    return sha256(seed + packed).digest()[:_DIGEST_BYTES]
+def open_cursor(sealer: Sealer, text: str, seed: bytes) -> Cursor | None:
+    """What the cursor carries, or None when it is damaged, was made with another secret or belongs to another question.
 
-
-def open_cursor(text: str, seed: bytes) -> Cursor | None:
-    """What the cursor carries, or None when it is damaged or belongs to another question.
-
-    The digest uses no secret, because a forged cursor only moves within what the credential may read. That is why
-    every number is checked again.
+    Every number is checked again, since another release may have sealed it.
     """
-    if _CURSOR.fullmatch(text) is None:
-        return None
-    data = base64.urlsafe_b64decode(text)
-    packed = data[: _LAYOUT.size]
-    if cursor_digest(seed, packed) != data[_LAYOUT.size :]:
+    packed = sealer.open(text, seed) if _CURSOR.fullmatch(text) is not None else None
+    if packed is None:
         return None
     version, flags, as_of, time, number, offset, since, until = _LAYOUT.unpack(packed)
     valid = (

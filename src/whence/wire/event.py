@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from whence.errors import Invalid, Problem, TooLarge
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, Vocabulary
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, Viewer, Vocabulary
 from whence.wire.bodies import (
     ActorStatBody,
     CountsBody,
@@ -21,6 +21,7 @@ from whence.wire.bodies import (
     KeyCountBody,
     NewEventBody,
     PageBody,
+    StoredEventBody,
 )
 from whence.wire.fields import (
     Broken,
@@ -55,6 +56,7 @@ __all__ = [
     "encode_counts",
     "encode_event",
     "encode_page",
+    "encode_stored_event",
     "iter_batch",
     "parse_batch",
     "parse_new_event",
@@ -402,8 +404,11 @@ def _names(pairs: list[tuple[str, object]]) -> list[str]:
 
 _encode = msgspec.json.Encoder().encode
 
+_ANYONE = Viewer("")
+"""One that sees all events."""
 
-def _event_body(event: Event, include: frozenset[str]) -> EventBody:
+
+def _event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBody:
     return EventBody(
         actor_id=event.actor_id,
         actor_type=event.actor_type,
@@ -414,7 +419,7 @@ def _event_body(event: Event, include: frozenset[str]) -> EventBody:
         occurred_at=format_time(event.occurred_at),
         outcome=event.outcome if "outcome" in include else UNSET,
         payload=Raw(b"{}" if event.payload is None else event.payload),
-        position=event.position if "position" in include else UNSET,
+        position=_position(event, viewer) if "position" in include else UNSET,
         recorded_at=format_time(event.recorded_at) if "recordedAt" in include else UNSET,
         resource_id=event.resource_id,
         resource_type=event.resource_type,
@@ -422,16 +427,30 @@ def _event_body(event: Event, include: frozenset[str]) -> EventBody:
     )
 
 
-def encode_event(event: Event, include: frozenset[str] = frozenset()) -> bytes:
+def _position(event: Event, viewer: Viewer) -> int | None:
+    """The position; null for a viewer that does not see all events, since it counts those that are hidden."""
+    return event.position if viewer.sees_all else None
+
+
+def encode_event(event: Event, include: frozenset[str] = frozenset(), viewer: Viewer = _ANYONE) -> bytes:
     """The eleven keys of the contract, and those of position, recordedAt and outcome that `include` names."""
-    return _encode(_event_body(event, include))
+    return _encode(_event_body(event, include, viewer))
 
 
-def encode_page(page: Page, include: frozenset[str] = frozenset(), next_cursor: str | None = None) -> bytes:
+def encode_stored_event(event: Event, correlation_id: str | None) -> bytes:
+    """The answer to the sender of an event: the eleven keys, with this `correlationId`, null when the sender may not
+    learn it."""
+    body = msgspec.structs.asdict(_event_body(event, frozenset(), _ANYONE))
+    return _encode(StoredEventBody(**body | {"correlation_id": correlation_id}))
+
+
+def encode_page(
+    page: Page, include: frozenset[str] = frozenset(), next_cursor: str | None = None, viewer: Viewer = _ANYONE
+) -> bytes:
     """The five keys of the contract, and `nextCursor` (null on the last page) when `include` names it."""
     return _encode(
         PageBody(
-            events=[_event_body(event, include) for event in page.events],
+            events=[_event_body(event, include, viewer) for event in page.events],
             has_next=page.has_next,
             limit=page.limit,
             next_cursor=next_cursor if "nextCursor" in include else UNSET,

@@ -5,11 +5,24 @@ import msgspec
 from whence.permissions import ApiKey
 from whence.wire.times import format_time
 
-__all__ = ["CreatedKeyBody", "KeyBody", "KeysBody", "SessionBody", "created_key_body", "key_body"]
+__all__ = [
+    "CreatedKeyBody",
+    "KeyBody",
+    "KeysBody",
+    "SessionBody",
+    "TenantBody",
+    "TenantTokenBody",
+    "TenantsBody",
+    "created_key_body",
+    "key_body",
+]
 
 
 class KeyBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An API key without its secret. A time is null if it has not happened, or never will."""
+    """An API key without its secret. A time is null if it has not happened, or never will.
+
+    An operator's key belongs to no tenant, whose id is then empty, and its scopes are those that its tokens may have.
+    """
 
     id: str
     tenant_id: str
@@ -44,13 +57,40 @@ class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     expires_at: str
 
 
+class TenantBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A tenant: how many events it has stored, the bytes of their payloads, and when the last was stored."""
+
+    events: int
+    payload_bytes: int
+    recorded_at: str | None
+    tenant_id: str
+
+
+class TenantsBody(msgspec.Struct, frozen=True):
+    """A page of the tenants that have a log or a key, by name."""
+
+    tenants: list[TenantBody]
+
+
+class TenantTokenBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A token of an operator's key for one tenant. It is sent as a bearer token."""
+
+    tenant_id: str
+    scopes: tuple[str, ...]
+    expires_at: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"TenantTokenBody(tenant_id={self.tenant_id!r})"
+
+
 def key_body(key: ApiKey) -> KeyBody:
     """The body of a key."""
     return KeyBody(
         id=key.id,
         tenant_id=key.tenant,
         name=key.name,
-        scopes=key.scopes,
+        scopes=key.scopes if key.ceiling is None else key.ceiling,
         created_at=format_time(key.created_at),
         expires_at=_time(key.expires_at),
         revoked_at=_time(key.revoked_at),

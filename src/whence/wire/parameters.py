@@ -16,6 +16,9 @@ __all__ = [
     "EVENT_INCLUDES",
     "INT_MAX",
     "LIMIT_MAX",
+    "LISTING_DEFAULT",
+    "LISTING_MAX",
+    "LISTING_PARAMETERS",
     "LIST_INCLUDES",
     "NODES_DEFAULT",
     "NODES_MAX",
@@ -33,6 +36,9 @@ INT_MAX = 2**63 - 1
 
 LIMIT_MAX = 100
 """The largest number of events on a page, and the default."""
+
+LISTING_MAX, LISTING_DEFAULT = 1_000, 100
+"""The largest number of API keys or tenants on a page, and the default."""
 
 NODES_MAX, NODES_DEFAULT = 1_000, 500
 """The largest number of events in the answer to a trace, and the default."""
@@ -218,5 +224,24 @@ WRITE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }
 """The parameters of each route that stores events."""
 
-PARAMETERS = READ_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS
+
+def _listing(things: str) -> tuple[Parameter, ...]:
+    return (
+        Parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": LISTING_MAX, "default": LISTING_DEFAULT},
+            f"The largest number of {things} on the page.",
+        ),
+        Parameter(
+            "cursor",
+            or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+            "The end of the previous page, from its Link header.",
+        ),
+    )
+
+
+LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys"), "tenants": _listing("tenants")}
+"""The parameters of each route that lists something other than events."""
+
+PARAMETERS = READ_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS | LISTING_PARAMETERS
 """The parameters of every route that has any, or that refuses all of them."""

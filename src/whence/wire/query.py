@@ -14,6 +14,7 @@ import msgspec
 from whence.errors import Invalid, Problem
 from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Viewer, Vocabulary, is_event_type
 from whence.flows import FlowQuery
+from whence.sealing import Sealer
 from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
 from whence.wire.fields import (
@@ -32,6 +33,8 @@ from whence.wire.parameters import (
     INT_MAX,
     LIMIT_MAX,
     LIST_INCLUDES,
+    LISTING_DEFAULT,
+    LISTING_MAX,
     NODES_DEFAULT,
     NODES_MAX,
     PARAMETERS,
@@ -43,14 +46,17 @@ __all__ = [
     "FILTER_FIELDS",
     "NO_EVENT_TYPE",
     "FlowsRequest",
+    "ListingRequest",
     "QueryReader",
     "ReadRequest",
     "parse_atomic",
     "parse_flows",
+    "parse_listing",
     "parse_period",
     "parse_read",
     "parse_trace",
     "refuse_parameters",
+    "seal_listing",
 ]
 
 UNKNOWN_MAX = 20
@@ -80,6 +86,13 @@ class FlowsRequest(msgspec.Struct, frozen=True):
     cursor_seed: bytes
 
 
+class ListingRequest(msgspec.Struct, frozen=True):
+    """A part of a list that is not of events. `after` is what `seal_listing` sealed, None for the first part."""
+
+    limit: int
+    after: bytes | None
+
+
 ParameterCheck = Callable[[str, Vocabulary], str]
 
 FILTER_FIELDS: dict[str, tuple[str, ParameterCheck]] = {
@@ -101,10 +114,11 @@ def parse_read(
     viewer: Viewer,
     now: int,
     vocabulary: Vocabulary,
+    sealer: Sealer,
     fixed: Mapping[str, str],
 ) -> ReadRequest:
-    """What a read asks for. `route` is a key of `READ_PARAMETERS`, `now` is in microseconds, and `fixed` holds the
-    decoded parts of the path that filter.
+    """What a read asks for. `route` is a key of `READ_PARAMETERS`, `now` is in microseconds, `sealer` is that of
+    cursors, and `fixed` holds the decoded parts of the path that filter.
 
     Raises `Invalid` with every problem: `loc` is ('query', name), or ('path', name) for `fixed`.
     """
@@ -116,6 +130,8 @@ def parse_read(
     limit = reader.number("limit", values, 1, LIMIT_MAX, LIMIT_MAX)
     offset = reader.number("offset", values, 0, INT_MAX, 0)
     as_of = reader.number("as_of", values, 0, INT_MAX, None)
+    if as_of is not None and not viewer.sees_all:
+        reader.refuse("as_of", "This credential may not read every event, and as_of counts them all.", "as_of_narrowed")
     ascending = reader.ascending(values)
     include = reader.include(values)
     reader.refuse_offset_with_cursor(values)
@@ -124,7 +140,7 @@ def parse_read(
     cursor = None
     if route in _PAGED and not reader.problems:
         seed = cursor_seed(viewer, route, filters_of(query), since_text, until_text, ascending)
-        cursor = reader.cursor(values, seed, as_of)
+        cursor = reader.cursor(values, sealer, seed, as_of)
     if cursor is not None:
         query = msgspec.structs.replace(query, since=cursor.since, until=cursor.until)
         as_of, offset = cursor.as_of, cursor.offset
@@ -154,7 +170,7 @@ def parse_trace(query_string: bytes) -> TraceRequest:
     return TraceRequest(direction=direction, depth=depth, limit=limit or NODES_DEFAULT)
 
 
-def parse_flows(query_string: bytes, *, viewer: Viewer, now: int) -> FlowsRequest:
+def parse_flows(query_string: bytes, *, viewer: Viewer, now: int, sealer: Sealer) -> FlowsRequest:
     """Which flows are asked for; arguments and errors as in `parse_read`."""
     reader = QueryReader("flows", now)
     values = reader.split(query_string)
@@ -167,7 +183,7 @@ def parse_flows(query_string: bytes, *, viewer: Viewer, now: int) -> FlowsReques
     reader.refuse_offset_with_cursor(values)
     filters = {"outcomes": ("failure",)} if failed else {}
     seed = b"" if reader.problems else cursor_seed(viewer, "flows", filters, since_text, until_text, False)
-    cursor = None if reader.problems else reader.cursor(values, seed, None)
+    cursor = None if reader.problems else reader.cursor(values, sealer, seed, None)
     if cursor is not None:
         since, until, offset = cursor.since, cursor.until, cursor.offset
     reader.finish(since, until)
@@ -176,6 +192,32 @@ def parse_flows(query_string: bytes, *, viewer: Viewer, now: int) -> FlowsReques
         page=PageRequest(limit=limit or LIMIT_MAX, offset=offset or 0, after=cursor.after if cursor else None),
         cursor_seed=seed,
     )
+
+
+def parse_listing(route: str, query_string: bytes, *, sealer: Sealer, bound: str) -> ListingRequest:
+    """Which part of a list is asked for. `route` is a key of `LISTING_PARAMETERS`, and `bound` says whose list it is.
+
+    Raises `Invalid` with every problem.
+    """
+    reader = QueryReader(route)
+    values = reader.split(query_string)
+    limit = reader.number("limit", values, 1, LISTING_MAX, LISTING_DEFAULT)
+    after = None
+    if "cursor" in values:
+        after = sealer.open(values["cursor"][0], _listing_seed(route, bound))
+        if after is None:
+            reader.refuse("cursor", "The cursor is damaged or belongs to another list; start without it.", "cursor")
+    reader.finish()
+    return ListingRequest(limit or LISTING_DEFAULT, after)
+
+
+def seal_listing(route: str, last: bytes, *, sealer: Sealer, bound: str) -> str:
+    """The cursor of the part of a list after the entry that `last` identifies."""
+    return sealer.seal(last, _listing_seed(route, bound))
+
+
+def _listing_seed(route: str, bound: str) -> bytes:
+    return msgspec.json.encode((route, bound))
 
 
 def parse_period(query_string: bytes, *, now: int) -> tuple[int | None, int | None]:
@@ -351,11 +393,11 @@ class QueryReader:
             self.refuse("include", f"What can be included is: {', '.join(allowed)}.", "enum")
         return frozenset(names)
 
-    def cursor(self, values: Mapping[str, list[str]], seed: bytes, as_of: int | None) -> Cursor | None:
+    def cursor(self, values: Mapping[str, list[str]], sealer: Sealer, seed: bytes, as_of: int | None) -> Cursor | None:
         """What the cursor carries, if one was sent that belongs to this question and snapshot."""
         if "cursor" not in values:
             return None
-        cursor = open_cursor(values["cursor"][0], seed)
+        cursor = open_cursor(sealer, values["cursor"][0], seed)
         if cursor is None:
             self.refuse("cursor", "The cursor is damaged or belongs to another query; start without it.", "cursor")
         elif as_of not in (None, cursor.as_of):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from whence.delays import ERROR
+from whence.events import Viewer
 from whence.flows import Flow, FlowPage, Pair, ProcessMap
 from whence.trace import Graph, GraphEvent, Node
 from whence.wire.bodies import TimeText, WireBody
@@ -50,7 +51,7 @@ class NodeBody(WireBody, frozen=True, kw_only=True, gc=False):
     occurred_at: TimeText
     other_flow: bool
     outcome: str
-    position: int
+    position: int | None
     resource_id: str
     resource_type: str
     since_cause_us: int | None
@@ -152,15 +153,18 @@ class MapBody(WireBody, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 
+_ANYONE = Viewer("")
+"""One that sees all events."""
 
-def encode_trace(graph: Graph) -> bytes:
-    """The body of the trace route."""
+
+def encode_trace(graph: Graph, viewer: Viewer = _ANYONE) -> bytes:
+    """The body of the trace route. `position` is null for a viewer that does not see all events."""
     return _encode(
         TraceBody(
             at_least=graph.at_least,
             event_id=graph.focus,
             missing=[] if graph.missing is None else [graph.missing],
-            nodes=[_node(node) for node in graph.nodes],
+            nodes=[_node(node, viewer) for node in graph.nodes],
             root_id=graph.root,
             root_known=graph.root_known,
             summary=TraceSummaryBody(
@@ -176,7 +180,7 @@ def encode_trace(graph: Graph) -> bytes:
     )
 
 
-def _node(node: Node) -> NodeBody:
+def _node(node: Node, viewer: Viewer) -> NodeBody:
     event = node.event
     return NodeBody(
         actor_id=event.actor_id,
@@ -193,7 +197,7 @@ def _node(node: Node) -> NodeBody:
         occurred_at=format_time(event.occurred_at),
         other_flow=node.other_flow,
         outcome=event.outcome,
-        position=event.position,
+        position=event.position if viewer.sees_all else None,
         resource_id=event.resource_id,
         resource_type=event.resource_type,
         since_cause_us=node.since_cause_us,

@@ -51,6 +51,15 @@ FEATURES = [
     line("slashes", _at(hours=1), correlationId="a/b//c?d=%2F&e#f"),
     line("unicode", _at(hours=1), correlationId="поток-流れ-🌊", actorId="Zoë Ω"),
     line("upper-case", _at(hours=1), correlationId=id_of("a flow").upper()),
+    # a flow that is named by its root's id, and children that spell it in capitals; and an actor of such a name
+    line("upper-root", _at(hours=1, minutes=1), correlationId=id_of("upper-root"), actorId=id_of("an actor")),
+    line(
+        "upper-child",
+        _at(hours=1, minutes=2),
+        causationId=id_of("upper-root").upper(),
+        correlationId=id_of("upper-root").upper(),
+        actorId=id_of("an actor").upper(),
+    ),
     # times: equal, early, at the epoch, before it, with an offset
     *[line(f"equal-{number}", "2025-03-14T13:30:00Z", actorId=f"equal-{number}") for number in range(4)],
     line("epoch", "1970-01-01T00:00:00Z"),

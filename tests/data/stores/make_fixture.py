@@ -183,6 +183,7 @@ async def make_sqlite(folder: Path, work: Path) -> None:
     connection.create_scalar_function("joined", _joined, 2)
     for name in ERASED:
         connection.execute(f"UPDATE event {_SET_SQLITE} WHERE id = x'{id_of(name).replace('-', '')}'")
+    connection.execute(_MEASURE_SQLITE)
     connection.execute("VACUUM")
     connection.close()
     store = create_store(f"sqlite:///{path}", serving=False)
@@ -202,7 +203,7 @@ async def make_postgres(folder: Path) -> None:
     await migrate_store(url)
     store = create_store(url)
     known = await fill(store)
-    await execute(url, *[f"UPDATE whence.event {_SET} WHERE id = '{id_of(name)}'" for name in ERASED])
+    await execute(url, *[f"UPDATE whence.event {_SET} WHERE id = '{id_of(name)}'" for name in ERASED], _MEASURE)
     answers = await record(store, known)
     await store.close()
     await _refuse_unsound(url)
@@ -212,6 +213,14 @@ async def make_postgres(folder: Path) -> None:
 
 _SET = "SET payload_hash = sha256(salt || payload), salt = NULL, payload = NULL"
 _SET_SQLITE = _SET.replace("salt || payload", "joined(salt, payload)")
+_MEASURE = """
+UPDATE whence.head SET payload_bytes =
+       (SELECT coalesce(sum(octet_length(payload)), 0) FROM whence.event e WHERE e.tenant_no = head.tenant_no)
+"""
+_MEASURE_SQLITE = """
+UPDATE tenant SET payload_bytes =
+       (SELECT coalesce(sum(length(payload)), 0) FROM event e WHERE e.tenant_no = tenant.tenant_no)
+"""
 """No release erases a payload yet, but each has to keep one that was."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from whence.events import Event, Viewer, Vocabulary
+from whence.sealing import StoreSecret
 from whence.storage import Store
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 from whence.wire.keys import KeysBody, key_body
@@ -22,6 +23,9 @@ __all__ = ["VOCABULARY", "Question", "answer_to", "is_same"]
 
 VOCABULARY = Vocabulary.extended(resource_types=("loan_case",), actor_types=("robot",))
 """The built-in words and those that the operator of the fixtures added."""
+
+SEALER = StoreSecret.random().sealer("cursors")
+"""No question has a cursor."""
 
 NOW_US = 1_800_000_000_000_000
 """What the questions take for the present; none of them asks for a relative time."""
@@ -58,7 +62,7 @@ async def answer_to(store: Store, tenant: str, question: Question) -> str:
         graph = await store.trace(viewer, question.path["event_id"], parse_trace(query))
         return "null" if graph is None else _text(encode_trace(graph))
     if route == "flows":
-        flows = parse_flows(query, viewer=viewer, now=NOW_US)
+        flows = parse_flows(query, viewer=viewer, now=NOW_US, sealer=SEALER)
         return _text(encode_flows(await store.list_flows(viewer, flows.query, flows.page)))
     if route == "map":
         since, until = parse_period(query, now=NOW_US)
@@ -74,6 +78,7 @@ async def _answer_to_read(store: Store, viewer: Viewer, question: Question) -> s
         viewer=viewer,
         now=NOW_US,
         vocabulary=VOCABULARY,
+        sealer=SEALER,
         fixed=question.path,
     )
     if question.route == "aggregate":

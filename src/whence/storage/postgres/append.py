@@ -31,6 +31,7 @@ from whence.storage.sequencing import (
     count_flows_and_resources,
     hash_events,
     is_fold_due,
+    measure_payloads,
     sequence_writes,
 )
 from whence.storage.sql import load_blocks
@@ -86,7 +87,13 @@ async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft
         row = await head_row(connection, tenant, "lock_head")
     if row is None:
         raise Unavailable("The tenant could not be made.")
-    return HeadDraft(tenant.name, row), row.kinds_version
+    head = HeadDraft(tenant.name, row)
+    if head.measured_to < head.size:  # a server of the release before migration 0003 appended last
+        head.payload_bytes += await connection.fetchval(
+            _SQL["payload_bytes"], head.tenant_no, head.measured_to, head.size
+        )
+        head.measured_to = head.size
+    return head, row.kinds_version
 
 
 async def append(
@@ -173,6 +180,7 @@ async def insert(
     await _add_to_resources(connection, head, batch)
     await connection.execute(_SQL["add_event"], tenant_no, *_columns(event_values(batch, hashed)))
     head.tree.extend([each.leaf for each in hashed])
+    measure_payloads(head, batch)
     await _roll_up(connection, head, batch.occurrences)
     if is_fold_due(head):
         await fold_transitions(connection, head)
@@ -189,6 +197,8 @@ async def insert(
         head.flows,
         head.resources,
         head.folded_to,
+        head.payload_bytes,
+        head.measured_to,
         kinds_version,
     )
 

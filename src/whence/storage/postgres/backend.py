@@ -1,5 +1,11 @@
 """PostgreSQL as a storage engine: an operator migrates the database, and backs it up with the tools of PostgreSQL."""
 
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+
 from whence.errors import Invalid
 from whence.storage.backends import Backend, Progress, Restored, StoreOptions
 from whence.storage.base import Store
@@ -36,6 +42,13 @@ class _PostgresBackend:
     async def verify(self, url: str, progress: Progress | None, *, pooler: bool) -> Report:
         """Check the log tenant by tenant, each in one snapshot."""
         return await verify(Target(url, pooler=pooler), progress)
+
+    def secret_path(self, url: str) -> tuple[Path, bool]:
+        """In the user's data directory, named by host, port and database. Servers elsewhere do not find it there."""
+        place = urlsplit(url)
+        named = "-".join((place.hostname or "local", str(place.port or 5432), place.path.strip("/") or "default"))
+        folder = Path(platformdirs.user_data_dir("whence", appauthor=False))
+        return folder / "secrets" / (re.sub(r"[^A-Za-z0-9._-]", "_", named) + ".secret"), False
 
     def check_complete(self, url: str) -> None:
         """Trust the server: it has no record of what it acknowledged besides its own WAL."""

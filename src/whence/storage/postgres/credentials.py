@@ -5,7 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from whence.permissions import ApiKey
-from whence.storage.credentials import Session, key_from, key_values
+from whence.storage.credentials import (
+    FIRST_PLACE,
+    KeyPlace,
+    Session,
+    key_from,
+    key_values,
+    keys_refusal,
+    session_from,
+    session_values,
+    sessions_refusal,
+)
 from whence.storage.postgres.connections import Connection, Work
 from whence.storage.sql import load_blocks
 
@@ -24,9 +34,18 @@ class PostgresCredentials:
         self._read = read
         self._write = write
 
-    async def put_key(self, key: ApiKey) -> None:
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
         """Store a new key."""
-        await self._write(lambda connection: connection.execute(_SQL["add_key"], *key_values(key)))
+
+        async def put(connection: Connection) -> None:
+            if limited:
+                await connection.execute(_SQL["lock_limit"], key.tenant)
+                refusal = keys_refusal(*await connection.fetchrow(_SQL["count_keys"], key.tenant, key.created_at))
+                if refusal is not None:
+                    raise refusal
+            await connection.execute(_SQL["add_key"], *key_values(key))
+
+        await self._write(put)
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         """The key with this hash."""
@@ -41,10 +60,11 @@ class PostgresCredentials:
         row = await self._read(lambda connection: connection.fetchrow(text, value))
         return None if row is None else key_from(row)
 
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
         """A tenant's keys, oldest first."""
-        text = f"{_SQL['key']} WHERE tenant = $1 ORDER BY created_at, id"
-        return [key_from(row) for row in await self._read(lambda connection: connection.fetch(text, tenant))]
+        values = (tenant, *(after or FIRST_PLACE), limit)
+        rows = await self._read(lambda connection: connection.fetch(_SQL["keys_after"], *values))
+        return [key_from(row) for row in rows]
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
         """Revoke a key and end its sessions."""
@@ -75,14 +95,19 @@ class PostgresCredentials:
         async def put(connection: Connection) -> None:
             if await connection.fetchval(_SQL["try_lock_sessions"]):
                 await connection.execute(_SQL["delete_expired_sessions"], now)
-            await connection.execute(_SQL["add_session"], session.hash, session.key_id, session.expires_at)
+            await connection.execute(_SQL["lock_limit"], session.key_id)
+            counts = await connection.fetchrow(_SQL["count_sessions"], session.key_id, session.tenant, now)
+            refusal = sessions_refusal(*counts, now=now)
+            if refusal is not None:
+                raise refusal
+            await connection.execute(_SQL["add_session"], *session_values(session))
 
         await self._write(put)
 
     async def find_session(self, session_hash: bytes) -> Session | None:
         """The session with this hash."""
         row = await self._read(lambda connection: connection.fetchrow(_SQL["find_session"], session_hash))
-        return None if row is None else Session(*row)
+        return None if row is None else session_from(row)
 
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session."""

@@ -19,7 +19,8 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- By number and name, here and below: after a failover to a standby that lacks the last commits, a cached number may
 -- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
 -- need it for their total.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version,
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
+       payload_bytes, measured_to, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -27,7 +28,8 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- name: lock_head
 -- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
 -- as the previous writer committed it.
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, kinds_version
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
+       payload_bytes, measured_to, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
@@ -38,8 +40,12 @@ INSERT INTO head (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: save_head
 UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, actors = $6, flows = $7, resources = $8,
-       folded_to = $9, kinds_version = $10
+       folded_to = $9, payload_bytes = $10, measured_to = $11, kinds_version = $12
  WHERE tenant_no = $1
+
+-- name: payload_bytes
+-- Of the events after a position and up to another. The length of a payload is found without reading it.
+SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM event WHERE tenant_no = $1 AND position > $2 AND position <= $3
 
 -- name: kinds
 SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tenant_no = $1
@@ -184,7 +190,7 @@ SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_
 
 -- name: one_event
 -- Like full_event by an id, and checks the head in the same statement, which saves a round trip. Not on SQLite, for the
--- reason given at page_event.
+-- reason given at page_event. $4 are the resource types that the viewer may see, null for all.
 SELECT e.position, e.id, k.event_type, k.actor_type,
        (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
@@ -193,6 +199,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
   FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  WHERE e.tenant_no = $1 AND e.id = $2
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
+   AND ($4::text[] IS NULL OR k.resource_type = ANY($4))
 
 -- name: actors_by_id
 SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
@@ -481,12 +488,29 @@ SELECT l.counts
   JOIN transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
 
 -- name: add_key
-INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: key
 -- The caller adds the condition.
-SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_key
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling FROM api_key
+
+-- name: keys_after
+-- The part of a tenant's keys that follows a place in its list. A null limit is none.
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling FROM api_key
+ WHERE tenant = $1 AND (created_at, id) > ($2::bigint, $3::text)
+ ORDER BY created_at, id LIMIT $4
+
+-- name: lock_limit
+-- Not on SQLite, which has one writer. Held while the keys of a tenant, or the sessions of a key, are counted and one is
+-- added, so that concurrent transactions cannot pass the limit together.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721397))
+
+-- name: count_keys
+-- Those that are neither revoked nor expired, and all.
+SELECT (SELECT count(*) FROM api_key
+         WHERE tenant = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)),
+       (SELECT count(*) FROM api_key WHERE tenant = $1)
 
 -- name: revoke_key
 UPDATE api_key SET revoked_at = coalesce(revoked_at, $1) WHERE tenant = $2 AND id = $3 RETURNING id
@@ -502,7 +526,12 @@ UPDATE api_key k SET last_used_at = greatest(k.last_used_at, used.at)
  WHERE k.id = used.id
 
 -- name: add_session
-INSERT INTO session (hash, key_id, expires_at) VALUES ($1, $2, $3)
+INSERT INTO session (hash, key_id, expires_at, tenant, scopes) VALUES ($1, $2, $3, $4, $5)
+
+-- name: count_sessions
+-- The sessions of a key in one tenant, and when the first of them ends.
+SELECT count(*), min(expires_at) FROM session
+ WHERE key_id = $1 AND tenant IS NOT DISTINCT FROM $2 AND expires_at > $3
 
 -- name: lock_sessions
 -- Held by a transaction that deletes several sessions, so that two of them never deadlock.
@@ -517,7 +546,7 @@ SELECT pg_try_advisory_xact_lock(5708721396)
 DELETE FROM session WHERE expires_at <= $1
 
 -- name: find_session
-SELECT hash, key_id, expires_at FROM session WHERE hash = $1
+SELECT hash, key_id, expires_at, tenant, scopes FROM session WHERE hash = $1
 
 -- name: end_session
 DELETE FROM session WHERE hash = $1
@@ -530,7 +559,8 @@ DELETE FROM session WHERE key_id = $1
 SELECT pg_notify($1, $2)
 
 -- name: tenant_names
-SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
+-- Those after a name; the tenant of operators' keys comes before every name. A null limit is none.
+SELECT tenant FROM tenant WHERE tenant > $1 UNION SELECT tenant FROM api_key WHERE tenant > $1 ORDER BY 1 LIMIT $2
 
 -- name: log_part
 -- The statement limits the bytes here; on SQLite, the caller stops reading.

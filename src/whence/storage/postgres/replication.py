@@ -18,9 +18,9 @@ __all__ = ["import_events", "part_rows", "read_part", "tenants"]
 _SQL = load_blocks("whence.storage.postgres")
 
 
-async def tenants(connection: Connection) -> list[str]:
+async def tenants(connection: Connection, after: str, limit: int | None) -> list[str]:
     """See `Store.tenants`."""
-    return [name for (name,) in await connection.fetch(_SQL["tenant_names"])]
+    return [name for (name,) in await connection.fetch(_SQL["tenant_names"], after, limit)]
 
 
 async def read_part(connection: Connection, tenant: Tenant, after: int, limit: int) -> list[HashedEvent]:

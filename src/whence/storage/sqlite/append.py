@@ -23,6 +23,7 @@ from whence.storage.sequencing import (
     count_flows_and_resources,
     hash_events,
     is_fold_due,
+    measure_payloads,
     sequence_writes,
 )
 from whence.storage.sql import load_blocks
@@ -227,7 +228,13 @@ def head_draft(connection: apsw.Connection, tenant: str) -> HeadDraft:
         connection.execute(_SQL["add_tenant"], (tenant,))
         [row] = connection.execute(_SQL["head"], (tenant,))
         return HeadDraft(tenant, HeadRow(*row))
-    return HeadDraft(tenant, row)
+    head = HeadDraft(tenant, row)
+    if head.measured_to < head.size:  # the release before migration 0003 appended beside this one
+        head.payload_bytes += connection.execute(
+            _SQL["payload_bytes"], (head.tenant_no, head.measured_to, head.size)
+        ).get
+        head.measured_to = head.size
+    return head
 
 
 def _stored_keys(connection: apsw.Connection, head: HeadDraft, events: Sequence[NewEvent | Event]) -> dict[str, int]:
@@ -262,6 +269,7 @@ def insert(
     _add_to_resources(connection, head, batch)
     connection.executemany(_SQL["add_event"], event_values(head.tenant_no, batch, hashed))
     head.tree.extend([each.leaf for each in hashed])
+    measure_payloads(head, batch)
     _roll_up(connection, head, batch.occurrences, inline=inline)
     if is_fold_due(head):
         if inline:
@@ -280,6 +288,8 @@ def insert(
             head.flows,
             head.resources,
             head.folded_to,
+            head.payload_bytes,
+            head.measured_to,
             head.tenant_no,
         ),
     )

@@ -44,6 +44,10 @@ class _SQLiteBackend:
         """Check the file in this thread."""
         return verify(path_of(url), progress)
 
+    def secret_path(self, url: str) -> tuple[Path, bool]:
+        """Beside the real file, which has one server."""
+        return Path(os.path.realpath(path_of(url)) + ".secret"), True
+
     def check_complete(self, url: str) -> None:
         """Compare the file with its high-water record."""
         backup.refuse_behind(path_of(url))

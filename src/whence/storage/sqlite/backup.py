@@ -18,6 +18,7 @@ from whence.storage.sqlite.connection import (
     ServingLock,
     close_untouched,
     connect,
+    is_of_earlier_release,
     make_folder,
     migrate,
     real_path,
@@ -38,7 +39,7 @@ _BESIDE = ("-wal", "-shm", "-journal")
 
 
 def backup(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Report:
-    """Copy the store at the path `source` to `destination`, as of one commit.
+    """Copy the store at the path `source` to `destination`, as of one commit. The copy has this release's schema.
 
     A server may write to the store meanwhile; its write-ahead log grows until the copy is complete. The copy gets its
     name only if its verification, which is returned, found nothing. Raises StoreRefused for a destination that exists,
@@ -48,6 +49,7 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
     _check_paths(source, destination, force)
     with _unserved(destination), _partial(destination) as partial:
         _copy(source, partial)
+        _migrate(partial)
         report = verify(partial, progress)
         if report.sound:
             _put_in_place(partial, destination)
@@ -59,7 +61,8 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
 def restore(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Restored:
     """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.
 
-    Sessions end. Keys that were revoked in the store that is replaced stay revoked. Raises StoreRefused while a server
+    Sessions end. Keys that were revoked in the store that is replaced stay revoked. A backup of an earlier release is
+    migrated as it is copied, and verified then. Raises StoreRefused while a server
     serves the store, and for a store that exists, unless `force`.
     """
     source, destination = real_path(source), real_path(destination)
@@ -67,11 +70,16 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
     make_folder(destination)
     lock = ServingLock(destination)
     try:
-        report = verify(source, progress)
-        if not report.sound:
+        report = None if _is_of_earlier_release(source) else verify(source, progress)
+        if report is not None and not report.sound:
             return Restored(report)
         with _partial(destination) as partial:
             _copy(source, partial)
+            if report is None:
+                _migrate(partial)
+                report = verify(partial, progress)
+                if not report.sound:
+                    return Restored(report)
             revoked = _carry_over(partial, destination)
             _put_in_place(partial, destination)
         _update_record(destination)
@@ -137,6 +145,31 @@ def _copy(source: str, partial: str) -> None:
         finally:
             writing.close()
             close_untouched(reading)
+    _sync(partial)
+
+
+def _is_of_earlier_release(path: str) -> bool:
+    with refusing():
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_MS)
+            return is_of_earlier_release(connection)
+        except apsw.Error:
+            return False  # what cannot be read is a finding of the verification
+        finally:
+            close_untouched(connection)
+
+
+def _migrate(partial: str) -> None:
+    """Migrate a copy of a store of an earlier release, and leave any other as it is. Durable on return."""
+    with refusing():
+        copy = apsw.Connection(partial)
+        try:
+            if not is_of_earlier_release(copy):
+                return
+            migrate(copy)
+        finally:
+            close_untouched(copy)
     _sync(partial)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ServingLock",
     "close_untouched",
     "connect",
+    "is_of_earlier_release",
     "make_folder",
     "migrate",
     "real_path",
@@ -180,6 +181,13 @@ def _refuse_difference(difference: SchemaDifference) -> None:
             "is stored and what keys may do. Restore a backup from before they were added, or examine the file and "
             "remove them."
         )
+
+
+def is_of_earlier_release(connection: apsw.Connection) -> bool:
+    """Whether a file holds a log whose schema lacks migrations of this release."""
+    version = int(connection.pragma("user_version") or 0)
+    own = int(connection.pragma("application_id") or 0) == APPLICATION_ID
+    return own and version < len(load_migrations("whence.storage.sqlite"))
 
 
 def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] | None = None) -> None:

@@ -6,8 +6,19 @@ from typing import Any
 
 import apsw
 
+from whence.errors import WhenceError
 from whence.permissions import ApiKey
-from whence.storage.credentials import Session, key_from, key_values
+from whence.storage.credentials import (
+    FIRST_PLACE,
+    KeyPlace,
+    Session,
+    key_from,
+    key_values,
+    keys_refusal,
+    session_from,
+    session_values,
+    sessions_refusal,
+)
 from whence.storage.sql import load_blocks
 
 __all__ = ["SQLiteCredentials"]
@@ -25,9 +36,19 @@ class SQLiteCredentials:
         self._read = read
         self._write = write
 
-    async def put_key(self, key: ApiKey) -> None:
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
         """Store a new key."""
-        await self._execute("add_key", key_values(key))
+
+        def put(connection: apsw.Connection) -> WhenceError | None:
+            refusal = None
+            if limited:
+                [counts] = connection.execute(_SQL["count_keys"], (key.tenant, key.created_at))
+                refusal = keys_refusal(*counts)
+            if refusal is None:
+                connection.execute(_SQL["add_key"], key_values(key))
+            return refusal
+
+        await self._write_unless_refused(put)
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         """The key with this hash."""
@@ -42,10 +63,10 @@ class SQLiteCredentials:
         row = await self._read(lambda connection: connection.execute(text, (value,)).fetchone())
         return None if row is None else key_from(row)
 
-    async def list_keys(self, tenant: str) -> list[ApiKey]:
+    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
         """A tenant's keys, oldest first."""
-        text = f"{_SQL['key']} WHERE tenant = ? ORDER BY created_at, id"
-        rows = await self._read(lambda connection: connection.execute(text, (tenant,)).fetchall())
+        values = (tenant, *(after or FIRST_PLACE), -1 if limit is None else limit)
+        rows = await self._read(lambda connection: connection.execute(_SQL["keys_after"], values).fetchall())
         return [key_from(row) for row in rows]
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
@@ -74,20 +95,30 @@ class SQLiteCredentials:
         """Store a session and delete the expired ones."""
         now = time.time_ns() // 1_000
 
-        def put(connection: apsw.Connection) -> None:
+        def put(connection: apsw.Connection) -> WhenceError | None:
             connection.execute(_SQL["delete_expired_sessions"], (now,))
-            connection.execute(_SQL["add_session"], (session.hash, session.key_id, session.expires_at))
+            [counts] = connection.execute(_SQL["count_sessions"], (session.key_id, session.tenant, now))
+            refusal = sessions_refusal(*counts, now=now)
+            if refusal is None:
+                connection.execute(_SQL["add_session"], session_values(session))
+            return refusal
 
-        await self._write(put)
+        await self._write_unless_refused(put)
 
     async def find_session(self, session_hash: bytes) -> Session | None:
         """The session with this hash."""
         row = await self._read(lambda connection: connection.execute(_SQL["find_session"], (session_hash,)).fetchone())
-        return None if row is None else Session(*row)
+        return None if row is None else session_from(row)
 
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session."""
         await self._execute("end_session", (session_hash,))
+
+    async def _write_unless_refused(self, work: Callable[[apsw.Connection], WhenceError | None]) -> None:
+        """Write, and raise the refusal that `work` returns. One that is raised would undo the writer's whole group."""
+        refusal: WhenceError | None = await self._write(work)
+        if refusal is not None:
+            raise refusal
 
     async def _execute(self, block: str, values: tuple[Any, ...]) -> None:
         def execute(connection: apsw.Connection) -> None:

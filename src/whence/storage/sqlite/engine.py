@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import apsw
+import msgspec
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
@@ -136,13 +137,14 @@ class SQLiteStore:
         """Find one event; see `Store`."""
 
         def find(connection: apsw.Connection) -> Event | None:
-            row = connection.execute(
-                _SQL["full_event"]
-                + " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?",
-                (viewer.tenant, uuid_bytes(event_id)),
-            ).fetchone()
-            event = None if row is None else event_from(viewer.tenant, row)
-            return event if event is not None and viewer.may_see(event.resource_type) else None
+            text = " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?"
+            bindings: tuple[Any, ...] = (viewer.tenant, uuid_bytes(event_id))
+            if viewer.readable is not None:
+                # A condition, so that the payload of a hidden event is not read.
+                text += " AND k.resource_type IN (SELECT value FROM json_each(?))"
+                bindings = (*bindings, msgspec.json.encode(viewer.readable).decode())
+            row = connection.execute(_SQL["full_event"] + text, bindings).fetchone()
+            return None if row is None else event_from(viewer.tenant, row)
 
         found: Event | None = await self._readers.read(viewer.tenant, find)
         return found
@@ -154,9 +156,11 @@ class SQLiteStore:
             as_of = pinned(snapshot.size, request.as_of)
             if as_of < snapshot.size:
                 resolved = resolved.up_to(as_of)
+            # The total first: where nothing matches, no index is walked, whatever hidden events it leads to.
+            matching = total(connection, snapshot, resolved)
             return Page(
-                events=events_of_page(connection, snapshot, resolved, request),
-                total=total(connection, snapshot, resolved),
+                events=events_of_page(connection, snapshot, resolved, request) if matching else [],
+                total=matching,
                 limit=request.limit,
                 offset=request.offset,
                 as_of=as_of,
@@ -211,7 +215,9 @@ class SQLiteStore:
     async def head(self, tenant: str) -> Head:
         """Return the state of a tenant's log; see `Store`."""
         row: HeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
-        return Head(0, EMPTY_ROOT, 0) if row is None else Head(row.size, row.tree().root(), row.recorded_at)
+        if row is None:
+            return Head(0, EMPTY_ROOT, 0)
+        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -221,9 +227,9 @@ class SQLiteStore:
         row: HeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
         return 0 if row is None else row.size
 
-    async def tenants(self) -> list[str]:
-        """List all tenants; see `Store`."""
-        found: list[str] = await self._readers.read(_NO_TENANT, replication.tenants)
+    async def tenants(self, after: str = "", limit: int | None = None) -> list[str]:
+        """List tenants; see `Store`."""
+        found: list[str] = await self._readers.read(_NO_TENANT, partial(replication.tenants, after=after, limit=limit))
         return found
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:

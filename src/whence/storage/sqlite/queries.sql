@@ -12,15 +12,20 @@ INSERT INTO store (one, store_id, commits, nonce) VALUES (1, ?, 0, ?)
 UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to FROM tenant WHERE tenant = ?
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to
+  FROM tenant WHERE tenant = ?
 
 -- name: add_tenant
 INSERT INTO tenant (tenant) VALUES (?)
 
 -- name: save_head
 UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actors = ?, flows = ?, resources = ?,
-       folded_to = ?
+       folded_to = ?, payload_bytes = ?, measured_to = ?
  WHERE tenant_no = ?
+
+-- name: payload_bytes
+-- Of the events after a position and up to another. SQLite finds the length without reading the payload.
+SELECT coalesce(sum(length(payload)), 0) FROM event WHERE key > (?1 << 40 | ?2) AND key <= (?1 << 40 | ?3)
 
 -- name: kind_number
 SELECT kind FROM kind
@@ -309,12 +314,23 @@ INSERT INTO actor_total (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, 
 SELECT counts FROM transition WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
 
 -- name: add_key
-INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: count_keys
+-- Those that are neither revoked nor expired, and all.
+SELECT (SELECT count(*) FROM api_key WHERE tenant = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)),
+       (SELECT count(*) FROM api_key WHERE tenant = ?1)
 
 -- name: key
 -- The caller adds the condition.
-SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_key
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling FROM api_key
+
+-- name: keys_after
+-- The part of a tenant's keys that follows a place in its list. A negative limit is none.
+SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling FROM api_key
+ WHERE tenant = ? AND (created_at, id) > (?, ?)
+ ORDER BY created_at, id LIMIT ?
 
 -- name: revoke_key
 UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE tenant = ? AND id = ?
@@ -323,13 +339,17 @@ UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE tenant = ? AND id 
 UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?
 
 -- name: add_session
-INSERT INTO session (hash, key_id, expires_at) VALUES (?, ?, ?)
+INSERT INTO session (hash, key_id, expires_at, tenant, scopes) VALUES (?, ?, ?, ?, ?)
+
+-- name: count_sessions
+-- The sessions of a key in one tenant, and when the first of them ends.
+SELECT count(*), min(expires_at) FROM session WHERE key_id = ? AND tenant IS ? AND expires_at > ?
 
 -- name: delete_expired_sessions
 DELETE FROM session WHERE expires_at <= ?
 
 -- name: find_session
-SELECT hash, key_id, expires_at FROM session WHERE hash = ?
+SELECT hash, key_id, expires_at, tenant, scopes FROM session WHERE hash = ?
 
 -- name: end_session
 DELETE FROM session WHERE hash = ?
@@ -349,7 +369,8 @@ UPDATE api_key AS k SET revoked_at = r.revoked_at
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 
 -- name: tenant_names
-SELECT tenant FROM tenant UNION SELECT tenant FROM api_key ORDER BY 1
+-- Those after a name; the tenant of operators' keys comes before every name. A negative limit is none.
+SELECT tenant FROM tenant WHERE tenant > ?1 UNION SELECT tenant FROM api_key WHERE tenant > ?1 ORDER BY 1 LIMIT ?2
 
 -- name: log_part
 SELECT key, salt, payload_hash, leaf, envelope_version FROM event WHERE key > ? AND key <= ? ORDER BY key

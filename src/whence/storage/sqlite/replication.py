@@ -19,9 +19,9 @@ __all__ = ["import_events", "read_part", "tenants"]
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-def tenants(connection: apsw.Connection) -> list[str]:
+def tenants(connection: apsw.Connection, after: str, limit: int | None) -> list[str]:
     """See `Store.tenants`."""
-    return [name for (name,) in connection.execute(_SQL["tenant_names"])]
+    return [name for (name,) in connection.execute(_SQL["tenant_names"], (after, -1 if limit is None else limit))]
 
 
 def read_part(connection: apsw.Connection, tenant: str, after: int, limit: int) -> list[HashedEvent]:

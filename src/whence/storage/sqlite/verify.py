@@ -11,7 +11,7 @@ import apsw
 from whence.errors import StoreRefused
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.connection import close_untouched, real_path, schema_difference
+from whence.storage.sqlite.connection import close_untouched, is_of_earlier_release, real_path, schema_difference
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import event_from, head_row, number_of
 from whence.storage.verification import (
@@ -35,7 +35,7 @@ _SQL = load_blocks("whence.storage.sqlite")
 def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
     """Check the file at `path`. `progress` is called with the number of events read, now and then.
 
-    Raises StoreRefused when there is no readable log at `path`.
+    Raises StoreRefused when there is no readable log at `path`, or one of an earlier release.
     """
     path = real_path(path)
     recorded = recorded_mark(path)  # before the snapshot, since a server may commit in between
@@ -46,6 +46,11 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
     try:
         connection.set_busy_timeout(5_000)
         connection.execute("BEGIN")
+        if is_of_earlier_release(connection):
+            raise StoreRefused(
+                "An earlier release of Whence made this file. 'whence serve' and 'whence key list' migrate it when "
+                "they open it; then verify it again. 'whence restore' takes it as it is."
+            )
         return _Verification(connection, recorded, Findings(progress)).run()
     except apsw.Error as error:
         return Report(0, 0, {}, [Finding("", None, f"the file cannot be read ({type(error).__name__})")])

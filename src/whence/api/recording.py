@@ -1,0 +1,92 @@
+"""Keys, sessions and reads as events of the tenant, for those who switch it on with `WHENCE_RECORD`.
+
+The events count like all others, so none is stored by default. An event is durable before its request is answered: what
+could not be recorded is refused. Only what comes over HTTP is recorded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from whence.events import EVENT_LOG, NewEvent
+from whence.ingest import Ingest
+from whence.permissions import ApiKey, Principal
+from whence.wire.fields import Broken, check_actor_id
+from whence.wire.ids import derived_uuid, new_uuid7
+from whence.wire.times import format_time
+
+__all__ = ["Recorder"]
+
+_QUERY_MAX = 4_096
+_ADDRESS_SAFE = "/%:@!$&'()*+,;=~-._?"
+
+
+class Recorder:
+    """Stores what the operator wants recorded. `kinds` are some of `RECORDED` in `whence.settings`."""
+
+    def __init__(self, ingest: Ingest, kinds: frozenset[str]) -> None:
+        self._ingest = ingest
+        self._kinds = kinds
+
+    async def key_created(self, by: Principal, key: ApiKey, now: int) -> None:
+        """Record a new API key."""
+        expires_at = None if key.expires_at is None else format_time(key.expires_at)
+        payload = {"keyId": key.id, "name": key.name, "scopes": key.scopes, "expiresAt": expires_at}
+        await self._record("keys", "whence.key_created", by, by.tenant, payload, now)
+
+    async def key_revoked(self, by: Principal, key_id: str, now: int) -> None:
+        """Record the end of an API key."""
+        await self._record("keys", "whence.key_revoked", by, by.tenant, {"keyId": key_id}, now)
+
+    async def session_created(self, by: Principal, expires_at: int, now: int) -> None:
+        """Record a new session."""
+        payload = {"expiresAt": format_time(expires_at)}
+        await self._record("sessions", "whence.session_created", by, by.tenant, payload, now)
+
+    async def session_ended(self, by: Principal, now: int) -> None:
+        """Record the end of a session."""
+        await self._record("sessions", "whence.session_ended", by, by.tenant, {}, now)
+
+    async def token_created(
+        self, by: Principal, tenant: str, scopes: tuple[str, ...], expires_at: int, now: int
+    ) -> None:
+        """Record a token that an operator's key was exchanged for, in the log of its tenant."""
+        payload = {"scopes": scopes, "expiresAt": format_time(expires_at)}
+        await self._record("sessions", "whence.token_created", by, tenant, payload, now)
+
+    async def read(self, by: Principal, path: str, query: bytes, now: int) -> None:
+        """Record a question about events, before it is answered."""
+        payload = {
+            "path": quote(path, safe=_ADDRESS_SAFE, encoding="latin-1", errors="replace"),
+            "query": query[:_QUERY_MAX].decode("latin-1"),
+        }
+        await self._record("reads", "whence.events_read", by, by.tenant, payload, now)
+
+    async def _record(
+        self, kind: str, event_type: str, by: Principal, tenant: str, payload: Mapping[str, Any], now: int
+    ) -> None:
+        if kind not in self._kinds:
+            return
+        event = NewEvent(
+            id=new_uuid7(),
+            event_type=event_type,
+            actor_type="user" if by.key_id is None else "api_key",
+            actor_id=by.key_id or _actor_id(by.subject),
+            resource_type=EVENT_LOG,
+            resource_id=derived_uuid(tenant, EVENT_LOG),
+            occurred_at=now,
+            payload=msgspec.json.encode(payload),
+        )
+        [receipt] = await self._ingest.add(tenant, [event])
+        if receipt.error is not None:
+            raise receipt.error
+
+
+def _actor_id(subject: str) -> str:
+    """The subject of a token as an actor; a text that no actor can have is left out."""
+    try:
+        return check_actor_id(subject)
+    except Broken:
+        return "jwt"
