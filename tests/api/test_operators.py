@@ -111,7 +111,7 @@ def test_a_token_is_of_one_tenant_and_its_scopes(server: Served) -> None:
         made = answer.json()
         assert (made["tenantId"], made["scopes"]) == ("acme", [READ])
         assert 899 <= (parse_time(made["expiresAt"]) - time.time_ns() // 1000) / 1e6 + 1 <= 902
-        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cache-control"] == "no-store, no-transform"
         with with_token(server, answer) as acme:
             page = acme.get(EVENTS).json()
             assert (page["total"], {each["tenantId"] for each in page["events"]}) == (3, {"acme"})

@@ -20,11 +20,11 @@ import msgspec
 from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
+from whence.events import EVENT_LOG, ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
-from whence.storage.base import AS_OF_SPAN, KINDS_MAX
+from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
 from whence.storage.credentials import KeyPlace, keys_refusal, sessions_refusal
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
@@ -144,7 +144,8 @@ class ModelStore:
 
     def is_kind_too_many(self, log: list[Event], event: Event) -> bool:
         kinds = {kind_of(earlier) for earlier in log}
-        return kind_of(event) not in kinds and len(kinds) >= self.kinds_max
+        most = self.kinds_max + KINDS_RESERVED if event.resource_type == EVENT_LOG else self.kinds_max
+        return kind_of(event) not in kinds and len(kinds) >= most
 
     def differing(self, sent: NewEvent, stored: Event) -> list[str]:
         """The names of the fields that differ between the sent and the stored event. A field that was left out is

@@ -18,7 +18,7 @@ from tests.contract.faults import around, breaks, everywhere, restate, reword
 from tests.contract.mutants import Patch
 from whence import integrity
 from whence.merkle import HASH_SIZE, CompactRange, node_hash
-from whence.storage import Write
+from whence.storage import Write, sequencing
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
 from whence.storage.postgres.rows import EVENT_COLUMNS as POSTGRES_EVENT_COLUMNS
@@ -357,3 +357,9 @@ def every_key_touched(patch: Patch) -> None:
         sqlite=("WHERE id = ?", "WHERE ? IS NOT NULL"),
         postgres=("WHERE k.id = used.id", ""),
     )
+
+
+@breaks("sqlite", "postgres")
+def no_reserved_kinds(patch: Patch) -> None:
+    """Events about the log count as all others."""
+    patch.setattr(sequencing, "KINDS_RESERVED", 0)

@@ -299,6 +299,22 @@ async def test_one_kind_too_many_is_refused(store: Any) -> None:
     )
 
 
+@limited(kinds_max=1)
+@catches(rarer_mutants.no_reserved_kinds)
+async def test_kinds_are_reserved_for_the_log_itself(store: Any) -> None:
+    """A tenant that has used up its own is still recorded."""
+    await stored(store, new(1))
+    [receipt] = await add(store, new(2, event_type="case.opened"))
+    assert isinstance(receipt.error, Invalid)
+    await stored(
+        store,
+        *[
+            new(10 + number, event_type=f"whence.{name}", resource_type="event_log")
+            for number, name in enumerate(("key_created", "key_revoked", "session_created"))
+        ],
+    )
+
+
 @limited(kinds_max=2)
 @catches(broken.HalfAtomic, mutants.atomic_keeps_the_first)
 async def test_a_kind_of_an_undone_request_is_free_again(store: Any) -> None:

@@ -103,7 +103,8 @@ async def create_tenant_token(request: Request) -> JsonResponse:
     answer = TenantTokenBody(
         tenant_id=tenant, scopes=asked.scopes, expires_at=ends, token=seal_token(context.tokens, token)
     )
-    return JsonResponse(msgspec.json.encode(answer), 201)
+    # no-transform: compressed, the size of the answer would tell about the token.
+    return JsonResponse(msgspec.json.encode(answer), 201, [("cache-control", "no-store, no-transform")])
 
 
 ROUTES: list[HTTPRouteHandler] = [list_tenants, create_tenant_token]

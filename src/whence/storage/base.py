@@ -18,6 +18,7 @@ from whence.trace import Graph, TraceRequest
 __all__ = [
     "AS_OF_SPAN",
     "KINDS_MAX",
+    "KINDS_RESERVED",
     "POLL_S",
     "QUERY_SECONDS_MAX",
     "READ_BYTES",
@@ -33,6 +34,9 @@ AS_OF_SPAN = 100_000
 
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
+
+KINDS_RESERVED = 64
+"""Further ones, for events about the log itself: a tenant that has used up its own is still recorded."""
 
 POLL_S = 1.0
 """The head of a log that a task waits for is read this often, in seconds, with or without a wake-up."""

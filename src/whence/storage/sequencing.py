@@ -13,11 +13,11 @@ import msgspec
 from whence import rollups
 from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import Event, NewEvent
+from whence.events import EVENT_LOG, Event, NewEvent
 from whence.flows import FOLD_AT
 from whence.identities import earlier_spelling
 from whence.integrity import ENVELOPE_VERSION, SALT_SIZE, differing_fields, hash_payload, leaf_of
-from whence.storage.base import KINDS_MAX, HashedEvent, Receipt, Write
+from whence.storage.base import KINDS_MAX, KINDS_RESERVED, HashedEvent, Receipt, Write
 from whence.storage.rows import HeadRow
 
 __all__ = [
@@ -216,7 +216,8 @@ def _kind_number(log: TenantLog, head: HeadDraft, event: Event) -> int:
     name = (event.event_type, event.resource_type, event.actor_type, event.outcome)
     number = log.kind(name) or log.new_kinds.get(name)
     if number is None:
-        if head.kinds >= KINDS_MAX:
+        most = KINDS_MAX + KINDS_RESERVED if event.resource_type == EVENT_LOG else KINDS_MAX
+        if head.kinds >= most:
             raise Invalid.at(
                 ("body", "eventType"),
                 f"This tenant has {KINDS_MAX} combinations of event type, resource type, actor type and "
