@@ -4,6 +4,7 @@ A request that keeps to its schema is taken, or it is a 422 that names nothing b
 routes of the contract carry the contract's own schemas, letter by letter, so a few plain limits stand here too.
 """
 
+import json
 from typing import Any
 
 import schemathesis
@@ -53,6 +54,7 @@ _EVENTS: Rules = frozenset(
 _KEYS: Rules = frozenset(
     {
         ("expiresAt", "value_error"),  # it lies in the future
+        ("expiresAt", "expires_after_its_maker"),  # it depends on the credential
         ("name", "name"),  # no schema says printable
     }
 )
@@ -73,6 +75,8 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("POST", "/api/v1/events/batch"): _EVENTS,
     ("GET", "/api/v1/keys"): _LISTING,
     ("POST", "/api/v1/keys"): _KEYS,
+    # To a schema 863.0 is an integer.
+    ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
 }
 """Route -> the rules by which it may refuse what keeps to its schema."""
@@ -87,9 +91,9 @@ def broken_rules(body: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 @schemathesis.serializer(*LINES)
-def lines(ctx: Any, value: str) -> bytes:
-    """Lines of JSON, which the document describes as a string."""
-    return value.encode()
+def lines(ctx: Any, value: Any) -> bytes:
+    """Lines of JSON, which the document describes as a string; a bad request may have another value."""
+    return value.encode() if isinstance(value, str) else json.dumps(value).encode()
 
 
 @schemathesis.check

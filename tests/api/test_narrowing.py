@@ -47,6 +47,7 @@ NOT_FOR_READERS = {
     "import_log": "for the operator's copy",
     "credentials": "API keys and sessions, not events",
     "check": "reads nothing",
+    "free_bytes": "the disk, no event",
     "check_servable": "reads nothing",
     "close": "reads nothing",
 }

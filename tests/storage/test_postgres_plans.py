@@ -177,8 +177,8 @@ async def _plans(store: Any, question: Question) -> dict[str, Any]:
     plans: dict[str, Any] = {}
     real = store._reading.run
 
-    async def run(tenant_no: int, work: Any, **named: Any) -> Any:
-        return await real(tenant_no, lambda connection: work(Explaining(connection, plans)), **named)
+    async def run(tenant_no: int, work: Any, **more: Any) -> Any:
+        return await real(tenant_no, lambda connection: work(Explaining(connection, plans)), **more)
 
     store._reading.run = run
     try:

@@ -21,7 +21,7 @@ def first_come_first_served(self: FairBudget, tenant: str, amount: int) -> None:
 
 @catches(replaced(FairBudget, "take", first_come_first_served, "no_shares"))
 def test_one_address_leaves_half_to_others() -> None:
-    """Of the connections and of the reserve; the rest of its connections are refused, and it is told why."""
+    """Of the connections and of the reserve; the rest of its connections are refused with the reason."""
     limits = ConnectionLimits(10)
     assert places(limits, "10.0.0.1", 5) == [Place.REQUESTS] * 5
     assert places(limits, "10.0.0.1", 16) == [Place.PROBES] * 16

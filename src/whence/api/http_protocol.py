@@ -37,7 +37,7 @@ _WRITE_BYTES_MIN = 40_960  # in that time: 4 KiB a second, the same rate as for 
 _ANSWER_S = 300.0
 _PROBE_HEAD_S = 2.0
 _PROBES = (b"/livez", b"/readyz")
-_ACCEPTED_PER_SERVED = 2  # of the connections beyond those that are served, this many are told why
+_ACCEPTED_PER_SERVED = 2  # connections beyond these are closed without an answer
 
 
 class _ReadBuffer(threading.local):

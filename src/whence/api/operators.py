@@ -103,7 +103,8 @@ async def create_tenant_token(request: Request) -> JsonResponse:
     answer = TenantTokenBody(
         tenant_id=tenant, scopes=asked.scopes, expires_at=ends, token=seal_token(context.tokens, token)
     )
-    return JsonResponse(msgspec.json.encode(answer), 201)
+    # no-transform: compressed, the size of the answer would tell about the token.
+    return JsonResponse(msgspec.json.encode(answer), 201, [("cache-control", "no-store, no-transform")])
 
 
 ROUTES: list[HTTPRouteHandler] = [list_tenants, create_tenant_token]
@@ -128,6 +129,8 @@ def _parse(tenant: str, body: bytes, vocabulary: Vocabulary) -> _TokenRequest:
     ]
     scopes = parse_scopes_of(asked, vocabulary, problems)
     lifetime_s = asked.get("lifetimeS", LIFETIME_MAX_S)
+    if isinstance(lifetime_s, float) and lifetime_s.is_integer():
+        lifetime_s = int(lifetime_s)  # to JSON, 60.0 is an integer too
     if type(lifetime_s) is not int or not 1 <= lifetime_s <= LIFETIME_MAX_S:
         message = f"lifetimeS is a number of seconds from 1 to {LIFETIME_MAX_S}."
         problems.append(Problem(("body", "lifetimeS"), message, "out_of_range"))
