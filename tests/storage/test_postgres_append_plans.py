@@ -106,7 +106,9 @@ JOINED = {
   JOIN bucket b ON b.tenant_no = $1 AND b.level = asked.level AND b.bucket = asked.bucket""",
     "stored_ids": """SELECT e.id, e.position, f.correlation_id
   FROM event e JOIN flow f ON f.tenant_no = e.tenant_no AND f.flow = e.flow
- WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])""",
+ WHERE e.tenant_no = $1 AND e.id = ANY($2::uuid[])
+ UNION ALL
+SELECT NULL, NULL, correlation_id FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($3::text[])""",
     "actor_number": """SELECT a.actor, a.actor_id, a.actor_type
   FROM unnest($2::text[], $3::text[]) AS asked (actor_id, actor_type)
   JOIN actor a ON a.tenant_no = $1 AND a.actor_id = asked.actor_id AND a.actor_type = asked.actor_type""",

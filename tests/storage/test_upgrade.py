@@ -21,7 +21,7 @@ import pytest
 from tests.contract.faults import everywhere
 from tests.data.stores import make_fixture
 from tests.data.stores.made_events import id_of
-from tests.data.stores.recorded import Question, answer_to, is_same
+from tests.data.stores.recorded import SEALER, Question, answer_to, is_same
 from tests.databases import copied_database, empty_database, execute, fetch
 from whence import integrity
 from whence.errors import Conflict, StoreRefused, Unavailable, WhenceError
@@ -211,7 +211,8 @@ async def meet_either_form(kept: Kept) -> None:
 
 async def _of_flow(store: Store, correlation_id: str) -> list[Event]:
     query = f"correlation_id={correlation_id}".encode()
-    read = parse_read("list", query, viewer=Viewer("acme"), now=NOW_US, vocabulary=Vocabulary(), fixed={})
+    viewer = Viewer("acme")
+    read = parse_read("list", query, viewer=viewer, now=NOW_US, vocabulary=Vocabulary(), sealer=SEALER, fixed={})
     page = await store.list_events(Viewer("acme"), read.query, read.page)
     assert page.total == len(page.events)
     return page.events

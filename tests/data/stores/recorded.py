@@ -19,7 +19,7 @@ from whence.wire.keys import KeysBody, key_body
 from whence.wire.query import parse_flows, parse_period, parse_read, parse_trace
 from whence.wire.traces import encode_flows, encode_map, encode_trace
 
-__all__ = ["VOCABULARY", "Question", "answer_to", "is_same"]
+__all__ = ["SEALER", "VOCABULARY", "Question", "answer_to", "is_same"]
 
 VOCABULARY = Vocabulary.extended(resource_types=("loan_case",), actor_types=("robot",))
 """The built-in words and those that the operator of the fixtures added."""
