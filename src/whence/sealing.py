@@ -1,7 +1,7 @@
 """The store secret, and what is sealed with it.
 
-A store has one secret, which is kept outside of its database: a person who reads or copies the database learns nothing
-that the secret protects. HKDF-SHA256 (RFC 5869) derives a key for each purpose, so that no key serves two of them.
+A store has one secret, which is kept outside of its database: a copy of the database contains nothing that opens what
+the secret protects. HKDF-SHA256 (RFC 5869) derives a key for each purpose, so that no key serves two of them.
 
 What is sealed is encrypted and authenticated by AES-SIV (RFC 5297). It needs no nonce, and the same content gives the
 same text, so that a request that is repeated gets the same answer.

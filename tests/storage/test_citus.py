@@ -10,12 +10,16 @@ import pytest
 
 from tests.contract.faults import KINDS
 from tests.contract.made import add, new, page
-from tests.databases import CITUS, citus_database, fetch, fresh_database
+from tests.databases import CITUS, citus_database, execute, fetch, fresh_database
 from tests.storage.statements import everything, listen
 from whence.errors import StoreRefused
 from whence.storage import create_store, migrate_store
-from whence.storage.postgres import citus
+from whence.storage.migrations import load_migrations
+from whence.storage.postgres import citus, schema
+from whence.storage.postgres.catalogue import compare_catalogue
 from whence.storage.postgres.citus import Table
+from whence.storage.postgres.connections import Target
+from whence.storage.schema_difference import SchemaDifference
 
 FRESH = [Table("actor", True), Table("api_key", False), Table("head", True), Table("tenant", False)]
 KEPT = [
@@ -124,6 +128,23 @@ async def test_every_table_is_distributed_by_tenant_in_one_group(url: str) -> No
     assert len(tenants) == 1
     assert next(iter(tenants))[:2] == ("distributed", "tenant_no")
     assert await migrate_store(url) == []
+
+
+async def test_a_distributed_log_is_migrated() -> None:
+    """Each migration runs on a log that is distributed already, and leaves the schema of a new one."""
+    url = await citus_database()
+    steps = load_migrations("whence.storage.postgres")
+    try:
+        await execute(url, "DROP SCHEMA whence CASCADE")
+        for count in range(1, len(steps) + 1):
+            await schema.migrate(Target(url), steps[:count])
+            await execute(url, f"INSERT INTO whence.tenant VALUES ({count}, 'tenant {count}')")
+        connection = await asyncpg.connect(url)
+        assert await compare_catalogue(connection) == SchemaDifference()
+        await connection.close()
+    finally:
+        await execute(url, "DROP SCHEMA whence CASCADE")
+        await schema.migrate(Target(url))
 
 
 async def tasks(connection: Any, text: str, *values: Any) -> int:

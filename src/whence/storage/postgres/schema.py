@@ -7,7 +7,7 @@ from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import citus
 from whence.storage.postgres.catalogue import refuse_foreign_code
 from whence.storage.postgres.connections import Connection, Target
-from whence.storage.sql import load_blocks
+from whence.storage.sql import load_blocks, statements_of
 
 __all__ = ["migrate", "refuse_unsafe_server", "verify"]
 
@@ -50,7 +50,8 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
                     "A later release of Whence made this store. Run 'whence migrate' of that release or a later one."
                 )
             for step in steps[version:]:
-                await connection.execute(step.sql)
+                for statement in statements_of(step.sql):
+                    await connection.execute(statement)
                 await connection.execute(_SQL["add_migration"], step.number, step.name)
         taken = [f"{step.number:04} {step.name}" for step in steps[version:]]
         if on_citus:
