@@ -57,7 +57,9 @@ def id_of(server: Served, operator: httpx2.Client) -> str:
 def test_an_operators_key_lists_the_tenants_and_their_sizes(server: Served) -> None:
     """By name, also those that have only a key; page by page, by a cursor that the Link header names."""
     with with_key(server, READ) as operator:
-        whole = operator.get(TENANTS).json()["tenants"]
+        answer = operator.get(TENANTS).json()
+        whole = answer["tenants"]
+        assert (answer["bytesMax"], answer["eventsPerS"]) == (None, None)
         assert [(each["tenantId"], each["events"], each["payloadBytes"]) for each in whole] == [
             ("acme", 3, 21),
             ("beta", 1, 7),

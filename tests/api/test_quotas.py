@@ -109,6 +109,13 @@ async def no_quota(self: ByteQuota, tenant: str, size: int) -> None:
     """Mutant: any number of bytes is kept."""
 
 
+def test_an_operator_sees_the_quotas(tmp_path: Path) -> None:
+    with serving(tmp_path, tenant_bytes_max=MIB, tenant_events_per_s=7) as served:
+        with served.client(headers={"X-API-Key": served.operator_key(READ)}) as operator:
+            answer = operator.get("/api/v1/tenants").json()
+    assert (answer["bytesMax"], answer["eventsPerS"]) == (MIB, 7)
+
+
 @catches(replaced(ByteQuota, "require", no_quota, "any_number_of_bytes"))
 def test_a_tenant_keeps_only_so_many_bytes(tmp_path: Path) -> None:
     """What would exceed the quota is a 403, which is not repeated; reading goes on, and others are stored."""

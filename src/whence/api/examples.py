@@ -166,7 +166,9 @@ RESPONSES: dict[str, Json] = {
     "CreatedKey": _KEY | {"key": "whk_…"},
     "Session": {"tenantId": _TENANT, "scopes": ["events:read"], "expiresAt": "2026-01-02T15:04:05Z"},
     "Tenants": {
-        "tenants": [{"events": 2, "payloadBytes": 21, "recordedAt": "2026-01-02T03:04:05Z", "tenantId": _TENANT}]
+        "bytesMax": 10_737_418_240,
+        "eventsPerS": None,
+        "tenants": [{"events": 2, "payloadBytes": 21, "recordedAt": "2026-01-02T03:04:05Z", "tenantId": _TENANT}],
     },
     "TenantToken": {
         "tenantId": _TENANT,

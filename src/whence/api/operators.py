@@ -55,7 +55,8 @@ async def list_tenants(request: Request) -> JsonResponse:
         tenants.append(
             TenantBody(tenant_id=name, events=head.size, payload_bytes=head.payload_bytes, recorded_at=recorded_at)
         )
-    body = msgspec.json.encode(TenantsBody(tenants))
+    quotas = context.settings.tenant_bytes_max or None, context.settings.tenant_events_per_s or None
+    body = msgspec.json.encode(TenantsBody(bytes_max=quotas[0], events_per_s=quotas[1], tenants=tenants))
     context.admission.hold_answer(request, principal_of(request).tenant, len(body))
     return JsonResponse(body, headers=next_page_link(request, cursor))
 

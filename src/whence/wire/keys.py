@@ -66,9 +66,11 @@ class TenantBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tenant_id: str
 
 
-class TenantsBody(msgspec.Struct, frozen=True):
-    """A page of the tenants that have a log or a key, by name."""
+class TenantsBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of the tenants that have a log or a key, by name; and the quotas of each tenant, null for no limit."""
 
+    bytes_max: int | None
+    events_per_s: int | None
     tenants: list[TenantBody]
 
 
