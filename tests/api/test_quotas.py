@@ -109,10 +109,14 @@ async def no_quota(self: ByteQuota, tenant: str, size: int) -> None:
     """Mutant: any number of bytes is kept."""
 
 
+def _operator(served: Served) -> dict[str, str]:
+    return {"X-API-Key": served.operator_key(READ)}
+
+
 def test_an_operator_sees_the_quotas(tmp_path: Path) -> None:
-    with serving(tmp_path, tenant_bytes_max=MIB, tenant_events_per_s=7) as served:
-        with served.client(headers={"X-API-Key": served.operator_key(READ)}) as operator:
-            answer = operator.get("/api/v1/tenants").json()
+    limits = {"tenant_bytes_max": MIB, "tenant_events_per_s": 7}
+    with serving(tmp_path, **limits) as served, served.client(headers=_operator(served)) as operator:
+        answer = operator.get("/api/v1/tenants").json()
     assert (answer["bytesMax"], answer["eventsPerS"]) == (MIB, 7)
 
 
