@@ -394,10 +394,10 @@ def test_mutant_a_backup_that_is_checked_by_its_hashes_alone_is_caught(
 
 
 def damage(source: Path, bad: Path) -> None:
-    """A copy of the store with a changed payload in the third event."""
+    """A copy of the store with a changed payload in the third event, of the same length."""
     shutil.copy(source, bad)
     connection = apsw.Connection(str(bad))
-    connection.execute("UPDATE event SET payload = x'7b7d' WHERE key & 0xFFFF = 3")
+    connection.execute("UPDATE event SET payload = CAST(upper(CAST(payload AS TEXT)) AS BLOB) WHERE key & 0xFFFF = 3")
     connection.close()
 
 

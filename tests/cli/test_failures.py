@@ -133,7 +133,9 @@ def test_every_kind_of_failure_has_its_code(cli: Cli, served: Served) -> None:
     assert "whence key create" in user.fails(4, "list", "--api-key", "whk_wrong")
     assert "whence serve" in user.fails(6, "list", "--url", "http://127.0.0.1:1")
     writer.ok(*one)
-    assert "occurredAt" in writer.fails(1, *one)
+    assert "other content" in writer.fails(1, *one)
+    both = cli.given(url=served.url, api_key=served.key(READ, WRITE, tenant="codes"))
+    assert "occurredAt" in both.fails(1, *one)
 
 
 @pytest.mark.parametrize(
