@@ -100,6 +100,20 @@ def test_a_client_sees_its_quota(tmp_path: Path) -> None:
             assert other.post(EVENTS, json=event()).status_code == 201
 
 
+def test_a_key_that_does_not_see_every_event_does_not_see_the_quota(tmp_path: Path) -> None:
+    """It would show how much the rest of the tenant stores."""
+    with serving(tmp_path, tenant_events_per_s=100) as served, served.client(WRITE) as client:
+        assert "ratelimit" not in client.post(EVENTS, json=event()).headers
+
+
+def test_what_the_rate_refuses_does_not_count_as_bytes(tmp_path: Path) -> None:
+    """Five tries of which one is stored use up the bytes of one."""
+    batch = [event(payload={"x": "y" * 1000}) for _ in range(200)]
+    with serving(tmp_path, tenant_events_per_s=1, tenant_bytes_max=MIB) as served, served.client(WRITE) as client:
+        assert [client.post(BATCH, json=batch).status_code for _ in range(5)] == [201] * 5
+        assert [client.post(BATCH, json=batch).status_code for _ in range(5)] == [429] * 5
+
+
 def test_no_header_without_a_quota(served: Served) -> None:
     with served.client(WRITE) as client:
         assert "ratelimit" not in client.post(EVENTS, json=event()).headers

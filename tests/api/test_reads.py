@@ -460,8 +460,8 @@ def test_pages_without_a_bound_are_found(served: Served, monkeypatch: pytest.Mon
     assert most_pages_at_once(served, 100, expected, monkeypatch) >= expected
 
 
-@catches(replaced(middleware, "_without_secrets", str, "paths_are_logged_as_they_are"))
-@pytest.mark.parametrize("kind", ["API key", "session", "token"])
+@catches(replaced(middleware, "without_secrets", str, "paths_are_logged_as_they_are"))
+@pytest.mark.parametrize("kind", ["API key", "session", "token", "operator's token"])
 @pytest.mark.parametrize("path", ["/api/v1/keys/{}", f"{EVENTS}/correlation/{{}}/x", "/{}", "/%2f{}"])
 def test_a_secret_in_a_path_is_not_logged(
     served: Served, monkeypatch: pytest.MonkeyPatch, kind: str, path: str
@@ -470,7 +470,12 @@ def test_a_secret_in_a_path_is_not_logged(
     logged: list[str] = []
     record = SimpleNamespace(info=lambda _event, **fields: logged.append(fields["path"]))
     monkeypatch.setattr(middleware, "_log", record)
-    secret = {"API key": served.key(READ), "session": "whs_" + "a1" * 24, "token": jwt_of()}[kind]
+    secret = {
+        "API key": served.key(READ),
+        "session": "whs_" + "a1" * 24,
+        "token": jwt_of(),
+        "operator's token": "wht_-_" + "aB3_-" * 20,
+    }[kind]
     for sent in (secret, "".join(f"%{ord(letter):02x}" for letter in secret)):
         logged.clear()
         raw_get(served, path.format(sent))

@@ -8,6 +8,8 @@ import pytest
 
 from tests.api.conftest import Served, event, problems, serving
 from tests.api.credentials import SECRET, jwt_of
+from tests.unit.mutants import catches, replaced
+from whence.api import recording as recording_module
 from whence.api.recording import Recorder
 from whence.errors import Busy
 from whence.permissions import ADMIN, READ, WRITE
@@ -90,6 +92,18 @@ def reads_are_recorded(served: Served, tenant: str) -> None:
 
 def test_every_question_is_recorded(recording: Served) -> None:
     reads_are_recorded(recording, "asked")
+
+
+@catches(replaced(recording_module, "without_secrets", str, "secrets_are_recorded"))
+def test_a_secret_in_an_address_is_not_recorded(recording: Served) -> None:
+    """A client may put its key into the query by mistake, where others of its tenant could read it for ever."""
+    secret = recording.key(READ, tenant="careless")
+    with recording.client(READ, tenant="careless") as client:
+        client.get(f"{EVENTS}?api_key={secret}")
+        client.get(f"{EVENTS}/correlation/{secret}")
+        text = client.get(EVENTS, params={"event_type": "whence.events_read"}).text
+    assert "whence.events_read" in text
+    assert secret[4:] not in text
 
 
 def test_mutant_reads_are_answered_unrecorded(recording: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,14 @@ reading by the stores; docs/operations.md lists all of them.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
 from whence.api.quotas import ByteQuota, DiskSpace, EventRate
 from whence.api.request import Request
-from whence.events import NewEvent
+from whence.events import NewEvent, Viewer
 from whence.fairness import FairBudget, FairQueue
 from whence.settings import Settings
 from whence.storage.base import Store
@@ -40,23 +41,33 @@ class Admission:
         self.bodies = FairBudget(settings.bodies_in_flight_max, "request bodies")
         self.answers = FairBudget(settings.answers_in_flight_max, "large answers")
         self.pages = FairQueue(store.reads_at_once)
+        self.unbounded_pages = FairQueue(max(1, store.reads_at_once // 2))
         self.turns = FairQueue(1, brief=True)
         self.inflating = FairQueue(INFLATING_THREADS, brief=True)
         self.byte_quota = ByteQuota(store.head, settings.tenant_bytes_max)
         self.event_rate = EventRate(settings.tenant_events_per_s)
         self.disk_space = DiskSpace(store.free_bytes, settings.disk_free_min)
 
-    async def admit_events(self, request: Request, tenant: str, events: Sequence[NewEvent]) -> None:
-        """Count events that are about to be stored, and say in the response what is left of the quota.
+    async def admit_events(self, request: Request, viewer: Viewer, events: Sequence[NewEvent]) -> None:
+        """Count events that are about to be stored, and say in the response what is left of the quota: to a viewer of
+        every event, since others would learn how much the rest of the tenant stores.
 
         Raises Throttled and QuotaSpent beyond the tenant's quotas, and Unavailable while the disk is nearly full.
         """
         self.disk_space.require()
-        await self.byte_quota.require(tenant, sum(len(event.payload) for event in events))
         try:
-            self.event_rate.take(tenant, len(events))
+            self.event_rate.take(viewer.tenant, len(events))
         finally:
-            request.scope["state"]["headers"] += self.event_rate.headers(tenant)
+            if viewer.readable is None:
+                request.scope["state"]["headers"] += self.event_rate.headers(viewer.tenant)
+        await self.byte_quota.require(viewer.tenant, sum(len(event.payload) for event in events))
+
+    @asynccontextmanager
+    async def page_place(self, tenant: str, *, indexed: bool) -> AsyncIterator[None]:
+        """Hold a place of `pages`. Of the questions that read much, at most half as many hold one, so that an indexed
+        page does not wait for them."""
+        async with nullcontext() if indexed else self.unbounded_pages.place(tenant), self.pages.place(tenant):
+            yield
 
     def hold_answer(self, request: Request, tenant: str, size: int, *, stored: bool = False) -> None:
         """Count the `size` bytes of a large answer until the client has read it; a small one is not counted.

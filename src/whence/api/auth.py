@@ -22,6 +22,7 @@ from whence.api.jwks import JwksCache
 from whence.api.operator_tokens import is_operator_token, open_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
+from whence.fairness import FairQueue
 from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, known_scopes, session_hash
 from whence.sealing import Sealer
 from whence.settings import Settings
@@ -59,6 +60,11 @@ class HTTPConnection(Protocol):
         ...
 
 
+_LOOKUPS = 4
+"""Credentials that are looked up in the store at once. Addresses take turns, so that a flood of unknown ones does not
+keep others from being authenticated."""
+
+
 class Authenticator:
     """Authenticates requests. A server has one, and every method runs on the server's event loop.
 
@@ -77,6 +83,7 @@ class Authenticator:
         self._store = store
         self._operator_tokens = tokens
         self._keys = _KeyCache(clock)
+        self._lookups = FairQueue(_LOOKUPS)
         self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
         self._tokens = _TokenVerifier(settings, clock)
         self._proxies = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
@@ -110,11 +117,15 @@ class Authenticator:
             raise Unauthenticated
         principal = await self._verify(scope, *carrier)
         if principal is None:
-            self._throttle.note_bad(_throttle_key(self.client_address(scope)))
+            self._throttle.note_bad(self._address_of(scope))
             raise Unauthenticated
         if principal.via_cookie and scope["method"] not in _SAFE_METHODS and not self._same_origin(scope):
             raise Forbidden("A cookie may only write for a page of this same origin.")
         return principal
+
+    def _address_of(self, scope: Mapping[str, Any]) -> str:
+        """Whose share of bad credentials, and of lookups in the store, a request uses."""
+        return _throttle_key(self.client_address(scope))
 
     def forget(self, secret_hash: bytes) -> None:
         """Drop a key or a session from the cache, so that its end takes effect at once on this server."""
@@ -176,15 +187,16 @@ class Authenticator:
             return None
         hashed = key_hash(secret)
         if hashed is not None:
-            return None if carrier == "cookie" else self._principal(await self._find_key(hashed), via_cookie=False)
+            key = None if carrier == "cookie" else await self._find_key(scope, hashed)
+            return self._principal(key, via_cookie=False)
         if carrier == "x-api-key":
             return None
         if carrier == "bearer" and is_operator_token(secret):
-            return await self._of_operator_token(secret)
+            return await self._of_operator_token(scope, secret)
         if carrier == "cookie":
             hashed = session_hash(secret)
             if hashed is not None:
-                return await self._of_session(hashed)
+                return await self._of_session(scope, hashed)
         try:
             return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
         except _TokenRefused as refusal:
@@ -208,9 +220,9 @@ class Authenticator:
             expires_at=key.expires_at,
         )
 
-    async def _of_session(self, hashed: bytes) -> Principal | None:
+    async def _of_session(self, scope: Mapping[str, Any], hashed: bytes) -> Principal | None:
         """The principal of a session: its key, or what the operator's token said that it was made with."""
-        known = await self._find_session(hashed)
+        known = await self._find_session(scope, hashed)
         if known is None or known.session is None:
             return None
         principal, session = self._principal(known.key, via_cookie=True), known.session
@@ -220,46 +232,49 @@ class Authenticator:
             return principal
         return _for_tenant(principal, known.key, session.tenant, session.scopes or (), session.expires_at)
 
-    async def _of_operator_token(self, text: str) -> Principal | None:
+    async def _of_operator_token(self, scope: Mapping[str, Any], text: str) -> Principal | None:
         """The principal of an operator's token, while the token and its key are alive."""
         token = None if self._operator_tokens is None else open_token(self._operator_tokens, text)
         if token is None or token.expires_at <= _now_us():
             return None
-        key = await self._find_key_by_id(token.key_id)
+        key = await self._find_key_by_id(scope, token.key_id)
         principal = self._principal(key, via_cookie=False)
         if key is None or principal is None or key.ceiling is None:
             return None
         return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
 
-    async def _find_key_by_id(self, key_id: str) -> ApiKey | None:
+    async def _find_key_by_id(self, scope: Mapping[str, Any], key_id: str) -> ApiKey | None:
         """As `_find_key`, by the public id, through the same cache."""
         cached_as = b"id:" + key_id.encode()
         known = self._keys.get(cached_as)
         if known is not None:
             return known.key
         asked_at = self._keys.clock()
-        key = await self._store.credentials.get_key(key_id)
+        async with self._lookups.place(self._address_of(scope)):
+            key = await self._store.credentials.get_key(key_id)
         if key is not None and key.alive(_now_us()):
             self._keys.put(cached_as, _CachedKey(key, None, asked_at))
         return key
 
-    async def _find_key(self, hashed: bytes) -> ApiKey | None:
+    async def _find_key(self, scope: Mapping[str, Any], hashed: bytes) -> ApiKey | None:
         known = self._keys.get(hashed)
         if known is not None:
             return known.key
         asked_at = self._keys.clock()
-        key = await self._store.credentials.find_key(hashed)
+        async with self._lookups.place(self._address_of(scope)):
+            key = await self._store.credentials.find_key(hashed)
         if key is not None and key.alive(_now_us()):
             self._keys.put(hashed, _CachedKey(key, None, asked_at))
         return key
 
-    async def _find_session(self, hashed: bytes) -> "_CachedKey | None":
+    async def _find_session(self, scope: Mapping[str, Any], hashed: bytes) -> "_CachedKey | None":
         """The session and the key that it was made with, or None when the session is unknown or has ended."""
         known = self._keys.get(hashed)
         if known is None:
             asked_at = self._keys.clock()
-            session = await self._store.credentials.find_session(hashed)
-            key = None if session is None else await self._store.credentials.get_key(session.key_id)
+            async with self._lookups.place(self._address_of(scope)):
+                session = await self._store.credentials.find_session(hashed)
+                key = None if session is None else await self._store.credentials.get_key(session.key_id)
             if session is None or key is None:
                 return None
             known = _CachedKey(key, session, asked_at)

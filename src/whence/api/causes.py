@@ -44,8 +44,13 @@ async def list_flows(request: Request) -> JsonResponse:
 async def process_map(request: Request) -> JsonResponse:
     """Which event types led to which, how often and how soon."""
     since, until = parse_period(request.scope["query_string"], now=now_us())
-    found = await context_of(request).store.process_map(principal_of(request).viewer, since, until)
-    return JsonResponse(encode_map(found))
+    context, viewer = context_of(request), principal_of(request).viewer
+    async with context.admission.page_place(viewer.tenant, indexed=False):
+        found = await context.store.process_map(viewer, since, until)
+        async with context.admission.turns.place(viewer.tenant):
+            body = encode_map(found)
+        context.admission.hold_answer(request, viewer.tenant, len(body))
+    return JsonResponse(body)
 
 
 ROUTES: list[HTTPRouteHandler] = [trace, list_flows, process_map]

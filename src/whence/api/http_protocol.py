@@ -151,18 +151,25 @@ class LimitedProtocol(HttpToolsProtocol):
         """A head begins, perhaps on a connection that has already served a request."""
         super().on_message_begin()
         self._in_head, self._head_size, self._target = True, 0, b""
-        self._set_deadline(_HEAD_S, self._head_is_late)
+        if not self._is_reserved:  # else the deadline of the connection goes on
+            self._set_deadline(_HEAD_S, self._head_is_late)
 
     def on_headers_complete(self) -> None:
         """The head is complete. Raises for what uvicorn refuses, such as an address without a path."""
-        is_reserved = self._admitted is not None and self._admitted.place is Place.PROBES
-        if is_reserved and not self._target.partition(b"?")[0].endswith(_PROBES):
+        if self._is_reserved and not self._target.partition(b"?")[0].endswith(_PROBES):
             self._refuse_connection()
             raise _NoProbe
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
+        if self._is_reserved:
+            self.cycle.keep_alive = False
         self._clear_deadline()
         self.cycle.transport = cast(asyncio.Transport, _ResponseTransport(self.transport, self._close_after_response))
+
+    @property
+    def _is_reserved(self) -> bool:
+        """Whether only a probe is answered on this connection."""
+        return self._admitted is not None and self._admitted.place is Place.PROBES
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle  # with pipelining, `cycle` is the last request that arrived
@@ -200,7 +207,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         # If the response is not complete, the body that is arriving is that of a later request, which has its own time.
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
-            self._set_deadline(_REST_OF_BODY_S, self.transport.close)
+            self._set_deadline(_REST_OF_BODY_S, self._close)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes. Refuse the request if too many of them complete neither a head nor a part of a body."""
@@ -240,17 +247,28 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         idle = self._begun and self.cycle.response_complete and not self._in_head and not self._in_body
         if idle and self.timeout_keep_alive_task is None and self._deadline is None and not self._refused:
-            self._set_deadline(_HEAD_S, self.transport.close)
+            self._set_deadline(_HEAD_S, self._close)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Answer a request to upgrade the protocol as a plain one, and then close: bytes after it are not HTTP."""
         self.cycle.keep_alive = False
 
+    def timeout_keep_alive_handler(self) -> None:
+        """The client has not sent another request for a while."""
+        if not self.transport.is_closing():
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection. What the client has not read by then, it has a little longer for, and no more: the
+        transport alone would wait for it without end."""
+        self.transport.close()
+        self._set_deadline(_WRITE_CHECK_S, self.transport.abort)
+
     def _close_after_response(self) -> None:
         """Close once the client has read the response. Closing with unread bytes would reset the connection, and the
         client could lose the response."""
         if not self._in_body or self._refused:
-            self.transport.close()
+            self._close()
             return
         self._refused = True
         self.pipeline.clear()
@@ -343,7 +361,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self._set_deadline(seconds, self.transport.close)
+        self._set_deadline(seconds, self._close)
 
 
 def _response(status: int, phrase: bytes, detail: str, code: str) -> bytes:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import structlog
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as LitestarScope
 
+from whence.api.redaction import without_secrets
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.responses import error_body
 from whence.settings import Settings
@@ -26,7 +27,6 @@ __all__ = ["HTTPMiddleware"]
 _log = structlog.get_logger("whence.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_SECRET = re.compile(r"wh[ks]_[0-9A-Za-z]+|[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
 _HOST = re.compile(rb"[^\x00-\x20\x7f/?#@,\\]*")
 _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
@@ -119,7 +119,7 @@ class HTTPMiddleware:
         (_log.debug if probe else _log.info)(
             "request",
             method=scope["method"],
-            path=_without_secrets(state["public_path"])[:512],
+            path=without_secrets(state["public_path"])[:512],
             status=status,
             ms=round(seconds * 1000, 2),
             request_id=state["request_id"],
@@ -291,12 +291,6 @@ def _redirect(scope: ASGIScope, state: dict[str, Any]) -> bytes | None:
         return None
     query: bytes = scope["query_string"]
     return str(state["root_path"] + path).encode() + (b"?" + query if query else b"")
-
-
-def _without_secrets(path: str) -> str:
-    """The path for the log: keys, sessions and tokens, which a client may put there by mistake, are left out."""
-    plain = unquote(path)
-    return _SECRET.sub("…", plain) if _SECRET.search(plain) else path
 
 
 def _is_preflight(scope: ASGIScope) -> bool:

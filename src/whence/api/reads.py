@@ -11,6 +11,7 @@ from whence.api.operation import read_route
 from whence.api.request import Request
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, NotFound
+from whence.storage.query_cost import is_indexed_list
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody, PageBody
 from whence.wire.cursor import next_cursor
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
@@ -65,7 +66,7 @@ async def stats_by_actor(request: Request) -> Stream:
     """What each actor did; all actors, never a part of them."""
     read = _parsed(request, "actors")
     context, viewer = context_of(request), principal_of(request).viewer
-    async with context.admission.pages.place(viewer.tenant):
+    async with context.admission.page_place(viewer.tenant, indexed=False):
         stats = await context.store.actor_stats(viewer, read.query)
         chunks = await context.admission.in_slices(viewer.tenant, encode_actor_stats(stats))
         context.admission.hold_answer(request, viewer.tenant, sum(map(len, chunks)))
@@ -114,7 +115,8 @@ def _parsed(request: Request, name: str, **fixed: str) -> ReadRequest:
 async def _page(request: Request, read: ReadRequest) -> JsonResponse:
     """One page of events. Its place bounds the pages in memory that are not counted as answers yet."""
     context, viewer = context_of(request), principal_of(request).viewer
-    async with context.admission.pages.place(viewer.tenant):
+    indexed = is_indexed_list(read.query, viewer)
+    async with context.admission.page_place(viewer.tenant, indexed=indexed):
         page = await context.store.list_events(viewer, read.query, read.page)
         size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
         context.admission.hold_answer(request, viewer.tenant, size)

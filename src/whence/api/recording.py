@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from whence.api.redaction import without_secrets
 from whence.events import EVENT_LOG, NewEvent
 from whence.ingest import Ingest
 from whence.permissions import ApiKey, Principal
@@ -59,8 +60,8 @@ class Recorder:
     async def read(self, by: Principal, path: str, query: bytes, now: int) -> None:
         """Record a question about events, before it is answered."""
         payload = {
-            "path": quote(path, safe=_ADDRESS_SAFE, encoding="latin-1", errors="replace"),
-            "query": query[:_QUERY_MAX].decode("latin-1"),
+            "path": without_secrets(quote(path, safe=_ADDRESS_SAFE, encoding="latin-1", errors="replace")),
+            "query": without_secrets(query.decode("latin-1"))[:_QUERY_MAX],
         }
         await self._record("reads", "whence.events_read", by, by.tenant, payload, now)
 

@@ -202,10 +202,16 @@ def accepted_coding(accepted: bytes | None, size: int) -> str | None:
     return None if accepted is None or size < COMPRESSED_MIN else _preferred(accepted)
 
 
+_ACCEPT_MAX = 1_024
+"""Bytes of an Accept-Encoding. A longer one is ignored, since it would take long to read."""
+
+
 @lru_cache(256)
 def _preferred(accepted: bytes) -> str | None:
     """The coding that a value of Accept-Encoding prefers; None if it prefers `identity`."""
     weights: dict[str, float] = {}
+    if len(accepted) > _ACCEPT_MAX:
+        return None
     for item in accepted.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         weights["gzip" if name == "x-gzip" else name] = _weight(parameters)

@@ -45,10 +45,10 @@ async def read_body(
     """
     reader = _BodyReader(admission, tenant, limit)
     try:
-        body = await reader.read(request)
-        if not body and not may_be_empty:
+        read = [await reader.read(request)]
+        if not read[0] and not may_be_empty:
             raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
-        yield body
+        yield read.pop()  # the caller has the only reference, and may drop it
     finally:
         admission.bodies.give_back(tenant, reader.taken)
 

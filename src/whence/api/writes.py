@@ -136,7 +136,7 @@ async def create_event(request: Request) -> JsonResponse:
         else:
             new = _parse_one(request, body)
         del body  # the budget counts these bytes once, and the payload is a copy of them
-        await context.admission.admit_events(request, viewer.tenant, [new])
+        await context.admission.admit_events(request, viewer, [new])
         receipts = await context.ingest.add(viewer.tenant, [new], readable=viewer.readable)
     return await _answer_one(request, new, receipts[0])
 
@@ -163,7 +163,7 @@ async def _store_many(request: Request) -> JsonResponse:
         if atomic:
             _refuse_invalid(parsed)
         valid = [item for item in parsed if isinstance(item, NewEvent)]
-        await context.admission.admit_events(request, viewer.tenant, valid)
+        await context.admission.admit_events(request, viewer, valid)
         receipts = (
             await context.ingest.add(viewer.tenant, valid, atomic=atomic, readable=viewer.readable) if valid else []
         )

@@ -23,8 +23,9 @@ __all__ = ["PostgresCredentials"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
-Run = Callable[[Work], Awaitable[Any]]
-"""Runs work in a transaction of no tenant and commits it."""
+Run = Callable[[Work, str], Awaitable[Any]]
+"""Runs work in a transaction of no tenant and commits it, on a tenant's share of the connections; an empty one is that
+of lookups, which are short."""
 
 
 class PostgresCredentials:
@@ -45,7 +46,7 @@ class PostgresCredentials:
                     raise refusal
             await connection.execute(_SQL["add_key"], *key_values(key))
 
-        await self._write(put)
+        await self._write(put, key.tenant)
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
         """The key with this hash."""
@@ -57,13 +58,13 @@ class PostgresCredentials:
 
     async def _key_where(self, condition: str, value: bytes | str) -> ApiKey | None:
         text = f"{_SQL['key']} WHERE {condition}"
-        row = await self._read(lambda connection: connection.fetchrow(text, value))
+        row = await self._read(lambda connection: connection.fetchrow(text, value), "")
         return None if row is None else key_from(row)
 
     async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
         """A tenant's keys, oldest first."""
         values = (tenant, *(after or FIRST_PLACE), limit)
-        rows = await self._read(lambda connection: connection.fetch(_SQL["keys_after"], *values))
+        rows = await self._read(lambda connection: connection.fetch(_SQL["keys_after"], *values), tenant)
         return [key_from(row) for row in rows]
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
@@ -76,7 +77,7 @@ class PostgresCredentials:
             await connection.execute(_SQL["end_sessions_of_key"], key_id)
             return True
 
-        revoked: bool = await self._write(revoke)
+        revoked: bool = await self._write(revoke, tenant)
         return revoked
 
     async def touch_keys(self, used: dict[str, int]) -> None:
@@ -86,7 +87,7 @@ class PostgresCredentials:
             await connection.execute(_SQL["lock_key_uses"])
             await connection.execute(_SQL["touch_key"], list(used), list(used.values()))
 
-        await self._write(touch)
+        await self._write(touch, "")
 
     async def put_session(self, session: Session) -> None:
         """Store a session and delete the expired ones, unless another server is deleting them."""
@@ -102,13 +103,13 @@ class PostgresCredentials:
                 raise refusal
             await connection.execute(_SQL["add_session"], *session_values(session))
 
-        await self._write(put)
+        await self._write(put, session.key_id)
 
     async def find_session(self, session_hash: bytes) -> Session | None:
         """The session with this hash."""
-        row = await self._read(lambda connection: connection.fetchrow(_SQL["find_session"], session_hash))
+        row = await self._read(lambda connection: connection.fetchrow(_SQL["find_session"], session_hash), "")
         return None if row is None else session_from(row)
 
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session."""
-        await self._write(lambda connection: connection.execute(_SQL["end_session"], session_hash))
+        await self._write(lambda connection: connection.execute(_SQL["end_session"], session_hash), "")

@@ -277,15 +277,15 @@ class PostgresStore:
         await self._listen_notify.close()
         await asyncio.gather(self._reading.close(), self._writing.close())
 
-    async def _read(self, work: Work) -> Any:
-        """Read rows that belong to no tenant."""
+    async def _read(self, work: Work, share: str = "") -> Any:
+        """Read rows that belong to no tenant, on somebody's share of the connections."""
         await self._ensure_checked()
-        return await repeat_aborted(lambda: self._reading.run(NO_TENANT, work))
+        return await repeat_aborted(lambda: self._reading.run(NO_TENANT, work, tenant=share))
 
-    async def _write(self, work: Work) -> Any:
-        """Write rows that belong to no tenant."""
+    async def _write(self, work: Work, share: str = "") -> Any:
+        """Write rows that belong to no tenant, on somebody's share of the connections."""
         await self._ensure_checked()
-        return await repeat_aborted(lambda: self._writing.run(NO_TENANT, work))
+        return await repeat_aborted(lambda: self._writing.run(NO_TENANT, work, tenant=share))
 
     async def _read_as(self, tenant: str, work: TenantWork, *, unbounded: bool = False) -> Any:
         """Read as a tenant, which need not exist."""

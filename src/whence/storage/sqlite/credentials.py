@@ -25,29 +25,36 @@ __all__ = ["SQLiteCredentials"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
-Run = Callable[[Callable[[apsw.Connection], Any]], Awaitable[Any]]
+Read = Callable[[str, Callable[[apsw.Connection], Any]], Awaitable[Any]]
+"""Runs a question in a transaction, on the share of a tenant; an empty one is that of lookups, which are short."""
+
+Write = Callable[[Callable[[apsw.Connection], Any]], Awaitable[Any]]
 """Runs work in a transaction and commits it."""
 
 
 class SQLiteCredentials:
     """The API keys and sessions in one file; see `Credentials`."""
 
-    def __init__(self, read: Run, write: Run) -> None:
+    def __init__(self, read: Read, write: Write) -> None:
         self._read = read
         self._write = write
 
     async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
         """Store a new key."""
 
+        def refusal_in(connection: apsw.Connection) -> WhenceError | None:
+            [counts] = connection.execute(_SQL["count_keys"], (key.tenant, key.created_at))
+            return keys_refusal(*counts)
+
         def put(connection: apsw.Connection) -> WhenceError | None:
-            refusal = None
-            if limited:
-                [counts] = connection.execute(_SQL["count_keys"], (key.tenant, key.created_at))
-                refusal = keys_refusal(*counts)
+            refusal = refusal_in(connection) if limited else None
             if refusal is None:
                 connection.execute(_SQL["add_key"], key_values(key))
             return refusal
 
+        # Counted by a reader first: the writer, which serves all tenants, counts only for keys that are likely to fit.
+        if limited and (refusal := await self._read(key.tenant, refusal_in)) is not None:
+            raise refusal
         await self._write_unless_refused(put)
 
     async def find_key(self, key_hash: bytes) -> ApiKey | None:
@@ -60,13 +67,13 @@ class SQLiteCredentials:
 
     async def _key_where(self, condition: str, value: bytes | str) -> ApiKey | None:
         text = f"{_SQL['key']} WHERE {condition}"
-        row = await self._read(lambda connection: connection.execute(text, (value,)).fetchone())
+        row = await self._read("", lambda connection: connection.execute(text, (value,)).fetchone())
         return None if row is None else key_from(row)
 
     async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
         """A tenant's keys, oldest first."""
         values = (tenant, *(after or FIRST_PLACE), -1 if limit is None else limit)
-        rows = await self._read(lambda connection: connection.execute(_SQL["keys_after"], values).fetchall())
+        rows = await self._read(tenant, lambda connection: connection.execute(_SQL["keys_after"], values).fetchall())
         return [key_from(row) for row in rows]
 
     async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
@@ -107,7 +114,8 @@ class SQLiteCredentials:
 
     async def find_session(self, session_hash: bytes) -> Session | None:
         """The session with this hash."""
-        row = await self._read(lambda connection: connection.execute(_SQL["find_session"], (session_hash,)).fetchone())
+        values = (session_hash,)
+        row = await self._read("", lambda connection: connection.execute(_SQL["find_session"], values).fetchone())
         return None if row is None else session_from(row)
 
     async def end_session(self, session_hash: bytes) -> None:

@@ -107,7 +107,7 @@ class SQLiteStore:
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._closed = False
         self._written_at = float("-inf")
-        self.credentials = SQLiteCredentials(partial(self._readers.read, _NO_TENANT), self._writer.submit)
+        self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
 
     # --- the log -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import apsw
@@ -105,12 +106,17 @@ class Readers:
             raise Unavailable("The store is closed.")
         deadline = Deadline(self._query_seconds_max)
         answer = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question, deadline)
-        answer.add_done_callback(lambda _: self._places.leave(tenant))
+        answer.add_done_callback(partial(self._leave, tenant))
         try:
             return await asyncio.shield(answer)  # the place is held until the thread is free
         except asyncio.CancelledError:
             deadline.cancel()
             raise
+
+    def _leave(self, tenant: str, answer: "asyncio.Future[Any]") -> None:
+        self._places.leave(tenant)
+        if not answer.cancelled():
+            answer.exception()  # marks it as retrieved, since a cancelled caller never does
 
     def _ask(self, question: Callable[[apsw.Connection], Any], deadline: Deadline) -> Any:
         reader = self._free.get()
