@@ -11,6 +11,7 @@ from tests.contract.mutants import Patch
 from whence import trace, transitions
 from whence.events import Event
 from whence.flows import Flow, FlowQuery
+from whence.storage.postgres import traces as postgres_traces
 from whence.storage.sqlite import traces
 from whence.trace import Node, TraceRequest
 
@@ -201,6 +202,11 @@ def any_effects_at_the_bound(patch: Patch) -> None:
     )
     by_time = ("ORDER BY e.occurred_at, e.position LIMIT", "LIMIT")
     reword(patch, "keys_by_cause_in_order", postgres=by_time)
+
+    def in_order_of_causes(self: Any, ids: Any, limit: int) -> Any:
+        return [effect for id_ in ids for effect in self.effects[id_]][:limit]
+
+    patch.setattr(postgres_traces._EventReader, "_known_effects", in_order_of_causes)
 
 
 @breaks("sqlite", "postgres")

@@ -483,8 +483,8 @@ def actor_types_are_one(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def replay_overwrites(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        def sequence(log: Any, head: Any, batch: Any, new: Any) -> Any:
-            receipt = real(log, head, batch, new)
+        def sequence(log: Any, head: Any, batch: Any, new: Any, *more: Any) -> Any:
+            receipt = real(log, head, batch, new, *more)
             if receipt.replayed and new.id not in batch.by_id and hasattr(log, "connection"):
                 update = "UPDATE event SET payload = ?, recorded_at = ? WHERE tenant_no = ? AND id = ?"
                 log.connection.execute(update, (new.payload, head.recorded_at, head.tenant_no, uuid_bytes(new.id)))
