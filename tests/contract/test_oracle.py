@@ -436,8 +436,8 @@ def test_a_store_answers_as_the_model(store_name: str) -> None:
 
 
 ONE_IN = 1 if os.environ.get("WHENCE_SOAK") == "1" else 4
-"""A trial on PostgreSQL takes half a minute. The tests of the contract catch every mutant there, so the oracle tries one
-in four on PostgreSQL; in its long form, all of them."""
+"""A trial on PostgreSQL takes half a minute. The tests of the contract catch every mutant there, so the oracle tries
+one in four on PostgreSQL; in its long form, all of them."""
 
 BROKEN = [
     (store, mutant)
