@@ -56,6 +56,7 @@ OVERRIDDEN = frozenset(
         "pause_writing",
         "resume_writing",
         "send_400_response",
+        "timeout_keep_alive_handler",
     )
 )
 """Methods that uvicorn or httptools calls, and that we extend."""
