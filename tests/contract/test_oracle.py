@@ -427,7 +427,9 @@ def run_oracle(store_name: str, examples: int, seed_: int, *, shrink: bool = Tru
     return machine.trials
 
 
-@pytest.mark.parametrize("store_name", REAL)
+@pytest.mark.parametrize(
+    "store_name", ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in REAL if name != "sqlite")]
+)
 def test_a_store_answers_as_the_model(store_name: str) -> None:
     """The results agree for appends, repeats, conflicts, filters, pages, orders, snapshots, counts, graphs, flows and
     maps."""

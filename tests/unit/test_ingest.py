@@ -18,7 +18,7 @@ from whence.storage import Receipt, Write
 T = TypeVar("T")
 Results = list[list[Receipt] | WhenceError]
 Answer = Callable[[Sequence[Write]], Results]
-HANG_S = 10
+HANG_S = 4
 """No test takes this long unless something hangs."""
 TURNS = 50
 """Rounds of the event loop, after which everything that does not wait for the store has run."""
