@@ -11,7 +11,7 @@ import ipaddress
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import jwt
@@ -27,7 +27,7 @@ from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, known_scop
 from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
-from whence.storage.credentials import Session
+from whence.storage.credentials import Credentials, Session
 
 __all__ = ["COOKIE", "Authenticator", "HTTPConnection", "read_cookies"]
 
@@ -244,27 +244,24 @@ class Authenticator:
         return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
 
     async def _find_key_by_id(self, scope: Mapping[str, Any], key_id: str) -> ApiKey | None:
-        """As `_find_key`, by the public id, through the same cache."""
-        cached_as = b"id:" + key_id.encode()
+        """As `_find_key`, by the public id."""
+        return await self._look_up(scope, b"id:" + key_id.encode(), lambda keys: keys.get_key(key_id))
+
+    async def _find_key(self, scope: Mapping[str, Any], hashed: bytes) -> ApiKey | None:
+        return await self._look_up(scope, hashed, lambda keys: keys.find_key(hashed))
+
+    async def _look_up(
+        self, scope: Mapping[str, Any], cached_as: bytes, find: Callable[[Credentials], Awaitable[ApiKey | None]]
+    ) -> ApiKey | None:
+        """A key from the cache, or from the store on the share of the request's address."""
         known = self._keys.get(cached_as)
         if known is not None:
             return known.key
         asked_at = self._keys.clock()
         async with self._lookups.place(self._address_of(scope)):
-            key = await self._store.credentials.get_key(key_id)
+            key = await find(self._store.credentials)
         if key is not None and key.alive(_now_us()):
             self._keys.put(cached_as, _CachedKey(key, None, asked_at))
-        return key
-
-    async def _find_key(self, scope: Mapping[str, Any], hashed: bytes) -> ApiKey | None:
-        known = self._keys.get(hashed)
-        if known is not None:
-            return known.key
-        asked_at = self._keys.clock()
-        async with self._lookups.place(self._address_of(scope)):
-            key = await self._store.credentials.find_key(hashed)
-        if key is not None and key.alive(_now_us()):
-            self._keys.put(hashed, _CachedKey(key, None, asked_at))
         return key
 
     async def _find_session(self, scope: Mapping[str, Any], hashed: bytes) -> "_CachedKey | None":

@@ -325,6 +325,16 @@ def _cloud_event(vocabulary: Vocabulary) -> Json:
     }
 
 
+def _scopes(vocabulary: Vocabulary, example: str) -> Json:
+    """The schema of a list of scopes."""
+    return {
+        "type": "array",
+        "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
+        "minItems": 1,
+        "examples": [[example]],
+    }
+
+
 def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
     """Component schemas that no Struct declares."""
     return {
@@ -340,12 +350,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             "additionalProperties": False,
             "required": ["scopes"],
             "properties": {
-                "scopes": {
-                    "type": "array",
-                    "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
-                    "minItems": 1,
-                    "examples": [["events:write"]],
-                },
+                "scopes": _scopes(vocabulary, "events:write"),
                 "lifetimeS": {
                     "type": "integer",
                     "minimum": 1,
@@ -360,12 +365,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             "additionalProperties": False,
             "required": ["scopes"],
             "properties": {
-                "scopes": {
-                    "type": "array",
-                    "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
-                    "minItems": 1,
-                    "examples": [["events:read"]],
-                },
+                "scopes": _scopes(vocabulary, "events:read"),
                 "name": {"type": "string", "maxLength": 100},
                 "expiresAt": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
             },

@@ -21,7 +21,6 @@ from whence.errors import Invalid, TooLarge, UnsupportedMedia
 
 __all__ = ["read_body"]
 
-_CHUNK = 64 * 1024
 _ON_LOOP_MAX = 16 * 1024  # of a compressed body, in bytes
 _FIRST_SLICE = (64 * 1024, 64)  # bytes and parts that are inflated on the event loop: half a millisecond
 _SLICE = (256 * 1024, 1024)  # the same, of a turn in a thread: a few milliseconds
