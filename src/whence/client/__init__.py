@@ -8,16 +8,21 @@
 - `at_exit` and `fork_safety` keep queued events through the end of the process and through forks.
 """
 
-from whence.client.base_client import DEFAULT_URL, ClientOptions, Enricher
+from whence.client.base_client import BeforeSend, ClientOptions, Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
 from whence.client.emitter import OnError, Stats
-from whence.client.errors import Closed, Lost, Rejected, SpoolFull, Unreachable
+from whence.client.encoding import Default, Payload
+from whence.client.errors import Closed, Lost, NoApiKey, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
 from whence.client.requests import (
     JSON,
     NDJSON,
     ApiRequest,
+    EventFilters,
+    FlowFilters,
+    ListFilters,
+    TimeFilters,
     Value,
     actor_stats_request,
     aggregate_request,
@@ -43,7 +48,9 @@ from whence.client.responses import (
     refusal,
     retry_after_s,
 )
+from whence.client.runs import Run
 from whence.client.tokens import TenantToken, sign_jwt
+from whence.profiles import DEFAULT_URL
 from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
 __all__ = [
@@ -54,6 +61,7 @@ __all__ = [
     "ApiRequest",
     "ApiResponse",
     "AsyncWhence",
+    "BeforeSend",
     "CausalContext",
     "Cause",
     "ClientOptions",
@@ -61,19 +69,27 @@ __all__ = [
     "ContextScope",
     "ContextThreadPoolExecutor",
     "CreatedKeyBody",
+    "Default",
     "EmittedEvent",
     "Enricher",
     "EventFields",
+    "EventFilters",
     "EventPage",
+    "FlowFilters",
     "KeyBody",
     "KeysBody",
+    "ListFilters",
     "Lost",
+    "NoApiKey",
     "OnError",
+    "Payload",
     "Rejected",
+    "Run",
     "SpoolFull",
     "Stats",
     "StoredEvent",
     "TenantToken",
+    "TimeFilters",
     "Unreachable",
     "Value",
     "Whence",

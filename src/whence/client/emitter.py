@@ -25,8 +25,8 @@ from whence.client.requests import SEND_EVENTS_MAX, first_batch
 from whence.client.responses import ApiResponse, is_temporary, parse_batch_results, refusal, retry_after_s
 from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
 from whence.client.sender import Sender
-from whence.client.spool import Segment, Spool
-from whence.errors import WhenceError
+from whence.client.spool import REJECTED, Segment, Spool
+from whence.errors import Unauthenticated, WhenceError
 from whence.wire.bodies import BatchResultBody
 
 __all__ = ["Emitter", "OnError", "Stats"]
@@ -55,6 +55,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
     `adopted` were spooled by earlier processes. `lost` were in spool files that were removed from outside. `retries`
     counts attempts to send that failed. `error_code` is the code of the error that keeps events from being sent now.
+    `dropped` were not accepted at all: `before_send` dropped them, or the client is disabled.
     """
 
     emitted: int
@@ -67,6 +68,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     spooled: int
     retries: int
     error_code: str | None
+    dropped: int = 0
 
 
 class _Counts(msgspec.Struct):
@@ -119,6 +121,7 @@ class Emitter:
         self._failures = self._server_errors = 0
         self._not_before = 0.0
         self._error_code: str | None = None
+        self._refused_credentials = 0  # batches that the server refused with a 401
         self._counts = _Counts()
         self._unreported: list[WhenceError] = []
         self._callback_thread: int | None = None  # the thread that is running `on_error`
@@ -161,14 +164,25 @@ class Emitter:
         return True
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until every event is stored or rejected; returns whether this happened within the time."""
+        """Wait until every event is stored or rejected; returns whether this happened within the time.
+
+        Raises Unauthenticated as soon as the server refuses the credential.
+        """
         deadline = time.monotonic() + timeout_s
         with self._changed:
             if self._closed:
                 return self._pending() == 0
             self._start()
+            if self._error_code == Unauthenticated.code:
+                self._not_before = 0.0  # the credential is tried once more now
             self._wake(0.0)
-            return self._changed.wait_for(self._is_done, deadline - time.monotonic())
+            before = self._refused_credentials
+            self._changed.wait_for(
+                lambda: self._is_done() or self._refused_credentials > before, deadline - time.monotonic()
+            )
+            if self._refused_credentials > before and not self._is_done():
+                raise Unauthenticated
+            return self._is_done()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Accept no more events, and wait until all are sent; returns whether this happened within the time.
@@ -387,6 +401,8 @@ class Emitter:
                 self._reject(self._outgoing.popleft(), status, str(error))
             self._batch_events_max = max(1, len(batch) // 2)
             return 0.0
+        if isinstance(error, Unauthenticated):
+            self._refused_credentials += 1
         if error.code != self._error_code:
             self._error_code = error.code
             self._unreported.append(error)
@@ -413,13 +429,14 @@ class Emitter:
 
     def _reject(self, body: bytes, status: int, why: str) -> None:
         self._counts.rejected += 1
-        sentence = f"An event was refused: {why or f'the server responded with {status}.'}"
+        why, file = why or f"the server responded with {status}.", None
         if self._spool is not None:
             try:
                 self._spool.reject(body, status, why)
+                file = self._spool.folder / REJECTED
             except OSError:
-                sentence += " It could not be written to the file of rejected events."
-        self._unreported.append(Rejected(sentence, body, status))
+                why += " It could not be written to the file of rejected events."
+        self._unreported.append(Rejected(why, body, status, file))
 
     def _report_all(self) -> None:
         """Report errors outside of the lock. `flush` waits until this has happened."""

@@ -108,7 +108,7 @@ class WhenceCallbackHandler(BaseCallbackHandler):
         self._emit(outcome, run_id, payload, self._started.pop(run_id, None))
 
     def _emit(self, verb: str, run_id: UUID, payload: dict[str, Any], cause: EmittedEvent | None) -> EmittedEvent:
-        named = {} if cause is None else {"cause": cause}  # without it, the cause is inherited
+        named: dict[str, Any] = {} if cause is None else {"cause": cause}  # without it, the cause is inherited
         return self._log.queue(
             f"action_run.{verb}", actor=self._actor, resource=("action_run", run_id), payload=payload, **named
         )

@@ -418,7 +418,7 @@ def _event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventB
         id=event.id,
         occurred_at=format_time(event.occurred_at),
         outcome=event.outcome if "outcome" in include else UNSET,
-        payload=Raw(b"{}" if event.payload is None else event.payload),
+        raw_payload=Raw(b"{}" if event.payload is None else event.payload),
         position=_position(event, viewer) if "position" in include else UNSET,
         recorded_at=format_time(event.recorded_at) if "recordedAt" in include else UNSET,
         resource_id=event.resource_id,
