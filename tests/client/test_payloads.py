@@ -173,7 +173,9 @@ def test_usual_types_are_stored_as_json(server: FakeServer, log: Whence) -> None
 def test_models_of_pydantic_are_stored_as_json(server: FakeServer, log: Whence) -> None:
     """A NaN in one is refused too, although pydantic has a form for it."""
     pydantic = pytest.importorskip("pydantic")
-    model = pydantic.create_model("Order", number=(int, ...), price=(float, ...), secret=(pydantic.SecretStr, pydantic.SecretStr("hidden"))
+    model = pydantic.create_model(
+        "Order", number=(int, ...), price=(float, ...), secret=(pydantic.SecretStr, pydantic.SecretStr("hidden"))
+    )
     log.emit("action_run.started", actor=AGENT, resource=RUN, payload=model(number=1, price=2.5))
     log.emit("action_run.started", actor=AGENT, resource=RUN, payload={"order": model(number=1, price=2.5)})
     assert log.flush(10)
@@ -210,7 +212,7 @@ def test_numbers_and_arrays_of_numpy_are_stored_as_json(server: FakeServer, log:
 
 
 def test_default_serialises_further_types(server: FakeServer) -> None:
-    """The client's option `default`, as that of `json.dumps`. What it refuses, or fails on, is Invalid with its path."""
+    """The option `default`, as that of `json.dumps`. What it refuses, or fails on, is Invalid with its path."""
 
     def default(value: Any) -> Any:
         if isinstance(value, Money):
