@@ -174,7 +174,7 @@ def found_in(connection: http.client.HTTPConnection, key: str, since: str | None
     while path:
         body, path = get(connection, path, key)
         for event in _decode_page(body).events:
-            yield Found(event.id, event.position, event.payload_bytes)
+            yield Found(event.id, event.position, bytes(event.payload))
 
 
 def counts(server: Running, key: str) -> set[int]:

@@ -14,6 +14,9 @@ __all__ = ["COMMANDS", "main", "overview"]
 FAILED = 1
 INTERRUPTED = 130
 
+_EXTRA = ("cyclopts", "rich")
+"""The packages of the extra `cli`."""
+
 COMMANDS = {
     "serve": ("whence.cli.serve:serve", "Serve a log over HTTP."),
     "demo": (
@@ -96,6 +99,11 @@ def _dispatch(given: list[str]) -> int:
     if given == ["--version"]:
         print(__version__)
         return 0
-    from whence.cli.app import run  # noqa: PLC0415  (keeps the overview fast)
-
+    try:
+        from whence.cli.app import run  # noqa: PLC0415  (keeps the overview fast)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print("The commands are not installed. Run: pip install 'whence[cli]'", file=sys.stderr)
+        return FAILED
     return run(given)

@@ -196,7 +196,7 @@ def _one_form(value: Any) -> Any:
 
 def _check_members(members: Mapping[str, Any]) -> None:
     """Raise Invalid with every member that is missing or has the wrong type, and that no server would accept."""
-    problems = []
+    problems: list[Problem] = []
     for name, sentence in _REQUIRED.items():
         value = members.get(name)
         if value is None:
