@@ -3,14 +3,15 @@
 WhenceError
 ├── Unreachable   no response came
 ├── Closed        the client is closed
-├── SpoolFull     the event could be neither queued nor spooled
+├── QueueFull     the event was not accepted, since the queue is full
+│   └── SpoolFull     and it could not be spooled either
 ├── Rejected      the server refused a queued event   (passed to `on_error`)
 └── Lost          queued events are gone              (passed to `on_error`)
 """
 
 from whence.errors import WhenceError
 
-__all__ = ["Closed", "Lost", "Rejected", "SpoolFull", "Unreachable"]
+__all__ = ["Closed", "Lost", "QueueFull", "Rejected", "SpoolFull", "Unreachable"]
 
 
 class Unreachable(WhenceError):
@@ -32,8 +33,14 @@ class Closed(WhenceError):
     code = "closed"
 
 
-class SpoolFull(WhenceError):
-    """The event was not accepted: the queue is full, and the spool is full, absent or not writable."""
+class QueueFull(WhenceError):
+    """The event was not accepted: the queue is full, and stayed so for as long as `emit` may wait."""
+
+    code = "queue_full"
+
+
+class SpoolFull(QueueFull):
+    """The event was not accepted: the queue is full, and the spool is full or not writable."""
 
     code = "spool_full"
 
@@ -55,8 +62,8 @@ class Rejected(WhenceError):
 class Lost(WhenceError):
     """Events that were queued or spooled will not be sent.
 
-    `events` holds as JSON those that were in memory when the client was closed. It is empty when spool files were
-    removed.
+    `events` holds as JSON those that were in memory when the client was closed. It is empty for events that a full
+    queue dropped, and when spool files were removed.
     """
 
     code = "lost"

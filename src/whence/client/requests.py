@@ -167,14 +167,22 @@ def with_id(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def encode_event(event: Mapping[str, Any]) -> bytes:
-    """The event as JSON. Raises Invalid for a value that JSON cannot represent."""
+    """The event as JSON, in one line. Raises Invalid for a value that JSON cannot represent."""
     try:
         body = msgspec.json.encode(event)
     except UnicodeEncodeError:
         raise Invalid.at(("body",), "JSON cannot represent a text with a lone surrogate.", "string_unicode") from None
     if not _is_finite(event):  # msgspec encodes NaN and Infinity as null
         raise Invalid.at(("body",), "JSON cannot represent NaN and Infinity.", "finite_number")
-    return body
+    return _one_line(body) if b"\n" in body else body
+
+
+def _one_line(body: bytes) -> bytes:
+    """The same JSON without line ends, which separate events. They come from a `Raw` value, between its tokens."""
+    try:
+        return msgspec.json.format(body, indent=-1)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Invalid.at(("body",), "A Raw value is not valid JSON.", "json_invalid") from None
 
 
 def _query(filters: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
