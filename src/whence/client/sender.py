@@ -83,13 +83,23 @@ class Sender:
         if emitter in self._running:
             return  # `_run_next` pushes it when its step ends
         self._push(emitter, due)
-        if self._idle:
-            self._changed.notify()
-        else:
-            self._start_thread()
+        self._call_thread()
+
+    def _has_due(self) -> bool:
+        """Remove stale entries from the top of the heap; returns whether there is another one."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return bool(self._heap)
 
     def _push(self, emitter: Steppable, due: float) -> None:
         heapq.heappush(self._heap, (due, next(self._order), emitter))
+
+    def _call_thread(self) -> None:
+        """Wake an idle thread, or start one if all are running a step."""
+        if self._idle:
+            self._changed.notify()
+        elif len(self._running) >= len(self._threads):
+            self._start_thread()
 
     def _start_thread(self) -> bool:
         if exit_has_begun() or len(self._threads) >= self._threads_max:
@@ -136,15 +146,13 @@ class Sender:
     def _wait_for_due(self, stops: int) -> Steppable | None:
         """Wait for the next due emitter; None when this thread has to end. The caller holds the lock."""
         while self._stops == stops:
-            while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-                heapq.heappop(self._heap)  # stale
-            wait_s = self._heap[0][0] - time.monotonic() if self._heap else None
+            wait_s = self._heap[0][0] - time.monotonic() if self._has_due() else None
             if wait_s is not None and wait_s <= 0:
                 emitter = heapq.heappop(self._heap)[2]
                 del self._due[emitter]
                 self._running.add(emitter)
-                if self._heap and not self._idle:
-                    self._start_thread()  # the others need not wait for this one
+                if self._has_due():
+                    self._call_thread()  # the others need not wait for this one
                 return emitter
             surplus = self._idle > 0
             self._idle += 1
