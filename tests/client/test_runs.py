@@ -25,7 +25,7 @@ def log() -> Iterator[RecordingWhence]:
         yield recording
 
 
-def told(log: RecordingWhence) -> list[tuple[str, str | None, dict[str, Any]]]:
+def recorded(log: RecordingWhence) -> list[tuple[str, str | None, dict[str, Any]]]:
     """The recorded events: type, the type of the cause, payload."""
     types = {each.id: each.event_type for each in log.recorded}
     return [(each.event_type, types.get(each.causation_id or ""), dict(each.payload)) for each in log.recorded]
@@ -39,7 +39,7 @@ def test_a_run_ends_without_ids(log: RecordingWhence) -> None:
     first, last = log.recorded
     assert (last.actor_type, last.actor_id, last.causation_id) == ("agent", "planner", first.id)
     assert last.correlation_id == first.correlation_id == first.id
-    assert [each[2] for each in told(log)] == [{"plan": "refund"}, {"steps": 3}]
+    assert [each[2] for each in recorded(log)] == [{"plan": "refund"}, {"steps": 3}]
     with pytest.raises(WhenceError, match="recorded already"):
         run.failed()
 
@@ -69,7 +69,7 @@ def test_a_run_is_the_cause_inside_its_block(log: RecordingWhence) -> None:
         with log.started("action_run") as by_hand:
             by_hand.failed("not today")
         log.emit("artifact.created", resource=run.event.resource)
-    assert [each[:2] for each in told(log)] == [
+    assert [each[:2] for each in recorded(log)] == [
         ("action_run.started", None),
         ("artifact.created", "action_run.started"),
         ("action_run.completed", "action_run.started"),

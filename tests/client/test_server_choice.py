@@ -143,3 +143,17 @@ def test_flush_ends_early_when_the_key_is_refused(tmp_path: Path, monkeypatch: p
         server.rule = accept
         assert log.flush(30)
         assert (len(server.stored), log.stats().stored) == (5, 5)
+
+
+async def test_an_async_flush_ends_early_too(tmp_path: Path) -> None:
+    """As that of the sync client."""
+    with fake_server() as server:
+        server.rule = forbidden
+        async with AsyncWhence(server.url, "whk_x", spool=tmp_path / "spool", exit_timeout_s=0.1) as log:
+            await log.emit(event())
+            for _ in range(2):
+                with pytest.raises(Unauthenticated):
+                    await log.flush(30)
+            server.rule = accept
+            assert await log.flush(30)
+            assert log.stats().stored == 1

@@ -4,17 +4,20 @@
 - `requests`, `responses`, `event_builder` and `retries` are pure: they build, parse and decide.
 - `context` holds what events inherit: their cause, flow and actor.
 - `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
-- `emitter` is the queue, `sender` the threads that empty it, `spool` and `spool_lock` its files on disk.
-- `at_exit` and `fork_safety` keep queued events through the end of the process and through forks.
+- `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
+  files on disk, `counts` its numbers. `sender` has the threads, `reporting` what they report, and `clock` the server's
+  time.
+- `at_exit`, `fork_safety` and `reentrancy` keep queued events through exits, forks and signal handlers.
 """
 
 from whence.client.base_client import BeforeSend, ClientOptions, Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
-from whence.client.emitter import OnError, Stats
+from whence.client.counts import Stats
 from whence.client.encoding import Default, Payload
-from whence.client.errors import Closed, Lost, NoApiKey, Rejected, SpoolFull, Unreachable
+from whence.client.errors import Closed, Lost, NoApiKey, QueueFull, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.reporting import OnError
 from whence.client.requests import (
     JSON,
     NDJSON,
@@ -83,6 +86,7 @@ __all__ = [
     "NoApiKey",
     "OnError",
     "Payload",
+    "QueueFull",
     "Rejected",
     "Run",
     "SpoolFull",

@@ -16,12 +16,16 @@ import httpx2
 import msgspec
 
 from whence.client import context as contexts
+from whence.client.at_exit import flush_on_sigterm
 from whence.client.context import CausalContext, ContextScope
-from whence.client.emitter import Emitter, OnError, Stats
+from whence.client.counts import Stats
+from whence.client.emitter import Emitter, OnFull
 from whence.client.encoding import Default, EventEncoder
 from whence.client.errors import NoApiKey, name_of
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, emitted_from, id_and_flow
-from whence.client.fork_safety import register_fork_safe
+from whence.client.fork_safety import register_fork_safe, reset_if_forked
+from whence.client.reentrancy import guard
+from whence.client.reporting import OnError
 from whence.client.requests import ApiRequest, batch_request, store_request, tenant_token_request, with_id
 from whence.client.responses import ApiResponse, parse_body
 from whence.client.runs import Run
@@ -40,6 +44,7 @@ __all__ = ["BaseClient", "BeforeSend", "ClientOptions", "Enricher"]
 _log = logging.getLogger("whence")
 _TENANT_CLIENTS_MAX = 10_000
 _UNAUTHENTICATED = 401
+_THREADS_END_S = 0.5  # how long closing waits at least for its threads, which end at once unless a request hangs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,11 +63,15 @@ class ClientOptions(TypedDict, total=False):
     - `profile` names the saved profile whose URL and key are used. Default: WHENCE_PROFILE.
     - `tenant` names the folder of the spool. Without it the API key does, so set it if keys are rotated.
     - `queue_events_max` (10,000) and `queue_bytes_max` (64 MiB) bound the queue in memory.
-    - `on_full`: when the queue is full, "spill" (the default) makes `emit` write to the spool, "block" makes it wait.
+    - `on_full`: what `emit` does when the queue is full. "spill", the default, writes to the spool. "drop", the default
+      without a spool, counts the event as lost and reports that. "raise" raises QueueFull. "block" waits at most
+      `block_timeout_s` (10) for room, then raises QueueFull; on an event loop it raises at once.
     - `on_error` is called with errors of queued events; see `OnError`.
-    - `spool` is the folder that holds all spools, or False for no spool. Default: the user's state directory.
+    - `spool` is the folder that holds all spools, or False for no spool. Default: WHENCE_SPOOL_DIR, or a folder in the
+      user's state directory.
     - `spool_bytes_max` (1 GiB) bounds the spool of one tenant.
     - `exit_timeout_s` (5) bounds how long closing waits for queued events to be sent.
+    - `flush_on_signals`: whether SIGTERM sends or spools the queued events, before it ends the process as usual.
     - `jwt_secret` is the secret shared with the server, for `for_tenant`. Default: WHENCE_JWT_SECRET. Without it,
       `for_tenant` needs an operator's key as the API key.
     - `jwt_claims` are added to the tokens of `for_tenant`.
@@ -81,11 +90,13 @@ class ClientOptions(TypedDict, total=False):
     tenant: str
     queue_events_max: int
     queue_bytes_max: int
-    on_full: Literal["spill", "block"]
+    on_full: OnFull
+    block_timeout_s: float
     on_error: OnError
     spool: Path | str | Literal[False]
     spool_bytes_max: int
     exit_timeout_s: float
+    flush_on_signals: bool
     jwt_secret: str
     jwt_claims: Mapping[str, object]
     default: Default | None
@@ -122,6 +133,10 @@ class BaseClient:
         self.credential: Callable[[], Mapping[str, str]] = lambda: headers
         self.timeout_s = timeout_s
         self._retries = retries
+        if options.get("spool") is False and options.get("on_full") == "spill":
+            raise WhenceError(
+                'on_full="spill" needs a spool. Pass "drop", "raise" or "block", or leave out spool=False.'
+            )
         self._options = options
         self._enrichers: list[Enricher] = []
         self._spool_name = functools.partial(folder_name, self.url, options.get("tenant"), key)
@@ -131,10 +146,12 @@ class BaseClient:
         self.reset_after_fork()
         self._emitter = self._new_emitter()
         register_fork_safe(self)
+        if options.get("flush_on_signals"):
+            flush_on_sigterm()
 
     def reset_after_fork(self) -> None:
         """Replace the lock, and forget the clients of tenants."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the client
         self._drops = itertools.count()  # counts without a lock
         self._tenants: dict[str, Self] = {}
 
@@ -205,6 +222,7 @@ class BaseClient:
 
     def new(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """The event that `emit` would send, without sending it. Raises Invalid as `emit` does."""
+        reset_if_forked()
         context, added = contexts.current_context(), dict[str, Any]()
         for enricher in self._enrichers:
             context, members = enricher(context)
@@ -289,19 +307,29 @@ class BaseClient:
             self._require_key()
         return bodies
 
-    def _flush(self, timeout_s: float) -> bool:
-        return self._emitter.flush(timeout_s)
+    def _flush(self, timeout_s: float, refused_before: int | None = None) -> bool:
+        return self._emitter.flush(timeout_s, refused_before)
+
+    def _emitters(self) -> list[Emitter]:
+        """The queue of this client and those of its clients for tenants."""
+        reset_if_forked()
+        with self._lock:
+            return [*(tenant._emitter for tenant in self._tenants.values()), self._emitter]
 
     def _close(self, timeout_s: float | None) -> bool:
-        with self._lock:
-            tenants, self._tenants = list(self._tenants.values()), {}
-        emitters = [*(tenant._emitter for tenant in tenants), self._emitter]
+        if guard.is_inside():  # a signal handler that interrupted the client closes it
+            guard.defer(lambda: self._close(timeout_s))
+            return False
         deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
+        emitters = self._emitters()
+        self._tenants = {}
         for emitter in emitters:
             emitter.begin_close()
         sent = [emitter.close(max(0.0, deadline - time.monotonic())) for emitter in emitters]
-        if self._transport is not None and not self._shares_transport:
-            self._transport.close()
+        if not self._shares_transport:
+            if self._transport is not None:
+                self._transport.close()
+            self._sender.stop(max(_THREADS_END_S, deadline - time.monotonic()))
         return all(sent)
 
     # -------------------------------------------------------------------------------------------------------- tenants
@@ -374,6 +402,7 @@ class BaseClient:
             queue_events_max=1,
             queue_bytes_max=1,
             on_full="block",
+            block_timeout_s=0.0,
             on_error=self._options.get("on_error"),
             exit_timeout_s=0.0,
         )
@@ -390,6 +419,7 @@ class BaseClient:
             queue_events_max=options.get("queue_events_max", 10_000),
             queue_bytes_max=options.get("queue_bytes_max", 64 * 1024 * 1024),
             on_full=options.get("on_full", "spill"),
+            block_timeout_s=options.get("block_timeout_s", 10.0),
             on_error=options.get("on_error"),
             exit_timeout_s=options.get("exit_timeout_s", 5.0),
         )

@@ -5,16 +5,18 @@ failures are retried (see `retries`), which is safe since every event has an id.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
 import msgspec
 
+from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient, ClientOptions
-from whence.client.errors import Unreachable
+from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
 from whence.client.requests import (
     ApiRequest,
@@ -55,6 +57,10 @@ __all__ = ["AsyncWhence", "EventInput", "Whence"]
 
 _NOT_SENT = 204
 """The status of an event of a batch that was dropped."""
+
+_POLL_S = 0.02
+
+R = TypeVar("R")
 
 EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
@@ -266,21 +272,34 @@ class AsyncWhence(BaseClient):
     async def emit(
         self, event: EventInput, *, durable: bool = False, **fields: Unpack[EventFields]
     ) -> StoredEvent | EmittedEvent:
-        """As `Whence.emit`. The event loop never waits for the disk or a full queue; a thread does."""
+        """As `Whence.emit`. The event loop never waits: a thread writes to the spool, and `on_full="block"` awaits."""
         emitted = self.new(event, **fields)
         if emitted.dropped:
             return _not_stored(emitted) if durable else emitted
         if durable:
             return parse_stored(await self.send(self._store(emitted)))
         self._require_key()
-        spooled = self._emitter.put(emitted.body, wait=False)
+        emitter = self._emitter
+        spooled = emitter.put(emitted.body, wait=False)
+        deadline = time.monotonic() + emitter.block_timeout_s
+        while spooled is None and emitter.waits_for_room():
+            if time.monotonic() >= deadline:
+                raise QueueFull(f"The queue has been full for {emitter.block_timeout_s:g} seconds.")
+            await asyncio.sleep(_POLL_S)
+            spooled = emitter.put(emitted.body, wait=False)
         if spooled is None:
-            spooled = await asyncio.to_thread(self._emitter.put, emitted.body)
+            spooled = await _in_thread(emitter.put, emitted.body)
         return msgspec.structs.replace(emitted, spooled=True) if spooled else emitted
 
     async def flush(self, timeout_s: float = 30.0) -> bool:
         """As `Whence.flush`."""
-        return await asyncio.to_thread(self._flush, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        refused_before = self._emitter.refused_credentials
+        done = await _in_thread(self._flush, 0.0)
+        while not done and time.monotonic() < deadline:  # a thread that waited would outlive a cancelled flush
+            await asyncio.sleep(_POLL_S)
+            done = await _in_thread(self._flush, 0.0, refused_before)
+        return done
 
     async def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
         """As `Whence.batch`."""
@@ -376,12 +395,21 @@ class AsyncWhence(BaseClient):
     async def _credential(self) -> Mapping[str, str]:
         """The headers of the credential. A token of an operator's key may need a request, which a thread makes."""
         if isinstance(self.credential, ExchangedToken) and not self.credential.is_fresh:
-            return await asyncio.to_thread(self.credential)
+            return await _in_thread(self.credential)
         return self.credential()
 
     async def close(self, timeout_s: float | None = None) -> bool:
         """As `Whence.close`."""
-        sent = await asyncio.to_thread(self._close, timeout_s)
+        deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
+        emitters = self._emitters()
+        for emitter in emitters:
+            emitter.begin_close()
+        while True:
+            done = [await _in_thread(emitter.is_done) for emitter in emitters]
+            if all(done) or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_POLL_S)
+        sent = await _in_thread(self._close, 0.0)
         if not self._shares_transport:
             await self._async_transport.close()
         return sent
@@ -393,6 +421,13 @@ class AsyncWhence(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _in_thread(function: Callable[..., R], *arguments: Any) -> R:
+    """The result of a function that waits. While the process exits no thread can be used, and the event loop waits."""
+    if exit_has_begun() or not threading.main_thread().is_alive():
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
 
 
 def _response(outcome: ApiResponse | Unreachable) -> ApiResponse:

@@ -4,7 +4,8 @@ WhenceError
 ├── Unreachable   no response came
 ├── NoApiKey      the client has no API key           (an Unauthenticated)
 ├── Closed        the client is closed
-├── SpoolFull     the event could be neither queued nor spooled
+├── QueueFull     the event was not accepted, since the queue is full
+│   └── SpoolFull     and it could not be spooled either
 ├── Rejected      the server refused a queued event   (passed to `on_error`)
 └── Lost          queued events are gone              (passed to `on_error`)
 """
@@ -15,7 +16,7 @@ import msgspec
 
 from whence.errors import Unauthenticated, WhenceError
 
-__all__ = ["Closed", "Lost", "NoApiKey", "Rejected", "SpoolFull", "Unreachable", "name_of"]
+__all__ = ["Closed", "Lost", "NoApiKey", "QueueFull", "Rejected", "SpoolFull", "Unreachable", "name_of"]
 
 
 class Unreachable(WhenceError):
@@ -48,8 +49,14 @@ class Closed(WhenceError):
     code = "closed"
 
 
-class SpoolFull(WhenceError):
-    """The event was not accepted: the queue is full, and the spool is full, absent or not writable."""
+class QueueFull(WhenceError):
+    """The event was not accepted: the queue is full, and stayed so for as long as `emit` may wait."""
+
+    code = "queue_full"
+
+
+class SpoolFull(QueueFull):
+    """The event was not accepted: the queue is full, and the spool is full or not writable."""
 
     code = "spool_full"
 
@@ -89,8 +96,8 @@ def name_of(event: bytes) -> tuple[str, str]:
 class Lost(WhenceError):
     """Events that were queued or spooled will not be sent.
 
-    `events` holds as JSON those that were in memory when the client was closed. It is empty when spool files were
-    removed.
+    `events` holds as JSON those that were in memory when the client was closed. It is empty for events that a full
+    queue dropped, and when spool files were removed.
     """
 
     code = "lost"

@@ -1,5 +1,6 @@
 """Sends one request over HTTP, sync and async. The errors of the HTTP library are translated here and nowhere else."""
 
+import asyncio
 import contextlib
 import os
 import ssl
@@ -13,7 +14,7 @@ import httpx2
 import msgspec
 
 from whence.client.errors import Unreachable
-from whence.client.fork_safety import register_fork_safe
+from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.reasons import reason_of
 from whence.client.requests import JSON, ApiRequest
 from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
@@ -118,6 +119,7 @@ class Transport:
 
         Raises Unreachable when no response came, and WhenceError when its encoding is broken.
         """
+        reset_if_forked()
         url = self.url + request.target  # outside the block: a UnicodeError of the target is the caller's mistake
         with _translated_errors(self.url, self._options):
             response = self._http.request(
@@ -139,7 +141,7 @@ class Transport:
 
 
 class AsyncTransport:
-    """As `Transport`, for one event loop."""
+    """As `Transport`, with connections for each event loop: a second `asyncio.run` cannot use those of the first."""
 
     def __init__(self, url: str, timeout_s: float, options: HttpOptions = _NO_OPTIONS) -> None:
         self.url = url
@@ -151,24 +153,38 @@ class AsyncTransport:
 
     async def exchange(self, request: ApiRequest, headers: Mapping[str, str]) -> ApiResponse:
         """As `Transport.exchange`."""
+        reset_if_forked()
         url = self.url + request.target
         with _translated_errors(self.url, self._options):
-            response = await self._http.request(
+            response = await self._http().request(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
             )
         return _api_response(response)
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections of the running event loop. Those of one that has ended were closed with it."""
+        http = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if http is not None:
+            await http.aclose()
 
     def reset_after_fork(self) -> None:
         """As `Transport.reset_after_fork`."""
+        self._by_loop: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
+
+    def _http(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        http = self._by_loop.get(loop)
+        if http is None:
+            for other in [other for other in list(self._by_loop) if other.is_closed()]:
+                self._by_loop.pop(other, None)
+            http = self._by_loop[loop] = self._new_client()
+        return http
+
+    def _new_client(self) -> httpx2.AsyncClient:
         options = self._options
         if options.async_http_client is not None:
-            self._http = options.async_http_client()
-        else:
-            self._http = _new_client(httpx2.AsyncClient, self._verify, options, self._timeout_s)
+            return options.async_http_client()
+        return _new_client(httpx2.AsyncClient, self._verify, options, self._timeout_s)
 
 
 def _headers(request: ApiRequest, headers: Mapping[str, str]) -> dict[str, str]:
