@@ -1,7 +1,8 @@
 """The client: `Whence` and `AsyncWhence`.
 
 - `clients` has the calls of the API, and `base_client` what both clients share.
-- `requests`, `responses`, `event_builder` and `retries` are pure: they build, parse and decide.
+- `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
+- `runs` has handles on what has started. `reasons` says why there is no connection.
 - `context` holds what events inherit: their cause, flow and actor.
 - `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
