@@ -21,7 +21,7 @@ import msgspec
 
 from whence.errors import Invalid, TooLarge
 from whence.wire.fields import Broken
-from whence.wire.payload import DEPTH_MAX, check_compact, compact_json
+from whence.wire.payload import DEPTH_MAX, PAYLOAD_MAX, check_compact, compact_json
 from whence.wire.problems import shown_name
 
 __all__ = ["Default", "EventEncoder", "Payload"]
@@ -61,6 +61,8 @@ _PLAIN = (
 """Types without members that can be encoded as they are."""
 
 _SEARCHED_MAX = 1_000_000
+_SMALL_ITEMS_MAX = 100
+_INT_MAX = 2**63 - 1
 
 
 class EventEncoder:
@@ -90,6 +92,8 @@ class EventEncoder:
             encoded = self._encode(payload)
         except Exception as error:
             raise self._invalid(payload, loc) from error
+        if _is_surely_accepted(payload, encoded):
+            return encoded
         if _may_hide_nan(payload, encoded):
             problem = next(self._problems(payload, loc), None)
             if problem is not None:
@@ -169,6 +173,36 @@ class EventEncoder:
     def _readable(self, value: Any) -> Any:
         """The value as it is searched. A model is searched before pydantic may turn a NaN into null."""
         return value.model_dump() if hasattr(type(value), "model_dump") else self._converted(value)
+
+
+def _is_surely_accepted(payload: Any, encoded: bytes) -> bool:
+    """Whether a small payload has only what JSON has, so that it breaks no rule. Cheaper than to check the rules."""
+    if type(payload) is not dict or len(encoded) > PAYLOAD_MAX:
+        return False
+    if encoded.count(b"{") + encoded.count(b"[") > DEPTH_MAX:
+        return False
+    items: list[Any] = [payload]
+    for item in items:  # and what is appended meanwhile
+        kind = type(item)
+        if kind is dict:
+            for key, member in item.items():
+                if type(key) is not str:
+                    return False
+                if type(member) is not str:
+                    items.append(member)
+        elif kind is list or kind is tuple:
+            items += item
+        elif kind is int:
+            if not -_INT_MAX <= item <= _INT_MAX:
+                return False
+        elif kind is float:
+            if not math.isfinite(item):
+                return False
+        elif not (kind is str or kind is bool or item is None):
+            return False
+        if len(items) > _SMALL_ITEMS_MAX:
+            return False
+    return True
 
 
 def _may_hide_nan(payload: Any, encoded: bytes) -> bool:

@@ -131,7 +131,9 @@ def build_event(
         members["occurredAt"] = dt.datetime.now(dt.UTC)
     if context.actor is not None and members.get("actorType") is None and members.get("actorId") is None:
         members["actorType"], members["actorId"] = context.actor
-    members |= {name: _one_form(members[name]) for name in _IDENTITIES if name in members}
+    for name in _IDENTITIES:
+        if name in members:
+            members[name] = _one_form(members[name])
     _check_members(members)
     if not is_uuid(members["resourceId"]):
         _derive_resource_id(members, encode)
@@ -199,11 +201,12 @@ def _check_members(members: Mapping[str, Any]) -> None:
     problems: list[Problem] = []
     for name, sentence in _REQUIRED.items():
         value = members.get(name)
-        if value is None:
-            if not any(problem.msg == sentence for problem in problems):  # one sentence for a pair
-                problems.append(Problem(("body", name), sentence, "missing"))
-        elif not isinstance(value, str):
+        if isinstance(value, str):
+            continue
+        if value is not None:
             problems.append(Problem(("body", name), f"{name} must be a text.", "string_type"))
+        elif not any(problem.msg == sentence for problem in problems):  # one sentence for a pair
+            problems.append(Problem(("body", name), sentence, "missing"))
     occurred_at = members.get("occurredAt")
     try:
         if isinstance(occurred_at, str):
@@ -231,21 +234,28 @@ def _derive_resource_id(members: dict[str, Any], encode: EventEncoder) -> None:
 
 def _api_members(fields: EventFields) -> dict[str, Any]:
     """The fields that are set, under their names in the API, but for the cause."""
-    members: dict[str, Any] = {
-        "payload": fields.get("payload"),
-        "correlationId": fields.get("correlation_id"),
-        "outcome": fields.get("outcome"),
-        "occurredAt": fields.get("occurred_at"),
-        "id": fields.get("id"),
-    }
-    for name in ("actor", "resource"):
-        pair = fields.get(name)
-        if pair is None:
+    members: dict[str, Any] = {}
+    for keyword, value in fields.items():
+        if value is None:
             continue
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise Invalid.at(("body", f"{name}Id"), f"{name} must be a pair of type and id.", "pair")
-        members[f"{name}Type"], members[f"{name}Id"] = pair
-    return {name: value for name, value in members.items() if value is not None}
+        if keyword in _PAIRS:
+            if not isinstance(value, tuple | list) or len(value) != 2:
+                raise Invalid.at(("body", f"{keyword}Id"), f"{keyword} must be a pair of type and id.", "pair")
+            type_name, id_name = _PAIRS[keyword]
+            members[type_name], members[id_name] = value
+        elif keyword != "cause":
+            members[_API_NAMES[keyword]] = value
+    return members
+
+
+_PAIRS = {"actor": ("actorType", "actorId"), "resource": ("resourceType", "resourceId")}
+_API_NAMES = {
+    "payload": "payload",
+    "correlation_id": "correlationId",
+    "outcome": "outcome",
+    "occurred_at": "occurredAt",
+    "id": "id",
+}
 
 
 def _add_cause_and_flow(members: dict[str, Any], fields: EventFields, context: CausalContext) -> None:
