@@ -2,7 +2,7 @@
 
 - `clients` has the calls of the API, and `base_client` what both clients share.
 - `requests`, `responses`, `event_builder` and `retries` are pure: they build, parse and decide.
-- `context` holds what events inherit: their cause, flow and actor.
+- `context` holds what events inherit: their cause, flow and actor. `tracing` records calls and runs as events.
 - `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
 - `emitter` is the queue, `sender` the threads that empty it, `spool` and `spool_lock` its files on disk.
 - `at_exit` and `fork_safety` keep queued events through the end of the process and through forks.
@@ -12,7 +12,7 @@ from whence.client.base_client import DEFAULT_URL, ClientOptions, Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
 from whence.client.emitter import OnError, Stats
-from whence.client.errors import Closed, Lost, Rejected, SpoolFull, Unreachable
+from whence.client.errors import Closed, Lost, NotRecorded, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
 from whence.client.requests import (
     JSON,
@@ -68,6 +68,7 @@ __all__ = [
     "KeyBody",
     "KeysBody",
     "Lost",
+    "NotRecorded",
     "OnError",
     "Rejected",
     "SpoolFull",

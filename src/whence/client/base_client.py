@@ -1,17 +1,18 @@
 """What `Whence` and `AsyncWhence` share: settings, context, building and queueing events, and clients for tenants."""
 
 import functools
-import inspect
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from whence.client import context as contexts
+from whence.client import tracing
 from whence.client.context import CausalContext, ContextScope
 from whence.client.emitter import Emitter, OnError, Stats
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, id_and_flow
@@ -21,16 +22,18 @@ from whence.client.responses import ApiResponse, parse_body
 from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken
+from whence.client.tracing import TracedEvents
 from whence.client.transport import Transport, api_key_headers, base_url
 from whence.errors import WhenceError
 from whence.identities import canonical
-from whence.wire.ids import new_uuid7
 from whence.wire.keys import TenantTokenBody
 
 __all__ = ["DEFAULT_URL", "BaseClient", "ClientOptions", "Enricher"]
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 """The server's URL when none is given."""
+
+_log = logging.getLogger("whence")
 
 _TENANT_CLIENTS_MAX = 10_000
 _UNAUTHENTICATED = 401
@@ -119,7 +122,10 @@ class BaseClient:
         return ContextScope(lambda _outer: extracted)
 
     def wrap(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function bound to the current context, to be run in another thread or process."""
+        """The function bound to the current context, to be run in another thread, process or task.
+
+        Coroutine functions and generator functions stay what they are. Raises TypeError for what cannot be called.
+        """
         return contexts.wrap(function)
 
     def enrich(self, enricher: Enricher) -> None:
@@ -132,32 +138,18 @@ class BaseClient:
         *,
         completed: str | None = None,
         failed: str | None = None,
+        cancelled: str | None = None,
         **fields: Any,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """A decorator that records each call of a function.
+        """A decorator that records each call of a function, coroutine function, generator or async generator.
 
         A call emits `started`, which is the cause of all events emitted inside. Its end emits `completed`, or `failed`
-        with the type of the exception. The three events have the same resource. `fields` are those of `emit`.
+        with the type of the exception. `cancelled` is for calls that are cancelled, which otherwise have failed, and
+        for generators that are closed early, which otherwise are completed. The events of a call have one resource.
+        `fields` are those of `emit`. Raises TypeError for a class, and for what cannot be called.
         """
-
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            if inspect.iscoroutinefunction(function):
-
-                @functools.wraps(function)
-                async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                    with _TracedCall(self, started, completed, failed, fields):
-                        return await function(*args, **kwargs)
-
-                return cast("Callable[P, R]", run_async)
-
-            @functools.wraps(function)
-            def run(*args: P.args, **kwargs: P.kwargs) -> R:
-                with _TracedCall(self, started, completed, failed, fields):
-                    return function(*args, **kwargs)
-
-            return run
-
-        return decorate
+        events = TracedEvents(started=started, completed=completed, failed=failed, cancelled=cancelled, fields=fields)
+        return tracing.traced(self, events)
 
     # --------------------------------------------------------------------------------------------------------- events
 
@@ -181,6 +173,17 @@ class BaseClient:
         emitted = self.new(event, **fields)
         spooled = self._emitter.put(emitted.body)
         return msgspec.structs.replace(emitted, spooled=True) if spooled else emitted
+
+    def report(self, error: WhenceError) -> None:
+        """Report an error for code that must not raise it: it is logged, and passed to `on_error`."""
+        _log.warning("%s", error)
+        on_error = self._options.get("on_error")
+        if on_error is None:
+            return
+        try:
+            on_error(error)
+        except Exception:  # an error of the callback must not reach the program either
+            _log.exception("The callback on_error failed.")
 
     def stats(self) -> Stats:
         """Counts of the events that were queued."""
@@ -307,30 +310,6 @@ class BaseClient:
         if self._transport is None:
             self._transport = Transport(self.url, self.timeout_s)
         return self._transport
-
-
-class _TracedCall:
-    """One call of a traced function."""
-
-    def __init__(
-        self, client: BaseClient, started: str, completed: str | None, failed: str | None, fields: Mapping[str, Any]
-    ) -> None:
-        self._client = client
-        self._completed = completed
-        self._failed = failed
-        self._fields = {"resource": (started.partition(".")[0], new_uuid7()), **fields}
-        self._scope = client.cause(client.queue(started, **self._fields))
-
-    def __enter__(self) -> None:
-        self._scope.__enter__()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        try:
-            ending, payload = (self._completed, None) if kind is None else (self._failed, {"error": kind.__name__})
-            if ending is not None:
-                self._client.queue(ending, **{**self._fields, "payload": payload})
-        finally:
-            self._scope.__exit__(kind, error, trace)
 
 
 def _with(context: CausalContext, **changes: Any) -> CausalContext:

@@ -5,12 +5,13 @@ WhenceError
 ├── Closed        the client is closed
 ├── SpoolFull     the event could be neither queued nor spooled
 ├── Rejected      the server refused a queued event   (passed to `on_error`)
-└── Lost          queued events are gone              (passed to `on_error`)
+├── Lost          queued events are gone              (passed to `on_error`)
+└── NotRecorded   an integration could make no event  (passed to `on_error`)
 """
 
 from whence.errors import WhenceError
 
-__all__ = ["Closed", "Lost", "Rejected", "SpoolFull", "Unreachable"]
+__all__ = ["Closed", "Lost", "NotRecorded", "Rejected", "SpoolFull", "Unreachable"]
 
 
 class Unreachable(WhenceError):
@@ -64,3 +65,9 @@ class Lost(WhenceError):
     def __init__(self, message: str, events: list[bytes]) -> None:
         super().__init__(message)
         self.events = events
+
+
+class NotRecorded(WhenceError):
+    """An integration could not record something, and did not let the program fail because of that."""
+
+    code = "not_recorded"
