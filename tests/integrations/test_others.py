@@ -1,4 +1,4 @@
-"""Logging, structlog, OpenTelemetry, Celery and LangChain, each with the real library if it is installed."""
+"""Logging, structlog, OpenTelemetry and Celery, each with the real library if it is installed."""
 
 import logging
 from typing import Any
@@ -99,42 +99,3 @@ def test_a_celery_task_runs_in_the_context_of_its_sender(whence_events: Recordin
     assert found[inner].causation_id == root.id
     assert found[alone].causation_id is None
     assert found[in_place].causation_id == root.id
-
-
-def test_langchain_runs_are_events(whence_events: RecordingWhence) -> None:
-    """With the run as resource, its kind and its cause; errors by type only, and no inputs or outputs."""
-    core = pytest.importorskip("langchain_core")
-    from langchain_core.runnables import RunnableLambda  # noqa: PLC0415  (it may not be installed)
-    from langchain_core.tools import tool  # noqa: PLC0415  (as above)
-
-    from whence.integrations.langchain import WhenceCallbackHandler  # noqa: PLC0415  (as above)
-
-    assert core
-
-    @tool
-    def look_up(word: str) -> str:
-        """Look up a word."""
-        return word
-
-    def step(word: str, config: Any) -> str:
-        found: str = look_up.invoke(word, config)
-        if found == "secret":
-            raise KeyError(found)
-        return found
-
-    chain = RunnableLambda(step, name="agent")
-    callbacks = {"callbacks": [WhenceCallbackHandler(whence_events)]}
-    root = whence_events.emit(event())
-    with whence_events.cause(root):
-        chain.invoke("a", callbacks)
-        with pytest.raises(KeyError):
-            chain.invoke("secret", callbacks)
-    kinds = [each.event_type.partition(".")[2] for each in whence_events.recorded[1:]]
-    assert kinds == ["started", "started", "completed", "completed", "started", "started", "completed", "failed"]
-    outer, inner, inner_end, outer_end = whence_events.recorded[1:5]
-    causes = [each.causation_id for each in (outer, inner, inner_end, outer_end)]
-    assert causes == [root.id, outer.id, inner.id, outer.id]
-    assert outer.resource_id == outer_end.resource_id != inner.resource_id
-    assert bytes(inner.payload) == b'{"kind":"tool","name":"look_up"}'
-    assert bytes(whence_events.recorded[-1].payload) == b'{"error":"KeyError"}'
-    assert all(b"secret" not in bytes(each.payload) for each in whence_events.recorded)
