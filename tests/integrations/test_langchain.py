@@ -8,16 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
 import pytest
-
-from tests.api.conftest import event
-from tests.unit.mutants import catches, replaced
-from whence.client import action_runs, current_context
-from whence.client.event_builder import EmittedEvent
-from whence.integrations.pytest_plugin import RecordingWhence
-from whence.wire.bodies import EventBody
-
-pytest.importorskip("langchain_core")
-pytest.importorskip("langgraph.callbacks")
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
@@ -27,7 +17,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
+from tests.api.conftest import event
+from tests.unit.mutants import catches, replaced
+from whence.client import action_runs, current_context
+from whence.client.event_builder import EmittedEvent
 from whence.integrations.langchain import WhenceCallbackHandler, pause_id
+from whence.integrations.pytest_plugin import RecordingWhence
+from whence.wire.bodies import EventBody
 
 
 class State(TypedDict, total=False):

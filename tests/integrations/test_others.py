@@ -1,7 +1,6 @@
-"""Logging, structlog, OpenTelemetry and Celery, each with the real library if it is installed."""
+"""Logging, structlog and OpenTelemetry, each with the real library if it is installed."""
 
 import logging
-from typing import Any
 
 import pytest
 
@@ -68,34 +67,3 @@ def test_events_name_their_span(whence_events: RecordingWhence) -> None:
     payloads = [bytes(each.payload).decode() for each in whence_events.recorded]
     spanned = f'"_otel":{{"traceId":"{trace_id}","spanId":"{span_id}"}}'
     assert payloads == ['{"a":1}', f'{{{spanned},"a":1}}', f"{{{spanned}}}"]
-
-
-def test_a_celery_task_runs_in_the_context_of_its_sender(whence_events: RecordingWhence) -> None:
-    """Through a broker and in a worker. Other headers stay, and the next task starts without the context."""
-    celery = pytest.importorskip("celery")
-    from celery.contrib.testing.worker import start_worker  # noqa: PLC0415  (it may not be installed)
-
-    from whence.integrations.celery import instrument  # noqa: PLC0415  (as above)
-
-    instrument()
-    instrument()
-    app = celery.Celery("tests", broker="memory://", backend="cache+memory://")
-
-    @app.task(bind=True)
-    def work(self: Any) -> list[Any]:
-        emitted = whence_events.emit(event())
-        return [emitted.id, (self.request.headers or {}).get("mine")]
-
-    root = whence_events.emit(event())
-    with start_worker(app, pool="solo", perform_ping_check=False):
-        with whence_events.cause(root):
-            effect, mine = work.apply_async(headers={"mine": "x"}).get(timeout=20)
-            inner, _ = work.apply_async(headers={"mine": "x", "headers": {"mine": "y"}}).get(timeout=20)
-        alone, _ = work.apply_async().get(timeout=20)
-        with whence_events.cause(root):
-            in_place, _ = work.apply().get()
-    found = {each.id: each for each in whence_events.recorded}
-    assert (found[effect].causation_id, found[effect].correlation_id, mine) == (root.id, root.id, "x")
-    assert found[inner].causation_id == root.id
-    assert found[alone].causation_id is None
-    assert found[in_place].causation_id == root.id

@@ -105,7 +105,7 @@ class ActionRuns:
         if error is not None and below is None:
             below = failure_below(error, run.cause)
         members = {"kind": run.kind, "name": run.name, **(payload or {}), **self._content("output", content)}
-        if error is not None and verb == "failed":
+        if error is not None and verb in ("failed", "retried"):
             members |= self.describe(error)
         emitted = self._emit(verb, run.id, members, below or run.cause, id=event_id)
         if emitted is None:
@@ -113,6 +113,11 @@ class ActionRuns:
         if error is not None:
             note_failure(error, emitted)
         return StartedRun(emitted.id, emitted.correlation_id)
+
+    def fail_unstarted(self, kind: str, name: str, error: BaseException, *, run_id: str) -> None:
+        """Emit the failure of a run whose start was recorded elsewhere, if at all. Its cause is not known here."""
+        payload = {"kind": kind, "name": _bounded(name, _NAME_CHARACTERS_MAX), **self.describe(error)}
+        self._emit("failed", run_id, payload, None)
 
     def describe(self, error: BaseException) -> dict[str, str]:
         """The payload members of an error."""
