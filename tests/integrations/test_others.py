@@ -1,12 +1,18 @@
 """Logging, structlog and OpenTelemetry, each with the real library if it is installed."""
 
 import logging
+import logging.handlers
+import pickle
+import queue
+from typing import Any
 
 import pytest
 
 from tests.api.conftest import RUN_ID, event
+from whence.client.context import ContextScope, current_context
 from whence.integrations.logging import WhenceContextFilter, WhenceHandler, add_whence_context
 from whence.integrations.pytest_plugin import RecordingWhence
+from whence.integrations.request_cause import RequestCause
 
 
 def test_log_lines_name_their_cause(whence_events: RecordingWhence, caplog: pytest.LogCaptureFixture) -> None:
@@ -44,6 +50,46 @@ def test_a_log_line_can_become_an_event(whence_events: RecordingWhence, capsys: 
     (recorded,) = whence_events.recorded
     assert bytes(recorded.payload) == b'{"message":"card declined","code":7}'
     assert "Logging error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("over_a_pipe", [False, True], ids=["thread", "pickled"])
+@pytest.mark.parametrize("on_the_handler", [False, True], ids=["filter of the logger", "filter of the handler"])
+def test_a_handler_behind_a_queue_keeps_the_context(
+    whence_events: RecordingWhence, on_the_handler: bool, over_a_pipe: bool
+) -> None:
+    """Cause, flow and actor of the code that logged, whatever the context of the thread that handles the record."""
+    root = whence_events.emit(event())
+    elsewhere = whence_events.emit(event())
+    waiting: queue.Queue[Any] = queue.Queue()
+    queued = logging.handlers.QueueHandler(waiting)
+    logger = logging.getLogger(f"tests.queued.{on_the_handler}.{over_a_pipe}")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(queued)
+    (queued if on_the_handler else logger).addFilter(WhenceContextFilter())
+    with whence_events.cause(root), whence_events.bind(actor=("user", "ana")):
+        logger.info("approved", extra={"whence": {"event": "decision.approved", "resource": ("decision", RUN_ID)}})
+    record = waiting.get_nowait()
+    if over_a_pipe:
+        record = pickle.loads(pickle.dumps(record))
+    with whence_events.cause(elsewhere):
+        WhenceHandler(whence_events).handle(record)
+    (approved,) = whence_events.of_type("decision.approved")
+    assert (approved.causation_id, approved.correlation_id) == (root.id, root.id)
+    assert (approved.actor_type, approved.actor_id) == ("user", "ana")
+
+
+def test_a_log_line_in_a_request_emits_the_request_first(whence_events: RecordingWhence) -> None:
+    """If the line becomes an event; a plain line in a request without effects emits nothing."""
+    request = RequestCause(whence_events, {"method": "GET", "path": "/"}, None, current_context())
+    logger = logging.getLogger("tests.request")
+    logger.setLevel(logging.INFO)
+    logger.addFilter(WhenceContextFilter())
+    with ContextScope(lambda _outer: request.context()):
+        logger.info("plain")
+        assert whence_events.recorded == []
+        logger.info("event", extra={"whence": {"event": "decision.made"}})
+    assert [each.event_type for each in whence_events.recorded] == ["inbound_message.received"]
 
 
 def test_events_name_their_span(whence_events: RecordingWhence) -> None:
