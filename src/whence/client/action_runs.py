@@ -114,6 +114,11 @@ class ActionRuns:
             note_failure(error, emitted)
         return StartedRun(emitted.id, emitted.correlation_id)
 
+    def note(self, run: ActionRun, verb: Verb, payload: Mapping[str, Any]) -> StartedRun | None:
+        """Emit what happened to a run that goes on. The event may be the cause of what follows from it."""
+        emitted = self._emit(verb, run.id, {"kind": run.kind, "name": run.name, **payload}, run.cause)
+        return None if emitted is None else StartedRun(emitted.id, emitted.correlation_id)
+
     def fail_unstarted(self, kind: str, name: str, error: BaseException, *, run_id: str) -> None:
         """Emit the failure of a run whose start was recorded elsewhere, if at all. Its cause is not known here."""
         payload = {"kind": kind, "name": _bounded(name, _NAME_CHARACTERS_MAX), **self.describe(error)}
