@@ -182,7 +182,9 @@ class BaseClient:
             return
         try:
             on_error(error)
-        except Exception:  # an error of the callback must not reach the program either
+        except BaseException as raised:  # also SystemExit, which would end the program
+            if isinstance(raised, KeyboardInterrupt):
+                raise
             _log.exception("The callback on_error failed.")
 
     def stats(self) -> Stats:

@@ -26,8 +26,9 @@ _ERRORS_MAX = 100
 class EventLog(Protocol):
     """What is needed of a client here."""
 
-    def queue(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
-        """Queue an event, as `Whence.emit` does."""
+    @property
+    def queue(self) -> Callable[..., EmittedEvent]:
+        """Queues an event, with the arguments of `Whence.emit`."""
         ...
 
     def report(self, error: WhenceError) -> None:
