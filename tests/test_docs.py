@@ -71,6 +71,23 @@ def test_the_python_of_the_sdk_page_runs(code: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+PAGES = sorted((ROOT / "docs" / "integrations").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_python_of_the_integrations_runs(page: Path, tmp_path: Path) -> None:
+    """Each page has an example that runs with the real library, in a new log, and prints no traceback."""
+    (code,) = blocks(str(page.relative_to(ROOT)), "python")
+    with serving(tmp_path) as served:
+        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
+        env = os.environ | variables | {"XDG_STATE_HOME": str(tmp_path / "state")}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("code", blocks("README.md", "sh"))
 def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
     """The first event is stored, and the first query finds it."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -145,36 +145,149 @@ def test_bind_sets_defaults(log: Whence) -> None:
 
     assert sent(decide())["actorId"] == sent(asyncio.run(decide_later()))["actorId"] == "bo"
     assert current_context().actor is None
-    with pytest.raises(TypeError, match="generator"):
-
-        @log.bind(actor=("user", "bo"))
-        def broken() -> Iterator[int]:
-            yield 1
 
 
-def test_a_traced_call_causes_the_events_inside_it(log: Whence, server: FakeServer) -> None:
-    """The start, the end and the failure of a call have one resource, and the start causes the others."""
+def test_a_scope_around_a_generator_is_that_of_its_steps(log: Whence) -> None:
+    """The code between the steps has its own context, and a decorated generator finds its context again."""
+    root = started(log)
 
-    @log.traced(
-        "action_run.started", completed="action_run.completed", failed="action_run.failed", actor=("agent", "a")
-    )
-    def work(fail: bool) -> EmittedEvent:
-        inner = log.emit("artifact.created", actor=("agent", "a"), resource=("artifact", RUN[1]))
-        if fail:
-            raise KeyError("secret")
-        return inner
+    @log.cause(root)
+    def steps() -> Iterator[str | None]:
+        yield current_context().cause
+        with log.bind(actor=("user", "ana")):
+            yield current_context().cause
+            assert current_context().actor == ("user", "ana")
+        yield current_context().cause
 
-    inner = work(False)
-    with pytest.raises(KeyError):
-        work(True)
-    assert log.flush(10)
-    events = list(server.stored.values())
-    kinds = [emitted["eventType"].rpartition(".")[2] for emitted in events]
-    assert kinds == ["started", "created", "completed", "started", "created", "failed"]
-    assert [emitted.get("causationId") for emitted in events[1:3]] == [events[0]["id"]] * 2
-    assert events[0]["resourceId"] == events[2]["resourceId"] != events[3]["resourceId"]
-    assert inner.correlation_id == events[0]["id"]
-    assert events[5]["payload"] == {"error": "KeyError"}, "the message of an exception may be secret"
+    seen = []
+    for cause in steps():
+        seen.append(cause)
+        assert current_context() == context.CausalContext()
+    assert seen == [root.id] * 3
+    with pytest.raises(TypeError, match="class"):
+        log.cause(root)(dict)
+
+
+class Rendezvous:
+    """Two sides that take turns."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(2)
+
+    def wait(self) -> None:
+        self.barrier.wait(10)
+
+
+def test_one_scope_is_used_by_two_threads_at_once(log: Whence) -> None:
+    """Each leaves its own entry, in any order, and nothing of the scope stays behind."""
+    scope = log.bind(actor=("user", "ana"))
+    turn, found = Rendezvous(), []
+
+    def first() -> None:
+        with scope:
+            turn.wait()  # both are inside
+            turn.wait()  # the second has left
+            found.append(current_context().actor)
+        found.append(current_context().actor)
+
+    def second() -> None:
+        with scope:
+            turn.wait()
+        found.append(current_context().actor)
+        turn.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for running in [pool.submit(first), pool.submit(second)]:
+            running.result(10)
+    assert found == [None, ("user", "ana"), None]
+
+
+def test_one_scope_is_used_by_two_tasks_at_once(log: Whence) -> None:
+    """Entered by one, then by the other, and left in the same order."""
+    scope = log.bind(actor=("user", "ana"))
+
+    async def main() -> list[Any]:
+        inside, left = asyncio.Event(), asyncio.Event()
+
+        async def first() -> Any:
+            with scope:
+                await inside.wait()
+            left.set()
+            return current_context().actor
+
+        async def second() -> Any:
+            with scope:
+                inside.set()
+                await left.wait()
+                actor = current_context().actor
+            return actor, current_context().actor
+
+        return await asyncio.gather(first(), second())
+
+    assert asyncio.run(main()) == [None, (("user", "ana"), None)]
+
+
+def test_a_scope_may_be_nested_in_itself(log: Whence) -> None:
+    """Each block ends on its own."""
+    scope = log.bind(actor=("user", "ana"))
+    with scope:
+        with scope:
+            pass
+        assert current_context().actor == ("user", "ana")
+    assert current_context().actor is None
+
+
+def test_a_block_that_another_thread_leaves_raises_nothing(log: Whence) -> None:
+    """A generator that is closed elsewhere changes nothing there."""
+
+    def generator() -> Iterator[None]:
+        with log.bind(actor=("user", "ana")):
+            yield
+
+    paused = generator()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next, paused).result()
+        with log.bind(actor=("user", "bo")):
+            paused.close()
+            assert current_context().actor == ("user", "bo")
+    assert current_context().actor is None
+
+
+def test_an_async_generator_may_be_closed_by_another_task(log: Whence) -> None:
+    """As when a consumer leaves its loop, and asyncio closes the generator later."""
+
+    async def generator() -> AsyncIterator[None]:
+        with log.cause("c"), log.bind(actor=("user", "ana")):
+            yield
+
+    async def main() -> list[Any]:
+        errors: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, found: errors.append(found))
+        paused = generator()
+        await asyncio.create_task(anext(paused))  # type: ignore[arg-type]  # a coroutine, though typed as an awaitable
+        await asyncio.create_task(paused.aclose())  # type: ignore[attr-defined]  # it is an async generator
+        async for _ in generator():
+            break
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        return errors
+
+    assert asyncio.run(main()) == []
+
+
+def test_blocks_that_are_left_in_another_order_keep_what_is_inside(log: Whence) -> None:
+    """A generator that is closed inside a later block takes away its own change alone."""
+
+    def generator() -> Iterator[None]:
+        with log.cause("of the generator"):
+            yield
+
+    paused = generator()
+    next(paused)
+    with log.bind(actor=("user", "bo")):
+        assert current_context().cause == "of the generator"
+        paused.close()
+        assert (current_context().cause, current_context().actor) == (None, ("user", "bo"))
+    assert current_context() == context.CausalContext()
 
 
 async def test_concurrent_tasks_do_not_mix_their_contexts(server: FakeServer, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The examples run unchanged, and print what they promise."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,26 @@ def test_each_tenant_of_a_backend_has_its_own_log(served: Served) -> None:
     assert printed(served, "backend.py", "").splitlines() == ["acme 1", "umbrella 1", "wayne 1"]
 
 
+@pytest.mark.slow
+def test_the_failure_of_an_agent_tells_its_story(served: Served) -> None:
+    """From the request through the task and the graph to the tool that failed, as the page of the example shows."""
+    env = os.environ | {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE, tenant="agent")}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "agent" / "run.py"],
+        env=env | {"PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", (EXAMPLES / "agent" / "README.md").read_text(), re.M | re.S)
+    pattern = r"\n".join(".*".join(map(re.escape, line.split("…"))) for line in shown.strip().split("\n"))
+    assert re.search(re.sub(r"(\\ ){2,}", " +", pattern), done.stdout), done.stdout
+
+
 def test_every_example_is_tested() -> None:
-    """Every example file is named in this module."""
+    """Every example file is named in this module, and so is the program that starts those of a folder."""
     text = Path(__file__).read_text()
-    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []
+    programs = [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/run.py")]
+    assert [path.name for path in programs if f'"{path.name}"' not in text] == []

@@ -53,7 +53,7 @@ def test_a_failed_run_says_why(log: RecordingWhence) -> None:
     payloads = [each.payload for each in log.of_type("action_run.failed")]
     assert payloads[0] == {"error": "ValueError", "message": "no such order", "at": 7}
     assert payloads[1] == {"error": "card declined"}
-    assert len(payloads[2]["message"]) == 1_000
+    assert len(payloads[2]["message"]) == 1_000 and payloads[2]["message"].endswith("…")
     assert payloads[3] == {}
 
 
@@ -81,6 +81,39 @@ def test_a_run_is_the_cause_inside_its_block(log: RecordingWhence) -> None:
         ("action_run.failed", "action_run.started"),
         ("artifact.created", None),
     ]
+
+
+def test_a_failure_is_caused_by_the_failure_inside(log: RecordingWhence) -> None:
+    """Where the same exception ends both, or the outer one was raised from it. Another failure is not the cause."""
+    with log.bind(actor=AGENT):
+        with pytest.raises(KeyError), log.started("automation_run"):
+            try:
+                with log.started("action_run"):
+                    raise ValueError
+            except ValueError as error:
+                raise KeyError from error
+        with pytest.raises(KeyError), log.started("automation_run"):
+            log.started("action_run").failed("handled")
+            raise KeyError
+    failures = [each[:2] for each in recorded(log) if each[0].endswith("failed")]
+    assert failures == [
+        ("action_run.failed", "action_run.started"),
+        ("automation_run.failed", "action_run.failed"),
+        ("action_run.failed", "action_run.started"),
+        ("automation_run.failed", "automation_run.started"),
+    ]
+
+
+def test_the_end_of_a_block_hides_no_exception() -> None:
+    """If the end of a run cannot be emitted, that is reported, and the exception of the block is raised."""
+    reported: list[WhenceError] = []
+    with Whence("http://127.0.0.1:1", "whk_x", spool=False, on_error=reported.append, exit_timeout_s=0) as log:
+        with pytest.raises(ZeroDivisionError), log.started("action_run", actor=AGENT):
+            log.close()
+            _ = 1 / 0
+        with pytest.raises(WhenceError):
+            log.started("action_run", actor=AGENT)
+    assert "at the end of action_run" in str(reported[-1])
 
 
 def test_a_run_may_be_about_a_resource_with_a_name(log: RecordingWhence) -> None:

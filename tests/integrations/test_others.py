@@ -1,13 +1,18 @@
-"""Logging, structlog, OpenTelemetry, Celery and LangChain, each with the real library if it is installed."""
+"""Logging, structlog and OpenTelemetry, each with the real library if it is installed."""
 
 import logging
+import logging.handlers
+import pickle
+import queue
 from typing import Any
 
 import pytest
 
 from tests.api.conftest import RUN_ID, event
+from whence.client.context import ContextScope, current_context
 from whence.integrations.logging import WhenceContextFilter, WhenceHandler, add_whence_context
 from whence.integrations.pytest_plugin import RecordingWhence
+from whence.integrations.request_cause import RequestCause
 
 
 def test_log_lines_name_their_cause(whence_events: RecordingWhence, caplog: pytest.LogCaptureFixture) -> None:
@@ -47,6 +52,46 @@ def test_a_log_line_can_become_an_event(whence_events: RecordingWhence, capsys: 
     assert "Logging error" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("over_a_pipe", [False, True], ids=["thread", "pickled"])
+@pytest.mark.parametrize("on_the_handler", [False, True], ids=["filter of the logger", "filter of the handler"])
+def test_a_handler_behind_a_queue_keeps_the_context(
+    whence_events: RecordingWhence, on_the_handler: bool, over_a_pipe: bool
+) -> None:
+    """Cause, flow and actor of the code that logged, whatever the context of the thread that handles the record."""
+    root = whence_events.emit(event())
+    elsewhere = whence_events.emit(event())
+    waiting: queue.Queue[Any] = queue.Queue()
+    queued = logging.handlers.QueueHandler(waiting)
+    logger = logging.getLogger(f"tests.queued.{on_the_handler}.{over_a_pipe}")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(queued)
+    (queued if on_the_handler else logger).addFilter(WhenceContextFilter())
+    with whence_events.cause(root), whence_events.bind(actor=("user", "ana")):
+        logger.info("approved", extra={"whence": {"event": "decision.approved", "resource": ("decision", RUN_ID)}})
+    record = waiting.get_nowait()
+    if over_a_pipe:
+        record = pickle.loads(pickle.dumps(record))
+    with whence_events.cause(elsewhere):
+        WhenceHandler(whence_events).handle(record)
+    (approved,) = whence_events.of_type("decision.approved")
+    assert (approved.causation_id, approved.correlation_id) == (root.id, root.id)
+    assert (approved.actor_type, approved.actor_id) == ("user", "ana")
+
+
+def test_a_log_line_in_a_request_emits_the_request_first(whence_events: RecordingWhence) -> None:
+    """If the line becomes an event; a plain line in a request without effects emits nothing."""
+    request = RequestCause(whence_events, {"method": "GET", "path": "/"}, None, current_context())
+    logger = logging.getLogger("tests.request")
+    logger.setLevel(logging.INFO)
+    logger.addFilter(WhenceContextFilter())
+    with ContextScope(lambda _outer: request.context()):
+        logger.info("plain")
+        assert whence_events.recorded == []
+        logger.info("event", extra={"whence": {"event": "decision.made"}})
+    assert [each.event_type for each in whence_events.recorded] == ["inbound_message.received"]
+
+
 def test_events_name_their_span(whence_events: RecordingWhence) -> None:
     """The trace is the flow of an event that has neither cause nor flow. Without a span nothing is added."""
     pytest.importorskip("opentelemetry.sdk")
@@ -68,73 +113,3 @@ def test_events_name_their_span(whence_events: RecordingWhence) -> None:
     payloads = [each.payload_bytes.decode() for each in whence_events.recorded]
     spanned = f'"_otel":{{"traceId":"{trace_id}","spanId":"{span_id}"}}'
     assert payloads == ['{"a":1}', f'{{{spanned},"a":1}}', f"{{{spanned}}}"]
-
-
-def test_a_celery_task_runs_in_the_context_of_its_sender(whence_events: RecordingWhence) -> None:
-    """Through a broker and in a worker. Other headers stay, and the next task starts without the context."""
-    celery = pytest.importorskip("celery")
-    from celery.contrib.testing.worker import start_worker  # noqa: PLC0415  (it may not be installed)
-
-    from whence.integrations.celery import instrument  # noqa: PLC0415  (as above)
-
-    instrument()
-    instrument()
-    app = celery.Celery("tests", broker="memory://", backend="cache+memory://")
-
-    @app.task(bind=True)
-    def work(self: Any) -> list[Any]:
-        emitted = whence_events.emit(event())
-        return [emitted.id, (self.request.headers or {}).get("mine")]
-
-    root = whence_events.emit(event())
-    with start_worker(app, pool="solo", perform_ping_check=False):
-        with whence_events.cause(root):
-            effect, mine = work.apply_async(headers={"mine": "x"}).get(timeout=20)
-            inner, _ = work.apply_async(headers={"mine": "x", "headers": {"mine": "y"}}).get(timeout=20)
-        alone, _ = work.apply_async().get(timeout=20)
-        with whence_events.cause(root):
-            in_place, _ = work.apply().get()
-    found = {each.id: each for each in whence_events.recorded}
-    assert (found[effect].causation_id, found[effect].correlation_id, mine) == (root.id, root.id, "x")
-    assert found[inner].causation_id == root.id
-    assert found[alone].causation_id is None
-    assert found[in_place].causation_id == root.id
-
-
-def test_langchain_runs_are_events(whence_events: RecordingWhence) -> None:
-    """With the run as resource, its kind and its cause; errors by type only, and no inputs or outputs."""
-    core = pytest.importorskip("langchain_core")
-    from langchain_core.runnables import RunnableLambda  # noqa: PLC0415  (it may not be installed)
-    from langchain_core.tools import tool  # noqa: PLC0415  (as above)
-
-    from whence.integrations.langchain import WhenceCallbackHandler  # noqa: PLC0415  (as above)
-
-    assert core
-
-    @tool
-    def look_up(word: str) -> str:
-        """Look up a word."""
-        return word
-
-    def step(word: str, config: Any) -> str:
-        found: str = look_up.invoke(word, config)
-        if found == "secret":
-            raise KeyError(found)
-        return found
-
-    chain = RunnableLambda(step, name="agent")
-    callbacks = {"callbacks": [WhenceCallbackHandler(whence_events)]}
-    root = whence_events.emit(event())
-    with whence_events.cause(root):
-        chain.invoke("a", callbacks)
-        with pytest.raises(KeyError):
-            chain.invoke("secret", callbacks)
-    kinds = [each.event_type.partition(".")[2] for each in whence_events.recorded[1:]]
-    assert kinds == ["started", "started", "completed", "completed", "started", "started", "completed", "failed"]
-    outer, inner, inner_end, outer_end = whence_events.recorded[1:5]
-    causes = [each.causation_id for each in (outer, inner, inner_end, outer_end)]
-    assert causes == [root.id, outer.id, inner.id, outer.id]
-    assert outer.resource_id == outer_end.resource_id != inner.resource_id
-    assert inner.payload_bytes == b'{"kind":"tool","name":"look_up"}'
-    assert whence_events.recorded[-1].payload_bytes == b'{"error":"KeyError"}'
-    assert all(b"secret" not in each.payload_bytes for each in whence_events.recorded)

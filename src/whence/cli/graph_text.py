@@ -62,12 +62,22 @@ def quote_of(payload: bytes) -> str:
         return ""
     if not isinstance(decoded, dict):
         return ""
-    text = next((decoded[key] for key in _QUOTED_KEYS if isinstance(decoded.get(key), str)), "")
-    name = decoded.get("tool")
-    words = " ".join([*([f"{name}:"] if isinstance(name, str) and text else []), *text.split()])
+    texts = {key: value for key, value in decoded.items() if isinstance(value, str)}
+    text = next((texts[key] for key in _QUOTED_KEYS if key in texts), "")
+    if "error" in texts and "message" in texts:
+        text = f"{texts['error']}: {texts['message']}"
+    words = ": ".join(part for part in (_subject_of(texts, text), " ".join(text.split())) if part)
     if len(words) > _QUOTE_MAX:
         words = words[: _QUOTE_MAX - 1] + "…"
     return f'"{printable(words)}"' if words else ""
+
+
+def _subject_of(texts: Mapping[str, str], text: str) -> str:
+    """What a payload is about: the run of an integration by kind and name, a request, or the tool that said `text`."""
+    for keys in (("kind", "name"), ("method", "path")):
+        if all(key in texts for key in keys):
+            return " ".join(texts[key] for key in keys)
+    return texts.get("tool", "") if text else ""
 
 
 def why_text(trace: TraceBody, quotes: Mapping[str, str]) -> str:

@@ -2,8 +2,9 @@
 
 - `clients` has the calls of the API, and `base_client` what both clients share.
 - `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
-- `runs` has handles on what has started. `reasons` says why there is no connection.
-- `context` holds what events inherit: their cause, flow and actor.
+- `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
+  and runs as events.
+- `reasons` says why there is no connection.
 - `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
   files on disk, `counts` its numbers. `sender` has the threads, `reporting` what they report, and `clock` the server's
@@ -16,7 +17,7 @@ from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
 from whence.client.counts import Stats
 from whence.client.encoding import Default, Payload
-from whence.client.errors import Closed, Lost, NoApiKey, QueueFull, Rejected, SpoolFull, Unreachable
+from whence.client.errors import Closed, Lost, NoApiKey, NotRecorded, QueueFull, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
 from whence.client.reporting import OnError
 from whence.client.requests import (
@@ -85,6 +86,7 @@ __all__ = [
     "ListFilters",
     "Lost",
     "NoApiKey",
+    "NotRecorded",
     "OnError",
     "Payload",
     "QueueFull",

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import inspect
 import itertools
 import logging
 import os
@@ -10,12 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 import msgspec
 
 from whence.client import context as contexts
+from whence.client import tracing
 from whence.client.at_exit import flush_on_sigterm
 from whence.client.context import CausalContext, ContextScope
 from whence.client.counts import Stats
@@ -32,6 +32,7 @@ from whence.client.runs import Run
 from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken
+from whence.client.tracing import TracedEvents
 from whence.client.transport import ClientCert, HttpOptions, Transport, api_key_headers, base_url
 from whence.errors import Invalid, WhenceError
 from whence.identities import canonical
@@ -178,7 +179,10 @@ class BaseClient:
         return ContextScope(lambda _outer: extracted)
 
     def wrap(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function bound to the current context, to be run in another thread or process."""
+        """The function bound to the current context, to be run in another thread, process or task.
+
+        Coroutine functions and generator functions stay what they are. Raises TypeError for what cannot be called.
+        """
         return contexts.wrap(function)
 
     def enrich(self, enricher: Enricher) -> None:
@@ -191,32 +195,18 @@ class BaseClient:
         *,
         completed: str | None = None,
         failed: str | None = None,
-        **fields: Any,
+        cancelled: str | None = None,
+        **fields: Unpack[EventFields],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """A decorator that records each call of a function.
+        """A decorator that records each call of a function, coroutine function, generator or async generator.
 
         A call emits `started`, which is the cause of all events emitted inside. Its end emits `completed`, or `failed`
-        with the type of the exception. The three events have the same resource. `fields` are those of `emit`.
+        with the type of the exception. `cancelled` is for calls that are cancelled, which otherwise have failed, and
+        for generators that are closed early, which otherwise are completed. The events of a call have one resource.
+        `fields` are those of `emit`. Raises TypeError for a class, and for what cannot be called.
         """
-
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            if inspect.iscoroutinefunction(function):
-
-                @functools.wraps(function)
-                async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                    with _TracedCall(self, started, completed, failed, fields):
-                        return await function(*args, **kwargs)
-
-                return cast("Callable[P, R]", run_async)
-
-            @functools.wraps(function)
-            def run(*args: P.args, **kwargs: P.kwargs) -> R:
-                with _TracedCall(self, started, completed, failed, fields):
-                    return function(*args, **kwargs)
-
-            return run
-
-        return decorate
+        events = TracedEvents(started=started, completed=completed, failed=failed, cancelled=cancelled, fields=fields)
+        return tracing.traced(self, events)
 
     # --------------------------------------------------------------------------------------------------------- events
 
@@ -254,6 +244,19 @@ class BaseClient:
             fields["actor"] = contexts.current_context().actor
         event = self.queue(f"{noun}.started", **fields)
         return Run(self, noun, event, {"actor": fields["actor"], "resource": fields["resource"]})
+
+    def report(self, error: WhenceError) -> None:
+        """Report an error for code that must not raise it: it is logged, and passed to `on_error`."""
+        _log.warning("%s", error)
+        on_error = self._options.get("on_error")
+        if on_error is None:
+            return
+        try:
+            on_error(error)
+        except BaseException as raised:  # also SystemExit, which would end the program
+            if isinstance(raised, KeyboardInterrupt):
+                raise
+            _log.exception("The callback on_error failed.")
 
     def stats(self) -> Stats:
         """Counts of the events that were queued."""
@@ -443,30 +446,6 @@ class BaseClient:
         if self._transport is None:
             self._transport = Transport(self.url, self.timeout_s, self._http_options)
         return self._transport
-
-
-class _TracedCall:
-    """One call of a traced function."""
-
-    def __init__(
-        self, client: BaseClient, started: str, completed: str | None, failed: str | None, fields: Mapping[str, Any]
-    ) -> None:
-        self._client = client
-        self._completed = completed
-        self._failed = failed
-        self._fields = {"resource": (started.partition(".")[0], new_uuid7()), **fields}
-        self._scope = client.cause(client.queue(started, **self._fields))
-
-    def __enter__(self) -> None:
-        self._scope.__enter__()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        try:
-            ending, payload = (self._completed, None) if kind is None else (self._failed, {"error": kind.__name__})
-            if ending is not None:
-                self._client.queue(ending, **{**self._fields, "payload": payload})
-        finally:
-            self._scope.__exit__(kind, error, trace)
 
 
 def _find_server(url: str | None, api_key: str | None, profile: str | None) -> FoundServer:

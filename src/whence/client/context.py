@@ -7,12 +7,13 @@ a process share it.
 
 import functools
 import inspect
+import itertools
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -21,10 +22,14 @@ from whence.events import TEXT_MAX
 from whence.identities import canonical
 
 __all__ = [
+    "Call",
     "CausalContext",
     "ContextScope",
     "ContextThreadPoolExecutor",
     "PendingCause",
+    "StartedRun",
+    "add_run_source",
+    "around",
     "current_context",
     "extract",
     "inject",
@@ -43,8 +48,11 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[
 class PendingCause(Protocol):
     """A cause whose event is emitted only when the first event inherits it."""
 
-    def emit_once(self) -> None:
-        """Emit the event, unless it was emitted already."""
+    def emitted_context(self, context: "CausalContext") -> "CausalContext":
+        """Emit the event, unless that was done already. Returns `context` without a pending cause.
+
+        If the event cannot be emitted, the cause and flow are those that the event would have had itself.
+        """
         ...
 
 
@@ -65,55 +73,286 @@ class CausalContext(msgspec.Struct, frozen=True, kw_only=True):
         """The same context after its pending cause was emitted; it may leave this process."""
         if self.pending is None:
             return self
-        self.pending.emit_once()
-        return msgspec.structs.replace(self, pending=None)
+        context: CausalContext = self.pending.emitted_context(self)
+        return context
 
 
-_EMPTY = CausalContext()
-_current: ContextVar[CausalContext] = ContextVar("whence", default=_EMPTY)
+class _Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A context that was entered, on top of the one that was there before (`outer`).
+
+    `order` counts the contexts and runs of this process in the order in which they were entered.
+    """
+
+    context: CausalContext
+    order: int = 0
+    scope: "ContextScope | None" = None
+    outer: "_Entry | None" = None
+
+
+_NOTHING_ENTERED = _Entry(context=CausalContext())
+_current: ContextVar[_Entry] = ContextVar("whence", default=_NOTHING_ENTERED)
+_orders = itertools.count(1)
+
+
+class StartedRun(msgspec.Struct, frozen=True):
+    """The start of a run of another library, as the cause of what is emitted inside the run.
+
+    `order` tells which of a run and a `ContextScope` was entered later: the later one applies.
+    """
+
+    id: str
+    correlation_id: str | None
+    order: int = msgspec.field(default_factory=lambda: next(_orders))
+
+
+_run_sources: list[Callable[[], StartedRun | None]] = []
+
+
+def add_run_source(source: Callable[[], StartedRun | None]) -> None:
+    """Ask `source` for the run of another library in which the running code is, whenever the context is needed.
+
+    It serves libraries that know the current run, but call their callbacks where a context variable cannot be set for
+    the code of the run.
+    """
+    if source not in _run_sources:
+        _run_sources.append(source)
 
 
 def current_context() -> CausalContext:
     """The context of the running code."""
-    return _current.get()
+    entry = _current.get()
+    context, order = entry.context, entry.order
+    for source in _run_sources:
+        run = source()
+        if run is not None and run.order > order:
+            context, order = _caused_by(context, run), run.order
+    return context
+
+
+def _caused_by(context: CausalContext, run: StartedRun) -> CausalContext:
+    return msgspec.structs.replace(context, cause=run.id, correlation_id=run.correlation_id, pending=None)
 
 
 class ContextScope:
-    """A change of the context for a `with` block, or as a decorator for each call of a function, also an async one."""
+    """A change of the context for a `with` block, or as a decorator for each call of a function.
+
+    Several threads and tasks may be in the same scope at once: what a block has to restore is kept in the context and
+    not in the scope. A block that is left in another context than it was entered in changes nothing there, since its
+    change is not there. This happens to a generator that one thread starts and another one closes.
+    """
 
     def __init__(self, change: Callable[[CausalContext], CausalContext]) -> None:
         self._change = change
-        self._tokens: list[Token[CausalContext]] = []
 
     def __enter__(self) -> Self:
-        self._tokens.append(_current.set(self._change(_current.get())))
+        _current.set(self._entered(_current.get(), self._change(current_context())))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current.reset(self._tokens.pop())
+        entry, later = _current.get(), list["ContextScope"]()
+        while entry.scope is not self:
+            if entry.outer is None:
+                return
+            if entry.scope is not None:
+                later.append(entry.scope)
+            entry = entry.outer
+        outer = entry.outer or _NOTHING_ENTERED
+        for scope in reversed(later):  # blocks that were entered after this one, and are not left yet
+            outer = scope._entered(outer, scope._change(outer.context))
+        _current.set(outer)
+
+    def _entered(self, outer: _Entry, context: CausalContext) -> _Entry:
+        return _Entry(context=context, order=next(_orders), scope=self, outer=outer)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function with each call inside this scope. Raises TypeError for a generator function."""
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError("A generator runs in the context of its caller. Use `with` inside the generator instead.")
-        change = self._change  # a scope for each call, since several threads may call at once
-        if inspect.iscoroutinefunction(function):
+        """The function with each call inside this scope. Raises TypeError for what cannot be called."""
+        return around(function, lambda: _ScopedCall(self._change))
 
-            @functools.wraps(function)
-            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with ContextScope(change):
-                    return await function(*args, **kwargs)
 
-            return run_async  # type: ignore[return-value]  # R is a coroutine here, which this returns too
+# ----------------------------------------------------------------------------------------------- calls with a context
 
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with ContextScope(change):
-                return function(*args, **kwargs)
 
-        return run
+class Call(Protocol):
+    """One call of a function that `around` returned."""
+
+    def begin(self) -> CausalContext:
+        """The call begins; returns the context for it. For a generator this is before its first step."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """The call returned, or raised this error. A generator that is closed early raises GeneratorExit."""
+        ...
+
+
+class _ScopedCall:
+    """A call whose context is a change of the current one."""
+
+    def __init__(self, change: Callable[[CausalContext], CausalContext]) -> None:
+        self._change = change
+
+    def begin(self) -> CausalContext:
+        return self._change(current_context())
+
+    def end(self, error: BaseException | None) -> None:
+        pass
+
+
+class _RunningCall:
+    """The context of a call, and its end.
+
+    A `with` block is a piece of the call that runs without a pause. Between its pieces, a generator leaves its caller's
+    context as it was, and finds its own again.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._entry = _Entry(context=call.begin(), order=next(_orders))
+        self._outer = _NOTHING_ENTERED
+
+    def __enter__(self) -> None:
+        self._outer = _current.get()
+        _current.set(self._entry)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._entry = _current.get()
+        _current.set(self._outer)
+        if error is not None:
+            self.end(error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._call.end(error)
+
+
+def around(function: Callable[P, R], new_call: Callable[[], Call]) -> Callable[P, R]:
+    """The function with a `Call` for each of its calls, which lasts until all of the function's code has run.
+
+    So the call of a coroutine function lasts until it is awaited to its end, and that of a generator until the
+    generator is exhausted or closed. Raises TypeError for a class, and for what cannot be called.
+    """
+    given: Any = function
+    if isinstance(given, staticmethod | classmethod):
+        wrapped: Any = type(given)(around(given.__func__, new_call))
+        return cast("Callable[P, R]", wrapped)
+    if inspect.isclass(given):
+        raise TypeError("A class cannot be decorated, since what its objects do is not one call. Decorate its methods.")
+    _check_callable(given)
+    run = _wrapper_of_its_kind(given, new_call)
+    return functools.update_wrapper(run, given, updated=("__dict__",) if inspect.isroutine(given) else ())
+
+
+def _check_callable(function: Any) -> None:
+    if not callable(function):
+        raise TypeError("This cannot be called. Pass the function itself, and not what a call of it returned.")
+
+
+def _is(check: Callable[[Any], bool], function: Any) -> bool:
+    """Whether this holds for a function, or for the method that calls an object."""
+    return check(function) or check(type(function).__call__)
+
+
+def _wrapper_of_its_kind(function: Callable[..., Any], new_call: Callable[[], Call]) -> Callable[..., Any]:
+    """A wrapper that is a coroutine or generator function if the function is one: frameworks look at that."""
+    if _is(inspect.iscoroutinefunction, function):
+
+        async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
+            call = _RunningCall(new_call())
+            with call:
+                result = await function(*args, **kwargs)
+            call.end()
+            return result
+
+        return run_coroutine
+    if _is(inspect.isgeneratorfunction, function):
+
+        def run_generator(*args: Any, **kwargs: Any) -> Any:
+            return (yield from _steps(function(*args, **kwargs), _RunningCall(new_call())))
+
+        return run_generator
+    if _is(inspect.isasyncgenfunction, function):
+        return _async_steps(lambda *args, **kwargs: (function(*args, **kwargs), _RunningCall(new_call())))
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        call = _RunningCall(new_call())
+        with call:
+            result = function(*args, **kwargs)
+        return _rest_of(result, call)
+
+    return run
+
+
+def _rest_of(result: Any, call: "_RunningCall") -> Any:
+    """What a function returned. If that is a coroutine or generator, the function's code is still to run in it."""
+    if inspect.iscoroutine(result):
+        return _to_its_end(result, call)
+    if inspect.isgenerator(result):
+        return _steps(result, call)
+    if inspect.isasyncgen(result):
+        return _async_steps(lambda: (result, call))()
+    call.end()
+    return result
+
+
+async def _to_its_end(coroutine: Coroutine[Any, Any, Any], call: "_RunningCall") -> Any:
+    with call:
+        result = await coroutine
+    call.end()
+    return result
+
+
+def _steps(generator: Generator[Any, Any, Any], call: "_RunningCall") -> Generator[Any, Any, Any]:
+    """The generator with each of its steps inside the call, as `yield from` would run them."""
+    step: Callable[[Any], Any] = generator.send
+    value: Any = None
+    result: Any = None
+    while True:
+        with call:
+            try:
+                item = step(value)
+            except StopIteration as stop:
+                result = stop.value
+                break
+        try:
+            value, step = (yield item), generator.send
+        except GeneratorExit as closed:
+            with call:
+                generator.close()
+            call.end(closed)
+            raise
+        except BaseException as error:  # thrown in by the caller, for the generator to handle
+            value, step = error, generator.throw
+    call.end()
+    return result
+
+
+def _async_steps(start: Callable[..., tuple[AsyncGenerator[Any, Any], "_RunningCall"]]) -> Callable[..., Any]:
+    """An async generator function that runs each step of an async generator inside its call."""
+
+    async def run_async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator, call = start(*args, **kwargs)
+        step: Callable[[Any], Any] = generator.asend
+        value: Any = None
+        while True:
+            with call:
+                try:
+                    item = await step(value)
+                except StopAsyncIteration:
+                    break
+            try:
+                value, step = (yield item), generator.asend
+            except GeneratorExit as closed:
+                with call:
+                    await generator.aclose()
+                call.end(closed)
+                raise
+            except BaseException as error:  # thrown in by the caller, for the generator to handle
+                value, step = error, generator.athrow
+        call.end()
+
+    return run_async_generator
 
 
 class _Wrapped:
@@ -122,19 +361,30 @@ class _Wrapped:
     def __init__(self, function: Callable[..., Any], context: CausalContext) -> None:
         self._function = function
         self._context = context
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with ContextScope(lambda _outer: self._context):
-            return self._function(*args, **kwargs)
+        call = _RunningCall(_ScopedCall(lambda _outer: self._context))
+        with call:
+            result = self._function(*args, **kwargs)
+        return _rest_of(result, call)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Wrapped, (self._function, self._context)
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
-    """The function bound to the current context, to be run in any thread or process."""
-    return _Wrapped(function, current_context().with_cause_emitted())
+    """The function bound to the current context, to be run in any thread, process or task.
+
+    Coroutine functions and generator functions stay what they are, and all of their code runs in the context. Raises
+    TypeError for what cannot be called.
+    """
+    _check_callable(function)
+    context = current_context().with_cause_emitted()
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(_is(kind, function) for kind in kinds):
+        return around(function, lambda: _ScopedCall(lambda _outer: context))
+    return _Wrapped(function, context)
 
 
 class ContextThreadPoolExecutor(ThreadPoolExecutor):

@@ -7,7 +7,8 @@ WhenceError
 ├── QueueFull     the event was not accepted, since the queue is full
 │   └── SpoolFull     and it could not be spooled either
 ├── Rejected      the server refused a queued event   (passed to `on_error`)
-└── Lost          queued events are gone              (passed to `on_error`)
+├── Lost          queued events are gone              (passed to `on_error`)
+└── NotRecorded   an integration could make no event  (passed to `on_error`)
 """
 
 from pathlib import Path
@@ -16,7 +17,17 @@ import msgspec
 
 from whence.errors import Unauthenticated, WhenceError
 
-__all__ = ["Closed", "Lost", "NoApiKey", "QueueFull", "Rejected", "SpoolFull", "Unreachable", "name_of"]
+__all__ = [
+    "Closed",
+    "Lost",
+    "NoApiKey",
+    "NotRecorded",
+    "QueueFull",
+    "Rejected",
+    "SpoolFull",
+    "Unreachable",
+    "name_of",
+]
 
 
 class Unreachable(WhenceError):
@@ -105,3 +116,9 @@ class Lost(WhenceError):
     def __init__(self, message: str, events: list[bytes]) -> None:
         super().__init__(message)
         self.events = events
+
+
+class NotRecorded(WhenceError):
+    """An integration could not record something, and did not let the program fail because of that."""
+
+    code = "not_recorded"

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self, Unpack
 
-from whence.client.context import ContextScope
+from whence.client.action_runs import error_members
+from whence.client.context import ContextScope, StartedRun
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.tracing import failure_below, not_recorded, note_failure
 from whence.errors import WhenceError
 
-__all__ = ["Run", "RunLog", "error_members"]
+__all__ = ["Run", "RunLog"]
 
-_MESSAGE_CHARACTERS_MAX = 1_000
+_TEXT_CHARACTERS_MAX = 1_000
 
 
 class RunLog(Protocol):
@@ -19,6 +21,10 @@ class RunLog(Protocol):
 
     def queue(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """Queue an event."""
+        ...
+
+    def report(self, error: WhenceError) -> None:
+        """Log the error and pass it to `on_error`."""
         ...
 
     def cause(self, event: Cause) -> ContextScope:
@@ -29,14 +35,18 @@ class RunLog(Protocol):
 class Run:
     """Something that has started: `event` recorded that, and `completed`, `failed` or `cancelled` records its end.
 
-    The end has the actor and the resource of the start, and the start as its cause. In a `with` block the start is the
-    cause of what is emitted inside, and the end is recorded when the block ends: `failed` with the exception,
-    `cancelled` for one that is no `Exception`, such as asyncio's CancelledError, and else `completed`. Only one end is
-    recorded; inside the block it may be recorded by hand.
+    The end has the actor and the resource of the start, and the start as its cause. If the exception of a failure was
+    recorded as the failure of something inside, that failure is the cause instead.
+
+    In a `with` block the start is the cause of what is emitted inside, and the end is recorded when the block ends:
+    `failed` with the exception, `cancelled` for one that is no `Exception`, such as asyncio's CancelledError, and else
+    `completed`. Only one end is recorded; inside the block it may be recorded by hand. What goes wrong at the end of
+    the block is not raised but reported to `on_error`, so that it hides no exception of the block.
     """
 
     def __init__(self, log: RunLog, noun: str, event: EmittedEvent, fields: EventFields) -> None:
         self.event = event
+        self._start = StartedRun(event.id, event.correlation_id)
         self._log = log
         self._noun = noun
         self._fields = fields
@@ -52,13 +62,21 @@ class Run:
 
         Raises as `completed`.
         """
-        members = error_members(error)
-        if members:
-            payload = fields.get("payload")
-            if payload is not None and not isinstance(payload, Mapping):
-                raise TypeError("With an error, the payload of failed() must be a mapping.")
-            fields["payload"] = {**members, **(payload or {})}
-        return self._end("failed", fields)
+        if error is None:
+            return self._end("failed", fields)
+        payload = fields.get("payload") or {}
+        if not isinstance(payload, Mapping):
+            raise TypeError("With an error, the payload of failed() must be a mapping.")
+        if isinstance(error, str):
+            fields["payload"] = {"error": error[:_TEXT_CHARACTERS_MAX], **payload}
+            return self._end("failed", fields)
+        fields["payload"] = {**error_members(error), **payload}
+        below = failure_below(error, self._start)
+        if below is not None and "cause" not in fields:
+            fields["cause"] = {"id": below.id, "correlationId": below.correlation_id}
+        failure = self._end("failed", fields)
+        note_failure(error, failure)
+        return failure
 
     def cancelled(self, **fields: Unpack[EventFields]) -> EmittedEvent:
         """Record that it was stopped before its end, which is neither success nor failure. Raises as `completed`."""
@@ -82,23 +100,12 @@ class Run:
         with self._scopes:
             if self._ended:
                 return
-            if error is None:
-                self.completed()
-            elif isinstance(error, Exception):
-                self.failed(error)
-            else:
-                self.cancelled()
-
-
-def error_members(error: BaseException | str | None) -> dict[str, Any]:
-    """What the payload of a failure says of its error: the type and the message, or the text alone."""
-    if error is None:
-        return {}
-    if isinstance(error, str):
-        return {"error": error[:_MESSAGE_CHARACTERS_MAX]}
-    try:
-        message = str(error)[:_MESSAGE_CHARACTERS_MAX]
-    except Exception:  # an exception's own code must not hide it
-        message = ""
-    message = message.encode(errors="replace").decode()
-    return {"error": type(error).__name__, **({"message": message} if message else {})}
+            try:
+                if error is None:
+                    self.completed()
+                elif isinstance(error, Exception):
+                    self.failed(error)
+                else:
+                    self.cancelled()
+            except WhenceError as refused:
+                self._log.report(not_recorded(f"at the end of {self._noun}", refused))
