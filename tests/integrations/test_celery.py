@@ -25,6 +25,7 @@ from whence.wire.bodies import EventBody
 WAIT_S = 30
 
 app = celery.Celery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
+app.conf.worker_hijack_root_logger = False  # other tests of this process look at log lines
 LOGS: list[RecordingWhence] = []
 """The log of the running test."""
 
