@@ -25,6 +25,7 @@ from whence.wire.bodies import EventBody
 WAIT_S = 30
 
 app = celery.Celery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
+app.conf.worker_hijack_root_logger = False  # nor is its level changed below, since other tests read log lines
 LOGS: list[RecordingWhence] = []
 """The log of the running test."""
 
@@ -86,7 +87,7 @@ def total(values: list[int]) -> int:
 def worker() -> Iterator[None]:
     """A worker in a thread."""
     instrument()
-    with start_worker(app, pool="solo", perform_ping_check=False):
+    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="WARNING"):
         yield
 
 
