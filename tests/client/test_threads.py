@@ -66,7 +66,7 @@ def test_a_step_cannot_end_the_thread_that_sends(
                 raise failures.pop()
             return send(bodies)
 
-        log._emitter._send = failing  # type: ignore[assignment]
+        monkeypatch.setattr(log._emitter, "_send", failing)
         log.emit(event(actorId="a1"))
         assert log.flush(5)
     assert server.actors == ["a1"]

@@ -134,7 +134,7 @@ class _SigtermHandler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         # If the signal interrupted the client while it held a lock, this waits until the lock is free.
-        guard.defer(lambda: self._handle(number, frame))
+        guard.defer(lambda: self._handle(number, frame), raises=True)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if callable(self._previous):

@@ -39,7 +39,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self._depths: dict[int, int] = {}
-        self._deferred: deque[Callable[[], object]] = deque()
+        self._deferred: deque[tuple[Callable[[], object], bool]] = deque()
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
@@ -76,21 +76,26 @@ class _Guard:
         """Enter again after waiting."""
         self._depths[get_ident()] = depth
 
-    def defer(self, action: Callable[[], object]) -> None:
-        """Do this as soon as a thread leaves; at once if this thread is not inside."""
-        self._deferred.append(action)
+    def defer(self, action: Callable[[], object], *, raises: bool = False) -> None:
+        """Do this as soon as a thread leaves; at once if this thread is not inside.
+
+        Errors are logged, unless `raises`.
+        """
+        self._deferred.append((action, raises))
         if not self.is_inside():
             self._run_deferred()
 
     def _run_deferred(self) -> None:
         while True:
             try:
-                action = self._deferred.popleft()
+                action, raises = self._deferred.popleft()
             except IndexError:
                 return
             try:
                 action()
             except Exception:  # the code that was interrupted has nothing to do with it
+                if raises:
+                    raise
                 _log.exception("An event of a signal handler or finalizer could not be handled.")
 
 
