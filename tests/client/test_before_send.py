@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,16 @@ def test_dropped_events_are_counted(server: FakeServer, tmp_path: Path, caplog: 
     assert [record.getMessage().split()[7] for record in caplog.records] == ["action_run.completed"] * 2
 
 
+def test_drops_of_many_threads_are_all_counted() -> None:
+    """Also while they are read."""
+    with Whence("http://127.0.0.1:1", disabled=True) as log, ThreadPoolExecutor(8) as pool:
+        seen = []
+        for _ in pool.map(lambda _number: log.emit(event()), range(2_000)):
+            seen.append(log.stats().dropped)
+        assert seen == sorted(seen)
+        assert log.stats().dropped == log.stats().dropped == 2_000
+
+
 async def test_before_send_holds_for_asyncio(server: FakeServer) -> None:
     """As for the sync client."""
     async with AsyncWhence(server.url, "whk_x", spool=False, before_send=scrub) as log:
@@ -116,6 +127,22 @@ async def test_a_disabled_client_sends_nothing(how: str, tmp_path: Path, monkeyp
         assert (await async_log.emit(event())).dropped
         await async_log.emit(event(), durable=True)
     assert not (tmp_path / "spool").exists()
+
+
+def test_a_disabled_client_leaves_the_spool_alone(server: FakeServer, tmp_path: Path) -> None:
+    """What an earlier process spooled is sent by the next client that is not disabled."""
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", exit_timeout_s=0) as log:
+        server.gate.clear()
+        log.emit(event())
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", disabled=True) as log:
+        server.gate.set()
+        server.batches.clear()
+        log.emit(event())
+        assert log.flush(1)
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as log:
+        assert len(list(log.spool_folder.glob("*.segment"))) == 1
+        assert log.flush(10)
+        assert log.stats().adopted == 1
 
 
 def test_the_option_goes_before_the_variable(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

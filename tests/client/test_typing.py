@@ -62,6 +62,7 @@ recording.emit("a.b", acter=("user", "ana"))
 async_log.emit("a.b", acter=("user", "ana"))
 async_log.events(acter_id="ana")
 Whence(on_ful="drop")
+log.traced("a.b", acter=("user", "ana"))
 outbox(session).emit("a.b", acter=("user", "ana"))
 """
 

@@ -65,7 +65,7 @@ def overview() -> str:
             "",
             "'whence COMMAND --help' lists the options of a command.",
             "Commands find a server by --url and --api-key, else by WHENCE_URL and WHENCE_API_KEY, else by the profile",
-            "that 'whence demo' and 'whence serve' write.",
+            "that WHENCE_PROFILE names, else by the one that 'whence demo' and 'whence serve' wrote last.",
             "",
             "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
         )

@@ -1,8 +1,6 @@
 """What `Whence` and `AsyncWhence` share: settings, context, building and queueing events, and clients for tenants."""
 
-import copy
 import functools
-import itertools
 import logging
 import os
 import threading
@@ -18,7 +16,7 @@ from whence.client import context as contexts
 from whence.client import tracing
 from whence.client.at_exit import flush_on_sigterm
 from whence.client.context import CausalContext, ContextScope
-from whence.client.counts import Stats
+from whence.client.counts import Counter, Stats
 from whence.client.emitter import Emitter, OnFull
 from whence.client.encoding import Default, EventEncoder
 from whence.client.errors import NoApiKey, name_of
@@ -153,7 +151,7 @@ class BaseClient:
     def reset_after_fork(self) -> None:
         """Replace the lock, and forget the clients of tenants."""
         self._lock = threading.RLock()  # a signal handler may close the client
-        self._drops = itertools.count()  # counts without a lock
+        self._dropped = Counter()
         self._tenants: dict[str, Self] = {}
 
     # -------------------------------------------------------------------------------------------------------- context
@@ -260,7 +258,7 @@ class BaseClient:
 
     def stats(self) -> Stats:
         """Counts of the events that were queued."""
-        return msgspec.structs.replace(self._emitter.stats(), dropped=next(copy.copy(self._drops)))
+        return msgspec.structs.replace(self._emitter.stats(), dropped=self._dropped.value())
 
     def _filter(self, emitted: EmittedEvent) -> EmittedEvent:
         """The event as `before_send` leaves it."""
@@ -285,7 +283,7 @@ class BaseClient:
                 _log.exception("The callback before_send failed, so the event %s %s was dropped.", *name_of(body))
                 kept = None
         if kept is None:
-            next(self._drops)
+            self._dropped.increase()
         return kept
 
     def _store(self, emitted: EmittedEvent) -> ApiRequest:
@@ -311,7 +309,7 @@ class BaseClient:
         return bodies
 
     def _flush(self, timeout_s: float, refused_before: int | None = None) -> bool:
-        return self._emitter.flush(timeout_s, refused_before)
+        return self._disabled or self._emitter.flush(timeout_s, refused_before)
 
     def _emitters(self) -> list[Emitter]:
         """The queue of this client and those of its clients for tenants."""

@@ -1,8 +1,11 @@
 """The counts of the events of one client."""
 
+import itertools
+import threading
+
 import msgspec
 
-__all__ = ["Counts", "Stats"]
+__all__ = ["Counter", "Counts", "Stats"]
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,3 +46,22 @@ class Counts(msgspec.Struct):
     lost: int = 0
     retries: int = 0
     corrected: int = 0
+
+
+class Counter:
+    """A number that many threads and signal handlers may increase. Increasing it takes no lock."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()  # `next` is atomic
+        self._reads = 0
+        self._lock = threading.RLock()
+
+    def increase(self) -> None:
+        """Add one."""
+        next(self._numbers)
+
+    def value(self) -> int:
+        """The number. To read it increases it too, which is subtracted."""
+        with self._lock:
+            self._reads += 1
+            return next(self._numbers) - self._reads + 1
