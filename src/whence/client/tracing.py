@@ -1,6 +1,5 @@
 """Records calls and runs as events: how one begins, how it ends, and which failure led to which."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -165,6 +164,5 @@ class _TracedCall:
             return events.completed, None
         if isinstance(error, GeneratorExit):  # whoever read the generator needed no more of it
             return events.cancelled or events.completed, {"closed": True}
-        if isinstance(error, asyncio.CancelledError) and events.cancelled is not None:
-            return events.cancelled, {"error": type(error).__name__}
-        return events.failed, {"error": type(error).__name__}
+        is_cancelled = not isinstance(error, Exception) and events.cancelled is not None
+        return events.cancelled if is_cancelled else events.failed, {"error": type(error).__name__}

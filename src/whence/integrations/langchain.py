@@ -5,7 +5,6 @@ a run emits is caused by the start of that run. This holds for sync and async co
 LangChain and LangGraph start. Code inside the class of a model or retriever belongs to the run around it.
 """
 
-import asyncio
 import datetime as dt
 import uuid
 import weakref
@@ -333,7 +332,7 @@ def _answers(inputs: Any) -> bool:
 def _verb(run: _Run, error: BaseException | None) -> Verb:
     if error is None:
         return "completed" if run.pauses_at is None else "paused"
-    if isinstance(error, GeneratorExit | asyncio.CancelledError | KeyboardInterrupt):
+    if not isinstance(error, Exception):  # such as GeneratorExit and CancelledError
         return "cancelled"
     if GraphBubbleUp is not None:
         if isinstance(error, NodeCancelledError):
