@@ -10,8 +10,8 @@ __all__ = ["CATALOG", "outcome_of"]
 
 # Each entry is a noun and its verbs. A verb ends with + for success, - for failure, nothing for no outcome.
 _TYPES = {
-    "action_run": "requested authorized+ denied- queued started progressed completed+ failed- timed_out- cancelled "
-    "retried compensated+ compensation_failed-",
+    "action_run": "requested authorized+ denied- queued started progressed paused handed_off completed+ failed- "
+    "timed_out- cancelled retried compensated+ compensation_failed-",
     "agent_spec": "created updated deleted published deprecated archived restored validated+ validation_failed- "
     "permissions_changed deployed+ deploy_failed-",
     "artifact": "created updated deleted versioned read downloaded shared unshared published redacted verified+ "

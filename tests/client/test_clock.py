@@ -106,7 +106,7 @@ def test_an_event_is_held_until_its_time_comes(served: Served, tmp_path: Path, m
         assert [each.id for each in log.events(order="asc", include="position")] == [other.id, held.id]
         stored = log.get(held.id)
         assert dt.datetime.fromisoformat(stored.occurred_at) == dt.datetime.fromisoformat(early)
-        assert bytes(stored.payload) == b"{}"
+        assert stored.payload_bytes == b"{}"
         assert log.stats().corrected == 0
         assert not log._emitter._hold_until
 

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
@@ -167,6 +170,45 @@ def test_the_later_of_a_block_and_a_run_is_the_cause(whence_events: RecordingWhe
     assert outer_run.causation_id == around.id
     assert seen[:3] == [outer_run.id, inside.id, inner_run.id]
     assert f"whence-cause={outer_run.id}" in seen[3]
+
+
+def test_the_start_of_a_run_can_be_given_as_a_cause(whence_events: RecordingWhence) -> None:
+    """For code that runs in no context of the run. A handler that was passed twice records each run once."""
+    handler = WhenceCallbackHandler(whence_events)
+    run_id = uuid.uuid4()
+
+    def step(word: str, config: Any) -> str:
+        with ThreadPoolExecutor(1) as pool:
+            started = handler.started(run_id)
+            pool.submit(lambda: whence_events.emit(event(), cause=started)).result()
+        return word
+
+    RunnableLambda(step).invoke("a", {"callbacks": [handler, handler], "run_id": run_id})
+    assert story(whence_events) == [
+        "started chain step",
+        "completed < started chain step",
+        "completed chain step < started chain step",
+    ]
+    assert handler.started(uuid.uuid4()) is None
+
+
+WITHOUT_LANGGRAPH = """
+import sys
+sys.modules["langgraph"] = None  # as if it were not installed
+from langchain_core.runnables import RunnableLambda
+from whence.integrations.langchain import WhenceCallbackHandler
+from whence.integrations.pytest_plugin import RecordingWhence
+log = RecordingWhence()
+config = {"callbacks": [WhenceCallbackHandler(log)], "metadata": {"thread_id": "t"}}
+RunnableLambda(lambda value: value).invoke(None, config)
+print([event.event_type for event in log.recorded])
+"""
+
+
+def test_langchain_works_without_langgraph() -> None:
+    """Which is an extra of its own."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANGGRAPH], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "['action_run.started', 'action_run.completed']", done.stderr
 
 
 def test_a_task_that_outlives_its_run_is_still_caused_by_it(whence_events: RecordingWhence) -> None:
@@ -382,6 +424,33 @@ def test_a_graph_that_waits_is_paused_and_its_resume_is_caused_by_the_pause(
     assert {each.correlation_id for each in whence_events.recorded[1:]} == {whence_events.recorded[1].id}
     resumed = payload_of(whence_events.recorded[5])
     assert (resumed["resumed"], resumed["resumed_by"]) == (True, request.id)
+
+
+def test_a_graph_in_a_chain_is_resumed_because_of_the_pause(whence_events: RecordingWhence) -> None:
+    """A graph inside that graph belongs to its node, also when it pauses."""
+    inner = graph_of(lambda state: {"text": interrupt("Is it approved?")}, "inner")
+    graph = graph_of(inner, "outer", checkpointer=InMemorySaver())
+
+    def step(given: Any, config: Any) -> Any:
+        return graph.invoke(given, config)
+
+    chain = RunnableLambda(step, name="chain")
+    config = {"callbacks": [WhenceCallbackHandler(whence_events)], "configurable": {"thread_id": "thread"}}
+    chain.invoke({"text": "a"}, config)
+    chain.invoke(Command(resume="yes"), config)
+    started = [each for each in story(whence_events) if each.startswith("started")]
+    assert started == [
+        "started chain chain",
+        "started graph outer < started chain chain",
+        "started node node < started graph outer",
+        "started chain inner < started node node",
+        "started node node < started chain inner",
+        "started chain chain",
+        "started graph outer < paused graph outer",
+        "started node node < started graph outer",
+        "started chain inner < started node node",
+        "started node node < started chain inner",
+    ]
 
 
 def test_a_graph_is_resumed_in_another_process(whence_events: RecordingWhence) -> None:

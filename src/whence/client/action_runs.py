@@ -143,7 +143,7 @@ class ActionRuns:
         self, verb: str, run_id: str, payload: Mapping[str, Any], cause: StartedRun | None, **fields: Any
     ) -> EmittedEvent | None:
         if cause is not None:
-            fields["cause"] = {"id": cause.id, "correlationId": cause.correlation_id}
+            fields["cause"] = cause
         return queue_or_report(
             self._log,
             f"action_run.{verb}",

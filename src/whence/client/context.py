@@ -5,6 +5,7 @@ Calls and asyncio tasks inherit the context by themselves. `wrap` passes it to t
 a process share it.
 """
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -123,7 +124,9 @@ def current_context() -> CausalContext:
     entry = _current.get()
     context, order = entry.context, entry.order
     for source in _run_sources:
-        run = source()
+        run = None
+        with contextlib.suppress(Exception):  # of the other library: no reason for the program to fail
+            run = source()
         if run is not None and run.order > order:
             context, order = _caused_by(context, run), run.order
     return context

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from whence.client.context import CausalContext
+from whence.client.context import CausalContext, StartedRun
 from whence.client.encoding import EventEncoder, Payload
 from whence.client.requests import with_id
 from whence.client.responses import StoredEvent
@@ -59,7 +59,7 @@ class EmittedEvent(msgspec.Struct, frozen=True, kw_only=True):
 _IDENTITIES = ("id", "actorId", "resourceId", "correlationId", "causationId")
 """Members in which a UUID has one form, as on the server."""
 
-Cause = EmittedEvent | StoredEvent | EventBody | Mapping[str, Any] | str | UUID
+Cause = EmittedEvent | StoredEvent | EventBody | StartedRun | Mapping[str, Any] | str | UUID
 """What names a cause: an event in any form, or its id."""
 
 
@@ -105,7 +105,7 @@ def id_and_flow(cause: Cause) -> tuple[str, str | None]:
         cause = cause.event
     if isinstance(cause, Mapping):
         id_, correlation_id = str(cause["id"]), cause.get("correlationId")
-    elif isinstance(cause, EmittedEvent | EventBody):
+    elif isinstance(cause, EmittedEvent | EventBody | StartedRun):
         id_, correlation_id = cause.id, cause.correlation_id
     else:
         id_, correlation_id = str(cause), None

@@ -73,7 +73,7 @@ class Run:
         fields["payload"] = {**error_members(error), **payload}
         below = failure_below(error, self._start)
         if below is not None and "cause" not in fields:
-            fields["cause"] = {"id": below.id, "correlationId": below.correlation_id}
+            fields["cause"] = below
         failure = self._end("failed", fields)
         note_failure(error, failure)
         return failure

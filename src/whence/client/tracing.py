@@ -1,6 +1,5 @@
 """Records calls and runs as events: how one begins, how it ends, and which failure led to which."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -76,12 +75,16 @@ def _raised_from(error: BaseException) -> Iterator[BaseException]:
 
 
 def queue_or_report(log: EventLog, event: str, **fields: Any) -> EmittedEvent | None:
-    """Queue an event for code that must not fail because of the log. Returns None, and reports why, if that fails."""
+    """Queue an event for code that must not fail because of the log. Returns None, and reports why, if that fails.
+
+    It returns None too for an event that the client's settings drop: nothing may name it as its cause.
+    """
     try:
-        return log.queue(event, **fields)
+        emitted = log.queue(event, **fields)
     except Exception as error:
         log.report(not_recorded(event, error))
         return None
+    return None if getattr(emitted, "dropped", False) else emitted
 
 
 def not_recorded(event: str, error: Exception) -> NotRecorded:
@@ -132,6 +135,8 @@ class _TracedCall:
         except WhenceError as error:  # the function runs all the same
             self._log.report(not_recorded(self._events.started, error))
             return context
+        if getattr(started, "dropped", False):
+            return context
         self._run = StartedRun(started.id, started.correlation_id)
         self._context = msgspec.structs.replace(
             context, cause=started.id, correlation_id=started.correlation_id, pending=None
@@ -147,8 +152,7 @@ class _TracedCall:
             return
         fields = {**self._fields, "payload": payload}
         below = None if error is None else failure_below(error, self._run)
-        cause = self._run if below is None else below
-        fields["cause"] = {"id": cause.id, "correlationId": cause.correlation_id}
+        fields["cause"] = below or self._run
         ended = queue_or_report(self._log, event, **fields)
         if ended is not None and error is not None and event == self._events.failed:
             note_failure(error, ended)
@@ -160,6 +164,5 @@ class _TracedCall:
             return events.completed, None
         if isinstance(error, GeneratorExit):  # whoever read the generator needed no more of it
             return events.cancelled or events.completed, {"closed": True}
-        if isinstance(error, asyncio.CancelledError) and events.cancelled is not None:
-            return events.cancelled, {"error": type(error).__name__}
-        return events.failed, {"error": type(error).__name__}
+        is_cancelled = not isinstance(error, Exception) and events.cancelled is not None
+        return events.cancelled if is_cancelled else events.failed, {"error": type(error).__name__}

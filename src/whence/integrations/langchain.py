@@ -5,7 +5,6 @@ a run emits is caused by the start of that run. This holds for sync and async co
 LangChain and LangGraph start. Code inside the class of a model or retriever belongs to the run around it.
 """
 
-import asyncio
 import datetime as dt
 import uuid
 import weakref
@@ -196,6 +195,8 @@ class WhenceCallbackHandler(GraphCallbackHandler):
         metadata: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
+        if run_id in self._runs:  # the handler was passed twice
+            return
         known = metadata or {}
         run_name = str(name or (serialized or {}).get("name") or kind)
         thread_id = known.get("thread_id")
@@ -208,7 +209,7 @@ class WhenceCallbackHandler(GraphCallbackHandler):
             started_at=dt.datetime.now(dt.UTC),
             content=content,
             thread_id=None if thread_id is None else str(thread_id),
-            is_resume=parent_run_id is None and thread_id is not None and _continues(content),
+            is_resume=thread_id is not None and _continues(content),
         )
         if not run.is_resume:
             self._begun(run)
@@ -232,14 +233,14 @@ class WhenceCallbackHandler(GraphCallbackHandler):
     def _resumed_from(self, run: _Run) -> tuple[StartedRun | None, dict[str, Any]]:
         """The pause that a graph continues from, and what else its start says."""
         place = run.resumed_at
-        if place is None:
+        if place is None or any(place[1]):  # a graph inside a graph continues because that one does
             return run.parent, {}
         pause = _pauses_of(self._log).get(place)
         if pause is None and _answers(run.content):  # it paused in another process
             pause = StartedRun(pause_id(*place), None)
         if pause is None:
             return run.parent, {}
-        by = current_context().with_cause_emitted().cause
+        by = run.parent.id if run.parent is not None else current_context().with_cause_emitted().cause
         return pause, {"resumed": True} | ({} if by is None else {"resumed_by": by})
 
     def _end(
@@ -257,8 +258,9 @@ class WhenceCallbackHandler(GraphCallbackHandler):
         action = self._begun(run)
         verb = verb or _verb(run, error)
         event_id = None
-        if verb == "paused" and run.pauses_at is not None and run.pauses_at != run.resumed_at and not run.parent_id:
-            event_id = pause_id(*run.pauses_at)
+        place = run.pauses_at
+        if verb == "paused" and place is not None and place != run.resumed_at and not any(place[1]):
+            event_id = pause_id(*place)
         ended = self._events.end(
             action,
             verb,
@@ -330,7 +332,7 @@ def _answers(inputs: Any) -> bool:
 def _verb(run: _Run, error: BaseException | None) -> Verb:
     if error is None:
         return "completed" if run.pauses_at is None else "paused"
-    if isinstance(error, GeneratorExit | asyncio.CancelledError | KeyboardInterrupt):
+    if not isinstance(error, Exception):  # such as GeneratorExit and CancelledError
         return "cancelled"
     if GraphBubbleUp is not None:
         if isinstance(error, NodeCancelledError):

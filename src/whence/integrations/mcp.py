@@ -4,7 +4,6 @@ On a server, pass the middleware: `MCPServer("name", middleware=[WhenceMiddlewar
 `record_tool_calls(client, log)` once. With `log.cause(prompt)` around the calls, the prompt is the cause of each.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -127,7 +126,7 @@ def _with_context(meta: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _end_raised(events: ActionRuns, run: ActionRun, error: BaseException) -> None:
-    events.end(run, "cancelled" if isinstance(error, asyncio.CancelledError) else "failed", error=error)
+    events.end(run, "failed" if isinstance(error, Exception) else "cancelled", error=error)
 
 
 def _end_returned(events: ActionRuns, run: ActionRun, result: Any) -> None:

@@ -5,7 +5,6 @@ replace the exporter to OpenAI. What the code of a tool emits is caused by the r
 the tracing of the SDK records nothing.
 """
 
-import asyncio
 import sys
 import weakref
 from collections import OrderedDict
@@ -150,10 +149,8 @@ class WhenceTracingProcessor(TracingProcessor):
         error = None if raised is handled else raised  # an error that is passing through the span
         payload: dict[str, str] = {}
         verb: Verb = "completed"
-        if isinstance(error, GeneratorExit | asyncio.CancelledError):
-            verb = "cancelled"
-        elif error is not None:
-            verb = "failed"
+        if error is not None:
+            verb = "failed" if isinstance(error, Exception) else "cancelled"
             if action.kind == "tool" and error.__cause__ is not None:
                 error = error.__cause__  # the SDK wraps what a tool raises
         elif span.error is not None:  # the model gets the error, and the agent goes on
