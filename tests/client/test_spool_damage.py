@@ -41,7 +41,7 @@ def test_line_ends_in_a_raw_payload_do_not_separate_events(served: Served, tmp_p
         sent = [log.emit(event(payload=raw)), log.emit(event()), log.emit(event(payload=raw), durable=True).event]
         assert log.flush(3)
         assert log.stats().stored == 2
-        assert [bytes(log.get(each.id).payload) for each in sent] == [
+        assert [log.get(each.id).payload_bytes for each in sent] == [
             b'{"a":1E2,"b":"x\\n"}',
             b"{}",
             b'{"a":1E2,"b":"x\\n"}',
