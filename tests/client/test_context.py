@@ -185,19 +185,20 @@ def test_one_scope_is_used_by_two_threads_at_once(log: Whence) -> None:
     def first() -> None:
         with scope:
             turn.wait()  # both are inside
-            turn.wait()  # the second has left
-            found.append(current_context().actor)
         found.append(current_context().actor)
+        turn.wait()  # this one has left
 
     def second() -> None:
         with scope:
             turn.wait()
+            turn.wait()
+            found.append(current_context().actor)
         found.append(current_context().actor)
-        turn.wait()
 
     with ThreadPoolExecutor(2) as pool:
-        for running in [pool.submit(first), pool.submit(second)]:
-            running.result(10)
+        waiting = pool.submit(first)
+        pool.submit(second).result(20)
+        waiting.result(20)
     assert found == [None, ("user", "ana"), None]
 
 
