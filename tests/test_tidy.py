@@ -34,6 +34,8 @@ ROWS: tuple[frozenset[str], ...] = (
             "merkle",
             "integrity",
             "webhooks",
+            "addresses",
+            "profiles",
         }
     ),
     frozenset({"storage", "settings"}),

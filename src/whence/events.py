@@ -15,11 +15,13 @@ import msgspec
 
 __all__ = [
     "ACTOR_TYPES",
+    "ANY_RESOURCE_TYPE",
     "EVENT_LOG",
     "EVENT_TYPE_MAX",
     "EVENT_TYPE_PATTERN",
     "OUTCOMES",
     "TEXT_MAX",
+    "WORD_PATTERN",
     "ActorStat",
     "Counts",
     "Event",
@@ -54,7 +56,6 @@ EVENT_TYPE_PATTERN = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,4}"
 
 _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class ResourceType(enum.StrEnum):
@@ -73,19 +74,35 @@ class ResourceType(enum.StrEnum):
     TEMPLATE = "template"
 
 
+ANY_RESOURCE_TYPE = "*"
+"""Among the added resource types, admits every word of their grammar."""
+
+WORD_PATTERN = r"[a-z][a-z0-9_]{0,62}"
+"""The grammar of resource types and actor types."""
+
 EVENT_LOG = "event_log"
 """The resource type of events about the log itself, whose types begin with `whence.`."""
 
 
+_WORD = re.compile(WORD_PATTERN)
+
+
 class Vocabulary(msgspec.Struct, frozen=True):
-    """The words that this installation knows: the built-in ones and an operator's additions."""
+    """The words that this installation knows: the built-in ones and an operator's additions. With `any_resource_type`
+    every word of the grammar is a resource type, and `resource_types` are those that are known by name."""
 
     resource_types: tuple[str, ...] = tuple(ResourceType)
     actor_types: tuple[str, ...] = ACTOR_TYPES
+    any_resource_type: bool = False
 
     @classmethod
     def extended(cls, resource_types: Iterable[str] = (), actor_types: Iterable[str] = ()) -> "Vocabulary":
-        """The built-in words and these. Raises ValueError for a word that is not `[a-z][a-z0-9_]*` of 1..63."""
+        """The built-in words and these; `*` among the resource types admits every word.
+
+        Raises ValueError for a word that is not `[a-z][a-z0-9_]*` of 1..63.
+        """
+        given = tuple(resource_types)
+        resource_types = tuple(word for word in given if word != ANY_RESOURCE_TYPE)
         added = [*resource_types, *actor_types]
         for word in added:
             if not _WORD.fullmatch(word):
@@ -96,7 +113,12 @@ class Vocabulary(msgspec.Struct, frozen=True):
         return cls(
             tuple(dict.fromkeys((*(str(name) for name in plain.resource_types), *resource_types))),
             tuple(dict.fromkeys((*plain.actor_types, *actor_types))),
+            ANY_RESOURCE_TYPE in given,
         )
+
+    def has_resource_type(self, word: str) -> bool:
+        """Whether this is a resource type here."""
+        return word in self.resource_types or (self.any_resource_type and _WORD.fullmatch(word) is not None)
 
 
 def is_event_type(text: str) -> bool:

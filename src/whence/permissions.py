@@ -32,6 +32,7 @@ __all__ = [
     "new_session_secret",
     "parse_key_name",
     "parse_scopes",
+    "scopes_among",
     "session_hash",
 ]
 
@@ -149,7 +150,7 @@ def parse_scopes(scopes: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ..
     found = set(scopes)
     if not found:
         raise ValueError("At least one scope is needed: events:read, events:write or admin.")
-    if not found <= known_scopes(vocabulary):
+    if not found <= scopes_among(found, vocabulary):
         raise ValueError("A scope must be events:read, events:read:<resource_type>, events:write or admin.")
     return tuple(sorted(found))
 
@@ -157,6 +158,17 @@ def parse_scopes(scopes: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ..
 def known_scopes(vocabulary: Vocabulary) -> frozenset[str]:
     """Every scope of this installation, with those of added resource types."""
     return frozenset((READ, WRITE, ADMIN, *(f"{READ}:{name}" for name in vocabulary.resource_types)))
+
+
+def scopes_among(texts: Iterable[str], vocabulary: Vocabulary) -> frozenset[str]:
+    """Those of the texts that are scopes of this installation, one of any resource type where all are admitted."""
+    known = known_scopes(vocabulary)
+    narrowed = f"{READ}:"
+    return frozenset(
+        text
+        for text in texts
+        if text in known or (text.startswith(narrowed) and vocabulary.has_resource_type(text.removeprefix(narrowed)))
+    )
 
 
 def parse_key_name(name: str) -> str:

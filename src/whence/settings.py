@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
+from whence.addresses import is_loopback
 from whence.errors import StoreRefused
 from whence.events import EVENT_LOG, Vocabulary
 from whence.storage.backends import engine_of
@@ -239,15 +240,6 @@ def _is_safe_url(url: str) -> bool:
     if not host or port == 0 or parts.username is not None or parts.password is not None or parts.fragment:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _from_environment(environ: Mapping[str, str], variable: str, *, secret: bool) -> str | None:

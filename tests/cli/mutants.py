@@ -120,9 +120,10 @@ PROFILE_FIRST = Mutant(
     "profile_over_all",
     """
 import whence.cli.profiles as profiles
+from whence.profiles import load_profiles
 found = profiles.client_for
 def client_for(flags, *rest, **more):
-    kept = profiles.load_profiles()
+    kept = load_profiles()
     kept = kept.profiles.get(kept.current)
     return found(profiles.ServerOptions(kept.url, kept.api_key) if kept else flags, **more)
 profiles.client_for = client_for
@@ -133,9 +134,10 @@ KEY_FOR_ALL = Mutant(
     "profile_key_to_any_server",
     """
 import whence.cli.profiles as profiles
+from whence.profiles import load_profiles
 found = profiles.client_for
 def client_for(flags, *rest, **more):
-    kept = profiles.load_profiles()
+    kept = load_profiles()
     kept = kept.profiles.get(kept.current)
     flags = flags or profiles.ServerOptions()
     return found(profiles.ServerOptions(flags.url, flags.api_key or (kept.api_key if kept else None)), **more)
@@ -147,7 +149,7 @@ WORLD_READABLE = Mutant(
     "profile_that_all_can_read",
     """
 import os
-import whence.cli.profiles as profiles
+import whence.profiles as profiles
 replace = os.replace
 def loud(source, target):
     os.chmod(source, 0o644)

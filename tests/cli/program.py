@@ -30,6 +30,9 @@ sys.meta_path.insert(0, Missing())
 """
 """A prelude that simulates an installation without the extra `server`."""
 
+WITHOUT_CLI = WITHOUT_SERVER.replace('{"apsw",', '{"cyclopts", "rich", "apsw",')
+"""A prelude that simulates an installation of the client alone."""
+
 STEERING = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"

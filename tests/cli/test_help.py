@@ -1,17 +1,21 @@
 """The help texts, the version, and the packages that they need."""
 
+import importlib.metadata
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
+import whence
 from tests.api.conftest import RUN_ID
 from tests.cli import mutants
 from tests.cli.mutants import Mutant, catches
-from tests.cli.program import WITHOUT_SERVER, Cli
+from tests.cli.program import WITHOUT_CLI, WITHOUT_SERVER, Cli
 from whence import __version__
 from whence.cli import COMMANDS
 
@@ -123,6 +127,58 @@ def test_the_client_works_without_a_server_installed(user: Cli, tmp_path: Path) 
     bare.ok("key", "create", "--scope", "events:read")
     for arguments in (("serve",), ("demo",), ("key", "list", "--store", f"sqlite:///{tmp_path}/log.db")):
         assert "pip install 'whence[server]'" in bare.fails(1, *arguments)
+
+
+def test_without_the_extra_cli_a_command_says_what_to_install(cli: Cli) -> None:
+    """In one sentence. The overview and the version are printed all the same."""
+    bare = Cli(cli.home, WITHOUT_CLI)
+    for arguments in (("list",), ("emit", "--help"), ("serve",), ("bogus",)):
+        assert bare.fails(1, *arguments) == "The commands are not installed. Run: pip install 'whence[cli]'"
+    bare.ok("--help")
+    bare.ok("--version")
+
+
+def test_the_client_needs_three_packages() -> None:
+    """As pyproject.toml says: with these and what they need, and nothing else on its path, it works. `server` includes
+    `cli`."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [re.split(r"[^a-z0-9-]", line)[0] for line in project["dependencies"]]
+    assert needed == ["httpx2", "msgspec", "platformdirs"]
+    assert "whence[cli]" in project["optional-dependencies"]["server"]
+
+
+def test_the_client_works_alone(tmp_path: Path) -> None:
+    """With its three packages and what these need on the path, and nothing else."""
+    waiting, linked = ["httpx2", "msgspec", "platformdirs"], set[str]()
+    while waiting:
+        distribution = importlib.metadata.distribution(waiting.pop())
+        if distribution.name in linked:
+            continue
+        linked.add(distribution.name)
+        for file in {path.parts[0] for path in distribution.files or () if path.parts[0] not in ("..", "__pycache__")}:
+            (tmp_path / file).symlink_to(distribution.locate_file(file))
+        needed = map(Requirement, distribution.requires or ())
+        waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    (tmp_path / "whence").symlink_to(Path(whence.__file__).parent)
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import asyncio, uuid
+from whence import AsyncWhence, Whence
+log = Whence("http://127.0.0.1:1", "whk_x", spool={str(tmp_path / "spool")!r}, exit_timeout_s=0.1, retries=0)
+log.emit("a.b", actor=("user", "ana"), resource=("order", "8841"))
+try:
+    log.list()
+except Exception as error:
+    print(type(error).__name__)
+log.close()
+asyncio.run(AsyncWhence("http://127.0.0.1:1", disabled=True).emit("a.b", actor=("u", "a"), resource=("order", "1")))
+from whence.cli import main
+sys.exit(main(["list"]))
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "Unreachable\n"), done.stderr
+    assert done.stderr.splitlines()[-1] == "The commands are not installed. Run: pip install 'whence[cli]'"
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,17 @@ def test_the_key_of_a_profile_goes_only_to_its_server(cli: Cli, served: Served) 
     assert tenant_asked(cli.given(url=served.url), served) == "kept"
 
 
+def test_a_profile_may_be_named(cli: Cli, served: Served) -> None:
+    """By WHENCE_PROFILE. A name that no profile has is no reason to use another one."""
+    path = keep(cli, url=served.url, key=served.key("admin", tenant="current"))
+    profiles = json.loads(path.read_text())
+    profiles["profiles"]["other"] = {"url": served.url, "api_key": served.key("admin", tenant="named")}
+    path.write_text(json.dumps(profiles))
+    assert tenant_asked(cli, served) == "current"
+    assert tenant_asked(cli.given(profile="other"), served) == "named"
+    cli.given(profile="none", url=served.url).fails(4, "list")
+
+
 def test_the_default_address_is_used_last(cli: Cli) -> None:
     """Without a flag, a variable or a profile, the default address is used."""
     ran = cli.run("list")

@@ -56,11 +56,13 @@ def environment(url: str, key: str, home: Path) -> dict[str, str]:
     return os.environ | {"WHENCE_URL": url, "WHENCE_API_KEY": key, "XDG_STATE_HOME": str(home)}
 
 
-def start_program(code: str, env: dict[str, str], prelude: str = "") -> "subprocess.Popen[str]":
-    """Start a program that runs `prelude` and then `code`."""
-    text = "\n".join((PRELUDE, textwrap.dedent(prelude), textwrap.dedent(code)))
+def start_program(
+    code: str, env: dict[str, str], prelude: str = "", *, python: str = sys.executable, first: str = ""
+) -> "subprocess.Popen[str]":
+    """Start a program that runs `prelude` and then `code`. It runs `first` before it imports the client."""
+    text = "\n".join((first, PRELUDE, textwrap.dedent(prelude), textwrap.dedent(code)))
     return subprocess.Popen(
-        [sys.executable, "-c", text],
+        [python, "-c", text],
         env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

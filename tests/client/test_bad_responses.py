@@ -282,12 +282,12 @@ def test_a_broken_connection_is_retried() -> None:
 
 
 def test_an_unreachable_server_is_named() -> None:
-    """The error contains the URL and not the key."""
+    """The error contains the URL and the reason, and not the key."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with RecordedWaits(url, retries=2) as whence, pytest.raises(Unreachable) as caught:
         whence.emit(event(), durable=True)
-    assert str(caught.value) == f"Nothing answers at {url}."
+    assert str(caught.value) == f"Nothing answers at {url}: the connection was refused."
     assert len(whence.waits_s) == 2
     for url in ("http://127.0.0.1:99999", f"http://{'a' * 64}.example", "http://.", "http://a b"):
         with RecordedWaits(url, retries=0) as whence, pytest.raises(Unreachable, match="Nothing answers at"):

@@ -113,7 +113,8 @@ def test_a_uuid_has_one_form(log: Whence) -> None:
     assert (root.id, root.correlation_id, sent(root)["id"]) == (upper.lower(), upper.lower(), upper.lower())
     with log.cause(root):
         assert cause_of(started(log)) == (upper.lower(), upper.lower())
-        by_key = log.emit({"eventType": "a.b", "causationId": upper, "actorId": upper}, resource=("action_run", upper))
+        members = {"eventType": "a.b", "causationId": upper, "actorType": "user", "actorId": upper}
+        by_key = log.emit(members, resource=("action_run", upper))
         assert cause_of(by_key) == (upper.lower(), upper.lower())
         assert (sent(by_key)["actorId"], sent(by_key)["resourceId"]) == (upper.lower(), upper.lower())
     with log.cause({"id": upper, "correlationId": upper}):

@@ -15,8 +15,8 @@ import pytest
 from tests.api.conftest import event, wait_until
 from tests.client.fake_server import FakeServer, accept, fake_server, refuse, unavailable
 from tests.unit.mutants import catches, replaced
-from whence.client import Closed, EmittedEvent, Lost, Rejected, SpoolFull, Whence, emitter
-from whence.client.emitter import Emitter
+from whence.client import Closed, EmittedEvent, Lost, QueueFull, Rejected, SpoolFull, Whence, emitter
+from whence.client.backlog import Backlog
 from whence.client.spool import REJECTED, Spool, sync_file
 from whence.client.spool_lock import ProcessLock
 from whence.errors import Invalid, WhenceError
@@ -74,18 +74,18 @@ def test_a_value_that_json_cannot_represent_is_not_queued(server: FakeServer, tm
         assert log.stats().emitted == 0
 
 
-def blocked(self: Emitter, body: bytes, status: int, why: str) -> None:
+def blocked(self: Backlog, body: bytes, status: int, why: str) -> None:
     """Keeps a refused event as the next one to send."""
-    self._outgoing.appendleft(body)
+    self.outgoing.appendleft(body)
 
 
-def dropped(self: Emitter, body: bytes, status: int, why: str) -> None:
+def dropped(self: Backlog, body: bytes, status: int, why: str) -> None:
     """Counts a refused event, and neither keeps nor reports it."""
     self._counts.rejected += 1
 
 
 @catches(
-    replaced(Emitter, "_reject", blocked, "blocks_the_others"), replaced(Emitter, "_reject", dropped, "drops_silently")
+    replaced(Backlog, "reject", blocked, "blocks_the_others"), replaced(Backlog, "reject", dropped, "drops_silently")
 )
 def test_a_refused_event_does_not_hold_up_the_others(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -203,12 +203,12 @@ def test_a_full_queue_blocks_if_asked_to(server: FakeServer, tmp_path: Path) -> 
     assert not (tmp_path / "spool").exists()
 
 
-def unbounded(self: Emitter, body: bytes) -> bool:
+def unbounded(self: Backlog, body: bytes) -> bool:
     """Always has room."""
     return True
 
 
-@catches(replaced(Emitter, "_has_room", unbounded, "queue_is_unbounded"))
+@catches(replaced(Backlog, "has_room", unbounded, "queue_is_unbounded"))
 def test_an_event_that_cannot_be_kept_is_refused(server: FakeServer, tmp_path: Path) -> None:
     """With a full queue, and a spool that is full or not writable, `emit` raises SpoolFull. No event is dropped."""
     server.gate.clear()
@@ -230,13 +230,13 @@ def test_an_event_that_cannot_be_kept_is_refused(server: FakeServer, tmp_path: P
         server.gate.clear()
 
 
-def discard(self: Emitter) -> tuple[list[bytes], int]:
+def discard(self: Backlog, further: object) -> tuple[list[bytes], int]:
     """Drops the queue when the client is closed."""
-    self._queue.clear()
+    self.queue.clear()
     return [], 0
 
 
-@catches(replaced(Emitter, "_spool_unsent", discard, "exit_without_flush"))
+@catches(replaced(Backlog, "release", discard, "exit_without_flush"))
 def test_unsent_events_are_sent_by_the_next_client(server: FakeServer, tmp_path: Path) -> None:
     """Closing takes a bounded time, spools the events in memory, and the next client sends them first."""
     server.gate.clear()
@@ -314,14 +314,14 @@ def test_an_error_in_the_callback_is_logged(
 def test_a_callback_never_blocks_on_a_full_queue(server: FakeServer, tmp_path: Path) -> None:
     """It may emit. When the queue is full, `emit` raises: only the thread of the callback could make room."""
     server.rule = refuse("a1")
-    raised: list[WhenceError] = []
+    raised: list[QueueFull] = []
 
     def emits(error: WhenceError) -> None:
         if isinstance(error, Rejected):
             try:
                 for _ in range(10):
                     log.emit(event(actorId="callback"))
-            except SpoolFull as full:
+            except QueueFull as full:
                 raised.append(full)
 
     log = connected(server, tmp_path, on_error=emits, on_full="block", queue_events_max=3)
@@ -342,7 +342,7 @@ def test_a_removed_spool_file_is_reported(server: FakeServer, tmp_path: Path, mo
     read = Spool.read
     taken: list[Path] = []
 
-    def read_after_removal(self: Spool, segment: Any) -> list[bytes]:
+    def read_after_removal(self: Spool, segment: Any) -> tuple[list[bytes], list[bytes]]:
         if not taken:
             taken.append(segment.path)
             segment.path.unlink()

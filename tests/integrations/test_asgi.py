@@ -67,7 +67,7 @@ def test_a_request_is_the_cause_of_what_its_handler_emits(whence_events: Recordi
         client.get("/1", headers={"who": "cy"})
     requests = log.of_type("inbound_message.received")
     assert [(each.actor_type, each.actor_id) for each in requests] == [("user", "ana"), ("user", "cy")]
-    assert bytes(requests[0].payload) == b'{"method":"POST","path":"/1"}'
+    assert requests[0].payload_bytes == b'{"method":"POST","path":"/1"}'
     effects = log.of_type("action_run.completed")
     assert [each.causation_id for each in effects] == [each.id for each in requests for _ in range(2)]
     assert [each.correlation_id for each in effects] == [each.causation_id for each in effects]
@@ -228,7 +228,7 @@ def test_a_websocket_is_the_cause_of_what_it_leads_to(whence_events: RecordingWh
             socket.send_text(text)
             assert socket.receive_text() == "ok"
     request, *effects = whence_events.recorded
-    assert bytes(request.payload) == b'{"method":"WEBSOCKET","path":"/chat"}'
+    assert request.payload_bytes == b'{"method":"WEBSOCKET","path":"/chat"}'
     assert [each.causation_id for each in effects] == [request.id, request.id]
 
 

@@ -114,7 +114,7 @@ def title(each: EventBody) -> str:
 
 
 def payload_of(each: EventBody) -> dict[str, Any]:
-    return dict(json.loads(bytes(each.payload)))
+    return dict(json.loads(each.payload_bytes))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -50,7 +50,7 @@ def title(each: EventBody) -> str:
 
 
 def payload_of(each: EventBody) -> dict[str, Any]:
-    return dict(json.loads(bytes(each.payload)))
+    return dict(json.loads(each.payload_bytes))
 
 
 def graph_of(node: Any, name: str = "graph", **options: Any) -> Any:
@@ -282,9 +282,9 @@ def test_langchain_runs_are_events(whence_events: RecordingWhence) -> None:
     causes = [each.causation_id for each in (outer, inner, inner_end, outer_end)]
     assert causes == [root.id, outer.id, inner.id, outer.id]
     assert outer.resource_id == outer_end.resource_id != inner.resource_id
-    assert bytes(inner.payload) == b'{"kind":"tool","name":"look_up"}'
-    assert bytes(whence_events.recorded[-1].payload) == b'{"kind":"chain","name":"agent","error":"KeyError"}'
-    assert all(b"secret" not in bytes(each.payload) for each in whence_events.recorded)
+    assert inner.payload_bytes == b'{"kind":"tool","name":"look_up"}'
+    assert whence_events.recorded[-1].payload_bytes == b'{"kind":"chain","name":"agent","error":"KeyError"}'
+    assert all(b"secret" not in each.payload_bytes for each in whence_events.recorded)
 
 
 def failing_graph(log: RecordingWhence, translate: bool = False) -> Any:

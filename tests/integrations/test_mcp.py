@@ -30,7 +30,7 @@ def title(each: EventBody) -> str:
 
 
 def payload_of(each: EventBody) -> dict[str, Any]:
-    return dict(json.loads(bytes(each.payload)))
+    return dict(json.loads(each.payload_bytes))
 
 
 def server_of(log: RecordingWhence, **options: Any) -> MCPServer:

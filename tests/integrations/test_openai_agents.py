@@ -40,7 +40,7 @@ def title(each: EventBody) -> str:
 
 
 def payload_of(each: EventBody) -> dict[str, Any]:
-    return dict(json.loads(bytes(each.payload)))
+    return dict(json.loads(each.payload_bytes))
 
 
 def paying(log: RecordingWhence, **options: Any) -> Any:

@@ -48,7 +48,7 @@ def test_a_log_line_can_become_an_event(whence_events: RecordingWhence, capsys: 
     logger.info("bad", extra={"whence": {"event": "No"}})
     logger.removeHandler(handler)
     (recorded,) = whence_events.recorded
-    assert bytes(recorded.payload) == b'{"message":"card declined","code":7}'
+    assert recorded.payload_bytes == b'{"message":"card declined","code":7}'
     assert "Logging error" in capsys.readouterr().err
 
 
@@ -110,6 +110,6 @@ def test_events_name_their_span(whence_events: RecordingWhence) -> None:
     trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
     assert inside.correlation_id == trace_id
     assert caused.correlation_id == plain.id
-    payloads = [bytes(each.payload).decode() for each in whence_events.recorded]
+    payloads = [each.payload_bytes.decode() for each in whence_events.recorded]
     spanned = f'"_otel":{{"traceId":"{trace_id}","spanId":"{span_id}"}}'
     assert payloads == ['{"a":1}', f'{{{spanned},"a":1}}', f"{{{spanned}}}"]

@@ -79,7 +79,7 @@ def test_a_request_is_the_cause_of_what_its_handler_emits(
         client.post("/effects/0", headers={"who": "bo"})
     request, *effects = log.recorded
     assert (request.event_type, request.actor_id) == ("inbound_message.received", "ana")
-    assert bytes(request.payload) == b'{"method":"POST","path":"/effects/2"}'
+    assert request.payload_bytes == b'{"method":"POST","path":"/effects/2"}'
     assert [each.causation_id for each in effects] == [request.id, request.id]
 
 
@@ -143,7 +143,7 @@ def test_a_body_is_closed_in_the_context_of_the_request(whence_events: Recording
     first, *effects, second, closed = whence_events.recorded
     assert [each.causation_id for each in effects] == [first.id, first.id]
     assert closed.causation_id == second.id
-    assert bytes(first.payload).decode() == '{"method":"HEAD","path":"/ä"}'
+    assert first.payload_bytes.decode() == '{"method":"HEAD","path":"/ä"}'
 
 
 def test_bodies_that_run_no_code_are_passed_on_unchanged(whence_events: RecordingWhence, tmp_path: Any) -> None:

@@ -109,13 +109,13 @@ def test_words_are_of_the_vocabulary() -> None:
     """Built-in values and those of the operator are accepted; the message for any other lists the known ones."""
     words = Vocabulary.extended(["invoice"], ["robot"])
     for word in (*ResourceType, "invoice"):
-        assert fields.check_resource_type(word, words.resource_types) == word
+        assert fields.check_resource_type(word, words) == word
     for word in (*ACTOR_TYPES, "robot"):
         assert fields.check_actor_type(word, words.actor_types) == word
     for word in ("success", "failure", "none"):
         assert fields.check_outcome(word) == word
     for word in ("Invoice", "invoice ", "", "robot", "ACTION_RUN"):
-        assert broken(lambda text: fields.check_resource_type(text, words.resource_types), word) == "enum"
+        assert broken(lambda text: fields.check_resource_type(text, words), word) == "enum"
     assert broken(fields.check_outcome, "ok") == "enum"
     with pytest.raises(Broken, match=r"one of: success, failure, none\."):
         fields.check_outcome("Success")

@@ -231,3 +231,12 @@ def test_settings_made_directly_are_checked_too() -> None:
         Settings(port=-1)
     with pytest.raises(ValueError, match="WHENCE_JWT_SECRET"):
         msgspec.structs.replace(Settings(), jwt_secret="short")
+
+
+def test_a_star_admits_any_resource_type() -> None:
+    """Of the grammar. The words that are known by name stay, and further ones may stand beside it."""
+    words = read(RESOURCE_TYPES="*,invoice").vocabulary
+    assert words.any_resource_type and "*" not in words.resource_types
+    assert all(map(words.has_resource_type, ("invoice", "action_run", "never_seen", "a" * 63)))
+    assert not any(map(words.has_resource_type, ("*", "", "A", "a-b", "9a", "a" * 64, "a\n")))
+    assert not read(RESOURCE_TYPES="invoice").vocabulary.has_resource_type("never_seen")

@@ -23,7 +23,7 @@ from whence.api.operator_tokens import is_operator_token, open_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
 from whence.fairness import FairQueue
-from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, known_scopes, session_hash
+from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, scopes_among, session_hash
 from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
@@ -374,7 +374,7 @@ class _TokenVerifier:
         self._tenant_claim = settings.jwt_tenant_claim
         self._scopes_claim = settings.jwt_scopes_claim
         self._max_lifetime_s = settings.jwt_max_lifetime_s
-        self._known_scopes = known_scopes(settings.vocabulary)
+        self._vocabulary = settings.vocabulary
 
     async def close(self) -> None:
         if self._jwks is not None:
@@ -390,7 +390,7 @@ class _TokenVerifier:
         subject = claims.get("sub", "")
         return Principal(
             tenant=tenant,
-            scopes=_scopes(claims.get(self._scopes_claim)) & self._known_scopes,
+            scopes=scopes_among(_scopes(claims.get(self._scopes_claim)), self._vocabulary),
             key_id=None,
             subject=f"jwt:{subject if isinstance(subject, str | int) else ''}"[:255],
             via_cookie=via_cookie,

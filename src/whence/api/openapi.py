@@ -15,8 +15,8 @@ from whence.api.auth import COOKIE
 from whence.api.examples import ERRORS, PROBLEMS, REQUESTS, RESPONSES, results_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.operator_tokens import LIFETIME_MAX_S
-from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, Vocabulary
-from whence.permissions import known_scopes
+from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, WORD_PATTERN, Vocabulary
+from whence.permissions import READ, known_scopes
 from whence.settings import Settings
 from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, StoredEventBody
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
@@ -289,7 +289,7 @@ _EVENT_TYPE: Json = {
 
 def _cloud_event(vocabulary: Vocabulary) -> Json:
     text: Json = {"type": "string", "minLength": 1}
-    types = "|".join(vocabulary.resource_types)
+    types = WORD_PATTERN if vocabulary.any_resource_type else "|".join(vocabulary.resource_types)
     uuid = "-".join(f"[0-9A-Fa-f]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
     nameless = {"enum": sorted(NAMELESS)}
     return {
@@ -329,10 +329,23 @@ def _scopes(vocabulary: Vocabulary, example: str) -> Json:
     """The schema of a list of scopes."""
     return {
         "type": "array",
-        "items": {"type": "string", "enum": sorted(known_scopes(vocabulary))},
+        "items": _one_of_scopes(vocabulary),
         "minItems": 1,
         "examples": [[example]],
     }
+
+
+def _one_of_scopes(vocabulary: Vocabulary) -> Json:
+    known = {"type": "string", "enum": sorted(known_scopes(vocabulary))}
+    if not vocabulary.any_resource_type:
+        return known
+    return {"anyOf": [known, {"type": "string", "pattern": f"^{READ}:{WORD_PATTERN}$"}]}
+
+
+def _resource_types(vocabulary: Vocabulary) -> Json:
+    if vocabulary.any_resource_type:
+        return {"pattern": f"^{WORD_PATTERN}$", "examples": list(map(str, vocabulary.resource_types))}
+    return {"enum": [str(name) for name in vocabulary.resource_types]}
 
 
 def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
@@ -340,7 +353,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
     return {
         "ResourceType": {
             "type": "string",
-            "enum": [str(name) for name in vocabulary.resource_types],
+            **_resource_types(vocabulary),
             "description": "Resource types that events can reference. The same list as for permissions.",
         },
         "ActorType": {"type": "string", "enum": list(vocabulary.actor_types), "description": "Who can act."},

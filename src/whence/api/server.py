@@ -21,11 +21,12 @@ import uvicorn
 from litestar.types import ASGIApp
 from uvicorn.server import HANDLED_SIGNALS
 
+from whence.addresses import is_loopback
 from whence.api.app import create_app
 from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import SmallReadsProtocol
 from whence.api.store_secret import load_store_secret
-from whence.settings import Settings, is_loopback
+from whence.settings import Settings
 from whence.storage.base import Store
 
 __all__ = ["Server", "configure_logging", "is_exposed", "make_config", "run", "settle_memory"]

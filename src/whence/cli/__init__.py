@@ -14,6 +14,9 @@ __all__ = ["COMMANDS", "main", "overview"]
 FAILED = 1
 INTERRUPTED = 130
 
+_EXTRA = ("cyclopts", "rich")
+"""The packages of the extra `cli`."""
+
 COMMANDS = {
     "serve": ("whence.cli.serve:serve", "Serve a log over HTTP."),
     "demo": (
@@ -62,7 +65,7 @@ def overview() -> str:
             "",
             "'whence COMMAND --help' lists the options of a command.",
             "Commands find a server by --url and --api-key, else by WHENCE_URL and WHENCE_API_KEY, else by the profile",
-            "that 'whence demo' and 'whence serve' write.",
+            "that WHENCE_PROFILE names, else by the one that 'whence demo' and 'whence serve' wrote last.",
             "",
             "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
         )
@@ -96,6 +99,11 @@ def _dispatch(given: list[str]) -> int:
     if given == ["--version"]:
         print(__version__)
         return 0
-    from whence.cli.app import run  # noqa: PLC0415  (keeps the overview fast)
-
+    try:
+        from whence.cli.app import run  # noqa: PLC0415  (keeps the overview fast)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print("The commands are not installed. Run: pip install 'whence[cli]'", file=sys.stderr)
+        return FAILED
     return run(given)

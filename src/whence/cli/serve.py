@@ -19,11 +19,11 @@ from cyclopts import Parameter
 from whence.api.server import run
 from whence.cli.keys import DEFAULT_TENANT, make_key
 from whence.cli.local_store import StoreOption, settings_for
-from whence.cli.profiles import Profile, drop_profile, load_profiles, save_profile
 from whence.cli.terminal import on_terminal, printable, say
 from whence.demo import FAILED_EVENT, fill
 from whence.errors import WhenceError
 from whence.permissions import ADMIN, READ, WRITE
+from whence.profiles import Profile, drop_profile, load_profiles, save_profile
 from whence.settings import Settings
 from whence.storage import backend_for, create_store
 

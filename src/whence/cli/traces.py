@@ -213,7 +213,7 @@ def _quotes(whence: Whence, found: TraceBody) -> dict[str, str]:
 
 
 def _payload(answer: ApiResponse) -> bytes:
-    return bytes(parse_body(answer, EventBody).payload)
+    return parse_body(answer, EventBody).payload_bytes
 
 
 def _say_count(shown: int, total: int, at_least: bool, what: str, more: str) -> None:

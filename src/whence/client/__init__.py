@@ -1,23 +1,33 @@
 """The client: `Whence` and `AsyncWhence`.
 
 - `clients` has the calls of the API, and `base_client` what both clients share.
-- `requests`, `responses`, `event_builder` and `retries` are pure: they build, parse and decide.
-- `context` holds what events inherit: their cause, flow and actor. `tracing` records calls and runs as events.
+- `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
+- `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
+  and runs as events.
+- `reasons` says why there is no connection.
 - `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
-- `emitter` is the queue, `sender` the threads that empty it, `spool` and `spool_lock` its files on disk.
-- `at_exit` and `fork_safety` keep queued events through the end of the process and through forks.
+- `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
+  files on disk, `counts` its numbers. `sender` has the threads, `reporting` what they report, and `clock` the server's
+  time.
+- `at_exit`, `fork_safety` and `reentrancy` keep queued events through exits, forks and signal handlers.
 """
 
-from whence.client.base_client import DEFAULT_URL, ClientOptions, Enricher
+from whence.client.base_client import BeforeSend, ClientOptions, Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
-from whence.client.emitter import OnError, Stats
-from whence.client.errors import Closed, Lost, NotRecorded, Rejected, SpoolFull, Unreachable
+from whence.client.counts import Stats
+from whence.client.encoding import Default, Payload
+from whence.client.errors import Closed, Lost, NoApiKey, NotRecorded, QueueFull, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.reporting import OnError
 from whence.client.requests import (
     JSON,
     NDJSON,
     ApiRequest,
+    EventFilters,
+    FlowFilters,
+    ListFilters,
+    TimeFilters,
     Value,
     actor_stats_request,
     aggregate_request,
@@ -43,7 +53,9 @@ from whence.client.responses import (
     refusal,
     retry_after_s,
 )
+from whence.client.runs import Run
 from whence.client.tokens import TenantToken, sign_jwt
+from whence.profiles import DEFAULT_URL
 from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
 __all__ = [
@@ -54,6 +66,7 @@ __all__ = [
     "ApiRequest",
     "ApiResponse",
     "AsyncWhence",
+    "BeforeSend",
     "CausalContext",
     "Cause",
     "ClientOptions",
@@ -61,20 +74,29 @@ __all__ = [
     "ContextScope",
     "ContextThreadPoolExecutor",
     "CreatedKeyBody",
+    "Default",
     "EmittedEvent",
     "Enricher",
     "EventFields",
+    "EventFilters",
     "EventPage",
+    "FlowFilters",
     "KeyBody",
     "KeysBody",
+    "ListFilters",
     "Lost",
+    "NoApiKey",
     "NotRecorded",
     "OnError",
+    "Payload",
+    "QueueFull",
     "Rejected",
+    "Run",
     "SpoolFull",
     "Stats",
     "StoredEvent",
     "TenantToken",
+    "TimeFilters",
     "Unreachable",
     "Value",
     "Whence",

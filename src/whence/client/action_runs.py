@@ -15,7 +15,7 @@ from whence.client.event_builder import EmittedEvent
 from whence.client.tracing import EventLog, failure_below, note_failure, queue_or_report
 from whence.wire.ids import new_uuid7
 
-__all__ = ["ActionRun", "ActionRuns", "Verb", "content_of"]
+__all__ = ["ActionRun", "ActionRuns", "Verb", "content_of", "error_members"]
 
 _NAME_CHARACTERS_MAX = 255
 _MESSAGE_CHARACTERS_MAX = 1_000
@@ -126,11 +126,7 @@ class ActionRuns:
 
     def describe(self, error: BaseException) -> dict[str, str]:
         """The payload members of an error."""
-        members = {"error": type(error).__name__}
-        if self._has_messages:
-            message = _text_of(error)
-            if message:
-                members["message"] = _bounded(message, _MESSAGE_CHARACTERS_MAX)
+        members = error_members(error) if self._has_messages else {"error": type(error).__name__}
         if self._tracebacks:
             text = "".join(traceback.format_exception(error))
             members["traceback"] = _clean(text[-_TRACEBACK_CHARACTERS_MAX:])
@@ -156,6 +152,12 @@ class ActionRuns:
             payload=payload,
             **fields,
         )
+
+
+def error_members(error: BaseException) -> dict[str, str]:
+    """What the payload of a failure says of an exception: its type, and its message if it has one."""
+    message = _bounded(_text_of(error), _MESSAGE_CHARACTERS_MAX)
+    return {"error": type(error).__name__, **({"message": message} if message else {})}
 
 
 def content_of(value: Any) -> str:

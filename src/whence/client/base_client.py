@@ -5,38 +5,45 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
+import httpx2
 import msgspec
 
 from whence.client import context as contexts
 from whence.client import tracing
+from whence.client.at_exit import flush_on_sigterm
 from whence.client.context import CausalContext, ContextScope
-from whence.client.emitter import Emitter, OnError, Stats
-from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, id_and_flow
-from whence.client.fork_safety import register_fork_safe
-from whence.client.requests import batch_request, tenant_token_request
+from whence.client.counts import Counter, Stats
+from whence.client.emitter import Emitter, OnFull
+from whence.client.encoding import Default, EventEncoder
+from whence.client.errors import NoApiKey, name_of
+from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, emitted_from, id_and_flow
+from whence.client.fork_safety import register_fork_safe, reset_if_forked
+from whence.client.reentrancy import guard
+from whence.client.reporting import OnError
+from whence.client.requests import ApiRequest, batch_request, store_request, tenant_token_request, with_id
 from whence.client.responses import ApiResponse, parse_body
+from whence.client.runs import Run
 from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken
 from whence.client.tracing import TracedEvents
-from whence.client.transport import Transport, api_key_headers, base_url
-from whence.errors import WhenceError
+from whence.client.transport import ClientCert, HttpOptions, Transport, api_key_headers, base_url
+from whence.errors import Invalid, WhenceError
 from whence.identities import canonical
+from whence.profiles import DEFAULT_URL, FoundServer, find_server
+from whence.wire.ids import new_uuid7
 from whence.wire.keys import TenantTokenBody
 
-__all__ = ["DEFAULT_URL", "BaseClient", "ClientOptions", "Enricher"]
-
-DEFAULT_URL = "http://127.0.0.1:8700"
-"""The server's URL when none is given."""
+__all__ = ["BaseClient", "BeforeSend", "ClientOptions", "Enricher"]
 
 _log = logging.getLogger("whence")
-
 _TENANT_CLIENTS_MAX = 10_000
 _UNAUTHENTICATED = 401
+_THREADS_END_S = 0.5  # how long closing waits at least for its threads, which end at once unless a request hangs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,31 +52,60 @@ Enricher = Callable[[CausalContext], tuple[CausalContext, Mapping[str, Any]]]
 """Given the context of an event, returns the context to use and members to add to the payload."""
 
 
+BeforeSend = Callable[[dict[str, Any]], Mapping[str, Any] | None]
+"""Given an event with the keys of the API, as JSON has it, returns the event to send, or None to drop it."""
+
+
 class ClientOptions(TypedDict, total=False):
     """The options of a client. All may be left out.
 
+    - `profile` names the saved profile whose URL and key are used. Default: WHENCE_PROFILE.
     - `tenant` names the folder of the spool. Without it the API key does, so set it if keys are rotated.
     - `queue_events_max` (10,000) and `queue_bytes_max` (64 MiB) bound the queue in memory.
-    - `on_full`: when the queue is full, "spill" (the default) makes `emit` write to the spool, "block" makes it wait.
+    - `on_full`: what `emit` does when the queue is full. "spill", the default, writes to the spool. "drop", the default
+      without a spool, counts the event as lost and reports that. "raise" raises QueueFull. "block" waits at most
+      `block_timeout_s` (10) for room, then raises QueueFull; on an event loop it raises at once.
     - `on_error` is called with errors of queued events; see `OnError`.
-    - `spool` is the folder that holds all spools, or False for no spool. Default: the user's state directory.
+    - `spool` is the folder that holds all spools, or False for no spool. Default: WHENCE_SPOOL_DIR, or a folder in the
+      user's state directory.
     - `spool_bytes_max` (1 GiB) bounds the spool of one tenant.
     - `exit_timeout_s` (5) bounds how long closing waits for queued events to be sent.
+    - `flush_on_signals`: whether SIGTERM sends or spools the queued events, before it ends the process as usual.
     - `jwt_secret` is the secret shared with the server, for `for_tenant`. Default: WHENCE_JWT_SECRET. Without it,
       `for_tenant` needs an operator's key as the API key.
     - `jwt_claims` are added to the tokens of `for_tenant`.
+    - `default` returns a form that JSON has for a value that JSON has none for, as that of `json.dumps`.
+    - `before_send` sees every event before it is queued or sent, in the thread that emits it, and may change or drop
+      it. If it raises an exception, the event is dropped, and the exception is logged.
+    - `disabled` makes `emit` build and check events, and drop them. Default: WHENCE_DISABLED.
+    - `ca` is a PEM file or a folder with the certificates to trust, instead of those of the system.
+    - `client_cert` is the certificate that the server or a proxy asks for; see `ClientCert`.
+    - `proxy` is the URL of an HTTP proxy. Default: HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    - `http_client` and `async_http_client` make the HTTP clients to use. They are called once, and again after a fork.
+      Then the three options above have no effect, and an API key is not required.
     """
 
+    profile: str | None
     tenant: str
     queue_events_max: int
     queue_bytes_max: int
-    on_full: Literal["spill", "block"]
+    on_full: OnFull
+    block_timeout_s: float
     on_error: OnError
     spool: Path | str | Literal[False]
     spool_bytes_max: int
     exit_timeout_s: float
+    flush_on_signals: bool
     jwt_secret: str
     jwt_claims: Mapping[str, object]
+    default: Default | None
+    before_send: BeforeSend | None
+    disabled: bool | None
+    ca: Path | str | None
+    client_cert: ClientCert | None
+    proxy: str | None
+    http_client: Callable[[], httpx2.Client] | None
+    async_http_client: Callable[[], httpx2.AsyncClient] | None
 
 
 class BaseClient:
@@ -78,12 +114,28 @@ class BaseClient:
     def __init__(
         self, url: str | None, api_key: str | None, timeout_s: float, retries: int, **options: Unpack[ClientOptions]
     ) -> None:
-        self.url = base_url(url or os.environ.get("WHENCE_URL") or DEFAULT_URL)
-        key = api_key or os.environ.get("WHENCE_API_KEY") or ""
+        server = _find_server(url, api_key, options.get("profile"))
+        self.url, key = base_url(server.url), server.api_key
         headers = self._key_headers = api_key_headers(key)
+        has_own_client = options.get("http_client") or options.get("async_http_client")
+        self._no_key = None if key or has_own_client else server.reason or "an empty one was passed."
+        self._http_options = HttpOptions(
+            ca=options.get("ca"),
+            client_cert=options.get("client_cert"),
+            proxy=options.get("proxy"),
+            http_client=options.get("http_client"),
+            async_http_client=options.get("async_http_client"),
+        )
+        disabled = options.get("disabled")
+        self._disabled = _is_on(os.environ.get("WHENCE_DISABLED")) if disabled is None else disabled
+        self._encode = EventEncoder(options.get("default"))
         self.credential: Callable[[], Mapping[str, str]] = lambda: headers
         self.timeout_s = timeout_s
         self._retries = retries
+        if options.get("spool") is False and options.get("on_full") == "spill":
+            raise WhenceError(
+                'on_full="spill" needs a spool. Pass "drop", "raise" or "block", or leave out spool=False.'
+            )
         self._options = options
         self._enrichers: list[Enricher] = []
         self._spool_name = functools.partial(folder_name, self.url, options.get("tenant"), key)
@@ -93,10 +145,13 @@ class BaseClient:
         self.reset_after_fork()
         self._emitter = self._new_emitter()
         register_fork_safe(self)
+        if options.get("flush_on_signals"):
+            flush_on_sigterm()
 
     def reset_after_fork(self) -> None:
         """Replace the lock, and forget the clients of tenants."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the client
+        self._dropped = Counter()
         self._tenants: dict[str, Self] = {}
 
     # -------------------------------------------------------------------------------------------------------- context
@@ -139,7 +194,7 @@ class BaseClient:
         completed: str | None = None,
         failed: str | None = None,
         cancelled: str | None = None,
-        **fields: Any,
+        **fields: Unpack[EventFields],
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """A decorator that records each call of a function, coroutine function, generator or async generator.
 
@@ -153,26 +208,40 @@ class BaseClient:
 
     # --------------------------------------------------------------------------------------------------------- events
 
-    def new(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
+    def new(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """The event that `emit` would send, without sending it. Raises Invalid as `emit` does."""
+        reset_if_forked()
         context, added = contexts.current_context(), dict[str, Any]()
         for enricher in self._enrichers:
             context, members = enricher(context)
             added |= members
-        event_fields = msgspec.structs.replace(EventFields(), **fields)
         if added:
-            payload = event_fields.payload
+            payload = fields.get("payload")
             if payload is None and isinstance(event, Mapping):
                 payload = event.get("payload")
-            if payload is None or isinstance(payload, Mapping):  # a payload that is already JSON stays as it is
-                event_fields.payload = {**added, **(payload or {})}
-        return build_event(event, event_fields, context)
+            fields["payload"] = {**added, **self._encode.members(payload)}
+        return self._filter(build_event(event, fields, context, self._encode))
 
-    def queue(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
+    def queue(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """Queue an event from any thread, as `Whence.emit` does without `durable`. Raises as that."""
         emitted = self.new(event, **fields)
+        if emitted.dropped:
+            return emitted
+        self._require_key()
         spooled = self._emitter.put(emitted.body)
         return msgspec.structs.replace(emitted, spooled=True) if spooled else emitted
+
+    def started(self, noun: str, **fields: Unpack[EventFields]) -> Run:
+        """Emit `<noun>.started`, and return a handle that emits `<noun>.completed` or `<noun>.failed`.
+
+        The keywords are those of `emit`. Without a `resource` it is a new one of the type `noun`. Raises as `emit`.
+        """
+        if fields.get("resource") is None:
+            fields["resource"] = (noun, new_uuid7())
+        if fields.get("actor") is None:
+            fields["actor"] = contexts.current_context().actor
+        event = self.queue(f"{noun}.started", **fields)
+        return Run(self, noun, event, {"actor": fields["actor"], "resource": fields["resource"]})
 
     def report(self, error: WhenceError) -> None:
         """Report an error for code that must not raise it: it is logged, and passed to `on_error`."""
@@ -189,21 +258,79 @@ class BaseClient:
 
     def stats(self) -> Stats:
         """Counts of the events that were queued."""
-        return self._emitter.stats()
+        return msgspec.structs.replace(self._emitter.stats(), dropped=self._dropped.value())
 
-    def _flush(self, timeout_s: float) -> bool:
-        return self._emitter.flush(timeout_s)
+    def _filter(self, emitted: EmittedEvent) -> EmittedEvent:
+        """The event as `before_send` leaves it."""
+        body = self._filter_body(emitted.body)
+        if body is None:
+            return msgspec.structs.replace(emitted, dropped=True)
+        return emitted if body is emitted.body else emitted_from(body)
+
+    def _filter_body(self, body: bytes) -> bytes | None:
+        """An encoded event as `before_send` leaves it, or None for one that is dropped, which is counted."""
+        before_send = self._options.get("before_send")
+        kept: bytes | None = body
+        if self._disabled:
+            kept = None
+        elif before_send is not None:
+            try:
+                changed = before_send(msgspec.json.decode(body))
+                kept = None if changed is None else self._encode(with_id(changed))
+                if kept is not None:
+                    emitted_from(kept)
+            except Exception:  # an event that was not scrubbed must not leave the process
+                _log.exception("The callback before_send failed, so the event %s %s was dropped.", *name_of(body))
+                kept = None
+        if kept is None:
+            self._dropped.increase()
+        return kept
+
+    def _store(self, emitted: EmittedEvent) -> ApiRequest:
+        """The request that stores an event durably. Raises NoApiKey."""
+        self._require_key()
+        return store_request(emitted.body)
+
+    def _require_key(self) -> None:
+        """Raise NoApiKey if nothing can be sent."""
+        if self._no_key is not None:
+            raise NoApiKey(self._no_key)
+
+    def _batch_bodies(self, events: Iterable[Mapping[str, Any]]) -> list[bytes | None]:
+        """The encoded events of a batch; None for those that are dropped. Raises Invalid with the index of an event."""
+        bodies: list[bytes | None] = []
+        for index, event in enumerate(events):
+            try:
+                bodies.append(self._filter_body(self._encode(with_id(event))))
+            except Invalid as error:
+                raise error.within_item(index) from error.__cause__
+        if any(body is not None for body in bodies):
+            self._require_key()
+        return bodies
+
+    def _flush(self, timeout_s: float, refused_before: int | None = None) -> bool:
+        return self._disabled or self._emitter.flush(timeout_s, refused_before)
+
+    def _emitters(self) -> list[Emitter]:
+        """The queue of this client and those of its clients for tenants."""
+        reset_if_forked()
+        with self._lock:
+            return [*(tenant._emitter for tenant in self._tenants.values()), self._emitter]
 
     def _close(self, timeout_s: float | None) -> bool:
-        with self._lock:
-            tenants, self._tenants = list(self._tenants.values()), {}
-        emitters = [*(tenant._emitter for tenant in tenants), self._emitter]
+        if guard.is_inside():  # a signal handler that interrupted the client closes it
+            guard.defer(lambda: self._close(timeout_s))
+            return False
         deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
+        emitters = self._emitters()
+        self._tenants = {}
         for emitter in emitters:
             emitter.begin_close()
         sent = [emitter.close(max(0.0, deadline - time.monotonic())) for emitter in emitters]
-        if self._transport is not None and not self._shares_transport:
-            self._transport.close()
+        if not self._shares_transport:
+            if self._transport is not None:
+                self._transport.close()
+            self._sender.stop(max(_THREADS_END_S, deadline - time.monotonic()))
         return all(sent)
 
     # -------------------------------------------------------------------------------------------------------- tenants
@@ -256,6 +383,7 @@ class BaseClient:
         client = object.__new__(type(self))
         client.__dict__.update(self.__dict__)
         client.credential = credential
+        client._no_key = None
         client._shares_transport = True
         client._transport = self._shared_transport()
         client._spool_name = functools.partial(folder_name, self.url, tenant, "")
@@ -275,6 +403,7 @@ class BaseClient:
             queue_events_max=1,
             queue_bytes_max=1,
             on_full="block",
+            block_timeout_s=0.0,
             on_error=self._options.get("on_error"),
             exit_timeout_s=0.0,
         )
@@ -291,6 +420,7 @@ class BaseClient:
             queue_events_max=options.get("queue_events_max", 10_000),
             queue_bytes_max=options.get("queue_bytes_max", 64 * 1024 * 1024),
             on_full=options.get("on_full", "spill"),
+            block_timeout_s=options.get("block_timeout_s", 10.0),
             on_error=options.get("on_error"),
             exit_timeout_s=options.get("exit_timeout_s", 5.0),
         )
@@ -304,14 +434,28 @@ class BaseClient:
         return Path(self._options.get("spool") or default_root()) / self._spool_name()
 
     def _send_batch(self, bodies: Sequence[bytes]) -> ApiResponse:
-        response = self._shared_transport().exchange(batch_request(b"\n".join(bodies)), self.credential())
-        self._note_refusal(response.status)  # the emitter keeps the events, and sends them again
+        request = batch_request(b"\n".join(bodies))
+        response = self._shared_transport().exchange(request, self.credential())
+        if self._note_refusal(response.status):
+            response = self._shared_transport().exchange(request, self.credential())
         return response
 
     def _shared_transport(self) -> Transport:
         if self._transport is None:
-            self._transport = Transport(self.url, self.timeout_s)
+            self._transport = Transport(self.url, self.timeout_s, self._http_options)
         return self._transport
+
+
+def _find_server(url: str | None, api_key: str | None, profile: str | None) -> FoundServer:
+    """The server and key to use. Profiles that cannot be read are a reason why there is no key."""
+    try:
+        return find_server(url, api_key, profile, os.environ)
+    except WhenceError as error:
+        return FoundServer(url or os.environ.get("WHENCE_URL") or DEFAULT_URL, "", str(error))
+
+
+def _is_on(switch: str | None) -> bool:
+    return (switch or "").lower() in ("1", "true", "yes", "on")
 
 
 def _with(context: CausalContext, **changes: Any) -> CausalContext:

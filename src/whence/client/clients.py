@@ -5,26 +5,34 @@ failures are retried (see `retries`), which is safe since every event has an id.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from uuid import UUID
 
 import msgspec
 
+from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient, ClientOptions
-from whence.client.errors import Unreachable
-from whence.client.event_builder import Cause, EmittedEvent, id_and_flow
+from whence.client.errors import QueueFull, Unreachable
+from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
 from whence.client.requests import (
     ApiRequest,
-    Value,
+    EventFilters,
+    FlowFilters,
+    Include,
+    ListFilters,
+    TimeFilters,
     actor_stats_request,
     aggregate_request,
-    batch_of_events_request,
+    batch_request,
+    flows_request,
     get_request,
     list_request,
     next_page_request,
-    store_request,
+    process_map_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -32,6 +40,7 @@ from whence.client.responses import (
     ApiResponse,
     EventPage,
     StoredEvent,
+    next_link,
     parse_batch,
     parse_body,
     parse_page,
@@ -41,10 +50,17 @@ from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken
 from whence.client.transport import AsyncTransport, Transport
 from whence.errors import WhenceError
-from whence.wire.bodies import ActorStatsBody, BatchBody, CountsBody, EventBody
-from whence.wire.traces import TraceBody
+from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody
+from whence.wire.traces import FlowBody, FlowsBody, MapBody, TraceBody
 
-__all__ = ["AsyncWhence", "Whence"]
+__all__ = ["AsyncWhence", "EventInput", "Whence"]
+
+_NOT_SENT = 204
+"""The status of an event of a batch that was dropped."""
+
+_POLL_S = 0.02
+
+R = TypeVar("R")
 
 EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
@@ -53,9 +69,11 @@ EventInput = Mapping[str, Any] | str
 class Whence(BaseClient):
     """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
 
-    `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`. `timeout_s` bounds each wait for the server.
-    `retries` bounds how often a failed request is repeated, and `sleep` waits before a repeat. For the other
-    parameters see `ClientOptions`.
+    `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`, and then to a saved profile: the one that the
+    option `profile` or `WHENCE_PROFILE` names, else the current one if its server is on this machine.
+
+    `timeout_s` bounds each wait for the server. `retries` bounds how often a failed request is repeated, and `sleep`
+    waits before a repeat. For the other parameters see `ClientOptions`.
     """
 
     def __init__(
@@ -70,26 +88,32 @@ class Whence(BaseClient):
     ) -> None:
         super().__init__(url, api_key, timeout_s, retries, **options)
         self._sleep = sleep
-        self._transport = Transport(self.url, timeout_s)
+        self._transport = Transport(self.url, timeout_s, self._http_options)
 
     @overload
-    def emit(self, event: EventInput, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+    def emit(self, event: EventInput, *, durable: Literal[True], **fields: Unpack[EventFields]) -> StoredEvent: ...
 
     @overload
-    def emit(self, event: EventInput, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
+    def emit(
+        self, event: EventInput, *, durable: Literal[False] = False, **fields: Unpack[EventFields]
+    ) -> EmittedEvent: ...
 
-    def emit(self, event: EventInput, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
+    def emit(
+        self, event: EventInput, *, durable: bool = False, **fields: Unpack[EventFields]
+    ) -> StoredEvent | EmittedEvent:
         """Record an event: a mapping with the keys of the API, or an event type with keywords (see `EventFields`).
 
         By default the event is queued and this returns at once; a thread of the client sends it. Events that are still
         in memory are lost if the process is killed. Raises Closed and SpoolFull.
 
         With `durable=True` the event is stored on the server when this returns. Raises the error of a refusal, and
-        Unreachable. Both raise Invalid for a value that JSON cannot represent.
+        Unreachable. Both raise Invalid for an event that no server would accept, NoApiKey, and TypeError for an unknown
+        keyword.
         """
-        if durable:
-            return parse_stored(self.send(store_request(self.new(event, **fields).body)))
-        return self.queue(event, **fields)
+        if not durable:
+            return self.queue(event, **fields)
+        emitted = self.new(event, **fields)
+        return _not_stored(emitted) if emitted.dropped else parse_stored(self.send(self._store(emitted)))
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until every queued and spooled event is stored or refused. Returns False if the time was too short."""
@@ -98,12 +122,15 @@ class Whence(BaseClient):
     def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
         """Store up to 1,000 events in one transaction, in this order. With `atomic`, one bad event refuses them all.
 
-        The result has a status for each event. Raises Invalid when an atomic batch or the batch as a whole is refused.
+        The result has a status for each event, 204 for one that `before_send` dropped. Raises Invalid when an atomic
+        batch or the batch as a whole is refused, and as `emit` for a payload that no server would accept.
         """
-        return parse_batch(self.send(batch_of_events_request(events, atomic=atomic)))
+        bodies = self._batch_bodies(events)
+        request = _batch_request(bodies, atomic)
+        return _batch_results(bodies, None if request is None else parse_batch(self.send(request)))
 
-    def list(self, **filters: Value) -> EventPage:
-        """A page of events, newest first. `filters` are the parameters of the API; write `from` as `since`."""
+    def list(self, **filters: Unpack[ListFilters]) -> EventPage:
+        """A page of events, newest first. For the filters see `ListFilters`."""
         return parse_page(self.send(list_request(**filters)))
 
     def next(self, page: EventPage) -> EventPage | None:
@@ -111,21 +138,21 @@ class Whence(BaseClient):
         request = _next_request(page)
         return None if request is None else parse_page(self.send(request))
 
-    def pages(self, **filters: Value) -> Iterator[EventPage]:
+    def pages(self, **filters: Unpack[ListFilters]) -> Iterator[EventPage]:
         """All pages in order, in the snapshot of the first. Each is fetched when it is needed."""
         page: EventPage | None = self.list(**filters)
         while page is not None:
             yield page
             page = self.next(page)
 
-    def events(self, **filters: Value) -> Iterator[EventBody]:
+    def events(self, **filters: Unpack[ListFilters]) -> Iterator[EventBody]:
         """All matching events, in the snapshot of the first page. Pages are fetched as they are needed."""
         for page in self.pages(**filters):
             yield from page.events
 
-    def get(self, event_id: str, **filters: Value) -> EventBody:
+    def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
         """The event with this id. Raises NotFound."""
-        return parse_body(self.send(get_request(event_id, **filters)), EventBody)
+        return parse_body(self.send(get_request(str(event_id), include=include)), EventBody)
 
     def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """The causes of an event, from the root to the event itself.
@@ -141,11 +168,40 @@ class Whence(BaseClient):
         """
         return parse_body(self.send(trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody)
 
-    def aggregate(self, **filters: Value) -> CountsBody:
+    def trace(
+        self,
+        event: Cause,
+        *,
+        direction: Literal["both", "up", "down"] = "both",
+        depth: int | None = None,
+        limit: int = 500,
+    ) -> TraceBody:
+        """The causal graph around an event: its causes, its effects, or both.
+
+        `depth` bounds the hops, `limit` the events. Raises NotFound.
+        """
+        return parse_body(self.send(_trace_request(event, direction, depth, limit)), TraceBody)
+
+    def flows(self, **filters: Unpack[FlowFilters]) -> Iterator[FlowBody]:
+        """All matching flows, the latest activity first, in the snapshot of the first page.
+
+        Pages are fetched as they are needed.
+        """
+        request: ApiRequest | None = flows_request(**filters)
+        while request is not None:
+            response = self.send(request)
+            yield from parse_body(response, FlowsBody).flows
+            request = _next_flows(response)
+
+    def process_map(self, **period: Unpack[TimeFilters]) -> MapBody:
+        """Which event types led to which, how often, how often with a failure, and how soon, on whole days."""
+        return parse_body(self.send(process_map_request(**period)), MapBody)
+
+    def aggregate(self, **filters: Unpack[EventFilters]) -> CountsBody:
         """Exact counts of the matching events: in total, and by event type, resource type and actor type."""
         return parse_body(self.send(aggregate_request(**filters)), CountsBody)
 
-    def actor_stats(self, **filters: Value) -> ActorStatsBody:
+    def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """The number of events, successes and failures of each actor."""
         return parse_body(self.send(actor_stats_request(**filters)), ActorStatsBody)
 
@@ -201,33 +257,57 @@ class AsyncWhence(BaseClient):
     ) -> None:
         super().__init__(url, api_key, timeout_s, retries, **options)
         self._sleep = sleep
-        self._async_transport = AsyncTransport(self.url, timeout_s)
+        self._async_transport = AsyncTransport(self.url, timeout_s, self._http_options)
 
     @overload
-    async def emit(self, event: EventInput, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+    async def emit(
+        self, event: EventInput, *, durable: Literal[True], **fields: Unpack[EventFields]
+    ) -> StoredEvent: ...
 
     @overload
-    async def emit(self, event: EventInput, *, durable: Literal[False] = False, **fields: Any) -> EmittedEvent: ...
+    async def emit(
+        self, event: EventInput, *, durable: Literal[False] = False, **fields: Unpack[EventFields]
+    ) -> EmittedEvent: ...
 
-    async def emit(self, event: EventInput, *, durable: bool = False, **fields: Any) -> StoredEvent | EmittedEvent:
-        """As `Whence.emit`. The event loop never waits for the disk or a full queue; a thread does."""
+    async def emit(
+        self, event: EventInput, *, durable: bool = False, **fields: Unpack[EventFields]
+    ) -> StoredEvent | EmittedEvent:
+        """As `Whence.emit`. The event loop never waits: a thread writes to the spool, and `on_full="block"` awaits."""
         emitted = self.new(event, **fields)
+        if emitted.dropped:
+            return _not_stored(emitted) if durable else emitted
         if durable:
-            return parse_stored(await self.send(store_request(emitted.body)))
-        spooled = self._emitter.put(emitted.body, wait=False)
+            return parse_stored(await self.send(self._store(emitted)))
+        self._require_key()
+        emitter = self._emitter
+        spooled = emitter.put(emitted.body, wait=False)
+        deadline = time.monotonic() + emitter.block_timeout_s
+        while spooled is None and emitter.waits_for_room():
+            if time.monotonic() >= deadline:
+                raise QueueFull(f"The queue has been full for {emitter.block_timeout_s:g} seconds.")
+            await asyncio.sleep(_POLL_S)
+            spooled = emitter.put(emitted.body, wait=False)
         if spooled is None:
-            spooled = await asyncio.to_thread(self._emitter.put, emitted.body)
+            spooled = await _in_thread(emitter.put, emitted.body)
         return msgspec.structs.replace(emitted, spooled=True) if spooled else emitted
 
     async def flush(self, timeout_s: float = 30.0) -> bool:
         """As `Whence.flush`."""
-        return await asyncio.to_thread(self._flush, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        refused_before = self._emitter.refused_credentials
+        done = await _in_thread(self._flush, 0.0)
+        while not done and time.monotonic() < deadline:  # a thread that waited would outlive a cancelled flush
+            await asyncio.sleep(_POLL_S)
+            done = await _in_thread(self._flush, 0.0, refused_before)
+        return done
 
     async def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
         """As `Whence.batch`."""
-        return parse_batch(await self.send(batch_of_events_request(events, atomic=atomic)))
+        bodies = self._batch_bodies(events)
+        request = _batch_request(bodies, atomic)
+        return _batch_results(bodies, None if request is None else parse_batch(await self.send(request)))
 
-    async def list(self, **filters: Value) -> EventPage:
+    async def list(self, **filters: Unpack[ListFilters]) -> EventPage:
         """As `Whence.list`."""
         return parse_page(await self.send(list_request(**filters)))
 
@@ -236,22 +316,22 @@ class AsyncWhence(BaseClient):
         request = _next_request(page)
         return None if request is None else parse_page(await self.send(request))
 
-    async def pages(self, **filters: Value) -> AsyncIterator[EventPage]:
+    async def pages(self, **filters: Unpack[ListFilters]) -> AsyncIterator[EventPage]:
         """As `Whence.pages`."""
         page: EventPage | None = await self.list(**filters)
         while page is not None:
             yield page
             page = await self.next(page)
 
-    async def events(self, **filters: Value) -> AsyncIterator[EventBody]:
+    async def events(self, **filters: Unpack[ListFilters]) -> AsyncIterator[EventBody]:
         """As `Whence.events`."""
         async for page in self.pages(**filters):
             for event in page.events:
                 yield event
 
-    async def get(self, event_id: str, **filters: Value) -> EventBody:
+    async def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
         """As `Whence.get`."""
-        return parse_body(await self.send(get_request(event_id, **filters)), EventBody)
+        return parse_body(await self.send(get_request(str(event_id), include=include)), EventBody)
 
     async def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """As `Whence.why`."""
@@ -263,11 +343,35 @@ class AsyncWhence(BaseClient):
             await self.send(trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
         )
 
-    async def aggregate(self, **filters: Value) -> CountsBody:
+    async def trace(
+        self,
+        event: Cause,
+        *,
+        direction: Literal["both", "up", "down"] = "both",
+        depth: int | None = None,
+        limit: int = 500,
+    ) -> TraceBody:
+        """As `Whence.trace`."""
+        return parse_body(await self.send(_trace_request(event, direction, depth, limit)), TraceBody)
+
+    async def flows(self, **filters: Unpack[FlowFilters]) -> AsyncIterator[FlowBody]:
+        """As `Whence.flows`."""
+        request: ApiRequest | None = flows_request(**filters)
+        while request is not None:
+            response = await self.send(request)
+            for flow in parse_body(response, FlowsBody).flows:
+                yield flow
+            request = _next_flows(response)
+
+    async def process_map(self, **period: Unpack[TimeFilters]) -> MapBody:
+        """As `Whence.process_map`."""
+        return parse_body(await self.send(process_map_request(**period)), MapBody)
+
+    async def aggregate(self, **filters: Unpack[EventFilters]) -> CountsBody:
         """As `Whence.aggregate`."""
         return parse_body(await self.send(aggregate_request(**filters)), CountsBody)
 
-    async def actor_stats(self, **filters: Value) -> ActorStatsBody:
+    async def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """As `Whence.actor_stats`."""
         return parse_body(await self.send(actor_stats_request(**filters)), ActorStatsBody)
 
@@ -291,12 +395,21 @@ class AsyncWhence(BaseClient):
     async def _credential(self) -> Mapping[str, str]:
         """The headers of the credential. A token of an operator's key may need a request, which a thread makes."""
         if isinstance(self.credential, ExchangedToken) and not self.credential.is_fresh:
-            return await asyncio.to_thread(self.credential)
+            return await _in_thread(self.credential)
         return self.credential()
 
     async def close(self, timeout_s: float | None = None) -> bool:
         """As `Whence.close`."""
-        sent = await asyncio.to_thread(self._close, timeout_s)
+        deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
+        emitters = self._emitters()
+        for emitter in emitters:
+            emitter.begin_close()
+        while True:
+            done = [await _in_thread(emitter.is_done) for emitter in emitters]
+            if all(done) or time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_POLL_S)
+        sent = await _in_thread(self._close, 0.0)
         if not self._shares_transport:
             await self._async_transport.close()
         return sent
@@ -310,10 +423,56 @@ class AsyncWhence(BaseClient):
         await self.close()
 
 
+async def _in_thread(function: Callable[..., R], *arguments: Any) -> R:
+    """The result of a function that waits. While the process exits no thread can be used, and the event loop waits."""
+    if exit_has_begun() or not threading.main_thread().is_alive():
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
 def _response(outcome: ApiResponse | Unreachable) -> ApiResponse:
     if isinstance(outcome, Unreachable):
         raise outcome
     return outcome
+
+
+def _not_stored(emitted: EmittedEvent) -> StoredEvent:
+    """What a durable event that was dropped returns, so that the code that emits it goes on as usual."""
+    return StoredEvent(event=stored_form(emitted), replayed=False, body=emitted.body)
+
+
+def _trace_request(event: Cause, direction: str, depth: int | None, limit: int) -> ApiRequest:
+    return trace_request(id_and_flow(event)[0], direction=direction, depth=depth, limit=limit)
+
+
+def _batch_request(bodies: Sequence[bytes | None], atomic: bool) -> ApiRequest | None:
+    """The request for a batch; None if all of its events are dropped."""
+    kept = [body for body in bodies if body is not None]
+    return None if bodies and not kept else batch_request(b"\n".join(kept), atomic=atomic)
+
+
+def _batch_results(bodies: Sequence[bytes | None], sent: BatchBody | None) -> BatchBody:
+    """The results of the events that were sent, and of those that were dropped, in the order of the events."""
+    if all(body is not None for body in bodies) and sent is not None:
+        return sent
+    results = iter(sent.results if sent is not None else ())
+    return BatchBody(
+        results=[
+            BatchResultBody(id=None, index=index, status=_NOT_SENT)
+            if body is None
+            else msgspec.structs.replace(next(results), index=index)
+            for index, body in enumerate(bodies)
+        ]
+    )
+
+
+def _next_flows(response: ApiResponse) -> ApiRequest | None:
+    """The request for the next page of flows; None after the last. Raises as `_next_request`."""
+    link = next_link(response)
+    request = None if link is None else next_page_request(link, "/api/v1/flows")
+    if link is not None and request is None:
+        raise WhenceError(NOT_A_WHENCE_SERVER)
+    return request
 
 
 def _next_request(page: EventPage) -> ApiRequest | None:

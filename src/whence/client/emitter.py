@@ -4,79 +4,52 @@ It has two states. *Live*: events are queued in memory and sent from there. *Spi
 spool, and new events go there directly, so that the order stays. Spilling starts when the queue is full or the server
 does not accept events, and ends when the last spooled event is sent.
 
-An event is always in exactly one place: queued, in the batch being sent, spooled, stored, rejected or lost.
+An event is always in exactly one place: queued, in the batch being sent, held, spooled, stored, rejected or lost.
+Before it is queued it may be in the inbox, where code leaves it that must not wait: a signal handler that interrupted
+the client, or an event loop that would wait for the disk. The next thread that has the lock moves it on.
 """
 
-import contextlib
+import functools
 import logging
-import threading
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
-from whence.client.at_exit import close_at_exit
-from whence.client.errors import Closed, Lost, Rejected, SpoolFull
-from whence.client.fork_safety import register_fork_safe
-from whence.client.requests import SEND_EVENTS_MAX, first_batch
+from whence.client.at_exit import close_at_exit, exit_has_begun
+from whence.client.backlog import Backlog, or_spool_full
+from whence.client.clock import HOLD_MAX_S, ServerClock, is_early
+from whence.client.counts import Counts, Stats
+from whence.client.errors import Closed, Lost, QueueFull, SpoolFull
+from whence.client.fork_safety import register_fork_safe, reset_if_forked
+from whence.client.reentrancy import GuardedCondition, guard, is_on_event_loop
+from whence.client.reporting import OnError, Reports
+from whence.client.requests import SEND_EVENTS_MAX
 from whence.client.responses import ApiResponse, is_temporary, parse_batch_results, refusal, retry_after_s
 from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
 from whence.client.sender import Sender
-from whence.client.spool import Segment, Spool
-from whence.errors import WhenceError
+from whence.client.spool import Spool
+from whence.errors import Unauthenticated, WhenceError
 from whence.wire.bodies import BatchResultBody
 
-__all__ = ["Emitter", "OnError", "Stats"]
+__all__ = ["Emitter", "OnFull"]
 
-OnError = Callable[[WhenceError], object]
-"""Called with every refused event (`Rejected`), with events that are gone (`Lost`), and with the error that keeps
-events from being sent, once when it begins. It runs in a thread of the client. An exception that it raises is logged.
-"""
-
-R = TypeVar("R")
+OnFull = Literal["spill", "drop", "raise", "block"]
+"""What `emit` does when the queue is full; see `ClientOptions`."""
 
 _log = logging.getLogger("whence")
 
 _LINGER_S = 0.02  # how long an event waits for others to share its batch
+_LOCK_WAIT_S = 1.0  # how long an event waits for the lock, which a thread may hold while the disk does not respond
 _BACKOFF_MAX_S = 5.0
 _BACKOFF_CLOSING_MAX_S = 0.5
 _FAILURES_BEFORE_SPOOLING = 2
 _SERVER_ERRORS_MAX = 3  # 500s in a row after which an event of the batch is assumed to be the reason
 _OK, _CREATED, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 413, 422, 500
-
-
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of the events of one client.
-
-    `emitted + adopted == stored + replayed + rejected + lost + queued + spooled`, always.
-
-    `adopted` were spooled by earlier processes. `lost` were in spool files that were removed from outside. `retries`
-    counts attempts to send that failed. `error_code` is the code of the error that keeps events from being sent now.
-    """
-
-    emitted: int
-    adopted: int
-    stored: int
-    replayed: int
-    rejected: int
-    lost: int
-    queued: int
-    spooled: int
-    retries: int
-    error_code: str | None
-
-
-class _Counts(msgspec.Struct):
-    emitted: int = 0
-    adopted: int = 0
-    stored: int = 0
-    replayed: int = 0
-    rejected: int = 0
-    lost: int = 0
-    retries: int = 0
+_IN_MEMORY = 0  # a ticket of the spool is greater
 
 
 class Emitter:
@@ -90,16 +63,19 @@ class Emitter:
         *,
         queue_events_max: int,
         queue_bytes_max: int,
-        on_full: Literal["spill", "block"],
+        on_full: OnFull,
+        block_timeout_s: float,
         on_error: OnError | None,
         exit_timeout_s: float,
     ) -> None:
         self._send = send
         self._sender = sender
+        self._chores = _Chores(self)
         self._open_spool = open_spool
         self._queue_events_max = queue_events_max
         self._queue_bytes_max = queue_bytes_max
-        self._blocks = on_full == "block" or open_spool is None
+        self._on_full = on_full
+        self.block_timeout_s = block_timeout_s
         self._on_error = on_error
         self.exit_timeout_s = exit_timeout_s
         self.reset_after_fork()
@@ -107,168 +83,338 @@ class Emitter:
 
     def reset_after_fork(self) -> None:
         """Start empty: the parent sends the events that it has queued."""
-        self._changed = threading.Condition()
-        self._queue: deque[bytes] = deque()
-        self._queue_bytes = 0
-        self._outgoing: deque[bytes] = deque()  # taken from the queue or from a segment, to be sent next
-        self._outgoing_number: int | None = None  # the spool number reserved for it, when it is from the queue
-        self._outgoing_segment: Segment | None = None  # the segment that it is from, if any
-        self._spool: Spool | None = None
-        self._spilling = self._started = self._scheduled = self._closing = self._closed = False
+        self._changed = GuardedCondition()
+        self._inbox: deque[bytes | None] = deque()  # None stands for an event that was dropped
+        self._counts = Counts()
+        self._reports = Reports(self._on_error)
+        self._backlog = Backlog(self._counts, self._reports, self._queue_events_max, self._queue_bytes_max)
+        self._started = self._scheduled = self._reopened = False
+        self._closing = self._refusing = self._closed = False
         self._batch_events_max = SEND_EVENTS_MAX
         self._failures = self._server_errors = 0
         self._not_before = 0.0
         self._error_code: str | None = None
-        self._counts = _Counts()
-        self._unreported: list[WhenceError] = []
-        self._callback_thread: int | None = None  # the thread that is running `on_error`
+        self.refused_credentials = 0  # batches that the server refused with a 401
+        self._clock = ServerClock()
+        self._hold_until: dict[int, float] = {}  # by the hash of an event that was held for its time to come
 
     # ----------------------------------------------------------------------------------------------- accepting events
 
     def put(self, body: bytes, *, wait: bool = True) -> bool | None:
-        """Accept an event. Returns True when it is on disk, False when it is in memory.
+        """Accept an event. Returns True when it is on disk, False when it is in memory, or dropped from a full queue.
 
         With `wait=False` it returns None instead of waiting for the disk or for room in the queue; the event was not
-        accepted then. Raises Closed and SpoolFull.
+        accepted then. On an event loop it never waits. Raises Closed, QueueFull and SpoolFull.
         """
-        with self._changed:
-            self._start()
-            while not self._spilling:
-                if self._has_room(body):
-                    self._queue.append(body)
-                    self._queue_bytes += len(body)
-                    self._counts.emitted += 1
-                    self._wake(0.0 if len(self._queue) == SEND_EVENTS_MAX else _LINGER_S)
-                    return False
-                if not wait:
-                    return None
-                if self._blocks:
-                    if self._callback_thread == threading.get_ident():
-                        raise SpoolFull("The queue is full, and only the thread that is running on_error can empty it.")
-                    self._changed.wait()
-                    self._start()
-                else:
-                    _or_spool_full(self._spill)
-            if not wait:
-                return None
-            spool = self._spool
-            if spool is None:
-                raise SpoolFull("There is no spool.")
-            ticket = _or_spool_full(lambda: spool.append(body))
-            self._counts.emitted += 1
-            self._wake(_LINGER_S)
-        _or_spool_full(lambda: spool.sync(ticket))
+        reset_if_forked()
+        if guard.is_inside() or not self._lock_soon():
+            self._set_aside(body)
+            return False
+        try:
+            ticket = self._accept(body, wait)
+            spool = self._backlog.spool
+        finally:
+            self._changed.release()
+        if ticket is None or ticket == _IN_MEMORY or spool is None:
+            return None if ticket is None else False
+        guard.enter()
+        try:
+            or_spool_full(lambda: spool.sync(ticket))
+        finally:
+            guard.leave()
         return True
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until every event is stored or rejected; returns whether this happened within the time."""
-        deadline = time.monotonic() + timeout_s
+    def waits_for_room(self) -> bool:
+        """Whether `put` returned None because the queue is full, and not because it would write to the disk."""
+        return self._on_full == "block" and not self._backlog.spilling
+
+    def _lock_soon(self) -> bool:
+        if self._changed.acquire(0):
+            return True
+        if exit_has_begun():  # the thread that holds the lock may never run again
+            if self._changed.acquire(_LOCK_WAIT_S):
+                return True
+            raise Closed("The program is exiting, and the client is busy.")
+        return not is_on_event_loop() and self._changed.acquire(_LOCK_WAIT_S)
+
+    def _set_aside(self, body: bytes) -> None:
+        """Leave an event in the inbox. This takes no lock."""
+        if self._refusing:
+            raise Closed("This client is closed.")
+        if len(self._inbox) >= self._queue_events_max:
+            if not self._drops():
+                raise QueueFull("The queue is full, and this code must not wait for the client.")
+            self._inbox.append(None)
+            return
+        self._inbox.append(body)
+        if guard.is_inside():
+            guard.defer(self.absorb)
+        else:
+            self._sender.wake(self._chores)
+
+    def _accept(self, body: bytes, wait: bool) -> int | None:
+        """Accept an event under the lock. Returns its ticket in the spool, `_IN_MEMORY`, or None as `put`."""
+        if not self._is_open():
+            return self._accept_late(body)
+        if not self._inbox and not self._backlog.spilling and self._backlog.has_room(body):
+            return self._enqueue(body)
+        if is_on_event_loop():
+            return self._accept_on_event_loop(body, wait)
+        return self._accept_waiting(body)
+
+    def _is_open(self) -> bool:
+        """Whether events can be queued. If not, the process is exiting. Raises Closed after `close`."""
+        if self._refusing:
+            raise Closed("This client is closed.")
+        if self._closed or sys.is_finalizing():
+            return False
+        if not self._started:
+            if exit_has_begun():
+                return False
+            self._started = True
+            close_at_exit(self)
+            self._prepare_spool()
+        return self._sender.start()
+
+    def _prepare_spool(self) -> None:
+        if self._backlog.spool is None and self._open_spool is not None:
+            try:
+                self._backlog.spool = self._open_spool()
+            except WhenceError as error:
+                _warn_once(f"{error} Events are kept in memory only.")
+        has_spool = self._backlog.spool is not None
+        self._reports.where = "in the queue and spool" if has_spool else f"in memory, up to {self._queue_events_max}"
+
+    def _drops(self) -> bool:
+        """Whether an event for which there is no room is dropped."""
+        return self._on_full == "drop" or (self._on_full == "spill" and self._backlog.spool is None)
+
+    def _accept_on_event_loop(self, body: bytes, wait: bool) -> int | None:
+        """Accept an event that cannot be queued now, without touching the disk. A thread of the sender does that."""
+        spills = self._on_full == "spill" and self._backlog.spool is not None
+        if self._backlog.spilling or spills or self._backlog.has_room(body):
+            if not wait:
+                return None
+            if len(self._inbox) < self._queue_events_max:
+                self._inbox.append(body)
+                self._sender.wake(self._chores)
+                return _IN_MEMORY
+        if self._drops():
+            return self._drop()
+        if self._on_full == "block" and not wait:
+            return None
+        raise QueueFull("The queue is full, and waiting for room would block the event loop.")
+
+    def _accept_waiting(self, body: bytes) -> int:
+        """Accept an event that cannot be queued now. This may write to the disk, or wait for room."""
+        deadline = time.monotonic() + self.block_timeout_s
+        while self._is_open():
+            self._absorb()
+            if self._backlog.spilling and self._backlog.spool is not None:
+                try:
+                    return self._append(self._backlog.spool, body)
+                except SpoolFull:
+                    if self._on_full != "drop":
+                        raise
+                    return self._drop()
+            if not self._inbox and self._backlog.has_room(body):
+                return self._enqueue(body)
+            if self._drops():
+                return self._drop()
+            if self._on_full == "spill":
+                or_spool_full(self._backlog.spill)
+                continue
+            if self._on_full == "raise":
+                raise QueueFull(f"The queue is full: {len(self._backlog.queue)} events wait to be sent.")
+            if self._is_own_thread():
+                raise QueueFull("The queue is full, and only the thread that is running on_error can empty it.")
+            if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                raise QueueFull(f"The queue has been full for {self.block_timeout_s:g} seconds.")
+        return self._accept_late(body)
+
+    def _accept_late(self, body: bytes) -> int:
+        """Accept an event while the process exits: only the spool is left. Raises Closed without one."""
+        was_open = self._backlog.spool is not None
+        self._prepare_spool()
+        spool = self._backlog.spool
+        if spool is None:
+            raise Closed("The program is exiting, and there is no spool that could keep the event.")
+        if was_open and self._closed and not self._reopened:
+            self._reopened = True
+            spool.reopen()
+        ticket = or_spool_full(lambda: spool.append(body))
+        self._counts.emitted += 1
+        return ticket
+
+    def _append(self, spool: Spool, body: bytes) -> int:
+        ticket = or_spool_full(lambda: spool.append(body))
+        self._counts.emitted += 1
+        self._wake(_LINGER_S)
+        return ticket
+
+    def _enqueue(self, body: bytes) -> int:
+        self._counts.emitted += 1
+        self._wake(0.0 if self._backlog.add(body) == SEND_EVENTS_MAX else _LINGER_S)
+        return _IN_MEMORY
+
+    def _drop(self) -> int:
+        self._counts.emitted += 1
+        self._counts.lost += 1
+        if self._reports.add_dropped(1):
+            self._sender.wake(self._chores)
+        return _IN_MEMORY
+
+    def absorb(self) -> None:
+        """Move the events of the inbox on."""
+        if is_on_event_loop():
+            self._sender.wake(self._chores)
+            return
         with self._changed:
-            if self._closed:
+            can_start = self._started or (not self._refusing and self._is_open())
+            if can_start and not self._closed:
+                self._absorb()
+            else:
+                self._absorb_late()
+
+    def _absorb(self) -> None:
+        """Move the events of the inbox to the queue or the spool, or leave them where they are if both are full."""
+        while self._inbox:
+            body = self._inbox[0]
+            if body is None:
+                self._drop()
+            elif self._backlog.spilling and self._backlog.spool is not None:
+                if not self._backlog.try_spool(functools.partial(self._append, self._backlog.spool, body)):
+                    return
+            elif self._backlog.has_room(body):
+                self._enqueue(body)
+            elif self._drops():
+                self._drop()
+            elif self._on_full != "spill" or not self._backlog.try_spool(self._backlog.spill):
+                return
+            else:
+                continue
+            self._inbox.popleft()
+
+    def _absorb_late(self) -> None:
+        """Spool the events of the inbox after the client was closed, or report them as lost."""
+        lost: list[bytes] = []
+        while self._inbox:
+            body = self._inbox.popleft()
+            try:
+                if body is not None and not self._refusing:
+                    self._accept_late(body)
+                    continue
+            except (Closed, SpoolFull):
+                pass
+            self._counts.emitted += 1
+            self._counts.lost += 1
+            lost += [] if body is None else [body]
+        if lost:
+            self._reports.add(Lost(f"{len(lost)} events were emitted while the client was closed.", lost))
+
+    def flush(self, timeout_s: float, refused_before: int | None = None) -> bool:
+        """Wait until every event is stored or rejected; returns whether this happened within the time.
+
+        Raises Unauthenticated as soon as the server refuses the credential, in a batch after the first
+        `refused_before`. In a thread of the client, and in code that interrupted it, this does not wait.
+        """
+        reset_if_forked()
+        deadline = time.monotonic() + timeout_s
+        if guard.is_inside():
+            return self._is_done()
+        with self._changed:
+            if self._closed or not self._is_open():
                 return self._pending() == 0
-            self._start()
+            self._absorb()
+            self._backlog.adopt_once()
+            if refused_before is None:
+                refused_before = self.refused_credentials
+                if self._error_code == Unauthenticated.code:
+                    self._not_before = 0.0  # the credential is tried once more now
             self._wake(0.0)
-            return self._changed.wait_for(self._is_done, deadline - time.monotonic())
+            if self._is_own_thread():
+                return self._is_done()
+            self._changed.wait_for(
+                lambda: self._is_done() or self.refused_credentials > refused_before, deadline - time.monotonic()
+            )
+            if self.refused_credentials > refused_before and not self._is_done():
+                raise Unauthenticated
+            return self._is_done()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Accept no more events, and wait until all are sent; returns whether this happened within the time.
 
-        Events that were not sent are spooled. Without a spool they are reported as Lost.
+        Events that were not sent are spooled. Without a spool they are reported as Lost. In code that interrupted the
+        client this returns False, and happens as soon as the client can be closed.
         """
+        reset_if_forked()
+        if guard.is_inside():
+            guard.defer(lambda: self.close(timeout_s))
+            return False
         deadline = time.monotonic() + (self.exit_timeout_s if timeout_s is None else timeout_s)
         self.begin_close()
         with self._changed:
+            if not self._closed and self._started and not self._is_own_thread() and self._sender.start():
+                self._changed.wait_for(self._is_done, deadline - time.monotonic())
+            sent = self._pending() == 0
             if self._closed or not self._started:
                 self._closed = True
-                return self._pending() == 0
-            self._changed.wait_for(self._is_done, deadline - time.monotonic())
-            sent = self._pending() == 0
+                return sent
             self._closed = True  # a step that is still running discards its result
-            unsent, missing = self._spool_unsent()
-            self._counts.lost += missing
+            inbox = list(self._inbox)
+            self._inbox.clear()
+            unsent, missing = self._backlog.release([body for body in inbox if body is not None])
+            self._counts.emitted += len(inbox)
+            self._counts.lost += missing + len(unsent) + inbox.count(None)
+            if missing:
+                self._reports.add(Lost(f"{missing} events that were spooled are gone: their files were removed.", []))
+            if unsent:
+                sentence = f"{len(unsent)} events could be neither sent nor spooled before the client closed."
+                self._reports.add(Lost(sentence, unsent))
             self._changed.notify_all()
-        if missing:
-            self._report(Lost(f"{missing} events that were spooled are gone: their files were removed.", []))
-        if unsent:
-            self._report(
-                Lost(f"{len(unsent)} events could be neither sent nor spooled before the client closed.", unsent)
-            )
+        self.report_all(last=True)
         return sent
 
     def begin_close(self) -> None:
-        """Accept no more events, and start to send the queued ones at once."""
+        """Start to send the queued events at once, and accept no more unless the process exits."""
+        reset_if_forked()
         with self._changed:
             self._closing = True
+            self._refusing = self._refusing or not exit_has_begun()
             self._not_before = 0.0
             self._changed.notify_all()
             if self._started and not self._closed:
                 self._sender.wake(self)
 
+    def is_done(self) -> bool:
+        """Whether every event is stored or rejected, and reported."""
+        with self._changed:
+            return self._is_done()
+
     def stats(self) -> Stats:
         """The counts up to now."""
+        reset_if_forked()
         with self._changed:
-            queued, spooled = self._queued_and_spooled()
-            return Stats(
-                **{name: getattr(self._counts, name) for name in _Counts.__struct_fields__},
-                queued=queued,
-                spooled=spooled,
-                error_code=self._error_code,
-            )
+            queued, spooled = self._backlog.queued_and_spooled()
+            counts = msgspec.structs.asdict(self._counts)
+            counts["emitted"] += len(self._inbox)
+            queued += len(self._inbox)
+            return Stats(**counts, queued=queued, spooled=spooled, error_code=self._error_code)
 
-    def _start(self) -> None:
-        """Open the spool before the first event. Raises Closed."""
-        if self._closing:
-            raise Closed("This client is closed.")
-        if self._started:
-            return
-        self._started = True
-        close_at_exit(self)
-        if self._open_spool is not None:
-            self._spool = self._open_spool()
-            with contextlib.suppress(OSError):  # adopting is tried again when the spool is next empty
-                self._adopt(self._spool)
-
-    def _adopt(self, spool: Spool) -> None:
-        events_before = spool.events
-        if spool.adopt():
-            self._counts.adopted += spool.events - events_before
-            self._spilling = True
-            self._sender.wake(self)
-
-    def _has_room(self, body: bytes) -> bool:
-        fits = self._queue_bytes + len(body) <= self._queue_bytes_max or not self._queue
-        return fits and len(self._queue) < self._queue_events_max
-
-    def _queued_and_spooled(self) -> tuple[int, int]:
-        """The number of unsent events in memory and on disk."""
-        spooled = 0 if self._spool is None else self._spool.events
-        if self._outgoing_segment is None:
-            return len(self._queue) + len(self._outgoing), spooled
-        sent = self._outgoing_segment.events - len(self._outgoing)
-        return len(self._queue), spooled - sent
+    def _is_own_thread(self) -> bool:
+        """Whether this thread sends events or runs `on_error`, so that nothing would happen while it waited."""
+        return self._sender.is_own_thread() or self._reports.is_callback_thread()
 
     def _pending(self) -> int:
-        return sum(self._queued_and_spooled())
+        return sum(self._backlog.queued_and_spooled()) + len(self._inbox)
 
     def _is_done(self) -> bool:
-        return self._pending() == 0 and not self._unreported
+        return self._pending() == 0 and self._reports.is_empty
 
     def _wake(self, delay_s: float) -> None:
         if not self._scheduled or delay_s == 0.0:
             self._scheduled = True
             self._sender.wake(self, max(delay_s, self._not_before - time.monotonic()))
-
-    def _spill(self) -> None:
-        """Move the queue to the spool. From now on new events go there. The caller holds the lock."""
-        spool = self._spool
-        if spool is None:
-            return
-        if self._queue:
-            spool.write(spool.reserve(), self._queue)
-            self._queue.clear()
-            self._queue_bytes = 0
-        self._spilling = True
-        self._changed.notify_all()
 
     # -------------------------------------------------------------------------------------------------------- sending
 
@@ -277,13 +423,19 @@ class Emitter:
         response: ApiResponse | None = None
         with self._changed:
             self._scheduled = False
+            if self._closed:
+                return None
+            self._absorb()
             wait_s = self._not_before - time.monotonic()
-            if self._closed or wait_s > 0:
-                return None if self._closed else wait_s
-            batch = self._next_batch()
+            if wait_s > 0:
+                return wait_s
+            batch = self._backlog.next_batch(self._batch_events_max)
+            held_s = self._backlog.held_wait_s()
+            self._changed.notify_all()  # there may be room in the queue
         if not batch:
-            self._report_all()
-            return None
+            report_s = self.report_all()
+            return min((wait_s for wait_s in (held_s, report_s) if wait_s is not None), default=None)
+        sent_at = time.time()
         try:
             response = self._send(batch)
             results: list[BatchResultBody] | WhenceError = parse_batch_results(response, len(batch))
@@ -296,65 +448,28 @@ class Emitter:
         with self._changed:
             if self._closed:
                 return None
+            if response is not None:
+                self._clock.observe(response.headers.get("date"), sent_at, time.time())
             if isinstance(results, list):
                 delay_s = self._apply(batch, results)
             else:
                 delay_s = self._apply_failure(batch, results, response)
-            if not self._outgoing and not self._queue and self._outgoing_segment is not None:
-                self._refill()  # removes the segment now, and not only with the next event
+            self._backlog.finish_segment()
             self._changed.notify_all()
-        self._report_all()
+        self.report_all()
         return delay_s
-
-    def _next_batch(self) -> list[bytes]:
-        """The events to send next. They stay in `_outgoing` until their result is known."""
-        while not self._outgoing and self._refill():
-            pass
-        return first_batch(islice(self._outgoing, self._batch_events_max))
-
-    def _refill(self) -> bool:
-        """Fill `_outgoing` from the spool, or from the queue once the spool is empty. False when both are empty."""
-        spool = self._spool
-        if spool is not None and self._outgoing_segment is not None:
-            spool.remove(self._outgoing_segment)
-            self._outgoing_segment = None
-        if spool is not None and self._spilling:
-            segment = spool.oldest()
-            if segment is None:
-                self._adopt(spool)
-                segment = spool.oldest()
-            if segment is not None:
-                self._outgoing_segment, self._outgoing_number = segment, None
-                self._read(spool, segment)
-                return True
-            self._spilling = False
-            self._changed.notify_all()
-        if not self._queue:
-            self._changed.notify_all()
-            return False
-        self._outgoing_number = None if spool is None else spool.reserve()
-        while self._queue and len(self._outgoing) < SEND_EVENTS_MAX:
-            self._outgoing.append(self._queue.popleft())
-            self._queue_bytes -= len(self._outgoing[-1])
-        self._changed.notify_all()
-        return True
-
-    def _read(self, spool: Spool, segment: Segment) -> None:
-        """Read a segment into `_outgoing`. A file that was removed from outside is reported and skipped."""
-        try:
-            self._outgoing.extend(spool.read(segment))
-        except FileNotFoundError:
-            self._counts.lost += segment.events
-            self._unreported.append(Lost(f"{segment.path} is gone, and {segment.events} events with it.", []))
-            segment.events = 0
 
     def _apply(self, batch: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
         """Count and remove each event that has a final result, and keep the others; the seconds until the next step."""
         retried: list[bytes] = []
+        held: list[tuple[float, bytes]] = []
+        backs_off = False
         has_server_error = any(result.status == _SERVER_ERROR for result in results)
         self._server_errors = self._server_errors + 1 if has_server_error else 0
         for body, result in zip(batch, results, strict=True):
-            self._outgoing.popleft()
+            self._backlog.outgoing.popleft()
+            if self._hold_until and not is_early(result):
+                self._hold_until.pop(hash(body), None)
             if result.status == _CREATED:
                 self._counts.stored += 1
             elif result.status == _OK:
@@ -363,15 +478,45 @@ class Emitter:
                 result.status != _SERVER_ERROR or self._server_errors < _SERVER_ERRORS_MAX
             ):
                 retried.append(body)
+                backs_off = True
+            elif is_early(result):
+                self._settle_early(body, result, held, retried)
             else:
-                self._reject(body, result.status, refusal(result))
-        self._outgoing.extendleft(reversed(retried))
-        if retried:
+                self._backlog.reject(body, result.status, refusal(result))
+        self._backlog.outgoing.extendleft(reversed(retried))
+        if held:
+            self._backlog.hold(held)
+        if backs_off:
             return self._back_off(None)
         self._failures = 0
         self._error_code = None
         self._batch_events_max = min(SEND_EVENTS_MAX, self._batch_events_max * 2)
         return 0.0
+
+    def _settle_early(
+        self, body: bytes, result: BatchResultBody, held: list[tuple[float, bytes]], retried: list[bytes]
+    ) -> None:
+        """Hold, correct or reject an event whose time lies too far in the server's future."""
+        now = time.monotonic()
+        hold_left_s = self._hold_until.setdefault(hash(body), now + HOLD_MAX_S) - now
+        if not self._backlog.may_hold(len(held) + 1):
+            hold_left_s = 0.0
+        settled = self._clock.settle(body, time.time(), hold_left_s)
+        if isinstance(settled, float):
+            held.append((settled, body))
+            return
+        del self._hold_until[hash(body)]
+        if settled is None:
+            self._backlog.reject(body, result.status, refusal(result))
+            return
+        retried.append(settled)
+        self._counts.corrected += 1
+        if self._counts.corrected == 1:
+            _log.warning(
+                "The clock of this host is %.0f seconds fast. The times of its events are corrected, and their own "
+                "times are kept as _occurredAt in the payload.",
+                -(self._clock.offset_s or 0.0),
+            )
 
     def _apply_failure(self, batch: Sequence[bytes], error: WhenceError, response: ApiResponse | None) -> float:
         """Handle a batch that was not accepted as a whole; the seconds until the next step.
@@ -384,22 +529,18 @@ class Emitter:
         if status in (_TOO_LARGE, _INVALID) or self._server_errors >= _SERVER_ERRORS_MAX:
             self._server_errors = 0
             if len(batch) == 1:
-                self._reject(self._outgoing.popleft(), status, str(error))
+                self._backlog.reject(self._backlog.outgoing.popleft(), status, str(error))
             self._batch_events_max = max(1, len(batch) // 2)
             return 0.0
+        if isinstance(error, Unauthenticated):
+            self.refused_credentials += 1
         if error.code != self._error_code:
             self._error_code = error.code
-            self._unreported.append(error)
+            self._reports.add(error)
         requested_s = None if response is None else retry_after_s(response.headers.get("retry-after"), time.time())
         delay_s = self._back_off(requested_s)
-        if self._failures >= _FAILURES_BEFORE_SPOOLING and self._outgoing_segment is None and self._spool is not None:
-            try:
-                if self._outgoing:
-                    self._write_outgoing(self._spool, self._outgoing)
-                    self._outgoing.clear()
-                self._spill()
-            except (OSError, SpoolFull) as refused:  # the events stay in memory, and the queue fills up
-                _log.warning("The spool cannot be written: %s", refused)
+        if self._failures >= _FAILURES_BEFORE_SPOOLING and self._backlog.spool is not None:
+            self._backlog.try_spool(functools.partial(self._backlog.spool_queued, self._backlog.spool))
         return delay_s
 
     def _back_off(self, requested_s: float | None) -> float:
@@ -411,85 +552,35 @@ class Emitter:
         self._not_before = time.monotonic() + delay_s
         return delay_s
 
-    def _reject(self, body: bytes, status: int, why: str) -> None:
-        self._counts.rejected += 1
-        sentence = f"An event was refused: {why or f'the server responded with {status}.'}"
-        if self._spool is not None:
-            try:
-                self._spool.reject(body, status, why)
-            except OSError:
-                sentence += " It could not be written to the file of rejected events."
-        self._unreported.append(Rejected(sentence, body, status))
+    def report_all(self, *, last: bool = False) -> float | None:
+        """Report errors outside of the lock; `flush` waits until this has happened.
 
-    def _report_all(self) -> None:
-        """Report errors outside of the lock. `flush` waits until this has happened."""
+        Returns the seconds until there is more to report, if that is known.
+        """
         with self._changed:
-            errors = list(self._unreported)
-        for error in errors:
-            self._report(error)
-        if errors:
-            with self._changed:
-                del self._unreported[: len(errors)]
-                self._changed.notify_all()
-
-    def _report(self, error: WhenceError) -> None:
-        is_final = isinstance(error, Rejected | Lost)
-        _log.warning("%s" if is_final else "Events cannot be sent now and are kept: %s", error)
-        if self._on_error is None:
-            return
-        self._callback_thread = threading.get_ident()
+            errors = self._reports.take(last=last)
         try:
-            self._on_error(error)
-        except Exception:  # an error of the callback must not stop the sending
-            _log.exception("The callback on_error failed.")
+            self._reports.deliver(errors)
         finally:
-            self._callback_thread = None
-
-    # --------------------------------------------------------------------------------------------------------- closing
-
-    def _spool_unsent(self) -> tuple[list[bytes], int]:
-        """Write the unsent events to disk for the next process, and release the spool. The caller holds the lock.
-
-        Returns the events that could not be written, and the number of events whose files were removed from outside.
-        """
-        spool = self._spool
-        if spool is not None and self._outgoing_segment is not None and not self._outgoing_segment.path.exists():
-            spool.remove(self._outgoing_segment)  # its events are in memory only
-            self._outgoing_segment = None
-        unsent = [*(self._outgoing if self._outgoing_segment is None else ()), *self._queue]
-        if spool is None:
-            return unsent, 0
-        missing = 0
-        try:
-            if unsent:
-                self._write_outgoing(spool, unsent)
-            unsent = []
-            self._outgoing.clear()
-            self._queue.clear()
-        except OSError as error:
-            self._log_unwritable(spool, error)
-        try:
-            missing = spool.close()
-        except OSError as error:
-            self._log_unwritable(spool, error)
-        return unsent, missing
-
-    def _write_outgoing(self, spool: Spool, bodies: Sequence[bytes]) -> None:
-        """Spool these events in the place reserved for them: they are older than those that are spooled already.
-
-        The server may have received some of them. It stores them once, since they have ids.
-        """
-        number = spool.reserve() if self._outgoing_number is None else self._outgoing_number
-        spool.write(number, bodies)
-
-    def _log_unwritable(self, spool: Spool, error: OSError) -> None:
-        """Log a sentence without a traceback, which would only confuse at the end of a program."""
-        _log.error("The spool in %s cannot be written: %s.", spool.folder, error.strerror)
+            with self._changed:
+                wait_s = self._reports.delivered(errors)
+                if errors:
+                    self._changed.notify_all()
+        return wait_s
 
 
-def _or_spool_full(write: Callable[[], R]) -> R:
-    """The result of writing to the spool. Raises SpoolFull when it cannot be written."""
-    try:
-        return write()
-    except OSError as error:
-        raise SpoolFull(f"The event was not accepted, since the spool cannot be written: {error.strerror}.") from error
+class _Chores:
+    """What must not wait while a request of the emitter is under way. The sender runs it in another thread then."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+
+    def step(self) -> float | None:
+        """Move the events of the inbox on, and report errors."""
+        self._emitter.absorb()
+        return self._emitter.report_all()
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    _log.warning(sentence)

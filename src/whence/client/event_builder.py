@@ -2,32 +2,58 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from whence.client.context import CausalContext, StartedRun
-from whence.client.requests import encode_event, with_id
+from whence.client.encoding import EventEncoder, Payload
+from whence.client.requests import with_id
 from whence.client.responses import StoredEvent
-from whence.identities import canonical
+from whence.errors import Invalid, Problem
+from whence.events import TEXT_MAX
+from whence.identities import canonical, is_uuid, resource_uuid
 from whence.wire.bodies import EventBody
+from whence.wire.fields import Broken, check_text
+from whence.wire.times import parse_time
 
-__all__ = ["Cause", "EmittedEvent", "EventFields", "build_event", "id_and_flow"]
+__all__ = [
+    "RESOURCE_MEMBER",
+    "Cause",
+    "EmittedEvent",
+    "EventFields",
+    "build_event",
+    "emitted_from",
+    "id_and_flow",
+    "stored_form",
+]
+
+RESOURCE_MEMBER = "_resource"
+"""The member of the payload that keeps the text from which the id of the resource was derived."""
 
 
 class EmittedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event that was accepted by `emit` and is not stored yet.
 
     `body` is the JSON to send. `correlation_id` is None when only the server can find out the flow. `spooled` means
-    that the event is on disk and survives any end of this process.
+    that the event is on disk and survives any end of this process. `dropped` means that it is not sent, since
+    `before_send` dropped it or the client is disabled.
     """
 
     id: str
+    event_type: str
+    resource_type: str
+    resource_id: str
     correlation_id: str | None
     body: bytes
     spooled: bool = False
+    dropped: bool = False
+
+    @property
+    def resource(self) -> tuple[str, str]:
+        """The type and id of the resource, for another event about it."""
+        return self.resource_type, self.resource_id
 
 
 _IDENTITIES = ("id", "actorId", "resourceId", "correlationId", "causationId")
@@ -37,20 +63,40 @@ Cause = EmittedEvent | StoredEvent | EventBody | StartedRun | Mapping[str, Any] 
 """What names a cause: an event in any form, or its id."""
 
 
-class EventFields(msgspec.Struct, kw_only=True):
-    """The keywords of `emit`.
+class EventFields(TypedDict, total=False):
+    """The keywords of `emit`. None is the same as leaving a keyword out, but for `cause`.
 
-    `cause` is inherited from the context when it is unset; None makes the event a root.
+    - `actor` is the type and id of who did it. Default: the actor of the context.
+    - `resource` is the type and id of what it was done to. An id that is no UUID becomes one, and is kept in the
+      payload as `_resource`.
+    - `payload` is a mapping, or an instance of a class with named fields.
+    - `cause` is inherited from the context when it is left out; None makes the event a root.
+    - `correlation_id` is the flow. Default: that of the cause.
+    - `outcome` follows from the event type by default.
+    - `occurred_at` is a time with an offset. Default: now.
+    - `id` is a UUID. Default: a new UUIDv7.
     """
 
-    actor: tuple[str, str] | None = None
-    resource: tuple[str, str | UUID] | None = None
-    payload: Mapping[str, Any] | None = None
-    cause: Cause | UnsetType | None = UNSET
-    correlation_id: str | None = None
-    outcome: str | None = None
-    occurred_at: str | dt.datetime | None = None
-    id: str | UUID | None = None
+    actor: tuple[str, str | UUID] | None
+    resource: tuple[str, str | UUID] | None
+    payload: Payload | None
+    cause: Cause | None
+    correlation_id: str | UUID | None
+    outcome: Literal["success", "failure", "none"] | None
+    occurred_at: str | dt.datetime | None
+    id: str | UUID | None
+
+
+_KEYWORDS = frozenset(EventFields.__annotations__)
+_plain_encoder = EventEncoder()
+
+_REQUIRED = {
+    "eventType": "What happened is missing. Begin with the event type, as in emit('order.shipped', …).",
+    "actorType": "Who did it is missing. Pass actor=(type, id), or set it with bind(actor=(type, id)).",
+    "actorId": "Who did it is missing. Pass actor=(type, id), or set it with bind(actor=(type, id)).",
+    "resourceType": "What it was done to is missing. Pass resource=(type, id).",
+    "resourceId": "What it was done to is missing. Pass resource=(type, id).",
+}
 
 
 def id_and_flow(cause: Cause) -> tuple[str, str | None]:
@@ -66,51 +112,157 @@ def id_and_flow(cause: Cause) -> tuple[str, str | None]:
     return canonical(id_), _one_form(correlation_id)
 
 
-def build_event(event: Mapping[str, Any] | str, fields: EventFields, context: CausalContext) -> EmittedEvent:
+def build_event(
+    event: Mapping[str, Any] | str,
+    fields: EventFields,
+    context: CausalContext,
+    encode: EventEncoder = _plain_encoder,
+) -> EmittedEvent:
     """The complete event: with an id, a time, and whatever it inherits from the context.
 
-    `event` is a mapping with the keys of the API, or an event type. `fields` override it. Raises Invalid for a value
-    that JSON cannot represent.
+    `event` is a mapping with the keys of the API, or an event type. `fields` override it. Raises Invalid for an event
+    without actor or resource, for a time without an offset, and as `encode`; and TypeError for an unknown keyword.
     """
+    if not _KEYWORDS.issuperset(fields):
+        unknown = next(name for name in fields if name not in _KEYWORDS)
+        raise TypeError(f"An event has no keyword {unknown!r}. It has: {', '.join(EventFields.__annotations__)}.")
     members = {**(event if isinstance(event, Mapping) else {"eventType": event}), **_api_members(fields)}
     if members.get("occurredAt") is None:
         members["occurredAt"] = dt.datetime.now(dt.UTC)
     if context.actor is not None and members.get("actorType") is None and members.get("actorId") is None:
         members["actorType"], members["actorId"] = context.actor
-    members |= {name: _one_form(members[name]) for name in _IDENTITIES if name in members}
+    for name in _IDENTITIES:
+        if name in members:
+            members[name] = _one_form(members[name])
+    _check_members(members)
+    if not is_uuid(members["resourceId"]):
+        _derive_resource_id(members, encode)
     _add_cause_and_flow(members, fields, context)
     complete = with_id(members)
     correlation_id = complete.get("correlationId")
     if correlation_id is None and complete.get("causationId") is None:
         correlation_id = str(complete["id"])  # the flow of a root has the id of the root
-    return EmittedEvent(id=str(complete["id"]), correlation_id=correlation_id, body=encode_event(complete))
+    return EmittedEvent(
+        id=str(complete["id"]),
+        event_type=complete["eventType"],
+        resource_type=complete["resourceType"],
+        resource_id=complete["resourceId"],
+        correlation_id=correlation_id,
+        body=encode(complete),
+    )
+
+
+class _Members(msgspec.Struct, rename="camel"):
+    id: str
+    event_type: str
+    resource_type: str
+    resource_id: str
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+
+_decode_members = msgspec.json.Decoder(_Members).decode
+
+
+def emitted_from(body: bytes) -> EmittedEvent:
+    """The event that was encoded. Raises msgspec.ValidationError if it lacks a member."""
+    members = _decode_members(body)
+    is_root = members.correlation_id is None and members.causation_id is None
+    return EmittedEvent(
+        id=members.id,
+        event_type=members.event_type,
+        resource_type=members.resource_type,
+        resource_id=members.resource_id,
+        correlation_id=members.id if is_root else members.correlation_id,  # the flow of a root has the id of the root
+        body=body,
+    )
+
+
+def stored_form(emitted: EmittedEvent, tenant: str = "", correlation_id: str | None = None) -> EventBody:
+    """The event as a server would answer it, for one that is not sent.
+
+    `correlation_id` is used if the event has none.
+    """
+    members = msgspec.json.decode(emitted.body, type=dict[str, msgspec.Raw])
+    flow = emitted.correlation_id or correlation_id or emitted.id
+    defaults: dict[str, Any] = {"tenantId": tenant, "causationId": None, "payload": {}, "correlationId": flow}
+    return msgspec.json.decode(msgspec.json.encode(defaults | members), type=EventBody)
 
 
 def _one_form(value: Any) -> Any:
-    """A text in canonical form; anything else as it is, for the server to refuse."""
-    return canonical(value) if isinstance(value, str) else value
+    """A text or UUID in canonical form; anything else as it is, to be refused."""
+    if isinstance(value, str):
+        return canonical(value)
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _check_members(members: Mapping[str, Any]) -> None:
+    """Raise Invalid with every member that is missing or has the wrong type, and that no server would accept."""
+    problems: list[Problem] = []
+    for name, sentence in _REQUIRED.items():
+        value = members.get(name)
+        if isinstance(value, str):
+            continue
+        if value is not None:
+            problems.append(Problem(("body", name), f"{name} must be a text.", "string_type"))
+        elif not any(problem.msg == sentence for problem in problems):  # one sentence for a pair
+            problems.append(Problem(("body", name), sentence, "missing"))
+    occurred_at = members.get("occurredAt")
+    try:
+        if isinstance(occurred_at, str):
+            parse_time(occurred_at)
+        elif not isinstance(occurred_at, dt.datetime) or occurred_at.utcoffset() is None:
+            raise ValueError("The time needs an offset. Use datetime.now(UTC), or add one with astimezone().")
+    except ValueError as error:
+        problems.append(Problem(("body", "occurredAt"), f"occurred_at: {error}", "datetime_parsing"))
+    if problems:
+        raise Invalid(problems)
+
+
+def _derive_resource_id(members: dict[str, Any], encode: EventEncoder) -> None:
+    """Replace a resource id that is no UUID by the one that is derived from it, and keep the text in the payload."""
+    text = members["resourceId"]
+    try:
+        check_text(text, "A resource id", TEXT_MAX)
+        members["resourceId"] = resource_uuid(members["resourceType"], text)
+    except UnicodeEncodeError:
+        raise Invalid.at(("body", "resourceId"), "A resource id must not have a lone surrogate.") from None
+    except Broken as error:
+        raise Invalid.at(("body", "resourceId"), str(error), error.type) from None
+    members["payload"] = {**encode.members(members.get("payload")), RESOURCE_MEMBER: text}
 
 
 def _api_members(fields: EventFields) -> dict[str, Any]:
     """The fields that are set, under their names in the API, but for the cause."""
-    members: dict[str, Any] = {
-        "payload": fields.payload,
-        "correlationId": fields.correlation_id,
-        "outcome": fields.outcome,
-        "occurredAt": fields.occurred_at,
-        "id": fields.id,
-    }
-    if fields.actor is not None:
-        members["actorType"], members["actorId"] = fields.actor
-    if fields.resource is not None:
-        members["resourceType"], members["resourceId"] = fields.resource
-    return {name: value for name, value in members.items() if value is not None}
+    members: dict[str, Any] = {}
+    for keyword, value in fields.items():
+        if value is None:
+            continue
+        if keyword in _PAIRS:
+            if not isinstance(value, tuple | list) or len(value) != 2:
+                raise Invalid.at(("body", f"{keyword}Id"), f"{keyword} must be a pair of type and id.", "pair")
+            type_name, id_name = _PAIRS[keyword]
+            members[type_name], members[id_name] = value
+        elif keyword != "cause":
+            members[_API_NAMES[keyword]] = value
+    return members
+
+
+_PAIRS = {"actor": ("actorType", "actorId"), "resource": ("resourceType", "resourceId")}
+_API_NAMES = {
+    "payload": "payload",
+    "correlation_id": "correlationId",
+    "outcome": "outcome",
+    "occurred_at": "occurredAt",
+    "id": "id",
+}
 
 
 def _add_cause_and_flow(members: dict[str, Any], fields: EventFields, context: CausalContext) -> None:
     """Set the cause from `fields`, else from the event itself, else from the context; and the flow to match."""
-    if not isinstance(fields.cause, UnsetType):
-        cause, correlation_id = (None, None) if fields.cause is None else id_and_flow(fields.cause)
+    if "cause" in fields:
+        given = fields["cause"]
+        cause, correlation_id = (None, None) if given is None else id_and_flow(given)
     elif members.get("causationId") is not None:
         # The context knows the flow of its own cause, and of no other.
         cause = members["causationId"]

@@ -2,13 +2,19 @@
 
 A fork copies only the thread that forks. In the child, a lock that another thread held stays locked, the other threads
 are gone, and a socket is shared with the parent.
+
+Python calls a hook in children that Python forks. A program that embeds Python, such as uWSGI, may fork without it. So
+`reset_if_forked` compares the process id; every public call of a client begins with it.
 """
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["ForkSafe", "register_fork_safe"]
+from whence.wire.ids import uuid7_generator
+
+__all__ = ["ForkSafe", "register_fork_safe", "reset_if_forked"]
 
 
 class ForkSafe(Protocol):
@@ -27,9 +33,34 @@ def register_fork_safe(instance: ForkSafe) -> None:
     _instances.add(instance)
 
 
-def _reset_all() -> None:
-    for instance in list(_instances):
-        instance.reset_after_fork()
+def reset_if_forked() -> None:
+    """Reset everything if this process was forked without Python's hook."""
+    if os.getpid() != _process.pid:
+        _process.reset_once()
 
 
-os.register_at_fork(after_in_child=_reset_all)
+class _Process:
+    """The process for which everything was reset last."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def reset_once(self) -> None:
+        with self._lock:
+            if os.getpid() != self.pid:
+                self._reset_all()
+
+    def reset_in_child(self) -> None:
+        self._lock = threading.Lock()
+        self._reset_all()
+
+    def _reset_all(self) -> None:
+        uuid7_generator.reset_after_fork()
+        for instance in list(_instances):
+            instance.reset_after_fork()
+        self.pid = os.getpid()  # last: another thread goes on only when everything is reset
+
+
+_process = _Process()
+os.register_at_fork(after_in_child=_process.reset_in_child)

@@ -1,14 +1,17 @@
 """Builds requests without sending them. Pure: no input or output."""
 
-import math
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, TypedDict
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 import msgspec
 
+from whence.client.encoding import EventEncoder
 from whence.errors import Invalid
+from whence.identities import is_uuid, resource_uuid
 from whence.wire.ids import new_uuid7
 
 __all__ = [
@@ -16,19 +19,24 @@ __all__ = [
     "NDJSON",
     "SEND_EVENTS_MAX",
     "ApiRequest",
+    "EventFilters",
+    "FlowFilters",
+    "Include",
+    "ListFilters",
+    "TimeFilters",
     "Value",
     "actor_stats_request",
     "aggregate_request",
-    "batch_of_events_request",
     "batch_request",
     "create_key_request",
     "emit_request",
-    "encode_event",
     "first_batch",
+    "flows_request",
     "get_request",
     "list_keys_request",
     "list_request",
     "next_page_request",
+    "process_map_request",
     "revoke_key_request",
     "store_request",
     "tenant_token_request",
@@ -45,10 +53,64 @@ SEND_EVENTS_MAX = 500
 _SEND_BYTES_MAX = 4 * 1024 * 1024  # the server accepts 5 MiB
 
 _EVENTS = "/api/v1/events"
+_FLOWS = "/api/v1/flows"
 _KEYS = "/api/v1/keys"
 
-Value = str | int | Sequence[str] | None
+Value = str | int | UUID | dt.datetime | Sequence[str | UUID] | None
 """The value of a query parameter. Several values mean OR; None omits the parameter."""
+
+Texts = str | Sequence[str] | None
+Ids = str | UUID | Sequence[str | UUID] | None
+Time = str | dt.datetime | None
+"""RFC 3339, a date, relative to now like "-15m", or a datetime with an offset."""
+
+Include = str | Sequence[str] | None
+"""Members to add: position, recordedAt, outcome. Several are joined by commas, or given as a sequence."""
+
+
+class TimeFilters(TypedDict, total=False):
+    """A range of time, `since <= occurredAt < until`. The API's own names are `from_` and `to`."""
+
+    since: Time
+    until: Time
+    from_: Time
+    to: Time
+
+
+class EventFilters(TimeFilters, total=False):
+    """Which events. Several values of one filter are alternatives, and different filters must all match.
+
+    A `resource_id` that is no UUID needs its `resource_type`.
+    """
+
+    event_type: Texts
+    resource_type: Texts
+    resource_id: Ids
+    actor_type: Texts
+    actor_id: Ids
+    outcome: Texts
+    correlation_id: Ids
+    causation_id: Ids
+
+
+class ListFilters(EventFilters, total=False):
+    """Which events, and which part of the list. `limit` is the size of a page, at most 100."""
+
+    limit: int
+    offset: int
+    order: Literal["asc", "desc"] | None
+    as_of: int | None
+    cursor: str | None
+    include: Include
+
+
+class FlowFilters(TimeFilters, total=False):
+    """Which flows: those whose last event lies in the range of time, with a failure if `outcome` is "failure"."""
+
+    outcome: Literal["failure"] | None
+    limit: int
+    offset: int
+    cursor: str | None
 
 
 class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +130,7 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_request(**filters: Value) -> ApiRequest:
-    """A page of events. `filters` are the parameters of the API; write `from` as `from_` or `since`."""
+    """A page of events. `filters` are the parameters of the API; `from` is `since` or `from_`, `to` is also `until`."""
     return ApiRequest(method="GET", path=_EVENTS, query=_query(filters))
 
 
@@ -92,12 +154,22 @@ def actor_stats_request(**filters: Value) -> ApiRequest:
     return ApiRequest(method="GET", path=f"{_EVENTS}/stats/by-actor", query=_query(filters))
 
 
+def flows_request(**filters: Value) -> ApiRequest:
+    """A page of flows."""
+    return ApiRequest(method="GET", path=_FLOWS, query=_query(filters))
+
+
+def process_map_request(**filters: Value) -> ApiRequest:
+    """Which event types led to which."""
+    return ApiRequest(method="GET", path=f"{_FLOWS}/map", query=_query(filters))
+
+
 def emit_request(event: Mapping[str, Any]) -> ApiRequest:
     """Store one event, given with the keys of the API. An event without `id` gets one, so that retrying is safe.
 
-    Raises Invalid for a value that JSON cannot represent.
+    Raises Invalid for a value that JSON cannot hold.
     """
-    return store_request(encode_event(with_id(event)))
+    return store_request(EventEncoder()(with_id(event)))
 
 
 def store_request(body: bytes) -> ApiRequest:
@@ -109,11 +181,6 @@ def batch_request(content: bytes, content_type: str = NDJSON, *, atomic: bool = 
     """Store many events that are already encoded. Give each an `id` to make the request repeatable."""
     query = (("atomic", "true"),) if atomic else ()
     return ApiRequest(method="POST", path=f"{_EVENTS}/batch", query=query, content=content, content_type=content_type)
-
-
-def batch_of_events_request(events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> ApiRequest:
-    """Store many events, as `emit_request` stores one."""
-    return batch_request(b"\n".join(encode_event(with_id(event)) for event in events), atomic=atomic)
 
 
 def first_batch(bodies: Iterable[bytes]) -> list[bytes]:
@@ -152,13 +219,13 @@ def tenant_token_request(tenant: str, scopes: Sequence[str], lifetime_s: int) ->
     return ApiRequest(method="POST", path=path, content=body, content_type=JSON)
 
 
-def next_page_request(link: str) -> ApiRequest | None:
-    """The page that a `next` link leads to; None for a link without a query, which would be the first page again.
+def next_page_request(link: str, path: str = _EVENTS) -> ApiRequest | None:
+    """The page of `path` that a `next` link leads to; None for a link without a query, which would be the first page.
 
     Only the query is used. The host and path of the link are ignored, so that the key is sent nowhere else.
     """
     query = link.partition("?")[2]
-    return ApiRequest(method="GET", path=f"{_EVENTS}?{query}") if query else None
+    return ApiRequest(method="GET", path=f"{path}?{query}") if query else None
 
 
 def with_id(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -166,38 +233,43 @@ def with_id(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return event if event.get("id") is not None else {**event, "id": new_uuid7()}
 
 
-def encode_event(event: Mapping[str, Any]) -> bytes:
-    """The event as JSON. Raises Invalid for a value that JSON cannot represent."""
-    try:
-        body = msgspec.json.encode(event)
-    except UnicodeEncodeError:
-        raise Invalid.at(("body",), "JSON cannot represent a text with a lone surrogate.", "string_unicode") from None
-    if not _is_finite(event):  # msgspec encodes NaN and Infinity as null
-        raise Invalid.at(("body",), "JSON cannot represent NaN and Infinity.", "finite_number")
-    return body
-
-
 def _query(filters: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
     pairs: list[tuple[str, str]] = []
     for name, value in filters.items():
-        wire_name = "from" if name in ("from_", "since") else name
-        if isinstance(value, str | int):
-            pairs.append((wire_name, str(value)))
-        elif value is not None:
-            # An empty list is sent as an empty value, which the server refuses. It must not mean "no filter".
-            pairs.extend((wire_name, alternative) for alternative in value or ("",))
+        if value is None:
+            continue
+        wire_name, texts = _WIRE_NAMES.get(name, name), _texts(name, value)
+        if name == "resource_id":
+            texts = _resource_ids(texts, _texts("resource_type", filters.get("resource_type")))
+        # An empty list is sent as an empty value, which the server refuses. It must not mean "no filter".
+        pairs.extend((wire_name, alternative) for alternative in texts or ("",))
     return tuple(pairs)
 
 
-def _is_finite(value: object) -> bool:
-    """Whether no number in this value, at any depth, is NaN or Infinity."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, float) and not math.isfinite(item):
-            return False
-        if isinstance(item, Mapping):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple | set | frozenset):
-            stack.extend(item)
-    return True
+_WIRE_NAMES = {"from_": "from", "since": "from", "until": "to"}
+
+
+def _texts(name: str, value: Value) -> list[str]:
+    """The values of a parameter as they are sent."""
+    if isinstance(value, dt.datetime):
+        if value.utcoffset() is None:
+            raise Invalid.at(("query", name), f"{name}: a datetime needs an offset. Add one with astimezone().")
+        return [value.isoformat()]
+    if value is None:
+        return []
+    return [str(value)] if isinstance(value, str | int | UUID) else [str(alternative) for alternative in value]
+
+
+def _resource_ids(ids: Sequence[str], resource_types: Sequence[str]) -> list[str]:
+    """The ids, each that is no UUID as it is derived for every one of the types. Raises Invalid without a type."""
+    found: list[str] = []
+    for text in ids:
+        if not text or is_uuid(text):
+            found.append(text)
+        elif not any(resource_types):
+            raise Invalid.at(
+                ("query", "resource_id"), "A resource id that is no UUID needs its resource type as a filter too."
+            )
+        else:
+            found += [resource_uuid(resource_type, text) for resource_type in resource_types]
+    return found

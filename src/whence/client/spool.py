@@ -3,8 +3,11 @@
 A folder belongs to one server and tenant, and many processes may use it. Events lie in segment files. Each segment
 belongs to the process and spool in its name (see `spool_lock`). A segment without an owner is taken over by renaming
 it, so that only one process succeeds. No file stays open, so that a thousand tenants can spool at once.
+
+The locks here are taken inside of `guard` only (see `reentrancy`).
 """
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -17,6 +20,7 @@ import platformdirs
 
 from whence.client.errors import SpoolFull
 from whence.client.spool_lock import process_lock
+from whence.errors import WhenceError
 
 __all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "sync_file"]
 
@@ -32,17 +36,27 @@ _RELEASED = "x"
 
 
 class Segment(msgspec.Struct):
-    """A file of events, one per line. `size` is in bytes."""
+    """A file of events, one per line. `size` is in bytes. One that is `held` is not to be sent yet."""
 
     number: int
     path: Path
     events: int
     size: int
+    held: bool = False
 
 
 def default_root() -> Path:
-    """The folder of all spools, in the user's state directory."""
-    return Path(platformdirs.user_state_dir("whence", appauthor=False)) / "spool"
+    """The folder of all spools: `WHENCE_SPOOL_DIR`, or one in the user's state directory.
+
+    Raises WhenceError for a user without a home directory.
+    """
+    named = os.environ.get("WHENCE_SPOOL_DIR")
+    try:
+        return Path(named) if named else Path(platformdirs.user_state_dir("whence", appauthor=False)) / "spool"
+    except (RuntimeError, KeyError):
+        raise WhenceError(
+            "There is no spool, since this user has no home directory. Pass spool= or set WHENCE_SPOOL_DIR."
+        ) from None
 
 
 def folder_name(url: str, tenant: str | None, key: str) -> str:
@@ -81,19 +95,19 @@ class Spool:
             self._next_number += 1
             return self._next_number - 1
 
-    def append(self, body: bytes) -> int:
-        """Write one event after all others. Returns a ticket for `sync`, which makes it durable. Raises SpoolFull."""
-        line = body + b"\n"
+    def append(self, *bodies: bytes) -> int:
+        """Write events after all others. Returns a ticket for `sync`, which makes them durable. Raises SpoolFull."""
+        lines = b"".join(body + b"\n" for body in bodies)
         with self._lock:
-            if sum(segment.size for segment in self._segments.values()) + len(line) > self._bytes_max:
+            if sum(segment.size for segment in self._segments.values()) + len(lines) > self._bytes_max:
                 raise SpoolFull(f"The spool in {self.folder} has reached its limit of {self._bytes_max} bytes.")
             if self._current is None:
                 self._next_number += 1
                 self._current = self._create(self._next_number - 1)
-            append_to_file(self._current.path, line, self._current.size)
-            self._current.size += len(line)
-            self._current.events += 1
-            self._appended += 1
+            append_to_file(self._current.path, lines, self._current.size)
+            self._current.size += len(lines)
+            self._current.events += len(bodies)
+            self._appended += len(bodies)
             return self._appended
 
     def sync(self, ticket: int) -> None:
@@ -102,34 +116,43 @@ class Spool:
             if self._synced < ticket:
                 self._sync_current()
 
-    def write(self, number: int, bodies: Sequence[bytes]) -> None:
-        """Write these events durably, as the segment with a reserved number."""
+    def write(self, number: int, bodies: Sequence[bytes], *, held: bool = False) -> Segment:
+        """Write these events durably, as the segment with a reserved number. `oldest` passes over one that is held."""
         content = b"".join(body + b"\n" for body in bodies)
         with self._lock:
             segment = self._create(number)
             append_to_file(segment.path, content, 0)
-            segment.size, segment.events = len(content), len(bodies)
+            segment.size, segment.events, segment.held = len(content), len(bodies), held
         sync_file(segment.path)
+        return segment
 
     def oldest(self) -> Segment | None:
-        """The segment to send first, which no longer grows. None when all are sent."""
+        """The segment to send first, which no longer grows. None when all are sent, but for held ones."""
         with self._sync_lock:
-            if self._current is not None and len(self._segments) == 1:
+            if self._current is not None and self._oldest() is self._current:
                 self._sync_current(close=True)
             with self._lock:
-                return self._segments[min(self._segments)] if self._segments else None
+                return self._oldest()
 
-    def read(self, segment: Segment) -> list[bytes]:
-        """The events of a segment in order.
+    def _oldest(self) -> Segment | None:
+        numbers = [number for number, segment in self._segments.items() if not segment.held]
+        return self._segments[min(numbers)] if numbers else None
+
+    def read(self, segment: Segment) -> tuple[list[bytes], list[bytes]]:
+        """The events of a segment in order, and the lines that hold none: they were damaged, or another program wrote
+        them.
 
         An incomplete last line belongs to a process that was killed. It goes to the rejected events: `emit` had not
         returned for it.
         """
         *lines, incomplete = segment.path.read_bytes().split(b"\n")
         if incomplete:
-            self.reject(incomplete, 0, "The process was killed while it wrote this event.")
-        segment.events = len(lines)
-        return lines
+            with contextlib.suppress(OSError):
+                self.reject(incomplete, 0, "The process was killed while it wrote this event.")
+        damaged = [line for line in lines if not _is_event(line)]
+        events = [line for line in lines if _is_event(line)] if damaged else lines
+        segment.events = len(events)
+        return events, damaged
 
     def remove(self, segment: Segment) -> None:
         """Delete a segment that was sent."""
@@ -188,6 +211,10 @@ class Spool:
         process_lock.close_spool(self._id)
         return missing
 
+    def reopen(self) -> None:
+        """Accept events again after `close`. The released segments stay released."""
+        self._id = process_lock.open_spool()
+
     def _take_over(self, path: Path, number: int) -> bool:
         own_path = self._path(number)
         try:
@@ -233,6 +260,15 @@ class Spool:
                     raise
                 # The file was removed from outside. `read` or `close` notices the missing events.
         self._synced = appended
+
+
+def _is_event(line: bytes) -> bool:
+    """Whether a line is a JSON object, so that the server has a result for it."""
+    try:
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def sync_file(path: Path) -> None:

@@ -2,6 +2,9 @@
 
 The lock of a process is `writers/<process>.lock` below the root of the spools. The kernel releases it when the process
 dies, however that happens. A spool file whose process holds no lock may be taken over.
+
+The name of a process is its id, `p`, and a UUIDv7, which begins with the time. A forked child has another name than its
+parent, and so have processes with the same id in two containers that share a volume.
 """
 
 import contextlib
@@ -29,7 +32,7 @@ class ProcessLock:
         """Take a new name. Closing the child's copies of the lock files does not release the parent's locks."""
         for file in getattr(self, "_files", {}).values():
             file.close()
-        self.process = new_uuid7().replace("-", "")
+        self.process = f"{os.getpid()}p{new_uuid7().replace('-', '')}"
         self._lock = threading.Lock()
         self._open_spools: set[int] = set()
         self._spool_ids = itertools.count(1)

@@ -1,19 +1,76 @@
 """Sends one request over HTTP, sync and async. The errors of the HTTP library are translated here and nowhere else."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+import os
+import ssl
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
+import msgspec
 
 from whence.client.errors import Unreachable
-from whence.client.fork_safety import register_fork_safe
+from whence.client.fork_safety import register_fork_safe, reset_if_forked
+from whence.client.reasons import reason_of
 from whence.client.requests import JSON, ApiRequest
 from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
 from whence.errors import WhenceError
 
-__all__ = ["AsyncTransport", "Transport", "api_key_headers", "base_url"]
+__all__ = ["AsyncTransport", "ClientCert", "HttpOptions", "Transport", "api_key_headers", "base_url"]
 
 _UNUSABLE = "The URL or the key cannot be sent in a request; check both."
+
+ClientCert = Path | str | tuple[Path | str, Path | str] | tuple[Path | str, Path | str, str]
+"""A PEM file with certificate and private key; or two files; or two files and the password of the key."""
+
+
+class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server is reached; see `ClientOptions`."""
+
+    ca: Path | str | None = None
+    client_cert: ClientCert | None = None
+    proxy: str | None = None
+    http_client: Callable[[], httpx2.Client] | None = None
+    async_http_client: Callable[[], httpx2.AsyncClient] | None = None
+
+    def ssl_context(self) -> ssl.SSLContext | bool:
+        """What the HTTP library verifies servers with. Raises WhenceError for a file that cannot be used."""
+        if self.ca is None and self.client_cert is None:
+            return True
+        try:
+            context = httpx2.create_ssl_context()
+            if self.ca is not None:
+                path = os.fspath(self.ca)
+                is_folder = os.path.isdir(path)
+                context = ssl.create_default_context(
+                    cafile=None if is_folder else path, capath=path if is_folder else None
+                )
+        except (OSError, ValueError):
+            raise WhenceError("The option ca must name a PEM file, or a folder, of certificates.") from None
+        if self.client_cert is not None:
+            files = self.client_cert if isinstance(self.client_cert, tuple) else (self.client_cert,)
+            try:
+                context.load_cert_chain(*files)
+            except (OSError, ValueError, TypeError):
+                raise WhenceError(
+                    "The option client_cert must name a PEM file with certificate and key, or be a pair of two files, "
+                    "with the password as a third item if the key has one."
+                ) from None
+        return context
+
+    def is_proxied(self, url: str) -> bool:
+        """Whether a request to this URL should go through a proxy, as far as can be said."""
+        if self.proxy is not None:
+            return True
+        parts = urlsplit(url)
+        proxies = urllib.request.getproxies()
+        return bool(proxies.get(parts.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(
+            parts.hostname or ""
+        )
 
 
 def base_url(url: str) -> str:
@@ -41,12 +98,19 @@ def api_key_headers(key: str) -> dict[str, str]:
     return {"X-API-Key": key} if key else {}
 
 
+_NO_OPTIONS = HttpOptions()
+
+Client = TypeVar("Client", httpx2.Client, httpx2.AsyncClient)
+
+
 class Transport:
     """A connection pool to one server, shared by threads and tenants."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, options: HttpOptions = _NO_OPTIONS) -> None:
         self.url = url
         self._timeout_s = timeout_s
+        self._options = options
+        self._verify = options.ssl_context()
         self.reset_after_fork()
         register_fork_safe(self)
 
@@ -55,8 +119,9 @@ class Transport:
 
         Raises Unreachable when no response came, and WhenceError when its encoding is broken.
         """
+        reset_if_forked()
         url = self.url + request.target  # outside the block: a UnicodeError of the target is the caller's mistake
-        with _translated_errors(self.url):
+        with _translated_errors(self.url, self._options):
             response = self._http.request(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
             )
@@ -68,34 +133,58 @@ class Transport:
 
     def reset_after_fork(self) -> None:
         """Open connections of its own: on a shared one, two processes would read each other's responses."""
-        self._http = httpx2.Client(timeout=self._timeout_s)
+        options = self._options
+        if options.http_client is not None:
+            self._http = options.http_client()
+        else:
+            self._http = _new_client(httpx2.Client, self._verify, options, self._timeout_s)
 
 
 class AsyncTransport:
-    """As `Transport`, for one event loop."""
+    """As `Transport`, with connections for each event loop: a second `asyncio.run` cannot use those of the first."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, options: HttpOptions = _NO_OPTIONS) -> None:
         self.url = url
         self._timeout_s = timeout_s
+        self._options = options
+        self._verify = options.ssl_context()
         self.reset_after_fork()
         register_fork_safe(self)
 
     async def exchange(self, request: ApiRequest, headers: Mapping[str, str]) -> ApiResponse:
         """As `Transport.exchange`."""
+        reset_if_forked()
         url = self.url + request.target
-        with _translated_errors(self.url):
-            response = await self._http.request(
+        with _translated_errors(self.url, self._options):
+            response = await self._http().request(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
             )
         return _api_response(response)
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections of the running event loop. Those of one that has ended were closed with it."""
+        http = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if http is not None:
+            await http.aclose()
 
     def reset_after_fork(self) -> None:
         """As `Transport.reset_after_fork`."""
-        self._http = httpx2.AsyncClient(timeout=self._timeout_s)
+        self._by_loop: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
+
+    def _http(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        http = self._by_loop.get(loop)
+        if http is None:
+            for other in [other for other in list(self._by_loop) if other.is_closed()]:
+                self._by_loop.pop(other, None)
+            http = self._by_loop[loop] = self._new_client()
+        return http
+
+    def _new_client(self) -> httpx2.AsyncClient:
+        options = self._options
+        if options.async_http_client is not None:
+            return options.async_http_client()
+        return _new_client(httpx2.AsyncClient, self._verify, options, self._timeout_s)
 
 
 def _headers(request: ApiRequest, headers: Mapping[str, str]) -> dict[str, str]:
@@ -108,15 +197,23 @@ def _api_response(response: httpx2.Response) -> ApiResponse:
     return ApiResponse(status=response.status_code, headers=headers, body=response.content)
 
 
+def _new_client(kind: type[Client], verify: ssl.SSLContext | bool, options: HttpOptions, timeout_s: float) -> Client:
+    try:
+        return kind(timeout=timeout_s, verify=verify, proxy=options.proxy)
+    except (httpx2.InvalidURL, ValueError, ImportError):
+        raise WhenceError("The option proxy must be a URL like http://proxy.example:3128.") from None
+
+
 @contextlib.contextmanager
-def _translated_errors(url: str) -> Iterator[None]:
+def _translated_errors(url: str, options: HttpOptions) -> Iterator[None]:
     try:
         yield
     except httpx2.DecodingError:
         raise WhenceError(NOT_A_WHENCE_SERVER) from None
     except UnicodeError:  # a host name that IDNA cannot encode
-        raise Unreachable(f"Nothing answers at {url}.") from None
+        raise Unreachable(f"Nothing answers at {url}: its host name was not found.", reason="dns") from None
     except httpx2.TransportError as error:
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            raise Unreachable(f"Nothing answers at {url}.") from None
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+            reason, sentence = reason_of(error, options.is_proxied(url))
+            raise Unreachable(f"Nothing answers at {url}: {sentence}.", reason=reason) from None
         raise Unreachable(f"The connection to {url} broke before a response came.", connected=True) from None

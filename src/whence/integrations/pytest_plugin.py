@@ -3,14 +3,15 @@
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, overload
+from collections.abc import Iterator
+from typing import Literal, Unpack, overload
 
-import msgspec
 import pytest
 
-from whence.client.clients import Whence
-from whence.client.event_builder import EmittedEvent
+from whence.client.base_client import BeforeSend
+from whence.client.clients import EventInput, Whence
+from whence.client.encoding import Default
+from whence.client.event_builder import EmittedEvent, EventFields, stored_form
 from whence.client.responses import StoredEvent
 from whence.events import Vocabulary
 from whence.wire.bodies import EventBody
@@ -31,36 +32,46 @@ class RecordingWhence(Whence):
     `resource_types` and `actor_types` are those that your server has in addition to the built-in ones.
     """
 
-    def __init__(self, *, resource_types: tuple[str, ...] = (), actor_types: tuple[str, ...] = ()) -> None:
-        super().__init__(_UNUSED_URL, spool=False)
+    def __init__(
+        self,
+        *,
+        resource_types: tuple[str, ...] = (),
+        actor_types: tuple[str, ...] = (),
+        default: Default | None = None,
+        before_send: BeforeSend | None = None,
+    ) -> None:
+        super().__init__(_UNUSED_URL, "unused", spool=False, default=default, before_send=before_send, disabled=False)
         self.recorded: list[EventBody] = []
         self.vocabulary = Vocabulary.extended(resource_types, actor_types)
 
     @overload
-    def emit(self, event: Mapping[str, Any] | str, *, durable: Literal[True], **fields: Any) -> StoredEvent: ...
+    def emit(self, event: EventInput, *, durable: Literal[True], **fields: Unpack[EventFields]) -> StoredEvent: ...
 
     @overload
     def emit(
-        self, event: Mapping[str, Any] | str, *, durable: Literal[False] = False, **fields: Any
+        self, event: EventInput, *, durable: Literal[False] = False, **fields: Unpack[EventFields]
     ) -> EmittedEvent: ...
 
     def emit(
-        self, event: Mapping[str, Any] | str, *, durable: bool = False, **fields: Any
+        self, event: EventInput, *, durable: bool = False, **fields: Unpack[EventFields]
     ) -> StoredEvent | EmittedEvent:
         """Record an event. Raises Invalid and TooLarge where a server would refuse it, also without `durable`."""
         emitted = self.queue(event, **fields)
-        return StoredEvent(event=self.recorded[-1], replayed=False, body=emitted.body) if durable else emitted
+        return StoredEvent(event=self._stored(emitted), replayed=False, body=emitted.body) if durable else emitted
 
-    def queue(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
+    def queue(self, event: EventInput, **fields: Unpack[EventFields]) -> EmittedEvent:
         """As `emit`."""
         emitted = self.new(event, **fields)
+        if emitted.dropped:
+            return emitted
         parse_new_event(emitted.body, IngestContext(_TENANT, self.vocabulary, time.time_ns() // 1_000))
-        members = msgspec.json.decode(emitted.body)
-        cause = self._find(members.get("causationId"))
-        flow = members.get("correlationId") or (members["id"] if cause is None else cause.correlation_id)
-        defaults: dict[str, Any] = {"tenantId": _TENANT, "causationId": None, "payload": {}, "correlationId": flow}
-        self.recorded.append(msgspec.json.decode(msgspec.json.encode(defaults | members), type=EventBody))
+        self.recorded.append(self._stored(emitted))
         return emitted
+
+    def _stored(self, emitted: EmittedEvent) -> EventBody:
+        cause_id = stored_form(emitted).causation_id
+        cause = self._find(cause_id)
+        return stored_form(emitted, _TENANT, None if cause is None else cause.correlation_id)
 
     def of_type(self, event_type: str) -> list[EventBody]:
         """The recorded events of one type, in order."""

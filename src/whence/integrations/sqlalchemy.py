@@ -9,7 +9,7 @@ does not hold up the others.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 from sqlalchemy import (
@@ -73,18 +73,20 @@ class Outbox:
         self._log = log
         self._table = table
 
-    def emit(self, event: Mapping[str, Any] | str, **fields: Any) -> EmittedEvent:
+    def emit(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """Write an event in the transaction of the session, with the arguments of `Whence.emit`. Raises Invalid."""
         if self._log is not None:
             emitted = self._log.new(event, **fields)
         else:
-            emitted = build_event(event, msgspec.structs.replace(EventFields(), **fields), current_context())
+            emitted = build_event(event, fields, current_context())
+        if emitted.dropped:
+            return emitted
         self._session.execute(insert(self._table).values(body=emitted.body.decode()))
         return emitted
 
 
 def outbox(session: Session | Connection, log: BaseClient | None = None, name: str = "whence_outbox") -> Outbox:
-    """The outbox of a session. If `log` is given, its enrichers apply; it sends nothing.
+    """The outbox of a session. If `log` is given, its enrichers and `before_send` apply; it sends nothing.
 
     With an AsyncSession: `await session.run_sync(lambda sync: outbox(sync).emit(…))`, and send with `drain_async`.
     """

@@ -3,6 +3,7 @@
 Keys are in alphabetical order, as in the contract.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -48,12 +49,23 @@ class EventBody(WireBody, frozen=True, kw_only=True, gc=False):
     id: str
     occurred_at: TimeText
     outcome: str | UnsetType = UNSET
-    payload: _Payload
+    raw_payload: _Payload = msgspec.field(name="payload")
     position: int | UnsetType | None = UNSET
     recorded_at: TimeText | UnsetType = UNSET
     resource_id: str
     resource_type: str
     tenant_id: str
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """The payload as a mapping, parsed anew each time. An erased one is empty."""
+        payload = msgspec.json.decode(self.raw_payload)
+        return payload if isinstance(payload, dict) else {}
+
+    @property
+    def payload_bytes(self) -> bytes:
+        """The payload as JSON, with the bytes that the server sent."""
+        return bytes(self.raw_payload)
 
 
 class StoredEventBody(EventBody, frozen=True, kw_only=True, gc=False):

@@ -6,7 +6,7 @@ Each check returns the canonical form or raises `Broken`, whose sentence never r
 import re
 from collections.abc import Iterable
 
-from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, is_event_type
+from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, Vocabulary, is_event_type
 from whence.identities import canonical
 from whence.wire.ids import parse_uuid
 
@@ -86,9 +86,13 @@ def check_event_type(text: str) -> str:
     return text
 
 
-def check_resource_type(text: str, known: Iterable[str]) -> str:
-    """One of the resource types that this installation knows."""
-    return _one_of(text, known, "A resource type")
+def check_resource_type(text: str, words: Vocabulary) -> str:
+    """One of the resource types of this installation."""
+    if words.has_resource_type(text):
+        return text
+    if words.any_resource_type:
+        raise Broken("A resource type is a word of [a-z][a-z0-9_]*, at most 63 characters.", "string_pattern_mismatch")
+    return _one_of(text, words.resource_types, "A resource type")
 
 
 def check_actor_type(text: str, known: Iterable[str]) -> str:

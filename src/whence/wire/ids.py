@@ -10,7 +10,7 @@ import uuid
 
 from whence.identities import is_uuid
 
-__all__ = ["derived_uuid", "new_uuid7", "parse_uuid"]
+__all__ = ["derived_uuid", "new_uuid7", "parse_uuid", "uuid7_generator"]
 
 _NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
 _COUNTER_BITS = 12
@@ -47,7 +47,7 @@ class _Uuid7:
 
     def reset_after_fork(self) -> None:
         """Replace the lock. In a forked child, the thread that held the old one may not exist to release it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt `next`, and need an id too
 
     def next(self) -> str:
         """A new id, greater than every earlier one of this process even if the clock steps back."""
@@ -66,10 +66,12 @@ class _Uuid7:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-_generator = _Uuid7()
-os.register_at_fork(after_in_child=_generator.reset_after_fork)
+uuid7_generator = _Uuid7()
+"""The generator of this process."""
+
+os.register_at_fork(after_in_child=uuid7_generator.reset_after_fork)
 
 
 def new_uuid7() -> str:
     """A new UUIDv7 in canonical lower case. Within a process, each id is greater than the one before."""
-    return _generator.next()
+    return uuid7_generator.next()

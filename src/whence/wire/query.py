@@ -96,7 +96,7 @@ class ListingRequest(msgspec.Struct, frozen=True):
 ParameterCheck = Callable[[str, Vocabulary], str]
 
 FILTER_FIELDS: dict[str, tuple[str, ParameterCheck]] = {
-    "resource_type": ("resource_types", lambda text, words: check_resource_type(text, words.resource_types)),
+    "resource_type": ("resource_types", check_resource_type),
     "resource_id": ("resource_ids", lambda text, _: check_uuid(text)),
     "actor_id": ("actor_ids", lambda text, _: _asked(text, check_actor_id(text))),
     "actor_type": ("actor_types", lambda text, words: check_actor_type(text, words.actor_types)),

@@ -1,0 +1,156 @@
+"""Events that are scrubbed or dropped before they are sent, and clients that send nothing."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import event
+from tests.client.fake_server import FakeServer, fake_server
+from tests.unit.mutants import catches, replaced
+from whence.client import AsyncWhence, Whence, base_client
+from whence.errors import Invalid
+from whence.integrations.pytest_plugin import RecordingWhence
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
+        yield running
+
+
+def scrub(sent: dict[str, Any]) -> Mapping[str, Any] | None:
+    """Drop what the actor "drop" did, fail for "fail", and hide the payload's password."""
+    if sent["actorId"] == "drop":
+        return None
+    if sent["actorId"] == "fail":
+        raise ValueError
+    payload = dict(sent.get("payload", {}))
+    if "password" in payload:
+        payload["password"] = "…"
+    return {**sent, "payload": payload}
+
+
+def unscrubbed(self: base_client.BaseClient, body: bytes) -> bytes:
+    """Mutant: the callback is not called."""
+    return body
+
+
+@catches(replaced(base_client.BaseClient, "_filter_body", unscrubbed, "sends_as_it_is"))
+def test_before_send_scrubs_every_event(server: FakeServer, tmp_path: Path) -> None:
+    """Queued and durable ones, and those of a batch. It sees the event as JSON."""
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", before_send=scrub) as log:
+        log.emit(event(payload={"password": "hunter2", "path": Path("/x")}))
+        assert log.flush(10)
+        log.batch([event(payload={"password": "hunter2"}), event(payload={"a": 1})])
+    assert [each["payload"] for each in server.stored.values()] == [
+        {"password": "…", "path": "/x"},
+        {"password": "…"},
+        {"a": 1},
+    ]
+
+
+def test_dropped_events_are_counted(server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are not sent, and the code that emits them goes on. One on which the callback fails is dropped and logged,
+    since it may hold what must not leave."""
+    caplog.set_level(logging.ERROR, "whence")
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", before_send=scrub) as log:
+        dropped = log.emit(event(actorId="drop"))
+        assert dropped.dropped and not log.emit(event()).dropped
+        with log.cause(dropped):
+            log.emit(event(actorId="fail"))
+        assert log.emit(event(actorId="drop", payload={"a": 1}), durable=True).event.payload == {"a": 1}
+        results = log.batch([event(), event(actorId="drop"), event(actorId="fail"), event()]).results
+        assert [(each.index, each.status) for each in results] == [(0, 201), (1, 204), (2, 204), (3, 201)]
+        assert [each.status for each in log.batch([event(actorId="drop")]).results] == [204]
+        assert log.flush(10)
+        assert (log.stats().dropped, log.stats().emitted, log.stats().stored) == (6, 1, 1)
+    assert len(server.stored) == 3
+    assert [record.getMessage().split()[7] for record in caplog.records] == ["action_run.completed"] * 2
+
+
+def test_drops_of_many_threads_are_all_counted() -> None:
+    """Also while they are read."""
+    with Whence("http://127.0.0.1:1", disabled=True) as log, ThreadPoolExecutor(8) as pool:
+        seen = []
+        for _ in pool.map(lambda _number: log.emit(event()), range(2_000)):
+            seen.append(log.stats().dropped)
+        assert seen == sorted(seen)
+        assert log.stats().dropped == log.stats().dropped == 2_000
+
+
+async def test_before_send_holds_for_asyncio(server: FakeServer) -> None:
+    """As for the sync client."""
+    async with AsyncWhence(server.url, "whk_x", spool=False, before_send=scrub) as log:
+        await log.emit(event(actorId="drop"))
+        await log.emit(event(actorId="drop"), durable=True)
+        await log.emit(event(payload={"password": "hunter2"}))
+        await log.batch([event(actorId="drop"), event(payload={"password": "hunter2"})])
+        assert await log.flush(10)
+        assert log.stats().dropped == 3
+    assert [each["payload"] for each in server.stored.values()] == [{"password": "…"}] * 2
+
+
+def test_before_send_holds_for_tests_and_clients_of_tenants(server: FakeServer) -> None:
+    """Each counts what it dropped."""
+    recording = RecordingWhence(before_send=scrub)
+    recording.emit(event(actorId="drop"))
+    recording.emit(event(payload={"password": "hunter2"}))
+    assert [each.payload for each in recording.recorded] == [{"password": "…"}]
+    with Whence(server.url, jwt_secret="x" * 32, before_send=scrub, spool=False) as backend:
+        backend.for_tenant("acme").emit(event(actorId="drop"))
+        assert (backend.stats().dropped, backend.for_tenant("acme").stats().dropped) == (0, 1)
+
+
+@pytest.mark.parametrize("how", ["option", "1", "true"])
+async def test_a_disabled_client_sends_nothing(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the option or WHENCE_DISABLED, without a server, a key or a file. Events are checked as usual, and counted."""
+    options: dict[str, Any] = {"spool": tmp_path / "spool"}
+    if how == "option":
+        options["disabled"] = True
+    else:
+        monkeypatch.setenv("WHENCE_DISABLED", how)
+    with Whence("http://127.0.0.1:1", **options) as log:
+        with log.started("action_run", actor=("agent", "a")) as run:
+            assert run.event.dropped
+        stored = log.emit(event(payload={"a": 1}), durable=True)
+        assert (stored.event.payload, stored.event.correlation_id) == ({"a": 1}, stored.event.id)
+        assert [each.status for each in log.batch([event()]).results] == [204]
+        with pytest.raises(Invalid):
+            log.emit("action_run.started", actor=("agent", "a"))
+        assert log.flush(1)
+        assert (log.stats().emitted, log.stats().dropped) == (0, 4)
+    async with AsyncWhence("http://127.0.0.1:1", **options) as async_log:
+        assert (await async_log.emit(event())).dropped
+        await async_log.emit(event(), durable=True)
+    assert not (tmp_path / "spool").exists()
+
+
+def test_a_disabled_client_leaves_the_spool_alone(server: FakeServer, tmp_path: Path) -> None:
+    """What an earlier process spooled is sent by the next client that is not disabled."""
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", exit_timeout_s=0) as log:
+        server.gate.clear()
+        log.emit(event())
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", disabled=True) as log:
+        server.gate.set()
+        server.batches.clear()
+        log.emit(event())
+        assert log.flush(1)
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as log:
+        assert len(list(log.spool_folder.glob("*.segment"))) == 1
+        assert log.flush(10)
+        assert log.stats().adopted == 1
+
+
+def test_the_option_goes_before_the_variable(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`disabled=False` sends although WHENCE_DISABLED is set; "0" and an empty variable disable nothing."""
+    monkeypatch.setenv("WHENCE_DISABLED", "1")
+    with Whence(server.url, "whk_x", spool=False, disabled=False) as log:
+        assert not log.emit(event()).dropped
+    for value in ("0", "", "false"):
+        monkeypatch.setenv("WHENCE_DISABLED", value)
+        with Whence(server.url, "whk_x", spool=False) as log:
+            assert not log.emit(event()).dropped

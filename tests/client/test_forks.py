@@ -1,0 +1,205 @@
+"""Children that no hook of Python announces, and processes that SIGTERM ends."""
+
+import ctypes
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import event, wait_until
+from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
+from tests.client.programs import environment, run_program, start_program
+from tests.client.test_emitter import check_balance, connected
+from tests.unit.mutants import catches, replaced
+from whence.client import Whence, aggregate_request, fork_safety
+
+CHILD_S = 8
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
+        yield running
+
+
+def unseen_fork() -> int:
+    """Fork as a program that embeds Python does: `os.register_at_fork` does not notice."""
+    return int(ctypes.PyDLL(None).fork())
+
+
+def exit_code_of(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@catches(replaced(fork_safety._Process, "reset_once", lambda self: None, "compares_no_process_id"))
+def test_a_child_of_an_unseen_fork_sends_its_own_events(server: FakeServer, tmp_path: Path) -> None:
+    """While threads of the parent hold its locks, and the parent has queued events. Nothing is sent twice."""
+    with connected(server, tmp_path, timeout_s=30) as log:
+        server.gate.clear()
+        log.emit(event(actorId="parent"))
+        assert server.arrived.wait(5)
+        log.emit(event(actorId="parent"))
+        locked, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with log._emitter._changed, log._sender._changed, log._lock, fork_safety.uuid7_generator._lock:
+                locked.set()
+                release.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert locked.wait(5)
+        child = unseen_fork()
+        if child == 0:
+            signal.alarm(CHILD_S)
+            try:
+                log.emit(event(actorId="child"))
+                os._exit(0 if log.stats().emitted == 1 and log.flush(10) else 1)
+            finally:
+                os._exit(2)
+        release.set()
+        holder.join()
+        server.gate.set()
+        assert exit_code_of(child) == 0
+        assert log.flush(10)
+        check_balance(log)
+    assert Counter(server.actors) == {"parent": 2, "child": 1}
+    assert sum(map(len, server.batches)) == 3, "an event was sent by both"
+
+
+def test_a_child_of_an_unseen_fork_has_its_own_segments(server: FakeServer, tmp_path: Path) -> None:
+    """It never writes to a file of its parent. The parent sends them all after the child's end."""
+    server.rule = unavailable
+    with connected(server, tmp_path) as log:
+        log.emit(event(actorId="parent"))
+        wait_until(lambda: log.stats().spooled == 1)
+        log.emit(event(actorId="parent"))
+        before = {path: path.read_bytes() for path in log.spool_folder.glob("*.segment")}
+        child = unseen_fork()
+        if child == 0:
+            signal.alarm(CHILD_S)
+            try:
+                log.emit(event(actorId="child"))
+                wait_until(lambda: log.stats().spooled == 1)
+                os._exit(0 if log.emit(event(actorId="child")).spooled else 1)
+            finally:
+                os._exit(2)
+        assert exit_code_of(child) == 0
+        after = {path: path.read_bytes() for path in log.spool_folder.glob("*.segment")}
+        assert before.items() <= after.items()
+        assert {path.name.partition("p")[0] for path in after.keys() - before.keys()} == {str(child)}
+        server.rule = accept
+        assert log.flush(20)
+        with connected(server, tmp_path) as other:
+            other.flush(20)
+    assert Counter(server.actors) == {"parent": 2, "child": 2}
+
+
+def test_a_child_of_an_unseen_fork_has_its_own_connections(server: FakeServer, tmp_path: Path) -> None:
+    """On a shared one, parent and child would read each other's responses."""
+    with connected(server, tmp_path) as log:
+        log.emit(event())
+        assert log.flush(10)
+        assert log._transport is not None
+        parents = log._transport._http
+        child = unseen_fork()
+        if child == 0:
+            signal.alarm(CHILD_S)
+            try:
+                log.send(aggregate_request())
+                os._exit(0 if log._transport._http is not parents else 1)
+            finally:
+                os._exit(2)
+        assert exit_code_of(child) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- SIGTERM
+
+TERMINATED = """
+emitter._LINGER_S = 60
+PREVIOUS
+log = Whence(flush_on_signals=FLUSH, exit_timeout_s=1)
+for number in range(10):
+    emit(log, str(number))
+note("ready")
+while True:
+    threading.Event().wait(10)
+"""
+
+
+def terminated(server: FakeServer, home: Path, flush: bool, previous: str = "") -> tuple[int, str]:
+    code = TERMINATED.replace("PREVIOUS", previous).replace("FLUSH", str(flush))
+    process = start_program(code, environment(server.url, "whk_x", home))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    try:
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert "Traceback" not in err
+    return process.returncode, out
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_sigterm_sends_the_queue_if_asked_to(server: FakeServer, tmp_path: Path, flush: bool) -> None:
+    """Then it ends the process as it would without the client."""
+    assert terminated(server, tmp_path, flush)[0] == -signal.SIGTERM
+    assert len(server.stored) == (10 if flush else 0)
+
+
+def test_sigterm_spools_what_cannot_be_sent(server: FakeServer, tmp_path: Path) -> None:
+    """Within `exit_timeout_s`."""
+    server.rule = unavailable
+    assert terminated(server, tmp_path, True)[0] == -signal.SIGTERM
+    (segment,) = tmp_path.rglob("*.segment")
+    assert segment.read_bytes().count(b"\n") == 10
+
+
+def test_the_handler_of_the_program_runs_after_the_flush(server: FakeServer, tmp_path: Path) -> None:
+    """It decides how the process ends; here without anything that runs at exit."""
+    previous = """
+def last(number, frame):
+    note("handled")
+    os._exit(3)
+signal.signal(signal.SIGTERM, last)
+"""
+    assert terminated(server, tmp_path, True, previous) == (3, "handled\n")
+    assert len(server.stored) == 10
+
+
+POOLED = """
+import multiprocessing, time
+log = Whence(flush_on_signals=True)
+emitter._LINGER_S = 60
+def work(number):
+    emit(log, f"worker {number}")
+if __name__ == "__main__":
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(work, range(20))
+"""
+
+
+@pytest.mark.slow
+def test_the_end_of_a_pool_loses_no_event(server: FakeServer, tmp_path: Path) -> None:
+    """`Pool.__exit__` terminates the workers."""
+    code, _, err = run_program(POOLED, environment(server.url, "whk_x", tmp_path))
+    assert code == 0, err
+    assert len(server.stored) == 20
+
+
+def test_a_client_of_another_thread_cannot_watch_signals(
+    server: FakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so, and works otherwise."""
+    made: list[Whence] = []
+    maker = threading.Thread(target=lambda: made.append(connected(server, tmp_path, flush_on_signals=True)))
+    maker.start()
+    maker.join()
+    assert "main thread" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    made[0].close()

@@ -1,0 +1,256 @@
+"""Signal handlers and finalizers that emit while their thread is inside the client: nothing hangs, nothing is lost."""
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.running import soak
+from tests.api.conftest import event
+from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
+from tests.client.programs import environment, start_program
+from tests.client.test_emitter import check_balance, connected
+from whence.client import QueueFull, Whence, emitter, sender, spool, spool_lock
+from whence.client.reentrancy import guard
+from whence.wire import ids
+
+HANG_S = 20.0
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
+        yield running
+
+
+def within_time(action: Callable[[], object]) -> None:
+    """Run this in a thread, and fail if it hangs."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(HANG_S)
+    assert not thread.is_alive(), "it hangs"
+    if errors:
+        raise errors[0]
+
+
+PLACES = [
+    (spool, "append_to_file"),
+    (spool, "sync_file"),
+    (emitter.Emitter, "_is_open"),
+    (sender.Sender, "_schedule"),
+    (spool_lock.ProcessLock, "acquire"),
+]
+
+
+@pytest.mark.parametrize(("target", "name"), PLACES, ids=[name for _, name in PLACES])
+def test_an_event_is_accepted_in_the_middle_of_another(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any, name: str
+) -> None:
+    """As by a signal handler, while the thread writes to the spool, syncs it, takes the lock file or wakes a thread."""
+    server.rule = unavailable
+    log = connected(server, tmp_path, queue_events_max=3, exit_timeout_s=5)
+    monkeypatch.setattr(emitter, "_LINGER_S", 60)  # the queue fills up, and the spool is written by this thread
+    plain, interrupted = getattr(target, name), []
+
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        if not interrupted and guard.is_inside():
+            interrupted.append(log.emit(event(actorId="handler")))
+            assert not log.flush(1000), "flush must not wait there"
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, interrupt)
+    count = 6
+    within_time(lambda: [log.emit(event(actorId="main")) for _ in range(count)])
+    assert interrupted
+    assert log.stats().emitted == count + 1
+    check_balance(log)
+    monkeypatch.setattr(target, name, plain)
+    server.rule = accept
+    within_time(lambda: log.flush(10))
+    assert sorted(server.actors) == ["handler"] + ["main"] * count
+    log.close()
+    check_balance(log)
+
+
+def test_an_id_is_made_in_the_middle_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are different."""
+    plain, inner = ids.uuid7_generator._lock, list[str]()
+
+    class Interrupting:
+        def __enter__(self) -> None:
+            plain.__enter__()
+            if not inner:
+                inner.append("")
+                inner[0] = ids.new_uuid7()
+
+        def __exit__(self, *error: Any) -> None:
+            plain.__exit__(*error)
+
+    monkeypatch.setattr(ids.uuid7_generator, "_lock", Interrupting())
+    outer = list[str]()
+    within_time(lambda: outer.append(ids.new_uuid7()))
+    assert outer[0] != inner[0]
+
+
+def test_the_client_is_closed_in_the_middle_of_an_event(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It happens as soon as the interrupted code has left the client. Its event is sent."""
+    log = connected(server, tmp_path)
+    plain, closed = sender.Sender._schedule, []
+
+    def interrupt(self: sender.Sender, *args: Any) -> None:
+        if not closed:
+            closed.append(None)
+            closed[0] = log.close()
+        plain(self, *args)
+
+    monkeypatch.setattr(sender.Sender, "_schedule", interrupt)
+    within_time(lambda: log.emit(event(actorId="a")))
+    assert closed == [False]
+    assert server.actors == ["a"]
+    assert log.stats().stored == 1
+    assert not log._sender._threads
+
+
+def test_the_inbox_is_bounded(server: FakeServer, tmp_path: Path) -> None:
+    """By the size of the queue. What does not fit is refused, or counted and dropped."""
+    server.gate.clear()
+    for on_full in ("spill", "drop"):
+        log = connected(server, tmp_path, queue_events_max=5, on_full=on_full, exit_timeout_s=0.05)
+        log.emit(event())
+        guard.enter()
+        try:
+            for _ in range(5):
+                log.emit(event())
+            if on_full == "spill":
+                with pytest.raises(QueueFull):
+                    log.emit(event())
+            else:
+                log.emit(event())
+            check_balance(log)
+        finally:
+            guard.leave()
+        check_balance(log)
+        assert log.stats().emitted == (6 if on_full == "spill" else 7)
+        log.close()
+        check_balance(log)
+
+
+def test_a_finalizer_may_emit(server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the collector runs in the middle of `emit`, or in a thread of the client."""
+
+    class Emitting:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            log.emit(event(actorId="finalizer"))
+
+    plain = emitter.Emitter._is_open
+
+    def collecting(self: emitter.Emitter) -> bool:
+        gc.collect()
+        return plain(self)
+
+    with connected(server, tmp_path) as log:
+        log.emit(event(actorId="main"))
+        Emitting()
+        monkeypatch.setattr(emitter.Emitter, "_is_open", collecting)
+        within_time(lambda: log.emit(event(actorId="main")))
+        monkeypatch.undo()
+        assert log.flush(10)
+        assert sorted(server.actors) == ["finalizer", "main", "main"]
+        check_balance(log)
+
+
+ALARMED = """
+import faulthandler, gc, time
+faulthandler.dump_traceback_later(60, exit=True)
+log = Whence(exit_timeout_s=0.5, queue_events_max=200)
+handled = finalized = 0
+def handle(number, frame):
+    global handled
+    handled += 1
+    emit(log, "handler")
+class Emitting:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        global finalized
+        finalized += 1
+        emit(log, "finalizer")
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+gc.set_threshold(200)
+def other():
+    while time.monotonic() < until:
+        emit(log, "thread")
+        time.sleep(0.001)
+until = time.monotonic() + SECONDS
+thread = threading.Thread(target=other)
+thread.start()
+emitted = 0
+while time.monotonic() < until:
+    emit(log, "main")
+    emitted += 1
+    Emitting()
+    if emitted % 100 == 0:
+        log.flush(0.01)
+        log.stats()
+        time.sleep(0.01)
+thread.join()
+signal.setitimer(signal.ITIMER_REAL, 0)
+del thread
+gc.collect()
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+log.close()
+stats = log.stats()
+placed = stats.stored + stats.replayed + stats.rejected + stats.lost + stats.queued + stats.spooled
+note(str(handled), str(finalized), str(stats.emitted), str(placed), str(stats.lost), str(stats.queued))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("up", [True, False], ids=["server_up", "server_down"])
+def test_signals_a_hundred_times_a_second(tmp_path: Path, up: bool) -> None:
+    """While two threads emit and finalizers run. The program does not hang, and every event is in one place."""
+    with fake_server() as server:
+        if not up:
+            server.rule = unavailable
+        seconds = 10 if soak() else 3
+        env = environment(server.url, "whk_x", tmp_path)
+        process = start_program(ALARMED, env, f"SECONDS = {seconds}")
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        handled, finalized, emitted, placed, lost, queued = map(int, out.split())
+        assert handled > 50 * seconds and finalized > 0
+        assert emitted == placed
+        assert (lost, queued) == (0, 0)
+        if up:
+            assert len(server.stored) + sum(map(count_events, tmp_path.rglob("*.segment"))) >= emitted
+
+
+def count_events(segment: Path) -> int:
+    return segment.read_bytes().count(b"\n")
+
+
+def test_a_guard_is_left_as_often_as_it_is_entered() -> None:
+    """So a thread does not stay inside after an error."""
+    assert not guard.is_inside()
+    log = Whence("http://127.0.0.1:1", "whk_x", spool=False)
+    log.close()
+    with pytest.raises(Exception, match="closed"):
+        log.emit(event())
+    assert not guard.is_inside()
