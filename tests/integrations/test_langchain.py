@@ -582,6 +582,31 @@ def test_a_cancelled_task_is_cancelled(whence_events: RecordingWhence) -> None:
     ]
 
 
+def test_no_effect_names_a_start_that_was_dropped() -> None:
+    """By `before_send`, which sees the runs as any other event."""
+
+    def keep_no_tools(event: dict[str, Any]) -> dict[str, Any] | None:
+        return None if event.get("payload", {}).get("kind") == "tool" else event
+
+    with RecordingWhence(before_send=keep_no_tools) as log:
+
+        @tool
+        def look_up(word: str) -> str:
+            """Look up a word."""
+            log.emit(event())
+            return word
+
+        def step(word: str) -> str:
+            return look_up.invoke(word)
+
+        RunnableLambda(step).invoke("a", {"callbacks": [WhenceCallbackHandler(log)]})
+        assert story(log) == [
+            "started chain step",
+            "completed < started chain step",
+            "completed chain step < started chain step",
+        ]
+
+
 def test_a_closed_log_does_not_disturb_the_graph(whence_events: RecordingWhence) -> None:
     """What cannot be recorded is reported, and named by no effect."""
     reports: list[Any] = []
