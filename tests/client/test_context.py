@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -186,19 +187,20 @@ def test_one_scope_is_used_by_two_threads_at_once(log: Whence) -> None:
     def first() -> None:
         with scope:
             turn.wait()  # both are inside
-            turn.wait()  # the second has left
-            found.append(current_context().actor)
         found.append(current_context().actor)
+        turn.wait()  # this one has left
 
     def second() -> None:
         with scope:
             turn.wait()
+            turn.wait()
+            found.append(current_context().actor)
         found.append(current_context().actor)
-        turn.wait()
 
     with ThreadPoolExecutor(2) as pool:
-        for running in [pool.submit(first), pool.submit(second)]:
-            running.result(10)
+        waiting = pool.submit(first)
+        pool.submit(second).result(20)
+        waiting.result(20)
     assert found == [None, ("user", "ana"), None]
 
 
@@ -272,6 +274,20 @@ def test_an_async_generator_may_be_closed_by_another_task(log: Whence) -> None:
         return errors
 
     assert asyncio.run(main()) == []
+
+
+def test_a_block_may_be_left_inside_a_call_that_it_was_entered_outside_of(log: Whence) -> None:
+    """As by an ExitStack. The call keeps its own context until it ends."""
+    stack = ExitStack()
+    stack.enter_context(log.bind(actor=("user", "ana")))
+
+    @log.cause("of the call")
+    def close() -> None:
+        stack.close()
+        assert current_context().cause == "of the call"
+
+    close()
+    assert current_context() == context.CausalContext()
 
 
 def test_blocks_that_are_left_in_another_order_keep_what_is_inside(log: Whence) -> None:

@@ -323,6 +323,14 @@ def test_a_failure_is_caused_by_the_failure_inside(recorded: RecordingWhence) ->
     assert failed.causation_id == start.id
 
 
+def test_no_effect_names_a_start_that_was_dropped() -> None:
+    """By `before_send`; its end is not recorded either."""
+    with RecordingWhence(before_send=lambda event: event if event["eventType"] == "artifact.created" else None) as log:
+        traced(log)(lambda: emit(log))()
+        assert verbs(log) == ["created"]
+        assert log.recorded[0].causation_id is None
+
+
 def test_a_failure_of_the_log_does_not_fail_the_function(server: FakeServer, tmp_path: Path) -> None:
     """A traced function runs when its client is closed, and `on_error` is told. Wrong fields are an error at once."""
     reports: list[Any] = []

@@ -219,6 +219,16 @@ def test_chains_groups_and_chords_have_their_causes(log: RecordingWhence) -> Non
     assert {each.correlation_id for each in log.recorded} == {root.id}
 
 
+def test_a_task_may_have_an_id_of_its_own(log: RecordingWhence) -> None:
+    """The id of its resource is derived from it."""
+    instrument(log, events=True)
+    add.apply_async((1, 2), task_id="order 8841").get(timeout=WAIT_S)
+    wait_for(lambda: len(log.recorded) == 3)
+    started, _, completed = log.recorded
+    assert started.resource_id == completed.resource_id
+    assert payload_of(started)["_resource"] == payload_of(completed)["_resource"] == "order 8841"
+
+
 def test_recording_needs_a_client() -> None:
     with pytest.raises(ValueError, match="pass the client"):
         instrument(events=True)

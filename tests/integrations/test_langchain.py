@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
@@ -170,6 +170,27 @@ def test_the_later_of_a_block_and_a_run_is_the_cause(whence_events: RecordingWhe
     assert outer_run.causation_id == around.id
     assert seen[:3] == [outer_run.id, inside.id, inner_run.id]
     assert f"whence-cause={outer_run.id}" in seen[3]
+
+
+def test_a_generator_keeps_its_context_when_a_run_reads_it(whence_events: RecordingWhence) -> None:
+    """Its own cause applies to its steps, wherever they run."""
+    root = whence_events.emit(event())
+
+    @whence_events.cause(root)
+    def causes() -> Iterator[str | None]:
+        while True:
+            yield current_context().cause
+
+    reading = causes()
+    seen = [next(reading)]
+
+    def step(word: str) -> str:
+        seen.append(next(reading))
+        assert current_context().cause != root.id
+        return word
+
+    RunnableLambda(step).invoke("a", {"callbacks": [WhenceCallbackHandler(whence_events)]})
+    assert seen == [root.id] * 2
 
 
 def test_the_start_of_a_run_can_be_given_as_a_cause(whence_events: RecordingWhence) -> None:
@@ -559,6 +580,31 @@ def test_a_cancelled_task_is_cancelled(whence_events: RecordingWhence) -> None:
         "cancelled node node",
         "cancelled graph graph",
     ]
+
+
+def test_no_effect_names_a_start_that_was_dropped() -> None:
+    """By `before_send`, which sees the runs as any other event."""
+
+    def keep_no_tools(event: dict[str, Any]) -> dict[str, Any] | None:
+        return None if event.get("payload", {}).get("kind") == "tool" else event
+
+    with RecordingWhence(before_send=keep_no_tools) as log:
+
+        @tool
+        def look_up(word: str) -> str:
+            """Look up a word."""
+            log.emit(event())
+            return word
+
+        def step(word: str) -> str:
+            return look_up.invoke(word)
+
+        RunnableLambda(step).invoke("a", {"callbacks": [WhenceCallbackHandler(log)]})
+        assert story(log) == [
+            "started chain step",
+            "completed < started chain step",
+            "completed chain step < started chain step",
+        ]
 
 
 def test_a_closed_log_does_not_disturb_the_graph(whence_events: RecordingWhence) -> None:

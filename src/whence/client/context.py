@@ -79,15 +79,30 @@ class CausalContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A context that was entered, on top of the one that was there before (`outer`).
+    """A context that was entered by `owner`, on top of the one that was there before (`outer`).
 
-    `order` counts the contexts and runs of this process in the order in which they were entered.
+    `change` made the context. `order` counts the contexts and runs of this process in the order in which they were
+    entered.
     """
 
     context: CausalContext
+    change: Callable[[CausalContext], CausalContext] = lambda context: context
     order: int = 0
-    scope: "ContextScope | None" = None
+    owner: object = None
     outer: "_Entry | None" = None
+
+    def up_to(self, owner: object) -> "tuple[list[_Entry], _Entry | None]":
+        """The entries above that of this owner, the first entered first, and the one below it.
+
+        If it has no entry here, the second is None.
+        """
+        above, entry = list[_Entry](), self
+        while entry.owner is not owner:
+            if entry.outer is None:
+                return [], None
+            above.append(entry)
+            entry = entry.outer
+        return above[::-1], entry.outer
 
 
 _NOTHING_ENTERED = _Entry(context=CausalContext())
@@ -148,26 +163,23 @@ class ContextScope:
         self._change = change
 
     def __enter__(self) -> Self:
-        _current.set(self._entered(_current.get(), self._change(current_context())))
+        context = self._change(current_context())
+        _current.set(
+            _Entry(context=context, change=self._change, order=next(_orders), owner=self, outer=_current.get())
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entry, later = _current.get(), list["ContextScope"]()
-        while entry.scope is not self:
-            if entry.outer is None:
-                return
-            if entry.scope is not None:
-                later.append(entry.scope)
-            entry = entry.outer
-        outer = entry.outer or _NOTHING_ENTERED
-        for scope in reversed(later):  # blocks that were entered after this one, and are not left yet
-            outer = scope._entered(outer, scope._change(outer.context))
+        later, outer = _current.get().up_to(self)
+        if outer is None:
+            return
+        for entry in later:  # blocks that were entered after this one, and are not left yet
+            outer = msgspec.structs.replace(
+                entry, context=entry.change(outer.context), order=next(_orders), outer=outer
+            )
         _current.set(outer)
-
-    def _entered(self, outer: _Entry, context: CausalContext) -> _Entry:
-        return _Entry(context=context, order=next(_orders), scope=self, outer=outer)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function with each call inside this scope. Raises TypeError for what cannot be called."""
@@ -206,23 +218,29 @@ class _RunningCall:
     """The context of a call, and its end.
 
     A `with` block is a piece of the call that runs without a pause. Between its pieces, a generator leaves its caller's
-    context as it was, and finds its own again.
+    context as it was, and finds again what it had entered itself.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._entry = _Entry(context=call.begin(), order=next(_orders))
-        self._outer = _NOTHING_ENTERED
+        self._context = call.begin()
+        self._entered: list[_Entry] = []
 
     def __enter__(self) -> None:
-        self._outer = _current.get()
-        _current.set(self._entry)
+        context = self._context
+        entry = _Entry(
+            context=context, change=lambda _outer: context, order=next(_orders), owner=self, outer=_current.get()
+        )
+        for entered in self._entered:
+            entry = msgspec.structs.replace(entered, order=next(_orders), outer=entry)
+        _current.set(entry)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entry = _current.get()
-        _current.set(self._outer)
+        self._entered, outer = _current.get().up_to(self)
+        if outer is not None:
+            _current.set(outer)
         if error is not None:
             self.end(error)
 

@@ -84,7 +84,7 @@ def queue_or_report(log: EventLog, event: str, **fields: Any) -> EmittedEvent | 
     except Exception as error:
         log.report(not_recorded(event, error))
         return None
-    return None if getattr(emitted, "dropped", False) else emitted
+    return None if emitted.dropped else emitted
 
 
 def not_recorded(event: str, error: Exception) -> NotRecorded:
@@ -135,7 +135,7 @@ class _TracedCall:
         except WhenceError as error:  # the function runs all the same
             self._log.report(not_recorded(self._events.started, error))
             return context
-        if getattr(started, "dropped", False):
+        if started.dropped:
             return context
         self._run = StartedRun(started.id, started.correlation_id)
         self._context = msgspec.structs.replace(

@@ -5,7 +5,6 @@ records each task that the process runs: its start, and that it completed, faile
 the attempt that failed. The next task of a chain and the body of a chord are caused by the task that ended last.
 """
 
-import uuid
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
@@ -17,13 +16,9 @@ from whence.client.action_runs import ActionRun, ActionRuns, Verb
 from whence.client.at_exit import close_all
 from whence.client.base_client import BaseClient
 from whence.client.context import CausalContext, ContextScope, StartedRun, current_context, extract, inject
-from whence.identities import canonical
 from whence.wire.ids import new_uuid7
 
-__all__ = ["TASKS", "instrument"]
-
-TASKS = uuid.UUID("0f6a8f0c-5a0b-5d5e-8c55-9f4f3c1f2b11")
-"""The namespace of resource ids for tasks whose own ids are no UUIDs."""
+__all__ = ["instrument"]
 
 _HEADERS = ("baggage", "traceparent")
 _OWN_TASKS = "celery."  # of Celery itself; one of them polls for the end of a chord
@@ -122,7 +117,7 @@ def _on_start(task_id: str = "", task: Any = None, args: Any = None, kwargs: Any
             action = _events.start(
                 "task",
                 task.name,
-                run_id=_resource_id(task_id),
+                run_id=task_id,
                 content={"args": args, "kwargs": kwargs},
                 payload={"attempt": request.retries + 1} if request.retries else {},
             )
@@ -150,7 +145,7 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
     if run is not None:
         _record_end(run, "failed", error=exception)
     else:  # the main process says so of a worker process that was killed
-        _events.fail_unstarted("task", sender.name, exception, run_id=_resource_id(task_id))
+        _events.fail_unstarted("task", sender.name, exception, run_id=task_id)
 
 
 def _on_retry(sender: Any = None, reason: Any = None, **_: Any) -> None:
@@ -179,13 +174,6 @@ def _on_end(task: Any = None, state: Any = None, **_: Any) -> None:
         _record_end(run, "cancelled", payload={"state": state} if isinstance(state, str) else None)
     run.scope.__exit__(None, None, None)
     delattr(task.request, _RUN)
-
-
-def _resource_id(task_id: str) -> str:
-    try:
-        return canonical(str(uuid.UUID(task_id)))
-    except ValueError:
-        return str(uuid.uuid5(TASKS, task_id))
 
 
 def _on_process_start(**_: Any) -> None:

@@ -23,11 +23,11 @@ from whence.client.context import StartedRun, add_run_source, current_context
 
 try:
     from langgraph.callbacks import GraphCallbackHandler
-    from langgraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
+    from langgraph.errors import GraphBubbleUp, ParentCommand
     from langgraph.types import Command
 except ImportError:  # LangChain without LangGraph
     GraphCallbackHandler = BaseCallbackHandler  # type: ignore[assignment,misc]  # its base class
-    GraphBubbleUp = ParentCommand = NodeCancelledError = Command = None  # type: ignore[assignment,misc]  # as above
+    GraphBubbleUp = ParentCommand = Command = None  # type: ignore[assignment,misc]  # as above
 
 __all__ = ["PAUSES", "WhenceCallbackHandler", "pause_id"]
 
@@ -335,8 +335,6 @@ def _verb(run: _Run, error: BaseException | None) -> Verb:
     if not isinstance(error, Exception):  # such as GeneratorExit and CancelledError
         return "cancelled"
     if GraphBubbleUp is not None:
-        if isinstance(error, NodeCancelledError):
-            return "cancelled"
         if isinstance(error, ParentCommand):
             return "handed_off"
         if isinstance(error, GraphBubbleUp):

@@ -22,6 +22,7 @@ __all__ = [
     "NewEventBody",
     "PageBody",
     "ProblemBody",
+    "ReferenceBody",
     "StoredEventBody",
     "TimeText",
     "WireBody",
@@ -91,6 +92,12 @@ class KeyCountBody(WireBody, frozen=True, kw_only=True):
 
     count: int
     key: str
+
+
+class ReferenceBody(WireBody, frozen=True, kw_only=True):
+    """The event that a short reference names."""
+
+    id: str
 
 
 class CountsBody(WireBody, frozen=True, kw_only=True):
