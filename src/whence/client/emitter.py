@@ -10,7 +10,6 @@ the client, or an event loop that would wait for the disk. The next thread that 
 """
 
 import functools
-import logging
 import sys
 import time
 from collections import deque
@@ -39,8 +38,6 @@ __all__ = ["Emitter", "OnFull"]
 
 OnFull = Literal["spill", "drop", "raise", "block"]
 """What `emit` does when the queue is full; see `ClientOptions`."""
-
-_log = logging.getLogger("whence")
 
 _LINGER_S = 0.02  # how long an event waits for others to share its batch
 _LOCK_WAIT_S = 1.0  # how long an event waits for the lock, which a thread may hold while the disk does not respond
@@ -180,7 +177,7 @@ class Emitter:
             try:
                 self._backlog.spool = self._open_spool()
             except WhenceError as error:
-                _warn_once(f"{error} Events are kept in memory only.")
+                self._reports.say_once(f"{error} Events are kept in memory only.")
         has_spool = self._backlog.spool is not None
         self._reports.where = "in the queue and spool" if has_spool else f"in memory, up to {self._queue_events_max}"
 
@@ -501,10 +498,9 @@ class Emitter:
         retried.append(settled)
         self._counts.corrected += 1
         if self._counts.corrected == 1:
-            _log.warning(
-                "The clock of this host is %.0f seconds fast. The times of its events are corrected, and their own "
-                "times are kept as _occurredAt in the payload.",
-                -(self._clock.offset_s or 0.0),
+            self._reports.say(
+                f"The clock of this host is {-(self._clock.offset_s or 0.0):.0f} seconds fast. The times of its events "
+                "are corrected, and their own times are kept as _occurredAt in the payload."
             )
 
     def _apply_failure(self, batch: Sequence[bytes], error: WhenceError, response: ApiResponse | None) -> float:
@@ -566,8 +562,3 @@ class _Chores:
         """Move the events of the inbox on, and report errors."""
         self._emitter.absorb()
         return self._emitter.report_all()
-
-
-@functools.cache
-def _warn_once(sentence: str) -> None:
-    _log.warning(sentence)
