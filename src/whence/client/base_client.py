@@ -213,15 +213,21 @@ class BaseClient:
         with self._lock:
             return [*(tenant._emitter for tenant in self._tenants.values()), self._emitter]
 
+    def _begin_close(self) -> bool:
+        """Accept no more events, and start to send the queued ones; returns whether all were sent."""
+        emitters = self._emitters()
+        for emitter in emitters:
+            emitter.begin_close()
+        return all(emitter.is_done() for emitter in emitters)
+
     def _close(self, timeout_s: float | None) -> bool:
         if guard.is_inside():  # a signal handler that interrupted the client closes it
             guard.defer(lambda: self._close(timeout_s))
             return False
         deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
+        self._begin_close()
         emitters = self._emitters()
         self._tenants = {}
-        for emitter in emitters:
-            emitter.begin_close()
         sent = [emitter.close(max(0.0, deadline - time.monotonic())) for emitter in emitters]
         if not self._shares_transport:
             if self._transport is not None:

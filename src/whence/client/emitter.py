@@ -365,8 +365,10 @@ class Emitter:
         """Start to send the queued events at once, and accept no more unless the process exits."""
         reset_if_forked()
         with self._changed:
-            self._closing = True
             self._refusing = self._refusing or not exit_has_begun()
+            if self._closing:
+                return
+            self._closing = True
             self._not_before = 0.0
             self._changed.notify_all()
             if self._started and not self._closed:
