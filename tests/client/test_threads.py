@@ -117,6 +117,24 @@ def test_one_client_has_one_thread(server: FakeServer, tmp_path: Path) -> None:
         wait_until(lambda: len(log._sender._threads) == 1)
 
 
+def test_a_system_without_further_threads_is_not_an_exit(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event stays in the queue, and the next one starts a thread."""
+    with connected(server, tmp_path) as log:
+
+        def limited(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        assert not log.emit(event(actorId="a0")).spooled
+        assert log.stats().queued == 1
+        monkeypatch.undo()
+        log.emit(event(actorId="a1"))
+        assert log.flush(10)
+    assert server.actors == ["a0", "a1"]
+
+
 def test_a_thread_that_hangs_in_a_request_does_not_hold_up_close(server: FakeServer, tmp_path: Path) -> None:
     """It ends when the request does."""
     server.gate.clear()

@@ -85,7 +85,7 @@ class Emitter:
         self._counts = Counts()
         self._reports = Reports(self._on_error)
         self._backlog = Backlog(self._counts, self._reports, self._queue_events_max, self._queue_bytes_max)
-        self._started = self._scheduled = self._reopened = False
+        self._started = self._scheduled = self._reopened = self._deferred = False
         self._closing = self._refusing = self._closed = False
         self._batch_events_max = SEND_EVENTS_MAX
         self._failures = self._server_errors = 0
@@ -143,10 +143,11 @@ class Emitter:
             self._inbox.append(None)
             return
         self._inbox.append(body)
-        if guard.is_inside():
-            guard.defer(self.absorb)
-        else:
+        if not guard.is_inside():
             self._sender.wake(self._chores)
+        elif not self._deferred:
+            self._deferred = True
+            guard.defer(self.absorb)
 
     def _accept(self, body: bytes, wait: bool) -> int | None:
         """Accept an event under the lock. Returns its ticket in the spool, `_IN_MEMORY`, or None as `put`."""
@@ -263,8 +264,10 @@ class Emitter:
     def absorb(self) -> None:
         """Move the events of the inbox on."""
         if is_on_event_loop():
+            self._deferred = False
             self._sender.wake(self._chores)
             return
+        self._deferred = False  # before the inbox is emptied: whoever leaves an event from now on, defers this again
         with self._changed:
             can_start = self._started or (not self._refusing and self._is_open())
             if can_start and not self._closed:
