@@ -64,7 +64,13 @@ note(str(log.flush(10)))
 NO_COMPARISON = "fork_safety._Process.reset_once = lambda self: None"
 
 
-@pytest.mark.parametrize("mutant", ["", NO_COMPARISON], ids=["as it is", "mutant-compares_no_process_id"])
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param("", id="as it is"),
+        pytest.param(NO_COMPARISON, id="mutant-compares_no_process_id", marks=pytest.mark.slow),
+    ],
+)
 def test_a_child_of_an_unseen_fork_sends_its_own_events(server: FakeServer, tmp_path: Path, mutant: str) -> None:
     """While threads of the parent hold its locks, and the parent has queued events. Nothing is sent twice."""
     server.gate.clear()
