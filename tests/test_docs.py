@@ -93,6 +93,7 @@ def demonstration() -> Iterator[dict[str, str]]:
         variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": key, "XDG_CONFIG_HOME": folder}
         variables |= {"PATH": f"{commands}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
         environment = os.environ | variables
+        environment.pop("COLUMNS", None)  # where it is set, lines are cut
         subprocess.run(["whence", "import", str(recorded)], env=environment, capture_output=True, check=True)
         yield environment
 

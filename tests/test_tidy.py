@@ -23,6 +23,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "fairness",
             "permissions",
             "sealing",
+            "sentences",
             "wire",
             "rollups",
             "trace",

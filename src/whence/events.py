@@ -28,6 +28,7 @@ __all__ = [
     "Page",
     "PageRequest",
     "Query",
+    "Reference",
     "ResourceType",
     "Viewer",
     "Vocabulary",
@@ -165,6 +166,14 @@ class Viewer(msgspec.Struct, frozen=True):
     def may_see(self, resource_type: str) -> bool:
         """Whether events about this resource type may be seen."""
         return self.readable is None or resource_type in self.readable
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """Names an event in short: by its position, or by a range of ids, both ends included."""
+
+    position: int | None = None
+    first_id: str = ""
+    last_id: str = ""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

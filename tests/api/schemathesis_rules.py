@@ -69,6 +69,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
+    ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,
     ("GET", "/api/v1/flows/map"): _TIMES,
     ("POST", "/api/v1/events"): _EVENTS,

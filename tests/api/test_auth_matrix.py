@@ -34,6 +34,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", f"{EVENTS}/stats/by-actor"): ("read", 200),
     ("GET", f"{EVENTS}/{{event_id}}"): ("read", 404),
     ("GET", f"{EVENTS}/{{event_id}}/trace"): ("read", 404),
+    ("GET", "/api/v1/references/{reference}"): ("read", 422),
     ("GET", "/api/v1/flows"): ("read", 200),
     ("GET", "/api/v1/flows/map"): ("read", 200),
     ("POST", EVENTS): ("write", 201),
@@ -324,6 +325,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         resource_type="decision",
         resource_id=RUN_ID,
         event_id=RUN_ID,
+        reference="@",
         key_id="key_0000000000000000",
         tenant="acme",
     )

@@ -28,6 +28,7 @@ HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
 
 NARROWED = {
     "get_event",
+    "find_ids",
     "list_events",
     "count_events",
     "actor_stats",
@@ -132,6 +133,7 @@ def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
         resource_type=HIDDEN_TYPE,
         resource_id=HIDDEN_RESOURCE,
         event_id=HIDDEN_RESOURCE,
+        reference=HIDDEN_RESOURCE,
     )
     with served.client(f"{READ}:{ALLOWED[0]}") as client:
         return client.get(filled)

@@ -487,3 +487,23 @@ def test_a_secret_in_a_path_is_not_logged(
     raw_get(served, "/api/v1/keys/key_0123456789abcdef%2F")
     wait_until(lambda: bool(logged))
     assert logged == ["/api/v1/keys/key_0123456789abcdef%2F"]
+
+
+def test_a_short_reference_names_an_event(served: Served) -> None:
+    """By its position, or by the first digits of its id; what names none or several is refused."""
+    first, second = "0b3c1b5e-6d0c-4b7a-9c53-2f2d1f6f7a31", "0b3c1b5e-6d0c-4b7a-9c53-2f2d1f6f7a32"
+    with served.client(READ, WRITE, tenant="referred") as client:
+        assert client.post(f"{EVENTS}/batch", json=[event(id=first), event(id=second)]).status_code == 201
+        for reference, found in (("@1", first), ("@2", second), (second, second), (first.replace("-", ""), first)):
+            answer = client.get(f"/api/v1/references/{reference}")
+            assert (answer.status_code, answer.json()) == (200, {"id": found})
+        for reference in ("@3", "0b3d", "00000000"):
+            assert client.get(f"/api/v1/references/{reference}").status_code == 404
+        assert problems(client.get("/api/v1/references/0b3c1b5e")) == [(["path", "reference"], "ambiguous")]
+        for reference in ("@0", "@-1", "@1.5", "0b3", "xyzw", "@" + "9" * 30, "0b3c1b5e%20", "%FF"):
+            answer = client.get(f"/api/v1/references/{reference}")
+            assert problems(answer) == [(["path", "reference"], "reference_parsing")], reference
+        assert client.get("/api/v1/references/@1?x=1").status_code == 422
+    with served.client(f"{READ}:action_run", tenant="referred") as narrowed:
+        assert problems(narrowed.get("/api/v1/references/@1")) == [(["path", "reference"], "narrowed")]
+        assert narrowed.get(f"/api/v1/references/{first}").json() == {"id": first}

@@ -20,7 +20,7 @@ import msgspec
 from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import EVENT_LOG, ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
+from whence.events import EVENT_LOG, ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
@@ -166,6 +166,12 @@ class ModelStore:
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         event = self.find(viewer.tenant, self.logs.get(viewer.tenant, []), event_id)
         return event if event is not None and self.may_read(event, viewer.readable) else None
+
+    async def find_ids(self, viewer: Viewer, reference: Reference) -> list[str]:
+        log = [event for event in self.logs.get(viewer.tenant, []) if self.may_read(event, viewer.readable)]
+        if reference.position is not None:
+            return [event.id for event in log if event.position == reference.position]
+        return sorted(event.id for event in log if reference.first_id <= event.id <= reference.last_id)[:2]
 
     def matching(self, viewer: Viewer, query: Query) -> list[Event]:
         """The events that match a query, in the order of the log."""

@@ -321,6 +321,48 @@ def readable_ignored_by_id(patch: Patch) -> None:
 
 
 @breaks("sqlite", "postgres")
+def readable_ignored_by_reference(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        async def find_ids(self: Any, viewer: Viewer, reference: Any) -> Any:
+            return await real(self, _sees_all(viewer), reference)
+
+        return find_ids
+
+    for store in (engine.SQLiteStore, postgres_engine.PostgresStore):
+        around(patch, store, "find_ids", make)
+
+
+@breaks("sqlite", "postgres")
+def tenant_dropped_in_references(patch: Patch) -> None:
+    without_row_security(patch)
+    reword(
+        patch,
+        "ids_in_range",
+        sqlite=lambda text: re.sub(r"e\.tenant_no = \(SELECT.*?\?1\)", "?1 IS NOT NULL", text),
+        postgres=lambda text: text.replace("e.tenant_no = $1", "$1::bigint IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def references_are_half_open(patch: Patch) -> None:
+    reword(
+        patch,
+        "ids_in_range",
+        sqlite=lambda text: text.replace("BETWEEN ?2 AND ?3", ">= ?2 AND e.id < ?3"),
+        postgres=lambda text: text.replace("BETWEEN $2 AND $3", ">= $2 AND e.id < $3"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def a_reference_names_one_event(patch: Patch) -> None:
+    reword(patch, "ids_in_range", sqlite=_first_alone, postgres=_first_alone)
+
+
+def _first_alone(text: str) -> str:
+    return text.replace("LIMIT 2", "LIMIT 1")
+
+
+@breaks("sqlite", "postgres")
 def causes_respelled(patch: Patch) -> None:
     def respelled(text: str | None) -> UUID | None:
         try:

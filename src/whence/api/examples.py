@@ -109,6 +109,7 @@ RESPONSES: dict[str, Json] = {
         "byResourceType": [{"count": 2, "key": "action_run"}],
         "total": 2,
     },
+    "Reference": {"id": _EFFECT},
     "ActorStats": {
         "actors": [
             {"actorId": "planner", "actorType": "agent", "failures": 0, "successes": 1, "total": 1},

@@ -81,6 +81,10 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     ),
     "resource_type": (ref("ResourceType"), "The type of the resource."),
     "resource_id": ({"type": "string", "format": "uuid"}, "The id of the resource."),
+    "reference": (
+        {"type": "string", "pattern": "^(@[1-9][0-9]{0,11}|[0-9A-Fa-f]{4,32})$"},
+        "`@` and the position of an event, or at least four of the digits with which its id begins.",
+    ),
     "event_id": ({"type": "string", "format": "uuid"}, "The id of the event."),
     "key_id": ({"type": "string"}, "The public id of the key."),
     "tenant": ({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}, "The name of a tenant."),

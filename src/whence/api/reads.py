@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
@@ -12,11 +13,11 @@ from whence.api.request import Request
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, NotFound
 from whence.storage.query_cost import is_indexed_list
-from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody, PageBody
+from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody, PageBody, ReferenceBody
 from whence.wire.cursor import next_cursor
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
-from whence.wire.ids import parse_uuid
-from whence.wire.query import ReadRequest, parse_read
+from whence.wire.ids import parse_reference, parse_uuid
+from whence.wire.query import ReadRequest, parse_read, refuse_parameters
 
 __all__ = ["ROUTES", "event_id_of", "next_page_link"]
 
@@ -88,6 +89,26 @@ async def get_event(request: Request) -> JsonResponse:
     return JsonResponse(encode_event(event, read.include, principal_of(request).viewer))
 
 
+@read_route("/api/v1/references/{reference:str}", "Find Event", "reference", ReferenceBody, missing=True)
+async def find_event(request: Request) -> JsonResponse:
+    """The id of the event that a short reference names: `@` and its position, or the first digits of its id."""
+    refuse_parameters(request.scope["query_string"])
+    viewer = principal_of(request).viewer
+    text = unquote_to_bytes(request.path_params["reference"]).decode("utf-8", "replace")
+    try:
+        reference = parse_reference(text)
+    except ValueError as error:
+        raise Invalid.at(("path", "reference"), str(error), "reference_parsing") from None
+    if reference.position is not None and not viewer.sees_all:
+        raise Invalid.at(("path", "reference"), "A narrowed key has no positions. Use the event's id.", "narrowed")
+    ids = await context_of(request).store.find_ids(viewer, reference)
+    if not ids:
+        raise NotFound("There is no event with this position, or whose id begins so.")
+    if len(ids) > 1:
+        raise Invalid.at(("path", "reference"), "Several ids begin so. Write more digits.", "ambiguous")
+    return JsonResponse(msgspec.json.encode(ReferenceBody(id=ids[0])))
+
+
 ROUTES: list[HTTPRouteHandler] = [
     list_events,
     aggregate,
@@ -95,6 +116,7 @@ ROUTES: list[HTTPRouteHandler] = [
     list_by_resource,
     stats_by_actor,
     get_event,
+    find_event,
 ]
 """The handlers of this module."""
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from whence import __version__
 from whence.cli.profiles import ServerOptions, client_for
+from whence.cli.references import EventId, event_id, is_position
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
     Value,
@@ -104,7 +105,7 @@ def list_events(
 
 
 def get(
-    event_id: Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")],
+    reference: EventId,
     /,
     *,
     json: Json = False,
@@ -112,7 +113,9 @@ def get(
 ) -> None:
     """Show one event."""
     with client_for(server) as whence:
-        answer = whence.send(get_request(event_id, include=None if json else "position,recordedAt,outcome"))
+        answer = whence.send(
+            get_request(event_id(whence, reference), include=None if json else "position,recordedAt,outcome")
+        )
     event = parse_body(answer, EventBody)
     if json:
         out_json(answer.body)
@@ -172,7 +175,9 @@ def emit(
     payload: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="A JSON object, or @FILE, or - for stdin.")
     ] = "{}",
-    cause: Annotated[str | None, Parameter(help="The id of the event that caused it.")] = None,
+    cause: Annotated[
+        str | None, Parameter(help="The event that caused it: its id, or its position, like @5539.")
+    ] = None,
     correlation: Annotated[str | None, Parameter(help="The id of the flow. Default: the flow of the cause.")] = None,
     outcome: Annotated[str | None, Parameter(help="success, failure or none. Default: by event type.")] = None,
     occurred_at: Annotated[str | None, Parameter(help="RFC 3339 with an offset. Default: now.")] = None,
@@ -193,9 +198,11 @@ def emit(
         "occurredAt": occurred_at or now,
         "payload": _payload(payload),
     }
-    optional = {"id": id_, "causationId": cause, "correlationId": correlation, "outcome": outcome}
-    event.update({name: value for name, value in optional.items() if value is not None})
     with client_for(server) as whence:
+        if cause is not None and is_position(cause):  # any other text may be the id of a cause
+            cause = event_id(whence, cause)
+        optional = {"id": id_, "causationId": cause, "correlationId": correlation, "outcome": outcome}
+        event.update({name: value for name, value in optional.items() if value is not None})
         stored = whence.emit(event, durable=True)
     if stored.replayed:
         say("This event is already stored; nothing was added.")

@@ -1,27 +1,10 @@
-"""Renders a causal graph as text: the chain of causes, the tree of effects, and a Mermaid flowchart. Pure."""
+"""What a trace says of its event: the chain of its causes and its effects; and a trace as a Mermaid flowchart. Pure."""
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-import msgspec
-
-from whence.cli.terminal import printable
 from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["chain_of", "effects_of", "effects_text", "mermaid", "quote_of", "span", "why_text"]
-
-_FAILED = "✗ "
-_INDENT_MAX = 12
-"""Deeper hops are not indented any further."""
-
-_NAMED_MAX = 6
-"""How many event types the last line of `why` names."""
-
-_QUOTE_MAX = 72
-_QUOTED_KEYS = ("error", "message", "text", "reason", "summary", "result")
-"""Payload keys that usually hold text for people, the most telling first."""
+__all__ = ["chain_of", "effects_of", "mermaid", "span"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -54,60 +37,6 @@ def chain_of(trace: TraceBody) -> list[NodeBody]:
     return chain[::-1]
 
 
-def quote_of(payload: bytes) -> str:
-    """One short line of quoted text from a payload, or an empty string."""
-    try:
-        decoded: Any = msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
-    if not isinstance(decoded, dict):
-        return ""
-    text = next((decoded[key] for key in _QUOTED_KEYS if isinstance(decoded.get(key), str)), "")
-    name = decoded.get("tool")
-    words = " ".join([*([f"{name}:"] if isinstance(name, str) and text else []), *text.split()])
-    if len(words) > _QUOTE_MAX:
-        words = words[: _QUOTE_MAX - 1] + "…"
-    return f'"{printable(words)}"' if words else ""
-
-
-def why_text(trace: TraceBody, quotes: Mapping[str, str]) -> str:
-    """The output of `why`: the event, its causes from the root on, and what it led to. `quotes` are by event id."""
-    chain = chain_of(trace)
-    event = chain[-1]
-    rows = [
-        (_step(depth, node), _actor(node), _since(node, trace, first=depth == 0), quotes.get(node.id, ""))
-        for depth, node in enumerate(chain)
-    ]
-    head = [f"{_mark(event)}{printable(event.event_type)}", _about(event), _clock(event.occurred_at)]
-    lines = ["  ".join([*head, quotes.get(event.id, "")]).rstrip(), _because(trace, chain), *_aligned(rows)]
-    if trace.missing and chain[0].id == trace.root_id:
-        lines.append(f"its cause {printable(trace.missing[0])} is not in the log (yet)")
-    return "\n".join([*lines, _led_to(trace, event)])
-
-
-def _because(trace: TraceBody, chain: Sequence[NodeBody]) -> str:
-    if len(chain) == 1 and trace.summary.hops == 0:
-        return "because of nothing else in the log"
-    hops = trace.summary.hops
-    lasted = span(chain[-1].since_root_us - chain[0].since_root_us)
-    more = "" if trace.root_known else "at least "
-    cut = "" if trace.root_known and chain[0].id == trace.root_id else ", cut short"
-    return f"because  {more}{hops:,} hop{'' if hops == 1 else 's'}, {lasted}{cut}"
-
-
-def _led_to(trace: TraceBody, event: NodeBody) -> str:
-    below = effects_of(trace)
-    if not event.all_effects:
-        return "led to nothing (yet)"
-    kinds = Counter(node.event_type for node in below)
-    names = ", ".join(
-        printable(name) + (f" x{count}" if count > 1 else "") for name, count in kinds.most_common(_NAMED_MAX)
-    )
-    more = "at least " if trace.at_least else ""
-    rest = "" if len(kinds) <= _NAMED_MAX and len(below) == event.all_effects else ", …"
-    return f"led to {more}{event.all_effects:,}: {names}{rest}"
-
-
 def effects_of(trace: TraceBody) -> list[NodeBody]:
     """The events that an event led to, as far as the response holds them, each after its cause."""
     among, found = {trace.event_id}, []
@@ -116,67 +45,6 @@ def effects_of(trace: TraceBody) -> list[NodeBody]:
             among.add(node.id)
             found.append(node)
     return found
-
-
-def effects_text(nodes: Sequence[NodeBody], focus: str = "") -> str:
-    """A tree of events, each below its cause. The event with the id `focus` is marked."""
-    if not nodes:
-        return ""
-    top = min(node.hops for node in nodes)
-    rows = [
-        (
-            _step(node.hops - top, node),
-            _actor(node),
-            f"+{span(node.since_root_us)}",
-            "← this one" if node.id == focus else _flags(node),
-            node.id,
-        )
-        for node in nodes
-    ]
-    return "\n".join(_aligned(rows))
-
-
-def _flags(node: NodeBody) -> str:
-    flags = {
-        "before its cause": node.skewed,
-        "in another flow": node.other_flow,
-        "a cycle, cut here": node.cycle,
-    }
-    return ", ".join(name for name, holds in flags.items() if holds)
-
-
-def _step(depth: int, node: NodeBody) -> str:
-    arrow = f"{'  ' * (min(depth, _INDENT_MAX) - 1)}└ " if depth else ""
-    return f"  {arrow}{_mark(node)}{printable(node.event_type)}"
-
-
-def _mark(node: NodeBody) -> str:
-    return _FAILED if node.outcome == "failure" else ""
-
-
-def _actor(node: NodeBody) -> str:
-    return printable(f"{node.actor_type} {node.actor_id}")
-
-
-def _about(node: NodeBody) -> str:
-    return printable(f"{node.resource_type} {node.resource_id[:8]}")
-
-
-def _since(node: NodeBody, trace: TraceBody, *, first: bool) -> str:
-    if not first or node.hops:
-        return f"+{span(node.since_root_us)}"
-    return f"{_clock(node.occurred_at)}{'  ← root' if trace.root_known else ''}"
-
-
-def _clock(time: str) -> str:
-    return printable(f"{time[:10]} {time[11:19]} UTC")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
-    ]
 
 
 _UNSAFE = re.compile(r"[^\w .,:@/+-]")

@@ -1,28 +1,39 @@
 """The commands `why`, `effects`, `trace`, `flows` and `map`, which follow causes."""
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
 from whence.cli.events import Json, Since, Until
-from whence.cli.graph_text import chain_of, effects_of, effects_text, mermaid, quote_of, span, why_text
+from whence.cli.graph_text import chain_of, effects_of, mermaid, span
+from whence.cli.layout import style_of_stdout, wrapped
 from whence.cli.profiles import ServerOptions, client_for
+from whence.cli.references import EventId, event_id
+from whence.cli.story import Story, story_of
+from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summary
 from whence.cli.terminal import out, out_json, printable, say, table
-from whence.client import ApiRequest, ApiResponse, Whence, get_request, list_request, parse_body, parse_page
-from whence.client.responses import NOT_A_WHENCE_SERVER
+from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
+from whence.client.responses import NOT_A_WHENCE_SERVER, EventPage
 from whence.errors import Invalid, NotFound, WhenceError
+from whence.sentences import load_grammar, sentence_of
 from whence.wire.bodies import EventBody
-from whence.wire.traces import FlowsBody, MapBody, TraceBody
+from whence.wire.traces import FlowsBody, MapBody, NodeBody, TraceBody
 
 __all__ = ["effects", "flows", "process_map", "trace", "why"]
 
 _NODES = "1000"
-_QUOTED_FIRST, _QUOTED_LAST = 2, 22
-"""Payloads are read for this many events of a chain: at its root, and up to the event in question."""
+_PAGE = 100
+_ALONE_MAX = 8
+_PAGES_MAX = 10
+"""Payloads are read by pages of the flow, up to so many; those that are missing then one by one."""
 
-EventId = Annotated[str, Parameter(name="ID", help="The event's id, a UUID.")]
+Full = Annotated[bool, Parameter(negative="", help="Fold nothing, and cut no line short.")]
 
 
 @Parameter(name="*")
@@ -39,51 +50,58 @@ class Period:
 
 
 def why(
-    event_id: Annotated[str | None, Parameter(name="ID", help="The event's id, a UUID.")] = None,
+    reference: EventId | None = None,
     /,
     *,
-    last_failed: Annotated[bool, Parameter(negative="", help="Explain the last event that failed.")] = False,
+    last_failed: Annotated[
+        bool, Parameter(negative="", help="Explain the first failure of the flow that failed last.")
+    ] = False,
+    full: Full = False,
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show why an event happened: its causes from the root on, and what it led to."""
-    if (event_id is None) == (not last_failed):
-        raise Invalid.at((), "Pass either the id of an event or --last-failed.")
+    if (reference is None) == (not last_failed):
+        raise Invalid.at((), "Pass either an event or --last-failed.")
     with client_for(server) as whence:
-        asked = _last_failed(whence) if event_id is None else event_id
+        asked = _last_failed(whence) if reference is None else event_id(whence, reference)
         answer = whence.send(_trace_request(asked))
+        if json:
+            out_json(answer.body)
+            return
         found = _graph(answer)
-        quotes = {} if json else _quotes(whence, found)
-    if json:
-        out_json(answer.body)
-        return
-    out(why_text(found, quotes))
+        story, context = _story_and_context(whence, found, full=full)
+    width = context.style.width
+    paragraph = summary(context)
+    out("\n".join([*([paragraph] if width is None else wrapped(paragraph, width)), "", *story_lines(story, context)]))
     say(f"What followed: whence effects {found.event_id}   The whole graph: whence trace {found.event_id}")
 
 
 def effects(
-    event_id: EventId,
+    reference: EventId,
     /,
     *,
+    full: Full = False,
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> None:
-    """Show everything that an event led to, as a tree."""
+    """Show everything that an event led to."""
     with client_for(server) as whence:
-        answer = whence.send(_trace_request(event_id, direction="down"))
-    found = _graph(answer)
-    if json:
-        out_json(answer.body)
-        return
+        answer = whence.send(_trace_request(event_id(whence, reference), direction="down"))
+        if json:
+            out_json(answer.body)
+            return
+        found = _graph(answer)
+        story, context = _story_and_context(whence, found, full=full)
     below = effects_of(found)
     if below:
-        out(effects_text(below))
+        out("\n".join(led_to_lines(story, context)))
     focus = next(node for node in found.nodes if node.id == found.event_id)
     _say_count(len(below), focus.all_effects, found.at_least, "consequences", f"{focus.failures_below:,} failed")
 
 
 def trace(
-    event_id: EventId,
+    reference: EventId,
     /,
     *,
     direction: Annotated[
@@ -95,20 +113,24 @@ def trace(
     mermaid_: Annotated[bool, Parameter(name="--mermaid", negative="", help="Print a Mermaid flowchart.")] = False,
     server: ServerOptions | None = None,
 ) -> None:
-    """Show the causal graph around an event: a tree, JSON, or a Mermaid flowchart."""
+    """Show the causal graph around an event, every event in a row; or JSON, or a Mermaid flowchart."""
     if json and mermaid_:
         raise Invalid.at((), "Pass either --json or --mermaid, not both.")
     more = {} if depth is None else {"depth": str(depth)}
     with client_for(server) as whence:
-        answer = whence.send(_trace_request(event_id, direction=direction, limit=str(limit), **more))
-    found = _graph(answer)
-    if json:
-        out_json(answer.body)
-        return
-    out(mermaid(found) if mermaid_ else effects_text(found.nodes, found.event_id))
-    summary = found.summary
-    details = f"{summary.failures:,} failed, {summary.actors:,} actors, {summary.resources:,} resources"
-    _say_count(len(found.nodes), summary.events, found.at_least, "events", f"{details}, {span(summary.duration_us)}")
+        asked = event_id(whence, reference)
+        answer = whence.send(_trace_request(asked, direction=direction, limit=str(limit), **more))
+        if json:
+            out_json(answer.body)
+            return
+        found = _graph(answer)
+        if mermaid_:
+            out(mermaid(found))
+        else:
+            out("\n".join(story_lines(*_story_and_context(whence, found, full=True))))
+    totals = found.summary
+    details = f"{totals.failures:,} failed, {totals.actors:,} actors, {totals.resources:,} resources"
+    _say_count(len(found.nodes), totals.events, found.at_least, "events", f"{details}, {span(totals.duration_us)}")
     if not found.root_known:
         say("The first event is not the root: the causes go further up than a trace reads.")
     for missing in found.missing:
@@ -184,9 +206,9 @@ def process_map(
     say(f"{found.links:,} links {days}; counts are exact, delays within {found.delay_error:.0%}.")
 
 
-def _trace_request(event_id: str, **parameters: str) -> ApiRequest:
+def _trace_request(asked: str, **parameters: str) -> ApiRequest:
     query = {"direction": "both", "limit": _NODES} | parameters
-    return ApiRequest(method="GET", path=f"/api/v1/events/{quote(event_id, safe='')}/trace", query=tuple(query.items()))
+    return ApiRequest(method="GET", path=f"/api/v1/events/{quote(asked, safe='')}/trace", query=tuple(query.items()))
 
 
 def _graph(answer: ApiResponse) -> TraceBody:
@@ -198,22 +220,58 @@ def _graph(answer: ApiResponse) -> TraceBody:
 
 
 def _last_failed(whence: Whence) -> str:
-    """The id of the last event that failed. Raises NotFound when none has."""
-    page = parse_page(whence.send(list_request(outcome="failure", limit=1)))
-    if not page.events:
+    """The id of the failure that explains the flow that failed last: the earliest one, in whose own run nothing else
+    failed. Raises NotFound when none has failed."""
+    request = ApiRequest(method="GET", path="/api/v1/flows", query=(("outcome", "failure"), ("limit", "1")))
+    flows = parse_body(whence.send(request), FlowsBody).flows
+    if not flows:
         raise NotFound("No event has failed.")
-    return page.events[0].id
+    flow = flows[0].correlation_id
+    failures = parse_page(
+        whence.send(list_request(correlation_id=flow, outcome="failure", order="asc", limit=_PAGE))
+    ).events
+    for failure in failures:
+        if not any(other.id != failure.id and _is_within(whence, other, failure) for other in failures):
+            return failure.id
+    return failures[0].id
 
 
-def _quotes(whence: Whence, found: TraceBody) -> dict[str, str]:
-    """Short quotes from the payloads of the chain, by event id."""
-    chain = chain_of(found)
-    read = chain if len(chain) <= _QUOTED_FIRST + _QUOTED_LAST else [*chain[:_QUOTED_FIRST], *chain[-_QUOTED_LAST:]]
-    return {node.id: quote_of(_payload(whence.send(get_request(node.id)))) for node in read}
+def _is_within(whence: Whence, other: EventBody, failure: EventBody) -> bool:
+    """Whether another failure is a cause of this one, and younger than the start of its run."""
+    causes = whence.why(failure.id).nodes
+    starts = [number for number, node in enumerate(causes) if node.resource_id == failure.resource_id]
+    return any(node.id == other.id for node in causes[starts[0] if starts else 0 : -1])
 
 
-def _payload(answer: ApiResponse) -> bytes:
-    return bytes(parse_body(answer, EventBody).payload)
+def _story_and_context(whence: Whence, found: TraceBody, *, full: bool) -> tuple[Story, StoryContext]:
+    """The story of a trace, and the sentences of the events that it shows."""
+    story = story_of(found, full=full)
+    path = os.environ.get("WHENCE_SENTENCES")
+    grammar = load_grammar(Path(path) if path else None)
+    nodes = {node.id: node for row in story.rows for node in row.nodes} | _named_in_summary(found)
+    payloads = _payloads(whence, list(nodes.values()))
+    sentences = {id_: sentence_of(node, payloads.get(id_, b""), grammar) for id_, node in nodes.items()}
+    return story, StoryContext(found, sentences, grammar, style_of_stdout(), full)
+
+
+def _named_in_summary(found: TraceBody) -> dict[str, NodeBody]:
+    return {node.id: node for node in chain_of(found)[-3:]}
+
+
+def _payloads(whence: Whence, nodes: Sequence[NodeBody]) -> dict[str, bytes]:
+    """The payloads of events by id: by pages of the flow of the most, as far as that is short, else one by one."""
+    wanted = {node.id for node in nodes}
+    found: dict[str, bytes] = {}
+    if len(nodes) > _ALONE_MAX:
+        [(flow, _)] = Counter(node.correlation_id for node in nodes).most_common(1)
+        page: EventPage | None = whence.list(correlation_id=flow, order="asc", limit=_PAGE)
+        if page is not None and page.total <= _PAGE * _PAGES_MAX:
+            while page is not None and wanted - found.keys():
+                found |= {event.id: bytes(event.payload) for event in page.events if event.id in wanted}
+                page = whence.next(page)
+    for id_ in wanted - found.keys():
+        found[id_] = bytes(whence.get(id_).payload)
+    return found
 
 
 def _say_count(shown: int, total: int, at_least: bool, what: str, more: str) -> None:

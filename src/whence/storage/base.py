@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from whence.errors import WhenceError
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Viewer
+from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.storage.credentials import Credentials
 from whence.trace import Graph, TraceRequest
@@ -130,6 +130,10 @@ class Store(Protocol):
 
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """The event with this id, or None when there is none that the viewer may see."""
+        ...
+
+    async def find_ids(self, viewer: Viewer, reference: Reference) -> list[str]:
+        """The ids of the events that a reference names and the viewer may see; of several, two."""
         ...
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:

@@ -21,6 +21,7 @@ __all__ = [
     "NewEventBody",
     "PageBody",
     "ProblemBody",
+    "ReferenceBody",
     "StoredEventBody",
     "TimeText",
     "WireBody",
@@ -79,6 +80,12 @@ class KeyCountBody(WireBody, frozen=True, kw_only=True):
 
     count: int
     key: str
+
+
+class ReferenceBody(WireBody, frozen=True, kw_only=True):
+    """The event that a short reference names."""
+
+    id: str
 
 
 class CountsBody(WireBody, frozen=True, kw_only=True):

@@ -4,17 +4,22 @@ Nothing is ordered by id. New ids are UUIDv7 because these are fast to insert in
 """
 
 import os
+import re
 import threading
 import time
 import uuid
 
+from whence.events import Reference
 from whence.identities import is_uuid
 
-__all__ = ["derived_uuid", "new_uuid7", "parse_uuid", "uuid7_generator"]
+__all__ = ["derived_uuid", "new_uuid7", "parse_reference", "parse_uuid", "uuid7_generator"]
 
 _NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
 _COUNTER_BITS = 12
 _RANDOM_BITS = 62
+
+_POSITION = re.compile(r"@[1-9][0-9]{0,11}", re.ASCII)
+_FIRST_DIGITS = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
 
 
 def parse_uuid(text: str) -> str:
@@ -25,6 +30,21 @@ def parse_uuid(text: str) -> str:
     if not is_uuid(text):
         raise ValueError("A UUID has 32 hexadecimal digits in groups of 8-4-4-4-12, joined by hyphens.")
     return text.lower()
+
+
+def parse_reference(text: str) -> Reference:
+    """What `@` with a position, or an id or at least four of its first digits, name. Hyphens may be left out.
+
+    Raises ValueError for everything else.
+    """
+    if _POSITION.fullmatch(text):
+        return Reference(position=int(text[1:]))
+    digits = text.replace("-", "").lower()
+    if not _FIRST_DIGITS.fullmatch(digits):
+        raise ValueError(
+            "Write a position such as @5539, or an id, or at least four of the hexadecimal digits with which it begins."
+        )
+    return Reference(None, *(str(uuid.UUID(hex=digits.ljust(32, filler))) for filler in "0f"))
 
 
 def derived_uuid(*names: str) -> str:

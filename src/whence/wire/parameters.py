@@ -197,6 +197,7 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
     "actors": (*_TIMES, *_FILTERS),
     "event": (_include(EVENT_INCLUDES),),
+    "reference": (),
 }
 """The parameters of each route that answers with events or counts them."""
 

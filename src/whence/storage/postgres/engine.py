@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
+from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
@@ -127,6 +127,21 @@ class PostgresStore:
 
         event: Event | None = await self._read_as(viewer.tenant, ask)
         return event
+
+    async def find_ids(self, viewer: Viewer, reference: Reference) -> list[str]:
+        """Find the events that a reference names; see `Store`."""
+
+        async def ask(connection: Connection, owner: Tenant) -> list[str]:
+            await head_row(connection, owner)
+            if reference.position is not None:
+                rows = await connection.fetch(_SQL["id_at"], owner.number, reference.position, viewer.readable)
+            else:
+                ends = reference.first_id, reference.last_id
+                rows = await connection.fetch(_SQL["ids_in_range"], owner.number, *ends, viewer.readable)
+            return [str(id_) for (id_,) in rows]
+
+        found: list[str] | None = await self._read_as(viewer.tenant, ask)
+        return found or []
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""

@@ -201,6 +201,20 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
    AND ($4::text[] IS NULL OR k.resource_type = ANY($4))
 
+-- name: ids_in_range
+-- Two at most. $4 are the resource types that the viewer may see, null for all.
+SELECT e.id
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.id BETWEEN $2 AND $3
+   AND ($4::text[] IS NULL OR k.resource_type = ANY($4))
+ ORDER BY e.id LIMIT 2
+
+-- name: id_at
+SELECT e.id
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.position = $2
+   AND ($3::text[] IS NULL OR k.resource_type = ANY($3))
+
 -- name: actors_by_id
 SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
 

@@ -12,7 +12,7 @@ import apsw
 import msgspec
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
+from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
@@ -39,7 +39,7 @@ from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import resolve
-from whence.storage.sqlite.rows import event_from, head_row, uuid_bytes
+from whence.storage.sqlite.rows import event_from, head_row, uuid_bytes, uuid_text
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
 from whence.storage.walks import ROWS_ON_LOOP_MAX
@@ -147,6 +147,21 @@ class SQLiteStore:
             return None if row is None else event_from(viewer.tenant, row)
 
         found: Event | None = await self._readers.read(viewer.tenant, find)
+        return found
+
+    async def find_ids(self, viewer: Viewer, reference: Reference) -> list[str]:
+        """Find the events that a reference names; see `Store`."""
+        readable = None if viewer.readable is None else msgspec.json.encode(viewer.readable).decode()
+
+        def find(connection: apsw.Connection) -> list[str]:
+            if reference.position is not None:
+                rows = connection.execute(_SQL["id_at"], (viewer.tenant, reference.position, readable))
+            else:
+                ends = uuid_bytes(reference.first_id), uuid_bytes(reference.last_id)
+                rows = connection.execute(_SQL["ids_in_range"], (viewer.tenant, *ends, readable))
+            return [uuid_text(id_) for (id_,) in rows]
+
+        found: list[str] = await self._readers.read(viewer.tenant, find)
         return found
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:

@@ -128,6 +128,22 @@ SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.r
  CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
  CROSS JOIN resource r ON r.key = (e.tenant_no << 40 | e.resource)
 
+-- name: ids_in_range
+-- Two at most. The last value is the resource types that the viewer may see as a JSON array, null for all.
+SELECT e.id
+  FROM event e
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?1) AND e.id BETWEEN ?2 AND ?3
+   AND (?4 IS NULL OR k.resource_type IN (SELECT value FROM json_each(?4)))
+ ORDER BY e.id LIMIT 2
+
+-- name: id_at
+SELECT e.id
+  FROM event e
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.key = (SELECT tenant_no << 40 | ?2 FROM tenant WHERE tenant = ?1)
+   AND (?3 IS NULL OR k.resource_type IN (SELECT value FROM json_each(?3)))
+
 -- name: actors_by_id
 SELECT key & 0xFFFFFFFFFF, actor_type FROM actor WHERE tenant_no = ? AND actor_id = ?
 

@@ -1,0 +1,81 @@
+"""The width and colours of the terminal, and text cut or wrapped to columns. Wide characters take two."""
+
+import os
+import shutil
+import sys
+
+import msgspec
+from rich.cells import cell_len, set_cell_size
+
+__all__ = ["Style", "cut", "style_of_stdout", "wrapped"]
+
+_WIDTH_LEAST = 60
+"""Columns below which lines are not made shorter."""
+
+
+class Style(msgspec.Struct, frozen=True):
+    """How text is shown: the `width` in columns, None where lines have no end, and whether there is colour."""
+
+    width: int | None = None
+    colour: bool = False
+
+    def strong(self, text: str) -> str:
+        """Bold."""
+        return self._coded("1", text)
+
+    def faint(self, text: str) -> str:
+        """Dim."""
+        return self._coded("2", text)
+
+    def failure(self, text: str) -> str:
+        """Bold red."""
+        return self._coded("1;31", text)
+
+    def _coded(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def style_of_stdout() -> Style:
+    """The style for stdout: plain text without line ends when it is no terminal, no colour when NO_COLOR is set.
+
+    COLUMNS sets the width in any case.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    has_width = is_terminal or os.environ.get("COLUMNS", "").isdecimal()
+    colour = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width = max(_WIDTH_LEAST, shutil.get_terminal_size().columns) if has_width else None
+    return Style(width, colour)
+
+
+def cut(text: str, width: int) -> str:
+    """The text on one line of this width; an ellipsis ends it where it is cut."""
+    return text if cell_len(text) <= width else set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most this width, broken at spaces, and within words that are longer."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        rest = word
+        while rest:
+            joined = f"{line} {rest}" if line else rest
+            if cell_len(joined) <= width:
+                line, rest = joined, ""
+            elif line:
+                lines.append(line)
+                line = ""
+            else:
+                head = _head(rest, width)
+                lines.append(head)
+                rest = rest[len(head) :]
+    return [*lines, line] if line or not lines else lines
+
+
+def _head(word: str, width: int) -> str:
+    """As many characters as fit; at least one."""
+    used = 0
+    for number, character in enumerate(word):
+        used += cell_len(character)
+        if used > width and number:
+            return word[:number]
+    return word

@@ -1,0 +1,35 @@
+"""Short references: `@5539`, the position of an event, or the first digits of an id, in place of the whole id."""
+
+import re
+from typing import Annotated
+from urllib.parse import quote
+
+from cyclopts import Parameter
+
+from whence.client import ApiRequest, Whence, parse_body
+from whence.identities import is_uuid
+from whence.wire.bodies import ReferenceBody
+
+__all__ = ["EventId", "event_id", "is_position"]
+
+EventId = Annotated[
+    str,
+    Parameter(name="ID", help="The event's position, like @5539, or its id, or the first digits of it."),
+]
+
+_POSITION = re.compile("@[0-9]+", re.ASCII)
+_FIRST_DIGITS = re.compile("[0-9A-Fa-f-]{4,35}", re.ASCII)
+
+
+def is_position(text: str) -> bool:
+    """Whether a text is the position of an event."""
+    return _POSITION.fullmatch(text) is not None
+
+
+def event_id(whence: Whence, text: str) -> str:
+    """The id that a short reference names; any other text as it is, for the server to judge. Raises NotFound, and
+    Invalid if several ids begin so."""
+    if is_uuid(text) or not (is_position(text) or _FIRST_DIGITS.fullmatch(text)):
+        return text
+    answer = whence.send(ApiRequest(method="GET", path=f"/api/v1/references/{quote(text, safe='@')}"))
+    return parse_body(answer, ReferenceBody).id

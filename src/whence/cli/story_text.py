@@ -1,0 +1,257 @@
+"""Renders a story as text for a terminal of a given width, and the paragraph that sums it up. Pure.
+
+The line of causes is solid above the event in question and dotted below it. Rows are cut at the width, but for the
+event, its cause and failures, which are wrapped.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+
+import msgspec
+
+from whence.cli.graph_text import chain_of, effects_of, span
+from whence.cli.layout import Style, cut, wrapped
+from whence.cli.story import Fold, Row, Step, Story
+from whence.cli.terminal import printable
+from whence.sentences import Grammar, Sentence
+from whence.wire.traces import NodeBody, TraceBody
+
+__all__ = ["StoryContext", "led_to_lines", "story_lines", "summary"]
+
+_SOLID, _DOTTED = "│", "┊"
+_FAILED = "✗"
+_COMPLETED = "completed"
+_LEVELS_MAX = 8
+"""Deeper rows stand no further in, and begin with their level."""
+
+_GAP_LEAST_US = 10_000_000
+_GAP_OF_MEDIAN = 8
+
+
+class StoryContext(msgspec.Struct, frozen=True):
+    """What is needed to tell a trace: the sentences of its events by id, and the form of the output."""
+
+    trace: TraceBody
+    sentences: Mapping[str, Sentence]
+    grammar: Grammar
+    style: Style
+    full: bool = False
+
+
+# ------------------------------------------------------------------------------------------------------------- summary
+
+
+def summary(context: StoryContext) -> str:
+    """What happened, because of what, how far back the root lies, and what it led to, in whole sentences."""
+    trace = context.trace
+    chain = chain_of(trace)
+    parts = [f"{_headline(context.sentences[trace.event_id])}.", _because(context, chain), _root(trace, chain)]
+    parts.append(_effects(trace, chain[-1]))
+    return printable(" ".join(part for part in parts if part))
+
+
+def _headline(sentence: Sentence) -> str:
+    if not (sentence.is_failure and sentence.is_verb and sentence.object):
+        return str(sentence).rstrip(".")
+    detail = f": {sentence.shown_detail}" if sentence.detail else ""
+    return f"{sentence.object} {sentence.verb}{detail}".rstrip(".")
+
+
+def _because(context: StoryContext, chain: Sequence[NodeBody]) -> str:
+    """At most two causes, the nearest first."""
+    names = [context.sentences[node.id] for node in chain[:-1][::-1][:2]]
+    if not names:
+        return ""
+    clauses, object_ = [], context.sentences[context.trace.event_id].object
+    for sentence in names:
+        short = msgspec.structs.replace(
+            sentence,
+            object="it" if sentence.object and sentence.object == object_ else sentence.object,
+            detail=_first_sentence(sentence.detail) if sentence.is_quote else "",
+        )
+        clauses.append(f"because {short}")
+    text = f"That is {', '.join(clauses)}"
+    return text if text.endswith((".”", "!”", "?”")) else f"{text}."
+
+
+def _first_sentence(text: str) -> str:
+    ends = [place for mark in ".!?" if (place := text.find(f"{mark} ")) >= 0]
+    return text[: min(ends) + 1] if ends else text
+
+
+def _root(trace: TraceBody, chain: Sequence[NodeBody]) -> str:
+    hops, at_root = trace.summary.hops, chain[0].id == trace.root_id
+    missing = trace.missing[0] if trace.missing and at_root else None
+    if len(chain) == 1 and at_root and trace.root_known:
+        return "Nothing came before it: it is the root." if missing is None else f"Its cause {missing} has not arrived."
+    back = f"{_count(hops, 'hop')} and {span(chain[-1].since_root_us - chain[0].since_root_us)} back"
+    failed = sum(node.outcome == "failure" for node in chain[:-1])
+    also = f"; {_count(failed, 'cause')} on the way failed too" if failed else ""
+    if not (trace.root_known and at_root):
+        return f"The first known cause lies at least {back}{also}."
+    if missing is not None:
+        return f"The first known cause lies {back}{also}. The cause of that, {missing}, has not arrived."
+    return f"The root lies {back}{also}."
+
+
+def _effects(trace: TraceBody, event: NodeBody) -> str:
+    if not event.all_effects:
+        return "It has led to nothing so far."
+    least = "at least " if trace.at_least else ""
+    lasted = max((node.since_root_us for node in effects_of(trace)), default=event.since_root_us) - event.since_root_us
+    failed = f", and {least}{event.failures_below:,} of them failed" if event.failures_below else ""
+    return f"It led to {least}{_count(event.all_effects, 'event')} in {span(lasted)}{failed}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+
+
+def story_lines(story: Story, context: StoryContext) -> list[str]:
+    """The story from the root to the last effect, with a heading above the causes and one above the effects."""
+    columns = _Columns(story, context)
+    lines = []
+    if story.because:
+        lines += [columns.heading("Because", len(chain_of(context.trace)) - 1), *columns.lines(story.because, _SOLID)]
+    lines += columns.row(story.focus, _SOLID, is_focus=True)
+    if story.led_to:
+        lines += [columns.heading("Led to", len(effects_of(context.trace))), *columns.lines(story.led_to, _DOTTED)]
+    return lines
+
+
+def led_to_lines(story: Story, context: StoryContext) -> list[str]:
+    """The effects alone."""
+    return list(_Columns(story, context).lines(story.led_to, _DOTTED))
+
+
+class _Columns:
+    """The columns of a story: reference, time since the root, the line of causes, and the sentence."""
+
+    def __init__(self, story: Story, context: StoryContext) -> None:
+        self._context = context
+        self._style = context.style
+        chain = chain_of(context.trace)
+        self._focus, self._cause = chain[-1].id, chain[-2].id if len(chain) > 1 else None
+        self._wide_ref = max(len(reference(row.last)) for row in story.rows)
+        self._wide_time = max(len(since(row.node.since_root_us)) for row in story.rows)
+        steps = [later.node.since_root_us - row.last.since_root_us for row, later in pairwise(story.rows)]
+        self._gap_us = max(_GAP_LEAST_US, _GAP_OF_MEDIAN * median(steps)) if steps else float("inf")
+        self._before: Row | None = None
+
+    def heading(self, words: str, events: int) -> str:
+        """A line of its own, with the number of events that follow."""
+        margin = " " * (self._wide_ref + self._wide_time + 2)
+        return f"{margin} {self._style.strong(words)} {_count(events, 'event')}"
+
+    def lines(self, steps: Sequence[Step], spine: str) -> Iterator[str]:
+        """The lines of some steps."""
+        for step in steps:
+            if isinstance(step, Row):
+                yield from self.row(step, spine)
+            elif isinstance(step, Fold):
+                yield self._aside(spine, step.level, f"┈ {self._folded(step)}")
+                self._before = step.rows[-1]
+            else:
+                failed = f", {step.failures:,} failed" if step.failures else ""
+                yield self._aside(spine, step.level, f"+{step.effects:,} more{failed}")
+
+    def row(self, row: Row, spine: str, *, is_focus: bool = False) -> Iterator[str]:
+        """The lines of one row, after one that tells of a long time without events."""
+        later_us = row.node.since_root_us - self._before.last.since_root_us if self._before is not None else 0
+        if later_us >= self._gap_us:
+            yield self._aside(spine, row.level, f"{span(later_us)} later")
+        self._before = row
+        style, context = self._style, self._context
+        mark = style.failure(_FAILED) if row.failed else " "
+        left = f"{reference(row.last):>{self._wide_ref}} {since(row.node.since_root_us):>{self._wide_time}} "
+        line = f"{spine}{_guide(row.level, is_last=row.is_last)}"
+        words, suffix = printable(self._words(row)), printable(self._suffix(row))
+        used = len(left) + len(line) + 3
+        important = is_focus or row.failed or row.node.id in (self._focus, self._cause) or context.full
+        if style.width is None:
+            pieces = [words + suffix]
+        elif important:
+            pieces = wrapped(words + suffix, style.width - used)
+        else:
+            pieces = [cut(words, style.width - used - len(suffix)) + suffix]
+        first = style.strong(pieces[0]) if is_focus else pieces[0]
+        yield f"{style.faint(left)}{line}{mark} {first}"
+        hanging = " " * len(left) + spine + " " * (len(line) - 1 + 4)
+        for piece in pieces[1:]:
+            yield f"{hanging}{style.strong(piece) if is_focus else piece}"
+
+    def _words(self, row: Row) -> str:
+        sentences = self._context.sentences
+        sentence = sentences[row.node.id]
+        if row.end is None:
+            return str(sentence)
+        end = sentences[row.end.id]
+        if end.verb != _COMPLETED:  # how it ended says more than what went in
+            return f"{msgspec.structs.replace(sentence, detail='')} {end.verb} {end.shown_detail}".rstrip()
+        return f"{sentence} → {end.shown_detail}" if end.detail else str(sentence)
+
+    def _suffix(self, row: Row) -> str:
+        """How long a run took, and what is doubtful of the row's links. It is never cut off."""
+        notes = [] if row.end is None else [span(row.end.since_root_us - row.node.since_root_us)]
+        notes += [doubt for node in row.nodes for doubt in doubts_of(node)]
+        return f" ({'; '.join(notes)})" if notes else ""
+
+    def _folded(self, fold: Fold) -> str:
+        lasted = fold.rows[-1].last.since_root_us - fold.rows[0].node.since_root_us
+        about = Counter[str]()
+        seen = set[tuple[str, str]]()
+        for node in fold.nodes:
+            if node.resource_type in self._context.grammar.without_object:
+                about["message"] += 1
+            elif (node.resource_type, node.resource_id) not in seen:
+                seen.add((node.resource_type, node.resource_id))
+                about[node.resource_type.replace("_", " ")] += 1
+        kinds = ", ".join(_count(number, noun) for noun, number in about.most_common())
+        return f"{_count(len(fold.nodes), 'event')}: {kinds}, {span(lasted)}"
+
+    def _aside(self, spine: str, level: int, words: str) -> str:
+        margin = " " * (self._wide_ref + self._wide_time + 2)
+        return f"{margin}{spine}{_guide(level, is_last=True, corner=' ')}  {self._style.faint(printable(words))}"
+
+
+def doubts_of(node: NodeBody) -> list[str]:
+    """What is to be known of the link from an event to its cause."""
+    doubts = []
+    if node.skewed and node.since_cause_us is not None:
+        doubts.append(f"{span(-node.since_cause_us)} before its cause")
+    if node.other_flow:
+        doubts.append("in another flow than its cause")
+    if node.cycle:
+        doubts.append("its cause is one of its own effects: cut here")
+    return doubts
+
+
+def reference(node: NodeBody) -> str:
+    """What other commands accept for an event: its position, or its id for a key that may not learn positions."""
+    return node.id if node.position is None else f"@{node.position}"
+
+
+def since(us: int) -> str:
+    """A time since the root: +0:06.8, +1:02:03 or +2d 03:04."""
+    sign, tenths = ("-" if us < 0 else "+"), abs(us) // 100_000
+    seconds, tenth = divmod(tenths, 10)
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    if not hours:
+        return f"{sign}{minute}:{second:02}.{tenth}"
+    days, hour = divmod(hours, 24)
+    return f"{sign}{days}d {hour:02}:{minute:02}" if days else f"{sign}{hour}:{minute:02}:{second:02}"
+
+
+def _guide(level: int, *, is_last: bool, corner: str = "") -> str:
+    if not level:
+        return ""
+    here = corner or ("└" if is_last else "├")
+    if level > _LEVELS_MAX:
+        return f"{' ' * (2 * _LEVELS_MAX)}{level}{here}"
+    return f"{'  ' * (level - 1)} {here}"

@@ -1,0 +1,239 @@
+"""Tells an event as a sentence: who did what, to which object, and in which detail. Pure, except for reading the words.
+
+The words are data: `data/sentences.toml`, and a file of the same form to which `WHENCE_SENTENCES` points. Payloads are
+untrusted text; what is returned here has to be escaped for where it is shown.
+"""
+
+import importlib.resources
+import tomllib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from whence.errors import WhenceError
+
+__all__ = ["Described", "Grammar", "Sentence", "load_grammar", "sentence_of"]
+
+_DETAIL_MAX = 400
+"""Characters of a detail. Beyond it, its middle is left out, since the end often tells two errors apart."""
+
+_LEAVES_MAX = 40
+"""Values of a payload that are looked at."""
+
+_DEPTH_MAX = 8
+
+
+class Described(Protocol):
+    """What a sentence needs of an event, beside its payload."""
+
+    @property
+    def event_type(self) -> str:
+        """For example `action_run.failed`."""
+        ...
+
+    @property
+    def outcome(self) -> str:
+        """`success`, `failure` or `none`."""
+        ...
+
+    @property
+    def actor_id(self) -> str:
+        """Who did it."""
+        ...
+
+    @property
+    def resource_type(self) -> str:
+        """For example `action_run`."""
+        ...
+
+    @property
+    def resource_id(self) -> str:
+        """A UUID."""
+        ...
+
+
+class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which members of a payload mean what, and which words are past forms; `data/sentences.toml` says it for each."""
+
+    past: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    without_object: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    verbs: Mapping[str, str] = {}
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    verbs: dict[str, str] = {}
+    grammar: Grammar = Grammar()
+
+
+class Sentence(msgspec.Struct, frozen=True):
+    """The parts of a sentence. `object` and `detail` may be empty; a quoted detail is what somebody said.
+
+    An event type that no verb is known for stands in its place, with `is_verb` false.
+    """
+
+    actor: str
+    verb: str
+    object: str
+    detail: str
+    is_verb: bool = True
+    is_quote: bool = False
+    is_failure: bool = False
+
+    @property
+    def shown_detail(self) -> str:
+        """The detail, in quotation marks if it is a quotation."""
+        return f"“{self.detail}”" if self.is_quote and self.detail else self.detail
+
+    def __str__(self) -> str:
+        actor = self.actor if self.is_verb else f"{self.actor}:"
+        return " ".join(part for part in (actor, self.verb, self.object, self.shown_detail) if part)
+
+
+def load_grammar(path: Path | None = None) -> Grammar:
+    """The built-in grammar, with the entries of this file before its own. Raises WhenceError for an unusable file."""
+    text = (importlib.resources.files("whence") / "data/sentences.toml").read_text(encoding="utf-8")
+    built_in = _parsed(text)
+    if path is None:
+        return built_in
+    try:
+        own = _parsed(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WhenceError(f"The file of WHENCE_SENTENCES cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise WhenceError(f"The file of WHENCE_SENTENCES is not valid: {error}") from None
+    return Grammar(
+        **{name: getattr(own, name) + getattr(built_in, name) for name in Grammar.__struct_fields__ if name != "verbs"},
+        verbs={**built_in.verbs, **own.verbs},
+    )
+
+
+def _parsed(text: str) -> Grammar:
+    file = msgspec.convert(tomllib.loads(text), _File)
+    return msgspec.structs.replace(file.grammar, verbs=file.verbs)
+
+
+def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
+    """The sentence of an event. An unreadable payload has no detail."""
+    members = _members(payload)
+    name, object_ = _object(event, members, grammar)
+    is_failure = event.outcome == "failure"
+    detail, is_quote = _detail(
+        {key: value for key, value in members.items() if key != name}, is_failure=is_failure, grammar=grammar
+    )
+    verb = _verb(event.event_type, grammar)
+    return Sentence(
+        actor=event.actor_id,
+        verb=verb or event.event_type,
+        object="" if verb and event.resource_type in grammar.without_object else object_,
+        detail=_without_middle(detail),
+        is_verb=verb is not None,
+        is_quote=is_quote,
+        is_failure=is_failure,
+    )
+
+
+def _members(payload: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def _verb(event_type: str, grammar: Grammar) -> str | None:
+    verb = grammar.verbs.get(event_type)
+    if verb is None:
+        last = event_type.rpartition(".")[2]
+        word = last.rpartition("_")[2]
+        if word.endswith("ed") or word in grammar.past:
+            verb = last.replace("_", " ")
+    return verb
+
+
+def _object(event: Described, members: Mapping[str, Any], grammar: Grammar) -> tuple[str | None, str]:
+    """The member that names the object, and its text; without one, the resource."""
+    for name in grammar.objects:
+        value = members.get(name)
+        if isinstance(value, str) and value.strip():
+            return name, _one_line(value)
+    return None, f"{event.resource_type.replace('_', ' ')} {event.resource_id[:8]}"
+
+
+def _detail(members: Mapping[str, Any], *, is_failure: bool, grammar: Grammar) -> tuple[str, bool]:
+    """The detail, and whether it is a quotation."""
+    for name in grammar.quotes:
+        if isinstance(members.get(name), str) and members[name].strip():
+            return _one_line(members[name]), True
+    if is_failure:
+        errors = [_one_line(members[name]) for name in grammar.errors if isinstance(members.get(name), str)]
+        errors = [error.removeprefix("Error: ") for error in errors if error]
+        if errors:
+            return ": ".join(dict.fromkeys(errors[:2])), False
+    for name in (*grammar.results, *grammar.arguments):
+        if name in members:
+            return _value_text(members[name]), False
+    shown = {name: value for name, value in members.items() if name not in grammar.hidden and not name.startswith("_")}
+    return _joined(_leaves(shown)), False
+
+
+def _value_text(value: Any) -> str:
+    """What came out, or went in. Text that is JSON is read as such."""
+    if isinstance(value, str):
+        try:
+            decoded = msgspec.json.decode(value)
+        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+            return _one_line(value)
+        if not isinstance(decoded, dict | list):
+            return _one_line(value)
+        value = decoded
+    if isinstance(value, list):
+        return f"{len(value)} item{'' if len(value) == 1 else 's'}" if value else "nothing found"
+    return _joined(_leaves(value))
+
+
+class _Leaf(msgspec.Struct, frozen=True):
+    """A scalar of a payload. Numbers and switches are named, since they say nothing alone."""
+
+    text: str
+    is_named: bool
+
+
+def _leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[_Leaf]:
+    """The scalars in a value, in order."""
+    if isinstance(value, dict) and depth < _DEPTH_MAX:
+        for key, item in value.items():
+            yield from _leaves(item, key, depth + 1)
+    elif isinstance(value, list) and depth < _DEPTH_MAX:
+        for item in value:
+            yield from _leaves(item, name, depth + 1)
+    elif isinstance(value, str) and value.strip():
+        yield _Leaf(_one_line(value), is_named=False)
+    elif isinstance(value, bool | int | float):
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        yield _Leaf(f"{_one_line(name.replace('_', ' '))} {text}".strip(), is_named=bool(name))
+
+
+def _joined(leaves: Iterator[_Leaf]) -> str:
+    found = list(islice(leaves, _LEAVES_MAX + 1))
+    texts = [leaf.text for leaf in found[:_LEAVES_MAX]] + (["…"] if len(found) > _LEAVES_MAX else [])
+    return (", " if all(leaf.is_named for leaf in found) else " · ").join(texts)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text[: 4 * _DETAIL_MAX].split())
+
+
+def _without_middle(text: str) -> str:
+    if len(text) <= _DETAIL_MAX:
+        return text
+    half = _DETAIL_MAX // 2
+    return f"{text[:half].rstrip()} … {text[-half:].lstrip()}"

@@ -1,0 +1,138 @@
+"""How events read: verbs by event type, objects and details from the payload, and the words that operators add."""
+
+import gzip
+import importlib.resources
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.mutants import PROPERTY, catches, replaced
+from tests.unit.traces_made import node
+from whence import sentences
+from whence.errors import WhenceError
+from whence.sentences import load_grammar, sentence_of
+from whence.wire.traces import NodeBody
+
+GRAMMAR = load_grammar()
+RUN = "e8692893-a658-5c4d-97d1-b9a21088cd68"
+
+
+def event(event_type: str, actor_id: str = "gpt-4o", resource_type: str = "action_run") -> NodeBody:
+    return node("x", None, event_type, actor_id=actor_id, resource_type=resource_type, resource_id=RUN)
+
+
+def said(told: NodeBody, payload: object) -> str:
+    return str(sentence_of(told, msgspec.json.encode(payload), GRAMMAR))
+
+
+CALLED = event("action_run.started")
+ANSWERED = event("action_run.completed", "airline-api")
+FAILED = event("action_run.failed", "airline-api")
+
+
+@pytest.mark.parametrize(
+    ("told", "payload", "sentence"),
+    [
+        (
+            event("inbound_message.received", "mia_li_3668", "inbound_message"),
+            {"text": "Hi!\n I'd like to book a flight."},
+            "mia_li_3668 wrote “Hi! I'd like to book a flight.”",
+        ),
+        (event("chat_thread.message_sent", resource_type="chat_thread"), {"text": "Sure."}, "gpt-4o replied “Sure.”"),
+        (CALLED, {"tool": "get_user_details", "arguments": {"user_id": "mia"}}, "gpt-4o called get_user_details mia"),
+        (
+            CALLED,
+            {"tool": "search", "arguments": {"origin": "JFK", "to": "SFO", "seats": 2, "direct": True}},
+            "gpt-4o called search JFK · SFO · seats 2 · direct yes",
+        ),
+        (ANSWERED, {"tool": "search", "result": "[]"}, "airline-api completed search nothing found"),
+        (ANSWERED, {"tool": "search", "result": '[{"a":1}]'}, "airline-api completed search 1 item"),
+        (ANSWERED, {"tool": "calculate", "result": "329.0"}, "airline-api completed calculate 329.0"),
+        (ANSWERED, {"tool": "get", "result": '{"id":"G72NSF","from":"DTW"}'}, "airline-api completed get G72NSF · DTW"),
+        (FAILED, {"tool": "book", "result": "Error: not enough seats"}, "airline-api failed book not enough seats"),
+        (
+            FAILED,
+            {"kind": "tool", "name": "book", "error": "ValueError", "message": "no seats"},
+            "airline-api failed book ValueError: no seats",
+        ),
+        (
+            event("automation_run.started", "airline-desk", "automation_run"),
+            {"task": 11, "trial": 0},
+            "airline-desk started automation run e8692893 task 11, trial 0",
+        ),
+        (event("order.lines_approved", "ana", "order"), {}, "ana lines approved order e8692893"),
+        (event("order.sent", "ana", "order"), {"_otel": "hidden"}, "ana sent order e8692893"),
+        (event("a.schedule", "112", "decision"), {"name": "W"}, "112: a.schedule W"),
+        (event("action_run.failed"), {"result": 7}, "gpt-4o failed action run e8692893 7"),
+        (event("action_run.failed"), [], "gpt-4o failed action run e8692893"),
+    ],
+)
+def test_an_event_is_a_sentence(told: NodeBody, payload: object, sentence: str) -> None:
+    """Who, a verb, the object, and what the payload says of it."""
+    assert said(told, payload).replace(" result 7", " 7") == sentence
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 100_000, b'{"a":'])
+def test_an_unreadable_payload_has_no_detail(payload: bytes) -> None:
+    assert str(sentence_of(CALLED, payload, GRAMMAR)) == "gpt-4o called action run e8692893"
+
+
+@catches(replaced(sentences, "_without_middle", lambda text: text[:400], "the_end_is_lost"))
+def test_a_long_error_loses_its_middle() -> None:
+    """Its end often tells it from others."""
+    detail = sentence_of(FAILED, msgspec.json.encode({"error": "begin " + "x" * 2_000}), GRAMMAR).detail
+    assert len(detail) < 420 and detail.startswith("begin ")
+    told = sentence_of(FAILED, msgspec.json.encode({"error": "a" * 500 + " the end"}), GRAMMAR).detail
+    assert told.endswith("the end") and " … " in told
+
+
+@PROPERTY
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(["tool", "text", "error", "result", "arguments", "any"]),
+)
+def test_any_payload_gives_one_line_of_bounded_length(value: object, member: str) -> None:
+    for told in (CALLED, FAILED, event("inbound_message.received", resource_type="inbound_message")):
+        line = said(told, {member: value})
+        assert len(line) < 6_000 and "\n" not in line and line
+
+
+def test_every_event_type_of_the_recording_has_a_verb() -> None:
+    """No event of the demo stands with its bare type."""
+    file = importlib.resources.files("whence") / "data/airline-agent-runs.ndjson.gz"
+    types = {
+        (told["eventType"], told["resourceType"], msgspec.json.encode(told["payload"]))
+        for told in map(msgspec.json.decode, gzip.decompress(file.read_bytes()).splitlines())
+    }
+    for event_type, resource_type, payload in types:
+        assert sentence_of(event(event_type, "a", resource_type), payload, GRAMMAR).is_verb, event_type
+
+
+def test_operators_add_words(tmp_path: Path) -> None:
+    """Entries of their file come first; the built-in ones stay."""
+    own = tmp_path / "sentences.toml"
+    own.write_text(
+        '[verbs]\n"a.schedule" = "planned"\n"action_run.started" = "ran"\n[grammar]\nobjects = ["order_no"]\n',
+        encoding="utf-8",
+    )
+    grammar = load_grammar(own)
+    payload = msgspec.json.encode({"order_no": "A-7", "name": "W"})
+    assert str(sentence_of(event("a.schedule", "112", "decision"), payload, grammar)) == "112 planned A-7 W"
+    assert str(sentence_of(CALLED, b'{"tool":"t"}', grammar)) == "gpt-4o ran t"
+    assert sentence_of(event("action_run.paid"), b"{}", grammar).verb == "paid"
+
+
+@pytest.mark.parametrize("text", ["[verbs", "[verb]\na = 1", "[verbs]\na = 1", '[grammar]\nquote = ["a"]'])
+def test_a_file_that_is_no_grammar_is_refused(tmp_path: Path, text: str) -> None:
+    own = tmp_path / "sentences.toml"
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises(WhenceError, match="WHENCE_SENTENCES"):
+        load_grammar(own)
+    with pytest.raises(WhenceError, match="cannot be read"):
+        load_grammar(tmp_path / "none.toml")

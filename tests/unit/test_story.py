@@ -1,0 +1,222 @@
+"""How a trace is told: one straight line of causes, branches only where there are any, pairs, folds and gaps."""
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from tests.unit.mutants import catches, replaced
+from tests.unit.traces_made import node, trace_of
+from whence.cli import story as story_module
+from whence.cli.layout import Style, cut, wrapped
+from whence.cli.story import Fold, More, Row, story_of
+from whence.cli.story_text import StoryContext, led_to_lines, since, story_lines, summary
+from whence.sentences import load_grammar, sentence_of
+from whence.wire.traces import NodeBody, TraceBody
+
+GRAMMAR = load_grammar()
+
+
+def line(*types: str, first: str = "n1") -> list[NodeBody]:
+    """Events of these types, each the effect of the one before."""
+    ids = [f"n{number}" for number in range(1, len(types) + 1)]
+    causes: Sequence[str | None] = [None, *ids]
+    return [node(id_, cause, kind) for id_, cause, kind in zip(ids, causes, types, strict=False)]
+
+
+def text_of(trace: TraceBody, width: int | None = None, *, full: bool = False, colour: bool = False) -> StoryContext:
+    sentences = {each.id: sentence_of(each, b"{}", GRAMMAR) for each in trace.nodes}
+    return StoryContext(trace, sentences, GRAMMAR, Style(width, colour), full)
+
+
+def lines(trace: TraceBody, width: int | None = None, *, full: bool = False) -> list[str]:
+    return story_lines(story_of(trace, full=full), text_of(trace, width, full=full))
+
+
+def test_a_chain_is_one_straight_line() -> None:
+    """However long it is: solid above the event in question, dotted below it."""
+    trace = trace_of(line(*["a.noted"] * 30), "n20")
+    shown = lines(trace, full=True)
+    rows = [each for each in shown if each.lstrip().startswith("@")]
+    assert re.sub("[^│┊]", "", "".join(rows)) == "│" * 20 + "┊" * 10
+    assert len({each.index("ada") for each in rows}) == 1
+
+
+@catches(replaced(story_module, "_EFFECTS_MAX", 100, "any_number_of_siblings"))
+def test_only_branches_stand_further_in() -> None:
+    """Effects of one cause stand side by side; of more than five, failures are shown first and the rest is counted."""
+    nodes = [node("n1"), *(node(f"b{number}", "n1") for number in range(7)), node("b7", "n1", "a.failed")]
+    nodes.append(node("c", "b7"))
+    story = story_of(trace_of(nodes, "n1"))
+    assert [step.level for step in story.led_to] == [1] * len(story.led_to)
+    assert [row.node.id for row in story.rows] == ["n1", "b0", "b1", "b2", "b3", "b7", "c"]
+    assert [(step.effects, step.failures) for step in story.led_to if isinstance(step, More)] == [(3, 0)]
+    shown = led_to_lines(story, text_of(trace_of(nodes, "n1")))
+    assert [each.split("┊")[1][1] for each in shown[:4]] == ["├", "├", "├", "├"]
+    assert any("+3 more" in each for each in shown)
+    assert len(story_of(trace_of(nodes, "n1"), full=True).rows) == 10
+
+
+def test_a_start_and_its_end_share_a_row() -> None:
+    """With how long it took; but the event in question and its cause each have their own."""
+    nodes = line("a.noted", "run.started", "run.completed", "run.started", "run.failed", "run.started", "run.failed")
+    nodes = [
+        node(each.id, each.causation_id, each.event_type, resource_id=f"r{number // 2}")
+        for number, each in enumerate(nodes, 1)
+    ]
+    trace = trace_of(nodes, "n5")
+    story = story_of(trace)
+    assert [[each.id for each in row.nodes] for row in story.rows] == [
+        ["n1"],
+        ["n2", "n3"],
+        ["n4"],
+        ["n5"],
+        ["n6", "n7"],
+    ]
+    shown = lines(trace)
+    assert any("ada started thing r1 (1.0 s)" in each for each in shown)
+    assert any("✗ ada started thing r3 failed (1.0 s)" in each for each in shown)
+
+
+NOT_AN_END = [
+    node("n2", "n1", "run.started", resource_id="r"),
+    node("n3", "n2", "run.completed", resource_id="other"),
+    node("n4", "n3", "run.started", resource_id="q"),
+    node("n5", "n4", "task.completed", resource_id="q"),
+]
+
+
+def test_what_is_no_end_of_a_start_stays_alone() -> None:
+    """Another resource, or another kind of event."""
+    story = story_of(trace_of([node("n1"), *NOT_AN_END], "n1"))
+    assert all(row.end is None for row in story.rows)
+
+
+def never_near(*_: object) -> bool:
+    return True
+
+
+@catches(
+    replaced(story_module, "_is_calm", never_near, "failures_are_calm"),
+    replaced(story_module, "_NEAR_FAILURE", 0, "alone_with_the_failure"),
+)
+def test_a_failure_is_never_folded_away() -> None:
+    """Nor what is within two rows of it; a calm stretch of three or more is, and is counted."""
+    types = ["a.noted"] * 40
+    types[15] = "a.failed"
+    trace = trace_of(line(*types), "n40")
+    story = story_of(trace)
+    shown = [int(row.node.id[1:]) for row in story.rows]
+    assert shown == [1, 2, 14, 15, 16, 17, 18, *range(31, 41)]
+    assert [len(step.nodes) for step in story.because if isinstance(step, Fold)] == [11, 12]
+    assert sum(len(step.nodes) for step in story.because if isinstance(step, Fold | Row)) == 39
+    assert sum("┈ 12 events: 12 things, 11.0 s" in each for each in lines(trace)) == 1
+    assert len(story_of(trace, full=True).rows) == 40
+
+
+def test_doubts_are_shown_and_never_folded() -> None:
+    """An effect before its cause, one in another flow, and a circle that was cut."""
+    nodes = line(*["a.noted"] * 30)
+    nodes[9] = node("n10", "n9", skewed=True, since_cause_us=-1_200_000)
+    nodes[14] = node("n15", "n14", other_flow=True)
+    nodes[19] = node("n20", "n19", cycle=True)
+    text = "\n".join(lines(trace_of(nodes, "n30")))
+    assert "(1.2 s before its cause)" in text
+    assert "(in another flow than its cause)" in text
+    assert "(its cause is one of its own effects: cut here)" in text
+
+
+def test_a_long_time_without_events_is_said() -> None:
+    """Eight times the usual time, and at least ten seconds."""
+    nodes = line(*["a.noted"] * 6)
+    nodes[3] = node("n4", "n3", since_root_us=11_520_000_000)
+    nodes[4] = node("n5", "n4", since_root_us=11_521_000_000)
+    nodes[5] = node("n6", "n5", since_root_us=11_522_000_000)
+    shown = lines(trace_of(nodes, "n6"))
+    assert [each.split("│")[1].strip() for each in shown if "later" in each] == ["3 h 11 min later"]
+    assert not any("later" in each for each in lines(trace_of(line(*["a.noted"] * 6), "n6")))
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_lines_fit_the_terminal(width: int) -> None:
+    """The event in question and failures are wrapped, with a hanging indent; other rows are cut, and say so."""
+    nodes = line("a.noted", "a.noted", "a.noted", "a.failed")
+    actor = "wide 漢字 " * 20
+    trace = trace_of([node(each.id, each.causation_id, each.event_type, actor_id=actor) for each in nodes], "n3")
+    shown = lines(trace, width)
+    assert all(len(each) + each.count("漢") + each.count("字") <= width for each in shown)
+    assert shown[1].endswith("…")
+    assert sum(each.count("漢") for each in shown[2:]) == 60
+
+
+def test_positions_are_references_and_ids_where_there_are_none() -> None:
+    trace = trace_of(line("a.noted", "a.noted"), "n2")
+    assert lines(trace)[1].lstrip().startswith("@1 ")
+    hidden = [node(each.id, each.causation_id) for each in trace.nodes]
+    bare = TraceBody(**{**{name: getattr(trace, name) for name in TraceBody.__struct_fields__}, "nodes": hidden})
+    assert lines(bare)[1].startswith("n1 ")
+
+
+def test_the_summary_is_a_paragraph() -> None:
+    """What happened, two causes at most, how far the root lies, failures on the way, and what it led to."""
+    nodes = line("a.noted", "b.failed", "a.noted", "c.failed", "a.noted", "d.failed")
+    assert summary(text_of(trace_of(nodes, "n4"))) == (
+        "thing n4 failed. That is because ada noted thing n3, because ada failed thing n2. The root lies 3 hops and "
+        "3.0 s back; 1 cause on the way failed too. It led to 2 events in 2.0 s, and 1 of them failed."
+    )
+    assert summary(text_of(trace_of(nodes, "n1"))).startswith(
+        "ada noted thing n1. Nothing came before it: it is the root."
+    )
+    assert summary(text_of(trace_of(nodes, "n6"))).endswith("It has led to nothing so far.")
+
+
+@catches(replaced(TraceBody, "root_known", True, "a_root_is_always_known"))
+def test_a_summary_claims_no_root_that_is_not_known() -> None:
+    """What is missing or was not read is said."""
+    nodes = line("a.noted", "a.noted")
+    cut_short = summary(text_of(trace_of(nodes, "n2", root_known=False)))
+    assert "The first known cause lies at least 1 hop and 1.0 s back." in cut_short and "root" not in cut_short
+    missing = summary(text_of(trace_of(nodes, "n2", missing=["ticket 7"])))
+    assert "The first known cause lies 1 hop and 1.0 s back. The cause of that, ticket 7, has not arrived." in missing
+    assert "Its cause ticket 7 has not arrived." in summary(text_of(trace_of(nodes, "n1", missing=["ticket 7"])))
+    assert "It led to at least 1 event in 1.0 s." in summary(text_of(trace_of(nodes, "n1", at_least=True)))
+
+
+def test_quotes_in_the_summary_are_their_first_sentence() -> None:
+    nodes = [node("n1", None, "inbound_message.received", resource_type="inbound_message"), node("n2", "n1")]
+    context = text_of(trace_of(nodes, "n2"))
+    quoted = sentence_of(nodes[0], b'{"text":"Yes. Do it!"}', GRAMMAR)
+    context = StoryContext(context.trace, {**context.sentences, "n1": quoted}, GRAMMAR, context.style)
+    assert "That is because ada wrote “Yes.” The root" in summary(context)
+
+
+def test_colour_only_where_it_is_asked_for() -> None:
+    trace = trace_of(line("a.noted", "a.failed"), "n2")
+    plain = lines(trace)
+    coloured = story_lines(story_of(trace), text_of(trace, colour=True))
+    assert "\x1b" not in "".join(plain)
+    assert [re.sub(r"\x1b\[[\d;]*m", "", each) for each in coloured] == plain
+    assert "\x1b[1;31m✗" in "".join(coloured)
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (0, "+0:00.0"),
+        (161_800_000, "+2:41.8"),
+        (3_599_990_000, "+59:59.9"),
+        (3_723_000_000, "+1:02:03"),
+        (183_840_000_000, "+2d 03:04"),
+        (-1_200_000, "-0:01.2"),
+    ],
+)
+def test_times_since_the_root(us: int, text: str) -> None:
+    assert since(us) == text
+
+
+def test_text_is_cut_and_wrapped_by_columns() -> None:
+    assert cut("漢字漢字", 5) == "漢字…"
+    assert cut("漢字", 4) == "漢字"
+    assert wrapped("one two three", 7) == ["one two", "three"]
+    assert wrapped("a" * 10, 4) == ["aaaa", "aaaa", "aa"]
+    assert wrapped("", 4) == [""]
