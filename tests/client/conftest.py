@@ -1,8 +1,12 @@
 """Fixtures that keep the tests away from the state of the user who runs them."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from whence.client.reentrancy import guard
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +22,25 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+class _Listening(logging.Handler):
+    """Notes what is logged by code that holds a lock of the client: a handler that emits events could hang there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if guard.is_inside():
+            self.inside.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged_under_a_lock() -> Iterator[None]:
+    """In every test of the client."""
+    listening = _Listening()
+    logging.getLogger("whence").addHandler(listening)
+    yield
+    logging.getLogger("whence").removeHandler(listening)
+    assert listening.inside == []

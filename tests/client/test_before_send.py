@@ -72,6 +72,22 @@ def test_dropped_events_are_counted(server: FakeServer, tmp_path: Path, caplog: 
     assert [record.getMessage().split()[7] for record in caplog.records] == ["action_run.completed"] * 2
 
 
+def test_a_dropped_event_is_no_cause(server: FakeServer) -> None:
+    """What it would have caused has the cause of the dropped event, in its flow, so that no cause is missing."""
+    with Whence(server.url, "whk_x", spool=False, before_send=scrub) as log:
+        root = log.emit(event())
+        dropped = log.emit(event(actorId="drop"), cause=root)
+        effect = log.emit(event(), cause=dropped)
+        with log.cause(dropped):
+            inside = log.emit(event())
+        alone = log.emit(event(actorId="drop"))
+        orphan = log.emit(event(), cause=alone)
+        assert log.flush(10)
+    causes = {each["id"]: (each.get("causationId"), each.get("correlationId")) for each in server.stored.values()}
+    assert causes[effect.id] == causes[inside.id] == (root.id, root.id)
+    assert causes[orphan.id] == (None, alone.id)
+
+
 def test_drops_of_many_threads_are_all_counted() -> None:
     """Also while they are read."""
     with Whence("http://127.0.0.1:1", disabled=True) as log, ThreadPoolExecutor(8) as pool:

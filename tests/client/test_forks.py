@@ -1,7 +1,5 @@
 """Children that no hook of Python announces, and processes that SIGTERM ends."""
 
-import ctypes
-import os
 import signal
 import threading
 from collections import Counter
@@ -10,14 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import event, wait_until
 from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
 from tests.client.programs import environment, run_program, start_program
-from tests.client.test_emitter import check_balance, connected
-from tests.unit.mutants import catches, replaced
-from whence.client import Whence, aggregate_request, fork_safety
-
-CHILD_S = 8
+from tests.client.test_emitter import connected
+from whence.client import Whence
 
 
 @pytest.fixture
@@ -26,95 +20,128 @@ def server() -> Iterator[FakeServer]:
         yield running
 
 
-def unseen_fork() -> int:
-    """Fork as a program that embeds Python does: `os.register_at_fork` does not notice."""
-    return int(ctypes.PyDLL(None).fork())
+FORK = """
+import ctypes
+from whence.client import fork_safety
+log = Whence(exit_timeout_s=5)
+def fork():  # as a program that embeds Python does: `os.register_at_fork` does not notice
+    child = int(ctypes.PyDLL(None).fork())
+    if child == 0:
+        signal.alarm(8)
+    return child
+def note_end_of(child):
+    note(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+def wait_until(condition):
+    while not condition():
+        threading.Event().wait(0.01)
+"""
+
+LOCKED = """
+emit(log, "parent")
+sys.stdin.readline()  # the server has the request, and does not respond
+emit(log, "parent")
+locked, release = threading.Event(), threading.Event()
+def hold():
+    with log._emitter._changed, log._sender._changed, log._lock, fork_safety.uuid7_generator._lock:
+        locked.set()
+        release.wait(10)
+holder = threading.Thread(target=hold)
+holder.start()
+locked.wait()
+child = fork()
+if child == 0:
+    try:
+        emit(log, "child")
+        os._exit(0 if log.stats().emitted == 1 and log.flush(10) else 1)
+    finally:
+        os._exit(2)
+release.set()
+note("forked")
+note_end_of(child)
+note(str(log.flush(10)))
+"""
+
+NO_COMPARISON = "fork_safety._Process.reset_once = lambda self: None"
 
 
-def exit_code_of(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@catches(replaced(fork_safety._Process, "reset_once", lambda self: None, "compares_no_process_id"))
-def test_a_child_of_an_unseen_fork_sends_its_own_events(server: FakeServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param("", id="as it is"),
+        pytest.param(NO_COMPARISON, id="mutant-compares_no_process_id", marks=pytest.mark.slow),
+    ],
+)
+def test_a_child_of_an_unseen_fork_sends_its_own_events(server: FakeServer, tmp_path: Path, mutant: str) -> None:
     """While threads of the parent hold its locks, and the parent has queued events. Nothing is sent twice."""
-    with connected(server, tmp_path, timeout_s=30) as log:
-        server.gate.clear()
-        log.emit(event(actorId="parent"))
-        assert server.arrived.wait(5)
-        log.emit(event(actorId="parent"))
-        locked, release = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with log._emitter._changed, log._sender._changed, log._lock, fork_safety.uuid7_generator._lock:
-                locked.set()
-                release.wait(10)
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        assert locked.wait(5)
-        child = unseen_fork()
-        if child == 0:
-            signal.alarm(CHILD_S)
-            try:
-                log.emit(event(actorId="child"))
-                os._exit(0 if log.stats().emitted == 1 and log.flush(10) else 1)
-            finally:
-                os._exit(2)
-        release.set()
-        holder.join()
-        server.gate.set()
-        assert exit_code_of(child) == 0
-        assert log.flush(10)
-        check_balance(log)
+    server.gate.clear()
+    process = start_program(LOCKED, environment(server.url, "whk_x", tmp_path), FORK + mutant)
+    assert process.stdin is not None and process.stdout is not None
+    assert server.arrived.wait(20)
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "forked\n"
+    server.gate.set()
+    out, err = process.communicate(timeout=60)
+    if mutant:
+        assert not out.startswith("0\n")
+        return
+    assert out.split() == ["0", "True"], err
     assert Counter(server.actors) == {"parent": 2, "child": 1}
     assert sum(map(len, server.batches)) == 3, "an event was sent by both"
 
 
-def test_a_child_of_an_unseen_fork_has_its_own_segments(server: FakeServer, tmp_path: Path) -> None:
-    """It never writes to a file of its parent. The parent sends them all after the child's end."""
-    server.rule = unavailable
-    with connected(server, tmp_path) as log:
-        log.emit(event(actorId="parent"))
+SPOOLING = """
+emit(log, "parent")
+wait_until(lambda: log.stats().spooled == 1)
+emit(log, "parent")
+before = {path: path.read_bytes() for path in log.spool_folder.glob("*.segment")}
+child = fork()
+if child == 0:
+    try:
+        emit(log, "child")
         wait_until(lambda: log.stats().spooled == 1)
-        log.emit(event(actorId="parent"))
-        before = {path: path.read_bytes() for path in log.spool_folder.glob("*.segment")}
-        child = unseen_fork()
-        if child == 0:
-            signal.alarm(CHILD_S)
-            try:
-                log.emit(event(actorId="child"))
-                wait_until(lambda: log.stats().spooled == 1)
-                os._exit(0 if log.emit(event(actorId="child")).spooled else 1)
-            finally:
-                os._exit(2)
-        assert exit_code_of(child) == 0
-        after = {path: path.read_bytes() for path in log.spool_folder.glob("*.segment")}
-        assert before.items() <= after.items()
-        assert {path.name.partition("p")[0] for path in after.keys() - before.keys()} == {str(child)}
-        server.rule = accept
-        assert log.flush(20)
-        with connected(server, tmp_path) as other:
-            other.flush(20)
+        os._exit(0 if emit(log, "child").spooled else 1)
+    finally:
+        os._exit(2)
+note_end_of(child)
+after = {path: path.read_bytes() for path in log.spool_folder.glob("*.segment")}
+note(str(before.items() <= after.items()))
+note(*{str(path.name.partition("p")[0] == str(child)) for path in after.keys() - before.keys()})
+"""
+
+
+def test_a_child_of_an_unseen_fork_has_its_own_segments(server: FakeServer, tmp_path: Path) -> None:
+    """It never writes to a file of its parent. The next client sends them all."""
+    server.rule = unavailable
+    env = environment(server.url, "whk_x", tmp_path)
+    code, lines, err = run_program(SPOOLING, env, FORK.replace("exit_timeout_s=5", "exit_timeout_s=0.1"))
+    assert (code, lines) == (0, ["0", "True", "True"]), err
+    server.rule = accept
+    code, _, err = run_program("log.flush(20)", env, FORK)
+    assert code == 0, err
     assert Counter(server.actors) == {"parent": 2, "child": 2}
+
+
+CONNECTED = """
+emit(log, "parent")
+log.flush(10)
+parents = log._transport._http
+child = fork()
+if child == 0:
+    try:
+        emit(log, "child", durable=True)
+    except Exception:
+        pass  # the response of this server is none to a single event
+    finally:
+        os._exit(0 if log._transport._http is not parents else 1)
+note_end_of(child)
+"""
 
 
 def test_a_child_of_an_unseen_fork_has_its_own_connections(server: FakeServer, tmp_path: Path) -> None:
     """On a shared one, parent and child would read each other's responses."""
-    with connected(server, tmp_path) as log:
-        log.emit(event())
-        assert log.flush(10)
-        assert log._transport is not None
-        parents = log._transport._http
-        child = unseen_fork()
-        if child == 0:
-            signal.alarm(CHILD_S)
-            try:
-                log.send(aggregate_request())
-                os._exit(0 if log._transport._http is not parents else 1)
-            finally:
-                os._exit(2)
-        assert exit_code_of(child) == 0
+    code, lines, err = run_program(CONNECTED, environment(server.url, "whk_x", tmp_path), FORK)
+    assert (code, lines) == (0, ["0"]), err
 
 
 # ------------------------------------------------------------------------------------------------------------- SIGTERM

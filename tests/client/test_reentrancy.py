@@ -13,7 +13,7 @@ from tests.api.conftest import event
 from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
 from tests.client.programs import environment, start_program
 from tests.client.test_emitter import check_balance, connected
-from whence.client import QueueFull, Whence, emitter, sender, spool, spool_lock
+from whence.client import QueueFull, Whence, at_exit, emitter, sender, spool, spool_lock
 from whence.client.reentrancy import guard
 from whence.wire import ids
 
@@ -124,6 +124,40 @@ def test_the_client_is_closed_in_the_middle_of_an_event(
     assert not log._sender._threads
 
 
+def test_a_signal_is_handled_when_the_client_was_left() -> None:
+    """If it interrupted the client itself. What the program's own handler raises reaches the program."""
+    called: list[int] = []
+
+    class Terminated(Exception):
+        pass
+
+    def previous(number: int, frame: object) -> None:
+        called.append(number)
+        raise Terminated
+
+    handler = at_exit._SigtermHandler(previous)
+    guard.enter()
+    handler(15, None)
+    assert called == []
+    with pytest.raises(Terminated):
+        guard.leave()
+    assert called == [15] and not guard.is_inside()
+
+
+def test_many_events_may_be_left_in_the_inbox(server: FakeServer, tmp_path: Path) -> None:
+    """Those of several clients too. They are moved on one after the other, and not one inside the other."""
+    logs = [connected(server, tmp_path, tenant=f"t{number}") for number in range(3)]
+    guard.enter()
+    for _ in range(1000):
+        for log in logs:
+            log.emit(event())
+    guard.leave()
+    for log in logs:
+        assert log.flush(20)
+        assert log.stats().stored == 1000
+        log.close()
+
+
 def test_the_inbox_is_bounded(server: FakeServer, tmp_path: Path) -> None:
     """By the size of the queue. What does not fit is refused, or counted and dropped."""
     server.gate.clear()
@@ -178,7 +212,7 @@ def test_a_finalizer_may_emit(server: FakeServer, tmp_path: Path, monkeypatch: p
 ALARMED = """
 import faulthandler, gc, time
 faulthandler.dump_traceback_later(60, exit=True)
-log = Whence(exit_timeout_s=0.5, queue_events_max=200)
+log = Whence(exit_timeout_s=0.5, queue_events_max=2000)
 handled = finalized = 0
 def handle(number, frame):
     global handled

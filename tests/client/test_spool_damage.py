@@ -14,7 +14,7 @@ from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
 from tests.client.test_emitter import check_balance, connected, names, segments
 from tests.unit.mutants import catches, replaced
-from whence.client import Lost, Rejected, Whence, emitter, requests, spool
+from whence.client import Lost, Rejected, Whence, emitter, reporting, requests, spool
 from whence.client.spool import REJECTED
 from whence.errors import Invalid, WhenceError
 from whence.permissions import READ, WRITE
@@ -41,7 +41,7 @@ def test_line_ends_in_a_raw_payload_do_not_separate_events(served: Served, tmp_p
         sent = [log.emit(event(payload=raw)), log.emit(event()), log.emit(event(payload=raw), durable=True).event]
         assert log.flush(3)
         assert log.stats().stored == 2
-        assert [bytes(log.get(each.id).payload) for each in sent] == [
+        assert [log.get(each.id).payload_bytes for each in sent] == [
             b'{"a":1E2,"b":"x\\n"}',
             b"{}",
             b'{"a":1E2,"b":"x\\n"}',
@@ -130,7 +130,7 @@ def test_without_a_home_directory_events_stay_in_memory(
 ) -> None:
     """One warning says so, and how to name another place. Every event is sent, also the first."""
     monkeypatch.setattr(spool.platformdirs, "user_state_dir", lambda *_args, **_kwargs: no_home())
-    emitter._warn_once.cache_clear()
+    reporting._said.clear()
     with caplog.at_level(logging.WARNING, "whence"):
         for _ in range(2):
             with Whence(server.url, "whk_x", queue_events_max=10) as log:
@@ -191,7 +191,7 @@ def test_an_unwritable_spool_is_logged_once(
         server.rule = accept
         assert log.flush(10)
     assert server.actors == ["a0", "a1"]
-    assert "can be written again after" in caplog.text
+    assert "can be written again, after" in caplog.text
 
 
 @pytest.mark.parametrize("spools", [True, False])

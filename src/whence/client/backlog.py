@@ -3,7 +3,6 @@
 Every method is called under the emitter's lock.
 """
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,8 +20,6 @@ from whence.client.spool import REJECTED, Segment, Spool
 __all__ = ["Backlog", "or_spool_full"]
 
 R = TypeVar("R")
-
-_log = logging.getLogger("whence")
 
 _UNREADABLE_WAIT_S = 60.0
 
@@ -160,7 +157,7 @@ class Backlog:
             segment.events = 0
             events, damaged = [], []
         except OSError as error:
-            _log.error("%s cannot be read: %s. This is tried again in a minute.", segment.path, error.strerror)
+            self._reports.say(f"{segment.path} cannot be read: {error.strerror}. This is tried again in a minute.")
             segment.held = True
             self._held.append(_Held(time.monotonic() + _UNREADABLE_WAIT_S, [], segment))
             return
@@ -179,7 +176,7 @@ class Backlog:
             try:
                 segment = spool.write(spool.reserve(), bodies, held=True)
             except OSError as error:
-                self._log_unwritable(spool, error)
+                self._say_unwritable(spool, error)
         if segment is None:
             self._held_count += len(bodies)
             self._queue_bytes += sum(map(len, bodies))
@@ -256,11 +253,11 @@ class Backlog:
                 self._write_outgoing(spool, unsent)
             unsent = []
         except OSError as error:
-            self._log_unwritable(spool, error)
+            self._say_unwritable(spool, error)
         try:
             missing = spool.close()
         except OSError as error:
-            self._log_unwritable(spool, error)
+            self._say_unwritable(spool, error)
         return unsent, missing
 
     def _write_outgoing(self, spool: Spool, bodies: Sequence[bytes]) -> None:
@@ -271,9 +268,8 @@ class Backlog:
         number = spool.reserve() if self._outgoing_number is None else self._outgoing_number
         spool.write(number, bodies)
 
-    def _log_unwritable(self, spool: Spool, error: OSError) -> None:
-        """Log a sentence without a traceback, which would only confuse at the end of a program."""
-        _log.error("The spool in %s cannot be written: %s.", spool.folder, error.strerror)
+    def _say_unwritable(self, spool: Spool, error: OSError) -> None:
+        self._reports.say(f"The spool in {spool.folder} cannot be written: {error.strerror}.")
 
 
 def or_spool_full(write: Callable[[], R]) -> R:

@@ -20,7 +20,7 @@ from whence.client.counts import Counter, Stats
 from whence.client.emitter import Emitter, OnFull
 from whence.client.encoding import Default, EventEncoder
 from whence.client.errors import NoApiKey, name_of
-from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, emitted_from, id_and_flow
+from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, cause_and_flow, emitted_from
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.reentrancy import guard
 from whence.client.reporting import OnError
@@ -158,7 +158,7 @@ class BaseClient:
 
     def cause(self, event: Cause) -> ContextScope:
         """Make this event the cause of all events emitted inside. For `with`, or as a decorator."""
-        cause, correlation_id = id_and_flow(event)
+        cause, correlation_id = cause_and_flow(event)
         return ContextScope(lambda outer: _with(outer, cause=cause, correlation_id=correlation_id, pending=None))
 
     def bind(self, *, actor: tuple[str, str] | None = None, correlation_id: str | None = None) -> ContextScope:
@@ -317,15 +317,21 @@ class BaseClient:
         with self._lock:
             return [*(tenant._emitter for tenant in self._tenants.values()), self._emitter]
 
+    def _begin_close(self) -> bool:
+        """Accept no more events, and start to send the queued ones; returns whether all were sent."""
+        emitters = self._emitters()
+        for emitter in emitters:
+            emitter.begin_close()
+        return all(emitter.is_done() for emitter in emitters)
+
     def _close(self, timeout_s: float | None) -> bool:
         if guard.is_inside():  # a signal handler that interrupted the client closes it
             guard.defer(lambda: self._close(timeout_s))
             return False
         deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
+        self._begin_close()
         emitters = self._emitters()
         self._tenants = {}
-        for emitter in emitters:
-            emitter.begin_close()
         sent = [emitter.close(max(0.0, deadline - time.monotonic())) for emitter in emitters]
         if not self._shares_transport:
             if self._transport is not None:

@@ -401,12 +401,8 @@ class AsyncWhence(BaseClient):
     async def close(self, timeout_s: float | None = None) -> bool:
         """As `Whence.close`."""
         deadline = time.monotonic() + (self._emitter.exit_timeout_s if timeout_s is None else timeout_s)
-        emitters = self._emitters()
-        for emitter in emitters:
-            emitter.begin_close()
-        while True:
-            done = [await _in_thread(emitter.is_done) for emitter in emitters]
-            if all(done) or time.monotonic() >= deadline:
+        while True:  # as in `flush`
+            if await _in_thread(self._begin_close) or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(_POLL_S)
         sent = await _in_thread(self._close, 0.0)

@@ -10,7 +10,6 @@ the client, or an event loop that would wait for the disk. The next thread that 
 """
 
 import functools
-import logging
 import sys
 import time
 from collections import deque
@@ -39,8 +38,6 @@ __all__ = ["Emitter", "OnFull"]
 
 OnFull = Literal["spill", "drop", "raise", "block"]
 """What `emit` does when the queue is full; see `ClientOptions`."""
-
-_log = logging.getLogger("whence")
 
 _LINGER_S = 0.02  # how long an event waits for others to share its batch
 _LOCK_WAIT_S = 1.0  # how long an event waits for the lock, which a thread may hold while the disk does not respond
@@ -88,7 +85,7 @@ class Emitter:
         self._counts = Counts()
         self._reports = Reports(self._on_error)
         self._backlog = Backlog(self._counts, self._reports, self._queue_events_max, self._queue_bytes_max)
-        self._started = self._scheduled = self._reopened = False
+        self._started = self._scheduled = self._reopened = self._deferred = False
         self._closing = self._refusing = self._closed = False
         self._batch_events_max = SEND_EVENTS_MAX
         self._failures = self._server_errors = 0
@@ -147,10 +144,11 @@ class Emitter:
             self._inbox.append(None)
             return
         self._inbox.append(body)
-        if guard.is_inside():
-            guard.defer(self.absorb)
-        else:
+        if not guard.is_inside():
             self._sender.wake(self._chores)
+        elif not self._deferred:
+            self._deferred = True
+            guard.defer(self.absorb)
 
     def _accept(self, body: bytes, wait: bool) -> int | None:
         """Accept an event under the lock. Returns its ticket in the spool, `_IN_MEMORY`, or None as `put`."""
@@ -181,7 +179,7 @@ class Emitter:
             try:
                 self._backlog.spool = self._open_spool()
             except WhenceError as error:
-                _warn_once(f"{error} Events are kept in memory only.")
+                self._reports.say_once(f"{error} Events are kept in memory only.")
         has_spool = self._backlog.spool is not None
         self._reports.where = "in the queue and spool" if has_spool else f"in memory, up to {self._queue_events_max}"
 
@@ -267,8 +265,10 @@ class Emitter:
     def absorb(self) -> None:
         """Move the events of the inbox on."""
         if is_on_event_loop():
+            self._deferred = False
             self._sender.wake(self._chores)
             return
+        self._deferred = False  # before the inbox is emptied: whoever leaves an event from now on, defers this again
         with self._changed:
             can_start = self._started or (not self._refusing and self._is_open())
             if can_start and not self._closed:
@@ -379,8 +379,10 @@ class Emitter:
         """Start to send the queued events at once, and accept no more unless the process exits."""
         reset_if_forked()
         with self._changed:
-            self._closing = True
             self._refusing = self._refusing or not exit_has_begun()
+            if self._closing:
+                return
+            self._closing = True
             self._not_before = 0.0
             self._changed.notify_all()
             if self._started and not self._closed:
@@ -512,10 +514,9 @@ class Emitter:
         retried.append(settled)
         self._counts.corrected += 1
         if self._counts.corrected == 1:
-            _log.warning(
-                "The clock of this host is %.0f seconds fast. The times of its events are corrected, and their own "
-                "times are kept as _occurredAt in the payload.",
-                -(self._clock.offset_s or 0.0),
+            self._reports.say(
+                f"The clock of this host is {-(self._clock.offset_s or 0.0):.0f} seconds fast. The times of its events "
+                "are corrected, and their own times are kept as _occurredAt in the payload."
             )
 
     def _apply_failure(self, batch: Sequence[bytes], error: WhenceError, response: ApiResponse | None) -> float:
@@ -579,8 +580,3 @@ class _Chores:
         """Move the events of the inbox on, and report errors."""
         self._emitter.absorb()
         return self._emitter.report_all()
-
-
-@functools.cache
-def _warn_once(sentence: str) -> None:
-    _log.warning(sentence)

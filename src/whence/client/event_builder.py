@@ -24,6 +24,7 @@ __all__ = [
     "EmittedEvent",
     "EventFields",
     "build_event",
+    "cause_and_flow",
     "emitted_from",
     "id_and_flow",
     "stored_form",
@@ -46,6 +47,7 @@ class EmittedEvent(msgspec.Struct, frozen=True, kw_only=True):
     resource_type: str
     resource_id: str
     correlation_id: str | None
+    causation_id: str | None = None
     body: bytes
     spooled: bool = False
     dropped: bool = False
@@ -112,6 +114,13 @@ def id_and_flow(cause: Cause) -> tuple[str, str | None]:
     return canonical(id_), _one_form(correlation_id)
 
 
+def cause_and_flow(cause: Cause) -> tuple[str | None, str | None]:
+    """What the effects of a cause inherit: its id and flow. An event that is not sent passes on its own cause."""
+    if isinstance(cause, EmittedEvent) and cause.dropped:
+        return cause.causation_id, cause.correlation_id
+    return id_and_flow(cause)
+
+
 def build_event(
     event: Mapping[str, Any] | str,
     fields: EventFields,
@@ -148,6 +157,7 @@ def build_event(
         resource_type=complete["resourceType"],
         resource_id=complete["resourceId"],
         correlation_id=correlation_id,
+        causation_id=complete.get("causationId"),
         body=encode(complete),
     )
 
@@ -174,6 +184,7 @@ def emitted_from(body: bytes) -> EmittedEvent:
         resource_type=members.resource_type,
         resource_id=members.resource_id,
         correlation_id=members.id if is_root else members.correlation_id,  # the flow of a root has the id of the root
+        causation_id=members.causation_id,
         body=body,
     )
 
@@ -262,7 +273,7 @@ def _add_cause_and_flow(members: dict[str, Any], fields: EventFields, context: C
     """Set the cause from `fields`, else from the event itself, else from the context; and the flow to match."""
     if "cause" in fields:
         given = fields["cause"]
-        cause, correlation_id = (None, None) if given is None else id_and_flow(given)
+        cause, correlation_id = (None, None) if given is None else cause_and_flow(given)
     elif members.get("causationId") is not None:
         # The context knows the flow of its own cause, and of no other.
         cause = members["causationId"]

@@ -40,6 +40,7 @@ class _Guard:
     def __init__(self) -> None:
         self._depths: dict[int, int] = {}
         self._deferred: deque[tuple[Callable[[], object], bool]] = deque()
+        self._running: set[int] = set()  # threads that are running what was deferred
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
@@ -47,6 +48,7 @@ class _Guard:
         own = self._depths.get(get_ident())
         self._depths = {} if own is None else {get_ident(): own}
         self._deferred.clear()
+        self._running.clear()
 
     def is_inside(self) -> bool:
         """Whether this thread is inside: the caller then runs in a signal handler or a finalizer."""
@@ -86,17 +88,27 @@ class _Guard:
             self._run_deferred()
 
     def _run_deferred(self) -> None:
-        while True:
-            try:
-                action, raises = self._deferred.popleft()
-            except IndexError:
-                return
-            try:
-                action()
-            except Exception:  # the code that was interrupted has nothing to do with it
-                if raises:
-                    raise
-                _log.exception("An event of a signal handler or finalizer could not be handled.")
+        ident = get_ident()
+        if ident in self._running:
+            return  # an action has left: the loop below goes on with the next one
+        self._running.add(ident)
+        try:
+            while self._deferred:
+                self._run_next()
+        finally:
+            self._running.discard(ident)
+
+    def _run_next(self) -> None:
+        try:
+            action, raises = self._deferred.popleft()
+        except IndexError:
+            return  # another thread was faster
+        try:
+            action()
+        except Exception:  # the code that was interrupted has nothing to do with it
+            if raises:
+                raise
+            _log.exception("An event of a signal handler or finalizer could not be handled.")
 
 
 guard = _Guard()

@@ -1,4 +1,7 @@
-"""Reports errors of queued events to the log and to `on_error`, outside of all locks and seldom enough to be read."""
+"""Reports errors of queued events to the log and to `on_error`, seldom enough to be read.
+
+This happens outside of all locks, and so does logging: a handler of the log may emit events, and has locks of its own.
+"""
 
 import logging
 import threading
@@ -19,13 +22,15 @@ _log = logging.getLogger("whence")
 
 _REPEAT_S = 60.0
 
+_said: set[str] = set()
+
 
 class Reports:
     """The errors that were not reported yet. The emitter calls every method but `deliver` under its lock."""
 
     def __init__(self, on_error: OnError | None) -> None:
         self._on_error = on_error
-        self._waiting: list[WhenceError] = []
+        self._waiting: list[WhenceError | str] = []
         self._delivering = 0
         self._dropped = 0
         self._dropped_due = 0.0
@@ -47,12 +52,22 @@ class Reports:
         """Report this error."""
         self._waiting.append(error)
 
+    def say(self, sentence: str) -> None:
+        """Log this sentence, and do not call `on_error`."""
+        self._waiting.append(sentence)
+
+    def say_once(self, sentence: str) -> None:
+        """As `say`, once in this process."""
+        if sentence not in _said:
+            _said.add(sentence)
+            self.say(sentence)
+
     def add_dropped(self, count: int) -> bool:
         """Report events that a full queue dropped: at once, then once a minute. Whether a report is due now."""
         self._dropped += count
         return self._dropped_wait_s() == 0.0
 
-    def take(self, *, last: bool = False) -> list[WhenceError]:
+    def take(self, *, last: bool = False) -> list[WhenceError | str]:
         """The errors to `deliver` now; with `last`, everything. Call `delivered` afterwards."""
         if self._dropped and (last or self._dropped_wait_s() == 0.0):
             self.add(Lost(f"{self._dropped} events were dropped, since the queue was full.", []))
@@ -61,12 +76,12 @@ class Reports:
         self._delivering += len(errors)
         return errors
 
-    def delivered(self, errors: list[WhenceError]) -> float | None:
+    def delivered(self, errors: list[WhenceError | str]) -> float | None:
         """These were delivered. Returns the seconds until the next report is due, if one is known."""
         self._delivering -= len(errors)
         return self._dropped_wait_s() if self._dropped else None
 
-    def deliver(self, errors: list[WhenceError]) -> None:
+    def deliver(self, errors: list[WhenceError | str]) -> None:
         """Log these errors and pass them to `on_error`. The caller holds no lock."""
         for error in errors:
             try:
@@ -77,27 +92,27 @@ class Reports:
                 _log.exception("The callback on_error failed.")
 
     def spool_failed(self, sentence: str) -> None:
-        """Log that the spool cannot be written: at once, then once a minute with the number of attempts."""
+        """Say that the spool cannot be written: at once, then once a minute with the number of attempts."""
         self._spool_failures += 1
         if time.monotonic() < self._spool_due:
             return
         self._spool_due = time.monotonic() + _REPEAT_S
         count = "" if self._spool_failures == 1 else f" This was attempt {self._spool_failures}."
-        _log.warning("%s Events are kept in memory only.%s", sentence, count)
+        self.say(f"{sentence} Events are kept in memory only.{count}")
 
     def spool_written(self) -> None:
         """The spool can be written, perhaps again."""
         if self._spool_failures:
-            _log.warning("The spool can be written again after %d failed attempts.", self._spool_failures)
+            self.say(f"The spool can be written again, after {self._spool_failures} failed attempts.")
             self._spool_failures, self._spool_due = 0, 0.0
 
     def _dropped_wait_s(self) -> float:
         return max(0.0, self._dropped_due - time.monotonic())
 
-    def _deliver(self, error: WhenceError) -> None:
-        is_final = isinstance(error, Rejected | Lost)
+    def _deliver(self, error: WhenceError | str) -> None:
+        is_final = isinstance(error, Rejected | Lost | str)
         _log.warning("%s%s", "" if is_final else f"Events cannot be sent now. They are kept {self.where}: ", error)
-        if self._on_error is None:
+        if self._on_error is None or isinstance(error, str):
             return
         self._callback_threads.add(threading.get_ident())
         try:

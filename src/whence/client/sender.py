@@ -50,11 +50,16 @@ class Sender:
         self._stops = 0  # a thread ends when this is not what it was at its start
 
     def start(self) -> bool:
-        """Make sure that there is a thread. False when none can run any more, since the process is exiting."""
+        """Make sure that there is a thread. False when none can run any more, since the process is exiting.
+
+        If the system allows no further thread now, this returns True, and the next `wake` tries again.
+        """
         if self._threads:
             return True
         with self._changed:
-            return bool(self._threads) or self._start_thread()
+            if not self._threads:
+                self._start_thread()
+            return bool(self._threads) or not exit_has_begun()
 
     def wake(self, emitter: Steppable, delay_s: float = 0.0) -> None:
         """Run this emitter in at most `delay_s` seconds."""
@@ -101,18 +106,17 @@ class Sender:
         elif len(self._running) >= len(self._threads):
             self._start_thread()
 
-    def _start_thread(self) -> bool:
+    def _start_thread(self) -> None:
         if exit_has_begun() or len(self._threads) >= self._threads_max:
-            return False
+            return
         thread = threading.Thread(target=self._work, args=(self._stops,), name="whence-sender", daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:
+        except RuntimeError as error:
             self._threads.discard(thread)
-            note_exit()
-            return False
-        return True
+            if "shutdown" in str(error):  # since Python 3.12: "can't create new thread at interpreter shutdown"
+                note_exit()
 
     def _work(self, stops: int) -> None:
         try:
