@@ -75,7 +75,7 @@ def test_an_event_is_corrected_when_the_clock_is_hours_ahead(
         stored = [log.get(each.id) for each in sent]
         check_balance(log)
         assert (log.stats().corrected, log.stats().stored) == (3, 4)
-    payloads = [msgspec.json.decode(each.payload) for each in stored]
+    payloads = [msgspec.json.decode(each.payload_bytes) for each in stored]
     assert payloads == [{"a": 1, "_occurredAt": early[0]}, {}, {"_occurredAt": early[1]}, {"_occurredAt": early[2]}]
     now = dt.datetime.now(dt.UTC)
     for each in (stored[0], *stored[2:]):
