@@ -2,8 +2,12 @@
 
 A fork copies only the thread that forks. In the child, a lock that another thread held stays locked, the other threads
 are gone, and a socket is shared with the parent.
+
+A module that another thread was importing stays half imported. A connection needs the codec `idna`, and Python imports
+it when a name is first looked up. So it is imported here, before any thread of a client exists.
 """
 
+import encodings.idna  # noqa: F401 (else a sender's first connection imports it; see the docstring)
 import os
 import weakref
 from typing import Protocol
