@@ -19,7 +19,7 @@ import msgspec
 
 from bench.peers.sdks.record import RECORD_BYTES
 from bench.result import commit, machine, new_run
-from bench.sdk_page import LIBRARIES, PAGE, render
+from bench.sdk_page import PAGE, render
 from bench.sdk_result import Cost, Costs, load_scenes, save
 from bench.sdk_scenes import versions
 from bench.sdk_servers import Collector, Server, WhenceServer
@@ -111,14 +111,14 @@ def main() -> None:
     given = parser.parse_args()
     emits, imports = (1_000, 3) if given.quick else (20_000, 15)
     run = new_run("sdk", {})
-    for library in LIBRARIES:
+    for library in IMPORTS:
         _import_ms(library)  # fills the file cache
-    import_ms: dict[str, list[float]] = {library: [] for library in LIBRARIES}
+    import_ms: dict[str, list[float]] = {library: [] for library in IMPORTS}
     for number in range(imports):
-        for library in list(LIBRARIES)[:: 1 if number % 2 == 0 else -1]:
+        for library in list(IMPORTS)[:: 1 if number % 2 == 0 else -1]:
             import_ms[library].append(_import_ms(library))
     costs = []
-    for library in LIBRARIES:
+    for library in IMPORTS:
         with tempfile.TemporaryDirectory(prefix="whence-cost-") as name:
             source = str(ROOT / "src" / "whence") if library == "whence" else ""
             size = run_program(library, Path(name), "size", PACKAGES[library], source)

@@ -24,7 +24,7 @@ import msgspec
 
 from bench.peers.sdks.record import RECORD_BYTES, read
 from bench.result import commit, machine, new_run
-from bench.sdk_page import LIBRARIES, PAGE, SCENES, render, row_of
+from bench.sdk_page import LIBRARIES, ONLY_IN, PAGE, SCENES, render, row_of
 from bench.sdk_result import Outcome, Scenes, load_costs, save
 from bench.sdk_servers import Collector, Server, WhenceServer
 from bench.servers import peer_python
@@ -211,6 +211,8 @@ def _run(names: Sequence[str], libraries: Sequence[str], trials: int) -> tuple[l
         try:
             for number in range(min(trials, SCENES[scene].trials_max)):
                 for library in libraries if number % 2 == 0 else libraries[::-1]:
+                    if scene not in ONLY_IN.get(library, (scene,)):
+                        continue
                     folder = Path(tempfile.mkdtemp(prefix="whence-scene-"))
                     try:
                         outcomes.append(trial(library, scene, folder))

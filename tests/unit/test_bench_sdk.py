@@ -98,7 +98,7 @@ def test_the_record_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_an_error_of_emit_counts_as_refused(tmp_path: Path) -> None:
-    """The caller was told at once, so the event is not lost in silence."""
+    """The caller knows at once, so the event is not lost in silence."""
     record = tmp_path / "record"
     record.write_bytes(bytes(RECORD_BYTES))
 

@@ -1,7 +1,7 @@
-"""What a program that emits tells the one that watches it, through a file that both have mapped into memory.
+"""The counts and times of a program that emits, in a file that the bench reads.
 
-So the counts are right too when the program hangs, is killed or leaves by `os._exit`. The file has a slot for each
-process or task.
+The program has mapped the file into memory. So the counts are right too when it hangs, is killed or ends by `os._exit`.
+The file has a slot for each process or task.
 """
 
 import mmap
@@ -51,7 +51,7 @@ class Recorder:
         return value
 
     def emit(self) -> None:
-        """Emit the next event. An exception, or False, counts as refused: the caller was told at once."""
+        """Emit the next event. An exception, or False, counts as refused, since the caller knows at once."""
         self._number += 1
         text = marker(self.slot, self._number)
         began = time.monotonic()

@@ -1,6 +1,7 @@
 """Whence, with default settings and a callback for what is refused or lost."""
 
 from importlib import import_module
+from typing import Any, ClassVar
 
 from record import reported
 
@@ -13,8 +14,10 @@ RESOURCE = "0190a000-0000-7000-8000-000000000001"
 class Adapter:
     """One client for the whole program."""
 
+    OPTIONS: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, url: str, key: str) -> None:
-        self._log = Whence(url, key, on_error=self._on_error)
+        self._log = Whence(url, key, on_error=self._on_error, **self.OPTIONS)
         self.actor = "program"
 
     def _on_error(self, error: object) -> None:
