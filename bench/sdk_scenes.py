@@ -37,7 +37,7 @@ _TASKS = 32
 _LATER_S = 100.0
 _EMPTY_WORDS = re.compile(
     r"attempting to send|Waiting up to|Press Ctrl|SecurityWarning|warnings\.warn|superuser|"
-    r"not recommended|--uid option|User information|uid=|^\s*$"
+    r"not recommended|--uid option|User information|egid|uid=|^\s*$"
 )
 """Lines of output that say nothing of losses: what sentry-sdk prints while it waits, and Celery about root."""
 
@@ -67,7 +67,7 @@ class Program:
                 [python, str(_PROGRAM), library, scene, server.url, server.key],
                 cwd=folder,
                 env=environment,
-                stdout=out,
+                stdout=subprocess.DEVNULL,
                 stderr=out,
                 start_new_session=True,
             )

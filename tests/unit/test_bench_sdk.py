@@ -16,10 +16,13 @@ import zstandard
 
 from bench.peers.sdks.record import RECORD_BYTES, Recorder, marker, read
 from bench.result import Machine
+from bench.sdk_cost import run_program
 from bench.sdk_page import LIBRARIES, SCENES, render, row_of
 from bench.sdk_result import Cost, Costs, Outcome, Scenes
+from bench.sdk_scenes import trial
 from bench.sdk_servers import LATER, Arrived, Collector, client_report, inflate, markers
 
+ROOT = Path(__file__).parents[2]
 OUTCOME = Outcome(
     library="posthog",
     scene="exit",
@@ -138,3 +141,23 @@ def test_the_page_names_every_scene_and_library() -> None:
     assert "110 ms (at most 120 ms wanted: reached)" in page
     rows = [line for line in page.splitlines() if line.startswith("| Whence | 1 |")]
     assert {row.replace("\\|", "").count("|") for row in rows} == {13}
+
+
+def test_a_trial_counts_what_the_server_stored(tmp_path: Path) -> None:
+    """A program that emits and ends is watched from its start to its end, and all of its events are in the log."""
+    outcome = trial("whence", "exit", tmp_path)
+    assert (outcome.emitted, outcome.arrived_later, outcome.lost, outcome.hung) == (100, 100, 0, False)
+    assert outcome.lines == []
+    assert outcome.worst_call_s > 0
+    assert outcome.memory_mb > 1
+
+
+def test_an_installed_size_counts_what_is_needed(tmp_path: Path) -> None:
+    """A package that needs nothing is counted alone, and one with dependencies with all of them, once each."""
+    alone = run_program("whence", tmp_path, "size", "msgspec", "")
+    assert alone["packages"] == 1
+    assert alone["installed_mb"] > 0
+    sources = str(ROOT / "src" / "whence")
+    whole = run_program("whence", tmp_path, "size", "whence", sources)
+    assert whole["packages"] > 3
+    assert whole["installed_mb"] > alone["installed_mb"]
