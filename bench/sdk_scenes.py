@@ -27,9 +27,9 @@ from bench.result import commit, machine, new_run
 from bench.sdk_page import LIBRARIES, ONLY_IN, PAGE, SCENES, render, row_of
 from bench.sdk_result import Outcome, Scenes, load_costs, save
 from bench.sdk_servers import Collector, Server, WhenceServer
-from bench.servers import peer_python
+from bench.servers import ROOT, peer_python
 
-__all__ = ["Program", "main", "trial", "versions"]
+__all__ = ["Program", "distinct", "main", "trial", "versions"]
 
 _PROGRAM = Path(__file__).parent / "peers" / "sdks" / "program.py"
 _DISK = "2m"
@@ -40,6 +40,11 @@ _EMPTY_WORDS = re.compile(
     r"not recommended|--uid option|User information|egid|uid=|^\s*$"
 )
 """Lines of output that say nothing of losses: what sentry-sdk prints while it waits, and Celery about root."""
+
+
+_HERE = (ROOT, Path.home(), Path(sys.base_prefix), Path(tempfile.gettempdir()))
+_PATHS = re.compile("(?:" + "|".join(re.escape(str(path)) for path in _HERE) + r")/\S*/")
+"""The places of this machine, which do not belong into a result."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -141,7 +146,7 @@ def trial(library: str, scene: str, folder: Path) -> Outcome:
         refused=int(sum(slot["refused"] for slot in slots)),
         reported=int(sum(slot["reported"] for slot in slots)),
         dropped=later.dropped,
-        lines=_distinct(ended.lines),
+        lines=distinct(ended.lines),
         worst_call_s=round(max(_longest(slot, ended.at) for slot in slots), 4),
         exit_s=round(ended.at - began_exit, 3) if began_exit else 0.0,
         hung=ended.hung,
@@ -164,8 +169,9 @@ def _longest(slot: dict[str, float], ended_at: float) -> float:
     return max(slot["worst_s"], ended_at - slot["began"] if slot["began"] else 0.0)
 
 
-def _distinct(lines: Sequence[str], at_most: int = 5) -> list[str]:
+def distinct(lines: Sequence[str], at_most: int = 5) -> list[str]:
     """The first few lines that differ in more than numbers."""
+    lines = [_PATHS.sub("…/", line) for line in lines]
     kept = {re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(?:\.\d+)?", "N", line): line[:300] for line in reversed(lines)}
     return list(kept.values())[::-1][:at_most]
 

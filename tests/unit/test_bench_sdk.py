@@ -19,7 +19,7 @@ from bench.result import Machine
 from bench.sdk_cost import run_program
 from bench.sdk_page import LIBRARIES, SCENES, render, row_of
 from bench.sdk_result import Cost, Costs, Outcome, Scenes
-from bench.sdk_scenes import trial
+from bench.sdk_scenes import distinct, trial
 from bench.sdk_servers import LATER, Arrived, Collector, client_report, inflate, markers
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +150,12 @@ def test_a_trial_counts_what_the_server_stored(tmp_path: Path) -> None:
     assert outcome.lines == []
     assert outcome.worst_call_s > 0
     assert outcome.memory_mb > 1
+
+
+def test_what_a_library_printed_is_kept_without_places_and_repetitions() -> None:
+    """Lines that differ in numbers only are kept once, and no result names the folders of a machine."""
+    lines = [f'  File "{ROOT}/bench/some/module.py", line 7', "dropped 3 events", "dropped 4 events", "done"]
+    assert distinct(lines) == ['  File "…/module.py", line 7', "dropped 3 events", "done"]
 
 
 def test_an_installed_size_counts_what_is_needed(tmp_path: Path) -> None:
