@@ -2,15 +2,20 @@
 
 While an append of a tenant runs, its further requests queue up, and the next append takes all of them. So under load
 one commit serves many requests, and a single request does not wait.
+
+A long body is parsed only when its events are to be stored soon. Parsed earlier, they would wait for the writer in any
+case, or be refused after the work; and the writer, which shares the GIL with the parser, would take longer.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from weakref import WeakValueDictionary
 
 import structlog
 
-from whence.errors import Unavailable, WhenceError
+from whence.errors import Throttled, Unavailable, WhenceError
 from whence.events import NewEvent
 from whence.fairness import FairBudget
 from whence.storage import Receipt, Store, Write
@@ -23,6 +28,12 @@ _FAILED = "The store failed. Send the request again, with the same ids."
 
 _APPEND_EVENTS_MAX = 1_000
 """An append takes no further request beyond this many events, so that its first request does not wait long."""
+
+_AHEAD_MAX = _APPEND_EVENTS_MAX
+"""No long body is parsed while more events of its tenant are queued or being stored: a full append, and what is parsed
+beside it."""
+
+_ROOM_WAIT_S = 10.0
 
 
 class _Waiting:
@@ -43,6 +54,8 @@ class Ingest:
         self._store = store
         self._events = FairBudget(events_max, "events")
         self._waiting: dict[str, deque[_Waiting]] = {}
+        self._parsing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._awaiting_room: dict[str, asyncio.Future[None]] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -56,9 +69,37 @@ class Ingest:
     ) -> list[Receipt]:
         """Store the events of one request; a receipt for each once they are durable. `readable` as in `Write`.
 
-        Raises Busy when the queue is full, Throttled when the tenant's part of it is, Unavailable when the commit
-        failed, and, for an atomic request, the error of the event that could not be stored. If the waiting task is
-        cancelled, the events may still be stored; sent again with the same ids, they are replays.
+        Raises the errors of `submit` and of its future. If the waiting task is cancelled, the events may still be
+        stored; sent again with the same ids, they are replays.
+        """
+        return await asyncio.shield(self.submit(tenant, events, atomic=atomic, readable=readable))
+
+    @asynccontextmanager
+    async def parsing(self, tenant: str) -> AsyncIterator[None]:
+        """Hold this while a long body is parsed and its events are submitted. The long bodies of a tenant are parsed
+        one by one, each once few of its events wait. Raises Throttled when this takes 10 s."""
+        lock = self._parsing.setdefault(tenant, asyncio.Lock())
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(_ROOM_WAIT_S):
+                    await held.enter_async_context(lock)
+                    await self._room(tenant)
+            except TimeoutError:
+                raise Throttled("Too many events of this tenant wait to be stored; send this again later.") from None
+            yield
+
+    def submit(
+        self,
+        tenant: str,
+        events: Sequence[NewEvent],
+        *,
+        atomic: bool = False,
+        readable: tuple[str, ...] | None = None,
+    ) -> "asyncio.Future[list[Receipt]]":
+        """Queue the events of one request. The future has their receipts once they are durable; do not cancel it.
+
+        Raises Busy when the queue is full, and Throttled when the tenant's part of it is. The future raises Unavailable
+        when the commit failed, and, for an atomic request, the error of the event that could not be stored.
         """
         if self._closed:
             raise Unavailable("The server is stopping. Send the request again.")
@@ -73,7 +114,7 @@ class Ingest:
             task = asyncio.create_task(self._flush(tenant))
             self._flushes.add(task)
             task.add_done_callback(self._flushes.discard)
-        return await asyncio.shield(future)
+        return future
 
     async def close(self) -> None:
         """Refuse new requests, and return once every accepted one is answered. Harmless when repeated."""
@@ -114,6 +155,21 @@ class Ingest:
         for request, result in zip(group, results, strict=True):
             self._events.give_back(tenant, len(request.write.events))
             _answer(request.future, result)
+        room = self._awaiting_room.get(tenant)
+        if room is not None and not room.done() and self._has_room(tenant):
+            room.set_result(None)
+
+    def _has_room(self, tenant: str) -> bool:
+        return self._events.held(tenant) <= _AHEAD_MAX
+
+    async def _room(self, tenant: str) -> None:
+        """Return once a long body may be parsed. Only one task of a tenant waits at a time."""
+        while not self._has_room(tenant):
+            room = self._awaiting_room[tenant] = asyncio.get_running_loop().create_future()
+            try:
+                await room
+            finally:
+                del self._awaiting_room[tenant]
 
 
 def _next_group(queue: "deque[_Waiting]") -> list[_Waiting]:

@@ -21,7 +21,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test unchanged, and once for each mutant; the hook below inverts the result of those."""
     mutants = getattr(metafunc.function, MUTANTS, ())
     if mutants:
-        metafunc.parametrize("mutant", [None, *mutants], ids=["", *(f"mutant-{each.name}" for each in mutants)])
+        trials = [pytest.param(each, id=f"mutant-{each.name}", marks=pytest.mark.slow) for each in mutants]
+        metafunc.parametrize("mutant", [pytest.param(None, id=""), *trials])
 
 
 @pytest.hookimpl(wrapper=True)

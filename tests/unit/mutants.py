@@ -32,7 +32,7 @@ none is made smaller, which on mutants would take most of the time."""
 
 
 def catches(*mutants: Mutant) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Run the test once more for each mutant, where it must fail.
+    """Run the test once more for each mutant, where it must fail. These runs are marked as slow.
 
     It must be the outermost decorator, above `parametrize` and `given`. A mutant is caught by a failed assertion, a
     ValueError or an error of Whence. One that breaks the test itself, for instance by a TypeError, is an error. The
@@ -69,8 +69,11 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., Any]], Callable[..., An
         marked: Any = functools.update_wrapper(runner, test, updated=())
         marked.__signature__ = signature.replace(parameters=[*wanted.values(), *added])
         marked.pytestmark = list(getattr(test, "pytestmark", ()))
-        names = ["as it is", *(f"mutant-{mutant.__name__}" for mutant in mutants)]
-        parametrized: Callable[..., Any] = pytest.mark.parametrize("mutant", [None, *mutants], ids=names)(marked)
+        trials = [
+            pytest.param(None, id="as it is"),
+            *(pytest.param(each, id=f"mutant-{each.__name__}", marks=pytest.mark.slow) for each in mutants),
+        ]
+        parametrized: Callable[..., Any] = pytest.mark.parametrize("mutant", trials)(marked)
         return parametrized
 
     return mark

@@ -1,7 +1,8 @@
 """The ingest queue under forced interleavings: each append of the store returns when the test says so."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -535,5 +536,124 @@ def test_when_the_loop_ends_everybody_is_told() -> None:
                 await task
         store._held.clear()
         assert len(store.appends) == 1
+
+    play(story)
+
+
+# ------------------------------------------------------------------------------------------------------- long bodies
+
+
+async def parse(ingest: "ingest_module.Ingest", parsed: list[int], number: int, tenant: str = "acme") -> list[Receipt]:
+    """As the handler of a long body, whose parsing takes a turn of the event loop."""
+    async with ingest.parsing(tenant):
+        parsed.append(number)
+        await asyncio.sleep(0)
+        stored = ingest.submit(tenant, some(number * 2_000, 1_000))
+    return await stored
+
+
+class _ParsesAll(ingest_module.Ingest):
+    """Mutant: bodies are parsed however many events wait."""
+
+    def _has_room(self, tenant: str) -> bool:
+        return True
+
+
+class _ParsesTogether(ingest_module.Ingest):
+    """Mutant: all bodies of a tenant see the same room."""
+
+    @asynccontextmanager
+    async def parsing(self, tenant: str) -> AsyncIterator[None]:
+        while not self._has_room(tenant):  # noqa: ASYNC110  (many tasks may wait at once)
+            await asyncio.sleep(0)
+        yield
+
+
+@catches(
+    replaced(ingest_module, "Ingest", _ParsesAll, "no_matter_what_waits"),
+    replaced(ingest_module, "Ingest", _ParsesTogether, "all_at_once"),
+)
+def test_a_long_body_is_parsed_when_its_events_are_stored_soon() -> None:
+    """While an append runs, the next full append is parsed, and no further one. Other tenants do not wait for it."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        parsed: list[int] = []
+        tasks = [asyncio.create_task(parse(ingest, parsed, number)) for number in range(5)]
+        await store.held()
+        await turns()
+        assert parsed == [0, 1]
+        other = asyncio.create_task(parse(ingest, parsed, 9, "globex"))
+        await store.held(2)
+        assert parsed == [0, 1, 9]
+        store.release(tenant="globex")
+        assert len(await other) == 1_000
+        for number in range(5):
+            await store.held()
+            await turns()
+            assert [each for each in parsed if each != 9] == list(range(min(number + 2, 5)))
+            store.release()
+        assert [len(await task) for task in tasks] == [1_000] * 5
+        assert len(store.appends) == 6
+
+    play(story)
+
+
+def test_a_short_body_does_not_wait_for_long_ones() -> None:
+    """It is submitted at once, and shares the next append."""
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        tasks = [asyncio.create_task(parse(ingest, [], number)) for number in range(3)]
+        await store.held()
+        await turns()
+        short = await adding(ingest, some(1))
+        for _ in range(3):
+            await store.held()
+            store.release()
+        assert len(await short) == 1
+        await asyncio.wait_for(store.held(), HANG_S)
+        store.release()
+        await asyncio.gather(*tasks)
+
+    play(story)
+
+
+@pytest.mark.parametrize("holder", [True, False], ids=["while it waits for room", "while it waits for its turn"])
+def test_a_long_body_whose_client_left_lets_the_next_one_be_parsed(holder: bool) -> None:
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        parsed: list[int] = []
+        tasks = [asyncio.create_task(parse(ingest, parsed, number)) for number in range(4)]
+        await store.held()
+        await turns()
+        tasks[2 if holder else 3].cancel()
+        for _ in range(3):
+            await store.held()
+            await turns()
+            store.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(result, asyncio.CancelledError) for result in results] == [False, False, holder, not holder]
+        assert parsed == ([0, 1, 3] if holder else [0, 1, 2])
+
+    play(story)
+
+
+def test_a_long_body_that_finds_no_room_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not parsed, and the next one finds its turn."""
+    monkeypatch.setattr(ingest_module, "_ROOM_WAIT_S", 0.05)
+
+    async def story(store: HeldStore, ingest: ingest_module.Ingest) -> None:
+        parsed: list[int] = []
+        tasks = [asyncio.create_task(parse(ingest, parsed, number)) for number in range(4)]
+        for task in tasks[2:]:
+            with pytest.raises(Throttled):
+                await task
+        assert parsed == [0, 1]
+        for _ in range(2):
+            await store.held()
+            store.release()
+        await asyncio.gather(*tasks[:2])
+        again = asyncio.create_task(parse(ingest, parsed, 5))
+        await store.held()
+        store.release()
+        assert len(await again) == 1_000
 
     play(story)

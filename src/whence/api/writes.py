@@ -1,6 +1,9 @@
 """The two routes that store events: one at a time, or a batch."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -155,18 +158,20 @@ async def _store_many(request: Request) -> JsonResponse:
     context, viewer = context_of(request), principal_of(request).viewer
     may_be_empty = _is_binary(request)
     async with read_body(request, context.admission, viewer.tenant, BATCH_MAX, may_be_empty=may_be_empty) as body:
-        if len(body) > _LONG_BODY:
-            await context.store.wait_for_idle_writer()
-        events, atomic = _parse_many(request, body)
-        del body  # as in create_event
-        parsed = limit_batch(await context.admission.in_slices(viewer.tenant, events))
-        if atomic:
-            _refuse_invalid(parsed)
-        valid = [item for item in parsed if isinstance(item, NewEvent)]
-        await context.admission.admit_events(request, viewer, valid)
-        receipts = (
-            await context.ingest.add(viewer.tenant, valid, atomic=atomic, readable=viewer.readable) if valid else []
-        )
+        is_long = len(body) > _LONG_BODY
+        async with context.ingest.parsing(viewer.tenant) if is_long else nullcontext():
+            if is_long:
+                await context.store.wait_for_idle_writer()
+            events, atomic = _parse_many(request, body)
+            del body  # as in create_event
+            parsed = limit_batch(await context.admission.in_slices(viewer.tenant, events))
+            if atomic:
+                _refuse_invalid(parsed)
+            valid = [item for item in parsed if isinstance(item, NewEvent)]
+            await context.admission.admit_events(request, viewer, valid)
+            submit = partial(context.ingest.submit, viewer.tenant, valid, atomic=atomic, readable=viewer.readable)
+            stored = submit() if valid else None
+        receipts = [] if stored is None else await asyncio.shield(stored)
     return _answer_many(request, parsed, receipts)
 
 
