@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-all coverage soak check format lock audit bench bench-quick bench-check bench-peers clean
+.PHONY: help setup demo serve test test-all coverage soak check format lock audit bench bench-quick bench-check bench-sdk bench-peers clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ bench-quick: $(READY) bench-peers ## Measure a small log in three minutes; write
 
 bench-check: $(READY) bench-peers ## Fail if a ratio fell by more than 15 % since the last quick result of this machine
 	$(BIN)/python -m bench.run --quick --check $(ARGS)
+
+bench-sdk: $(READY) bench-peers ## Compare the SDK with others in eight scenes, and write docs/sdk-comparison.md; half an hour
+	$(BIN)/python -m bench.sdk_scenes
+	$(BIN)/python -m bench.sdk_cost
 
 bench-peers: ## Create the environments of the peers, in bench/.venvs
 	PYTHON=$(PYTHON) bench/peers/setup.sh

@@ -2,7 +2,7 @@
 # Makes an environment of its own for each peer, in bench/.venvs. Needs python3 with venv, and a package index.
 set -eu
 cd "$(dirname "$0")"
-for peer in fastapi_sqlalchemy eventsourcing prefect; do
+for peer in fastapi_sqlalchemy eventsourcing prefect sdks; do
     home="../.venvs/$peer"
     if [ -e "$home/.ready" ] && [ ! "$peer/requirements.txt" -nt "$home/.ready" ]; then
         continue
