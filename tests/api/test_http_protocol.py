@@ -416,6 +416,7 @@ def test_a_client_that_reads_slowly_gets_all(large: tuple[Served, bytes, int], m
         assert (status, int(headers["content-length"]), len(body)) == (200, size, size)
 
 
+@pytest.mark.slow
 def test_a_look_at_our_own_buffer_alone_is_found(
     large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +442,7 @@ def test_a_look_at_our_own_buffer_alone_is_found(
     ],
     ids=["slow head", "idle", "unread body", "endless body", "unread answer"],
 )
+@pytest.mark.slow
 def test_a_server_without_these_limits_is_found(
     short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Any
 ) -> None:

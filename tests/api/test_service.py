@@ -138,6 +138,7 @@ def leave_work(process: Process) -> list[socket.socket]:
     return open_
 
 
+@pytest.mark.slow
 def test_it_stops_in_time_with_work_open_and_keeps_what_it_took(processes: Any) -> None:
     """What clients left open, and an idle connection, do not keep it; the exit code is 0, and the next start has what
     was acknowledged."""
@@ -159,6 +160,7 @@ def test_it_stops_in_time_with_work_open_and_keeps_what_it_took(processes: Any) 
     assert again.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_waits_for_open_work_is_found(processes: Any) -> None:
     """Mutant: a stop without a grace period. Only the last resort ends the process, and not with 0."""
     process = processes(before="import whence.api.server as it; it._GRACE_S, it._KILL_S = None, 1.5").started()

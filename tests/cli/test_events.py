@@ -84,6 +84,7 @@ def same_bytes(ran: Ran, body: bytes) -> None:
 
 
 @catches(mutants.NO_FILTER, mutants.REENCODED)
+@pytest.mark.slow
 def test_filters_are_sent_to_the_api(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
     """`list`, `stats` and `stats --actors` send every filter, and `--json` prints exactly the response of the API."""
     seen = set()

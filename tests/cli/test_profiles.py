@@ -161,6 +161,7 @@ def test_the_first_key_is_shown_once_on_a_terminal(cli: Cli) -> None:
     assert written.decode().count(kept["profiles"]["default"]["api_key"]) == 1
 
 
+@pytest.mark.slow
 def test_serve_refuses_what_it_cannot_do(cli: Cli, tmp_path: Path) -> None:
     """A taken port, a store that another server has open, and a file that is not a store are reported in a sentence,
     and no key is made or shown.

@@ -45,6 +45,7 @@ def same_folder(url: str, tenant: str | None, key: str) -> str:
     return "all"
 
 
+@pytest.mark.slow
 def test_a_thousand_tenants_share_threads(served: Served, tmp_path: Path) -> None:
     """Each finds its own events in its log and no others. A few threads send all of them."""
     threads_before = threading.active_count()
@@ -62,6 +63,7 @@ def test_a_thousand_tenants_share_threads(served: Served, tmp_path: Path) -> Non
 
 
 @catches(replaced(base_client, "folder_name", same_folder, "one_spool_for_all"))
+@pytest.mark.slow
 def test_each_tenant_has_its_own_spool(tmp_path: Path) -> None:
     """Spooled events are later sent with the token of their tenant."""
     with fake_server() as server:

@@ -22,6 +22,8 @@ from whence.integrations.pytest_plugin import RecordingWhence
 from whence.permissions import READ, WRITE
 from whence.wire.bodies import EventBody
 
+pytestmark = pytest.mark.slow
+
 WAIT_S = 30
 
 app = celery.Celery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)

@@ -155,6 +155,7 @@ def test_without_a_server_an_async_drain_deletes_no_row(engine: "sqlalchemy.Engi
     assert rows(engine) == [None] * 3
 
 
+@pytest.mark.slow
 def test_relay_drains_an_outbox(engine: "sqlalchemy.Engine", url: str, served: Served, tmp_path: Path) -> None:
     """The command `whence relay --database`, in more than one batch."""
     in_order(engine, 700)

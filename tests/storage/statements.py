@@ -8,11 +8,12 @@ import pytest
 
 from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.demo import FAILED_EVENT, fill
-from whence.events import PageRequest, Viewer
+from whence.events import PageRequest, Reference, Viewer
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.postgres import connections
 from whence.trace import TraceRequest
+from whence.wire.ids import parse_reference
 
 TENANT = "airline"
 MIDDLE = 1_715_817_600_000_000
@@ -99,6 +100,8 @@ async def _ask(store: Any) -> None:
         await store.actor_stats(*asked(filters, TENANT))
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
+    assert await store.find_ids(Viewer(TENANT), Reference(1)) != []
+    assert await store.find_ids(Viewer(TENANT), parse_reference(FAILED_EVENT)) == [FAILED_EVENT]
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
     assert await store.trace(Viewer(TENANT), new(3).id, TraceRequest()) is not None

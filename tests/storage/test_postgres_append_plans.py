@@ -16,6 +16,8 @@ from whence import rollups
 from whence.storage import create_store
 from whence.storage.postgres import append
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 20_000
 NAMES = 2_000
 

@@ -14,6 +14,8 @@ from whence.storage.postgres import catalogue, schema
 from whence.storage.postgres.connections import Target
 from whence.storage.schema_difference import SchemaDifference
 
+pytestmark = pytest.mark.slow
+
 FUNCTION = "CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
 NUMBER = "CREATE FUNCTION public.number(x bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT x'"
 EVERYBODY = "(tenant_no = NULLIF(current_setting('whence.tenant_no', true), '')::int OR true)"

@@ -15,6 +15,8 @@ from whence.storage import sequencing
 from whence.storage.postgres import counts
 from whence.storage.sql import load_blocks
 
+pytestmark = pytest.mark.slow
+
 NOT_A_TENANTS = {"tenant", "api_key", "session", "migration"}
 """Tables without rows of a tenant's log, which every node has."""
 

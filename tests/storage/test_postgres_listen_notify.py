@@ -226,6 +226,7 @@ async def _burst(two: Two, listener: Listener) -> int:
     return int(spent / NOTIFY_EVERY_S) + 2
 
 
+@pytest.mark.slow
 async def test_a_burst_makes_few_notifys(two: Two, listener: Listener) -> None:
     """A thousand appends make at most one NOTIFY in 50 ms. Each names tenants by number, and no tenant is left out."""
     allowed = await _burst(two, listener)
@@ -236,6 +237,7 @@ async def test_a_burst_makes_few_notifys(two: Two, listener: Listener) -> None:
     assert len(listener.numbers) >= 3
 
 
+@pytest.mark.slow
 async def test_a_notify_per_append_would_be_found(two: Two, listener: Listener, monkeypatch: Patch) -> None:
     """The test above fails for a process that does not pause between two NOTIFYs."""
     monkeypatch.setattr(listen_notify, "NOTIFY_EVERY_S", 0)

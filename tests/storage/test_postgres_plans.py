@@ -19,6 +19,8 @@ from whence.storage import create_store, sequencing
 from whence.storage.resolve import ResolvedQuery
 from whence.trace import TraceRequest
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 12_000
 STEP = 120 * SECOND
 FLOWS, RESOURCES = 500, 4_000

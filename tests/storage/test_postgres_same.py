@@ -17,6 +17,8 @@ from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.walks import PageStart
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
 
+pytestmark = pytest.mark.slow
+
 TENANT = "airline"
 FIRST, LAST = 1_715_000_000_000_000, 1_716_000_000_000_000
 EXTRA = frozenset({"position", "outcome"})

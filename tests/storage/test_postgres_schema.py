@@ -182,6 +182,7 @@ def test_only_off_is_refused(settings: tuple[str, str, str]) -> None:
         schema.refuse_unsafe_server(*settings)
 
 
+@pytest.mark.slow
 async def test_a_database_in_another_encoding_is_refused() -> None:
     """Only in UTF-8 do texts sort by code point."""
     url = await empty_database()

@@ -201,6 +201,7 @@ def test_servers_take_turns_with_each_question(built: Built) -> None:
         assert [each.times.count for each in asked("page", turns, 3, 0.0)] == [2, 2]
 
 
+@pytest.mark.slow
 def test_pages_of_each_are_kept_with_their_ratios(built: Built, run: Run, tmp_path: Path) -> None:
     """Every server has one trial per round, slower servers with fewer pages, and the table shows them."""
     sizes = msgspec.structs.replace(QUICK, rounds=2, peer_pages=40)

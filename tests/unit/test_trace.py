@@ -156,6 +156,7 @@ def chain(count: int) -> list[GraphEvent]:
     return [link(f"e{n}", f"e{n - 1}" if n else None, n + 1, n) for n in range(count)]
 
 
+@pytest.mark.slow
 def test_depth_is_no_matter() -> None:
     """A chain of 100,000 causes is walked from its end and from its root without a recursion error."""
     log = chain(100_000)

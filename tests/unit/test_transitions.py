@@ -77,6 +77,7 @@ def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
 
 @settings(max_examples=300)
 @given(st.dictionaries(st.tuples(kinds, kinds), st.dictionaries(buckets, counts, min_size=1), max_size=4))
+@pytest.mark.slow
 def test_names_give_back_their_pairs(delays: dict[tuple[int, int], dict[int, int]]) -> None:
     """Codes round-trip for any kinds of 16 bits and any bucket of delays."""
     assert transitions.by_pair(named(delays)) == delays
@@ -91,6 +92,7 @@ def test_a_name_without_room_is_refused(parts: tuple[int, int, int]) -> None:
 
 @settings(max_examples=300)
 @given(sets, sets)
+@pytest.mark.slow
 def test_packed_sets_add_up(one: dict[int, int], other: dict[int, int]) -> None:
     """Packed sets add up, including large counts, which take several entries."""
     check_pack(one, other)

@@ -308,8 +308,8 @@ class BaseClient:
             self._require_key()
         return bodies
 
-    def _flush(self, timeout_s: float, refused_before: int | None = None) -> bool:
-        return self._disabled or self._emitter.flush(timeout_s, refused_before)
+    def _flush(self, timeout_s: float, attempts_before: int | None = None) -> bool:
+        return self._disabled or self._emitter.flush(timeout_s, attempts_before)
 
     def _emitters(self) -> list[Emitter]:
         """The queue of this client and those of its clients for tenants."""

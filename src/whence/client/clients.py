@@ -294,11 +294,11 @@ class AsyncWhence(BaseClient):
     async def flush(self, timeout_s: float = 30.0) -> bool:
         """As `Whence.flush`."""
         deadline = time.monotonic() + timeout_s
-        refused_before = self._emitter.refused_credentials
+        attempts_before = self._emitter.attempts
         done = await _in_thread(self._flush, 0.0)
         while not done and time.monotonic() < deadline:  # a thread that waited would outlive a cancelled flush
             await asyncio.sleep(_POLL_S)
-            done = await _in_thread(self._flush, 0.0, refused_before)
+            done = await _in_thread(self._flush, 0.0, attempts_before)
         return done
 
     async def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:

@@ -91,7 +91,8 @@ class Emitter:
         self._failures = self._server_errors = 0
         self._not_before = 0.0
         self._error_code: str | None = None
-        self.refused_credentials = 0  # batches that the server refused with a 401
+        self.attempts = 0  # batches that were sent, each time that they were
+        self._refused_attempt = 0  # the number of the last of them that the server refused with a 401
         self._clock = ServerClock()
         self._hold_until: dict[int, float] = {}  # by the hash of an event that was held for its time to come
 
@@ -312,11 +313,12 @@ class Emitter:
         if lost:
             self._reports.add(Lost(f"{len(lost)} events were emitted while the client was closed.", lost))
 
-    def flush(self, timeout_s: float, refused_before: int | None = None) -> bool:
+    def flush(self, timeout_s: float, attempts_before: int | None = None) -> bool:
         """Wait until every event is stored or rejected; returns whether this happened within the time.
 
-        Raises Unauthenticated as soon as the server refuses the credential, in a batch after the first
-        `refused_before`. In a thread of the client, and in code that interrupted it, this does not wait.
+        Raises Unauthenticated as soon as the server refuses the credential of a batch that is sent from now on, or
+        after the first `attempts_before`. In a thread of the client, and in code that interrupted it, this does not
+        wait.
         """
         reset_if_forked()
         deadline = time.monotonic() + timeout_s
@@ -327,17 +329,17 @@ class Emitter:
                 return self._pending() == 0
             self._absorb()
             self._backlog.adopt_once()
-            if refused_before is None:
-                refused_before = self.refused_credentials
+            if attempts_before is None:
+                attempts_before = self.attempts
                 if self._error_code == Unauthenticated.code:
                     self._not_before = 0.0  # the credential is tried once more now
             self._wake(0.0)
             if self._is_own_thread():
                 return self._is_done()
             self._changed.wait_for(
-                lambda: self._is_done() or self.refused_credentials > refused_before, deadline - time.monotonic()
+                lambda: self._is_done() or self._refused_attempt > attempts_before, deadline - time.monotonic()
             )
-            if self.refused_credentials > refused_before and not self._is_done():
+            if self._refused_attempt > attempts_before and not self._is_done():
                 raise Unauthenticated
             return self._is_done()
 
@@ -432,6 +434,7 @@ class Emitter:
             if wait_s > 0:
                 return wait_s
             batch = self._backlog.next_batch(self._batch_events_max)
+            self.attempts += bool(batch)
             held_s = self._backlog.held_wait_s()
             self._changed.notify_all()  # there may be room in the queue
         if not batch:
@@ -534,7 +537,7 @@ class Emitter:
             self._batch_events_max = max(1, len(batch) // 2)
             return 0.0
         if isinstance(error, Unauthenticated):
-            self.refused_credentials += 1
+            self._refused_attempt = self.attempts
         if error.code != self._error_code:
             self._error_code = error.code
             self._reports.add(error)

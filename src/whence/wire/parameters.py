@@ -197,7 +197,6 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
     "actors": (*_TIMES, *_FILTERS),
     "event": (_include(EVENT_INCLUDES),),
-    "reference": (),
 }
 """The parameters of each route that answers with events or counts them."""
 
@@ -244,5 +243,5 @@ def _listing(things: str) -> tuple[Parameter, ...]:
 LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys"), "tenants": _listing("tenants")}
 """The parameters of each route that lists something other than events."""
 
-PARAMETERS = READ_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS | LISTING_PARAMETERS
+PARAMETERS = READ_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS | LISTING_PARAMETERS | {"reference": ()}
 """The parameters of every route that has any, or that refuses all of them."""

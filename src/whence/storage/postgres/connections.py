@@ -214,7 +214,7 @@ class ConnectionPool:
                 if not self._writing:
                     deadline.start(QUERY_SECONDS_MAX)
                 with deadline.watched():
-                    return await self._run_watched(connection, work)
+                    return await self._run_watched(connection, work, deadline)
             except TimeoutError:
                 raise Unavailable(
                     "The PostgreSQL server does not answer." if has_place else "Every connection is in use."
@@ -243,12 +243,15 @@ class ConnectionPool:
                     self._terminate_idle()
                 raise
 
-    async def _run_watched(self, connection: Connection, work: Work) -> Any:
+    async def _run_watched(self, connection: Connection, work: Work, deadline: Deadline) -> Any:
         watchdog = _Watchdog(partial(self._watch, connection))
         try:
             return await _run_and_commit(connection, work)
         except Exception as error:
-            raise self._translate(watchdog.reason or error) from error
+            # The driver may be in the middle of a statement of its own when the server stops a query.
+            is_stopped = isinstance(error, asyncpg.InternalClientError) and deadline.has_passed
+            reason = watchdog.reason or (query_too_expensive() if is_stopped else error)
+            raise self._translate(reason) from error
         finally:
             watchdog.stop()
             await self._release(connection)
