@@ -76,4 +76,4 @@ bench-peers: ## Create the environments of the peers, in bench/.venvs
 	PYTHON=$(PYTHON) bench/peers/setup.sh
 
 clean: ## Remove everything that the other targets create
-	rm -rf $(VENV) bench/.venvs bench/.stores build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static
+	rm -rf $(VENV) .venvs bench/.venvs bench/.stores build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static
