@@ -35,7 +35,7 @@ _STOP_S = 20.0
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """How many events arrived, how many of them came more than once, and how many the library told the server of as
+    """How many events arrived, how many of them came more than once, and how many the library reported to the server as
     dropped."""
 
     events: int

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.fake_server import FakeServer, fake_server
+from whence import Whence
 from whence.client.reentrancy import guard
 
 
@@ -17,6 +19,18 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path / "state"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
+        yield running
+
+
+@pytest.fixture
+def log(server: FakeServer, tmp_path: Path) -> Iterator[Whence]:
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as connected:
+        yield connected
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Events that are scrubbed or dropped before they are sent, and clients that send nothing."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,11 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import event
-from tests.client.fake_server import FakeServer, fake_server
+from tests.client.fake_server import FakeServer
 from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Whence, base_client
 from whence.errors import Invalid
 from whence.integrations.pytest_plugin import RecordingWhence
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
 
 
 def scrub(sent: dict[str, Any]) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from tests.api.conftest import Served, event, serving, wait_until
-from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
+from tests.client.fake_server import FakeServer, accept, unavailable
 from tests.client.test_emitter import check_balance, connected
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, clock, emitter
@@ -29,12 +29,6 @@ EARLY = [{"loc": ["body", 0, "occurredAt"], "msg": "Early.", "type": "datetime_f
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("clock")) as running:
-        yield running
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
         yield running
 
 

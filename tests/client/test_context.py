@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.fake_server import FakeServer, fake_server
+from tests.client.fake_server import FakeServer
 from tests.unit.mutants import catches, replaced
 from whence.client import (
     AsyncWhence,
@@ -27,18 +27,6 @@ from whence.client.context import extract, inject
 
 RUN = ("action_run", "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
-
-
-@pytest.fixture
-def log(server: FakeServer, tmp_path: Path) -> Iterator[Whence]:
-    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as connected:
-        yield connected
 
 
 def started(log: Whence, name: str = "root", **fields: Any) -> EmittedEvent:

@@ -6,26 +6,19 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.api.conftest import event, wait_until
-from tests.client.fake_server import FakeServer, accept, fake_server, refuse, unavailable
+from tests.client.fake_server import FakeServer, accept, refuse, unavailable
 from tests.unit.mutants import catches, replaced
 from whence.client import Closed, EmittedEvent, Lost, QueueFull, Rejected, SpoolFull, Whence, emitter
 from whence.client.backlog import Backlog
 from whence.client.spool import REJECTED, Spool, sync_file
 from whence.client.spool_lock import ProcessLock
 from whence.errors import Invalid, WhenceError
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
 
 
 def connected(server: FakeServer, tmp_path: Path, **options: Any) -> Whence:

@@ -3,22 +3,14 @@
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
+from tests.client.fake_server import FakeServer, accept, unavailable
 from tests.client.programs import environment, run_program, start_program
 from tests.client.test_emitter import connected
 from whence.client import Whence
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
-
 
 FORK = """
 import ctypes

@@ -7,7 +7,6 @@ import json
 import math
 import types
 from collections import deque
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from tests.client.fake_server import FakeServer, fake_server
+from tests.client.fake_server import FakeServer
 from whence import Whence
 from whence.errors import Invalid, TooLarge
 
@@ -58,18 +57,6 @@ class Scalar:
 
     def item(self) -> float:
         return self.value
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
-
-
-@pytest.fixture
-def log(server: FakeServer, tmp_path: Path) -> Iterator[Whence]:
-    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as client:
-        yield client
 
 
 def refused(log: Whence, payload: Any) -> tuple[tuple[str | int, ...], str]:

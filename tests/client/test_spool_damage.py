@@ -11,19 +11,13 @@ import msgspec
 import pytest
 
 from tests.api.conftest import Served, event, serving, wait_until
-from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
+from tests.client.fake_server import FakeServer, accept, unavailable
 from tests.client.test_emitter import check_balance, connected, names, segments
 from tests.unit.mutants import catches, replaced
 from whence.client import Lost, Rejected, Whence, emitter, reporting, requests, spool
 from whence.client.spool import REJECTED
 from whence.errors import Invalid, WhenceError
 from whence.permissions import READ, WRITE
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

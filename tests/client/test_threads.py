@@ -21,12 +21,6 @@ from whence.errors import WhenceError
 from whence.permissions import READ, WRITE
 
 
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("threads")) as running:

@@ -8,25 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.client.fake_server import FakeServer, fake_server
+from tests.client.fake_server import FakeServer
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, current_context, tracing
 from whence.client.event_builder import EmittedEvent
 from whence.integrations.pytest_plugin import RecordingWhence
 
 RUN = ("action_run", "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001")
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with fake_server() as running:
-        yield running
-
-
-@pytest.fixture
-def log(server: FakeServer, tmp_path: Path) -> Iterator[Whence]:
-    with Whence(server.url, "whk_x", spool=tmp_path / "spool") as connected:
-        yield connected
 
 
 @pytest.fixture
@@ -332,7 +320,7 @@ def test_no_effect_names_a_start_that_was_dropped() -> None:
 
 
 def test_a_failure_of_the_log_does_not_fail_the_function(server: FakeServer, tmp_path: Path) -> None:
-    """A traced function runs when its client is closed, and `on_error` is told. Wrong fields are an error at once."""
+    """A traced function runs when its client is closed, and `on_error` is called. Wrong fields are an error at once."""
     reports: list[Any] = []
     log = Whence(server.url, "whk_x", spool=tmp_path / "spool", on_error=reports.append)
     running = log.traced("action_run.started", completed="action_run.completed", actor=("agent", "a"))

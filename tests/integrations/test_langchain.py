@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import subprocess
 import sys
 import uuid
@@ -21,36 +20,18 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
 from tests.api.conftest import event
+from tests.integrations.titles import payload_of, story
 from tests.unit.mutants import catches, replaced
 from whence.client import action_runs, current_context
 from whence.client.event_builder import EmittedEvent
 from whence.integrations.langchain import WhenceCallbackHandler, pause_id
 from whence.integrations.pytest_plugin import RecordingWhence
-from whence.wire.bodies import EventBody
 
 
 class State(TypedDict, total=False):
     """What the nodes of the graphs here pass on."""
 
     text: str
-
-
-def story(log: RecordingWhence) -> list[str]:
-    """Each event as `verb kind name < verb kind name of its cause`."""
-    found = {each.id: each for each in log.recorded}
-    return [
-        title(each) + (f" < {title(found[each.causation_id])}" if each.causation_id else "") for each in log.recorded
-    ]
-
-
-def title(each: EventBody) -> str:
-    payload = payload_of(each)
-    verb = each.event_type.partition(".")[2]
-    return " ".join([verb, *(payload[key] for key in ("kind", "name") if key in payload)])
-
-
-def payload_of(each: EventBody) -> dict[str, Any]:
-    return dict(json.loads(each.payload_bytes))
 
 
 def graph_of(node: Any, name: str = "graph", **options: Any) -> Any:

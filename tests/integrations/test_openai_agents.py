@@ -1,7 +1,6 @@
 """The OpenAI Agents SDK, with its scripted model: runs, tools and handoffs with their causes."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +9,11 @@ from agents import Agent, Runner, function_tool, set_trace_processors
 from agents.testing import ScriptedModel, assistant_message, function_call
 
 from tests.api.conftest import event
+from tests.integrations.titles import payload_of, story, title
 from tests.unit.mutants import catches, replaced
 from whence.client import current_context
 from whence.integrations.openai_agents import WhenceTracingProcessor
 from whence.integrations.pytest_plugin import RecordingWhence
-from whence.wire.bodies import EventBody
 
 
 @pytest.fixture
@@ -23,24 +22,6 @@ def log(whence_events: RecordingWhence) -> Iterator[RecordingWhence]:
     set_trace_processors([WhenceTracingProcessor(whence_events)])
     yield whence_events
     set_trace_processors([])
-
-
-def story(log: RecordingWhence) -> list[str]:
-    """Each event as `verb kind name < verb kind name of its cause`."""
-    found = {each.id: each for each in log.recorded}
-    return [
-        title(each) + (f" < {title(found[each.causation_id])}" if each.causation_id else "") for each in log.recorded
-    ]
-
-
-def title(each: EventBody) -> str:
-    payload = payload_of(each)
-    verb = each.event_type.partition(".")[2]
-    return " ".join([verb, *(payload[key] for key in ("kind", "name") if key in payload)])
-
-
-def payload_of(each: EventBody) -> dict[str, Any]:
-    return dict(json.loads(each.payload_bytes))
 
 
 def paying(log: RecordingWhence, **options: Any) -> Any:

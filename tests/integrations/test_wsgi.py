@@ -51,7 +51,7 @@ def application(whence_events: RecordingWhence) -> flask.Flask:
 
 
 class Served:
-    """An application behind the middleware, in a server."""
+    """An application with the middleware, in a server."""
 
     def __init__(self, application: Any, log: RecordingWhence, **options: Any) -> None:
         self.server = make_server("127.0.0.1", 0, WhenceMiddleware(application, log, **options), handler_class=Quiet)

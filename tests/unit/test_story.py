@@ -1,4 +1,4 @@
-"""How a trace is told: one straight line of causes, branches only where there are any, pairs, folds and gaps."""
+"""How a trace is shown: one straight line of causes, branches only where there are any, pairs, folds and gaps."""
 
 import re
 from collections.abc import Sequence

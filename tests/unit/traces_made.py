@@ -1,4 +1,4 @@
-"""Traces made of a few words, for tests of how they are told."""
+"""Traces made of a few words, for tests of how they are shown."""
 
 from collections.abc import Sequence
 

@@ -269,7 +269,7 @@ class Emitter:
             self._deferred = False
             self._sender.wake(self._chores)
             return
-        self._deferred = False  # before the inbox is emptied: whoever leaves an event from now on, defers this again
+        self._deferred = False  # before the inbox is emptied: code that leaves an event from now on defers this again
         with self._changed:
             can_start = self._started or (not self._refusing and self._is_open())
             if can_start and not self._closed:

@@ -162,7 +162,7 @@ class _TracedCall:
         events = self._events
         if error is None:
             return events.completed, None
-        if isinstance(error, GeneratorExit):  # whoever read the generator needed no more of it
+        if isinstance(error, GeneratorExit):  # the reader needed no more
             return events.cancelled or events.completed, {"closed": True}
         is_cancelled = not isinstance(error, Exception) and events.cancelled is not None
         return events.cancelled if is_cancelled else events.failed, {"error": type(error).__name__}

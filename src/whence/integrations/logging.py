@@ -1,7 +1,7 @@
 """The standard library's logging, and structlog: log lines that name their cause, and log lines that become events.
 
-A handler behind a `QueueHandler` runs in another thread or process, where the context of the code that logged is gone.
-Add a `WhenceContextFilter` to the logger or to the `QueueHandler`: it stores the context in the record, and
+A handler that a `QueueHandler` feeds runs in another thread or process, which has lost the context of the code that
+logged. Add a `WhenceContextFilter` to the logger or to the `QueueHandler`: it stores the context in the record, and
 `WhenceHandler` reads it there.
 """
 
