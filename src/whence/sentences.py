@@ -66,11 +66,14 @@ class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     results: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     verbs: Mapping[str, str] = {}
+    unquoted: Mapping[str, str] = {}
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     verbs: dict[str, str] = {}
+    unquoted: dict[str, str] = {}
     grammar: Grammar = Grammar()
 
 
@@ -111,14 +114,19 @@ def load_grammar(path: Path | None = None) -> Grammar:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise WhenceError(f"The file of WHENCE_SENTENCES is not valid: {error}") from None
     return Grammar(
-        **{name: getattr(own, name) + getattr(built_in, name) for name in Grammar.__struct_fields__ if name != "verbs"},
+        **{
+            name: getattr(own, name) + getattr(built_in, name)
+            for name in Grammar.__struct_fields__
+            if name not in ("verbs", "unquoted")
+        },
         verbs={**built_in.verbs, **own.verbs},
+        unquoted={**built_in.unquoted, **own.unquoted},
     )
 
 
 def _parsed(text: str) -> Grammar:
     file = msgspec.convert(tomllib.loads(text), _File)
-    return msgspec.structs.replace(file.grammar, verbs=file.verbs)
+    return msgspec.structs.replace(file.grammar, verbs=file.verbs, unquoted=file.unquoted)
 
 
 def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
@@ -129,7 +137,7 @@ def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
     detail, is_quote = _detail(
         {key: value for key, value in members.items() if key != name}, is_failure=is_failure, grammar=grammar
     )
-    verb = _verb(event.event_type, grammar)
+    verb = (None if is_quote else grammar.unquoted.get(event.event_type)) or _verb(event.event_type, grammar)
     return Sentence(
         actor=event.actor_id,
         verb=verb or event.event_type,
@@ -164,7 +172,8 @@ def _object(event: Described, members: Mapping[str, Any], grammar: Grammar) -> t
     for name in grammar.objects:
         value = members.get(name)
         if isinstance(value, str) and value.strip():
-            return name, _one_line(value)
+            kinds = [_one_line(members[kind]) for kind in grammar.kinds if isinstance(members.get(kind), str)]
+            return name, " ".join([*kinds[:1], _one_line(value)])
     return None, f"{event.resource_type.replace('_', ' ')} {event.resource_id[:8]}"
 
 
@@ -181,7 +190,11 @@ def _detail(members: Mapping[str, Any], *, is_failure: bool, grammar: Grammar) -
     for name in (*grammar.results, *grammar.arguments):
         if name in members:
             return _value_text(members[name]), False
-    shown = {name: value for name, value in members.items() if name not in grammar.hidden and not name.startswith("_")}
+    shown = {
+        name: value
+        for name, value in members.items()
+        if name not in (*grammar.hidden, *grammar.kinds) and not name.startswith("_")
+    }
     return _joined(_leaves(shown)), False
 
 

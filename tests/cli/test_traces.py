@@ -138,6 +138,26 @@ def test_an_event_may_be_named_in_short(user: Cli, story: list[Any], api: httpx2
     assert caused["causationId"] == "0b3c1b5e-6d0c-4b7a-9c53-2f2d1f6f7a31"
 
 
+def test_the_last_failure_is_that_of_the_flow_that_failed_last(user: Cli, api: httpx2.Client) -> None:
+    """Not that of a flow in which something else happened since; and the innermost one, which others pass on."""
+    run = "0b3c1b5e-6d0c-4b7a-9c53-2f2d1f6f7a31"
+    sent = [
+        event(id=IDS[0], eventType="action_run.failed", occurredAt="2026-01-02T03:00:00Z"),
+        event(id=IDS[1], eventType="action_run.started", resourceId=run, occurredAt="2026-01-02T03:01:00Z"),
+        event(id=IDS[2], eventType="action_run.failed", causationId=IDS[1], occurredAt="2026-01-02T03:01:01Z"),
+        event(
+            id=IDS[3],
+            eventType="action_run.failed",
+            resourceId=run,
+            causationId=IDS[2],
+            occurredAt="2026-01-02T03:01:01Z",
+        ),
+        event(id=IDS[4], causationId=IDS[0], occurredAt="2026-01-02T03:05:00Z"),
+    ]
+    assert api.post(f"{EVENTS}/batch", json=sent).status_code == 201
+    assert user.ok("why", "--last-failed", "--json").out == user.ok("why", IDS[2], "--json").out
+
+
 @catches(UNESCAPED)
 def test_mermaid_is_a_flowchart(user: Cli, story: list[Any], api: httpx2.Client) -> None:
     """A box for each event, an arrow for each cause, and no label that could be markup."""
@@ -218,7 +238,7 @@ def test_failures_are_one_sentence(user: Cli) -> None:
     """An unknown event, an empty log, and wrong arguments have their exit codes."""
     for command in ("why", "effects", "trace"):
         assert "no event with this id" in user.fails(3, command, IDS[0])
-        assert "UUID" in user.fails(2, command, "x")
+        assert "position, like @5539" in user.fails(2, command, "x")
     assert user.fails(3, "why", "--last-failed") == "No event has failed."
     for arguments in ((), (IDS[0], "--last-failed")):
         assert "--last-failed" in user.fails(2, "why", *arguments)

@@ -42,6 +42,11 @@ FAILED = event("action_run.failed", "airline-api")
             "mia_li_3668 wrote “Hi! I'd like to book a flight.”",
         ),
         (event("chat_thread.message_sent", resource_type="chat_thread"), {"text": "Sure."}, "gpt-4o replied “Sure.”"),
+        (
+            event("inbound_message.received", "ana", "inbound_message"),
+            {"method": "POST", "path": "/orders"},
+            "ana sent POST · /orders",
+        ),
         (CALLED, {"tool": "get_user_details", "arguments": {"user_id": "mia"}}, "gpt-4o called get_user_details mia"),
         (
             CALLED,
@@ -56,7 +61,7 @@ FAILED = event("action_run.failed", "airline-api")
         (
             FAILED,
             {"kind": "tool", "name": "book", "error": "ValueError", "message": "no seats"},
-            "airline-api failed book ValueError: no seats",
+            "airline-api failed tool book ValueError: no seats",
         ),
         (
             event("automation_run.started", "airline-desk", "automation_run"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from tests.unit.mutants import catches, replaced
@@ -146,6 +147,7 @@ def test_lines_fit_the_terminal(width: int) -> None:
     shown = lines(trace, width)
     assert all(len(each) + each.count("漢") + each.count("字") <= width for each in shown)
     assert shown[1].endswith("…")
+    assert all(len(each) + each.count("漢") + each.count("字") <= width for each in lines(trace, width, full=True))
     assert sum(each.count("漢") for each in shown[2:]) == 60
 
 
@@ -168,6 +170,36 @@ def test_the_summary_is_a_paragraph() -> None:
         "ada noted thing n1. Nothing came before it: it is the root."
     )
     assert summary(text_of(trace_of(nodes, "n6"))).endswith("It has led to nothing so far.")
+
+
+def test_what_was_not_read_is_counted() -> None:
+    """A trace that was cut says of how many events it shows some."""
+    nodes = line("a.noted", "a.noted", "a.noted")
+    trace = trace_of(nodes, "n2", truncated=True)
+    cut_short = msgspec.structs.replace(
+        trace,
+        nodes=[trace.nodes[0], msgspec.structs.replace(trace.nodes[1], all_effects=501), trace.nodes[2]],
+        summary=msgspec.structs.replace(trace.summary, hops=1_200),
+    )
+    shown = [each.strip() for each in lines(cut_short)]
+    assert "Because 1 of 1,200 events" in shown
+    assert "Led to 1 of 501 events" in shown
+
+
+def test_a_circle_and_a_clock_that_is_behind_are_told_without_contradiction() -> None:
+    """What was cut out of a circle is no effect; a root that occurred later is not negative time away."""
+    circle = trace_of([node("n1", "n2", cycle=True), node("n2", "n1")], "n2")
+    assert summary(text_of(circle)).endswith("It has led to nothing so far.")
+    assert not any("Led to" in each for each in lines(circle))
+    skewed = trace_of([node("n1", since_root_us=1), node("n2", "n1", since_root_us=-3_599_999_999)], "n2")
+    assert "The root lies 1 hop back, and by its clock 1 h 0 min later." in summary(text_of(skewed))
+
+
+def test_a_narrowed_key_is_not_told_that_a_cause_is_absent() -> None:
+    """It may be hidden."""
+    trace = trace_of(line("a.noted"), "n1", missing=["x"])
+    hidden = msgspec.structs.replace(trace, nodes=[msgspec.structs.replace(trace.nodes[0], position=None)])
+    assert "Its cause x has not arrived, or this key may not read it." in summary(text_of(hidden))
 
 
 @catches(replaced(TraceBody, "root_known", True, "a_root_is_always_known"))

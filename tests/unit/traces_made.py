@@ -44,7 +44,7 @@ def trace_of(nodes: Sequence[NodeBody], event_id: str, **fields: object) -> Trac
             **{
                 **{name: getattr(each, name) for name in NodeBody.__struct_fields__},
                 "all_effects": len(below[each.id]),
-                "effects": sum(other.causation_id == each.id for other in nodes),
+                "effects": sum(other.causation_id == each.id and not other.cycle for other in nodes),
                 "failures_below": sum(other.outcome == "failure" for other in below[each.id]),
                 "hops": hops[each.id],
                 "position": number,
@@ -61,7 +61,7 @@ def trace_of(nodes: Sequence[NodeBody], event_id: str, **fields: object) -> Trac
 
 def _causes(event: NodeBody, by_id: dict[str, NodeBody]) -> list[str]:
     found: list[str] = []
-    while event.causation_id in by_id and event.causation_id not in found:
+    while not event.cycle and event.causation_id in by_id:
         found.append(event.causation_id)
         event = by_id[event.causation_id]
     return found

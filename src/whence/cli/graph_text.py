@@ -41,7 +41,7 @@ def effects_of(trace: TraceBody) -> list[NodeBody]:
     """The events that an event led to, as far as the response holds them, each after its cause."""
     among, found = {trace.event_id}, []
     for node in trace.nodes:
-        if node.causation_id in among and node.id != trace.event_id:
+        if node.causation_id in among and node.id != trace.event_id and not node.cycle:
             among.add(node.id)
             found.append(node)
     return found

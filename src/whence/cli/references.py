@@ -7,6 +7,7 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from whence.client import ApiRequest, Whence, parse_body
+from whence.errors import Invalid
 from whence.identities import is_uuid
 from whence.wire.bodies import ReferenceBody
 
@@ -27,9 +28,10 @@ def is_position(text: str) -> bool:
 
 
 def event_id(whence: Whence, text: str) -> str:
-    """The id that a short reference names; any other text as it is, for the server to judge. Raises NotFound, and
-    Invalid if several ids begin so."""
-    if is_uuid(text) or not (is_position(text) or _FIRST_DIGITS.fullmatch(text)):
+    """The id that a text names. Raises NotFound, and Invalid for another text or if several ids begin so."""
+    if is_uuid(text):
         return text
+    if not (is_position(text) or _FIRST_DIGITS.fullmatch(text)):
+        raise Invalid.at((), "Name the event by its position, like @5539, by its id, or by the first digits of its id.")
     answer = whence.send(ApiRequest(method="GET", path=f"/api/v1/references/{quote(text, safe='@')}"))
     return parse_body(answer, ReferenceBody).id

@@ -26,6 +26,9 @@ _COMPLETED = "completed"
 _LEVELS_MAX = 8
 """Deeper rows stand no further in, and begin with their level."""
 
+_HANGING = 2
+"""Columns by which wrapped lines stand further in."""
+
 _GAP_LEAST_US = 10_000_000
 _GAP_OF_MEDIAN = 8
 
@@ -84,15 +87,19 @@ def _first_sentence(text: str) -> str:
 def _root(trace: TraceBody, chain: Sequence[NodeBody]) -> str:
     hops, at_root = trace.summary.hops, chain[0].id == trace.root_id
     missing = trace.missing[0] if trace.missing and at_root else None
+    absent = "has not arrived" if chain[-1].position is not None else "has not arrived, or this key may not read it"
     if len(chain) == 1 and at_root and trace.root_known:
-        return "Nothing came before it: it is the root." if missing is None else f"Its cause {missing} has not arrived."
-    back = f"{_count(hops, 'hop')} and {span(chain[-1].since_root_us - chain[0].since_root_us)} back"
+        return "Nothing came before it: it is the root." if missing is None else f"Its cause {missing} {absent}."
+    lasted_us = chain[-1].since_root_us - chain[0].since_root_us
+    back = f"{_count(hops, 'hop')} back, and by its clock {span(-lasted_us)} later"
+    if lasted_us >= 0:
+        back = f"{_count(hops, 'hop')} and {span(lasted_us)} back"
     failed = sum(node.outcome == "failure" for node in chain[:-1])
     also = f"; {_count(failed, 'cause')} on the way failed too" if failed else ""
     if not (trace.root_known and at_root):
         return f"The first known cause lies at least {back}{also}."
     if missing is not None:
-        return f"The first known cause lies {back}{also}. The cause of that, {missing}, has not arrived."
+        return f"The first known cause lies {back}{also}. The cause of that, {missing}, {absent}."
     return f"The root lies {back}{also}."
 
 
@@ -117,11 +124,24 @@ def story_lines(story: Story, context: StoryContext) -> list[str]:
     columns = _Columns(story, context)
     lines = []
     if story.because:
-        lines += [columns.heading("Because", len(chain_of(context.trace)) - 1), *columns.lines(story.because, _SOLID)]
+        lines += [columns.heading("Because", *_causes(context.trace)), *columns.lines(story.because, _SOLID)]
     lines += columns.row(story.focus, _SOLID, is_focus=True)
     if story.led_to:
-        lines += [columns.heading("Led to", len(effects_of(context.trace))), *columns.lines(story.led_to, _DOTTED)]
+        lines += [columns.heading("Led to", *_effects_read(context.trace)), *columns.lines(story.led_to, _DOTTED)]
     return lines
+
+
+def _causes(trace: TraceBody) -> tuple[int, int]:
+    """How many causes the trace holds, and how many there are."""
+    read = len(chain_of(trace)) - 1
+    return read, max(read, trace.summary.hops)
+
+
+def _effects_read(trace: TraceBody) -> tuple[int, int]:
+    """How many effects the trace holds, and how many there are."""
+    read = len(effects_of(trace))
+    event = next(node for node in trace.nodes if node.id == trace.event_id)
+    return read, max(read, event.all_effects)
 
 
 def led_to_lines(story: Story, context: StoryContext) -> list[str]:
@@ -143,10 +163,11 @@ class _Columns:
         self._gap_us = max(_GAP_LEAST_US, _GAP_OF_MEDIAN * median(steps)) if steps else float("inf")
         self._before: Row | None = None
 
-    def heading(self, words: str, events: int) -> str:
-        """A line of its own, with the number of events that follow."""
+    def heading(self, words: str, events: int, of: int) -> str:
+        """A line of its own, with the number of events that follow, of how many there are."""
         margin = " " * (self._wide_ref + self._wide_time + 2)
-        return f"{margin} {self._style.strong(words)} {_count(events, 'event')}"
+        counted = _count(of, "event") if events >= of else f"{events:,} of {_count(of, 'event')}"
+        return f"{margin} {self._style.strong(words)} {counted}"
 
     def lines(self, steps: Sequence[Step], spine: str) -> Iterator[str]:
         """The lines of some steps."""
@@ -171,17 +192,17 @@ class _Columns:
         left = f"{reference(row.last):>{self._wide_ref}} {since(row.node.since_root_us):>{self._wide_time}} "
         line = f"{spine}{_guide(row.level, is_last=row.is_last)}"
         words, suffix = printable(self._words(row)), printable(self._suffix(row))
-        used = len(left) + len(line) + 3
+        used = len(left) + len(line) + 2
         important = is_focus or row.failed or row.node.id in (self._focus, self._cause) or context.full
         if style.width is None:
             pieces = [words + suffix]
         elif important:
-            pieces = wrapped(words + suffix, style.width - used)
+            pieces = wrapped(words + suffix, style.width - used - _HANGING)
         else:
             pieces = [cut(words, style.width - used - len(suffix)) + suffix]
         first = style.strong(pieces[0]) if is_focus else pieces[0]
         yield f"{style.faint(left)}{line}{mark} {first}"
-        hanging = " " * len(left) + spine + " " * (len(line) - 1 + 4)
+        hanging = " " * len(left) + spine + " " * (len(line) + 1 + _HANGING)
         for piece in pieces[1:]:
             yield f"{hanging}{style.strong(piece) if is_focus else piece}"
 

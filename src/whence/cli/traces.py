@@ -74,6 +74,8 @@ def why(
     width = context.style.width
     paragraph = summary(context)
     out("\n".join([*([paragraph] if width is None else wrapped(paragraph, width)), "", *story_lines(story, context)]))
+    if found.truncated:
+        say(f"Not all events were read, but {len(found.nodes):,}. To see others, ask about one that is nearer to them.")
     say(f"What followed: whence effects {found.event_id}   The whole graph: whence trace {found.event_id}")
 
 
@@ -222,25 +224,22 @@ def _graph(answer: ApiResponse) -> TraceBody:
 def _last_failed(whence: Whence) -> str:
     """The id of the failure that explains the flow that failed last: the earliest one, in whose own run nothing else
     failed. Raises NotFound when none has failed."""
-    request = ApiRequest(method="GET", path="/api/v1/flows", query=(("outcome", "failure"), ("limit", "1")))
-    flows = parse_body(whence.send(request), FlowsBody).flows
-    if not flows:
+    last = parse_page(whence.send(list_request(outcome="failure", limit=1))).events
+    if not last:
         raise NotFound("No event has failed.")
-    flow = flows[0].correlation_id
+    flow = last[0].correlation_id
     failures = parse_page(
         whence.send(list_request(correlation_id=flow, outcome="failure", order="asc", limit=_PAGE))
     ).events
-    for failure in failures:
-        if not any(other.id != failure.id and _is_within(whence, other, failure) for other in failures):
-            return failure.id
-    return failures[0].id
+    failed = {failure.id for failure in failures}
+    return next((each.id for each in failures if not failed & _within_run(whence, each)), last[0].id)
 
 
-def _is_within(whence: Whence, other: EventBody, failure: EventBody) -> bool:
-    """Whether another failure is a cause of this one, and younger than the start of its run."""
+def _within_run(whence: Whence, failure: EventBody) -> set[str]:
+    """The causes of a failure that are younger than the start of its run, by id."""
     causes = whence.why(failure.id).nodes
-    starts = [number for number, node in enumerate(causes) if node.resource_id == failure.resource_id]
-    return any(node.id == other.id for node in causes[starts[0] if starts else 0 : -1])
+    start = next((number for number, node in enumerate(causes) if node.resource_id == failure.resource_id), 0)
+    return {node.id for node in causes[start:-1]}
 
 
 def _story_and_context(whence: Whence, found: TraceBody, *, full: bool) -> tuple[Story, StoryContext]:
