@@ -50,9 +50,11 @@ NARROW = f"{READ}:action_run"
 
 NO_SHARES = """
 import sys
+from contextlib import nullcontext
 from whence.cli import main
 from whence.errors import Busy
 from whence.fairness import FairBudget, FairQueue
+from whence.ingest import Ingest
 
 def take(self, tenant, amount):
     if self.used + amount > self.total:
@@ -61,9 +63,10 @@ def take(self, tenant, amount):
 
 FairBudget.take = take
 FairQueue._may_enter = lambda self, tenant: self._free > 0
+Ingest.parsing = lambda self, tenant: nullcontext()
 sys.exit(main())
 """
-"""Mutant: first come, first served."""
+"""Mutant: first come, first served, and long batches are parsed at once."""
 
 COPYING = """
 import sys
