@@ -70,6 +70,7 @@ def test_each_tenant_of_a_backend_has_its_own_log(served: Served) -> None:
 def test_the_failure_of_an_agent_tells_its_story(served: Served) -> None:
     """From the request through the task and the graph to the tool that failed, as the page of the example shows."""
     env = os.environ | {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE, tenant="agent")}
+    env.pop("COLUMNS", None)  # where it is set, lines are cut
     done = subprocess.run(
         [sys.executable, EXAMPLES / "agent" / "run.py"],
         env=env | {"PYTHONUTF8": "1"},

@@ -14,7 +14,7 @@ from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import FakeServer, accept, unavailable
 from tests.client.test_emitter import check_balance, connected, names, segments
 from tests.unit.mutants import catches, replaced
-from whence.client import Lost, Rejected, Whence, emitter, reporting, requests, spool
+from whence.client import Lost, Rejected, Whence, emitter, encoding, reporting, spool
 from whence.client.spool import REJECTED
 from whence.errors import Invalid, WhenceError
 from whence.permissions import READ, WRITE
@@ -26,7 +26,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-@catches(replaced(requests, "_one_line", lambda body: body, "frames_by_the_newlines_of_others"))
+@catches(replaced(encoding, "compact_json", lambda body: body, "frames_by_the_newlines_of_others"))
 def test_line_ends_in_a_raw_payload_do_not_separate_events(served: Served, tmp_path: Path) -> None:
     """The events are stored by a real server, each as one; number literals stay."""
     key = served.key(READ, WRITE, tenant="raw")
