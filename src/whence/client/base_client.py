@@ -241,6 +241,8 @@ class BaseClient:
         bodies: list[bytes | None] = []
         for index, event in enumerate(events):
             try:
+                if not isinstance(event, Mapping):
+                    raise Invalid.at(("body",), "An event is a mapping with the keys of the API.", "dict_type")
                 bodies.append(self._filter_body(self._encode(with_id(event))))
             except Invalid as error:
                 raise error.within_item(index) from error.__cause__
