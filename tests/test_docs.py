@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import serving
+from tests.api.conftest import Served, serving
 from whence.permissions import READ, WRITE
 from whence.settings import FIELDS
 
@@ -58,36 +58,6 @@ def test_the_python_of_the_readme_runs(code: str, environment: dict[str, str]) -
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["inbound_message.received", "action_run.failed"]
 
 
-@pytest.mark.parametrize("code", blocks("docs/sdk.md", "python"))
-def test_the_python_of_the_sdk_page_runs(code: str, tmp_path: Path) -> None:
-    """Every block runs on its own, with a new log, and prints no traceback."""
-    with serving(tmp_path) as served:
-        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
-        env = os.environ | variables | {"XDG_STATE_HOME": str(tmp_path / "state")}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-
-
-PAGES = sorted((ROOT / "docs" / "integrations").glob("*.md"))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
-def test_the_python_of_the_integrations_runs(page: Path, tmp_path: Path) -> None:
-    """Each page has an example that runs with the real library, in a new log, and prints no traceback."""
-    (code,) = blocks(str(page.relative_to(ROOT)), "python")
-    with serving(tmp_path) as served:
-        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE)}
-        env = os.environ | variables | {"XDG_STATE_HOME": str(tmp_path / "state")}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
-        )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.parametrize("code", blocks("README.md", "sh"))
 def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
     """The first event is stored, and the first query finds it."""
@@ -101,18 +71,58 @@ def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> 
 
 
 @pytest.fixture(scope="module")
-def demonstration() -> Iterator[dict[str, str]]:
-    """A running server with the log of `whence demo`, as the environment of those who speak to it."""
+def demo_server() -> Iterator[Served]:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
+        yield served
+
+
+def with_the_demo(served: Served, tenant: str, folder: Path) -> dict[str, str]:
+    """Store the events of `whence demo` for a tenant; the environment of those who speak to the server."""
     recorded = ROOT / "src" / "whence" / "data" / "airline-agent-runs.ndjson.gz"
     commands = str(Path(sys.executable).parent)
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
-        key = served.key(READ, WRITE, tenant="default")
-        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": key, "XDG_CONFIG_HOME": folder}
-        variables |= {"PATH": f"{commands}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
-        environment = os.environ | variables
-        environment.pop("COLUMNS", None)  # where it is set, lines are cut
-        subprocess.run(["whence", "import", str(recorded)], env=environment, capture_output=True, check=True)
-        yield environment
+    variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE, tenant=tenant)}
+    variables |= {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_STATE_HOME": str(folder / "state")}
+    variables |= {"PATH": f"{commands}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+    environment = os.environ | variables
+    environment.pop("COLUMNS", None)  # where it is set, lines are cut
+    subprocess.run(["whence", "import", str(recorded)], env=environment, capture_output=True, check=True)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def demonstration(demo_server: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A running server with the log of `whence demo`."""
+    return with_the_demo(demo_server, "default", tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="module")
+def used_log(demo_server: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A running server with a log that has events already, those of the demo, and gets those of the examples."""
+    return with_the_demo(demo_server, "examples", tmp_path_factory.mktemp("examples"))
+
+
+INTEGRATIONS = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs" / "integrations").glob("*.md"))]
+EXAMPLES = [
+    pytest.param(code, id=f"{Path(page).stem}-{index}")
+    for page in ("docs/sdk.md", *INTEGRATIONS)
+    for index, code in enumerate(blocks(page, "python"))
+]
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_the_python_of_the_pages_runs(code: str, used_log: dict[str, str]) -> None:
+    """Every block runs with the real library, in a log that has the events of the demo and of the blocks before it, and
+    prints no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=used_log, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_integration_with_a_page_has_an_example() -> None:
+    """One block of Python on each page."""
+    assert [page for page in INTEGRATIONS if len(blocks(page, "python")) != 1] == []
 
 
 _SHOWN = re.compile(r"^```sh\n(.*?)^```\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)

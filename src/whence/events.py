@@ -106,7 +106,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
         resource_types = tuple(word for word in given if word != ANY_RESOURCE_TYPE)
         added = [*resource_types, *actor_types]
         for word in added:
-            if not _WORD.fullmatch(word):
+            if not is_word(word):
                 raise ValueError(
                     "An added resource or actor type must match [a-z][a-z0-9_]* and have 1..63 characters."
                 )
@@ -119,7 +119,12 @@ class Vocabulary(msgspec.Struct, frozen=True):
 
     def has_resource_type(self, word: str) -> bool:
         """Whether this is a resource type here."""
-        return word in self.resource_types or (self.any_resource_type and _WORD.fullmatch(word) is not None)
+        return word in self.resource_types or (self.any_resource_type and is_word(word))
+
+
+def is_word(text: str) -> bool:
+    """Whether `text` may be a resource or actor type of some installation: `[a-z][a-z0-9_]*`, 1..63 characters."""
+    return _WORD.fullmatch(text) is not None
 
 
 def is_event_type(text: str) -> bool:

@@ -75,6 +75,12 @@ def test_each_command_has_help(cli: Cli, command: tuple[str, ...]) -> None:
     assert shown >= OPTIONS.get(name, set())
 
 
+def test_the_overview_says_how_causes_are_shown() -> None:
+    """`why` tells them in sentences; no command draws a tree."""
+    assert "sentences" in COMMANDS["why"][1]
+    assert [name for name, (_, summary) in COMMANDS.items() if "tree" in summary] == []
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)], ids=" ".join)
 def test_the_overview_names_every_command(cli: Cli, arguments: tuple[str, ...]) -> None:
     """Without a command, or with --help, the program lists its commands with their summaries, and the exit codes."""

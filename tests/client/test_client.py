@@ -183,8 +183,8 @@ def test_an_atomic_batch_is_all_or_nothing(whence: Whence) -> None:
 def test_refusals_raise_the_errors_of_the_server(served: Served, whence: Whence) -> None:
     """With the server's sentence and the location of each problem, and never with the key."""
     with pytest.raises(Invalid) as caught:
-        whence.emit(event(eventType="no type", nope=1), durable=True)
-    assert [problem.loc for problem in caught.value.problems] == [("body", "eventType"), ("body", "nope")]
+        whence.emit(event(resourceType="unknown", nope=1), durable=True)
+    assert [problem.loc for problem in caught.value.problems] == [("body", "resourceType"), ("body", "nope")]
     stored = whence.emit(event(), durable=True)
     with pytest.raises(Conflict) as conflict:
         whence.emit(event(id=stored.event.id, actorId="x", payload={"a": 1}), durable=True)

@@ -269,3 +269,43 @@ def test_a_payload_is_read_as_a_mapping(log: Whence) -> None:
     assert event.payload == {"a": 100.0, "b": [None]}
     assert event.payload["b"] == [None]
     assert event.payload_bytes == b'{"a":1E2,"b":[null]}'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "loc", "sentence"),
+    [
+        ({"actor": ("user", "")}, "actorId", "An actor id must not be empty."),
+        ({"actor": ("user", "a\n")}, "actorId", "An actor id must not contain control characters."),
+        ({"actor": ("", "ana")}, "actorType", "An actor type is a word of [a-z][a-z0-9_]*, at most 63 characters."),
+        ({"resource": ("Order", "1")}, "resourceType", "A resource type is a word of [a-z][a-z0-9_]*, at most 63 char"),
+        ({"id": "x"}, "id", "UUID"),
+        ({"id": 7}, "id", "id must be a text."),
+        ({"outcome": "nope"}, "outcome", "An outcome is one of: success, failure, none."),
+        ({"cause": "c" * 300}, "causationId", "A causation id has at most 255 characters."),
+        ({"cause": {}}, "causationId", "A cause is an event or its id, and this mapping has no id."),
+        ({"cause": 7}, "causationId", "A cause is an event or its id."),
+        ({"cause": RUN[1], "id": RUN[1]}, "causationId", "An event cannot be its own cause."),
+        ({"correlation_id": ""}, "correlationId", "A correlation id must not be empty."),
+    ],
+)
+def test_an_event_that_no_server_accepts_is_refused(log: Whence, wrong: Any, loc: str, sentence: str) -> None:
+    """At `emit`, with the sentence and the place that the server would give."""
+    fields: dict[str, Any] = {"actor": AGENT, "resource": RUN} | wrong
+    with pytest.raises(Invalid) as caught:
+        log.emit("action_run.started", **fields)
+    assert [problem.loc for problem in caught.value.problems] == [("body", loc)]
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("event_type", ["started", "Action_run.started", "whence.key.created"])
+def test_an_event_type_that_no_server_accepts_is_refused(log: Whence, event_type: str) -> None:
+    with pytest.raises(Invalid, match="vent type"):
+        log.emit(event_type, actor=AGENT, resource=RUN)
+
+
+def test_an_item_of_a_batch_that_is_no_mapping_is_refused(log: Whence) -> None:
+    """With its index."""
+    items: Any = [5]
+    with pytest.raises(Invalid, match="An event is a mapping with the keys") as caught:
+        log.batch(items)
+    assert caught.value.problems[0].loc == ("body", 0)

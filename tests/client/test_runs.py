@@ -12,6 +12,7 @@ import pytest
 from tests.api.conftest import event
 from tests.client.fake_server import fake_server, refuse
 from whence.client import AsyncWhence, Rejected, Whence
+from whence.client.context import CausalContext
 from whence.errors import WhenceError
 from whence.identities import resource_uuid
 from whence.integrations.pytest_plugin import RecordingWhence
@@ -114,6 +115,22 @@ def test_the_end_of_a_block_hides_no_exception() -> None:
         with pytest.raises(WhenceError):
             log.started("action_run", actor=AGENT)
     assert "at the end of action_run" in str(reported[-1])
+
+
+def test_an_enricher_that_raises_hides_no_exception() -> None:
+    """At the end of a block its error is reported, and the exception of the block is raised."""
+    reported: list[WhenceError] = []
+
+    def enrich(context: CausalContext) -> tuple[CausalContext, dict[str, Any]]:
+        raise LookupError("no request")
+
+    with Whence("http://127.0.0.1:1", "whk_x", spool=False, on_error=reported.append, exit_timeout_s=0) as log:
+        with pytest.raises(ZeroDivisionError), log.started("action_run", actor=AGENT):
+            log.enrich(enrich)
+            _ = 1 / 0
+        assert [(error.code, "LookupError was raised." in str(error)) for error in reported] == [("not_recorded", True)]
+        with pytest.raises(LookupError):
+            log.emit("action_run.started", actor=AGENT, resource=("action_run", "1"))
 
 
 def test_a_run_may_be_about_a_resource_with_a_name(log: RecordingWhence) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.client.fake_server import FakeServer
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, current_context, tracing
+from whence.client.context import CausalContext
 from whence.client.event_builder import EmittedEvent
 from whence.integrations.pytest_plugin import RecordingWhence
 
@@ -334,3 +335,21 @@ def test_a_failure_of_the_log_does_not_fail_the_function(server: FakeServer, tmp
     assert [work(True), work(False)] == [7, 7]
     assert [report.code for report in reports] == ["not_recorded", "not_recorded"]
     assert "action_run.completed" in str(reports[0]) and "closed" in str(reports[1])
+
+
+def test_a_traced_function_runs_if_an_enricher_raises(server: FakeServer, tmp_path: Path) -> None:
+    """The start is reported as not recorded, and has no end."""
+    reports: list[Any] = []
+
+    def enrich(context: CausalContext) -> tuple[CausalContext, dict[str, Any]]:
+        raise LookupError("no request")
+
+    with Whence(server.url, "whk_x", spool=tmp_path / "spool", on_error=reports.append) as log:
+        log.enrich(enrich)
+
+        @log.traced("action_run.started", completed="action_run.completed", actor=("agent", "a"))
+        def work() -> int:
+            return 7
+
+        assert work() == 7
+    assert [report.code for report in reports] == ["not_recorded"]

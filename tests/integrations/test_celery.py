@@ -200,6 +200,26 @@ def test_a_retry_is_caused_by_the_attempt_before_it(log: RecordingWhence) -> Non
     assert payload_of(first[2])["attempt"] == 2
 
 
+def test_a_retry_in_place_is_caused_by_the_attempt_before_it(log: RecordingWhence) -> None:
+    """`apply` publishes nothing. The code after it has the context from before."""
+    instrument(log, events=True)
+    root = log.emit(event(eventType="decision.made"))
+    with log.cause(root):
+        assert retried.apply(headers={"mine": "x"}).get() == 7
+        after = emit()
+    assert story(log)[1:] == [
+        "started retried < made",
+        "retried retried < started retried",
+        "started retried < retried retried",
+        "retried retried < started retried",
+        "started retried < retried retried",
+        "completed retried < started retried",
+        "completed < made",
+    ]
+    assert {each.correlation_id for each in log.recorded} == {root.id}
+    assert next(each for each in log.recorded if each.id == after).causation_id == root.id
+
+
 def test_chains_groups_and_chords_have_their_causes(log: RecordingWhence) -> None:
     """A step is caused by the one before it, a part by the sender, and a body by the part that ended last."""
     instrument(log, events=True)

@@ -12,13 +12,14 @@
 - `at_exit`, `fork_safety` and `reentrancy` keep queued events through exits, forks and signal handlers.
 """
 
-from whence.client.base_client import BeforeSend, ClientOptions, Enricher
+from whence.client.base_client import Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
 from whence.client.counts import Stats
 from whence.client.encoding import Default, Payload
 from whence.client.errors import Closed, Lost, NoApiKey, NotRecorded, QueueFull, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.options import BeforeSend, ClientOptions
 from whence.client.reporting import OnError
 from whence.client.requests import (
     JSON,

@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
-import httpx2
 import msgspec
 
 from whence.client import context as contexts
@@ -17,13 +16,13 @@ from whence.client import tracing
 from whence.client.at_exit import flush_on_sigterm
 from whence.client.context import CausalContext, ContextScope
 from whence.client.counts import Counter, Stats
-from whence.client.emitter import Emitter, OnFull
-from whence.client.encoding import Default, EventEncoder
+from whence.client.emitter import Emitter
+from whence.client.encoding import EventEncoder
 from whence.client.errors import NoApiKey, name_of
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, cause_and_flow, emitted_from
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
+from whence.client.options import ClientOptions, check_options
 from whence.client.reentrancy import guard
-from whence.client.reporting import OnError
 from whence.client.requests import ApiRequest, batch_request, store_request, tenant_token_request, with_id
 from whence.client.responses import ApiResponse, parse_body
 from whence.client.runs import Run
@@ -31,14 +30,14 @@ from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken
 from whence.client.tracing import TracedEvents
-from whence.client.transport import ClientCert, HttpOptions, Transport, api_key_headers, base_url
+from whence.client.transport import HttpOptions, Transport, api_key_headers, base_url
 from whence.errors import Invalid, WhenceError
 from whence.identities import canonical
 from whence.profiles import DEFAULT_URL, FoundServer, find_server
 from whence.wire.ids import new_uuid7
 from whence.wire.keys import TenantTokenBody
 
-__all__ = ["BaseClient", "BeforeSend", "ClientOptions", "Enricher"]
+__all__ = ["BaseClient", "Enricher"]
 
 _log = logging.getLogger("whence")
 _TENANT_CLIENTS_MAX = 10_000
@@ -52,68 +51,13 @@ Enricher = Callable[[CausalContext], tuple[CausalContext, Mapping[str, Any]]]
 """Given the context of an event, returns the context to use and members to add to the payload."""
 
 
-BeforeSend = Callable[[dict[str, Any]], Mapping[str, Any] | None]
-"""Given an event with the keys of the API, as JSON has it, returns the event to send, or None to drop it."""
-
-
-class ClientOptions(TypedDict, total=False):
-    """The options of a client. All may be left out.
-
-    - `profile` names the saved profile whose URL and key are used. Default: WHENCE_PROFILE.
-    - `tenant` names the folder of the spool. Without it the API key does, so set it if keys are rotated.
-    - `queue_events_max` (10,000) and `queue_bytes_max` (64 MiB) bound the queue in memory.
-    - `on_full`: what `emit` does when the queue is full. "spill", the default, writes to the spool. "drop", the default
-      without a spool, counts the event as lost and reports that. "raise" raises QueueFull. "block" waits at most
-      `block_timeout_s` (10) for room, then raises QueueFull; on an event loop it raises at once.
-    - `on_error` is called with errors of queued events; see `OnError`.
-    - `spool` is the folder that holds all spools, or False for no spool. Default: WHENCE_SPOOL_DIR, or a folder in the
-      user's state directory.
-    - `spool_bytes_max` (1 GiB) bounds the spool of one tenant.
-    - `exit_timeout_s` (5) bounds how long closing waits for queued events to be sent.
-    - `flush_on_signals`: whether SIGTERM sends or spools the queued events, before it ends the process as usual.
-    - `jwt_secret` is the secret shared with the server, for `for_tenant`. Default: WHENCE_JWT_SECRET. Without it,
-      `for_tenant` needs an operator's key as the API key.
-    - `jwt_claims` are added to the tokens of `for_tenant`.
-    - `default` returns a form that JSON has for a value that JSON has none for, as that of `json.dumps`.
-    - `before_send` sees every event before it is queued or sent, in the thread that emits it, and may change or drop
-      it. If it raises an exception, the event is dropped, and the exception is logged.
-    - `disabled` makes `emit` build and check events, and drop them. Default: WHENCE_DISABLED.
-    - `ca` is a PEM file or a folder with the certificates to trust, instead of those of the system.
-    - `client_cert` is the certificate that the server or a proxy asks for; see `ClientCert`.
-    - `proxy` is the URL of an HTTP proxy. Default: HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
-    - `http_client` and `async_http_client` make the HTTP clients to use. They are called once, and again after a fork.
-      Then the three options above have no effect, and an API key is not required.
-    """
-
-    profile: str | None
-    tenant: str
-    queue_events_max: int
-    queue_bytes_max: int
-    on_full: OnFull
-    block_timeout_s: float
-    on_error: OnError
-    spool: Path | str | Literal[False]
-    spool_bytes_max: int
-    exit_timeout_s: float
-    flush_on_signals: bool
-    jwt_secret: str
-    jwt_claims: Mapping[str, object]
-    default: Default | None
-    before_send: BeforeSend | None
-    disabled: bool | None
-    ca: Path | str | None
-    client_cert: ClientCert | None
-    proxy: str | None
-    http_client: Callable[[], httpx2.Client] | None
-    async_http_client: Callable[[], httpx2.AsyncClient] | None
-
-
 class BaseClient:
     """The part of `Whence` and `AsyncWhence` that does no HTTP in the caller's thread."""
 
     def __init__(
         self, url: str | None, api_key: str | None, timeout_s: float, retries: int, **options: Unpack[ClientOptions]
     ) -> None:
+        check_options(type(self).__name__, {**options, "timeout_s": timeout_s, "retries": retries})
         server = _find_server(url, api_key, options.get("profile"))
         self.url, key = base_url(server.url), server.api_key
         headers = self._key_headers = api_key_headers(key)
@@ -132,10 +76,6 @@ class BaseClient:
         self.credential: Callable[[], Mapping[str, str]] = lambda: headers
         self.timeout_s = timeout_s
         self._retries = retries
-        if options.get("spool") is False and options.get("on_full") == "spill":
-            raise WhenceError(
-                'on_full="spill" needs a spool. Pass "drop", "raise" or "block", or leave out spool=False.'
-            )
         self._options = options
         self._enrichers: list[Enricher] = []
         self._spool_name = functools.partial(folder_name, self.url, options.get("tenant"), key)
@@ -301,6 +241,8 @@ class BaseClient:
         bodies: list[bytes | None] = []
         for index, event in enumerate(events):
             try:
+                if not isinstance(event, Mapping):
+                    raise Invalid.at(("body",), "An event is a mapping with the keys of the API.", "dict_type")
                 bodies.append(self._filter_body(self._encode(with_id(event))))
             except Invalid as error:
                 raise error.within_item(index) from error.__cause__

@@ -15,9 +15,10 @@ from uuid import UUID
 import msgspec
 
 from whence.client.at_exit import exit_has_begun
-from whence.client.base_client import BaseClient, ClientOptions
+from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
+from whence.client.options import ClientOptions
 from whence.client.requests import (
     ApiRequest,
     EventFilters,

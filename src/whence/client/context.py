@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from whence.events import TEXT_MAX
+from whence.events import TEXT_MAX, is_word
 from whence.identities import canonical
 
 __all__ = [
@@ -448,7 +448,7 @@ def extract(headers: Mapping[str, Any]) -> CausalContext:
     return CausalContext(
         cause=baggage.get(_CAUSE),
         correlation_id=baggage.get(_FLOW) or trace_id,
-        actor=(actor_type, canonical(actor_id)) if actor_type and slash and actor_id else None,
+        actor=(actor_type, canonical(actor_id)) if is_word(actor_type) and slash and actor_id else None,
         traceparent=traceparent[0] if traceparent else None,
     )
 

@@ -1,7 +1,8 @@
 """Builds complete events from the arguments of `emit` and the current context. Pure, except for ids and times."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
@@ -15,7 +16,18 @@ from whence.errors import Invalid, Problem
 from whence.events import TEXT_MAX
 from whence.identities import canonical, is_uuid, resource_uuid
 from whence.wire.bodies import EventBody
-from whence.wire.fields import Broken, check_text
+from whence.wire.fields import (
+    Broken,
+    check_actor_id,
+    check_causation_id,
+    check_cause_of,
+    check_correlation_id,
+    check_event_type,
+    check_outcome,
+    check_text,
+    check_uuid,
+    check_word,
+)
 from whence.wire.times import parse_time
 
 __all__ = [
@@ -100,18 +112,41 @@ _REQUIRED = {
     "resourceId": "What it was done to is missing. Pass resource=(type, id).",
 }
 
+_CHECKS: dict[str, Callable[[str], str]] = {
+    "eventType": check_event_type,
+    "actorType": lambda text: check_word(text, "An actor type"),  # a server may have types of its own
+    "actorId": check_actor_id,
+    "resourceType": lambda text: check_word(text, "A resource type"),
+    "id": check_uuid,
+    "outcome": check_outcome,
+}
+"""The rules of the members that do not depend on the server. The id of a resource may be any text here."""
+
+_INHERITED_CHECKS = {"causationId": check_causation_id, "correlationId": check_correlation_id}
+
 
 def id_and_flow(cause: Cause) -> tuple[str, str | None]:
-    """The id of a cause, and its correlation id if the client knows it. A UUID is in canonical form."""
+    """The id of a cause, and its correlation id if the client knows it. A UUID is in canonical form.
+
+    Raises Invalid for anything else.
+    """
     if isinstance(cause, StoredEvent):
         cause = cause.event
     if isinstance(cause, Mapping):
+        if cause.get("id") is None:
+            raise _not_a_cause("A cause is an event or its id, and this mapping has no id.")
         id_, correlation_id = str(cause["id"]), cause.get("correlationId")
     elif isinstance(cause, EmittedEvent | EventBody | StartedRun):
         id_, correlation_id = cause.id, cause.correlation_id
-    else:
+    elif isinstance(cause, str | UUID):
         id_, correlation_id = str(cause), None
+    else:
+        raise _not_a_cause("A cause is an event or its id.")
     return canonical(id_), _one_form(correlation_id)
+
+
+def _not_a_cause(sentence: str) -> Invalid:
+    return Invalid.at(("body", "causationId"), sentence, "cause")
 
 
 def cause_and_flow(cause: Cause) -> tuple[str | None, str | None]:
@@ -130,7 +165,7 @@ def build_event(
     """The complete event: with an id, a time, and whatever it inherits from the context.
 
     `event` is a mapping with the keys of the API, or an event type. `fields` override it. Raises Invalid for an event
-    without actor or resource, for a time without an offset, and as `encode`; and TypeError for an unknown keyword.
+    that breaks a rule of every server, and as `encode`; and TypeError for an unknown keyword.
     """
     if not _KEYWORDS.issuperset(fields):
         unknown = next(name for name in fields if name not in _KEYWORDS)
@@ -148,6 +183,7 @@ def build_event(
         _derive_resource_id(members, encode)
     _add_cause_and_flow(members, fields, context)
     complete = with_id(members)
+    _check_cause_and_flow(complete)
     correlation_id = complete.get("correlationId")
     if correlation_id is None and complete.get("causationId") is None:
         correlation_id = str(complete["id"])  # the flow of a root has the id of the root
@@ -207,17 +243,41 @@ def _one_form(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _check_members(members: Mapping[str, Any]) -> None:
-    """Raise Invalid with every member that is missing or has the wrong type, and that no server would accept."""
+def _broken(members: Mapping[str, Any], checks: Mapping[str, Callable[[str], str]]) -> list[Problem]:
+    """The problems of the members that are set."""
     problems: list[Problem] = []
-    for name, sentence in _REQUIRED.items():
+    for name, check in checks.items():
         value = members.get(name)
         if isinstance(value, str):
-            continue
-        if value is not None:
+            try:
+                check(value)
+            except Broken as error:
+                problems.append(Problem(("body", name), str(error), error.type))
+        elif value is not None:
             problems.append(Problem(("body", name), f"{name} must be a text.", "string_type"))
-        elif not any(problem.msg == sentence for problem in problems):  # one sentence for a pair
-            problems.append(Problem(("body", name), sentence, "missing"))
+    return problems
+
+
+def _check_cause_and_flow(members: Mapping[str, Any]) -> None:
+    """Raise Invalid for a cause or a flow that no server would accept."""
+    problems = _broken(members, _INHERITED_CHECKS)
+    try:
+        check_cause_of(members["id"], members.get("causationId"))
+    except Broken as error:
+        problems.append(Problem(("body", "causationId"), str(error), error.type))
+    if problems:
+        raise Invalid(problems)
+
+
+def _check_members(members: Mapping[str, Any]) -> None:
+    """Raise Invalid with every member that is missing, or that no server would accept."""
+    problems: list[Problem] = []
+    for name, sentence in _REQUIRED.items():
+        if members.get(name) is None and not any(problem.msg == sentence for problem in problems):
+            problems.append(Problem(("body", name), sentence, "missing"))  # one sentence for a pair
+    problems += _broken(members, _CHECKS)
+    if not isinstance(members.get("resourceId"), str | NoneType):
+        problems.append(Problem(("body", "resourceId"), "resourceId must be a text.", "string_type"))
     occurred_at = members.get("occurredAt")
     try:
         if isinstance(occurred_at, str):

@@ -107,5 +107,5 @@ class Run:
                     self.failed(error)
                 else:
                     self.cancelled()
-            except WhenceError as refused:
+            except Exception as refused:  # also that of an enricher
                 self._log.report(not_recorded(f"at the end of {self._noun}", refused))

@@ -132,7 +132,7 @@ class _TracedCall:
             started = self._log.queue(self._events.started, **self._fields)
         except Invalid:
             raise
-        except WhenceError as error:  # the function runs all the same
+        except Exception as error:  # also that of an enricher; the function runs all the same
             self._log.report(not_recorded(self._events.started, error))
             return context
         if started.dropped:

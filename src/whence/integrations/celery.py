@@ -152,16 +152,28 @@ def _on_retry(sender: Any = None, reason: Any = None, **_: Any) -> None:
     run = _running(sender)
     if run is not None:
         error = getattr(reason, "exc", None)
-        _record_end(run, "retried", error=error if isinstance(error, BaseException) else None)
+        retried = _record_end(run, "retried", error=error if isinstance(error, BaseException) else None)
+        if retried is not None and getattr(reason, "is_eager", False):
+            _pass_on(retried, getattr(reason, "sig", None))
 
 
-def _record_end(run: _TaskRun, verb: Verb, **details: Any) -> None:
+def _pass_on(retried: StartedRun, retry: Any) -> None:
+    """Make the next attempt of `apply()` an effect of this event. Nothing is published, so its headers are set here."""
+    options = getattr(retry, "options", None)
+    if isinstance(options, dict):
+        headers = dict(options.get("headers") or {})
+        with ContextScope(lambda outer: _caused_by(outer, retried)):
+            inject(headers)
+        options["headers"] = headers
+
+
+def _record_end(run: _TaskRun, verb: Verb, **details: Any) -> StartedRun | None:
     if _events is None or run.action is None:
-        return
+        return None
     run.has_ended = True
     if verb == "retried":
         details["event_id"], run.retry_id = run.retry_id, None
-    _events.end(run.action, verb, **details)
+    return _events.end(run.action, verb, **details)
 
 
 def _on_end(task: Any = None, state: Any = None, **_: Any) -> None:

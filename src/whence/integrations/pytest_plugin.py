@@ -8,10 +8,10 @@ from typing import Literal, Unpack, overload
 
 import pytest
 
-from whence.client.base_client import BeforeSend
 from whence.client.clients import EventInput, Whence
 from whence.client.encoding import Default
 from whence.client.event_builder import EmittedEvent, EventFields, stored_form
+from whence.client.options import BeforeSend
 from whence.client.responses import StoredEvent
 from whence.events import Vocabulary
 from whence.wire.bodies import EventBody

@@ -28,6 +28,7 @@ from whence.wire.fields import (
     check_actor_id,
     check_actor_type,
     check_causation_id,
+    check_cause_of,
     check_correlation_id,
     check_event_type,
     check_outcome,
@@ -240,8 +241,7 @@ def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEve
         _check_tenant(sent.tenant_id, ctx)
     event_id = _text_or_none(sent.id, check_uuid) or _new_id(ctx, index)
     causation_id = _text_or_none(sent.causation_id, check_causation_id)
-    if causation_id == event_id:
-        raise _self_cause()
+    check_cause_of(event_id, causation_id)
     return NewEvent(
         id=event_id,
         event_type=check_event_type(sent.event_type),
@@ -276,10 +276,6 @@ def _check_occurred_at(text: str, ctx: IngestContext) -> int:
     if us > ctx.now + FUTURE_MAX_US:
         raise Broken("An event may lie at most 5 minutes in the future.", "datetime_future")
     return us
-
-
-def _self_cause() -> Broken:
-    return Broken("An event cannot be its own cause.", "self_cause")
 
 
 Check = Callable[[str, IngestContext], object]
@@ -325,8 +321,10 @@ def _parse_slowly(compact: bytes, loc: Loc, ctx: IngestContext, index: int | Non
         for name in repeated_keys(compact)
     ]
     event_id = values.get("id") or _new_id(ctx, index)
-    if values.get("causationId") == event_id:
-        problems.append(Problem((*loc, "causationId"), str(_self_cause()), _self_cause().type))
+    try:
+        check_cause_of(event_id, values.get("causationId"))
+    except Broken as error:
+        problems.append(Problem((*loc, "causationId"), str(error), error.type))
     if problems:
         raise Invalid(problems)
     fields = {snake: values[camel] for camel, snake in _SNAKE.items()}

@@ -6,7 +6,7 @@ Each check returns the canonical form or raises `Broken`, whose sentence never r
 import re
 from collections.abc import Iterable
 
-from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, Vocabulary, is_event_type
+from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, Vocabulary, is_event_type, is_word
 from whence.identities import canonical
 from whence.wire.ids import parse_uuid
 
@@ -15,12 +15,14 @@ __all__ = [
     "check_actor_id",
     "check_actor_type",
     "check_causation_id",
+    "check_cause_of",
     "check_correlation_id",
     "check_event_type",
     "check_outcome",
     "check_resource_type",
     "check_text",
     "check_uuid",
+    "check_word",
     "nearest",
 ]
 
@@ -65,6 +67,12 @@ def check_causation_id(text: str) -> str:
     return canonical(check_text(text, "A causation id"))
 
 
+def check_cause_of(event_id: object, causation_id: object) -> None:
+    """Refuse an event that names itself as its cause. Both are in canonical form."""
+    if causation_id == event_id:
+        raise Broken("An event cannot be its own cause.", "self_cause")
+
+
 def check_uuid(text: str) -> str:
     """A hyphenated UUID in any case; returned in lower case."""
     try:
@@ -91,8 +99,15 @@ def check_resource_type(text: str, words: Vocabulary) -> str:
     if words.has_resource_type(text):
         return text
     if words.any_resource_type:
-        raise Broken("A resource type is a word of [a-z][a-z0-9_]*, at most 63 characters.", "string_pattern_mismatch")
+        return check_word(text, "A resource type")
     return _one_of(text, words.resource_types, "A resource type")
+
+
+def check_word(text: str, noun: str) -> str:
+    """A word that some installation may have as a resource or actor type."""
+    if not is_word(text):
+        raise Broken(f"{noun} is a word of [a-z][a-z0-9_]*, at most 63 characters.", "string_pattern_mismatch")
+    return text
 
 
 def check_actor_type(text: str, known: Iterable[str]) -> str:
