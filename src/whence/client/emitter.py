@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Literal
 
 import msgspec
@@ -105,7 +106,7 @@ class Emitter:
         accepted then. On an event loop it never waits. Raises Closed, QueueFull and SpoolFull.
         """
         reset_if_forked()
-        if guard.is_inside() or not self._lock_soon():
+        if guard.is_inside() or not self._lock_soon(sys._getframe()):
             self._set_aside(body)
             return False
         try:
@@ -126,14 +127,15 @@ class Emitter:
         """Whether `put` returned None because the queue is full, and not because it would write to the disk."""
         return self._on_full == "block" and not self._backlog.spilling
 
-    def _lock_soon(self) -> bool:
-        if self._changed.acquire(0):
+    def _lock_soon(self, frame: FrameType) -> bool:
+        """Take the lock for this frame; returns whether it was free soon."""
+        if self._changed.acquire(0, frame):
             return True
         if exit_has_begun():  # the thread that holds the lock may never run again
-            if self._changed.acquire(_LOCK_WAIT_S):
+            if self._changed.acquire(_LOCK_WAIT_S, frame):
                 return True
             raise Closed("The program is exiting, and the client is busy.")
-        return not is_on_event_loop() and self._changed.acquire(_LOCK_WAIT_S)
+        return not is_on_event_loop() and self._changed.acquire(_LOCK_WAIT_S, frame)
 
     def _set_aside(self, body: bytes) -> None:
         """Leave an event in the inbox. This takes no lock."""
@@ -417,8 +419,8 @@ class Emitter:
 
     def _wake(self, delay_s: float) -> None:
         if not self._scheduled or delay_s == 0.0:
-            self._scheduled = True
             self._sender.wake(self, max(delay_s, self._not_before - time.monotonic()))
+            self._scheduled = True  # last: an exception of a signal handler may prevent the line above
 
     # -------------------------------------------------------------------------------------------------------- sending
 
@@ -561,9 +563,10 @@ class Emitter:
 
         Returns the seconds until there is more to report, if that is known.
         """
-        with self._changed:
-            errors = self._reports.take(last=last)
+        errors: list[WhenceError | str] = []
         try:
+            with self._changed:
+                errors = self._reports.take(last=last)
             self._reports.deliver(errors)
         finally:
             with self._changed:
