@@ -118,10 +118,23 @@ class Emitter:
             return None if ticket is None else False
         guard.enter()
         try:
-            or_spool_full(lambda: spool.sync(ticket))
+            spool.sync(ticket)
+        except OSError as error:
+            self._say_not_synced(error)
+            return False
         finally:
             guard.leave()
         return True
+
+    def _say_not_synced(self, error: OSError) -> None:
+        """Say that an event was written to the spool, and may not survive a failure of the host."""
+        with self._changed:
+            self._reports.spool_failed(
+                f"The spool cannot be synced to the disk: {error.strerror}.",
+                "Its last events may be gone if this host fails.",
+            )
+            if not self._closed:
+                self._sender.wake(self._chores)
 
     def waits_for_room(self) -> bool:
         """Whether `put` returned None because the queue is full, and not because it would write to the disk."""
