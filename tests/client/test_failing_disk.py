@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import event, wait_until
-from tests.client.fake_server import FakeServer, accept, unavailable
+from tests.client.fake_server import FakeServer, accept, refuse, unavailable
 from tests.client.test_emitter import check_balance, connected, names, segments
-from whence.client import SpoolFull, Whence, emitter, reporting, spool
+from whence.client import Rejected, SpoolFull, Whence, emitter, reporting, sender, spool
+from whence.errors import WhenceError
 
 
 class FailingDisk:
@@ -178,3 +179,59 @@ def test_a_segment_that_is_taken_over_gets_no_reserved_number(tmp_path: Path) ->
         read += later.read(segment)[0]
         later.remove(segment)
     assert read == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
+
+
+# ------------------------------------------------------------------------------------- results that nobody expects
+
+
+def test_an_exception_loses_no_event_of_a_batch(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays where it is, as the others do, and each is counted once."""
+    monkeypatch.setattr(sender, "_RETRY_AFTER_EXCEPTION_S", 0.02)
+    plain, failures = spool.Spool.reject, [1, 2]
+
+    def failing(self: spool.Spool, *given: Any) -> None:
+        if failures:
+            failures.pop()
+            raise RuntimeError
+        plain(self, *given)
+
+    monkeypatch.setattr(spool.Spool, "reject", failing)
+    server.rule = refuse("a1")
+    reported: list[WhenceError] = []
+    with connected(server, tmp_path, on_error=reported.append) as log:
+        for name in names(0, 3):
+            log.emit(event(actorId=name))
+        assert log.flush(10)
+        check_balance(log)
+        assert (log.stats().stored, log.stats().rejected) == (2, 1)
+    assert [type(error) for error in reported] == [Rejected]
+
+
+def test_a_problem_of_no_known_type_is_a_refusal(server: FakeServer, tmp_path: Path) -> None:
+    """As that of a server which is none of Whence."""
+    details: list[Any] = [[{"type": []}], [{"type": {}}], [[]], {"type": "x"}, 7]
+
+    def odd(events: list[dict[str, Any]]) -> tuple[int, Any]:
+        results = [
+            {"index": index, "id": each["id"], "status": 422, "detail": details[int(each["actorId"][1:])]}
+            for index, each in enumerate(events)
+        ]
+        return 207, {"results": results}
+
+    server.rule = odd
+    with connected(server, tmp_path) as log:
+        for name in names(0, len(details)):
+            log.emit(event(actorId=name))
+        assert log.flush(10)
+        assert log.stats().rejected == len(details)
+        check_balance(log)
+
+
+def test_a_refused_event_is_kept_as_it_is(tmp_path: Path) -> None:
+    """Also with a number that has no other form."""
+    spooled = spool.Spool(tmp_path / "tenant", 10_000)
+    body = b'{"a":%d,"b":1E2}' % (2**100)
+    spooled.reject(body, 422, "why")
+    assert body in (tmp_path / "tenant" / spool.REJECTED).read_bytes()

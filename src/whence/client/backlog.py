@@ -219,7 +219,6 @@ class Backlog:
 
     def reject(self, body: bytes, status: int, why: str) -> None:
         """Count an event that was refused, keep it in the file of rejected events, and report it."""
-        self._counts.rejected += 1
         why, file = why or f"the server responded with {status}.", None
         if self.spool is not None:
             try:
@@ -227,6 +226,7 @@ class Backlog:
                 file = self.spool.folder / REJECTED
             except OSError:
                 why += " It could not be written to the file of rejected events."
+        self._counts.rejected += 1
         self._reports.add(Rejected(why, body, status, file))
 
     def held_wait_s(self) -> float | None:

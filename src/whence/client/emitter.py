@@ -21,14 +21,21 @@ import msgspec
 
 from whence.client.at_exit import close_at_exit, exit_has_begun
 from whence.client.backlog import Backlog, or_spool_full
-from whence.client.clock import HOLD_MAX_S, ServerClock, is_early
+from whence.client.clock import HOLD_MAX_S, ServerClock, is_early, settle_conflict
 from whence.client.counts import Counts, Stats
 from whence.client.errors import Closed, Lost, QueueFull, SpoolFull
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.reentrancy import GuardedCondition, guard, is_on_event_loop
 from whence.client.reporting import OnError, Reports
 from whence.client.requests import SEND_EVENTS_MAX
-from whence.client.responses import ApiResponse, is_temporary, parse_batch_results, refusal, retry_after_s
+from whence.client.responses import (
+    ApiResponse,
+    conflicting_fields,
+    is_temporary,
+    parse_batch_results,
+    refusal,
+    retry_after_s,
+)
 from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
 from whence.client.sender import Sender
 from whence.client.spool import Spool
@@ -46,7 +53,7 @@ _BACKOFF_MAX_S = 5.0
 _BACKOFF_CLOSING_MAX_S = 0.5
 _FAILURES_BEFORE_SPOOLING = 2
 _SERVER_ERRORS_MAX = 3  # 500s in a row after which an event of the batch is assumed to be the reason
-_OK, _CREATED, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 413, 422, 500
+_OK, _CREATED, _CONFLICT, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 409, 413, 422, 500
 _IN_MEMORY = 0  # a ticket of the spool is greater
 
 
@@ -481,37 +488,58 @@ class Emitter:
 
     def _apply(self, batch: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
         """Count and remove each event that has a final result, and keep the others; the seconds until the next step."""
+        has_server_error = any(result.status == _SERVER_ERROR for result in results)
+        self._server_errors = self._server_errors + 1 if has_server_error else 0
         retried: list[bytes] = []
         held: list[tuple[float, bytes]] = []
         backs_off = False
-        has_server_error = any(result.status == _SERVER_ERROR for result in results)
-        self._server_errors = self._server_errors + 1 if has_server_error else 0
-        for body, result in zip(batch, results, strict=True):
-            self._backlog.outgoing.popleft()
-            if self._hold_until and not is_early(result):
-                self._hold_until.pop(hash(body), None)
-            if result.status == _CREATED:
-                self._counts.stored += 1
-            elif result.status == _OK:
-                self._counts.replayed += 1
-            elif is_temporary(result.status) and (
-                result.status != _SERVER_ERROR or self._server_errors < _SERVER_ERRORS_MAX
-            ):
-                retried.append(body)
-                backs_off = True
-            elif is_early(result):
-                self._settle_early(body, result, held, retried)
-            else:
-                self._backlog.reject(body, result.status, refusal(result))
-        self._backlog.outgoing.extendleft(reversed(retried))
-        if held:
-            self._backlog.hold(held)
+        try:
+            for body, result in zip(batch, results, strict=True):
+                backs_off |= self._apply_one(body, result, retried, held)
+                self._backlog.outgoing.popleft()  # last: until here an exception keeps the event where it is
+        finally:
+            self._backlog.outgoing.extendleft(reversed(retried))
+            if held:
+                self._backlog.hold(held)
         if backs_off:
             return self._back_off(None)
         self._failures = 0
         self._error_code = None
         self._batch_events_max = min(SEND_EVENTS_MAX, self._batch_events_max * 2)
         return 0.0
+
+    def _apply_one(
+        self, body: bytes, result: BatchResultBody, retried: list[bytes], held: list[tuple[float, bytes]]
+    ) -> bool:
+        """Count an event with a final result, or add it to the others; returns whether the next attempt has to wait."""
+        early = is_early(result)
+        if self._hold_until and not early:
+            self._hold_until.pop(hash(body), None)
+        if result.status == _CREATED:
+            self._counts.stored += 1
+        elif result.status == _OK:
+            self._counts.replayed += 1
+        elif is_temporary(result.status) and (
+            result.status != _SERVER_ERROR or self._server_errors < _SERVER_ERRORS_MAX
+        ):
+            retried.append(body)
+            return True
+        elif early:
+            self._settle_early(body, result, held, retried)
+        else:
+            self._settle_refused(body, result, retried)
+        return False
+
+    def _settle_refused(self, body: bytes, result: BatchResultBody, retried: list[bytes]) -> None:
+        """Reject an event, unless it is stored with a corrected time."""
+        why = refusal(result)
+        settled = settle_conflict(body, conflicting_fields(why)) if result.status == _CONFLICT else None
+        if settled is None:
+            self._backlog.reject(body, result.status, why)
+        elif settled == body:
+            self._counts.replayed += 1
+        else:
+            retried.append(settled)
 
     def _settle_early(
         self, body: bytes, result: BatchResultBody, held: list[tuple[float, bytes]], retried: list[bytes]
@@ -548,7 +576,8 @@ class Emitter:
         if status in (_TOO_LARGE, _INVALID) or self._server_errors >= _SERVER_ERRORS_MAX:
             self._server_errors = 0
             if len(batch) == 1:
-                self._backlog.reject(self._backlog.outgoing.popleft(), status, str(error))
+                self._backlog.reject(batch[0], status, str(error))
+                self._backlog.outgoing.popleft()
             self._batch_events_max = max(1, len(batch) // 2)
             return 0.0
         if isinstance(error, Unauthenticated):

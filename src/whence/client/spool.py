@@ -189,8 +189,9 @@ class Spool:
 
     def reject(self, body: bytes, status: int, why: str) -> None:
         """Write a refused event durably to the file of rejected events."""
+        event: object = msgspec.Raw(body)  # as it is: a number may be one that cannot be encoded
         try:
-            event: object = msgspec.json.decode(body)
+            msgspec.json.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             event = body.decode(errors="replace")
         line = msgspec.json.encode({"at": time.time(), "status": status, "why": why, "event": event}) + b"\n"
