@@ -226,6 +226,9 @@ class Backlog:
                 file = self.spool.folder / REJECTED
             except OSError:
                 why += " It could not be written to the file of rejected events."
+            except SpoolFull as full:
+                why += " It was not written to the file of rejected events."
+                self._reports.say_once(f"{full} Further rejected events are counted and reported, and not kept in it.")
         self._counts.rejected += 1
         self._reports.add(Rejected(why, body, status, file))
 

@@ -90,6 +90,7 @@ class Emitter:
         """Start empty: the parent sends the events that it has queued."""
         self._changed = GuardedCondition()
         self._inbox: deque[bytes | None] = deque()  # None stands for an event that was dropped
+        self._inbox_bytes = 0
         self._counts = Counts()
         self._reports = Reports(self._on_error)
         self._backlog = Backlog(self._counts, self._reports, self._queue_events_max, self._queue_bytes_max)
@@ -161,17 +162,33 @@ class Emitter:
         """Leave an event in the inbox. This takes no lock."""
         if self._refusing:
             raise Closed("This client is closed.")
-        if len(self._inbox) >= self._queue_events_max:
+        if not self._inbox_has_room(body):
             if not self._drops():
                 raise QueueFull("The queue is full, and this code must not wait for the client.")
             self._inbox.append(None)
             return
-        self._inbox.append(body)
+        self._leave_in_inbox(body)
         if not guard.is_inside():
             self._sender.wake(self._chores)
         elif not self._deferred:
             self._deferred = True
             guard.defer(self.absorb)
+
+    def _inbox_has_room(self, body: bytes) -> bool:
+        """Whether this event may be left in the inbox, which is bounded as the queue is, and takes one of any size."""
+        fits = self._inbox_bytes + len(body) <= self._queue_bytes_max or not self._inbox
+        return fits and len(self._inbox) < self._queue_events_max
+
+    def _leave_in_inbox(self, body: bytes) -> None:
+        # Without a lock. If a thread or signal handler changes the number in between, the bound is missed by one event.
+        self._inbox_bytes += len(body)
+        self._inbox.append(body)
+
+    def _pop_inbox(self) -> bytes | None:
+        """Take the oldest event. Once the inbox is empty, its size is right again."""
+        body = self._inbox.popleft()
+        self._inbox_bytes = self._inbox_bytes - len(body or b"") if self._inbox else 0
+        return body
 
     def _accept(self, body: bytes, wait: bool) -> int | None:
         """Accept an event under the lock. Returns its ticket in the spool, `_IN_MEMORY`, or None as `put`."""
@@ -216,8 +233,8 @@ class Emitter:
         if self._backlog.spilling or spills or self._backlog.has_room(body):
             if not wait:
                 return None
-            if len(self._inbox) < self._queue_events_max:
-                self._inbox.append(body)
+            if self._inbox_has_room(body):
+                self._leave_in_inbox(body)
                 self._sender.wake(self._chores)
                 return _IN_MEMORY
         if self._drops():
@@ -316,13 +333,13 @@ class Emitter:
                 return
             else:
                 continue
-            self._inbox.popleft()
+            self._pop_inbox()
 
     def _absorb_late(self) -> None:
         """Spool the events of the inbox after the client was closed, or report them as lost."""
         lost: list[bytes] = []
         while self._inbox:
-            body = self._inbox.popleft()
+            body = self._pop_inbox()
             try:
                 if body is not None and not self._refusing:
                     self._accept_late(body)
@@ -387,6 +404,7 @@ class Emitter:
             self._closed = True  # a step that is still running discards its result
             inbox = list(self._inbox)
             self._inbox.clear()
+            self._inbox_bytes = 0
             unsent, missing = self._backlog.release([body for body in inbox if body is not None])
             self._counts.emitted += len(inbox)
             self._counts.lost += missing + len(unsent) + inbox.count(None)

@@ -166,7 +166,7 @@ class Spool:
         """
         *lines, incomplete = segment.path.read_bytes().split(b"\n")
         if incomplete:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SpoolFull):
                 self.reject(incomplete, 0, "The process was killed while it wrote this event.")
         damaged = [line for line in lines if not _is_event(line)]
         events = [line for line in lines if _is_event(line)] if damaged else lines
@@ -188,7 +188,10 @@ class Spool:
             self._sent.pop()
 
     def reject(self, body: bytes, status: int, why: str) -> None:
-        """Write a refused event durably to the file of rejected events."""
+        """Write a refused event durably to the file of rejected events.
+
+        Raises SpoolFull if the file would get larger than the spool may be.
+        """
         event: object = msgspec.Raw(body)  # as it is: a number may be one that cannot be encoded
         try:
             msgspec.json.decode(body)
@@ -197,6 +200,8 @@ class Spool:
         line = msgspec.json.encode({"at": time.time(), "status": status, "why": why, "event": event}) + b"\n"
         self._prepare_folder()
         path = self.folder / REJECTED
+        if path.exists() and path.stat().st_size + len(line) > self._bytes_max:
+            raise SpoolFull(f"{path} has reached the limit of {self._bytes_max} bytes.")
         append_to_file(path, line)
         sync_file(path)
 
