@@ -22,6 +22,7 @@ from whence.client.clock import HOLD_MAX_S, ServerClock, is_early
 from whence.permissions import READ, WRITE
 from whence.wire.bodies import BatchResultBody
 from whence.wire.event import FUTURE_MAX_US
+from whence.wire.ids import new_uuid7
 
 EARLY = [{"loc": ["body", 0, "occurredAt"], "msg": "Early.", "type": "datetime_future"}]
 
@@ -210,3 +211,61 @@ def test_only_the_time_makes_an_event_early() -> None:
     details = [EARLY, problems, [], "Early.", msgspec.UNSET, [1]]
     results = [BatchResultBody(id=None, index=0, status=422, detail=detail) for detail in details]
     assert [is_early(result) for result in results] == [True] + [False] * 5
+
+
+def test_the_last_day_of_the_calendar_is_refused() -> None:
+    """No offset can be added to it."""
+    server_clock = ServerClock()
+    server_clock.offset_s = 0.4
+    last = json.dumps({"occurredAt": dt.datetime.max.replace(tzinfo=dt.UTC).isoformat(), "payload": {}}).encode()
+    assert server_clock.settle(last, 1_000_000.0, HOLD_MAX_S) is None
+
+
+# --------------------------------------------------------------------------------- sent again after it was corrected
+
+
+def reject_conflicts(body: bytes, fields: object) -> None:
+    """Takes every conflict for a refusal."""
+
+
+@catches(replaced(emitter, "settle_conflict", reject_conflicts, "rejects_what_is_stored"))
+def test_an_event_that_was_stored_corrected_may_be_sent_again(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the next process, from the spool of one that was killed: it is corrected by another offset, and counted."""
+    key = served.key(READ, WRITE, tenant=f"again-{len(list(tmp_path.parent.iterdir()))}")
+    ahead(monkeypatch, 7200)
+    with Whence(served.url, key, spool=tmp_path) as log:
+        sent = log.emit(event(occurredAt=at(7200), payload={"a": 1}))
+        assert log.flush(10)
+        stored = log.get(sent.id).occurred_at
+    ahead(monkeypatch, 7203)
+    with Whence(served.url, key, spool=tmp_path) as log:
+        log._emitter.put(sent.body)
+        assert log.flush(10)
+        check_balance(log)
+        assert (log.stats().replayed, log.stats().rejected) == (1, 0)
+        assert log.get(sent.id).occurred_at == stored
+
+
+def test_an_event_that_was_stored_corrected_may_no_longer_be_early(served: Served, tmp_path: Path) -> None:
+    """Then it is sent in its corrected form once, in order to find out what is stored. Other conflicts are refused."""
+    key = served.key(READ, WRITE, tenant="late")
+    own_time, number = at(-10), new_uuid7()
+    with Whence(served.url, key, spool=tmp_path) as log:
+        log.emit(event(id=number, occurredAt=at(-100), payload={"a": 1, "_occurredAt": own_time}))
+        assert log.flush(10)
+        log.emit(event(id=number, occurredAt=own_time, payload={"a": 1}))
+        assert log.flush(10)
+        assert (log.stats().replayed, log.stats().rejected) == (1, 0)
+        others: list[dict[str, Any]] = [
+            {"occurredAt": own_time, "payload": {"a": 2}},
+            {"occurredAt": at(-20), "payload": {"a": 1}},
+            {"occurredAt": own_time, "payload": {"a": 1}, "actorId": "other"},
+            {"occurredAt": at(-100), "payload": {"a": 1}},
+        ]
+        for other in others:
+            log.emit(event(id=number, **other))
+        assert log.flush(10)
+        assert (log.stats().replayed, log.stats().rejected) == (1, len(others))
+        check_balance(log)

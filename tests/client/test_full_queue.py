@@ -159,7 +159,7 @@ async def test_an_event_loop_never_writes_to_the_disk(
     await asyncio.to_thread(log.close)
 
 
-@catches(replaced(Emitter, "_lock_soon", lambda self: self._changed.acquire(), "waits_for_the_lock"))
+@catches(replaced(Emitter, "_lock_soon", lambda self, frame: self._changed.acquire(frame=frame), "waits_for_the_lock"))
 async def test_an_event_loop_does_not_wait_for_a_thread_that_writes(server: FakeServer, tmp_path: Path) -> None:
     """While a thread holds the lock, `emit` leaves the event to it."""
     log = connected(server, tmp_path)

@@ -126,7 +126,7 @@ class Backlog:
         """Fill `outgoing` from the spool, or from the queue once the spool is empty. False when both are empty."""
         spool = self.spool
         if spool is not None and self.outgoing_segment is not None:
-            spool.remove(self.outgoing_segment)
+            self._remove(spool, self.outgoing_segment)
             self.outgoing_segment = None
         if self._take_held():
             return True
@@ -146,6 +146,15 @@ class Backlog:
             self.outgoing.append(self.queue.popleft())
             self._queue_bytes -= len(self.outgoing[-1])
         return True
+
+    def _remove(self, spool: Spool, segment: Segment) -> None:
+        try:
+            spool.remove(segment)
+        except OSError as error:
+            self._reports.say_once(
+                f"The events of {segment.path} were sent, but it cannot be deleted: {error.strerror}. The next process "
+                "sends them again, and the server stores them once."
+            )
 
     def _read(self, spool: Spool, segment: Segment) -> None:
         """Read a segment into `outgoing`. A file that was removed from outside is reported and skipped."""
@@ -210,7 +219,6 @@ class Backlog:
 
     def reject(self, body: bytes, status: int, why: str) -> None:
         """Count an event that was refused, keep it in the file of rejected events, and report it."""
-        self._counts.rejected += 1
         why, file = why or f"the server responded with {status}.", None
         if self.spool is not None:
             try:
@@ -218,6 +226,10 @@ class Backlog:
                 file = self.spool.folder / REJECTED
             except OSError:
                 why += " It could not be written to the file of rejected events."
+            except SpoolFull as full:
+                why += " It was not written to the file of rejected events."
+                self._reports.say_once(f"{full} Further rejected events are counted and reported, and not kept in it.")
+        self._counts.rejected += 1
         self._reports.add(Rejected(why, body, status, file))
 
     def held_wait_s(self) -> float | None:
@@ -235,7 +247,7 @@ class Backlog:
         """
         spool = self.spool
         if spool is not None and self.outgoing_segment is not None and not self.outgoing_segment.path.exists():
-            spool.remove(self.outgoing_segment)  # its events are in memory only
+            self._remove(spool, self.outgoing_segment)  # its events are in memory only
             self.outgoing_segment = None
         unsent = [body for held in self._held for body in held.bodies]
         if self.outgoing_segment is None:

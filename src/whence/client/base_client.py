@@ -22,7 +22,7 @@ from whence.client.errors import NoApiKey, name_of
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, cause_and_flow, emitted_from
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.options import ClientOptions, check_options
-from whence.client.reentrancy import guard
+from whence.client.reentrancy import guard, is_raised_by_signal_handler
 from whence.client.requests import ApiRequest, batch_request, store_request, tenant_token_request, with_id
 from whence.client.responses import ApiResponse, parse_body
 from whence.client.runs import Run
@@ -192,7 +192,7 @@ class BaseClient:
         try:
             on_error(error)
         except BaseException as raised:  # also SystemExit, which would end the program
-            if isinstance(raised, KeyboardInterrupt):
+            if isinstance(raised, KeyboardInterrupt) or is_raised_by_signal_handler(raised):
                 raise
             _log.exception("The callback on_error failed.")
 
@@ -219,7 +219,9 @@ class BaseClient:
                 kept = None if changed is None else self._encode(with_id(changed))
                 if kept is not None:
                     emitted_from(kept)
-            except Exception:  # an event that was not scrubbed must not leave the process
+            except Exception as error:  # an event that was not scrubbed must not leave the process
+                if is_raised_by_signal_handler(error):
+                    raise
                 _log.exception("The callback before_send failed, so the event %s %s was dropped.", *name_of(body))
                 kept = None
         if kept is None:

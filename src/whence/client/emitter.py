@@ -14,20 +14,28 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Literal
 
 import msgspec
 
 from whence.client.at_exit import close_at_exit, exit_has_begun
 from whence.client.backlog import Backlog, or_spool_full
-from whence.client.clock import HOLD_MAX_S, ServerClock, is_early
+from whence.client.clock import HOLD_MAX_S, ServerClock, is_early, settle_conflict
 from whence.client.counts import Counts, Stats
 from whence.client.errors import Closed, Lost, QueueFull, SpoolFull
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.reentrancy import GuardedCondition, guard, is_on_event_loop
 from whence.client.reporting import OnError, Reports
 from whence.client.requests import SEND_EVENTS_MAX
-from whence.client.responses import ApiResponse, is_temporary, parse_batch_results, refusal, retry_after_s
+from whence.client.responses import (
+    ApiResponse,
+    conflicting_fields,
+    is_temporary,
+    parse_batch_results,
+    refusal,
+    retry_after_s,
+)
 from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
 from whence.client.sender import Sender
 from whence.client.spool import Spool
@@ -45,7 +53,7 @@ _BACKOFF_MAX_S = 5.0
 _BACKOFF_CLOSING_MAX_S = 0.5
 _FAILURES_BEFORE_SPOOLING = 2
 _SERVER_ERRORS_MAX = 3  # 500s in a row after which an event of the batch is assumed to be the reason
-_OK, _CREATED, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 413, 422, 500
+_OK, _CREATED, _CONFLICT, _TOO_LARGE, _INVALID, _SERVER_ERROR = 200, 201, 409, 413, 422, 500
 _IN_MEMORY = 0  # a ticket of the spool is greater
 
 
@@ -82,6 +90,7 @@ class Emitter:
         """Start empty: the parent sends the events that it has queued."""
         self._changed = GuardedCondition()
         self._inbox: deque[bytes | None] = deque()  # None stands for an event that was dropped
+        self._inbox_bytes = 0
         self._counts = Counts()
         self._reports = Reports(self._on_error)
         self._backlog = Backlog(self._counts, self._reports, self._queue_events_max, self._queue_bytes_max)
@@ -105,7 +114,7 @@ class Emitter:
         accepted then. On an event loop it never waits. Raises Closed, QueueFull and SpoolFull.
         """
         reset_if_forked()
-        if guard.is_inside() or not self._lock_soon():
+        if guard.is_inside() or not self._lock_soon(sys._getframe()):
             self._set_aside(body)
             return False
         try:
@@ -117,39 +126,69 @@ class Emitter:
             return None if ticket is None else False
         guard.enter()
         try:
-            or_spool_full(lambda: spool.sync(ticket))
+            spool.sync(ticket)
+        except OSError as error:
+            self._say_not_synced(error)
+            return False
         finally:
             guard.leave()
         return True
+
+    def _say_not_synced(self, error: OSError) -> None:
+        """Say that an event was written to the spool, and may not survive a failure of the host."""
+        with self._changed:
+            self._reports.spool_failed(
+                f"The spool cannot be synced to the disk: {error.strerror}.",
+                "Its last events may be gone if this host fails.",
+            )
+            if not self._closed:
+                self._sender.wake(self._chores)
 
     def waits_for_room(self) -> bool:
         """Whether `put` returned None because the queue is full, and not because it would write to the disk."""
         return self._on_full == "block" and not self._backlog.spilling
 
-    def _lock_soon(self) -> bool:
-        if self._changed.acquire(0):
+    def _lock_soon(self, frame: FrameType) -> bool:
+        """Take the lock for this frame; returns whether it was free soon."""
+        if self._changed.acquire(0, frame):
             return True
         if exit_has_begun():  # the thread that holds the lock may never run again
-            if self._changed.acquire(_LOCK_WAIT_S):
+            if self._changed.acquire(_LOCK_WAIT_S, frame):
                 return True
             raise Closed("The program is exiting, and the client is busy.")
-        return not is_on_event_loop() and self._changed.acquire(_LOCK_WAIT_S)
+        return not is_on_event_loop() and self._changed.acquire(_LOCK_WAIT_S, frame)
 
     def _set_aside(self, body: bytes) -> None:
         """Leave an event in the inbox. This takes no lock."""
         if self._refusing:
             raise Closed("This client is closed.")
-        if len(self._inbox) >= self._queue_events_max:
+        if not self._inbox_has_room(body):
             if not self._drops():
                 raise QueueFull("The queue is full, and this code must not wait for the client.")
             self._inbox.append(None)
             return
-        self._inbox.append(body)
+        self._leave_in_inbox(body)
         if not guard.is_inside():
             self._sender.wake(self._chores)
         elif not self._deferred:
             self._deferred = True
             guard.defer(self.absorb)
+
+    def _inbox_has_room(self, body: bytes) -> bool:
+        """Whether this event may be left in the inbox, which is bounded as the queue is, and takes one of any size."""
+        fits = self._inbox_bytes + len(body) <= self._queue_bytes_max or not self._inbox
+        return fits and len(self._inbox) < self._queue_events_max
+
+    def _leave_in_inbox(self, body: bytes) -> None:
+        # Without a lock. If a thread or signal handler changes the number in between, the bound is missed by one event.
+        self._inbox_bytes += len(body)
+        self._inbox.append(body)
+
+    def _pop_inbox(self) -> bytes | None:
+        """Take the oldest event. Once the inbox is empty, its size is right again."""
+        body = self._inbox.popleft()
+        self._inbox_bytes = self._inbox_bytes - len(body or b"") if self._inbox else 0
+        return body
 
     def _accept(self, body: bytes, wait: bool) -> int | None:
         """Accept an event under the lock. Returns its ticket in the spool, `_IN_MEMORY`, or None as `put`."""
@@ -194,8 +233,8 @@ class Emitter:
         if self._backlog.spilling or spills or self._backlog.has_room(body):
             if not wait:
                 return None
-            if len(self._inbox) < self._queue_events_max:
-                self._inbox.append(body)
+            if self._inbox_has_room(body):
+                self._leave_in_inbox(body)
                 self._sender.wake(self._chores)
                 return _IN_MEMORY
         if self._drops():
@@ -294,13 +333,13 @@ class Emitter:
                 return
             else:
                 continue
-            self._inbox.popleft()
+            self._pop_inbox()
 
     def _absorb_late(self) -> None:
         """Spool the events of the inbox after the client was closed, or report them as lost."""
         lost: list[bytes] = []
         while self._inbox:
-            body = self._inbox.popleft()
+            body = self._pop_inbox()
             try:
                 if body is not None and not self._refusing:
                     self._accept_late(body)
@@ -365,6 +404,7 @@ class Emitter:
             self._closed = True  # a step that is still running discards its result
             inbox = list(self._inbox)
             self._inbox.clear()
+            self._inbox_bytes = 0
             unsent, missing = self._backlog.release([body for body in inbox if body is not None])
             self._counts.emitted += len(inbox)
             self._counts.lost += missing + len(unsent) + inbox.count(None)
@@ -417,8 +457,8 @@ class Emitter:
 
     def _wake(self, delay_s: float) -> None:
         if not self._scheduled or delay_s == 0.0:
-            self._scheduled = True
             self._sender.wake(self, max(delay_s, self._not_before - time.monotonic()))
+            self._scheduled = True  # last: an exception of a signal handler may prevent the line above
 
     # -------------------------------------------------------------------------------------------------------- sending
 
@@ -466,37 +506,58 @@ class Emitter:
 
     def _apply(self, batch: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
         """Count and remove each event that has a final result, and keep the others; the seconds until the next step."""
+        has_server_error = any(result.status == _SERVER_ERROR for result in results)
+        self._server_errors = self._server_errors + 1 if has_server_error else 0
         retried: list[bytes] = []
         held: list[tuple[float, bytes]] = []
         backs_off = False
-        has_server_error = any(result.status == _SERVER_ERROR for result in results)
-        self._server_errors = self._server_errors + 1 if has_server_error else 0
-        for body, result in zip(batch, results, strict=True):
-            self._backlog.outgoing.popleft()
-            if self._hold_until and not is_early(result):
-                self._hold_until.pop(hash(body), None)
-            if result.status == _CREATED:
-                self._counts.stored += 1
-            elif result.status == _OK:
-                self._counts.replayed += 1
-            elif is_temporary(result.status) and (
-                result.status != _SERVER_ERROR or self._server_errors < _SERVER_ERRORS_MAX
-            ):
-                retried.append(body)
-                backs_off = True
-            elif is_early(result):
-                self._settle_early(body, result, held, retried)
-            else:
-                self._backlog.reject(body, result.status, refusal(result))
-        self._backlog.outgoing.extendleft(reversed(retried))
-        if held:
-            self._backlog.hold(held)
+        try:
+            for body, result in zip(batch, results, strict=True):
+                backs_off |= self._apply_one(body, result, retried, held)
+                self._backlog.outgoing.popleft()  # last: until here an exception keeps the event where it is
+        finally:
+            self._backlog.outgoing.extendleft(reversed(retried))
+            if held:
+                self._backlog.hold(held)
         if backs_off:
             return self._back_off(None)
         self._failures = 0
         self._error_code = None
         self._batch_events_max = min(SEND_EVENTS_MAX, self._batch_events_max * 2)
         return 0.0
+
+    def _apply_one(
+        self, body: bytes, result: BatchResultBody, retried: list[bytes], held: list[tuple[float, bytes]]
+    ) -> bool:
+        """Count an event with a final result, or add it to the others; returns whether the next attempt has to wait."""
+        early = is_early(result)
+        if self._hold_until and not early:
+            self._hold_until.pop(hash(body), None)
+        if result.status == _CREATED:
+            self._counts.stored += 1
+        elif result.status == _OK:
+            self._counts.replayed += 1
+        elif is_temporary(result.status) and (
+            result.status != _SERVER_ERROR or self._server_errors < _SERVER_ERRORS_MAX
+        ):
+            retried.append(body)
+            return True
+        elif early:
+            self._settle_early(body, result, held, retried)
+        else:
+            self._settle_refused(body, result, retried)
+        return False
+
+    def _settle_refused(self, body: bytes, result: BatchResultBody, retried: list[bytes]) -> None:
+        """Reject an event, unless it is stored with a corrected time."""
+        why = refusal(result)
+        settled = settle_conflict(body, conflicting_fields(why)) if result.status == _CONFLICT else None
+        if settled is None:
+            self._backlog.reject(body, result.status, why)
+        elif settled == body:
+            self._counts.replayed += 1
+        else:
+            retried.append(settled)
 
     def _settle_early(
         self, body: bytes, result: BatchResultBody, held: list[tuple[float, bytes]], retried: list[bytes]
@@ -533,7 +594,8 @@ class Emitter:
         if status in (_TOO_LARGE, _INVALID) or self._server_errors >= _SERVER_ERRORS_MAX:
             self._server_errors = 0
             if len(batch) == 1:
-                self._backlog.reject(self._backlog.outgoing.popleft(), status, str(error))
+                self._backlog.reject(batch[0], status, str(error))
+                self._backlog.outgoing.popleft()
             self._batch_events_max = max(1, len(batch) // 2)
             return 0.0
         if isinstance(error, Unauthenticated):
@@ -561,9 +623,10 @@ class Emitter:
 
         Returns the seconds until there is more to report, if that is known.
         """
-        with self._changed:
-            errors = self._reports.take(last=last)
+        errors: list[WhenceError | str] = []
         try:
+            with self._changed:
+                errors = self._reports.take(last=last)
             self._reports.deliver(errors)
         finally:
             with self._changed:

@@ -4,6 +4,9 @@ Beside what JSON has, these can be encoded: dataclasses, attrs classes, msgspec 
 UUIDs, times, paths, decimals (as text), bytes (as base64), sets, and the numbers and arrays of numpy. A client's option
 `default` adds types. A value that JSON cannot hold is found with its path; the search runs only after encoding failed,
 or when the result may hide a NaN, which msgspec encodes as null.
+
+Whatever a conversion raises makes the event Invalid, but for what a signal handler raised meanwhile: that is for the
+program, and is raised again.
 """
 
 import datetime as dt
@@ -19,6 +22,7 @@ from uuid import UUID
 
 import msgspec
 
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.errors import Invalid, TooLarge
 from whence.wire.fields import Broken
 from whence.wire.payload import DEPTH_MAX, PAYLOAD_MAX, check_compact, compact_json
@@ -83,6 +87,8 @@ class EventEncoder:
         try:
             return self._encode(event)
         except Exception as error:
+            if is_raised_by_signal_handler(error):
+                raise
             raise self._invalid(event, ("body",)) from error
 
     def payload(self, payload: Any) -> bytes:
@@ -91,6 +97,8 @@ class EventEncoder:
         try:
             encoded = self._encode(payload)
         except Exception as error:
+            if is_raised_by_signal_handler(error):
+                raise
             raise self._invalid(payload, loc) from error
         if _is_surely_accepted(payload, encoded):
             return encoded
@@ -166,6 +174,8 @@ class EventEncoder:
                 try:
                     stack.append((path, self._readable(item)))
                 except Exception as error:
+                    if is_raised_by_signal_handler(error):
+                        raise
                     yield _at(path, f"JSON cannot hold a value of the type {type(item).__name__}{_reason(error)}")
                 continue
             stack += [((*path, name), member) for name, member in reversed(members or [])]

@@ -33,7 +33,7 @@ class ClientOptions(TypedDict, total=False):
     - `on_error` is called with errors of queued events; see `OnError`.
     - `spool` is the folder that holds all spools, or False for no spool. Default: WHENCE_SPOOL_DIR, or a folder in the
       user's state directory.
-    - `spool_bytes_max` (1 GiB) bounds the spool of one tenant.
+    - `spool_bytes_max` (1 GiB) bounds the spool of one tenant, and its file of rejected events likewise.
     - `exit_timeout_s` (5) bounds how long closing waits for queued events to be sent.
     - `flush_on_signals`: whether SIGTERM sends or spools the queued events, before it ends the process as usual.
     - `jwt_secret` is the secret shared with the server, for `for_tenant`. Default: WHENCE_JWT_SECRET. Without it,

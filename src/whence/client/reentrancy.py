@@ -4,20 +4,26 @@ Python runs signal handlers, and finalizers such as `__del__`, between two instr
 also while that thread holds a lock. If such code emits an event, it cannot wait for the lock, and must not change what
 the lock protects. So every lock of the client is taken through a `GuardedCondition` or inside of `guard`, and `guard`
 knows the threads that are inside. `Emitter.put` asks it first.
+
+A signal handler may also raise an exception, between any two lines of the client. A lock can then stay locked, and the
+guard entered. So each entry names the frame that is inside: when that frame is no longer on the stack of its thread,
+the entry is void, and the next call of the thread removes it and releases its lock.
 """
 
 import asyncio
 import logging
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from whence.client.fork_safety import register_fork_safe
 
-__all__ = ["GuardedCondition", "guard", "is_on_event_loop"]
+__all__ = ["GuardedCondition", "guard", "is_on_event_loop", "is_raised_by_signal_handler"]
 
 _log = logging.getLogger("whence")
 
@@ -31,52 +37,125 @@ def is_on_event_loop() -> bool:
     return True
 
 
+def is_raised_by_signal_handler(error: BaseException) -> bool:
+    """Whether a signal handler raised this, and not the code that the handler interrupted.
+
+    Python passes the interrupted frame to the handler. So in the traceback a frame is followed by one that has the
+    former as an argument, which no ordinary call has.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        interrupted, called = trace.tb_frame, trace.tb_next.tb_frame
+        for value in called.f_locals.values():
+            if value is interrupted or (type(value) is tuple and any(item is interrupted for item in value)):
+                return True
+        trace = trace.tb_next
+    return False
+
+
+def _stack() -> set[FrameType]:
+    """The frames of this thread."""
+    frames = set()
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        frames.add(frame)
+        frame = frame.f_back
+    return frames
+
+
+class _Entry:
+    """Locked code that a thread is in: until `frame` returns, or leaves it. `condition` is its lock, if it is one.
+
+    While the frame `waiting` is on the stack, the thread waits for a condition, and is not inside.
+    """
+
+    __slots__ = ("condition", "frame", "waiting")
+
+    def __init__(self, frame: FrameType, condition: "GuardedCondition | None") -> None:
+        self.frame = frame
+        self.condition = condition
+        self.waiting: FrameType | None = None
+
+
 class _Guard:
     """Which threads are inside the client's locked code, and what is to be done when they have left it.
 
-    An interrupted method is safe, since whatever interrupts it enters as often as it leaves.
+    An interrupted method is safe: whatever interrupts it enters as often as it leaves, or raises an exception, and then
+    `is_inside` removes what is left.
     """
 
     def __init__(self) -> None:
-        self._depths: dict[int, int] = {}
+        self._entries: dict[int, list[_Entry]] = {}
         self._deferred: deque[tuple[Callable[[], object], bool]] = deque()
-        self._running: set[int] = set()  # threads that are running what was deferred
+        self._running: dict[int, FrameType] = {}  # the frames that are running what was deferred, by thread
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
         """Forget the threads that the child does not have, and what they left to do."""
-        own = self._depths.get(get_ident())
-        self._depths = {} if own is None else {get_ident(): own}
+        own = self._entries.get(get_ident())
+        self._entries = {} if own is None else {get_ident(): own}
         self._deferred.clear()
         self._running.clear()
 
     def is_inside(self) -> bool:
         """Whether this thread is inside: the caller then runs in a signal handler or a finalizer."""
-        return get_ident() in self._depths
+        entries = self._entries.get(get_ident())
+        if entries is None:
+            return False
+        stack = _stack()
+        valid = [entry for entry in entries if entry.frame in stack]
+        if len(valid) < len(entries):
+            self._remove_void(entries, valid)
+        return any(entry.waiting is None or entry.waiting not in stack for entry in valid)
 
-    def enter(self) -> None:
-        """Begin locked code. It may be nested."""
-        ident = get_ident()
-        self._depths[ident] = self._depths.get(ident, 0) + 1
+    def _remove_void(self, entries: list[_Entry], valid: list[_Entry]) -> None:
+        """Leave locked code of which an exception broke off the end."""
+        for entry in entries:
+            if entry.condition is not None and all(other.condition is not entry.condition for other in valid):
+                entry.condition.release_all()
+        if valid:
+            entries[:] = valid
+            return
+        self._entries.pop(get_ident(), None)
+        if self._deferred:
+            self._run_deferred()
 
-    def leave(self) -> None:
-        """End locked code. Whoever leaves does what was deferred."""
-        ident = get_ident()
-        depth = self._depths.get(ident, 1) - 1
-        if depth:
-            self._depths[ident] = depth
+    def enter(self, frame: FrameType | None = None, condition: "GuardedCondition | None" = None) -> None:
+        """Begin locked code, which ends in `frame`: that of the caller by default. It may be nested."""
+        entry = _Entry(frame or sys._getframe(1), condition)
+        entries = self._entries.get(get_ident())
+        if entries is None:
+            self._entries[get_ident()] = [entry]
         else:
-            self._depths.pop(ident, None)
+            entries.append(entry)
+
+    def leave(self, condition: "GuardedCondition | None" = None) -> None:
+        """End locked code, as it was entered. Whoever leaves does what was deferred."""
+        entries = self._entries.get(get_ident(), [])
+        for index in reversed(range(len(entries))):
+            if entries[index].condition is condition:
+                del entries[index]
+                break
+        if not entries:
+            self._entries.pop(get_ident(), None)
             if self._deferred:
                 self._run_deferred()
 
-    def suspend(self) -> int:
-        """Leave in order to wait for a condition; returns the depth to `resume` with."""
-        return self._depths.pop(get_ident(), 0)
+    def holds(self, condition: "GuardedCondition") -> int:
+        """How often this thread is inside with this lock."""
+        return sum(entry.condition is condition for entry in self._entries.get(get_ident(), ()))
 
-    def resume(self, depth: int) -> None:
+    def suspend(self) -> list[_Entry]:
+        """Leave while the frame of the caller waits for a condition; returns what to `resume` with."""
+        entries = list(self._entries.get(get_ident(), ()))
+        for entry in entries:
+            entry.waiting = sys._getframe(1)
+        return entries
+
+    def resume(self, entries: list[_Entry]) -> None:
         """Enter again after waiting."""
-        self._depths[get_ident()] = depth
+        for entry in entries:
+            entry.waiting = None
 
     def defer(self, action: Callable[[], object], *, raises: bool = False) -> None:
         """Do this as soon as a thread leaves; at once if this thread is not inside.
@@ -89,14 +168,15 @@ class _Guard:
 
     def _run_deferred(self) -> None:
         ident = get_ident()
-        if ident in self._running:
+        running = self._running.get(ident)
+        if running is not None and running in _stack():
             return  # an action has left: the loop below goes on with the next one
-        self._running.add(ident)
         try:
+            self._running[ident] = sys._getframe()
             while self._deferred:
                 self._run_next()
         finally:
-            self._running.discard(ident)
+            self._running.pop(ident, None)
 
     def _run_next(self) -> None:
         try:
@@ -122,24 +202,41 @@ class GuardedCondition:
         self._lock = threading.RLock()
         self._condition = threading.Condition(self._lock)
 
-    def acquire(self, timeout_s: float = -1) -> bool:
-        """Take the lock; returns whether this happened within the time. -1 means without a limit."""
-        guard.enter()
+    def acquire(self, timeout_s: float = -1, frame: FrameType | None = None) -> bool:
+        """Take the lock; returns whether this happened within the time. -1 means without a limit.
+
+        `frame` is the one that releases it: that of the caller by default.
+        """
+        if guard.holds(self):
+            guard.is_inside()  # an exception of a signal handler may have left it locked
         acquired = False
         try:
+            guard.enter(frame or sys._getframe(1), self)
             acquired = self._lock.acquire(timeout=timeout_s)
         finally:
             if not acquired:
-                guard.leave()
+                guard.leave(self)
         return acquired
 
     def release(self) -> None:
         """Release the lock."""
-        self._lock.release()
-        guard.leave()
+        try:
+            if guard.holds(self) > 1:
+                guard.is_inside()
+            if guard.holds(self) > 1:
+                self._lock.release()
+            else:
+                self.release_all()
+        finally:
+            guard.leave(self)
+
+    def release_all(self) -> None:
+        """Release the lock, however often this thread has taken it."""
+        while self._lock._is_owned():  # type: ignore[attr-defined]  # as `threading.Condition` does
+            self._lock.release()
 
     def __enter__(self) -> Self:
-        self.acquire()
+        self.acquire(frame=sys._getframe(1))
         return self
 
     def __exit__(
@@ -149,27 +246,20 @@ class GuardedCondition:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Release the lock until `notify`; returns whether it came within the time."""
-        depth = guard.suspend()
+        entries = guard.suspend()
         try:
             return self._condition.wait(timeout_s)
         finally:
-            guard.resume(depth)
+            guard.resume(entries)
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until the predicate holds; returns whether this happened within the time."""
-        depth = guard.suspend()
-
-        def is_true() -> bool:
-            guard.resume(depth)
-            try:
+        deadline = time.monotonic() + timeout_s
+        while not predicate():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not self.wait(left_s):
                 return predicate()
-            finally:
-                guard.suspend()
-
-        try:
-            return self._condition.wait_for(is_true, timeout_s)
-        finally:
-            guard.resume(depth)
+        return True
 
     def notify(self) -> None:
         """Wake one waiting thread."""

@@ -21,6 +21,7 @@ events from being sent, once when it begins. It runs in a thread of the client. 
 _log = logging.getLogger("whence")
 
 _REPEAT_S = 60.0
+_IN_MEMORY = "Events that are not in it yet are kept in memory only."
 
 _said: set[str] = set()
 
@@ -91,14 +92,14 @@ class Reports:
                     raise
                 _log.exception("The callback on_error failed.")
 
-    def spool_failed(self, sentence: str) -> None:
+    def spool_failed(self, sentence: str, consequence: str = _IN_MEMORY) -> None:
         """Say that the spool cannot be written: at once, then once a minute with the number of attempts."""
         self._spool_failures += 1
         if time.monotonic() < self._spool_due:
             return
         self._spool_due = time.monotonic() + _REPEAT_S
         count = "" if self._spool_failures == 1 else f" This was attempt {self._spool_failures}."
-        self.say(f"{sentence} Events are kept in memory only.{count}")
+        self.say(f"{sentence} {consequence}{count}")
 
     def spool_written(self) -> None:
         """The spool can be written, perhaps again."""

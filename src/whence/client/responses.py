@@ -32,6 +32,7 @@ __all__ = [
     "ApiResponse",
     "EventPage",
     "StoredEvent",
+    "conflicting_fields",
     "error_of",
     "is_temporary",
     "next_link",
@@ -137,6 +138,12 @@ def refusal(result: BatchResultBody) -> str:
     return result.detail if isinstance(result.detail, str) else ""
 
 
+def conflicting_fields(sentence: str) -> tuple[str, ...]:
+    """The fields that a conflict names; none if it names no field."""
+    named = sentence.partition("different: ")[2].rstrip(".")
+    return tuple(named.split(", ")) if named else ()
+
+
 def is_temporary(status: int) -> bool:
     """Whether an event that was refused with this status may be accepted later."""
     return status == _THROTTLED or status >= _SERVER_ERROR
@@ -204,8 +211,7 @@ def _error(response: ApiResponse, detail: object, code: str) -> WhenceError:
     if response.status == 401:
         return Unauthenticated()
     if response.status == 409:
-        named = sentence.partition("different: ")[2].rstrip(".")
-        return Conflict(named.split(", ") if named else ())
+        return Conflict(conflicting_fields(sentence))
     if response.status in (_THROTTLED, _UNAVAILABLE):
         by_status = Unavailable if response.status == _UNAVAILABLE else Throttled
         error_type = _RETRY_LATER.get(code, by_status)

@@ -84,11 +84,10 @@ class Sender:
     def _schedule(self, emitter: Steppable, due: float) -> None:
         if self._due.get(emitter, float("inf")) <= due:
             return
-        self._due[emitter] = due
-        if emitter in self._running:
-            return  # `_run_next` pushes it when its step ends
-        self._push(emitter, due)
-        self._call_thread()
+        if emitter not in self._running:  # else `_run_next` pushes it when its step ends
+            self._push(emitter, due)
+            self._call_thread()
+        self._due[emitter] = due  # last: an exception of a signal handler may prevent the lines above
 
     def _has_due(self) -> bool:
         """Remove stale entries from the top of the heap; returns whether there is another one."""
@@ -117,9 +116,13 @@ class Sender:
             self._threads.discard(thread)
             if "shutdown" in str(error):  # since Python 3.12: "can't create new thread at interpreter shutdown"
                 note_exit()
+        except BaseException:  # of a signal handler; the thread runs or not, and if it does, adds itself
+            self._threads.discard(thread)
+            raise
 
     def _work(self, stops: int) -> None:
         try:
+            self._threads.add(threading.current_thread())
             while self._run_next(stops):
                 pass
         finally:

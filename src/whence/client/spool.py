@@ -79,6 +79,8 @@ class Spool:
         self._folder_ready = False
         self._segments: dict[int, Segment] = {}
         self._current: Segment | None = None
+        self._unsynced: list[Segment] = []  # to which was appended since the last sync
+        self._sent: list[Path] = []  # of segments that were sent, and are to be deleted
         self._next_number = _FIRST_NUMBER
         self._appended = 0
         self._synced = 0
@@ -101,12 +103,19 @@ class Spool:
         with self._lock:
             if sum(segment.size for segment in self._segments.values()) + len(lines) > self._bytes_max:
                 raise SpoolFull(f"The spool in {self.folder} has reached its limit of {self._bytes_max} bytes.")
-            if self._current is None:
+            segment = self._current
+            if segment is None:
                 self._next_number += 1
-                self._current = self._create(self._next_number - 1)
-            append_to_file(self._current.path, lines, self._current.size)
-            self._current.size += len(lines)
-            self._current.events += len(bodies)
+                segment = self._create(self._next_number - 1)
+            try:
+                append_to_file(segment.path, lines, segment.size)
+            except OSError:
+                if segment is not self._current:
+                    _discard(segment.path)
+                raise
+            segment.size += len(lines)
+            segment.events += len(bodies)
+            self._current = self._segments[segment.number] = segment
             self._appended += len(bodies)
             return self._appended
 
@@ -117,20 +126,30 @@ class Spool:
                 self._sync_current()
 
     def write(self, number: int, bodies: Sequence[bytes], *, held: bool = False) -> Segment:
-        """Write these events durably, as the segment with a reserved number. `oldest` passes over one that is held."""
+        """Write these events durably, as the segment with a reserved number. `oldest` passes over one that is held.
+
+        If it raises OSError, there is no segment.
+        """
         content = b"".join(body + b"\n" for body in bodies)
         with self._lock:
             segment = self._create(number)
+        try:
             append_to_file(segment.path, content, 0)
-            segment.size, segment.events, segment.held = len(content), len(bodies), held
-        sync_file(segment.path)
+            sync_file(segment.path)
+        except OSError:
+            _discard(segment.path)
+            raise
+        segment.size, segment.events, segment.held = len(content), len(bodies), held
+        with self._lock:
+            self._segments[number] = segment
         return segment
 
     def oldest(self) -> Segment | None:
         """The segment to send first, which no longer grows. None when all are sent, but for held ones."""
         with self._sync_lock:
             if self._current is not None and self._oldest() is self._current:
-                self._sync_current(close=True)
+                with contextlib.suppress(OSError):  # it can be read all the same, and `sync` raises this again
+                    self._sync_current(close=True)
             with self._lock:
                 return self._oldest()
 
@@ -147,7 +166,7 @@ class Spool:
         """
         *lines, incomplete = segment.path.read_bytes().split(b"\n")
         if incomplete:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SpoolFull):
                 self.reject(incomplete, 0, "The process was killed while it wrote this event.")
         damaged = [line for line in lines if not _is_event(line)]
         events = [line for line in lines if _is_event(line)] if damaged else lines
@@ -155,20 +174,34 @@ class Spool:
         return events, damaged
 
     def remove(self, segment: Segment) -> None:
-        """Delete a segment that was sent."""
-        segment.path.unlink(missing_ok=True)
+        """Delete a segment that was sent. It is no longer of this spool, also if this raises OSError.
+
+        A file that cannot be deleted is tried again with the next one. If it stays, another process sends its events
+        again, and the server stores them once.
+        """
         with self._lock:
             self._segments.pop(segment.number, None)
+            self._unsynced = [other for other in self._unsynced if other is not segment]
+            self._sent.append(segment.path)
+        while self._sent:
+            self._sent[-1].unlink(missing_ok=True)
+            self._sent.pop()
 
     def reject(self, body: bytes, status: int, why: str) -> None:
-        """Write a refused event durably to the file of rejected events."""
+        """Write a refused event durably to the file of rejected events.
+
+        Raises SpoolFull if the file would get larger than the spool may be.
+        """
+        event: object = msgspec.Raw(body)  # as it is: a number may be one that cannot be encoded
         try:
-            event: object = msgspec.json.decode(body)
+            msgspec.json.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             event = body.decode(errors="replace")
         line = msgspec.json.encode({"at": time.time(), "status": status, "why": why, "event": event}) + b"\n"
         self._prepare_folder()
         path = self.folder / REJECTED
+        if path.exists() and path.stat().st_size + len(line) > self._bytes_max:
+            raise SpoolFull(f"{path} has reached the limit of {self._bytes_max} bytes.")
         append_to_file(path, line)
         sync_file(path)
 
@@ -188,7 +221,7 @@ class Spool:
         root = self.folder.parent
         abandoned = sorted(segment for segment in segments if process_lock.is_abandoned(root, segment[0], segment[1]))
         with self._lock:
-            first = min(self._segments, default=_FIRST_NUMBER) - len(abandoned)
+            first = min([_FIRST_NUMBER, *self._segments]) - len(abandoned)
             return sum(self._take_over(path, number) for number, (*_, path) in enumerate(abandoned, first))
 
     def close(self) -> int:
@@ -196,8 +229,15 @@ class Spool:
 
         Returns how many events were in segments that were removed from outside.
         """
-        with self._sync_lock:
-            self._sync_current(close=True)
+        missing = 0
+        try:
+            with self._sync_lock:
+                self._sync_current(close=True)
+        finally:
+            missing = self._release()
+        return missing
+
+    def _release(self) -> int:
         missing = 0
         with self._lock:
             for segment in list(self._segments.values()):
@@ -228,9 +268,13 @@ class Spool:
     def _create(self, number: int) -> Segment:
         self._prepare_folder()
         segment = Segment(number, self._path(number), 0, 0)
-        segment.path.touch(mode=0o600)
-        sync_file(self.folder)
-        self._segments[number] = segment
+        try:
+            segment.path.touch(mode=0o600)
+            os.truncate(segment.path, 0)  # an attempt that failed may have left it
+            sync_file(self.folder)
+        except OSError:
+            _discard(segment.path)
+            raise
         return segment
 
     def _path(self, number: int, suffix: str = "") -> Path:
@@ -250,16 +294,29 @@ class Spool:
         """
         with self._lock:
             segment, appended = self._current, self._appended
-            if segment is not None and (close or segment.size >= _SEGMENT_BYTES_MAX):
-                self._current = None
-        if segment is not None:
+            if segment is not None:
+                self._unsynced = [*(other for other in self._unsynced if other is not segment), segment]
+                if close or segment.size >= _SEGMENT_BYTES_MAX:
+                    self._current = None
+        for each in list(self._unsynced):
             try:
-                sync_file(segment.path)
+                sync_file(each.path)
             except FileNotFoundError:
-                if not close:
+                if each is segment and not close:
                     raise
                 # The file was removed from outside. `read` or `close` notices the missing events.
+            with self._lock:
+                self._unsynced = [other for other in self._unsynced if other is not each]
         self._synced = appended
+
+
+def _discard(path: Path) -> None:
+    """Delete a file that could not be written, or at least empty it."""
+    with contextlib.suppress(OSError):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            os.truncate(path, 0)
 
 
 def _is_event(line: bytes) -> bool:

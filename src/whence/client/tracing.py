@@ -9,6 +9,7 @@ import msgspec
 from whence.client.context import CausalContext, StartedRun, around, current_context
 from whence.client.errors import NotRecorded
 from whence.client.event_builder import EmittedEvent
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.errors import Invalid, WhenceError
 from whence.wire.ids import new_uuid7
 
@@ -77,11 +78,14 @@ def _raised_from(error: BaseException) -> Iterator[BaseException]:
 def queue_or_report(log: EventLog, event: str, **fields: Any) -> EmittedEvent | None:
     """Queue an event for code that must not fail because of the log. Returns None, and reports why, if that fails.
 
-    It returns None too for an event that the client's settings drop: nothing may name it as its cause.
+    It returns None too for an event that the client's settings drop: nothing may name it as its cause. What a signal
+    handler raised meanwhile is raised again.
     """
     try:
         emitted = log.queue(event, **fields)
     except Exception as error:
+        if is_raised_by_signal_handler(error):
+            raise
         log.report(not_recorded(event, error))
         return None
     return None if emitted.dropped else emitted

@@ -99,6 +99,7 @@ def api_key_headers(key: str) -> dict[str, str]:
 
 
 _NO_OPTIONS = HttpOptions()
+_RESPONSE_BYTES_MAX = 64 * 1024 * 1024  # after decompression
 
 Client = TypeVar("Client", httpx2.Client, httpx2.AsyncClient)
 
@@ -117,15 +118,20 @@ class Transport:
     def exchange(self, request: ApiRequest, headers: Mapping[str, str]) -> ApiResponse:
         """Send the request once.
 
-        Raises Unreachable when no response came, and WhenceError when its encoding is broken.
+        Raises Unreachable when no response came, and WhenceError when its encoding is broken or it is over 64 MiB.
         """
         reset_if_forked()
         url = self.url + request.target  # outside the block: a UnicodeError of the target is the caller's mistake
-        with _translated_errors(self.url, self._options):
-            response = self._http.request(
+        with (
+            _translated_errors(self.url, self._options),
+            self._http.stream(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
-            )
-        return _api_response(response)
+            ) as response,
+        ):
+            body = bytearray()
+            for part in response.iter_bytes():
+                _extend(body, part)
+        return _api_response(response, bytes(body))
 
     def close(self) -> None:
         """Close the connections."""
@@ -156,10 +162,13 @@ class AsyncTransport:
         reset_if_forked()
         url = self.url + request.target
         with _translated_errors(self.url, self._options):
-            response = await self._http().request(
+            async with self._http().stream(
                 request.method, url, content=request.content or None, headers=_headers(request, headers)
-            )
-        return _api_response(response)
+            ) as response:
+                body = bytearray()
+                async for part in response.aiter_bytes():
+                    _extend(body, part)
+        return _api_response(response, bytes(body))
 
     async def close(self) -> None:
         """Close the connections of the running event loop. Those of one that has ended were closed with it."""
@@ -192,9 +201,16 @@ def _headers(request: ApiRequest, headers: Mapping[str, str]) -> dict[str, str]:
     return {"Accept": JSON} | content | dict(headers)
 
 
-def _api_response(response: httpx2.Response) -> ApiResponse:
+def _extend(body: bytearray, part: bytes) -> None:
+    """Add a part of a response. Raises WhenceError when it gets longer than those of Whence are."""
+    if len(body) + len(part) > _RESPONSE_BYTES_MAX:
+        raise WhenceError(NOT_A_WHENCE_SERVER)
+    body += part
+
+
+def _api_response(response: httpx2.Response, body: bytes) -> ApiResponse:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return ApiResponse(status=response.status_code, headers=headers, body=response.content)
+    return ApiResponse(status=response.status_code, headers=headers, body=body)
 
 
 def _new_client(kind: type[Client], verify: ssl.SSLContext | bool, options: HttpOptions, timeout_s: float) -> Client:
