@@ -10,6 +10,7 @@ from whence.client import ApiRequest, Whence, parse_body
 from whence.errors import Invalid
 from whence.identities import is_uuid
 from whence.wire.bodies import ReferenceBody
+from whence.wire.ids import parse_reference
 
 __all__ = ["EventId", "event_id", "is_position"]
 
@@ -19,7 +20,6 @@ EventId = Annotated[
 ]
 
 _POSITION = re.compile("@[0-9]+", re.ASCII)
-_FIRST_DIGITS = re.compile("[0-9A-Fa-f-]{4,35}", re.ASCII)
 
 
 def is_position(text: str) -> bool:
@@ -31,7 +31,10 @@ def event_id(whence: Whence, text: str) -> str:
     """The id that a text names. Raises NotFound, and Invalid for another text or if several ids begin so."""
     if is_uuid(text):
         return text
-    if not (is_position(text) or _FIRST_DIGITS.fullmatch(text)):
-        raise Invalid.at((), "Name the event by its position, like @5539, by its id, or by the first digits of its id.")
+    try:
+        parse_reference(text)
+    except ValueError:
+        sentence = "Name the event by its position, like @5539, by its id, or by the first digits of its id."
+        raise Invalid.at((), sentence) from None
     answer = whence.send(ApiRequest(method="GET", path=f"/api/v1/references/{quote(text, safe='@')}"))
     return parse_body(answer, ReferenceBody).id
