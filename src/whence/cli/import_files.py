@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from whence.cli import FAILED, INTERRUPTED
 from whence.cli.event_files import CLOUDEVENTS, LINE_MAX, Line, check_file, read_lines, shown_path
-from whence.cli.field_maps import FieldMap, load_map
+from whence.cli.field_maps import FieldMap, load_map, ready_maps
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, printable, say
 from whence.client import ApiRequest, Whence, batch_request, parse_batch, refusal
@@ -93,7 +93,7 @@ def import_files(
         str | None,
         Parameter(
             name="--map",
-            help="Which member is which field, for records in another form: cloudtrail, github-audit, or a TOML file; "
+            help=f"Which member is which field, for records in another form: {', '.join(ready_maps())}, or a TOML file; "
             "see docs/importing.md.",
         ),
     ] = None,
