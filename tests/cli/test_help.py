@@ -19,7 +19,9 @@ from tests.cli.program import WITHOUT_CLI, WITHOUT_SERVER, Cli
 from whence import __version__
 from whence.cli import COMMANDS
 
-ALL = [*((name,) for name in COMMANDS), ("key", "create"), ("key", "list"), ("key", "revoke")]
+GROUPED = [("key", name) for name in ("create", "list", "revoke")]
+GROUPED += [("profile", name) for name in ("list", "use", "show", "remove")]
+ALL = [*((name,) for name in COMMANDS), *GROUPED]
 
 OPTIONS = {
     "serve": {"--store", "--host", "--port", "--cors-origin", "--trusted-proxy", "--root-path", "--tls-cert"},
@@ -35,6 +37,10 @@ OPTIONS = {
     "trace": {"--direction", "--depth", "--limit", "--json", "--mermaid"},
     "flows": {"--failed", "--from", "--to", "--limit", "--offset", "--json"},
     "map": {"--from", "--to", "--json"},
+    "login": {"--profile"},
+    "profile": set(),
+    "profile list": {"--json"},
+    "profile show": {"--key", "--json"},
     "key": set(),
     "migrate": {"--store"},
     "copy": {"--from", "--to"},
@@ -204,8 +210,8 @@ sys.exit(main(["list"]))
         (("key", "create", "--scope", "admin", "--expires", "soon"), "--expires"),
         (("key", "create", "--scope", "admin", "--expires", "2001-01-01T00:00:00Z"), "--expires"),
         (("key", "create", "--scope", "admin", "--tenant", "a b"), "tenant"),
-        (("key", "list", "--store", "file.db"), "WHENCE_STORE"),
-        (("serve", "--port", "99999999"), "WHENCE_PORT"),
+        (("key", "list", "--store", "file.db"), "--store"),
+        (("serve", "--port", "99999999"), "--port"),
         (("serve", "--tls-cert", "/nowhere"), "WHENCE_TLS"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

@@ -37,6 +37,8 @@ COMMANDS = {
     "flows": ("whence.cli.traces:flows", "List flows by their last activity."),
     "map": ("whence.cli.traces:process_map", "Show which event types lead to which, how often and how soon."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
+    "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
+    "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),
     "copy": (
@@ -67,8 +69,9 @@ def overview() -> str:
             *lines,
             "",
             "'whence COMMAND --help' lists the options of a command.",
-            "Commands find a server by --url and --api-key, else by WHENCE_URL and WHENCE_API_KEY, else by the profile",
-            "that WHENCE_PROFILE names, else by the one that 'whence demo' and 'whence serve' wrote last.",
+            "Commands find a server by --url and --api-key, else by --profile, else by WHENCE_URL and WHENCE_API_KEY,",
+            "else by the profile that WHENCE_PROFILE names, else by the current one: that of 'whence serve', 'demo',",
+            "'login' or 'profile use', whichever came last.",
             "",
             "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
         )
