@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -25,6 +26,7 @@ from tests.picture import PICTURE, coloured_output, picture_of
 from tests.terminals import terminal
 from whence.cli import COMMANDS, INTERRUPTED
 from whence.cli.app import EXIT_CODES, FAILED, USAGE
+from whence.sentences import load_grammar, sentence_of
 from whence.settings import FIELDS
 from whence.wire.deprecation import NOTICE_DAYS_MIN, Deprecation, deprecation_headers
 
@@ -46,11 +48,15 @@ RUN_HERE = {
     *((page, "sh") for page in ("README.md", "docs/concepts.md")),
     *((page, "console") for page in ("docs/concepts.md", "docs/operations.md", *DEVELOPERS)),
     ("tests/README.md", "python"),
+    ("docs/operations.md", "toml"),
 }
 RUN_ELSEWHERE = {
     ("README.md", "console"): "tests/acceptance/test_first_minutes.py",
     ("docs/tutorial.md", "console"): "tests/acceptance/test_first_minutes.py",
     ("docs/tutorial.md", "python"): "tests/acceptance/test_first_minutes.py",
+    ("docs/importing.md", "sh"): "tests/cli/test_import_forms.py",
+    ("docs/importing.md", "toml"): "tests/cli/test_import_forms.py",
+    ("docs/operations.md", "sh"): "tests/test_containers.py",
     ("examples/agent/README.md", "sh"): "tests/client/test_examples.py",
 }
 """The blocks of code that another module runs, by document and language."""
@@ -234,6 +240,19 @@ def test_the_example_of_a_mutant_is_a_real_test() -> None:
     (quoted,) = code_of("tests/README.md", "python")
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "contract").glob("test_*.py")]
     assert any(quoted.rstrip().removesuffix(" ...") in text for text in texts)
+
+
+def test_the_sentences_of_the_operations_page_are_used(tmp_path: Path) -> None:
+    """An event reads as the page says with its example of WHENCE_SENTENCES."""
+    (toml,) = code_of("docs/operations.md", "toml")
+    (tmp_path / "sentences.toml").write_text(toml)
+    grammar = load_grammar(tmp_path / "sentences.toml")
+    event = SimpleNamespace(
+        **{"event_type": "invoice.dunned", "actor_id": "billing", "resource_type": "invoice", "outcome": "none"},
+        resource_id="497f6eca-6276-4993-bfeb-53cbbbba6f08",
+    )
+    sentence = str(sentence_of(event, b'{"invoice_number": "R-17"}', grammar))
+    assert sentence in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), sentence
 
 
 def test_the_json_of_the_documents_is_json() -> None:

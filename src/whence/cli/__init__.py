@@ -23,7 +23,10 @@ COMMANDS = {
         "whence.cli.serve:demo",
         "Serve a fresh log of recorded agent runs, and print commands to try.",
     ),
-    "import": ("whence.cli.import_files:import_files", "Store the events of NDJSON files, plain or gzipped."),
+    "import": (
+        "whence.cli.import_files:import_files",
+        "Store the events of files: NDJSON, JSON, or other records by a map.",
+    ),
     "emit": ("whence.cli.events:emit", "Store one event."),
     "relay": ("whence.cli.relay:relay", "Send the events of an outbox, or of the spool of a program that ended."),
     "list": ("whence.cli.events:list_events", "List events, newest first."),
