@@ -125,12 +125,15 @@ def test_the_image_sets_what_the_server_reads() -> None:
 
 
 def test_the_image_installs_pinned_versions() -> None:
-    """requirements/server.txt is a part of requirements/dev.txt, with the same versions and hashes."""
-    server, dev = ((ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("server", "dev"))
-    assert dict(PINNED.findall(server)).items() <= dict(PINNED.findall(dev)).items()
+    """requirements/server.txt and build.txt are parts of requirements/dev.txt, with the same versions and hashes."""
+    server, build, dev = (
+        (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("server", "build", "dev")
+    )
+    assert dict(PINNED.findall(server + build)).items() <= dict(PINNED.findall(dev)).items()
     assert {"apsw", "asyncpg", "cyclopts", "litestar", "uvicorn"} <= dict(PINNED.findall(server)).keys()
     hashes = re.compile(r"--hash=sha256:[0-9a-f]{64}")
-    assert set(hashes.findall(server)) <= set(hashes.findall(dev))
+    assert set(hashes.findall(server + build)) <= set(hashes.findall(dev))
+    assert {"editables", "hatchling"} <= dict(PINNED.findall(build)).keys()
 
 
 def test_the_compose_file_keeps_the_rules() -> None:
