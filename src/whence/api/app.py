@@ -140,7 +140,7 @@ async def _authenticate_request(request: Request) -> None:
     """
     opt = request.scope["route_handler"].opt
     if "operation" in opt and opt["operation"].announces:
-        announce_deprecations(opt["operation"], request.scope)
+        announce_deprecations(opt["operation"], request)
     if request.method == "OPTIONS" or opt.get("open"):
         return
     principal = await context_of(request).authenticator.authenticate(request)

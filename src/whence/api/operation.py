@@ -4,13 +4,14 @@ A handler's `opt` holds an `Operation`, and one of `scope` (the scope that the c
 handler runs) and `open` (no credential is needed). With neither, any valid credential will do.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from whence.api.request import Request
 from whence.api.responses import JSON
 from whence.permissions import READ
 from whence.wire.deprecation import Deprecation, deprecation_headers
@@ -85,11 +86,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return [each for each in (self.deprecation, *used) if each is not None]
 
 
-def announce_deprecations(operation: Operation, scope: MutableMapping[str, Any]) -> None:
+def announce_deprecations(operation: Operation, request: Request) -> None:
     """Add to the headers of the response that what the request uses is deprecated."""
-    used = operation.deprecations(scope["query_string"])
+    used = operation.deprecations(request.scope["query_string"])
     if used:
-        state = scope["state"]
+        state = request.scope["state"]
         state["headers"] += deprecation_headers(used, f"{state['root_path']}/docs")
 
 
