@@ -74,7 +74,7 @@ def test_a_list_fits_the_terminal() -> None:
     assert first == "   @7 2026-01-02 03:04:07 ✗ airline-api failed book_reservation payment amount"
     assert second == " " * 30 + "does not add up, total pr…e is 1002, but paid 1047"
     _, _, first, second = EventTable(Style(60)).lines(ROWS)
-    assert second == " " * 30 + "book_reservati…but paid 1047"
+    assert second == " " * 30 + "book_reservatio… but paid 1047"
 
 
 def test_colours_do_not_change_the_text() -> None:
