@@ -1,21 +1,26 @@
-"""How tenants share what is scarce: amounts that are refused, and places that are waited for in turns.
+"""How tenants share what is scarce: amounts that are refused, places that are waited for in turns, and the event loop.
 
-Both follow the dynamic threshold of shared-memory switches (Choudhury and Hahne, 1998): a tenant may hold as much as
-stays free. So one busy tenant uses half of a total, two use a third each, and there is always a part left for a tenant
-that comes next. Only totals need to be configured, and nothing is set aside for tenants that are idle.
+The first two follow the dynamic threshold of shared-memory switches (Choudhury and Hahne, 1998): a tenant may hold as
+much as stays free. So one busy tenant uses half of a total, two use a third each, and there is always a part left for a
+tenant that comes next. Only totals need to be configured, and nothing is set aside for tenants that are idle.
 """
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from whence.errors import Busy, Throttled
 
-__all__ = ["FairBudget", "FairQueue"]
+__all__ = ["FairBudget", "FairQueue", "LoopRounds"]
 
 _WAIT_S = 10.0
 _WAITING_MAX = 256
+
+_ROUND_S = 0.005
+_BEGINNING_MAX = 4
+"""How many of the requests that wait for the event loop begin in one of its rounds."""
 
 
 class FairBudget:
@@ -66,13 +71,22 @@ class FairQueue:
     `brief` it may hold all of them: the work takes milliseconds, and the others get the next turns.
     """
 
-    def __init__(self, places: int, *, brief: bool = False, wait_s: float = _WAIT_S) -> None:
-        """`wait_s` is the longest wait for a place, in seconds."""
+    def __init__(
+        self, places: int, *, brief: bool = False, wait_s: float = _WAIT_S, waiting_max: int | None = None
+    ) -> None:
+        """`wait_s` is the longest wait for a place, in seconds; `waiting_max` is how much work of one tenant waits: 256
+        by default."""
         self._free = places
         self._brief = brief
         self._wait_s = wait_s
+        self._waiting_max = _WAITING_MAX if waiting_max is None else waiting_max
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether any work waits for a place."""
+        return bool(self._waiting)
 
     def is_waiting(self, tenant: str) -> bool:
         """Whether work of this tenant waits for a place."""
@@ -98,19 +112,22 @@ class FairQueue:
             return
         if queue is None:
             queue = self._waiting[tenant] = deque()
-        elif len(queue) >= _WAITING_MAX:
+        elif len(queue) >= self._waiting_max:
             raise Throttled("Too many requests of this tenant are waiting; send this again in a moment.")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
         queue.append(turn)
+        timer = loop.call_later(self._wait_s, _expire, turn)  # asyncio.timeout costs several times as much
         try:
-            async with asyncio.timeout(self._wait_s):
-                await turn
+            await turn
         except BaseException as error:
             if self._was_served(tenant, turn):
                 self.leave(tenant)
             if isinstance(error, TimeoutError):
                 raise Busy("The server is busy with other requests; send this again in a moment.") from None
             raise
+        finally:
+            timer.cancel()
 
     async def pass_turn(self, tenant: str) -> None:
         """Let the event loop run, and other tenants whose work waits have a turn, while holding a place. The place is
@@ -161,17 +178,50 @@ class FairQueue:
         turn = queue.popleft()
         if queue:
             self._waiting[tenant] = queue
-        if not turn.cancelled():  # else its task is about to find out
+        if not turn.done():  # else it was cancelled or took too long, and its task is about to find out
             self._take(tenant)
             turn.set_result(None)
 
     def _was_served(self, tenant: str, turn: "asyncio.Future[None]") -> bool:
         """Whether work that no longer waits has got a place. If not, it is forgotten."""
-        if not turn.cancelled():
-            return turn.done()
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            return True
         queue = self._waiting.get(tenant)
         if queue is not None and turn in queue:
             queue.remove(turn)
             if not queue:
                 del self._waiting[tenant]
         return False
+
+
+def _expire(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_exception(TimeoutError())
+
+
+class LoopRounds:
+    """The time of the event loop, in rounds: a round is what the loop runs until it looks for input again.
+
+    Requests that never wait for anything would all run in one round, and everybody else would wait for its end. So they
+    begin at once only until a round has lasted some milliseconds. The others wait, and a few of them begin in each of
+    the next rounds, tenants in turns. Belongs to one event loop at a time.
+    """
+
+    def __init__(self, waiting_max: int) -> None:
+        """`waiting_max` is how many requests of one tenant may wait."""
+        self._later = FairQueue(_BEGINNING_MAX, brief=True, waiting_max=waiting_max)
+        self._began: float | None = None
+
+    async def begin(self, tenant: str) -> None:
+        """Wait until a request of this tenant may run. Raises Throttled and Busy as `FairQueue.enter`."""
+        now = time.perf_counter()
+        if self._began is None:
+            self._began = now
+            asyncio.get_running_loop().call_soon(self._end)
+        if now - self._began < _ROUND_S and not self._later.has_waiting:
+            return
+        await self._later.enter(tenant)
+        asyncio.get_running_loop().call_soon(self._later.leave, tenant)  # runs in the next round
+
+    def _end(self) -> None:
+        self._began = None

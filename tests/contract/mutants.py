@@ -155,17 +155,27 @@ def division_loses_edges(patch: Patch) -> None:
 def late_events_not_rolled_up(patch: Patch) -> None:
     latest: dict[int, int] = {}
 
-    def make(real: Any) -> Any:
+    def in_time(head: Any, occurrences: list[Any]) -> list[Any]:
+        known = latest.get(head.tenant_no, occurrences[0][0])
+        latest[head.tenant_no] = max(known, *(time for time, _, _ in occurrences))
+        return [each for each in occurrences if each[0] >= known]
+
+    def roll_up_in_time(real: Any) -> Any:
         def roll_up(connection: Any, head: Any, occurrences: list[Any], **how: Any) -> Any:
-            known = latest.get(head.tenant_no, occurrences[0][0])
-            latest[head.tenant_no] = max(known, *(time for time, _, _ in occurrences))
-            kept = [each for each in occurrences if each[0] >= known]
-            return real(connection, head, kept, **how) if kept else returning(real, None)
+            kept = in_time(head, occurrences)
+            return real(connection, head, kept, **how) if kept else None
 
         return roll_up
 
-    for module in (append, postgres_append):
-        around(patch, module, "_roll_up", make)
+    def counted_in_time(real: Any) -> Any:
+        async def counted(connection: Any, head: Any, log: Any, occurrences: list[Any]) -> Any:
+            kept = in_time(head, occurrences)
+            return await real(connection, head, log, kept) if kept else ([], [])
+
+        return counted
+
+    around(patch, append, "_roll_up", roll_up_in_time)
+    around(patch, postgres_append, "_counted", counted_in_time)
 
 
 # --- tenants ---------------------------------------------------------------------------------------------------

@@ -424,11 +424,15 @@ def _imported_otherwise(change: Callable[[Event], Event]) -> Callable[[pytest.Mo
 
 def _counted_otherwise(patch: pytest.MonkeyPatch) -> None:
     """A store that leaves one event out of its counts by time."""
-    real, real_postgres = sqlite_append._roll_up, postgres_append._roll_up
+    real, real_postgres = sqlite_append._roll_up, postgres_append._counted
     patch.setattr(
         sqlite_append, "_roll_up", lambda connection, no, placed, **how: real(connection, no, placed[1:], **how)
     )
-    patch.setattr(postgres_append, "_roll_up", lambda connection, no, placed: real_postgres(connection, no, placed[1:]))
+    patch.setattr(
+        postgres_append,
+        "_counted",
+        lambda connection, head, log, occurrences: real_postgres(connection, head, log, occurrences[1:]),
+    )
 
 
 def _salted_anew(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import pytest
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.statements import everything, listen
 from whence.storage import sequencing
-from whence.storage.postgres import counts
+from whence.storage.postgres import append, counts
+from whence.storage.postgres.joined_statements import run_statements
 from whence.storage.sql import load_blocks
 
 pytestmark = pytest.mark.slow
@@ -112,8 +113,11 @@ tenants."""
 
 
 async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
-    """Every statement that a store sends when each of its operations is called."""
+    """Every statement that a store on Citus sends when each of its operations is called."""
     said: set[str] = set()
+
+    async def one_by_one(*statements: Any, joined: bool) -> Any:
+        return await run_statements(*statements, joined=False)
 
     async def hear(_connection: Any, text: str, _values: tuple[Any, ...]) -> None:
         said.add(text)
@@ -121,6 +125,7 @@ async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
     with patch.context() as patched:
         patched.setattr(sequencing, "FOLD_AT", 300)  # so that rows of transitions are merged
         listen(patched, hear)
+        patched.setattr(append, "run_statements", one_by_one)
         await everything(await fresh_database(), folder)
     return said
 

@@ -259,15 +259,15 @@ async def test_an_append_waits_for_the_one_before_it_and_for_no_other_tenant(mon
     await add(first, new(1))
     await add(first, new(1), tenant="other")
     held, going = asyncio.Event(), asyncio.Event()
-    real = append._roll_up
+    real = append.insert
 
-    async def roll_up(connection: Any, tenant_no: int, placed: list[Any]) -> None:
-        await real(connection, tenant_no, placed)
-        if any(time == NOON + 2 * 1_000_000 for time, _, _ in placed):
+    async def insert(connection: Any, head: Any, log: Any, batch: Any, *rest: Any, **how: Any) -> None:
+        await real(connection, head, log, batch, *rest, **how)
+        if any(time == NOON + 2 * 1_000_000 for time, _, _ in batch.occurrences):
             held.set()
             await going.wait()
 
-    monkeypatch.setattr(append, "_roll_up", roll_up)
+    monkeypatch.setattr(append, "insert", insert)
     slow = asyncio.create_task(add(first, new(2)))
     await held.wait()
     behind = asyncio.create_task(add(second, new(3)))
@@ -290,7 +290,7 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
     waiting = 0
     real = append.read_known
 
-    async def read(*args: Any) -> None:
+    async def read(*args: Any, **how: Any) -> None:
         nonlocal waiting
         waiting += 1
         if waiting == 2:
@@ -300,7 +300,7 @@ async def _two_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
                 await met.wait()
         except TimeoutError:
             pass
-        await real(*args)
+        await real(*args, **how)
 
     patch.setattr(append, "read_known", read)
     results = await asyncio.gather(

@@ -1,6 +1,8 @@
 """Fair shares: what one tenant may hold, who is next, and that nothing is lost when work is cancelled."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.mutants import PROPERTY, catches, replaced
 from whence import fairness
 from whence.errors import Busy, Throttled
-from whence.fairness import FairBudget, FairQueue
+from whence.fairness import FairBudget, FairQueue, LoopRounds
 
 TENANTS = st.sampled_from("abcd")
 
@@ -296,5 +298,83 @@ def test_every_place_comes_back(steps: list[tuple[str, int, bool]]) -> None:
         assert queue._free == 3
         assert not queue._held
         assert not queue._waiting
+
+    run(scenario)
+
+
+def compute(seconds: float) -> None:
+    """Keep the event loop from running for this time."""
+    time.sleep(seconds)
+
+
+async def at_once(self: LoopRounds, tenant: str) -> None:
+    pass
+
+
+@catches(
+    replaced(LoopRounds, "begin", at_once, "all_begin_in_one_round"),
+    replaced(fairness, "_BEGINNING_MAX", 10**6, "all_that_wait_begin_in_one_round"),
+)
+def test_a_round_of_the_event_loop_is_short_and_then_tenants_have_turns() -> None:
+    """Once a round has taken its time, the requests that come wait. A few of them begin in each of the next rounds, and
+    a tenant that comes last does not wait for all requests of another one."""
+
+    async def scenario() -> None:
+        rounds = LoopRounds(1_000)
+        begun: list[tuple[int, str]] = []
+        number = 0
+
+        async def count() -> None:
+            nonlocal number
+            while True:
+                number += 1
+                await asyncio.sleep(0)
+
+        async def ask(tenant: str, seconds: float = 0.0) -> None:
+            await rounds.begin(tenant)
+            begun.append((number, tenant))
+            compute(seconds)
+
+        counting = asyncio.create_task(count())
+        await asyncio.gather(ask("a", 0.01), *[ask("a") for _ in range(60)], *[ask("b") for _ in range(3)])
+        counting.cancel()
+        by_round = Counter(round_ for round_, _ in begun)
+        assert max(by_round.values()) <= 5  # the first one, and four of those that wait
+        assert [tenant for _, tenant in begun[:16]].count("b") == 3
+        assert len(begun) == 64
+
+    run(scenario)
+
+
+def test_requests_begin_at_once_while_a_round_is_young() -> None:
+    """No request waits for the loop that is not busy, however many there are."""
+
+    async def scenario() -> None:
+        rounds = LoopRounds(1_000)
+        for _ in range(1_000):
+            beginning = rounds.begin("a")
+            with pytest.raises(StopIteration):
+                beginning.send(None)
+            await asyncio.sleep(0)
+
+    run(scenario)
+
+
+def test_who_is_not_served_in_time_has_left_nothing_behind() -> None:
+    """A request that waited too long, or whose client left, holds no place later."""
+
+    async def scenario() -> None:
+        queue = FairQueue(1, wait_s=0.05)
+        await queue.enter("a")
+        late, left = asyncio.create_task(queue.enter("b")), asyncio.create_task(queue.enter("c"))
+        await settled()
+        left.cancel()
+        compute(0.1)
+        queue.leave("a")  # in the round in which the time is over
+        [error, cancelled] = await asyncio.gather(late, left, return_exceptions=True)
+        assert isinstance(cancelled, asyncio.CancelledError)
+        if error is None:
+            queue.leave("b")
+        await asyncio.wait_for(queue.enter("d"), 1)
 
     run(scenario)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from whence.api.quotas import ByteQuota, DiskSpace, EventRate
 from whence.api.request import Request
 from whence.events import NewEvent, Viewer
-from whence.fairness import FairBudget, FairQueue
+from whence.fairness import FairBudget, FairQueue, LoopRounds
 from whence.settings import Settings
 from whence.storage.base import Store
 
@@ -33,8 +33,8 @@ class Admission:
 
     `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `pages` are pages
     of events that are being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
-    a time. `inflating` are the threads that inflate bodies. `event_rate`, `byte_quota` and
-    `disk_space` bound what is stored.
+    a time. `rounds` decides which requests run in a round of the event loop. `inflating` are the threads that inflate
+    bodies. `event_rate`, `byte_quota` and `disk_space` bound what is stored.
     """
 
     def __init__(self, settings: Settings, store: Store) -> None:
@@ -43,6 +43,7 @@ class Admission:
         self.pages = FairQueue(store.reads_at_once)
         self.unbounded_pages = FairQueue(max(1, store.reads_at_once // 2))
         self.turns = FairQueue(1, brief=True)
+        self.rounds = LoopRounds(settings.connections_max)
         self.inflating = FairQueue(INFLATING_THREADS, brief=True)
         self.byte_quota = ByteQuota(store.head, settings.tenant_bytes_max)
         self.event_rate = EventRate(settings.tenant_events_per_s)

@@ -132,7 +132,7 @@ async def _lifespan(context: AppContext) -> AsyncIterator[None]:
 
 
 async def _authenticate_request(request: Request) -> None:
-    """Authenticate the request and check the scope that its route names, unless the route is open.
+    """Authenticate the request, wait for its turn, and check the scope that its route names, unless the route is open.
 
     A hook before every handler, since Litestar's guards would copy the handler for each request.
     """
@@ -141,6 +141,7 @@ async def _authenticate_request(request: Request) -> None:
         return
     principal = await context_of(request).authenticator.authenticate(request)
     request.scope["state"]["principal"] = principal
+    await context_of(request).admission.rounds.begin(principal.tenant)
     if "scope" in opt:
         principal.require(opt["scope"])
         if opt["scope"] == READ:

@@ -1,8 +1,9 @@
 """Appending to a tenant's log, in one transaction: the rows of events, names, rollups and the head.
 
 The row lock on the tenant's head is taken first and held until the commit. Under it, what the log has of the events is
-read, the events are sequenced in memory, and then each table gets its rows by one statement. A request that is refused
-as a whole is undone in memory, before any of it was written.
+read, the events are sequenced in memory, and then each table gets its rows by one statement. Statements that do not
+need each other's results share a round trip. A request that is refused as a whole is undone in memory, before any of it
+was written.
 """
 
 import secrets
@@ -20,6 +21,7 @@ from whence.identities import canonical, earlier_spelling, spellings
 from whence.storage.base import HashedEvent, Receipt, Write
 from whence.storage.postgres.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.joined_statements import Statement, run_statements
 from whence.storage.postgres.rows import cause_id_from, event_from, event_values
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.transitions import fold_transitions
@@ -41,9 +43,13 @@ __all__ = ["Kinds", "PostgresTenantLog", "append", "insert", "known_kinds", "loc
 _SQL = load_blocks("whence.storage.postgres")
 
 _ALL_LEVELS_MAX = 100
-"""Up to this many events, the buckets of all levels are read at once: one round trip instead of one for each level."""
+"""Up to this many events, the buckets of all levels are read before it is known which levels are needed: a share of one
+round trip, instead of a round trip for each level."""
 
 Kinds = dict[KindName, int]
+
+Buckets = dict[tuple[int, int], tuple[int, bool]]
+"""How many events a bucket holds before this append, and whether it is divided, by level and number."""
 
 
 class PostgresTenantLog:
@@ -57,6 +63,8 @@ class PostgresTenantLog:
         self.events: dict[str, Event] = {}
         self.correlations: dict[str, str] = {}
         self.flows: set[str] = set()
+        self.buckets: Buckets | None = {}
+        """None if they were not read."""
 
     def stored(self, event_id: str) -> Event | None:
         """See `TenantLog`."""
@@ -97,20 +105,21 @@ async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft
 
 
 async def append(
-    connection: Connection, tenant: Tenant, writes: Sequence[Write], cached: dict[int, Kinds]
+    connection: Connection, tenant: Tenant, writes: Sequence[Write], cached: dict[int, Kinds], *, joined: bool
 ) -> list[list[Receipt] | WhenceError]:
     """Store requests of one tenant, in order.
 
-    `cached` holds the numbers of kinds by the `kinds_version` of the head.
+    `cached` holds the numbers of kinds by the `kinds_version` of the head. `joined` sends statements together, which
+    Citus does not allow.
     """
     head, kinds_version = await locked_head(connection, tenant)
     head.recorded_at = max(time.time_ns() // 1_000, head.recorded_at)
     log = PostgresTenantLog(await known_kinds(connection, head, cached, kinds_version))
-    await read_known(connection, head, log, [new for write in writes for new in write.events])
+    await read_known(connection, head, log, [new for write in writes for new in write.events], joined=joined)
     batch = Batch()
     results = sequence_writes(log, head, batch, writes)
     if batch.events:
-        await insert(connection, head, log, batch, hash_events(batch.events), kinds_version)
+        await insert(connection, head, log, batch, hash_events(batch.events), kinds_version, joined=joined)
     return results
 
 
@@ -127,10 +136,15 @@ async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int,
 
 
 async def read_known(
-    connection: Connection, head: HeadDraft, log: PostgresTenantLog, events: Sequence[NewEvent | Event]
+    connection: Connection,
+    head: HeadDraft,
+    log: PostgresTenantLog,
+    events: Sequence[NewEvent | Event],
+    *,
+    joined: bool,
 ) -> None:
-    """Read what the log has of these events: their ids, their actors, the flows of their causes, and their own flows
-    if an earlier release stored these under another spelling."""
+    """Read what the log has of these events: their ids, their actors, the flows of their causes, their buckets, and
+    their own flows if an earlier release stored these under another spelling."""
     if not head.size or not events:
         return
     ids = {new.id for new in events}
@@ -138,21 +152,28 @@ async def read_known(
         new.causation_id for new in events if new.correlation_id is None and cause_id_from(new.causation_id) is not None
     }
     earlier = {earlier_spelling(new.correlation_id) for new in events if new.correlation_id is not None} - {None}
-    rows = await connection.fetch(_SQL["stored_ids"], head.tenant_no, list(ids | causes), list(earlier))
-    log.correlations = {str(id_): correlation_id for id_, _, correlation_id in rows if id_ is not None}
-    log.flows = {correlation_id for id_, _, correlation_id in rows if id_ is None}
+    actors = {(actor_id, new.actor_type) for new in events for actor_id in spellings(new.actor_id)}
+    lookups = [
+        Statement(_SQL["stored_ids"], (list(ids | causes), list(earlier)), answers=True),
+        Statement(_SQL["actor_number"], tuple(_columns(actors)), answers=True),
+    ]
+    if len(events) <= _ALL_LEVELS_MAX:
+        occurrences = [(new.occurred_at, 0, 0) for new in events]
+        lookups.append(_buckets_lookup(range(rollups.LAST_LEVEL + 1), occurrences))
+    stored, numbers, *buckets = await run_statements(connection, head.tenant_no, lookups, joined=joined)
+    log.buckets = _buckets_from(*buckets) if buckets else None
+    log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in numbers if number is not None}
+    log.correlations = {str(id_): correlation_id for id_, _, correlation_id in stored if id_ is not None}
+    log.flows = {correlation_id for id_, _, correlation_id in stored if id_ is None}
     if log.flows:
         names = [canonical(correlation_id) for correlation_id in log.flows]
         canonical_rows = await connection.fetch(_SQL["stored_ids"], head.tenant_no, [], names)
         log.flows |= {correlation_id for _, _, correlation_id in canonical_rows}
-    repeated = [position for id_, position, _ in rows if str(id_) in ids]
+    repeated = [position for id_, position, _ in stored if str(id_) in ids]
     if repeated:
         text = _SQL["full_event"] + " AND e.position = ANY($2::bigint[])"
         found = [event_from(head.tenant, row) for row in await connection.fetch(text, head.tenant_no, repeated)]
         log.events = {event.id: event for event in found}
-    asked = {(actor_id, new.actor_type) for new in events for actor_id in spellings(new.actor_id)}
-    rows = await connection.fetch(_SQL["actor_number"], head.tenant_no, *_columns(asked))
-    log.actors = {(actor_id, actor_type): number for number, actor_id, actor_type in rows if number is not None}
 
 
 async def insert(
@@ -162,66 +183,80 @@ async def insert(
     batch: Batch,
     hashed: Sequence[HashedEvent],
     kinds_version: int,
+    *,
+    joined: bool,
 ) -> None:
     """Write a batch, whose events are `hashed`, with its names, its rollups and the head.
 
     `kinds_version` is the one that was read with the head; with new kinds, the head gets a new one.
     """
     tenant_no = head.tenant_no
+    count_flows_and_resources(batch)
+    await _add_names(connection, head, log, batch, joined=joined)
     if log.new_kinds:
         kinds_version = secrets.randbits(63)
-        rows: Iterable[tuple[Any, ...]] = [(number, *name) for name, number in log.new_kinds.items()]
-        await connection.execute(_SQL["add_kind"], tenant_no, *_columns(rows))
-    if log.new_actors:
-        rows = [(number, *name) for name, number in log.new_actors.items()]
-        await connection.execute(_SQL["add_actor"], tenant_no, *_columns(rows))
-    count_flows_and_resources(batch)
-    await _add_to_flows(connection, head, batch)
-    await _add_to_resources(connection, head, batch)
-    await connection.execute(_SQL["add_event"], tenant_no, *_columns(event_values(batch, hashed)))
+    counted, full = await _counted(connection, head, log, batch.occurrences)
+    writes = [Statement(_SQL["add_event"], tuple(_columns(event_values(batch, hashed)))), *counted]
     head.tree.extend([each.leaf for each in hashed])
     measure_payloads(head, batch)
-    await _roll_up(connection, head, batch.occurrences)
-    if is_fold_due(head):
+    fold_due = is_fold_due(head)
+    if not fold_due:
+        writes.append(_saved_head(head, kinds_version))
+    await run_statements(connection, tenant_no, writes, joined=joined)
+    for level, bucket in full:
+        await _divide(connection, head, level, bucket)
+    if fold_due:
         await fold_transitions(connection, head)
         await fold_actor_totals(connection, head)
         head.folded_to = head.size
-    await connection.execute(
+        await run_statements(connection, tenant_no, [_saved_head(head, kinds_version)], joined=joined)
+
+
+def _saved_head(head: HeadDraft, kinds_version: int) -> Statement:
+    return Statement(
         _SQL["save_head"],
-        tenant_no,
-        head.size,
-        head.recorded_at,
-        head.tree.packed(),
-        head.kinds,
-        head.actors,
-        head.flows,
-        head.resources,
-        head.folded_to,
-        head.payload_bytes,
-        head.measured_to,
-        kinds_version,
+        (
+            head.size,
+            head.recorded_at,
+            head.tree.packed(),
+            head.kinds,
+            head.actors,
+            head.flows,
+            head.resources,
+            head.folded_to,
+            head.payload_bytes,
+            head.measured_to,
+            kinds_version,
+        ),
     )
 
 
-async def _add_to_flows(connection: Connection, head: HeadDraft, batch: Batch) -> None:
-    """Add the batch to its flows, with numbers for the new ones, and set the numbers in the batch."""
-    rows = [
+async def _add_names(
+    connection: Connection, head: HeadDraft, log: PostgresTenantLog, batch: Batch, *, joined: bool
+) -> None:
+    """Add new kinds and actors, and the batch to its flows and resources, with numbers for the new ones. Sets the
+    numbers of flows and resources in the batch."""
+    flows = [
         (number, correlation_id, flow.events, flow.failures, flow.first_at, flow.last_at)
         for number, (correlation_id, flow) in enumerate(batch.flows.items(), head.flows + 1)
     ]
-    for number, correlation_id in await connection.fetch(_SQL["add_to_flow"], head.tenant_no, *_columns(rows)):
-        batch.flows[correlation_id].flow = number
-        head.flows = max(head.flows, number)
-
-
-async def _add_to_resources(connection: Connection, head: HeadDraft, batch: Batch) -> None:
-    """Add the batch to its resources, with numbers for the new ones, and set the numbers in the batch."""
-    rows = [
+    resources = [
         (number, *name, resource.events)
         for number, (name, resource) in enumerate(batch.resources.items(), head.resources + 1)
     ]
-    found = await connection.fetch(_SQL["add_to_resource"], head.tenant_no, *_columns(rows))
-    for number, resource_id, resource_type in found:
+    statements = [
+        Statement(_SQL["add_to_flow"], tuple(_columns(flows)), answers=True),
+        Statement(_SQL["add_to_resource"], tuple(_columns(resources)), answers=True),
+    ]
+    for block, numbers in (("add_kind", log.new_kinds), ("add_actor", log.new_actors)):
+        if numbers:
+            rows = [(number, *name) for name, number in numbers.items()]
+            statements.append(Statement(_SQL[block], tuple(_columns(rows))))
+    found_flows, found_resources, *_ = await run_statements(connection, head.tenant_no, statements, joined=joined)
+    for number, correlation_id in found_flows:
+        batch.flows[correlation_id].flow = number
+        head.flows = max(head.flows, number)
+    for number, resource_id, resource_type in found_resources:
         batch.resources[str(resource_id), resource_type].resource = number
         head.resources = max(head.resources, number)
 
@@ -231,21 +266,19 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
     return zip(*rows, strict=True)
 
 
-async def _roll_up(connection: Connection, head: HeadDraft, occurrences: list[rollups.Occurrence]) -> None:
-    """Count events into the buckets of every level that has rows for them, and divide the buckets that are full."""
-    tenant_no = head.tenant_no
+async def _counted(
+    connection: Connection, head: HeadDraft, log: PostgresTenantLog, occurrences: list[rollups.Occurrence]
+) -> tuple[list[Statement], list[tuple[int, int]]]:
+    """The statements that count events into the buckets of every level that has rows for them, and the level and number
+    of each bucket that is then full."""
     buckets: list[tuple[int, ...]] = []
     kinds: list[tuple[int, ...]] = []
     actors: list[tuple[int, ...]] = []
     full: list[tuple[int, int]] = []
-    levels = range(rollups.LAST_LEVEL + 1)
-    known = (
-        await _known_buckets(connection, tenant_no, levels, occurrences)
-        if len(occurrences) <= _ALL_LEVELS_MAX
-        else None
-    )
-    for level in levels:
-        here = known if known is not None else await _known_buckets(connection, tenant_no, (level,), occurrences)
+    for level in range(rollups.LAST_LEVEL + 1):
+        here = log.buckets
+        if here is None:
+            here = await _known_buckets(connection, head.tenant_no, level, occurrences)
         groups = rollups.by_bucket(level, occurrences)
         occurrences = []
         for bucket, members in groups.items():
@@ -261,19 +294,23 @@ async def _roll_up(connection: Connection, head: HeadDraft, occurrences: list[ro
             actors += [(level, bucket, *name, events) for name, events in by_actor.items()]
         if not occurrences:
             break
-    await connection.execute(_SQL["add_to_bucket"], tenant_no, *_columns(buckets))
-    await connection.execute(_SQL["add_to_rollup_kind"], tenant_no, *_columns(kinds))
-    await connection.execute(_SQL["add_to_rollup_actor"], tenant_no, *_columns(actors))
-    for level, bucket in full:
-        await _divide(connection, head, level, bucket)
+    blocks = {"add_to_bucket": buckets, "add_to_rollup_kind": kinds, "add_to_rollup_actor": actors}
+    return [Statement(_SQL[block], tuple(_columns(rows))) for block, rows in blocks.items()], full
 
 
 async def _known_buckets(
-    connection: Connection, tenant_no: int, levels: Iterable[int], occurrences: list[rollups.Occurrence]
-) -> dict[tuple[int, int], tuple[int, bool]]:
-    """How many events the buckets of these levels hold before this append, and whether they are divided."""
+    connection: Connection, tenant_no: int, level: int, occurrences: list[rollups.Occurrence]
+) -> Buckets:
+    lookup = _buckets_lookup((level,), occurrences)
+    return _buckets_from(await connection.fetch(lookup.text, tenant_no, *lookup.values))
+
+
+def _buckets_lookup(levels: Iterable[int], occurrences: list[rollups.Occurrence]) -> Statement:
     asked = [(level, bucket) for level in levels for bucket in rollups.by_bucket(level, occurrences)]
-    rows = await connection.fetch(_SQL["buckets_known"], tenant_no, *_columns(asked))
+    return Statement(_SQL["buckets_known"], tuple(_columns(asked)), answers=True)
+
+
+def _buckets_from(rows: Iterable[tuple[int, int, int, bool]]) -> Buckets:
     return {(level, bucket): (events, divided) for level, bucket, events, divided in rows}
 
 

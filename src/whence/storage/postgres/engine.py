@@ -108,7 +108,8 @@ class PostgresStore:
         return [result for write in writes for result in await self.append(tenant, [write])]
 
     async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
-        work = partial(append, writes=writes, cached=_bounded(self._numbers))
+        await self._ensure_checked()  # which finds out whether this is Citus
+        work = partial(append, writes=writes, cached=_bounded(self._numbers), joined=not self._target.on_citus)
         results: list[list[Receipt] | WhenceError] = await self._grow(tenant, work)
         return results
 
@@ -233,7 +234,9 @@ class PostgresStore:
         """Append exact events; see `Store`."""
         if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._grow(tenant, partial(replication.import_events, events=events, cached=_bounded(self._numbers)))
+        await self._ensure_checked()
+        work = partial(replication.import_events, events=events, cached=_bounded(self._numbers))
+        await self._grow(tenant, partial(work, joined=not self._target.on_citus))
 
     async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool) -> Any:
         async def ask(connection: Connection, owner: Tenant) -> Any:

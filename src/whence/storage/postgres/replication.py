@@ -43,12 +43,12 @@ async def part_rows(
 
 
 async def import_events(
-    connection: Connection, tenant: Tenant, events: Sequence[HashedEvent], cached: dict[int, Kinds]
+    connection: Connection, tenant: Tenant, events: Sequence[HashedEvent], cached: dict[int, Kinds], *, joined: bool
 ) -> None:
-    """See `Store.import_log`. `cached` as for `append`."""
+    """See `Store.import_log`. `cached` and `joined` as for `append`."""
     head, kinds_version = await locked_head(connection, tenant)
     log = PostgresTenantLog(await known_kinds(connection, head, cached, kinds_version))
-    await read_known(connection, head, log, [hashed.event for hashed in events])
+    await read_known(connection, head, log, [hashed.event for hashed in events], joined=joined)
     batch = Batch()
     sequence_exactly(log, head, batch, events)
-    await insert(connection, head, log, batch, events, kinds_version)
+    await insert(connection, head, log, batch, events, kinds_version, joined=joined)
