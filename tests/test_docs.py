@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.conftest import Served, serving
+from tests.cli.program import Cli, Serving, running
 from whence.permissions import READ, WRITE
 from whence.settings import FIELDS
 
@@ -41,31 +42,29 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """The environment of clients of a running server."""
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as served:
-        variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE), "XDG_STATE_HOME": folder}
-        yield os.environ | variables
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli, Serving]]:
+    """A user of `make serve`, in another terminal: nothing is set, and the profile has the server and the key."""
+    cli = Cli(tmp_path_factory.mktemp("readme"))
+    with running(cli, "serve", "--port", "0") as serving:
+        yield cli, serving
 
 
 @pytest.mark.parametrize("code", blocks("README.md", "python"))
-def test_the_python_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
+def test_the_python_of_the_readme_runs(code: str, readers: tuple[Cli, Serving]) -> None:
     """The snippet stores a cause and its effect, and prints them as one flow in order."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=readers[0].env(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["inbound_message.received", "action_run.failed"]
 
 
 @pytest.mark.parametrize("code", blocks("README.md", "sh"))
-def test_the_curl_of_the_readme_runs(code: str, environment: dict[str, str]) -> None:
-    """The first event is stored, and the first query finds it."""
-    port = environment["WHENCE_URL"].rpartition(":")[2]
-    script = code.replace("127.0.0.1:8700", f"127.0.0.1:{port}")
-    done = subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
+def test_the_curl_of_the_readme_runs(code: str, readers: tuple[Cli, Serving]) -> None:
+    """The first event is stored, and the first query finds it. Only the port and the place of the program differ."""
+    cli, serving = readers
+    script = code.replace("127.0.0.1:8700", f"127.0.0.1:{serving.port}").replace(".venv/bin/", "")
+    done = subprocess.run(["bash", "-c", script], env=cli.env(), capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.count('"eventType":"decision.approved"') == 2
     assert done.stdout.endswith('"hasNext":false,"limit":100,"offset":0,"total":1}')
 

@@ -1,11 +1,14 @@
-"""Profiles: servers with their keys, as `whence serve` and `whence demo` save them; and which one is used.
+"""Profiles: servers with their keys, as `whence serve`, `demo` and `login` save them; and which one is used.
 
-All profiles are in one file in the user's configuration directory. It holds keys, so only its owner can read it.
+All profiles are in one file in the user's configuration directory. It holds keys, so only its owner can read it. A
+change never replaces the key of another profile: keys leave the file only by `Profiles.without`.
 """
 
+import contextlib
+import fcntl
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,11 +22,10 @@ __all__ = [
     "FoundServer",
     "Profile",
     "Profiles",
-    "drop_profile",
+    "change_profiles",
     "find_server",
     "load_profiles",
     "profiles_path",
-    "save_profile",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8700"
@@ -31,7 +33,7 @@ DEFAULT_URL = "http://127.0.0.1:8700"
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A server and a key for it. `store` is the URL of its store, if the server runs on this machine."""
+    """A server and a key for it. `store` is the absolute URL of its store, if this machine serves it."""
 
     url: str
     api_key: str
@@ -42,10 +44,36 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profiles(msgspec.Struct, frozen=True, kw_only=True):
-    """All profiles by name, and the name of the current one."""
+    """All profiles by name, and the name of the current one, which is empty when there is none."""
 
     current: str = ""
     profiles: dict[str, Profile] = {}
+
+    def of_store(self, store: str) -> str | None:
+        """The name of the profile for the server of this store; the current one if there are several."""
+        names = [name for name, profile in self.profiles.items() if profile.store == store]
+        return self.current if self.current in names else next(iter(names), None)
+
+    def free_name(self, wanted: str) -> str:
+        """The name that is wanted, or one with a number after it if a profile has that name."""
+        name, number = wanted, 2
+        while name in self.profiles:
+            name, number = f"{wanted}-{number}", number + 1
+        return name
+
+    def using(self, name: str) -> "Profiles":
+        """The same profiles with this one as the current."""
+        return msgspec.structs.replace(self, current=name)
+
+    def with_profile(self, name: str, profile: Profile) -> "Profiles":
+        """These profiles and a new or changed one, which is the current one."""
+        return Profiles(current=name, profiles={**self.profiles, name: profile})
+
+    def without(self, name: str, then: str = "") -> "Profiles":
+        """The profiles without this one. If it was the current one, `then` is, if there is such a profile."""
+        left = {other: profile for other, profile in self.profiles.items() if other != name}
+        current = then if self.current == name else self.current
+        return Profiles(current=current if current in left else "", profiles=left)
 
 
 class FoundServer(msgspec.Struct, frozen=True):
@@ -59,13 +87,17 @@ class FoundServer(msgspec.Struct, frozen=True):
         return f"FoundServer(url={self.url!r}, reason={self.reason!r})"
 
 
-_NO_KEY = "Pass api_key, set WHENCE_API_KEY, or run 'whence serve' or 'whence demo', which save a profile."
+_NO_KEY = (
+    "Pass api_key, set WHENCE_API_KEY, or save a profile: 'whence serve', 'whence demo' and 'whence login' do that."
+)
 _OTHER_MACHINE = (
     "The current profile names a server on another machine, which a program uses only if it is named. Pass profile, or "
     "set WHENCE_PROFILE or WHENCE_API_KEY."
 )
 _OTHER_SERVER = "The profile belongs to a server with another URL. Pass api_key, or set WHENCE_API_KEY."
-_UNKNOWN = "There is no profile with the given name. Check profile or WHENCE_PROFILE."
+_UNKNOWN = (
+    "There is no profile with the given name. Check profile or WHENCE_PROFILE; 'whence profile list' lists the names."
+)
 
 
 def find_server(
@@ -117,34 +149,41 @@ def load_profiles() -> Profiles:
         raise WhenceError(f"Cannot read the profiles in {path}. Repair or remove the file.") from None
 
 
-def save_profile(name: str, profile: Profile) -> Path:
-    """Save a profile under this name and make it the current one. Returns the file. Raises OSError and WhenceError."""
-    return _write(Profiles(current=name, profiles={**load_profiles().profiles, name: profile}))
+def change_profiles(change: Callable[[Profiles], Profiles]) -> Profiles:
+    """Read the profiles, save what `change` makes of them, and return that. No other process changes them meanwhile.
 
-
-def drop_profile(name: str, profile: Profile, before: str) -> None:
-    """Remove a profile whose server has stopped, unless it was replaced. If it was current, make `before` current.
-
-    Raises OSError and WhenceError.
+    Raises OSError, WhenceError for profiles that cannot be read, and what `change` raises.
     """
-    saved = load_profiles()
-    if saved.profiles.get(name) != profile:
-        return
-    left = {other: value for other, value in saved.profiles.items() if other != name}
-    _write(Profiles(current=before if saved.current == name else saved.current, profiles=left))
-
-
-def _write(profiles: Profiles) -> Path:
     path = profiles_path()
-    body = msgspec.json.encode(profiles)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(path.parent):
+        changed = change(load_profiles())
+        _write(path, changed)
+    return changed
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, since the file itself is replaced."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems lock no folder
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, profiles: Profiles) -> None:
+    body = msgspec.json.format(msgspec.json.encode(profiles), indent=2) + b"\n"
     # mkstemp makes a file that only its owner can read; os.replace swaps it in atomically.
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(body, indent=2) + b"\n")
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())  # a key cannot be made out again after a power loss
         os.replace(fresh, path)
     except BaseException:
         Path(fresh).unlink(missing_ok=True)
         raise
-    return path

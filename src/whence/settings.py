@@ -7,6 +7,7 @@ never repeats the value.
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,6 +128,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def shown_store(self) -> str:
         """The URL of the store without its password, for output and logs."""
         return _without_password(self.store)
+
+    @property
+    def absolute_store(self) -> str:
+        """The URL of the store as `shown_store`, with the real path of a file: the same in every working directory."""
+        prefix = engine_of(self.store).url_prefix
+        if not self.store.startswith("sqlite:"):
+            return self.shown_store
+        return prefix + os.path.realpath(self.store.removeprefix(prefix))
 
     @property
     def algorithms(self) -> tuple[str, ...]:

@@ -210,7 +210,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_made(plain: Process, pr
 @pytest.mark.parametrize(
     ("flags", "name"),
     [
-        (["--root-path", "log/"], "WHENCE_ROOT_PATH"),
+        (["--root-path", "log/"], "--root-path"),
         (["--tls-cert", "/no/such/file"], "WHENCE_TLS"),
     ],
 )

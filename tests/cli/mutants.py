@@ -145,6 +145,26 @@ profiles.client_for = client_for
 """,
 )
 
+PROFILE_FLAG_IGNORED = Mutant(
+    "profile_flag_ignored",
+    """
+import whence.cli.profiles as profiles
+found = profiles.client_for
+def client_for(flags, *rest, **more):
+    flags = flags or profiles.ServerOptions()
+    return found(profiles.ServerOptions(flags.url, flags.api_key), *rest, **more)
+profiles.client_for = client_for
+""",
+)
+
+ONE_PROFILE_FOR_ALL = Mutant(
+    "one_profile_for_all_stores",
+    """
+import whence.cli.first_run as first_run
+first_run.with_new_log = lambda profiles, wanted, saved: profiles.with_profile("default", saved)
+""",
+)
+
 WORLD_READABLE = Mutant(
     "profile_that_all_can_read",
     """

@@ -38,10 +38,9 @@ def printed(serving: Serving) -> list[str]:
     return re.findall(r"^  ((?:whence|curl) .*)$", serving.said, re.MULTILINE)
 
 
-def as_printed(cli: Cli, command: str, key: str) -> Result:
-    """Run a line in a shell, like a user who copies it, with the key in the variable that it names."""
-    environ = cli.env() | ({} if command.startswith("whence") else {"WHENCE_API_KEY": key})
-    done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, timeout=60, check=False)
+def as_printed(cli: Cli, command: str) -> Result:
+    """Run a line in a shell, like a user who copies it into another terminal."""
+    done = subprocess.run(["bash", "-c", command], env=cli.env(), capture_output=True, timeout=60, check=False)
     ran = Result(done.returncode, done.stdout, done.stderr.decode())
     if command.startswith("whence"):
         check_output(ran)
@@ -61,9 +60,7 @@ def test_it_prints_its_address_and_what_to_try(demo: tuple[Cli, Serving]) -> Non
 def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
     """Each printed line works in a shell; the last one shows why a run failed."""
     cli, serving = demo
-    listed, shown, why, flows, found, counted, last = (
-        as_printed(cli, command, serving.key) for command in printed(serving)
-    )
+    listed, shown, why, flows, found, counted, last = (as_printed(cli, command) for command in printed(serving))
     rows = [line.split() for line in listed.lines[1:]]
     assert len(rows) == 5 and {row[1] for row in rows} == {"action_run.failed"}
     shown_id = shlex.split(printed(serving)[1])[-1]

@@ -22,7 +22,9 @@ from whence.cli import COMMANDS, GROUPS, overview
 from whence.cli.app import make_app
 from whence.cli.help_text import EXAMPLES
 
-ALL = [*((name,) for name in COMMANDS), ("key", "create"), ("key", "list"), ("key", "revoke")]
+GROUPED = [("key", name) for name in ("create", "list", "revoke")]
+GROUPED += [("profile", name) for name in ("list", "use", "show", "remove")]
+ALL = [*((name,) for name in COMMANDS), *GROUPED]
 
 OPTIONS = {
     "serve": {"--store", "--host", "--port", "--cors-origin", "--trusted-proxy", "--root-path", "--tls-cert"},
@@ -41,6 +43,10 @@ OPTIONS = {
     "map": {"--from", "--to", "--json"},
     "completion": set(),
     "open": {"--url"},
+    "login": {"--profile"},
+    "profile": set(),
+    "profile list": {"--json"},
+    "profile show": {"--key", "--json"},
     "key": set(),
     "migrate": {"--store"},
     "copy": {"--from", "--to"},
@@ -252,8 +258,8 @@ sys.exit(main(["list"]))
         (("key", "create", "--scope", "admin", "--expires", "soon"), "--expires"),
         (("key", "create", "--scope", "admin", "--expires", "2001-01-01T00:00:00Z"), "--expires"),
         (("key", "create", "--scope", "admin", "--tenant", "a b"), "tenant"),
-        (("key", "list", "--store", "file.db"), "WHENCE_STORE"),
-        (("serve", "--port", "99999999"), "WHENCE_PORT"),
+        (("key", "list", "--store", "file.db"), "--store"),
+        (("serve", "--port", "99999999"), "--port"),
         (("serve", "--tls-cert", "/nowhere"), "WHENCE_TLS"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

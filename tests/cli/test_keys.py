@@ -87,6 +87,9 @@ def test_a_revoked_key_ends_within_a_second(
     assert status(served, secret) == 200
     ran = cli.ok("key", "revoke", key_id, *options)
     assert (ran.out, ran.err) == ("", "Revoked.\n")
+    (revoked,) = (key["revokedAt"] for key in api.get("/api/v1/keys").json()["keys"] if key["id"] == key_id)
+    ran = cli.ok("key", "revoke", key_id, *options)
+    assert (ran.out, ran.err) == ("", f"This key was revoked already, at {revoked}.\n")
     time.sleep(1)
     assert status(served, secret) == 401
 

@@ -3,8 +3,11 @@
 import json
 import os
 import pty
+import re
 import shlex
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +74,20 @@ def test_a_profile_may_be_named(cli: Cli, served: Served) -> None:
     path.write_text(json.dumps(profiles))
     assert tenant_asked(cli, served) == "current"
     assert tenant_asked(cli.given(profile="other"), served) == "named"
-    cli.given(profile="none", url=served.url).fails(4, "list")
+    assert "no profile with the given name" in cli.given(profile="none", url=served.url).fails(4, "list")
+
+
+@catches(mutants.PROFILE_FLAG_IGNORED)
+def test_a_named_profile_overrides_the_environment(cli: Cli, served: Served) -> None:
+    """--profile is preferred to WHENCE_PROFILE, WHENCE_URL and WHENCE_API_KEY, and its key goes to no other server."""
+    path = keep(cli, url=NOWHERE, key="whk_other")
+    profiles = json.loads(path.read_text())
+    profiles["profiles"]["flag"] = {"url": served.url, "api_key": served.key("admin", tenant="flagged")}
+    path.write_text(json.dumps(profiles))
+    user = cli.given(url=NOWHERE, api_key="whk_environment", profile="p")
+    assert tenant_asked(user, served, "--profile", "flag") == "flagged"
+    assert "no profile with the given name" in user.fails(4, "list", "--profile", "none")
+    assert "another URL" in user.fails(4, "list", "--profile", "flag", "--url", NOWHERE)
 
 
 def test_the_default_address_is_used_last(cli: Cli) -> None:
@@ -134,13 +150,42 @@ def test_a_server_starts_without_saving_a_profile(cli: Cli) -> None:
         cli.given(url=serving.url, api_key=key).ok("list")
 
 
+@catches(mutants.ONE_PROFILE_FOR_ALL)
+def test_each_store_has_its_own_profile(cli: Cli, tmp_path: Path) -> None:
+    """A second store gets a second profile, which is the current one, and the key of the first stays. Both servers can
+    be used by the names of their profiles, and the way back is named.
+    """
+    with (
+        running(cli, "serve", "--port", "0") as first,
+        running(cli, "serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/orders.db") as second,
+    ):
+        kept = json.loads((cli.home / "config" / "whence" / "profiles.json").read_text())
+        assert kept["current"] == "orders"
+        assert {name: each["api_key"] for name, each in kept["profiles"].items()} == {
+            "default": first.key,
+            "orders": second.key,
+        }
+        assert first.key != second.key
+        assert cli.ok("key", "list", "--profile", "default").code == 0
+        words = shlex.split(second.wait_for(r"To go back to the one before: whence (.*)\n")[1])
+        cli.ok(*words)
+        shown = cli.ok("profile", "show", "--json").json
+        assert (shown["name"], shown["url"]) == ("default", first.url)
+
+
 @catches(mutants.KEY_IN_THE_JOURNAL)
 def test_the_first_key_is_not_written_to_a_file(cli: Cli) -> None:
     """Where stderr is a file or a journal, the first key is only in the profile, and the output says so."""
     with running(cli, "serve", "--port", "0") as serving:
         assert serving.key.startswith("whk_")
         assert KEY.search(serving.said) is None
-        assert "is saved in a profile" in serving.said
+        assert "is saved in the profile 'default', and not shown" in serving.said
+        export = serving.wait_for(r"\n  (export WHENCE_URL=.*)\n")[1]
+        shown = 'echo "$WHENCE_URL $WHENCE_API_KEY"'
+        done = subprocess.run(
+            ["bash", "-c", f"{export}\n{shown}"], env=cli.env(), capture_output=True, check=True, text=True, timeout=60
+        )
+        assert done.stdout == f"{serving.url} {serving.key}\n"
 
 
 @catches(mutants.KEY_NOT_SHOWN)
@@ -151,14 +196,16 @@ def test_the_first_key_is_shown_once_on_a_terminal(cli: Cli) -> None:
     os.close(theirs)
     written = b""
     try:
-        while b"Commands now use this server" not in written:
+        while b"export WHENCE_URL" not in written or not written.endswith(b"\n\r\n"):
             written += os.read(ours, 65_536)
     finally:
         process.kill()
         process.wait()
         os.close(ours)
-    kept = json.loads((cli.home / "config" / "whence" / "profiles.json").read_text())
-    assert written.decode().count(kept["profiles"]["default"]["api_key"]) == 1
+    kept = json.loads((cli.home / "config" / "whence" / "profiles.json").read_text())["profiles"]["default"]
+    said = written.decode()
+    assert said.count(kept["api_key"]) == 1
+    assert f"\n  export WHENCE_URL={kept['url']} WHENCE_API_KEY={kept['api_key']}\r\n" in said
 
 
 @pytest.mark.slow
@@ -174,3 +221,40 @@ def test_serve_refuses_what_it_cannot_do(cli: Cli, tmp_path: Path) -> None:
         assert cli.fails(1, "serve", "--store", store, "--port", "0")
     (tmp_path / "text.db").write_bytes(b"this is no database\n" * 500)
     assert cli.fails(1, "serve", "--store", f"sqlite:///{tmp_path}/text.db", "--port", "0")
+
+
+def test_a_log_without_a_saved_key_says_how_to_save_one(cli: Cli, tmp_path: Path) -> None:
+    """On a terminal, the server of a log whose key is in no profile prints a line that makes and saves one."""
+    store = f"sqlite:///{tmp_path}/log.db"
+    cli.ok("key", "create", "--scope", "admin", "--store", store)
+    ours, theirs = pty.openpty()
+    process = cli.given(log_level="error").start("serve", "--port", "0", "--store", store, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while re.search(rb" login \S+\r\n", written) is None:
+            written += os.read(ours, 65_536)
+        (line,) = re.findall(r"^  (whence key create .*)\r$", written.decode(), re.MULTILINE)
+        done = subprocess.run(["bash", "-c", line], env=cli.env(), capture_output=True, check=True, timeout=60)
+        assert done.stdout == b""
+        assert len(cli.ok("key", "list", "--json").json["keys"]) == 2
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@pytest.mark.parametrize(
+    "code", ["import whence; whence.Whence().close()", "import whence.cli.serve, whence.cli.login"]
+)
+def test_nothing_warns_of_a_missing_runtime_directory(cli: Cli, code: str) -> None:
+    """Neither the commands nor a program with the SDK, where XDG_RUNTIME_DIR is not set."""
+    asked = f"{code}\nfrom whence.settings import Settings; from whence.profiles import load_profiles\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{asked}Settings(); load_profiles()"],
+        env=cli.env(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -37,6 +37,8 @@ COMMANDS = {
     "flow": ("whence.cli.flows:flow", "Show what happened in one flow."),
     "map": ("whence.cli.flows:process_map", "Show which event types lead to which, how often and how soon."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
+    "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
+    "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),
     "copy": ("whence.cli.copy_log:copy", "Copy a log unchanged into another store, as to PostgreSQL."),
@@ -53,15 +55,16 @@ GROUPS = {
     "Read": ("list", "get", "why", "effects", "trace", "flow", "flows", "map", "stats"),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),
-    "Look after": ("key", "migrate", "copy", "verify", "backup", "restore"),
+    "Look after": ("login", "profile", "key", "migrate", "copy", "verify", "backup", "restore"),
     "This program": ("completion", "version"),
 }
 """The commands in the order and under the headings of the overview."""
 
 _PARAGRAPHS = (
     "'whence COMMAND --help' lists the options of a command, with examples.",
-    "Commands find a server by --url and --api-key, else by WHENCE_URL and WHENCE_API_KEY, else by the profile that "
-    "WHENCE_PROFILE names, else by the one that 'whence demo' and 'whence serve' wrote last.",
+    "Commands find a server by --url and --api-key, else by --profile, else by WHENCE_URL and WHENCE_API_KEY, else by "
+    "the profile that WHENCE_PROFILE names, else by the current one: that of 'whence serve', 'demo', 'login' or "
+    "'profile use', whichever came last.",
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
 )
 

@@ -33,7 +33,7 @@ def copy(
     and run this again. No server may serve the target yet. A SQLite file is created if it does not exist.
     """
     log_warnings_to_stderr()
-    reading, writing = settings_for(store=source), settings_for(store=target)
+    reading, writing = settings_for(store=source, store_flag="--from"), settings_for(store=target, store_flag="--to")
     backend_for(reading.store).check_complete(reading.store)
     copied = asyncio.run(_copy(reading, writing, _progress()))
     what = ", ".join((_amount(copied.events, "event"), _amount(copied.tenants, "tenant"), _amount(copied.keys, "key")))

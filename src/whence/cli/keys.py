@@ -138,19 +138,27 @@ def revoke(
     store: StoreFlag = None,
     server: ServerOptions | None = None,
 ) -> None:
-    """Revoke an API key, and the sessions and tokens that it started."""
+    """Revoke an API key, and the sessions and tokens that it started. Repeating it changes nothing."""
     if store is None and tenant is None and not operator:
         with client_for(server) as whence:
+            already = next((key.revoked_at for key in _all_keys(whence) if key.id == key_id), None)
             answer = whence.send(revoke_key_request(key_id))
         if answer.status >= 400:
             raise error_of(answer)
     else:
-        of, now = _operators(tenant) if operator else _tenant(tenant), _now_us()
-        if not _in_store(
-            settings_for(store=store), lambda store: store.credentials.revoke_key(of, key_id, now), may_create=False
-        ):
-            raise NotFound("There is no such API key.")
-    say("Revoked.")
+        of = _operators(tenant) if operator else _tenant(tenant)
+        already = _in_store(
+            settings_for(store=store), lambda store: _revoke_in_store(store, of, key_id), may_create=False
+        )
+    say("Revoked." if already is None else f"This key was revoked already, at {printable(already)}.")
+
+
+async def _revoke_in_store(store: Store, tenant: str, key_id: str) -> str | None:
+    """Revoke a key. Returns when it had been revoked before, or None. Raises NotFound."""
+    known = [key_body(key) for key in await store.credentials.list_keys(tenant)]
+    if not await store.credentials.revoke_key(tenant, key_id, _now_us()):
+        raise NotFound("There is no such API key.")
+    return next((key.revoked_at for key in known if key.id == key_id), None)
 
 
 def make_key(
@@ -191,7 +199,7 @@ def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_c
     from whence.cli.logs import log_warnings_to_stderr  # noqa: PLC0415  (needs the extra `server`)
 
     if not may_create and backend_for(settings.store).creates_log(settings.store):
-        raise NotFound("There is no log at this URL. Check --store.")
+        raise NotFound(f"There is no log at {settings.absolute_store}. Check --store or WHENCE_STORE.")
 
     log_warnings_to_stderr()
 

@@ -19,7 +19,7 @@ _TIMEOUT_S = 10.0
 def open_page(*, server: ServerOptions | None = None) -> int:
     """Open the console in a browser, or the API reference of a server that has no console. Prints the address too."""
     flags = server or ServerOptions()
-    url = base_url(find_server(flags.url, flags.api_key, None, os.environ, any_machine=True).url)
+    url = base_url(find_server(flags.url, flags.api_key, flags.profile, os.environ, any_machine=True).url)
     with contextlib.closing(Transport(url, _TIMEOUT_S)) as transport:
         response = transport.exchange(ApiRequest(method="GET", path="/"), {})
     has_console = response.status == 200 and response.headers.get("content-type", "").startswith("text/html")

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from whence.client import Whence
-from whence.profiles import find_server
+from whence.client import NoApiKey, Whence
+from whence.profiles import Profiles, find_server
 
-__all__ = ["ServerOptions", "client_for"]
+__all__ = ["ServerOptions", "client_for", "profile_in_use"]
 
 
 @Parameter(name="*")
@@ -26,13 +26,25 @@ class ServerOptions:
             help="The API key; else WHENCE_API_KEY, else the profile. Other users of the machine can see a flag.",
         ),
     ] = None
+    profile: Annotated[
+        str | None,
+        Parameter(name="--profile", help="The saved server and key; else WHENCE_PROFILE, else the current profile."),
+    ] = None
 
 
 def client_for(flags: ServerOptions | None, environ: Mapping[str, str] = os.environ, *, retries: int = 2) -> Whence:
-    """The client for these flags, this environment and the profile that WHENCE_PROFILE names, else the current one.
+    """The client for these flags, this environment and the profile that is named, else the current one.
 
-    The key of a profile is sent only to the server of the profile. Raises WhenceError.
+    The key of a profile is sent only to the server of the profile. `--profile` overrides WHENCE_URL and WHENCE_API_KEY.
+    Raises WhenceError, also when a profile was named and gives no key.
     """
     flags = flags or ServerOptions()
-    found = find_server(flags.url, flags.api_key, None, environ, any_machine=True)
+    found = find_server(flags.url, flags.api_key, flags.profile, environ, any_machine=True)
+    if found.reason and (flags.profile or environ.get("WHENCE_PROFILE")):
+        raise NoApiKey(found.reason)
     return Whence(found.url, found.api_key, retries=retries)
+
+
+def profile_in_use(saved: Profiles, environ: Mapping[str, str] = os.environ) -> str:
+    """The name of the profile that commands use without --profile; empty for none."""
+    return environ.get("WHENCE_PROFILE") or saved.current

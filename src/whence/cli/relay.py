@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -10,6 +10,9 @@ from whence.cli.app import FAILED
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, say
 from whence.errors import Invalid, RetryLater, WhenceError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 __all__ = ["relay"]
 
@@ -40,19 +43,29 @@ def relay(
 
 def _relay_outbox(database: str, table: str, every: float | None, server: ServerOptions | None) -> int:
     try:
-        from sqlalchemy import create_engine  # noqa: PLC0415  (of the extra `sqlalchemy`)
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  (as above)
+        from sqlalchemy.exc import OperationalError, SQLAlchemyError  # noqa: PLC0415  (of the extra `sqlalchemy`)
 
         from whence.integrations.sqlalchemy import drain  # noqa: PLC0415  (as above)
     except ModuleNotFoundError:
         raise WhenceError("An outbox needs SQLAlchemy. Run: pip install 'whence[sqlalchemy]'") from None
     refused = 0
     with client_for(server) as whence:
+        try:
+            engine = _outbox_engine(database, table)
+        except OperationalError:
+            raise WhenceError(
+                "The database of the outbox cannot be reached, or refuses the login. Check --database."
+            ) from None
+        except SQLAlchemyError:
+            raise WhenceError("The database of the outbox reports an error, so nothing was sent.") from None
         while True:
             try:
-                drained = drain(create_engine(database), whence, table)
-            except SQLAlchemyError as error:
-                raise WhenceError(f"Cannot read the outbox: {type(error).__name__}.") from None
+                drained = drain(engine, whence, table)
+            except SQLAlchemyError:
+                raise WhenceError(
+                    "The database of the outbox reports an error. Events that were sent and are still in the table are "
+                    "sent again by the next run, and stored once."
+                ) from None
             except RetryLater as error:
                 if every is None:
                     raise
@@ -64,3 +77,25 @@ def _relay_outbox(database: str, table: str, every: float | None, server: Server
             if every is None:
                 return FAILED if refused else 0
             time.sleep(every)
+
+
+def _outbox_engine(database: str, table: str) -> "Engine":
+    """The database with the outbox, which is not created. Raises WhenceError and SQLAlchemyError."""
+    from sqlalchemy import create_engine, inspect, make_url  # noqa: PLC0415  (of the extra `sqlalchemy`)
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415  (as above)
+
+    try:
+        url = make_url(database)
+        engine = create_engine(url)
+    except ArgumentError:
+        raise Invalid.at(
+            (), "--database must be a URL of SQLAlchemy, like sqlite:///app.db or postgresql+psycopg://user@host/app."
+        ) from None
+    except ModuleNotFoundError as error:
+        raise WhenceError(f"The driver of this database is not installed: the Python package {error.name}.") from None
+    path = url.database if url.get_backend_name() == "sqlite" else None
+    if path and not path.startswith((":memory:", "file:")) and not Path(path).is_file():  # connecting would make it
+        raise WhenceError(f"There is no SQLite file {Path(path).absolute()}. Check --database.")
+    if not inspect(engine).has_table(table):
+        raise WhenceError("The database has no table of this name. Check --database and --table.")
+    return engine

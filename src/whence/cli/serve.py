@@ -1,37 +1,28 @@
 """The commands `serve` and `demo`, which run a server in this process until it is stopped."""
 
 import asyncio
-import contextlib
+import errno
 import os
-import shlex
-import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import msgspec
 from cyclopts import Parameter
 
 from whence.api.server import run
+from whence.cli.first_run import ALL_SCOPES, DemoProfile, first_key, making_a_key, program, save_store_profile
 from whence.cli.keys import DEFAULT_TENANT, make_key
 from whence.cli.local_store import StoreOption, settings_for
 from whence.cli.terminal import on_terminal, printable, say
 from whence.demo import FAILED_EVENT, fill
 from whence.errors import WhenceError
-from whence.permissions import ADMIN, READ, WRITE
-from whence.profiles import Profile, drop_profile, load_profiles, save_profile
 from whence.settings import Settings
-from whence.storage import backend_for, create_store
+from whence.storage import create_store
 
 __all__ = ["demo", "serve"]
-
-_SERVE_PROFILE = "default"
-_DEMO_PROFILE = "demo"
-_ALL_SCOPES = [READ, WRITE, ADMIN]
 
 Host = Annotated[str | None, Parameter(help="The address to listen on; else WHENCE_HOST, else 127.0.0.1.")]
 Port = Annotated[int | None, Parameter(help="The port to listen on; else WHENCE_PORT, else 8700.")]
@@ -61,8 +52,8 @@ def serve(
 ) -> None:
     """Serve a log over HTTP until stopped. More settings are WHENCE_* variables.
 
-    The first run on a new SQLite file makes a key for the tenant 'default', saves it in a profile
-    and shows it once if stderr is a terminal.
+    The first run on a new SQLite file makes a key for the tenant 'default' and saves it in a profile,
+    which is named after the file and is the current one then. Keys of other profiles stay.
     """
     settings = settings_for(
         store=store,
@@ -76,7 +67,7 @@ def serve(
         unsafe_durability=unsafe_durability or None,
     )
     _check_port(settings)
-    key = _first_key(settings)
+    key = first_key(settings)
     log_store = create_store(
         settings.store,
         accept_rollback=accept_rollback,
@@ -88,7 +79,7 @@ def serve(
 
     def ready(address: str) -> None:
         say(f"Serving {printable(settings.shown_store)} at {address}")
-        _save_serve_profile(settings, _reachable(address), key)
+        save_store_profile(settings, _reachable(address), key)
 
     run(settings, log_store, ready)
 
@@ -106,35 +97,37 @@ def demo(*, host: Host = None, port: Port = None) -> None:
     with tempfile.TemporaryDirectory(prefix="whence-demo-") as directory:
         settings = settings_for(store=f"sqlite:///{Path(directory) / 'demo.db'}", host=host, port=port)
         count = asyncio.run(_fill(settings))
-        key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
-
-        before = _current_profile()
-        saved: list[Profile] = []
+        key = make_key(settings, DEFAULT_TENANT, ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
+        saved = DemoProfile(settings, key)
 
         def ready(address: str) -> None:
             url = _reachable(address)
-            saved.append(Profile(url=url, api_key=key, store=settings.store))
-            _save_profile(_DEMO_PROFILE, saved[0])
-            say(_welcome(settings, url, key if on_terminal() else None, count))
+            saved.save(url)
+            say(_welcome(settings, url, key, saved.name, count))
 
         try:
             run(settings, create_store(settings.store), ready)
         finally:
-            for profile in saved:  # its server has stopped
-                with contextlib.suppress(OSError, WhenceError):
-                    drop_profile(_DEMO_PROFILE, profile, before)
+            saved.remove()
 
 
-def _welcome(settings: Settings, url: str, key: str | None, count: int) -> str:
-    """What to try. `key` is None where it must not be shown."""
-    whence = _program()
-    header = '"X-API-Key: $WHENCE_API_KEY"' if key is None else f"'X-API-Key: {key}'"
+def _welcome(settings: Settings, url: str, key: str, profile: str | None, count: int) -> str:
+    """What to try. `profile` is the name of the profile that has the key, or None if it could not be saved."""
+    whence = program()
+    if on_terminal():
+        where, header = key, f"'X-API-Key: {key}'"
+    else:
+        kept = "" if profile is None else f"saved in the profile '{profile}', and "
+        where = f"{kept}not shown, since this is no terminal. To make another:\n            {making_a_key(settings)}"
+        header = '"X-API-Key: $WHENCE_API_KEY"'
+        if profile is not None:
+            header = f'"X-API-Key: $({whence} profile show {profile} --key)"'
     return f"""
 {count:,} events: what an airline's service agent did, message by message and call by call.
 
   Address   {url}
   API docs  {url}/docs
-  Key       {_where_the_key_is(settings) if key is None else key}
+  Key       {where}
 
 Try, in another terminal:
 
@@ -150,81 +143,12 @@ Stop with Ctrl-C. The log is then removed.
 """
 
 
-def _where_the_key_is(settings: Settings) -> str:
-    return (
-        f"saved in the profile '{_DEMO_PROFILE}', and not shown, since this is no terminal. To make another:\n"
-        f"            {_making_a_key(settings)}"
-    )
-
-
-def _making_a_key(settings: Settings) -> str:
-    scopes = " ".join(f"--scope {scope}" for scope in _ALL_SCOPES)
-    return f"whence key create --store {_quoted(settings.store)} {scopes}"
-
-
-def _program() -> str:
-    """What to type to run this program: its name if the shell finds it, else its path as given."""
-    given = Path(sys.argv[0])
-    found = shutil.which("whence")
-    if found is not None and Path(found).resolve() == given.resolve():
-        return "whence"
-    return shlex.quote(str(given)) if given.name == "whence" else f"{shlex.quote(sys.executable)} -m whence"
-
-
 async def _fill(settings: Settings) -> int:
     store = create_store(settings.store)
     try:
         return await fill(store, DEFAULT_TENANT)
     finally:
         await store.close()
-
-
-def _first_key(settings: Settings) -> str | None:
-    """Make a key for a log that is about to be created; None for an existing log. Only a terminal shows the key."""
-    if not backend_for(settings.store).creates_log(settings.store):
-        return None
-    key = make_key(settings, DEFAULT_TENANT, _ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
-    if on_terminal():
-        say(f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is shown only once:\n\n  {key}\n")
-    else:
-        say(
-            f"A new log. Its first key, for the tenant '{DEFAULT_TENANT}', is saved in a profile. It is not shown, "
-            f"since this is no terminal.\nTo make another: {_making_a_key(settings)}"
-        )
-    return key
-
-
-def _quoted(text: str) -> str:
-    return printable(shlex.quote(text))
-
-
-def _save_serve_profile(settings: Settings, url: str, key: str | None) -> None:
-    """Make the profile of this server current: a new one for a new key, else the saved one for the same store."""
-    if key is not None:
-        _save_profile(_SERVE_PROFILE, Profile(url=url, api_key=key, store=settings.store))
-        return
-    try:
-        saved = load_profiles().profiles.get(_SERVE_PROFILE)
-    except WhenceError:
-        return
-    if saved is not None and saved.store == settings.store:
-        _save_profile(_SERVE_PROFILE, msgspec.structs.replace(saved, url=url))
-
-
-def _current_profile() -> str:
-    try:
-        return load_profiles().current
-    except WhenceError:
-        return ""
-
-
-def _save_profile(name: str, profile: Profile) -> None:
-    try:
-        path = save_profile(name, profile)
-    except (OSError, WhenceError) as error:
-        say(f"Cannot save the profile, so pass a key with WHENCE_API_KEY: {printable(str(error))}")
-    else:
-        say(f"Commands now use this server: profile '{name}' in {printable(str(path))}")
 
 
 def _reachable(address: str) -> str:
@@ -243,9 +167,14 @@ def _check_port(settings: Settings) -> None:
             raise WhenceError(
                 f"This user may not listen on port {settings.port}. Choose one above 1023 with --port."
             ) from None
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise WhenceError(
+                    f"Another program listens on port {settings.port} of {printable(settings.host)}. "
+                    "Choose another with --port."
+                ) from None
             raise WhenceError(
-                f"Cannot listen on port {settings.port} of {printable(settings.host)}. Choose another with --port."
+                f"This machine cannot listen on {printable(settings.host)}. Choose one of its addresses with --host."
             ) from None
 
 

@@ -22,7 +22,9 @@ from whence.errors import WhenceError
 
 __all__ = ["AsyncTransport", "ClientCert", "HttpOptions", "Transport", "api_key_headers", "base_url"]
 
-_UNUSABLE = "The URL or the key cannot be sent in a request; check both."
+_NO_SCHEME = "The URL of the server has no scheme. It must begin with http:// or https://."
+_BAD_URL = "The URL of the server must be like https://log.example:8700/path, without user, query and fragment."
+_BAD_KEY = "The API key cannot be sent: it must be ASCII text without control characters, and without blanks around it."
 
 ClientCert = Path | str | tuple[Path | str, Path | str] | tuple[Path | str, Path | str, str]
 """A PEM file with certificate and private key; or two files; or two files and the password of the key."""
@@ -80,6 +82,8 @@ def base_url(url: str) -> str:
     and a query or fragment would swallow the path of the request.
     """
     stripped = url.rstrip("/")
+    if "://" not in url:
+        raise WhenceError(_NO_SCHEME)
     try:
         if not stripped.startswith(("http://", "https://")):
             raise ValueError("not http")
@@ -87,14 +91,14 @@ def base_url(url: str) -> str:
         if parsed.userinfo or parsed.query or parsed.fragment or not parsed.host:
             raise ValueError("more than an address")
     except (httpx2.InvalidURL, UnicodeError, ValueError):
-        raise WhenceError(_UNUSABLE) from None
+        raise WhenceError(_BAD_URL) from None
     return stripped
 
 
 def api_key_headers(key: str) -> dict[str, str]:
     """The headers that carry an API key; none for an empty key. Raises WhenceError for an invalid header value."""
     if not key.isascii() or (key and not key.isprintable()) or key != key.strip():
-        raise WhenceError(_UNUSABLE)
+        raise WhenceError(_BAD_KEY)
     return {"X-API-Key": key} if key else {}
 
 

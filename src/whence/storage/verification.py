@@ -83,9 +83,9 @@ class Findings:
         if len(self._notes) < FINDINGS_MAX:
             self._notes.append(what)
 
-    def add_unreadable(self, tenant: str, error: Exception) -> None:
-        """Add an error that a check of this tenant failed with."""
-        self.add(tenant, None, f"its rows cannot be read ({type(error).__name__})")
+    def add_unreadable(self, tenant: str, reason: str = "a value has no form that Whence stores") -> None:
+        """Add that a check of this tenant could not read what it needs, and why."""
+        self.add(tenant, None, f"its rows cannot be read: {reason}")
 
     def add_event(self, found: Finding | None) -> bool:
         """Count an event that was checked, or add what was found wrong with it. Whether to go on with the next one."""

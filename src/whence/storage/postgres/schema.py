@@ -66,7 +66,7 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
         ) from error
     except asyncpg.PostgresError as error:
         raise StoreRefused(
-            f"The migration failed and was rolled back, so the store is unchanged ({type(error).__name__}: {error})."
+            f"The migration failed and was rolled back, so the store is unchanged. PostgreSQL says: {error}."
         ) from error
     except (OSError, asyncpg.InterfaceError) as error:
         raise Unavailable(

@@ -40,8 +40,6 @@ _PART_EVENTS = 1_000
 _PART_ROWS = 10_000
 """Rows of a few numbers that are read at once."""
 
-_UNREADABLE = (asyncpg.PostgresError, ValueError, TypeError, OverflowError)
-
 
 async def verify(target: Target, progress: Callable[[int], None] | None = None) -> Report:
     """Check the schema, then every tenant's log. `progress` is called with the number of events read, now and then.
@@ -111,9 +109,12 @@ class _Verification:
                 await check()
             except CONNECTION_LOST:
                 raise
-            except _UNREADABLE as error:
+            except asyncpg.PostgresError:
                 await self._connection.execute("ROLLBACK TO one_check")
-                self._findings.add_unreadable(tenant.name, error)
+                self._findings.add_unreadable(tenant.name, "the PostgreSQL server reports an error")
+            except (ValueError, TypeError, OverflowError):
+                await self._connection.execute("ROLLBACK TO one_check")
+                self._findings.add_unreadable(tenant.name)
 
     async def _check_log(self, tenant: str, head: HeadRow) -> None:
         """Each event in order against its leaf and its link to its cause, and the head against the leaves."""

@@ -21,6 +21,7 @@ from whence.storage.sqlite.connection import (
     is_of_earlier_release,
     make_folder,
     migrate,
+    no_file,
     real_path,
     refuse_changed_schema,
     refusing,
@@ -46,7 +47,9 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
     unless `force`, and RolledBack for a store that lacks acknowledged commits.
     """
     source, destination = real_path(source), os.path.realpath(destination)
-    _check_paths(source, destination, force)
+    _check_paths(source, destination)
+    if Path(destination).exists() and not force:
+        raise StoreRefused(f"There is a file {destination} already. Name another one, or replace it with --force.")
     with _unserved(destination), _partial(destination) as partial:
         _copy(source, partial)
         _migrate(partial)
@@ -66,7 +69,12 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
     serves the store, and for a store that exists, unless `force`.
     """
     source, destination = real_path(source), real_path(destination)
-    _check_paths(source, destination, force)
+    _check_paths(source, destination)
+    if Path(destination).exists() and not force:
+        raise StoreRefused(
+            f"There is a store at {destination} already. To replace it with the backup, add --force. To keep it, name "
+            "another place with --store."
+        )
     make_folder(destination)
     lock = ServingLock(destination)
     try:
@@ -88,14 +96,11 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
         lock.release()
 
 
-def _check_paths(source: str, destination: str, force: bool) -> None:
+def _check_paths(source: str, destination: str) -> None:
     if not Path(source).is_file():
-        raise StoreRefused("There is no SQLite file to copy under this name.")
-    if Path(destination).exists():
-        if os.path.samefile(source, destination):
-            raise StoreRefused("A store cannot be copied onto itself. Name another file.")
-        if not force:
-            raise StoreRefused("There is a file of this name already. Name another one, or replace it with --force.")
+        raise StoreRefused(no_file(source))
+    if Path(destination).exists() and os.path.samefile(source, destination):
+        raise StoreRefused("A store cannot be copied onto itself. Name another file.")
 
 
 @contextmanager
@@ -130,7 +135,7 @@ def _remove(path: str, *endings: str) -> None:
 def _copy(source: str, partial: str) -> None:
     """Copy one snapshot of the source, with its write-ahead log, page by page. Durable on return."""
     recorded = recorded_mark(source)  # before the snapshot, since a server may commit in between
-    with refusing():
+    with refusing(source):
         reading = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READWRITE)
         writing = apsw.Connection(partial)
         try:
@@ -149,7 +154,7 @@ def _copy(source: str, partial: str) -> None:
 
 
 def _is_of_earlier_release(path: str) -> bool:
-    with refusing():
+    with refusing(path):
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(BUSY_MS)
@@ -162,7 +167,7 @@ def _is_of_earlier_release(path: str) -> bool:
 
 def _migrate(partial: str) -> None:
     """Migrate a copy of a store of an earlier release, and leave any other as it is. Durable on return."""
-    with refusing():
+    with refusing(partial):
         copy = apsw.Connection(partial)
         try:
             if not is_of_earlier_release(copy):
@@ -177,9 +182,9 @@ def refuse_behind(path: str) -> None:
     """Raise RolledBack if the store at `path` lacks acknowledged commits, and StoreRefused if there is none."""
     path = real_path(path)
     if not Path(path).is_file():
-        raise StoreRefused("There is no SQLite file to copy under this name.")
+        raise StoreRefused(no_file(path))
     recorded = recorded_mark(path)  # before the database is read, as above
-    with refusing():
+    with refusing(path):
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(BUSY_MS)

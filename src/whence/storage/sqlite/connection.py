@@ -23,7 +23,9 @@ __all__ = [
     "is_of_earlier_release",
     "make_folder",
     "migrate",
+    "no_file",
     "real_path",
+    "reason_of",
     "refuse_changed_schema",
     "refuse_unsafe_sqlite",
     "refusing",
@@ -53,16 +55,23 @@ def refuse_unsafe_sqlite(version: int) -> None:
 def real_path(path: str) -> str:
     """The path of the file that `path` leads to through symbolic links. The files beside it are named after this path.
 
-    Raises StoreRefused for a file with several hard links: SQLite keeps another write-ahead log beside each name.
+    Raises StoreRefused for a folder, and for a file with several hard links, since SQLite keeps another write-ahead log
+    beside each name.
     """
     real = os.path.realpath(path)
-    with suppress(OSError):  # opening the file reports it
+    try:
         found = os.stat(real)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-            raise StoreRefused(
-                f"The SQLite file {real} has {found.st_nlink} names (hard links), and its write-ahead log belongs to "
-                "one of them. Remove the other names, or copy the file while no server runs and use the copy."
-            )
+    except NotADirectoryError:
+        raise StoreRefused(f"There can be no SQLite file {real}: a part of its path is a file and no folder.") from None
+    except OSError:
+        return real  # opening the file reports it
+    if stat.S_ISDIR(found.st_mode):
+        raise StoreRefused(f"{real} is a folder. Name the SQLite file.")
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise StoreRefused(
+            f"The SQLite file {real} has {found.st_nlink} names (hard links), and its write-ahead log belongs to "
+            "one of them. Remove the other names, or copy the file while no server runs and use the copy."
+        )
     return real
 
 
@@ -110,17 +119,39 @@ def _lock_database(fd: int) -> None:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Translate errors of SQLite, while a file is opened, to StoreRefused."""
+def refusing(path: str) -> Iterator[None]:
+    """Translate errors of SQLite, while the file at `path` is opened, to StoreRefused."""
     try:
         yield
     except apsw.BusyError as error:
-        raise StoreRefused("Another process keeps the SQLite file busy. Try again in a moment.") from error
+        raise StoreRefused(f"Another process keeps the SQLite file {path} busy. Try again in a moment.") from error
     except apsw.Error as error:
-        raise StoreRefused(
-            f"The SQLite file cannot be opened, or is damaged ({type(error).__name__}). 'whence verify' looks at it; "
-            "'whence restore' puts a backup in its place."
-        ) from error
+        raise StoreRefused(f"The SQLite file {path} cannot be used: {reason_of(error)}.") from error
+
+
+_REASONS: tuple[tuple[type[apsw.Error], str], ...] = (
+    (apsw.NotADBError, "it is no SQLite database, or its first page is damaged"),
+    (apsw.CorruptError, "it is damaged. 'whence verify' finds what is, and 'whence restore' replaces it with a backup"),
+    (apsw.CantOpenError, "it cannot be opened. Check that it is a file, and that this user may read and write it"),
+    (apsw.ReadOnlyError, "this user may not write to it"),
+    (apsw.PermissionsError, "this user may not access it"),
+    (apsw.FullError, "the disk is full"),
+    (apsw.IOError, "the disk reports an error"),
+    (apsw.BusyError, "another process keeps it busy"),
+    (apsw.LockedError, "another process keeps it busy"),
+    (apsw.NoMemError, "there is not enough memory"),
+)
+
+
+def reason_of(error: apsw.Error) -> str:
+    """Why SQLite failed, as the rest of a sentence."""
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
+    return reason or "SQLite reports an error. 'whence verify' looks for damage"
+
+
+def no_file(path: str) -> str:
+    """The sentence for a path that has no file."""
+    return f"There is no SQLite file {path}. Check the path."
 
 
 def make_folder(path: str) -> None:
@@ -138,7 +169,7 @@ def connect(path: str, cache_kib: int) -> apsw.Connection:
     refuse_unsafe_sqlite(major * 1_000_000 + minor * 1_000 + patch)
     if not Path(path).exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    with refusing():
+    with refusing(path):
         connection = apsw.Connection(path, statementcachesize=200)
         connection.set_busy_timeout(BUSY_MS)
         if connection.pragma("page_count") == 0:  # later they have no effect, and each is a commit

@@ -82,8 +82,8 @@ class SQLiteStore:
         readers: int = _READERS,
     ) -> None:
         """Open the file, and migrate its schema. Raises StoreRefused."""
-        with ExitStack() as undo, refusing():
-            path = real_path(path)
+        path = real_path(path)
+        with ExitStack() as undo, refusing(path):
             make_folder(path)
             self._lock = ServingLock(path, create=True) if serving else None
             if self._lock is not None:

@@ -2,6 +2,7 @@
 file against the record of what was acknowledged. Reads only, in one snapshot, and may run beside the server.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,7 +12,15 @@ import apsw
 from whence.errors import StoreRefused
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.connection import close_untouched, is_of_earlier_release, real_path, schema_difference
+from whence.storage.sqlite.connection import (
+    close_untouched,
+    is_of_earlier_release,
+    no_file,
+    real_path,
+    reason_of,
+    refusing,
+    schema_difference,
+)
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import event_from, head_row, number_of
 from whence.storage.verification import (
@@ -39,10 +48,10 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
     """
     path = real_path(path)
     recorded = recorded_mark(path)  # before the snapshot, since a server may commit in between
-    try:
+    if not os.path.exists(path):
+        raise StoreRefused(no_file(path))
+    with refusing(path):
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-    except apsw.Error as error:
-        raise StoreRefused("There is no SQLite file that can be opened under this name.") from error
     try:
         connection.set_busy_timeout(5_000)
         connection.execute("BEGIN")
@@ -53,7 +62,7 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
             )
         return _Verification(connection, recorded, Findings(progress)).run()
     except apsw.Error as error:
-        return Report(0, 0, {}, [Finding("", None, f"the file cannot be read ({type(error).__name__})")])
+        return Report(0, 0, {}, [Finding("", None, f"the file cannot be read: {reason_of(error)}")])
     finally:
         close_untouched(connection)
 
@@ -69,7 +78,7 @@ class _Verification:
         try:
             tenants: list[Any] = self._connection.execute(_SQL["tenants"]).fetchall()
         except apsw.SQLError as error:
-            raise StoreRefused("This SQLite file holds no log of Whence.") from error
+            raise StoreRefused("This SQLite file holds no log of Whence. Check --store or WHENCE_STORE.") from error
         self._guarded("", self._check_schema)
         self._guarded("", self._check_record)
         for tenant, _ in tenants:
@@ -87,8 +96,10 @@ class _Verification:
         """Run one check; an error that it fails with is a finding."""
         try:
             check()
-        except (apsw.Error, ValueError, TypeError, OverflowError) as error:
-            self._findings.add_unreadable(tenant, error)
+        except apsw.Error as error:
+            self._findings.add_unreadable(tenant, reason_of(error))
+        except (ValueError, TypeError, OverflowError):
+            self._findings.add_unreadable(tenant)
 
     def _check_schema(self) -> None:
         """The schema against the one that this release makes."""
