@@ -55,6 +55,8 @@ format: $(READY) ## Format the code and fix what ruff can fix
 lock: ## Update the pinned dependencies and their hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--upgrade --extra server --extra postgres --group dev --output-file requirements/dev.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--constraint requirements/dev.txt --extra server --extra postgres --output-file requirements/server.txt pyproject.toml
 
 audit: ## Check the pinned dependencies for known vulnerabilities (needs uv and the network)
 	uvx pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt

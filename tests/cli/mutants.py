@@ -191,7 +191,7 @@ PACKED_IDS = Mutant(
     "ids_of_the_packed_file",
     """
 import gzip
-import whence.cli.import_files as importing
+import whence.cli.event_files as importing
 chunks = importing._chunks
 def _chunks(file, running):
     if isinstance(file, gzip.GzipFile):
@@ -205,7 +205,7 @@ IDS_OF_THE_WHOLE_FILE = Mutant(
     "ids_of_the_whole_file",
     """
 import pathlib
-import whence.cli.import_files as importing
+import whence.cli.event_files as importing
 chunks = importing._chunks
 def _chunks(file, running):
     running.update(pathlib.Path(file.name).read_bytes())
@@ -217,7 +217,7 @@ importing._chunks = _chunks
 IDS_OF_THE_LINE_ALONE = Mutant(
     "ids_of_the_line_alone",
     """
-import whence.cli.import_files as importing
+import whence.cli.event_files as importing
 from whence.wire.ids import derived_uuid
 with_id = importing._with_id
 importing._with_id = lambda body, fields, event_id: with_id(body, fields, derived_uuid(body.hex()))
@@ -227,7 +227,7 @@ importing._with_id = lambda body, fields, event_id: with_id(body, fields, derive
 IDS_OF_THE_LINE_WITH_ITS_END = Mutant(
     "ids_of_the_line_with_its_end",
     """
-import whence.cli.import_files as importing
+import whence.cli.event_files as importing
 def _chunks(file, running):
     for line in file:
         running.update(line)
@@ -241,9 +241,9 @@ STOPS_AT_BAD = Mutant(
     """
 import whence.cli.import_files as importing
 read = importing.read_lines
-def read_lines(path, refuse, advance):
+def read_lines(path, refuse, *rest):
     bad = []
-    for line in read(path, lambda *told: (bad.append(told), refuse(*told)), advance):
+    for line in read(path, lambda *told: (bad.append(told), refuse(*told)), *rest):
         if bad:
             return
         yield line
@@ -256,8 +256,8 @@ NUMBERS_FROM_ZERO = Mutant(
     """
 import whence.cli.import_files as importing
 read = importing.read_lines
-def read_lines(path, refuse, advance):
-    return read(path, lambda number, reason: refuse(number - 1, reason), advance)
+def read_lines(path, refuse, *rest):
+    return read(path, lambda place, reason: refuse(str(int(place) - 1), reason), *rest)
 importing.read_lines = read_lines
 """,
 )

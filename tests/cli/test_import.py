@@ -288,12 +288,14 @@ def test_unreadable_files_are_reported_before_anything_is_stored(user: Cli, api:
 
 
 def test_empty_files_are_fine(user: Cli, tmp_path: Path) -> None:
-    """For an empty file, or one with blank lines only, nothing is stored and nothing refused."""
+    """Of an empty file, or one with blank lines only, nothing is stored and nothing refused; a message says so."""
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "blank").write_bytes(b"\n \r\n\t\n")
     (tmp_path / "packed").write_bytes(gzip.compress(b""))
-    ran = user.ok("import", *(tmp_path / name for name in ("empty", "blank", "packed")))
-    assert (ran.out, ran.err) == ("0 stored, 0 already there, 0 refused.\n", "")
+    files = [tmp_path / name for name in ("empty", "blank", "packed")]
+    ran = user.ok("import", *files)
+    assert ran.out == "0 stored, 0 already there, 0 refused.\n"
+    assert ran.err == "".join(f"{file} is empty: no events were found in it.\n" for file in files)
 
 
 def test_a_wrong_key_or_no_server_ends_an_import(user: Cli, tmp_path: Path) -> None:

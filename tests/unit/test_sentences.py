@@ -141,3 +141,14 @@ def test_a_file_that_is_no_grammar_is_refused(tmp_path: Path, text: str) -> None
         load_grammar(own)
     with pytest.raises(WhenceError, match="cannot be read"):
         load_grammar(tmp_path / "none.toml")
+
+
+def test_the_words_of_the_documentation(tmp_path: Path) -> None:
+    """The example of docs/operations.md is a file of WHENCE_SENTENCES, and makes the sentence that stands below it."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("## Sentences of your own")[2].partition("\n## ")[0]
+    own = tmp_path / "sentences.toml"
+    own.write_text(section.partition("```toml\n")[2].partition("```")[0])
+    dunned = event("invoice.dunned", "billing", "invoice")
+    sentence = sentence_of(dunned, b'{"invoice_number": "R-17", "internal_note": "x"}', load_grammar(own))
+    assert f'"{sentence}"' in section

@@ -25,7 +25,7 @@ _EXTRA = ("cyclopts", "rich")
 COMMANDS = {
     "serve": ("whence.cli.serve:serve", "Serve a log over HTTP."),
     "demo": ("whence.cli.serve:demo", "Serve a log of recorded agent runs, and print commands to try."),
-    "import": ("whence.cli.import_files:import_files", "Store the events of NDJSON files, plain or gzipped."),
+    "import": ("whence.cli.import_files:import_files", "Store the events of files: NDJSON, JSON, or others by a map."),
     "emit": ("whence.cli.events:emit", "Store one event."),
     "relay": ("whence.cli.relay:relay", "Send the events of an outbox, or of the spool of a program."),
     "list": ("whence.cli.events:list_events", "List events, newest first."),

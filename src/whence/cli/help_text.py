@@ -19,7 +19,7 @@ _NOISE = (None, "", '""', "False", "None")
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "serve": ("whence serve", "whence serve --port 8800 --store sqlite:///path/to/audit.db"),
     "demo": ("whence demo",),
-    "import": ("whence import events.ndjson", "whence import june.ndjson.gz july.ndjson.gz"),
+    "import": ("whence import june.ndjson.gz july.ndjson.gz", "whence import --map cloudtrail trail.json"),
     "emit": (
         "whence emit decision.approved --actor user/ana --resource decision/8841",
         "whence emit task.retried --actor agent/bot --resource action_run/17 --cause @22",

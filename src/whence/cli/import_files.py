@@ -1,15 +1,10 @@
 """The command `import`: sends the events of files to a server, in batches, in the order of the file.
 
-An import may be repeated, after an interruption or when the file has grown. A line without an id gets one that is
-derived from the file up to and including that line. What is appended later does not change it, and equal lines differ.
+An import may be repeated, after an interruption or when the file has grown.
 """
 
-import gzip
-import hashlib
-import io
 import sys
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,32 +12,22 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from whence.cli.app import FAILED
+from whence.cli import FAILED, INTERRUPTED
+from whence.cli.event_files import CLOUDEVENTS, LINE_MAX, Line, check_file, read_lines, shown_path
+from whence.cli.field_maps import FieldMap, load_map, ready_maps
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, printable, say
-from whence.client import NDJSON, ApiRequest, Whence, batch_request, parse_batch, refusal
+from whence.client import ApiRequest, Whence, batch_request, parse_batch, refusal
 from whence.errors import Invalid, TooLarge, WhenceError
-from whence.wire.event import BATCH_EVENTS_MAX, BATCH_MAX, repeated_keys
-from whence.wire.ids import derived_uuid
+from whence.wire.event import BATCH_EVENTS_MAX
 
-__all__ = ["Line", "Summary", "import_files", "read_lines"]
+__all__ = ["Complaints", "Summary", "import_files"]
 
-CLOUDEVENTS = "application/cloudevents-batch+json"
-
-_LINE_MAX = BATCH_MAX - 2  # leaves room for the brackets of an array
-_GZIP_MAGIC = b"\x1f\x8b"
+_STDIN = "-"
 _RETRIES = 8
 _CREATED, _REPLAYED = 201, 200
-_NULL = msgspec.Raw(b"null")
-_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A line that holds an event: its number, from 1, and the event as JSON with an id."""
-
-    number: int
-    body: bytes
-    content_type: str
+_SAME_COMPLAINTS_MAX = 5
+_COMPLAINTS_MAX = 1000
 
 
 class Summary(msgspec.Struct):
@@ -58,71 +43,132 @@ class Summary(msgspec.Struct):
             return f"Nothing was stored: all {self.replayed:,} events were already there."
         return f"{self.stored:,} stored, {self.replayed:,} already there, {self.refused:,} refused."
 
+    def unfinished(self) -> str:
+        """What an interrupted import has done, and how to go on. No sentence, since it may stand in brackets."""
+        there = f", {self.replayed:,} already there" if self.replayed else ""
+        refused = f", {self.refused:,} refused" if self.refused else ""
+        return f"{self.stored:,} stored{there}{refused}; run the same command to go on"
+
+
+class Complaints:
+    """Says what is wrong with events: the same complaint five times, and then how often it came again."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._uncounted = 0
+
+    def add(self, place: str, reason: str) -> None:
+        """Say what is wrong with the event at this place, unless it was said often enough."""
+        if reason not in self._counts and len(self._counts) == _COMPLAINTS_MAX:
+            self._uncounted += 1
+            return
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        if self._counts[reason] <= _SAME_COMPLAINTS_MAX:
+            say(f"{place}: {printable(reason)}")
+
+    def close(self) -> None:
+        """Say how often the complaints came again."""
+        for reason, count in self._counts.items():
+            if count > _SAME_COMPLAINTS_MAX:
+                say(f"{count - _SAME_COMPLAINTS_MAX:,} more: {printable(reason)}")
+        if self._uncounted:
+            say(f"{self._uncounted:,} more, for other reasons.")
+
+    def are_about(self, field: str) -> bool:
+        """Whether the server complained about this field of events."""
+        return any(f"{field}: " in reason for reason in self._counts)
+
 
 def import_files(
-    *files: Annotated[Path, Parameter(name="FILE", help="NDJSON, plain or gzipped. Lines may be CloudEvents.")],
+    *files: Annotated[
+        str,
+        Parameter(
+            name="FILE",
+            allow_leading_hyphen=True,  # `-` is the standard input
+            help="NDJSON, a JSON array or, with --map, CSV; plain or gzipped. Events may be CloudEvents. "
+            "'-' is the standard input.",
+        ),
+    ],
+    map_: Annotated[
+        str | None,
+        Parameter(
+            name="--map",
+            help="Which member is which field, for records in another form. "
+            f"A ready map ({', '.join(ready_maps())}), or a TOML file; see docs/importing.md.",
+        ),
+    ] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the summary as JSON.")] = False,
     server: ServerOptions | None = None,
 ) -> int:
-    """Store the events of NDJSON files. Bad lines are reported with their number, and the rest is stored.
+    """Store the events of files. Bad lines are reported with their number, and the rest is stored.
 
     Run it again after an interruption, or when lines were appended: no event is stored twice.
     """
-    if not files:
-        raise Invalid.at((), "Pass at least one file.")
-    for path in files:  # report unreadable files before anything is stored
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise Invalid.at((), f"{path} is not a regular file. Save the events to a file first.")
-        path.open("rb").close()
+    paths = _paths(files)
+    field_map = None if map_ is None else load_map(map_)
+    for path in paths:  # report unreadable files before anything is stored
+        if path is not None:
+            check_file(path, field_map)
     with client_for(server) as whence:
         whence.send(ApiRequest(method="GET", path="/livez"))  # without the long retries below
-    summary = Summary()
-    with client_for(server, retries=_RETRIES) as whence, _progress(files) as advance:
-        for path in files:
-            _import_file(whence, path, summary, advance)
-    out(msgspec.json.encode(summary).decode() if json else summary.sentence())
-    return FAILED if summary.refused else 0
-
-
-def read_lines(path: Path, refuse: Callable[[int, str], None], advance: Callable[[int], None]) -> Iterator[Line]:
-    """The events of a file. Calls `refuse` with the number of a bad line and a sentence; skips blank lines.
-
-    Calls `advance` with the position reached, in bytes of the file on disk. Where a file is damaged, reading ends, and
-    the damage is refused like a line.
-    """
-    running = hashlib.sha256()
-    number = 0
+    summary, complaints = Summary(), Complaints()
+    interrupted = False
     try:
-        with path.open("rb") as raw, _inflated(raw) as file:
-            for chunk in _chunks(file, running):
-                number += 1
-                advance(raw.tell())
-                if len(chunk.rstrip(b"\r\n")) > _LINE_MAX:
-                    refuse(number, "The line is longer than a batch may be.")
-                    continue
-                body = chunk.strip()
-                if not body:
-                    continue
-                try:
-                    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                    refuse(number, "The line is not a JSON object.")
-                    continue
-                content_type = CLOUDEVENTS if "specversion" in fields else NDJSON
-                if bytes(fields.get("id", _NULL)) == b"null":
-                    body = _with_id(body, fields, derived_uuid(running.hexdigest()))
-                yield Line(number, body, content_type)
-    except _DAMAGE:
-        refuse(number + 1, "The file is damaged or incomplete. Only the lines before this one were read.")
+        with client_for(server, retries=_RETRIES) as whence, _progress(paths) as advance:
+            for path in paths:
+                _import_file(whence, path, summary, complaints, advance, field_map)
+    except KeyboardInterrupt:
+        interrupted = True
+    except WhenceError as error:
+        if summary != Summary():
+            error.add_note(summary.unfinished())
+        raise
+    finally:
+        complaints.close()
+        _explain_types(complaints, field_map)
+    if interrupted:
+        say(f"Interrupted. {summary.unfinished()}.")
+    if json or not interrupted:
+        out(msgspec.json.encode(summary).decode() if json else summary.sentence())
+    return INTERRUPTED if interrupted else FAILED if summary.refused else 0
 
 
-def _import_file(whence: Whence, path: Path, summary: Summary, advance: Callable[[int], None]) -> None:
-    def refuse(number: int, reason: str) -> None:
+def _paths(files: Sequence[str]) -> list[Path | None]:
+    """The paths of the files; None for the standard input. Raises Invalid."""
+    if not files:
+        raise Invalid.at((), "Pass at least one file, or - for the standard input.")
+    for file in files:
+        if file.startswith("-") and file != _STDIN:
+            raise Invalid.at((), "Unknown option among the files. Write ./ before a file that begins with a hyphen.")
+    if files.count(_STDIN) > 1:
+        raise Invalid.at((), "The standard input can be read only once.")
+    return [None if file == _STDIN else Path(file) for file in files]
+
+
+def _explain_types(complaints: Complaints, field_map: FieldMap | None) -> None:
+    """Say which setting the server needs, if it refused the resource types of a map."""
+    if field_map is not None and complaints.are_about("resourceType"):
+        types = ",".join(sorted(set(field_map.resource_types)))
+        say(f"The map needs a server that knows its resource types: WHENCE_RESOURCE_TYPES={types}")
+
+
+def _import_file(
+    whence: Whence,
+    path: Path | None,
+    summary: Summary,
+    complaints: Complaints,
+    advance: Callable[[int], None],
+    field_map: FieldMap | None,
+) -> None:
+    def refuse(place: str, reason: str) -> None:
         summary.refused += 1
-        say(f"{printable(str(path))}:{number}: {printable(reason)}")
+        complaints.add(f"{shown_path(path)}:{place}" if place else shown_path(path), reason)
 
-    for lines in _batches(read_lines(path, refuse, advance)):
+    before = msgspec.structs.replace(summary)
+    for lines in _batches(read_lines(path, refuse, advance, field_map)):
         _send(whence, lines, summary, refuse)
+    if summary == before:
+        say(f"{shown_path(path)} is empty: no events were found in it.")
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
@@ -130,7 +176,7 @@ def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
     group: list[Line] = []
     size = 0
     for line in lines:
-        full = len(group) == BATCH_EVENTS_MAX or size + len(line.body) + 1 > _LINE_MAX
+        full = len(group) == BATCH_EVENTS_MAX or size + len(line.body) + 1 > LINE_MAX
         if group and (full or line.content_type != group[0].content_type):
             yield group
             group, size = [], 0
@@ -140,7 +186,7 @@ def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
         yield group
 
 
-def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[[int, str], None]) -> None:
+def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[[str, str], None]) -> None:
     """Store a group. If the server refuses it as a whole, retry its halves, down to the bad line."""
     bodies = [line.body for line in lines]
     array = lines[0].content_type == CLOUDEVENTS
@@ -149,7 +195,7 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
         results = parse_batch(whence.send(batch_request(content, lines[0].content_type))).results
     except (Invalid, TooLarge) as error:
         if len(lines) == 1:
-            refuse(lines[0].number, str(error))
+            refuse(lines[0].place, str(error))
             return
         middle = len(lines) // 2
         _send(whence, lines[:middle], summary, refuse)
@@ -163,52 +209,11 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
         elif result.status == _REPLAYED:
             summary.replayed += 1
         else:
-            refuse(line.number, refusal(result))
-
-
-def _with_id(body: bytes, fields: dict[str, msgspec.Raw], event_id: str) -> bytes:
-    """The object with an id before its other fields, which keep their bytes.
-
-    `body` is a JSON object of `fields`, in which the id is missing or null.
-    """
-    if "id" in fields:
-        if repeated_keys(body):
-            return body  # the server refuses it and says why
-        fields = {"id": msgspec.Raw(msgspec.json.encode(event_id)), **{k: v for k, v in fields.items() if k != "id"}}
-        return msgspec.json.encode(fields)
-    rest = body[1:].lstrip()
-    comma = b"" if rest.startswith(b"}") else b","
-    return b'{"id":"' + event_id.encode() + b'"' + comma + rest
+            refuse(line.place, refusal(result))
 
 
 @contextmanager
-def _inflated(raw: io.BufferedReader) -> Iterator[io.BufferedReader | gzip.GzipFile]:
-    packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    raw.seek(0)
-    if packed:
-        with gzip.GzipFile(fileobj=raw) as file:
-            yield file
-    else:
-        yield raw
-
-
-def _chunks(file: io.BufferedReader | gzip.GzipFile, running: "hashlib._Hash") -> Iterator[bytes]:
-    """The lines with their line ends. A line that is too long is cut to a length that is still too long.
-
-    When a line is yielded, `running` has hashed the uncompressed file up to the end of that line. It leaves the last
-    line end out and takes CRLF for LF, so that a last line keeps its hash when more lines follow.
-    """
-    while chunk := file.readline(_LINE_MAX + 3):
-        running.update(chunk.rstrip(b"\r\n"))
-        yield chunk
-        while chunk and not chunk.endswith(b"\n"):
-            chunk = file.readline(_LINE_MAX)
-            running.update(chunk.rstrip(b"\r\n"))
-        running.update(b"\n")
-
-
-@contextmanager
-def _progress(files: tuple[Path, ...]) -> Iterator[Callable[[int], None]]:
+def _progress(paths: Sequence[Path | None]) -> Iterator[Callable[[int], None]]:
     """Show a progress bar if stderr is a terminal; yields the function that moves it."""
     if not sys.stderr.isatty():
         yield lambda _position: None
@@ -216,11 +221,12 @@ def _progress(files: tuple[Path, ...]) -> Iterator[Callable[[int], None]]:
     from rich.console import Console  # noqa: PLC0415  (slow to import, and rarely needed)
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415  (as above)
 
-    sizes = [path.stat().st_size for path in files]
+    sizes = [path.stat().st_size for path in paths if path is not None]
+    is_known = None not in paths  # how long the standard input is shows only at its end
     columns = (TextColumn("importing"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
     done = last = 0
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("importing", total=sum(sizes))
+        task = progress.add_task("importing", total=sum(sizes) if is_known else None)
 
         def advance(position: int) -> None:
             nonlocal done, last

@@ -1,0 +1,127 @@
+"""What a file holds, judged by its first bytes: events to import, or something else and the way out. Pure."""
+
+import codecs
+import re
+import shlex
+from enum import Enum, auto
+
+import msgspec
+
+__all__ = ["EXPECTED", "Form", "Kind", "form_of"]
+
+EXPECTED = "Import reads NDJSON (one JSON object a line), a JSON array and, with --map, CSV; plain or gzipped."
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_TAR_MAGIC = slice(257, 262)
+
+_PACKED = {
+    b"PK\x03\x04": ("a ZIP archive", "unzip -p"),
+    b"\x28\xb5\x2f\xfd": ("compressed with zstd", "zstd -dc"),
+    b"\xfd7zXZ\x00": ("compressed with xz", "xz -dc"),
+    b"BZh": ("compressed with bzip2", "bzip2 -dc"),
+    b"\x04\x22\x4d\x18": ("compressed with lz4", "lz4 -dc"),
+}
+"""First bytes, what they say, and the command that unpacks such a file."""
+
+_BINARY = {
+    b"SQLite format 3\x00": "an SQLite database. If it is a log of Whence, serve it: whence serve --store sqlite:///PATH",
+    b"PAR1": f"a Parquet file. Convert it to NDJSON first. {EXPECTED}",
+    b"Obj\x01": f"an Avro file. Convert it to NDJSON first. {EXPECTED}",
+    b"%PDF": f"a PDF. {EXPECTED}",
+}
+
+_DELIMITERS = (",", ";", "\t", "|")
+_COLUMN = re.compile(r'\s*(?:"[^"]{1,128}"|[^"{}\[\]<>=]{1,128})\s*')
+_NUL_SHARE = 0.4  # of the bytes of English text in UTF-16, half are NUL
+
+
+class Kind(Enum):
+    """How events are read from a file."""
+
+    EMPTY = auto()
+    LINES = auto()
+    DOCUMENT = auto()
+    CSV = auto()
+    OTHER = auto()
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How a file is read. `problem` says of a file that cannot be read what it is and what to do."""
+
+    kind: Kind
+    problem: str = ""
+    delimiter: str = ""
+
+
+def form_of(head: bytes, name: str | None, records: str | None = None) -> Form:
+    """The form of a file that begins with `head`, uncompressed. `name` is None for the standard input.
+
+    `records` is the member of a document that holds the list of records, if a map names one.
+    """
+    if not head:
+        return Form(Kind.EMPTY)
+    lines = [line for line in head.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
+    first = _json_of(lines[0]) if lines else None
+    if isinstance(first, dict):
+        is_document = records is not None and records in first
+        return Form(Kind.DOCUMENT if is_document else Kind.LINES)
+    problem = _binary_problem(head, name)
+    if problem:
+        return Form(Kind.OTHER, problem)
+    start = lines[0].lstrip()[:1] if lines else b""
+    if start == b"[":
+        return Form(Kind.LINES if first is not None and len(lines) > 1 else Kind.DOCUMENT)
+    if start == b"{":
+        goes_on = len(lines) > 1 and not lines[1].startswith(b"{")
+        is_document = goes_on or (records is not None and len(lines) == 1)
+        return Form(Kind.DOCUMENT if is_document else Kind.LINES)
+    if start == b"<":
+        return Form(Kind.OTHER, f"This is HTML or XML. {EXPECTED}")
+    if any(isinstance(_json_of(line), dict) for line in lines):
+        return Form(Kind.LINES)
+    delimiter = _delimiter(lines)
+    return Form(Kind.CSV, delimiter=delimiter) if delimiter else Form(Kind.LINES)
+
+
+def _json_of(line: bytes) -> object:
+    """The JSON value in a line; None if it is not JSON. The value itself counts only by its type and members."""
+    try:
+        return msgspec.json.decode(line, type=dict[str, msgspec.Raw] | list[msgspec.Raw] | str | float | bool | None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _binary_problem(head: bytes, name: str | None) -> str | None:
+    file = "FILE" if name is None else shlex.quote(name)
+    if head.startswith(_UTF32):
+        return f"This is UTF-32 text. Convert it: iconv -f UTF-32 -t UTF-8 {file} | whence import -"
+    if head.startswith(_UTF16):
+        return f"This is UTF-16 text. Convert it: iconv -f UTF-16 -t UTF-8 {file} | whence import -"
+    for magic, (kind, command) in _PACKED.items():
+        if head.startswith(magic):
+            return f"This is {kind}. Unpack it: {command} {file} | whence import -"
+    for magic, sentence in _BINARY.items():
+        if head.startswith(magic):
+            return f"This is {sentence}"
+    if head[_TAR_MAGIC] == b"ustar":
+        return f"This is a tar archive. Unpack it: tar -xOf {file} | whence import -"
+    even, odd = head[0::2], head[1::2]
+    for half, order in ((odd, "LE"), (even, "BE")):
+        if len(head) > 1 and half.count(0) > 2 * _NUL_SHARE * len(half) and head.count(0) < 2 * len(half):
+            return f"This is UTF-16 text. Convert it: iconv -f UTF-16{order} -t UTF-8 {file} | whence import -"
+    return f"This is a binary file. {EXPECTED}" if b"\x00" in head else None
+
+
+def _delimiter(lines: list[bytes]) -> str:
+    """What separates the columns of CSV; empty for other text. Its first line has the names of the columns."""
+    if not lines:
+        return ""
+    try:
+        header = lines[0].decode()
+    except UnicodeDecodeError:
+        return ""
+    delimiter = max(_DELIMITERS, key=header.count)
+    columns = header.split(delimiter)
+    named = len(columns) > 1 and all(_COLUMN.fullmatch(column) for column in columns)
+    return delimiter if named and len(lines) > 1 else ""
