@@ -53,6 +53,7 @@ CLIENT_ROWS = ROWS[0] | ROWS[1] | ROWS[2]
 LATE_IMPORTS = {
     ("whence", "import_module"),  # the public names, loaded when first used
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
+    ("whence.cli.completion", "import_module"),  # to see which commands can run here
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
     ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
     ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal

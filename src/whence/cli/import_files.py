@@ -93,8 +93,8 @@ def import_files(
         str | None,
         Parameter(
             name="--map",
-            help=f"Which member is which field, for records in another form: {', '.join(ready_maps())}, or a TOML file; "
-            "see docs/importing.md.",
+            help="Which member is which field, for records in another form. "
+            f"A ready map ({', '.join(ready_maps())}), or a TOML file; see docs/importing.md.",
         ),
     ] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the summary as JSON.")] = False,
