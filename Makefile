@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -19,16 +20,21 @@ help: ## Show this list
 
 setup: $(READY) ## Create .venv with everything that the other targets need, at pinned versions
 
-$(READY): requirements/dev.txt pyproject.toml hatch_build.py
+# What it takes to serve: a third of what it takes to test, so that a first try starts soon.
+$(INSTALLED): requirements/server.txt requirements/build.txt pyproject.toml hatch_build.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/server.txt --requirement requirements/build.txt
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --no-index --editable .
 	@touch $@
 
-demo: $(READY) ## Serve a fresh log of recorded agent runs, and print commands to try
+$(READY): $(INSTALLED) requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+demo: $(INSTALLED) ## Serve a fresh log of recorded agent runs, and print commands to try
 	$(BIN)/whence demo
 
-serve: $(READY) ## Serve your own log, with settings from WHENCE_* variables
+serve: $(INSTALLED) ## Serve your own log, with settings from WHENCE_* variables
 	$(BIN)/whence serve
 
 test: check ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
@@ -61,6 +67,8 @@ lock: ## Update the pinned dependencies and their hashes (needs uv)
 		--upgrade --extra server --extra postgres --group dev --output-file requirements/dev.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--constraint requirements/dev.txt --extra server --extra postgres --output-file requirements/server.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--constraint requirements/dev.txt --group build --output-file requirements/build.txt
 
 audit: ## Check the pinned dependencies for known vulnerabilities (needs uv and the network)
 	uvx pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt

@@ -16,6 +16,7 @@ import yaml
 
 from tests.cli.program import Cli, running
 from tests.databases import empty_database
+from tests.documents import code_of
 from whence.cli import COMMANDS
 from whence.settings import FIELDS
 
@@ -124,12 +125,15 @@ def test_the_image_sets_what_the_server_reads() -> None:
 
 
 def test_the_image_installs_pinned_versions() -> None:
-    """requirements/server.txt is a part of requirements/dev.txt, with the same versions and hashes."""
-    server, dev = ((ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("server", "dev"))
-    assert dict(PINNED.findall(server)).items() <= dict(PINNED.findall(dev)).items()
+    """requirements/server.txt and build.txt are parts of requirements/dev.txt, with the same versions and hashes."""
+    server, build, dev = (
+        (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("server", "build", "dev")
+    )
+    assert dict(PINNED.findall(server + build)).items() <= dict(PINNED.findall(dev)).items()
     assert {"apsw", "asyncpg", "cyclopts", "litestar", "uvicorn"} <= dict(PINNED.findall(server)).keys()
     hashes = re.compile(r"--hash=sha256:[0-9a-f]{64}")
-    assert set(hashes.findall(server)) <= set(hashes.findall(dev))
+    assert set(hashes.findall(server + build)) <= set(hashes.findall(dev))
+    assert {"editables", "hatchling"} <= dict(PINNED.findall(build)).keys()
 
 
 def test_the_compose_file_keeps_the_rules() -> None:
@@ -152,6 +156,18 @@ def test_the_compose_file_keeps_the_rules() -> None:
     assert services["db"]["healthcheck"]["test"][0] == "CMD"
     assert services["migrate"]["depends_on"]["db"]["condition"] == "service_healthy"
     assert services["whence"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+def test_the_commands_of_the_page_fit_the_files() -> None:
+    """What docs/operations.md has a user type: volume, port, services and commands, and all secrets that are needed."""
+    image, compose = code_of("docs/operations.md", "sh")
+    assert f":{only('EXPOSE')} " in image and f":{only('VOLUME')} " in image
+    for service, command in re.findall(r"exec (\w+) whence (\w+)", image + compose):
+        assert service in {*COMPOSE["services"], "whence"} and command in COMMANDS
+    needed = set(re.findall(r"\$\{([A-Z_]+):\?", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    making = compose.splitlines()[0].partition(" > ")[0]
+    made = subprocess.run(["bash", "-c", making], capture_output=True, text=True, check=True, timeout=30)
+    assert dict(line.split("=", 1) for line in made.stdout.splitlines()).keys() == needed
 
 
 # ------------------------------------------------------------------------------------ the same commands, without images

@@ -1,32 +1,68 @@
 """The documents are true: their links work, their code runs, and their lists are complete."""
 
+import asyncio
+import datetime as dt
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import whence
+from tests import databases
 from tests.api.conftest import Served, serving
 from tests.cli.program import Cli, Serving, running
-from whence.permissions import READ, WRITE
+from tests.documents import DOCUMENTS, ROOT, blocks_of, code_of, is_shown, steps_of, with_the_demo
+from tests.picture import PICTURE, coloured_output, picture_of
+from tests.terminals import terminal
+from whence.cli import COMMANDS, INTERRUPTED
+from whence.cli.app import EXIT_CODES, FAILED, USAGE
+from whence.sentences import load_grammar, sentence_of
 from whence.settings import FIELDS
+from whence.wire.deprecation import NOTICE_DAYS_MIN, Deprecation, deprecation_headers
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-CONCEPTS = ROOT / "docs" / "concepts.md"
 README_LINES_MAX = 150
+PYTHON = [sys.executable, "-c"]
+
+INTEGRATIONS = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs" / "integrations").glob("*.md"))]
+OWN_LOG = ("docs/sdk.md", *INTEGRATIONS)
+"""Pages whose Python runs here, in a log that has events already."""
+
+ALONE = ("docs/concepts.md", "docs/stability.md")
+"""Pages whose Python needs no server."""
+
+DEVELOPERS = ("CONTRIBUTING.md", "tests/README.md", "tests/data/stores/README.md", "bench/README.md")
+"""Pages for those who work on Whence. Here is checked that what their commands name exists."""
+
+RUN_HERE = {
+    *((page, "python") for page in ("README.md", *OWN_LOG, *ALONE)),
+    *((page, "sh") for page in ("README.md", "docs/concepts.md")),
+    *((page, "console") for page in ("docs/concepts.md", "docs/operations.md", *DEVELOPERS)),
+    ("tests/README.md", "python"),
+    ("docs/operations.md", "toml"),
+}
+RUN_ELSEWHERE = {
+    ("README.md", "console"): "tests/acceptance/test_first_minutes.py",
+    ("docs/tutorial.md", "console"): "tests/acceptance/test_first_minutes.py",
+    ("docs/tutorial.md", "python"): "tests/acceptance/test_first_minutes.py",
+    ("docs/importing.md", "sh"): "tests/cli/test_import_forms.py",
+    ("docs/importing.md", "toml"): "tests/cli/test_import_forms.py",
+    ("docs/operations.md", "sh"): "tests/test_containers.py",
+    ("examples/agent/README.md", "sh"): "tests/client/test_examples.py",
+}
+"""The blocks of code that another module runs, by document and language."""
+
+NO_CODE = frozenset({"text", "json"})
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(document: str, language: str) -> list[str]:
-    """The code of one language in a document."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [code for kind, code in _BLOCK.findall(text) if kind == language]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -41,6 +77,15 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES_MAX
 
 
+def test_every_block_of_code_is_run() -> None:
+    """Each block of each document has a language, and a test runs it unless that is none of code."""
+    found = {(str(page.relative_to(ROOT)), block.language) for page in DOCUMENTS for block in blocks_of(page)}
+    code = {(page, language) for page, language in found if language not in NO_CODE}
+    assert code == RUN_HERE | RUN_ELSEWHERE.keys()
+    for (page, _), module in RUN_ELSEWHERE.items():
+        assert Path(page).name in (ROOT / module).read_text(encoding="utf-8"), module
+
+
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli, Serving]]:
     """A user of `make serve`, in another terminal: nothing is set, and the profile has the server and the key."""
@@ -49,17 +94,17 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli, Ser
         yield cli, serving
 
 
-@pytest.mark.parametrize("code", blocks("README.md", "python"))
+@pytest.mark.parametrize("code", code_of("README.md", "python"))
 def test_the_python_of_the_readme_runs(code: str, readers: tuple[Cli, Serving]) -> None:
     """The snippet stores a cause and its effect, and prints them as one flow in order."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env=readers[0].env(), capture_output=True, text=True, timeout=60, check=False
+        [*PYTHON, code], env=readers[0].env(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["inbound_message.received", "action_run.failed"]
 
 
-@pytest.mark.parametrize("code", blocks("README.md", "sh"))
+@pytest.mark.parametrize("code", code_of("README.md", "sh"))
 def test_the_curl_of_the_readme_runs(code: str, readers: tuple[Cli, Serving]) -> None:
     """The first event is stored, and the first query finds it. Only the port and the place of the program differ."""
     cli, serving = readers
@@ -75,19 +120,6 @@ def demo_server() -> Iterator[Served]:
         yield served
 
 
-def with_the_demo(served: Served, tenant: str, folder: Path) -> dict[str, str]:
-    """Store the events of `whence demo` for a tenant; the environment of those who speak to the server."""
-    recorded = ROOT / "src" / "whence" / "data" / "airline-agent-runs.ndjson.gz"
-    commands = str(Path(sys.executable).parent)
-    variables = {"WHENCE_URL": served.url, "WHENCE_API_KEY": served.key(READ, WRITE, tenant=tenant)}
-    variables |= {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_STATE_HOME": str(folder / "state")}
-    variables |= {"PATH": f"{commands}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
-    environment = os.environ | variables
-    environment.pop("COLUMNS", None)  # where it is set, lines are cut
-    subprocess.run(["whence", "import", str(recorded)], env=environment, capture_output=True, check=True)
-    return environment
-
-
 @pytest.fixture(scope="module")
 def demonstration(demo_server: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A running server with the log of `whence demo`."""
@@ -100,50 +132,181 @@ def used_log(demo_server: Served, tmp_path_factory: pytest.TempPathFactory) -> d
     return with_the_demo(demo_server, "examples", tmp_path_factory.mktemp("examples"))
 
 
-INTEGRATIONS = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs" / "integrations").glob("*.md"))]
 EXAMPLES = [
     pytest.param(code, id=f"{Path(page).stem}-{index}")
-    for page in ("docs/sdk.md", *INTEGRATIONS)
-    for index, code in enumerate(blocks(page, "python"))
+    for page in OWN_LOG
+    for index, code in enumerate(code_of(page, "python"))
 ]
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-def test_the_python_of_the_pages_runs(code: str, used_log: dict[str, str]) -> None:
+def test_the_python_of_the_pages_runs(code: str, used_log: dict[str, str], tmp_path: Path) -> None:
     """Every block runs with the real library, in a log that has the events of the demo and of the blocks before it, and
-    prints no traceback."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=used_log, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    prints no traceback. A block with tests is run by pytest."""
+    command = [*PYTHON, code]
+    if "\ndef test_" in code:
+        (tmp_path / "test_example.py").write_text(code)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    environ = used_log | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # those of the development group take seconds
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_every_integration_with_a_page_has_an_example() -> None:
-    """One block of Python on each page."""
-    assert [page for page in INTEGRATIONS if len(blocks(page, "python")) != 1] == []
-
-
-_SHOWN = re.compile(r"^```sh\n(.*?)^```\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+def test_every_integration_has_a_page_with_an_example() -> None:
+    """One block of Python on each page, and a link to a page for each module."""
+    assert [page for page in INTEGRATIONS if len(code_of(page, "python")) != 1] == []
+    text = (ROOT / "docs" / "sdk.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(integrations/[\w-]+\.md\).* \| `(\w+)` \|", text))
+    modules = {path.stem for path in (ROOT / "src" / "whence" / "integrations").glob("*.py")}
+    assert linked == modules - {"__init__", "request_cause"}
 
 
 def test_the_concepts_show_what_the_demo_answers(demonstration: dict[str, str]) -> None:
     """Each command of docs/concepts.md, in order, prints what stands below it, where … is any text."""
-    shown = _SHOWN.findall(CONCEPTS.read_text(encoding="utf-8"))
-    assert len(shown) == len(blocks("docs/concepts.md", "sh")) > 10
-    for command, expected in shown:
+    blocks = blocks_of("docs/concepts.md")
+    shown = [(block, blocks[index + 1]) for index, block in enumerate(blocks) if block.language == "sh"]
+    assert {below.language for _, below in shown} == {"text"} and len(shown) > 10
+    for block, below in shown:
         done = subprocess.run(
-            ["bash", "-c", command], env=demonstration, capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", block.code], env=demonstration, capture_output=True, text=True, timeout=60, check=False
         )
-        pattern = ".*".join(map(re.escape, expected.strip().split("…")))
-        assert re.fullmatch(pattern, done.stdout.strip(), re.DOTALL), command + done.stdout + done.stderr
+        assert is_shown(below.code.strip(), done.stdout.strip()), block.code + done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("code", blocks("docs/concepts.md", "python"))
-def test_the_python_of_the_concepts_runs(code: str) -> None:
-    """What the blocks assert is so."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("code", [code for page in ALONE for code in code_of(page, "python")])
+def test_the_python_of_the_other_pages_runs(code: str) -> None:
+    """What the blocks assert is so, and what they import exists."""
+    done = subprocess.run([*PYTHON, code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_servers_of_the_concepts_start(demonstration: dict[str, str], tmp_path: Path) -> None:
+    """With the settings that are shown."""
+    commands = [step.command for code in code_of("docs/concepts.md", "console") for step in steps_of(code)]
+    places = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    for command in commands:
+        with terminal(tmp_path, demonstration | places | {"WHENCE_PORT": "0"}) as opened:
+            opened.start(command)
+            opened.wait_for("Serving .* at http")
+            opened.interrupt()
+
+
+@pytest.mark.slow
+def test_the_commands_for_postgresql_run(demonstration: dict[str, str], tmp_path: Path) -> None:
+    """They make a database, its schema and a key, and serve it."""
+    url, name = databases.server_url(), f"whence_docs_{os.getpid()}"
+    (code,) = code_of("docs/operations.md", "console")
+    parts = urlsplit(url)
+    places = {"PGHOST": parts.hostname or parse_qs(parts.query)["host"][0], "PGUSER": parts.username or ""}
+    places |= {"PGPASSWORD": parts.password or "", "PGPORT": str(parts.port or 5432), "WHENCE_PORT": "0"}
+    places |= {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    try:
+        with terminal(tmp_path, demonstration | places) as opened:
+            *before, serve = (step.command for step in steps_of(code))
+            for command in before:
+                shown, status = opened.run(here(command, url, name))
+                assert status == 0, shown
+            opened.start(here(serve, url, name))
+            opened.wait_for("Serving .* at http")
+            opened.interrupt()
+    finally:
+        asyncio.run(databases.execute(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
+def here(command: str, url: str, name: str) -> str:
+    """A command for a database of this name on the server of the tests."""
+    shown = "postgresql://whence@db/whence"
+    return command.replace(shown, f"'{databases.of_database(url, name)}'").replace("UTF8 whence", f"UTF8 {name}")
+
+
+@pytest.mark.parametrize("page", [*DEVELOPERS, "README.md"])
+def test_the_commands_of_developers_exist(page: str) -> None:
+    """The targets of make, the modules, and the tests that these pages name."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for step in (step for code in code_of(page, "console") for step in steps_of(code)):
+        words = shlex.split(step.command, comments=True)
+        if words[0] == "make":
+            assert set(words[1:2]) <= targets, step.command
+        elif "-m" in words:
+            module, named = words[words.index("-m") + 1], words[-1]
+            assert find_spec(module) is not None, step.command
+            if "::" in named:
+                path, _, test = named.partition("::")
+                assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), step.command
+
+
+def test_the_example_of_a_mutant_is_a_real_test() -> None:
+    """tests/README.md quotes a test of the contract."""
+    (quoted,) = code_of("tests/README.md", "python")
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "contract").glob("test_*.py")]
+    assert any(quoted.rstrip().removesuffix(" ...") in text for text in texts)
+
+
+def test_the_sentences_of_the_operations_page_are_used(tmp_path: Path) -> None:
+    """An event reads as the page says with its example of WHENCE_SENTENCES."""
+    (toml,) = code_of("docs/operations.md", "toml")
+    (tmp_path / "sentences.toml").write_text(toml)
+    grammar = load_grammar(tmp_path / "sentences.toml")
+    event = SimpleNamespace(
+        **{"event_type": "invoice.dunned", "actor_id": "billing", "resource_type": "invoice", "outcome": "none"},
+        resource_id="497f6eca-6276-4993-bfeb-53cbbbba6f08",
+    )
+    sentence = str(sentence_of(event, b'{"invoice_number": "R-17"}', grammar))
+    assert sentence in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), sentence
+
+
+def test_the_json_of_the_documents_is_json() -> None:
+    """So an example can be copied."""
+    texts = [(page.name, code) for page in DOCUMENTS for code in code_of(page, "json")]
+    assert texts and all(json.loads(code) for _, code in texts)
+
+
+def test_the_picture_shows_what_the_command_prints(demonstration: dict[str, str], tmp_path: Path) -> None:
+    """The picture of the README is the output of `whence why`. `python -m tests.picture` makes it anew."""
+    assert picture_of(coloured_output(tmp_path, demonstration)) == PICTURE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/concepts.md", "docs/operations.md"])
+def test_the_commands_of_the_pages_exist(page: str) -> None:
+    """Each `whence` in a block of commands is followed by the name of a command."""
+    code = "\n".join(block.code for block in blocks_of(page) if block.language in ("console", "sh"))
+    named = re.findall(r"(?:^|[\s(/])whence (?!whence\b)([a-z]+)", code)
+    assert named and set(named) <= COMMANDS.keys()
+
+
+def test_the_readme_names_every_command() -> None:
+    """In the list of its section "Commands"."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Commands\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"[a-z]+", section.partition("`")[2].partition("`")[0])) - {"whence"}
+    assert named == set(COMMANDS)
+
+
+STABILITY = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
+
+
+def test_the_promised_exit_codes_are_those_of_the_commands() -> None:
+    """Each code that a command may end with is in the table, and no other."""
+    section = STABILITY.partition("## Exit codes\n")[2].partition("\n## ")[0]
+    assert set(map(int, re.findall(r"^\| (\d+) \|", section, re.MULTILINE))) == {
+        *(0, FAILED, USAGE, INTERRUPTED),
+        *EXIT_CODES.values(),
+    }
+
+
+def test_every_public_name_is_promised() -> None:
+    """docs/stability.md lists what `whence` exports."""
+    (listed,) = code_of("docs/stability.md", "python")
+    assert [name for name in whence.__all__ if name not in re.findall(r"\w+", listed)] == []
+
+
+def test_the_announcement_of_a_removal_is_shown_as_it_is() -> None:
+    """The headers in docs/stability.md are those that a server sends, and the days of notice those that it keeps."""
+    example = Deprecation(since=dt.date(2027, 1, 1), sunset=dt.date(2027, 12, 1), instead="")
+    headers = [f"{name.decode().title()}: {value.decode()}" for name, value in deprecation_headers([example], "/docs")]
+    (shown,) = code_of("docs/stability.md", "text")
+    assert shown.splitlines() == ["HTTP/1.1 200 OK", *headers]
+    assert f"at least {NOTICE_DAYS_MIN} days" in STABILITY
 
 
 def test_every_setting_is_documented() -> None:

@@ -53,6 +53,7 @@ CLIENT_ROWS = ROWS[0] | ROWS[1] | ROWS[2]
 LATE_IMPORTS = {
     ("whence", "import_module"),  # the public names, loaded when first used
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
+    ("whence.cli.completion", "import_module"),  # to see which commands can run here
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
     ("whence.client.base_client", "whence.client.transport"),  # slow to load: a constructor does, and not an import
     ("whence.client.clients", "whence.client.transport"),

@@ -15,7 +15,7 @@ import msgspec
 
 from whence.errors import WhenceError
 
-__all__ = ["Described", "Grammar", "Sentence", "load_grammar", "sentence_of"]
+__all__ = ["Described", "Grammar", "Sentence", "counted", "load_grammar", "sentence_of"]
 
 _DETAIL_MAX = 400
 """Characters of a detail. Beyond it, its middle is left out, since the end often tells two errors apart."""
@@ -99,6 +99,11 @@ class Sentence(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         actor = self.actor if self.is_verb else f"{self.actor}:"
         return " ".join(part for part in (actor, self.verb, self.object, self.shown_detail) if part)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 event`, `2,000 events`. `plural` is needed where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def load_grammar(path: Path | None = None) -> Grammar:
@@ -209,7 +214,7 @@ def _value_text(value: Any) -> str:
             return _one_line(value)
         value = decoded
     if isinstance(value, list):
-        return f"{len(value)} item{'' if len(value) == 1 else 's'}" if value else "nothing found"
+        return counted(len(value), "item") if value else "nothing found"
     return _joined(_leaves(value))
 
 

@@ -6,13 +6,14 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+import msgspec
 import pytest
 
 from tests.api.conftest import Served, event
 from tests.cli import mutants
 from tests.cli.mutants import catches
 from tests.cli.program import Cli, Ran, ndjson
-from whence.permissions import READ
+from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
 RUNS = [str(UUID(int=number)) for number in (101, 102)]
@@ -107,20 +108,80 @@ def test_pages_and_order_are_sent_to_the_api(user: Cli, api: httpx2.Client, five
 
 
 @catches(mutants.MESSAGES_ON_STDOUT)
-def test_a_list_is_a_table_with_messages_on_stderr(user: Cli, five: list[Any]) -> None:
+def test_a_list_is_sentences_with_messages_on_stderr(user: Cli, five: list[Any]) -> None:
     """Rows with headings are on stdout; their number and how to continue are on stderr."""
-    ran = user.ok("list", "--limit", "2")
-    head, *rows = ran.lines
-    assert head.split("  ")[0] == "TIME" and head.endswith("ID")
-    assert [row.split() for row in rows] == [
-        ["2026-01-02T03:00:04Z", "artifact.created", "user/ana", "artifact", IDS[4]],
-        ["2026-01-02T03:00:03Z", "decision.approved", "agent/judge", "decision", IDS[3]],
+    ran = user.ok("list", "--limit", "3")
+    assert ran.lines == [
+        "EVENT TIME, UTC             WHAT HAPPENED",
+        "   @5 2026-01-02 03:00:04   ana created artifact 5b0c3bd0",
+        "   @4 2026-01-02 03:00:03   judge approved decision 00000000",
+        "   @3 2026-01-02 03:00:02 ✗ ana failed action run 00000000",
     ]
-    assert ran.err == "2 of 5 events; continue with --offset 2.\n"
+    assert ran.err == "3 of 5 events; continue with --offset 3.\n"
     last = user.ok("list", "--limit", "2", "--offset", "4")
     assert (len(last.lines), last.err) == (2, "1 of 5 events.\n")
-    none = user.ok("list", "--outcome", "none", "--actor-id", "nobody")
+    one = user.ok("list", "--resource-type", "decision", "--columns", "id,event_type,actor,resource")
+    assert [line.split() for line in one.lines] == [
+        ["ID", "EVENT", "TYPE", "ACTOR", "RESOURCE"],
+        [IDS[3], "decision.approved", "agent/judge", f"decision/{RUNS[1]}"],
+    ]
+    assert one.err == "1 of 1 event.\n"
+    assert "--columns takes these names" in user.fails(2, "list", "--columns", "id,nope")
+
+
+def test_a_list_without_events_says_whether_there_could_be_any(user: Cli) -> None:
+    """An event type outside of the grammar can match nothing; that is a message, also of `stats`."""
+    none = user.ok("list", "--type", "decision.made", "--type", "action_run.*")
     assert (none.out, none.err) == ("", "0 of 0 events.\n")
+    for odd in ("x y", "Decision.made", "decision*"):
+        assert "can match nothing" in user.ok("list", "--event-type", odd).err
+    assert "can match nothing" in user.ok("stats", "--event-type", "decision").err
+
+
+def test_a_list_of_all_events_has_every_page(user: Cli, api: httpx2.Client) -> None:
+    """Each event once, in one snapshot; with `--json` one a line, as the server sent them."""
+    sent = [event(id=str(UUID(int=number)), payload={"n": 1}) for number in range(1, 231)]
+    assert api.post(f"{EVENTS}/batch", json=sent).status_code == 201
+    ran = user.ok("list", "--all", "--columns", "id")
+    assert ran.lines == ["ID", *(each["id"] for each in reversed(sent))]
+    assert ran.err == "230 of 230 events.\n"
+    lines = user.ok("list", "--all", "--order", "asc", "--json").lines
+    whole = [
+        line
+        for page in range(3)
+        for line in raw_events(answer(api, "", order="asc", limit="100", offset=str(page * 100)))
+    ]
+    assert lines == whole
+    assert user.ok("list", "--all", "--json", "--actor-id", "nobody").out == ""
+    for words in (("--limit", "5"), ("--offset", "5")):
+        assert "--all" in user.fails(2, "list", "--all", *words)
+
+
+class RawPage(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+def raw_events(body: bytes) -> list[str]:
+    """The events of a page as they are in its body."""
+    return [bytes(each).decode() for each in msgspec.json.decode(body, type=RawPage).events]
+
+
+def test_the_cause_of_an_event_may_be_unknown(user: Cli, five: list[Any], served: Served, tenant: str) -> None:
+    """The event is stored, and a message says so. Eight first digits of an id name the cause; fewer are text."""
+    options = ["emit", "a.noted", "--actor", "user/ana", "--resource", f"decision/{RUNS[0]}", "--json"]
+    unknown = str(UUID(int=99))
+    ran = user.ok(*options, "--cause", unknown)
+    assert ran.json["causationId"] == unknown and "The cause is not in the log, or not yet." in ran.err
+    ran = user.ok(*options, "--cause", "00000000-0000-0000-0000-000000000001")
+    assert (ran.json["causationId"], ran.err) == (IDS[0], "")
+    found = user.ok(*options, "--id", "0b3c1b5e-6d0c-4b7a-9c53-2f2d1f6f7a31").json
+    assert user.ok(*options, "--cause", "0b3c1b5e").json["causationId"] == found["id"]
+    ran = user.ok(*options, "--cause", "0b3c1b5")
+    assert ran.json["causationId"] == "0b3c1b5" and "links to no event" in ran.err
+    assert "Several ids begin so" in user.fails(2, *options, "--cause", "00000000")
+    writer = user.given(api_key=served.key(WRITE, tenant=tenant))
+    for cause in (unknown, "0b3c1b5e"):
+        assert writer.ok(*options, "--cause", cause).json["causationId"] == cause
 
 
 def test_statistics_are_tables(user: Cli, five: list[Any]) -> None:
@@ -147,8 +208,8 @@ def test_get_shows_one_event(user: Cli, api: httpx2.Client, five: list[Any]) -> 
     assert fields["id"] == [IDS[1]] and fields["causationId"] == [IDS[0]] and fields["outcome"] == ["success"]
     assert fields["position"] == ["2"] and fields["recordedAt"]
     assert ran.lines[-2:] == ["payload", "{}"]
-    told = ran.err.strip().partition("whence ")[2].split()
-    assert [row.split()[-1] for row in user.ok(*told).lines[1:]] == IDS[:2]
+    assert ran.err == "Why it happened: whence why @2   Its flow: whence flow @2\n"
+    assert user.ok("why", "@2").lines and user.ok("flow", "@2").lines
 
 
 @catches(mutants.MESSAGES_ON_STDOUT)
@@ -157,7 +218,10 @@ def test_emit_prints_the_id_alone(user: Cli, api: httpx2.Client) -> None:
     options = ["--actor", "agent/planner/2", "--resource", f"action_run/{RUNS[0]}", "--correlation", "flow 1"]
     more = ["--id", IDS[0], "--occurred-at", "2026-01-02T03:04:05+01:00", "--outcome", "failure", "--cause", "c 1"]
     first = user.ok("emit", "decision.made", *options, *more, "--payload", '{"a": 1E2}')
-    assert (first.out, first.err) == (f"{IDS[0]}\n", "")
+    assert first.out == f"{IDS[0]}\n"
+    assert (
+        first.err == "The cause is not an event's id, which is a UUID. It was stored as it is, and links to no event.\n"
+    )
     again = user.ok("emit", "decision.made", *options, *more, "--payload", '{"a":1E2}')
     assert again.out == first.out and "nothing was added" in again.err
     stored = api.get(f"{EVENTS}/{IDS[0]}", params={}).json()
@@ -298,7 +362,7 @@ def test_commands_work_on_a_terminal_without_unicode(user: Cli, api: httpx2.Clie
     assert api.post(EVENTS, json=sent).status_code == 201
     ascii_only = {"PYTHONIOENCODING": "ascii", "LANG": "C"}
     ran = user.ok("list", env=ascii_only)
-    assert "agent/a\\xf1\\xe1\\U0001f600" in ran.out
+    assert "a\\xf1\\xe1\\U0001f600 completed" in ran.out
     same_bytes(user.run("list", "--json", env=ascii_only), answer(api, "", limit="20"))
     assert "a\\xf1\\xe1\\U0001f600" in user.ok("stats", "--actors", env=ascii_only).out
 
@@ -306,6 +370,6 @@ def test_commands_work_on_a_terminal_without_unicode(user: Cli, api: httpx2.Clie
 def test_a_narrowed_key_sees_only_its_part(served: Served, user: Cli, five: list[Any], tenant: str) -> None:
     """Every command shows only what the key may read."""
     narrow = user.given(api_key=served.key(f"{READ}:decision", tenant=tenant))
-    assert [line.split()[-1] for line in narrow.ok("list").lines[1:]] == [IDS[3]]
+    assert [line.split()[0] for line in narrow.ok("list").lines[1:]] == [IDS[3]]
     assert narrow.ok("stats", "--json").json["total"] == 1
     narrow.fails(3, "get", IDS[0])

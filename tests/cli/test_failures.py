@@ -111,6 +111,7 @@ def test_every_command_refuses_another_program(cli: Cli, tmp_path: Path) -> None
             ("effects", UNKNOWN),
             ("trace", UNKNOWN, "--mermaid"),
             ("flows",),
+            ("flow", "x"),
             ("map",),
             ("emit", "decision.made", "--actor", "user/ana", "--resource", RESOURCE),
             ("import", tmp_path / "one.ndjson"),

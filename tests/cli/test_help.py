@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,9 @@ from tests.cli import mutants
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import WITHOUT_CLI, WITHOUT_SERVER, Cli
 from whence import __version__
-from whence.cli import COMMANDS
+from whence.cli import COMMANDS, GROUPS, overview
+from whence.cli.app import make_app
+from whence.cli.help_text import EXAMPLES
 
 GROUPED = [("key", name) for name in ("create", "list", "revoke")]
 GROUPED += [("profile", name) for name in ("list", "use", "show", "remove")]
@@ -36,7 +39,10 @@ OPTIONS = {
     "effects": {"--json", "--url", "--api-key"},
     "trace": {"--direction", "--depth", "--limit", "--json", "--mermaid"},
     "flows": {"--failed", "--from", "--to", "--limit", "--offset", "--json"},
+    "flow": {"--full", "--columns", "--json", "--no-pager"},
     "map": {"--from", "--to", "--json"},
+    "completion": set(),
+    "open": {"--url"},
     "login": {"--profile"},
     "profile": set(),
     "profile list": {"--json"},
@@ -79,12 +85,53 @@ def test_each_command_has_help(cli: Cli, command: tuple[str, ...]) -> None:
     assert ran.err == ""
     shown = set(re.findall(r"--[a-z-]+", ran.out))
     assert shown >= OPTIONS.get(name, set())
+    assert all(len(line) <= 80 for line in ran.lines if f"  whence {name}" not in line)
+    assert ("Examples:" in ran.lines) == (name in EXAMPLES)
 
 
 def test_the_overview_says_how_causes_are_shown() -> None:
     """`why` tells them in sentences; no command draws a tree."""
     assert "sentences" in COMMANDS["why"][1]
     assert [name for name, (_, summary) in COMMANDS.items() if "tree" in summary] == []
+
+
+def test_help_has_hanging_indents_at_every_width(cli: Cli) -> None:
+    """Options are in one column and what they mean in another, and paragraphs fill the width."""
+    narrow = cli.ok("key", "create", "--help", env={"COLUMNS": "60"}).lines
+    assert max(map(len, narrow)) <= 72 and sum(len(line) > 60 for line in narrow) <= 2, "but for examples"
+    assert "  --operator                  An operator's key, of no" in narrow
+    assert "                              tenant. Only for a store" in narrow
+    roomy = cli.ok("key", "create", "--help", env={"COLUMNS": "160"}).lines
+    assert "  --operator                  An operator's key, of no tenant. Only for a store directly." in roomy
+    assert [line for line in roomy if "[default" in line or "Default: False" in line] == []
+
+
+def test_every_example_is_accepted_by_its_command() -> None:
+    """Its options exist, and their values have the right form. Commands without options need no example."""
+    app = make_app()
+    for name, examples in EXAMPLES.items():
+        for example in examples:
+            assert len(example) <= 90
+            words = shlex.split(example.partition(" > ")[0])
+            assert (words[0] == "whence" and example.startswith(f"whence {name} ")) or example == f"whence {name}", (
+                example
+            )
+            app.parse_args(words[1:], exit_on_error=False, print_error=False)
+    assert set(COMMANDS) - set(EXAMPLES) == {"version"}
+
+
+def test_each_command_is_in_one_group_of_the_overview() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("columns", ["50", "80", "200"])
+def test_the_overview_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """The text of a command that does not fit goes on below its beginning."""
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = overview().splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    at = next(number for number, line in enumerate(lines) if line.startswith("  demo "))
+    assert lines[at + 1].startswith("              ") == (columns == "50")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)], ids=" ".join)
@@ -94,7 +141,8 @@ def test_the_overview_names_every_command(cli: Cli, arguments: tuple[str, ...]) 
     assert ran.err == ""
     for name, (_, summary) in COMMANDS.items():
         assert f"  {name.ljust(max(map(len, COMMANDS)))}  {summary}" in ran.lines
-    assert "0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable" in ran.out
+    text = " ".join(ran.out.split())
+    assert "0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable" in text
 
 
 @pytest.mark.parametrize("how", [("--version",), ("version",)], ids=" ".join)

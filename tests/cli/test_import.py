@@ -16,6 +16,7 @@ from tests.api.conftest import event
 from tests.cli import mutants
 from tests.cli.mutants import catches
 from tests.cli.program import Cli, ndjson
+from whence.cli.import_files import Summary
 from whence.wire.ids import derived_uuid
 
 EVENTS = "/api/v1/events"
@@ -60,6 +61,12 @@ def test_plain_and_gzipped_files_are_read(user: Cli, api: httpx2.Client, tmp_pat
     assert actors(api) == [each["actorId"] for each in sent]
     positions = api.get(EVENTS, params={"include": "position", "order": "asc", "limit": 100}).json()["events"]
     assert [each["position"] for each in positions] == list(range(1, 101))
+
+
+def test_one_event_is_no_events() -> None:
+    """A summary agrees with its number."""
+    assert Summary(replayed=1).sentence() == "Nothing was stored: the event was already there."
+    assert Summary(replayed=2_000).sentence() == "Nothing was stored: all 2,000 events were already there."
 
 
 @catches(mutants.RANDOM_IDS)

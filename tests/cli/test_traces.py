@@ -1,4 +1,4 @@
-"""`why`, `effects`, `trace`, `flows` and `map` against a real server, compared with the API byte for byte."""
+"""`why`, `effects` and `trace` against a real server, compared with the API byte for byte."""
 
 from typing import Any
 from uuid import UUID
@@ -34,14 +34,6 @@ graph_text.chain_of = lambda trace: [node for node in trace.nodes if node.id == 
 """,
 )
 UNESCAPED = Mutant("labels_as_they_are", "import whence.cli.graph_text as graph_text\ngraph_text._label = str")
-ALL_FLOWS = Mutant(
-    "filter_left_out",
-    """
-import whence.cli.traces as traces
-real = traces.ApiRequest
-traces.ApiRequest = lambda **told: real(**{**told, "query": tuple(p for p in told["query"] if p[0] != "outcome")})
-""",
-)
 
 
 @pytest.fixture
@@ -98,12 +90,6 @@ def test_json_is_the_response_of_the_api(user: Cli, story: list[Any], api: httpx
         ("effects", IDS[3]): f"{base}down&limit=1000",
         ("trace", IDS[3]): f"{base}both&limit=500",
         ("trace", IDS[3], "--direction", "up", "--depth", "1", "--limit", "9"): f"{base}up&limit=9&depth=1",
-        ("flows",): "/api/v1/flows?limit=20&offset=0",
-        ("flows", "--failed", "--from", "2026-01-01", "--limit", "1"): (
-            "/api/v1/flows?outcome=failure&from=2026-01-01&limit=1&offset=0"
-        ),
-        ("map",): "/api/v1/flows/map",
-        ("map", "--since", "2026-01-02", "--until", "2026-01-03"): "/api/v1/flows/map?from=2026-01-02&to=2026-01-03",
     }.items():
         ran = user.ok(*command, "--json")
         assert ran.raw_out == api.get(target).content + b"\n", command
@@ -119,10 +105,16 @@ def test_effects_and_trace_are_trees(user: Cli, story: list[Any]) -> None:
     ]
     assert ran.err == "3 consequences, 1 failed.\n"
     assert (user.ok("effects", IDS[5]).out, user.ok("effects", IDS[5]).err) == ("", "0 consequences, 0 failed.\n")
+    one = user.ok("effects", IDS[3], "--columns", "ref,cause,sentence")
+    assert [line.split() for line in one.lines] == [
+        ["REF", "CAUSE", "SENTENCE"],
+        ["@5", IDS[3], "planner", "retried", "action", "run", "5b0c3bd0"],
+        ["@6", IDS[3], "planner", "retried", "action", "run", "5b0c3bd0"],
+    ]
     whole = user.ok("trace", IDS[3])
     assert [line.split()[0] for line in whole.lines if "@" in line] == ["@1", "@2", "@3", "@4", "@5", "@6"]
     assert "".join(line for line in whole.lines if "@" in line).count("│") == 4
-    assert whole.err == "6 events, 1 failed, 3 actors, 1 resources, 10.0 s.\n"
+    assert whole.err == "6 events, 1 failed, 3 actors, 1 resource, 10.0 s.\n"
     assert user.ok("trace", IDS[3], "--limit", "2").err.startswith("2 of 6 events")
 
 
@@ -178,24 +170,6 @@ def test_mermaid_is_a_flowchart(user: Cli, story: list[Any], api: httpx2.Client)
     assert "  class e4 failed" in lines and "  class e4 asked" in lines
 
 
-@catches(ALL_FLOWS)
-def test_flows_and_map_are_tables(user: Cli, story: list[Any], api: httpx2.Client) -> None:
-    """Rows with headings on stdout, and how to continue on stderr."""
-    api.post(EVENTS, json=event(id=IDS[6], occurredAt="2026-01-03T00:00:00Z"))
-    ran = user.ok("flows", "--failed")
-    assert [line.split() for line in ran.lines] == [
-        ["LAST", "EVENTS", "FAILED", "ACTORS", "DURATION", "BEGAN", "WITH", "FLOW"],
-        ["2026-01-02T03:00:10.500000Z", "6", "1", "3", "10.0", "s", "inbound_message.received", IDS[0]],
-    ]
-    assert ran.err == "1 of 1 flows.\n"
-    assert user.ok("flows", "--limit", "1").err == "1 of 2 flows; continue with --offset 1.\n"
-    ran = user.ok("map")
-    assert ran.lines[0].split() == ["CAUSE", "EFFECT", "EVENTS", "SHARE", "FAILED", "P50", "P95"]
-    assert ran.lines[1].split()[:5] == ["action_run.failed", "action_run.retried", "2", "100.0%", "0"]
-    assert ran.err == "5 links from the beginning to now; counts are exact, delays within 2%.\n"
-    assert "from 2026-01-02T00:00:00Z to now" in user.ok("map", "--since", "2026-01-02T09:00:00Z").err
-
-
 @catches(mutants.AS_IT_IS)
 def test_no_text_controls_the_terminal(user: Cli, api: httpx2.Client) -> None:
     """Control characters in events are escaped by every command."""
@@ -206,7 +180,6 @@ def test_no_text_controls_the_terminal(user: Cli, api: httpx2.Client) -> None:
         ("effects", IDS[0]),
         ("trace", IDS[1]),
         ("trace", IDS[1], "--mermaid"),
-        ("flows",),
     ):
         user.ok(*command)
     assert "red\\x1b[31m \\u202eexe" in user.ok("why", IDS[0]).out
@@ -243,5 +216,3 @@ def test_failures_are_one_sentence(user: Cli) -> None:
     for arguments in ((), (IDS[0], "--last-failed")):
         assert "--last-failed" in user.fails(2, "why", *arguments)
     assert "--mermaid" in user.fails(2, "trace", IDS[0], "--json", "--mermaid")
-    assert user.ok("flows").err == "0 of 0 flows.\n"
-    assert user.ok("map").out == ""

@@ -159,6 +159,21 @@ def test_the_cost_of_a_long_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert 0 < max(compared) <= 64
 
 
+@catches(replaced(fields, "_NEAR", 0.0, "everything_is_near"), replaced(fields, "_NEAR", 0.5, "little_is_near"))
+def test_a_name_that_looks_like_none_has_none_near() -> None:
+    """What was probably meant is near; a word that shares some letters by chance is not."""
+    assert [fields.near(name, LIST) for name in ("type", "ofset", "page_limit")] == ["event_type", "offset", "limit"]
+    assert [fields.near(name, LIST) for name in ("foo", "q", "sort", "since", "")] == [None] * 5
+
+
+def test_a_closed_vocabulary_names_its_words_and_the_setting_that_adds_to_it() -> None:
+    """In the sentence of a wrong resource type and a wrong actor type. Outcomes are fixed."""
+    with pytest.raises(Broken, match=r"one of: action_run, .*, template\. .* WHENCE_RESOURCE_TYPES adds others\.$"):
+        fields.check_resource_type("ship", Vocabulary())
+    with pytest.raises(Broken, match=r"one of: user, .*, anonymous\. .* WHENCE_ACTOR_TYPES adds others\.$"):
+        fields.check_actor_type("robot", Vocabulary().actor_types)
+
+
 def test_the_nearest_name_of_nonsense_is_a_known_one() -> None:
     """An empty name and a very long one also get a known name as suggestion."""
     for name in ("", "_", "\0", "x" * 100_000, "\U0001f600"):

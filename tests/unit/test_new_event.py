@@ -172,6 +172,8 @@ def test_an_unknown_key_is_told_the_nearest() -> None:
     counted."""
     with pytest.raises(Invalid, match=r"the nearest is eventType\."):
         parsed(event_type="a.b")
+    with pytest.raises(Invalid, match=r"An event has no such field\."):
+        parsed(nonsense=1)
     names = [f"field{number}" for number in range(25)]
     found = wrong(**dict.fromkeys(names, 1))
     assert found == [*((("body", name), "extra_forbidden") for name in names[:20]), (("body",), "extra_forbidden")]

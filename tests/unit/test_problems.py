@@ -58,7 +58,7 @@ def test_at_most_twenty_names_of_a_batch_get_a_hint(monkeypatch: pytest.MonkeyPa
         hints.append(name)
         return fields.nearest(name, wire.FIELD_CHECKS)
 
-    monkeypatch.setattr(wire, "nearest", counted)
+    monkeypatch.setattr(wire, "near", counted)
     batch = [event(**{f"actorIdd{number}": 1 for number in range(15)}) for _ in range(4)]
     parsed = wire.parse_batch(json.dumps(batch).encode(), False, CONTEXT)
     assert listed(list(parsed)) == [15] * 4

@@ -352,7 +352,6 @@ def test_an_empty_value_is_never_no_filter() -> None:
     [
         ("eventType", "event_type"),
         ("resourceId", "resource_id"),
-        ("since", "resource_id"),
         ("from_", "from"),
         ("From", "from"),
         ("LIMIT", "limit"),
@@ -367,8 +366,18 @@ def test_an_unknown_parameter_is_told_the_nearest(name: str, near: str) -> None:
         read("list", f"{name}=1")
     (problem,) = caught.value.problems
     assert (problem.loc, problem.type) == (("query", name), "extra_forbidden")
-    if name != "since":  # no known name is close to this one
-        assert problem.msg == f"No such parameter; the nearest is {near}."
+    assert problem.msg == f"No such parameter; the nearest is {near}."
+
+
+@pytest.mark.parametrize("name", ["foo", "since", "q", "page", "sort"])
+def test_no_parameter_is_suggested_that_is_not_near(name: str) -> None:
+    """The message lists the parameters instead, once for all such names."""
+    with pytest.raises(Invalid) as caught:
+        read("list", f"{name}=1&bar=2")
+    first, second = caught.value.problems
+    known = ", ".join(each.name for each in READ_PARAMETERS["list"])
+    assert first.msg == f"No such parameter; those of this address are {known}."
+    assert (second.loc, second.msg) == (("query", "bar"), "No such parameter.")
 
 
 def test_many_unknown_parameters_are_counted() -> None:

@@ -15,6 +15,7 @@ from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.context import AppContext, context_of, now_us
 from whence.api.middleware import HTTPMiddleware
+from whence.api.operation import announce_deprecations
 from whence.api.operator_tokens import PURPOSE
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
@@ -133,10 +134,13 @@ async def _lifespan(context: AppContext) -> AsyncIterator[None]:
 
 async def _authenticate_request(request: Request) -> None:
     """Authenticate the request, wait for its turn, and check the scope that its route names, unless the route is open.
+    Before that, announce what of the request is deprecated.
 
     A hook before every handler, since Litestar's guards would copy the handler for each request.
     """
     opt = request.scope["route_handler"].opt
+    if "operation" in opt and opt["operation"].announces:
+        announce_deprecations(opt["operation"], request)
     if request.method == "OPTIONS" or opt.get("open"):
         return
     principal = await context_of(request).authenticator.authenticate(request)

@@ -33,7 +33,10 @@ _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
 _CLIENT_GONE = 499  # only in the log
-_EXPOSED = b"ETag, Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id"
+_EXPOSED = (
+    b"Deprecation, ETag, Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, Sunset, "
+    b"X-Request-Id"
+)
 _ALLOWED_HEADERS = (
     b"Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, X-Request-Id, "
     b"ce-id, ce-source, ce-specversion, ce-type, ce-time, ce-subject, ce-datacontenttype, ce-dataschema, "

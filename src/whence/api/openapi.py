@@ -21,7 +21,7 @@ from whence.settings import Settings
 from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, StoredEventBody
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
-from whence.wire.parameters import TEXT_SCHEMA, or_null
+from whence.wire.parameters import TEXT_SCHEMA, Parameter, or_null
 
 __all__ = ["build_openapi"]
 
@@ -156,8 +156,11 @@ def _operation(path: str, operation: Operation, *, is_open: bool) -> Json:
         "summary": operation.summary,
         "operationId": first.lower() + "".join(word.title() for word in rest),
     }
-    if operation.description is not None:
-        document["description"] = operation.description
+    described = [operation.description or "", str(operation.deprecation or "")]
+    if any(described):
+        document["description"] = " ".join(part for part in described if part)
+    if operation.deprecation is not None:
+        document["deprecated"] = True
     document["security"] = [] if is_open else _ANY_CREDENTIAL
     if operation.request_content is not None:
         content = {media: _with_example(schema) for media, schema in operation.request_content.items()}
@@ -198,8 +201,15 @@ def _query_parameters(operation: Operation) -> list[Json]:
             "description": parameter.description,
             "schema": parameter.schema,
         }
+        | _deprecated(parameter)
         for parameter in operation.parameters
     ]
+
+
+def _deprecated(parameter: Parameter) -> Json:
+    if parameter.deprecation is None:
+        return {}
+    return {"description": f"{parameter.description} {parameter.deprecation}", "deprecated": True}
 
 
 def _response(spec: ResponseSpec, status: int) -> Json:

@@ -6,15 +6,27 @@ handler runs) and `open` (no credential is needed). With neither, any valid cred
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote_plus
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from whence.api.request import Request
 from whence.api.responses import JSON
 from whence.permissions import READ
+from whence.wire.deprecation import Deprecation, deprecation_headers
 from whence.wire.parameters import PARAMETERS, Parameter
 
-__all__ = ["Json", "Operation", "ResponseSpec", "listing_route", "open_route", "read_route", "ref"]
+__all__ = [
+    "Json",
+    "Operation",
+    "ResponseSpec",
+    "announce_deprecations",
+    "listing_route",
+    "open_route",
+    "read_route",
+    "ref",
+]
 
 Json = dict[str, Any]
 
@@ -47,7 +59,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     The operation's id is made of its summary; path parameters come from the path. `errors` are the statuses that this
     route may refuse with, apart from those that every route, or every route with a credential, may answer.
-    `request_content` maps media types to JSON schemas.
+    `request_content` maps media types to JSON schemas. `announces` follows from the rest: whether the route or one of
+    its parameters is deprecated.
     """
 
     tag: str
@@ -58,6 +71,27 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     headers: Sequence[Json] = ()
     description: str | None = None
     request_content: Mapping[str, Json] | None = None
+    deprecation: Deprecation | None = None
+    announces: bool = False
+
+    def __post_init__(self) -> None:
+        """Set `announces`."""
+        deprecated = (self.deprecation, *(parameter.deprecation for parameter in self.parameters))
+        msgspec.structs.force_setattr(self, "announces", any(each is not None for each in deprecated))
+
+    def deprecations(self, query_string: bytes) -> list[Deprecation]:
+        """What of a request for this route is deprecated: the route, and the parameters that it has."""
+        names = {unquote_plus(one.partition(b"=")[0].decode("latin-1")) for one in query_string.split(b"&")}
+        used = [parameter.deprecation for parameter in self.parameters if parameter.name in names]
+        return [each for each in (self.deprecation, *used) if each is not None]
+
+
+def announce_deprecations(operation: Operation, request: Request) -> None:
+    """Add to the headers of the response that what the request uses is deprecated."""
+    used = operation.deprecations(request.scope["query_string"])
+    if used:
+        state = request.scope["state"]
+        state["headers"] += deprecation_headers(used, f"{state['root_path']}/docs")
 
 
 def read_route(

@@ -4,81 +4,85 @@ This module imports almost nothing, so that the overview is printed at once. Eac
 """
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from whence import __version__
 
-__all__ = ["COMMANDS", "main", "overview"]
+__all__ = ["COMMANDS", "GROUPS", "main", "overview"]
 
 FAILED = 1
 INTERRUPTED = 130
+
+_OVERVIEW_LEAST = 40
+"""Columns below which the overview is not wrapped."""
 
 _EXTRA = ("cyclopts", "rich")
 """The packages of the extra `cli`."""
 
 COMMANDS = {
     "serve": ("whence.cli.serve:serve", "Serve a log over HTTP."),
-    "demo": (
-        "whence.cli.serve:demo",
-        "Serve a fresh log of recorded agent runs, and print commands to try.",
-    ),
-    "import": (
-        "whence.cli.import_files:import_files",
-        "Store the events of files: NDJSON, JSON, or other records by a map.",
-    ),
+    "demo": ("whence.cli.serve:demo", "Serve a log of recorded agent runs, and print commands to try."),
+    "import": ("whence.cli.import_files:import_files", "Store the events of files: NDJSON, JSON, or others by a map."),
     "emit": ("whence.cli.events:emit", "Store one event."),
-    "relay": ("whence.cli.relay:relay", "Send the events of an outbox, or of the spool of a program that ended."),
+    "relay": ("whence.cli.relay:relay", "Send the events of an outbox, or of the spool of a program."),
     "list": ("whence.cli.events:list_events", "List events, newest first."),
     "get": ("whence.cli.events:get", "Show one event."),
     "why": ("whence.cli.traces:why", "Show why an event happened, in sentences."),
     "effects": ("whence.cli.traces:effects", "Show everything that an event led to."),
-    "trace": (
-        "whence.cli.traces:trace",
-        "Show the causal graph around an event: each event in a row, JSON or Mermaid.",
-    ),
-    "flows": ("whence.cli.traces:flows", "List flows by their last activity."),
-    "map": ("whence.cli.traces:process_map", "Show which event types lead to which, how often and how soon."),
+    "trace": ("whence.cli.traces:trace", "Show the causal graph around an event, also as JSON or Mermaid."),
+    "flows": ("whence.cli.flows:flows", "List flows by their last activity."),
+    "flow": ("whence.cli.flows:flow", "Show what happened in one flow."),
+    "map": ("whence.cli.flows:process_map", "Show which event types lead to which, how often and how soon."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),
-    "copy": (
-        "whence.cli.copy_log:copy",
-        "Copy a log unchanged into another store: from SQLite to PostgreSQL, or back.",
-    ),
+    "copy": ("whence.cli.copy_log:copy", "Copy a log unchanged into another store, as to PostgreSQL."),
     "verify": ("whence.cli.verify:verify", "Check every stored event against its hash, and every count."),
-    "backup": (
-        "whence.cli.backup:backup",
-        "Copy a store into a file, with or without a running server, and verify the copy.",
-    ),
+    "backup": ("whence.cli.backup:backup", "Copy a store into a file, also of a running server, and verify it."),
     "restore": ("whence.cli.backup:restore", "Replace a store with a backup."),
+    "open": ("whence.cli.open_page:open_page", "Open the console or the API reference in a browser."),
+    "completion": ("whence.cli.completion:completion", "Print a completion script for bash, zsh or fish."),
     "version": ("whence.cli.events:version", "Print the version."),
 }
 """Every command with the function that runs it and its summary."""
 
+GROUPS = {
+    "Read": ("list", "get", "why", "effects", "trace", "flow", "flows", "map", "stats"),
+    "Write": ("emit", "import", "relay"),
+    "Run": ("serve", "demo", "open"),
+    "Look after": ("login", "profile", "key", "migrate", "copy", "verify", "backup", "restore"),
+    "This program": ("completion", "version"),
+}
+"""The commands in the order and under the headings of the overview."""
+
+_PARAGRAPHS = (
+    "'whence COMMAND --help' lists the options of a command, with examples.",
+    "Commands find a server by --url and --api-key, else by --profile, else by WHENCE_URL and WHENCE_API_KEY, else by "
+    "the profile that WHENCE_PROFILE names, else by the current one: that of 'whence serve', 'demo', 'login' or "
+    "'profile use', whichever came last.",
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
+)
+
 
 def overview() -> str:
-    """What `whence --help` prints."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name.ljust(width)}  {summary}" for name, (_, summary) in COMMANDS.items()]
-    return "\n".join(
-        (
-            "Whence, an event log: who did what to which resource, when, and because of what.",
-            "",
-            "Usage: whence COMMAND [OPTIONS]",
-            "",
-            *lines,
-            "",
-            "'whence COMMAND --help' lists the options of a command.",
-            "Commands find a server by --url and --api-key, else by --profile, else by WHENCE_URL and WHENCE_API_KEY,",
-            "else by the profile that WHENCE_PROFILE names, else by the current one: that of 'whence serve', 'demo',",
-            "'login' or 'profile use', whichever came last.",
-            "",
-            "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 credentials, 5 verification failed, 6 unreachable.",
-        )
-    )
+    """What `whence --help` prints, in lines that fit the terminal."""
+    width = max(shutil.get_terminal_size().columns, _OVERVIEW_LEAST)
+    column = max(map(len, COMMANDS)) + 4
+    lines = textwrap.wrap("Whence, an event log: who did what to which resource, when, and because of what.", width)
+    lines += ["", "Usage: whence COMMAND [OPTIONS]"]
+    for group, names in GROUPS.items():
+        lines += ["", f"{group}:"]
+        for name in names:
+            label = f"  {name}".ljust(column)
+            lines += textwrap.wrap(COMMANDS[name][1], width, initial_indent=label, subsequent_indent=" " * column)
+    for paragraph in _PARAGRAPHS:
+        lines += ["", *textwrap.wrap(paragraph, width, break_on_hyphens=False)]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

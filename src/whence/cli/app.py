@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from whence.cli import COMMANDS, FAILED, INTERRUPTED
+from whence.cli.help_text import HelpText
 from whence.cli.terminal import printable, say
 from whence.client import Unreachable
 from whence.errors import Forbidden, Invalid, NotFound, RolledBack, Unauthenticated, Unsound, WhenceError
 
-__all__ = ["EXIT_CODES", "FAILED", "UNSOUND", "USAGE", "run"]
+__all__ = ["EXIT_CODES", "FAILED", "UNSOUND", "USAGE", "make_app", "run"]
 
 USAGE = 2
 UNSOUND = 5
@@ -39,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode
     try:
-        code = _app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        code = make_app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         say(f"{_one_line(str(error))} See 'whence {_command(arguments)}--help'.")
         return USAGE
@@ -54,8 +55,9 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _app() -> App:
-    app = App(name="whence", help_format="plaintext", help_formatter="plain", version_flags=[])
+def make_app() -> App:
+    """The parser of all commands. A command is imported when it is used."""
+    app = App(name="whence", help_format="plaintext", help_formatter=HelpText(), version_flags=[])
     for name, (import_path, summary) in COMMANDS.items():
         app.command(import_path, name=name, help=summary)
     return app

@@ -10,6 +10,7 @@ from whence.cli.local_store import settings_for
 from whence.cli.logs import log_warnings_to_stderr
 from whence.cli.terminal import printable, say
 from whence.copying import Copied, Progress, copy_log
+from whence.sentences import counted
 from whence.settings import Settings
 from whence.storage import backend_for, create_store
 
@@ -36,12 +37,8 @@ def copy(
     reading, writing = settings_for(store=source, store_flag="--from"), settings_for(store=target, store_flag="--to")
     backend_for(reading.store).check_complete(reading.store)
     copied = asyncio.run(_copy(reading, writing, _progress()))
-    what = ", ".join((_amount(copied.events, "event"), _amount(copied.tenants, "tenant"), _amount(copied.keys, "key")))
+    what = ", ".join((counted(copied.events, "event"), counted(copied.tenants, "tenant"), counted(copied.keys, "key")))
     say(f"{what} in {printable(writing.shown_store)}, verified; {copied.before:,} of the events were already there.")
-
-
-def _amount(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 async def _copy(reading: Settings, writing: Settings, progress: Progress | None) -> Copied:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,11 +11,19 @@ import msgspec
 from cyclopts import Parameter
 
 from whence import __version__
+from whence.cli.event_rows import EVENT_COLUMNS, EventColumns, EventTable, chosen_columns, load_words, rows_of
+from whence.cli.graph_text import reference as reference_of
+from whence.cli.layout import style_of_stdout
+from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.references import EventId, event_id, is_position
-from whence.cli.terminal import out, out_json, printable, say, table
+from whence.cli.references import EventId, cause_id, event_id
+from whence.cli.terminal import out, out_json, printable, printable_json, say, table
 from whence.client import (
+    ApiRequest,
+    ApiResponse,
+    EventPage,
     Value,
+    Whence,
     actor_stats_request,
     aggregate_request,
     get_request,
@@ -22,10 +31,16 @@ from whence.client import (
     parse_body,
     parse_page,
 )
-from whence.errors import Invalid
+from whence.errors import Invalid, NotFound, WhenceError
+from whence.events import is_event_type
+from whence.identities import is_uuid
+from whence.sentences import counted
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
 __all__ = ["Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
+
+_SHOWN = 20
+_PAGE = 100
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the response as JSON.")]
 Since = Annotated[
@@ -81,27 +96,76 @@ class Filters:
 def list_events(
     *,
     filters: Filters | None = None,
-    limit: Annotated[int, Parameter(help="The number of events to show, 1 to 100.")] = 20,
+    limit: Annotated[int | None, Parameter(help="The number of events to show, 1 to 100. Default: 20.")] = None,
     offset: Annotated[int, Parameter(help="The number of events to skip.")] = 0,
     order: Annotated[Literal["asc", "desc"] | None, Parameter(help="asc shows the oldest event first.")] = None,
-    json: Json = False,
+    all_: Annotated[bool, Parameter(name="--all", negative="", help="Show every event as soon as it is read.")] = False,
+    columns: EventColumns = None,
+    json: Annotated[
+        bool, Parameter(name="--json", negative="", help="Print the response as JSON; with --all one event a line.")
+    ] = False,
+    no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
-    """List events, newest first: time, event type, actor, resource type and id."""
-    parameters = (filters or Filters()).parameters()
-    request = list_request(**parameters, limit=limit, offset=offset, order=order)
+    """List events, newest first: when, and who did what."""
+    if all_ and (limit is not None or offset):
+        raise Invalid.at((), "Pass either --all, or --limit and --offset.")
+    table_of_events = EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS))
+    filters = filters or Filters()
+    words = load_words()
+    request = list_request(
+        **filters.parameters(),
+        limit=_PAGE if all_ else _SHOWN if limit is None else limit,
+        offset=offset,
+        order=order,
+        include=None if json else "outcome,position",
+    )
     with client_for(server) as whence:
-        page = parse_page(whence.send(request))
-    if json:
+        pages = _pages(whence, request, more=all_)
+        if json:
+            for page in pages:
+                _print_json(page, one_a_line=all_)
+            return
+        shown, last = 0, None
+        with paging(no_pager):
+            for last in pages:
+                rows = rows_of(last.events, words)
+                if rows:
+                    out("\n".join(table_of_events.lines(rows)))
+                shown += len(rows)
+    if last is not None:
+        more = f"; continue with --offset {offset + shown}" if last.has_next and not all_ else ""
+        say(f"{shown:,} of {counted(last.total, 'event')}{more}.")
+    _say_what_matches_nothing(filters.event_type)
+
+
+def _pages(whence: Whence, request: ApiRequest, *, more: bool) -> Iterator[EventPage]:
+    """The page that is requested, and with `more` all those after it."""
+    page: EventPage | None = parse_page(whence.send(request))
+    while page is not None:
+        yield page
+        page = whence.next(page) if more else None
+
+
+class _RawEvents(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+def _print_json(page: EventPage, *, one_a_line: bool) -> None:
+    """The page as the server sent it, or its events, one a line."""
+    if not one_a_line:
         out_json(page.body)
-        return
-    if page.events:
-        rows = [
-            (event.occurred_at, event.event_type, _actor(event), event.resource_type, event.id) for event in page.events
-        ]
-        out(table(("TIME", "EVENT TYPE", "ACTOR", "RESOURCE TYPE", "ID"), rows))
-    more = f"; continue with --offset {offset + len(page.events)}" if page.has_next else ""
-    say(f"{len(page.events):,} of {page.total:,} events{more}.")
+    elif page.events:
+        out_json(b"\n".join(map(bytes, msgspec.json.decode(page.body, type=_RawEvents).events)))
+
+
+def _say_what_matches_nothing(event_types: Sequence[str] | None) -> None:
+    """Say so if one of these is no event type and no prefix of one. The server answers with no events to it."""
+    if not all(is_event_type(text.removesuffix("*") + "x" * text.endswith(".*")) for text in event_types or ()):
+        say(
+            "An --event-type that was given can match nothing: event types are words of a-z, 0-9 and _ joined by dots, "
+            "like action_run.failed; action_run.* matches all that begin so."
+        )
 
 
 def get(
@@ -109,6 +173,7 @@ def get(
     /,
     *,
     json: Json = False,
+    no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show one event."""
@@ -123,12 +188,14 @@ def get(
     fields = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
     payload = fields.pop("payload", msgspec.Raw(b"{}"))
     width = max(map(len, fields))
-    for name, raw in sorted(fields.items()):
-        value = msgspec.json.decode(raw)
-        out(f"{printable(name).ljust(width)}  {printable('' if value is None else str(value))}")
-    out("payload")
-    out_json(msgspec.json.format(bytes(payload), indent=2))
-    say(f"To see its flow: whence list --correlation-id {printable(event.correlation_id)} --order asc")
+    with paging(no_pager):
+        for name, raw in sorted(fields.items()):
+            value = msgspec.json.decode(raw)
+            out(f"{printable(name).ljust(width)}  {printable('' if value is None else str(value))}")
+        out("payload")
+        out(printable_json(msgspec.json.format(bytes(payload), indent=2)))
+    name = reference_of(event)
+    say(f"Why it happened: whence why {name}   Its flow: whence flow {name}")
 
 
 def stats(
@@ -136,34 +203,42 @@ def stats(
     filters: Filters | None = None,
     actors: Annotated[bool, Parameter(negative="", help="Count by actor, with successes and failures.")] = False,
     json: Json = False,
+    no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Count events by event type, resource type and actor type, or by actor."""
-    parameters = (filters or Filters()).parameters()
+    filters = filters or Filters()
     with client_for(server) as whence:
-        answer = whence.send((actor_stats_request if actors else aggregate_request)(**parameters))
-    if actors:
-        by_actor = parse_body(answer, ActorStatsBody)
-        if json:
-            out_json(answer.body)
-            return
-        rows = [
-            (f"{each.actor_type}/{each.actor_id}", each.total, each.successes, each.failures)
-            for each in by_actor.actors
-        ]
-        out(table(("ACTOR", "TOTAL", "SUCCESSES", "FAILURES"), rows))
-        return
-    counts = parse_body(answer, CountsBody)
+        answer = whence.send((actor_stats_request if actors else aggregate_request)(**filters.parameters()))
+    text = (_actors_text if actors else _counts_text)(answer)
     if json:
         out_json(answer.body)
         return
-    for head, keys in (
-        ("EVENT TYPE", counts.by_event_type),
-        ("RESOURCE TYPE", counts.by_resource_type),
-        ("ACTOR TYPE", counts.by_actor_type),
-    ):
-        out(table((head, "EVENTS"), [(each.key, each.count) for each in keys]) + "\n")
-    out(f"{counts.total:,} events")
+    with paging(no_pager):
+        out(text)
+    _say_what_matches_nothing(filters.event_type)
+
+
+def _actors_text(answer: ApiResponse) -> str:
+    rows = [
+        (f"{each.actor_type}/{each.actor_id}", each.total, each.successes, each.failures)
+        for each in parse_body(answer, ActorStatsBody).actors
+    ]
+    return table(("ACTOR", "TOTAL", "SUCCESSES", "FAILURES"), rows, width=style_of_stdout().width)
+
+
+def _counts_text(answer: ApiResponse) -> str:
+    counts = parse_body(answer, CountsBody)
+    width = style_of_stdout().width
+    tables = [
+        table((head, "EVENTS"), [(each.key, each.count) for each in keys], width=width)
+        for head, keys in (
+            ("EVENT TYPE", counts.by_event_type),
+            ("RESOURCE TYPE", counts.by_resource_type),
+            ("ACTOR TYPE", counts.by_actor_type),
+        )
+    ]
+    return "\n\n".join((*tables, counted(counts.total, "event")))
 
 
 def emit(
@@ -176,7 +251,8 @@ def emit(
         str, Parameter(allow_leading_hyphen=True, help="A JSON object, or @FILE, or - for stdin.")
     ] = "{}",
     cause: Annotated[
-        str | None, Parameter(help="The event that caused it: its id, or its position, like @5539.")
+        str | None,
+        Parameter(help="The event that caused it: its position, like @5539, its id, or eight or more digits of it."),
     ] = None,
     correlation: Annotated[str | None, Parameter(help="The id of the flow. Default: the flow of the cause.")] = None,
     outcome: Annotated[str | None, Parameter(help="success, failure or none. Default: by event type.")] = None,
@@ -199,26 +275,38 @@ def emit(
         "payload": _payload(payload),
     }
     with client_for(server) as whence:
-        if cause is not None and is_position(cause):  # any other text may be the id of a cause
-            cause = event_id(whence, cause)
+        if cause is not None:
+            cause = cause_id(whence, cause)
         optional = {"id": id_, "causationId": cause, "correlationId": correlation, "outcome": outcome}
         event.update({name: value for name, value in optional.items() if value is not None})
         stored = whence.emit(event, durable=True)
+        doubt = "" if cause is None else _doubt_of_cause(whence, cause)
     if stored.replayed:
         say("This event is already stored; nothing was added.")
+    if doubt:
+        say(doubt)
     if json:
         out_json(stored.body)
     else:
         out(printable(stored.event.id))
 
 
+def _doubt_of_cause(whence: Whence, cause: str) -> str:
+    """What the user should know about this cause of a stored event; empty if it is in the log, or if nobody can say."""
+    if not is_uuid(cause):
+        return "The cause is not an event's id, which is a UUID. It was stored as it is, and links to no event."
+    try:
+        whence.get(cause)
+    except NotFound:
+        return "The cause is not in the log, or not yet. The event is linked to it when it arrives."
+    except WhenceError:  # the event is stored; a key that only writes may not look
+        pass
+    return ""
+
+
 def version() -> None:
     """Print the version."""
     out(__version__)
-
-
-def _actor(event: EventBody) -> str:
-    return f"{event.actor_type}/{event.actor_id}"
 
 
 def _pair(text: str, flag: str, example: str) -> tuple[str, str]:

@@ -1,10 +1,13 @@
-"""What a trace says of its event: the chain of its causes and its effects; and a trace as a Mermaid flowchart. Pure."""
+"""What a trace says of its event: the chain of its causes and its effects; names and durations for people; and a trace
+as a Mermaid flowchart. Pure.
+"""
 
 import re
 
+from whence.wire.bodies import EventBody
 from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["chain_of", "effects_of", "mermaid", "span"]
+__all__ = ["chain_of", "effects_of", "mermaid", "reference", "span"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -24,6 +27,11 @@ def span(us: int) -> str:
         return f"{seconds // 60} min {seconds % 60} s"
     (large, unit), (small, part) = (_UNITS[0], _UNITS[1]) if seconds >= 86_400 else (_UNITS[1], _UNITS[2])
     return f"{seconds // large} {unit} {seconds % large // small} {part}"
+
+
+def reference(event: EventBody | NodeBody) -> str:
+    """What commands accept for an event: its position, or its id for a key that may not learn positions."""
+    return f"@{event.position}" if isinstance(event.position, int) else event.id
 
 
 def chain_of(trace: TraceBody) -> list[NodeBody]:

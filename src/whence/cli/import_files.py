@@ -40,7 +40,8 @@ class Summary(msgspec.Struct):
     def sentence(self) -> str:
         """The summary as a sentence."""
         if not self.stored and self.replayed and not self.refused:
-            return f"Nothing was stored: all {self.replayed:,} events were already there."
+            were = "the event was" if self.replayed == 1 else f"all {self.replayed:,} events were"
+            return f"Nothing was stored: {were} already there."
         return f"{self.stored:,} stored, {self.replayed:,} already there, {self.refused:,} refused."
 
     def unfinished(self) -> str:

@@ -40,7 +40,7 @@ __all__ = ["app", "create", "list_keys", "make_key", "revoke"]
 
 DEFAULT_TENANT = "default"
 
-app = App(name="key", help_format="plaintext", help_formatter="plain", version_flags=[])
+app = App(name="key", help_format="plaintext", version_flags=[])
 
 T = TypeVar("T")
 

@@ -1,4 +1,7 @@
-"""The width and colours of the terminal, and text cut or wrapped to columns. Wide characters take two."""
+"""The width and colours of the terminal, and text that is cut, wrapped or filled up to columns.
+
+Characters of East Asian scripts, and emoji, take two columns.
+"""
 
 import os
 import shutil
@@ -7,7 +10,7 @@ import sys
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["Style", "cut", "style_of_stdout", "wrapped"]
+__all__ = ["Style", "cut", "padded", "shortened", "style_of_stdout", "wrapped"]
 
 _WIDTH_LEAST = 60
 """Columns below which lines are not made shorter."""
@@ -50,6 +53,24 @@ def style_of_stdout() -> Style:
 def cut(text: str, width: int) -> str:
     """The text on one line of this width; an ellipsis ends it where it is cut."""
     return text if cell_len(text) <= width else set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
+
+
+def shortened(text: str, width: int) -> str:
+    """The text on one line of this width; an ellipsis stands for its middle where that is left out."""
+    if cell_len(text) <= width:
+        return text
+    end_width = max(width - 1, 0) // 2
+    end = text
+    while cell_len(end) > end_width:
+        end = end[max((len(end) - end_width) // 2, 1) :]
+    head = set_cell_size(text, max(width - 1 - cell_len(end), 0)).rstrip()
+    return f"{head}…{end}"
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """The text filled up with spaces to this width; after it, or with `right` before it."""
+    fill = " " * (width - cell_len(text))
+    return fill + text if right else text + fill
 
 
 def wrapped(text: str, width: int) -> list[str]:

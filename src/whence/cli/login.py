@@ -19,7 +19,7 @@ from whence.profiles import Profile, Profiles, change_profiles, load_profiles
 
 __all__ = ["app", "list_profiles", "login", "remove", "show", "use"]
 
-app = App(name="profile", help_format="plaintext", help_formatter="plain", version_flags=[])
+app = App(name="profile", help_format="plaintext", version_flags=[])
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NO_SUCH = "There is no profile of this name. 'whence profile list' lists them."

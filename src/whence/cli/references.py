@@ -7,12 +7,12 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from whence.client import ApiRequest, Whence, parse_body
-from whence.errors import Invalid
+from whence.errors import Forbidden, Invalid, NotFound
 from whence.identities import is_uuid
 from whence.wire.bodies import ReferenceBody
 from whence.wire.ids import parse_reference
 
-__all__ = ["EventId", "event_id", "is_position"]
+__all__ = ["EventId", "cause_id", "event_id", "is_position"]
 
 EventId = Annotated[
     str,
@@ -20,6 +20,7 @@ EventId = Annotated[
 ]
 
 _POSITION = re.compile("@[0-9]+", re.ASCII)
+_FIRST_DIGITS = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]*", re.ASCII)
 
 
 def is_position(text: str) -> bool:
@@ -38,3 +39,19 @@ def event_id(whence: Whence, text: str) -> str:
         raise Invalid.at((), sentence) from None
     answer = whence.send(ApiRequest(method="GET", path=f"/api/v1/references/{quote(text, safe='@')}"))
     return parse_body(answer, ReferenceBody).id
+
+
+def cause_id(whence: Whence, text: str) -> str:
+    """The id of a cause that a text names. Text that names no event is taken as the id of one that is yet to come.
+
+    Raises as `event_id`. The first digits of an id are at least eight here, since fewer are as likely a number of
+    another system.
+    """
+    if is_position(text):
+        return event_id(whence, text)
+    if is_uuid(text) or _FIRST_DIGITS.fullmatch(text) is None:
+        return text
+    try:
+        return event_id(whence, text)
+    except (NotFound, Forbidden):
+        return text

@@ -102,7 +102,8 @@ def story_of(trace: TraceBody, *, full: bool = False) -> Story:
         return Story(above, Row(chain[-1]), below)
     first = {0, 1} if chain[0].id == trace.root_id else set[int]()
     because = _folded(above, first | set(range(len(above) - _CLOSE, len(above))))
-    return Story(because, Row(chain[-1]), _folded(below, {len(below) - 1}))
+    after_root = {0} if trace.event_id == trace.root_id else set[int]()
+    return Story(because, Row(chain[-1]), _folded(below, after_root | {len(below) - 1}))
 
 
 def _tree(trace: TraceBody, *, full: bool) -> Iterator[Row | More]:

@@ -8,19 +8,32 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
+from typing import Protocol
 
 import msgspec
 
-from whence.cli.graph_text import chain_of, effects_of, span
+from whence.cli.graph_text import chain_of, effects_of, reference, span
 from whence.cli.layout import Style, cut, wrapped
 from whence.cli.story import Fold, Row, Step, Story
 from whence.cli.terminal import printable
-from whence.sentences import Grammar, Sentence
+from whence.sentences import Grammar, Sentence, counted
 from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["StoryContext", "led_to_lines", "story_lines", "summary"]
+__all__ = [
+    "SOLID",
+    "RowContext",
+    "StoryColumns",
+    "StoryContext",
+    "ended",
+    "headline",
+    "led_to_lines",
+    "short_clause",
+    "since",
+    "story_lines",
+    "summary",
+]
 
-_SOLID, _DOTTED = "│", "┊"
+SOLID, _DOTTED = "│", "┊"
 _FAILED = "✗"
 _COMPLETED = "completed"
 _LEVELS_MAX = 8
@@ -41,6 +54,36 @@ class StoryContext(msgspec.Struct, frozen=True):
     grammar: Grammar
     style: Style
     full: bool = False
+    notes: Mapping[str, str] = {}
+
+
+class RowContext(Protocol):
+    """What rows need: the sentences of events and notes on them by id, and the form of the output."""
+
+    @property
+    def sentences(self) -> Mapping[str, Sentence]:
+        """The sentences by the ids of events."""
+        ...
+
+    @property
+    def grammar(self) -> Grammar:
+        """The words of sentences."""
+        ...
+
+    @property
+    def style(self) -> Style:
+        """The width and the colours."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether no row is cut."""
+        ...
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What is to be said of single events, by their ids."""
+        ...
 
 
 # ------------------------------------------------------------------------------------------------------------- summary
@@ -50,12 +93,13 @@ def summary(context: StoryContext) -> str:
     """What happened, because of what, how far back the root lies, and what it led to, in whole sentences."""
     trace = context.trace
     chain = chain_of(trace)
-    parts = [f"{_headline(context.sentences[trace.event_id])}.", _because(context, chain), _root(trace, chain)]
+    parts = [f"{headline(context.sentences[trace.event_id])}.", _because(context, chain), _root(trace, chain)]
     parts.append(_effects(trace, chain[-1]))
     return printable(" ".join(part for part in parts if part))
 
 
-def _headline(sentence: Sentence) -> str:
+def headline(sentence: Sentence) -> str:
+    """The sentence without a full stop. That of a failure begins with what failed."""
     if not (sentence.is_failure and sentence.is_verb and sentence.object):
         return str(sentence).rstrip(".")
     detail = f": {sentence.shown_detail}" if sentence.detail else ""
@@ -69,14 +113,20 @@ def _because(context: StoryContext, chain: Sequence[NodeBody]) -> str:
         return ""
     clauses, object_ = [], context.sentences[context.trace.event_id].object
     for sentence in names:
-        short = msgspec.structs.replace(
-            sentence,
-            object="it" if sentence.object and sentence.object == object_ else sentence.object,
-            detail=_first_sentence(sentence.detail) if sentence.is_quote else "",
-        )
-        clauses.append(f"because {short}")
-    text = f"That is {', '.join(clauses)}"
-    return text if text.endswith((".”", "!”", "?”")) else f"{text}."
+        named = msgspec.structs.replace(sentence, object="it") if object_ and sentence.object == object_ else sentence
+        clauses.append(f"because {short_clause(named)}")
+    return ended(f"That is {', '.join(clauses)}")
+
+
+def ended(text: str) -> str:
+    """The sentence with a full stop, unless a quotation ends it."""
+    return text if text.endswith((".", ".”", "!”", "?”")) else f"{text}."
+
+
+def short_clause(sentence: Sentence) -> str:
+    """The sentence without its detail; of what somebody said, with the first sentence."""
+    detail = _first_sentence(sentence.detail) if sentence.is_quote else ""
+    return str(msgspec.structs.replace(sentence, detail=detail))
 
 
 def _first_sentence(text: str) -> str:
@@ -91,11 +141,11 @@ def _root(trace: TraceBody, chain: Sequence[NodeBody]) -> str:
     if len(chain) == 1 and at_root and trace.root_known:
         return "Nothing came before it: it is the root." if missing is None else f"Its cause {missing} {absent}."
     lasted_us = chain[-1].since_root_us - chain[0].since_root_us
-    back = f"{_count(hops, 'hop')} back, and by its clock {span(-lasted_us)} later"
+    back = f"{counted(hops, 'hop')} back, and by its clock {span(-lasted_us)} later"
     if lasted_us >= 0:
-        back = f"{_count(hops, 'hop')} and {span(lasted_us)} back"
+        back = f"{counted(hops, 'hop')} and {span(lasted_us)} back"
     failed = sum(node.outcome == "failure" for node in chain[:-1])
-    also = f"; {_count(failed, 'cause')} on the way failed too" if failed else ""
+    also = f"; {counted(failed, 'cause')} on the way failed too" if failed else ""
     if not (trace.root_known and at_root):
         return f"The first known cause lies at least {back}{also}."
     if missing is not None:
@@ -109,11 +159,7 @@ def _effects(trace: TraceBody, event: NodeBody) -> str:
     least = "at least " if trace.at_least else ""
     lasted = max((node.since_root_us for node in effects_of(trace)), default=event.since_root_us) - event.since_root_us
     failed = f", and {least}{event.failures_below:,} of them failed" if event.failures_below else ""
-    return f"It led to {least}{_count(event.all_effects, 'event')} in {span(lasted)}{failed}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"It led to {least}{counted(event.all_effects, 'event')} in {span(lasted)}{failed}."
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
@@ -121,11 +167,11 @@ def _count(number: int, noun: str) -> str:
 
 def story_lines(story: Story, context: StoryContext) -> list[str]:
     """The story from the root to the last effect, with a heading above the causes and one above the effects."""
-    columns = _Columns(story, context)
+    columns = _columns(story, context)
     lines = []
     if story.because:
-        lines += [columns.heading("Because", *_causes(context.trace)), *columns.lines(story.because, _SOLID)]
-    lines += columns.row(story.focus, _SOLID, is_focus=True)
+        lines += [columns.heading("Because", *_causes(context.trace)), *columns.lines(story.because, SOLID)]
+    lines += columns.row(story.focus, SOLID, is_focus=True)
     if story.led_to:
         lines += [columns.heading("Led to", *_effects_read(context.trace)), *columns.lines(story.led_to, _DOTTED)]
     return lines
@@ -146,28 +192,30 @@ def _effects_read(trace: TraceBody) -> tuple[int, int]:
 
 def led_to_lines(story: Story, context: StoryContext) -> list[str]:
     """The effects alone."""
-    return list(_Columns(story, context).lines(story.led_to, _DOTTED))
+    return list(_columns(story, context).lines(story.led_to, _DOTTED))
 
 
-class _Columns:
+def _columns(story: Story, context: StoryContext) -> "StoryColumns":
+    return StoryColumns(story.rows, context, frozenset(node.id for node in chain_of(context.trace)[-2:]))
+
+
+class StoryColumns:
     """The columns of a story: reference, time since the root, the line of causes, and the sentence."""
 
-    def __init__(self, story: Story, context: StoryContext) -> None:
-        self._context = context
-        self._style = context.style
-        chain = chain_of(context.trace)
-        self._focus, self._cause = chain[-1].id, chain[-2].id if len(chain) > 1 else None
-        self._wide_ref = max(len(reference(row.last)) for row in story.rows)
-        self._wide_time = max(len(since(row.node.since_root_us)) for row in story.rows)
-        steps = [later.node.since_root_us - row.last.since_root_us for row, later in pairwise(story.rows)]
+    def __init__(self, rows: Sequence[Row], context: RowContext, important: frozenset[str]) -> None:
+        """Columns that fit these rows. The events in `important`, by id, are wrapped and not cut."""
+        self._context, self._style, self._important = context, context.style, important
+        self._wide_ref = max(len(reference(row.last)) for row in rows)
+        self._wide_time = max(len(since(row.node.since_root_us)) for row in rows)
+        steps = [later.node.since_root_us - row.last.since_root_us for row, later in pairwise(rows)]
         self._gap_us = max(_GAP_LEAST_US, _GAP_OF_MEDIAN * median(steps)) if steps else float("inf")
         self._before: Row | None = None
 
     def heading(self, words: str, events: int, of: int) -> str:
         """A line of its own, with the number of events that follow, of how many there are."""
         margin = " " * (self._wide_ref + self._wide_time + 2)
-        counted = _count(of, "event") if events >= of else f"{events:,} of {_count(of, 'event')}"
-        return f"{margin} {self._style.strong(words)} {counted}"
+        number = counted(of, "event") if events >= of else f"{events:,} of {counted(of, 'event')}"
+        return f"{margin} {self._style.strong(words)} {number}"
 
     def lines(self, steps: Sequence[Step], spine: str) -> Iterator[str]:
         """The lines of some steps."""
@@ -193,7 +241,7 @@ class _Columns:
         line = f"{spine}{_guide(row.level, is_last=row.is_last)}"
         words, suffix = printable(self._words(row)), printable(self._suffix(row))
         used = len(left) + len(line) + 2
-        important = is_focus or row.failed or row.node.id in (self._focus, self._cause) or context.full
+        important = is_focus or row.failed or row.node.id in self._important or context.full
         if style.width is None:
             pieces = [words + suffix]
         elif important:
@@ -220,6 +268,7 @@ class _Columns:
         """How long a run took, and what is doubtful of the row's links. It is never cut off."""
         notes = [] if row.end is None else [span(row.end.since_root_us - row.node.since_root_us)]
         notes += [doubt for node in row.nodes for doubt in doubts_of(node)]
+        notes += [self._context.notes[node.id] for node in row.nodes if node.id in self._context.notes]
         return f" ({'; '.join(notes)})" if notes else ""
 
     def _folded(self, fold: Fold) -> str:
@@ -232,8 +281,8 @@ class _Columns:
             elif (node.resource_type, node.resource_id) not in seen:
                 seen.add((node.resource_type, node.resource_id))
                 about[node.resource_type.replace("_", " ")] += 1
-        kinds = ", ".join(_count(number, noun) for noun, number in about.most_common())
-        return f"{_count(len(fold.nodes), 'event')}: {kinds}, {span(lasted)}"
+        kinds = ", ".join(counted(number, noun) for noun, number in about.most_common())
+        return f"{counted(len(fold.nodes), 'event')}: {kinds}, {span(lasted)}"
 
     def _aside(self, spine: str, level: int, words: str) -> str:
         margin = " " * (self._wide_ref + self._wide_time + 2)
@@ -250,11 +299,6 @@ def doubts_of(node: NodeBody) -> list[str]:
     if node.cycle:
         doubts.append("its cause is one of its own effects: cut here")
     return doubts
-
-
-def reference(node: NodeBody) -> str:
-    """What other commands accept for an event: its position, or its id for a key that may not learn positions."""
-    return node.id if node.position is None else f"@{node.position}"
 
 
 def since(us: int) -> str:

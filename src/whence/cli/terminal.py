@@ -4,7 +4,17 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
-__all__ = ["on_terminal", "out", "out_json", "printable", "say", "table"]
+from rich.cells import cell_len
+
+from whence.cli.layout import cut, padded
+
+__all__ = ["on_terminal", "out", "out_json", "printable", "printable_json", "say", "table"]
+
+_BETWEEN = 2
+"""Columns between two cells of a table."""
+
+_CELL_LEAST = 12
+"""Columns below which a cell is not cut."""
 
 _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
@@ -25,17 +35,22 @@ def printable(text: str) -> str:
 
 
 def out(text: str) -> None:
-    """Print data to stdout. The caller has made the text printable."""
-    print(text)
+    """Print data to stdout at once, so that a reader sees what was found up to now. The caller has made the text
+    printable.
+    """
+    print(text, flush=True)
+
+
+def printable_json(body: bytes) -> str:
+    """A JSON text as the server sent it. Escaping unsafe characters does not change its value."""
+    return _UNSAFE_IN_JSON.sub(_json_escape, body.decode("utf-8", "replace").strip())
 
 
 def out_json(body: bytes) -> None:
-    """Print a JSON text to stdout as the server sent it. Escaping unsafe characters does not change its value."""
-    text = body.decode("utf-8", "replace").strip()
-    safe = _UNSAFE_IN_JSON.sub(_json_escape, text)
+    """Print a JSON text to stdout as `printable_json` returns it."""
     if sys.stdout is not None:  # JSON is UTF-8, whatever the encoding of the terminal
         sys.stdout.flush()
-        sys.stdout.buffer.write(safe.encode() + b"\n")
+        sys.stdout.buffer.write(printable_json(body).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
@@ -56,16 +71,25 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """Aligned columns with headings; whole numbers are right-aligned. Makes every cell printable."""
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str | int]], *, width: int | None = None, flexible: int = 0
+) -> str:
+    """Aligned columns with headings; whole numbers are right-aligned. Makes every cell printable.
+
+    The cells of the column `flexible` are cut where lines would be longer than `width`.
+    """
     kept = list(rows)
     lines = [list(head), *([printable(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row] for row in kept)]
     numbers = [any(isinstance(row[index], int) for row in kept) for index in range(len(head))]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
+    widths = [max(cell_len(line[index]) for line in lines) for index in range(len(head))]
+    excess = 0 if width is None else sum(widths) + _BETWEEN * (len(widths) - 1) - width
+    if excess > 0:
+        widths[flexible] = max(widths[flexible] - excess, _CELL_LEAST)
+        for line in lines:
+            line[flexible] = cut(line[flexible], widths[flexible])
     return "\n".join(
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(line, widths, numbers, strict=True)
-        ).rstrip()
+        (" " * _BETWEEN)
+        .join(padded(cell, size, right=number) for cell, size, number in zip(line, widths, numbers, strict=True))
+        .rstrip()
         for line in lines
     )

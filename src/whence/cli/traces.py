@@ -1,31 +1,30 @@
-"""The commands `why`, `effects`, `trace`, `flows` and `map`, which follow causes."""
+"""The commands `why`, `effects` and `trace`, which follow causes."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
-from whence.cli.events import Json, Since, Until
+from whence.cli.event_rows import EVENT_COLUMNS, EventColumns, EventRow, EventTable, chosen_columns, load_words
+from whence.cli.events import Json
 from whence.cli.graph_text import chain_of, effects_of, mermaid, span
 from whence.cli.layout import style_of_stdout, wrapped
+from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
 from whence.cli.story import Story, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summary
-from whence.cli.terminal import out, out_json, printable, say, table
+from whence.cli.terminal import out, out_json, printable, say
 from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
 from whence.client.responses import NOT_A_WHENCE_SERVER, EventPage
 from whence.errors import Invalid, NotFound, WhenceError
-from whence.sentences import load_grammar, sentence_of
+from whence.sentences import counted, sentence_of
 from whence.wire.bodies import EventBody
-from whence.wire.traces import FlowsBody, MapBody, NodeBody, TraceBody
+from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["effects", "flows", "process_map", "trace", "why"]
+__all__ = ["Full", "effects", "trace", "why"]
 
 _NODES = "1000"
 _PAGE = 100
@@ -34,19 +33,6 @@ _PAGES_MAX = 10
 """Payloads are read by pages of the flow, up to so many; those that are missing then one by one."""
 
 Full = Annotated[bool, Parameter(negative="", help="Fold nothing, and cut no line short.")]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Period:
-    """Options for a time range."""
-
-    since: Since = None
-    until: Until = None
-
-    def parameters(self) -> tuple[tuple[str, str], ...]:
-        """The query parameters of the API."""
-        return tuple((name, value) for name, value in (("from", self.since), ("to", self.until)) if value is not None)
 
 
 def why(
@@ -58,6 +44,7 @@ def why(
     ] = False,
     full: Full = False,
     json: Json = False,
+    no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show why an event happened: its causes from the root on, and what it led to."""
@@ -73,7 +60,12 @@ def why(
         story, context = _story_and_context(whence, found, full=full)
     width = context.style.width
     paragraph = summary(context)
-    out("\n".join([*([paragraph] if width is None else wrapped(paragraph, width)), "", *story_lines(story, context)]))
+    with paging(no_pager):
+        out(
+            "\n".join(
+                [*([paragraph] if width is None else wrapped(paragraph, width)), "", *story_lines(story, context)]
+            )
+        )
     if found.truncated:
         say(f"Not all events were read, but {len(found.nodes):,}. To see others, ask about one that is nearer to them.")
     say(f"What followed: whence effects {found.event_id}   The whole graph: whence trace {found.event_id}")
@@ -84,22 +76,29 @@ def effects(
     /,
     *,
     full: Full = False,
+    columns: EventColumns = None,
     json: Json = False,
+    no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show everything that an event led to."""
+    names = chosen_columns(columns, EVENT_COLUMNS)
     with client_for(server) as whence:
         answer = whence.send(_trace_request(event_id(whence, reference), direction="down"))
         if json:
             out_json(answer.body)
             return
         found = _graph(answer)
-        story, context = _story_and_context(whence, found, full=full)
+        story, context = _story_and_context(whence, found, full=full or names is not None)
     below = effects_of(found)
-    if below:
-        out("\n".join(led_to_lines(story, context)))
+    with paging(no_pager):
+        if below and names is None:
+            out("\n".join(led_to_lines(story, context)))
+        elif below and names is not None:
+            rows = [EventRow(node, context.sentences[node.id]) for node in below]
+            out("\n".join(EventTable(context.style, names).lines(rows)))
     focus = next(node for node in found.nodes if node.id == found.event_id)
-    _say_count(len(below), focus.all_effects, found.at_least, "consequences", f"{focus.failures_below:,} failed")
+    _say_count(len(below), focus.all_effects, found.at_least, "consequence", f"{focus.failures_below:,} failed")
 
 
 def trace(
@@ -113,6 +112,7 @@ def trace(
     limit: Annotated[int, Parameter(help="The maximum number of events, 1 to 1000.")] = 500,
     json: Json = False,
     mermaid_: Annotated[bool, Parameter(name="--mermaid", negative="", help="Print a Mermaid flowchart.")] = False,
+    no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show the causal graph around an event, every event in a row; or JSON, or a Mermaid flowchart."""
@@ -126,86 +126,16 @@ def trace(
             out_json(answer.body)
             return
         found = _graph(answer)
-        if mermaid_:
-            out(mermaid(found))
-        else:
-            out("\n".join(story_lines(*_story_and_context(whence, found, full=True))))
+        text = mermaid(found) if mermaid_ else "\n".join(story_lines(*_story_and_context(whence, found, full=True)))
+    with paging(no_pager):
+        out(text)
     totals = found.summary
-    details = f"{totals.failures:,} failed, {totals.actors:,} actors, {totals.resources:,} resources"
-    _say_count(len(found.nodes), totals.events, found.at_least, "events", f"{details}, {span(totals.duration_us)}")
+    details = f"{totals.failures:,} failed, {counted(totals.actors, 'actor')}, {counted(totals.resources, 'resource')}"
+    _say_count(len(found.nodes), totals.events, found.at_least, "event", f"{details}, {span(totals.duration_us)}")
     if not found.root_known:
         say("The first event is not the root: the causes go further up than a trace reads.")
     for missing in found.missing:
         say(f"The cause {printable(missing)} is not in the log (yet).")
-
-
-def flows(
-    *,
-    failed: Annotated[bool, Parameter(negative="", help="Only flows with a failure.")] = False,
-    period: Period | None = None,
-    limit: Annotated[int, Parameter(help="The number of flows to show, 1 to 100.")] = 20,
-    offset: Annotated[int, Parameter(help="The number of flows to skip.")] = 0,
-    json: Json = False,
-    server: ServerOptions | None = None,
-) -> None:
-    """List flows, latest activity first: events, failures, actors, duration, and the first event of each."""
-    only: tuple[tuple[str, str], ...] = (("outcome", "failure"),) if failed else ()
-    query = (*only, *(period or Period()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
-    with client_for(server) as whence:
-        answer = whence.send(ApiRequest(method="GET", path="/api/v1/flows", query=query))
-    found = parse_body(answer, FlowsBody)
-    if json:
-        out_json(answer.body)
-        return
-    if found.flows:
-        rows = [
-            (
-                each.last_at,
-                each.events,
-                each.failures,
-                f"{each.actors:,}{'+' if each.at_least else ''}",
-                span(each.duration_us),
-                each.root.event_type,
-                each.correlation_id,
-            )
-            for each in found.flows
-        ]
-        out(table(("LAST", "EVENTS", "FAILED", "ACTORS", "DURATION", "BEGAN WITH", "FLOW"), rows))
-    more = f"; continue with --offset {offset + len(found.flows)}" if found.has_next else ""
-    say(f"{len(found.flows):,} of {found.total:,} flows{more}.")
-
-
-def process_map(
-    *,
-    period: Period | None = None,
-    json: Json = False,
-    server: ServerOptions | None = None,
-) -> None:
-    """Show which event types lead to which: how often, how often with a failure, and how soon."""
-    with client_for(server) as whence:
-        answer = whence.send(
-            ApiRequest(method="GET", path="/api/v1/flows/map", query=(period or Period()).parameters())
-        )
-    found = parse_body(answer, MapBody)
-    if json:
-        out_json(answer.body)
-        return
-    if found.pairs:
-        rows = [
-            (
-                each.cause_type,
-                each.effect_type,
-                each.events,
-                f"{each.share:.1%}",
-                each.failures,
-                "" if each.p50_us is None else span(each.p50_us),
-                "" if each.p95_us is None else span(each.p95_us),
-            )
-            for each in found.pairs
-        ]
-        out(table(("CAUSE", "EFFECT", "EVENTS", "SHARE", "FAILED", "P50", "P95"), rows))
-    days = printable(f"from {found.from_ or 'the beginning'} to {found.to or 'now'}")
-    say(f"{found.links:,} links {days}; counts are exact, delays within {found.delay_error:.0%}.")
 
 
 def _trace_request(asked: str, **parameters: str) -> ApiRequest:
@@ -245,8 +175,7 @@ def _within_run(whence: Whence, failure: EventBody) -> set[str]:
 def _story_and_context(whence: Whence, found: TraceBody, *, full: bool) -> tuple[Story, StoryContext]:
     """The story of a trace, and the sentences of the events that it shows."""
     story = story_of(found, full=full)
-    path = os.environ.get("WHENCE_SENTENCES")
-    grammar = load_grammar(Path(path) if path else None)
+    grammar = load_words()
     nodes = {node.id: node for row in story.rows for node in row.nodes} | _named_in_summary(found)
     payloads = _payloads(whence, list(nodes.values()))
     sentences = {id_: sentence_of(node, payloads.get(id_, b""), grammar) for id_, node in nodes.items()}
@@ -273,6 +202,6 @@ def _payloads(whence: Whence, nodes: Sequence[NodeBody]) -> dict[str, bytes]:
     return found
 
 
-def _say_count(shown: int, total: int, at_least: bool, what: str, more: str) -> None:
-    of = f"{shown:,} of {'at least ' if at_least else ''}{total:,}" if shown != total or at_least else f"{total:,}"
-    say(f"{of} {what}, {more}.")
+def _say_count(shown: int, total: int, at_least: bool, noun: str, more: str) -> None:
+    of = f"{shown:,} of {'at least ' if at_least else ''}" if shown != total or at_least else ""
+    say(f"{of}{counted(total, noun)}, {more}.")

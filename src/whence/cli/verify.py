@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from whence.cli.app import UNSOUND
 from whence.cli.local_store import StoreOption, settings_for
 from whence.cli.terminal import out, printable, say
+from whence.sentences import counted
 from whence.storage import verify_store
 from whence.storage.backends import Progress
 from whence.storage.verification import Finding, Report
@@ -67,8 +68,7 @@ def _line(finding: Finding) -> str:
 
 def size_of(report: Report) -> str:
     """How many events of how many tenants were checked."""
-    events, tenants = report.events, report.tenants
-    return f"{events:,} event{'s' * (events != 1)} of {tenants:,} tenant{'s' * (tenants != 1)}"
+    return f"{counted(report.events, 'event')} of {counted(report.tenants, 'tenant')}"
 
 
 def terminal_progress() -> Progress | None:

@@ -35,7 +35,7 @@ from whence.wire.fields import (
     check_resource_type,
     check_text,
     check_uuid,
-    nearest,
+    near,
 )
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
@@ -380,7 +380,8 @@ def _unknown_keys(members: Iterable[str], loc: Loc, hints: Hints) -> list[Proble
 
 
 def _hint(name: str, hints: Hints) -> str:
-    return f"; the nearest is {nearest(name, _KNOWN)}" if hints.take() else ""
+    found = near(name, _KNOWN) if hints.take() else None
+    return "" if found is None else f"; the nearest is {found}"
 
 
 def repeated_keys(compact: bytes) -> list[str]:

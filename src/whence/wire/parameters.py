@@ -10,6 +10,7 @@ import msgspec
 
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
 from whence.trace import WALK_MAX
+from whence.wire.deprecation import Deprecation
 
 __all__ = [
     "CAUSE_PARAMETERS",
@@ -60,6 +61,7 @@ class Parameter(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
     description: str
     multiple: bool = False
+    deprecation: Deprecation | None = None
 
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:

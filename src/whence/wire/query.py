@@ -26,7 +26,7 @@ from whence.wire.fields import (
     check_outcome,
     check_resource_type,
     check_uuid,
-    nearest,
+    near,
 )
 from whence.wire.parameters import (
     EVENT_INCLUDES,
@@ -293,9 +293,16 @@ class QueryReader:
         return {name: texts for name, texts in values.items() if self.has_valid_count(name, texts)}
 
     def _refuse_unknown(self, names: list[str]) -> None:
+        listed = False
         for name in names[:UNKNOWN_MAX]:
-            hint = f"the nearest is {nearest(name, self.known)}" if self.known else "this address takes none"
-            self.refuse(name, f"No such parameter; {hint}.", "extra_forbidden")
+            found = near(name, self.known) if self.known else None
+            hint = "; this address takes none"
+            if found is not None:
+                hint = f"; the nearest is {found}"
+            elif self.known:  # the list is long, so it is given once
+                hint = "" if listed else f"; those of this address are {', '.join(self.known)}"
+                listed = True
+            self.refuse(name, f"No such parameter{hint}.", "extra_forbidden")
         if len(names) > UNKNOWN_MAX:
             message = f"And {len(names) - UNKNOWN_MAX} more unknown parameters."
             self.problems.append(Problem(("query",), message, "extra_forbidden"))

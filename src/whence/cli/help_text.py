@@ -1,0 +1,138 @@
+"""How the help of a command looks: usage, what it does, examples, and its options with hanging indents."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+from cyclopts.help import HelpEntry, HelpPanel
+from rich.console import Console, ConsoleOptions, RenderableType
+
+from whence.cli.layout import style_of_stdout, wrapped
+
+__all__ = ["EXAMPLES", "HelpText"]
+
+_LABEL_MAX = 26
+"""Columns of labels; a longer one has its text on the next line."""
+
+_NOISE = (None, "", '""', "False", "None")
+"""Defaults that say nothing."""
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "serve": ("whence serve", "whence serve --port 8800 --store sqlite:///path/to/audit.db"),
+    "demo": ("whence demo",),
+    "import": ("whence import june.ndjson.gz july.ndjson.gz", "whence import --map cloudtrail trail.json"),
+    "emit": (
+        "whence emit decision.approved --actor user/ana --resource decision/8841",
+        "whence emit task.retried --actor agent/bot --resource action_run/17 --cause @22",
+    ),
+    "relay": ("whence relay --database postgresql+psycopg://localhost/shop",),
+    "list": (
+        "whence list --from -1h",
+        "whence list --outcome failure --actor-id gpt-4o",
+        "whence list --type 'action_run.*' --columns ref,time,actor,sentence",
+        "whence list --all --json > events.ndjson",
+    ),
+    "get": ("whence get @5539", "whence get 16ea97ab --json"),
+    "why": ("whence why --last-failed", "whence why @5539", "whence why @5539 --full"),
+    "effects": ("whence effects @5539", "whence effects @5539 --columns ref,event_type,actor"),
+    "trace": ("whence trace @5539 --direction up", "whence trace @5539 --mermaid > trace.mmd"),
+    "flow": ("whence flow @5539", "whence flow order-8841 --full"),
+    "flows": ("whence flows --failed --from -7d", "whence flows --columns flow,events,length"),
+    "map": ("whence map", "whence map --from 2026-01-01 --to 2026-02-01"),
+    "stats": ("whence stats --from -30d", "whence stats --actors --resource-type action_run"),
+    "login": ("whence login https://log.example.com", "whence login https://log.example.com --profile shop"),
+    "profile": ("whence profile list", "whence profile use demo"),
+    "profile list": ("whence profile list",),
+    "profile use": ("whence profile use demo",),
+    "profile show": ("whence profile show", "whence profile show demo --key"),
+    "profile remove": ("whence profile remove demo",),
+    "key": ("whence key create --scope events:read", "whence key list"),
+    "key create": (
+        "whence key create --scope events:write --name 'the shop' --expires 90d",
+        "whence key create --scope events:read:decision",
+    ),
+    "key list": ("whence key list",),
+    "key revoke": ("whence key revoke key_4fQm2",),
+    "migrate": ("whence migrate --store postgresql://localhost/whence",),
+    "copy": ("whence copy --from sqlite:///log.db --to postgresql://localhost/whence",),
+    "verify": ("whence verify --store sqlite:///log.db",),
+    "backup": ("whence backup saved.db --store sqlite:///log.db",),
+    "restore": ("whence restore saved.db --store sqlite:///log.db",),
+    "completion": (
+        "whence completion bash > ~/.local/share/bash-completion/completions/whence",
+        "whence completion zsh > ~/.zfunc/_whence",
+        "whence completion fish > ~/.config/fish/completions/whence.fish",
+    ),
+    "open": ("whence open", "whence open --url https://log.example.com"),
+}
+"""Commands that work as they stand here, by what comes after `whence`."""
+
+
+class HelpText:
+    """Renders the parts of a help page in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._command = ""
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: RenderableType) -> None:
+        """The first line."""
+        text = _plain(usage).removeprefix("Usage:").strip()
+        words = text.split()[1:]
+        known = [" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in EXAMPLES]
+        self._command = known[0] if known else ""
+        _print(console, "\n".join(_hanging("Usage: ", text, console.width)), "")
+
+    def render_description(self, console: Console, options: ConsoleOptions, description: RenderableType) -> None:
+        """What the command does, and examples."""
+        for paragraph in _plain(description).split("\n\n"):
+            if paragraph.strip():
+                _print(console, *wrapped(" ".join(paragraph.split()), console.width), "")
+        examples = EXAMPLES.get(self._command, ())
+        if examples:
+            _print(console, style_of_stdout().strong("Examples:"), *(f"  {line}" for line in examples), "")
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """A group of options, arguments or commands."""
+        if not panel.entries:
+            return
+        title = {"Parameters": "Options"}.get(str(panel.title), str(panel.title))
+        _print(console, style_of_stdout().strong(f"{title}:"))
+        for entry in panel.entries:
+            label = ", ".join(entry.display_labels_with_metavar)
+            for line in _hanging(f"  {label}", _text_of(entry), console.width, column=_LABEL_MAX + 4):
+                _print(console, line)
+        _print(console, "")
+
+
+def _text_of(entry: HelpEntry) -> str:
+    parts = [" ".join(_plain(entry.description).split())]
+    if entry.choices:
+        parts.append(f"One of: {', '.join(entry.choices)}.")
+    if entry.required:
+        parts.append("Required.")
+    if entry.default not in _NOISE:
+        parts.append(f"Default: {entry.default}.")
+    return " ".join(part for part in parts if part)
+
+
+def _hanging(label: str, text: str, width: int, column: int | None = None) -> list[str]:
+    """The text after its label, with all of its lines beginning at the same column."""
+    column = len(label) if column is None else column
+    pieces = wrapped(text, max(width - column, _LABEL_MAX))
+    first = [f"{label:<{column}}{pieces[0]}"] if len(label) + 2 <= column or column == len(label) else None
+    lines = [f"{' ' * column}{piece}" for piece in pieces]
+    return [line.rstrip() for line in (first + lines[1:] if first else [label, *lines])]
+
+
+def _plain(renderable: RenderableType | None) -> str:
+    """The text of something that is printable, without colours and in lines as long as they are."""
+    if renderable is None:
+        return ""
+    console = Console(file=io.StringIO(), width=10_000, no_color=True, highlight=False)
+    with console.capture() as captured:
+        console.print(renderable, end="", markup=False, soft_wrap=True)
+    return captured.get().strip()
+
+
+def _print(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.file.write(f"{line}\n")

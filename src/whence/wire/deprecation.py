@@ -1,0 +1,48 @@
+"""What is going to be removed, and how a response announces it."""
+
+import datetime as dt
+from collections.abc import Sequence
+from email.utils import format_datetime
+
+import msgspec
+
+__all__ = ["NOTICE_DAYS_MIN", "Deprecation", "deprecation_headers"]
+
+NOTICE_DAYS_MIN = 180
+"""The shortest time between the announcement of a removal and the removal."""
+
+
+class Deprecation(msgspec.Struct, frozen=True):
+    """A route or a parameter that is deprecated `since` a day, and may be gone from the day `sunset` on.
+
+    `instead` is a sentence that says what to use. Raises ValueError for less than `NOTICE_DAYS_MIN` days of notice.
+    """
+
+    since: dt.date
+    sunset: dt.date
+    instead: str
+
+    def __post_init__(self) -> None:
+        """Check the time of notice."""
+        if (self.sunset - self.since).days < NOTICE_DAYS_MIN:
+            raise ValueError(f"Announce a removal at least {NOTICE_DAYS_MIN} days before it.")
+
+    def __str__(self) -> str:
+        return f"Deprecated since {self.since}, and may be removed on {self.sunset}. {self.instead}"
+
+
+def deprecation_headers(used: Sequence[Deprecation], docs: str) -> list[tuple[bytes, bytes]]:
+    """The headers `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link` for what a request used, at least one thing.
+
+    Of several, the earliest days count. `docs` is the path of the page that says what to use instead.
+    """
+    since, sunset = _midnight(min(each.since for each in used)), _midnight(min(each.sunset for each in used))
+    return [
+        (b"deprecation", f"@{since.timestamp():.0f}".encode()),
+        (b"sunset", format_datetime(sunset, usegmt=True).encode()),
+        (b"link", f'<{docs}>; rel="deprecation"; type="text/html"'.encode()),
+    ]
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)

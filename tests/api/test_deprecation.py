@@ -1,0 +1,133 @@
+"""What is deprecated is announced: in the headers of responses, and in the served document."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import msgspec
+import pytest
+
+from tests.api.conftest import Served, serving
+from whence.api.app import route_handlers
+from whence.api.reads import aggregate, list_events
+from whence.client import parse_page
+from whence.client.responses import ApiResponse
+from whence.permissions import READ
+from whence.settings import Settings
+from whence.wire.deprecation import NOTICE_DAYS_MIN, Deprecation, deprecation_headers
+
+OLD = Deprecation(since=dt.date(2027, 1, 1), sunset=dt.date(2027, 12, 1), instead="Use actor_id.")
+OLDER = Deprecation(since=dt.date(2026, 6, 1), sunset=dt.date(2028, 1, 1), instead="Use limit.")
+DEPRECATED = [
+    name
+    for handler in route_handlers(Settings())
+    if "operation" in handler.opt
+    for name, deprecation in [
+        (handler.opt["operation"].summary, handler.opt["operation"].deprecation),
+        *((each.name, each.deprecation) for each in handler.opt["operation"].parameters),
+    ]
+    if deprecation is not None
+]
+"""What this release deprecates. It is found before the fixture below adds to it."""
+
+HEADERS = ("deprecation", "sunset", "link")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that deprecates two parameters of lists, and the whole route of counts."""
+    patched = pytest.MonkeyPatch()
+    listing, counting = list_events.opt["operation"], aggregate.opt["operation"]
+    marks = {"actor_type": OLD, "offset": OLDER}
+    parameters = tuple(
+        msgspec.structs.replace(parameter, deprecation=marks.get(parameter.name)) for parameter in listing.parameters
+    )
+    patched.setitem(list_events.opt, "operation", msgspec.structs.replace(listing, parameters=parameters))
+    patched.setitem(aggregate.opt, "operation", msgspec.structs.replace(counting, deprecation=OLD))
+    try:
+        with serving(tmp_path_factory.mktemp("served")) as running:
+            yield running
+    finally:
+        patched.undo()
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[httpx2.Client]:
+    with served.client(READ) as made:
+        yield made
+
+
+def announced(answer: httpx2.Response) -> dict[str, str]:
+    """The headers of an announcement that a response has."""
+    return {name: answer.headers[name] for name in HEADERS if name in answer.headers}
+
+
+@pytest.mark.parametrize("query", ["actor_type=user", "actor%5Ftype=user", "limit=1&actor_type=", "actor_type=no.such"])
+def test_a_deprecated_parameter_is_announced(client: httpx2.Client, query: str) -> None:
+    """Since when, until when, and where to read what to use instead; on a refusal too."""
+    assert announced(client.get(f"/api/v1/events?{query}")) == {
+        "deprecation": "@1798761600",
+        "sunset": "Wed, 01 Dec 2027 00:00:00 GMT",
+        "link": '</docs>; rel="deprecation"; type="text/html"',
+    }
+
+
+def test_of_several_the_earliest_days_are_announced(client: httpx2.Client) -> None:
+    """The parameter offset was deprecated first, and actor_type goes first."""
+    headers = announced(client.get("/api/v1/events?offset=0&actor_type=user"))
+    assert (headers["deprecation"], headers["sunset"]) == ("@1780272000", "Wed, 01 Dec 2027 00:00:00 GMT")
+
+
+def test_a_deprecated_route_is_announced(client: httpx2.Client) -> None:
+    """Whatever its parameters are."""
+    assert announced(client.get("/api/v1/events/aggregate"))["deprecation"] == "@1798761600"
+
+
+def test_nothing_else_is_announced(client: httpx2.Client) -> None:
+    """Neither on a request without the parameters, nor on another route with one of them."""
+    for path in (
+        "/api/v1/events",
+        "/api/v1/events?actor_id=actor_type",
+        "/api/v1/events/stats/by-actor?actor_type=user",
+    ):
+        assert announced(client.get(path)) == {}, path
+
+
+def test_the_link_to_the_next_page_is_still_found() -> None:
+    """A client finds it among the values of Link."""
+    links = '</api/v1/events?cursor=x>; rel="next", </docs>; rel="deprecation"; type="text/html"'
+    body = b'{"events":[],"total":0,"limit":1,"offset":0,"hasNext":true}'
+    assert parse_page(ApiResponse(status=200, headers={"link": links}, body=body)).next == "/api/v1/events?cursor=x"
+
+
+def test_the_document_names_what_is_deprecated(client: httpx2.Client) -> None:
+    """With the days, and what to use instead."""
+    paths = client.get("/openapi.json").json()["paths"]
+    listing = {each["name"]: each for each in paths["/api/v1/events"]["get"]["parameters"] if each["in"] == "query"}
+    assert [name for name, each in listing.items() if each.get("deprecated")] == ["actor_type", "offset"]
+    assert listing["actor_type"]["description"].endswith(
+        "Deprecated since 2027-01-01, and may be removed on 2027-12-01. Use actor_id."
+    )
+    counting = paths["/api/v1/events/aggregate"]["get"]
+    assert counting["deprecated"] is True and counting["description"].endswith("Use actor_id.")
+    assert "deprecated" not in paths["/api/v1/events"]["get"]
+
+
+def test_the_time_of_notice_cannot_be_shorter() -> None:
+    """A removal within less than the notice is a mistake that no server starts with."""
+    day = dt.date(2027, 1, 1)
+    Deprecation(since=day, sunset=day + dt.timedelta(days=NOTICE_DAYS_MIN), instead="")
+    with pytest.raises(ValueError, match=str(NOTICE_DAYS_MIN)):
+        Deprecation(since=day, sunset=day + dt.timedelta(days=NOTICE_DAYS_MIN - 1), instead="")
+
+
+def test_what_this_release_deprecates_is_in_its_changelog() -> None:
+    """Each deprecated route and parameter is named there."""
+    changelog = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert [name for name in DEPRECATED if name not in changelog] == []
+
+
+def test_the_page_of_a_server_under_a_prefix_is_linked() -> None:
+    """The link begins with the path under which clients reach the server."""
+    assert (b"link", b'</log/docs>; rel="deprecation"; type="text/html"') in deprecation_headers([OLD], "/log/docs")
