@@ -395,7 +395,7 @@ class BaseClient:
         return response
 
     def _shared_transport(self) -> "Transport":
-        from whence.client.transport import Transport  # noqa: PLC0415
+        from whence.client.transport import Transport  # noqa: PLC0415  (see there)
 
         if self._transport is None:
             self._transport = Transport(self.url, self.timeout_s, self._http_options)
