@@ -8,6 +8,10 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
+# Tests by hypothesis try a quarter of their examples in `make test`.
+QUICK := 1
+test-all: QUICK := 0
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test test-all coverage soak check format lock audit bench bench-quick bench-check bench-sdk bench-peers clean
 
@@ -34,7 +38,7 @@ serve: $(INSTALLED) ## Serve your own log, with settings from WHENCE_* variables
 	$(BIN)/whence serve
 
 test: check ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
+	WHENCE_TEST_QUICK=$(QUICK) $(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
 
 test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
 	$(BIN)/python -m pytest -n 2 -q -m slow $(ARGS)

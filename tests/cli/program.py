@@ -1,11 +1,14 @@
 """Runs the program as a user does: in its own process, with its own home folder, and its output in pipes."""
 
+import atexit
 import contextlib
+import functools
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +17,11 @@ from typing import Any, Self
 
 import msgspec
 
+from tests.cli.fork_server import ForkServer
+
 SECONDS_MAX = 60
+SMALL_BYTES = 30_000
+"""Arguments and input of this size fit into a message and into a pipe that nobody reads yet."""
 POLL_S = 0.01
 
 MAIN = "import sys; from whence.cli import main; sys.exit(main())"
@@ -98,18 +105,26 @@ class Cli:
         return [Path(sys.executable).with_name("whence"), *arguments]
 
     def run(self, *arguments: Any, stdin: bytes = b"", **options: Any) -> Ran:
-        """Run it to its end, and check that it printed no traceback and nothing that controls a terminal."""
-        done = subprocess.run(
-            self.command(*arguments),
-            input=stdin,
-            stdout=options.pop("stdout", subprocess.PIPE),
-            stderr=options.pop("stderr", subprocess.PIPE),
-            env=self.env() | options.pop("env", {}),
-            timeout=SECONDS_MAX,
-            check=False,
-            **options,
-        )
-        ran = Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
+        """Run it to its end, and check that it printed no traceback and nothing that controls a terminal.
+
+        A run that needs nothing special is forked from a process that has imported the commands.
+        """
+        env = self.env() | options.pop("env", {})
+        size = len(stdin) + sum(len(os.fsencode(each)) for each in arguments)
+        if self.prelude or options.keys() - {"cwd"} or size > SMALL_BYTES or _is_steering_python(env):
+            done = subprocess.run(
+                self.command(*arguments),
+                input=stdin,
+                stdout=options.pop("stdout", subprocess.PIPE),
+                stderr=options.pop("stderr", subprocess.PIPE),
+                env=env,
+                timeout=SECONDS_MAX,
+                check=False,
+                **options,
+            )
+            ran = Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
+        else:
+            ran = _forked([os.fsdecode(each) for each in arguments], stdin, env, os.fspath(options.get("cwd", ".")))
         if "WHENCE_DEBUG" not in self.environ:
             check_output(ran)
         return ran
@@ -138,6 +153,33 @@ class Cli:
             env=self.env(),
             start_new_session=True,
         )
+
+
+def _is_steering_python(env: Mapping[str, str]) -> bool:
+    """Whether a variable has an effect only when an interpreter starts."""
+    return env["LANG"] != "C.UTF-8" or any(name.startswith(("PYTHON", "LC_", "COVERAGE", "LD_")) for name in env)
+
+
+@functools.cache
+def _fork_server() -> ForkServer:
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def _forked(arguments: Sequence[str], stdin: bytes, env: Mapping[str, str], cwd: str) -> Ran:
+    reading, writing = os.pipe()
+    os.write(writing, stdin)
+    os.close(writing)
+    try:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            files = [reading, out.fileno(), err.fileno()]
+            code = _fork_server().run(arguments, env, os.path.abspath(cwd), files, SECONDS_MAX)
+            out.seek(0)
+            err.seek(0)
+            return Ran(code, out.read(), err.read().decode())
+    finally:
+        os.close(reading)
 
 
 def check_output(ran: Ran) -> None:

@@ -429,7 +429,7 @@ def run_oracle(store_name: str, examples: int, seed_: int, *, shrink: bool = Tru
 
 @pytest.mark.parametrize(
     ("store_name", "examples"),
-    [("sqlite", EXAMPLES // 3), *(pytest.param(name, EXAMPLES, marks=pytest.mark.slow) for name in REAL)],
+    [("sqlite", EXAMPLES // 6), *(pytest.param(name, EXAMPLES, marks=pytest.mark.slow) for name in REAL)],
 )
 def test_a_store_answers_as_the_model(store_name: str, examples: int) -> None:
     """The results agree for appends, repeats, conflicts, filters, pages, orders, snapshots, counts, graphs, flows and

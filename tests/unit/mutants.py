@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 
+from tests.examples import examples
 from whence.errors import WhenceError
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -20,7 +21,7 @@ NEVER_BYTES = re.compile(b"(?!)")
 """Patterns that match nothing."""
 
 PROPERTY = settings(
-    max_examples=200,
+    max_examples=examples(200),
     deadline=None,
     database=None,
     derandomize=True,

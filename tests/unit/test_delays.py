@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from whence import delays
 
 LONGEST_US = 1 << 59
@@ -40,7 +41,7 @@ def check_percentile(found: list[int], percent: int) -> None:
     assert histogram.get(delays.BEFORE, 0) == len(found) - len(forward)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(times)
 def test_a_value_is_off_by_two_percent_at_most(delay: int) -> None:
     """The error of any delay is at most 2 %; below fifty microseconds a value is exact."""
@@ -59,14 +60,14 @@ def test_every_small_delay_and_every_edge() -> None:
     assert len(delays._LASTS) < delays.BEFORE
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(some, some)
 def test_histograms_are_added_up(one: list[int], other: list[int]) -> None:
     """The sum of the histograms of two parts equals the histogram of the whole."""
     check_sums(one, other)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(some, st.sampled_from([1, 50, 95, 99, 100]))
 def test_percentiles_are_within_the_error(found: list[int], percent: int) -> None:
     """Percentiles are of the non-negative delays; negative delays are counted separately."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from whence import flows, rollups
 from whence.delays import bucket_of, counted
 from whence.transitions import DAY_LEVEL, code_of
@@ -59,14 +60,14 @@ def by_parts(log: list[Row], cuts: list[int]) -> flows.TransitionsByDay:
     return total
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(logs(), st.lists(st.integers(0, 12), max_size=4))
 def test_every_link_is_found_once(log: list[Row], cuts: list[int]) -> None:
     """Each transition is found once, for any sections of the log and any order of cause and effect."""
     assert by_parts(log, cuts) == all_transitions(log)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.none() | st.integers(-(10**15), 10**15), st.none() | st.integers(-(10**15), 10**15))
 def test_a_period_is_rounded_outward_to_whole_days(since: int | None, until: int | None) -> None:
     """The days contain the period, and with one day less at either end they would not."""
@@ -96,7 +97,7 @@ def check_cover(first: int | None, end: int | None) -> None:
     assert sum(span.last - span.first + 1 for span in by_day) <= 2 * 7
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.none() | st.integers(-120, 120), st.none() | st.integers(-120, 120))
 def test_a_period_is_covered_by_few_buckets(first: int | None, end: int | None) -> None:
     """The buckets are single days, 32 days, or all time, and few of them."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from tests.examples import examples
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, KEYED, NOW, RUN_ID, SECRET, TENANT, Problems, body, event, problems
 from whence.errors import Invalid, TooLarge
@@ -350,7 +351,7 @@ def mutated(changed: list[tuple[str, str, str]], noised: tuple[int, bytes] | Non
 
 
 @catches(BLIND, UNCHECKED)
-@settings(PROPERTY, max_examples=1_000)
+@settings(PROPERTY, max_examples=examples(1_000))
 @given(changed=changes, noised=noise)
 def test_the_fast_way_takes_only_what_the_slow_way_takes(
     changed: list[tuple[str, str, str]], noised: tuple[int, bytes] | None

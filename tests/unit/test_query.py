@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.sent import CONTEXT, NOW, RUN_ID, SEALER, SECRET, TENANT, Problems, problems
 from whence.errors import Invalid
@@ -477,7 +478,7 @@ pairs = st.lists(
 )
 
 
-@settings(PROPERTY, max_examples=500)
+@settings(PROPERTY, max_examples=examples(500))
 @given(route=st.sampled_from(sorted(READ_PARAMETERS)), sent=pairs)
 def test_any_query_is_read_or_refused(route: str, sent: list[tuple[str, str]]) -> None:
     """Any query string is parsed within the limits or refused with Invalid."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.mutants import PROPERTY, catches, replaced
 from whence import rollups
 from whence.rollups import LAST_LEVEL, WIDTHS_US, Edge, Piece, Span, bounds, bucket_of, child_span
@@ -156,7 +157,7 @@ def asked(draw: st.DrawFn) -> tuple[int | None, int | None, Buckets]:
 
 
 @catches(*COVER_MUTANTS)
-@settings(PROPERTY, max_examples=500)
+@settings(PROPERTY, max_examples=examples(500))
 @given(question=asked())
 def test_a_range_is_covered_exactly(question: tuple[int | None, int | None, Buckets]) -> None:
     """For any divided buckets, a cover has no gaps or overlaps, only buckets with rows, and at most two edges."""
@@ -200,7 +201,7 @@ def without_taking_away(real):  # type: ignore[no-untyped-def]  # as the functio
     replaced(rollups, "cover_sum", without_taking_away(rollups.cover_sum), "nothing_is_taken_away"),
     replaced(rollups, "child_span", from_the_end, "a_child_too_many"),
 )
-@settings(PROPERTY, max_examples=500)
+@settings(PROPERTY, max_examples=examples(500))
 @given(question=asked(), moments=st.lists(times, max_size=20))
 def test_a_signed_sum_is_the_range(question: tuple[int | None, int | None, Buckets], moments: list[int]) -> None:
     """A signed sum counts every event of the range once, and no other.

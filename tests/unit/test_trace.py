@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from whence import trace
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 
@@ -119,7 +120,7 @@ def check_same(log: Sequence[GraphEvent], again: Sequence[GraphEvent]) -> None:
         assert msgspec.structs.replace(other, focus=first.focus, hops=first.hops) == first
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(logs())
 def test_a_graph_holds_all_that_is_joined_by_causes(log: list[GraphEvent]) -> None:
     """A graph has every event of the component once, after its cause, with exact counts, distances and flags."""
@@ -127,7 +128,7 @@ def test_a_graph_holds_all_that_is_joined_by_causes(log: list[GraphEvent]) -> No
         check_whole(log, each.id)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(logs(), st.randoms())
 def test_every_event_of_a_graph_gives_the_same_graph(log: list[GraphEvent], random: Any) -> None:
     """The graph is the same for each of its events, and for any order of storing them."""
@@ -136,7 +137,7 @@ def test_every_event_of_a_graph_gives_the_same_graph(log: list[GraphEvent], rand
     check_same(log, shuffled)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(logs(), st.integers(1, 6), st.sampled_from(["up", "down", "both"]), st.none() | st.integers(0, 4))
 def test_a_part_is_a_part_of_the_whole(log: list[GraphEvent], limit: int, direction: Any, depth: int | None) -> None:
     """A limited graph has unchanged nodes of the whole graph, including the nearest causes, and is marked as

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from whence import rollups, transitions
 from whence.delays import BEFORE
 from whence.errors import QueryTooExpensive
@@ -75,7 +76,7 @@ def check_buckets(by_day: dict[int, dict[int, int]]) -> None:
         assert {bucket: counts for (each, bucket), counts in found.items() if each == level} == wanted
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.dictionaries(st.tuples(kinds, kinds), st.dictionaries(buckets, counts, min_size=1), max_size=4))
 @pytest.mark.slow
 def test_names_give_back_their_pairs(delays: dict[tuple[int, int], dict[int, int]]) -> None:
@@ -90,7 +91,7 @@ def test_a_name_without_room_is_refused(parts: tuple[int, int, int]) -> None:
         transitions.code_of(*parts)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(sets, sets)
 @pytest.mark.slow
 def test_packed_sets_add_up(one: dict[int, int], other: dict[int, int]) -> None:
@@ -105,7 +106,7 @@ def test_what_is_no_packed_set_is_refused(packed: bytes) -> None:
         transitions.summed([packed])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.integers(0, 300) | st.just(1), max_size=200), st.sampled_from([64, 1_000, 1 << 40]))
 def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
     """For any sets, a bucket has at most one row per power of two, and one per half of a full row."""
@@ -114,7 +115,7 @@ def test_a_bucket_has_few_rows(sizes: list[int], full: int) -> None:
         check_rows(sizes, full)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.dictionaries(st.integers(-70, 70), sets, max_size=5))
 def test_every_level_holds_every_link(by_day: dict[int, dict[int, int]]) -> None:
     """Every level has every transition once, also before 1970."""
