@@ -62,7 +62,7 @@ def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
     cli, serving = demo
     listed, shown, why, flows, found, counted, last = (as_printed(cli, command) for command in printed(serving))
     rows = [line.split() for line in listed.lines[1:]]
-    assert len(rows) == 5 and {row[1] for row in rows} == {"action_run.failed"}
+    assert len(rows) == 5 and {(row[3], row[5]) for row in rows} == {("✗", "failed")}
     shown_id = shlex.split(printed(serving)[1])[-1]
     assert f"id             {shown_id}" in shown.out and "action_run.failed" in shown.out
     counts: dict[str, Any] = json.loads(counted.out)

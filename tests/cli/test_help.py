@@ -170,7 +170,8 @@ def test_the_overview_loads_no_command(mutant: Mutant | None) -> None:
 
 def test_commands_of_the_client_load_no_server() -> None:
     """The commands over HTTP import no package of the server."""
-    names = loaded("import whence.cli.events, whence.cli.import_files, whence.cli.keys, whence.cli.app")
+    commands = "import whence.cli.events, whence.cli.import_files, whence.cli.keys, whence.cli.app"
+    names = loaded(f"{commands}, whence; whence.Whence('http://127.0.0.1:1', 'key')")
     assert "httpx2" in names
     assert not names & SERVER_PACKAGES
 
