@@ -55,6 +55,8 @@ LATE_IMPORTS = {
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
     ("whence.cli.completion", "import_module"),  # to see which commands can run here
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
+    ("whence.client.base_client", "whence.client.transport"),  # slow to load: a constructor does, and not an import
+    ("whence.client.clients", "whence.client.transport"),
     ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
     ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal
     ("whence.cli.import_files", "rich.progress"),

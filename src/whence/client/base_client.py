@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -30,12 +30,14 @@ from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken
 from whence.client.tracing import TracedEvents
-from whence.client.transport import HttpOptions, Transport, api_key_headers, base_url
 from whence.errors import Invalid, WhenceError
 from whence.identities import canonical
 from whence.profiles import DEFAULT_URL, FoundServer, find_server
 from whence.wire.ids import new_uuid7
 from whence.wire.keys import TenantTokenBody
+
+if TYPE_CHECKING:
+    from whence.client.transport import Transport
 
 __all__ = ["BaseClient", "Enricher"]
 
@@ -57,6 +59,8 @@ class BaseClient:
     def __init__(
         self, url: str | None, api_key: str | None, timeout_s: float, retries: int, **options: Unpack[ClientOptions]
     ) -> None:
+        from whence.client.transport import HttpOptions, api_key_headers, base_url  # noqa: PLC0415  (see there)
+
         check_options(type(self).__name__, {**options, "timeout_s": timeout_s, "retries": retries})
         server = _find_server(url, api_key, options.get("profile"))
         self.url, key = base_url(server.url), server.api_key
@@ -390,7 +394,9 @@ class BaseClient:
             response = self._shared_transport().exchange(request, self.credential())
         return response
 
-    def _shared_transport(self) -> Transport:
+    def _shared_transport(self) -> "Transport":
+        from whence.client.transport import Transport  # noqa: PLC0415  (see there)
+
         if self._transport is None:
             self._transport = Transport(self.url, self.timeout_s, self._http_options)
         return self._transport

@@ -49,7 +49,6 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken
-from whence.client.transport import AsyncTransport, Transport
 from whence.errors import WhenceError
 from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody
 from whence.wire.traces import FlowBody, FlowsBody, MapBody, TraceBody
@@ -89,7 +88,7 @@ class Whence(BaseClient):
     ) -> None:
         super().__init__(url, api_key, timeout_s, retries, **options)
         self._sleep = sleep
-        self._transport = Transport(self.url, timeout_s, self._http_options)
+        self._shared_transport()
 
     @overload
     def emit(self, event: EventInput, *, durable: Literal[True], **fields: Unpack[EventFields]) -> StoredEvent: ...
@@ -256,6 +255,8 @@ class AsyncWhence(BaseClient):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         **options: Unpack[ClientOptions],
     ) -> None:
+        from whence.client.transport import AsyncTransport  # noqa: PLC0415  (see there)
+
         super().__init__(url, api_key, timeout_s, retries, **options)
         self._sleep = sleep
         self._async_transport = AsyncTransport(self.url, timeout_s, self._http_options)

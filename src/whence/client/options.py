@@ -4,18 +4,21 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
-
-import httpx2
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from whence.client.emitter import OnFull
 from whence.client.encoding import Default
 from whence.client.reporting import OnError
-from whence.client.transport import ClientCert
 from whence.errors import WhenceError
 from whence.wire.fields import nearest
 
-__all__ = ["BeforeSend", "ClientOptions", "check_options"]
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["BeforeSend", "ClientCert", "ClientOptions", "check_options"]
+
+ClientCert = Path | str | tuple[Path | str, Path | str] | tuple[Path | str, Path | str, str]
+"""A PEM file with certificate and private key; or two files; or two files and the password of the key."""
 
 BeforeSend = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 """Given an event with the keys of the API, as JSON has it, returns the event to send, or None to drop it."""
@@ -69,8 +72,8 @@ class ClientOptions(TypedDict, total=False):
     ca: Path | str | None
     client_cert: ClientCert | None
     proxy: str | None
-    http_client: Callable[[], httpx2.Client] | None
-    async_http_client: Callable[[], httpx2.AsyncClient] | None
+    http_client: "Callable[[], httpx2.Client] | None"
+    async_http_client: "Callable[[], httpx2.AsyncClient] | None"
 
 
 Check = Callable[[Any], bool]

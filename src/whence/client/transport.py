@@ -1,4 +1,8 @@
-"""Sends one request over HTTP, sync and async. The errors of the HTTP library are translated here and nowhere else."""
+"""Sends one request over HTTP, sync and async. The errors of the HTTP library are translated here and nowhere else.
+
+The library takes as long to import as the rest of the client. So the constructors of the clients import this module:
+early enough, since no thread of a client exists yet that would be importing while the process forks.
+"""
 
 import asyncio
 import contextlib
@@ -15,20 +19,17 @@ import msgspec
 
 from whence.client.errors import Unreachable
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
+from whence.client.options import ClientCert
 from whence.client.reasons import reason_of
 from whence.client.requests import JSON, ApiRequest
 from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
 from whence.errors import WhenceError
 
-__all__ = ["AsyncTransport", "ClientCert", "HttpOptions", "Transport", "api_key_headers", "base_url"]
+__all__ = ["AsyncTransport", "HttpOptions", "Transport", "api_key_headers", "base_url"]
 
 _NO_SCHEME = "The URL of the server has no scheme. It must begin with http:// or https://."
 _BAD_URL = "The URL of the server must be like https://log.example:8700/path, without user, query and fragment."
 _BAD_KEY = "The API key cannot be sent: it must be ASCII text without control characters, and without blanks around it."
-
-ClientCert = Path | str | tuple[Path | str, Path | str] | tuple[Path | str, Path | str, str]
-"""A PEM file with certificate and private key; or two files; or two files and the password of the key."""
-
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the server is reached; see `ClientOptions`."""
