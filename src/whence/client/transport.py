@@ -31,6 +31,7 @@ _NO_SCHEME = "The URL of the server has no scheme. It must begin with http:// or
 _BAD_URL = "The URL of the server must be like https://log.example:8700/path, without user, query and fragment."
 _BAD_KEY = "The API key cannot be sent: it must be ASCII text without control characters, and without blanks around it."
 
+
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the server is reached; see `ClientOptions`."""
 
