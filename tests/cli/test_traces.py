@@ -70,7 +70,7 @@ def test_why_tells_a_story(user: Cli, story: list[Any]) -> None:
             "@5 +0:08.0 ┊ ├  planner retried action run 5b0c3bd0",
             "@6 +0:10.0 ┊ └  planner retried action run 5b0c3bd0",
         ]
-        assert f"whence effects {IDS[3]}" in ran.err
+        assert ran.err == "What followed: whence effects @4   The whole graph: whence trace @4\n"
 
 
 def test_why_of_a_root_and_of_an_event_without_effects(user: Cli, story: list[Any], api: httpx2.Client) -> None:

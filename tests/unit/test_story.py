@@ -58,6 +58,14 @@ def test_only_branches_stand_further_in() -> None:
     assert len(story_of(trace_of(nodes, "n1"), full=True).rows) == 10
 
 
+def test_what_continues_a_branch_has_no_corner() -> None:
+    """A lone effect goes on below the first row of its branch, beside the line that leads to the next one."""
+    nodes = [node("n1"), node("a1", "n1"), node("a2", "a1"), node("b1", "n1"), node("b2", "b1")]
+    trace = trace_of(nodes, "n1")
+    shown = led_to_lines(story_of(trace, full=True), text_of(trace))
+    assert [each.split("┊")[1][:2] for each in shown] == [" ├", " │", " └", "  "]
+
+
 def test_a_start_and_its_end_share_a_row() -> None:
     """With how long it took; but the event in question and its cause each have their own."""
     nodes = line("a.noted", "run.started", "run.completed", "run.started", "run.failed", "run.started", "run.failed")

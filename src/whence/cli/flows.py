@@ -1,5 +1,6 @@
 """The commands `flows`, `flow` and `map`: which flows there are, what happened in one, and what leads to what."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def flows(
 
 
 def _flow_rows(whence: Whence, found: Sequence[FlowBody]) -> list[FlowRow]:
-    """The flows with how they began. If all of them begin alike, that says nothing, and the next event is shown."""
+    """The flows with how they began. If most of them begin alike, that says nothing, and their next event is shown."""
 
     def first_events(each: FlowBody) -> list[EventBody]:
         request = list_request(
@@ -116,8 +117,8 @@ def _flow_rows(whence: Whence, found: Sequence[FlowBody]) -> list[FlowRow]:
     words = load_words()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         beginnings = list(pool.map(first_events, found))
-    common = {events[0].event_type for events in beginnings if events}
-    alike = common.pop() if len(common) == 1 and len(found) > 1 else None
+    types = Counter(events[0].event_type for events in beginnings if events)
+    alike = next((kind for kind, times in types.most_common(1) if times > max(len(found) / 2, 1)), None)
     rows = []
     for each, events in zip(found, beginnings, strict=True):
         distinct = [event for event in events if event.event_type != alike] or events

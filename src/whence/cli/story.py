@@ -29,13 +29,14 @@ _START = ".started"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One event, or a start and its `end`. `level` is how far in it stands; `is_last` that no further effect of the
-    same cause follows."""
+    """One event, or a start and its `end`. `level` is how far in it stands. `begins`: it is one of several effects of
+    its cause, and so begins a branch; `is_last` that no further one follows the branch in which it stands."""
 
     node: NodeBody
     end: NodeBody | None = None
     level: int = 0
     is_last: bool = True
+    begins: bool = False
 
     @property
     def last(self) -> NodeBody:
@@ -111,23 +112,25 @@ def _tree(trace: TraceBody, *, full: bool) -> Iterator[Row | More]:
     effects: dict[str | None, list[NodeBody]] = defaultdict(list)
     for node in effects_of(trace):
         effects[node.causation_id].append(node)
-    waiting: list[Row | More] = _shown(effects[trace.event_id], level=0, full=full)[::-1]
+    root = Row(next(node for node in trace.nodes if node.id == trace.event_id))
+    waiting: list[Row | More] = _shown(effects[trace.event_id], root, full=full)[::-1]
     while waiting:
         step = waiting.pop()
         yield step
         if isinstance(step, Row):
-            waiting += _shown(effects[step.node.id], level=step.level, full=full)[::-1]
+            waiting += _shown(effects[step.node.id], step, full=full)[::-1]
 
 
-def _shown(effects: list[NodeBody], *, level: int, full: bool) -> list[Row | More]:
+def _shown(effects: list[NodeBody], cause: Row, *, full: bool) -> list[Row | More]:
     """The rows of the effects of one event: a lone one on the line of its cause, several further in."""
+    level = cause.level
     if len(effects) == 1:
-        return [Row(effects[0], level=level)]
+        return [Row(effects[0], level=level, is_last=cause.is_last)]
     shown = effects
     if not full and len(effects) > _EFFECTS_MAX:
         first = sorted(effects, key=lambda node: (node.outcome != "failure", not node.failures_below))[:_EFFECTS_MAX]
         shown = [node for node in effects if node in first]
-    rows: list[Row | More] = [Row(node, level=level + 1, is_last=node is effects[-1]) for node in shown]
+    rows: list[Row | More] = [Row(node, level=level + 1, is_last=node is effects[-1], begins=True) for node in shown]
     hidden = [node for node in effects if node not in shown]
     if hidden:
         failures = sum((node.outcome == "failure") + node.failures_below for node in hidden)

@@ -238,7 +238,7 @@ class StoryColumns:
         style, context = self._style, self._context
         mark = style.failure(_FAILED) if row.failed else " "
         left = f"{reference(row.last):>{self._wide_ref}} {since(row.node.since_root_us):>{self._wide_time}} "
-        line = f"{spine}{_guide(row.level, is_last=row.is_last)}"
+        line = f"{spine}{_guide(row.level, _corner(row))}"
         words, suffix = printable(self._words(row)), printable(self._suffix(row))
         used = len(left) + len(line) + 2
         important = is_focus or row.failed or row.node.id in self._important or context.full
@@ -286,7 +286,7 @@ class StoryColumns:
 
     def _aside(self, spine: str, level: int, words: str) -> str:
         margin = " " * (self._wide_ref + self._wide_time + 2)
-        return f"{margin}{spine}{_guide(level, is_last=True, corner=' ')}  {self._style.faint(printable(words))}"
+        return f"{margin}{spine}{_guide(level, ' ')}  {self._style.faint(printable(words))}"
 
 
 def doubts_of(node: NodeBody) -> list[str]:
@@ -313,10 +313,16 @@ def since(us: int) -> str:
     return f"{sign}{days}d {hour:02}:{minute:02}" if days else f"{sign}{hour}:{minute:02}:{second:02}"
 
 
-def _guide(level: int, *, is_last: bool, corner: str = "") -> str:
+def _corner(row: Row) -> str:
+    """What stands before a row that is further in: where its branch begins a corner, and then the line that goes on."""
+    if row.begins:
+        return "└" if row.is_last else "├"
+    return " " if row.is_last else "│"
+
+
+def _guide(level: int, corner: str) -> str:
     if not level:
         return ""
-    here = corner or ("└" if is_last else "├")
     if level > _LEVELS_MAX:
-        return f"{' ' * (2 * _LEVELS_MAX)}{level}{here}"
-    return f"{'  ' * (level - 1)} {here}"
+        return f"{' ' * (2 * _LEVELS_MAX)}{level}{corner}"
+    return f"{'  ' * (level - 1)} {corner}"

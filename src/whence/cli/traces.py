@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from whence.cli.event_rows import EVENT_COLUMNS, EventColumns, EventRow, EventTable, chosen_columns, load_words
 from whence.cli.events import Json
 from whence.cli.graph_text import chain_of, effects_of, mermaid, span
+from whence.cli.graph_text import reference as reference_of
 from whence.cli.layout import style_of_stdout, wrapped
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
@@ -68,7 +69,8 @@ def why(
         )
     if found.truncated:
         say(f"Not all events were read, but {len(found.nodes):,}. To see others, ask about one that is nearer to them.")
-    say(f"What followed: whence effects {found.event_id}   The whole graph: whence trace {found.event_id}")
+    name = reference_of(chain_of(found)[-1])
+    say(f"What followed: whence effects {name}   The whole graph: whence trace {name}")
 
 
 def effects(
