@@ -162,6 +162,7 @@ def test_every_integration_has_a_page_with_an_example() -> None:
     assert linked == modules - {"__init__", "request_cause"}
 
 
+@pytest.mark.slow
 def test_the_concepts_show_what_the_demo_answers(demonstration: dict[str, str]) -> None:
     """Each command of docs/concepts.md, in order, prints what stands below it, where … is any text."""
     blocks = blocks_of("docs/concepts.md")

@@ -118,6 +118,7 @@ def test_the_client_is_closed_in_the_middle_of_an_event(
     assert not log._sender._threads
 
 
+@pytest.mark.slow
 def test_a_signal_is_handled_when_the_client_was_left() -> None:
     """If it interrupted the client itself. What the program's own handler raises reaches the program."""
     called: list[int] = []

@@ -99,6 +99,7 @@ def test_closed_clients_leave_no_threads(server: FakeServer, tmp_path: Path) -> 
     assert len(server.stored) == clients
 
 
+@pytest.mark.slow
 def test_one_client_has_one_thread(server: FakeServer, tmp_path: Path) -> None:
     """Further threads start when other tenants would have to wait, and end when they are idle."""
     with connected(server, tmp_path, jwt_secret="x" * 32) as log:
