@@ -260,6 +260,9 @@ def _broken(members: Mapping[str, Any], checks: Mapping[str, Callable[[str], str
 
 def _check_cause_and_flow(members: Mapping[str, Any]) -> None:
     """Raise Invalid for a cause or a flow that no server would accept."""
+    cause, flow = members.get("causationId"), members.get("correlationId")
+    if (cause is None or (_is_plain_text(cause) and cause != members["id"])) and (flow is None or _is_plain_text(flow)):
+        return
     problems = _broken(members, _INHERITED_CHECKS)
     try:
         check_cause_of(members["id"], members.get("causationId"))
@@ -271,6 +274,9 @@ def _check_cause_and_flow(members: Mapping[str, Any]) -> None:
 
 def _check_members(members: Mapping[str, Any]) -> None:
     """Raise Invalid with every member that is missing, or that no server would accept."""
+    words = tuple(members.get(name) for name in _WORDS)
+    if _are_checked(words) and _is_plain(members):
+        return
     problems: list[Problem] = []
     for name, sentence in _REQUIRED.items():
         if members.get(name) is None and not any(problem.msg == sentence for problem in problems):
@@ -288,6 +294,38 @@ def _check_members(members: Mapping[str, Any]) -> None:
         problems.append(Problem(("body", "occurredAt"), f"occurred_at: {error}", "datetime_parsing"))
     if problems:
         raise Invalid(problems)
+    if len(_checked_words) < _CHECKED_WORDS_MAX:
+        _checked_words.add(words)
+
+
+_WORDS = ("eventType", "actorType", "resourceType", "outcome")
+_CHECKED_WORDS_MAX = 1_000
+_checked_words: set[tuple[Any, ...]] = set()
+"""Combinations of the words above that were accepted. A program emits few, so that most need no check by a pattern."""
+
+
+def _are_checked(words: tuple[Any, ...]) -> bool:
+    try:
+        return words in _checked_words
+    except TypeError:  # one of them cannot be hashed, and is no text
+        return False
+
+
+def _is_plain(members: Mapping[str, Any]) -> bool:
+    """Whether the members that are no words are surely accepted. Cheaper than to check each by its rule."""
+    occurred_at = members.get("occurredAt")
+    return (
+        _is_plain_text(members.get("actorId"))
+        and type(members.get("resourceId")) is str
+        and type(occurred_at) is dt.datetime
+        and occurred_at.tzinfo is dt.UTC
+        and members.get("id") is None
+    )
+
+
+def _is_plain_text(value: Any) -> bool:
+    """Whether this breaks no rule of an indexed text."""
+    return type(value) is str and 0 < len(value) <= TEXT_MAX and value.isprintable()
 
 
 def _derive_resource_id(members: dict[str, Any], encode: EventEncoder) -> None:

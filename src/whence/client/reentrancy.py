@@ -224,9 +224,11 @@ class GuardedCondition:
     def release(self) -> None:
         """Release the lock."""
         try:
-            if guard.holds(self) > 1:
-                guard.is_inside()
-            if guard.holds(self) > 1:
+            held = guard.holds(self)
+            if held > 1:
+                guard.is_inside()  # an exception of a signal handler may have left more of them
+                held = guard.holds(self)
+            if held > 1:
                 self._lock.release()
             else:
                 self.release_all()
