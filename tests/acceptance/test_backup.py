@@ -407,7 +407,7 @@ def test_verify_names_the_first_bad_position(tmp_path: Path, capsys: pytest.Capt
     make(path, *range(5))
     damage(path, bad)
     assert main(["verify", "--store", url(path)]) == 0
-    assert capsys.readouterr().out == "5 events of 1 tenant verified, no errors found.\n"
+    assert capsys.readouterr().out == f"5 events of 1 tenant in {url(path)} verified, no errors found.\n"
     assert main(["verify", "--store", url(bad)]) == UNSOUND
     assert capsys.readouterr().out == f"{TENANT}: position 3: the event does not belong to its hash\n"
     assert main(["verify", "--store", url(bad), "--json"]) == UNSOUND

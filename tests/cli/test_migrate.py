@@ -114,7 +114,8 @@ def test_a_log_is_verified(cli: Cli) -> None:
     with running(cli, "serve", "--store", url, "--port", "0") as serving:
         for number in range(3):
             emit(cli.given(url=serving.url, api_key=key), number)
-    assert cli.ok("verify", "--store", url).out == "3 events of 1 tenant verified, no errors found.\n"
+    said = cli.ok("verify", "--store", url).out
+    assert said.startswith("3 events of 1 tenant in postgresql://") and said.endswith(" verified, no errors found.\n")
     asyncio.run(execute(url, "UPDATE whence.event SET payload = '[]' WHERE position = 2"))
     found = cli.run("verify", "--store", url)
     assert (found.code, found.out) == (5, "default: position 2: the event does not belong to its hash\n")

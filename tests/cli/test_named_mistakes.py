@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from whence.cli.app import run
+from whence.profiles import Profile, change_profiles
 
 NO_DATABASE = b"this is no database, whatever its name says\n" * 100
 
@@ -163,3 +164,26 @@ def test_a_relay_names_what_is_wrong_with_its_database(capsys: pytest.CaptureFix
     assert "--table" in sentence(capsys, 1, *relay("--database", f"sqlite:///{tmp_path}/app.db"))
     (tmp_path / "text.db").write_bytes(NO_DATABASE)
     assert "reports an error" in sentence(capsys, 1, *relay("--database", f"sqlite:///{tmp_path}/text.db"))
+
+
+def test_the_log_of_the_profile_in_use_is_checked_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By default commands on the store take the log that other commands query. A restore does not replace that."""
+    own, other = f"sqlite:///{tmp_path}/own.db", f"sqlite:///{tmp_path}/other.db"
+    for store in (own, other):
+        assert run(["key", "create", "--scope", "admin", "--store", store]) == 0
+    profile = Profile(url="http://127.0.0.1:1", api_key="whk_x", store=own)
+    change_profiles(lambda saved: saved.with_profile("own", profile))
+    capsys.readouterr()
+    for words in (["verify"], ["backup", f"{tmp_path}/copy.db"], ["key", "create", "--scope", "admin", "--tenant", "a"]):
+        assert run(words) == 0
+        assert own in "".join(capsys.readouterr())
+    assert run(["restore", f"{tmp_path}/copy.db"]) == 0
+    assert f"{tmp_path}/data/whence/whence.db" in capsys.readouterr().err
+    monkeypatch.setenv("WHENCE_STORE", other)
+    assert run(["verify"]) == 0
+    assert other in capsys.readouterr().out
+    monkeypatch.delenv("WHENCE_STORE")
+    monkeypatch.setenv("WHENCE_PROFILE", "none")
+    assert "WHENCE_PROFILE names no profile" in sentence(capsys, 3, "verify")

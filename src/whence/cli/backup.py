@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from whence.cli.app import UNSOUND
-from whence.cli.local_store import StoreOption, settings_for
+from whence.cli.local_store import LogOption, StoreOption, settings_for, settings_of_log
 from whence.cli.terminal import printable, say
 from whence.cli.verify import finding_lines, size_of, terminal_progress
 from whence.storage import backend_for
@@ -21,18 +21,20 @@ def backup(
     destination: Annotated[Path, Parameter(name="DEST", help="The file to create.")],
     /,
     *,
-    store: StoreOption = None,
+    store: LogOption = None,
     force: Force = False,
 ) -> int:
     """Copy a store into one file that holds the exact state of one commit, and verify the file.
 
     A server may keep writing meanwhile. The copy holds the hashes of API keys too, and only its owner can read it.
     """
-    url = settings_for(store=store).store
-    report = backend_for(url).backup(url, str(destination), force=force, progress=terminal_progress())
+    settings = settings_of_log(store)
+    report = backend_for(settings.store).backup(
+        settings.store, str(destination), force=force, progress=terminal_progress()
+    )
     if not report.sound:
         return _unsound(report, "No backup was made: the store failed verification.")
-    say(f"{size_of(report)} in {printable(str(destination))}, verified.")
+    say(f"{size_of(report)} copied from {printable(settings.shown_store)} to {printable(str(destination))}, verified.")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from cyclopts import App, Parameter
 
-from whence.cli.local_store import settings_for
+from whence.cli.local_store import settings_of_log
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import (
@@ -45,7 +45,12 @@ app = App(name="key", help_format="plaintext", version_flags=[])
 T = TypeVar("T")
 
 StoreFlag = Annotated[
-    str | None, Parameter(name="--store", help="Work on this store directly, like sqlite:///path; else WHENCE_STORE.")
+    str | None,
+    Parameter(
+        name="--store",
+        help="Work on this store directly, like sqlite:///path. With --tenant or --operator: else WHENCE_STORE, else "
+        "the profile's.",
+    ),
 ]
 TenantFlag = Annotated[str | None, Parameter(name="--tenant", help="The tenant. Only for a store directly.")]
 OperatorFlag = Annotated[
@@ -84,7 +89,7 @@ def create(
     now = _now_us()
     expires_at = None if expires is None else _expiry(expires, now)
     if operator:
-        settings = settings_for(store=store)
+        settings = settings_of_log(store)
         made = make_key(settings, _operators(tenant), scope, now, expires_at, name)
         say(f"Created in {printable(settings.shown_store)} for an operator.")
     elif store is None and tenant is None:
@@ -92,7 +97,7 @@ def create(
         with client_for(server) as whence:
             made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
     else:
-        settings = settings_for(store=store)
+        settings = settings_of_log(store)
         made = make_key(settings, _tenant(tenant), scope, now, expires_at, name)
         say(f"Created in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
     if json:
@@ -116,7 +121,7 @@ def list_keys(
             keys = _all_keys(whence)
     else:
         of = _operators(tenant) if operator else _tenant(tenant)
-        found = _in_store(settings_for(store=store), lambda store: store.credentials.list_keys(of), may_create=False)
+        found = _in_store(settings_of_log(store), lambda store: store.credentials.list_keys(of), may_create=False)
         keys = [key_body(key) for key in found]
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
@@ -148,7 +153,7 @@ def revoke(
     else:
         of = _operators(tenant) if operator else _tenant(tenant)
         already = _in_store(
-            settings_for(store=store), lambda store: _revoke_in_store(store, of, key_id), may_create=False
+            settings_of_log(store), lambda store: _revoke_in_store(store, of, key_id), may_create=False
         )
     say("Revoked." if already is None else f"This key was revoked already, at {printable(already)}.")
 

@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from whence.cli.app import UNSOUND
-from whence.cli.local_store import StoreOption, settings_for
+from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
 from whence.sentences import counted
 from whence.storage import verify_store
@@ -31,7 +31,7 @@ class VerifiedBody(msgspec.Struct, frozen=True):
 
 def verify(
     *,
-    store: StoreOption = None,
+    store: LogOption = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
 ) -> int:
     """Check every stored event against its hash, the hashes against the tree, and every count.
@@ -39,13 +39,13 @@ def verify(
     Only reads, and may run beside the server. If anything does not match, prints the first bad position of each tenant
     and exits with code 5.
     """
-    settings = settings_for(store=store)
+    settings = settings_of_log(store)
     report = asyncio.run(verify_store(settings.store, terminal_progress(), pooler=settings.postgres_pooler))
     if json:
         body = VerifiedBody(report.sound, report.tenants, report.events, report.roots, report.findings, report.notes)
         out(msgspec.json.encode(body).decode())
     elif report.sound:
-        out(f"{size_of(report)} verified, no errors found.")
+        out(f"{size_of(report)} in {printable(settings.shown_store)} verified, no errors found.")
     else:
         for line in finding_lines(report):
             out(line)
