@@ -145,8 +145,12 @@ def load_profiles() -> Profiles:
         return msgspec.json.decode(path.read_bytes(), type=Profiles)
     except FileNotFoundError:
         return Profiles()
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        raise WhenceError(f"Cannot read the profiles in {path}. Repair or remove the file.") from None
+    except OSError as error:
+        raise WhenceError(f"Cannot read the profiles in {path}: {error.strerror}.") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise WhenceError(
+            f"The profiles in {path} are damaged. Repair the file, or move it away; it holds keys."
+        ) from None
 
 
 def change_profiles(change: Callable[[Profiles], Profiles]) -> Profiles:
@@ -175,6 +179,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write(path: Path, profiles: Profiles) -> None:
+    path = path.resolve()  # a symbolic link stays one
     body = msgspec.json.format(msgspec.json.encode(profiles), indent=2) + b"\n"
     # mkstemp makes a file that only its owner can read; os.replace swaps it in atomically.
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=path.name)

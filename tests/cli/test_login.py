@@ -180,3 +180,33 @@ def test_a_profile_is_chosen_and_removed(said: Said) -> None:
     assert code == 0 and "profile use NAME" in err
     assert load_profiles() == Profiles(profiles={"here": HERE})
     assert said("profile", "remove", "here")[2] == "Removed.\n"
+
+
+def test_a_link_to_the_profiles_stays_a_link(home: Path, tmp_path: Path) -> None:
+    """The file may lie in a repository of settings."""
+    target = tmp_path / "profiles.json"
+    target.write_text("{}")
+    home.parent.mkdir(parents=True)
+    home.symlink_to(target)
+    change_profiles(lambda saved: saved.with_profile("far", FAR))
+    assert home.is_symlink() and b"log.example" in target.read_bytes()
+
+
+def test_profiles_that_may_not_be_read_are_not_called_damaged(said: Said, home: Path) -> None:
+    """A user who followed the advice for a damaged file would lose the keys."""
+    home.parent.parent.mkdir(parents=True)
+    home.parent.write_text("a file where a folder should be")
+    code, _, err = said("profile", "list")
+    assert code == 1 and "Not a directory" in err and "Repair" not in err
+
+
+def test_login_without_a_key_on_a_terminal(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-D at the prompt is an answer too."""
+
+    def closed(_prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", closed)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    code, _, err = said("login", "http://127.0.0.1:1")
+    assert code == 2 and "No key was given" in err

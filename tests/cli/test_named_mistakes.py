@@ -78,7 +78,7 @@ def test_a_missing_scheme_is_named(capsys: pytest.CaptureFixture[str], url: str)
     """Of --url and of the argument of `login`; the key, which is right, is not mentioned."""
     for arguments in (("list", "--url", url, "--api-key", "whk_x"), ("login", url)):
         said = sentence(capsys, 1, *arguments)
-        assert "no scheme" in said and "http://" in said and "key" not in said
+        assert "scheme" in said and "http://" in said and "key" not in said
 
 
 def test_the_part_that_cannot_be_sent_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ def test_a_named_profile_may_be_on_any_machine(tmp_path: Path, monkeypatch: pyte
     ("content", "words"),
     [
         (None, "Pass api_key, set WHENCE_API_KEY"),
-        ("{", "Cannot read the profiles"),
+        ("{", "Repair the file, or move it away"),
         ('{"current":"gone"}', "Pass api_key"),
     ],
     ids=["none", "damaged", "gone"],

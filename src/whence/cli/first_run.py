@@ -62,7 +62,7 @@ def save_store_profile(settings: Settings, url: str, key: str | None) -> None:
     before, after = changed
     for name in after.profiles.keys() - before.profiles.keys() - {after.current}:
         say(f"The profile '{printable(name)}' keeps the key of the log that was at this place before.")
-    _say_current(before, after.current)
+    _say_current(before, after, after.current)
     if key is not None:
         _say_export(url, after.current, key)
 
@@ -125,7 +125,7 @@ class DemoProfile:
         if changed is not None:
             before, after = changed
             self._before, self.name = before.current, after.current
-            _say_current(before, after.current, temporary=True)
+            _say_current(before, after, after.current, temporary=True)
 
     def remove(self) -> None:
         """Remove the profile, whose log is gone, and make the former profile the current one again."""
@@ -164,15 +164,17 @@ def _changed(change: Callable[[Profiles], Profiles]) -> tuple[Profiles, Profiles
     try:
         after = change_profiles(remember)
     except (OSError, WhenceError) as error:
-        say(f"Cannot save the profile, so pass a key with WHENCE_API_KEY: {printable(str(error))}")
+        say(f"Cannot save the profile, so set WHENCE_URL and WHENCE_API_KEY: {printable(str(error))}")
         return None
     return before[0], after
 
 
-def _say_current(before: Profiles, name: str, *, temporary: bool = False) -> None:
-    """Say which profile the commands use now, and how to go back."""
+def _say_current(before: Profiles, after: Profiles, name: str, *, temporary: bool = False) -> None:
+    """Say which profile the commands use now, and how to go back: not to one whose address this server has now."""
     say(f"Commands now use this server: profile '{printable(name)}' in {printable(str(profiles_path()))}")
-    if before.current in before.profiles and before.current != name and not temporary:
+    former = before.profiles.get(before.current)
+    is_elsewhere = former is not None and former.url != after.profiles[name].url
+    if is_elsewhere and before.current != name and not temporary:
         say(f"To go back to the one before: {program()} profile use {_quoted(before.current)}")
     variables = [variable for variable in _OVERRIDING if os.environ.get(variable)]
     if variables:

@@ -69,7 +69,10 @@ def login(
 def _read_key() -> str:
     """The key that the user types without seeing it, or the first line of stdin. Raises Invalid for none."""
     if sys.stdin is not None and sys.stdin.isatty():
-        typed = getpass.getpass("API key: ")
+        try:
+            typed = getpass.getpass("API key: ")
+        except EOFError:
+            typed = ""
     else:
         typed = "" if sys.stdin is None else sys.stdin.readline()
     key = typed.strip()

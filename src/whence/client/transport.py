@@ -27,7 +27,7 @@ from whence.errors import WhenceError
 
 __all__ = ["AsyncTransport", "HttpOptions", "Transport", "api_key_headers", "base_url"]
 
-_NO_SCHEME = "The URL of the server has no scheme. It must begin with http:// or https://."
+_NO_SCHEME = "The URL of the server must begin with its scheme, http:// or https://."
 _BAD_URL = "The URL of the server must be like https://log.example:8700/path, without user, query and fragment."
 _BAD_KEY = "The API key cannot be sent: it must be ASCII text without control characters, and without blanks around it."
 
@@ -84,11 +84,9 @@ def base_url(url: str) -> str:
     and a query or fragment would swallow the path of the request.
     """
     stripped = url.rstrip("/")
-    if "://" not in url:
+    if not url.lower().startswith(("http://", "https://")):
         raise WhenceError(_NO_SCHEME)
     try:
-        if not stripped.startswith(("http://", "https://")):
-            raise ValueError("not http")
         parsed = httpx2.URL(stripped + "/livez")
         if parsed.userinfo or parsed.query or parsed.fragment or not parsed.host:
             raise ValueError("more than an address")
