@@ -19,6 +19,7 @@ from whence.errors import WhenceError
 
 __all__ = [
     "DEFAULT_URL",
+    "UNKNOWN_PROFILE",
     "FoundServer",
     "Profile",
     "Profiles",
@@ -77,11 +78,15 @@ class Profiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundServer(msgspec.Struct, frozen=True):
-    """The server to use and the key for it. Where there is no key, `reason` is a sentence that says why."""
+    """The server to use and the key for it. Where there is no key, `reason` is a sentence that says why.
+
+    `profile` is the name of the profile that the key is from; empty for a key that was passed or set.
+    """
 
     url: str
     api_key: str
     reason: str = ""
+    profile: str = ""
 
     def __repr__(self) -> str:
         return f"FoundServer(url={self.url!r}, reason={self.reason!r})"
@@ -95,9 +100,10 @@ _OTHER_MACHINE = (
     "set WHENCE_PROFILE or WHENCE_API_KEY."
 )
 _OTHER_SERVER = "The profile belongs to a server with another URL. Pass api_key, or set WHENCE_API_KEY."
-_UNKNOWN = (
+UNKNOWN_PROFILE = (
     "There is no profile with the given name. Check profile or WHENCE_PROFILE; 'whence profile list' lists the names."
 )
+"""The reason where a profile was named and there is none of that name."""
 
 
 def find_server(
@@ -121,15 +127,16 @@ def find_server(
     if url and api_key:
         return FoundServer(url, api_key)
     saved = load_profiles()
-    found = saved.profiles.get(named or saved.current)
+    name = named or saved.current
+    found = saved.profiles.get(name)
     if found is None:
-        reason = _UNKNOWN if named else _NO_KEY
+        reason = UNKNOWN_PROFILE if named else _NO_KEY
     elif url and url.rstrip("/") != found.url.rstrip("/"):
         reason = _OTHER_SERVER if named else _NO_KEY
     elif not (named or any_machine or is_loopback_url(found.url)):
         reason = _OTHER_MACHINE
     else:
-        return FoundServer(found.url, api_key or found.api_key)
+        return FoundServer(found.url, api_key or found.api_key, profile="" if api_key else name)
     return FoundServer(url or DEFAULT_URL, api_key or "", "" if api_key else reason)
 
 

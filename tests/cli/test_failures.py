@@ -131,7 +131,10 @@ def test_every_kind_of_failure_has_its_code(cli: Cli, served: Served) -> None:
     assert "no event" in user.fails(3, "get", UNKNOWN)
     assert "events:write" in user.fails(4, *one)
     assert "--api-key" in cli.given(url=served.url).fails(4, "list")
-    assert "whence key create" in user.fails(4, "list", "--api-key", "whk_wrong")
+    said = user.fails(4, "list", "--api-key", "whk_wrong")
+    assert "whence key create" in said and "came from --api-key" in said
+    said = user.given(api_key="whk_wrong").fails(4, "list")
+    assert "came from WHENCE_API_KEY. Unset it" in said and "or WHENCE_API_KEY" not in said
     assert "whence serve" in user.fails(6, "list", "--url", "http://127.0.0.1:1")
     writer.ok(*one)
     assert "other content" in writer.fails(1, *one)
@@ -142,13 +145,13 @@ def test_every_kind_of_failure_has_its_code(cli: Cli, served: Served) -> None:
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("ftp://127.0.0.1", 1),
-        ("127.0.0.1:8700", 1),
-        ("http://", 1),
-        ("http://[::1", 1),
-        ("http://127.0.0.1:x", 1),
-        ("http://127.0.0.1/\x1b[31m", 1),
-        ("http://\u202e.example", 1),
+        ("ftp://127.0.0.1", 2),
+        ("127.0.0.1:8700", 2),
+        ("http://", 2),
+        ("http://[::1", 2),
+        ("http://127.0.0.1:x", 2),
+        ("http://127.0.0.1/\x1b[31m", 2),
+        ("http://\u202e.example", 2),
         ("http://no-such-host.invalid", 6),
         ("http://127.0.0.1:1/path", 6),
     ],

@@ -167,12 +167,14 @@ def test_a_profile_is_shown_and_its_key_only_when_asked_for(said: Said, monkeypa
     assert said("profile", "show", "none")[0] == 3
 
 
-def test_a_profile_is_chosen_and_removed(said: Said) -> None:
+def test_a_profile_is_chosen_and_removed(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else changes. Without a current profile the message says how to choose one."""
     before = save(here=HERE, far=FAR)
     code, out, err = said("profile", "use", "far")
     assert (code, out, err) == (0, "", f"Commands now use {FAR.url}: profile 'far'.\n")
     assert load_profiles() == before.using("far")
+    monkeypatch.setenv("WHENCE_PROFILE", "here")
+    assert "Where WHENCE_PROFILE is set, as in this terminal" in said("profile", "use", "far")[2]
     for words in (("use", "none"), ("remove", "none")):
         assert said("profile", *words)[0] == 3
     assert load_profiles() == before.using("far")

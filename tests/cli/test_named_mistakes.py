@@ -77,13 +77,13 @@ def test_a_host_that_is_not_of_this_machine_is_named(capsys: pytest.CaptureFixtu
 def test_a_missing_scheme_is_named(capsys: pytest.CaptureFixture[str], url: str) -> None:
     """Of --url and of the argument of `login`; the key, which is right, is not mentioned."""
     for arguments in (("list", "--url", url, "--api-key", "whk_x"), ("login", url)):
-        said = sentence(capsys, 1, *arguments)
+        said = sentence(capsys, 2, *arguments)
         assert "scheme" in said and "http://" in said and "key" not in said
 
 
 def test_the_part_that_cannot_be_sent_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """The URL or the key, not both."""
-    said = sentence(capsys, 1, "list", "--url", "http://user:secret@127.0.0.1:1", "--api-key", "whk_x")
+    said = sentence(capsys, 2, "list", "--url", "http://user:secret@127.0.0.1:1", "--api-key", "whk_x")
     assert "URL" in said and "key" not in said and "secret" not in said
     said = sentence(capsys, 1, "list", "--url", "http://127.0.0.1:1", "--api-key", "a\nb")
     assert "API key" in said and "URL" not in said
@@ -176,7 +176,11 @@ def test_the_log_of_the_profile_in_use_is_checked_and_named(
     profile = Profile(url="http://127.0.0.1:1", api_key="whk_x", store=own)
     change_profiles(lambda saved: saved.with_profile("own", profile))
     capsys.readouterr()
-    for words in (["verify"], ["backup", f"{tmp_path}/copy.db"], ["key", "create", "--scope", "admin", "--tenant", "a"]):
+    for words in (
+        ["verify"],
+        ["backup", f"{tmp_path}/copy.db"],
+        ["key", "create", "--scope", "admin", "--tenant", "a"],
+    ):
         assert run(words) == 0
         assert own in "".join(capsys.readouterr())
     assert run(["restore", f"{tmp_path}/copy.db"]) == 0

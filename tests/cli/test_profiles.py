@@ -75,7 +75,8 @@ def test_a_profile_may_be_named(cli: Cli, served: Served) -> None:
     path.write_text(json.dumps(profiles))
     assert tenant_asked(cli, served) == "current"
     assert tenant_asked(cli.given(profile="other"), served) == "named"
-    assert "no profile with the given name" in cli.given(profile="none", url=served.url).fails(4, "list")
+    for said in (cli.given(profile="none", url=served.url).fails(3, "list"), cli.fails(3, "list", "--profile", "none")):
+        assert "names no profile" in said and "whence profile list" in said and "key" not in said
 
 
 @catches(mutants.PROFILE_FLAG_IGNORED)

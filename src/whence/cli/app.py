@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError
 
 from whence.cli import COMMANDS, FAILED, INTERRUPTED
 from whence.cli.help_text import HelpText
+from whence.cli.profiles import KeyRefused
 from whence.cli.terminal import printable, say
 from whence.client import Unreachable
 from whence.errors import Forbidden, Invalid, NotFound, RolledBack, Unauthenticated, Unsound, WhenceError
@@ -67,8 +68,7 @@ def _report(error: Exception) -> int:
     """Print what is wrong, and return the exit code for it."""
     if isinstance(error, WhenceError):
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        hint = next((" " + hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
-        say(_one_line(f"{error}{notes}{hint}"))
+        say(_one_line(f"{error}{notes} {_hint(error)}"))
         return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
     if isinstance(error, ImportError):
         missing = _missing(error)
@@ -84,6 +84,13 @@ def _report(error: Exception) -> int:
         return FAILED
     say(f"Unexpected error: {type(error).__name__}. Set WHENCE_DEBUG=1 to see where it happened.")
     return FAILED
+
+
+def _hint(error: WhenceError) -> str:
+    """What to do about an error; empty if its sentence says it."""
+    if isinstance(error, KeyRefused):
+        return error.hint
+    return next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
 
 
 def _missing(error: BaseException | None) -> str | None:

@@ -1,7 +1,6 @@
 """What `serve` and `demo` do for the user of the commands: the first key, the profile of a store, and what to type."""
 
 import contextlib
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path, PurePath
 import msgspec
 
 from whence.cli.keys import DEFAULT_TENANT, make_key
+from whence.cli.profiles import say_what_overrides
 from whence.cli.terminal import on_terminal, printable, say
 from whence.errors import WhenceError
 from whence.permissions import ADMIN, READ, WRITE
@@ -23,9 +23,6 @@ from whence.storage import backend_for
 __all__ = ["ALL_SCOPES", "DemoProfile", "first_key", "making_a_key", "program", "save_store_profile"]
 
 ALL_SCOPES = [READ, WRITE, ADMIN]
-
-_OVERRIDING = ("WHENCE_PROFILE", "WHENCE_URL", "WHENCE_API_KEY")
-"""The variables that commands prefer to the current profile."""
 
 _DEFAULT_NAME = "default"
 _DEMO_NAME = "demo"
@@ -176,9 +173,7 @@ def _say_current(before: Profiles, after: Profiles, name: str, *, temporary: boo
     is_elsewhere = former is not None and former.url != after.profiles[name].url
     if is_elsewhere and before.current != name and not temporary:
         say(f"To go back to the one before: {program()} profile use {_quoted(before.current)}")
-    variables = [variable for variable in _OVERRIDING if os.environ.get(variable)]
-    if variables:
-        say(f"Where {' or '.join(variables)} is set, as in this terminal, commands use that instead.")
+    say_what_overrides()
 
 
 def _say_export(url: str, name: str, key: str) -> None:

@@ -152,9 +152,7 @@ def revoke(
             raise error_of(answer)
     else:
         of = _operators(tenant) if operator else _tenant(tenant)
-        already = _in_store(
-            settings_of_log(store), lambda store: _revoke_in_store(store, of, key_id), may_create=False
-        )
+        already = _in_store(settings_of_log(store), lambda store: _revoke_in_store(store, of, key_id), may_create=False)
     say("Revoked." if already is None else f"This key was revoked already, at {printable(already)}.")
 
 

@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from whence.addresses import is_loopback_url
-from whence.cli.profiles import profile_in_use
+from whence.cli.profiles import profile_in_use, say_what_overrides
 from whence.cli.terminal import out, out_json, printable, say, table
 from whence.client import Whence, error_of, list_request, parse_page
 from whence.client.transport import base_url
@@ -64,6 +64,7 @@ def login(
     _check_key(address, key)
     name = _save(profile, Profile(url=address, api_key=key))
     say(f"Commands now use {printable(address)}: profile '{printable(name)}'.")
+    say_what_overrides()
 
 
 def _read_key() -> str:
@@ -154,6 +155,7 @@ def use(name: Annotated[str, Parameter(name="NAME", help="The profile.")], /) ->
 
     url = change_profiles(choose).profiles[name].url
     say(f"Commands now use {printable(url)}: profile '{printable(name)}'.")
+    say_what_overrides()
 
 
 @app.command

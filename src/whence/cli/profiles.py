@@ -1,16 +1,22 @@
 """Which server and API key the commands use: those of flags, else of the environment, else of a profile."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from whence.cli.terminal import say
 from whence.client import NoApiKey, Whence
-from whence.profiles import Profiles, find_server
+from whence.errors import NotFound, Unauthenticated, WhenceError
+from whence.profiles import UNKNOWN_PROFILE, FoundServer, Profiles, find_server
 
-__all__ = ["ServerOptions", "client_for", "profile_in_use"]
+__all__ = ["KeyRefused", "ServerOptions", "client_for", "profile_in_use", "say_what_overrides"]
+
+_OVERRIDING = ("WHENCE_PROFILE", "WHENCE_URL", "WHENCE_API_KEY")
+"""The variables that commands prefer to the current profile."""
 
 
 @Parameter(name="*")
@@ -32,19 +38,58 @@ class ServerOptions:
     ] = None
 
 
-def client_for(flags: ServerOptions | None, environ: Mapping[str, str] = os.environ, *, retries: int = 2) -> Whence:
+class KeyRefused(Unauthenticated):
+    """The server does not accept the key. `hint` says where the key came from, and how to use another."""
+
+    def __init__(self, sentence: str, hint: str) -> None:
+        WhenceError.__init__(self, sentence)
+        self.hint = hint
+
+
+@contextmanager
+def client_for(
+    flags: ServerOptions | None, environ: Mapping[str, str] = os.environ, *, retries: int = 2
+) -> Iterator[Whence]:
     """The client for these flags, this environment and the profile that is named, else the current one.
 
     The key of a profile is sent only to the server of the profile. `--profile` overrides WHENCE_URL and WHENCE_API_KEY.
-    Raises WhenceError, also when a profile was named and gives no key.
+    Raises WhenceError, also when a profile was named and gives no key, and KeyRefused from the block.
     """
     flags = flags or ServerOptions()
     found = find_server(flags.url, flags.api_key, flags.profile, environ, any_machine=True)
+    if found.reason == UNKNOWN_PROFILE:
+        named = "--profile" if flags.profile else "WHENCE_PROFILE"
+        raise NotFound(f"{named} names no profile. 'whence profile list' lists them.")
     if found.reason and (flags.profile or environ.get("WHENCE_PROFILE")):
         raise NoApiKey(found.reason)
-    return Whence(found.url, found.api_key, retries=retries)
+    with Whence(found.url, found.api_key, retries=retries) as whence:
+        try:
+            yield whence
+        except Unauthenticated as error:
+            if not found.api_key:
+                raise
+            refused = KeyRefused(str(error), _source_of_key(flags, found))
+            for note in getattr(error, "__notes__", ()):
+                refused.add_note(note)
+            raise refused from error
+
+
+def _source_of_key(flags: ServerOptions, found: FoundServer) -> str:
+    """Where a refused key came from, and how to use another."""
+    if flags.api_key:
+        return "The key came from --api-key; 'whence key create' makes one."
+    if found.profile:
+        return f"The key is that of the profile '{found.profile}'; 'whence login' saves another."
+    return "The key came from WHENCE_API_KEY. Unset it to use a profile, or name one with --profile."
 
 
 def profile_in_use(saved: Profiles, environ: Mapping[str, str] = os.environ) -> str:
     """The name of the profile that commands use without --profile; empty for none."""
     return environ.get("WHENCE_PROFILE") or saved.current
+
+
+def say_what_overrides() -> None:
+    """Say that commands do not use the current profile, if variables of this terminal name something else."""
+    variables = [variable for variable in _OVERRIDING if os.environ.get(variable)]
+    if variables:
+        say(f"Where {' or '.join(variables)} is set, as in this terminal, commands use that instead.")

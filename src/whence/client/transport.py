@@ -23,7 +23,7 @@ from whence.client.options import ClientCert
 from whence.client.reasons import reason_of
 from whence.client.requests import JSON, ApiRequest
 from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
-from whence.errors import WhenceError
+from whence.errors import Invalid, WhenceError
 
 __all__ = ["AsyncTransport", "HttpOptions", "Transport", "api_key_headers", "base_url"]
 
@@ -80,18 +80,18 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 def base_url(url: str) -> str:
     """The URL without trailing slashes.
 
-    Raises WhenceError unless it is an http(s) address with an optional path: a password would appear in error messages,
+    Raises Invalid unless it is an http(s) address with an optional path: a password would appear in error messages,
     and a query or fragment would swallow the path of the request.
     """
     stripped = url.rstrip("/")
     if not url.lower().startswith(("http://", "https://")):
-        raise WhenceError(_NO_SCHEME)
+        raise Invalid.at(("url",), _NO_SCHEME)
     try:
         parsed = httpx2.URL(stripped + "/livez")
         if parsed.userinfo or parsed.query or parsed.fragment or not parsed.host:
             raise ValueError("more than an address")
     except (httpx2.InvalidURL, UnicodeError, ValueError):
-        raise WhenceError(_BAD_URL) from None
+        raise Invalid.at(("url",), _BAD_URL) from None
     return stripped
 
 
