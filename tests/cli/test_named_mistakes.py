@@ -111,13 +111,18 @@ def test_a_file_that_is_no_database_is_named_with_its_path(capsys: pytest.Captur
     """What SQLite calls it stays inside. A folder is another mistake."""
     path = tmp_path / "text.db"
     path.write_bytes(NO_DATABASE)
-    for words in (("key", "list"), ("backup", tmp_path / "copy.db")):
-        said = sentence(capsys, 1, *words, "--store", f"sqlite:///{path}")
-        assert f"{path} cannot be used: it is no SQLite database" in said
+    reason = f"The SQLite file {path} cannot be used: it is no SQLite database, or its first page is damaged."
+    for words in (
+        ("key", "list"),
+        ("key", "create", "--scope", "admin"),
+        ("backup", tmp_path / "copy.db"),
+        ("serve", "--port", "0"),
+    ):
+        assert sentence(capsys, 5, *words, "--store", f"sqlite:///{path}") == reason
     assert run(["verify", "--store", f"sqlite:///{path}"]) == 5
-    assert capsys.readouterr().out == (
-        "the file cannot be read: it is no SQLite database, or its first page is damaged\n"
-    )
+    assert capsys.readouterr().out == f"{reason}\n"
+    assert run(["restore", str(path), "--store", f"sqlite:///{tmp_path}/new.db"]) == 5
+    assert capsys.readouterr().err.splitlines()[0] == reason
     for words in (("serve", "--port", "0"), ("key", "list"), ("verify",)):
         said = sentence(capsys, 1, *words, "--store", f"sqlite:///{tmp_path}")
         assert f"{tmp_path} is a folder" in said

@@ -90,16 +90,18 @@ def create(
     expires_at = None if expires is None else _expiry(expires, now)
     if operator:
         settings = settings_of_log(store)
+        place = _place(settings)
         made = make_key(settings, _operators(tenant), scope, now, expires_at, name)
-        say(f"Created in {printable(settings.shown_store)} for an operator.")
+        say(f"Created in {place} for an operator.")
     elif store is None and tenant is None:
         when = None if expires_at is None else format_time(expires_at)
         with client_for(server) as whence:
             made = parse_body(whence.send(create_key_request(scope, name, when)), CreatedKeyBody)
     else:
         settings = settings_of_log(store)
+        place = _place(settings)
         made = make_key(settings, _tenant(tenant), scope, now, expires_at, name)
-        say(f"Created in {printable(settings.shown_store)} for the tenant {printable(made.tenant_id)}.")
+        say(f"Created in {place} for the tenant {printable(made.tenant_id)}.")
     if json:
         out_json(msgspec.json.encode(made))
     else:
@@ -219,6 +221,12 @@ def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_c
             await store.close()
 
     return asyncio.run(run())
+
+
+def _place(settings: Settings) -> str:
+    """How the store is named in a message, which says if a key is about to make a new log."""
+    new = ", a new log," if backend_for(settings.store).creates_log(settings.store) else ""
+    return printable(settings.shown_store) + new
 
 
 def _operators(tenant: str | None) -> str:

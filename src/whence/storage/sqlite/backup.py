@@ -75,6 +75,8 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
             f"There is a store at {destination} already. To replace it with the backup, add --force. To keep it, name "
             "another place with --store."
         )
+    if _is_no_database(source):
+        return Restored(verify(source, progress))  # before anything is made at the destination
     make_folder(destination)
     lock = ServingLock(destination)
     try:
@@ -163,6 +165,21 @@ def _is_of_earlier_release(path: str) -> bool:
             return False  # what cannot be read is a finding of the verification
         finally:
             close_untouched(connection)
+
+
+def _is_no_database(path: str) -> bool:
+    with refusing(path):
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_MS)
+            connection.pragma("schema_version")
+        except apsw.NotADBError:
+            return True
+        except apsw.Error:
+            return False  # as above
+        finally:
+            close_untouched(connection)
+    return False
 
 
 def _migrate(partial: str) -> None:

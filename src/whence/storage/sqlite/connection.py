@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from whence.errors import StoreRefused
+from whence.errors import StoreRefused, Unsound
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.schema_difference import SchemaDifference
 from whence.storage.sqlite.highwater import sync_folder
@@ -30,6 +30,7 @@ __all__ = [
     "refuse_unsafe_sqlite",
     "refusing",
     "schema_difference",
+    "unusable",
 ]
 
 APPLICATION_ID = 0x57484E43
@@ -90,7 +91,9 @@ class ServingLock:
         Raises StoreRefused when another process serves the file.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        self._fds = [os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
+        self._beside = path + ".lock"
+        self._is_new = not os.path.exists(self._beside)
+        self._fds = [os.open(self._beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
         try:
             fcntl.flock(self._fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError, PermissionError):  # SQLite reports the latter
@@ -102,6 +105,12 @@ class ServingLock:
                 "Another process serves this SQLite file, and a file has one server. Stop that one, "
                 "or use another --store."
             ) from None
+
+    def give_up(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Release the locks when the file could not be opened. A file that is no database gets no new one beside it."""
+        if self._is_new and isinstance(error, Unsound | apsw.NotADBError):
+            os.unlink(self._beside)
+        self.release()
 
     def release(self) -> None:
         """Let another process serve the file."""
@@ -120,13 +129,18 @@ def _lock_database(fd: int) -> None:
 
 @contextmanager
 def refusing(path: str) -> Iterator[None]:
-    """Translate errors of SQLite, while the file at `path` is opened, to StoreRefused."""
+    """Translate errors of SQLite, while the file at `path` is opened, to StoreRefused; Unsound if it is no database.
+
+    A log whose first page is damaged looks like a file of something else.
+    """
     try:
         yield
     except apsw.BusyError as error:
         raise StoreRefused(f"Another process keeps the SQLite file {path} busy. Try again in a moment.") from error
+    except apsw.NotADBError as error:
+        raise Unsound(unusable(path, error)) from error
     except apsw.Error as error:
-        raise StoreRefused(f"The SQLite file {path} cannot be used: {reason_of(error)}.") from error
+        raise StoreRefused(unusable(path, error)) from error
 
 
 _REASONS: tuple[tuple[type[apsw.Error], str], ...] = (
@@ -147,6 +161,11 @@ def reason_of(error: apsw.Error) -> str:
     """Why SQLite failed, as the rest of a sentence."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
     return reason or "SQLite reports an error. 'whence verify' looks for damage"
+
+
+def unusable(path: str, error: apsw.Error) -> str:
+    """The sentence for a file that SQLite cannot use."""
+    return f"The SQLite file {path} cannot be used: {reason_of(error)}."
 
 
 def no_file(path: str) -> str:

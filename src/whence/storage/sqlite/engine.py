@@ -87,7 +87,7 @@ class SQLiteStore:
             make_folder(path)
             self._lock = ServingLock(path, create=True) if serving else None
             if self._lock is not None:
-                undo.callback(self._lock.release)
+                undo.push(self._lock.give_up)
             self._writing = connect(path, _WRITER_CACHE_KIB)
             undo.callback(close_untouched, self._writing)
             migrate(self._writing)

@@ -20,6 +20,7 @@ from whence.storage.sqlite.connection import (
     reason_of,
     refusing,
     schema_difference,
+    unusable,
 )
 from whence.storage.sqlite.highwater import Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.rows import event_from, head_row, number_of
@@ -62,7 +63,7 @@ def verify(path: str, progress: Callable[[int], None] | None = None) -> Report:
             )
         return _Verification(connection, recorded, Findings(progress)).run()
     except apsw.Error as error:
-        return Report(0, 0, {}, [Finding("", None, f"the file cannot be read: {reason_of(error)}")])
+        return Report(0, 0, {}, [Finding("", None, unusable(path, error))])
     finally:
         close_untouched(connection)
 
