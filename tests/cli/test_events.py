@@ -127,6 +127,7 @@ def test_a_list_is_sentences_with_messages_on_stderr(user: Cli, five: list[Any])
     ]
     assert one.err == "1 of 1 event.\n"
     assert "--columns takes these names" in user.fails(2, "list", "--columns", "id,nope")
+    assert user.fails(2, "list", "--all", "--columns", "time", "--json") == "Pass either --columns or --json."
 
 
 def test_a_list_without_events_says_whether_there_could_be_any(user: Cli) -> None:

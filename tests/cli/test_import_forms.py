@@ -14,6 +14,7 @@ import pytest
 from tests.api.conftest import Served, event, serving
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, ndjson
+from tests.cli.terminals import shown_on_a_terminal
 from tests.cli.test_import import actors, numbered, stored
 from whence.cli import event_files
 from whence.cli.event_files import read_lines
@@ -107,7 +108,7 @@ def test_a_document_that_ends_too_early(file: Path) -> None:
 def test_a_document_that_is_too_long(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused whole, with the way out."""
     monkeypatch.setattr(event_files, "_DOCUMENT_MAX", 100)
-    assert "jq -c '.[]'" in read(file, json.dumps(SENT).encode())[2][0][1]
+    assert f"jq -c '.[]' {file} | whence import -" in read(file, json.dumps(SENT).encode())[2][0][1]
 
 
 def test_items_without_id_keep_theirs(file: Path) -> None:
@@ -128,7 +129,10 @@ def test_csv_is_read_by_a_map(file: Path) -> None:
     assert (events[0]["actorId"], events[0]["occurredAt"]) == ("ana; or not", "2026-01-02T03:04:05Z")
     assert events[0]["payload"]["who"] == "ana; or not"
     assert read(file, b"a,a\n1,2\n", field_map)[2] == [("1", "Two columns have the same name.")]
-    assert "iconv" in read(file, b"a,b\n1,2\n" * 9000 + b"1,\xff\n", field_map)[2][-1][1]
+    named = parse_map(LEDGER, "my map.toml")
+    convert = f"iconv -f LATIN1 -t UTF-8 {file} | whence import --map 'my map.toml' -"
+    assert convert in read(file, b"a,b\n1,2\n" * 9000 + b"1,\xff\n", named)[2][-1][1]
+    assert read(file, b"no,when,what,who,doc\n", field_map) == ([], [], [])
     with pytest.raises(Invalid, match="looks like CSV"):
         read(file, text.encode())
 
@@ -143,6 +147,7 @@ def test_a_record_is_one_line_or_in_a_list(file: Path) -> None:
     for other in (compact.encode(), gzip.compress(compact.encode()), ndjson(records), json.dumps(records).encode()):
         assert read(file, other, load_map("cloudtrail"))[0] == whole[0]
     assert read(file, b'{"Records":7}', load_map("cloudtrail"))[2][0][0] == "event 1"
+    assert read(file, b'{"Records":[]}', load_map("cloudtrail")) == ([], [], [])
 
 
 def test_the_same_complaint_is_made_five_times_and_then_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,8 +185,21 @@ def test_the_standard_input_is_read(user: Cli, api: httpx2.Client, file: Path) -
     assert len(stored(api)) == 1102
 
 
+def test_one_ctrl_d_ends_the_input_of_a_terminal(user: Cli) -> None:
+    """Whether something was typed before it or not."""
+    for typed, stored_events in ((b"", 0), (ndjson(SENT), 3)):
+        code, shown = shown_on_a_terminal(user, "import", "-", typed=typed + b"\x04", TERM="dumb")
+        assert code == 0 and f"{stored_events} stored" in shown
+
+
 @pytest.mark.parametrize(
-    ("files", "words"), [(["-", "-"], "only once"), (["x", "--nope"], "Unknown option"), ([], "- for the standard")]
+    ("files", "words"),
+    [
+        (["-", "-"], "only once"),
+        (["x", "--nope"], "Unknown option"),
+        ([], "- for the standard"),
+        (["x", ""], "is empty"),
+    ],
 )
 def test_misuse_is_a_sentence(files: list[str], words: str) -> None:
     """Of the standard input, and of options, which look like files to the parser."""
@@ -339,6 +357,9 @@ def test_csv_with_a_map(user: Cli, api: httpx2.Client, file: Path) -> None:
     ran = user.ok("import", "-", *named, stdin=text.encode())
     assert ran.json == {"stored": 0, "replayed": 2, "refused": 0}
     assert actors(api) == ["ana", "ben"]
+    file.write_text(text.splitlines()[0])
+    none = user.ok("import", file, *named)
+    assert none.json["refused"] == 0 and none.err == f"{file} holds no records: no events were found in it.\n"
 
 
 # ------------------------------------------------------------------------------------------------- docs/importing.md

@@ -181,4 +181,6 @@ def test_relay_sends_an_abandoned_spool(served: Served, tmp_path: Path) -> None:
     said = cli.ok("relay", "--spool", gone.spool_folder).out
     assert said == "20 stored, 0 already there, 0 refused, 0 left.\n"
     assert list(gone.spool_folder.glob("*.segment")) == []
+    assert cli.ok("relay", "--spool", gone.spool_folder).out.startswith("0 stored")
     assert cli.run("relay", "--spool", tmp_path / "none").code == 2
+    assert "no spool files" in cli.fails(2, "relay", "--spool", tmp_path)

@@ -77,6 +77,8 @@ def test_csv(delimiter: str) -> None:
     assert (form.kind, form.delimiter) == (Kind.CSV, delimiter)
     quoted = form_of(b'"the time","who, or what"\n1,2\n', "x")
     assert (quoted.kind, quoted.delimiter) in [(Kind.CSV, ","), (Kind.LINES, "")]
+    alone = CSV.splitlines()[0]  # of an export of no rows
+    assert (kind(alone), form_of(alone, "x", map_name="m").kind) == (Kind.LINES, Kind.CSV)
 
 
 def packed(name: str) -> bytes:
@@ -114,6 +116,8 @@ def test_what_cannot_be_read_is_named_with_the_way_out(head: bytes, words: str) 
     """A sentence says what it is, and a command or the forms that can be read."""
     form = form_of(head, "my file")
     assert form.kind is Kind.OTHER and words in form.problem, form
+    mapped = form_of(head, "my file", map_name="my map.toml").problem
+    assert mapped == form.problem.replace("import -", "import --map 'my map.toml' -")
     assert "FILE | whence" in form_of(head, None).problem or "|" not in form.problem
 
 

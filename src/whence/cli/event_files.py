@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import re
+import shlex
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 import msgspec
 
 from whence.cli.field_maps import FieldMap, Unmapped
-from whence.cli.file_forms import Form, Kind, form_of
+from whence.cli.file_forms import Form, Kind, form_of, import_command
 from whence.cli.terminal import printable, say
 from whence.client import NDJSON
 from whence.errors import Invalid
@@ -72,7 +73,7 @@ def shown_path(path: Path | None) -> str:
 def check_file(path: Path, field_map: FieldMap | None) -> None:
     """Raise Invalid or OSError for a file that cannot be imported, as far as its beginning shows."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise Invalid.at((), f"{path} is not a regular file. Pass its content to 'whence import -'.")
+        raise Invalid.at((), f"{path} is not a regular file. Pass its content to '{_command(field_map)}'.")
     with path.open("rb") as raw, contextlib.suppress(*_DAMAGE), _inflated(raw) as stream:
         _form(stream, path, field_map)
 
@@ -85,7 +86,7 @@ def read_lines(
     Calls `advance` with the position reached, in bytes of the file on disk. Where a file is damaged, reading ends, and
     the damage is refused like a line. Raises Invalid for a file in a form that cannot be read.
     """
-    events = _Events(refuse, field_map)
+    events = _Events(refuse, field_map, path)
     with contextlib.ExitStack() as stack:
         raw = _standard_input() if path is None else stack.enter_context(path.open("rb"))
         reached = (lambda: advance(raw.tell())) if path is not None else (lambda: None)
@@ -113,7 +114,8 @@ def _standard_input() -> BinaryIO:
 
 def _form(stream: "_Stream", path: Path | None, field_map: FieldMap | None) -> Form:
     name = None if path is None else printable(str(path))
-    form = form_of(stream.peek(_HEAD), name, field_map.records if field_map else None)
+    records, map_name = (field_map.records, printable(field_map.name)) if field_map else (None, None)
+    form = form_of(stream.peek(_HEAD), name, records, map_name)
     problem = form.problem
     if form.kind is Kind.CSV and field_map is None:
         problem = (
@@ -125,12 +127,17 @@ def _form(stream: "_Stream", path: Path | None, field_map: FieldMap | None) -> F
     return form
 
 
+def _command(field_map: FieldMap | None) -> str:
+    return import_command(printable(field_map.name) if field_map else None)
+
+
 class _Events:
     """Makes events from what one file holds. `running` has hashed all of it up to the end of the current event."""
 
-    def __init__(self, refuse: Refuse, field_map: FieldMap | None) -> None:
+    def __init__(self, refuse: Refuse, field_map: FieldMap | None, path: Path | None) -> None:
         self._refuse = refuse
         self._map = field_map
+        self._file = "FILE" if path is None else shlex.quote(printable(str(path)))
         self._running = hashlib.sha256()
 
     def of_lines(self, stream: "_Stream", reached: Callable[[], None]) -> Iterator[Line]:
@@ -157,7 +164,8 @@ class _Events:
             return
         if len(text) > _DOCUMENT_MAX:
             limit = f"{_DOCUMENT_MAX // 1024 // 1024} MiB"
-            self._refuse("", f"A JSON document has at most {limit}. Make it NDJSON: jq -c '.[]' FILE | whence import -")
+            split = f"jq -c '.[]' {self._file} | {_command(self._map)}"
+            self._refuse("", f"A JSON document has at most {limit}. Make it NDJSON: {split}")
             return
         number = 0
         try:
@@ -203,7 +211,8 @@ class _Events:
         except _DAMAGE:
             self._refuse(str(rows.line_num + 1), _DAMAGED)
         except UnicodeDecodeError:
-            self._refuse("", "Not all of the CSV is UTF-8. Convert it: iconv -f LATIN1 -t UTF-8 FILE | whence import -")
+            convert = f"iconv -f LATIN1 -t UTF-8 {self._file} | {_command(self._map)}"
+            self._refuse("", f"Not all of the CSV is UTF-8. Convert it: {convert}")
         except csv.Error:
             self._refuse(str(rows.line_num + 1), "The CSV is not valid here. Only the rows before it were read.")
 
@@ -305,11 +314,16 @@ _Stream: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream of which the first bytes were read already, from its beginning."""
+    """A stream of which the first bytes were read already, from its beginning.
 
-    def __init__(self, first: bytes, rest: BinaryIO) -> None:
+    A terminal can be read on after its end. `rest` returns fewer bytes than it is asked for only at the end, and is not
+    read again then, so that one Ctrl-D ends it.
+    """
+
+    def __init__(self, first: bytes, rest: BinaryIO, *, ended: bool) -> None:
         self._first = first
         self._rest = rest
+        self._ended = ended
         self.name = getattr(rest, "name", "")
 
     def readable(self) -> bool:
@@ -320,7 +334,11 @@ class _Rejoined(io.RawIOBase):
         """Fill the buffer, as long as there is something to fill it with."""
         found = self._first[: len(buffer)]
         self._first = self._first[len(found) :]
-        found += self._rest.read(len(buffer) - len(found))
+        wanted = len(buffer) - len(found)
+        if wanted and not self._ended:
+            more = self._rest.read(wanted)
+            self._ended = len(more) < wanted
+            found += more
         buffer[: len(found)] = found
         return len(found)
 
@@ -328,7 +346,7 @@ class _Rejoined(io.RawIOBase):
 @contextlib.contextmanager
 def _inflated(raw: BinaryIO) -> Iterator[_Stream]:
     first = raw.read(len(_GZIP_MAGIC))
-    whole = io.BufferedReader(_Rejoined(first, raw), _HEAD)
+    whole = io.BufferedReader(_Rejoined(first, raw, ended=len(first) < len(_GZIP_MAGIC)), _HEAD)
     if first == _GZIP_MAGIC:
         with gzip.GzipFile(fileobj=whole) as file:
             yield file

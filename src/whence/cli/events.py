@@ -110,6 +110,8 @@ def list_events(
     """List events, newest first: when, and who did what."""
     if all_ and (limit is not None or offset):
         raise Invalid.at((), "Pass either --all, or --limit and --offset.")
+    if json and columns is not None:
+        raise Invalid.at((), "Pass either --columns or --json.")
     table_of_events = EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS))
     filters = filters or Filters()
     words = load_words()

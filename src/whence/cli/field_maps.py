@@ -18,8 +18,9 @@ import msgspec
 from whence.errors import Invalid, WhenceError
 from whence.identities import is_uuid, resource_uuid
 from whence.wire.event import repeated_keys
+from whence.wire.fields import nearest
 from whence.wire.ids import derived_uuid
-from whence.wire.times import TIME_MAX_US, TIME_MIN_US, format_time
+from whence.wire.times import TIME_MAX_US, TIME_MIN_US, format_time, parse_time
 
 __all__ = ["FieldMap", "Unmapped", "load_map", "parse_map", "ready_maps"]
 
@@ -31,7 +32,8 @@ _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _WITHOUT_OFFSET = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?))?")
 _MINUTES_LENGTH = 5  # of a clock without seconds
-_MEMBER = re.compile(r"\{([^{}%]+)(?:%([^{}%]+))?\}")
+_MEMBER = re.compile(r"\{([^{}]*)\}")
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$(.*)`)?", re.DOTALL)
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -103,7 +105,10 @@ class _Rule(msgspec.Struct, frozen=True):
 
 
 class FieldMap(msgspec.Struct, frozen=True):
-    """A map that was read. `records` names the member of a document that holds the list of records."""
+    """A map that was read. `records` names the member of a document that holds the list of records.
+
+    `name` is the value of --map that names this map.
+    """
 
     rules: dict[str, tuple[_Rule, ...]]
     records: str | None
@@ -111,6 +116,7 @@ class FieldMap(msgspec.Struct, frozen=True):
     time: str
     payload: str | None
     omit: frozenset[str]
+    name: str = ""
 
     @property
     def resource_types(self) -> list[str]:
@@ -164,12 +170,20 @@ class FieldMap(msgspec.Struct, frozen=True):
         if _NUMBER.fullmatch(text):
             raise Unmapped('occurredAt is a number. Set time = "s", "ms" or "us" in the map.')
         parts = _WITHOUT_OFFSET.fullmatch(text)
-        if parts is None:
-            return text
-        if self.time != "utc":
-            raise Unmapped('occurredAt has no offset. If it is UTC, set time = "utc" in the map.')
-        day, clock = parts[1], parts[2] or "00:00"
-        return f"{day}T{clock}{':00' if len(clock) == _MINUTES_LENGTH else ''}Z"
+        if parts is not None:
+            if self.time != "utc":
+                raise Unmapped('occurredAt has no offset. If it is UTC, set time = "utc" in the map.')
+            day, clock = parts[1], parts[2] or "00:00"
+            text = f"{day}T{clock}{':00' if len(clock) == _MINUTES_LENGTH else ''}Z"
+        if self.time == "utc":
+            try:
+                parse_time(text)
+            except ValueError:  # its sentence demands the offset that the map makes unnecessary
+                raise Unmapped(
+                    'With time = "utc", occurredAt is a date, or a date and a time, such as 2019-08-24 14:15:22, '
+                    "of the years 1 to 9999."
+                ) from None
+        return text
 
     def _payload(self, record: bytes) -> bytes:
         body: bytes = record
@@ -194,8 +208,8 @@ def load_map(named: str) -> FieldMap:
     names = ready_maps()
     try:
         if named in names:
-            return parse_map((_ready_folder() / f"{named}.toml").read_text(encoding="utf-8"))
-        return parse_map(Path(named).read_text(encoding="utf-8"))
+            return parse_map((_ready_folder() / f"{named}.toml").read_text(encoding="utf-8"), named)
+        return parse_map(Path(named).read_text(encoding="utf-8"), named)
     except FileNotFoundError:
         raise Invalid.at(
             (),
@@ -205,7 +219,7 @@ def load_map(named: str) -> FieldMap:
     except OSError as error:
         raise WhenceError(f"The file of --map cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, _BrokenMap) as error:
-        reason = "It is not UTF-8." if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = "It is not UTF-8." if isinstance(error, UnicodeDecodeError) else _with_nearest_key(str(error))
         raise Invalid.at((), f"The file of --map is not a map: {reason}") from None
 
 
@@ -213,24 +227,38 @@ class _BrokenMap(ValueError):
     """What is wrong with a map, as a sentence."""
 
 
-def parse_map(text: str) -> FieldMap:
-    """A map from TOML. Raises TOMLDecodeError, ValidationError or another ValueError, with a reason for the author."""
+def _with_nearest_key(reason: str) -> str:
+    """The reason, and for an unknown key the known one that looks most like it."""
+    unknown = _UNKNOWN_KEY.fullmatch(reason)
+    if unknown is None:
+        return reason
+    known = (_When if unknown[2] else _File).__struct_encode_fields__
+    return f"{reason}. The key with the nearest name is {nearest(unknown[1], known)}."
+
+
+def parse_map(text: str, name: str = "") -> FieldMap:
+    """A map from TOML. `name` is the value of --map that names it.
+
+    Raises TOMLDecodeError, ValidationError or another ValueError, with a reason for the author.
+    """
     file = msgspec.convert(tomllib.loads(text), _File)
     rules: dict[str, tuple[_Rule, ...]] = {}
-    for name, attribute in zip(_File.__struct_encode_fields__, _File.__struct_fields__, strict=True):
-        if name not in _FIELDS:
+    for when in file.when:
+        _check_path("member of [[when]]", when.member)
+    for field, attribute in zip(_File.__struct_encode_fields__, _File.__struct_fields__, strict=True):
+        if field not in _FIELDS:
             continue
-        given = [rule for when in file.when for rule in _rules(name, getattr(when, attribute), when)]
-        given += _rules(name, getattr(file, attribute), None)
+        given = [rule for when in file.when for rule in _rules(field, getattr(when, attribute), when)]
+        given += _rules(field, getattr(file, attribute), None)
         if given:
-            rules[name] = tuple(given)
-        elif name in _REQUIRED:
-            raise _BrokenMap(f"It does not say what {name} is.")
+            rules[field] = tuple(given)
+        elif field in _REQUIRED:
+            raise _BrokenMap(f"It does not say what {field} is.")
     payload = _parsed("payload", file.payload) if file.payload is not None else ()
     if file.payload is not None and not (len(payload) == 1 and isinstance(payload[0], _Member)):
         raise _BrokenMap('payload names one member, like payload = "{detail}".')
     path = next((part.path for part in payload if isinstance(part, _Member)), None)
-    return FieldMap(rules, file.records, file.source, file.time, path, frozenset(file.omit))
+    return FieldMap(rules, file.records, file.source, file.time, path, frozenset(file.omit), name)
 
 
 def _rules(name: str, given: str | list[str], when: _When | None) -> Iterator[_Rule]:
@@ -248,12 +276,26 @@ def _parsed(name: str, template: str) -> tuple[str | _Member, ...]:
     parts: list[str | _Member] = []
     end = 0
     for found in _MEMBER.finditer(template):
-        parts += [template[end : found.start()], _Member(found[1], found[2] or "")]
+        parts += [template[end : found.start()], _member(name, found[1])]
         end = found.end()
     parts.append(template[end:])
     if any(brace in part for part in parts if isinstance(part, str) for brace in "{}"):
         raise _BrokenMap(f'A brace of {name} has no pair. A member is written like "{{user.name}}".')
     return tuple(part for part in parts if part)
+
+
+def _member(name: str, text: str) -> _Member:
+    """What stands in braces: the path of a member, and perhaps a percent sign and an ending."""
+    path, percent, ending = text.partition("%")
+    _check_path(name, path)
+    if percent and (not ending or "%" in ending):
+        raise _BrokenMap(f'A member of {name} has no ending after its %. One is written like "{{host%.example.com}}".')
+    return _Member(path, ending)
+
+
+def _check_path(name: str, path: str) -> None:
+    if not all(path.split(".")):
+        raise _BrokenMap(f'The name of a member is empty in {name}. A member is written like "{{user.name}}".')
 
 
 def _value_at(value: Any, path: str) -> Any:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import msgspec
 
-__all__ = ["EXPECTED", "Form", "Kind", "form_of"]
+__all__ = ["EXPECTED", "Form", "Kind", "form_of", "import_command"]
 
 EXPECTED = "Import reads NDJSON (one JSON object a line), a JSON array and, with --map, CSV; plain or gzipped."
 
@@ -54,10 +54,16 @@ class Form(msgspec.Struct, frozen=True):
     delimiter: str = ""
 
 
-def form_of(head: bytes, name: str | None, records: str | None = None) -> Form:
+def import_command(map_name: str | None) -> str:
+    """The command that imports what is piped to it. `map_name` is the value of --map, if it was given."""
+    return "whence import -" if map_name is None else f"whence import --map {shlex.quote(map_name)} -"
+
+
+def form_of(head: bytes, name: str | None, records: str | None = None, map_name: str | None = None) -> Form:
     """The form of a file that begins with `head`, uncompressed. `name` is None for the standard input.
 
-    `records` is the member of a document that holds the list of records, if a map names one.
+    `records` is the member of a document that holds the list of records, if a map names one. `map_name` is the value of
+    --map, if it was given.
     """
     if not head:
         return Form(Kind.EMPTY)
@@ -66,7 +72,7 @@ def form_of(head: bytes, name: str | None, records: str | None = None) -> Form:
     if isinstance(first, dict):
         is_document = records is not None and records in first
         return Form(Kind.DOCUMENT if is_document else Kind.LINES)
-    problem = _binary_problem(head, name)
+    problem = _binary_problem(head, name, import_command(map_name))
     if problem:
         return Form(Kind.OTHER, problem)
     start = lines[0].lstrip()[:1] if lines else b""
@@ -80,7 +86,7 @@ def form_of(head: bytes, name: str | None, records: str | None = None) -> Form:
         return Form(Kind.OTHER, f"This is HTML or XML. {EXPECTED}")
     if any(isinstance(_json_of(line), dict) for line in lines):
         return Form(Kind.LINES)
-    delimiter = _delimiter(lines)
+    delimiter = _delimiter(lines) if len(lines) > 1 or map_name is not None else ""
     return Form(Kind.CSV, delimiter=delimiter) if delimiter else Form(Kind.LINES)
 
 
@@ -92,24 +98,25 @@ def _json_of(line: bytes) -> object:
         return None
 
 
-def _binary_problem(head: bytes, name: str | None) -> str | None:
+def _binary_problem(head: bytes, name: str | None, command: str) -> str | None:
+    """What a file is that is no text in UTF-8; `command` imports what is piped to it."""
     file = "FILE" if name is None else shlex.quote(name)
     if head.startswith(_UTF32):
-        return f"This is UTF-32 text. Convert it: iconv -f UTF-32 -t UTF-8 {file} | whence import -"
+        return f"This is UTF-32 text. Convert it: iconv -f UTF-32 -t UTF-8 {file} | {command}"
     if head.startswith(_UTF16):
-        return f"This is UTF-16 text. Convert it: iconv -f UTF-16 -t UTF-8 {file} | whence import -"
-    for magic, (kind, command) in _PACKED.items():
+        return f"This is UTF-16 text. Convert it: iconv -f UTF-16 -t UTF-8 {file} | {command}"
+    for magic, (kind, unpack) in _PACKED.items():
         if head.startswith(magic):
-            return f"This is {kind}. Unpack it: {command} {file} | whence import -"
+            return f"This is {kind}. Unpack it: {unpack} {file} | {command}"
     for magic, sentence in _BINARY.items():
         if head.startswith(magic):
             return f"This is {sentence}"
     if head[_TAR_MAGIC] == b"ustar":
-        return f"This is a tar archive. Unpack it: tar -xOf {file} | whence import -"
+        return f"This is a tar archive. Unpack it: tar -xOf {file} | {command}"
     even, odd = head[0::2], head[1::2]
     for half, order in ((odd, "LE"), (even, "BE")):
         if len(head) > 1 and half.count(0) > 2 * _NUL_SHARE * len(half) and head.count(0) < 2 * len(half):
-            return f"This is UTF-16 text. Convert it: iconv -f UTF-16{order} -t UTF-8 {file} | whence import -"
+            return f"This is UTF-16 text. Convert it: iconv -f UTF-16{order} -t UTF-8 {file} | {command}"
     return f"This is a binary file. {EXPECTED}" if b"\x00" in head else None
 
 
@@ -124,4 +131,4 @@ def _delimiter(lines: list[bytes]) -> str:
     delimiter = max(_DELIMITERS, key=header.count)
     columns = header.split(delimiter)
     named = len(columns) > 1 and all(_COLUMN.fullmatch(column) for column in columns)
-    return delimiter if named and len(lines) > 1 else ""
+    return delimiter if named else ""

@@ -141,6 +141,8 @@ def _paths(files: Sequence[str]) -> list[Path | None]:
     for file in files:
         if file.startswith("-") and file != _STDIN:
             raise Invalid.at((), "Unknown option among the files. Write ./ before a file that begins with a hyphen.")
+    if "" in files:
+        raise Invalid.at((), "The name of a file is empty. Pass the name of a file, or - for the standard input.")
     if files.count(_STDIN) > 1:
         raise Invalid.at((), "The standard input can be read only once.")
     return [None if file == _STDIN else Path(file) for file in files]
@@ -169,7 +171,8 @@ def _import_file(
     for lines in _batches(read_lines(path, refuse, advance, field_map)):
         _send(whence, lines, summary, refuse)
     if summary == before:
-        say(f"{shown_path(path)} is empty: no events were found in it.")
+        nothing = "is empty" if field_map is None else "holds no records"
+        say(f"{shown_path(path)} {nothing}: no events were found in it.")
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:

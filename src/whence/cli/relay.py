@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from whence.cli.app import FAILED
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, say
+from whence.client.spool import is_spool
 from whence.errors import Invalid, RetryLater, WhenceError
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def relay(
         return _relay_outbox(database, table, every, server)
     if spool is None or not spool.is_dir():
         raise Invalid.at((), "--spool must name an existing folder.")
+    if not is_spool(spool):
+        raise Invalid.at(
+            (), "There are no spool files in the folder of --spool. Name the folder of one client: its spool_folder."
+        )
     with client_for(server) as whence:
         stats = whence.send_spool(spool)
     known = f"{stats.stored:,} stored, {stats.replayed:,} already there"

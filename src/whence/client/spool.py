@@ -22,7 +22,7 @@ from whence.client.errors import SpoolFull
 from whence.client.spool_lock import process_lock
 from whence.errors import WhenceError
 
-__all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "sync_file"]
+__all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "is_spool", "sync_file"]
 
 REJECTED = "rejected.ndjson"
 """The file of refused events in the folder of a spool: a JSON object per line with `at`, `status`, `why`, `event`."""
@@ -63,6 +63,12 @@ def folder_name(url: str, tenant: str | None, key: str) -> str:
     """The folder name for one server and tenant. Without a tenant, its API key identifies it."""
     owner = f"tenant {tenant}" if tenant else f"key {key}"
     return hashlib.sha256(f"{url}\n{owner}".encode()).hexdigest()[:32]
+
+
+def is_spool(folder: Path) -> bool:
+    """Whether a client spools here, or has spooled here. Of a spool that was sent, only the folder is left."""
+    has_files = (folder / REJECTED).is_file() or any(folder.glob("*.segment"))
+    return has_files or (folder.resolve().parent / "writers").is_dir()
 
 
 class Spool:
