@@ -13,7 +13,7 @@ from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.traces_made import node
 from whence import sentences
 from whence.errors import WhenceError
-from whence.sentences import load_grammar, sentence_of
+from whence.sentences import load_grammar, named_failures, sentence_of
 from whence.wire.traces import NodeBody
 
 GRAMMAR = load_grammar()
@@ -47,6 +47,7 @@ FAILED = event("action_run.failed", "airline-api")
             {"method": "POST", "path": "/orders"},
             "ana sent POST · /orders",
         ),
+        (event("inbound_message.received", "ben", "inbound_message"), {}, "ben sent a message"),
         (CALLED, {"tool": "get_user_details", "arguments": {"user_id": "mia"}}, "gpt-4o called get_user_details mia"),
         (
             CALLED,
@@ -78,6 +79,17 @@ FAILED = event("action_run.failed", "airline-api")
 def test_an_event_is_a_sentence(told: NodeBody, payload: object, sentence: str) -> None:
     """Who, a verb, the object, and what the payload says of it."""
     assert said(told, payload).replace(" result 7", " 7") == sentence
+
+
+def test_a_failure_is_named_like_the_start_of_its_run() -> None:
+    """If it has no name itself; one of another run is not."""
+    other = node("z", None, "action_run.failed", resource_type="action_run", resource_id="other")
+    events = {"x": CALLED, "y": FAILED, "z": other}
+    sentences = {"x": sentence_of(CALLED, b'{"tool":"refund"}', GRAMMAR)}
+    sentences |= {id_: sentence_of(events[id_], b'{"error":"declined"}', GRAMMAR) for id_ in "yz"}
+    named = {id_: str(sentence) for id_, sentence in named_failures(events, sentences).items()}
+    assert named["y"] == "airline-api failed refund declined"
+    assert named["z"] == "ada failed action run other declined"
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 100_000, b'{"a":'])

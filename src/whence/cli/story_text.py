@@ -93,7 +93,7 @@ def summary(context: StoryContext) -> str:
     """What happened, because of what, how far back the root lies, and what it led to, in whole sentences."""
     trace = context.trace
     chain = chain_of(trace)
-    parts = [f"{headline(context.sentences[trace.event_id])}.", _because(context, chain), _root(trace, chain)]
+    parts = [ended(headline(context.sentences[trace.event_id])), _because(context, chain), _root(trace, chain)]
     parts.append(_effects(trace, chain[-1]))
     return printable(" ".join(part for part in parts if part))
 
@@ -120,7 +120,7 @@ def _because(context: StoryContext, chain: Sequence[NodeBody]) -> str:
 
 def ended(text: str) -> str:
     """The sentence with a full stop, unless a quotation ends it."""
-    return text if text.endswith((".", ".”", "!”", "?”")) else f"{text}."
+    return text if text.endswith((".", ".”", "!”", "?”", "…”")) else f"{text}."
 
 
 def short_clause(sentence: Sentence) -> str:
