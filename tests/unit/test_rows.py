@@ -99,10 +99,23 @@ def test_every_column_can_be_chosen() -> None:
     (later,) = shown.lines(ROWS[1:])
     assert later.startswith("@7    user/airline-api  airline-api failed")
     (_, whole) = EventTable(Style(40), ["sentence", "id"]).lines(ROWS[:1])
-    assert whole.endswith(event_id(120)), "only a sentence at the end of a line is cut"
+    assert whole.endswith(event_id(120)), "an id is whole"
     assert chosen_columns(None, EVENT_COLUMNS) is None
     with pytest.raises(Invalid, match="ref, id, time, event_type, actor, resource, outcome, flow, cause, sentence"):
         chosen_columns("ref,nope", EVENT_COLUMNS)
+
+
+@catches(replaced(event_rows, "fitting", lambda widths, *_: widths, "columns_off_the_screen"))
+def test_no_column_that_was_asked_for_is_lost() -> None:
+    """On a narrow terminal the widest cells are shortened; a reference is whole, also where a later one is longer."""
+    for names in (["ref", "time", "actor", "resource", "sentence"], ["ref", "time", "actor", "event_type"]):
+        shown = EventTable(Style(80), names)
+        long = [row_of(event_body(7, "a.very_long_name_of_an_event_noted", actor_id="someone-" * 5 + "x"))]
+        head, line = shown.lines(long)
+        assert head.split() == " ".join(names).replace("_", " ").upper().split()
+        assert max(map(cell_len, (head, line))) <= 80 and line.startswith("@7 ") and "-x" in line
+        (later,) = shown.lines([row_of(event_body(123_456, actor_id="y" * 90))])
+        assert later.startswith("@123456 ")
 
 
 def flow_row(flow: str, failures: int, began: bool = True) -> FlowRow:
