@@ -163,3 +163,19 @@ def test_a_relay_names_what_is_wrong_with_its_database(capsys: pytest.CaptureFix
     assert "--table" in sentence(capsys, 1, *relay("--database", f"sqlite:///{tmp_path}/app.db"))
     (tmp_path / "text.db").write_bytes(NO_DATABASE)
     assert "reports an error" in sentence(capsys, 1, *relay("--database", f"sqlite:///{tmp_path}/text.db"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("completion",), "bash, zsh, fish"),
+        (("relay", "x.db"), "takes no such argument"),
+        (("--profile", "demo", "list"), "Options stand after the command"),
+    ],
+)
+def test_arguments_in_the_wrong_place(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    """The way out is named, and what was passed is not repeated."""
+    said = sentence(capsys, 2, *arguments)
+    assert words in said and "x.db" not in said and "demo list" not in said

@@ -1,5 +1,6 @@
 """How events, flows and pairs of event types look as rows that fit the terminal."""
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
@@ -154,6 +155,13 @@ def test_flows_are_one_line_each_where_there_is_room() -> None:
     )
     assert second.endswith("order-8841          a.noted")
     assert all(cell_len(line) <= 140 for line in flow_lines(FLOWS, Style(140)))
+
+
+def test_one_event_takes_no_time() -> None:
+    """Its flow has no duration."""
+    single = FlowRow(msgspec.structs.replace(FLOWS[1].flow, events=1, duration_us=0), None)
+    assert all("µs" not in line for width in (None, 60) for line in flow_lines([single], Style(width)))
+    assert list(flow_lines([single], Style(60)))[1].split("·")[1].strip() == "1 event"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

@@ -18,6 +18,7 @@ import msgspec
 from whence.errors import Invalid, WhenceError
 from whence.identities import is_uuid, resource_uuid
 from whence.wire.event import repeated_keys
+from whence.wire.fields import near
 from whence.wire.ids import derived_uuid
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US, format_time
 
@@ -31,6 +32,7 @@ _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _WITHOUT_OFFSET = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?))?")
 _MINUTES_LENGTH = 5  # of a clock without seconds
+_UNKNOWN = re.compile("unknown field `([^`]+)`")
 _MEMBER = re.compile(r"\{([^{}%]+)(?:%([^{}%]+))?\}")
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
@@ -205,8 +207,18 @@ def load_map(named: str) -> FieldMap:
     except OSError as error:
         raise WhenceError(f"The file of --map cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, _BrokenMap) as error:
-        reason = "It is not UTF-8." if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = "It is not UTF-8." if isinstance(error, UnicodeDecodeError) else _with_nearest(str(error))
         raise Invalid.at((), f"The file of --map is not a map: {reason}") from None
+
+
+def _with_nearest(reason: str) -> str:
+    """The reason, and the known key that an unknown one looks like."""
+    unknown = _UNKNOWN.search(reason)
+    if unknown is None:
+        return reason
+    is_when = "$.when" in reason
+    meant = near(unknown[1], (_When if is_when else _File).__struct_encode_fields__)
+    return f"{reason}. Did you mean `{meant}`?" if meant else reason
 
 
 class _BrokenMap(ValueError):
