@@ -157,7 +157,7 @@ def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
     verb = (None if is_quote else grammar.unquoted.get(event.event_type)) or _verb(event.event_type, grammar)
     return Sentence(
         actor=event.actor_id,
-        verb=verb or event.event_type,
+        verb=verb or (f"{event.event_type} failed" if is_failure else event.event_type),
         object="" if verb and event.resource_type in grammar.without_object else object_,
         detail=_without_middle(detail),
         is_verb=verb is not None,
@@ -210,11 +210,21 @@ def _verb(event_type: str, grammar: Grammar) -> str | None:
 def _object(event: Described, members: Mapping[str, Any], grammar: Grammar) -> tuple[str | None, str]:
     """The member that names the object, and its text; without one, the resource."""
     for name in grammar.objects:
-        value = members.get(name)
+        value = _at(members, name)
         if isinstance(value, str) and value.strip():
             kinds = [_one_line(members[kind]) for kind in grammar.kinds if isinstance(members.get(kind), str)]
             return name, " ".join([*kinds[:1], _one_line(value)])
     return None, f"{event.resource_type.replace('_', ' ')} {event.resource_id[:8]}"
+
+
+def _at(value: Any, path: str) -> Any:
+    """What is at a path like `tool`, `request.name` or `resources.0.ARN`; None if nothing is."""
+    for name in path.split("."):
+        if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _detail(members: Mapping[str, Any], *, is_failure: bool, grammar: Grammar) -> tuple[str, bool]:

@@ -71,6 +71,16 @@ FAILED = event("action_run.failed", "airline-api")
         ),
         (event("order.lines_approved", "ana", "order"), {}, "ana lines approved order e8692893"),
         (event("order.sent", "ana", "order"), {"_otel": "hidden"}, "ana sent order e8692893"),
+        (
+            msgspec.structs.replace(event("signin.console_login", "Mary", "aws_resource"), outcome="failure"),
+            {"eventVersion": "1.09", "eventID": "x", "errorMessage": "Failed authentication"},
+            "Mary: signin.console_login failed aws resource e8692893 Failed authentication",
+        ),
+        (
+            event("s3.put_object", "deploy", "aws_resource"),
+            {"eventVersion": "1.09", "resources": [{"ARN": "arn:aws:s3:::b/july.csv"}], "awsRegion": "us-east-1"},
+            "deploy: s3.put_object arn:aws:s3:::b/july.csv us-east-1",
+        ),
         (event("a.schedule", "112", "decision"), {"name": "W"}, "112: a.schedule W"),
         (event("action_run.failed"), {"result": 7}, "gpt-4o failed action run e8692893 7"),
         (event("action_run.failed"), [], "gpt-4o failed action run e8692893"),

@@ -100,8 +100,11 @@ def summary(context: StoryContext) -> str:
 
 def headline(sentence: Sentence) -> str:
     """The sentence without a full stop. That of a failure begins with what failed."""
-    if not (sentence.is_failure and sentence.is_verb and sentence.object):
+    if not (sentence.is_failure and sentence.object):
         return str(sentence).rstrip(".")
+    if not sentence.is_verb:
+        why = f": {sentence.shown_detail}" if sentence.detail else ""
+        return f"{sentence.actor}: {sentence.verb} {sentence.object}{why}".rstrip(".")
     detail = f": {sentence.shown_detail}" if sentence.detail else ""
     return f"{sentence.object} {sentence.verb}{detail}".rstrip(".")
 
