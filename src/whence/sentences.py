@@ -15,7 +15,7 @@ import msgspec
 
 from whence.errors import WhenceError
 
-__all__ = ["Described", "Grammar", "Sentence", "counted", "load_grammar", "sentence_of"]
+__all__ = ["Described", "Grammar", "Sentence", "counted", "load_grammar", "named_failures", "sentence_of"]
 
 _DETAIL_MAX = 400
 """Characters of a detail. Beyond it, its middle is left out, since the end often tells two errors apart."""
@@ -24,6 +24,8 @@ _LEAVES_MAX = 40
 """Values of a payload that are looked at."""
 
 _DEPTH_MAX = 8
+
+_START = ".started"
 
 
 class Described(Protocol):
@@ -69,11 +71,13 @@ class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kinds: tuple[str, ...] = ()
     verbs: Mapping[str, str] = {}
     unquoted: Mapping[str, str] = {}
+    unquoted_objects: Mapping[str, str] = {}
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     verbs: dict[str, str] = {}
     unquoted: dict[str, str] = {}
+    unquoted_objects: dict[str, str] = {}
     grammar: Grammar = Grammar()
 
 
@@ -90,6 +94,10 @@ class Sentence(msgspec.Struct, frozen=True):
     is_verb: bool = True
     is_quote: bool = False
     is_failure: bool = False
+    is_named: bool = False
+    """Whether a member of the payload names the object."""
+    object_alone: str = ""
+    """What stands as the object where there is none and no detail either, as "a message" after "sent"."""
 
     @property
     def shown_detail(self) -> str:
@@ -98,7 +106,8 @@ class Sentence(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         actor = self.actor if self.is_verb else f"{self.actor}:"
-        return " ".join(part for part in (actor, self.verb, self.object, self.shown_detail) if part)
+        object_ = self.object or ("" if self.detail else self.object_alone)
+        return " ".join(part for part in (actor, self.verb, object_, self.shown_detail) if part)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -122,16 +131,19 @@ def load_grammar(path: Path | None = None) -> Grammar:
         **{
             name: getattr(own, name) + getattr(built_in, name)
             for name in Grammar.__struct_fields__
-            if name not in ("verbs", "unquoted")
+            if name not in ("verbs", "unquoted", "unquoted_objects")
         },
         verbs={**built_in.verbs, **own.verbs},
         unquoted={**built_in.unquoted, **own.unquoted},
+        unquoted_objects={**built_in.unquoted_objects, **own.unquoted_objects},
     )
 
 
 def _parsed(text: str) -> Grammar:
     file = msgspec.convert(tomllib.loads(text), _File)
-    return msgspec.structs.replace(file.grammar, verbs=file.verbs, unquoted=file.unquoted)
+    return msgspec.structs.replace(
+        file.grammar, verbs=file.verbs, unquoted=file.unquoted, unquoted_objects=file.unquoted_objects
+    )
 
 
 def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
@@ -145,13 +157,36 @@ def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
     verb = (None if is_quote else grammar.unquoted.get(event.event_type)) or _verb(event.event_type, grammar)
     return Sentence(
         actor=event.actor_id,
-        verb=verb or event.event_type,
+        verb=verb or (f"{event.event_type} failed" if is_failure else event.event_type),
         object="" if verb and event.resource_type in grammar.without_object else object_,
         detail=_without_middle(detail),
         is_verb=verb is not None,
         is_quote=is_quote,
         is_failure=is_failure,
+        is_named=name is not None,
+        object_alone="" if is_quote else grammar.unquoted_objects.get(event.event_type, ""),
     )
+
+
+def named_failures(events: Mapping[str, Described], sentences: Mapping[str, Sentence]) -> dict[str, Sentence]:
+    """The sentences of events, by id. That of a failure with no name for its object takes the name from the start of
+    the same run, if that is among the events.
+    """
+    names = {
+        _run(event): sentences[id_].object
+        for id_, event in events.items()
+        if event.event_type.endswith(_START) and sentences[id_].is_named
+    }
+    return {
+        id_: msgspec.structs.replace(sentence, object=names[_run(events[id_])], is_named=True)
+        if sentence.is_failure and sentence.object and not sentence.is_named and _run(events[id_]) in names
+        else sentence
+        for id_, sentence in sentences.items()
+    }
+
+
+def _run(event: Described) -> tuple[str, str, str]:
+    return event.event_type.rpartition(".")[0], event.resource_type, event.resource_id
 
 
 def _members(payload: bytes) -> dict[str, Any]:
@@ -175,11 +210,21 @@ def _verb(event_type: str, grammar: Grammar) -> str | None:
 def _object(event: Described, members: Mapping[str, Any], grammar: Grammar) -> tuple[str | None, str]:
     """The member that names the object, and its text; without one, the resource."""
     for name in grammar.objects:
-        value = members.get(name)
+        value = _at(members, name)
         if isinstance(value, str) and value.strip():
             kinds = [_one_line(members[kind]) for kind in grammar.kinds if isinstance(members.get(kind), str)]
             return name, " ".join([*kinds[:1], _one_line(value)])
     return None, f"{event.resource_type.replace('_', ' ')} {event.resource_id[:8]}"
+
+
+def _at(value: Any, path: str) -> Any:
+    """What is at a path like `tool`, `request.name` or `resources.0.ARN`; None if nothing is."""
+    for name in path.split("."):
+        if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _detail(members: Mapping[str, Any], *, is_failure: bool, grammar: Grammar) -> tuple[str, bool]:

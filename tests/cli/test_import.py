@@ -303,6 +303,9 @@ def test_empty_files_are_fine(user: Cli, tmp_path: Path) -> None:
     ran = user.ok("import", *files)
     assert ran.out == "0 stored, 0 already there, 0 refused.\n"
     assert ran.err == "".join(f"{file} is empty: no events were found in it.\n" for file in files)
+    none = tmp_path / "none.json"
+    none.write_bytes(b'{"Records":[]}')
+    assert "none.json holds no records" in user.ok("import", none, "--map", "cloudtrail").err
 
 
 def test_a_wrong_key_or_no_server_ends_an_import(user: Cli, tmp_path: Path) -> None:

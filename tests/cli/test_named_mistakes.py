@@ -196,3 +196,19 @@ def test_the_log_of_the_profile_in_use_is_checked_and_named(
     monkeypatch.delenv("WHENCE_STORE")
     monkeypatch.setenv("WHENCE_PROFILE", "none")
     assert "WHENCE_PROFILE names no profile" in sentence(capsys, 3, "verify")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("completion",), "bash, zsh, fish"),
+        (("relay", "x.db"), "takes no such argument"),
+        (("--profile", "demo", "list"), "Options stand after the command"),
+    ],
+)
+def test_arguments_in_the_wrong_place(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    """The way out is named, and what was passed is not repeated."""
+    said = sentence(capsys, 2, *arguments)
+    assert words in said and "x.db" not in said and "demo list" not in said

@@ -211,7 +211,8 @@ def test_failures_are_one_sentence(user: Cli) -> None:
     """An unknown event, an empty log, and wrong arguments have their exit codes."""
     for command in ("why", "effects", "trace"):
         assert "no event with this id" in user.fails(3, command, IDS[0])
-        assert "position, like @5539" in user.fails(2, command, "x")
+        refusal = user.fails(2, command, "497")
+        assert "position, like @5539" in refusal and "at least four" in refusal
     assert user.fails(3, "why", "--last-failed") == "No event has failed."
     for arguments in ((), (IDS[0], "--last-failed")):
         assert "--last-failed" in user.fails(2, "why", *arguments)

@@ -33,6 +33,22 @@ def test_a_flow_with_one_beginning_is_one_line() -> None:
     ]
 
 
+@catches(replaced(flow_story, "failures_apart", lambda story, _detailed: story, "arguments_are_lost"))
+def test_a_failure_leaves_its_start_what_went_in() -> None:
+    """It has a row of its own where its start has a detail or another actor; a completed run has one row."""
+    run = {"resource_id": "r", "resource_type": "action_run"}
+    called = caused(2, 1, "action_run.started", payload='{"tool":"pay","arguments":{"euros":250}}', **run)
+    bare = caused(2, 1, "action_run.started", payload='{"tool":"pay"}', **run)
+    failed = caused(3, 2, "action_run.failed", payload='{"error":"too much"}', actor_id="bank", **run)
+    done = caused(3, 2, "action_run.completed", payload='{"result":"paid"}', actor_id="bank", **run)
+    assert story_lines_of_flow(context_of([caused(1, None), called, failed]))[1:] == [
+        "@2 +0:01.0 │  ada called pay euros 250",
+        "@3 +0:02.0 │✗ bank failed action run r too much",
+    ]
+    assert len(story_lines_of_flow(context_of([caused(1, None), bare, failed]))) == 3
+    assert len(story_lines_of_flow(context_of([caused(1, None), called, done]))) == 2
+
+
 @catches(replaced(flow_story, "_ALONE", "│", "lone_events_on_one_line"))
 def test_each_further_beginning_is_marked() -> None:
     """A tree begins with a corner, and an event without causes and effects has a dot in place of the line."""

@@ -1,5 +1,6 @@
 """How events, flows and pairs of event types look as rows that fit the terminal."""
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
@@ -99,10 +100,23 @@ def test_every_column_can_be_chosen() -> None:
     (later,) = shown.lines(ROWS[1:])
     assert later.startswith("@7    user/airline-api  airline-api failed")
     (_, whole) = EventTable(Style(40), ["sentence", "id"]).lines(ROWS[:1])
-    assert whole.endswith(event_id(120)), "only a sentence at the end of a line is cut"
+    assert whole.endswith(event_id(120)), "an id is whole"
     assert chosen_columns(None, EVENT_COLUMNS) is None
     with pytest.raises(Invalid, match="ref, id, time, event_type, actor, resource, outcome, flow, cause, sentence"):
         chosen_columns("ref,nope", EVENT_COLUMNS)
+
+
+@catches(replaced(event_rows, "fitting", lambda widths, *_: widths, "columns_off_the_screen"))
+def test_no_column_that_was_asked_for_is_lost() -> None:
+    """On a narrow terminal the widest cells are shortened; a reference is whole, also where a later one is longer."""
+    for names in (["ref", "time", "actor", "resource", "sentence"], ["ref", "time", "actor", "event_type"]):
+        shown = EventTable(Style(80), names)
+        long = [row_of(event_body(7, "a.very_long_name_of_an_event_noted", actor_id="someone-" * 5 + "x"))]
+        head, line = shown.lines(long)
+        assert head.split() == " ".join(names).replace("_", " ").upper().split()
+        assert max(map(cell_len, (head, line))) <= 80 and line.startswith("@7 ") and "-x" in line
+        (later,) = shown.lines([row_of(event_body(123_456, actor_id="y" * 90))])
+        assert later.startswith("@123456 ")
 
 
 def flow_row(flow: str, failures: int, began: bool = True) -> FlowRow:
@@ -141,6 +155,13 @@ def test_flows_are_one_line_each_where_there_is_room() -> None:
     )
     assert second.endswith("order-8841          a.noted")
     assert all(cell_len(line) <= 140 for line in flow_lines(FLOWS, Style(140)))
+
+
+def test_one_event_takes_no_time() -> None:
+    """Its flow has no duration."""
+    single = FlowRow(msgspec.structs.replace(FLOWS[1].flow, events=1, duration_us=0), None)
+    assert all("µs" not in line for width in (None, 60) for line in flow_lines([single], Style(width)))
+    assert list(flow_lines([single], Style(60)))[1].split("·")[1].strip() == "1 event"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

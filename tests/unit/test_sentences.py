@@ -13,7 +13,7 @@ from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.traces_made import node
 from whence import sentences
 from whence.errors import WhenceError
-from whence.sentences import load_grammar, sentence_of
+from whence.sentences import load_grammar, named_failures, sentence_of
 from whence.wire.traces import NodeBody
 
 GRAMMAR = load_grammar()
@@ -47,6 +47,7 @@ FAILED = event("action_run.failed", "airline-api")
             {"method": "POST", "path": "/orders"},
             "ana sent POST · /orders",
         ),
+        (event("inbound_message.received", "ben", "inbound_message"), {}, "ben sent a message"),
         (CALLED, {"tool": "get_user_details", "arguments": {"user_id": "mia"}}, "gpt-4o called get_user_details mia"),
         (
             CALLED,
@@ -70,6 +71,16 @@ FAILED = event("action_run.failed", "airline-api")
         ),
         (event("order.lines_approved", "ana", "order"), {}, "ana lines approved order e8692893"),
         (event("order.sent", "ana", "order"), {"_otel": "hidden"}, "ana sent order e8692893"),
+        (
+            msgspec.structs.replace(event("signin.console_login", "Mary", "aws_resource"), outcome="failure"),
+            {"eventVersion": "1.09", "eventID": "x", "errorMessage": "Failed authentication"},
+            "Mary: signin.console_login failed aws resource e8692893 Failed authentication",
+        ),
+        (
+            event("s3.put_object", "deploy", "aws_resource"),
+            {"eventVersion": "1.09", "resources": [{"ARN": "arn:aws:s3:::b/july.csv"}], "awsRegion": "us-east-1"},
+            "deploy: s3.put_object arn:aws:s3:::b/july.csv us-east-1",
+        ),
         (event("a.schedule", "112", "decision"), {"name": "W"}, "112: a.schedule W"),
         (event("action_run.failed"), {"result": 7}, "gpt-4o failed action run e8692893 7"),
         (event("action_run.failed"), [], "gpt-4o failed action run e8692893"),
@@ -78,6 +89,17 @@ FAILED = event("action_run.failed", "airline-api")
 def test_an_event_is_a_sentence(told: NodeBody, payload: object, sentence: str) -> None:
     """Who, a verb, the object, and what the payload says of it."""
     assert said(told, payload).replace(" result 7", " 7") == sentence
+
+
+def test_a_failure_is_named_like_the_start_of_its_run() -> None:
+    """If it has no name itself; one of another run is not."""
+    other = node("z", None, "action_run.failed", resource_type="action_run", resource_id="other")
+    events = {"x": CALLED, "y": FAILED, "z": other}
+    sentences = {"x": sentence_of(CALLED, b'{"tool":"refund"}', GRAMMAR)}
+    sentences |= {id_: sentence_of(events[id_], b'{"error":"declined"}', GRAMMAR) for id_ in "yz"}
+    named = {id_: str(sentence) for id_, sentence in named_failures(events, sentences).items()}
+    assert named["y"] == "airline-api failed refund declined"
+    assert named["z"] == "ada failed action run other declined"
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 100_000, b'{"a":'])

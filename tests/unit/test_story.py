@@ -228,6 +228,11 @@ def test_quotes_in_the_summary_are_their_first_sentence() -> None:
     quoted = sentence_of(nodes[0], b'{"text":"Yes. Do it!"}', GRAMMAR)
     context = StoryContext(context.trace, {**context.sentences, "n1": quoted}, GRAMMAR, context.style)
     assert "That is because ada wrote “Yes.” The root" in summary(context)
+    alone = StoryContext(trace_of(nodes, "n1"), context.sentences, GRAMMAR, context.style)
+    assert summary(alone).startswith("ada wrote “Yes. Do it!” Nothing came before it")
+    silent = {**context.sentences, "n1": sentence_of(nodes[0], b'{"path":"/orders"}', GRAMMAR)}
+    told = StoryContext(context.trace, silent, GRAMMAR, context.style)
+    assert "That is because ada sent a message. The root" in summary(told)
 
 
 def test_colour_only_where_it_is_asked_for() -> None:

@@ -4,8 +4,9 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from whence.cli import COMMANDS, FAILED, INTERRUPTED
 from whence.cli.help_text import HelpText
@@ -43,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = make_app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        say(f"{_one_line(str(error))} See 'whence {_command(arguments)}--help'.")
+        say(f"{_one_line(_usage_sentence(error, arguments))} See 'whence {_command(arguments)}--help'.")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -91,6 +92,19 @@ def _hint(error: WhenceError) -> str:
     if isinstance(error, KeyRefused):
         return error.hint
     return next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
+
+
+def _usage_sentence(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """What is wrong with the arguments, in the words of a user."""
+    if isinstance(error, UnknownCommandError) and arguments[0].startswith("-"):
+        return "Options stand after the command, as in 'whence list --limit 5'."
+    if isinstance(error, UnusedCliTokensError) and not any(each.startswith("-") for each in error.unused_tokens or ()):
+        return "The command takes no such argument: its values are passed with options."
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        choices = get_args(error.argument.hint)
+        if choices and all(isinstance(choice, str) for choice in choices):
+            return f"{error} It is one of: {', '.join(choices)}."
+    return str(error)
 
 
 def _missing(error: BaseException | None) -> str | None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.cells import cell_len
 
 from whence.cli.graph_text import reference
-from whence.cli.layout import Style, cut, padded, shortened, wrapped
+from whence.cli.layout import Style, cut, fitting, padded, shortened, wrapped
 from whence.cli.terminal import printable
 from whence.errors import Invalid
 from whence.sentences import Grammar, Sentence, load_grammar, sentence_of
@@ -35,6 +35,9 @@ _CLOCK = len("2026-01-02 03:04:05")
 _FAILED = "✗"
 _HANGING = 2
 """Columns by which the second line of a failure stands further in."""
+
+_WHOLE = ("ref", "id")
+"""Columns that are not shortened, since other commands take what they show."""
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -106,6 +109,7 @@ class EventTable:
     def __init__(self, style: Style, columns: Sequence[str] | None = None) -> None:
         self._style, self._columns = style, columns
         self._widths: list[int] = []
+        self._shortened: list[bool] = []
 
     def lines(self, rows: Sequence[EventRow]) -> Iterator[str]:
         """The lines of these rows, with headings before the first ones."""
@@ -116,10 +120,21 @@ class EventTable:
         if not self._widths:
             cells.insert(0, [name.replace("_", " ").upper() for name in columns])
             self._widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-        width = self._style.width if columns[-1] == "sentence" else None  # only a sentence may be cut
+            whole = self._widths
+            self._widths = self._fitting(whole, columns)
+            self._shortened = [width < before for width, before in zip(self._widths, whole, strict=True)]
         for line in cells:
-            text = "  ".join(map(padded, line, self._widths)).rstrip()
-            yield text if width is None else cut(text, width)
+            needed = [
+                width if is_shortened else max(width, cell_len(cell))
+                for cell, width, is_shortened in zip(line, self._widths, self._shortened, strict=True)
+            ]
+            yield "  ".join(map(_cell, columns, line, self._fitting(needed, columns), self._widths)).rstrip()
+
+    def _fitting(self, widths: list[int], columns: Sequence[str]) -> list[int]:
+        if self._style.width is None:
+            return widths
+        kept = [number for number, name in enumerate(columns) if name in _WHOLE]
+        return fitting(widths, self._style.width - 2 * (len(columns) - 1), kept)
 
     def _sentences(self, rows: Sequence[EventRow]) -> Iterator[str]:
         event, time, words = _HEADINGS
@@ -133,6 +148,15 @@ class EventTable:
             first, *more = _failure(row.sentence, width) if row.failed else [fitted(row.sentence, width)]
             yield f"{self._style.faint(left)}{mark} {first}"
             yield from (f"{' ' * (len(left) + 2 + _HANGING)}{line}" for line in more)
+
+
+def _cell(column: str, text: str, width_max: int, width: int) -> str:
+    """A cell that takes at most `width_max`, filled up to `width`. What tells two apart stands at the beginning of a
+    sentence, and often at the end of a name.
+    """
+    if column not in _WHOLE:
+        text = cut(text, width_max) if column == "sentence" else shortened(text, width_max)
+    return padded(text, width)
 
 
 def fitted(sentence: Sentence, width: int | None) -> str:

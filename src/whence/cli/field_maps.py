@@ -18,7 +18,7 @@ import msgspec
 from whence.errors import Invalid, WhenceError
 from whence.identities import is_uuid, resource_uuid
 from whence.wire.event import repeated_keys
-from whence.wire.fields import nearest
+from whence.wire.fields import near
 from whence.wire.ids import derived_uuid
 from whence.wire.times import TIME_MAX_US, TIME_MIN_US, format_time, parse_time
 
@@ -228,12 +228,12 @@ class _BrokenMap(ValueError):
 
 
 def _with_nearest_key(reason: str) -> str:
-    """The reason, and for an unknown key the known one that looks most like it."""
+    """The reason, and the known key that an unknown one looks like."""
     unknown = _UNKNOWN_KEY.fullmatch(reason)
     if unknown is None:
         return reason
-    known = (_When if unknown[2] else _File).__struct_encode_fields__
-    return f"{reason}. The key with the nearest name is {nearest(unknown[1], known)}."
+    meant = near(unknown[1], (_When if unknown[2] else _File).__struct_encode_fields__)
+    return f"{reason}. Did you mean `{meant}`?" if meant else reason
 
 
 def parse_map(text: str, name: str = "") -> FieldMap:

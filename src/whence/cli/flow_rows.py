@@ -64,7 +64,7 @@ def flow_lines(rows: Sequence[FlowRow], style: Style) -> Iterator[str]:
             clock(row.flow.last_at),
             f"{row.flow.events:,}",
             f"{row.flow.failures:,}",
-            span(row.flow.duration_us),
+            span(row.flow.duration_us) if row.flow.events > 1 else "",
             printable(row.flow.correlation_id),
         )
         for row in rows
@@ -96,7 +96,8 @@ def _two_lines_each(rows: Sequence[FlowRow], style: Style, ref_width: int) -> It
         ref = "" if row.began is None else reference(row.began.event)
         yield f"{style.faint(f'{ref:>{ref_width}}')} {_mark(row, style)} {_began(row, width)}"
         failed = f", {flow_.failures:,} failed" if flow_.failures else ""
-        figures = f"{clock(flow_.last_at)} · {counted(flow_.events, 'event')}{failed} · {span(flow_.duration_us)}"
+        lasted = f" · {span(flow_.duration_us)}" if flow_.events > 1 else ""
+        figures = f"{clock(flow_.last_at)} · {counted(flow_.events, 'event')}{failed}{lasted}"
         for line in wrapped(f"{figures} · {printable(flow_.correlation_id)}", width):
             yield f"{' ' * (ref_width + 3)}{style.faint(line)}"
 

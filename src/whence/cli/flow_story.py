@@ -11,7 +11,7 @@ import msgspec
 
 from whence.cli.graph_text import span
 from whence.cli.layout import Style
-from whence.cli.story import Row, Story, story_of
+from whence.cli.story import Row, Story, failures_apart, story_of
 from whence.cli.story_text import SOLID, StoryColumns, ended, headline, short_clause
 from whence.cli.terminal import printable
 from whence.events import Viewer
@@ -134,7 +134,8 @@ def flow_summary(flow: str, total: int, context: FlowContext) -> str:
 
 def story_lines_of_flow(context: FlowContext) -> list[str]:
     """The rows of all trees."""
-    stories = [story_of(tree, full=context.full) for tree in context.trees]
+    detailed = {id_ for id_, sentence in context.sentences.items() if sentence.detail}
+    stories = [failures_apart(story_of(tree, full=context.full), detailed) for tree in context.trees]
     columns = StoryColumns([row for story in stories for row in story.rows], context, important=frozenset())
     return [line for story in stories for line in _story_lines(story, columns, alone=len(stories) == 1)]
 

@@ -31,7 +31,7 @@ from whence.cli.traces import Full
 from whence.client import ApiRequest, EventPage, Whence, list_request, parse_body, parse_page
 from whence.errors import Invalid, NotFound
 from whence.identities import is_uuid
-from whence.sentences import counted
+from whence.sentences import counted, named_failures
 from whence.wire.bodies import EventBody
 from whence.wire.traces import FlowBody, FlowsBody, MapBody
 
@@ -153,7 +153,11 @@ def flow(
         words = load_words()
         rows = rows_of(events, words)
         context = FlowContext(
-            trees_of(events), {row.event.id: row.sentence for row in rows}, words, style_of_stdout(), full, {}
+            trees_of(events),
+            named_failures({each.id: each for each in events}, {row.event.id: row.sentence for row in rows}),  # type: ignore[misc]  # the outcomes are set
+            words,
+            style_of_stdout(),
+            full,
         )
         context = msgspec.structs.replace(context, notes=_notes(whence, context))
     with paging(no_pager):

@@ -171,8 +171,9 @@ def _import_file(
     for lines in _batches(read_lines(path, refuse, advance, field_map)):
         _send(whence, lines, summary, refuse)
     if summary == before:
-        nothing = "is empty" if field_map is None else "holds no records"
-        say(f"{shown_path(path)} {nothing}: no events were found in it.")
+        has_content = path is not None and path.stat().st_size
+        state = "holds no records" if field_map is not None and has_content else "is empty"
+        say(f"{shown_path(path)} {state}: no events were found in it.")
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:

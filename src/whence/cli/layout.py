@@ -6,14 +6,18 @@ Characters of East Asian scripts, and emoji, take two columns.
 import os
 import shutil
 import sys
+from collections.abc import Collection, Sequence
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["Style", "cut", "padded", "shortened", "style_of_stdout", "wrapped"]
+__all__ = ["Style", "cut", "fitting", "padded", "shortened", "style_of_stdout", "wrapped"]
 
 _WIDTH_LEAST = 60
 """Columns below which lines are not made shorter."""
+
+_CELL_LEAST = 10
+"""Columns below which a cell is not made shorter."""
 
 
 class Style(msgspec.Struct, frozen=True):
@@ -65,6 +69,20 @@ def shortened(text: str, width: int) -> str:
         end = end[max((len(end) - end_width) // 2, 1) :]
     head = set_cell_size(text, max(width - 1 - cell_len(end), 0)).rstrip()
     return f"{head}…{end}"
+
+
+def fitting(widths: Sequence[int], room: int, kept: Collection[int] = ()) -> list[int]:
+    """The widths of the columns of a table so that together they take this room, the widest made smaller first.
+
+    The columns at `kept` stay as they are. If there is too little room, no column gets lost, and lines are longer.
+    """
+    found = list(widths)
+    while sum(found) > room:
+        wide = [number for number, width in enumerate(found) if number not in kept and width > _CELL_LEAST]
+        if not wide:
+            break
+        found[max(wide, key=found.__getitem__)] -= 1
+    return found
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:

@@ -35,7 +35,7 @@ def event_id(whence: Whence, text: str) -> str:
     try:
         parse_reference(text)
     except ValueError:
-        sentence = "Name the event by its position, like @5539, by its id, or by the first digits of its id."
+        sentence = "Name the event by its position, like @5539, its id, or at least four of the digits it begins with."
         raise Invalid.at((), sentence) from None
     answer = whence.send(ApiRequest(method="GET", path=f"/api/v1/references/{quote(text, safe='@')}"))
     return parse_body(answer, ReferenceBody).id

@@ -1,19 +1,19 @@
 """Lays a trace out as a story: which events get a row, which fold, and how deep a row stands. Pure.
 
 Order follows cause, never the clock. The causes of the event in question, and it, form one straight line. Below it, a
-row stands further in only where an event has two or more effects. A start and its end share a row. Calm stretches are
-folded into a row that counts them. A failure is never folded away.
+row stands further in only where an event has two or more effects. A start and its end share a row, unless that would
+hide what a failure was about. Calm stretches are folded into a row that counts them. A failure is never folded away.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
 from whence.cli.graph_text import chain_of, effects_of
 from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["Fold", "More", "Row", "Step", "Story", "story_of"]
+__all__ = ["Fold", "More", "Row", "Step", "Story", "failures_apart", "story_of"]
 
 _CLOSE = 9
 """Causes of the event in question, nearest first, that are never folded."""
@@ -105,6 +105,31 @@ def story_of(trace: TraceBody, *, full: bool = False) -> Story:
     because = _folded(above, first | set(range(len(above) - _CLOSE, len(above))))
     after_root = {0} if trace.event_id == trace.root_id else set[int]()
     return Story(because, Row(chain[-1]), _folded(below, after_root | {len(below) - 1}))
+
+
+def failures_apart(story: Story, detailed: Collection[str]) -> Story:
+    """The story with two rows for each start and its failure, if the start is among `detailed`, the ids of events whose
+    sentences have a detail, or if they have different actors.
+    """
+    return msgspec.structs.replace(
+        story, because=_parted(story.because, detailed), led_to=_parted(story.led_to, detailed)
+    )
+
+
+def _parted(steps: Sequence[Step], detailed: Collection[str]) -> list[Step]:
+    found: list[Step] = []
+    for step in steps:
+        end = step.end if isinstance(step, Row) else None
+        if not isinstance(step, Row) or end is None or end.outcome != "failure":
+            found.append(step)
+            continue
+        same_actor = (step.node.actor_type, step.node.actor_id) == (end.actor_type, end.actor_id)
+        if same_actor and step.node.id not in detailed:
+            found.append(step)
+            continue
+        alone = msgspec.structs.replace(step, end=None)
+        found += [alone, msgspec.structs.replace(alone, node=end, begins=False)]
+    return found
 
 
 def _tree(trace: TraceBody, *, full: bool) -> Iterator[Row | More]:

@@ -93,15 +93,18 @@ def summary(context: StoryContext) -> str:
     """What happened, because of what, how far back the root lies, and what it led to, in whole sentences."""
     trace = context.trace
     chain = chain_of(trace)
-    parts = [f"{headline(context.sentences[trace.event_id])}.", _because(context, chain), _root(trace, chain)]
+    parts = [ended(headline(context.sentences[trace.event_id])), _because(context, chain), _root(trace, chain)]
     parts.append(_effects(trace, chain[-1]))
     return printable(" ".join(part for part in parts if part))
 
 
 def headline(sentence: Sentence) -> str:
     """The sentence without a full stop. That of a failure begins with what failed."""
-    if not (sentence.is_failure and sentence.is_verb and sentence.object):
+    if not (sentence.is_failure and sentence.object):
         return str(sentence).rstrip(".")
+    if not sentence.is_verb:
+        why = f": {sentence.shown_detail}" if sentence.detail else ""
+        return f"{sentence.actor}: {sentence.verb} {sentence.object}{why}".rstrip(".")
     detail = f": {sentence.shown_detail}" if sentence.detail else ""
     return f"{sentence.object} {sentence.verb}{detail}".rstrip(".")
 
@@ -120,7 +123,7 @@ def _because(context: StoryContext, chain: Sequence[NodeBody]) -> str:
 
 def ended(text: str) -> str:
     """The sentence with a full stop, unless a quotation ends it."""
-    return text if text.endswith((".", ".”", "!”", "?”")) else f"{text}."
+    return text if text.endswith((".", ".”", "!”", "?”", "…”")) else f"{text}."
 
 
 def short_clause(sentence: Sentence) -> str:

@@ -15,13 +15,13 @@ from whence.cli.layout import style_of_stdout, wrapped
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
-from whence.cli.story import Story, story_of
+from whence.cli.story import Story, failures_apart, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summary
 from whence.cli.terminal import out, out_json, printable, say
 from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
 from whence.client.responses import NOT_A_WHENCE_SERVER, EventPage
 from whence.errors import Invalid, NotFound, WhenceError
-from whence.sentences import counted, sentence_of
+from whence.sentences import counted, named_failures, sentence_of
 from whence.wire.bodies import EventBody
 from whence.wire.traces import NodeBody, TraceBody
 
@@ -181,6 +181,8 @@ def _story_and_context(whence: Whence, found: TraceBody, *, full: bool) -> tuple
     nodes = {node.id: node for row in story.rows for node in row.nodes} | _named_in_summary(found)
     payloads = _payloads(whence, list(nodes.values()))
     sentences = {id_: sentence_of(node, payloads.get(id_, b""), grammar) for id_, node in nodes.items()}
+    sentences = named_failures(nodes, sentences)
+    story = failures_apart(story, {id_ for id_, sentence in sentences.items() if sentence.detail})
     return story, StoryContext(found, sentences, grammar, style_of_stdout(), full)
 
 
