@@ -247,7 +247,7 @@ sys.exit(main(["list"]))
     [
         (("bogus",), "bogus"),
         (("list", "--bogus"), "--bogus"),
-        (("list", "stray"), "stray"),
+        (("list", "stray"), "takes no such argument"),
         (("list", "--limit", "x"), "--limit"),
         (("list", "--order", "sideways"), "--order"),
         (("get",), "ID"),

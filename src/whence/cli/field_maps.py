@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _WITHOUT_OFFSET = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?))?")
 _MINUTES_LENGTH = 5  # of a clock without seconds
 _MEMBER = re.compile(r"\{([^{}]*)\}")
-_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$(.*)`)?", re.DOTALL)
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$(.*)`)?", re.DOTALL)
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
