@@ -28,6 +28,7 @@ from whence.events import Event, Keyset, NewEvent, PageRequest, Query, Viewer
 from whence.flows import FlowPage
 from whence.storage import Receipt, Write
 from whence.trace import TraceRequest
+from whence.wire.ids import parse_reference
 
 SEED = int(os.environ.get("WHENCE_TEST_SEED") or random.SystemRandom().getrandbits(32))
 LONG = os.environ.get("WHENCE_HYPOTHESIS") == "long"
@@ -290,6 +291,9 @@ class Oracle(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), number=st.integers(1, 60), readable=readable)
     def get(self, tenant: str, number: int, readable: tuple[str, ...] | None) -> None:
         self.both(lambda store: store.get_event(Viewer(tenant, readable), uuid(number)))
+        for text in (f"@{number}", uuid(number)[:-1], uuid(number)):
+            reference = parse_reference(text)
+            self.both(lambda store, reference=reference: store.find_ids(Viewer(tenant, readable), reference))
 
     @rule(tenant=st.sampled_from(TENANTS), filters=questions, limit=st.integers(1, 9), ascending=st.booleans())
     def turn_pages(self, tenant: str, filters: dict[str, Any], limit: int, ascending: bool) -> None:
