@@ -22,7 +22,7 @@ from whence.cli.events import Json, Since, Until
 from whence.cli.flow_rows import FLOW_COLUMNS, MAP_COLUMNS, MAP_DEFAULT, FlowRow, flow_lines, map_lines, named_table
 from whence.cli.flow_story import FlowContext, flow_summary, story_lines_of_flow, trees_of
 from whence.cli.graph_text import reference
-from whence.cli.layout import style_of_stdout, wrapped
+from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import event_id, is_position
@@ -162,12 +162,8 @@ def flow(
         context = msgspec.structs.replace(context, notes=_notes(whence, context))
     with paging(no_pager):
         if names is None:
-            width, summary = context.style.width, flow_summary(events[0].correlation_id, page.total, context)
-            out(
-                "\n".join(
-                    [*([summary] if width is None else wrapped(summary, width)), "", *story_lines_of_flow(context)]
-                )
-            )
+            summary = flow_summary(events[0].correlation_id, page.total, context)
+            out("\n".join([*context.style.filled(summary), "", *story_lines_of_flow(context)]))
         else:
             out("\n".join(EventTable(context.style, names).lines(rows)))
     if len(events) < page.total:

@@ -38,6 +38,10 @@ class Style(msgspec.Struct, frozen=True):
         """Bold red."""
         return self._coded("1;31", text)
 
+    def filled(self, text: str) -> list[str]:
+        """A paragraph in lines of the width; in one line where lines have no end."""
+        return [text] if self.width is None else wrapped(text, self.width)
+
     def _coded(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from whence.cli.profiles import profile_in_use
-from whence.errors import Invalid, NotFound
+from whence.cli.profiles import profile_in_use, unknown_profile
+from whence.errors import Invalid
 from whence.profiles import load_profiles
 from whence.settings import FIELDS, Settings
 
@@ -64,5 +64,5 @@ def _store_of_profile() -> str | None:
     name = profile_in_use(saved)
     found = saved.profiles.get(name)
     if found is None and os.environ.get("WHENCE_PROFILE"):
-        raise NotFound("WHENCE_PROFILE names no profile. 'whence profile list' lists them.")
+        raise unknown_profile("WHENCE_PROFILE")
     return (found.store or None) if found else None

@@ -13,7 +13,7 @@ from whence.client import NoApiKey, Whence
 from whence.errors import NotFound, Unauthenticated, WhenceError
 from whence.profiles import UNKNOWN_PROFILE, FoundServer, Profiles, find_server
 
-__all__ = ["KeyRefused", "ServerOptions", "client_for", "profile_in_use", "say_what_overrides"]
+__all__ = ["KeyRefused", "ServerOptions", "client_for", "profile_in_use", "say_what_overrides", "unknown_profile"]
 
 _OVERRIDING = ("WHENCE_PROFILE", "WHENCE_URL", "WHENCE_API_KEY")
 """The variables that commands prefer to the current profile."""
@@ -58,8 +58,7 @@ def client_for(
     flags = flags or ServerOptions()
     found = find_server(flags.url, flags.api_key, flags.profile, environ, any_machine=True)
     if found.reason == UNKNOWN_PROFILE:
-        named = "--profile" if flags.profile else "WHENCE_PROFILE"
-        raise NotFound(f"{named} names no profile. 'whence profile list' lists them.")
+        raise unknown_profile("--profile" if flags.profile else "WHENCE_PROFILE")
     if found.reason and (flags.profile or environ.get("WHENCE_PROFILE")):
         raise NoApiKey(found.reason)
     with Whence(found.url, found.api_key, retries=retries) as whence:
@@ -81,6 +80,11 @@ def _source_of_key(flags: ServerOptions, found: FoundServer) -> str:
     if found.profile:
         return f"The key is that of the profile '{found.profile}'; 'whence login' saves another."
     return "The key came from WHENCE_API_KEY. Unset it to use a profile, or name one with --profile."
+
+
+def unknown_profile(source: str) -> NotFound:
+    """The error for a name without a profile. `source` is the flag or the variable that has the name."""
+    return NotFound(f"{source} names no profile. 'whence profile list' lists them.")
 
 
 def profile_in_use(saved: Profiles, environ: Mapping[str, str] = os.environ) -> str:

@@ -11,7 +11,7 @@ from whence.cli.event_rows import EVENT_COLUMNS, EventColumns, EventRow, EventTa
 from whence.cli.events import Json
 from whence.cli.graph_text import chain_of, effects_of, mermaid, span
 from whence.cli.graph_text import reference as reference_of
-from whence.cli.layout import style_of_stdout, wrapped
+from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
@@ -59,14 +59,8 @@ def why(
             return
         found = _graph(answer)
         story, context = _story_and_context(whence, found, full=full)
-    width = context.style.width
-    paragraph = summary(context)
     with paging(no_pager):
-        out(
-            "\n".join(
-                [*([paragraph] if width is None else wrapped(paragraph, width)), "", *story_lines(story, context)]
-            )
-        )
+        out("\n".join([*context.style.filled(summary(context)), "", *story_lines(story, context)]))
     if found.truncated:
         say(f"Not all events were read, but {len(found.nodes):,}. To see others, ask about one that is nearer to them.")
     name = reference_of(chain_of(found)[-1])
