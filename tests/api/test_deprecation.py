@@ -1,6 +1,10 @@
 """What is deprecated is announced: in the headers of responses, and in the served document."""
 
+import asyncio
 import datetime as dt
+import logging
+import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +15,12 @@ import pytest
 from tests.api.conftest import Served, serving
 from whence.api.app import route_handlers
 from whence.api.reads import aggregate, list_events
-from whence.client import parse_page
+from whence.client import AsyncWhence, Whence, deprecations, parse_page
+from whence.client.requests import ApiRequest
 from whence.client.responses import ApiResponse
 from whence.permissions import READ
 from whence.settings import Settings
-from whence.wire.deprecation import NOTICE_DAYS_MIN, Deprecation, deprecation_headers
+from whence.wire.deprecation import NOTICE_DAYS_MIN, Announcement, Deprecation, announcement, deprecation_headers
 
 OLD = Deprecation(since=dt.date(2027, 1, 1), sunset=dt.date(2027, 12, 1), instead="Use actor_id.")
 OLDER = Deprecation(since=dt.date(2026, 6, 1), sunset=dt.date(2028, 1, 1), instead="Use limit.")
@@ -131,3 +136,76 @@ def test_what_this_release_deprecates_is_in_its_changelog() -> None:
 def test_the_page_of_a_server_under_a_prefix_is_linked() -> None:
     """The link begins with the path under which clients reach the server."""
     assert (b"link", b'</log/docs>; rel="deprecation"; type="text/html"') in deprecation_headers([OLD], "/log/docs")
+
+
+NOTICE = (
+    "Something that GET /api/v1/events with offset uses is deprecated since 2026-06-01, "
+    "and may be removed on 2028-01-01."
+)
+
+
+def test_the_client_logs_an_announcement_once(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each kind of request, whichever client sends it. It raises nothing, even where warnings are errors."""
+    monkeypatch.setattr(deprecations, "_noted", set())
+    key = served.key(READ)
+
+    async def ask() -> None:
+        async with AsyncWhence(served.url, key) as log:
+            await log.list(offset=0)
+
+    with caplog.at_level(logging.WARNING, "whence"), warnings.catch_warnings(), Whence(served.url, key) as log:
+        warnings.simplefilter("error")
+        log.list()
+        assert caplog.messages == []
+        for offset in range(3):
+            log.list(offset=offset)
+        asyncio.run(ask())
+        assert caplog.messages == [f"{NOTICE} {served.url}/docs says what to use instead."]
+        log.aggregate()
+    assert caplog.messages[1].startswith(
+        "Something that GET /api/v1/events/aggregate uses is deprecated since 2027-01-01"
+    )
+
+
+def test_the_notices_of_a_process_are_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids are left out, so that a route has one."""
+    monkeypatch.setattr(deprecations, "_noted", set())
+    for number in range(300):
+        path = f"/api/v1/events/{uuid.uuid4()}" if number < 100 else f"/api/v1/events/{number}"
+        deprecations.log_deprecation("http://a", ApiRequest(method="GET", path=path), {"deprecation": "@1"})
+    assert caplog.messages[0].startswith("Something that GET /api/v1/events/{id} uses is deprecated since 1970-01-01.")
+    assert len(caplog.messages) == 100
+
+
+DAY = dt.date(2027, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({}, None),
+        ({"sunset": "Wed, 01 Dec 2027 00:00:00 GMT"}, None),
+        ({"deprecation": "@1798761600"}, Announcement(DAY, None)),
+        (
+            {"deprecation": "@1798761600", "sunset": "Wed, 01 Dec 2027 00:00:00 GMT"},
+            Announcement(DAY, dt.date(2027, 12, 1)),
+        ),
+        ({"deprecation": "true", "sunset": "soon"}, Announcement(None, None)),
+        ({"deprecation": "@99999999999999999999", "sunset": ""}, Announcement(None, None)),
+        ({"deprecation": "@²"}, Announcement(None, None)),
+    ],
+)
+def test_an_announcement_is_read_as_far_as_it_can_be(headers: dict[str, str], found: Announcement | None) -> None:
+    """A proxy may have written it."""
+    assert announcement(headers) == found
+
+
+def test_what_is_announced_is_read_again() -> None:
+    """The headers of the server name the days."""
+    headers = {name.decode(): value.decode() for name, value in deprecation_headers([OLD], "/docs")}
+    assert announcement(headers) == Announcement(OLD.since, OLD.sunset)
+    assert str(Announcement(None, None)) == "deprecated"
