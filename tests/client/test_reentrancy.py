@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.running import soak
 from tests.api.conftest import event
 from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
-from tests.client.programs import environment, start_program
+from tests.client.programs import environment, every_python, start_program
 from tests.client.test_emitter import check_balance, connected
 from whence.client import QueueFull, Whence, at_exit, emitter, sender, spool, spool_lock
 from whence.client.reentrancy import guard
@@ -252,15 +252,16 @@ note(str(handled), str(finalized), str(stats.emitted), str(placed), str(stats.lo
 
 
 @pytest.mark.slow
+@every_python
 @pytest.mark.parametrize("up", [True, False], ids=["server_up", "server_down"])
-def test_signals_a_hundred_times_a_second(tmp_path: Path, up: bool) -> None:
+def test_signals_a_hundred_times_a_second(tmp_path: Path, up: bool, python: str) -> None:
     """While two threads emit and finalizers run. The program does not hang, and every event is in one place."""
     with fake_server() as server:
         if not up:
             server.rule = unavailable
         seconds = 10 if soak() else 3
         env = environment(server.url, "whk_x", tmp_path)
-        process = start_program(ALARMED, env, f"SECONDS = {seconds}")
+        process = start_program(ALARMED, env, f"SECONDS = {seconds}", python=python)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         handled, finalized, emitted, placed, lost, queued = map(int, out.split())

@@ -23,7 +23,7 @@ from typing import Self
 
 from whence.client.fork_safety import register_fork_safe
 
-__all__ = ["GuardedCondition", "guard", "is_on_event_loop", "is_raised_by_signal_handler"]
+__all__ = ["GuardedCondition", "Nesting", "guard", "is_on_event_loop", "is_raised_by_signal_handler"]
 
 _log = logging.getLogger("whence")
 
@@ -61,6 +61,35 @@ def _stack() -> set[FrameType]:
         frames.add(frame)
         frame = frame.f_back
     return frames
+
+
+class Nesting:
+    """Bounds how deep calls of the program's own functions lie inside each other, in each thread.
+
+    Such a function may emit events, for which it is called again. A call is known by its frame, so that one which an
+    exception of a signal handler broke off counts no longer.
+    """
+
+    def __init__(self, depth_max: int) -> None:
+        self._depth_max = depth_max
+        self._frames: dict[int, list[FrameType]] = {}
+
+    def enter(self) -> bool:
+        """Begin a call, which the same frame has to `leave`. False, with nothing begun, if it would be too deep."""
+        frames = self._frames.get(get_ident(), [])
+        if frames:
+            stack = _stack()
+            frames = [frame for frame in frames if frame in stack]
+        if len(frames) >= self._depth_max:
+            return False
+        self._frames[get_ident()] = [*frames, sys._getframe(1)]
+        return True
+
+    def leave(self) -> None:
+        """End the call."""
+        frames = [frame for frame in self._frames.pop(get_ident(), ()) if frame is not sys._getframe(1)]
+        if frames:
+            self._frames[get_ident()] = frames
 
 
 class _Entry:
@@ -132,6 +161,8 @@ class _Guard:
     def leave(self, condition: "GuardedCondition | None" = None) -> None:
         """End locked code, as it was entered. Whoever leaves does what was deferred."""
         entries = self._entries.get(get_ident(), [])
+        if len(entries) == 1 and entries[0].condition is condition:
+            entries = []  # as is usual, and quicker than the loop
         for index in reversed(range(len(entries))):
             if entries[index].condition is condition:
                 del entries[index]
@@ -188,8 +219,8 @@ class _Guard:
             return  # another thread was faster
         try:
             action()
-        except Exception:  # the code that was interrupted has nothing to do with it
-            if raises:
+        except Exception as error:  # the code that was interrupted has nothing to do with it
+            if raises or is_raised_by_signal_handler(error):
                 raise
             _log.exception("An event of a signal handler or finalizer could not be handled.")
 
