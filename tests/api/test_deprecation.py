@@ -7,18 +7,20 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import msgspec
 import pytest
 
-from tests.api.conftest import Served, serving
+from tests.api.conftest import Served, event, serving
 from whence.api.app import route_handlers
 from whence.api.reads import aggregate, list_events
+from whence.api.writes import create_batch, create_event
 from whence.client import AsyncWhence, Whence, deprecations, parse_page
 from whence.client.requests import ApiRequest
 from whence.client.responses import ApiResponse
-from whence.permissions import READ
+from whence.permissions import READ, WRITE
 from whence.settings import Settings
 from whence.wire.deprecation import NOTICE_DAYS_MIN, Announcement, Deprecation, announcement, deprecation_headers
 
@@ -30,6 +32,7 @@ DEPRECATED = [
     if "operation" in handler.opt
     for name, deprecation in [
         (handler.opt["operation"].summary, handler.opt["operation"].deprecation),
+        *handler.opt["operation"].deprecated_fields.items(),
         *((each.name, each.deprecation) for each in handler.opt["operation"].parameters),
     ]
     if deprecation is not None
@@ -41,7 +44,7 @@ HEADERS = ("deprecation", "sunset", "link")
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that deprecates two parameters of lists, and the whole route of counts."""
+    """A server that deprecates two parameters of lists, the route of counts, and of new events a parameter and two fields."""
     patched = pytest.MonkeyPatch()
     listing, counting = list_events.opt["operation"], aggregate.opt["operation"]
     marks = {"actor_type": OLD, "offset": OLDER}
@@ -50,6 +53,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     )
     patched.setitem(list_events.opt, "operation", msgspec.structs.replace(listing, parameters=parameters))
     patched.setitem(aggregate.opt, "operation", msgspec.structs.replace(counting, deprecation=OLD))
+    for route in (create_event, create_batch):
+        storing = route.opt["operation"]
+        parameters = tuple(msgspec.structs.replace(each, deprecation=OLDER) for each in storing.parameters)
+        fields = {"tenantId": OLD, "outcome": OLDER}
+        changed = msgspec.structs.replace(storing, parameters=parameters, deprecated_fields=fields)
+        patched.setitem(route.opt, "operation", changed)
     try:
         with serving(tmp_path_factory.mktemp("served")) as running:
             yield running
@@ -76,6 +85,52 @@ def test_a_deprecated_parameter_is_announced(client: httpx2.Client, query: str) 
         "sunset": "Wed, 01 Dec 2027 00:00:00 GMT",
         "link": '</docs>; rel="deprecation"; type="text/html"',
     }
+
+
+@pytest.fixture(scope="module")
+def writer(served: Served) -> Iterator[httpx2.Client]:
+    with served.client(WRITE) as made:
+        yield made
+
+
+def with_payload(**fields: Any) -> bytes:
+    return msgspec.json.encode(event(payload={"tenantId": "a", "outcome": "b"}, **fields))
+
+
+def test_a_deprecated_field_is_announced(writer: httpx2.Client) -> None:
+    """When an event of the body has it, in whatever spelling and place, and also when the event is refused."""
+    tenant = "test"
+    marked, plain = with_payload(tenantId=tenant), with_payload()
+    escaped = marked.replace(b'"tenantId":"test"', b'"tenan\\u0074Id":"test"')
+    for body in (marked, escaped, with_payload(tenantId="another")):
+        assert announced(writer.post("/api/v1/events", content=body))["deprecation"] == "@1798761600", body
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    for answer in (
+        writer.post("/api/v1/events/batch", content=b"[" + plain + b"," + marked + b"]"),
+        writer.post("/api/v1/events/batch", content=plain + b"\nnot JSON\n" + marked, headers=ndjson),
+    ):
+        assert announced(answer)["deprecation"] == "@1798761600", answer.text
+
+
+def test_fields_and_parameters_are_announced_together(writer: httpx2.Client) -> None:
+    """With the earliest days of all of them, in one header each."""
+    answer = writer.post(
+        "/api/v1/events/batch?atomic=false", content=b"[" + with_payload(tenantId="test", outcome="none") + b"]"
+    )
+    assert answer.headers.get_list("deprecation") == ["@1780272000"]
+    assert answer.headers.get_list("sunset") == ["Wed, 01 Dec 2027 00:00:00 GMT"]
+    assert len(answer.headers.get_list("link")) == 1
+
+
+def test_an_event_without_the_fields_announces_nothing(writer: httpx2.Client) -> None:
+    """Its payload may have members with these names."""
+    for answer in (
+        writer.post("/api/v1/events", content=with_payload()),
+        writer.post("/api/v1/events/batch", content=b"[" + with_payload() + b"]"),
+        writer.post("/api/v1/events", content=b"not JSON"),
+        writer.post("/api/v1/events/batch", content=b"[]"),
+    ):
+        assert announced(answer) == {}, answer.text
 
 
 def test_of_several_the_earliest_days_are_announced(client: httpx2.Client) -> None:
@@ -117,6 +172,9 @@ def test_the_document_names_what_is_deprecated(client: httpx2.Client) -> None:
     counting = paths["/api/v1/events/aggregate"]["get"]
     assert counting["deprecated"] is True and counting["description"].endswith("Use actor_id.")
     assert "deprecated" not in paths["/api/v1/events"]["get"]
+    fields = client.get("/openapi.json").json()["components"]["schemas"]["NewEvent"]["properties"]
+    assert [name for name, each in fields.items() if each.get("deprecated")] == ["outcome", "tenantId"]
+    assert fields["tenantId"]["description"] == str(OLD)
 
 
 def test_the_time_of_notice_cannot_be_shorter() -> None:

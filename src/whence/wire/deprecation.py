@@ -1,19 +1,22 @@
 """What is going to be removed, and how a response announces it."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from email.utils import format_datetime, parsedate_to_datetime
 
 import msgspec
 
-__all__ = ["NOTICE_DAYS_MIN", "Announcement", "Deprecation", "announcement", "deprecation_headers"]
+__all__ = ["NOTICE_DAYS_MIN", "Announcement", "Deprecation", "announcement", "deprecation_headers", "members_of"]
 
 NOTICE_DAYS_MIN = 180
 """The shortest time between the announcement of a removal and the removal."""
 
 
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 class Deprecation(msgspec.Struct, frozen=True):
-    """A route or a parameter that is deprecated `since` a day, and may be gone from the day `sunset` on.
+    """A route, parameter or field that is deprecated `since` a day, and may be gone from the day `sunset` on.
 
     `instead` is a sentence that says what to use. Raises ValueError for less than `NOTICE_DAYS_MIN` days of notice.
     """
@@ -42,6 +45,17 @@ def deprecation_headers(used: Sequence[Deprecation], docs: str) -> list[tuple[by
         (b"sunset", format_datetime(sunset, usegmt=True).encode()),
         (b"link", f'<{docs}>; rel="deprecation"; type="text/html"'.encode()),
     ]
+
+
+def members_of(objects: Iterable[bytes]) -> set[str]:
+    """The names of the members of these JSON objects. What is none is left out: it is refused elsewhere."""
+    names: set[str] = set()
+    for each in objects:
+        try:
+            names.update(_decode_members(each))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+    return names
 
 
 class Announcement(msgspec.Struct, frozen=True):
