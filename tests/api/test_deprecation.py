@@ -44,7 +44,7 @@ HEADERS = ("deprecation", "sunset", "link")
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that deprecates two parameters of lists, the route of counts, and of new events a parameter and two fields."""
+    """A server that deprecates parameters of lists and of new events, fields of these, and the route of counts."""
     patched = pytest.MonkeyPatch()
     listing, counting = list_events.opt["operation"], aggregate.opt["operation"]
     marks = {"actor_type": OLD, "offset": OLDER}

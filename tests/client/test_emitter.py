@@ -17,6 +17,7 @@ from tests.client.fake_server import FakeServer, accept, refuse, unavailable
 from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Closed, EmittedEvent, Lost, QueueFull, Rejected, SpoolFull, Whence, emitter
 from whence.client.backlog import Backlog
+from whence.client.requests import SEND_EVENTS_MAX
 from whence.client.spool import REJECTED, Spool, sync_file
 from whence.client.spool_lock import ProcessLock
 from whence.errors import Invalid, WhenceError
@@ -70,7 +71,7 @@ def test_small_batches_keep_a_distance(server: FakeServer, tmp_path: Path, monke
     """A program that emits all the time makes few requests. The first event, a full batch and `flush` do not wait."""
     monkeypatch.setattr(emitter, "_GATHER_S", 600.0)
     server.gate.clear()
-    with connected(server, tmp_path, queue_events_max=20) as log:
+    with connected(server, tmp_path) as log:
         log.emit(event(actorId="a0"))
         assert server.arrived.wait(5)
         log.emit(event(actorId="a1"))
@@ -78,14 +79,14 @@ def test_small_batches_keep_a_distance(server: FakeServer, tmp_path: Path, monke
         wait_until(lambda: server.actors == ["a0"])
         log.emit(event(actorId="a2"))
         assert log.stats().queued == 2
-        for number in range(3, 11):
+        for number in range(3, SEND_EVENTS_MAX + 1):
             log.emit(event(actorId=f"a{number}"))
-        wait_until(lambda: server.actors == names(0, 11))
-        log.emit(event(actorId="a11"))
+        wait_until(lambda: len(server.stored) == SEND_EVENTS_MAX + 1)
+        log.emit(event(actorId="last"))
         assert log.flush(10)
-        log.emit(event(actorId="a12"))
-        assert [len(batch) for batch in server.batches] == [1, 10, 1]
-    assert server.actors == names(0, 13)
+        log.emit(event(actorId="closed"))
+        assert [len(batch) for batch in server.batches] == [1, SEND_EVENTS_MAX, 1]
+    assert server.actors == [*names(0, SEND_EVENTS_MAX + 1), "last", "closed"]
 
 
 def test_code_that_waits_for_room_does_not_wait_for_a_batch_to_fill(

@@ -84,7 +84,7 @@ class Emitter:
         self._open_spool = open_spool
         self._queue_events_max = queue_events_max
         self._queue_bytes_max = queue_bytes_max
-        self._full_batch = max(1, min(SEND_EVENTS_MAX, queue_events_max // 2))  # as many are sent at once
+        self._gathers = queue_events_max >= 2 * SEND_EVENTS_MAX  # a small queue would be full before a batch is
         self._on_full = on_full
         self.block_timeout_s = block_timeout_s
         self._on_error = on_error
@@ -305,7 +305,7 @@ class Emitter:
 
     def _enqueue(self, body: bytes) -> int:
         self._counts.emitted += 1
-        self._wake(0.0 if self._backlog.add(body) == self._full_batch else _LINGER_S)
+        self._wake(0.0 if self._backlog.add(body) == SEND_EVENTS_MAX else _LINGER_S)
         return _IN_MEMORY
 
     def _drop(self) -> int:
@@ -488,7 +488,7 @@ class Emitter:
         """Try to send one batch; returns the seconds until the next step. Called by the threads of the sender only."""
         response: ApiResponse | None = None
         with self._changed:
-            self._scheduled = False
+            self._scheduled = True  # if there is a batch, a further step follows it
             if self._closed:
                 return None
             self._absorb()
@@ -497,6 +497,7 @@ class Emitter:
                 return wait_s
             batch = self._backlog.next_batch(self._batch_events_max)
             self.attempts += bool(batch)
+            self._scheduled = bool(batch)
             held_s = self._backlog.held_wait_s()
             self._changed.notify_all()  # there may be room in the queue
         if not batch:
@@ -530,14 +531,11 @@ class Emitter:
 
     def _gather(self) -> float:
         """The seconds until the next batch, after one that was accepted. Nothing that is urgent waits."""
-        waiting = self._backlog.waiting()
-        if waiting is None or waiting >= self._full_batch or self._closing or self._flushing:
+        waiting = self._backlog.waiting() if self._gathers else None
+        if waiting is None or waiting >= SEND_EVENTS_MAX or self._closing or self._flushing:
             return 0.0
         self._gather_until = time.monotonic() + _GATHER_S
-        if not waiting:
-            return 0.0
-        self._scheduled = True
-        return _GATHER_S
+        return _GATHER_S if waiting else 0.0
 
     def _apply(self, batch: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
         """Count and remove each event that has a final result, and keep the others; the seconds until the next step."""
