@@ -352,8 +352,8 @@ def test_probes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         async def hang() -> None:
             await asyncio.sleep(60)
 
-        state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
-        monkeypatch.setattr(state.context.readiness, "_check", hang)
+        context: Any = served.app.app.context  # type: ignore[union-attr]  # of the lane inside the middleware
+        monkeypatch.setattr(context.readiness, "_check", hang)
         assert nobody.get("/readyz").status_code == 200, "the answer is remembered"
         monkeypatch.setattr(readiness, "_REMEMBERED_S", 0.0)
         answer = nobody.get("/readyz")
@@ -454,8 +454,8 @@ class Unbounded(FairQueue):
 
 
 def test_pages_without_a_bound_are_found(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
-    monkeypatch.setattr(state.context.admission, "pages", Unbounded(1))
+    context: Any = served.app.app.context  # type: ignore[union-attr]  # of the lane inside the middleware
+    monkeypatch.setattr(context.admission, "pages", Unbounded(1))
     expected = served.store.reads_at_once + 1
     assert most_pages_at_once(served, 100, expected, monkeypatch) >= expected
 

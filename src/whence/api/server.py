@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from whence.api.http_protocol import SmallReadsProtocol
 from whence.api.store_secret import load_store_secret
 from whence.settings import Settings
 from whence.storage.base import Store
+from whence.wire.times import format_time_fixed
 
 __all__ = ["Server", "configure_logging", "is_exposed", "make_config", "run", "settle_memory"]
 
@@ -150,7 +152,7 @@ def configure_logging(level: str) -> None:
     """Send logs to stderr: coloured lines to a terminal, else one JSON object a line."""
     shared: list[Any] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_timestamp,
     ]
     factory: Any
     # The parent process may have closed it.
@@ -175,6 +177,12 @@ def configure_logging(level: str) -> None:
     )
     # uvicorn's lesser messages are about starting, stopping and invalid requests. These are logged here, or not at all.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _add_timestamp(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add the time in UTC. structlog's own processor takes several times as long, which each request would pay."""
+    entry["timestamp"] = format_time_fixed(time.time_ns() // 1000)
+    return entry
 
 
 class _LossyStream:
