@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -20,7 +19,8 @@ from litestar import Response
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving, wait_until
 from tests.api.credentials import jwt_of
 from tests.unit.mutants import catches, replaced
-from whence.api import docs_page, middleware, readiness
+from whence.api import docs_page, middleware, readiness, request_log
+from whence.api.request_log import RequestLog
 from whence.fairness import FairQueue
 from whence.permissions import READ, WRITE
 
@@ -460,7 +460,7 @@ def test_pages_without_a_bound_are_found(served: Served, monkeypatch: pytest.Mon
     assert most_pages_at_once(served, 100, expected, monkeypatch) >= expected
 
 
-@catches(replaced(middleware, "without_secrets", str, "paths_are_logged_as_they_are"))
+@catches(replaced(request_log, "without_secrets", str, "paths_are_logged_as_they_are"))
 @pytest.mark.parametrize("kind", ["API key", "session", "token", "operator's token"])
 @pytest.mark.parametrize("path", ["/api/v1/keys/{}", f"{EVENTS}/correlation/{{}}/x", "/{}", "/%2f{}"])
 def test_a_secret_in_a_path_is_not_logged(
@@ -468,8 +468,9 @@ def test_a_secret_in_a_path_is_not_logged(
 ) -> None:
     """Neither as it is, nor percent-encoded; the rest of the path is."""
     logged: list[str] = []
-    record = SimpleNamespace(info=lambda _event, **fields: logged.append(fields["path"]))
-    monkeypatch.setattr(middleware, "_log", record)
+    log = RequestLog()
+    log.write_json(lambda line: logged.append(json.loads(line)["path"]), 20)
+    monkeypatch.setattr(middleware, "request_log", log)
     secret = {
         "API key": served.key(READ),
         "session": "whs_" + "a1" * 24,

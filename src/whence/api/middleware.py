@@ -18,8 +18,8 @@ from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as LitestarScope
 
 from whence.api.headers import header
-from whence.api.redaction import without_secrets
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
+from whence.api.request_log import request_log
 from whence.api.responses import error_body
 from whence.settings import Settings
 
@@ -114,21 +114,15 @@ class HTTPMiddleware:
         finally:
             for call in state["at_end"]:
                 call()
-            self._log_request(scope, state, response.status, time.perf_counter() - started)
-
-    def _log_request(self, scope: ASGIScope, state: dict[str, Any], status: int, seconds: float) -> None:
-        """Log one line: never a query string, a header or a body."""
-        principal = state.get("principal")
-        probe = state["public_path"].endswith(("/livez", "/readyz")) and status < 400
-        (_log.debug if probe else _log.info)(
-            "request",
-            method=scope["method"],
-            path=without_secrets(state["public_path"])[:512],
-            status=status,
-            ms=round(seconds * 1000, 2),
-            request_id=state["request_id"],
-            tenant=principal.tenant if principal else None,
-        )
+            principal = state.get("principal")
+            request_log.add(
+                scope["method"],
+                state["public_path"],
+                response.status,
+                time.perf_counter() - started,
+                request_id,
+                None if principal is None else principal.tenant,
+            )
 
     def _rewrite_path(self, scope: ASGIScope, state: dict[str, Any]) -> None:
         """Replace the path by a normalized one. The raw path is split before it is decoded, so that a segment may

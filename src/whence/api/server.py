@@ -26,6 +26,7 @@ from whence.addresses import is_loopback
 from whence.api.app import create_app
 from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import SmallReadsProtocol
+from whence.api.request_log import request_log
 from whence.api.store_secret import load_store_secret
 from whence.settings import Settings
 from whence.storage.base import Store
@@ -169,6 +170,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda entry, **_: msgspec.json.encode(entry, enc_hook=repr)),
         ]
         factory = structlog.BytesLoggerFactory(stream)
+    request_log.write_json(None if stderr.isatty() else stream.write_line, _LEVELS[level])
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -198,6 +200,10 @@ class _LossyStream:
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
+
+    def write_line(self, line: Any) -> None:
+        self.write(line)
+        self.flush()
 
 
 def _allow_files(number: int) -> None:
