@@ -139,6 +139,25 @@ def test_a_signal_is_handled_when_the_client_was_left() -> None:
     assert called == [15] and not guard.is_inside()
 
 
+def test_a_signal_is_handled_in_the_thread_that_it_interrupted() -> None:
+    """Another thread that leaves the client meanwhile does not handle it: only the main thread may install handlers."""
+    called: list[int] = []
+    handler = at_exit._SigtermHandler(lambda number, frame: called.append(threading.get_ident()))
+    guard.enter()
+    handler(15, None)
+
+    def enter_and_leave() -> None:
+        guard.enter()
+        guard.leave()
+
+    other = threading.Thread(target=enter_and_leave)
+    other.start()
+    other.join(10)
+    assert called == []
+    guard.leave()
+    assert called == [threading.get_ident()]
+
+
 def test_many_events_may_be_left_in_the_inbox(server: FakeServer, tmp_path: Path) -> None:
     """Those of several clients too. They are moved on one after the other, and not one inside the other."""
     logs = [connected(server, tmp_path, tenant=f"t{number}") for number in range(3)]

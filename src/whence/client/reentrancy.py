@@ -115,7 +115,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self._entries: dict[int, list[_Entry]] = {}
-        self._deferred: deque[tuple[Callable[[], object], bool]] = deque()
+        self._deferred: deque[tuple[Callable[[], object], int | None]] = deque()  # and the thread that has to do it
         self._running: dict[int, FrameType] = {}  # the frames that are running what was deferred, by thread
         register_fork_safe(self)
 
@@ -194,9 +194,9 @@ class _Guard:
     def defer(self, action: Callable[[], object], *, raises: bool = False) -> None:
         """Do this as soon as a thread leaves; at once if this thread is not inside.
 
-        Errors are logged, unless `raises`.
+        Errors are logged, unless `raises`. Then this thread does it: it is that of a signal handler.
         """
-        self._deferred.append((action, raises))
+        self._deferred.append((action, get_ident() if raises else None))
         if not self.is_inside():
             self._run_deferred()
 
@@ -207,22 +207,28 @@ class _Guard:
             return  # an action has left: the loop below goes on with the next one
         try:
             self._running[ident] = sys._getframe()
-            while self._deferred:
-                self._run_next()
+            others = 0
+            while len(self._deferred) > others:
+                others += not self._run_next()
         finally:
             self._running.pop(ident, None)
 
-    def _run_next(self) -> None:
+    def _run_next(self) -> bool:
+        """Do the next one. False if that is for another thread, which keeps it."""
         try:
-            action, raises = self._deferred.popleft()
+            action, thread = self._deferred.popleft()
         except IndexError:
-            return  # another thread was faster
+            return True  # another thread was faster
+        if thread not in (None, get_ident()):
+            self._deferred.append((action, thread))
+            return False
         try:
             action()
         except Exception as error:  # the code that was interrupted has nothing to do with it
-            if raises or is_raised_by_signal_handler(error):
+            if thread is not None or is_raised_by_signal_handler(error):
                 raise
             _log.exception("An event of a signal handler or finalizer could not be handled.")
+        return True
 
 
 guard = _Guard()
