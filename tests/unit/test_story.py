@@ -376,6 +376,7 @@ def test_text_is_cut_and_wrapped_by_columns() -> None:
         ("Start one with 'whence serve now', or try", ["Start one with", "'whence serve now', or try"]),
         ("What followed: whence effects @22   All: whence trace @22", ["What followed:", "whence effects @22   All:"]),
         ("To go back: .venv/bin/whence profile use 'my log'", ["To go back:", ".venv/bin/whence profile use 'my log'"]),
+        ("It is a ZIP archive. Unpack it: unzip -p a.zip | whence import -", ["It is a ZIP archive. Unpack", "it:"]),
         ("See https://log.example.com/a/long/path/of/it here", ["See", "https://log.example.com/a/long/path/of/it"]),
         ("  export WHENCE_URL=http://127.0.0.1 WHENCE_API_KEY=x", []),
         (

@@ -37,6 +37,7 @@ _MESSAGE_LEAST = 20
 _UNBROKEN = re.compile(
     r"""
       (?<![^\s(])'[^']*'[^\s']*                     # what stands in quotation marks
+    | (?<=:\ )[^:|]+\ \|\ whence\ import\ .*           # a pipeline
     | (?:\S+\ -m\ )?\S*\bwhence\ [a-z]+             # a command
       (?:\ use\ [^\s']+|\ (?:use\ )?'[^']*'|\ [@-]\S*|\ [\da-f]{8}-\S*)*  # with what it is about
     | \S+                                          # a word, a URL, a path, an id
