@@ -135,7 +135,9 @@ class EventTable:
                 for cell, width, is_shortened in zip(line, self._widths, self._shortened, strict=True)
             ]
             cells_of_line = zip(columns, line, self._fitting(needed, columns), self._widths, strict=True)
-            yield "  ".join(padded(fitted_cell(*cell), width) for *cell, width in cells_of_line).rstrip()
+            yield "  ".join(
+                padded(fitted_cell(name, text, width_max), width) for name, text, width_max, width in cells_of_line
+            ).rstrip()
 
     def _fitting(self, widths: list[int], columns: Sequence[str]) -> list[int]:
         if self._style.width is None:

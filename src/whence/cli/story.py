@@ -139,7 +139,8 @@ def story_of(trace: TraceBody, object_of: ObjectOf | None = None, *, full: bool 
     chain = chain_of(trace)
     if full:
         return Story(_paired(chain), Row(chain[-1]), list(_tree(trace, None, full=True)))
-    above, below = _paired(chain), list(_tree(trace, object_of, full=False))
+    above: list[Step] = _paired(chain)
+    below: list[Step] = list(_tree(trace, object_of, full=False))
     if object_of is not None:
         above, below = _causes_joined(above, object_of), _chains_joined(below, object_of)
     first = {0, 1} if chain[0].id == trace.root_id else set[int]()
