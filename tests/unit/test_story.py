@@ -223,6 +223,13 @@ def test_the_root_and_the_nearest_cause_are_in_no_run() -> None:
     sentences = {each.id: sentence_of(each, b"{}", GRAMMAR) for row in folded.rows for each in row.nodes}
     late = runs_joined(folded, objects_in(sentences))
     assert [len(step.rows) for step in late.because] == [1, 1, 88, 8, 1], "only what is shown was known"
+    known = {
+        id_: sentence for id_, sentence in context_with(trace_of(nodes, "n100"), {}).sentences.items() if id_ != "n50"
+    }
+    parts = story_of(trace_of(nodes, "n100"), objects_in(known))
+    assert [len(step.rows) for step in parts.because] == [1, 48, 1, 48, 1]
+    whole = runs_joined(parts, objects_in(context_with(trace_of(nodes, "n100"), {}).sentences))
+    assert [(len(step.rows), len(step.nodes)) for step in whole.because] == [(1, 1), (97, 97), (1, 1)]
 
 
 def test_doubts_are_shown_and_never_folded() -> None:

@@ -254,12 +254,12 @@ def joined(row: Row, later: Row, object_of: ObjectOf) -> Row | None:
     nodes, others = (before.node, before.end), (later.node, later.end)
     is_alike = (
         all(_kind(one) == _kind(other) for one, other in zip(nodes, others, strict=True))
-        and not (row.failed or later.failed or _is_doubtful(row) or _is_doubtful(later))
+        and not (before.failed or later.failed or _is_doubtful(before) or _is_doubtful(later))
         and object_of(before.node) == object_of(later.node) != ""
     )
     if not is_alike:
         return None
-    return msgspec.structs.replace(row, repeats=(*row.repeats, later), is_last=later.is_last)
+    return msgspec.structs.replace(row, repeats=(*row.repeats, *later.rows), is_last=later.is_last)
 
 
 def _kind(node: NodeBody | None) -> tuple[str, str, str] | None:
