@@ -33,6 +33,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "actor_totals",
             "flows",
             "merkle",
+            "recent",
             "integrity",
             "webhooks",
             "addresses",
