@@ -190,7 +190,7 @@ def test_the_servers_of_the_concepts_start(demonstration: dict[str, str], tmp_pa
     for command in commands:
         with terminal(tmp_path, demonstration | places | {"WHENCE_PORT": "0"}) as opened:
             opened.start(command)
-            opened.wait_for(r"Serving .* at\s+http")
+            opened.wait_for(r"Serving\s+\S+\s+at\s+http")
             opened.interrupt()
 
 
@@ -210,7 +210,7 @@ def test_the_commands_for_postgresql_run(demonstration: dict[str, str], tmp_path
                 shown, status = opened.run(here(command, url, name))
                 assert status == 0, shown
             opened.start(here(serve, url, name))
-            opened.wait_for(r"Serving .* at\s+http")
+            opened.wait_for(r"Serving\s+\S+\s+at\s+http")
             opened.interrupt()
     finally:
         asyncio.run(databases.execute(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
