@@ -158,3 +158,4 @@ def test_no_text_controls_the_terminal(user: Cli, api: httpx2.Client) -> None:
 def test_an_empty_log_has_no_flows(user: Cli) -> None:
     assert user.ok("flows").err == "0 of 0 flows.\n"
     assert user.ok("map").out == ""
+    assert user.ok("stats").out == "0 events\n"

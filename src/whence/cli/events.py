@@ -238,6 +238,7 @@ def _counts_text(answer: ApiResponse) -> str:
             ("RESOURCE TYPE", counts.by_resource_type),
             ("ACTOR TYPE", counts.by_actor_type),
         )
+        if keys
     ]
     return "\n\n".join((*tables, counted(counts.total, "event")))
 
