@@ -64,6 +64,7 @@ def test_fish_completes_commands_options_and_values(cli: Cli) -> None:
         assert ([line.partition("\t")[0] for line in done.stdout.splitlines()], done.stderr) == (wanted, ""), words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
 def test_zsh_completes_and_runs_this_program(cli: Cli) -> None:
     """After the commands of docs/operations.md. Without them, zsh takes the name for that of its builtin."""
@@ -94,6 +95,7 @@ def test_users_of_zsh_read_how_to_reach_the_program(monkeypatch: pytest.MonkeyPa
     assert program() == typed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
 def test_zsh_completes_from_a_folder_of_functions_too(cli: Cli) -> None:
     """As a packager installs the script: the file is the function."""
