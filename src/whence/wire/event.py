@@ -449,6 +449,8 @@ def encode_event(event: Event, include: frozenset[str] = frozenset(), viewer: Vi
 def encode_stored_event(event: Event, correlation_id: str | None) -> bytes:
     """The answer to the sender of an event: the eleven keys, with this `correlationId`, null when the sender may not
     learn it."""
+    if correlation_id == event.correlation_id:
+        return encode_event(event)
     body = msgspec.structs.asdict(_event_body(event, frozenset(), _ANYONE))
     return _encode(StoredEventBody(**body | {"correlation_id": correlation_id}))
 
