@@ -27,7 +27,7 @@ from whence.storage import Store
 __all__ = ["create_app", "route_handlers"]
 
 _PARSED_READS = 512
-"""Reads whose query strings stay parsed. With the longest of these, they take some megabytes."""
+"""Reads whose query strings stay parsed. With the longest query strings they take 40 MB."""
 
 
 def create_app(settings: Settings, store: Store, secret: StoreSecret | None = None) -> HTTPMiddleware:

@@ -15,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import context_of, now_us, principal_of
-from whence.api.headers import media_type
+from whence.api.headers import header, media_type
 from whence.api.operation import Json, Operation, ResponseSpec, listing_route, ref
 from whence.api.reads import next_page_link
 from whence.api.request import Request
@@ -248,7 +248,7 @@ def _expiry_within(principal: Principal, asked: NewKey) -> int | None:
 
 def check_json_media(request: Request) -> None:
     """Raise UnsupportedMedia unless the body is JSON, or says nothing of what it is."""
-    if media_type(request.scope) not in ("", JSON):
+    if header(request.scope, b"content-type") is not None and media_type(request.scope) != JSON:
         raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")
 
 

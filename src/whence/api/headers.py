@@ -16,7 +16,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 def header_values(scope: Scope, name: bytes) -> list[str]:
     """Every value of a header, as Latin-1 text without white space around it."""
-    return [value.decode("latin-1").strip() for each, value in scope["headers"] if each == name]
+    return [value.strip(b" \t").decode("latin-1") for each, value in scope["headers"] if each == name]
 
 
 def header_names(scope: Scope) -> frozenset[str]:
@@ -27,4 +27,4 @@ def header_names(scope: Scope) -> frozenset[str]:
 def media_type(scope: Scope) -> str:
     """The content type without its parameters, empty if there is none. Two of them are joined, which makes a type that
     no route knows."""
-    return (header(scope, b"content-type") or b"").decode("latin-1").partition(";")[0].strip().lower()
+    return ",".join(value.partition(";")[0].strip().lower() for value in header_values(scope, b"content-type"))

@@ -38,6 +38,7 @@ _ANSWER_S = 300.0
 _PROBE_HEAD_S = 2.0
 _PROBES = (b"/livez", b"/readyz")
 _RESPONSE_HEAD = b"HTTP/1.1 "
+_INTERIM_HEAD = b"HTTP/1.1 1"
 _ACCEPTED_PER_SERVED = 2  # connections beyond these are closed without an answer
 
 
@@ -88,7 +89,7 @@ class ResponseTransport:
     """The transport for writing a response.
 
     uvicorn writes head and body one after the other, which would be two calls of the system and wake the client twice.
-    So the head waits for the first part of the body, if that follows before the event loop looks for input again.
+    So the head waits for the first part of the body until the next round of the event loop, but no interim response.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class ResponseTransport:
         if self._head is not None:
             parts, self._head = (self._head, data), None
             self._transport.writelines(parts)
-        elif data.startswith(_RESPONSE_HEAD):
+        elif data.startswith(_RESPONSE_HEAD) and not data.startswith(_INTERIM_HEAD):
             self._head = data
             self._loop.call_soon(self.flush)
         else:
@@ -237,8 +238,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The response is written. If its request has not arrived completely, wait for the rest for a short time."""
         self._answer_ends = None
-        if self._serving is not None:
-            cast(ResponseTransport, self._serving.transport).flush()  # of a response without a body
+        self._flush_head()  # of a response without a body
         if self._refused and not self.pipeline:
             self._send_refusal()
             return
@@ -379,6 +379,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._refused = True
         self._clear_deadline()
+        self._flush_head()
         self._refusal = _response(status, phrase, detail, code)
         if not self._begun or self.cycle.response_complete:
             self._send_refusal()
@@ -389,6 +390,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             self._send_refusal()
+
+    def _flush_head(self) -> None:
+        """Write the head of the response in progress, if it waits for its body."""
+        if self._serving is not None:
+            cast(ResponseTransport, self._serving.transport).flush()
 
     def _send_refusal(self) -> None:
         if self._refusal is not None:

@@ -41,7 +41,7 @@ from whence.wire.fields import (
 )
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.parameters import EVENT_INCLUDES
-from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json, count_keys
+from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json, count_keys, refuse_repeated_keys
 from whence.wire.problems import Hints, shown_name
 from whence.wire.times import format_time, parse_time
 
@@ -51,6 +51,7 @@ __all__ = [
     "BODY_MAX",
     "FIELD_CHECKS",
     "FUTURE_MAX_US",
+    "KEPT_PAYLOAD_MAX",
     "UNKNOWN_MAX",
     "IngestContext",
     "Loc",
@@ -231,15 +232,16 @@ def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEve
         + (sent.outcome is not UNSET)
         + (sent.tenant_id is not UNSET)
     )
-    if sent.payload is UNSET:
-        payload = b"{}"
-    else:
+    payload, keys_inside = b"{}", 0
+    if sent.payload is not UNSET:
         payload = bytes(sent.payload)
-        keys += 1 + count_keys(payload)
-    if compact.count(b'":') != keys:
+        keys_inside = count_keys(payload)
+        keys += 1
+    colons = compact.count(b'":')
+    if colons != keys + keys_inside:
         # Either a key is repeated, or a text contains `":`. In a payload that may be; else the slow path finds out.
-        check_compact(payload)
-        if compact.count(b'":') - payload.count(b'":') != keys - count_keys(payload):
+        refuse_repeated_keys(payload, keys_inside)
+        if colons - payload.count(b'":') != keys:
             raise Broken("Not as many keys as fields.")
     if sent.tenant_id is not UNSET:
         _check_tenant(sent.tenant_id, ctx)
@@ -413,8 +415,11 @@ _ANYONE = Viewer("")
 _encoded: RecentlyUsed[int, tuple[Event, Raw]] = RecentlyUsed(16 * 1024 * 1024)
 """Events of shared pages with their bytes, by the identity of the event."""
 
-_ENTRY_BYTES = 512
-"""About what an entry takes beside the encoded bytes."""
+_ENTRY_BYTES = 1_536
+"""About what an entry takes beside the encoded bytes and the payload: the rest of its event, among others."""
+
+KEPT_PAYLOAD_MAX = 8 * 1024
+"""Neither an event with a larger payload nor its bytes are kept in memory for the next page."""
 
 
 def _event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBody:
@@ -487,8 +492,9 @@ def _encoded_event(event: Event) -> Raw:
     known = _encoded.get(id(event))
     if known is not None:  # it holds its event, so no other can have this id
         return known[1]
-    encoded = Raw(encode_event(event))
-    _encoded.put(id(event), (event, encoded), len(encoded) + _ENTRY_BYTES)
+    encoded, size = Raw(encode_event(event)), len(event.payload or b"")
+    if size <= KEPT_PAYLOAD_MAX:
+        _encoded.put(id(event), (event, encoded), len(encoded) + size + _ENTRY_BYTES)
     return encoded
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "check_payload",
     "compact_json",
     "count_keys",
+    "refuse_repeated_keys",
     "same_json",
 ]
 
@@ -75,7 +76,11 @@ def check_payload(raw: bytes | msgspec.Raw) -> bytes:
 
 def check_compact(compact: bytes) -> None:
     """Check a payload from `compact_json`. Raises as `check_payload`."""
-    keys = count_keys(compact)
+    refuse_repeated_keys(compact, count_keys(compact))
+
+
+def refuse_repeated_keys(compact: bytes, keys: int) -> None:
+    """Raise Broken if an object of the payload has a key twice. `keys` is what `count_keys` returned."""
     if not has_keys(compact, keys) and _has_duplicates(compact):
         raise Broken("No object in the payload may have the same key twice.", "duplicate_key")
 
@@ -155,7 +160,7 @@ def _count_keys(value: Any) -> int:
         if container.__class__ is dict:
             keys += len(container)
             items = container.values()
-        containers += [item for item in items if item.__class__ is dict or item.__class__ is list]
+        containers += [item for item in items if item and (item.__class__ is dict or item.__class__ is list)]
     return keys
 
 

@@ -6,15 +6,13 @@ comes from, which every page reads in its own transaction. So a removal by any p
 
 from whence.events import Event
 from whence.recent import RecentlyUsed
+from whence.wire.event import KEPT_PAYLOAD_MAX
 
 __all__ = ["EventCache"]
 
 _BYTES_MAX = 16 * 1024 * 1024
 _EVENT_BYTES = 1_024
 """About what an event takes without its payload."""
-
-_PAYLOAD_MAX = 8 * 1024
-"""An event with a larger payload is not kept."""
 
 
 class EventCache:
@@ -30,5 +28,5 @@ class EventCache:
     def add(self, key: int, removal_epoch: int, event: Event) -> None:
         """Keep an event that was read under this epoch."""
         size = len(event.payload or b"")
-        if size <= _PAYLOAD_MAX:
+        if size <= KEPT_PAYLOAD_MAX:
             self._events.put((key, removal_epoch), event, _EVENT_BYTES + size)

@@ -67,9 +67,10 @@ def events_of_page(
     unknown = tuple(key for key, event in events.items() if event is None)
     if unknown:
         rows: list[Any] = connection.execute(_EVENTS_BY_KEY, (json_list(unknown),)).fetchall()
-        for row in rows:
-            events[row[0]] = event = event_from(snapshot.viewer.tenant, row)
-            cache.add(row[0], snapshot.removal_epoch, event)
+        read = {row[0]: event_from(snapshot.viewer.tenant, row) for row in rows}
+        for key in unknown:
+            events[key] = read[key]
+            cache.add(key, snapshot.removal_epoch, read[key])
     return [event for event in events.values() if event is not None]
 
 
