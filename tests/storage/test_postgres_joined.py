@@ -1,4 +1,4 @@
-"""By statements, a small append takes six round trips, and stores the same rows as one that sends its statements one by one."""
+"""By statements, a small append takes six round trips, and stores the same rows as one that sends them one by one."""
 
 import re
 from typing import Any

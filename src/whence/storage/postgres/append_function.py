@@ -11,6 +11,7 @@ One call is a transaction of its own, so nothing else is sent before or after it
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -178,8 +179,8 @@ def _event_values(log: _AssumedLog, batch: Batch) -> Iterable[Sequence[Any]]:
             for event, cause in zip(events, inherits, strict=True)
         ]
     yield [event.id for event in events]
-    yield from (times, kinds, actors)
-    yield [int(event.outcome == "failure") for event in events]
+    yield from map(_literal, (times, kinds, actors))
+    yield _literal(int(event.outcome == "failure") for event in events)
     yield from (correlations, inherits)
     yield [event.resource_id for event in events]
     yield [event.resource_type for event in events]
@@ -193,22 +194,30 @@ def _bucket_values(occurrences: Sequence[rollups.Occurrence]) -> tuple[Any, ...]
     numbers: list[int] = []
     parents: list[int] = []
     counts: list[int] = []
-    paths: list[int] = []
     places: dict[tuple[int, int], int] = {}
-    path_of: dict[int, list[int]] = {}  # by the bucket of the last level
-    for occurred_at, _, _ in occurrences:
-        path = path_of.setdefault(rollups.bucket_of(rollups.LAST_LEVEL, occurred_at), [])
-        if not path:
-            for level in range(rollups.LAST_LEVEL + 1):
-                name = level, rollups.bucket_of(level, occurred_at)
-                if name not in places:
-                    places[name] = len(places) + 1
-                    levels.append(level)
-                    numbers.append(name[1])
-                    parents.append(path[-1] if path else 0)
-                    counts.append(0)
-                path.append(places[name])
-        for place in path:
-            counts[place - 1] += 1
-        paths += path
-    return rollups.LAST_LEVEL + 1, levels, numbers, parents, counts, paths
+    paths: dict[int, list[int]] = {}  # by the bucket of the last level
+    ends = [rollups.bucket_of(rollups.LAST_LEVEL, occurred_at) for occurred_at, _, _ in occurrences]
+    for end, (occurred_at, _, _) in zip(ends, occurrences, strict=True):
+        if end in paths:
+            continue
+        path = paths[end] = []
+        for level in range(rollups.LAST_LEVEL + 1):
+            name = level, rollups.bucket_of(level, occurred_at)
+            if name not in places:
+                places[name] = len(places) + 1
+                levels.append(level)
+                numbers.append(name[1])
+                parents.append(path[-1] if path else 0)
+                counts.append(0)
+            path.append(places[name])
+    for end, events in Counter(ends).items():
+        for place in paths[end]:
+            counts[place - 1] += events
+    texts = {end: ",".join(map(str, path)) for end, path in paths.items()}
+    columns = map(_literal, (levels, numbers, parents, counts))
+    return rollups.LAST_LEVEL + 1, *columns, "{" + ",".join([texts[end] for end in ends]) + "}"
+
+
+def _literal(numbers: Iterable[int]) -> str:
+    """An array of integers as the server's text, since the driver takes long for each item of an array."""
+    return "{" + ",".join(map(str, numbers)) + "}"

@@ -182,9 +182,11 @@ class ConnectionPool:
 
         A reading transaction sees one snapshot. `tenant` names whose share of the connections is used; unbounded
         queries use at most half of them. `alone` says that the work is one statement that makes the settings of a
-        transaction itself; it is then sent without BEGIN and COMMIT where that is possible. Raises Throttled when too much of this tenant waits, Unavailable,
-        QueryTooExpensive for a query that ran too long, and every WhenceError of `work`; the transaction is then rolled
-        back. When the caller is cancelled, a query is stopped, and a write still runs to its end.
+        transaction itself; it is then sent without BEGIN and COMMIT where that is possible.
+
+        Raises Throttled when too much of this tenant waits, Unavailable, QueryTooExpensive for a query that ran too
+        long, and every WhenceError of `work`; the transaction is then rolled back. When the caller is cancelled, a
+        query is stopped, and a write still runs to its end.
         """
         if self._closed:
             raise Unavailable("The store is closed.")

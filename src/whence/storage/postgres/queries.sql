@@ -105,9 +105,11 @@ RETURNING tenant_no
 
 -- name: append_events
 -- Not on SQLite. With the name of the schema, since it is sent without BEGIN and the settings that come with it.
-SELECT size_before, recorded, flows_taken FROM whence.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-       $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32,
-       $33, $34)
+-- Arrays of numbers come as text; see append_function.py.
+SELECT size_before, recorded, flows_taken FROM whence.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+       $13, $14::text::bigint[], $15::text::int[], $16::text::int[], $17::text::int[], $18, $19, $20, $21, $22, $23,
+       $24, $25, $26, $27, $28, $29, $30::text::int[], $31::text::bigint[], $32::text::int[], $33::text::bigint[],
+       $34::text::int[])
 
 -- name: buckets_known
 -- How many events these buckets hold, and which are divided. Not on SQLite, where add_to_bucket returns it. OFFSET 0,

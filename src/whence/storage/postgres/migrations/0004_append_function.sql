@@ -26,6 +26,7 @@ SET search_path = pg_catalog, whence, pg_temp
 SET lock_timeout = '5s'
 SET plan_cache_mode = force_generic_plan
 SET jit = off
+SET enable_nestloop = off
 AS $$
 DECLARE
     own record;
