@@ -230,7 +230,7 @@ def _sequenced(*events: NewEvent) -> list[Any]:
 MUTANTS = {
     "positions with a gap": ("size_before + e.at", "size_before + e.at + 1"),
     "positions in another order": ("size_before + e.at", "own.size + 1 - e.at"),
-    "repeats are not looked for": ("e.id = ANY (ids)", "e.id = ANY (ids) AND false"),
+    "repeats are not looked for": ("AND e.id = asked.id OFFSET 0", "AND e.id = asked.id AND false OFFSET 0"),
     "the leaf is of another time": ("|| recorded_text ||", "||"),
     "the leaf has no prefix": ("'\\x00'::bytea ||", ""),
     "nodes have the prefix of leaves": ("'\\x01'::bytea", "'\\x00'::bytea"),

@@ -6,7 +6,8 @@
 -- If one of them is wrong, it writes nothing and returns nulls.
 --
 -- It runs with the rights of its caller. It may be a transaction of its own, so it makes the settings that come with BEGIN
--- elsewhere. A plan for arrays of a known length would be made anew for each call.
+-- elsewhere. A plan for arrays of a known length would be made anew for each call, and one that was made while the log was
+-- small would scan whole tables later.
 CREATE FUNCTION append_events(
     of_tenant int, of_name text, of_kinds_version bigint, now_us bigint, divide_at bigint, fold_at bigint,
     payload_bytes_added bigint, version smallint,
@@ -26,7 +27,7 @@ SET search_path = pg_catalog, whence, pg_temp
 SET lock_timeout = '5s'
 SET plan_cache_mode = force_generic_plan
 SET jit = off
-SET enable_nestloop = off
+SET enable_seqscan = off
 AS $$
 DECLARE
     own record;
@@ -53,13 +54,18 @@ BEGIN
        OR own.size + cardinality(ids) - own.folded_to >= fold_at THEN
         RETURN;
     END IF;
-    IF EXISTS (SELECT FROM event e WHERE e.tenant_no = of_tenant AND e.id = ANY (ids))
-       OR EXISTS (SELECT FROM actor a WHERE a.tenant_no = of_tenant AND a.actor_id = ANY (earlier_actors))
-       OR EXISTS (SELECT FROM flow f WHERE f.tenant_no = of_tenant AND f.correlation_id = ANY (earlier_flows)) THEN
+    -- Lookups in subqueries with OFFSET 0, here and below. As a join or a list, in a log that has no statistics yet, they
+    -- may scan all rows of the tenant.
+    IF EXISTS (SELECT FROM unnest(ids) AS asked (id) CROSS JOIN LATERAL (
+                   SELECT FROM event e WHERE e.tenant_no = of_tenant AND e.id = asked.id OFFSET 0) e)
+       OR EXISTS (SELECT FROM unnest(earlier_actors) AS asked (actor_id) CROSS JOIN LATERAL (
+                   SELECT FROM actor a WHERE a.tenant_no = of_tenant AND a.actor_id = asked.actor_id OFFSET 0) a)
+       OR EXISTS (SELECT FROM unnest(earlier_flows) AS asked (correlation_id) CROSS JOIN LATERAL (
+                   SELECT FROM flow f WHERE f.tenant_no = of_tenant AND f.correlation_id = asked.correlation_id
+                   OFFSET 0) f) THEN
         RETURN;
     END IF;
 
-    -- Subqueries instead of joins, here and below, whose plans scan whole tables of a log that has no statistics yet.
     SELECT array_agg(b.divided ORDER BY b.at),
            bool_or(NOT b.divided AND b.level < levels - 1 AND b.before + b.added > divide_at)
       INTO divided, is_full
