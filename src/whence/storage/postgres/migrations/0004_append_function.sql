@@ -6,8 +6,7 @@
 -- If one of them is wrong, it writes nothing and returns nulls.
 --
 -- It runs with the rights of its caller. It may be a transaction of its own, so it makes the settings that come with BEGIN
--- elsewhere. A plan for arrays of a known length would be made anew for each call, and one that was made while the log was
--- small would scan whole tables later.
+-- elsewhere.
 CREATE FUNCTION append_events(
     of_tenant int, of_name text, of_kinds_version bigint, now_us bigint, divide_at bigint, fold_at bigint,
     payload_bytes_added bigint, version smallint,
@@ -54,6 +53,11 @@ BEGIN
        OR own.size + cardinality(ids) - own.folded_to >= fold_at THEN
         RETURN;
     END IF;
+    -- A plan that was made while the log was small may read all of a larger one, so none is kept then. Later none is made
+    -- anew, as would happen for each length of an array.
+    PERFORM set_config('plan_cache_mode', CASE WHEN own.size < 1000 THEN 'force_custom_plan' ELSE 'force_generic_plan' END,
+                       true);
+
     -- Lookups in subqueries with OFFSET 0, here and below. As a join or a list, in a log that has no statistics yet, they
     -- may scan all rows of the tenant.
     IF EXISTS (SELECT FROM unnest(ids) AS asked (id) CROSS JOIN LATERAL (
