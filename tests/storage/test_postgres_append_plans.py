@@ -17,7 +17,6 @@ from whence import rollups
 from whence.storage import create_store
 from whence.storage.postgres import append
 from whence.storage.postgres.append_function import AppendCall
-from whence.storage.postgres.engine import PostgresStore
 
 pytestmark = pytest.mark.slow
 
@@ -126,21 +125,6 @@ async def test_an_event_costs_the_function_no_more_in_a_long_log(store: Any, mon
     assert stored == [True]
     assert {"actor", "event", "flow", "resource"} <= read.keys()
     assert {table: rows for table, rows in read.items() if rows > FUNCTION_READ_MAX} == {}
-
-
-async def test_a_plan_from_a_small_log_is_not_kept(anyio_backend: str) -> None:
-    """A connection that called the function while the log was small reads few rows of each table later."""
-    url = await fresh_database()
-    await execute(url, *[f"ALTER TABLE whence.{table} SET (autovacuum_enabled = false)" for table in ("event", "flow")])
-    store: Any = PostgresStore(url, writers=1)
-    for number in range(1, 11):
-        await add(store, _own(number, correlation_id=None, causation_id=uuid(1) if number > 1 else None))
-    for first in (11, 1_011):
-        await add(store, *[_own(number) for number in range(first, first + 1_000)])
-    for number in (2_011, 2_012):
-        read = await _rows_read(store, _own(number, correlation_id=None, causation_id=uuid(8)))
-        assert {table: rows for table, rows in read.items() if rows > FUNCTION_READ_MAX} == {}
-    await store.close()
 
 
 JOINED = {
