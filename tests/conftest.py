@@ -1,13 +1,20 @@
 """The marker `slow`, and the tests that should have it.
 
-`make test` runs the tests without the marker, and should take five minutes for them on two cores. One that takes longer
-than `SLOW_S` is named at the end of the run, with what to do about it.
+`make test` runs the tests without the marker, and should take five minutes for them on two cores. The tests that
+slow_tests.txt names get it too. One that takes longer than `SLOW_S` is named at the end of the run, with what to do
+about it.
 """
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+SLOW_TESTS = frozenset(
+    line for line in (Path(__file__).parent / "slow_tests.txt").read_text().splitlines() if not line.startswith("#")
+)
+"""Tests that are slow though they have no marker, without their parameters."""
 
 SLOW_S = 10.0
 """Processor time of one test, with the processes that it started and waited for, from which on it should be slow."""
@@ -18,6 +25,14 @@ CPU_S = "cpu_s"
 def _cpu_s() -> float:
     """Processor time of this process and of its children that have ended."""
     return sum(os.times()[:4])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, before pytest chooses by markers."""
+    for item in items:
+        if item.nodeid.partition("[")[0] in SLOW_TESTS:
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,6 +57,7 @@ RUN_ELSEWHERE = {
     ("docs/importing.md", "sh"): "tests/cli/test_import_forms.py",
     ("docs/importing.md", "toml"): "tests/cli/test_import_forms.py",
     ("docs/operations.md", "sh"): "tests/test_containers.py",
+    ("docs/operations.md", "zsh"): "tests/cli/test_completion.py",
     ("examples/agent/README.md", "sh"): "tests/client/test_examples.py",
 }
 """The blocks of code that another module runs, by document and language."""
@@ -189,7 +190,7 @@ def test_the_servers_of_the_concepts_start(demonstration: dict[str, str], tmp_pa
     for command in commands:
         with terminal(tmp_path, demonstration | places | {"WHENCE_PORT": "0"}) as opened:
             opened.start(command)
-            opened.wait_for("Serving .* at http")
+            opened.wait_for(r"Serving\s+\S+\s+at\s+http")
             opened.interrupt()
 
 
@@ -209,7 +210,7 @@ def test_the_commands_for_postgresql_run(demonstration: dict[str, str], tmp_path
                 shown, status = opened.run(here(command, url, name))
                 assert status == 0, shown
             opened.start(here(serve, url, name))
-            opened.wait_for("Serving .* at http")
+            opened.wait_for(r"Serving\s+\S+\s+at\s+http")
             opened.interrupt()
     finally:
         asyncio.run(databases.execute(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

@@ -33,6 +33,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "actor_totals",
             "flows",
             "merkle",
+            "recent",
             "integrity",
             "webhooks",
             "addresses",
@@ -255,6 +256,14 @@ def test_exceptions_from_the_rules_carry_reasons() -> None:
         if found and not reasoned.fullmatch(found["rest"])
     ]
     assert not bare
+
+
+def test_every_slow_test_exists() -> None:
+    """A test that was renamed leaves the list, else it would be quick again."""
+    named = [line for line in (ROOT / "tests" / "slow_tests.txt").read_text().splitlines() if not line.startswith("#")]
+    assert named == sorted(set(named))
+    for path, _, name in (line.partition("::") for line in named):
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
 
 
 def test_no_file_names_a_registry() -> None:

@@ -70,7 +70,7 @@ class Invalid(WhenceError):
     code = "invalid"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(problem.msg for problem in problems))
+        super().__init__(" ".join(problem.msg for problem in problems))
         self.problems = tuple(problems)
 
     @classmethod

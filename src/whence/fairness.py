@@ -8,8 +8,7 @@ tenant that comes next. Only totals need to be configured, and nothing is set as
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from whence.errors import Busy, Throttled
 
@@ -92,14 +91,9 @@ class FairQueue:
         """Whether work of this tenant waits for a place."""
         return tenant in self._waiting
 
-    @asynccontextmanager
-    async def place(self, tenant: str) -> AsyncIterator[None]:
+    def place(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Hold a place while the block runs; see `enter`."""
-        await self.enter(tenant)
-        try:
-            yield
-        finally:
-            self.leave(tenant)
+        return _Place(self, tenant)
 
     async def enter(self, tenant: str) -> None:
         """Wait for a place and hold it until `leave`.
@@ -192,6 +186,22 @@ class FairQueue:
             if not queue:
                 del self._waiting[tenant]
         return False
+
+
+class _Place(AbstractAsyncContextManager[None]):
+    """A place in a queue. A class, since a generator would cost three times as much."""
+
+    __slots__ = ("_queue", "_tenant")
+
+    def __init__(self, queue: FairQueue, tenant: str) -> None:
+        self._queue = queue
+        self._tenant = tenant
+
+    async def __aenter__(self) -> None:
+        await self._queue.enter(self._tenant)
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._queue.leave(self._tenant)
 
 
 def _expire(turn: "asyncio.Future[None]") -> None:

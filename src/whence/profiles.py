@@ -5,6 +5,7 @@ change never replaces the key of another profile: keys leave the file only by `P
 """
 
 import contextlib
+import enum
 import fcntl
 import os
 import tempfile
@@ -19,8 +20,8 @@ from whence.errors import WhenceError
 
 __all__ = [
     "DEFAULT_URL",
-    "UNKNOWN_PROFILE",
     "FoundServer",
+    "NoKey",
     "Profile",
     "Profiles",
     "change_profiles",
@@ -77,8 +78,36 @@ class Profiles(msgspec.Struct, frozen=True, kw_only=True):
         return Profiles(current=current if current in left else "", profiles=left)
 
 
+class NoKey(enum.StrEnum):
+    """Why no key was found."""
+
+    NONE_GIVEN = "none given"
+    UNKNOWN_PROFILE = "unknown profile"
+    """A profile was named, and there is none of that name."""
+    OTHER_SERVER = "other server"
+    """A profile was named, and it belongs to a server with another URL than the one that was given."""
+    OTHER_MACHINE = "other machine"
+    """The current profile, which nobody named, is for a server on another machine."""
+    KEY_WITHOUT_URL = "key without URL"
+    """A key was given without a URL, and the current profile is for a server on another machine."""
+
+
+_REASONS = {
+    NoKey.NONE_GIVEN: "Pass api_key, set WHENCE_API_KEY, or save a profile: 'whence serve', 'whence demo' and 'whence "
+    "login' do that.",
+    NoKey.UNKNOWN_PROFILE: "There is no profile with the given name. Check profile or WHENCE_PROFILE; 'whence profile "
+    "list' lists the names.",
+    NoKey.OTHER_SERVER: "The profile belongs to a server with another URL. Pass api_key, or set WHENCE_API_KEY.",
+    NoKey.OTHER_MACHINE: "The current profile names a server on another machine, which a program uses only if it is "
+    "named. Pass profile, or set WHENCE_PROFILE, or WHENCE_URL and WHENCE_API_KEY.",
+    NoKey.KEY_WITHOUT_URL: "A key was given without a URL. It is not sent to the server of the current profile, which "
+    "is on another machine and may not be meant. Set WHENCE_URL or pass --url, or name the profile with --profile.",
+}
+
+
 class FoundServer(msgspec.Struct, frozen=True):
-    """The server to use and the key for it. Where there is no key, `reason` is a sentence that says why.
+    """The server to use and the key for it. Where there is no key, `reason` is a sentence that says why, and `no_key`
+    names it if it lies in what was given.
 
     `profile` is the name of the profile that the key is from; empty for a key that was passed or set.
     """
@@ -87,23 +116,10 @@ class FoundServer(msgspec.Struct, frozen=True):
     api_key: str
     reason: str = ""
     profile: str = ""
+    no_key: NoKey | None = None
 
     def __repr__(self) -> str:
         return f"FoundServer(url={self.url!r}, reason={self.reason!r})"
-
-
-_NO_KEY = (
-    "Pass api_key, set WHENCE_API_KEY, or save a profile: 'whence serve', 'whence demo' and 'whence login' do that."
-)
-_OTHER_MACHINE = (
-    "The current profile names a server on another machine, which a program uses only if it is named. Pass profile, or "
-    "set WHENCE_PROFILE or WHENCE_API_KEY."
-)
-_OTHER_SERVER = "The profile belongs to a server with another URL. Pass api_key, or set WHENCE_API_KEY."
-UNKNOWN_PROFILE = (
-    "There is no profile with the given name. Check profile or WHENCE_PROFILE; 'whence profile list' lists the names."
-)
-"""The reason where a profile was named and there is none of that name."""
 
 
 def find_server(
@@ -117,8 +133,10 @@ def find_server(
     """The server and key that were passed, else those of the environment, else those of a profile.
 
     `profile` names a profile, and then the environment is not used; else `WHENCE_PROFILE` names it. Without a name it
-    is the current one, but only if its server is on this machine, unless `any_machine`. The key of a profile is sent
-    only to the server of the profile. Raises WhenceError for profiles that cannot be read.
+    is the current one, but only if its server is on this machine, unless `any_machine`.
+
+    The key of a profile is sent only to the server of the profile. A key that was given without a URL is sent to a
+    profile that was named, else only to a server on this machine. Raises WhenceError for profiles that cannot be read.
     """
     named = profile or environ.get("WHENCE_PROFILE")
     if profile is None:
@@ -129,15 +147,20 @@ def find_server(
     saved = load_profiles()
     name = named or saved.current
     found = saved.profiles.get(name)
+    is_elsewhere = found is not None and not named and not is_loopback_url(found.url)
     if found is None:
-        reason = UNKNOWN_PROFILE if named else _NO_KEY
+        no_key = NoKey.UNKNOWN_PROFILE if named else NoKey.NONE_GIVEN
     elif url and url.rstrip("/") != found.url.rstrip("/"):
-        reason = _OTHER_SERVER if named else _NO_KEY
-    elif not (named or any_machine or is_loopback_url(found.url)):
-        reason = _OTHER_MACHINE
+        no_key = NoKey.OTHER_SERVER if named else NoKey.NONE_GIVEN
+    elif is_elsewhere and not any_machine:
+        no_key = NoKey.OTHER_MACHINE
+    elif is_elsewhere and api_key:
+        return FoundServer(found.url, "", _REASONS[NoKey.KEY_WITHOUT_URL], no_key=NoKey.KEY_WITHOUT_URL)
     else:
         return FoundServer(found.url, api_key or found.api_key, profile="" if api_key else name)
-    return FoundServer(url or DEFAULT_URL, api_key or "", "" if api_key else reason)
+    if api_key and no_key is not NoKey.UNKNOWN_PROFILE:
+        return FoundServer(url or DEFAULT_URL, api_key)
+    return FoundServer(url or DEFAULT_URL, "", _REASONS[no_key], no_key=no_key)
 
 
 def profiles_path() -> Path:

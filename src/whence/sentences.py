@@ -4,10 +4,12 @@ The words are data: `data/sentences.toml`, and a file of the same form to which 
 untrusted text; what is returned here has to be escaped for where it is shown.
 """
 
+import contextlib
 import importlib.resources
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +26,11 @@ _LEAVES_MAX = 40
 """Values of a payload that are looked at."""
 
 _DEPTH_MAX = 8
+
+_CUT_LIST = re.compile(r"\[\s*[\[{\"]")
+_CUT_OBJECT = re.compile(r"\{\s*\"")
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|(-?\d[\d.eE+-]*|true|false)(?=[\s,\]}])')
+"""How JSON begins of which a recorder cut off the end, and its texts, each of which may be a name, and numbers."""
 
 _START = ".started"
 
@@ -254,13 +261,33 @@ def _value_text(value: Any) -> str:
         try:
             decoded = msgspec.json.decode(value)
         except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-            return _one_line(value)
+            return _cut_off(value)
         if not isinstance(decoded, dict | list):
             return _one_line(value)
         value = decoded
     if isinstance(value, list):
         return counted(len(value), "item") if value else "nothing found"
     return _joined(_leaves(value))
+
+
+def _cut_off(text: str) -> str:
+    """Text that is not JSON, but may have been before its end was cut off."""
+    if _CUT_LIST.match(text):
+        return "a list, cut short"
+    if not _CUT_OBJECT.match(text):
+        return _one_line(text)
+    return _joined(chain(_leaves_before_the_cut(text), [_Leaf("…", is_named=False)]))
+
+
+def _leaves_before_the_cut(text: str) -> Iterator["_Leaf"]:
+    name = ""
+    for token in islice(_TOKEN.finditer(text), _LEAVES_MAX):
+        if token[2]:
+            name = token[1]
+            continue
+        scalar = token[3] or f'"{token[1]}"'
+        with contextlib.suppress(msgspec.DecodeError):
+            yield from _leaves(msgspec.json.decode(scalar), name)
 
 
 class _Leaf(msgspec.Struct, frozen=True):

@@ -105,7 +105,9 @@ class Reader:
             self.server.close()
         self.server = Terminal(self.clone, self.environ)
         self.server.start(command)
-        self.server.wait_for("Stop with Ctrl-C" if command.endswith("demo") else "Serving .* at http", PATIENCE_S)
+        self.server.wait_for(
+            "Stop with Ctrl-C" if command.endswith("demo") else r"Serving\s+\S+\s+at\s+http", PATIENCE_S
+        )
         self.server.settle()
         if not is_shown(expected, self.server.shown):
             self.wrong.append(f"{where}: $ {command}\n{self.server.shown}\nexpected:\n{expected}\n")

@@ -255,7 +255,7 @@ def test_a_second_wide_question_waits_for_its_turn(troubled: Callable[..., Serve
 def test_429_for_more_than_a_share(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
     """A tenant whose events wait may use half of the queue, and another tenant what it needs of the rest."""
     served, gate = troubled(queue_events_max=2000), threading.Event()
-    context = served.app.app.state.context  # type: ignore[attr-defined]  # of the Litestar inside the middleware
+    context = served.app.app.context  # type: ignore[attr-defined]  # of the lane inside the middleware
     with token_client(served) as client, ThreadPoolExecutor() as threads:
         held = hold(served, lambda store: store._writer.submit(lambda _: gate.wait(20)))
         try:
@@ -286,7 +286,7 @@ def test_503_for_a_question_that_is_too_wide(
 def test_503_for_a_full_queue(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
     """While events of others fill the queue, a write is turned away."""
     served = troubled(queue_events_max=2000)
-    events = served.app.app.state.context.ingest._events  # type: ignore[attr-defined]  # inside the middleware
+    events = served.app.app.context.ingest._events  # type: ignore[attr-defined]  # of the lane inside
     with token_client(served) as client:
         events.add("globex", 2000)
         answer = send(client, post(EVENTS, LOG[0]))
@@ -298,7 +298,7 @@ def test_503_for_a_full_queue(troubled: Callable[..., Served], snapshot: Snapsho
 def test_503_for_too_many_bodies(troubled: Callable[..., Served], snapshot: SnapshotAssertion) -> None:
     """While bodies of others fill the memory for them, another one is turned away."""
     served = troubled()
-    bodies = served.app.app.state.context.admission.bodies  # type: ignore[attr-defined]  # inside the middleware
+    bodies = served.app.app.context.admission.bodies  # type: ignore[attr-defined]  # of the lane inside
     with token_client(served) as client:
         bodies.add("globex", bodies.total)
         answer = send(client, post(EVENTS, LOG[0]))
@@ -312,7 +312,7 @@ def test_429_for_too_many_bodies_of_one_tenant(troubled: Callable[..., Served], 
     """While the bodies that it sends fill a tenant's part of that memory, its next one is turned away."""
     size = 5 * 1024 * 1024
     served, gate = troubled(), threading.Event()
-    bodies = served.app.app.state.context.admission.bodies  # type: ignore[attr-defined]  # inside the middleware
+    bodies = served.app.app.context.admission.bodies  # type: ignore[attr-defined]  # of the lane inside
     bodies.total = 2 * size
 
     def slowly() -> Iterator[bytes]:

@@ -262,7 +262,7 @@ def test_a_body_that_trickles_is_given_up(hasty: Served) -> None:
         status, headers, body = wire.answer()
         assert (status, slug(body), headers["connection"]) == (408, "request_timeout", "close")
         assert wire.nothing_more()
-    assert hasty.app.app.state.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # the Litestar inside
+    assert hasty.app.app.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # of the lane inside
 
 
 def test_a_body_that_breaks_off_stores_nothing(served: Served) -> None:
@@ -276,7 +276,7 @@ def test_a_body_that_breaks_off_stores_nothing(served: Served) -> None:
             wire.send(head("POST", EVENTS, *lines), chunk, b"zz\r\n")
             assert wire.answer()[0] == 400
             assert wire.nothing_more()
-        context = served.app.app.state.context  # type: ignore[attr-defined]  # the Litestar inside
+        context = served.app.app.context  # type: ignore[attr-defined]  # of the lane inside
         wait_until(lambda: context.admission.bodies.used == 0)
         assert client.get(EVENTS).json()["total"] == 0
 
@@ -468,7 +468,7 @@ def test_a_bomb_is_refused_and_leaves_nothing(served: Served, path: str, encodin
         answer = client.post(path, content=bomb, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         assert client.post(EVENTS, json=event()).status_code == 201
-    assert served.app.app.state.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # the Litestar inside
+    assert served.app.app.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # of the lane inside
 
 
 # Methods

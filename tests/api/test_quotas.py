@@ -175,9 +175,9 @@ def test_bytes_that_another_server_stored_count_too() -> None:
 @catches(replaced(DiskSpace, "require", lambda self: None, "a_full_disk_is_not_noticed"))
 def test_a_disk_that_is_nearly_full_takes_no_events(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on. Once there is room again, events are stored."""
-    state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
+    context: Any = served.app.app.context  # type: ignore[union-attr]  # of the lane inside the middleware
     free = [10 * MIB]
-    monkeypatch.setattr(state.context.admission, "disk_space", DiskSpace(lambda: free[0], 64 * MIB))
+    monkeypatch.setattr(context.admission, "disk_space", DiskSpace(lambda: free[0], 64 * MIB))
     monkeypatch.setattr(quotas, "_DISK_CHECK_S", 0.0)
     with served.client(READ, WRITE, tenant="full") as client:
         for path, body in ((EVENTS, event()), (BATCH, [event()])):

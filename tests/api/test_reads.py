@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -20,7 +19,8 @@ from litestar import Response
 from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving, wait_until
 from tests.api.credentials import jwt_of
 from tests.unit.mutants import catches, replaced
-from whence.api import docs_page, middleware, readiness
+from whence.api import docs_page, middleware, readiness, request_log
+from whence.api.request_log import RequestLog
 from whence.fairness import FairQueue
 from whence.permissions import READ, WRITE
 
@@ -352,8 +352,8 @@ def test_probes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         async def hang() -> None:
             await asyncio.sleep(60)
 
-        state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
-        monkeypatch.setattr(state.context.readiness, "_check", hang)
+        context: Any = served.app.app.context  # type: ignore[union-attr]  # of the lane inside the middleware
+        monkeypatch.setattr(context.readiness, "_check", hang)
         assert nobody.get("/readyz").status_code == 200, "the answer is remembered"
         monkeypatch.setattr(readiness, "_REMEMBERED_S", 0.0)
         answer = nobody.get("/readyz")
@@ -454,13 +454,13 @@ class Unbounded(FairQueue):
 
 
 def test_pages_without_a_bound_are_found(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    state: Any = served.app.app.state  # type: ignore[union-attr]  # the Litestar inside the middleware
-    monkeypatch.setattr(state.context.admission, "pages", Unbounded(1))
+    context: Any = served.app.app.context  # type: ignore[union-attr]  # of the lane inside the middleware
+    monkeypatch.setattr(context.admission, "pages", Unbounded(1))
     expected = served.store.reads_at_once + 1
     assert most_pages_at_once(served, 100, expected, monkeypatch) >= expected
 
 
-@catches(replaced(middleware, "without_secrets", str, "paths_are_logged_as_they_are"))
+@catches(replaced(request_log, "without_secrets", str, "paths_are_logged_as_they_are"))
 @pytest.mark.parametrize("kind", ["API key", "session", "token", "operator's token"])
 @pytest.mark.parametrize("path", ["/api/v1/keys/{}", f"{EVENTS}/correlation/{{}}/x", "/{}", "/%2f{}"])
 def test_a_secret_in_a_path_is_not_logged(
@@ -468,8 +468,9 @@ def test_a_secret_in_a_path_is_not_logged(
 ) -> None:
     """Neither as it is, nor percent-encoded; the rest of the path is."""
     logged: list[str] = []
-    record = SimpleNamespace(info=lambda _event, **fields: logged.append(fields["path"]))
-    monkeypatch.setattr(middleware, "_log", record)
+    log = RequestLog()
+    log.write_json(lambda line: logged.append(json.loads(line)["path"]), 20)
+    monkeypatch.setattr(middleware, "request_log", log)
     secret = {
         "API key": served.key(READ),
         "session": "whs_" + "a1" * 24,

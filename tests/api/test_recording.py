@@ -124,7 +124,7 @@ def test_what_cannot_be_recorded_is_not_answered(recording: Served, monkeypatch:
         raise Busy("full")
 
     with recording.client(*ALL, tenant="full") as client:
-        monkeypatch.setattr(recording.app.app.state.context.ingest, "add", full)
+        monkeypatch.setattr(recording.app.app.context.ingest, "add", full)
         assert client.get(EVENTS).status_code == 503
         assert client.post("/api/v1/keys", json={"scopes": [READ]}).status_code == 503
 

@@ -272,11 +272,11 @@ def test_the_log_has_a_line_a_request_and_no_secret(plain: Process) -> None:
 
 LOGS_ALL = """
 import whence.api.middleware as it
-note = it.HTTPMiddleware._log_request
-def telling(self, scope, state, *more):
+rewrite = it.HTTPMiddleware._rewrite_path
+def telling(self, scope, state):
+    rewrite(self, scope, state)
     state["public_path"] += "?" + scope["query_string"].decode()
-    note(self, scope, state, *more)
-it.HTTPMiddleware._log_request = telling
+it.HTTPMiddleware._rewrite_path = telling
 """
 
 

@@ -136,7 +136,8 @@ def test_a_list_without_events_says_whether_there_could_be_any(user: Cli) -> Non
     assert (none.out, none.err) == ("", "0 of 0 events.\n")
     for odd in ("x y", "Decision.made", "decision*"):
         assert "can match nothing" in user.ok("list", "--event-type", odd).err
-    assert "can match nothing" in user.ok("stats", "--event-type", "decision").err
+    for words in (("stats",), ("stats", "--json"), ("list", "--json")):
+        assert "can match nothing" in user.ok(*words, "--event-type", "decision").err
 
 
 def test_a_list_of_all_events_has_every_page(user: Cli, api: httpx2.Client) -> None:

@@ -11,6 +11,7 @@ from tests.cli import mutants
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
 from tests.cli.test_traces import HOSTILE, STORY
+from whence.cli.app import run
 
 EVENTS = "/api/v1/events"
 IDS = [str(UUID(int=number)) for number in range(1, 9)]
@@ -62,6 +63,13 @@ def test_flows_say_how_they_began(user: Cli, story: list[Any]) -> None:
     assert "--columns takes these names" in user.fails(2, "flows", "--columns", "nope")
 
 
+@pytest.mark.parametrize("words", [("flows",), ("flow", "@1"), ("map",), ("effects", "@1"), ("list",)], ids=" ".join)
+def test_columns_and_json_exclude_each_other(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON is what the API answered, whatever columns a table would have. No server is asked."""
+    assert run([*words, "--columns", "events,ref", "--json"]) == 2
+    assert capsys.readouterr() == ("", "Pass either --columns or --json.\n")
+
+
 def test_flows_that_begin_alike_are_shown_by_their_next_event(user: Cli, api: httpx2.Client) -> None:
     """Since how all of them begin says nothing; a flow without another event is shown by its first."""
     sent = [
@@ -95,8 +103,7 @@ def test_a_flow_is_told_by_its_id_or_any_of_its_events(user: Cli, story: list[An
         "@1 +0:00.0 │  ana wrote action run 5b0c3bd0 “refund?”",
         "@2 +0:02.0 │  judge made action run 5b0c3bd0 over the limit",
         "@4 +0:04.0 │✗ planner called refund failed card_declined (2.0 s)",
-        "@5 +0:08.0 │ ├  planner retried action run 5b0c3bd0",
-        "@6 +0:10.0 │ └  planner retried action run 5b0c3bd0",
+        "@6 +0:08.0 │ └  planner retried action run 5b0c3bd0 ×2 (2.0 s)",
     ]
     assert ran.err == ""
     assert user.ok("flow", "@5").out == user.ok("flow", IDS[2]).out == ran.out
@@ -151,3 +158,4 @@ def test_no_text_controls_the_terminal(user: Cli, api: httpx2.Client) -> None:
 def test_an_empty_log_has_no_flows(user: Cli) -> None:
     assert user.ok("flows").err == "0 of 0 flows.\n"
     assert user.ok("map").out == ""
+    assert user.ok("stats").out == "0 events\n"

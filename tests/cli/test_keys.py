@@ -111,6 +111,23 @@ def test_both_ways_refuse_alike(way: tuple[Cli, tuple[str, ...]], words: tuple[s
     cli.fails(code, "key", *words, *options)
 
 
+def test_a_list_of_keys_fits_the_terminal(user: Cli, api: httpx2.Client) -> None:
+    """A key in lines of its own where a table would be too wide. Ids, scopes and times are whole."""
+    made = user.ok(
+        "key", "create", "--scope", "events:write", "--expires", "2w", "--name", "a long note " * 8, "--json"
+    )
+    width = {"COLUMNS": "80"}
+    lines = user.ok("key", "list", env=width).lines
+    assert max(map(len, lines)) <= 80
+    place = next(number for number, line in enumerate(lines) if made.json["id"] in line)
+    shown = " ".join(line.strip() for line in lines[place : place + 5])
+    assert shown == (
+        f"{made.json['id']} · {('a long note ' * 8).strip()} · until {made.json['expiresAt']} events:write · created "
+        f"{made.json['createdAt']} · last used never"
+    )
+    assert user.ok("key", "list", env={"COLUMNS": "250"}).out == user.ok("key", "list").out
+
+
 @catches(mutants.NO_TENANT_IS_THE_DEFAULT)
 def test_an_empty_tenant_is_refused(cli: Cli, tmp_path: Path) -> None:
     """An empty tenant, as of a variable that is not set, makes no key for the default tenant."""

@@ -152,6 +152,16 @@ def test_profiles_are_listed_without_their_keys(said: Said, monkeypatch: pytest.
     assert {name for each in listed for name in each} == {"name", "url", "store", "current"}
 
 
+def test_a_list_of_profiles_fits_the_terminal(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the store below where a line has no room for it. No address is cut or broken."""
+    store = f"sqlite:////{'long/' * 16}log.db"
+    save(here=Profile(url=HERE.url, api_key="whk_here", store=store), far=FAR)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert said("profile", "list")[1].splitlines() == [f"  far  {FAR.url}", f"* here  {HERE.url}", f"    {store}"]
+    monkeypatch.setenv("COLUMNS", "160")
+    assert said("profile", "list")[1].splitlines()[0].split() == ["NAME", "URL", "STORE"]
+
+
 def test_a_profile_is_shown_and_its_key_only_when_asked_for(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--key` prints the key alone, for a script."""
     code, _, err = said("profile", "show")

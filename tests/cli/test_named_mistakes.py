@@ -212,3 +212,16 @@ def test_arguments_in_the_wrong_place(
     """The way out is named, and what was passed is not repeated."""
     said = sentence(capsys, 2, *arguments)
     assert words in said and "x.db" not in said and "demo list" not in said
+
+
+def test_a_key_without_a_url_is_not_sent_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the current profile is that of another machine, the sentence names what would say where the key belongs."""
+    far = Profile(url="https://log.example.invalid", api_key="whk_far")
+    change_profiles(lambda saved: saved.with_profile("far", far))
+    monkeypatch.setenv("WHENCE_API_KEY", "whk_mine")
+    said = sentence(capsys, 4, "list")
+    assert "WHENCE_URL" in said and "--profile" in said and "whk_" not in said
+    monkeypatch.delenv("WHENCE_API_KEY")
+    assert sentence(capsys, 4, "list", "--api-key", "whk_mine") == said

@@ -25,6 +25,12 @@ ALWAYS = Mutant(
 )
 
 
+BROKEN_ANYWHERE = Mutant(
+    "messages_broken_by_the_terminal",
+    "import whence.cli.terminal as terminal\nterminal.width_of_messages = lambda stream: None",
+)
+
+
 @pytest.fixture
 def many(api: httpx2.Client) -> None:
     """Sixty events, some of them failures that say much."""
@@ -73,6 +79,17 @@ def test_a_pipe_gets_whole_lines_without_colours_and_pager(user: Cli, many: None
     ran = user.ok("list", "--limit", "60", env={"PAGER": numbering, "TERM": "xterm-256color"})
     assert len(ran.lines) == 61 and "P:" not in ran.out and "\x1b" not in ran.out
     assert max(map(len, ran.lines)) > 120
+
+
+@catches(BROKEN_ANYWHERE)
+def test_messages_are_broken_between_words_on_a_terminal(user: Cli, many: None) -> None:
+    """At its width, and what can be copied is whole. A pipe gets a message in one line, whatever COLUMNS says."""
+    whole = user.run("list", "--order", "up", env={"COLUMNS": "40"}).err
+    assert len(whole.splitlines()) == 1
+    code, shown = shown_on_a_terminal(user, "list", "--order", "up", columns=40)
+    lines = shown.splitlines()
+    assert code == 2 and len(lines) > 1 and " ".join(lines) == whole.strip()
+    assert max(map(len, lines)) <= 40 and lines[-1].endswith("'whence list --help'.")
 
 
 @pytest.mark.skipif(shutil.which("less") is None, reason="needs less")

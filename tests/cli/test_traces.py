@@ -67,8 +67,7 @@ def test_why_tells_a_story(user: Cli, story: list[Any]) -> None:
             "@3 +0:04.0 │  planner called refund",
             "@4 +0:06.0 │✗ planner failed refund card_declined",
             "            Led to 2 events",
-            "@5 +0:08.0 ┊ ├  planner retried action run 5b0c3bd0",
-            "@6 +0:10.0 ┊ └  planner retried action run 5b0c3bd0",
+            "@6 +0:08.0 ┊ └  planner retried action run 5b0c3bd0 ×2 (2.0 s)",
         ]
         assert ran.err == "What followed: whence effects @4   The whole graph: whence trace @4\n"
 
@@ -100,6 +99,9 @@ def test_effects_and_trace_are_trees(user: Cli, story: list[Any]) -> None:
     ran = user.ok("effects", IDS[2])
     assert ran.lines == [
         "@4 +0:06.0 ┊✗ planner failed refund card_declined",
+        "@6 +0:08.0 ┊ └  planner retried action run 5b0c3bd0 ×2 (2.0 s)",
+    ]
+    assert user.ok("effects", IDS[2], "--full").lines[1:] == [
         "@5 +0:08.0 ┊ ├  planner retried action run 5b0c3bd0",
         "@6 +0:10.0 ┊ └  planner retried action run 5b0c3bd0",
     ]

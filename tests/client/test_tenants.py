@@ -193,7 +193,7 @@ def restarted(folder: Path) -> Iterator[tuple[Whence, Callable[[], None]]]:
         def restart() -> None:
             sealer = StoreSecret.random().sealer(PURPOSE)
             app: Any = served.app
-            context = app.app.state.context
+            context = app.app.context
             msgspec.structs.force_setattr(context, "tokens", sealer)
             context.authenticator._operator_tokens = sealer
 

@@ -46,6 +46,7 @@ class ModelStore:
     """A log of many tenants in lists."""
 
     reads_at_once = 8
+    pages_share_events = True
 
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
         self.logs: dict[str, list[Event]] = {}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.databases import fresh_database
 from whence.storage.postgres import rows as postgres_rows
-from whence.storage.rows import FullEventRow, HashRow, HeadRow
+from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import rows as sqlite_rows
 from whence.storage.sqlite.connection import connect, migrate
@@ -46,7 +46,7 @@ def faults_of_sqlite(folder: Path, blocks: Mapping[str, str]) -> list[str]:
     }
     for block, row in (("full_event", FullEventRow), ("hashes", HashRow), ("log_part", HashRow)):
         expected[block] = (renamed(described(connection, blocks[block]), {"key": "number"}), [*row._fields])
-    expected["head"] = (described(connection, blocks["head"]), [*HeadRow.__struct_fields__])
+    expected["head"] = (described(connection, blocks["head"]), [*sqlite_rows.SQLiteHeadRow.__struct_fields__])
     connection.close()
     return [name for name, (columns, fields) in expected.items() if columns != fields]
 

@@ -34,7 +34,7 @@ def test_a_problem_of_an_item_is_placed_at_its_index() -> None:
         Problem(("body", 7, "actorId"), "No.", "x"),
         Problem(("body", 7), "Never.", "y"),
     )
-    assert str(error) == str(error.within_item(7)) == "No.; Never."
+    assert str(error) == str(error.within_item(7)) == "No. Never."
 
 
 def test_public_names_are_pinned() -> None:

@@ -57,6 +57,19 @@ def test_each_further_beginning_is_marked() -> None:
     assert shown == [["@1", "┌"], ["@3", "│"], ["@2", "·"], ["@4", "·"]]
 
 
+@catches(replaced(flow_story, "joined", lambda *_: None, "a_row_for_each"))
+def test_equal_events_without_causes_are_one_row() -> None:
+    """As those of a clock. What failed, or has a cause elsewhere, stays apart; --full shows each."""
+    events = [caused(number, None, actor_id="clock", resource_id="r") for number in range(1, 8)]
+    events[4] = caused(5, 77, actor_id="clock", resource_id="r")
+    assert story_lines_of_flow(context_of(events)) == [
+        "@4 +0:00.0 ·  clock noted thing r ×4 (3.0 s)",
+        "@5 +0:04.0 ·  clock noted thing r",
+        "@7 +0:05.0 ·  clock noted thing r ×2 (1.0 s)",
+    ]
+    assert len(story_lines_of_flow(context_of(events, full=True))) == 7
+
+
 def test_calm_stretches_fold_and_what_came_first_does_not() -> None:
     events = [caused(number, number - 1 or None) for number in range(1, 31)]
     events[19] = caused(20, 19, "a.failed")

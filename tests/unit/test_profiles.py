@@ -12,7 +12,7 @@ from tests.unit.mutants import catches, replaced
 from whence import profiles
 from whence.cli import first_run
 from whence.cli.first_run import DemoProfile, with_address, with_new_log
-from whence.profiles import Profile, Profiles, change_profiles, load_profiles
+from whence.profiles import FoundServer, NoKey, Profile, Profiles, change_profiles, find_server, load_profiles
 from whence.settings import Settings
 
 HERE = Profile(url="http://127.0.0.1:8700", api_key="whk_here", store="sqlite:////a/log.db")
@@ -106,3 +106,30 @@ def test_no_change_is_lost_to_another_one() -> None:
     change_profiles(slow)
     second.join()
     assert set(load_profiles().profiles) == {"far", "here"}
+
+
+def anywhere(url: str) -> bool:
+    """Mutant: every server is on this machine."""
+    return True
+
+
+@catches(replaced(profiles, "is_loopback_url", anywhere, "a_key_for_whatever_is_current"))
+def test_a_key_without_a_url_leaves_this_machine_only_for_a_named_profile() -> None:
+    """The current profile is not enough: the key may be that of another server. A URL says where it belongs."""
+    change_profiles(lambda _: Profiles(current="far", profiles={"far": FAR, "here": HERE}))
+    mine = {"WHENCE_API_KEY": "whk_mine"}
+    for url, key, environ in ((None, None, mine), (None, "whk_mine", {})):
+        found = find_server(url, key, None, environ, any_machine=True)
+        assert (found.api_key, found.no_key) == ("", NoKey.KEY_WITHOUT_URL)
+        assert "WHENCE_URL" in found.reason and "--profile" in found.reason
+        found = find_server(url, key, None, environ)  # a program ignores this profile in any case
+        assert found == FoundServer(profiles.DEFAULT_URL, "whk_mine")
+    assert find_server(None, None, None, mine | {"WHENCE_PROFILE": "far"}, any_machine=True).api_key == "whk_mine"
+    assert find_server(None, "whk_mine", "far", {}, any_machine=True) == FoundServer(FAR.url, "whk_mine")
+    assert find_server(None, None, None, mine | {"WHENCE_URL": FAR.url}, any_machine=True).api_key == "whk_mine"
+    assert find_server(None, None, None, {}, any_machine=True).api_key == "whk_far"
+    change_profiles(lambda saved: saved.using("here"))
+    assert find_server(None, None, None, mine, any_machine=True) == FoundServer(HERE.url, "whk_mine")
+    for any_machine in (True, False):
+        found = find_server(None, None, None, mine | {"WHENCE_PROFILE": "nope"}, any_machine=any_machine)
+        assert (found.api_key, found.no_key) == ("", NoKey.UNKNOWN_PROFILE)

@@ -104,6 +104,8 @@ def test_every_column_can_be_chosen() -> None:
     assert chosen_columns(None, EVENT_COLUMNS) is None
     with pytest.raises(Invalid, match="ref, id, time, event_type, actor, resource, outcome, flow, cause, sentence"):
         chosen_columns("ref,nope", EVENT_COLUMNS)
+    with pytest.raises(Invalid, match="either --columns or --json"):
+        chosen_columns("ref", EVENT_COLUMNS, json=True)
 
 
 @catches(replaced(event_rows, "fitting", lambda widths, *_: widths, "columns_off_the_screen"))
@@ -115,6 +117,7 @@ def test_no_column_that_was_asked_for_is_lost() -> None:
         head, line = shown.lines(long)
         assert head.split() == " ".join(names).replace("_", " ").upper().split()
         assert max(map(cell_len, (head, line))) <= 80 and line.startswith("@7 ") and "-x" in line
+        assert "2026-01-02T03:04:07Z" in line
         (later,) = shown.lines([row_of(event_body(123_456, actor_id="y" * 90))])
         assert later.startswith("@123456 ")
 
@@ -180,6 +183,24 @@ def test_every_column_of_flows_can_be_chosen() -> None:
     head, first, second = named_table(list(FLOW_COLUMNS), cells, Style()).split("\n")
     assert head.split()[:3] == ["REF", "FLOW", "FIRST"] and "EVENT TYPE" in head
     assert first.split()[:2] == ["@120", "tau-airline-46-3"] and second.split()[-1] == "a.noted"
+
+
+@catches(replaced(flow_rows, "fitting", lambda widths, *_: widths, "columns_off_the_screen"))
+def test_a_table_of_flows_or_pairs_shortens_what_is_widest() -> None:
+    """Names lose their middle and sentences their end. Ids, times and numbers are whole, and numbers on the right."""
+    names = ["flow", "last", "events", "event_type", "sentence"]
+    long = [msgspec.structs.replace(FLOWS[0].flow.root, event_type="a.very_long_name_of_a_type_that_was_noted")]
+    rows = [FlowRow(msgspec.structs.replace(FLOWS[0].flow, root=root), FLOWS[0].began) for root in long]
+    cells = [[FLOW_COLUMNS[name](row) for name in names] for row in rows]
+    head, line = named_table(names, cells, Style(80)).split("\n")
+    assert cell_len(line) <= 80 and line.startswith("tau-airline-46-3  2026-01-02T03:07:10.5Z      64  a.ver")
+    assert "noted  ada" in line and line.endswith("…") and head.split()[:3] == ["FLOW", "LAST", "EVENTS"]
+    pairs = [[MAP_COLUMNS[name](pair) for name in ("effect", "cause", "events")] for pair in PAIRS]
+    lines = named_table(["effect", "cause", "events"], pairs, Style(40)).split("\n")
+    assert [cell_len(line) for line in lines] == [40, 40, 40]
+    assert lines[1].endswith("1,290") and "…" in lines[1] and "_sent" in lines[1]
+    narrow = named_table(["flow", "last"], [["f" * 60, "2026-01-02T03:07:10Z"]], Style(60)).split("\n")
+    assert narrow[1] == f"{'f' * 60}  2026-01-02T03:07:10Z"
 
 
 PAIRS = [

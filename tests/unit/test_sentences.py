@@ -58,6 +58,13 @@ FAILED = event("action_run.failed", "airline-api")
         (ANSWERED, {"tool": "search", "result": '[{"a":1}]'}, "airline-api completed search 1 item"),
         (ANSWERED, {"tool": "calculate", "result": "329.0"}, "airline-api completed calculate 329.0"),
         (ANSWERED, {"tool": "get", "result": '{"id":"G72NSF","from":"DTW"}'}, "airline-api completed get G72NSF · DTW"),
+        (
+            ANSWERED,
+            {"tool": "get", "result": '{"id": "G72", "seats": 3, "by": ["DTW"], "note": "cut o'},
+            "airline-api completed get G72 · seats 3 · DTW · …",
+        ),
+        (ANSWERED, {"tool": "get", "result": '[[{"id": "G7'}, "airline-api completed get a list, cut short"),
+        (ANSWERED, {"tool": "get", "result": "[sic] {as is}"}, "airline-api completed get [sic] {as is}"),
         (FAILED, {"tool": "book", "result": "Error: not enough seats"}, "airline-api failed book not enough seats"),
         (
             FAILED,

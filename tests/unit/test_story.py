@@ -1,7 +1,7 @@
 """How a trace is shown: one straight line of causes, branches only where there are any, pairs, folds and gaps."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
@@ -9,8 +9,8 @@ import pytest
 from tests.unit.mutants import catches, replaced
 from tests.unit.traces_made import node, trace_of
 from whence.cli import story as story_module
-from whence.cli.layout import Style, cut, wrapped
-from whence.cli.story import Fold, More, Row, story_of
+from whence.cli.layout import Style, cut, message_lines, wrapped
+from whence.cli.story import Fold, More, Row, objects_in, runs_joined, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, since, story_lines, summary
 from whence.sentences import load_grammar, sentence_of
 from whence.wire.traces import NodeBody, TraceBody
@@ -121,6 +121,115 @@ def test_a_failure_is_never_folded_away() -> None:
     assert sum(len(step.nodes) for step in story.because if isinstance(step, Fold | Row)) == 39
     assert sum("┈ 12 events: 12 things, 11.0 s" in each for each in lines(trace)) == 1
     assert len(story_of(trace, full=True).rows) == 40
+
+
+def context_with(trace: TraceBody, payloads: Mapping[str, bytes], *, full: bool = False) -> StoryContext:
+    """What is needed to show a trace whose events have these payloads."""
+    sentences = {each.id: sentence_of(each, payloads.get(each.id, b"{}"), GRAMMAR) for each in trace.nodes}
+    return StoryContext(trace, sentences, GRAMMAR, Style(), full)
+
+
+def shown_with(trace: TraceBody, payloads: Mapping[str, bytes], *, full: bool = False) -> list[str]:
+    """The lines of a trace whose events have these payloads, without references and times."""
+    context = context_with(trace, payloads, full=full)
+    shown = story_lines(story_of(trace, objects_in(context.sentences), full=full), context)
+    return [re.sub(r"^ *(@\d+ \+\S+)? ", "", each) for each in shown]
+
+
+CALLS = [node("n1")] + [
+    node(f"n{number}", f"n{number - 1}", kind, actor_id=actor, resource_id=f"r{number // 2}")
+    for number in range(2, 12, 2)
+    for number, kind, actor in ((number, "action_run.started", "bot"), (number + 1, "action_run.completed", "api"))
+]
+"""Five calls one after another, each a start and its end."""
+
+
+def called(tool: str, amount: int = 7) -> bytes:
+    return f'{{"tool":"{tool}","arguments":{{"amount":{amount}}}}}'.encode()
+
+
+def joined_anyway(row: Row, later: Row, object_of: object) -> Row:
+    """Mutant: whatever comes next is the same."""
+    return msgspec.structs.replace(row, repeats=(*row.repeats, later))
+
+
+@catches(
+    replaced(story_module, "joined", lambda *_: None, "runs_of_equal_rows"),
+    replaced(story_module, "joined", joined_anyway, "one_row_for_all"),
+)
+def test_equal_rows_are_one_with_their_number() -> None:
+    """The same actor did the same to the same object: one row, with the last reference and the time that all took. A
+    detail that differs is that of the last one. --full shows each.
+    """
+    payloads = {f"n{number}": called("pay") for number in (2, 4, 6)} | {"n8": called("pay", 8), "n10": called("refund")}
+    assert shown_with(trace_of(CALLS, "n1"), {**payloads, "n8": called("pay")})[2:] == [
+        "┊  bot called pay ×4 amount 7 (7.0 s)",
+        "┊  bot called refund amount 7 (1.0 s)",
+    ]
+    assert shown_with(trace_of(CALLS, "n1"), payloads)[2] == "┊  bot called pay ×4, last amount 8 (7.0 s)"
+    context = context_with(trace_of(CALLS, "n1"), payloads)
+    line = story_lines(story_of(context.trace, objects_in(context.sentences)), context)[2]
+    assert line.startswith(" @9 +0:01.0 ┊")
+    assert sum("called" in each for each in shown_with(trace_of(CALLS, "n1"), payloads, full=True)) == 5
+    assert not any(row.repeats for row in story_of(context.trace, objects_in({})).rows), "no name is known"
+
+
+def test_rows_that_differ_are_no_run() -> None:
+    """In the tool, the actor, how it ended, or where it stands; nor what somebody said, or what is doubtful."""
+    payloads = {f"n{number}": called("pay") for number in range(2, 12, 2)}
+
+    def rows(**changed: dict[str, object]) -> int:
+        nodes = [msgspec.structs.replace(each, **changed.get(each.id, {})) for each in CALLS]
+        return sum("called" in each for each in shown_with(trace_of(nodes, "n1"), payloads))
+
+    assert rows() == 1
+    assert rows(n6={"actor_id": "ada"}) == rows(n7={"actor_id": "ada"}) == 3
+    assert rows(n7={"event_type": "action_run.cancelled"}) == rows(n7={"skewed": True, "since_cause_us": -1}) == 3
+    assert rows(n7={"event_type": "action_run.failed", "outcome": "failure"}) == 3
+    said = [node("n1"), *(node(f"n{number}", f"n{number - 1}", "inbound_message.received") for number in (2, 3))]
+    said = [msgspec.structs.replace(each, resource_type="inbound_message", resource_id="r") for each in said]
+    wrote = {each.id: b'{"text":"Yes."}' for each in said}
+    assert sum("wrote" in each for each in shown_with(trace_of(said, "n1"), wrote)) == 2
+
+
+def test_effects_of_one_event_are_a_run_too() -> None:
+    """If they led to nothing. A run is one of the five effects that are shown, and its corner is that of the last."""
+    sent = [node(f"s{number}", "n1", resource_id="hook") for number in range(9)]
+    others = [node(f"o{number}", "n1") for number in range(4)]
+    shown = shown_with(trace_of([node("n1"), *sent, *others], "n1"), {})[2:]
+    assert shown[0] == "┊ ├  ada noted thing hook ×9 (8.0 s)" and shown[-1] == "┊ └  ada noted thing o3"
+    assert shown_with(trace_of([node("n1"), *sent], "n1"), {})[2:] == ["┊ └  ada noted thing hook ×9 (8.0 s)"]
+    led = node("x", "s3")
+    shown = shown_with(trace_of([node("n1"), *sent[:6], led], "n1"), {})[2:]
+    assert [re.sub("[^×0-9.]", "", each.partition("(")[0]) for each in shown] == ["×3", "", "", "×2"]
+
+
+def test_the_root_and_the_nearest_cause_are_in_no_run() -> None:
+    """Nor is the event in question, so that each has its reference. What was joined counts as one row of those that are
+    never folded.
+    """
+    nodes = [node("n1", resource_id="r")]
+    nodes += [node(f"n{number}", f"n{number - 1}", resource_id="r") for number in range(2, 101)]
+    shown = shown_with(trace_of(nodes, "n100"), {})
+    assert shown == [
+        "Because 99 events",
+        "│  ada noted thing r",
+        "│  ada noted thing r ×97 (1 min 36 s)",
+        "│  ada noted thing r",
+        "│  ada noted thing r",
+    ]
+    folded = story_of(trace_of(nodes, "n100"))
+    assert len(folded.because) == 12
+    sentences = {each.id: sentence_of(each, b"{}", GRAMMAR) for row in folded.rows for each in row.nodes}
+    late = runs_joined(folded, objects_in(sentences))
+    assert [len(step.rows) for step in late.because] == [1, 1, 88, 8, 1], "only what is shown was known"
+    known = {
+        id_: sentence for id_, sentence in context_with(trace_of(nodes, "n100"), {}).sentences.items() if id_ != "n50"
+    }
+    parts = story_of(trace_of(nodes, "n100"), objects_in(known))
+    assert [len(step.rows) for step in parts.because] == [1, 48, 1, 48, 1]
+    whole = runs_joined(parts, objects_in(context_with(trace_of(nodes, "n100"), {}).sentences))
+    assert [(len(step.rows), len(step.nodes)) for step in whole.because] == [(1, 1), (97, 97), (1, 1)]
 
 
 def test_doubts_are_shown_and_never_folded() -> None:
@@ -265,3 +374,29 @@ def test_text_is_cut_and_wrapped_by_columns() -> None:
     assert wrapped("one two three", 7) == ["one two", "three"]
     assert wrapped("a" * 10, 4) == ["aaaa", "aaaa", "aa"]
     assert wrapped("", 4) == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("A server is needed, and none was found here.", ["A server is needed, and none", "was found here."]),
+        ("Start one with 'whence serve now', or try", ["Start one with", "'whence serve now', or try"]),
+        ("What followed: whence effects @22   All: whence trace @22", ["What followed:", "whence effects @22   All:"]),
+        ("To go back: .venv/bin/whence profile use 'my log'", ["To go back:", ".venv/bin/whence profile use 'my log'"]),
+        ("It is a ZIP archive. Unpack it: unzip -p a.zip | whence import -", ["It is a ZIP archive. Unpack", "it:"]),
+        ("See https://log.example.com/a/long/path/of/it here", ["See", "https://log.example.com/a/long/path/of/it"]),
+        ("  export WHENCE_URL=http://127.0.0.1 WHENCE_API_KEY=x", []),
+        (
+            "An event's id is no users' (or whence why @4) thing",
+            ["An event's id is no users'", "(or whence why @4) thing"],
+        ),
+        ("\nSpaces  stay,  and lines\n", ["", "Spaces  stay,  and lines", ""]),
+        ("漢字 漢字 漢字 漢字 漢字 漢字 漢字", ["漢字 漢字 漢字 漢字 漢字", "漢字 漢字"]),
+    ],
+)
+def test_a_message_is_broken_between_its_parts(text: str, shown: list[str]) -> None:
+    """A command, a URL and what is quoted stay whole, and so do lines that begin with a space; in a pipe, all."""
+    found = message_lines(text, 28)
+    assert found[: len(shown)] == shown if shown else found == [text]
+    assert "".join(found).replace(" ", "") == text.replace(" ", "").replace("\n", "")
+    assert message_lines(text, None) == text.split("\n")

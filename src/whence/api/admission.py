@@ -6,7 +6,7 @@ reading by the stores; docs/operations.md lists all of them.
 
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -63,11 +63,14 @@ class Admission:
                 request.scope["state"]["headers"] += self.event_rate.headers(viewer.tenant)
         await self.byte_quota.require(viewer.tenant, sum(len(event.payload) for event in events))
 
-    @asynccontextmanager
-    async def page_place(self, tenant: str, *, indexed: bool) -> AsyncIterator[None]:
+    def page_place(self, tenant: str, *, indexed: bool) -> AbstractAsyncContextManager[None]:
         """Hold a place of `pages`. Of the questions that read much, at most half as many hold one, so that an indexed
         page does not wait for them."""
-        async with nullcontext() if indexed else self.unbounded_pages.place(tenant), self.pages.place(tenant):
+        return self.pages.place(tenant) if indexed else self._unbounded_place(tenant)
+
+    @asynccontextmanager
+    async def _unbounded_place(self, tenant: str) -> AsyncIterator[None]:
+        async with self.unbounded_pages.place(tenant), self.pages.place(tenant):
             yield
 
     def hold_answer(self, request: Request, tenant: str, size: int, *, stored: bool = False) -> None:

@@ -1,73 +1,33 @@
-"""The application: its routes, its lifespan, and the one table of errors and their HTTP statuses."""
+"""The application: its routes, its lifespan, and the two lanes that requests take to their handlers."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import msgspec
-import structlog
 from litestar import Litestar, Response, route
-from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from whence.api import causes, credentials, docs_page, health, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
-from whence.api.context import AppContext, context_of, now_us
+from whence.api.authorization import authorize
+from whence.api.context import AppContext
+from whence.api.error_responses import error_response
+from whence.api.fast_lane import FastLane
 from whence.api.middleware import HTTPMiddleware
-from whence.api.operation import announce_deprecations
 from whence.api.operator_tokens import PURPOSE
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
-from whence.api.responses import JSON, error_body
-from whence.errors import (
-    Busy,
-    Conflict,
-    Forbidden,
-    Invalid,
-    NotFound,
-    QueryTooExpensive,
-    RetryLater,
-    Throttled,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMedia,
-    WhenceError,
-)
 from whence.ingest import Ingest
-from whence.permissions import READ
+from whence.recent import RecentlyUsed
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
 
-__all__ = ["STATUS", "create_app", "route_handlers", "status_of"]
+__all__ = ["create_app", "route_handlers"]
 
-_log = structlog.get_logger("whence.api")
-
-STATUS: dict[type[WhenceError], int] = {
-    Invalid: 422,
-    Unauthenticated: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    TooLarge: 413,
-    UnsupportedMedia: 415,
-    Throttled: 429,
-    Busy: 503,
-    QueryTooExpensive: 503,
-    Unavailable: 503,
-}
-"""The HTTP status of each error. No other module has such a table."""
-
-_LITESTAR_ERRORS = {
-    400: ("bad_request", "The request cannot be read."),
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take this method; the Allow header names those it takes."),
-    408: ("request_timeout", "The body came too slowly."),
-}
-"""Code and sentence for what Litestar refuses before a handler runs."""
+_PARSED_READS = 512
+"""Reads whose query strings stay parsed. With the longest of these, they take some megabytes."""
 
 
 def create_app(settings: Settings, store: Store, secret: StoreSecret | None = None) -> HTTPMiddleware:
@@ -91,35 +51,26 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
         cursors=secret.sealer("cursors"),
         tokens=tokens,
         admission=Admission(settings, store),
-        status_of=status_of,
+        parsed_reads=RecentlyUsed(_PARSED_READS),
     )
     handlers = route_handlers(settings)
     application = Litestar(
         route_handlers=[*_options_handlers(handlers), *handlers],
-        before_request=_authenticate_request,
-        exception_handlers={Exception: _error_response},
+        before_request=authorize,
+        exception_handlers={Exception: error_response},  # type: ignore[dict-item]  # see JsonResponse
         lifespan=[lambda _: _lifespan(context)],
-        state=State(
-            {"context": context, "authenticator": authenticator, "store": store, "settings": settings},
-            deep_copy=False,
-        ),
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,
         debug=False,
     )
-    return HTTPMiddleware(application, settings)
+    return HTTPMiddleware(FastLane(application, context, handlers), settings)
 
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *operators.ROUTES, *health.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
-
-
-def status_of(error: WhenceError) -> int:
-    """The HTTP status of an error: that of the nearest class in the table."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 @asynccontextmanager
@@ -130,27 +81,6 @@ async def _lifespan(context: AppContext) -> AsyncIterator[None]:
         closing.push_async_callback(context.authenticator.close)
         closing.push_async_callback(context.ingest.close)
         yield
-
-
-async def _authenticate_request(request: Request) -> None:
-    """Authenticate the request, wait for its turn, and check the scope that its route names, unless the route is open.
-    Before that, announce what of the request is deprecated.
-
-    A hook before every handler, since Litestar's guards would copy the handler for each request.
-    """
-    opt = request.scope["route_handler"].opt
-    if "operation" in opt and opt["operation"].announces:
-        announce_deprecations(opt["operation"], request)
-    if request.method == "OPTIONS" or opt.get("open"):
-        return
-    principal = await context_of(request).authenticator.authenticate(request)
-    request.scope["state"]["principal"] = principal
-    await context_of(request).admission.rounds.begin(principal.tenant)
-    if "scope" in opt:
-        principal.require(opt["scope"])
-        if opt["scope"] == READ:
-            path = request.scope["state"]["public_path"]
-            await context_of(request).recorder.read(principal, path, request.scope["query_string"], now_us())
 
 
 def _options_handlers(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
@@ -169,32 +99,3 @@ def _options_handler(path: str, allowed: str) -> HTTPRouteHandler:
         return Response(None, status_code=204, headers={"Allow": allowed})
 
     return options
-
-
-def _error_response(request: Request, error: Exception) -> Response[bytes]:
-    """The response to any error: a list of problems for 422, else one sentence with a code."""
-    request_id = request.scope["state"]["request_id"]
-    if isinstance(error, Invalid):
-        return Response(msgspec.json.encode({"detail": error.problems}), status_code=422, media_type=JSON)
-    if isinstance(error, HTTPException) and error.status_code in _LITESTAR_ERRORS:
-        code, sentence = _LITESTAR_ERRORS[error.status_code]
-        headers = dict(error.headers or {})
-        if "allow" in headers:  # Litestar takes the methods from a set, so their order varies
-            headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
-        body = error_body(sentence, code, request_id)
-        return Response(body, status_code=error.status_code, media_type=JSON, headers=headers)
-    status = status_of(error) if isinstance(error, WhenceError) else 500
-    if status == 500:
-        _log.error("unexpected error", request_id=request_id, exc_info=error)
-        body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
-    else:
-        body = error_body(str(error), getattr(error, "code", "error"), request_id)
-    return Response(body, status_code=status, media_type=JSON, headers=_headers_of(error))
-
-
-def _headers_of(error: Exception) -> dict[str, str]:
-    if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": "Bearer"}
-    if isinstance(error, RetryLater):
-        return {"Retry-After": str(error.retry_after_s)}
-    return {}

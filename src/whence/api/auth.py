@@ -18,6 +18,7 @@ import jwt
 import msgspec
 import structlog
 
+from whence.api.headers import header_values
 from whence.api.jwks import JwksCache
 from whence.api.operator_tokens import is_operator_token, open_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
@@ -142,7 +143,7 @@ class Authenticator:
         address = _parse_address(client[0]) if client else None
         if address is None or not self._trusts(address):
             return "" if address is None else str(address)
-        hops = ",".join(_header(scope, b"x-forwarded-for")).rsplit(",", _HOPS_MAX)
+        hops = ",".join(header_values(scope, b"x-forwarded-for")).rsplit(",", _HOPS_MAX)
         for hop in reversed(hops[-_HOPS_MAX:]):
             named = _parse_address(hop.strip())
             if named is None:
@@ -155,12 +156,12 @@ class Authenticator:
     def own_origin(self, scope: Mapping[str, Any]) -> str | None:
         """The origin (scheme and host) under which the client reached this server; None when the request does not say.
         X-Forwarded-Proto and X-Forwarded-Host are believed only from trusted proxies."""
-        scheme, hosts = str(scope.get("scheme", "http")), _header(scope, b"host")
+        scheme, hosts = str(scope.get("scheme", "http")), header_values(scope, b"host")
         client = scope.get("client")
         peer = _parse_address(client[0]) if client else None
         if peer is not None and self._trusts(peer):
-            scheme = _last(_header(scope, b"x-forwarded-proto"), scheme)
-            hosts = [_last(_header(scope, b"x-forwarded-host"), hosts[0])] if len(hosts) == 1 else hosts
+            scheme = _last(header_values(scope, b"x-forwarded-proto"), scheme)
+            hosts = [_last(header_values(scope, b"x-forwarded-host"), hosts[0])] if len(hosts) == 1 else hosts
         return _origin(f"{scheme}://{hosts[0]}") if len(hosts) == 1 else None
 
     async def flush(self) -> None:
@@ -284,10 +285,10 @@ class Authenticator:
     def _same_origin(self, scope: Mapping[str, Any]) -> bool:
         """Whether a browser sent this from a page of this server. Sec-Fetch-Site decides if it is there, since a page
         cannot set it; else Origin."""
-        sites = _header(scope, b"sec-fetch-site")
+        sites = header_values(scope, b"sec-fetch-site")
         if sites:
             return sites == ["same-origin"]
-        origins = _header(scope, b"origin")
+        origins = header_values(scope, b"origin")
         if len(origins) != 1:
             return False
         sender = _origin(origins[0])
@@ -489,12 +490,8 @@ def _now_us() -> int:
 
 def read_cookies(scope: Mapping[str, Any]) -> list[str]:
     """Every value of the cookie `vai_token` that the request carries."""
-    pairs = (pair.strip().partition("=") for line in _header(scope, b"cookie") for pair in line.split(";"))
+    pairs = (pair.strip().partition("=") for line in header_values(scope, b"cookie") for pair in line.split(";"))
     return [value for name, _, value in pairs if name == COOKIE]
-
-
-def _header(scope: Mapping[str, Any], name: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key.lower() == name]
 
 
 def _last(lines: list[str], default: str) -> str:
@@ -504,12 +501,12 @@ def _last(lines: list[str], default: str) -> str:
 
 def _carrier(scope: Mapping[str, Any]) -> tuple[str, str | None] | None:
     """The carrier that decides and its secret, which is None if it is malformed; None when there is no carrier."""
-    authorization = _header(scope, b"authorization")
+    authorization = header_values(scope, b"authorization")
     if authorization:
         scheme, _, secret = authorization[0].partition(" ")
         good = len(authorization) == 1 and scheme.lower() == "bearer"
         return "bearer", secret.lstrip(" ") if good else None
-    for carrier, values in (("x-api-key", _header(scope, b"x-api-key")), ("cookie", read_cookies(scope))):
+    for carrier, values in (("x-api-key", header_values(scope, b"x-api-key")), ("cookie", read_cookies(scope))):
         if values:
             return carrier, values[0] if len(values) == 1 else None
     return None

@@ -1,8 +1,7 @@
 """What the handlers of one server share, and how a handler reaches it."""
 
 import time
-from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -11,13 +10,14 @@ from whence.api.auth import Authenticator
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
-from whence.errors import WhenceError
 from whence.events import Vocabulary
 from whence.ingest import Ingest
 from whence.permissions import Principal
+from whence.recent import RecentlyUsed
 from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
+from whence.wire.query import ReadRequest
 
 __all__ = ["AppContext", "context_of", "now_us", "principal_of", "root_path_of"]
 
@@ -26,7 +26,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one running server.
 
     `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `admission` decides how much of the
-    server each tenant may use. `status_of` gives the HTTP status of an error.
+    server each tenant may use. `parsed_reads` are what reads asked lately, by route, query string, viewer and path.
     """
 
     settings: Settings
@@ -39,12 +39,12 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Sealer
     tokens: Sealer
     admission: Admission
-    status_of: Callable[[WhenceError], int]
+    parsed_reads: RecentlyUsed[tuple[Any, ...], ReadRequest]
 
 
 def context_of(request: Request) -> AppContext:
     """The parts of the server that got this request."""
-    return cast(AppContext, request.app.state.context)
+    return cast(AppContext, request.scope["state"]["context"])
 
 
 def principal_of(request: Request) -> Principal:

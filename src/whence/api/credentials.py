@@ -15,6 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import context_of, now_us, principal_of
+from whence.api.headers import media_type
 from whence.api.operation import Json, Operation, ResponseSpec, listing_route, ref
 from whence.api.reads import next_page_link
 from whence.api.request import Request
@@ -247,8 +248,7 @@ def _expiry_within(principal: Principal, asked: NewKey) -> int | None:
 
 def check_json_media(request: Request) -> None:
     """Raise UnsupportedMedia unless the body is JSON, or says nothing of what it is."""
-    media = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if media != JSON:
+    if media_type(request.scope) not in ("", JSON):
         raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")
 
 

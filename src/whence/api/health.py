@@ -1,13 +1,12 @@
 """The probes: whether the process runs, and whether its store works."""
 
 import msgspec
-from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import context_of
 from whence.api.operation import Json, ResponseSpec, open_route
 from whence.api.request import Request
-from whence.api.responses import JSON
+from whence.api.responses import JsonResponse
 
 __all__ = ["ROUTES"]
 
@@ -20,16 +19,16 @@ _OK_SCHEMA: Json = {
 
 
 @open_route("/livez", "Live", ResponseSpec("The process runs", _OK_SCHEMA))
-async def live(request: Request) -> Response[bytes]:
+async def live(request: Request) -> JsonResponse:
     """The process runs. Checks nothing else."""
-    return Response(_OK, media_type=JSON)
+    return JsonResponse(_OK)
 
 
 @open_route("/readyz", "Ready", ResponseSpec("The store can read and write", _OK_SCHEMA))
-async def ready(request: Request) -> Response[bytes]:
+async def ready(request: Request) -> JsonResponse:
     """The store can read and write, or could within the last second."""
     await context_of(request).readiness.require()
-    return Response(_OK, media_type=JSON)
+    return JsonResponse(_OK)
 
 
 ROUTES: list[HTTPRouteHandler] = [live, ready]

@@ -25,7 +25,7 @@ try:
 except ImportError:  # only POSIX tells how much a socket's send buffer holds
     ioctl = None  # type: ignore[assignment]  # elsewhere only the transport's own buffer is counted
 
-__all__ = ["LimitedProtocol", "SmallReadsProtocol"]
+__all__ = ["LimitedProtocol", "ResponseTransport", "SmallReadsProtocol"]
 
 _READ = 32 * 1024
 _HEAD_MAX = 32 * 1024
@@ -37,6 +37,7 @@ _WRITE_BYTES_MIN = 40_960  # in that time: 4 KiB a second, the same rate as for 
 _ANSWER_S = 300.0
 _PROBE_HEAD_S = 2.0
 _PROBES = (b"/livez", b"/readyz")
+_RESPONSE_HEAD = b"HTTP/1.1 "
 _ACCEPTED_PER_SERVED = 2  # connections beyond these are closed without an answer
 
 
@@ -83,13 +84,44 @@ class _NoProbe(Exception):
     """A request on a connection of the reserve is not one of a probe."""
 
 
-class _ResponseTransport:
-    """The transport for writing a response, whose `close` is the protocol's own."""
+class ResponseTransport:
+    """The transport for writing a response.
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
+    uvicorn writes head and body one after the other, which would be two calls of the system and wake the client twice.
+    So the head waits for the first part of the body, if that follows before the event loop looks for input again.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, close: Callable[[], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """`close` closes the connection once the response is sent."""
+        self._transport = transport
+        self._close = close
+        self._loop = loop
+        self._head: bytes | None = None
         self.is_closing = transport.is_closing
-        self.close = close
+
+    def write(self, data: bytes) -> None:
+        """Write a part of a response. uvicorn writes heads whole."""
+        if self._head is not None:
+            parts, self._head = (self._head, data), None
+            self._transport.writelines(parts)
+        elif data.startswith(_RESPONSE_HEAD):
+            self._head = data
+            self._loop.call_soon(self.flush)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write a head that still waits."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Close the connection, after what was written."""
+        self.flush()
+        self._close()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -110,6 +142,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _progressed = False
     _begun = False
     _in_head = True
+    _head_begun = False
     _in_body = False
     _refused = False
     _refusal: bytes | None = None
@@ -151,8 +184,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """A head begins, perhaps on a connection that has already served a request."""
         super().on_message_begin()
         self._in_head, self._head_size, self._target = True, 0, b""
+        self._head_begun = True
         if not self._is_reserved:  # else the deadline of the connection goes on
-            self._set_deadline(_HEAD_S, self._head_is_late)
+            self._clear_deadline()
 
     def on_headers_complete(self) -> None:
         """The head is complete. Raises for what uvicorn refuses, such as an address without a path."""
@@ -161,10 +195,12 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _NoProbe
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
+        self._head_begun = False
         if self._is_reserved:
             self.cycle.keep_alive = False
         self._clear_deadline()
-        self.cycle.transport = cast(asyncio.Transport, _ResponseTransport(self.transport, self._close_after_response))
+        transport = ResponseTransport(self.transport, self._close_after_response, self.loop)
+        self.cycle.transport = cast(asyncio.Transport, transport)
 
     @property
     def _is_reserved(self) -> bool:
@@ -201,6 +237,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The response is written. If its request has not arrived completely, wait for the rest for a short time."""
         self._answer_ends = None
+        if self._serving is not None:
+            cast(ResponseTransport, self._serving.transport).flush()  # of a response without a body
         if self._refused and not self.pipeline:
             self._send_refusal()
             return
@@ -215,6 +253,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._progressed = False
         super().data_received(data)
+        if self._head_begun and self._deadline is None and not self._refused:  # most heads come whole and need no timer
+            self._set_deadline(_HEAD_S, self._head_is_late)
         self._idle_size = 0 if self._progressed else self._idle_size + len(data)
         if self._idle_size > _HEAD_MAX:
             self._refuse_head()

@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, unquote_to_bytes
@@ -17,8 +17,9 @@ import structlog
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as LitestarScope
 
-from whence.api.redaction import without_secrets
+from whence.api.headers import header
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
+from whence.api.request_log import request_log
 from whence.api.responses import error_body
 from whence.settings import Settings
 
@@ -78,13 +79,13 @@ class HTTPMiddleware:
         started = time.perf_counter()
         state: dict[str, Any] = dict(scope.get("state") or {})
         scope["state"] = state
-        state["request_id"] = request_id = _request_id(scope["headers"])
+        state["request_id"] = request_id = _request_id(scope)
         state["at_end"] = []
         headers: Headers = []
         state["headers"] = headers
         state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
         self._rewrite_path(scope, state)
-        response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope["headers"]))
+        response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope))
         try:
             if (refusal := _http_refusal(scope)) is not None:
                 status, code, sentence = refusal
@@ -113,21 +114,15 @@ class HTTPMiddleware:
         finally:
             for call in state["at_end"]:
                 call()
-            self._log_request(scope, state, response.status, time.perf_counter() - started)
-
-    def _log_request(self, scope: ASGIScope, state: dict[str, Any], status: int, seconds: float) -> None:
-        """Log one line: never a query string, a header or a body."""
-        principal = state.get("principal")
-        probe = state["public_path"].endswith(("/livez", "/readyz")) and status < 400
-        (_log.debug if probe else _log.info)(
-            "request",
-            method=scope["method"],
-            path=without_secrets(state["public_path"])[:512],
-            status=status,
-            ms=round(seconds * 1000, 2),
-            request_id=state["request_id"],
-            tenant=principal.tenant if principal else None,
-        )
+            principal = state.get("principal")
+            request_log.add(
+                scope["method"],
+                state["public_path"],
+                response.status,
+                time.perf_counter() - started,
+                request_id,
+                None if principal is None else principal.tenant,
+            )
 
     def _rewrite_path(self, scope: ASGIScope, state: dict[str, Any]) -> None:
         """Replace the path by a normalized one. The raw path is split before it is decoded, so that a segment may
@@ -157,11 +152,11 @@ class HTTPMiddleware:
         scope["path"] = path
         scope["raw_path"] = path.encode()
 
-    def _cors(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    def _cors(self, scope: ASGIScope) -> Headers:
         """The headers that let a configured origin read the response."""
         if not self.origins:
             return []
-        origin = _header(headers, b"origin")
+        origin = header(scope, b"origin")
         if origin is None or origin not in self.origins:
             return [(b"vary", b"Origin")]
         return [
@@ -297,17 +292,13 @@ def _redirect(scope: ASGIScope, state: dict[str, Any]) -> bytes | None:
 
 
 def _is_preflight(scope: ASGIScope) -> bool:
-    asked = _header(scope["headers"], b"access-control-request-method")
-    return scope["method"] == "OPTIONS" and asked is not None and _header(scope["headers"], b"origin") is not None
+    asked = header(scope, b"access-control-request-method")
+    return scope["method"] == "OPTIONS" and asked is not None and header(scope, b"origin") is not None
 
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    sent = _header(headers, b"x-request-id")
+def _request_id(scope: ASGIScope) -> str:
+    sent = header(scope, b"x-request-id")
     return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
-    return next((value for name, value in headers if name.lower() == wanted), None)
 
 
 @lru_cache(256)

@@ -1,6 +1,7 @@
 """The routes that answer questions about events. Each one parses what was asked, asks the store, and encodes."""
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 import msgspec
@@ -123,16 +124,24 @@ ROUTES: list[HTTPRouteHandler] = [
 
 
 def _parsed(request: Request, name: str, **fixed: str) -> ReadRequest:
-    """What the request asks for. Raises Invalid."""
-    return parse_read(
-        name,
-        request.scope["query_string"],
-        viewer=principal_of(request).viewer,
-        now=now_us(),
-        vocabulary=context_of(request).vocabulary,
-        sealer=context_of(request).cursors,
-        fixed=fixed,
-    )
+    """What the request asks for. Raises Invalid. Programs that watch a log ask the same again and again, so what was
+    parsed lately is kept."""
+    context, viewer, query_string = context_of(request), principal_of(request).viewer, request.scope["query_string"]
+    asked = (name, query_string, viewer, *fixed.values())
+    read = context.parsed_reads.get(asked)
+    if read is None:
+        read = parse_read(
+            name,
+            query_string,
+            viewer=viewer,
+            now=now_us(),
+            vocabulary=context.vocabulary,
+            sealer=context.cursors,
+            fixed=fixed,
+        )
+        if not read.is_relative:
+            context.parsed_reads.put(asked, read, 1)
+    return read
 
 
 async def _page(request: Request, read: ReadRequest) -> JsonResponse:
@@ -144,7 +153,7 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
         size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
         context.admission.hold_answer(request, viewer.tenant, size)
         cursor = next_cursor(context.cursors, read.cursor_seed, read.query, page)
-        body = encode_page(page, read.include, cursor, viewer)
+        body = encode_page(page, read.include, cursor, viewer, shared=context.store.pages_share_events)
     return JsonResponse(body, headers=next_page_link(request, cursor))
 
 
@@ -155,11 +164,17 @@ def next_page_link(request: Request, cursor: str | None) -> list[tuple[str, str]
     """
     if cursor is None:
         return []
-    pairs = request.scope["query_string"].decode("latin-1").split("&")
+    address = _next_page(request.scope["state"]["public_path"], request.scope["query_string"])
+    return [("link", f'<{address}{quote(cursor, safe="")}>; rel="next"')]
+
+
+@lru_cache(256)
+def _next_page(path: str, query_string: bytes) -> str:
+    """The address of the next page, but for its cursor."""
+    pairs = query_string.decode("latin-1").split("&")
     kept = [pair for pair in pairs if pair and unquote(pair.partition("=")[0]) not in ("offset", "cursor")]
-    path = quote(request.scope["state"]["public_path"], safe=_URL_SAFE, encoding="latin-1")
-    query = quote("&".join([*kept, "cursor=" + quote(cursor, safe="")]), safe=_URL_SAFE, encoding="latin-1")
-    return [("link", f'<{path}?{query}>; rel="next"')]
+    query = "&".join([*kept, "cursor="])
+    return f"{quote(path, safe=_URL_SAFE, encoding='latin-1')}?{quote(query, safe=_URL_SAFE, encoding='latin-1')}"
 
 
 def _correlation_id(request: Request) -> str:

@@ -59,6 +59,8 @@ class Recorder:
 
     async def read(self, by: Principal, path: str, query: bytes, now: int) -> None:
         """Record a question about events, before it is answered."""
+        if "reads" not in self._kinds:
+            return
         payload = {
             "path": without_secrets(quote(path, safe=_ADDRESS_SAFE, encoding="latin-1", errors="replace")),
             "query": without_secrets(query.decode("latin-1"))[:_QUERY_MAX],

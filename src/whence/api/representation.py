@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import zstandard
 
+from whence.api.headers import header
 from whence.errors import Busy, Throttled
 from whence.fairness import FairQueue
 
@@ -126,17 +127,17 @@ async def _represented(
     compressible = is_compressible(headers)
     if not tagged and not compressible:
         return status, headers, body
-    coding = accepted_coding(_header(scope, b"accept-encoding"), len(body)) if compressible else None
+    coding = accepted_coding(header(scope, b"accept-encoding"), len(body)) if compressible else None
     headers = [*headers, _VARY]
     if tagged:
         etag = await _etag(scope, threads, body, coding)
         headers.append((b"etag", etag))
-        if _is_known(etag, _header(scope, b"if-none-match")):
-            return 304, [header for header in headers if header[0] not in _OF_THE_BODY], b""
+        if _is_known(etag, header(scope, b"if-none-match")):
+            return 304, [each for each in headers if each[0] not in _OF_THE_BODY], b""
     if coding is None:
         return status, headers, body
     body = await _compressed(scope, threads, body, coding)
-    headers = [header for header in headers if header[0] != b"content-length"]
+    headers = [each for each in headers if each[0] != b"content-length"]
     return status, [*headers, *_coded(coding), (b"content-length", str(len(body)).encode())], body
 
 
@@ -145,10 +146,10 @@ def stream_encoder(scope: Scope, threads: AnswerThreads, headers: Headers) -> tu
     if not is_compressible(headers):
         return headers, None
     headers = [*headers, _VARY]
-    coding = accepted_coding(_header(scope, b"accept-encoding"), COMPRESSED_MIN)
+    coding = accepted_coding(header(scope, b"accept-encoding"), COMPRESSED_MIN)
     if coding is None:
         return headers, None
-    headers = [header for header in headers if header[0] != b"content-length"]
+    headers = [each for each in headers if each[0] != b"content-length"]
     return [*headers, *_coded(coding)], StreamEncoder(scope, threads, coding, promised=True)
 
 
@@ -263,9 +264,3 @@ def _opt(scope: Scope) -> Mapping[str, Any]:
     """What the route of this request declares; nothing where there is no route."""
     route = scope.get("route_handler")
     return {} if route is None else route.opt
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    """The value of a request header; several are joined by commas."""
-    values = [value for name, value in scope["headers"] if name == wanted]
-    return b",".join(values) if values else None

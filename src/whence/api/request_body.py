@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 
 from whence.api.admission import INFLATING_THREADS, Admission
 from whence.api.decompress import DECOMPRESSORS, Damaged
+from whence.api.headers import header
 from whence.api.request import Request
 from whence.errors import Invalid, TooLarge, UnsupportedMedia
 
@@ -63,11 +64,11 @@ class _BodyReader:
 
     async def read(self, request: Request) -> bytes:
         """The whole inflated body, without the byte order mark of UTF-8; see `read_body`."""
-        encoding = ",".join(request.headers.getall("content-encoding", [])).strip().lower()
+        encoding = (header(request.scope, b"content-encoding") or b"").strip().lower().decode("latin-1")
         # Random bytes grow a little when they are compressed. A body beyond this is too large after inflating, too.
         raw_limit = self.limit if encoding in ("", "identity") else self.limit + self.limit // 256 + 1024
-        declared = request.headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit() and int(declared) > raw_limit:
+        declared = header(request.scope, b"content-length") or b""
+        if declared.isdigit() and int(declared) > raw_limit:
             raise self._too_large()
         raw = await self._receive(request, raw_limit)
         if encoding not in ("", "identity"):

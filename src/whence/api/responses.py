@@ -1,6 +1,7 @@
 """Responses whose JSON is already encoded."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from litestar.types import Receive, Scope, Send
@@ -21,6 +22,10 @@ class JsonResponse:
         self.body = body
         self.status = status
         self.headers = [(name.encode(), value.encode()) for name, value in headers]
+
+    def to_asgi_response(self, **_arguments: Any) -> "JsonResponse":
+        """Itself. Litestar calls this on what an exception handler returns."""
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""

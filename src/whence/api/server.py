@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,11 @@ from whence.addresses import is_loopback
 from whence.api.app import create_app
 from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import SmallReadsProtocol
+from whence.api.request_log import request_log
 from whence.api.store_secret import load_store_secret
 from whence.settings import Settings
 from whence.storage.base import Store
+from whence.wire.times import format_time_fixed
 
 __all__ = ["Server", "configure_logging", "is_exposed", "make_config", "run", "settle_memory"]
 
@@ -150,7 +153,7 @@ def configure_logging(level: str) -> None:
     """Send logs to stderr: coloured lines to a terminal, else one JSON object a line."""
     shared: list[Any] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_timestamp,
     ]
     factory: Any
     # The parent process may have closed it.
@@ -167,6 +170,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda entry, **_: msgspec.json.encode(entry, enc_hook=repr)),
         ]
         factory = structlog.BytesLoggerFactory(stream)
+    request_log.write_json(None if stderr.isatty() else stream.write_line, _LEVELS[level])
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -175,6 +179,12 @@ def configure_logging(level: str) -> None:
     )
     # uvicorn's lesser messages are about starting, stopping and invalid requests. These are logged here, or not at all.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _add_timestamp(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add the time in UTC. structlog's own processor takes several times as long, which each request would pay."""
+    entry["timestamp"] = format_time_fixed(time.time_ns() // 1000)
+    return entry
 
 
 class _LossyStream:
@@ -190,6 +200,10 @@ class _LossyStream:
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
+
+    def write_line(self, line: Any) -> None:
+        self.write(line)
+        self.flush()
 
 
 def _allow_files(number: int) -> None:

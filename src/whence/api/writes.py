@@ -10,7 +10,9 @@ import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api.context import AppContext, context_of, now_us, principal_of, root_path_of
+from whence.api.context import context_of, now_us, principal_of, root_path_of
+from whence.api.error_responses import status_of
+from whence.api.headers import header_names, header_values, media_type
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.request import Request
 from whence.api.request_body import read_body
@@ -128,7 +130,7 @@ _CREATE_BATCH = Operation(
 @post("/api/v1/events", opt={"scope": WRITE, "operation": _CREATE_EVENT}, status_code=201)
 async def create_event(request: Request) -> JsonResponse:
     """Store one event durably, and answer with it. A batch of CloudEvents is accepted here too."""
-    if _media_type(request) == _CE_BATCH:
+    if media_type(request.scope) == _CE_BATCH:
         return await _store_many(request)
     context, viewer = context_of(request), principal_of(request).viewer
     may_be_empty = _is_binary(request)
@@ -177,7 +179,7 @@ async def _store_many(request: Request) -> JsonResponse:
 
 def _parse_one(request: Request, body: bytes) -> NewEvent:
     """The event of a body. Raises UnsupportedMedia, Invalid, TooLarge."""
-    media, headers = _media_type(request), _headers(request)
+    media, headers = media_type(request.scope), _headers(request)
     if is_cloudevents(media, headers):
         _check_charset(request)
         refuse_parameters(request.scope["query_string"])
@@ -198,7 +200,7 @@ def _parse_many(request: Request, body: bytes) -> tuple[Iterator[ParsedEvent], b
 
     Raises UnsupportedMedia and Invalid for the batch as a whole; the iterator raises Invalid and TooLarge for it.
     """
-    media, headers = _media_type(request), _headers(request)
+    media, headers = media_type(request.scope), _headers(request)
     start = body.lstrip()[:1]
     known = media in (JSON, _CE_BATCH, *_NDJSON) or is_cloudevents(media, headers)
     if not known and not (media in _UNSTATED and start in (b"{", b"[")):
@@ -224,15 +226,10 @@ def _ingest_context(request: Request) -> IngestContext:
     )
 
 
-def _media_type(request: Request) -> str:
-    """The content type without its parameters. Two of them are joined, which makes a type that no route knows."""
-    return ",".join(request.headers.getall("content-type", [])).partition(";")[0].strip().lower()
-
-
 def _is_binary(request: Request) -> bool:
     """Whether this is a CloudEvent in binary mode, whose body is its data and may be left out."""
-    media = _media_type(request)
-    return media not in (_CE_ONE, _CE_BATCH) and is_cloudevents(media, request.headers)
+    media = media_type(request.scope)
+    return media not in (_CE_ONE, _CE_BATCH) and is_cloudevents(media, header_names(request.scope))
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -248,7 +245,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 def _check_charset(request: Request) -> None:
     """Raise UnsupportedMedia for a charset that is not UTF-8."""
-    for part in request.headers.get("content-type", "").split(";")[1:]:
+    for part in "".join(header_values(request.scope, b"content-type")).split(";")[1:]:
         name, _, value = part.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8", "us-ascii"):
             raise UnsupportedMedia("Send the body in UTF-8.")
@@ -256,7 +253,7 @@ def _check_charset(request: Request) -> None:
 
 def _idempotency_key(request: Request) -> str | None:
     """The key, or None. Raises Invalid if it was sent twice or does not have 1..255 printable ASCII characters."""
-    sent = request.headers.getall("idempotency-key", [])
+    sent = header_values(request.scope, b"idempotency-key")
     if not sent:
         return None
     if len(sent) > 1 or not 1 <= len(sent[0]) <= _KEY_MAX or not sent[0].isascii() or not sent[0].isprintable():
@@ -299,21 +296,19 @@ async def _shown_correlation(request: Request, new: NewEvent, stored: Event) -> 
 
 def _answer_many(request: Request, parsed: Sequence[ParsedEvent], receipts: Sequence[Receipt]) -> JsonResponse:
     """The result of each event, and one status for all. Raises the error of an event that should be retried later."""
-    context, viewer = context_of(request), principal_of(request).viewer
+    viewer = principal_of(request).viewer
     remaining = iter(receipts)
     results = []
     for index, item in enumerate(parsed):
         receipt = next(remaining) if isinstance(item, NewEvent) else Receipt(error=item)
         if isinstance(receipt.error, RetryLater):
             raise receipt.error
-        results.append(_result(context, viewer, index, item, receipt))
+        results.append(_result(viewer, index, item, receipt))
     body = msgspec.json.encode({"results": results})
     return JsonResponse(body, _joint_status({result["status"] for result in results}))
 
 
-def _result(
-    context: AppContext, viewer: Viewer, index: int, item: NewEvent | WhenceError, receipt: Receipt
-) -> dict[str, Any]:
+def _result(viewer: Viewer, index: int, item: NewEvent | WhenceError, receipt: Receipt) -> dict[str, Any]:
     if receipt.event is not None:
         status = 200 if receipt.replayed else 201
         position = receipt.event.position if viewer.sees_all else None  # it counts the events that are hidden
@@ -322,7 +317,7 @@ def _result(
     if not isinstance(error, WhenceError):
         raise error
     known_id = item.id if isinstance(item, NewEvent) else None
-    result: dict[str, Any] = {"index": index, "id": known_id, "status": context.status_of(error)}
+    result: dict[str, Any] = {"index": index, "id": known_id, "status": status_of(error)}
     if isinstance(error, Invalid):
         # A problem found by the parser has the index in its place; one found by the store has not.
         named = error.within_item(index) if isinstance(item, NewEvent) else error

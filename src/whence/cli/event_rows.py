@@ -1,7 +1,7 @@
 """Events as rows: who did what, when, and the reference that other commands accept; or other columns."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from whence.wire.traces import NodeBody
 
 __all__ = [
     "EVENT_COLUMNS",
+    "WHOLE",
     "EventColumns",
     "EventRow",
     "EventTable",
@@ -26,6 +27,7 @@ __all__ = [
     "clock",
     "columns_parameter",
     "fitted",
+    "fitted_cell",
     "load_words",
     "rows_of",
 ]
@@ -36,8 +38,8 @@ _FAILED = "✗"
 _HANGING = 2
 """Columns by which the second line of a failure stands further in."""
 
-_WHOLE = ("ref", "id")
-"""Columns that are not shortened, since other commands take what they show."""
+WHOLE = ("ref", "id", "time")
+"""Columns that are not shortened: times, and what other commands take."""
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -91,10 +93,14 @@ def columns_parameter(known: Iterable[str]) -> Parameter:
 EventColumns = Annotated[str | None, columns_parameter(EVENT_COLUMNS)]
 
 
-def chosen_columns(text: str | None, known: Iterable[str]) -> list[str] | None:
-    """The names of columns in the value of `--columns`. Raises Invalid for one that there is not."""
+def chosen_columns(text: str | None, known: Iterable[str], *, json: bool = False) -> list[str] | None:
+    """The names of columns in the value of `--columns`. Raises Invalid for one that there is not, and with `--json`,
+    which prints what the API answered.
+    """
     if text is None:
         return None
+    if json:
+        raise Invalid.at((), "Pass either --columns or --json.")
     names = [name.strip().lower() for name in text.split(",")]
     if not set(names) <= set(known):
         raise Invalid.at((), f"--columns takes these names, separated by commas: {', '.join(known)}.")
@@ -128,12 +134,15 @@ class EventTable:
                 width if is_shortened else max(width, cell_len(cell))
                 for cell, width, is_shortened in zip(line, self._widths, self._shortened, strict=True)
             ]
-            yield "  ".join(map(_cell, columns, line, self._fitting(needed, columns), self._widths)).rstrip()
+            cells_of_line = zip(columns, line, self._fitting(needed, columns), self._widths, strict=True)
+            yield "  ".join(
+                padded(fitted_cell(name, text, width_max), width) for name, text, width_max, width in cells_of_line
+            ).rstrip()
 
     def _fitting(self, widths: list[int], columns: Sequence[str]) -> list[int]:
         if self._style.width is None:
             return widths
-        kept = [number for number, name in enumerate(columns) if name in _WHOLE]
+        kept = [number for number, name in enumerate(columns) if name in WHOLE]
         return fitting(widths, self._style.width - 2 * (len(columns) - 1), kept)
 
     def _sentences(self, rows: Sequence[EventRow]) -> Iterator[str]:
@@ -150,13 +159,13 @@ class EventTable:
             yield from (f"{' ' * (len(left) + 2 + _HANGING)}{line}" for line in more)
 
 
-def _cell(column: str, text: str, width_max: int, width: int) -> str:
-    """A cell that takes at most `width_max`, filled up to `width`. What tells two apart stands at the beginning of a
-    sentence, and often at the end of a name.
+def fitted_cell(column: str, text: str, width: int, whole: Collection[str] = WHOLE) -> str:
+    """The text of a cell in this width at most. What tells two apart stands at the beginning of a sentence, and often
+    at the end of a name.
     """
-    if column not in _WHOLE:
-        text = cut(text, width_max) if column == "sentence" else shortened(text, width_max)
-    return padded(text, width)
+    if column in whole:
+        return text
+    return cut(text, width) if column == "sentence" else shortened(text, width)
 
 
 def fitted(sentence: Sentence, width: int | None) -> str:

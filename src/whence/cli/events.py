@@ -110,9 +110,7 @@ def list_events(
     """List events, newest first: when, and who did what."""
     if all_ and (limit is not None or offset):
         raise Invalid.at((), "Pass either --all, or --limit and --offset.")
-    if json and columns is not None:
-        raise Invalid.at((), "Pass either --columns or --json.")
-    table_of_events = EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS))
+    table_of_events = EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS, json=json))
     filters = filters or Filters()
     words = load_words()
     request = list_request(
@@ -127,6 +125,7 @@ def list_events(
         if json:
             for page in pages:
                 _print_json(page, one_a_line=all_)
+            _say_what_matches_nothing(filters.event_type)
             return
         shown, last = 0, None
         with paging(no_pager):
@@ -215,9 +214,9 @@ def stats(
     text = (_actors_text if actors else _counts_text)(answer)
     if json:
         out_json(answer.body)
-        return
-    with paging(no_pager):
-        out(text)
+    else:
+        with paging(no_pager):
+            out(text)
     _say_what_matches_nothing(filters.event_type)
 
 
@@ -239,6 +238,7 @@ def _counts_text(answer: ApiResponse) -> str:
             ("RESOURCE TYPE", counts.by_resource_type),
             ("ACTOR TYPE", counts.by_actor_type),
         )
+        if keys
     ]
     return "\n\n".join((*tables, counted(counts.total, "event")))
 

@@ -1,6 +1,7 @@
 """What `serve` and `demo` do for the user of the commands: the first key, the profile of a store, and what to type."""
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -92,11 +93,14 @@ def making_a_key(settings: Settings) -> str:
 
 
 def program() -> str:
-    """What to type to run this program: its name if the shell finds it, else its path as given."""
+    """What to type to run this program: its name if the shell finds it, else its path as given.
+
+    A zsh finds its own builtin of that name instead, unless it is asked for the command.
+    """
     given = Path(sys.argv[0])
     found = shutil.which("whence")
     if found is not None and Path(found).resolve() == given.resolve():
-        return "whence"
+        return "command whence" if PurePath(os.environ.get("SHELL", "")).name == "zsh" else "whence"
     return shlex.quote(str(given)) if given.name == "whence" else f"{shlex.quote(sys.executable)} -m whence"
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 from rich.cells import cell_len
 
-from whence.cli.event_rows import EventRow, clock, fitted
+from whence.cli.event_rows import WHOLE, EventRow, clock, fitted, fitted_cell
 from whence.cli.graph_text import reference, span
-from whence.cli.layout import Style, cut, padded, wrapped
+from whence.cli.layout import Style, cut, fitting, padded, wrapped
 from whence.cli.terminal import printable, table
 from whence.sentences import Sentence, counted
 from whence.wire.traces import FlowBody, PairBody
@@ -48,12 +48,27 @@ FLOW_COLUMNS: Mapping[str, Callable[[FlowRow], str | int]] = {
 """What `--columns` can show of a flow. `event_type` is that of its first event."""
 
 
+_WHOLE = (*WHOLE, "flow", "first", "last")
+"""Columns that are not shortened. `whence flow` takes the id of a flow."""
+
+
 def named_table(names: Sequence[str], cells: Sequence[Sequence[str | int]], style: Style) -> str:
-    """A table with the names as headings. Of its columns only `sentence` is cut."""
-    head = [name.replace("_", " ").upper() for name in names]
-    if "sentence" not in names:  # nothing else may be cut
-        return table(head, cells)
-    return table(head, cells, width=style.width, flexible=names.index("sentence"))
+    """A table with the names as headings. On a narrow terminal the widest cells are shortened, but no ids and times."""
+    lines = [[name.replace("_", " ").upper() for name in names]]
+    lines += [[f"{cell:,}" if isinstance(cell, int) else printable(cell) for cell in row] for row in cells]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    numbers = [any(isinstance(row[index], int) for row in cells) for index in range(len(names))]
+    if style.width is not None:
+        kept = [index for index, name in enumerate(names) if name in _WHOLE or numbers[index]]
+        widths = fitting(widths, style.width - 2 * (len(names) - 1), kept)
+    columns = list(zip(names, widths, numbers, strict=True))
+    return "\n".join(
+        "  ".join(
+            padded(fitted_cell(name, cell, width, _WHOLE), width, right=number)
+            for cell, (name, width, number) in zip(line, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    )
 
 
 def flow_lines(rows: Sequence[FlowRow], style: Style) -> Iterator[str]:

@@ -11,7 +11,7 @@ import msgspec
 
 from whence.cli.graph_text import span
 from whence.cli.layout import Style
-from whence.cli.story import Row, Story, failures_apart, story_of
+from whence.cli.story import ObjectOf, Story, failures_apart, joined, objects_in, story_of
 from whence.cli.story_text import SOLID, StoryColumns, ended, headline, short_clause
 from whence.cli.terminal import printable
 from whence.events import Viewer
@@ -135,12 +135,30 @@ def flow_summary(flow: str, total: int, context: FlowContext) -> str:
 def story_lines_of_flow(context: FlowContext) -> list[str]:
     """The rows of all trees."""
     detailed = {id_ for id_, sentence in context.sentences.items() if sentence.detail}
-    stories = [failures_apart(story_of(tree, full=context.full), detailed) for tree in context.trees]
+    object_of = None if context.full else objects_in(context.sentences)
+    stories = [failures_apart(story_of(tree, object_of, full=context.full), detailed) for tree in context.trees]
+    is_alone = len(stories) == 1
+    if object_of is not None:
+        stories = _lone_events_joined(stories, object_of)
     columns = StoryColumns([row for story in stories for row in story.rows], context, important=frozenset())
-    return [line for story in stories for line in _story_lines(story, columns, alone=len(stories) == 1)]
+    return [line for story in stories for line in _story_lines(story, columns, alone=is_alone)]
+
+
+def _lone_events_joined(stories: Sequence[Story], object_of: ObjectOf) -> list[Story]:
+    """The stories with each run of events that have no cause and no effect in one."""
+    found: list[Story] = []
+    for story in stories:
+        run = None
+        if found and all(not each.led_to and each.focus.node.causation_id is None for each in (found[-1], story)):
+            run = joined(found[-1].focus, story.focus, object_of)
+        if run is None:
+            found.append(story)
+        else:
+            found[-1] = msgspec.structs.replace(found[-1], focus=run)
+    return found
 
 
 def _story_lines(story: Story, columns: StoryColumns, *, alone: bool) -> Iterator[str]:
     begins = SOLID if alone else _BEGINS if story.led_to else _ALONE
-    yield from columns.row(Row(story.focus.node), begins)
+    yield from columns.row(story.focus, begins)
     yield from columns.lines(story.led_to, SOLID)

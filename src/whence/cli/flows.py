@@ -86,7 +86,7 @@ def flows(
     server: ServerOptions | None = None,
 ) -> None:
     """List flows, latest activity first: how each began, its last event, how long it took, and what failed."""
-    names = chosen_columns(columns, FLOW_COLUMNS)
+    names = chosen_columns(columns, FLOW_COLUMNS, json=json)
     only: tuple[tuple[str, str], ...] = (("outcome", "failure"),) if failed else ()
     query = (*only, *(period or Period()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
     with client_for(server) as whence:
@@ -141,7 +141,7 @@ def flow(
     server: ServerOptions | None = None,
 ) -> None:
     """Show what happened in one flow: a summary, and its events in the order of their causes."""
-    names = chosen_columns(columns, EVENT_COLUMNS)
+    names = chosen_columns(columns, EVENT_COLUMNS, json=json)
     with client_for(server) as whence:
         page = _first_page(whence, name, include=None if json else "outcome,position")
         if json:
@@ -230,7 +230,7 @@ def process_map(
     server: ServerOptions | None = None,
 ) -> None:
     """Show which event types lead to which: how often, how often with a failure, and how soon."""
-    names = chosen_columns(columns, MAP_COLUMNS)
+    names = chosen_columns(columns, MAP_COLUMNS, json=json)
     query = (period or Period()).parameters()
     with client_for(server) as whence:
         answer = whence.send(ApiRequest(method="GET", path="/api/v1/flows/map", query=query))

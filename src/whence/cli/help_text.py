@@ -59,7 +59,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "restore": ("whence restore saved.db --store sqlite:///log.db",),
     "completion": (
         "whence completion bash > ~/.local/share/bash-completion/completions/whence",
-        "whence completion zsh > ~/.zfunc/_whence",
+        "whence completion zsh > ~/.whence.zsh",
         "whence completion fish > ~/.config/fish/completions/whence.fish",
     ),
     "open": ("whence open", "whence open --url https://log.example.com"),

@@ -7,15 +7,16 @@ they work on the store directly, with or without a running server, and need only
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
 
+from whence.cli.layout import Style, style_of_stdout
 from whence.cli.local_store import settings_of_log
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, say, table
+from whence.cli.terminal import out, out_json, printable, say, table_or_lines
 from whence.client import (
     CreatedKeyBody,
     KeyBody,
@@ -128,11 +129,22 @@ def list_keys(
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
         return
+    style = style_of_stdout()
     rows = [
         (key.id, " ".join(key.scopes), key.name, key.created_at, key.last_used_at or "never", _state(key))
         for key in keys
     ]
-    out(table(("ID", "SCOPES", "NAME", "CREATED", "LAST USED", "STATE"), rows))
+    lines = (line for key in keys for line in _key_lines(key, style))
+    out(table_or_lines(("ID", "SCOPES", "NAME", "CREATED", "LAST USED", "STATE"), rows, lines, style.width))
+
+
+def _key_lines(key: KeyBody, style: Style) -> Iterator[str]:
+    """A key in some lines, for a terminal that is too narrow for a table: what it is, and below it the rest."""
+    yield from style.filled(" · ".join(filter(None, (key.id, printable(key.name), _state(key)))))
+    scopes, used = " ".join(key.scopes), key.last_used_at or "never"
+    narrower = msgspec.structs.replace(style, width=style.width and style.width - 2)
+    for line in narrower.filled(printable(f"{scopes} · created {key.created_at} · last used {used}")):
+        yield f"  {style.faint(line)}"
 
 
 @app.command

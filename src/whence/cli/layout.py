@@ -4,20 +4,47 @@ Characters of East Asian scripts, and emoji, take two columns.
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Collection, Sequence
+from typing import TextIO
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["Style", "cut", "fitting", "padded", "shortened", "style_of_stdout", "wrapped"]
+__all__ = [
+    "Style",
+    "cut",
+    "fitting",
+    "message_lines",
+    "padded",
+    "shortened",
+    "style_of_stdout",
+    "width_of_messages",
+    "wrapped",
+]
 
 _WIDTH_LEAST = 60
 """Columns below which lines are not made shorter."""
 
 _CELL_LEAST = 10
 """Columns below which a cell is not made shorter."""
+
+_MESSAGE_LEAST = 20
+"""Columns below which messages are left to the terminal."""
+
+_UNBROKEN = re.compile(
+    r"""
+      (?<![^\s(])'[^']*'[^\s']*                     # what stands in quotation marks
+    | (?<=:\ )[^:|]+\ \|\ whence\ import\ .*           # a pipeline
+    | (?:\S+\ -m\ )?\S*\bwhence\ [a-z]+             # a command
+      (?:\ use\ [^\s']+|\ (?:use\ )?'[^']*'|\ [@-]\S*|\ [\da-f]{8}-\S*)*  # with what it is about
+    | \S+                                          # a word, a URL, a path, an id
+    """,
+    re.VERBOSE,
+)
+"""The parts of a message that stay on one line."""
 
 
 class Style(msgspec.Struct, frozen=True):
@@ -56,6 +83,44 @@ def style_of_stdout() -> Style:
     colour = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = max(_WIDTH_LEAST, shutil.get_terminal_size().columns) if has_width else None
     return Style(width, colour)
+
+
+def width_of_messages(stream: TextIO | None) -> int | None:
+    """The width of the terminal that messages go to; None for a file, a pipe, and where nobody knows the width.
+
+    COLUMNS overrides what the terminal reports, as for stdout.
+    """
+    if stream is None or not stream.isatty():
+        return None
+    named = os.environ.get("COLUMNS", "")
+    try:
+        width = int(named) if named.isdecimal() else os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return None
+    return width if width >= _MESSAGE_LEAST else None
+
+
+def message_lines(text: str, width: int | None) -> list[str]:
+    """The lines of a message, broken between words where they are longer than the width. Commands, URLs, ids and what
+    stands in quotation marks are never broken, so that they can be copied; nor is a line that begins with a space.
+    """
+    lines = text.split("\n")
+    if width is None:
+        return lines
+    return [part for line in lines for part in ([line] if line.startswith(" ") else _broken(line, width))]
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """A line of a message, broken between its parts. Parts that stand together keep the spaces between them."""
+    found, end = [""], 0
+    for part in _UNBROKEN.finditer(line):
+        joined = f"{found[-1]}{line[end : part.start()]}{part[0]}"
+        if not found[-1] or cell_len(joined) <= width:
+            found[-1] = joined
+        else:
+            found.append(part[0])
+        end = part.end()
+    return found
 
 
 def cut(text: str, width: int) -> str:

@@ -3,15 +3,18 @@
 import getpass
 import re
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 from cyclopts import App, Parameter
+from rich.cells import cell_len
 
 from whence.addresses import is_loopback_url
+from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import profile_in_use, say_what_overrides
-from whence.cli.terminal import out, out_json, printable, say, table
+from whence.cli.terminal import out, out_json, printable, say, table_or_lines
 from whence.client import Whence, error_of, list_request, parse_page
 from whence.client.transport import base_url
 from whence.errors import Forbidden, Invalid, NotFound, Unauthenticated
@@ -142,7 +145,18 @@ def list_profiles(*, json: Json = False) -> None:
         say("There are no profiles. 'whence serve', 'whence demo' and 'whence login URL' save one.")
         return
     rows = [("*" if body.current else "", body.name, body.url, body.store) for body in bodies]
-    out(table(("", "NAME", "URL", "STORE"), rows))
+    style = style_of_stdout()
+    lines = (line for body in bodies for line in _profile_lines(body, style))
+    out(table_or_lines(("", "NAME", "URL", "STORE"), rows, lines, style.width))
+
+
+def _profile_lines(body: ProfileBody, style: Style) -> Iterator[str]:
+    """A profile in some lines, for a terminal that is too narrow for a table. An address is never cut."""
+    name, url = f"{'*' if body.current else ' '} {printable(body.name)}", printable(body.url)
+    is_one_line = style.width is None or cell_len(name) + cell_len(url) + 2 <= style.width
+    yield from [f"{name}  {url}"] if is_one_line else [name, f"    {url}"]
+    if body.store:
+        yield style.faint(f"    {printable(body.store)}")
 
 
 @app.command

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from whence.cli.terminal import say
 from whence.client import NoApiKey, Whence
-from whence.errors import NotFound, Unauthenticated, WhenceError
-from whence.profiles import UNKNOWN_PROFILE, FoundServer, Profiles, find_server
+from whence.errors import Forbidden, NotFound, Unauthenticated, WhenceError
+from whence.profiles import FoundServer, NoKey, Profiles, find_server
 
 __all__ = ["KeyRefused", "ServerOptions", "client_for", "profile_in_use", "say_what_overrides", "unknown_profile"]
 
@@ -52,14 +52,17 @@ def client_for(
 ) -> Iterator[Whence]:
     """The client for these flags, this environment and the profile that is named, else the current one.
 
-    The key of a profile is sent only to the server of the profile. `--profile` overrides WHENCE_URL and WHENCE_API_KEY.
-    Raises WhenceError, also when a profile was named and gives no key, and KeyRefused from the block.
+    The key of a profile is sent only to the server of the profile, and a key without a URL to no other machine.
+    `--profile` overrides WHENCE_URL and WHENCE_API_KEY. Raises WhenceError, also when a profile was named and gives no
+    key, and KeyRefused from the block.
     """
     flags = flags or ServerOptions()
     found = find_server(flags.url, flags.api_key, flags.profile, environ, any_machine=True)
-    if found.reason == UNKNOWN_PROFILE:
+    if found.no_key is NoKey.UNKNOWN_PROFILE:
         raise unknown_profile("--profile" if flags.profile else "WHENCE_PROFILE")
-    if found.reason and (flags.profile or environ.get("WHENCE_PROFILE")):
+    if found.no_key is NoKey.KEY_WITHOUT_URL:
+        raise Forbidden(found.reason)
+    if found.no_key is NoKey.OTHER_SERVER:
         raise NoApiKey(found.reason)
     with Whence(found.url, found.api_key, retries=retries) as whence:
         try:

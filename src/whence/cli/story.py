@@ -2,18 +2,32 @@
 
 Order follows cause, never the clock. The causes of the event in question, and it, form one straight line. Below it, a
 row stands further in only where an event has two or more effects. A start and its end share a row, unless that would
-hide what a failure was about. Calm stretches are folded into a row that counts them. A failure is never folded away.
+hide what a failure was about. Rows that say the same of the same object are joined into one. Calm stretches are folded
+into a row that counts them. A failure is never folded away.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
 from whence.cli.graph_text import chain_of, effects_of
+from whence.sentences import Sentence
 from whence.wire.traces import NodeBody, TraceBody
 
-__all__ = ["Fold", "More", "Row", "Step", "Story", "failures_apart", "story_of"]
+__all__ = [
+    "Fold",
+    "More",
+    "ObjectOf",
+    "Row",
+    "Step",
+    "Story",
+    "failures_apart",
+    "joined",
+    "objects_in",
+    "runs_joined",
+    "story_of",
+]
 
 _CLOSE = 9
 """Causes of the event in question, nearest first, that are never folded."""
@@ -28,20 +42,32 @@ _EFFECTS_MAX = 5
 _START = ".started"
 
 
+ObjectOf = Callable[[NodeBody], str]
+"""What an event is about, equal for events of the same object; empty if it is about nothing, or if that is unknown."""
+
+
 class Row(msgspec.Struct, frozen=True):
     """One event, or a start and its `end`. `level` is how far in it stands. `begins`: it is one of several effects of
-    its cause, and so begins a branch; `is_last` that no further one follows the branch in which it stands."""
+    its cause, and so begins a branch; `is_last` that no further one follows the branch in which it stands. `repeats`
+    are the further rows of a run, which this row stands for too."""
 
     node: NodeBody
     end: NodeBody | None = None
     level: int = 0
     is_last: bool = True
     begins: bool = False
+    repeats: tuple["Row", ...] = ()
+
+    @property
+    def rows(self) -> tuple["Row", ...]:
+        """The rows of the run, in order; a row that stands for itself alone."""
+        return (self, *self.repeats)
 
     @property
     def last(self) -> NodeBody:
         """The event that the row ends with."""
-        return self.end or self.node
+        row = self.rows[-1]
+        return row.end or row.node
 
     @property
     def failed(self) -> bool:
@@ -51,7 +77,7 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def nodes(self) -> tuple[NodeBody, ...]:
         """Its events."""
-        return (self.node,) if self.end is None else (self.node, self.end)
+        return tuple(node for row in self.rows for node in (row.node, row.end) if node is not None)
 
 
 class Fold(msgspec.Struct, frozen=True):
@@ -94,17 +120,40 @@ class Story(msgspec.Struct, frozen=True):
         return [step for step in (*self.because, self.focus, *self.led_to) if isinstance(step, Row)]
 
 
-def story_of(trace: TraceBody, *, full: bool = False) -> Story:
-    """The story of a trace. With `full`, nothing is folded and every effect is shown."""
+def objects_in(sentences: Mapping[str, Sentence]) -> ObjectOf:
+    """What events are about whose sentences are here, by id: the name in the payload, else the resource."""
+
+    def object_of(node: NodeBody) -> str:
+        sentence = sentences.get(node.id)
+        if sentence is None or not sentence.object:
+            return ""
+        return sentence.object if sentence.is_named else f"{node.resource_type}/{node.resource_id}"
+
+    return object_of
+
+
+def story_of(trace: TraceBody, object_of: ObjectOf | None = None, *, full: bool = False) -> Story:
+    """The story of a trace. Runs are joined if `object_of` is given. With `full`, nothing is joined or folded, and
+    every effect is shown.
+    """
     chain = chain_of(trace)
-    above = _paired([Row(node) for node in chain[:-1]], kept=len(chain) - 2)
-    below = _paired(list(_tree(trace, full=full)), kept=-1)
     if full:
-        return Story(above, Row(chain[-1]), below)
+        return Story(_paired(chain), Row(chain[-1]), list(_tree(trace, None, full=True)))
+    above: list[Step] = _paired(chain)
+    below: list[Step] = list(_tree(trace, object_of, full=False))
+    if object_of is not None:
+        above, below = _causes_joined(above, object_of), _chains_joined(below, object_of)
     first = {0, 1} if chain[0].id == trace.root_id else set[int]()
     because = _folded(above, first | set(range(len(above) - _CLOSE, len(above))))
     after_root = {0} if trace.event_id == trace.root_id else set[int]()
     return Story(because, Row(chain[-1]), _folded(below, after_root | {len(below) - 1}))
+
+
+def runs_joined(story: Story, object_of: ObjectOf) -> Story:
+    """The story with the runs joined among the rows that it shows."""
+    return msgspec.structs.replace(
+        story, because=_causes_joined(story.because, object_of), led_to=_chains_joined(story.led_to, object_of)
+    )
 
 
 def failures_apart(story: Story, detailed: Collection[str]) -> Story:
@@ -132,55 +181,65 @@ def _parted(steps: Sequence[Step], detailed: Collection[str]) -> list[Step]:
     return found
 
 
-def _tree(trace: TraceBody, *, full: bool) -> Iterator[Row | More]:
+def _tree(trace: TraceBody, object_of: ObjectOf | None, *, full: bool) -> Iterator[Row | More]:
     """The effects of the event in question, each after its cause, and those of one cause in the order of time."""
     effects: dict[str | None, list[NodeBody]] = defaultdict(list)
     for node in effects_of(trace):
         effects[node.causation_id].append(node)
     root = Row(next(node for node in trace.nodes if node.id == trace.event_id))
-    waiting: list[Row | More] = _shown(effects[trace.event_id], root, full=full)[::-1]
+    waiting = _shown(root, effects, object_of, full=full)[::-1]
     while waiting:
         step = waiting.pop()
         yield step
         if isinstance(step, Row):
-            waiting += _shown(effects[step.node.id], step, full=full)[::-1]
+            waiting += _shown(step, effects, object_of, full=full)[::-1]
 
 
-def _shown(effects: list[NodeBody], cause: Row, *, full: bool) -> list[Row | More]:
+_Effects = Mapping[str | None, Sequence[NodeBody]]
+
+
+def _shown(cause: Row, effects: _Effects, object_of: ObjectOf | None, *, full: bool) -> list[Row | More]:
     """The rows of the effects of one event: a lone one on the line of its cause, several further in."""
-    level = cause.level
-    if len(effects) == 1:
-        return [Row(effects[0], level=level, is_last=cause.is_last)]
-    shown = effects
-    if not full and len(effects) > _EFFECTS_MAX:
-        first = sorted(effects, key=lambda node: (node.outcome != "failure", not node.failures_below))[:_EFFECTS_MAX]
-        shown = [node for node in effects if node in first]
-    rows: list[Row | More] = [Row(node, level=level + 1, is_last=node is effects[-1], begins=True) for node in shown]
-    hidden = [node for node in effects if node not in shown]
-    if hidden:
-        failures = sum((node.outcome == "failure") + node.failures_below for node in hidden)
-        rows.append(More(len(hidden), failures, level + 1))
+    found = effects.get(cause.last.id, ())
+    if len(found) == 1:
+        return [_with_end(Row(found[0], level=cause.level, is_last=cause.is_last), effects)]
+    level = cause.level + 1
+    rows = [_with_end(Row(node, level=level, is_last=node is found[-1], begins=True), effects) for node in found]
+    if object_of is not None:
+        rows = _leaves_joined(rows, object_of)
+    if full or len(rows) <= _EFFECTS_MAX:
+        return [*rows]
+    first = sorted(rows, key=lambda row: (row.node.outcome != "failure", not row.node.failures_below))[:_EFFECTS_MAX]
+    kept = {row.node.id for row in first}
+    hidden = [row.node for each in rows if each.node.id not in kept for row in each.rows]
+    failures = sum((node.outcome == "failure") + node.failures_below for node in hidden)
+    return [*(row for row in rows if row.node.id in kept), More(len(hidden), failures, level)]
+
+
+def _with_end(row: Row, effects: _Effects) -> Row:
+    """The row of a start with its end, if that is what directly follows."""
+    later = effects.get(row.node.id, ())
+    return msgspec.structs.replace(row, end=later[0]) if len(later) == 1 and _is_end(row.node, later[0]) else row
+
+
+def _paired(chain: Sequence[NodeBody]) -> list[Step]:
+    """The rows of the causes of the last event in a chain. Each end is in the row of its start if it directly follows;
+    the nearest cause stays alone.
+    """
+    rows: list[Step] = []
+    for node in chain[:-1]:
+        start = rows[-1] if rows else None
+        is_nearest = node is chain[-2]
+        if isinstance(start, Row) and start.end is None and not is_nearest and _is_end(start.node, node):
+            rows[-1] = msgspec.structs.replace(start, end=node)
+        else:
+            rows.append(Row(node))
     return rows
 
 
-def _paired(steps: Sequence[Row | More], kept: int) -> list[Row | More]:
-    """The steps with each end, that directly follows its start, in the row of the start. That at `kept` stays alone."""
-    found: list[Row | More] = []
-    for number, step in enumerate(steps):
-        start = found[-1] if found else None
-        if isinstance(start, Row) and isinstance(step, Row) and number != kept and _is_end(start, step):
-            found[-1] = msgspec.structs.replace(start, end=step.node)
-        else:
-            found.append(step)
-    return found
-
-
-def _is_end(start: Row, end: Row) -> bool:
-    one, other = start.node, end.node
+def _is_end(one: NodeBody, other: NodeBody) -> bool:
     return (
-        start.end is None
-        and start.level == end.level
-        and one.event_type.endswith(_START)
+        one.event_type.endswith(_START)
         and not other.event_type.endswith(_START)
         and other.causation_id == one.id
         and one.effects == 1
@@ -189,7 +248,59 @@ def _is_end(start: Row, end: Row) -> bool:
     )
 
 
-def _folded(steps: Sequence[Row | More], kept: set[int]) -> list[Step]:
+def joined(row: Row, later: Row, object_of: ObjectOf) -> Row | None:
+    """One row for both if they say the same: the same actors did the same to the same object, and all went well."""
+    before = row.rows[-1]
+    nodes, others = (before.node, before.end), (later.node, later.end)
+    is_alike = (
+        all(_kind(one) == _kind(other) for one, other in zip(nodes, others, strict=True))
+        and not (before.failed or later.failed or _is_doubtful(before) or _is_doubtful(later))
+        and object_of(before.node) == object_of(later.node) != ""
+    )
+    if not is_alike:
+        return None
+    return msgspec.structs.replace(row, repeats=(*row.repeats, *later.rows), is_last=later.is_last)
+
+
+def _kind(node: NodeBody | None) -> tuple[str, str, str] | None:
+    return None if node is None else (node.event_type, node.actor_type, node.actor_id)
+
+
+def _causes_joined(steps: Sequence[Step], object_of: ObjectOf) -> list[Step]:
+    """The rows of causes with their runs joined. The first one and the nearest cause stay alone."""
+    return [*steps[:1], *_chains_joined(steps[1:-1], object_of), *steps[1:][-1:]]
+
+
+def _chains_joined(steps: Sequence[Step], object_of: ObjectOf) -> list[Step]:
+    """The steps with each run of rows, of which each is the only effect of the one before, in one row."""
+    found: list[Step] = []
+    for step in steps:
+        row = found[-1] if found else None
+        run = None
+        if isinstance(row, Row) and isinstance(step, Row) and step.node.causation_id == row.last.id and not step.begins:
+            run = joined(row, step, object_of)
+        if run is None:
+            found.append(step)
+        else:
+            found[-1] = run
+    return found
+
+
+def _leaves_joined(rows: Sequence[Row], object_of: ObjectOf) -> list[Row]:
+    """The effects of one event with each run of those, that led to nothing themselves, in one row."""
+    found: list[Row] = []
+    for row in rows:
+        run = None
+        if found and not (found[-1].last.effects or row.last.effects):
+            run = joined(found[-1], row, object_of)
+        if run is None:
+            found.append(row)
+        else:
+            found[-1] = run
+    return found
+
+
+def _folded(steps: Sequence[Step], kept: set[int]) -> list[Step]:
     """The steps with each stretch of three or more in one row, apart from those at `kept` and near a failure."""
     failures = [number for number, step in enumerate(steps) if not _is_calm(step)]
     near = {number + distance for number in failures for distance in range(-_NEAR_FAILURE, _NEAR_FAILURE + 1)}
@@ -212,8 +323,10 @@ def _folded(steps: Sequence[Row | More], kept: set[int]) -> list[Step]:
     return found
 
 
-def _is_calm(step: Row | More) -> bool:
-    return not (step.failed if isinstance(step, Row) else step.failures)
+def _is_calm(step: Step) -> bool:
+    if isinstance(step, More):
+        return not step.failures
+    return not any(node.outcome == "failure" for node in step.nodes)
 
 
 def _is_doubtful(row: Row) -> bool:

@@ -258,18 +258,24 @@ class StoryColumns:
             yield f"{hanging}{style.strong(piece) if is_focus else piece}"
 
     def _words(self, row: Row) -> str:
+        """What a row says: of a run how many times, and if that differs, in which detail the last time."""
         sentences = self._context.sentences
-        sentence = sentences[row.node.id]
-        if row.end is None:
+        shown = row.rows[-1]
+        sentence = sentences[shown.node.id]
+        if row.repeats:
+            said = {tuple(sentences[node.id].detail for node in (each.node, each.end) if node) for each in row.rows}
+            last = ", last" if len(said) > 1 else ""
+            sentence = msgspec.structs.replace(sentence, object=f"{sentence.object} ×{len(row.rows):,}{last}")
+        if shown.end is None:
             return str(sentence)
-        end = sentences[row.end.id]
+        end = sentences[shown.end.id]
         if end.verb != _COMPLETED:  # how it ended says more than what went in
             return f"{msgspec.structs.replace(sentence, detail='')} {end.verb} {end.shown_detail}".rstrip()
         return f"{sentence} → {end.shown_detail}" if end.detail else str(sentence)
 
     def _suffix(self, row: Row) -> str:
-        """How long a run took, and what is doubtful of the row's links. It is never cut off."""
-        notes = [] if row.end is None else [span(row.end.since_root_us - row.node.since_root_us)]
+        """How long the row took, and what is doubtful of its links. It is never cut off."""
+        notes = [span(row.last.since_root_us - row.node.since_root_us)] if row.end or row.repeats else []
         notes += [doubt for node in row.nodes for doubt in doubts_of(node)]
         notes += [self._context.notes[node.id] for node in row.nodes if node.id in self._context.notes]
         return f" ({'; '.join(notes)})" if notes else ""

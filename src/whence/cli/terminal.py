@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 
-from whence.cli.layout import cut, padded
+from whence.cli.layout import cut, message_lines, padded, width_of_messages
 
-__all__ = ["on_terminal", "out", "out_json", "printable", "printable_json", "say", "table"]
+__all__ = ["on_terminal", "out", "out_json", "printable", "printable_json", "say", "table", "table_or_lines"]
 
 _BETWEEN = 2
 """Columns between two cells of a table."""
@@ -66,9 +66,9 @@ def on_terminal() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a message to stderr, so that it never mixes with the data."""
+    """Print a message to stderr, so that it never mixes with the data. It fits the width if stderr is a terminal."""
     if sys.stderr is not None:  # print(file=None) would print to stdout
-        print(text, file=sys.stderr, flush=True)
+        print("\n".join(message_lines(text, width_of_messages(sys.stderr))), file=sys.stderr, flush=True)
 
 
 def table(
@@ -93,3 +93,11 @@ def table(
         .rstrip()
         for line in lines
     )
+
+
+def table_or_lines(head: Sequence[str], rows: Sequence[Sequence[str]], lines: Iterable[str], width: int | None) -> str:
+    """A table in which nothing is cut; where it is wider than this, the lines that are to stand in its place."""
+    whole = table(head, rows)
+    if width is None or max(map(cell_len, whole.split("\n"))) <= width:
+        return whole
+    return "\n".join(lines)

@@ -15,7 +15,7 @@ from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
-from whence.cli.story import Story, failures_apart, story_of
+from whence.cli.story import Story, failures_apart, objects_in, runs_joined, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summary
 from whence.cli.terminal import out, out_json, printable, say
 from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
@@ -31,7 +31,7 @@ _NODES = "1000"
 _PAGE = 100
 _ALONE_MAX = 8
 _PAGES_MAX = 10
-"""Payloads are read by pages of the flow, up to so many; those that are missing then one by one."""
+"""Payloads are read by pages of the flow, up to so many; those of shown events that are missing then one by one."""
 
 Full = Annotated[bool, Parameter(negative="", help="Fold nothing, and cut no line short.")]
 
@@ -78,7 +78,7 @@ def effects(
     server: ServerOptions | None = None,
 ) -> None:
     """Show everything that an event led to."""
-    names = chosen_columns(columns, EVENT_COLUMNS)
+    names = chosen_columns(columns, EVENT_COLUMNS, json=json)
     with client_for(server) as whence:
         answer = whence.send(_trace_request(event_id(whence, reference), direction="down"))
         if json:
@@ -170,12 +170,16 @@ def _within_run(whence: Whence, failure: EventBody) -> set[str]:
 
 def _story_and_context(whence: Whence, found: TraceBody, *, full: bool) -> tuple[Story, StoryContext]:
     """The story of a trace, and the sentences of the events that it shows."""
-    story = story_of(found, full=full)
     grammar = load_words()
+    payloads = _payloads_of(whence, found.nodes)
+    sentences = {node.id: sentence_of(node, payloads[node.id], grammar) for node in found.nodes if node.id in payloads}
+    story = story_of(found, objects_in(sentences), full=full)
     nodes = {node.id: node for row in story.rows for node in row.nodes} | _named_in_summary(found)
-    payloads = _payloads(whence, list(nodes.values()))
-    sentences = {id_: sentence_of(node, payloads.get(id_, b""), grammar) for id_, node in nodes.items()}
-    sentences = named_failures(nodes, sentences)
+    for id_ in nodes.keys() - sentences.keys():
+        sentences[id_] = sentence_of(nodes[id_], whence.get(id_).payload_bytes, grammar)
+    if not full:
+        story = runs_joined(story, objects_in(sentences))
+    sentences = named_failures(nodes, {id_: sentences[id_] for id_ in nodes})
     story = failures_apart(story, {id_ for id_, sentence in sentences.items() if sentence.detail})
     return story, StoryContext(found, sentences, grammar, style_of_stdout(), full)
 
@@ -184,19 +188,20 @@ def _named_in_summary(found: TraceBody) -> dict[str, NodeBody]:
     return {node.id: node for node in chain_of(found)[-3:]}
 
 
-def _payloads(whence: Whence, nodes: Sequence[NodeBody]) -> dict[str, bytes]:
-    """The payloads of events by id: by pages of the flow of the most, as far as that is short, else one by one."""
+def _payloads_of(whence: Whence, nodes: Sequence[NodeBody]) -> dict[str, bytes]:
+    """The payloads of events by id: of few events one by one, of more as far as they are in the flow of the most, if
+    that is short.
+    """
+    if len(nodes) <= _ALONE_MAX:
+        return {node.id: whence.get(node.id).payload_bytes for node in nodes}
     wanted = {node.id for node in nodes}
     found: dict[str, bytes] = {}
-    if len(nodes) > _ALONE_MAX:
-        [(flow, _)] = Counter(node.correlation_id for node in nodes).most_common(1)
-        page: EventPage | None = whence.list(correlation_id=flow, order="asc", limit=_PAGE)
-        if page is not None and page.total <= _PAGE * _PAGES_MAX:
-            while page is not None and wanted - found.keys():
-                found |= {event.id: event.payload_bytes for event in page.events if event.id in wanted}
-                page = whence.next(page)
-    for id_ in wanted - found.keys():
-        found[id_] = whence.get(id_).payload_bytes
+    [(flow, _)] = Counter(node.correlation_id for node in nodes).most_common(1)
+    page: EventPage | None = whence.list(correlation_id=flow, order="asc", limit=_PAGE)
+    if page is not None and page.total <= _PAGE * _PAGES_MAX:
+        while page is not None and wanted - found.keys():
+            found |= {event.id: event.payload_bytes for event in page.events if event.id in wanted}
+            page = whence.next(page)
     return found
 
 

@@ -122,7 +122,10 @@ _CHECKS: dict[str, Callable[[str], str]] = {
 }
 """The rules of the members that do not depend on the server. The id of a resource may be any text here."""
 
-_INHERITED_CHECKS = {"causationId": check_causation_id, "correlationId": check_correlation_id}
+_INHERITED_CHECKS: dict[str, Callable[[str], str]] = {
+    "causationId": check_causation_id,
+    "correlationId": check_correlation_id,
+}
 
 
 def id_and_flow(cause: Cause) -> tuple[str, str | None]:

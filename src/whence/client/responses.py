@@ -132,9 +132,9 @@ def parse_batch_results(response: ApiResponse, count: int) -> list[BatchResultBo
 
 
 def refusal(result: BatchResultBody) -> str:
-    """Why the server refused an event of a batch, as a sentence; empty if it did not."""
+    """Why the server refused an event of a batch, in sentences; empty if it did not."""
     if isinstance(result.detail, list):
-        return "; ".join(problem.msg for problem in _problems(result.detail))
+        return " ".join(problem.msg for problem in _problems(result.detail))
     return result.detail if isinstance(result.detail, str) else ""
 
 

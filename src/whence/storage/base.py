@@ -102,6 +102,9 @@ class Store(Protocol):
     reads_at_once: int
     """How many reads can run at the same time; further ones wait for a connection."""
 
+    pages_share_events: bool
+    """Whether an event stays the same object while it is in memory, so that what is made of it is worth keeping."""
+
     @property
     def credentials(self) -> Credentials:
         """The API keys and sessions of all tenants."""

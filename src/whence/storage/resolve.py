@@ -81,7 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     A tenant without events has size 0 and no kinds. `size` is the last position, `actors` the highest number of an
     actor. Transitions and actor totals are folded up to the position `folded_to`. `flows` and `events` are how many
-    there are, None where the store has to count them.
+    there are, None where the store has to count them. What was read under another `removal_epoch` may be gone.
     """
 
     viewer: Viewer
@@ -92,6 +92,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     folded_to: int = 0
     flows: int | None = None
     events: int | None = None
+    removal_epoch: int = 0
 
 
 class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ payload under `_ce`.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -64,7 +64,7 @@ NAMELESS = frozenset(("unauthenticated", "unknown"))
 Attributes = dict[str, str | int | bool]
 
 
-def is_cloudevents(content_type: str, headers: Mapping[str, str]) -> bool:
+def is_cloudevents(content_type: str, headers: Container[str]) -> bool:
     """Whether a request contains CloudEvents, in any of the three modes. Header names are in lower case."""
     media = content_type.partition(";")[0].strip().lower()
     return media in (_STRUCTURED, _BATCH) or any(name in headers for name in _BINARY_HEADERS)

@@ -8,12 +8,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from whence.errors import Invalid, Problem, TooLarge
 from whence.events import ActorStat, Counts, Event, NewEvent, Page, Viewer, Vocabulary
+from whence.recent import RecentlyUsed
 from whence.wire.bodies import (
     ActorStatBody,
     CountsBody,
@@ -38,7 +40,8 @@ from whence.wire.fields import (
     near,
 )
 from whence.wire.ids import derived_uuid, new_uuid7
-from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
+from whence.wire.parameters import EVENT_INCLUDES
+from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json, count_keys
 from whence.wire.problems import Hints, shown_name
 from whence.wire.times import format_time, parse_time
 
@@ -232,11 +235,12 @@ def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEve
         payload = b"{}"
     else:
         payload = bytes(sent.payload)
-        keys += 1 + payload.count(b'":')
-        check_compact(payload)
-    # Either a key is repeated, or a text contains `":`. The slow path tells which.
+        keys += 1 + count_keys(payload)
     if compact.count(b'":') != keys:
-        raise Broken("Not as many keys as fields.")
+        # Either a key is repeated, or a text contains `":`. In a payload that may be; else the slow path finds out.
+        check_compact(payload)
+        if compact.count(b'":') - payload.count(b'":') != keys - count_keys(payload):
+            raise Broken("Not as many keys as fields.")
     if sent.tenant_id is not UNSET:
         _check_tenant(sent.tenant_id, ctx)
     event_id = _text_or_none(sent.id, check_uuid) or _new_id(ctx, index)
@@ -406,6 +410,12 @@ _encode = msgspec.json.Encoder().encode
 _ANYONE = Viewer("")
 """One that sees all events."""
 
+_encoded: RecentlyUsed[int, tuple[Event, Raw]] = RecentlyUsed(16 * 1024 * 1024)
+"""Events of shared pages with their bytes, by the identity of the event."""
+
+_ENTRY_BYTES = 512
+"""About what an entry takes beside the encoded bytes."""
+
 
 def _event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBody:
     return EventBody(
@@ -439,17 +449,30 @@ def encode_event(event: Event, include: frozenset[str] = frozenset(), viewer: Vi
 def encode_stored_event(event: Event, correlation_id: str | None) -> bytes:
     """The answer to the sender of an event: the eleven keys, with this `correlationId`, null when the sender may not
     learn it."""
+    if correlation_id == event.correlation_id:
+        return encode_event(event)
     body = msgspec.structs.asdict(_event_body(event, frozenset(), _ANYONE))
     return _encode(StoredEventBody(**body | {"correlation_id": correlation_id}))
 
 
 def encode_page(
-    page: Page, include: frozenset[str] = frozenset(), next_cursor: str | None = None, viewer: Viewer = _ANYONE
+    page: Page,
+    include: frozenset[str] = frozenset(),
+    next_cursor: str | None = None,
+    viewer: Viewer = _ANYONE,
+    *,
+    shared: bool = False,
 ) -> bytes:
-    """The five keys of the contract, and `nextCursor` (null on the last page) when `include` names it."""
+    """The five keys of the contract, and `nextCursor` (null on the last page) when `include` names it. `shared`: other
+    pages have the same objects as events, so the bytes of each are kept."""
+    events: list[Any]
+    if shared and include.isdisjoint(EVENT_INCLUDES):
+        events = [_encoded_event(event) for event in page.events]
+    else:
+        events = [_event_body(event, include, viewer) for event in page.events]
     return _encode(
         PageBody(
-            events=[_event_body(event, include, viewer) for event in page.events],
+            events=events,
             has_next=page.has_next,
             limit=page.limit,
             next_cursor=next_cursor if "nextCursor" in include else UNSET,
@@ -457,6 +480,16 @@ def encode_page(
             total=page.total,
         )
     )
+
+
+def _encoded_event(event: Event) -> Raw:
+    """The eleven keys of an event of shared pages, encoded once."""
+    known = _encoded.get(id(event))
+    if known is not None:  # it holds its event, so no other can have this id
+        return known[1]
+    encoded = Raw(encode_event(event))
+    _encoded.put(id(event), (event, encoded), len(encoded) + _ENTRY_BYTES)
+    return encoded
 
 
 def encode_counts(counts: Counts) -> bytes:

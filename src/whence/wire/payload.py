@@ -8,13 +8,23 @@ import json
 import math
 import re
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 
 from whence.errors import TooLarge
 from whence.wire.fields import Broken
 
-__all__ = ["DEPTH_MAX", "LITERAL_MAX", "PAYLOAD_MAX", "check_compact", "check_payload", "compact_json", "same_json"]
+__all__ = [
+    "DEPTH_MAX",
+    "LITERAL_MAX",
+    "PAYLOAD_MAX",
+    "check_compact",
+    "check_payload",
+    "compact_json",
+    "count_keys",
+    "same_json",
+]
 
 PAYLOAD_MAX = 256 * 1024
 """The largest payload, in bytes without white space."""
@@ -65,8 +75,16 @@ def check_payload(raw: bytes | msgspec.Raw) -> bytes:
 
 def check_compact(compact: bytes) -> None:
     """Check a payload from `compact_json`. Raises as `check_payload`."""
+    keys = count_keys(compact)
+    if not has_keys(compact, keys) and _has_duplicates(compact):
+        raise Broken("No object in the payload may have the same key twice.", "duplicate_key")
+
+
+def count_keys(compact: bytes) -> int:
+    """How many keys the objects of a payload from `compact_json` have, repeated ones counted once. Raises as
+    `check_payload`, but not for repeated keys."""
     if compact == b"{}":
-        return
+        return 0
     if len(compact) > PAYLOAD_MAX:
         raise TooLarge(f"A payload has at most {PAYLOAD_MAX} bytes.")
     if not compact.startswith(b"{"):
@@ -83,14 +101,12 @@ def check_compact(compact: bytes) -> None:
         raise Broken("A payload is valid JSON, without lone surrogates.", "json_invalid") from None
     if _MAYBE_LONG_LITERAL.search(compact[::_STRIDE]) and _LONG_LITERAL.search(_STRING.sub(b'""', compact)):
         raise Broken(f"A number in the payload has at most {LITERAL_MAX} characters.", "number_too_long")
-    if compact.count(b"{") + compact.count(b"[") == 1:
-        keys = len(value)
-    else:
-        if _depth(compact) > DEPTH_MAX:
-            raise _too_deep()
-        keys = _count_keys(value)
-    if not has_keys(compact, keys) and _has_duplicates(compact):
-        raise Broken("No object in the payload may have the same key twice.", "duplicate_key")
+    brackets = compact.count(b"{") + compact.count(b"[")
+    if brackets == 1:
+        return len(value)
+    if brackets > DEPTH_MAX and _depth(compact) > DEPTH_MAX:
+        raise _too_deep()
+    return _count_keys(value)
 
 
 def has_keys(compact: bytes, keys: int) -> bool:
@@ -126,22 +142,20 @@ def _too_deep() -> Broken:
 
 
 def _depth(compact: bytes) -> int:
-    if compact.count(b"{") + compact.count(b"[") <= DEPTH_MAX:
-        return 1
     brackets = _STRING.sub(b"", compact).translate(None, _NOT_BRACKETS)
     return max(accumulate(map(_STEP.__getitem__, brackets)))
 
 
-def _count_keys(value: object) -> int:
+def _count_keys(value: Any) -> int:
+    """The keys of a decoded object or array and of all that are in it."""
     keys = 0
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            keys += len(item)
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+    containers = [value]
+    for container in containers:  # which grows meanwhile
+        items = container
+        if container.__class__ is dict:
+            keys += len(container)
+            items = container.values()
+        containers += [item for item in items if item.__class__ is dict or item.__class__ is list]
     return keys
 
 

@@ -70,12 +70,14 @@ _PAGED = frozenset(("list", "correlation", "resource"))
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
-    """A parsed read. `cursor_seed` is what a cursor of this read is bound to: tenant, route, filter and order."""
+    """A parsed read. `cursor_seed` is what a cursor of this read is bound to: tenant, route, filter and order.
+    `is_relative` says that the same text means something else at another time."""
 
     query: Query
     page: PageRequest
     include: frozenset[str]
     cursor_seed: bytes
+    is_relative: bool = False
 
 
 class FlowsRequest(msgspec.Struct, frozen=True):
@@ -156,6 +158,7 @@ def parse_read(
         ),
         include=include,
         cursor_seed=seed,
+        is_relative=any(text is not None and text.startswith("-") for text in (since_text, until_text)),
     )
 
 

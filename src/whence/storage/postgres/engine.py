@@ -89,6 +89,7 @@ class PostgresStore:
         self._writing = ConnectionPool(self._target, writers, writing=True)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
+        self.pages_share_events = False
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers = KindsCache()
         self._tenants: dict[str, int] = {}

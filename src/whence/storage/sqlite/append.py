@@ -14,7 +14,6 @@ from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.identities import earlier_spelling
 from whence.storage.base import HashedEvent, Receipt, Write
-from whence.storage.rows import HeadRow
 from whence.storage.sequencing import (
     ActorName,
     Batch,
@@ -29,6 +28,7 @@ from whence.storage.sequencing import (
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.sqlite.rows import (
+    SQLiteHeadRow,
     cause_from,
     event_from,
     event_values,
@@ -227,7 +227,7 @@ def head_draft(connection: apsw.Connection, tenant: str) -> HeadDraft:
     if row is None:
         connection.execute(_SQL["add_tenant"], (tenant,))
         [row] = connection.execute(_SQL["head"], (tenant,))
-        return HeadDraft(tenant, HeadRow(*row))
+        return HeadDraft(tenant, SQLiteHeadRow(*row))
     head = HeadDraft(tenant, row)
     if head.measured_to < head.size:  # the release before migration 0003 appended beside this one
         head.payload_bytes += connection.execute(

@@ -35,6 +35,7 @@ from whence.storage.sqlite.connection import (
 )
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
+from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
@@ -103,8 +104,10 @@ class SQLiteStore:
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._readers = Readers(reading)
         self.reads_at_once = readers
+        self.pages_share_events = True
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
+        self._events = EventCache()
         self._closed = False
         self._written_at = float("-inf")
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
@@ -174,7 +177,7 @@ class SQLiteStore:
             # The total first: where nothing matches, no index is walked, whatever hidden events it leads to.
             matching = total(connection, snapshot, resolved)
             return Page(
-                events=events_of_page(connection, snapshot, resolved, request) if matching else [],
+                events=events_of_page(connection, snapshot, resolved, request, self._events) if matching else [],
                 total=matching,
                 limit=request.limit,
                 offset=request.offset,
@@ -288,7 +291,14 @@ class SQLiteStore:
                 self._kinds.clear()
             self._kinds[viewer.tenant] = kinds
         return Snapshot(
-            viewer, row.tenant_no, row.size, kinds, actors=row.actors, flows=row.flows, folded_to=row.folded_to
+            viewer,
+            row.tenant_no,
+            row.size,
+            kinds,
+            actors=row.actors,
+            flows=row.flows,
+            folded_to=row.folded_to,
+            removal_epoch=row.removal_epoch,
         )
 
     # --- life --------------------------------------------------------------------------------------------------

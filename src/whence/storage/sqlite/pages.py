@@ -17,6 +17,7 @@ from whence.events import Event, PageRequest
 from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import newer_times, pieces_of
+from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.resolve import conditions, json_list
 from whence.storage.sqlite.rows import event_from, key_of
 from whence.storage.walks import (
@@ -40,13 +41,15 @@ TERMS_MAX = 50
 WALK_FROM = 512
 """Offsets from here on walk the bucket counts; smaller ones are skipped on the index."""
 
+_EVENTS_BY_KEY = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
+
 _DRIVERS = (("flows", "flow"), ("resources", "resource"), ("causes", "cause"), ("actors", "actor"), ("kinds", "kind"))
 
 
 def events_of_page(
-    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest, cache: EventCache
 ) -> list[Event]:
-    """The events of one page, in order."""
+    """The events of one page, in order. Only those that are not in the cache are read."""
     require_list_request(request)
     if resolved.nothing:
         return []
@@ -60,10 +63,14 @@ def events_of_page(
     if start is None:
         return []
     sort_keys = _sort_keys(connection, snapshot, resolved, start, request)
-    keys = json_list(tuple(key for _, key in sort_keys))
-    sql = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
-    by_key = {row[0]: event_from(snapshot.viewer.tenant, row) for row in connection.execute(sql, (keys,)).fetchall()}
-    return [by_key[key] for _, key in sort_keys]
+    events = {key: cache.find(key, snapshot.removal_epoch) for _, key in sort_keys}
+    unknown = tuple(key for key, event in events.items() if event is None)
+    if unknown:
+        rows: list[Any] = connection.execute(_EVENTS_BY_KEY, (json_list(unknown),)).fetchall()
+        for row in rows:
+            events[row[0]] = event = event_from(snapshot.viewer.tenant, row)
+            cache.add(row[0], snapshot.removal_epoch, event)
+    return [event for event in events.values() if event is not None]
 
 
 def _sort_keys(

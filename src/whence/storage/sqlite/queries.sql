@@ -12,7 +12,8 @@ INSERT INTO store (one, store_id, commits, nonce) VALUES (1, ?, 0, ?)
 UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
-SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to
+SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to,
+       removal_epoch
   FROM tenant WHERE tenant = ?
 
 -- name: add_tenant

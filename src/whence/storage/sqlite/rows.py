@@ -17,6 +17,7 @@ __all__ = [
     "EVENT_COLUMNS",
     "KEY_BITS",
     "POSITION_MASK",
+    "SQLiteHeadRow",
     "cause_from",
     "cause_text",
     "event_from",
@@ -152,7 +153,13 @@ def event_values(tenant_no: int, batch: Batch, hashed: Sequence[HashedEvent]) ->
     ]
 
 
-def head_row(connection: apsw.Connection, tenant: str) -> HeadRow | None:
+class SQLiteHeadRow(HeadRow, frozen=True):
+    """A tenant's head. `removal_epoch` goes up with each removal of events or payloads."""
+
+    removal_epoch: int = 0
+
+
+def head_row(connection: apsw.Connection, tenant: str) -> SQLiteHeadRow | None:
     """A tenant's head, or None when it has none."""
     row: Any = connection.execute(_SQL["head"], (tenant,)).fetchone()
-    return None if row is None else HeadRow(*row)
+    return None if row is None else SQLiteHeadRow(*row)

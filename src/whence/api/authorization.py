@@ -1,0 +1,29 @@
+"""What every request passes before its handler: authentication, its turn on the event loop, and the scope."""
+
+from whence.api.context import context_of, now_us
+from whence.api.operation import announce_deprecations
+from whence.api.request import Request
+from whence.permissions import READ
+
+__all__ = ["authorize"]
+
+
+async def authorize(request: Request) -> None:
+    """Authenticate the request, wait for its turn, and check the scope that its route names, unless the route is open.
+    Before that, announce what of the request is deprecated.
+
+    A hook before every handler, since Litestar's guards would copy the handler for each request.
+    """
+    opt = request.scope["route_handler"].opt
+    if "operation" in opt and opt["operation"].announces:
+        announce_deprecations(opt["operation"], request)
+    if request.method == "OPTIONS" or opt.get("open"):
+        return
+    principal = await context_of(request).authenticator.authenticate(request)
+    request.scope["state"]["principal"] = principal
+    await context_of(request).admission.rounds.begin(principal.tenant)
+    if "scope" in opt:
+        principal.require(opt["scope"])
+        if opt["scope"] == READ:
+            path = request.scope["state"]["public_path"]
+            await context_of(request).recorder.read(principal, path, request.scope["query_string"], now_us())

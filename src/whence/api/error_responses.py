@@ -1,0 +1,83 @@
+"""The one table of errors and their HTTP statuses, and the response to any error."""
+
+import msgspec
+import structlog
+from litestar.exceptions import HTTPException
+
+from whence.api.request import Request
+from whence.api.responses import JsonResponse, error_body
+from whence.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    QueryTooExpensive,
+    RetryLater,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    WhenceError,
+)
+
+__all__ = ["STATUS", "error_response", "status_of"]
+
+_log = structlog.get_logger("whence.api")
+
+STATUS: dict[type[WhenceError], int] = {
+    Invalid: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Throttled: 429,
+    Busy: 503,
+    QueryTooExpensive: 503,
+    Unavailable: 503,
+}
+"""The HTTP status of each error. No other module has such a table."""
+
+_LITESTAR_ERRORS = {
+    400: ("bad_request", "The request cannot be read."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method; the Allow header names those it takes."),
+    408: ("request_timeout", "The body came too slowly."),
+}
+"""Code and sentence for what Litestar refuses before a handler runs."""
+
+
+def status_of(error: WhenceError) -> int:
+    """The HTTP status of an error: that of the nearest class in the table."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def error_response(request: Request, error: Exception) -> JsonResponse:
+    """The response to any error: a list of problems for 422, else one sentence with a code."""
+    request_id = request.scope["state"]["request_id"]
+    if isinstance(error, Invalid):
+        return JsonResponse(msgspec.json.encode({"detail": error.problems}), 422)
+    if isinstance(error, HTTPException) and error.status_code in _LITESTAR_ERRORS:
+        code, sentence = _LITESTAR_ERRORS[error.status_code]
+        headers = dict(error.headers or {})
+        if "allow" in headers:  # Litestar takes the methods from a set, so their order varies
+            headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
+        return JsonResponse(error_body(sentence, code, request_id), error.status_code, headers.items())
+    status = status_of(error) if isinstance(error, WhenceError) else 500
+    if status == 500:
+        _log.error("unexpected error", request_id=request_id, exc_info=error)
+        body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
+    else:
+        body = error_body(str(error), getattr(error, "code", "error"), request_id)
+    return JsonResponse(body, status, _headers_of(error).items())
+
+
+def _headers_of(error: Exception) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RetryLater):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {}

@@ -1,0 +1,34 @@
+"""The events that pages returned lately, so that the next page of the newest events is not read and converted again.
+
+Events never change, but for their removal. An entry holds only under the tenant's `removal_epoch` of the read that it
+comes from, which every page reads in its own transaction. So a removal by any process is seen by the next page.
+"""
+
+from whence.events import Event
+from whence.recent import RecentlyUsed
+
+__all__ = ["EventCache"]
+
+_BYTES_MAX = 16 * 1024 * 1024
+_EVENT_BYTES = 1_024
+"""About what an event takes without its payload."""
+
+_PAYLOAD_MAX = 8 * 1024
+"""An event with a larger payload is not kept."""
+
+
+class EventCache:
+    """Events by key, for all tenants, whose keys differ."""
+
+    def __init__(self) -> None:
+        self._events: RecentlyUsed[tuple[int, int], Event] = RecentlyUsed(_BYTES_MAX)
+
+    def find(self, key: int, removal_epoch: int) -> Event | None:
+        """The event, or None if it has to be read."""
+        return self._events.get((key, removal_epoch))
+
+    def add(self, key: int, removal_epoch: int, event: Event) -> None:
+        """Keep an event that was read under this epoch."""
+        size = len(event.payload or b"")
+        if size <= _PAYLOAD_MAX:
+            self._events.put((key, removal_epoch), event, _EVENT_BYTES + size)
