@@ -55,8 +55,8 @@ SCENES = {
         "Prefork recycle",
         "A Celery worker with the prefork pool, two processes and `worker_max_tasks_per_child=1` runs 32 tasks. Each "
         "emits one event. Its processes end by `os._exit`. Each library is set up as its documentation says for "
-        "Celery: `instrument()` for Whence, the automatic integration of sentry-sdk, `PosthogCeleryIntegration`, a "
-        "provider made in `worker_process_init` for opentelemetry-sdk; langfuse has nothing for it.",
+        "Celery. For Whence that is `instrument()`, for posthog `PosthogCeleryIntegration`, and for opentelemetry-sdk "
+        "a provider made in `worker_process_init`. sentry-sdk integrates itself, and langfuse has nothing for Celery.",
         limit_s=120,
     ),
     "signal": Scene(

@@ -20,6 +20,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "catalog",
+            "counting",
             "fairness",
             "permissions",
             "sealing",

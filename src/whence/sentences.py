@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from whence.counting import counted
 from whence.errors import WhenceError
 
-__all__ = ["Described", "Grammar", "Sentence", "counted", "load_grammar", "named_failures", "sentence_of"]
+__all__ = ["Described", "Grammar", "Sentence", "load_grammar", "named_failures", "sentence_of"]
 
 _DETAIL_MAX = 400
 """Characters of a detail. Beyond it, its middle is left out, since the end often tells two errors apart."""
@@ -115,11 +116,6 @@ class Sentence(msgspec.Struct, frozen=True):
         actor = self.actor if self.is_verb else f"{self.actor}:"
         object_ = self.object or ("" if self.detail else self.object_alone)
         return " ".join(part for part in (actor, self.verb, object_, self.shown_detail) if part)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: `1 event`, `2,000 events`. `plural` is needed where it is not the noun with an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def load_grammar(path: Path | None = None) -> Grammar:

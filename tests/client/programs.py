@@ -1,6 +1,8 @@
 """Programs that emit events in processes of their own, and a server that restarts at the same address."""
 
+import functools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,8 +10,26 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.running import Running
 from whence.permissions import READ, WRITE
+
+OWN_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+every_python = pytest.mark.parametrize(
+    "python",
+    [
+        pytest.param(name, marks=() if name == OWN_PYTHON else pytest.mark.slow)
+        for name in ("python3.11", "python3.12", "python3.13")
+    ],
+)
+"""Runs a test with each of these interpreters that is on PATH and has what the client needs.
+
+It is for programs whose behaviour the interpreter decides: how it exits, forks, starts threads and runs handlers.
+"""
+
+_SOURCE = str(Path(__file__).parents[2] / "src")
 
 PRELUDE = """
 import os, signal, sys, threading
@@ -57,13 +77,16 @@ def environment(url: str, key: str, home: Path) -> dict[str, str]:
 
 
 def start_program(
-    code: str, env: dict[str, str], prelude: str = "", *, python: str = sys.executable, first: str = ""
+    code: str, env: dict[str, str], prelude: str = "", *, python: str = OWN_PYTHON, first: str = ""
 ) -> "subprocess.Popen[str]":
-    """Start a program that runs `prelude` and then `code`. It runs `first` before it imports the client."""
+    """Start a program that runs `prelude` and then `code`. It runs `first` before it imports the client.
+
+    `python` is the name of an interpreter; the test is skipped where that is missing.
+    """
     text = "\n".join((first, PRELUDE, textwrap.dedent(prelude), textwrap.dedent(code)))
     return subprocess.Popen(
-        [python, "-c", text],
-        env=env,
+        [_interpreter(python), "-c", text],
+        env=env if python == OWN_PYTHON else env | {"PYTHONPATH": _SOURCE},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -71,8 +94,24 @@ def start_program(
     )
 
 
-def run_program(code: str, env: dict[str, str], prelude: str = "") -> tuple[int, list[str], str]:
+def run_program(
+    code: str, env: dict[str, str], prelude: str = "", *, python: str = OWN_PYTHON
+) -> tuple[int, list[str], str]:
     """Run a program to its end: its exit code, the lines of stdout, and stderr."""
-    process = start_program(code, env, prelude)
+    process = start_program(code, env, prelude, python=python)
     out, err = process.communicate(timeout=120)
     return process.returncode, out.splitlines(), err
+
+
+@functools.cache
+def _interpreter(name: str) -> str:
+    """The path of a Python that can import the client."""
+    if name == OWN_PYTHON:
+        return sys.executable
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not on PATH")
+    check = [path, "-c", "import httpx2, msgspec, platformdirs"]
+    if subprocess.run(check, capture_output=True, timeout=60, check=False).returncode:
+        pytest.skip(f"{name} has no httpx2, msgspec and platformdirs")
+    return path

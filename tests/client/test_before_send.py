@@ -1,6 +1,7 @@
 """Events that are scrubbed or dropped before they are sent, and clients that send nothing."""
 
 import logging
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 from tests.api.conftest import event
 from tests.client.fake_server import FakeServer
 from tests.unit.mutants import catches, replaced
-from whence.client import AsyncWhence, Whence, base_client
-from whence.errors import Invalid
+from whence.client import AsyncWhence, CausalContext, Whence, base_client, reentrancy
+from whence.errors import Invalid, WhenceError
+from whence.integrations.logging import WhenceHandler
 from whence.integrations.pytest_plugin import RecordingWhence
+
+DECISION = ("decision", "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001")
 
 
 def scrub(sent: dict[str, Any]) -> Mapping[str, Any] | None:
@@ -164,3 +168,200 @@ def test_the_option_goes_before_the_variable(server: FakeServer, monkeypatch: py
         monkeypatch.setenv("WHENCE_DISABLED", value)
         with Whence(server.url, "whk_x", spool=False) as log:
             assert not log.emit(event()).dropped
+
+
+# ------------------------------------------------------------------------------------- callbacks that emit themselves
+
+
+def test_before_send_may_emit(server: FakeServer) -> None:
+    """An event that it emits passes through it too, so that it is scrubbed like any other."""
+
+    def before_send(sent: dict[str, Any]) -> Mapping[str, Any]:
+        if "password" in sent.get("payload", {}):
+            log.emit(event(actorId="auditor", payload={"scrubbed": sent["id"]}))
+        return {**sent, "payload": {**sent["payload"], "password": "…"}}
+
+    with Whence(server.url, "whk_x", spool=False, before_send=before_send) as log:
+        emitted = log.emit(event(payload={"password": "hunter2"}))
+        assert log.flush(10)
+        assert (log.stats().stored, log.stats().dropped) == (2, 0)
+    assert [(each["actorId"], each["payload"]) for each in server.stored.values()] == [
+        ("auditor", {"scrubbed": emitted.id, "password": "…"}),
+        (event()["actorId"], {"password": "…"}),
+    ]
+
+
+def unbounded(self: reentrancy.Nesting) -> bool:
+    """Mutant: a callback may call itself without end."""
+    return True
+
+
+def described(actor: str) -> dict[str, Any]:
+    """What makes a line of the log an event."""
+    return {"event": "decision.made", "actor": ("user", actor), "resource": DECISION}
+
+
+class EmittingHandler(logging.Handler):
+    """A program's own handler, which makes an event of every line, also of those of the client."""
+
+    def __init__(self, log: Whence) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.emit(event(payload={"line": record.getMessage()}))
+
+
+@catches(replaced(reentrancy.Nesting, "enter", unbounded, "recursion"))
+@pytest.mark.parametrize("how", ["emit", "batch", "log", "any_log_line", "fails"])
+def test_before_send_that_emits_for_its_own_events_comes_to_an_end(
+    server: FakeServer, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is emitted too deep is dropped, counted and, once, logged. The event itself is sent."""
+    logger = logging.getLogger("tests.emitting")
+    calls = []
+
+    def before_send(sent: dict[str, Any]) -> Mapping[str, Any]:
+        calls.append(sent)
+        if len(calls) > 30:
+            pytest.fail("it does not end")  # no Exception, which the client would catch
+        if how == "emit":
+            inner.append(log.emit(event(actorId="inner")))
+        elif how == "batch":
+            log.batch([event(actorId="inner")])
+        elif how == "log":
+            logger.warning(
+                "x", extra={"whence": {"event": "decision.made", "actor": ("user", "a"), "resource": DECISION}}
+            )
+        elif how == "any_log_line":
+            logger.warning("x")
+        else:
+            raise ValueError
+        return sent
+
+    inner: list[Any] = []
+    with Whence(server.url, "whk_x", spool=False, before_send=before_send) as log:
+        handler = WhenceHandler(log) if how == "log" else EmittingHandler(log)
+        listened = [logging.getLogger("whence"), logger] if how in ("any_log_line", "fails") else [logger]
+        for each in listened:
+            each.addHandler(handler)
+        try:
+            log.emit(event())
+            log.emit(event())
+        finally:
+            for each in listened:
+                each.removeHandler(handler)
+        assert log.flush(10)
+        stats = log.stats()
+        if how == "fails":
+            assert not server.stored
+        elif how != "batch":
+            assert stats.stored == 6 and len(server.stored) == 6
+        else:
+            assert len(server.stored) == 6
+        assert stats.dropped >= 2
+    assert [each.dropped for each in inner] == ([True, False, False] * 2 if how == "emit" else [])
+    assert caplog.text.count("events that it emitted itself") == 1
+
+
+def test_before_send_that_was_broken_off_is_called_again(server: FakeServer) -> None:
+    """An exception that is no error, such as SystemExit, leaves nothing behind."""
+
+    def before_send(sent: dict[str, Any]) -> Mapping[str, Any]:
+        if sent["actorId"] == "broken":
+            raise SystemExit
+        return sent
+
+    with Whence(server.url, "whk_x", spool=False, before_send=before_send) as log:
+        for _ in range(10):
+            with pytest.raises(SystemExit):
+                log.emit(event(actorId="broken"))
+        assert not log.emit(event()).dropped
+
+
+def test_an_enricher_may_emit(server: FakeServer) -> None:
+    """It is not called for that event, which would not end."""
+    with Whence(server.url, "whk_x", spool=False) as log:
+
+        def enrich(context: CausalContext) -> tuple[CausalContext, Mapping[str, Any]]:
+            log.emit(event(actorId="inner"))
+            return context, {"enriched": True}
+
+        log.enrich(enrich)
+        log.emit(event(actorId="outer"))
+        assert log.flush(10)
+    assert [(each["actorId"], each.get("payload", {})) for each in server.stored.values()] == [
+        ("inner", event().get("payload", {})),
+        ("outer", {**event().get("payload", {}), "enriched": True}),
+    ]
+
+
+def test_default_that_emits_what_it_is_called_for_comes_to_an_end(server: FakeServer) -> None:
+    """Its event is refused, as one with a value of an unknown type is."""
+    calls = []
+
+    def default(value: object) -> str:
+        calls.append(value)
+        if len(calls) > 30:
+            pytest.fail("it does not end")  # no Exception, which the client would catch
+        log.emit(event(payload={"value": value}))
+        return "text"
+
+    with Whence(server.url, "whk_x", spool=False, default=default) as log, pytest.raises(Invalid):
+        log.emit(event(payload={"value": object()}))
+
+
+def test_on_error_that_leads_to_itself_comes_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    """As one that is traced, of a client that is closed."""
+    calls = []
+
+    def on_error(error: WhenceError) -> None:
+        calls.append(error)
+        if len(calls) > 30:
+            pytest.fail("it does not end")  # no Exception, which the client would catch
+        job()
+
+    log = Whence("http://127.0.0.1:1", "whk_x", spool=False, on_error=on_error)
+    log.close()
+
+    @log.traced("job.started", actor=("agent", "a"))
+    def job() -> str:
+        return "done"
+
+    assert job() == "done"
+    assert len(calls) == 1
+    assert caplog.text.count("could not be recorded") == 2
+
+
+def test_a_log_line_waits_for_no_other(server: FakeServer) -> None:
+    """A thread may be in `before_send`, or wait for the disk or for room in the queue, while others log."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def before_send(sent: dict[str, Any]) -> Mapping[str, Any]:
+        if sent["actorId"] == "slow":
+            inside.set()
+            go_on.wait(30)
+        return sent
+
+    logger = logging.getLogger("tests.unlocked")
+    logger.setLevel(logging.INFO)
+
+    def line(actor: str) -> None:
+        logger.info("x", extra={"whence": described(actor)})
+
+    with Whence(server.url, "whk_x", spool=False, before_send=before_send) as log:
+        logger.addHandler(handler := WhenceHandler(log))
+        slow = threading.Thread(target=line, args=("slow",))
+        try:
+            slow.start()
+            assert inside.wait(10)
+            other = threading.Thread(target=line, args=("other",), daemon=True)
+            other.start()
+            other.join(10)
+            assert not other.is_alive()
+        finally:
+            go_on.set()
+            slow.join(10)
+            logger.removeHandler(handler)
+        assert log.flush(10)
+    assert server.actors == ["other", "slow"]

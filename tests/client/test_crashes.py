@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.running import soak, tell
 from tests.api.conftest import Served, event, serving
 from tests.client.fake_server import fake_server, unavailable
-from tests.client.programs import RestartableServer, environment, run_program, start_program
+from tests.client.programs import RestartableServer, environment, every_python, run_program, start_program
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, fork_safety
 from whence.permissions import READ, WRITE
@@ -252,21 +252,23 @@ emitter.close_at_exit = lambda instance: None
 """
 
 
+@every_python
 @pytest.mark.parametrize("prelude", ["", NO_EXIT], ids=["as it is", "mutant-exit_without_flush"])
-def test_a_normal_exit_sends_the_queue(served: Served, tmp_path: Path, prelude: str) -> None:
+def test_a_normal_exit_sends_the_queue(served: Served, tmp_path: Path, prelude: str, python: str) -> None:
     """Without a call of `flush` or `close`."""
-    key = served.key(READ, WRITE, tenant=f"ends-{len(prelude)}")
-    code, _, err = run_program(NEVER_CLOSED, environment(served.url, key, tmp_path), prelude)
+    key = served.key(READ, WRITE, tenant=f"ends-{python}-{len(prelude)}")
+    code, _, err = run_program(NEVER_CLOSED, environment(served.url, key, tmp_path), prelude, python=python)
     assert code == 0, err
     with Whence(served.url, key) as log:
         assert (log.list().total == 100) is (prelude == "")
 
 
+@every_python
 @pytest.mark.parametrize("prelude", ["", NO_EXIT], ids=["as it is", "mutant-exit_without_flush"])
-def test_workers_of_a_process_pool_send_their_events(served: Served, tmp_path: Path, prelude: str) -> None:
+def test_workers_of_a_process_pool_send_their_events(served: Served, tmp_path: Path, prelude: str, python: str) -> None:
     """Forked workers skip atexit, but their events are stored, with the cause that `wrap` passed on."""
-    key = served.key(READ, WRITE, tenant=f"pooled-{len(prelude)}")
-    code, lines, err = run_program(POOLED, environment(served.url, key, tmp_path), prelude)
+    key = served.key(READ, WRITE, tenant=f"pooled-{python}-{len(prelude)}")
+    code, lines, err = run_program(POOLED, environment(served.url, key, tmp_path), prelude, python=python)
     assert code == 0, err
     with Whence(served.url, key) as log:
         found = {each.id: each for each in log.events()}

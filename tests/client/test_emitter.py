@@ -1,5 +1,6 @@
 """The queue and the spool: no event is lost or dropped silently, and the order stays."""
 
+import asyncio
 import json
 import logging
 import os
@@ -14,8 +15,9 @@ import pytest
 from tests.api.conftest import event, wait_until
 from tests.client.fake_server import FakeServer, accept, refuse, unavailable
 from tests.unit.mutants import catches, replaced
-from whence.client import Closed, EmittedEvent, Lost, QueueFull, Rejected, SpoolFull, Whence, emitter
+from whence.client import AsyncWhence, Closed, EmittedEvent, Lost, QueueFull, Rejected, SpoolFull, Whence, emitter
 from whence.client.backlog import Backlog
+from whence.client.requests import SEND_EVENTS_MAX
 from whence.client.spool import REJECTED, Spool, sync_file
 from whence.client.spool_lock import ProcessLock
 from whence.errors import Invalid, WhenceError
@@ -57,6 +59,56 @@ def test_emit_returns_before_the_event_is_sent(server: FakeServer, tmp_path: Pat
         assert (log.stats().stored, log.stats().queued) == (21, 0)
         check_balance(log)
     assert not (tmp_path / "spool").exists()
+
+
+def at_once(self: emitter.Emitter) -> float:
+    """Mutant: the next batch is sent at once, however small it is."""
+    return 0.0
+
+
+@catches(replaced(emitter.Emitter, "_gather", at_once, "a_request_for_each_event"))
+def test_small_batches_keep_a_distance(server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that emits all the time makes few requests. The first event, a full batch and `flush` do not wait."""
+    monkeypatch.setattr(emitter, "_GATHER_S", 600.0)
+    server.gate.clear()
+    with connected(server, tmp_path) as log:
+        log.emit(event(actorId="a0"))
+        assert server.arrived.wait(5)
+        log.emit(event(actorId="a1"))
+        server.gate.set()
+        wait_until(lambda: server.actors == ["a0"])
+        log.emit(event(actorId="a2"))
+        assert log.stats().queued == 2
+        for number in range(3, SEND_EVENTS_MAX + 1):
+            log.emit(event(actorId=f"a{number}"))
+        wait_until(lambda: len(server.stored) == SEND_EVENTS_MAX + 1)
+        log.emit(event(actorId="last"))
+        assert log.flush(10)
+        log.emit(event(actorId="closed"))
+        assert [len(batch) for batch in server.batches] == [1, SEND_EVENTS_MAX, 1]
+    assert server.actors == [*names(0, SEND_EVENTS_MAX + 1), "last", "closed"]
+
+
+def test_code_that_waits_for_room_does_not_wait_for_a_batch_to_fill(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is full of few large events. Nor does code that waits on an event loop."""
+    monkeypatch.setattr(emitter, "_GATHER_S", 600.0)
+    size = 101_000  # room for one
+    with connected(server, tmp_path, spool=False, on_full="block", block_timeout_s=20, queue_bytes_max=size) as log:
+        for number in range(5):
+            log.emit(event(actorId=f"a{number}", payload={"a": "x" * 100_000}))
+    assert server.actors == names(0, 5)
+
+    async def emit() -> None:
+        async with AsyncWhence(
+            server.url, "whk_x", spool=False, on_full="block", block_timeout_s=20, queue_bytes_max=size
+        ) as async_log:
+            for number in range(5, 10):
+                await async_log.emit(event(actorId=f"a{number}", payload={"a": "x" * 100_000}))
+
+    asyncio.run(emit())
+    assert server.actors == names(0, 10)
 
 
 def test_a_value_that_json_cannot_represent_is_not_queued(server: FakeServer, tmp_path: Path) -> None:

@@ -1,25 +1,15 @@
-"""Events that are emitted while the interpreter exits: they are spooled or refused, and nothing hangs.
+"""Events that are emitted while the interpreter exits: they are spooled or refused, and nothing hangs."""
 
-On this Python, and on the others of `PYTHONS` that are installed with what the client needs.
-"""
-
-import functools
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.client.fake_server import fake_server
-from tests.client.programs import environment, start_program
+from tests.client.programs import environment, every_python, start_program
 from whence.client import Closed, Whence
 
 pytestmark = pytest.mark.slow
-
-PYTHONS = ["python3.11", "python3.12", "python3.13"]
-SOURCE = str(Path(__file__).parents[2] / "src")
 
 LATE = """
 log = Whence(exit_timeout_s=0.2, **OPTIONS)
@@ -71,25 +61,11 @@ atexit.register(first)  # after the import, so that it runs before the clients a
 """
 
 
-@functools.cache
-def interpreter(name: str) -> str:
-    """The path of a Python that can import the client."""
-    if f"{sys.version_info.major}.{sys.version_info.minor}" == name.removeprefix("python"):
-        return sys.executable
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not on PATH")
-    check = [path, "-c", "import httpx2, msgspec, platformdirs"]
-    if subprocess.run(check, capture_output=True, timeout=60, check=False).returncode:
-        pytest.skip(f"{name} has no httpx2, msgspec and platformdirs")
-    return path
-
-
 def run(python: str, code: str, url: str, home: Path, *, started: bool = False, spool: bool = True) -> str:
     """Run a program to its end; returns what it wrote. It must not hang."""
     prelude = f"STARTED = {started}\nOPTIONS = {{}}" if spool else f"STARTED = {started}\nOPTIONS = dict(spool=False)"
-    env = environment(url, "whk_x", home) | {"PYTHONPATH": os.pathsep.join((SOURCE, str(Path(SOURCE).parent)))}
-    process = start_program(code, env, prelude, python=interpreter(python), first=EARLY if code == LATE else "")
+    env = environment(url, "whk_x", home)
+    process = start_program(code, env, prelude, python=python, first=EARLY if code == LATE else "")
     try:
         out, err = process.communicate(timeout=30)
     except subprocess.TimeoutExpired:
@@ -107,7 +83,7 @@ def spooled(home: Path) -> int:
 @pytest.mark.parametrize("spool", [True, False], ids=["spool", "memory"])
 @pytest.mark.parametrize("started", [True, False], ids=["used_before", "first_event"])
 @pytest.mark.parametrize("program", [LATE, FINALIZED], ids=["atexit", "finalizer"])
-@pytest.mark.parametrize("python", PYTHONS)
+@every_python
 def test_an_event_at_exit_is_spooled_or_refused(
     tmp_path: Path, python: str, program: str, started: bool, spool: bool
 ) -> None:
@@ -117,7 +93,7 @@ def test_an_event_at_exit_is_spooled_or_refused(
     assert spooled(tmp_path) == spool
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@every_python
 def test_a_first_event_in_atexit_is_sent_or_spooled(tmp_path: Path, python: str) -> None:
     """Since Python 3.12 no thread can be started then, so the next process sends the event."""
     with fake_server() as server:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.client.fake_server import fake_server
-from tests.client.programs import environment, run_program
+from tests.client.programs import environment, every_python, run_program
 
 FORK_WHILE_THE_CODEC_IS_IMPORTED = """
 import importlib.abc
@@ -34,9 +34,11 @@ note("parent", str(log.flush(10)))
 """The first name that a process looks up imports a codec. A child forked at that moment has half of it, for ever."""
 
 
-def test_a_child_forked_during_the_first_connection_sends(tmp_path: Path) -> None:
+@every_python
+def test_a_child_forked_during_the_first_connection_sends(tmp_path: Path, python: str) -> None:
     """The sender's thread must import nothing: the child would keep its events on disk, and send none."""
     with fake_server() as server:
-        code, lines, _ = run_program(FORK_WHILE_THE_CODEC_IS_IMPORTED, environment(server.url, "whk_x", tmp_path))
+        env = environment(server.url, "whk_x", tmp_path)
+        code, lines, _ = run_program(FORK_WHILE_THE_CODEC_IS_IMPORTED, env, python=python)
         assert (code, lines) == (0, ["child 0", "parent True"])
         assert sorted(server.actors) == ["child", "parent"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.fake_server import FakeServer, accept, unavailable
-from tests.client.programs import environment, run_program, start_program
+from tests.client.programs import OWN_PYTHON, environment, every_python, run_program, start_program
 from tests.client.test_emitter import connected
 from whence.client import Whence
 
@@ -56,6 +56,7 @@ note(str(log.flush(10)))
 NO_COMPARISON = "fork_safety._Process.reset_once = lambda self: None"
 
 
+@every_python
 @pytest.mark.parametrize(
     "mutant",
     [
@@ -63,10 +64,12 @@ NO_COMPARISON = "fork_safety._Process.reset_once = lambda self: None"
         pytest.param(NO_COMPARISON, id="mutant-compares_no_process_id", marks=pytest.mark.slow),
     ],
 )
-def test_a_child_of_an_unseen_fork_sends_its_own_events(server: FakeServer, tmp_path: Path, mutant: str) -> None:
+def test_a_child_of_an_unseen_fork_sends_its_own_events(
+    server: FakeServer, tmp_path: Path, mutant: str, python: str
+) -> None:
     """While threads of the parent hold its locks, and the parent has queued events. Nothing is sent twice."""
     server.gate.clear()
-    process = start_program(LOCKED, environment(server.url, "whk_x", tmp_path), FORK + mutant)
+    process = start_program(LOCKED, environment(server.url, "whk_x", tmp_path), FORK + mutant, python=python)
     assert process.stdin is not None and process.stdout is not None
     assert server.arrived.wait(20)
     process.stdin.write("go\n")
@@ -102,14 +105,15 @@ note(*{str(path.name.partition("p")[0] == str(child)) for path in after.keys() -
 """
 
 
-def test_a_child_of_an_unseen_fork_has_its_own_segments(server: FakeServer, tmp_path: Path) -> None:
+@every_python
+def test_a_child_of_an_unseen_fork_has_its_own_segments(server: FakeServer, tmp_path: Path, python: str) -> None:
     """It never writes to a file of its parent. The next client sends them all."""
     server.rule = unavailable
     env = environment(server.url, "whk_x", tmp_path)
-    code, lines, err = run_program(SPOOLING, env, FORK.replace("exit_timeout_s=5", "exit_timeout_s=0.1"))
+    code, lines, err = run_program(SPOOLING, env, FORK.replace("exit_timeout_s=5", "exit_timeout_s=0.1"), python=python)
     assert (code, lines) == (0, ["0", "True", "True"]), err
     server.rule = accept
-    code, _, err = run_program("log.flush(20)", env, FORK)
+    code, _, err = run_program("log.flush(20)", env, FORK, python=python)
     assert code == 0, err
     assert Counter(server.actors) == {"parent": 2, "child": 2}
 
@@ -117,7 +121,7 @@ def test_a_child_of_an_unseen_fork_has_its_own_segments(server: FakeServer, tmp_
 CONNECTED = """
 emit(log, "parent")
 log.flush(10)
-parents = log._transport._http
+parents = log._connections.transport()._http
 child = fork()
 if child == 0:
     try:
@@ -125,14 +129,15 @@ if child == 0:
     except Exception:
         pass  # the response of this server is none to a single event
     finally:
-        os._exit(0 if log._transport._http is not parents else 1)
+        os._exit(0 if log._connections.transport()._http is not parents else 1)
 note_end_of(child)
 """
 
 
-def test_a_child_of_an_unseen_fork_has_its_own_connections(server: FakeServer, tmp_path: Path) -> None:
+@every_python
+def test_a_child_of_an_unseen_fork_has_its_own_connections(server: FakeServer, tmp_path: Path, python: str) -> None:
     """On a shared one, parent and child would read each other's responses."""
-    code, lines, err = run_program(CONNECTED, environment(server.url, "whk_x", tmp_path), FORK)
+    code, lines, err = run_program(CONNECTED, environment(server.url, "whk_x", tmp_path), FORK, python=python)
     assert (code, lines) == (0, ["0"]), err
 
 
@@ -150,9 +155,11 @@ while True:
 """
 
 
-def terminated(server: FakeServer, home: Path, flush: bool, previous: str = "") -> tuple[int, str]:
+def terminated(
+    server: FakeServer, home: Path, flush: bool, previous: str = "", python: str = OWN_PYTHON
+) -> tuple[int, str]:
     code = TERMINATED.replace("PREVIOUS", previous).replace("FLUSH", str(flush))
-    process = start_program(code, environment(server.url, "whk_x", home))
+    process = start_program(code, environment(server.url, "whk_x", home), python=python)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
@@ -164,10 +171,11 @@ def terminated(server: FakeServer, home: Path, flush: bool, previous: str = "") 
     return process.returncode, out
 
 
+@every_python
 @pytest.mark.parametrize("flush", [True, False])
-def test_sigterm_sends_the_queue_if_asked_to(server: FakeServer, tmp_path: Path, flush: bool) -> None:
+def test_sigterm_sends_the_queue_if_asked_to(server: FakeServer, tmp_path: Path, flush: bool, python: str) -> None:
     """Then it ends the process as it would without the client."""
-    assert terminated(server, tmp_path, flush)[0] == -signal.SIGTERM
+    assert terminated(server, tmp_path, flush, python=python)[0] == -signal.SIGTERM
     assert len(server.stored) == (10 if flush else 0)
 
 
@@ -203,10 +211,11 @@ if __name__ == "__main__":
 """
 
 
+@every_python
 @pytest.mark.slow
-def test_the_end_of_a_pool_loses_no_event(server: FakeServer, tmp_path: Path) -> None:
+def test_the_end_of_a_pool_loses_no_event(server: FakeServer, tmp_path: Path, python: str) -> None:
     """`Pool.__exit__` terminates the workers."""
-    code, _, err = run_program(POOLED, environment(server.url, "whk_x", tmp_path))
+    code, _, err = run_program(POOLED, environment(server.url, "whk_x", tmp_path), python=python)
     assert code == 0, err
     assert len(server.stored) == 20
 

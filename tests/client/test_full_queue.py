@@ -71,6 +71,7 @@ def test_dropped_events_are_reported_once_a_minute(monkeypatch: pytest.MonkeyPat
     reports = Reports(None)
     assert reports.add_dropped(1)
     (first,) = reports.take()
+    assert str(first) == "1 event was dropped, since the queue was full."
     assert reports.delivered([first]) is None
     assert not reports.add_dropped(30)
     assert reports.take() == []

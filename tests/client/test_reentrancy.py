@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.running import soak
 from tests.api.conftest import event
 from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
-from tests.client.programs import environment, start_program
+from tests.client.programs import environment, every_python, start_program
 from tests.client.test_emitter import check_balance, connected
 from whence.client import QueueFull, Whence, at_exit, emitter, sender, spool, spool_lock
 from whence.client.reentrancy import guard
@@ -139,6 +139,25 @@ def test_a_signal_is_handled_when_the_client_was_left() -> None:
     assert called == [15] and not guard.is_inside()
 
 
+def test_a_signal_is_handled_in_the_thread_that_it_interrupted() -> None:
+    """Another thread that leaves the client meanwhile does not handle it: only the main thread may install handlers."""
+    called: list[int] = []
+    handler = at_exit._SigtermHandler(lambda number, frame: called.append(threading.get_ident()))
+    guard.enter()
+    handler(15, None)
+
+    def enter_and_leave() -> None:
+        guard.enter()
+        guard.leave()
+
+    other = threading.Thread(target=enter_and_leave)
+    other.start()
+    other.join(10)
+    assert called == []
+    guard.leave()
+    assert called == [threading.get_ident()]
+
+
 def test_many_events_may_be_left_in_the_inbox(server: FakeServer, tmp_path: Path) -> None:
     """Those of several clients too. They are moved on one after the other, and not one inside the other."""
     logs = [connected(server, tmp_path, tenant=f"t{number}") for number in range(3)]
@@ -252,15 +271,16 @@ note(str(handled), str(finalized), str(stats.emitted), str(placed), str(stats.lo
 
 
 @pytest.mark.slow
+@every_python
 @pytest.mark.parametrize("up", [True, False], ids=["server_up", "server_down"])
-def test_signals_a_hundred_times_a_second(tmp_path: Path, up: bool) -> None:
+def test_signals_a_hundred_times_a_second(tmp_path: Path, up: bool, python: str) -> None:
     """While two threads emit and finalizers run. The program does not hang, and every event is in one place."""
     with fake_server() as server:
         if not up:
             server.rule = unavailable
         seconds = 10 if soak() else 3
         env = environment(server.url, "whk_x", tmp_path)
-        process = start_program(ALARMED, env, f"SECONDS = {seconds}")
+        process = start_program(ALARMED, env, f"SECONDS = {seconds}", python=python)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         handled, finalized, emitted, placed, lost, queued = map(int, out.split())

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.running import soak
 from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import FakeServer, fake_server, refuse
-from tests.client.programs import environment, run_program
+from tests.client.programs import environment, every_python, run_program
 from tests.client.test_emitter import check_balance, connected
 from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Rejected, Whence
@@ -200,11 +200,12 @@ atexit.register(lambda: note(str(asyncio.run(log.close()))))
 """
 
 
-def test_an_async_client_is_closed_by_atexit(tmp_path: Path) -> None:
+@every_python
+def test_an_async_client_is_closed_by_atexit(tmp_path: Path, python: str) -> None:
     """Although no thread can be used any more then."""
     with fake_server() as server:
         env = environment(server.url, "whk_x", tmp_path)
-        code, lines, err = run_program(CLOSED_AT_EXIT, env, "emitter._LINGER_S = 60")
+        code, lines, err = run_program(CLOSED_AT_EXIT, env, "emitter._LINGER_S = 60", python=python)
         assert (code, lines) == (0, ["True"]), err
         assert "Error" not in err
         assert len(server.stored) == 1

@@ -15,7 +15,8 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 
 from tests.api.conftest import event, serving
-from tests.client.programs import environment
+from tests.client.fake_server import fake_server
+from tests.client.programs import environment, run_program
 from whence.client import Whence
 from whence.integrations.celery import instrument
 from whence.integrations.pytest_plugin import RecordingWhence
@@ -379,3 +380,25 @@ def test_a_worker_process_that_is_killed_leaves_a_failed_task(program: tuple[Pro
     finally:
         worker.send_signal(signal.SIGTERM)
         worker.wait(WAIT_S)
+
+
+FINALIZED = """
+import billiard.util
+from celery import signals
+from whence.integrations.celery import instrument
+emitter._LINGER_S = 60
+log = Whence()
+instrument()
+signals.worker_process_init.send(sender=None)
+emit(log, "worker")
+billiard.util._run_finalizers()
+os._exit(0)
+"""
+
+
+def test_a_worker_process_sends_its_events_by_the_finalizers_of_billiard(tmp_path: Path) -> None:
+    """Those of its ends that send no signal of Celery run them, and nothing of atexit."""
+    with fake_server() as server:
+        code, _, err = run_program(FINALIZED, environment(server.url, "whk_x", tmp_path))
+        assert code == 0, err
+        assert server.actors == ["worker"]

@@ -271,6 +271,9 @@ def _schemas(settings: Settings, handlers: Sequence[HTTPRouteHandler]) -> Json:
             "actorType": ref("ActorType") | {"examples": ["user"]},
         }
         schemas[name]["properties"]["eventType"]["examples"] = ["schedule.fired"]
+    for handler in handlers:
+        for name, deprecation in handler.opt["operation"].deprecated_fields.items():
+            schemas["NewEvent"]["properties"][name] |= {"description": str(deprecation), "deprecated": True}
     schemas["BatchResult"]["properties"] |= {
         "detail": {"anyOf": [{"type": "array", "items": ref("ValidationError")}, {"type": "string"}]},
         "code": {"type": "string"},

@@ -4,7 +4,7 @@ A handler's `opt` holds an `Operation`, and one of `scope` (the scope that the c
 handler runs) and `open` (no credential is needed). With neither, any valid credential will do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from whence.api.request import Request
 from whence.api.responses import JSON
 from whence.permissions import READ
-from whence.wire.deprecation import Deprecation, deprecation_headers
+from whence.wire.deprecation import Deprecation, deprecation_headers, members_of
 from whence.wire.parameters import PARAMETERS, Parameter
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Operation",
     "ResponseSpec",
     "announce_deprecations",
+    "announce_fields",
     "listing_route",
     "open_route",
     "read_route",
@@ -59,7 +60,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     The operation's id is made of its summary; path parameters come from the path. `errors` are the statuses that this
     route may refuse with, apart from those that every route, or every route with a credential, may answer.
-    `request_content` maps media types to JSON schemas. `announces` follows from the rest: whether the route or one of
+    `request_content` maps media types to JSON schemas. `deprecated_fields` are those of the events that it takes as
+    JSON. `announces` follows from the rest: whether the route or one of
     its parameters is deprecated.
     """
 
@@ -72,6 +74,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     request_content: Mapping[str, Json] | None = None
     deprecation: Deprecation | None = None
+    deprecated_fields: Mapping[str, Deprecation] = {}
     announces: bool = False
 
     def __post_init__(self) -> None:
@@ -88,10 +91,28 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 def announce_deprecations(operation: Operation, request: Request) -> None:
     """Add to the headers of the response that what the request uses is deprecated."""
-    used = operation.deprecations(request.scope["query_string"])
-    if used:
-        state = request.scope["state"]
-        state["headers"] += deprecation_headers(used, f"{state['root_path']}/docs")
+    _announce(request, operation.deprecations(request.scope["query_string"]))
+
+
+def announce_fields(request: Request, events: Callable[[], Iterable[bytes]]) -> None:
+    """Add to the headers that the events of the body have deprecated fields. `events` splits the body into them."""
+    deprecated: Mapping[str, Deprecation] = request.scope["route_handler"].opt["operation"].deprecated_fields
+    if deprecated:
+        names = members_of(events())
+        _announce(request, [each for name, each in deprecated.items() if name in names])
+
+
+def _announce(request: Request, used: Sequence[Deprecation]) -> None:
+    """Add the headers for what the request used, and for what was announced before."""
+    if not used:
+        return
+    state = request.scope["state"]
+    docs = f"{state['root_path']}/docs"
+    before: Sequence[Deprecation] = state.get("deprecations", ())
+    earlier = deprecation_headers(before, docs) if before else []
+    state["deprecations"] = [*before, *used]
+    others = [header for header in state["headers"] if header not in earlier]
+    state["headers"][:] = others + deprecation_headers(state["deprecations"], docs)
 
 
 def read_route(

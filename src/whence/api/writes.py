@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from whence.api.context import context_of, now_us, principal_of, root_path_of
 from whence.api.error_responses import status_of
 from whence.api.headers import header_names, header_values, media_type
-from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operation import Json, Operation, ResponseSpec, announce_fields, ref
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
@@ -33,6 +33,7 @@ from whence.wire.event import (
     encode_stored_event,
     iter_batch,
     parse_new_event,
+    split_batch,
 )
 from whence.wire.parameters import PARAMETERS
 from whence.wire.problems import MORE_PROBLEMS, limit_batch
@@ -192,6 +193,7 @@ def _parse_one(request: Request, body: bytes) -> NewEvent:
     ingest = _ingest_context(request)
     if body.lstrip()[:1] == b"[":
         raise Invalid.at(("body",), "This is an array; send many events to /api/v1/events/batch.", "object_type")
+    announce_fields(request, lambda: [body])
     return parse_new_event(body, ingest)
 
 
@@ -214,6 +216,7 @@ def _parse_many(request: Request, body: bytes) -> tuple[Iterator[ParsedEvent], b
         one = parse_structured(body, ingest) if media == _CE_ONE else parse_binary(headers, body, ingest)
         return iter([one]), atomic
     ndjson = media in _NDJSON or (media in _UNSTATED and start == b"{")
+    announce_fields(request, lambda: split_batch(body, ndjson))
     return iter_batch(body, ndjson, ingest), atomic
 
 

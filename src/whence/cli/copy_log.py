@@ -10,7 +10,7 @@ from whence.cli.local_store import settings_for
 from whence.cli.logs import log_warnings_to_stderr
 from whence.cli.terminal import printable, say
 from whence.copying import Copied, Progress, copy_log
-from whence.sentences import counted
+from whence.counting import counted
 from whence.settings import Settings
 from whence.storage import backend_for, create_store
 

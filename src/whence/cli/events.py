@@ -31,10 +31,10 @@ from whence.client import (
     parse_body,
     parse_page,
 )
+from whence.counting import counted
 from whence.errors import Invalid, NotFound, WhenceError
 from whence.events import is_event_type
 from whence.identities import is_uuid
-from whence.sentences import counted
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
 __all__ = ["Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]

@@ -9,7 +9,8 @@ from whence.cli.event_rows import WHOLE, EventRow, clock, fitted, fitted_cell
 from whence.cli.graph_text import reference, span
 from whence.cli.layout import Style, cut, fitting, padded, wrapped
 from whence.cli.terminal import printable, table
-from whence.sentences import Sentence, counted
+from whence.counting import counted
+from whence.sentences import Sentence
 from whence.wire.traces import FlowBody, PairBody
 
 __all__ = ["FLOW_COLUMNS", "MAP_COLUMNS", "MAP_DEFAULT", "FlowRow", "flow_lines", "map_lines", "named_table"]

@@ -14,8 +14,9 @@ from whence.cli.layout import Style
 from whence.cli.story import ObjectOf, Story, failures_apart, joined, objects_in, story_of
 from whence.cli.story_text import SOLID, StoryColumns, ended, headline, short_clause
 from whence.cli.terminal import printable
+from whence.counting import counted
 from whence.events import Viewer
-from whence.sentences import Grammar, Sentence, counted
+from whence.sentences import Grammar, Sentence
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 from whence.wire.bodies import EventBody
 from whence.wire.times import parse_time

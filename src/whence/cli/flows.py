@@ -29,9 +29,10 @@ from whence.cli.references import event_id, is_position
 from whence.cli.terminal import out, out_json, printable, say
 from whence.cli.traces import Full
 from whence.client import ApiRequest, EventPage, Whence, list_request, parse_body, parse_page
+from whence.counting import counted
 from whence.errors import Invalid, NotFound
 from whence.identities import is_uuid
-from whence.sentences import counted, named_failures
+from whence.sentences import named_failures
 from whence.wire.bodies import EventBody
 from whence.wire.traces import FlowBody, FlowsBody, MapBody
 

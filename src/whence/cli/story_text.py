@@ -16,7 +16,8 @@ from whence.cli.graph_text import chain_of, effects_of, reference, span
 from whence.cli.layout import Style, cut, wrapped
 from whence.cli.story import Fold, Row, Step, Story
 from whence.cli.terminal import printable
-from whence.sentences import Grammar, Sentence, counted
+from whence.counting import counted
+from whence.sentences import Grammar, Sentence
 from whence.wire.traces import NodeBody, TraceBody
 
 __all__ = [

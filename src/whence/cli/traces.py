@@ -20,8 +20,9 @@ from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summa
 from whence.cli.terminal import out, out_json, printable, say
 from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
 from whence.client.responses import NOT_A_WHENCE_SERVER, EventPage
+from whence.counting import counted
 from whence.errors import Invalid, NotFound, WhenceError
-from whence.sentences import counted, named_failures, sentence_of
+from whence.sentences import named_failures, sentence_of
 from whence.wire.bodies import EventBody
 from whence.wire.traces import NodeBody, TraceBody
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from whence.cli.app import UNSOUND
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
-from whence.sentences import counted
+from whence.counting import counted
 from whence.storage import verify_store
 from whence.storage.backends import Progress
 from whence.storage.verification import Finding, Report

@@ -5,7 +5,8 @@
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
 - `reasons` says why there is no connection.
-- `transport` sends a request over HTTP once. `tokens` signs tokens for tenants.
+- `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
+  for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
   files on disk, `counts` its numbers. `sender` has the threads, `reporting` what they report, and `clock` the server's
   time.

@@ -12,6 +12,7 @@ import msgspec
 
 from whence.client.context import StartedRun
 from whence.client.event_builder import EmittedEvent
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.client.tracing import EventLog, failure_below, note_failure, queue_or_report
 from whence.wire.ids import new_uuid7
 
@@ -166,7 +167,9 @@ def content_of(value: Any) -> str:
         return _bounded(value, _CONTENT_CHARACTERS_MAX)
     try:
         text = msgspec.json.encode(value, enc_hook=_plain).decode()
-    except Exception:
+    except Exception as error:
+        if is_raised_by_signal_handler(error):
+            raise
         text = _text_of(value)
     return _bounded(text, _CONTENT_CHARACTERS_MAX)
 
@@ -181,6 +184,8 @@ def _text_of(value: Any) -> str:
     try:
         return str(value)
     except Exception as error:
+        if is_raised_by_signal_handler(error):
+            raise
         return f"({type(value).__name__}, whose text raised {type(error).__name__})"
 
 

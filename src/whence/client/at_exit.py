@@ -48,13 +48,13 @@ class _Exit:
     """Whether this process is exiting, and what has to be closed then."""
 
     def __init__(self) -> None:
-        self.has_begun = False
+        self.has_begun = self.is_finalized = False
         self.open: weakref.WeakSet[ClosesAtExit] = weakref.WeakSet()
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
         """A child begins anew, also if its parent was exiting."""
-        self.has_begun = False
+        self.has_begun = self.is_finalized = False
 
 
 _exit = _Exit()
@@ -76,8 +76,10 @@ def close_at_exit(instance: ClosesAtExit) -> None:
     # The children of multiprocessing skip atexit; they run only the finalizers of multiprocessing.util.
     process = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(instance, close_all, exitpriority=_FINALIZE_PRIORITY)
+    if _exit.is_finalized or process is None or util is None or process.parent_process() is None:
+        return
+    _exit.is_finalized = True
+    util.Finalize(None, close_all, exitpriority=_FINALIZE_PRIORITY)  # of no object: its end would close all others too
 
 
 @atexit.register

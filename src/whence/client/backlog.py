@@ -13,9 +13,11 @@ import msgspec
 
 from whence.client.counts import Counts
 from whence.client.errors import Lost, Rejected, SpoolFull
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.client.reporting import Reports
 from whence.client.requests import SEND_EVENTS_MAX, first_batch
 from whence.client.spool import REJECTED, Segment, Spool
+from whence.counting import counted
 
 __all__ = ["Backlog", "or_spool_full"]
 
@@ -61,6 +63,12 @@ class Backlog:
         self._queue_bytes += len(body)
         return len(self.queue)
 
+    def waiting(self) -> int | None:
+        """The number of events that the next batch can have; None if some are on disk, or were to be sent before."""
+        if self.spilling or self.outgoing or self.outgoing_segment is not None:
+            return None
+        return len(self.queue)
+
     def queued_and_spooled(self) -> tuple[int, int]:
         """The number of unsent events in memory and on disk."""
         queued = len(self.queue) + self._held_count
@@ -86,6 +94,8 @@ class Backlog:
         try:
             write()
         except (OSError, SpoolFull) as refused:
+            if is_raised_by_signal_handler(refused):
+                raise
             why = f"{refused.strerror}." if isinstance(refused, OSError) else str(refused)
             self._reports.spool_failed(f"The spool cannot be written: {why}")
             return False
@@ -101,8 +111,9 @@ class Backlog:
         events_before = spool.events
         try:
             spool.adopt()
-        except OSError:  # this is tried again when the spool is next empty
-            return
+        except OSError as error:  # this is tried again when the spool is next empty
+            if is_raised_by_signal_handler(error):
+                raise
         finally:
             self._counts.adopted += spool.events - events_before
 
@@ -151,6 +162,8 @@ class Backlog:
         try:
             spool.remove(segment)
         except OSError as error:
+            if is_raised_by_signal_handler(error):
+                raise
             self._reports.say_once(
                 f"The events of {segment.path} were sent, but it cannot be deleted: {error.strerror}. The next process "
                 "sends them again, and the server stores them once."
@@ -162,7 +175,7 @@ class Backlog:
             events, damaged = spool.read(segment)
         except FileNotFoundError:
             self._counts.lost += segment.events
-            self._reports.add(Lost(f"{segment.path} is gone, and {segment.events} events with it.", []))
+            self._reports.add(Lost(f"{segment.path} is gone, and {counted(segment.events, 'event')} with it.", []))
             segment.events = 0
             events, damaged = [], []
         except OSError as error:
@@ -244,32 +257,32 @@ class Backlog:
         """Write the unsent events and further ones to disk for the next process, and release the spool.
 
         Returns the events that could not be written, and the number of events whose files were removed from outside.
+        What a signal handler raises meanwhile is raised again. No event is gone then, and this can be done again.
         """
         spool = self.spool
         if spool is not None and self.outgoing_segment is not None and not self.outgoing_segment.path.exists():
             self._remove(spool, self.outgoing_segment)  # its events are in memory only
             self.outgoing_segment = None
         unsent = [body for held in self._held for body in held.bodies]
+        unsent += [*(self.outgoing if self.outgoing_segment is None else ()), *self.queue, *further]
+        missing = 0
+        if spool is not None:
+            try:
+                if unsent:
+                    self._write_outgoing(spool, unsent)
+                unsent = []
+            except OSError as error:
+                self._say_unwritable(spool, error)
         if self.outgoing_segment is None:
-            unsent += self.outgoing
             self.outgoing.clear()
-        unsent += [*self.queue, *further]
         self.queue.clear()
         self._held.clear()
         self._held_count = self._queue_bytes = 0
-        if spool is None:
-            return unsent, 0
-        missing = 0
-        try:
-            if unsent:
-                self._write_outgoing(spool, unsent)
-            unsent = []
-        except OSError as error:
-            self._say_unwritable(spool, error)
-        try:
-            missing = spool.close()
-        except OSError as error:
-            self._say_unwritable(spool, error)
+        if spool is not None:
+            try:
+                missing = spool.close()
+            except OSError as error:
+                self._say_unwritable(spool, error)
         return unsent, missing
 
     def _write_outgoing(self, spool: Spool, bodies: Sequence[bytes]) -> None:
@@ -281,6 +294,8 @@ class Backlog:
         spool.write(number, bodies)
 
     def _say_unwritable(self, spool: Spool, error: OSError) -> None:
+        if is_raised_by_signal_handler(error):
+            raise error
         self._reports.say(f"The spool in {spool.folder} cannot be written: {error.strerror}.")
 
 
@@ -289,4 +304,6 @@ def or_spool_full(write: Callable[[], R]) -> R:
     try:
         return write()
     except OSError as error:
+        if is_raised_by_signal_handler(error):
+            raise
         raise SpoolFull(f"The event was not accepted, since the spool cannot be written: {error.strerror}.") from error

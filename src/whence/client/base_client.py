@@ -21,14 +21,14 @@ from whence.client.encoding import EventEncoder
 from whence.client.errors import NoApiKey, name_of
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, cause_and_flow, emitted_from
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
-from whence.client.options import ClientOptions, check_options
-from whence.client.reentrancy import guard, is_raised_by_signal_handler
+from whence.client.options import BeforeSend, ClientOptions, check_options
+from whence.client.reentrancy import Nesting, guard, is_raised_by_signal_handler
 from whence.client.requests import ApiRequest, batch_request, store_request, tenant_token_request, with_id
 from whence.client.responses import ApiResponse, parse_body
 from whence.client.runs import Run
 from whence.client.sender import Sender
 from whence.client.spool import Spool, default_root, folder_name
-from whence.client.tokens import ExchangedToken, TenantToken
+from whence.client.tokens import ExchangedToken, TenantToken, is_renewed
 from whence.client.tracing import TracedEvents
 from whence.errors import Invalid, WhenceError
 from whence.identities import canonical
@@ -37,13 +37,13 @@ from whence.wire.ids import new_uuid7
 from whence.wire.keys import TenantTokenBody
 
 if TYPE_CHECKING:
-    from whence.client.transport import Transport
+    from whence.client.transport import HttpOptions, Transport
 
 __all__ = ["BaseClient", "Enricher"]
 
 _log = logging.getLogger("whence")
 _TENANT_CLIENTS_MAX = 10_000
-_UNAUTHENTICATED = 401
+_BEFORE_SEND_DEPTH_MAX = 3  # for an event, for one that `before_send` emits for it, and for one of a signal handler
 _THREADS_END_S = 0.5  # how long closing waits at least for its threads, which end at once unless a request hangs
 
 P = ParamSpec("P")
@@ -84,8 +84,8 @@ class BaseClient:
         self._enrichers: list[Enricher] = []
         self._spool_name = functools.partial(folder_name, self.url, options.get("tenant"), key)
         self._sender = Sender()
-        self._transport: Transport | None = None
-        self._shares_transport = False
+        self._connections = _Connections(self.url, timeout_s, self._http_options)
+        self._shares_connections = False
         self.reset_after_fork()
         self._emitter = self._new_emitter()
         register_fork_safe(self)
@@ -94,6 +94,8 @@ class BaseClient:
 
     def reset_after_fork(self) -> None:
         """Replace the lock, and forget the clients of tenants."""
+        self._filtering, self._enriching, self._reporting = Nesting(_BEFORE_SEND_DEPTH_MAX), Nesting(1), Nesting(1)
+        self._said_too_deep = False
         self._lock = threading.RLock()  # a signal handler may close the client
         self._dropped = Counter()
         self._tenants: dict[str, Self] = {}
@@ -128,7 +130,10 @@ class BaseClient:
         return contexts.wrap(function)
 
     def enrich(self, enricher: Enricher) -> None:
-        """Call this for every event, in the thread that emits it. The event's own payload members take precedence."""
+        """Call this for every event, in the thread that emits it. The event's own payload members take precedence.
+
+        It is not called for events that are emitted while it runs.
+        """
         self._enrichers.append(enricher)
 
     def traced(
@@ -155,16 +160,28 @@ class BaseClient:
     def new(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """The event that `emit` would send, without sending it. Raises Invalid as `emit` does."""
         reset_if_forked()
-        context, added = contexts.current_context(), dict[str, Any]()
-        for enricher in self._enrichers:
-            context, members = enricher(context)
-            added |= members
-        if added:
-            payload = fields.get("payload")
-            if payload is None and isinstance(event, Mapping):
-                payload = event.get("payload")
-            fields["payload"] = {**added, **self._encode.members(payload)}
+        context = contexts.current_context()
+        if self._enrichers:
+            context, added = self._enriched(context)
+            if added:
+                payload = fields.get("payload")
+                if payload is None and isinstance(event, Mapping):
+                    payload = event.get("payload")
+                fields["payload"] = {**added, **self._encode.members(payload)}
         return self._filter(build_event(event, fields, context, self._encode))
+
+    def _enriched(self, context: CausalContext) -> tuple[CausalContext, Mapping[str, Any]]:
+        """The context to use, and the members to add to the payload."""
+        added: dict[str, Any] = {}
+        if not self._enriching.enter():
+            return context, added
+        try:
+            for enricher in self._enrichers:
+                context, members = enricher(context)
+                added |= members
+        finally:
+            self._enriching.leave()
+        return context, added
 
     def queue(self, event: Mapping[str, Any] | str, **fields: Unpack[EventFields]) -> EmittedEvent:
         """Queue an event from any thread, as `Whence.emit` does without `durable`. Raises as that."""
@@ -191,7 +208,7 @@ class BaseClient:
         """Report an error for code that must not raise it: it is logged, and passed to `on_error`."""
         _log.warning("%s", error)
         on_error = self._options.get("on_error")
-        if on_error is None:
+        if on_error is None or not self._reporting.enter():  # it may lead here itself
             return
         try:
             on_error(error)
@@ -199,6 +216,8 @@ class BaseClient:
             if isinstance(raised, KeyboardInterrupt) or is_raised_by_signal_handler(raised):
                 raise
             _log.exception("The callback on_error failed.")
+        finally:
+            self._reporting.leave()
 
     def stats(self) -> Stats:
         """Counts of the events that were queued."""
@@ -218,19 +237,40 @@ class BaseClient:
         if self._disabled:
             kept = None
         elif before_send is not None:
-            try:
-                changed = before_send(msgspec.json.decode(body))
-                kept = None if changed is None else self._encode(with_id(changed))
-                if kept is not None:
-                    emitted_from(kept)
-            except Exception as error:  # an event that was not scrubbed must not leave the process
-                if is_raised_by_signal_handler(error):
-                    raise
-                _log.exception("The callback before_send failed, so the event %s %s was dropped.", *name_of(body))
-                kept = None
+            kept = self._passed(before_send, body)
         if kept is None:
             self._dropped.increase()
         return kept
+
+    def _passed(self, before_send: BeforeSend, body: bytes) -> bytes | None:
+        """What the callback makes of an encoded event, or None for one that is dropped."""
+        if not self._filtering.enter():
+            self._say_too_deep()
+            return None
+        try:
+            changed = before_send(msgspec.json.decode(body))
+            kept = None if changed is None else self._encode(with_id(changed))
+            if kept is not None:
+                emitted_from(kept)
+        except Exception as error:  # an event that was not scrubbed must not leave the process
+            if is_raised_by_signal_handler(error):
+                raise
+            _log.exception("The callback before_send failed, so the event %s %s was dropped.", *name_of(body))
+            return None
+        finally:
+            self._filtering.leave()
+        return kept
+
+    def _say_too_deep(self) -> None:
+        """Log once that events are dropped: a handler of the log may emit another one here."""
+        if self._said_too_deep:
+            return
+        self._said_too_deep = True
+        _log.warning(
+            "The callback before_send emits events for events that it emitted itself. Those more than %d deep are "
+            "dropped, since this would not end. stats().dropped counts them.",
+            _BEFORE_SEND_DEPTH_MAX - 1,
+        )
 
     def _store(self, emitted: EmittedEvent) -> ApiRequest:
         """The request that stores an event durably. Raises NoApiKey."""
@@ -281,9 +321,8 @@ class BaseClient:
         emitters = self._emitters()
         self._tenants = {}
         sent = [emitter.close(max(0.0, deadline - time.monotonic())) for emitter in emitters]
-        if not self._shares_transport:
-            if self._transport is not None:
-                self._transport.close()
+        if not self._shares_connections:
+            self._connections.close()
             self._sender.stop(max(_THREADS_END_S, deadline - time.monotonic()))
         return all(sent)
 
@@ -319,27 +358,19 @@ class BaseClient:
                 "WHENCE_API_KEY or WHENCE_JWT_SECRET."
             )
         request = tenant_token_request(tenant, scope.split(), lifetime_s)
-        transport = self._shared_transport()
+        transport = self._connections.transport()
 
         def exchange() -> str:
             return parse_body(transport.exchange(request, operator), TenantTokenBody).token
 
         return ExchangedToken(tenant, exchange, lifetime_s=lifetime_s)
 
-    def _note_refusal(self, status: int) -> bool:
-        """Drop a token of an operator's key that was refused. Whether another attempt has a new one."""
-        if status != _UNAUTHENTICATED or not isinstance(self.credential, ExchangedToken):
-            return False
-        self.credential.forget()
-        return True
-
     def _tenant_client(self, tenant: str, credential: Callable[[], Mapping[str, str]]) -> Self:
         client = object.__new__(type(self))
         client.__dict__.update(self.__dict__)
         client.credential = credential
         client._no_key = None
-        client._shares_transport = True
-        client._transport = self._shared_transport()
+        client._shares_connections = True
         client._spool_name = functools.partial(folder_name, self.url, tenant, "")
         client.reset_after_fork()
         client._emitter = client._new_emitter()
@@ -351,7 +382,7 @@ class BaseClient:
     def send_spool(self, folder: Path, timeout_s: float = 60.0) -> Stats:
         """Send what dead processes left in this spool folder, as the tenant of this client."""
         emitter = Emitter(
-            self._send_batch,
+            functools.partial(_send_batch, self._connections, self.credential),
             self._sender,
             lambda: Spool(folder, 0),
             queue_events_max=1,
@@ -367,10 +398,11 @@ class BaseClient:
 
     def _new_emitter(self) -> Emitter:
         options = self._options
+        open_spool = functools.partial(_open_spool, options, self._spool_name)
         return Emitter(
-            self._send_batch,
+            functools.partial(_send_batch, self._connections, self.credential),
             self._sender,
-            None if options.get("spool") is False else self._open_spool,
+            None if options.get("spool") is False else open_spool,
             queue_events_max=options.get("queue_events_max", 10_000),
             queue_bytes_max=options.get("queue_bytes_max", 64 * 1024 * 1024),
             on_full=options.get("on_full", "spill"),
@@ -379,27 +411,54 @@ class BaseClient:
             exit_timeout_s=options.get("exit_timeout_s", 5.0),
         )
 
-    def _open_spool(self) -> Spool:
-        return Spool(self.spool_folder, self._options.get("spool_bytes_max", 1024 * 1024 * 1024))
-
     @property
     def spool_folder(self) -> Path:
         """The folder of this server and tenant: for events that cannot be sent yet, and for those that were refused."""
-        return Path(self._options.get("spool") or default_root()) / self._spool_name()
+        return _spool_folder(self._options, self._spool_name)
 
-    def _send_batch(self, bodies: Sequence[bytes]) -> ApiResponse:
-        request = batch_request(b"\n".join(bodies))
-        response = self._shared_transport().exchange(request, self.credential())
-        if self._note_refusal(response.status):
-            response = self._shared_transport().exchange(request, self.credential())
-        return response
 
-    def _shared_transport(self) -> "Transport":
+class _Connections:
+    """The connections of a client and of its clients for tenants, but for async calls. They are made when first needed.
+
+    This and the functions below serve the queue. It outlives a client that is dropped, so they do not refer to one.
+    """
+
+    def __init__(self, url: str, timeout_s: float, options: "HttpOptions") -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._options = options
+        self._transport: Transport | None = None
+
+    def transport(self) -> "Transport":
+        """What sends requests."""
         from whence.client.transport import Transport  # noqa: PLC0415  (see there)
 
         if self._transport is None:
-            self._transport = Transport(self.url, self.timeout_s, self._http_options)
+            self._transport = Transport(self._url, self._timeout_s, self._options)
         return self._transport
+
+    def close(self) -> None:
+        """Close the connections, if there are any."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _send_batch(
+    connections: _Connections, credential: Callable[[], Mapping[str, str]], bodies: Sequence[bytes]
+) -> ApiResponse:
+    request = batch_request(b"\n".join(bodies))
+    response = connections.transport().exchange(request, credential())
+    if is_renewed(credential, response.status):
+        response = connections.transport().exchange(request, credential())
+    return response
+
+
+def _open_spool(options: ClientOptions, name: Callable[[], str]) -> Spool:
+    return Spool(_spool_folder(options, name), options.get("spool_bytes_max", 1024 * 1024 * 1024))
+
+
+def _spool_folder(options: ClientOptions, name: Callable[[], str]) -> Path:
+    return Path(options.get("spool") or default_root()) / name()
 
 
 def _find_server(url: str | None, api_key: str | None, profile: str | None) -> FoundServer:

@@ -48,7 +48,7 @@ from whence.client.responses import (
     parse_stored,
 )
 from whence.client.retries import RetryPolicy
-from whence.client.tokens import ExchangedToken
+from whence.client.tokens import ExchangedToken, is_renewed
 from whence.errors import WhenceError
 from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody
 from whence.wire.traces import FlowBody, FlowsBody, MapBody, TraceBody
@@ -88,7 +88,7 @@ class Whence(BaseClient):
     ) -> None:
         super().__init__(url, api_key, timeout_s, retries, **options)
         self._sleep = sleep
-        self._shared_transport()
+        self._connections.transport()
 
     @overload
     def emit(self, event: EventInput, *, durable: Literal[True], **fields: Unpack[EventFields]) -> StoredEvent: ...
@@ -210,13 +210,13 @@ class Whence(BaseClient):
 
         Raises Unreachable when no response came.
         """
-        transport = self._shared_transport()
+        transport = self._connections.transport()
         policy, renewed = RetryPolicy(request, self._retries), False
         while True:
             outcome: ApiResponse | Unreachable
             try:
                 outcome = transport.exchange(request, self.credential())
-                if not renewed and self._note_refusal(outcome.status):
+                if not renewed and is_renewed(self.credential, outcome.status):
                     renewed = True
                     continue
             except Unreachable as error:
@@ -286,7 +286,7 @@ class AsyncWhence(BaseClient):
         deadline = time.monotonic() + emitter.block_timeout_s
         while spooled is None and emitter.waits_for_room():
             if time.monotonic() >= deadline:
-                raise QueueFull(f"The queue has been full for {emitter.block_timeout_s:g} seconds.")
+                raise QueueFull(f"The queue has been full for {emitter.block_timeout_s:g} s.")
             await asyncio.sleep(_POLL_S)
             spooled = emitter.put(emitted.body, wait=False)
         if spooled is None:
@@ -384,7 +384,7 @@ class AsyncWhence(BaseClient):
             outcome: ApiResponse | Unreachable
             try:
                 outcome = await self._async_transport.exchange(request, await self._credential())
-                if not renewed and self._note_refusal(outcome.status):
+                if not renewed and is_renewed(self.credential, outcome.status):
                     renewed = True
                     continue
             except Unreachable as error:
@@ -408,7 +408,7 @@ class AsyncWhence(BaseClient):
                 break
             await asyncio.sleep(_POLL_S)
         sent = await _in_thread(self._close, 0.0)
-        if not self._shares_transport:
+        if not self._shares_connections:
             await self._async_transport.close()
         return sent
 

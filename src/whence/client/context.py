@@ -5,7 +5,6 @@ Calls and asyncio tasks inherit the context by themselves. `wrap` passes it to t
 a process share it.
 """
 
-import contextlib
 import functools
 import inspect
 import itertools
@@ -19,6 +18,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.events import TEXT_MAX, is_word
 from whence.identities import canonical
 
@@ -139,9 +139,12 @@ def current_context() -> CausalContext:
     entry = _current.get()
     context, order = entry.context, entry.order
     for source in _run_sources:
-        run = None
-        with contextlib.suppress(Exception):  # of the other library: no reason for the program to fail
+        try:
             run = source()
+        except Exception as error:  # of the other library: no reason for the program to fail
+            if is_raised_by_signal_handler(error):
+                raise
+            continue
         if run is not None and run.order > order:
             context, order = _caused_by(context, run), run.order
     return context

@@ -25,7 +25,7 @@ from whence.client.clock import HOLD_MAX_S, ServerClock, is_early, settle_confli
 from whence.client.counts import Counts, Stats
 from whence.client.errors import Closed, Lost, QueueFull, SpoolFull
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
-from whence.client.reentrancy import GuardedCondition, guard, is_on_event_loop
+from whence.client.reentrancy import GuardedCondition, guard, is_on_event_loop, is_raised_by_signal_handler
 from whence.client.reporting import OnError, Reports
 from whence.client.requests import SEND_EVENTS_MAX
 from whence.client.responses import (
@@ -39,6 +39,7 @@ from whence.client.responses import (
 from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
 from whence.client.sender import Sender
 from whence.client.spool import Spool
+from whence.counting import counted
 from whence.errors import Unauthenticated, WhenceError
 from whence.wire.bodies import BatchResultBody
 
@@ -48,6 +49,7 @@ OnFull = Literal["spill", "drop", "raise", "block"]
 """What `emit` does when the queue is full; see `ClientOptions`."""
 
 _LINGER_S = 0.02  # how long an event waits for others to share its batch
+_GATHER_S = 0.1  # the time between two batches that are not full: a request costs as much as some hundred events
 _LOCK_WAIT_S = 1.0  # how long an event waits for the lock, which a thread may hold while the disk does not respond
 _BACKOFF_MAX_S = 5.0
 _BACKOFF_CLOSING_MAX_S = 0.5
@@ -58,7 +60,11 @@ _IN_MEMORY = 0  # a ticket of the spool is greater
 
 
 class Emitter:
-    """Accepts events from any thread, and sends each once and in order. `send` makes one attempt to send a batch."""
+    """Accepts events from any thread, and sends each once and in order. `send` makes one attempt to send a batch.
+
+    An emitter without a client sends what it has, and its thread ends then. So `send` and `open_spool` must not refer
+    to the client, which would live for as long as the collector takes to find the circle.
+    """
 
     def __init__(
         self,
@@ -75,16 +81,17 @@ class Emitter:
     ) -> None:
         self._send = send
         self._sender = sender
-        self._chores = _Chores(self)
         self._open_spool = open_spool
         self._queue_events_max = queue_events_max
         self._queue_bytes_max = queue_bytes_max
+        self._gathers = queue_events_max >= 2 * SEND_EVENTS_MAX  # a small queue would be full before a batch is
         self._on_full = on_full
         self.block_timeout_s = block_timeout_s
         self._on_error = on_error
         self.exit_timeout_s = exit_timeout_s
         self.reset_after_fork()
         register_fork_safe(self)
+        sender.attach(self)
 
     def reset_after_fork(self) -> None:
         """Start empty: the parent sends the events that it has queued."""
@@ -98,7 +105,8 @@ class Emitter:
         self._closing = self._refusing = self._closed = False
         self._batch_events_max = SEND_EVENTS_MAX
         self._failures = self._server_errors = 0
-        self._not_before = 0.0
+        self._not_before = self._gather_until = 0.0
+        self._flushing = 0  # calls of `flush` that wait
         self._error_code: str | None = None
         self.attempts = 0  # batches that were sent, each time that they were
         self._refused_attempt = 0  # the number of the last of them that the server refused with a 401
@@ -128,6 +136,8 @@ class Emitter:
         try:
             spool.sync(ticket)
         except OSError as error:
+            if is_raised_by_signal_handler(error):
+                raise
             self._say_not_synced(error)
             return False
         finally:
@@ -142,7 +152,7 @@ class Emitter:
                 "Its last events may be gone if this host fails.",
             )
             if not self._closed:
-                self._sender.wake(self._chores)
+                self._sender.wake(self.do_chores)
 
     def waits_for_room(self) -> bool:
         """Whether `put` returned None because the queue is full, and not because it would write to the disk."""
@@ -169,7 +179,7 @@ class Emitter:
             return
         self._leave_in_inbox(body)
         if not guard.is_inside():
-            self._sender.wake(self._chores)
+            self._sender.wake(self.do_chores)
         elif not self._deferred:
             self._deferred = True
             guard.defer(self.absorb)
@@ -235,11 +245,12 @@ class Emitter:
                 return None
             if self._inbox_has_room(body):
                 self._leave_in_inbox(body)
-                self._sender.wake(self._chores)
+                self._sender.wake(self.do_chores)
                 return _IN_MEMORY
         if self._drops():
             return self._drop()
         if self._on_full == "block" and not wait:
+            self._wake(0.0)
             return None
         raise QueueFull("The queue is full, and waiting for room would block the event loop.")
 
@@ -263,11 +274,13 @@ class Emitter:
                 or_spool_full(self._backlog.spill)
                 continue
             if self._on_full == "raise":
-                raise QueueFull(f"The queue is full: {len(self._backlog.queue)} events wait to be sent.")
+                waiting = counted(len(self._backlog.queue), "event waits", "events wait")
+                raise QueueFull(f"The queue is full: {waiting} to be sent.")
             if self._is_own_thread():
                 raise QueueFull("The queue is full, and only the thread that is running on_error can empty it.")
+            self._wake(0.0)
             if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                raise QueueFull(f"The queue has been full for {self.block_timeout_s:g} seconds.")
+                raise QueueFull(f"The queue has been full for {self.block_timeout_s:g} s.")
         return self._accept_late(body)
 
     def _accept_late(self, body: bytes) -> int:
@@ -299,14 +312,14 @@ class Emitter:
         self._counts.emitted += 1
         self._counts.lost += 1
         if self._reports.add_dropped(1):
-            self._sender.wake(self._chores)
+            self._sender.wake(self.do_chores)
         return _IN_MEMORY
 
     def absorb(self) -> None:
         """Move the events of the inbox on."""
         if is_on_event_loop():
             self._deferred = False
-            self._sender.wake(self._chores)
+            self._sender.wake(self.do_chores)
             return
         self._deferred = False  # before the inbox is emptied: code that leaves an event from now on defers this again
         with self._changed:
@@ -350,7 +363,8 @@ class Emitter:
             self._counts.lost += 1
             lost += [] if body is None else [body]
         if lost:
-            self._reports.add(Lost(f"{len(lost)} events were emitted while the client was closed.", lost))
+            were = counted(len(lost), "event was", "events were")
+            self._reports.add(Lost(f"{were} emitted while the client was closed.", lost))
 
     def flush(self, timeout_s: float, attempts_before: int | None = None) -> bool:
         """Wait until every event is stored or rejected; returns whether this happened within the time.
@@ -375,9 +389,13 @@ class Emitter:
             self._wake(0.0)
             if self._is_own_thread():
                 return self._is_done()
-            self._changed.wait_for(
-                lambda: self._is_done() or self._refused_attempt > attempts_before, deadline - time.monotonic()
-            )
+            self._flushing += 1
+            try:
+                self._changed.wait_for(
+                    lambda: self._is_done() or self._refused_attempt > attempts_before, deadline - time.monotonic()
+                )
+            finally:
+                self._flushing -= 1
             if self._refused_attempt > attempts_before and not self._is_done():
                 raise Unauthenticated
             return self._is_done()
@@ -401,17 +419,20 @@ class Emitter:
             if self._closed or not self._started:
                 self._closed = True
                 return sent
-            self._closed = True  # a step that is still running discards its result
             inbox = list(self._inbox)
+            unsent, missing = self._backlog.release([body for body in inbox if body is not None])
+            self._closed = True  # not before: an exception of a signal handler leaves the rest to the next `close`
             self._inbox.clear()
             self._inbox_bytes = 0
-            unsent, missing = self._backlog.release([body for body in inbox if body is not None])
             self._counts.emitted += len(inbox)
             self._counts.lost += missing + len(unsent) + inbox.count(None)
             if missing:
-                self._reports.add(Lost(f"{missing} events that were spooled are gone: their files were removed.", []))
+                are = counted(missing, "event that was spooled is", "events that were spooled are")
+                self._reports.add(Lost(f"{are} gone, since files of the spool were removed.", []))
             if unsent:
-                sentence = f"{len(unsent)} events could be neither sent nor spooled before the client closed."
+                sentence = (
+                    f"{counted(len(unsent), 'event')} could be neither sent nor spooled before the client closed."
+                )
                 self._reports.add(Lost(sentence, unsent))
             self._changed.notify_all()
         self.report_all(last=True)
@@ -428,7 +449,7 @@ class Emitter:
             self._not_before = 0.0
             self._changed.notify_all()
             if self._started and not self._closed:
-                self._sender.wake(self)
+                self._sender.wake(self.step)
 
     def is_done(self) -> bool:
         """Whether every event is stored or rejected, and reported."""
@@ -457,7 +478,8 @@ class Emitter:
 
     def _wake(self, delay_s: float) -> None:
         if not self._scheduled or delay_s == 0.0:
-            self._sender.wake(self, max(delay_s, self._not_before - time.monotonic()))
+            earliest = self._not_before if delay_s == 0.0 else max(self._not_before, self._gather_until)
+            self._sender.wake(self.step, max(delay_s, earliest - time.monotonic()))
             self._scheduled = True  # last: an exception of a signal handler may prevent the line above
 
     # -------------------------------------------------------------------------------------------------------- sending
@@ -466,7 +488,7 @@ class Emitter:
         """Try to send one batch; returns the seconds until the next step. Called by the threads of the sender only."""
         response: ApiResponse | None = None
         with self._changed:
-            self._scheduled = False
+            self._scheduled = True  # if there is a batch, a further step follows it
             if self._closed:
                 return None
             self._absorb()
@@ -475,6 +497,7 @@ class Emitter:
                 return wait_s
             batch = self._backlog.next_batch(self._batch_events_max)
             self.attempts += bool(batch)
+            self._scheduled = bool(batch)
             held_s = self._backlog.held_wait_s()
             self._changed.notify_all()  # there may be room in the queue
         if not batch:
@@ -485,7 +508,7 @@ class Emitter:
             response = self._send(batch)
             results: list[BatchResultBody] | WhenceError = parse_batch_results(response, len(batch))
         except WhenceError as error:
-            results = error
+            results = error.with_traceback(None)  # which refers to this frame, and so to this emitter
         except Exception:
             if self._closed:  # `close` closed the connections during the request
                 return None
@@ -500,9 +523,19 @@ class Emitter:
             else:
                 delay_s = self._apply_failure(batch, results, response)
             self._backlog.finish_segment()
+            if delay_s == 0.0:
+                delay_s = self._gather()
             self._changed.notify_all()
         self.report_all()
         return delay_s
+
+    def _gather(self) -> float:
+        """The seconds until the next batch, after one that was accepted. Nothing that is urgent waits."""
+        waiting = self._backlog.waiting() if self._gathers else None
+        if waiting is None or waiting >= SEND_EVENTS_MAX or self._closing or self._flushing:
+            return 0.0
+        self._gather_until = time.monotonic() + _GATHER_S
+        return _GATHER_S if waiting else 0.0
 
     def _apply(self, batch: Sequence[bytes], results: Sequence[BatchResultBody]) -> float:
         """Count and remove each event that has a final result, and keep the others; the seconds until the next step."""
@@ -578,9 +611,10 @@ class Emitter:
         retried.append(settled)
         self._counts.corrected += 1
         if self._counts.corrected == 1:
+            seconds = counted(round(-(self._clock.offset_s or 0.0)), "second")
             self._reports.say(
-                f"The clock of this host is {-(self._clock.offset_s or 0.0):.0f} seconds fast. The times of its events "
-                "are corrected, and their own times are kept as _occurredAt in the payload."
+                f"The clock of this host is {seconds} fast. The times of its events are corrected, and their own times "
+                "are kept as _occurredAt in the payload."
             )
 
     def _apply_failure(self, batch: Sequence[bytes], error: WhenceError, response: ApiResponse | None) -> float:
@@ -618,6 +652,14 @@ class Emitter:
         self._not_before = time.monotonic() + delay_s
         return delay_s
 
+    def do_chores(self) -> float | None:
+        """Move the events of the inbox on, and report errors: what must not wait while a request is under way.
+
+        A thread of the sender runs it as it runs `step`, in another one if need be.
+        """
+        self.absorb()
+        return self.report_all()
+
     def report_all(self, *, last: bool = False) -> float | None:
         """Report errors outside of the lock; `flush` waits until this has happened.
 
@@ -634,15 +676,3 @@ class Emitter:
                 if errors:
                     self._changed.notify_all()
         return wait_s
-
-
-class _Chores:
-    """What must not wait while a request of the emitter is under way. The sender runs it in another thread then."""
-
-    def __init__(self, emitter: Emitter) -> None:
-        self._emitter = emitter
-
-    def step(self) -> float | None:
-        """Move the events of the inbox on, and report errors."""
-        self._emitter.absorb()
-        return self._emitter.report_all()

@@ -22,7 +22,7 @@ from uuid import UUID
 
 import msgspec
 
-from whence.client.reentrancy import is_raised_by_signal_handler
+from whence.client.reentrancy import Nesting, is_raised_by_signal_handler
 from whence.errors import Invalid, TooLarge
 from whence.wire.fields import Broken
 from whence.wire.payload import DEPTH_MAX, PAYLOAD_MAX, check_compact, compact_json
@@ -67,6 +67,8 @@ _PLAIN = (
 _SEARCHED_MAX = 1_000_000
 _SMALL_ITEMS_MAX = 100
 _INT_MAX = 2**63 - 1
+_DEFAULT_DEPTH_MAX = 3
+"""How deep calls of `default` may lie inside each other, if it emits events with values that it is called for."""
 
 
 class EventEncoder:
@@ -74,6 +76,7 @@ class EventEncoder:
 
     def __init__(self, default: Default | None = None) -> None:
         self._default = default
+        self._nesting = Nesting(_DEFAULT_DEPTH_MAX)
         self._encode = msgspec.json.Encoder(enc_hook=self._converted).encode
 
     def __call__(self, event: Mapping[str, Any]) -> bytes:
@@ -145,9 +148,12 @@ class EventEncoder:
         for method in ("tolist", "item"):  # numpy's arrays and numbers, and what follows them
             if hasattr(kind, method) and hasattr(kind, "dtype"):
                 return getattr(value, method)()
-        if self._default is None:
+        if self._default is None or not self._nesting.enter():
             raise TypeError
-        return self._default(value)
+        try:
+            return self._default(value)
+        finally:
+            self._nesting.leave()
 
     def _invalid(self, value: Any, loc: Loc) -> Invalid:
         """Why the value could not be encoded."""

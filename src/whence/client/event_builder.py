@@ -10,7 +10,6 @@ import msgspec
 
 from whence.client.context import CausalContext, StartedRun
 from whence.client.encoding import EventEncoder, Payload
-from whence.client.requests import with_id
 from whence.client.responses import StoredEvent
 from whence.errors import Invalid, Problem
 from whence.events import TEXT_MAX
@@ -28,6 +27,7 @@ from whence.wire.fields import (
     check_uuid,
     check_word,
 )
+from whence.wire.ids import new_uuid7
 from whence.wire.times import parse_time
 
 __all__ = [
@@ -173,7 +173,8 @@ def build_event(
     if not _KEYWORDS.issuperset(fields):
         unknown = next(name for name in fields if name not in _KEYWORDS)
         raise TypeError(f"An event has no keyword {unknown!r}. It has: {', '.join(EventFields.__annotations__)}.")
-    members = {**(event if isinstance(event, Mapping) else {"eventType": event}), **_api_members(fields)}
+    members: dict[str, Any] = {"eventType": event} if isinstance(event, str) else {**event}
+    members |= _api_members(fields)
     if members.get("occurredAt") is None:
         members["occurredAt"] = dt.datetime.now(dt.UTC)
     if context.actor is not None and members.get("actorType") is None and members.get("actorId") is None:
@@ -185,19 +186,20 @@ def build_event(
     if not is_uuid(members["resourceId"]):
         _derive_resource_id(members, encode)
     _add_cause_and_flow(members, fields, context)
-    complete = with_id(members)
-    _check_cause_and_flow(complete)
-    correlation_id = complete.get("correlationId")
-    if correlation_id is None and complete.get("causationId") is None:
-        correlation_id = str(complete["id"])  # the flow of a root has the id of the root
+    if members.get("id") is None:
+        members["id"] = new_uuid7()
+    _check_cause_and_flow(members)
+    id_, causation_id, correlation_id = str(members["id"]), members.get("causationId"), members.get("correlationId")
+    if correlation_id is None and causation_id is None:
+        correlation_id = id_  # the flow of a root has the id of the root
     return EmittedEvent(
-        id=str(complete["id"]),
-        event_type=complete["eventType"],
-        resource_type=complete["resourceType"],
-        resource_id=complete["resourceId"],
+        id=id_,
+        event_type=members["eventType"],
+        resource_type=members["resourceType"],
+        resource_id=members["resourceId"],
         correlation_id=correlation_id,
-        causation_id=complete.get("causationId"),
-        body=encode(complete),
+        causation_id=causation_id,
+        body=encode(members),
     )
 
 
@@ -277,7 +279,8 @@ def _check_cause_and_flow(members: Mapping[str, Any]) -> None:
 
 def _check_members(members: Mapping[str, Any]) -> None:
     """Raise Invalid with every member that is missing, or that no server would accept."""
-    words = tuple(members.get(name) for name in _WORDS)
+    get = members.get
+    words = (get("eventType"), get("actorType"), get("resourceType"), get("outcome"))
     if _are_checked(words) and _is_plain(members):
         return
     problems: list[Problem] = []
@@ -301,10 +304,11 @@ def _check_members(members: Mapping[str, Any]) -> None:
         _checked_words.add(words)
 
 
-_WORDS = ("eventType", "actorType", "resourceType", "outcome")
 _CHECKED_WORDS_MAX = 1_000
 _checked_words: set[tuple[Any, ...]] = set()
-"""Combinations of the words above that were accepted. A program emits few, so that most need no check by a pattern."""
+"""Combinations of event type, actor type, resource type and outcome that were accepted. A program emits few of them, so
+that most need no check by a pattern.
+"""
 
 
 def _are_checked(words: tuple[Any, ...]) -> bool:

@@ -44,7 +44,8 @@ class ClientOptions(TypedDict, total=False):
     - `jwt_claims` are added to the tokens of `for_tenant`.
     - `default` returns a form that JSON has for a value that JSON has none for, as that of `json.dumps`.
     - `before_send` sees every event before it is queued or sent, in the thread that emits it, and may change or drop
-      it. If it raises an exception, the event is dropped, and the exception is logged.
+      it. If it raises an exception, the event is dropped, and the exception is logged. It may emit events: it is called
+      for these too, and for theirs, but what is emitted deeper inside is dropped.
     - `disabled` makes `emit` build and check events, and drop them. Default: WHENCE_DISABLED.
     - `ca` is a PEM file or a folder with the certificates to trust, instead of those of the system.
     - `client_cert` is the certificate that the server or a proxy asks for; see `ClientCert`.

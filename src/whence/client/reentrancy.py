@@ -23,7 +23,7 @@ from typing import Self
 
 from whence.client.fork_safety import register_fork_safe
 
-__all__ = ["GuardedCondition", "guard", "is_on_event_loop", "is_raised_by_signal_handler"]
+__all__ = ["GuardedCondition", "Nesting", "guard", "is_on_event_loop", "is_raised_by_signal_handler"]
 
 _log = logging.getLogger("whence")
 
@@ -63,6 +63,35 @@ def _stack() -> set[FrameType]:
     return frames
 
 
+class Nesting:
+    """Bounds how deep calls of the program's own functions lie inside each other, in each thread.
+
+    Such a function may emit events, for which it is called again. A call is known by its frame, so that one which an
+    exception of a signal handler broke off counts no longer.
+    """
+
+    def __init__(self, depth_max: int) -> None:
+        self._depth_max = depth_max
+        self._frames: dict[int, list[FrameType]] = {}
+
+    def enter(self) -> bool:
+        """Begin a call, which the same frame has to `leave`. False, with nothing begun, if it would be too deep."""
+        frames = self._frames.get(get_ident(), [])
+        if frames:
+            stack = _stack()
+            frames = [frame for frame in frames if frame in stack]
+        if len(frames) >= self._depth_max:
+            return False
+        self._frames[get_ident()] = [*frames, sys._getframe(1)]
+        return True
+
+    def leave(self) -> None:
+        """End the call."""
+        frames = [frame for frame in self._frames.pop(get_ident(), ()) if frame is not sys._getframe(1)]
+        if frames:
+            self._frames[get_ident()] = frames
+
+
 class _Entry:
     """Locked code that a thread is in: until `frame` returns, or leaves it. `condition` is its lock, if it is one.
 
@@ -86,7 +115,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self._entries: dict[int, list[_Entry]] = {}
-        self._deferred: deque[tuple[Callable[[], object], bool]] = deque()
+        self._deferred: deque[tuple[Callable[[], object], int | None]] = deque()  # and the thread that has to do it
         self._running: dict[int, FrameType] = {}  # the frames that are running what was deferred, by thread
         register_fork_safe(self)
 
@@ -132,6 +161,8 @@ class _Guard:
     def leave(self, condition: "GuardedCondition | None" = None) -> None:
         """End locked code, as it was entered. Whoever leaves does what was deferred."""
         entries = self._entries.get(get_ident(), [])
+        if len(entries) == 1 and entries[0].condition is condition:
+            entries = []  # as is usual, and quicker than the loop
         for index in reversed(range(len(entries))):
             if entries[index].condition is condition:
                 del entries[index]
@@ -163,9 +194,9 @@ class _Guard:
     def defer(self, action: Callable[[], object], *, raises: bool = False) -> None:
         """Do this as soon as a thread leaves; at once if this thread is not inside.
 
-        Errors are logged, unless `raises`.
+        Errors are logged, unless `raises`. Then this thread does it: it is that of a signal handler.
         """
-        self._deferred.append((action, raises))
+        self._deferred.append((action, get_ident() if raises else None))
         if not self.is_inside():
             self._run_deferred()
 
@@ -176,22 +207,28 @@ class _Guard:
             return  # an action has left: the loop below goes on with the next one
         try:
             self._running[ident] = sys._getframe()
-            while self._deferred:
-                self._run_next()
+            others = 0
+            while len(self._deferred) > others:
+                others += not self._run_next()
         finally:
             self._running.pop(ident, None)
 
-    def _run_next(self) -> None:
+    def _run_next(self) -> bool:
+        """Do the next one. False if that is for another thread, which keeps it."""
         try:
-            action, raises = self._deferred.popleft()
+            action, thread = self._deferred.popleft()
         except IndexError:
-            return  # another thread was faster
+            return True  # another thread was faster
+        if thread not in (None, get_ident()):
+            self._deferred.append((action, thread))
+            return False
         try:
             action()
-        except Exception:  # the code that was interrupted has nothing to do with it
-            if raises:
+        except Exception as error:  # the code that was interrupted has nothing to do with it
+            if thread is not None or is_raised_by_signal_handler(error):
                 raise
             _log.exception("An event of a signal handler or finalizer could not be handled.")
+        return True
 
 
 guard = _Guard()

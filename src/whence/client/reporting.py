@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 
 from whence.client.errors import Lost, Rejected
+from whence.client.reentrancy import is_raised_by_signal_handler
+from whence.counting import counted
 from whence.errors import WhenceError
 
 __all__ = ["OnError", "Reports"]
@@ -71,7 +73,9 @@ class Reports:
     def take(self, *, last: bool = False) -> list[WhenceError | str]:
         """The errors to `deliver` now; with `last`, everything. Call `delivered` afterwards."""
         if self._dropped and (last or self._dropped_wait_s() == 0.0):
-            self.add(Lost(f"{self._dropped} events were dropped, since the queue was full.", []))
+            self.add(
+                Lost(f"{counted(self._dropped, 'event was', 'events were')} dropped, since the queue was full.", [])
+            )
             self._dropped, self._dropped_due = 0, time.monotonic() + _REPEAT_S
         errors, self._waiting = self._waiting, []
         self._delivering += len(errors)
@@ -84,11 +88,13 @@ class Reports:
 
     def deliver(self, errors: list[WhenceError | str]) -> None:
         """Log these errors and pass them to `on_error`. The caller holds no lock."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
         for error in errors:
             try:
                 self._deliver(error)
             except BaseException as raised:  # SystemExit would end the thread that sends
-                if isinstance(raised, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                is_interrupt = isinstance(raised, KeyboardInterrupt) and in_main_thread
+                if is_interrupt or is_raised_by_signal_handler(raised):
                     raise
                 _log.exception("The callback on_error failed.")
 
@@ -104,7 +110,7 @@ class Reports:
     def spool_written(self) -> None:
         """The spool can be written, perhaps again."""
         if self._spool_failures:
-            self.say(f"The spool can be written again, after {self._spool_failures} failed attempts.")
+            self.say(f"The spool can be written again, after {counted(self._spool_failures, 'failed attempt')}.")
             self._spool_failures, self._spool_due = 0, 0.0
 
     def _dropped_wait_s(self) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, Unpack
 from whence.client.action_runs import error_members
 from whence.client.context import ContextScope, StartedRun
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.client.tracing import failure_below, not_recorded, note_failure
 from whence.errors import WhenceError
 
@@ -108,4 +109,6 @@ class Run:
                 else:
                     self.cancelled()
             except Exception as refused:  # also that of an enricher
+                if is_raised_by_signal_handler(refused):
+                    raise
                 self._log.report(not_recorded(f"at the end of {self._noun}", refused))

@@ -20,6 +20,7 @@ import platformdirs
 
 from whence.client.errors import SpoolFull
 from whence.client.spool_lock import process_lock
+from whence.counting import counted
 from whence.errors import WhenceError
 
 __all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "is_spool", "sync_file"]
@@ -108,7 +109,9 @@ class Spool:
         lines = b"".join(body + b"\n" for body in bodies)
         with self._lock:
             if sum(segment.size for segment in self._segments.values()) + len(lines) > self._bytes_max:
-                raise SpoolFull(f"The spool in {self.folder} has reached its limit of {self._bytes_max} bytes.")
+                raise SpoolFull(
+                    f"The spool in {self.folder} has reached its limit of {counted(self._bytes_max, 'byte')}."
+                )
             segment = self._current
             if segment is None:
                 self._next_number += 1
@@ -134,7 +137,7 @@ class Spool:
     def write(self, number: int, bodies: Sequence[bytes], *, held: bool = False) -> Segment:
         """Write these events durably, as the segment with a reserved number. `oldest` passes over one that is held.
 
-        If it raises OSError, there is no segment.
+        If it raises, there is no segment.
         """
         content = b"".join(body + b"\n" for body in bodies)
         with self._lock:
@@ -142,7 +145,7 @@ class Spool:
         try:
             append_to_file(segment.path, content, 0)
             sync_file(segment.path)
-        except OSError:
+        except BaseException:  # also of a signal handler
             _discard(segment.path)
             raise
         segment.size, segment.events, segment.held = len(content), len(bodies), held
@@ -207,7 +210,7 @@ class Spool:
         self._prepare_folder()
         path = self.folder / REJECTED
         if path.exists() and path.stat().st_size + len(line) > self._bytes_max:
-            raise SpoolFull(f"{path} has reached the limit of {self._bytes_max} bytes.")
+            raise SpoolFull(f"{path} has reached the limit of {counted(self._bytes_max, 'byte')}.")
         append_to_file(path, line)
         sync_file(path)
 

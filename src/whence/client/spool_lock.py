@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.client.fork_safety import register_fork_safe
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.wire.ids import new_uuid7
 
 __all__ = ["ProcessLock", "process_lock"]
@@ -86,9 +87,13 @@ class ProcessLock:
 def _remove_unlocked(writers: Path) -> None:
     """Remove the lock files of dead processes."""
     for path in writers.glob("*.lock"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        except OSError as error:
+            if is_raised_by_signal_handler(error):
+                raise
 
 
 process_lock = ProcessLock()

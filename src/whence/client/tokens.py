@@ -15,7 +15,7 @@ import msgspec
 from whence.errors import WhenceError
 from whence.events import is_tenant
 
-__all__ = ["EXCHANGED_LIFETIME_MAX_S", "LIFETIME_MAX_S", "ExchangedToken", "TenantToken", "sign_jwt"]
+__all__ = ["EXCHANGED_LIFETIME_MAX_S", "LIFETIME_MAX_S", "ExchangedToken", "TenantToken", "is_renewed", "sign_jwt"]
 
 LIFETIME_MAX_S = 24 * 3600
 """The longest lifetime that the server accepts."""
@@ -24,6 +24,7 @@ EXCHANGED_LIFETIME_MAX_S = 15 * 60
 """The longest lifetime of a token that the server gives for an operator's key."""
 
 _SECRET_BYTES_MIN = 32
+_UNAUTHENTICATED = 401
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
@@ -117,6 +118,14 @@ class ExchangedToken:
 
     def __repr__(self) -> str:
         return f"ExchangedToken({self._tenant!r})"
+
+
+def is_renewed(credential: object, status: int) -> bool:
+    """Drop a token of an operator's key that was refused. Whether another attempt has a new one."""
+    if status != _UNAUTHENTICATED or not isinstance(credential, ExchangedToken):
+        return False
+    credential.forget()
+    return True
 
 
 def _require_tenant(tenant: str) -> None:

@@ -1,6 +1,5 @@
 """Records calls and runs as events: how one begins, how it ends, and which failure led to which."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -41,8 +40,11 @@ class EventLog(Protocol):
 
 def note_failure(error: BaseException, failure: EmittedEvent) -> None:
     """Remember at the error that this event recorded it."""
-    with contextlib.suppress(Exception):  # an error of a class with slots can remember nothing
+    try:
         setattr(error, _FAILURE, StartedRun(failure.id, failure.correlation_id))
+    except Exception as refused:  # an error of a class with slots can remember nothing
+        if is_raised_by_signal_handler(refused):
+            raise
 
 
 def failure_below(error: BaseException, run: StartedRun) -> StartedRun | None:
@@ -137,6 +139,8 @@ class _TracedCall:
         except Invalid:
             raise
         except Exception as error:  # also that of an enricher; the function runs all the same
+            if is_raised_by_signal_handler(error):
+                raise
             self._log.report(not_recorded(self._events.started, error))
             return context
         if started.dropped:

@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
+from whence.client.deprecations import log_deprecation
 from whence.client.errors import Unreachable
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.options import ClientCert
 from whence.client.reasons import reason_of
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.client.requests import JSON, ApiRequest
 from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
 from whence.errors import Invalid, WhenceError
@@ -53,13 +55,15 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
                 context = ssl.create_default_context(
                     cafile=None if is_folder else path, capath=path if is_folder else None
                 )
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            _raise_if_of_signal_handler(error)
             raise WhenceError("The option ca must name a PEM file, or a folder, of certificates.") from None
         if self.client_cert is not None:
             files = self.client_cert if isinstance(self.client_cert, tuple) else (self.client_cert,)
             try:
                 context.load_cert_chain(*files)
-            except (OSError, ValueError, TypeError):
+            except (OSError, ValueError, TypeError) as error:
+                _raise_if_of_signal_handler(error)
                 raise WhenceError(
                     "The option client_cert must name a PEM file with certificate and key, or be a pair of two files, "
                     "with the password as a third item if the key has one."
@@ -135,7 +139,7 @@ class Transport:
             body = bytearray()
             for part in response.iter_bytes():
                 _extend(body, part)
-        return _api_response(response, bytes(body))
+        return _api_response(self.url, request, response, bytes(body))
 
     def close(self) -> None:
         """Close the connections."""
@@ -172,7 +176,7 @@ class AsyncTransport:
                 body = bytearray()
                 async for part in response.aiter_bytes():
                     _extend(body, part)
-        return _api_response(response, bytes(body))
+        return _api_response(self.url, request, response, bytes(body))
 
     async def close(self) -> None:
         """Close the connections of the running event loop. Those of one that has ended were closed with it."""
@@ -212,8 +216,10 @@ def _extend(body: bytearray, part: bytes) -> None:
     body += part
 
 
-def _api_response(response: httpx2.Response, body: bytes) -> ApiResponse:
+def _api_response(url: str, request: ApiRequest, response: httpx2.Response, body: bytes) -> ApiResponse:
     headers = {name.lower(): value for name, value in response.headers.items()}
+    if "deprecation" in headers:
+        log_deprecation(url, request, headers)
     return ApiResponse(status=response.status_code, headers=headers, body=body)
 
 
@@ -222,6 +228,17 @@ def _new_client(kind: type[Client], verify: ssl.SSLContext | bool, options: Http
         return kind(timeout=timeout_s, verify=verify, proxy=options.proxy)
     except (httpx2.InvalidURL, ValueError, ImportError):
         raise WhenceError("The option proxy must be a URL like http://proxy.example:3128.") from None
+
+
+def _raise_if_of_signal_handler(error: BaseException) -> None:
+    """Raise what a signal handler raised during the request, such as a time limit. It may be a TimeoutError, for which
+    the HTTP library has an error of its own.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_raised_by_signal_handler(cause):
+            raise cause from None
+        cause = cause.__cause__ or cause.__context__
 
 
 @contextlib.contextmanager
@@ -233,6 +250,7 @@ def _translated_errors(url: str, options: HttpOptions) -> Iterator[None]:
     except UnicodeError:  # a host name that IDNA cannot encode
         raise Unreachable(f"Nothing answers at {url}: its host name was not found.", reason="dns") from None
     except httpx2.TransportError as error:
+        _raise_if_of_signal_handler(error)
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
             reason, sentence = reason_of(error, options.is_proxied(url))
             raise Unreachable(f"Nothing answers at {url}: {sentence}.", reason=reason) from None

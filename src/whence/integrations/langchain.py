@@ -6,11 +6,12 @@ LangChain and LangGraph start. Code inside the class of a model or retriever bel
 """
 
 import datetime as dt
+import functools
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -20,6 +21,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from whence.client.action_runs import ActionRun, ActionRuns, Verb
 from whence.client.base_client import BaseClient
 from whence.client.context import StartedRun, add_run_source, current_context
+from whence.client.reentrancy import is_raised_by_signal_handler
+from whence.client.tracing import not_recorded
 
 try:
     from langgraph.callbacks import GraphCallbackHandler
@@ -69,6 +72,24 @@ class _Run(msgspec.Struct, kw_only=True):
     paused_below: StartedRun | None = None
 
 
+Recording = TypeVar("Recording", bound=Callable[..., None])
+
+
+def _reporting(record: Recording) -> Recording:
+    """The method, which raises nothing into the run but what a signal handler raised meanwhile."""
+
+    @functools.wraps(record)
+    def run(handler: "WhenceCallbackHandler", *args: Any, **kwargs: Any) -> None:
+        try:
+            record(handler, *args, **kwargs)
+        except Exception as error:
+            if is_raised_by_signal_handler(error):
+                raise
+            handler._log.report(not_recorded("of a run", error))
+
+    return cast("Recording", run)
+
+
 class WhenceCallbackHandler(GraphCallbackHandler):
     """Emits `action_run.started`, and then one of `completed`, `failed`, `cancelled`, `paused` and `handed_off`.
 
@@ -87,6 +108,7 @@ class WhenceCallbackHandler(GraphCallbackHandler):
     """
 
     run_inline = True  # the run waits for the handler, so that a cause is emitted before its effects
+    raise_error = True  # else LangChain logs what a signal handler raised meanwhile, such as a time limit, and goes on
 
     def __init__(
         self,
@@ -146,6 +168,7 @@ class WhenceCallbackHandler(GraphCallbackHandler):
         """A model raised an error."""
         self._end(run_id, error)
 
+    @_reporting
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool returned. It has failed if what it returned for the model says so."""
         if getattr(output, "status", None) == "error":
@@ -168,12 +191,14 @@ class WhenceCallbackHandler(GraphCallbackHandler):
 
     # ------------------------------------------------------------------------------------------ callbacks of LangGraph
 
+    @_reporting
     def on_interrupt(self, event: Any) -> None:
         """A graph is about to pause."""
         run = self._runs.get(event.run_id)
         if run is not None and run.thread_id is not None:
             run.pauses_at = (run.thread_id, tuple(event.checkpoint_ns), event.checkpoint_id)
 
+    @_reporting
     def on_resume(self, event: Any) -> None:
         """A graph continues at a checkpoint."""
         run = self._runs.get(event.run_id)
@@ -183,6 +208,7 @@ class WhenceCallbackHandler(GraphCallbackHandler):
 
     # ------------------------------------------------------------------------------------------------------------ runs
 
+    @_reporting
     def _start(
         self,
         kind: str,
@@ -243,6 +269,7 @@ class WhenceCallbackHandler(GraphCallbackHandler):
         by = run.parent.id if run.parent is not None else current_context().with_cause_emitted().cause
         return pause, {"resumed": True} | ({} if by is None else {"resumed_by": by})
 
+    @_reporting
     def _end(
         self,
         run_id: UUID,

@@ -11,6 +11,7 @@ from typing import Any
 
 from whence.client.base_client import BaseClient
 from whence.client.context import CausalContext, ContextScope, current_context
+from whence.client.reentrancy import is_raised_by_signal_handler
 
 __all__ = ["WhenceContextFilter", "WhenceHandler", "add_whence_context"]
 
@@ -56,6 +57,15 @@ class WhenceHandler(logging.Handler):
         super().__init__(level)
         self._log = log
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """As that of `logging.Handler`, but without its lock: one thread may wait for the disk, and no other for it."""
+        kept = self.filter(record)
+        if isinstance(kept, logging.LogRecord):  # since Python 3.12 a filter may replace the record
+            record = kept
+        if kept:
+            self.emit(record)
+        return kept
+
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the event of a record. Errors are handled as logging handles them, by default printed on stderr."""
         description = getattr(record, "whence", None)
@@ -67,7 +77,9 @@ class WhenceHandler(logging.Handler):
             fields["payload"] = {"message": record.getMessage(), **(fields.get("payload") or {})}
             with ContextScope(lambda context: _stored_context(record, context)):
                 self._log.queue(event, **fields)
-        except Exception:  # a bad log line must not fail the code that logs
+        except Exception as error:  # a bad log line must not fail the code that logs
+            if is_raised_by_signal_handler(error):
+                raise
             self.handleError(record)
 
 

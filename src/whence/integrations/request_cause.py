@@ -10,6 +10,7 @@ import msgspec
 from whence.client.base_client import BaseClient
 from whence.client.context import CausalContext, current_context, extract
 from whence.client.errors import NotRecorded
+from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.client.tracing import queue_or_report
 from whence.events import ACTOR_TYPES, TEXT_MAX
 from whence.wire.ids import new_uuid7
@@ -107,6 +108,8 @@ class RequestCause:
         try:
             actor = self._get_actor()
         except Exception as error:
+            if is_raised_by_signal_handler(error):
+                raise
             return _no_actor(f"raised {type(error).__name__}.")
         if not isinstance(actor, tuple | list) or len(actor) != 2 or not all(isinstance(part, str) for part in actor):
             return _no_actor(

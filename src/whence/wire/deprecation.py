@@ -1,19 +1,22 @@
 """What is going to be removed, and how a response announces it."""
 
 import datetime as dt
-from collections.abc import Sequence
-from email.utils import format_datetime
+from collections.abc import Iterable, Mapping, Sequence
+from email.utils import format_datetime, parsedate_to_datetime
 
 import msgspec
 
-__all__ = ["NOTICE_DAYS_MIN", "Deprecation", "deprecation_headers"]
+__all__ = ["NOTICE_DAYS_MIN", "Announcement", "Deprecation", "announcement", "deprecation_headers", "members_of"]
 
 NOTICE_DAYS_MIN = 180
 """The shortest time between the announcement of a removal and the removal."""
 
 
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 class Deprecation(msgspec.Struct, frozen=True):
-    """A route or a parameter that is deprecated `since` a day, and may be gone from the day `sunset` on.
+    """A route, parameter or field that is deprecated `since` a day, and may be gone from the day `sunset` on.
 
     `instead` is a sentence that says what to use. Raises ValueError for less than `NOTICE_DAYS_MIN` days of notice.
     """
@@ -42,6 +45,49 @@ def deprecation_headers(used: Sequence[Deprecation], docs: str) -> list[tuple[by
         (b"sunset", format_datetime(sunset, usegmt=True).encode()),
         (b"link", f'<{docs}>; rel="deprecation"; type="text/html"'.encode()),
     ]
+
+
+def members_of(objects: Iterable[bytes]) -> set[str]:
+    """The names of the members of these JSON objects. What is none is left out: it is refused elsewhere."""
+    names: set[str] = set()
+    for each in objects:
+        try:
+            names.update(_decode_members(each))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+    return names
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What a response announces: that what its request used is deprecated `since`, and may be gone from `sunset` on.
+
+    A day that the headers do not tell is None.
+    """
+
+    since: dt.date | None
+    sunset: dt.date | None
+
+    def __str__(self) -> str:
+        since = "" if self.since is None else f" since {self.since}"
+        sunset = "" if self.sunset is None else f", and may be removed on {self.sunset}"
+        return f"deprecated{since}{sunset}"
+
+
+def announcement(headers: Mapping[str, str]) -> Announcement | None:
+    """What the headers of a response announce, by their names in lower case; None without `Deprecation`."""
+    since = headers.get("deprecation")
+    if since is None:
+        return None
+    seconds = since.strip().removeprefix("@")
+    try:
+        day = dt.datetime.fromtimestamp(int(seconds), dt.UTC).date() if seconds.isdecimal() else None
+    except (ValueError, OverflowError, OSError):
+        day = None
+    try:
+        sunset = parsedate_to_datetime(headers["sunset"]).date()
+    except (KeyError, ValueError, OverflowError):
+        return Announcement(day, None)
+    return Announcement(day, sunset)
 
 
 def _midnight(day: dt.date) -> dt.datetime:
