@@ -87,10 +87,18 @@ def spooled(home: Path) -> int:
 def test_an_event_at_exit_is_spooled_or_refused(
     tmp_path: Path, python: str, program: str, started: bool, spool: bool
 ) -> None:
-    """In a late function of atexit, or when modules are torn down; whether the client was used before or not."""
-    word = run(python, program, "http://127.0.0.1:1", tmp_path, started=started, spool=spool)
-    assert word == ("spooled" if spool else "closed")
-    assert spooled(tmp_path) == spool
+    """In a late function of atexit, or when modules are torn down; whether the client was used before or not.
+
+    The interpreter stops the thread that sends wherever it is. In the few instructions in which that thread has the
+    client's lock, the event is refused, so a second program may try.
+    """
+    words = []
+    for home in (tmp_path / "first", tmp_path / "second"):
+        words.append(run(python, program, "http://127.0.0.1:1", home, started=started, spool=spool))
+        assert spooled(home) == (words[-1] == "spooled")
+        if words[-1] == "spooled" or not (spool and started):
+            break
+    assert words[-1] == ("spooled" if spool else "closed")
 
 
 @every_python
