@@ -27,6 +27,7 @@ __all__ = [
     "ENVELOPE_VERSION",
     "SALT_SIZE",
     "differing_fields",
+    "envelope_parts",
     "envelope_v1",
     "hash_payload",
     "leaf_of",
@@ -106,10 +107,30 @@ def leaf_of(event: Event, payload_hash: bytes, version: int) -> bytes:
     Raises KeyError for a version not in `ENVELOPES`, and ValueError for an event with a field that the version does not
     hash.
     """
+    return leaf_hash(_envelope(event, payload_hash, version))
+
+
+def envelope_parts(event: Event, payload_hash: bytes, version: int) -> tuple[bytes, bytes, bytes] | None:
+    """The envelope of an event whose correlation and time of recording are not known yet: what comes before, between
+    and after the JSON string of the one and the text of the other. None if the version has another order of fields.
+
+    Raises as `leaf_of`. A quotation mark within a value is escaped, so no value can be taken for a key.
+    """
+    envelope = _envelope(event, payload_hash, version)
+    before, key, rest = envelope.partition(b',"correlationId":"')
+    _, next_key, rest = rest.partition(b'","eventType":')
+    between, last_key, rest = rest.partition(b',"recordedAt":"')
+    _, quote, after = rest.partition(b'"')
+    if not (key and next_key and last_key and quote):
+        return None
+    return before + key[:-1], next_key[1:] + between + last_key, quote + after
+
+
+def _envelope(event: Event, payload_hash: bytes, version: int) -> bytes:
     for name in _unhashed_fields(type(event), version):
         if getattr(event, name) is not None:
             raise ValueError(f"Version {version} of the envelope does not hash {name}.")
-    return leaf_hash(ENVELOPES[version](event, payload_hash.hex()))
+    return ENVELOPES[version](event, payload_hash.hex())
 
 
 @cache

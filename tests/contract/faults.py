@@ -1,5 +1,6 @@
 """The kinds of store, functions that open and break one, and the marks that name the mutants a test must catch."""
 
+import functools
 import importlib
 import inspect
 import os
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
 import pytest
@@ -18,6 +19,7 @@ from whence import rollups
 from whence.flows import FOLD_AT
 from whence.storage import create_store
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, POLL_S
+from whence.storage.postgres import append_function
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import pages
 from whence.storage.sqlite.engine import SQLiteStore
@@ -248,13 +250,25 @@ def limited(**limits: Any) -> Callable[[Test], Test]:
 
 
 def breaks(*stores: str) -> Callable[[Test], Test]:
-    """Declare a function as a mutant of these kinds of store."""
+    """Declare a function as a mutant of these kinds of store. On PostgreSQL every append then goes by statements, which
+    is what the mutants change; those of the function are in tests/storage/test_postgres_append_function.py."""
 
     def mark(mutant: Test) -> Test:
-        mutant.breaks = stores  # type: ignore[attr-defined]  # functions accept any attribute
-        return mutant
+        @functools.wraps(mutant)
+        def breaking(patch: pytest.MonkeyPatch) -> None:
+            if "postgres" in stores:
+                by_statements(patch)
+            mutant(patch)
+
+        breaking.breaks = stores  # type: ignore[attr-defined]  # functions accept any attribute
+        return cast(Test, breaking)
 
     return mark
+
+
+def by_statements(patch: pytest.MonkeyPatch) -> None:
+    """Leave no append to PostgreSQL's function."""
+    patch.setattr(append_function, "FUNCTION_EVENTS_MAX", 0)
 
 
 def trials(stores: tuple[str, ...], mutants: tuple[Mutant, ...]) -> list[Trial]:

@@ -29,9 +29,13 @@ class Listening:
         self.real = connection
         self.heard = heard
 
-    async def fetch(self, text: str, *values: Any) -> Any:
+    def is_in_transaction(self) -> bool:
+        within: bool = self.real.is_in_transaction()
+        return within
+
+    async def fetch(self, text: str, *values: Any, **options: Any) -> Any:
         await self.heard(self.real, text, values)
-        return await self.real.fetch(text, *values)
+        return await self.real.fetch(text, *values, **options)
 
     async def fetchrow(self, text: str, *values: Any) -> Any:
         await self.heard(self.real, text, values)

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.contract.faults import by_statements
 from tests.contract.made import HOUR, NOON, add, new, uuid
 from tests.databases import execute, fresh_database
 from whence import rollups
 from whence.storage import create_store
 from whence.storage.postgres import append
+from whence.storage.postgres.append_function import AppendCall
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +25,9 @@ NAMES = 2_000
 
 READ_MAX = 12
 """Rows of one table that the append of a single event may read; the rollups need the most, some of each level."""
+
+FUNCTION_READ_MAX = 2 * READ_MAX
+"""The same for the function, which reads a bucket again to add to it."""
 
 _PAYLOAD = b'{"text":"%s"}' % (b"x" * 600)
 """Large payloads, since without statistics the planner estimates by the size of a table."""
@@ -78,7 +83,8 @@ async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
     read: dict[str, int] = {}
     real = store._writing.run
 
-    async def run(tenant_no: int, work: Any, **more: Any) -> Any:
+    async def run(tenant_no: int, work: Any, *, alone: bool = False, **more: Any) -> Any:
+        # What goes alone is committed before it could be asked what was read.
         async def noting(connection: Any) -> Any:
             done = await work(connection)
             read.update({str(table): int(rows) for table, rows in await connection.fetch(_READ)})
@@ -102,6 +108,25 @@ async def test_an_event_costs_no_more_in_a_long_log(store: Any) -> None:
     assert {table: rows for table, rows in read.items() if rows > READ_MAX} == {}
 
 
+async def test_an_event_costs_the_function_no_more_in_a_long_log(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for an append that goes by the function."""
+    await add(store, _own(EVENTS + 20))  # reads the kinds
+    stored: list[bool] = []
+    real = AppendCall.run
+
+    async def run(call: AppendCall, connection: Any) -> Any:
+        results = await real(call, connection)
+        stored.append(results is not None)
+        return results
+
+    monkeypatch.setattr(AppendCall, "run", run)
+    event = _own(7, correlation_id=None, causation_id=uuid(8))
+    read = await _rows_read(store, msgspec.structs.replace(event, id=uuid(EVENTS + 21)))
+    assert stored == [True]
+    assert {"actor", "event", "flow", "resource"} <= read.keys()
+    assert {table: rows for table, rows in read.items() if rows > FUNCTION_READ_MAX} == {}
+
+
 JOINED = {
     "buckets_known": """SELECT b.level, b.bucket, b.events, b.divided
   FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
@@ -120,6 +145,7 @@ SELECT NULL, NULL, correlation_id FROM flow WHERE tenant_no = $1 AND correlation
 @pytest.mark.parametrize("block", sorted(JOINED))
 async def test_mutant_a_join_is_caught(block: str, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same lookup as a join reads the whole table."""
+    by_statements(monkeypatch)
     monkeypatch.setattr(append, "_SQL", {**append._SQL, block: JOINED[block]})
     number = EVENTS + 2 + sorted(JOINED).index(block)
     read = await _rows_read(store, _own(number, correlation_id=None, causation_id=uuid(8)))

@@ -54,6 +54,17 @@ FAULTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("CREATE FUNCTION whence.octets(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",),
         "the function 'whence.octets(bigint,bigint)' is not part of it",
     ),
+    "our function with other code": (
+        (
+            "DO $x$ BEGIN EXECUTE replace(pg_get_functiondef('whence.append_events'::regproc), 'FOR UPDATE', '');"
+            " END $x$",
+        ),
+        "the function 'whence.append_events(",
+    ),
+    "our function with the rights of its owner": (
+        ("ALTER FUNCTION whence.append_events SECURITY DEFINER",),
+        "the function 'whence.append_events(",
+    ),
     "an operator": (
         (
             "CREATE FUNCTION public.same(bigint, int) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
@@ -277,6 +288,15 @@ async def test_code_in_an_earlier_schema_is_refused_before_it_is_migrated(name: 
         await migrate_store(url)
     assert words.removesuffix(" is not part of it") in str(refused.value)
     assert await fetch(url, "SELECT max(number) FROM whence.migration") == [(1,)]
+
+
+async def test_a_function_of_ours_that_was_changed_is_refused_before_a_migration() -> None:
+    """Its name alone does not make it ours."""
+    url = await fresh_database()
+    assert await migrate_store(url) == []
+    await execute(url, *FAULTS["our function with the rights of its owner"][0])
+    with pytest.raises(StoreRefused, match="append_events"):
+        await migrate_store(url)
 
 
 async def test_mutant_a_schema_that_is_not_compared_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

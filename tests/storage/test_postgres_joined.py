@@ -1,10 +1,11 @@
-"""A small append takes six round trips, and stores the same rows as one that sends its statements one by one."""
+"""By statements, a small append takes six round trips, and stores the same rows as one that sends them one by one."""
 
 import re
 from typing import Any
 
 import pytest
 
+from tests.contract.faults import by_statements
 from tests.contract.made import HOUR, NOON, add, new, uuid
 from tests.databases import fetch, fresh_database
 from tests.storage.statements import listen
@@ -43,6 +44,7 @@ async def _filled(patch: pytest.MonkeyPatch, *, joined: bool) -> str:
         return await run_statements(*statements, joined=joined)
 
     with patch.context() as patched:
+        by_statements(patched)
         patched.setattr(append, "run_statements", run)
         patched.setattr(rollups, "DIVIDE_AT", 20)
         patched.setattr(sequencing, "FOLD_AT", 150)
@@ -66,6 +68,7 @@ async def test_joined_statements_store_the_same_rows(anyio_backend: str, monkeyp
 
 async def test_a_small_append_takes_six_round_trips(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between BEGIN and COMMIT: the head's row lock, the lookups, the names, and the rows with the head."""
+    by_statements(monkeypatch)
     store = create_store(await fresh_database())
     await add(store, *[_event(number) for number in range(1, 29)])
     await add(store, _event(29))  # reads the kinds

@@ -77,7 +77,13 @@ async def test_a_database_without_a_log_is_refused() -> None:
     """A server does not create the schema. The message names the command that does, and after it the store opens."""
     url = await empty_database()
     assert "whence migrate" in await refusal(url)
-    assert await migrate_store(url) == ["0001 log", "0002 standard_names", "0003 operators_keys"]
+    assert await migrate_store(url) == [
+        "0001 log",
+        "0002 standard_names",
+        "0003 operators_keys",
+        "0004 removal_epoch",
+        "0005 append_function",
+    ]
     await opened(url)
 
 

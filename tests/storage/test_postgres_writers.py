@@ -34,7 +34,7 @@ import asyncpg
 from tests.contract.made import add, new
 from whence.errors import Unavailable
 from whence.storage import create_store
-from whence.storage.postgres import connections
+from whence.storage.postgres import connections, engine
 
 url, kind, seconds, seed, first = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 draw = random.Random(seed)
@@ -57,6 +57,8 @@ async def committed(connection, work):
     return await real(connection, slower)
 
 connections._run_and_commit = committed
+# Small appends go by the function, and it too is called between BEGIN and COMMIT.
+engine._SQL = {**engine._SQL, "may_call": "SELECT false"}
 
 def event(number):
     return new(number, event_type="action_run.failed" if number % 2 else "action_run.completed")

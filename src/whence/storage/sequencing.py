@@ -21,6 +21,8 @@ from whence.storage.base import KINDS_MAX, KINDS_RESERVED, HashedEvent, Receipt,
 from whence.storage.rows import HeadRow
 
 __all__ = [
+    "ENVELOPE_VERSION",
+    "FOLD_AT",
     "ActorName",
     "Batch",
     "FlowDelta",

@@ -38,7 +38,7 @@ from whence.storage.sequencing import (
 )
 from whence.storage.sql import load_blocks
 
-__all__ = ["Kinds", "PostgresTenantLog", "append", "insert", "known_kinds", "locked_head", "read_known"]
+__all__ = ["Kinds", "KindsCache", "PostgresTenantLog", "append", "insert", "known_kinds", "locked_head", "read_known"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -48,8 +48,39 @@ round trip, instead of a round trip for each level."""
 
 Kinds = dict[KindName, int]
 
+_TENANTS_CACHED = 1_000
+"""Tenants whose kinds are kept in memory."""
+
 Buckets = dict[tuple[int, int], tuple[int, bool]]
 """How many events a bucket holds before this append, and whether it is divided, by level and number."""
+
+
+class KindsCache:
+    """The numbers of kinds by the `kinds_version` of a head, and the version that each tenant had last. All of it was
+    read under the head's row lock, so it is committed."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._by_version: dict[int, Kinds] = {}
+        self._versions: dict[str, int] = {}
+
+    def get(self, kinds_version: int) -> Kinds | None:
+        """The kinds of a version."""
+        return self._by_version.get(kinds_version)
+
+    def last(self, tenant: str) -> tuple[int, Kinds] | None:
+        """The last version of a tenant, with its kinds."""
+        version = self._versions.get(tenant)
+        kinds = None if version is None else self._by_version.get(version)
+        return None if version is None or kinds is None else (version, kinds)
+
+    def put(self, tenant: str, kinds_version: int, kinds: Kinds) -> None:
+        """Keep the kinds of a tenant. When it holds too many, the cache is emptied first."""
+        if kinds_version not in self._by_version and len(self._by_version) >= _TENANTS_CACHED:
+            self._by_version.clear()
+            self._versions.clear()
+        self._by_version[kinds_version] = kinds
+        self._versions[tenant] = kinds_version
 
 
 class PostgresTenantLog:
@@ -105,11 +136,11 @@ async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft
 
 
 async def append(
-    connection: Connection, tenant: Tenant, writes: Sequence[Write], cached: dict[int, Kinds], *, joined: bool
+    connection: Connection, tenant: Tenant, writes: Sequence[Write], cached: KindsCache, *, joined: bool
 ) -> list[list[Receipt] | WhenceError]:
     """Store requests of one tenant, in order.
 
-    `cached` holds the numbers of kinds by the `kinds_version` of the head. `joined` sends statements together, which
+    `joined` sends statements together, which
     Citus does not allow.
     """
     head, kinds_version = await locked_head(connection, tenant)
@@ -123,7 +154,7 @@ async def append(
     return results
 
 
-async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int, Kinds], kinds_version: int) -> Kinds:
+async def known_kinds(connection: Connection, head: HeadDraft, cached: KindsCache, kinds_version: int) -> Kinds:
     """The numbers of the tenant's kinds, from the cache if this version is there."""
     if not head.kinds:
         return {}
@@ -131,7 +162,7 @@ async def known_kinds(connection: Connection, head: HeadDraft, cached: dict[int,
     if kinds is None:
         rows = await connection.fetch(_SQL["kinds"], head.tenant_no)
         kinds = {tuple(name): number for number, *name in rows}
-        cached[kinds_version] = kinds
+    cached.put(head.tenant, kinds_version, kinds)
     return kinds
 
 

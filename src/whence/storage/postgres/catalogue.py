@@ -31,6 +31,8 @@ _SQL = load_blocks(_PACKAGE, "catalogue.sql")
 
 _RELATIONS = frozenset({"table", "sequence", "view"})
 
+_FUNCTION = "function"
+
 _TOLD_BY_TABLE = frozenset({"column", "constraint", "grant", "index", "owner", "policy", "setting"})
 """What a table or view that is not ours brings along, and is not named besides. Triggers and rules are."""
 
@@ -99,10 +101,15 @@ async def refuse_changed_catalogue(connection: Connection) -> tuple[str, ...]:
 
 
 async def refuse_foreign_code(connection: Connection) -> None:
-    """Raise StoreRefused for triggers, rules, functions and other kinds of objects that no migration makes. An earlier
-    release's schema has none either, and a migration would run them with the rights of its login."""
-    made = {each.type for each in expected_catalogue()}
-    found = [row.object for row in await read_catalogue(connection) if row.object.type not in made and not row.harmless]
+    """Raise StoreRefused for triggers, rules and other kinds of objects that no migration makes, and for functions
+    other than ours. A migration would run them with the rights of its login."""
+    expected = expected_catalogue()
+    made = {each.type for each in expected} - {_FUNCTION}
+    found = [
+        row.object
+        for row in await read_catalogue(connection)
+        if row.object.type not in made and not row.harmless and expected.get(row.object) != row.definition
+    ]
     if found:
         difference = SchemaDifference(tuple(str(each) for each in found))
         raise StoreRefused(

@@ -129,8 +129,15 @@ SELECT 'grant',
  WHERE x.grantee <> g.owner
 
  UNION ALL
--- Functions, operators, types and whatever else is in the schema.
-SELECT o.type, o.identity, '', '', o.type IN ('statistics object', 'publication namespace')
+-- Functions, operators, types and whatever else is in the schema. Of a function, a digest of its code and its parameters.
+SELECT o.type, o.identity, '',
+       coalesce((SELECT concat_ws(' ', l.lanname, CASE WHEN p.prosecdef THEN 'SECURITY DEFINER' END,
+                                  'SET ' || array_to_string(p.proconfig, ', '), 'RETURNS', pg_get_function_result(p.oid),
+                                  encode(sha256(convert_to(concat(pg_get_function_arguments(p.oid), p.provolatile,
+                                                                  p.prosrc), 'UTF8')), 'hex'))
+                   FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+                  WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid), ''),
+       o.type IN ('statistics object', 'publication namespace')
   FROM pg_depend d CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS o
  WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'whence'::regnamespace AND d.deptype IN ('n', 'a')
    AND d.classid <> 'pg_class'::regclass

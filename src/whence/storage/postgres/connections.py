@@ -3,7 +3,8 @@ break.
 
 A transaction costs two round trips plus one per statement: BEGIN and every setting travel in one message, and COMMIT is
 the other. On Citus BEGIN and the settings need two messages, so it costs three. The settings are those of the
-transaction alone, which makes a pooler in transaction mode safe.
+transaction alone, which makes a pooler in transaction mode safe. A single statement that makes these settings itself
+can do without BEGIN and COMMIT.
 
 A server that closes its connections is noticed by the driver's error. A server that stops answering (a cut cable, a
 stalled proxy) raises nothing, so a watchdog probes it on a second connection: when the probe is answered, the first
@@ -17,6 +18,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+from weakref import WeakKeyDictionary
 
 import asyncpg
 import structlog
@@ -30,6 +32,7 @@ __all__ = [
     "CONNECTION_LOST",
     "DRIVER_ERRORS",
     "Connection",
+    "ConnectionLost",
     "ConnectionPool",
     "DataRefused",
     "Target",
@@ -62,6 +65,10 @@ _LOCK_TIMEOUT_MS = 5_000
 _IDLE_TIMEOUT_MS = 10_000
 """How long a process that stops in the middle of an append can block its tenant's other writers."""
 
+_FRESH_S = 1.0
+"""How long after its last answer a connection is trusted with a write as its first message. Later, BEGIN finds out
+whether it broke, when nothing is lost by that."""
+
 _REPEAT_AFTER_S = (0.1, 0.4)
 """The pauses before an aborted transaction is repeated."""
 
@@ -89,6 +96,10 @@ _DATA_ERRORS = (
 
 class DataRefused(Unavailable):
     """The server refused a value. The transaction was rolled back."""
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke. What was sent may be stored, or not."""
 
 
 class TransactionAborted(Unavailable):
@@ -120,6 +131,8 @@ class Target:
         self._dsn = f"{location}?{passed_on}" if passed_on else location
         self.on_citus = False
         """Whether the database has Citus. Set when the store is opened."""
+        self.inherits_role = False
+        """Whether the login may use the schema before it takes the role whence_app. Set when the store is opened."""
 
     async def connect(self, timeout_s: float = _ACQUIRE_TIMEOUT_S) -> Connection:
         """A new connection. Raises `DRIVER_ERRORS`."""
@@ -157,22 +170,28 @@ class ConnectionPool:
         self._places = FairQueue(size)
         self._unbounded = FairQueue(max(1, size // 2))
         self._idle: list[Connection] = []
+        self._answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._running: set[asyncio.Task[Any]] = set()
         self._probing: asyncio.Task[bool] | None = None
         self._closed = False
 
-    async def run(self, tenant_no: int, work: Work, *, tenant: str = "", unbounded: bool = False) -> Any:
+    async def run(
+        self, tenant_no: int, work: Work, *, tenant: str = "", unbounded: bool = False, alone: bool = False
+    ) -> Any:
         """Run `work(connection)` in one transaction as this tenant (0 for none), commit, and return its result.
 
         A reading transaction sees one snapshot. `tenant` names whose share of the connections is used; unbounded
-        queries use at most half of them. Raises Throttled when too much of this tenant waits, Unavailable,
-        QueryTooExpensive for a query that ran too long, and every WhenceError of `work`; the transaction is then rolled
-        back. When the caller is cancelled, a query is stopped, and a write still runs to its end.
+        queries use at most half of them. `alone` says that the work is one statement that makes the settings of a
+        transaction itself; it is then sent without BEGIN and COMMIT where that is possible.
+
+        Raises Throttled when too much of this tenant waits, Unavailable, QueryTooExpensive for a query that ran too
+        long, and every WhenceError of `work`; the transaction is then rolled back. When the caller is cancelled, a
+        query is stopped, and a write still runs to its end.
         """
         if self._closed:
             raise Unavailable("The store is closed.")
         deadline = Deadline()
-        task = asyncio.create_task(self._run(tenant_no, work, tenant, deadline, unbounded=unbounded))
+        task = asyncio.create_task(self._run(tenant_no, work, tenant, deadline, unbounded=unbounded, alone=alone))
         self._running.add(task)
         task.add_done_callback(self._discard)
         try:
@@ -202,7 +221,11 @@ class ConnectionPool:
             except DRIVER_ERRORS:
                 connection.terminate()
 
-    async def _run(self, tenant_no: int, work: Work, tenant: str, deadline: Deadline, *, unbounded: bool) -> Any:
+    async def _run(
+        self, tenant_no: int, work: Work, tenant: str, deadline: Deadline, *, unbounded: bool, alone: bool
+    ) -> Any:
+        # A pooler may give each message outside of a transaction another backend.
+        alone = alone and self._target.inherits_role and not self._target.pooler
         statements = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus)
         async with self._unbounded.place(tenant) if unbounded else nullcontext():
             has_place = False
@@ -210,7 +233,7 @@ class ConnectionPool:
                 async with asyncio.timeout(_ACQUIRE_TIMEOUT_S):
                     await self._places.enter(tenant)
                     has_place = True
-                    connection = await self._acquire(statements, deadline)
+                    connection = await self._acquire(statements, deadline, alone=alone)
                 if not self._writing:
                     deadline.start(QUERY_SECONDS_MAX)
                 with deadline.watched():
@@ -223,12 +246,15 @@ class ConnectionPool:
                 if has_place:
                     self._places.leave(tenant)
 
-    async def _acquire(self, statements: Sequence[str], deadline: Deadline) -> Connection:
-        """A connection with a transaction begun on it. Idle connections that broke are replaced."""
+    async def _acquire(self, statements: Sequence[str], deadline: Deadline, *, alone: bool) -> Connection:
+        """A connection with a transaction begun on it. Idle connections that broke are replaced. For a statement that
+        goes `alone`, no transaction is begun on a connection that is known to work."""
         while True:
             connection, is_new = None, not self._idle
             try:
                 connection = await self._target.connect() if is_new else self._idle.pop()
+                if alone and (is_new or self._is_fresh(connection)):
+                    return connection
                 for statement in statements:
                     await connection.execute(statement)
                 return connection
@@ -242,6 +268,9 @@ class ConnectionPool:
                 if not deadline.has_passed:  # else the caller was cancelled, and the server is well
                     self._terminate_idle()
                 raise
+
+    def _is_fresh(self, connection: Connection) -> bool:
+        return not connection.is_closed() and time.monotonic() - self._answered_at.get(connection, 0.0) < _FRESH_S
 
     async def _run_watched(self, connection: Connection, work: Work, deadline: Deadline) -> Any:
         watchdog = _Watchdog(partial(self._watch, connection))
@@ -300,6 +329,7 @@ class ConnectionPool:
         except DRIVER_ERRORS:
             connection.terminate()
         if not connection.is_closed():
+            self._answered_at[connection] = time.monotonic()
             self._idle.append(connection)
 
     def _terminate_idle(self) -> None:
@@ -315,7 +345,8 @@ class ConnectionPool:
         if isinstance(error, CONNECTION_LOST) and not isinstance(error, (asyncpg.QueryCanceledError, *_DATA_ERRORS)):
             _log.warning("connection to the PostgreSQL server lost", error=type(error).__name__, detail=str(error))
             sent = " What was sent may be stored; repeat it." if self._writing else ""
-            return Unavailable(f"The PostgreSQL server cannot be reached.{sent}")
+            kind = Unavailable if isinstance(error, TimeoutError) else ConnectionLost
+            return kind(f"The PostgreSQL server cannot be reached.{sent}")
         if isinstance(error, DRIVER_ERRORS):
             _log.error("transaction failed", error=type(error).__name__, exc_info=error)
             kind = DataRefused if isinstance(error, _DATA_ERRORS) else Unavailable
@@ -353,6 +384,7 @@ class _Watchdog:
 
 
 async def _run_and_commit(connection: Connection, work: Work) -> Any:
+    begun = connection.is_in_transaction()
     try:
         result = await work(connection)
     except asyncpg.InternalServerError as error:
@@ -360,7 +392,8 @@ async def _run_and_commit(connection: Connection, work: Work) -> Any:
             raise
         _log.warning("transaction aborted", error=type(error).__name__, detail=str(error))
         raise TransactionAborted("The store could not answer. Send the request again.") from error
-    await connection.execute("COMMIT")
+    if begun:
+        await connection.execute("COMMIT")
     return result
 
 

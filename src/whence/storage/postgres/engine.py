@@ -13,14 +13,17 @@ from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.postgres import citus, replication
-from whence.storage.postgres.append import Kinds, append
+from whence.storage.postgres.append import KindsCache, append
+from whence.storage.postgres.append_function import prepare_call
 from whence.storage.postgres.catalogue import refuse_changed_catalogue
 from whence.storage.postgres.connections import (
     DRIVER_ERRORS,
     Connection,
+    ConnectionLost,
     ConnectionPool,
     DataRefused,
     Target,
+    TransactionAborted,
     Work,
     repeat_aborted,
 )
@@ -88,7 +91,7 @@ class PostgresStore:
         self.reads_at_once = readers
         self.pages_share_events = False
         self._kinds: dict[int, dict[int, Kind]] = {}
-        self._numbers: dict[int, Kinds] = {}
+        self._numbers = KindsCache()
         self._tenants: dict[str, int] = {}
         self.credentials = PostgresCredentials(self._read, self._write)
 
@@ -110,9 +113,33 @@ class PostgresStore:
 
     async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
         await self._ensure_checked()  # which finds out whether this is Citus
-        work = partial(append, writes=writes, cached=_bounded(self._numbers), joined=not self._target.on_citus)
+        stored = await self._append_by_function(tenant, writes)
+        if stored is not None:
+            return stored
+        work = partial(append, writes=writes, cached=self._numbers, joined=not self._target.on_citus)
         results: list[list[Receipt] | WhenceError] = await self._grow(tenant, work)
         return results
+
+    async def _append_by_function(
+        self, tenant: str, writes: Sequence[Write]
+    ) -> list[list[Receipt] | WhenceError] | None:
+        """Store requests by one call; see append_function.py. None if that cannot store them, and also if it is not
+        known whether it did: the statements then find what is there."""
+        number, kinds = self._tenants.get(tenant), self._numbers.last(tenant)
+        if self._target.on_citus or number is None or kinds is None:
+            return None
+        call = prepare_call(tenant, number, writes, *kinds)
+        if call is None:
+            return None
+        try:
+            stored: list[list[Receipt] | WhenceError] | None = await self._writing.run(
+                number, call.run, tenant=tenant, alone=True
+            )
+        except (ConnectionLost, TransactionAborted):
+            return None
+        if stored is not None:
+            self._listen_notify.notify(tenant, number)
+        return stored
 
     async def wait_for_idle_writer(self) -> None:
         """Return at once, since appends compute on this event loop; see `Store`."""
@@ -236,7 +263,7 @@ class PostgresStore:
         if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
         await self._ensure_checked()
-        work = partial(replication.import_events, events=events, cached=_bounded(self._numbers))
+        work = partial(replication.import_events, events=events, cached=self._numbers)
         await self._grow(tenant, partial(work, joined=not self._target.on_citus))
 
     async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool) -> Any:
@@ -267,6 +294,7 @@ class PostgresStore:
         connection = await self._target.connect_first()
         try:
             self._target.on_citus = await verify(connection, unsafe_durability=self._unsafe_durability)
+            self._target.inherits_role = await connection.fetchval(_SQL["may_call"])
             for note in await refuse_changed_catalogue(connection):
                 _log.info("the schema has more than Whence makes, which does no harm", what=note)
         except DRIVER_ERRORS as error:

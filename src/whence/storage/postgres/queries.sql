@@ -103,6 +103,14 @@ SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $
                          $16::smallint[])
 RETURNING tenant_no
 
+-- name: append_events
+-- Not on SQLite. With the name of the schema, since it is sent without BEGIN and the settings that come with it.
+-- Arrays of numbers come as text; see append_function.py.
+SELECT size_before, recorded, flows_taken FROM whence.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+       $13, $14::text::bigint[], $15::text::int[], $16::text::int[], $17::text::int[], $18, $19, $20, $21, $22, $23,
+       $24, $25, $26, $27, $28, $29, $30::text::int[], $31::text::bigint[], $32::text::int[], $33::text::bigint[],
+       $34::text::int[])
+
 -- name: buckets_known
 -- How many events these buckets hold, and which are divided. Not on SQLite, where add_to_bucket returns it. OFFSET 0,
 -- here and below, keeps the planner from making it a join, for the reason given at stored_ids.
@@ -679,6 +687,10 @@ SELECT r.rolsuper OR r.rolbypassrls,
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
   FROM pg_roles r WHERE r.rolname = 'whence_app'
+
+-- name: may_call
+-- Whether the login may call the function without taking the role first. It may not if it does not inherit from the role.
+SELECT has_schema_privilege('whence', 'USAGE')
 
 -- name: lock_schema
 -- So that two processes do not apply the same migration.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, HashedEvent
-from whence.storage.postgres.append import Kinds, PostgresTenantLog, insert, known_kinds, locked_head, read_known
+from whence.storage.postgres.append import KindsCache, PostgresTenantLog, insert, known_kinds, locked_head, read_known
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.tenants import Tenant, head_row
@@ -43,9 +43,9 @@ async def part_rows(
 
 
 async def import_events(
-    connection: Connection, tenant: Tenant, events: Sequence[HashedEvent], cached: dict[int, Kinds], *, joined: bool
+    connection: Connection, tenant: Tenant, events: Sequence[HashedEvent], cached: KindsCache, *, joined: bool
 ) -> None:
-    """See `Store.import_log`. `cached` and `joined` as for `append`."""
+    """See `Store.import_log`. `joined` as for `append`."""
     head, kinds_version = await locked_head(connection, tenant)
     log = PostgresTenantLog(await known_kinds(connection, head, cached, kinds_version))
     await read_known(connection, head, log, [hashed.event for hashed in events], joined=joined)

@@ -1,0 +1,1 @@
+-- Nothing on SQLite. On PostgreSQL this migration makes a function for small appends.
