@@ -81,8 +81,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
         "0001 log",
         "0002 standard_names",
         "0003 operators_keys",
-        "0004 removal_epoch",
-        "0005 append_function",
+        "0004 epoch_and_append_function",
     ]
     await opened(url)
 

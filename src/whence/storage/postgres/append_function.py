@@ -1,4 +1,4 @@
-"""A small append as one call of the function `append_events`, which migration 0005 makes.
+"""A small append as one call of the function `append_events`, which migration 0004 makes.
 
 The events are sequenced before the row lock on the tenant's head is taken, by the same code as ever, on assumptions
 that hold for most appends: the log has none of these events, all of their kinds are known, no bucket divides and no

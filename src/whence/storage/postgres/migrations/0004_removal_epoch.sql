@@ -1,1 +1,0 @@
--- Nothing on PostgreSQL, whose events no process caches. On SQLite this migration makes a column for that.

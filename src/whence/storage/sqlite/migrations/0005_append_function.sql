@@ -1,1 +1,0 @@
--- Nothing on SQLite. On PostgreSQL this migration makes a function for small appends.
