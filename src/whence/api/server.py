@@ -170,7 +170,12 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda entry, **_: msgspec.json.encode(entry, enc_hook=repr)),
         ]
         factory = structlog.BytesLoggerFactory(stream)
-    request_log.write_json(None if stderr.isatty() else stream.write_line, _LEVELS[level])
+
+    def write_line(line: bytes) -> None:
+        stream.write(line)
+        stream.flush()
+
+    request_log.write_json(None if stderr.isatty() else write_line, _LEVELS[level])
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -200,10 +205,6 @@ class _LossyStream:
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
-
-    def write_line(self, line: Any) -> None:
-        self.write(line)
-        self.flush()
 
 
 def _allow_files(number: int) -> None:
