@@ -32,11 +32,14 @@ RAW_TIME = """
 import sys
 from whence.storage.{} import {} as module
 from whence.cli import main
+from whence.storage.postgres import append_function
 
+append_function.FUNCTION_EVENTS_MAX = 0
 module._SQL = {{**module._SQL, "{}": module._SQL["{}"].replace("recorded_at", "{}")}}
 sys.exit(main())
 """
-"""Mutant: recordedAt is the current clock, even if it is earlier than the last one."""
+"""Mutant: recordedAt is the current clock, even if it is earlier than the last one. Appends go by the statement that it
+changes."""
 
 
 class Stepped:

@@ -55,10 +55,8 @@ class Twins:
         return create_app(config, create_store(config.store), STORE_SECRET)
 
     def _count_taken(self, lane: FastLane) -> None:
-        find = lane._find
-
         def counted(method: str, path: str) -> Any:
-            found = find(method, path)
+            found = FastLane._find(lane, method, path)  # the mutant's, where there is one
             self.taken += found is not None
             return found
 

@@ -13,7 +13,7 @@ from tests.client.scripted_server import error_response, reset, response, script
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import EVENT_ID, event
 from whence import client
-from whence.client import ApiResponse, Unreachable, Whence, create_key_request, requests, retries
+from whence.client import ApiResponse, Unreachable, Whence, create_key_request, event_builder, requests, retries
 from whence.client.responses import parse_batch_results
 from whence.errors import (
     Busy,
@@ -58,8 +58,13 @@ class RecordedWaits(Whence):
 # ----------------------------------------------------------------------------------------------------- retries
 
 
+def the_server_makes_the_id(patch: pytest.MonkeyPatch) -> None:
+    for module in (event_builder, requests):
+        patch.setattr(module, "new_uuid7", lambda: None)
+
+
 @catches(
-    replaced(requests, "new_uuid7", lambda: None, "the_server_makes_the_id"),
+    the_server_makes_the_id,
     replaced(retries, "_is_transient", lambda request, response: False, "nothing_is_retried"),
 )
 def test_a_retry_sends_the_same_event() -> None:

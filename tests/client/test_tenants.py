@@ -166,12 +166,11 @@ async def test_asyncio_exchanges_in_a_thread(served: Served) -> None:
         assert (await log.list()).total == 2
 
 
-def never_forgets(client: Any, status: int) -> bool:
+def never_forgets(token: ExchangedToken) -> None:
     """Mutant: a token that the server refused is sent again."""
-    return False
 
 
-@catches(replaced(base_client.BaseClient, "_note_refusal", never_forgets, "a_refused_token_is_kept"))
+@catches(replaced(ExchangedToken, "forget", never_forgets, "a_refused_token_is_kept"))
 def test_a_token_that_the_server_no_longer_knows_is_exchanged_anew(tmp_path: Path) -> None:
     """A server with another secret refuses the token of the one before. No event is lost, and no call fails."""
     with restarted(tmp_path) as (whence, restart):

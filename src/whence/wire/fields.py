@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, Vocabulary, is_event_type, is_word
-from whence.identities import canonical, is_uuid
+from whence.identities import canonical
 from whence.wire.ids import parse_uuid
 
 __all__ = [
@@ -33,7 +33,7 @@ RESERVED_PREFIX = "whence."
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # exactly the Unicode category Cc
 _NAME_MAX = 64
-_WORDS_CACHED = 4_096
+_EVENT_TYPES_CACHED = 4_096
 
 _NEAR = 0.45
 """The least likeness of a name that is suggested: `type` for `event_type` has 0.46, `sort` for `cursor` 0.4."""
@@ -61,16 +61,11 @@ def check_text(text: str, noun: str, characters_max: int = TEXT_MAX) -> str:
     return text
 
 
-# Events come in bursts that repeat their words, so most of the following checks are lookups. Errors are not cached.
-
-
-@lru_cache(_WORDS_CACHED)
 def check_actor_id(text: str) -> str:
     """An actorId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
     return canonical(check_text(text, "An actor id"))
 
 
-@lru_cache(_WORDS_CACHED)
 def check_correlation_id(text: str) -> str:
     """A correlationId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
     return canonical(check_text(text, "A correlation id"))
@@ -78,7 +73,7 @@ def check_correlation_id(text: str) -> str:
 
 def check_causation_id(text: str) -> str:
     """A causationId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
-    return text.lower() if is_uuid(text) else check_text(text, "A causation id")
+    return canonical(check_text(text, "A causation id"))
 
 
 def check_cause_of(event_id: object, causation_id: object) -> None:
@@ -95,7 +90,7 @@ def check_uuid(text: str) -> str:
         raise Broken(str(error), "uuid_parsing") from None
 
 
-@lru_cache(_WORDS_CACHED)
+@lru_cache(_EVENT_TYPES_CACHED)
 def check_event_type(text: str) -> str:
     """An event type that a client may write. Those that begin with `whence.` are reserved for the log itself."""
     if not is_event_type(text):
