@@ -64,7 +64,7 @@ def test_dropped_clients_leave_no_threads(server: FakeServer, tmp_path: Path, fl
         if flushed:
             assert log.flush(10)
     del log
-    wait_until(lambda: senders() == 0)
+    wait_until(lambda: senders() == 0, 60)
     assert len(server.stored) == CLIENTS
 
 
@@ -92,7 +92,7 @@ def test_the_events_of_a_dropped_client_are_sent_when_the_server_is_back(
     wait_until(lambda: len(server.batches) > 3)
     assert senders() == 1
     server.rule = accept
-    wait_until(lambda: senders() == 0)
+    wait_until(lambda: senders() == 0, 60)
     assert queue() is None
     assert server.actors == ["a0", "a1", "a2"]
 
@@ -107,7 +107,7 @@ def test_a_client_may_be_dropped_during_its_request(server: FakeServer, tmp_path
     log.emit(event(actorId="a1"))
     del log
     server.gate.set()
-    wait_until(lambda: senders() == 0)
+    wait_until(lambda: senders() == 0, 60)
     assert server.actors == ["a0", "a1"]
 
 
@@ -123,7 +123,7 @@ def test_a_client_for_a_tenant_outlives_the_client_it_came_from(server: FakeServ
     wait_until(lambda: len(server.stored) == 2)
     assert senders() == 1
     del tenant
-    wait_until(lambda: senders() == 0)
+    wait_until(lambda: senders() == 0, 60)
 
 
 def test_a_client_that_the_collector_finds_leaves_no_thread(server: FakeServer, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_client_that_the_collector_finds_leaves_no_thread(server: FakeServer, 
     assert service.log.flush(10)
     del service
     gc.collect()
-    wait_until(lambda: senders() == 0)
+    wait_until(lambda: senders() == 0, 60)
     assert len(server.stored) == 1
 
 
