@@ -37,6 +37,7 @@ FAST_ROUTES: Sequence[HTTPRouteHandler] = (
 """The routes of the fast lane. Their handlers take nothing but the request, and return a `JsonResponse`."""
 
 _METHODS = ("GET", "POST")
+_PARAMETERS_MAX = 2  # at the end of a path
 
 
 class FastLane:
@@ -90,9 +91,6 @@ class FastLane:
             if found is not None and len(found[1]) == len(values):
                 return found[0], dict(zip(found[1], values, strict=True))
         return None
-
-
-_PARAMETERS_MAX = 2
 
 
 def _fixed_starts(path: str) -> list[str]:

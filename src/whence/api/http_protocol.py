@@ -142,8 +142,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _idle_size = 0
     _progressed = False
     _begun = False
-    _in_head = True
-    _head_begun = False
+    _in_head = False
     _in_body = False
     _refused = False
     _refusal: bytes | None = None
@@ -185,7 +184,6 @@ class LimitedProtocol(HttpToolsProtocol):
         """A head begins, perhaps on a connection that has already served a request."""
         super().on_message_begin()
         self._in_head, self._head_size, self._target = True, 0, b""
-        self._head_begun = True
         if not self._is_reserved:  # else the deadline of the connection goes on
             self._clear_deadline()
 
@@ -196,7 +194,6 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _NoProbe
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
-        self._head_begun = False
         if self._is_reserved:
             self.cycle.keep_alive = False
         self._clear_deadline()
@@ -253,7 +250,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._progressed = False
         super().data_received(data)
-        if self._head_begun and self._deadline is None and not self._refused:  # most heads come whole and need no timer
+        if self._in_head and self._deadline is None and not self._refused:  # most heads come whole and need no timer
             self._set_deadline(_HEAD_S, self._head_is_late)
         self._idle_size = 0 if self._progressed else self._idle_size + len(data)
         if self._idle_size > _HEAD_MAX:
