@@ -13,8 +13,8 @@ from tests.api.conftest import event, wait_until
 from tests.client.fake_server import FakeServer, fake_server
 from tests.client.test_emitter import check_balance, connected, names
 from tests.unit.mutants import catches, replaced
-from whence.client import AsyncWhence, Lost, QueueFull, Whence, emitter, reporting, spool
-from whence.client.emitter import Emitter
+from whence.client import AsyncWhence, EmittedEvent, Lost, QueueFull, Whence, emitter, reporting, spool
+from whence.client.emitter import Emitter, OnFull
 from whence.client.reporting import Reports
 from whence.errors import WhenceError
 
@@ -183,6 +183,37 @@ async def test_an_event_loop_does_not_wait_for_a_thread_that_writes(server: Fake
     assert await asyncio.to_thread(log.flush, 10)
     assert server.actors == ["a0", "a1"]
     await asyncio.to_thread(log.close)
+
+
+@pytest.mark.parametrize("on_full", ["block", "spill"])
+@catches(replaced(Emitter, "_waits_or_spills", lambda self: False, "raises_while_locked"))
+async def test_a_full_inbox_is_waited_for(on_full: OnFull, server: FakeServer, tmp_path: Path) -> None:
+    """While a thread holds the lock, `AsyncWhence.emit` waits once there is no room for an event that is set aside."""
+    server.gate.set()
+    spool = tmp_path / "spool" if on_full == "spill" else False
+    log = AsyncWhence(server.url, "whk_x", spool=spool, on_full=on_full, queue_events_max=MAX)
+    await log.emit(event(actorId="a0"))
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with log._emitter._changed:
+            held.set()
+            release.wait(5)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    await asyncio.to_thread(held.wait)
+    for name in names(1, MAX + 1):
+        await log.emit(event(actorId=name))
+    waiting = asyncio.gather(log.emit(event(actorId="last")), return_exceptions=True)
+    await asyncio.sleep(0.02)
+    assert not waiting.done() and holder.is_alive()
+    release.set()
+    assert [isinstance(each, EmittedEvent) for each in await waiting] == [True]
+    await asyncio.to_thread(holder.join)
+    assert await log.flush(10)
+    assert sorted(server.actors) == sorted(["a0", *names(1, MAX + 1), "last"])
+    await log.close()
 
 
 async def test_a_cancelled_emit_leaves_no_thread(server: FakeServer, tmp_path: Path) -> None:

@@ -122,7 +122,12 @@ class Emitter:
         accepted then. On an event loop it never waits. Raises Closed, QueueFull and SpoolFull.
         """
         reset_if_forked()
-        if guard.is_inside() or not self._lock_soon(sys._getframe()):
+        if guard.is_inside():
+            self._set_aside(body)
+            return False
+        if not self._lock_soon(sys._getframe()):
+            if not wait and self._waits_or_spills() and not self._inbox_has_room(body):
+                return None
             self._set_aside(body)
             return False
         try:
@@ -236,6 +241,10 @@ class Emitter:
     def _drops(self) -> bool:
         """Whether an event for which there is no room is dropped."""
         return self._on_full == "drop" or (self._on_full == "spill" and self._backlog.spool is None)
+
+    def _waits_or_spills(self) -> bool:
+        """Whether an event for which there is no room can still be accepted, by code that may wait."""
+        return self._on_full == "block" or (self._on_full == "spill" and self._backlog.spool is not None)
 
     def _accept_on_event_loop(self, body: bytes, wait: bool) -> int | None:
         """Accept an event that cannot be queued now, without touching the disk. A thread of the sender does that."""
