@@ -6,6 +6,7 @@ WhenceError
 ├── Forbidden               a valid credential without the scope
 │   └── QuotaSpent          the tenant may store no more
 ├── NotFound                no such thing in this tenant
+├── PositionGone            the log is asked for from a position that is no longer kept
 ├── Conflict                the id belongs to an event with other content
 ├── TooLarge                a body, payload or batch is over its limit
 ├── UnsupportedMedia        the content type or encoding is not supported
@@ -29,6 +30,7 @@ __all__ = [
     "Forbidden",
     "Invalid",
     "NotFound",
+    "PositionGone",
     "Problem",
     "QueryTooExpensive",
     "QuotaSpent",
@@ -108,6 +110,17 @@ class NotFound(WhenceError):
     """No such thing in this tenant. The sentence is the same when it exists in another tenant."""
 
     code = "not_found"
+
+
+class PositionGone(WhenceError):
+    """The events after a position were asked for, and the first of them are no longer kept. `first_position` is the
+    first one that is."""
+
+    code = "position_gone"
+
+    def __init__(self, first_position: int) -> None:
+        super().__init__("The next events after this position are no longer kept.")
+        self.first_position = first_position
 
 
 class Conflict(WhenceError):

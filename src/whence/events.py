@@ -25,6 +25,7 @@ __all__ = [
     "ActorStat",
     "Counts",
     "Event",
+    "FeedPage",
     "Keyset",
     "NewEvent",
     "Page",
@@ -296,6 +297,20 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     def has_next(self) -> bool:
         """Whether events follow this page."""
         return self.offset + len(self.events) < self.total
+
+
+class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a log in the order of positions: the matching events up to the position `read_to`, from which the next
+    part continues. `size` is the last position of the log in the same snapshot."""
+
+    events: list[Event]
+    read_to: int
+    size: int
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the log goes on after this part."""
+        return self.read_to < self.size
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from tests.databases import CITUS, citus_database, cleared_database
 from whence import rollups
 from whence.flows import FOLD_AT
 from whence.storage import create_store
-from whence.storage.base import AS_OF_SPAN, KINDS_MAX, POLL_S
+from whence.storage.base import AS_OF_SPAN, FEED_BYTES, FEED_ROWS, KINDS_MAX, POLL_S
 from whence.storage.postgres import append_function
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import pages
@@ -44,6 +44,12 @@ class Limits:
     kinds_max: int = KINDS_MAX
     fold_at: int = FOLD_AT
     poll_s: float = POLL_S
+    feed_rows: int = FEED_ROWS
+    feed_bytes: int = FEED_BYTES
+
+
+LIMIT_NAMES = ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at", "poll_s", "feed_rows", "feed_bytes")
+"""The limits that are constants of the stores, under these names in capitals."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ def _always(value: object) -> Callable[[Any], Any]:
 def set_limits(patch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Set these limits for every store that is opened from now on."""
     patch.setattr(rollups, "DIVIDE_AT", limits.divide_at)
-    for name in ("walk_from", "terms_max", "as_of_span", "kinds_max", "fold_at", "poll_s"):
+    for name in LIMIT_NAMES:
         everywhere(patch, name.upper(), _always(getattr(limits, name)))
 
 

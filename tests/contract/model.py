@@ -20,7 +20,19 @@ import msgspec
 from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import EVENT_LOG, ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Reference, Viewer
+from whence.events import (
+    EVENT_LOG,
+    ActorStat,
+    Counts,
+    Event,
+    FeedPage,
+    NewEvent,
+    Page,
+    PageRequest,
+    Query,
+    Reference,
+    Viewer,
+)
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
@@ -190,6 +202,20 @@ class ModelStore:
             offset=request.offset,
             as_of=as_of,
         )
+
+    async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
+        size = len(self.logs.get(viewer.tenant, []))
+        if after > size:
+            raise Invalid.at(("query", "after"), "The log ends before this position.", "after_range")
+        later = [event for event in self.matching(viewer, query) if event.position > after]
+        read_to = later[limit - 1].position if len(later) >= limit else size
+        return FeedPage(events=later[:limit], read_to=self.read_to(read_to, size), size=size)
+
+    def read_to(self, position: int, _size: int) -> int:
+        return position
+
+    async def position_before(self, tenant: str, time: int) -> int:
+        return sum(event.recorded_at < time for event in self.logs.get(tenant, []))
 
     def pinned(self, size: int, as_of: int | None) -> int:
         if as_of is None:

@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.contract import actor_total_mutants, cause_mutants, changed_mutants, mutants, rarer_mutants
+from tests.contract import actor_total_mutants, cause_mutants, changed_mutants, feed_mutants, mutants, rarer_mutants
 from tests.contract.faults import reword
 
-MODULES: tuple[ModuleType, ...] = (mutants, rarer_mutants, cause_mutants, actor_total_mutants, changed_mutants)
+MODULES: tuple[ModuleType, ...] = (
+    mutants,
+    rarer_mutants,
+    cause_mutants,
+    actor_total_mutants,
+    changed_mutants,
+    feed_mutants,
+)
 
 ONE_STORE = {
     "all_events_are_of_another_bucket": (

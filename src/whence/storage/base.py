@@ -10,13 +10,15 @@ from typing import Protocol
 import msgspec
 
 from whence.errors import WhenceError
-from whence.events import ActorStat, Counts, Event, NewEvent, Page, PageRequest, Query, Reference, Viewer
+from whence.events import ActorStat, Counts, Event, FeedPage, NewEvent, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.storage.credentials import Credentials
 from whence.trace import Graph, TraceRequest
 
 __all__ = [
     "AS_OF_SPAN",
+    "FEED_BYTES",
+    "FEED_ROWS",
     "KINDS_MAX",
     "KINDS_RESERVED",
     "POLL_S",
@@ -31,6 +33,12 @@ __all__ = [
 
 AS_OF_SPAN = 100_000
 """How many positions before the head a snapshot may end."""
+
+FEED_BYTES = 1024 * 1024
+"""The events of one part of a feed come to about this many bytes as JSON, and to more only if it is a single one."""
+
+FEED_ROWS = 20_000
+"""Rows that one part of a feed reads at most, however few of them match."""
 
 KINDS_MAX = 4_096
 """Distinct (event type, resource type, actor type, outcome) in one tenant."""
@@ -69,13 +77,14 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, when it last grew, and how many bytes
-    its payloads have."""
+    """A tenant's log as a whole: how many positions it has, its RFC 6962 root, when it last grew, how many bytes its
+    payloads have, and the first position that is still kept."""
 
     size: int
     root: bytes
     recorded_at: int
     payload_bytes: int = 0
+    retained_from: int = 1
 
 
 class HashedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -144,6 +153,20 @@ class Store(Protocol):
         total in the same snapshot. Raises `Invalid` for an `as_of` beyond the head or too far before it;
         `QueryTooExpensive` and `Throttled` for unbounded queries.
         """
+        ...
+
+    async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
+        """The matching events after the position `after`, by position: at most `limit`, fewer when they come to
+        `FEED_BYTES` or when `FEED_ROWS` positions were read. A reader that goes on after `read_to` of each part gets
+        every matching event once, however many writers there are.
+
+        Raises `Invalid` for a position beyond the log, and `PositionGone` when events after it are no longer kept.
+        """
+        ...
+
+    async def position_before(self, tenant: str, time: int) -> int:
+        """The last position that was recorded before a time in microseconds; at least the one before the first that is
+        kept. Costs the same however large the log is, nearly."""
         ...
 
     async def count_events(self, viewer: Viewer, query: Query) -> Counts:

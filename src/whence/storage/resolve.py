@@ -82,6 +82,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     A tenant without events has size 0 and no kinds. `size` is the last position, `actors` the highest number of an
     actor. Transitions and actor totals are folded up to the position `folded_to`. `flows` and `events` are how many
     there are, None where the store has to count them. What was read under another `removal_epoch` may be gone.
+    `retained_from` is the first position that is still kept.
     """
 
     viewer: Viewer
@@ -93,6 +94,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     flows: int | None = None
     events: int | None = None
     removal_epoch: int = 0
+    retained_from: int = 1
 
 
 class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):

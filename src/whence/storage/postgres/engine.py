@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Reference, Viewer
+from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
@@ -29,6 +29,7 @@ from whence.storage.postgres.connections import (
 )
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
+from whence.storage.postgres.feed import part_of_feed, position_before
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import resolve
@@ -192,6 +193,16 @@ class PostgresStore:
         page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))
         return page
 
+    async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
+        """Read a part of a feed; see `Store`."""
+        part: FeedPage = await self._ask(viewer, query, partial(part_of_feed, after=after, limit=limit), indexed=True)
+        return part
+
+    async def position_before(self, tenant: str, time: int) -> int:
+        """Find a position by time; see `Store`."""
+        found: int = await self._read_as(tenant, partial(position_before, time=time))
+        return found
+
     async def count_events(self, viewer: Viewer, query: Query) -> Counts:
         """Count by word; see `Store`."""
         counts: Counts = await self._ask(viewer, query, count_by_word, indexed=is_indexed_count(query, viewer))
@@ -237,7 +248,7 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes)
+        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -284,7 +295,14 @@ class PostgresStore:
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[row.kinds_version] = kinds
         return Snapshot(
-            viewer, row.tenant_no, row.size, kinds, actors=row.actors, folded_to=row.folded_to, events=row.events
+            viewer,
+            row.tenant_no,
+            row.size,
+            kinds,
+            actors=row.actors,
+            folded_to=row.folded_to,
+            events=row.events,
+            retained_from=row.retained_from,
         )
 
     # --- life --------------------------------------------------------------------------------------------------

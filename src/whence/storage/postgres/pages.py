@@ -27,7 +27,7 @@ from whence.storage.walks import (
     walk_to_offset,
 )
 
-__all__ = ["events_of_page"]
+__all__ = ["event_of_row", "events_of_page"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -65,10 +65,10 @@ async def events_of_page(
     if start is None:
         return []
     sql, bindings = page_sql(snapshot, resolved, start, request)
-    return [_event(snapshot, row) for row in await connection.fetch(sql, *bindings.values)]
+    return [event_of_row(snapshot, row) for row in await connection.fetch(sql, *bindings.values)]
 
 
-def _event(snapshot: Snapshot, row: Any) -> Event:
+def event_of_row(snapshot: Snapshot, row: Any) -> Event:
     """The event of a `page_event` row."""
     position, id_, number, actor_id, resource_id, correlation_id, causation_id, *rest = row
     kind = snapshot.kinds[number]

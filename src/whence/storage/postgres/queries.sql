@@ -20,7 +20,7 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
 -- need it for their total.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version,
+       payload_bytes, measured_to, kinds_version, retained_from,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -29,7 +29,7 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
 -- as the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version
+       payload_bytes, measured_to, kinds_version, retained_from
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
@@ -208,6 +208,20 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
  WHERE e.tenant_no = $1 AND e.id = $2
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
    AND ($4::text[] IS NULL OR k.resource_type = ANY($4))
+
+-- name: feed_positions
+-- The caller adds conditions and the order. OFFSET 0 keeps the planner from using the conditions for another index, on
+-- which it could read far more than these positions.
+SELECT position, payload_bytes
+  FROM (SELECT position, coalesce(octet_length(payload), 0) AS payload_bytes, occurred_at, kind, actor, flow, resource,
+               cause_id, causation_id
+          FROM event
+         WHERE tenant_no = $1 AND position > $2 AND position <= $3
+         ORDER BY position OFFSET 0) part
+ WHERE true
+
+-- name: recorded_at
+SELECT recorded_at FROM event WHERE tenant_no = $1 AND position = $2
 
 -- name: ids_in_range
 -- Two at most. $4 are the resource types that the viewer may see, null for all.

@@ -12,10 +12,11 @@ import apsw
 import msgspec
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Reference, Viewer
+from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
+from whence.storage.feed import SHORT_PART
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
 from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
@@ -36,11 +37,12 @@ from whence.storage.sqlite.connection import (
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
 from whence.storage.sqlite.event_cache import EventCache
+from whence.storage.sqlite.feed import part_of_feed, position_before
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import resolve
-from whence.storage.sqlite.rows import event_from, head_row, uuid_bytes, uuid_text
+from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
 from whence.storage.sqlite.writer import Writer
 from whence.storage.walks import ROWS_ON_LOOP_MAX
@@ -187,6 +189,18 @@ class SQLiteStore:
         page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))
         return page
 
+    async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
+        """Read a part of a feed; see `Store`."""
+        ask = partial(part_of_feed, after=after, limit=limit, cache=self._events)
+        part: FeedPage = await self._ask(viewer, query, ask, indexed=True, long=limit > SHORT_PART)
+        return part
+
+    async def position_before(self, tenant: str, time: int) -> int:
+        """Find a position by time; see `Store`."""
+        ask = partial(position_before, tenant=tenant, time=time)
+        found: int = await self._readers.read(tenant, ask)
+        return found
+
     async def count_events(self, viewer: Viewer, query: Query) -> Counts:
         """Count by word; see `Store`."""
         long = len(self._kinds.get(viewer.tenant, ())) > ROWS_ON_LOOP_MAX
@@ -232,10 +246,10 @@ class SQLiteStore:
 
     async def head(self, tenant: str) -> Head:
         """Return the state of a tenant's log; see `Store`."""
-        row: HeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
+        row: SQLiteHeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes)
+        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from)
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -299,6 +313,7 @@ class SQLiteStore:
             flows=row.flows,
             folded_to=row.folded_to,
             removal_epoch=row.removal_epoch,
+            retained_from=row.retained_from,
         )
 
     # --- life --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ SQLite reads only as far as the page needs.
 """
 
 import heapq
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -31,7 +32,7 @@ from whence.storage.walks import (
     walk_to_offset,
 )
 
-__all__ = ["events_of_page"]
+__all__ = ["events_of_keys", "events_of_page"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -49,7 +50,7 @@ _DRIVERS = (("flows", "flow"), ("resources", "resource"), ("causes", "cause"), (
 def events_of_page(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest, cache: EventCache
 ) -> list[Event]:
-    """The events of one page, in order. Only those that are not in the cache are read."""
+    """The events of one page, in order."""
     require_list_request(request)
     if resolved.nothing:
         return []
@@ -63,7 +64,14 @@ def events_of_page(
     if start is None:
         return []
     sort_keys = _sort_keys(connection, snapshot, resolved, start, request)
-    events = {key: cache.find(key, snapshot.removal_epoch) for _, key in sort_keys}
+    return events_of_keys(connection, snapshot, [key for _, key in sort_keys], cache)
+
+
+def events_of_keys(
+    connection: apsw.Connection, snapshot: Snapshot, keys: Iterable[int], cache: EventCache
+) -> list[Event]:
+    """The events with these keys, in their order. Only those that are not in the cache are read."""
+    events = {key: cache.find(key, snapshot.removal_epoch) for key in keys}
     unknown = tuple(key for key, event in events.items() if event is None)
     if unknown:
         rows: list[Any] = connection.execute(_EVENTS_BY_KEY, (json_list(unknown),)).fetchall()

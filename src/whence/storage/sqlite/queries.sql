@@ -13,7 +13,7 @@ UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to,
-       removal_epoch
+       removal_epoch, retained_from
   FROM tenant WHERE tenant = ?
 
 -- name: add_tenant
@@ -128,6 +128,13 @@ SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.r
  CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
  CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
  CROSS JOIN resource r ON r.key = (e.tenant_no << 40 | e.resource)
+
+-- name: feed_keys
+-- The caller adds conditions and the order. `key > ?2` bounds the rows that are read, whatever the conditions match.
+SELECT key, coalesce(length(payload), 0) FROM event NOT INDEXED WHERE tenant_no = ?1 AND key > ?2 AND key <= ?3
+
+-- name: recorded_at
+SELECT recorded_at FROM event WHERE key = ?
 
 -- name: ids_in_range
 -- Two at most. The last value is the resource types that the viewer may see as a JSON array, null for all.
