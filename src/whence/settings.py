@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bodies_in_flight_max: int = 64 * _MIB
     answers_in_flight_max: int = 128 * _MIB
     connections_max: int = 1_000
+    streams_max: int = 500
+    tenant_streams_max: int = 200
     tenant_events_per_s: int = 0
     tenant_bytes_max: int = 0
     disk_free_min: int = 64 * _MIB
@@ -228,6 +230,8 @@ def _check_limits(settings: Settings) -> None:
         raise ValueError("WHENCE_ANSWERS_IN_FLIGHT_MAX must be at least 64MiB, the size of two pages.")
     if settings.connections_max < 1:
         raise ValueError("WHENCE_CONNECTIONS_MAX must be at least 1.")
+    if settings.streams_max < 2 or settings.tenant_streams_max < 1:
+        raise ValueError("WHENCE_STREAMS_MAX must be at least 2, and WHENCE_TENANT_STREAMS_MAX at least 1.")
 
 
 def _without_password(url: str) -> str:
@@ -341,6 +345,8 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "bodies_in_flight_max": ("WHENCE_BODIES_IN_FLIGHT_MAX", _size),
     "answers_in_flight_max": ("WHENCE_ANSWERS_IN_FLIGHT_MAX", _size),
     "connections_max": ("WHENCE_CONNECTIONS_MAX", _number),
+    "streams_max": ("WHENCE_STREAMS_MAX", _number),
+    "tenant_streams_max": ("WHENCE_TENANT_STREAMS_MAX", _number),
     "tenant_events_per_s": ("WHENCE_TENANT_EVENTS_PER_S", _number),
     "tenant_bytes_max": ("WHENCE_TENANT_BYTES_MAX", _size),
     "disk_free_min": ("WHENCE_DISK_FREE_MIN", _size),

@@ -5,13 +5,14 @@ reading by the stores; docs/operations.md lists all of them.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
 from whence.api.quotas import ByteQuota, DiskSpace, EventRate
 from whence.api.request import Request
+from whence.errors import Throttled
 from whence.events import NewEvent, Viewer
 from whence.fairness import FairBudget, FairQueue, LoopRounds
 from whence.settings import Settings
@@ -31,7 +32,8 @@ Item = TypeVar("Item")
 class Admission:
     """What the requests of one server share. Belongs to one event loop.
 
-    `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `pages` are pages
+    `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `streams` are the
+    open streams, and requests that wait for events. `pages` are pages
     of events that are being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
     a time. `rounds` decides which requests run in a round of the event loop. `inflating` are the threads that inflate
     bodies. `event_rate`, `byte_quota` and `disk_space` bound what is stored.
@@ -40,6 +42,8 @@ class Admission:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.bodies = FairBudget(settings.bodies_in_flight_max, "request bodies")
         self.answers = FairBudget(settings.answers_in_flight_max, "large answers")
+        self.streams = FairBudget(settings.streams_max, "streams")
+        self._tenant_streams_max = settings.tenant_streams_max
         self.pages = FairQueue(store.reads_at_once)
         self.unbounded_pages = FairQueue(max(1, store.reads_at_once // 2))
         self.turns = FairQueue(1, brief=True)
@@ -82,6 +86,22 @@ class Admission:
             return
         (self.answers.add if stored else self.answers.take)(tenant, size)
         request.scope["state"]["at_end"].append(partial(self.answers.give_back, tenant, size))
+
+    def take_answer(self, tenant: str, size: int) -> Callable[[], None]:
+        """Count the `size` bytes of a part of streams; the function that is returned gives them back. Raises Busy and
+        Throttled when they do not fit."""
+        if size <= _SMALL_ANSWER:
+            return lambda: None
+        self.answers.take(tenant, size)
+        return partial(self.answers.give_back, tenant, size)
+
+    def hold_stream(self, request: Request, tenant: str) -> None:
+        """Count a stream, or a request that waits for events, until it ends. Raises Throttled when the tenant has too
+        many of them, and Busy when all tenants have."""
+        if self.streams.held(tenant) >= self._tenant_streams_max:
+            raise Throttled("Too many streams of this tenant are open; close some, or come back shortly.")
+        self.streams.take(tenant, 1)
+        request.scope["state"]["at_end"].append(partial(self.streams.give_back, tenant, 1))
 
     async def in_slices(self, tenant: str, items: Iterator[Item]) -> list[Item]:
         """All items of an iterator that computes. Others run whenever it has taken some milliseconds."""

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, health, operators, reads, writes
+from whence.api import causes, credentials, docs_page, feeds, health, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize
@@ -18,11 +18,13 @@ from whence.api.operator_tokens import PURPOSE
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
+from whence.api.streams import Streams
 from whence.ingest import Ingest
 from whence.recent import RecentlyUsed
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
+from whence.wire.feed import Places
 
 __all__ = ["create_app", "route_handlers"]
 
@@ -40,6 +42,7 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
     tokens = secret.sealer(PURPOSE)
     authenticator = Authenticator(settings, store, tokens=tokens)
     ingest = Ingest(store, settings.queue_events_max)
+    admission = Admission(settings, store)
     context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
@@ -50,7 +53,8 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
         authenticator=authenticator,
         cursors=secret.sealer("cursors"),
         tokens=tokens,
-        admission=Admission(settings, store),
+        admission=admission,
+        streams=Streams(store, authenticator, admission, Places(secret.sealer("positions"))),
         parsed_reads=RecentlyUsed(_PARSED_READS),
     )
     handlers = route_handlers(settings)
@@ -69,7 +73,15 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *operators.ROUTES, *health.ROUTES]
+    handlers = [
+        *reads.ROUTES,
+        *feeds.ROUTES,
+        *writes.ROUTES,
+        *causes.ROUTES,
+        *credentials.ROUTES,
+        *operators.ROUTES,
+        *health.ROUTES,
+    ]
     return [*handlers, *docs_page.routes(settings, handlers)]
 
 
@@ -80,6 +92,7 @@ async def _lifespan(context: AppContext) -> AsyncIterator[None]:
         closing.push_async_callback(context.store.close)
         closing.push_async_callback(context.authenticator.close)
         closing.push_async_callback(context.ingest.close)
+        closing.push_async_callback(context.streams.close)
         yield
 
 

@@ -10,6 +10,7 @@ from whence.api.auth import Authenticator
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
+from whence.api.streams import Streams
 from whence.events import Vocabulary
 from whence.ingest import Ingest
 from whence.permissions import Principal
@@ -39,6 +40,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Sealer
     tokens: Sealer
     admission: Admission
+    streams: Streams
     parsed_reads: RecentlyUsed[tuple[Any, ...], ReadRequest]
 
 

@@ -171,7 +171,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._admitted is not None:
             self.limits.release(self._admitted)
         if self._serving is not None and not self._serving.response_complete:
-            abandon = self._serving.scope.get("state", {}).get("abandon")
+            abandon = self._state().get("abandon")
             if abandon is not None:
                 abandon()
 
@@ -197,6 +197,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_reserved:
             self.cycle.keep_alive = False
         self._clear_deadline()
+        self.scope["state"]["abort"] = self.transport.abort
         transport = ResponseTransport(self.transport, self._close_after_response, self.loop)
         self.cycle.transport = cast(asyncio.Transport, transport)
 
@@ -267,7 +268,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client reads its response more slowly than it is written. Start to check its rate."""
         super().pause_writing()
-        if self._answer_ends is None:
+        if self._answer_ends is None and "unread_s" not in self._state():  # a stream may last for ever
             self._answer_ends = self.loop.time() + _ANSWER_S
         self._watch_write_rate()
 
@@ -275,6 +276,17 @@ class LimitedProtocol(HttpToolsProtocol):
         """The client has caught up. Stop checking."""
         self._clear_write_check()
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The server stops. A response that would not end by itself is told to."""
+        super().shutdown()
+        if (on_stop := self._state().get("on_stop")) is not None:
+            on_stop()
+
+    def _state(self) -> dict[str, Any]:
+        """What the middleware and the handler say of the response in progress."""
+        state: dict[str, Any] = {} if self._serving is None else self._serving.scope.get("state", {})
+        return state
 
     def _await_next_request(self) -> None:
         """Give an idle connection as long for its next request as a new one has for its first.
@@ -325,7 +337,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._watch_write_rate()
 
         self._clear_write_check()
-        self._write_check = self.loop.call_later(_WRITE_CHECK_S, check)
+        self._write_check = self.loop.call_later(self._state().get("unread_s", _WRITE_CHECK_S), check)
 
     def _unread_bytes(self) -> int:
         """Bytes that the client has not read yet: in the transport's buffer, and in the kernel's send buffer, which can

@@ -57,7 +57,9 @@ class HTTPMiddleware:
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
     `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call
-    when the client has gone away, or None for a request that must be finished.
+    when the client has gone away, or None for a request that must be finished. The protocol sets `abort`, which closes
+    the connection at once. A handler whose response does not end by itself sets `on_stop`, a function to call when the
+    server stops, and `unread_s`, the seconds in which the client must read something.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from whence.api.request import Request
 from whence.api.responses import JSON
 from whence.permissions import READ
+from whence.wire.bodies import PositionGoneBody
 from whence.wire.deprecation import Deprecation, deprecation_headers, members_of
 from whence.wire.parameters import PARAMETERS, Parameter
 
@@ -23,6 +24,7 @@ __all__ = [
     "ResponseSpec",
     "announce_deprecations",
     "announce_fields",
+    "follow_route",
     "listing_route",
     "open_route",
     "read_route",
@@ -142,6 +144,21 @@ def read_route(
         errors=(404, 422) if missing else (422,),
     )
     return _get(path, {"scope": READ, "operation": operation, "etag": True, "cache_control": cache_control})
+
+
+def follow_route(
+    path: str, summary: str, query: str, response: ResponseSpec, headers: Sequence[Json] = ()
+) -> HTTPRouteHandler:
+    """A route that follows the log by position: GET and HEAD, for the scope events:read."""
+    operation = Operation(
+        tag="Events",
+        summary=summary,
+        parameters=PARAMETERS[query],
+        headers=headers,
+        responses={200: response, 410: ResponseSpec("The next events are no longer kept", PositionGoneBody)},
+        errors=(422,),
+    )
+    return _get(path, {"scope": READ, "operation": operation})
 
 
 def open_route(path: str, summary: str, response: ResponseSpec) -> HTTPRouteHandler:

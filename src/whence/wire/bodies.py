@@ -17,10 +17,12 @@ __all__ = [
     "CountsBody",
     "ErrorBody",
     "EventBody",
+    "FeedBody",
     "HTTPValidationError",
     "KeyCountBody",
     "NewEventBody",
     "PageBody",
+    "PositionGoneBody",
     "ProblemBody",
     "ReferenceBody",
     "StoredEventBody",
@@ -85,6 +87,15 @@ class PageBody(WireBody, frozen=True, kw_only=True):
     next_cursor: str | UnsetType | None = UNSET
     offset: int
     total: int
+
+
+class FeedBody(WireBody, frozen=True, kw_only=True):
+    """Events in the order of their positions. `nextAfter` is where to go on, also when no event matched: a position, or
+    for a credential that may not read every event an opaque token. `hasMore` says that the log goes on behind it."""
+
+    events: list[EventBody]
+    has_more: bool
+    next_after: int | str
 
 
 class KeyCountBody(WireBody, frozen=True, kw_only=True):
@@ -162,6 +173,12 @@ class ErrorBody(WireBody, frozen=True, kw_only=True):
     code: str
     detail: str
     request_id: str
+
+
+class PositionGoneBody(ErrorBody, frozen=True, kw_only=True):
+    """The body of a 410. `resumeAfter` is where the events begin that are still kept, as a `nextAfter`."""
+
+    resume_after: int | str
 
 
 class BatchResultBody(WireBody, frozen=True, kw_only=True):

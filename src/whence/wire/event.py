@@ -62,6 +62,7 @@ __all__ = [
     "encode_event",
     "encode_page",
     "encode_stored_event",
+    "event_body",
     "iter_batch",
     "parse_batch",
     "parse_new_event",
@@ -422,7 +423,8 @@ KEPT_PAYLOAD_MAX = 8 * 1024
 """Neither an event with a larger payload nor its bytes are kept in memory for the next page."""
 
 
-def _event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBody:
+def event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBody:
+    """The event as a part of a larger body, with the keys that `include` names."""
     return EventBody(
         actor_id=event.actor_id,
         actor_type=event.actor_type,
@@ -448,7 +450,7 @@ def _position(event: Event, viewer: Viewer) -> int | None:
 
 def encode_event(event: Event, include: frozenset[str] = frozenset(), viewer: Viewer = _ANYONE) -> bytes:
     """The eleven keys of the contract, and those of position, recordedAt and outcome that `include` names."""
-    return _encode(_event_body(event, include, viewer))
+    return _encode(event_body(event, include, viewer))
 
 
 def encode_stored_event(event: Event, correlation_id: str | None) -> bytes:
@@ -456,7 +458,7 @@ def encode_stored_event(event: Event, correlation_id: str | None) -> bytes:
     learn it."""
     if correlation_id == event.correlation_id:
         return encode_event(event)
-    body = msgspec.structs.asdict(_event_body(event, frozenset(), _ANYONE))
+    body = msgspec.structs.asdict(event_body(event, frozenset(), _ANYONE))
     return _encode(StoredEventBody(**body | {"correlation_id": correlation_id}))
 
 
@@ -474,7 +476,7 @@ def encode_page(
     if shared and include.isdisjoint(EVENT_INCLUDES):
         events = [_encoded_event(event) for event in page.events]
     else:
-        events = [_event_body(event, include, viewer) for event in page.events]
+        events = [event_body(event, include, viewer) for event in page.events]
     return _encode(
         PageBody(
             events=events,

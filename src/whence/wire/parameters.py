@@ -15,6 +15,9 @@ from whence.wire.deprecation import Deprecation
 __all__ = [
     "CAUSE_PARAMETERS",
     "EVENT_INCLUDES",
+    "FEED_LIMIT_DEFAULT",
+    "FEED_LIMIT_MAX",
+    "FEED_PARAMETERS",
     "INT_MAX",
     "LIMIT_MAX",
     "LISTING_DEFAULT",
@@ -27,10 +30,17 @@ __all__ = [
     "READ_PARAMETERS",
     "TEXT_SCHEMA",
     "VALUES_MAX",
+    "WAIT_MAX_S",
     "WRITE_PARAMETERS",
     "Parameter",
     "or_null",
 ]
+
+FEED_LIMIT_MAX, FEED_LIMIT_DEFAULT = 1_000, 100
+"""The largest number of events in a part of a feed, and the default."""
+
+WAIT_MAX_S = 30
+"""The longest time that a request for a feed may wait for events, in seconds."""
 
 INT_MAX = 2**63 - 1
 """The largest number in a query."""
@@ -202,6 +212,43 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }
 """The parameters of each route that answers with events or counts them."""
 
+_AFTER = Parameter(
+    "after",
+    or_null({"type": "string", "pattern": "^([0-9]{1,19}|[A-Za-z0-9_-]{44})$"}),
+    "Only events after this place: the nextAfter of an answer, or the id of an event in a stream.",
+)
+
+
+def _from(default: str) -> Parameter:
+    return Parameter(
+        "from",
+        {"type": "string", "default": default},
+        "Where to begin without after: start is the first event that is kept, now the end of the log, a number the "
+        "event at that position, and a time, such as -15m, the first event that was recorded since then.",
+    )
+
+
+FEED_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "feed": (
+        *_FILTERS,
+        _AFTER,
+        _from("start"),
+        Parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": FEED_LIMIT_MAX, "default": FEED_LIMIT_DEFAULT},
+            "The largest number of events in the answer. There are fewer when their payloads are large.",
+        ),
+        Parameter(
+            "wait",
+            {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": 0},
+            "How many seconds to wait for a matching event, if there is none yet.",
+        ),
+        _include(EVENT_INCLUDES),
+    ),
+    "stream": (*_FILTERS, _AFTER, _from("now"), _include(EVENT_INCLUDES)),
+}
+"""The parameters of each route that follows the log by position."""
+
 CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "trace": _TRACE,
     "flows": (
@@ -245,5 +292,7 @@ def _listing(things: str) -> tuple[Parameter, ...]:
 LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys"), "tenants": _listing("tenants")}
 """The parameters of each route that lists something other than events."""
 
-PARAMETERS = READ_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS | LISTING_PARAMETERS | {"reference": ()}
+PARAMETERS = (
+    READ_PARAMETERS | FEED_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS | LISTING_PARAMETERS | {"reference": ()}
+)
 """The parameters of every route that has any, or that refuses all of them."""

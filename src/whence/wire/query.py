@@ -397,7 +397,7 @@ class QueryReader:
 
     def include(self, values: Mapping[str, list[str]]) -> frozenset[str]:
         """The keys to add to the answer."""
-        allowed = EVENT_INCLUDES if self.route == "event" else LIST_INCLUDES
+        allowed = LIST_INCLUDES if self.route in _PAGED else EVENT_INCLUDES
         names = [name for text in values.get("include", ()) for name in text.split(",")]
         if not all(name in allowed for name in names):
             self.refuse("include", f"What can be included is: {', '.join(allowed)}.", "enum")
