@@ -61,6 +61,16 @@ _KEYS: Rules = frozenset(
 
 _LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
 
+_PLACES: Rules = frozenset(
+    {
+        ("after", "place"),  # only a narrowed credential is given tokens
+        ("after", "after_range"),  # it depends on the log
+        ("from", "from_parsing"),  # a word, a number or a time
+        ("from", "out_of_range"),
+        ("from", "from_with_after"),
+    }
+)
+
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
@@ -69,6 +79,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
+    ("GET", "/api/v1/events/feed"): _TYPES | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,
     ("GET", "/api/v1/flows/map"): _TIMES,

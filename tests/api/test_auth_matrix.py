@@ -32,6 +32,8 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", f"{EVENTS}/correlation/{{correlation_id}}"): ("read", 200),
     ("GET", f"{EVENTS}/resource/{{resource_type}}/{{resource_id}}"): ("read", 200),
     ("GET", f"{EVENTS}/stats/by-actor"): ("read", 200),
+    ("GET", f"{EVENTS}/feed"): ("read", 200),
+    ("GET", f"{EVENTS}/stream"): ("read", 200),
     ("GET", f"{EVENTS}/{{event_id}}"): ("read", 404),
     ("GET", f"{EVENTS}/{{event_id}}/trace"): ("read", 404),
     ("GET", "/api/v1/references/{reference}"): ("read", 422),
@@ -337,7 +339,13 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
     }
     body = bodies.get(path) if method == "POST" else None
     client.cookies.clear()  # those of the last answer
-    return client.request(method, filled, headers=[("X-Request-Id", "fixed"), *headers], json=body)
+    sent = [("X-Request-Id", "fixed"), *headers]
+    if path == f"{EVENTS}/stream":
+        with client.stream(method, filled, headers=sent) as answer:
+            if answer.status_code != 200:  # else it would never end
+                answer.read()
+            return answer
+    return client.request(method, filled, headers=sent, json=body)
 
 
 def failures(served: Served, routes: dict[tuple[str, str], tuple[str, int]]) -> list[str]:

@@ -321,7 +321,8 @@ def test_errors_and_their_headers_are_documented(document: Json) -> None:
                 assert ("WWW-Authenticate" in answer["headers"]) == (status == "401")
                 if int(status) >= 400 and status != "422":
                     content = answer["content"]["application/json"]["schema"]
-                    assert content == {"$ref": "#/components/schemas/Error"}
+                    name = "PositionGone" if status == "410" else "Error"
+                    assert content == {"$ref": f"#/components/schemas/{name}"}
 
 
 def test_an_operators_words_are_in_the_document() -> None:
@@ -400,6 +401,7 @@ def test_the_examples_are_what_a_server_answers(served: Served) -> None:
         for path, name in {
             f"/api/v1/events/{effect['id']}": "Event",
             "/api/v1/events?limit=1": "EventPage",
+            "/api/v1/events/feed?after=1": "Feed",
             "/api/v1/events/aggregate": "EventAggregate",
             "/api/v1/events/stats/by-actor": "ActorStats",
             f"/api/v1/events/{effect['id']}/trace": "Trace",

@@ -48,6 +48,9 @@ def document(busy: Served) -> Json:
     for schema in served["components"]["schemas"].values():
         if schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
+    del served["paths"]["/api/v1/events/stream"]  # which never ends
+    [wait] = [one for one in served["paths"]["/api/v1/events/feed"]["get"]["parameters"] if one["name"] == "wait"]
+    wait["schema"] = {"type": "integer", "enum": [0]}
     return served
 
 

@@ -27,6 +27,7 @@ READ = frozenset(
         "limit_concurrency",
         "loop",
         "pipeline",
+        "scope",
         "timeout_keep_alive_task",
         "transport",
     )
@@ -56,6 +57,7 @@ OVERRIDDEN = frozenset(
         "pause_writing",
         "resume_writing",
         "send_400_response",
+        "shutdown",
         "timeout_keep_alive_handler",
     )
 )

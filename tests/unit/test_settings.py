@@ -52,6 +52,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         BODIES_IN_FLIGHT_MAX="32MiB",
         ANSWERS_IN_FLIGHT_MAX="96MiB",
         CONNECTIONS_MAX="50",
+        STREAMS_MAX="20",
+        TENANT_STREAMS_MAX="5",
         TENANT_EVENTS_PER_S="100",
         TENANT_BYTES_MAX="1GiB",
         DISK_FREE_MIN="1GiB",

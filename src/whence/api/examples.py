@@ -163,6 +163,13 @@ RESPONSES: dict[str, Json] = {
         ],
         "to": None,
     },
+    "Feed": {"events": [_EVENT], "hasMore": False, "nextAfter": 2},
+    "PositionGone": {
+        "code": "position_gone",
+        "detail": "The next events after this position are no longer kept.",
+        "requestId": _REQUEST_ID,
+        "resumeAfter": 40_000,
+    },
     "Keys": {"keys": [_KEY]},
     "CreatedKey": _KEY | {"key": "whk_…"},
     "Session": {"tenantId": _TENANT, "scopes": ["events:read"], "expiresAt": "2026-01-02T15:04:05Z"},
