@@ -113,14 +113,14 @@ class NotFound(WhenceError):
 
 
 class PositionGone(WhenceError):
-    """The events after a position were asked for, and the first of them are no longer kept. `first_position` is the
-    first one that is."""
+    """The events after a position were asked for, and the first of them are no longer kept. `resume_after` is where
+    those begin that are; None when an answer does not say."""
 
     code = "position_gone"
 
-    def __init__(self, first_position: int) -> None:
+    def __init__(self, resume_after: int | str | None = None) -> None:
         super().__init__("The next events after this position are no longer kept.")
-        self.first_position = first_position
+        self.resume_after = resume_after
 
 
 class Conflict(WhenceError):

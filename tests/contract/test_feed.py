@@ -135,13 +135,13 @@ async def test_nobody_follows_a_position_that_is_not_there(store: Any) -> None:
 
 @catches(mutants.removed_positions_are_skipped)
 async def test_removed_events_are_not_skipped_in_silence(real: Any) -> None:
-    """A reader whose next event is no longer kept is refused with the first position that is."""
+    """A reader whose next event is no longer kept is refused with the place to go on."""
     await add(real, *[new(number) for number in range(1, 11)])
     await retain_from(real, 5)
     for after in (0, 3):
         with pytest.raises(PositionGone) as gone:
             await real.read_feed(VIEWER, Query(), after, 10)
-        assert gone.value.first_position == 5
+        assert gone.value.resume_after == 4
     assert numbered((await real.read_feed(VIEWER, Query(), 4, 10)).events) == [5, 6, 7, 8, 9, 10]
     assert (await real.head(TENANT)).retained_from == 5
     assert await real.position_before(TENANT, 0) == 4

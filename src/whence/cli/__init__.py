@@ -29,6 +29,7 @@ COMMANDS = {
     "emit": ("whence.cli.events:emit", "Store one event."),
     "relay": ("whence.cli.relay:relay", "Send the events of an outbox, or of the spool of a program."),
     "list": ("whence.cli.events:list_events", "List events, newest first."),
+    "tail": ("whence.cli.tail:tail", "Show the last events, and with -f those that come."),
     "get": ("whence.cli.events:get", "Show one event."),
     "why": ("whence.cli.traces:why", "Show why an event happened, in sentences."),
     "effects": ("whence.cli.traces:effects", "Show everything that an event led to."),
@@ -52,7 +53,7 @@ COMMANDS = {
 """Every command with the function that runs it and its summary."""
 
 GROUPS = {
-    "Read": ("list", "get", "why", "effects", "trace", "flow", "flows", "map", "stats"),
+    "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats"),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),
     "Look after": ("login", "profile", "key", "migrate", "copy", "verify", "backup", "restore"),

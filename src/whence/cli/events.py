@@ -37,7 +37,7 @@ from whence.events import is_event_type
 from whence.identities import is_uuid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
-__all__ = ["Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
+__all__ = ["FieldFilters", "Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
 
 _SHOWN = 20
 _PAGE = 100
@@ -56,8 +56,9 @@ Until = Annotated[str | None, Parameter(name=["--to", "--until"], allow_leading_
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Filters:
-    """Options that select events. Values of a repeated option are alternatives; different options must all match."""
+class FieldFilters:
+    """Options that select events by their fields. Values of a repeated option are alternatives; different options must
+    all match."""
 
     event_type: Annotated[
         list[str] | None,
@@ -74,8 +75,6 @@ class Filters:
     outcome: Annotated[list[str] | None, Parameter(negative="", help="success, failure or none.")] = None
     correlation_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the flow.")] = None
     causation_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the cause.")] = None
-    since: Since = None
-    until: Until = None
 
     def parameters(self) -> dict[str, Value]:
         """The query parameters of the API."""
@@ -88,9 +87,20 @@ class Filters:
             "outcome": self.outcome,
             "correlation_id": self.correlation_id,
             "causation_id": self.causation_id,
-            "from": self.since,
-            "to": self.until,
         }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Filters(FieldFilters):
+    """Options that select events, also by the time at which they occurred."""
+
+    since: Since = None
+    until: Until = None
+
+    def parameters(self) -> dict[str, Value]:
+        """The query parameters of the API."""
+        return super().parameters() | {"from": self.since, "to": self.until}
 
 
 def list_events(

@@ -5,6 +5,7 @@
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
 - `reasons` says why there is no connection.
+- `following` iterates over events as they are stored.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
   for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
@@ -20,6 +21,7 @@ from whence.client.counts import Stats
 from whence.client.encoding import Default, Payload
 from whence.client.errors import Closed, Lost, NoApiKey, NotRecorded, QueueFull, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.following import AsyncFollow, Follow
 from whence.client.options import BeforeSend, ClientOptions
 from whence.client.reporting import OnError
 from whence.client.requests import (
@@ -27,7 +29,9 @@ from whence.client.requests import (
     NDJSON,
     ApiRequest,
     EventFilters,
+    FieldFilters,
     FlowFilters,
+    FollowFilters,
     ListFilters,
     TimeFilters,
     Value,
@@ -36,6 +40,7 @@ from whence.client.requests import (
     batch_request,
     create_key_request,
     emit_request,
+    follow_request,
     get_request,
     list_keys_request,
     list_request,
@@ -67,6 +72,7 @@ __all__ = [
     "NOT_A_WHENCE_SERVER",
     "ApiRequest",
     "ApiResponse",
+    "AsyncFollow",
     "AsyncWhence",
     "BeforeSend",
     "CausalContext",
@@ -82,7 +88,10 @@ __all__ = [
     "EventFields",
     "EventFilters",
     "EventPage",
+    "FieldFilters",
     "FlowFilters",
+    "Follow",
+    "FollowFilters",
     "KeyBody",
     "KeysBody",
     "ListFilters",
@@ -109,6 +118,7 @@ __all__ = [
     "current_context",
     "emit_request",
     "error_of",
+    "follow_request",
     "get_request",
     "list_keys_request",
     "list_request",

@@ -20,10 +20,18 @@ from whence.client.emitter import Emitter
 from whence.client.encoding import EventEncoder
 from whence.client.errors import NoApiKey, name_of
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, cause_and_flow, emitted_from
+from whence.client.following import OnRetry, Place, with_position
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.options import BeforeSend, ClientOptions, check_options
 from whence.client.reentrancy import Nesting, guard, is_raised_by_signal_handler
-from whence.client.requests import ApiRequest, batch_request, store_request, tenant_token_request, with_id
+from whence.client.requests import (
+    ApiRequest,
+    FollowFilters,
+    batch_request,
+    store_request,
+    tenant_token_request,
+    with_id,
+)
 from whence.client.responses import ApiResponse, parse_body
 from whence.client.runs import Run
 from whence.client.sender import Sender
@@ -295,6 +303,16 @@ class BaseClient:
         if any(body is not None for body in bodies):
             self._require_key()
         return bodies
+
+    def _place(self, filters: FollowFilters, on_retry: OnRetry | None) -> Place:
+        """Where a log is followed from. Raises Invalid for two places to begin at."""
+        parameters: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+        if "after" in parameters and "since" in parameters:
+            raise Invalid.at(("query", "since"), "Pass either after or since.", "from_with_after")
+        if "after" not in parameters:
+            parameters.setdefault("since", "now")
+        parameters["include"] = with_position(filters.get("include"))
+        return Place(parameters, self.timeout_s, on_retry)
 
     def _flush(self, timeout_s: float, attempts_before: int | None = None) -> bool:
         return self._disabled or self._emitter.flush(timeout_s, attempts_before)

@@ -18,11 +18,13 @@ from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
+from whence.client.following import AsyncFollow, Follow, OnRetry
 from whence.client.options import ClientOptions
 from whence.client.requests import (
     ApiRequest,
     EventFilters,
     FlowFilters,
+    FollowFilters,
     Include,
     ListFilters,
     TimeFilters,
@@ -149,6 +151,16 @@ class Whence(BaseClient):
         """All matching events, in the snapshot of the first page. Pages are fetched as they are needed."""
         for page in self.pages(**filters):
             yield from page.events
+
+    def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[FollowFilters]) -> Follow:
+        """The matching events in the order in which they are stored, without an end: the iterator waits for more.
+
+        By default it begins with the next event that is stored. For the filters, `after` and `since` see
+        `FollowFilters`. Every event has its `position`, after which a later call goes on: none is skipped and none
+        comes twice. Broken connections and temporary errors are retried for as long as it takes, after a call of
+        `on_retry`. Other errors are raised, PositionGone among them.
+        """
+        return Follow(self._place(filters, on_retry), self.send, self._sleep)
 
     def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
         """The event with this id. Raises NotFound."""
@@ -330,6 +342,10 @@ class AsyncWhence(BaseClient):
         async for page in self.pages(**filters):
             for event in page.events:
                 yield event
+
+    def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[FollowFilters]) -> AsyncFollow:
+        """As `Whence.follow`."""
+        return AsyncFollow(self._place(filters, on_retry), self.send, self._sleep)
 
     async def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
         """As `Whence.get`."""

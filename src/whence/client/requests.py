@@ -20,7 +20,9 @@ __all__ = [
     "SEND_EVENTS_MAX",
     "ApiRequest",
     "EventFilters",
+    "FieldFilters",
     "FlowFilters",
+    "FollowFilters",
     "Include",
     "ListFilters",
     "TimeFilters",
@@ -32,6 +34,7 @@ __all__ = [
     "emit_request",
     "first_batch",
     "flows_request",
+    "follow_request",
     "get_request",
     "list_keys_request",
     "list_request",
@@ -77,8 +80,9 @@ class TimeFilters(TypedDict, total=False):
     to: Time
 
 
-class EventFilters(TimeFilters, total=False):
-    """Which events. Several values of one filter are alternatives, and different filters must all match.
+class FieldFilters(TypedDict, total=False):
+    """Which events, by their fields. Several values of one filter are alternatives, and different filters must all
+    match.
 
     A `resource_id` that is no UUID needs its `resource_type`.
     """
@@ -91,6 +95,20 @@ class EventFilters(TimeFilters, total=False):
     outcome: Texts
     correlation_id: Ids
     causation_id: Ids
+
+
+class EventFilters(FieldFilters, TimeFilters, total=False):
+    """Which events, by their fields and by the time at which they occurred."""
+
+
+class FollowFilters(FieldFilters, total=False):
+    """Which events, and where to begin: after the place `after`, or with the first event that was recorded `since`:
+    a time, "start" for the first event of the log, or "now" for those that are yet to be stored.
+    """
+
+    after: int | str | None
+    since: Time
+    include: Include
 
 
 class ListFilters(EventFilters, total=False):
@@ -132,6 +150,11 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
 def list_request(**filters: Value) -> ApiRequest:
     """A page of events. `filters` are the parameters of the API; `from` is `since` or `from_`, `to` is also `until`."""
     return ApiRequest(method="GET", path=_EVENTS, query=_query(filters))
+
+
+def follow_request(**filters: Value) -> ApiRequest:
+    """The events after a position. `filters` are the parameters of the API; `from` is `since`."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/feed", query=_query(filters))
 
 
 def get_request(event_id: str, **filters: Value) -> ApiRequest:

@@ -14,6 +14,7 @@ from whence.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    PositionGone,
     Problem,
     QueryTooExpensive,
     QuotaSpent,
@@ -47,7 +48,7 @@ __all__ = [
 
 NOT_A_WHENCE_SERVER = "The response did not come from a Whence server. Check the URL."
 
-_CLIENT_ERROR, _INVALID, _THROTTLED, _SERVER_ERROR, _UNAVAILABLE = 400, 422, 429, 500, 503
+_CLIENT_ERROR, _GONE, _INVALID, _THROTTLED, _SERVER_ERROR, _UNAVAILABLE = 400, 410, 422, 429, 500, 503
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _RETRY_LATER: dict[str, type[RetryLater]] = {
@@ -171,6 +172,9 @@ def error_of(response: ApiResponse) -> WhenceError:
     if isinstance(request_id, str):
         error.request_id = request_id
         error.add_note(f"request {request_id}")
+    if isinstance(error, PositionGone):
+        resume_after = body.get("resumeAfter")
+        error.resume_after = resume_after if isinstance(resume_after, int | str) else None
     return error
 
 
@@ -218,6 +222,8 @@ def _error(response: ApiResponse, detail: object, code: str) -> WhenceError:
         return error_type(sentence, int(retry_after_s(response.headers.get("retry-after"), time.time()) or 1))
     if code == QuotaSpent.code:
         return QuotaSpent(sentence)
+    if response.status == _GONE:
+        return PositionGone()
     by_status_alone = {403: Forbidden, 404: NotFound, 413: TooLarge, 415: UnsupportedMedia}
     return by_status_alone.get(response.status, WhenceError)(sentence)
 

@@ -186,7 +186,7 @@ def encode_gone(error: PositionGone, request_id: str, viewer: Viewer, places: Pl
             code=error.code,
             detail=f"{error} Go on after resumeAfter, and expect that events are missing before it.",
             request_id=request_id,
-            resume_after=places.value(viewer, error.first_position - 1),
+            resume_after=places.value(viewer, int(error.resume_after or 0)),
         )
     )
 
