@@ -91,7 +91,7 @@ def _changed(key: ApiKey, more: dict[str, Any]) -> ApiKey:
 def serving(folder: Path, **settings: Any) -> Iterator[Served]:
     url = f"sqlite:///{folder}/whence.db"
     configure_logging("error")
-    served = Served(Settings(store=url, port=0, **settings), create_store(url))
+    served = Served(Settings(**{"store": url, "port": 0, **settings}), create_store(url))
     served.start()
     try:
         yield served
