@@ -43,6 +43,7 @@ class Process:
         self.store = f"sqlite:///{folder}/whence.db"
         self.said_file = folder / f"said-{time.monotonic_ns()}"
         home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+        home["WHENCE_PROCESSES"] = "1"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
         with self.said_file.open("wb") as said:
             self.process = subprocess.Popen(
@@ -57,7 +58,10 @@ class Process:
                 ],
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                env=kept | home | {f"WHENCE_{name}": value for name, value in environ.items()},
+                env=kept
+                | home
+                | {"WHENCE_PROCESSES": "1"}
+                | {f"WHENCE_{name}": value for name, value in environ.items()},
             )
 
     def said(self) -> str:
