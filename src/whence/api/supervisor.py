@@ -223,7 +223,7 @@ class Supervisor:
             elif said:
                 process.refusal = _refusal_in(said)
             else:  # the process has ended, or is about to
-                self._selector.unregister(process.status)
+                self._unregister(process)
 
     def _reap(self) -> None:
         for process in list(self._processes.values()):
@@ -236,10 +236,13 @@ class Supervisor:
     def _forget(self, process: _Process) -> None:
         if not process.is_ready and process.refusal is None:
             self._read_status(process)
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(process.status)
+        self._unregister(process)
         os.close(process.status)
         del self._processes[process.pid]
+
+    def _unregister(self, process: _Process) -> None:
+        with contextlib.suppress(KeyError):  # it was already
+            self._selector.unregister(process.status)
 
     def _replace(self, process: _Process, code: int) -> None:
         """Arrange for another process in place of one that ended, or for the end of all."""
