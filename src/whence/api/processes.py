@@ -132,7 +132,7 @@ async def _serve_writer(stores: SharedStores, listener: socket.socket, child: Ch
     try:
         await stores.serve_writer(store, listener, child.ready, ended)
         if child.is_orphan:
-            os._exit(1)  # everything is on the disk, and whoever starts the next server must not wait
+            os._exit(1)  # everything is on the disk, and the next server must not wait
     finally:
         await store.close()
 

@@ -1,4 +1,4 @@
-"""One SQLite file behind the several processes of a server: each reads the file itself, and one of them writes it.
+"""One SQLite file for the several processes of a server: each reads the file itself, and one of them writes it.
 
 supervisor   SharedFile       holds the lock of the file, and no connection
 writer       SQLiteStore      the file is open for writing here alone; WriterService answers the others
