@@ -200,6 +200,8 @@ class Server(uvicorn.Server):
             self.force_exit = True
         if not self.should_exit:
             _kill_after(_KILL_S)
+            if self._lifeline is None:
+                notify_service_manager("STOPPING=1")
         self.should_exit = True
 
 
