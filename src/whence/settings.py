@@ -34,9 +34,12 @@ RECORDED = ("keys", "sessions", "reads")
 """What can be recorded as events of the tenant."""
 
 _MIB = 1024 * 1024
-_BATCH_EVENTS = 1000
-_PACKED_BATCH_BYTES = 12 * _MIB
-_PAGE_BYTES = 32 * _MIB
+# One tenant may use half of each: one batch, packed and unpacked, and one page.
+_QUEUE_EVENTS_MIN = 2 * 1000
+_BODIES_MIN = 2 * 12 * _MIB
+_ANSWERS_MIN = 2 * 32 * _MIB
+_STREAMS_MIN = 2
+_PROCESSES_MAX = 64
 _HMAC = ("HS256",)
 _PUBLIC_KEY = ("RS256", "ES256", "EdDSA")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -51,7 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a server. They are checked however they are made; `from_environment` parses them from text.
 
     Empty `jwt_algorithms` mean all that the configured key allows: HS256 for a secret, RS256, ES256 and EdDSA for a
-    JWKS URL. `trusted_proxies` are addresses or networks whose X-Forwarded-* headers are believed.
+    JWKS URL. `trusted_proxies` are addresses or networks whose X-Forwarded-* headers are believed. None for `processes`
+    means as many as the processors allow.
     """
 
     store: str = msgspec.field(default_factory=default_store)
@@ -89,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cookie_secure: bool = False
     postgres_pooler: bool = False
     unsafe_durability: bool = False
+    processes: int | None = None
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -125,6 +130,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return Vocabulary.extended((*self.resource_types, *recorded), self.actor_types)
         except ValueError as error:
             raise ValueError(f"WHENCE_RESOURCE_TYPES, WHENCE_ACTOR_TYPES: {error}") from None
+
+    def part_of(self, number: int) -> "Settings":
+        """The settings of one of so many processes: its part of each total, but enough for a tenant to do everything.
+
+        So several processes together may use more than a total that is near its minimum.
+        """
+
+        def part(total: int, least: int) -> int:
+            return max(-(-total // number), least)
+
+        return msgspec.structs.replace(
+            self,
+            queue_events_max=part(self.queue_events_max, _QUEUE_EVENTS_MIN),
+            bodies_in_flight_max=part(self.bodies_in_flight_max, _BODIES_MIN),
+            answers_in_flight_max=part(self.answers_in_flight_max, _ANSWERS_MIN),
+            connections_max=part(self.connections_max, 1),
+            streams_max=part(self.streams_max, _STREAMS_MIN),
+            tenant_streams_max=part(self.tenant_streams_max, 1),
+        )
 
     @property
     def shown_store(self) -> str:
@@ -221,17 +245,18 @@ def _check_limits(settings: Settings) -> None:
     """Raise ValueError for a limit that is too small for the server to work."""
     if settings.bad_credentials_per_minute < 1:
         raise ValueError("WHENCE_BAD_CREDENTIALS_PER_MINUTE must be at least 1.")
-    # One tenant may use half of each.
-    if settings.queue_events_max < 2 * _BATCH_EVENTS:
-        raise ValueError(f"WHENCE_QUEUE_EVENTS_MAX must be at least {2 * _BATCH_EVENTS}, the size of two batches.")
-    if settings.bodies_in_flight_max < 2 * _PACKED_BATCH_BYTES:
+    if settings.queue_events_max < _QUEUE_EVENTS_MIN:
+        raise ValueError(f"WHENCE_QUEUE_EVENTS_MAX must be at least {_QUEUE_EVENTS_MIN}, the size of two batches.")
+    if settings.bodies_in_flight_max < _BODIES_MIN:
         raise ValueError("WHENCE_BODIES_IN_FLIGHT_MAX must be at least 24MiB: two batches, packed and unpacked.")
-    if settings.answers_in_flight_max < 2 * _PAGE_BYTES:
+    if settings.answers_in_flight_max < _ANSWERS_MIN:
         raise ValueError("WHENCE_ANSWERS_IN_FLIGHT_MAX must be at least 64MiB, the size of two pages.")
     if settings.connections_max < 1:
         raise ValueError("WHENCE_CONNECTIONS_MAX must be at least 1.")
-    if settings.streams_max < 2 or settings.tenant_streams_max < 1:
-        raise ValueError("WHENCE_STREAMS_MAX must be at least 2, and WHENCE_TENANT_STREAMS_MAX at least 1.")
+    if settings.streams_max < _STREAMS_MIN or settings.tenant_streams_max < 1:
+        raise ValueError("WHENCE_STREAMS_MAX must be at least 2, and WHENCE_TENANT_STREAMS_MAX 1.")
+    if settings.processes is not None and not 1 <= settings.processes <= _PROCESSES_MAX:
+        raise ValueError(f"WHENCE_PROCESSES must be 'auto' or a number from 1 to {_PROCESSES_MAX}.")
 
 
 def _without_password(url: str) -> str:
@@ -288,6 +313,10 @@ def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,12}", text):
         raise ValueError("must be a whole number.")
     return int(text)
+
+
+def _processes(text: str) -> int | None:
+    return None if text.lower() == "auto" else _number(text)
 
 
 def _scaled(units: Mapping[str, int], example: str) -> Callable[[str], int]:
@@ -356,5 +385,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "cookie_secure": ("WHENCE_COOKIE_SECURE", _switch),
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
+    "processes": ("WHENCE_PROCESSES", _processes),
 }
 """The variable of each field, and the function that parses its value."""

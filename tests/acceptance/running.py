@@ -11,15 +11,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.tools import missing
-from whence.permissions import READ, WRITE, new_api_key
-from whence.storage import create_store
+from whence.permissions import READ, WRITE, key_hash, new_api_key
+from whence.storage import Credentials, create_store
 
 STARTED_S = 30
+PROCESSES = int(os.environ.get("WHENCE_TEST_PROCESSES", "1"))
+"""How many processes the servers have, unless a test says otherwise."""
+
+MORE_MIB = 120 * (PROCESSES - 1)
+"""What they may take, beside the memory of a server that is one process."""
+
+ONE_PROCESS = {"WHENCE_PROCESSES": "1"}
+"""For tests of what is exact in one process only, or of mutants that another process would hide."""
+
 _SERVING = re.compile(rb"Serving .* at (http://\S+)")
 _WHENCE = "import sys; from whence.cli import main; sys.exit(main())"
 
@@ -55,21 +64,33 @@ class Running:
         self.variables = variables
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ("127.0.0.1", 0)
+        self.flags: Sequence[str] = ("--port", "0")
         self.starts = 0
 
     def key(self, *scopes: str, tenant: str = "acme") -> str:
         """Create an API key directly in the store. Returns its secret."""
         secret, key = new_api_key(tenant, scopes or (READ, WRITE), time.time_ns() // 1000)
+        self._change_keys(lambda keys: keys.put_key(key))
+        return secret
 
-        async def put() -> None:
+    def revoke(self, secret: str, tenant: str = "acme") -> None:
+        """Revoke an API key directly in the store."""
+
+        async def revoke(keys: Credentials) -> None:
+            key = await keys.find_key(key_hash(secret) or b"")
+            assert key is not None and await keys.revoke_key(tenant, key.id, time.time_ns() // 1000)
+
+        self._change_keys(revoke)
+
+    def _change_keys(self, change: Callable[[Credentials], Awaitable[None]]) -> None:
+        async def changing() -> None:
             store = create_store(self.url, serving=False)
             try:
-                await store.credentials.put_key(key)
+                await change(store.credentials)
             finally:
                 await store.close()
 
-        asyncio.run(put())
-        return secret
+        asyncio.run(changing())
 
     def start(self, around: Sequence[str] = ()) -> None:
         """Start the server and return once it answers. `around` is a wrapping command, such as strace."""
@@ -77,9 +98,13 @@ class Running:
         self.starts += 1
         log = self.folder / f"server-{self.starts}.log"
         program = [str(self.mutant)] if self.mutant else ["-c", _WHENCE]
-        command = [*around, sys.executable, *program, "serve", "--store", self.url, "--port", "0"]
+        command = [*around, sys.executable, *program, "serve", "--store", self.url, *self.flags]
         known = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
-        settings = {"WHENCE_LOG_LEVEL": "error", "XDG_CONFIG_HOME": str(self.folder / "config")}
+        settings = {
+            "WHENCE_LOG_LEVEL": "error",
+            "WHENCE_PROCESSES": str(PROCESSES),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+        }
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 command,
@@ -127,14 +152,26 @@ class Running:
         self.process = None
         return code, time.monotonic() - started
 
+    def processes(self) -> dict[str, int]:
+        """The processes that the supervisor has started, by name: their ids. None if the server is one process."""
+        found = {}
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                found[Path(f"/proc/{pid}/comm").read_text().strip()] = int(pid)
+        return found
+
     def memory(self, name: str = "VmHWM") -> int:
-        """The memory of the process in MiB: VmHWM is the peak resident size, VmRSS the current one."""
-        if not Path("/proc/self/status").exists():
+        """The memory of the server in MiB: VmHWM is the peak resident size, VmRSS the current one.
+
+        Of several processes, each counts only its part of what they share now.
+        """
+        if not Path("/proc/self/smaps_rollup").exists():
             missing("/proc")
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(rf"{name}:\s+([0-9]+) kB", status)
-        assert found is not None, status
-        return int(found[1]) // 1024
+        pids = (self.pid, *self.processes().values())
+        if len(pids) == 1:
+            return _kb(f"/proc/{self.pid}/status", name) // 1024
+        shared = [_kb(f"/proc/{pid}/smaps_rollup", "Rss") - _kb(f"/proc/{pid}/smaps_rollup", "Pss") for pid in pids]
+        return (sum(_kb(f"/proc/{pid}/status", name) for pid in pids) - sum(shared)) // 1024
 
     def connect(self, timeout: float = 20.0) -> http.client.HTTPConnection:
         """A keep-alive connection."""
@@ -146,6 +183,14 @@ class Running:
     def log_text(self) -> str:
         """The server's log since its last start."""
         return self.log.read_text(errors="replace")
+
+
+def _kb(path: str, name: str) -> int:
+    """A number of kB in a file of /proc."""
+    text = Path(path).read_text()
+    found = re.search(rf"^{name}:\s+([0-9]+) kB", text, re.MULTILINE)
+    assert found is not None, text
+    return int(found[1])
 
 
 @contextlib.contextmanager

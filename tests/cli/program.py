@@ -96,7 +96,7 @@ class Cli:
         (self.home / "tmp").mkdir(parents=True, exist_ok=True)
         made = {name: str(self.home / place) for name, place in places.items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "LANG": "C.UTF-8", **made, **self.environ}
+        return {"PATH": path, "LANG": "C.UTF-8", "WHENCE_PROCESSES": "1", **made, **self.environ}
 
     def command(self, *arguments: str | Path) -> list[str | Path]:
         """The script that pip installed; with a prelude, the function that the script calls."""

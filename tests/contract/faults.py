@@ -1,9 +1,11 @@
 """The kinds of store, functions that open and break one, and the marks that name the mutants a test must catch."""
 
+import asyncio
 import functools
 import importlib
 import inspect
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ from whence.storage.base import AS_OF_SPAN, FEED_BYTES, FEED_ROWS, KINDS_MAX, PO
 from whence.storage.postgres import append_function
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import pages
-from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.engine import SQLiteReads
+from whence.storage.sqlite.shared import SharedFile, SharedStore
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -175,6 +178,34 @@ async def open_sqlite(folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -
     return create_store(f"sqlite:///{folder}/log.db")
 
 
+class _Shared(SharedStore):
+    """The store of an acceptor, with the process that writes as tasks of the same event loop."""
+
+    def __init__(self, path: str, folder: Path) -> None:
+        self._writer_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._writer_socket.bind(str(folder / "writer"))
+        self._writer_socket.listen()
+        self._file = SharedFile(path, accept_rollback=False)
+        self._writer_store = self._file.open_writer(again=False)
+        self._ended = asyncio.Event()
+        self._service = asyncio.create_task(
+            self._file.serve_writer(self._writer_store, self._writer_socket, lambda: None, self._ended)
+        )
+        super().__init__(path, str(folder / "writer"))
+
+    async def close(self) -> None:
+        await super().close()
+        self._ended.set()
+        await self._service
+        await self._writer_store.close()
+
+
+async def open_shared(folder: Path, patch: pytest.MonkeyPatch, limits: Limits) -> Any:
+    """A SQLite store on a fresh file, which another store writes."""
+    set_limits(patch, limits)
+    return _Shared(f"{folder}/log.db", folder)
+
+
 async def hashes_of_sqlite(store: Any, tenant: str) -> list[tuple[bytes, bytes]]:
     def read(connection: Any) -> list[tuple[bytes, bytes]]:
         tenant_no = connection.execute("SELECT tenant_no FROM tenant WHERE tenant = ?", (tenant,)).get
@@ -212,7 +243,7 @@ async def select(store: Any, tenant: str, sql: str) -> list[tuple[Any, ...]]:
     """The rows of a statement without parameters, as a tenant; none on the model, which has no tables."""
     if isinstance(store, ModelStore):
         return []
-    if isinstance(store, SQLiteStore):
+    if isinstance(store, SQLiteReads):
         found: list[tuple[Any, ...]] = await store._readers.read(
             tenant, lambda connection: connection.execute(sql).fetchall()
         )
@@ -224,6 +255,7 @@ async def select(store: Any, tenant: str, sql: str) -> list[tuple[Any, ...]]:
 KINDS = {
     "model": Kind(open_model),
     "sqlite": Kind(open_sqlite, hashes_of_sqlite),
+    "shared": Kind(open_shared, hashes_of_sqlite),
     "postgres": Kind(open_postgres, hashes_of_postgres),
 }
 """Every kind of store, by name. A new one is added here, and then each test of the contract runs on it."""

@@ -12,7 +12,7 @@ from tests.contract.made import DAY, HOUR, NOON, SECOND, TENANT, VIEWER, add, as
 from tests.contract.model import ModelStore, same_map, unnumbered
 from whence.events import Keyset, NewEvent, PageRequest, Viewer
 from whence.flows import SUMMARY_EVENTS_MAX, FlowQuery
-from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.engine import SQLiteReads
 from whence.trace import Graph, TraceRequest
 
 COUNT = 70
@@ -275,7 +275,7 @@ async def test_a_link_is_counted_once_whichever_comes_first(store: Any) -> None:
 @catches(broken.never_folds)
 async def test_links_are_folded_as_the_log_grows(real: Any) -> None:
     """The number of events after the last fold, which the map reads one by one, stays below the limit."""
-    head = "tenant" if isinstance(real, SQLiteStore) else "head"
+    head = "tenant" if isinstance(real, SQLiteReads) else "head"
     for batch in batches(various()):
         await stored(real, *batch)
         [(unfolded,)] = await select(real, TENANT, f"SELECT size - folded_to FROM {head}")

@@ -64,6 +64,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         POSTGRES_POOLER="on",
         UNSAFE_DURABILITY="yes",
         LISTEN_URL="postgresql://u@h/d",
+        PROCESSES="3",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}

@@ -15,6 +15,7 @@ from whence.api.error_responses import error_response
 from whence.api.fast_lane import FastLane
 from whence.api.middleware import HTTPMiddleware
 from whence.api.operator_tokens import PURPOSE
+from whence.api.process_bus import ProcessBus
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
@@ -32,17 +33,23 @@ _PARSED_READS = 512
 """Reads whose query strings stay parsed. With the longest query strings they take 40 MB."""
 
 
-def create_app(settings: Settings, store: Store, secret: StoreSecret | None = None) -> HTTPMiddleware:
+def create_app(
+    settings: Settings, store: Store, secret: StoreSecret | None = None, bus: ProcessBus | None = None
+) -> HTTPMiddleware:
     """The ASGI application over an open store.
 
     Its lifespan starts the background work. At the end it finishes what was accepted and closes the store. Without the
-    secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application.
+    secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application. `bus`
+    leads to the other processes of the server, if it has several.
     """
     secret = secret or StoreSecret.random()
     tokens = secret.sealer(PURPOSE)
     authenticator = Authenticator(settings, store, tokens=tokens)
-    ingest = Ingest(store, settings.queue_events_max)
     admission = Admission(settings, store)
+    if bus is not None:
+        authenticator.share_throttle(bus)
+        admission.event_rate.share(bus)
+    ingest = Ingest(store, settings.queue_events_max)
     context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
@@ -62,7 +69,7 @@ def create_app(settings: Settings, store: Store, secret: StoreSecret | None = No
         route_handlers=[*_options_handlers(handlers), *handlers],
         before_request=authorize,
         exception_handlers={Exception: error_response},  # type: ignore[dict-item]  # see JsonResponse
-        lifespan=[lambda _: _lifespan(context)],
+        lifespan=[lambda _: _lifespan(context, bus)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,
@@ -86,9 +93,12 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
 
 
 @asynccontextmanager
-async def _lifespan(context: AppContext) -> AsyncIterator[None]:
+async def _lifespan(context: AppContext, bus: ProcessBus | None) -> AsyncIterator[None]:
     await context.authenticator.start()
     async with AsyncExitStack() as closing:
+        if bus is not None:
+            bus.start()
+            closing.callback(bus.close)
         closing.push_async_callback(context.store.close)
         closing.push_async_callback(context.authenticator.close)
         closing.push_async_callback(context.ingest.close)

@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import jwt
@@ -21,6 +22,7 @@ import structlog
 from whence.api.headers import header_values
 from whence.api.jwks import JwksCache
 from whence.api.operator_tokens import is_operator_token, open_token
+from whence.api.process_bus import ProcessBus
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
 from whence.fairness import FairQueue
@@ -36,7 +38,7 @@ COOKIE = "vai_token"
 """The name of the cookie that carries a JWT or a session."""
 
 _KEYS_KEPT = 4_096
-_KEY_TTL_S = 0.5
+_KEY_TTL_S = 0.1
 _FLUSH_S = 10.0
 _USES_KEPT = 100_000
 _WINDOW_S = 60.0
@@ -45,6 +47,7 @@ _HOPS_MAX = 32
 _TOKEN_MAX = 8_192
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")  # base64url without padding, RFC 7515
 _KID_LOGGED = 128
+_BAD_CREDENTIALS = "bad_credentials"  # on the bus of the processes
 _SKEW_S = 5.0  # how far the issuer's clock may be ahead; an expired token gets no such allowance
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -123,6 +126,11 @@ class Authenticator:
         if principal.via_cookie and scope["method"] not in _SAFE_METHODS and not self._same_origin(scope):
             raise Forbidden("A cookie may only write for a page of this same origin.")
         return principal
+
+    def share_throttle(self, bus: ProcessBus) -> None:
+        """Count bad credentials together with the other processes of the server."""
+        bus.subscribe(_BAD_CREDENTIALS, self._throttle.count)
+        self._throttle.publish = partial(bus.publish, _BAD_CREDENTIALS)
 
     def _address_of(self, scope: Mapping[str, Any]) -> str:
         """Whose share of bad credentials, and of lookups in the store, a request uses."""
@@ -307,8 +315,8 @@ class _CachedKey(msgspec.Struct, frozen=True):
 
 
 class _KeyCache:
-    """Valid keys by the hash of the secret, each for half a second, so that a revoked key soon stops working. A lookup
-    that found nothing is not cached, so a new key works at once."""
+    """Valid keys by the hash of the secret, each for a tenth of a second, so that a revoked key soon stops working in
+    every process. A lookup that found nothing is not cached, so a new key works at once."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -342,21 +350,29 @@ class _Throttle:
         self._limit = limit
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
+        self.publish: Callable[[str, int], None] | None = None  # to the other processes of the server
 
     def note_bad(self, address: str) -> None:
         """Count one bad credential. Raises Throttled when it is one too many."""
+        self.count(address, 1)
+        began_at, count = self._windows.get(address, (self._clock(), 1))
+        if self.publish is not None:
+            self.publish(address, 1)
+        if count > self._limit:
+            wait_s = max(1, math.ceil(began_at + _WINDOW_S - self._clock()))
+            raise Throttled("Too many bad credentials came from this address.", wait_s)
+
+    def count(self, address: str, number: int) -> None:
+        """Count bad credentials, of this process or of another."""
         now = self._clock()
         began_at, count = self._windows.get(address, (now, 0))
         if now - began_at >= _WINDOW_S:
             began_at, count = now, 0
         if count == 0:
             self._windows.pop(address, None)
-        self._windows[address] = (began_at, count + 1)
+        self._windows[address] = (began_at, count + number)
         if len(self._windows) > _ADDRESSES_KEPT:
             del self._windows[next(iter(self._windows))]
-        if count >= self._limit:
-            wait_s = max(1, math.ceil(began_at + _WINDOW_S - now))
-            raise Throttled("Too many bad credentials came from this address.", wait_s)
 
 
 class _TokenRefused(Exception):

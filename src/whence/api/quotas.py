@@ -6,7 +6,9 @@ All of it is checked before anything is stored. Quotas are off unless they are s
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from whence.api.process_bus import ProcessBus
 from whence.errors import QuotaSpent, Throttled, Unavailable
 from whence.storage.base import Head
 
@@ -17,11 +19,12 @@ _BURST_MIN = 1_000  # a whole batch
 _TENANTS_MAX = 10_000
 _DISK_CHECK_S = 1.0
 _READ_AGAIN_S = 1.0
+_TAKEN = "events_taken"  # on the bus of the processes
 
 
 class EventRate:
     """At most so many events a second of each tenant, on average: a token bucket that fills at that rate. It holds
-    what ten seconds allow, but at least a whole batch. Each server process has a bucket of its own."""
+    what ten seconds allow, but at least a whole batch. Each server has a bucket of its own."""
 
     def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         """0 is no limit."""
@@ -29,6 +32,12 @@ class EventRate:
         self._clock = clock
         self._size = max(per_second * _WINDOW_S, _BURST_MIN)
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._publish: Callable[[str, int], None] | None = None
+
+    def share(self, bus: ProcessBus) -> None:
+        """Use one quota together with the other processes of the server."""
+        bus.subscribe(_TAKEN, self._take_for_others)
+        self._publish = partial(bus.publish, _TAKEN)
 
     def take(self, tenant: str, events: int) -> None:
         """Use a part of the quota. Raises Throttled, with the time after which so many events are allowed."""
@@ -38,16 +47,22 @@ class EventRate:
         if events > left:
             wait_s = math.ceil((events - left) / self.per_second)
             raise Throttled(f"This tenant may store {self.per_second} events a second. Send this again later.", wait_s)
+        if self._publish is not None:
+            self._publish(tenant, events)
         self._buckets[tenant] = (left - events, now)
         if len(self._buckets) > _TENANTS_MAX:
             self._forget_full()
+
+    def _take_for_others(self, tenant: str, events: int) -> None:
+        """Note what other processes let pass. Together they may have let pass a little more than the quota."""
+        self._buckets[tenant] = (self._left(tenant) - events, self._clock())
 
     def headers(self, tenant: str) -> list[tuple[bytes, bytes]]:
         """RateLimit and RateLimit-Policy, as draft-ietf-httpapi-ratelimit-headers has them; none without a limit."""
         if not self.per_second:
             return []
         window_s = math.ceil(self._size / self.per_second)
-        left = self._left(tenant)
+        left = max(0.0, self._left(tenant))
         full_s = math.ceil((self._size - left) / self.per_second)
         return [
             (b"ratelimit-policy", b'"events";q=%d;w=%d' % (self._size, window_s)),

@@ -23,7 +23,7 @@ _log = structlog.get_logger("whence.http")
 _encode = msgspec.json.Encoder().encode
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, omit_defaults=True):
     method: str
     path: str
     status: int
@@ -33,12 +33,15 @@ class _Line(msgspec.Struct):
     event: str
     level: str
     timestamp: str
+    process: str | None = None
 
 
 class RequestLog:
-    """The lines of a process. Until `write_json` is called, they go through structlog."""
+    """The lines of a process. Until `write_json` is called, they go through structlog. `process` is the name of the
+    process, where a server has several."""
 
     def __init__(self) -> None:
+        self.process: str | None = None
         self._write: Callable[[bytes], None] | None = None
         self._level = 0
 
@@ -58,7 +61,7 @@ class RequestLog:
             getattr(_log, level)("request", method=method, path=path, **fields)
             return
         timestamp = format_time_fixed(time.time_ns() // 1000)
-        line = _Line(method, path, status, ms, request_id, tenant, "request", level, timestamp)
+        line = _Line(method, path, status, ms, request_id, tenant, "request", level, timestamp, self.process)
         self._write(_encode(line) + b"\n")
 
 

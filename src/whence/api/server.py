@@ -32,7 +32,18 @@ from whence.settings import Settings
 from whence.storage.base import Store
 from whence.wire.times import format_time_fixed
 
-__all__ = ["Server", "configure_logging", "is_exposed", "make_config", "run", "settle_memory"]
+__all__ = [
+    "Server",
+    "announce",
+    "configure_logging",
+    "is_exposed",
+    "make_config",
+    "notify_service_manager",
+    "prepare",
+    "run",
+    "settle_memory",
+    "share_port",
+]
 
 _KEEP_ALIVE_S = 30
 _BACKLOG = 2048
@@ -40,6 +51,7 @@ _FILES_BESIDE = 256  # open files of the store and everything else but connectio
 _SWITCH_S = 0.0005  # how long a thread that computes keeps the event loop waiting for the GIL; Python's own is 5 ms
 _GRACE_S = 5
 _KILL_S = 9.5
+_ORPHAN_S = 0.7
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _PLAIN_HTTP = (
@@ -57,18 +69,48 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
     OSError when the address cannot be bound or the TLS files cannot be read, and StoreRefused for a file that does not
     hold the secret of the store.
     """
-    configure_logging(settings.log_level)
-    _allow_files(_FILES_BESIDE + 2 * settings.connections_max)
-    listener = _listen(settings.host, settings.port)
+    prepare(settings)
+    [listener], address = share_port(settings, 1)
     with contextlib.closing(listener):
-        address = _address(settings, listener.getsockname()[1])
         config = make_config(create_app(settings, store, load_store_secret(settings)), settings)
         config.load()
-        if is_exposed(settings):
-            _log.warning("plain_http", host=settings.host, advice=_PLAIN_HTTP)
         settle_memory()
-        sys.setswitchinterval(_SWITCH_S)
-        Server(config, lambda: ready(address) if ready else None).run([listener])
+        Server(config, lambda: announce(ready, address)).run([listener])
+
+
+def announce(ready: Callable[[str], None] | None, address: str) -> None:
+    """Let the caller and systemd know that the server serves now."""
+    if ready is not None:
+        ready(address)
+    notify_service_manager("READY=1")
+
+
+def prepare(settings: Settings) -> None:
+    """Set up the process before it listens: its log, its limit of open files and its scheduling of threads."""
+    configure_logging(settings.log_level)
+    _allow_files(_FILES_BESIDE + 2 * settings.connections_max)
+    if is_exposed(settings):
+        _log.warning("plain_http", host=settings.host, advice=_PLAIN_HTTP)
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def share_port(settings: Settings, number: int) -> tuple[list[socket.socket], str]:
+    """So many listening sockets of one address, and its URL. Raises OSError when the address cannot be bound.
+
+    On Linux the kernel shares the connections among the sockets. Elsewhere it would not, and all are the same socket.
+    """
+    family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+    place = settings.host, settings.port
+    # Without the option, so that another server's address is refused even if that server shares it.
+    first = socket.create_server(place, family=family, backlog=_BACKLOG)
+    address = _address(settings, first.getsockname()[1])
+    if number == 1 or sys.platform != "linux":
+        return [first] * number, address
+    place = settings.host, first.getsockname()[1]
+    first.close()
+    return [
+        socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=True) for _ in range(number)
+    ], address
 
 
 def is_exposed(settings: Settings) -> bool:
@@ -113,15 +155,30 @@ def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """uvicorn's server, which returns after SIGTERM and SIGINT instead of raising the signal again."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None] | None = None, *, lifeline: int | None = None
+    ) -> None:
+        """`ready` is called once the server accepts requests. `lifeline` is that of `supervisor.Child`, in a process
+        that has one: it leaves SIGINT to its supervisor, and ends soon after it."""
         super().__init__(config)
         self._ready = ready
+        self._lifeline = lifeline
+        self._signals = HANDLED_SIGNALS if lifeline is None else (signal.SIGTERM,)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then call `ready`."""
         await super().startup(sockets)
+        if self.started and self._lifeline is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline, self._end_as_orphan)
         if self.started and self._ready is not None:
             self._ready()
+
+    def _end_as_orphan(self) -> None:
+        """Finish what takes little time, and end."""
+        if self._lifeline is not None:
+            asyncio.get_running_loop().remove_reader(self._lifeline)
+        _kill_after(_ORPHAN_S)
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -130,23 +187,29 @@ class Server(uvicorn.Server):
             yield
             return
         loop = asyncio.get_running_loop()
-        for number in HANDLED_SIGNALS:
+        for number in self._signals:
             loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:
-            for number in HANDLED_SIGNALS:
+            for number in self._signals:
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
         if self.should_exit and number == signal.SIGINT:
             self.force_exit = True
         if not self.should_exit:
-            # The process ends even if something hangs. Acknowledged events are on the disk.
-            kill = threading.Timer(_KILL_S, os._exit, (1,))
-            kill.daemon = True
-            kill.start()
+            _kill_after(_KILL_S)
+            if self._lifeline is None:
+                notify_service_manager("STOPPING=1")
         self.should_exit = True
+
+
+def _kill_after(seconds: float) -> None:
+    """End the process then, even if something hangs. Acknowledged events are on the disk."""
+    kill = threading.Timer(seconds, os._exit, (1,))
+    kill.daemon = True
+    kill.start()
 
 
 def configure_logging(level: str) -> None:
@@ -154,6 +217,7 @@ def configure_logging(level: str) -> None:
     shared: list[Any] = [
         structlog.processors.add_log_level,
         _add_timestamp,
+        _add_process,
     ]
     factory: Any
     # The parent process may have closed it.
@@ -192,6 +256,22 @@ def _add_timestamp(_logger: object, _method: str, entry: structlog.typing.EventD
     return entry
 
 
+def _add_process(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add the name of the process, where a server has several."""
+    if request_log.process is not None:
+        entry["process"] = request_log.process
+    return entry
+
+
+def notify_service_manager(state: str) -> None:
+    """Send a line to systemd, if it started this process and wants to know, as sd_notify(3) describes."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
 class _LossyStream:
     """A stream for the log that never raises: on a full disk or a closed pipe, lines are lost."""
 
@@ -213,11 +293,6 @@ def _allow_files(number: int) -> None:
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 def _address(settings: Settings, port: int) -> str:

@@ -1,17 +1,22 @@
 """The commands `serve` and `demo`, which run a server in this process until it is stopped."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
 
+from whence.api.processes import run_processes
+from whence.api.processors import usable_processors
 from whence.api.server import run
 from whence.cli.first_run import ALL_SCOPES, DemoProfile, first_key, making_a_key, program, save_store_profile
 from whence.cli.keys import DEFAULT_TENANT, make_key
@@ -20,9 +25,12 @@ from whence.cli.terminal import on_terminal, printable, say
 from whence.demo import FAILED_EVENT, fill
 from whence.errors import WhenceError
 from whence.settings import Settings
-from whence.storage import create_store
+from whence.storage import backend_for, create_store
+from whence.storage.backends import StoreOptions
 
 __all__ = ["demo", "serve"]
+
+_AUTO_MAX = 4
 
 Host = Annotated[str | None, Parameter(help="The address to listen on; else WHENCE_HOST, else 127.0.0.1.")]
 Port = Annotated[int | None, Parameter(help="The port to listen on; else WHENCE_PORT, else 8700.")]
@@ -46,6 +54,10 @@ def serve(
     accept_rollback: Annotated[
         bool, Parameter(negative="", help="Serve a store that has lost acknowledged events, without them.")
     ] = False,
+    processes: Annotated[
+        str | None,
+        Parameter(help="How many processes answer requests, or 'auto': as many as there are processors, at most 4."),
+    ] = None,
     unsafe_durability: Annotated[
         bool, Parameter(negative="", help="Serve from a PostgreSQL server that may lose acknowledged events.")
     ] = False,
@@ -65,23 +77,43 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         unsafe_durability=unsafe_durability or None,
+        processes=processes,
     )
     _check_port(settings)
     key = first_key(settings)
-    log_store = create_store(
-        settings.store,
-        accept_rollback=accept_rollback,
-        unsafe_durability=settings.unsafe_durability,
-        pooler=settings.postgres_pooler,
-        listen_url=settings.listen_url,
-    )
-    asyncio.run(log_store.check_servable())
 
     def ready(address: str) -> None:
         say(f"Serving {printable(settings.shown_store)} at {address}")
         save_store_profile(settings, _reachable(address), key)
 
-    run(settings, log_store, ready)
+    _run(settings, ready, accept_rollback=accept_rollback)
+
+
+def _run(settings: Settings, ready: Callable[[str], None], *, accept_rollback: bool) -> None:
+    """Serve by one process or by several, as the settings say."""
+    options = StoreOptions(
+        accept_rollback=accept_rollback,
+        unsafe_durability=settings.unsafe_durability,
+        pooler=settings.postgres_pooler,
+        listen_url=settings.listen_url,
+    )
+    backend, number = backend_for(settings.store), settings.processes or _processes_by_default()
+    if number == 1:
+        store = backend.create_store(settings.store, options)
+        asyncio.run(store.check_servable())
+        run(settings, store, ready)
+        return
+    with contextlib.ExitStack() as closing:
+        stores = backend.share(settings.store, options, number)
+        closing.push(lambda _kind, error, _traceback: stores.close(error))
+        asyncio.run(stores.check_servable())
+        run_processes(settings, stores, number, ready)
+
+
+def _processes_by_default() -> int:
+    """One for each processor, up to a few. Outside of Linux one: there the kernel does not spread connections, and the
+    libraries of macOS do not expect to be forked."""
+    return min(usable_processors(), _AUTO_MAX) if sys.platform == "linux" else 1
 
 
 def demo(*, host: Host = None, port: Port = None) -> None:

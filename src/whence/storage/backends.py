@@ -3,6 +3,8 @@
 To add an engine, write a package whose module `backend` holds a `BACKEND`, and enter the package in `ENGINES`.
 """
 
+import asyncio
+import socket
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +16,17 @@ from whence.errors import StoreRefused
 from whence.storage.base import Store
 from whence.storage.verification import Report
 
-__all__ = ["ENGINES", "Backend", "Engine", "Progress", "Restored", "StoreOptions", "backend_for", "engine_of"]
+__all__ = [
+    "ENGINES",
+    "Backend",
+    "Engine",
+    "Progress",
+    "Restored",
+    "SharedStores",
+    "StoreOptions",
+    "backend_for",
+    "engine_of",
+]
 
 Progress = Callable[[int], None]
 """Called now and then with the number of events that were read so far."""
@@ -42,11 +54,46 @@ class Restored(msgspec.Struct, frozen=True):
     revoked: int | None = None
 
 
+class SharedStores(Protocol):
+    """A store that the forked processes of one server share. It is made before they are, and has no connection.
+
+    With `has_writer`, one process writes for all of them.
+    """
+
+    has_writer: bool
+
+    async def check_servable(self) -> None:
+        """As `Store.check_servable`."""
+        ...
+
+    def open_writer(self, *, again: bool) -> Store:
+        """The store of the process that writes; `again` when it replaces one that ended. Raises StoreRefused."""
+        ...
+
+    async def serve_writer(
+        self, store: Store, listener: socket.socket, ready: Callable[[], None], ended: asyncio.Event
+    ) -> None:
+        """Write for the processes that connect, until `ended` and they have gone. Calls `ready` once they can."""
+        ...
+
+    def open_store(self, writer: str) -> Store:
+        """The store of a process that answers requests. `writer` is the path of the socket of the one that writes."""
+        ...
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Let go of the store, after all processes have ended, because of an error or not."""
+        ...
+
+
 class Backend(Protocol):
     """What the server and the commands need from an engine before, or instead of, a `Store`."""
 
     def create_store(self, url: str, options: StoreOptions) -> Store:
         """The store at `url`. Raises StoreRefused."""
+        ...
+
+    def share(self, url: str, options: StoreOptions, processes: int) -> SharedStores:
+        """The store at `url`, for so many processes that answer requests. Raises StoreRefused."""
         ...
 
     def creates_log(self, url: str) -> bool:

@@ -43,15 +43,16 @@ from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.trace import Graph, TraceRequest
 
-__all__ = ["PostgresStore"]
+__all__ = ["READERS", "WRITERS", "PostgresStore"]
 
 _SQL = load_blocks("whence.storage.postgres")
 _log = structlog.get_logger("whence.storage")
 
-_READERS = 8
+READERS = 8
 """Connections for reading."""
 
-_WRITERS = 4
+WRITERS = 4
+"""Connections for writing."""
 
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
@@ -78,8 +79,8 @@ class PostgresStore:
         importing: bool = False,
         unsafe_durability: bool = False,
         listen_url: str | None = None,
-        readers: int = _READERS,
-        writers: int = _WRITERS,
+        readers: int = READERS,
+        writers: int = WRITERS,
     ) -> None:
         """Keep the options. The first use connects."""
         self._target = Target(url, pooler=pooler)

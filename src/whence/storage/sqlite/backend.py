@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from whence.errors import StoreRefused
-from whence.storage.backends import Backend, Progress, Restored, StoreOptions, engine_of
+from whence.storage.backends import Backend, Progress, Restored, SharedStores, StoreOptions, engine_of
 from whence.storage.base import Store
 from whence.storage.sqlite import backup
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.shared import SharedFile
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
 
@@ -30,6 +31,10 @@ class _SQLiteBackend:
             importing=options.importing,
             accept_rollback=options.accept_rollback,
         )
+
+    def share(self, url: str, options: StoreOptions, processes: int) -> SharedStores:
+        """Lock the file."""
+        return SharedFile(path_of(url), accept_rollback=options.accept_rollback)
 
     def creates_log(self, url: str) -> bool:
         """Whether the file does not exist but could be made. Below a path that is no folder it could not."""

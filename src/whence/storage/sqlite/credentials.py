@@ -21,7 +21,7 @@ from whence.storage.credentials import (
 )
 from whence.storage.sql import load_blocks
 
-__all__ = ["SQLiteCredentials"]
+__all__ = ["Read", "SQLiteCredentials"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 

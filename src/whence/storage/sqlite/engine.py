@@ -48,13 +48,13 @@ from whence.storage.sqlite.writer import Writer
 from whence.storage.walks import ROWS_ON_LOOP_MAX
 from whence.trace import Graph, TraceRequest
 
-__all__ = ["SQLiteStore"]
+__all__ = ["READERS", "READER_CACHE_KIB", "SQLiteReads", "SQLiteStore"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
 _WRITER_CACHE_KIB = 65_536
-_READER_CACHE_KIB = 8_192
-_READERS = 5
+READER_CACHE_KIB = 8_192
+READERS = 5
 """Connections for reading: one for the event loop, the others for threads."""
 
 _NO_TENANT = ""
@@ -63,80 +63,28 @@ _NO_TENANT = ""
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
 
-_WRITE_CHECK_S = 5.0
-"""How often a check writes to the disk at most."""
-
 _INLINE_EVENTS_MAX, _INLINE_BYTES_MAX = 16, 65_536
 """Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
 
 Question = Callable[[apsw.Connection, Snapshot, ResolvedQuery], Any]
 
 
-class SQLiteStore:
-    """A log in one SQLite file; see `Store` for what its methods promise."""
+class SQLiteReads:
+    """The part of a store that reads the file, which each process does on connections of its own."""
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        serving: bool = True,
-        importing: bool = False,
-        accept_rollback: bool = False,
-        readers: int = _READERS,
-    ) -> None:
-        """Open the file, and migrate its schema. Raises StoreRefused."""
-        path = real_path(path)
-        with ExitStack() as undo, refusing(path):
-            make_folder(path)
-            self._lock = ServingLock(path, create=True) if serving else None
-            if self._lock is not None:
-                undo.push(self._lock.give_up)
-            self._writing = connect(path, _WRITER_CACHE_KIB)
-            undo.callback(close_untouched, self._writing)
-            migrate(self._writing)
-            self._high_water = HighWater(path) if serving else None
-            if self._high_water is not None:
-                undo.callback(self._high_water.close)
-                self._high_water.check(self._writing, accept_rollback=accept_rollback)
-            reading = [connect(path, _READER_CACHE_KIB) for _ in range(readers)]
-            undo.pop_all()
+    _write_check_s = 5.0
+    """How often a check writes to the disk at most."""
+
+    def __init__(self, path: str, connections: list[apsw.Connection]) -> None:
+        """Own the connections: the first for the event loop, the others, at least one, each for a thread."""
         self._path = path
-        self._importing = serving and importing
-        self._appender = Appender()
-        self._writer = Writer(self._writing, self._appender, self._high_water)
-        self._readers = Readers(reading)
-        self.reads_at_once = readers
+        self._readers = Readers(connections)
+        self.reads_at_once = len(connections)
         self.pages_share_events = True
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._events = EventCache()
-        self._closed = False
         self._written_at = float("-inf")
-        self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
-
-    # --- the log -----------------------------------------------------------------------------------------------
-
-    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
-        """Store requests of one tenant; see `Store`."""
-        if self._lock is None:
-            raise Unavailable("This process opened the store beside its server and may not append to it.")
-        if not writes:
-            return []
-        try:
-            work = partial(self._appender.append, tenant=tenant, writes=writes)
-            retry = partial(self._appender.append_separately, tenant=tenant, writes=writes)
-            inline = partial(work, inline=True) if _fits_inline(writes) else None
-            results: list[list[Receipt] | WhenceError] = await self._writer.submit(work, retry, inline)
-        except Exception as error:
-            # The writer has noted what it did not expect.
-            failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
-            return [failed] * len(writes)
-        self._head_notifier.wake(tenant)
-        return results
-
-    async def wait_for_idle_writer(self) -> None:
-        """Wait until the writer does not compute; see `Store`."""
-        await self._writer.wait_for_idle_writer()
 
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
@@ -271,15 +219,6 @@ class SQLiteStore:
         )
         return part
 
-    async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
-        """Append exact events; see `Store`."""
-        if not self._importing:
-            raise StoreRefused("This store was not opened to be restored.")
-        await self._writer.submit(
-            lambda connection: replication.import_events(connection, self._appender, tenant, events)
-        )
-        self._head_notifier.wake(tenant)
-
     async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool, long: bool = False) -> Any:
         def ask(connection: apsw.Connection) -> Any:
             snapshot = self._snapshot(connection, viewer)
@@ -316,10 +255,19 @@ class SQLiteStore:
             retained_from=row.retained_from,
         )
 
-    # --- life --------------------------------------------------------------------------------------------------
+    async def check(self) -> None:
+        """Check that the store can read, and every few seconds that it can write; see `Store`."""
+        await self._readers.read(
+            _NO_TENANT, lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall()
+        )
+        now = time.monotonic()
+        if now - self._written_at > self._write_check_s:
+            await self._check_writing()
+            self._written_at = now
 
-    async def check_servable(self) -> None:
-        """Do nothing: the constructor has opened the file and checked it; see `Store`."""
+    async def _check_writing(self) -> None:
+        """Return when the store can write. Raises Unavailable."""
+        raise NotImplementedError
 
     def free_bytes(self) -> int | None:
         """The bytes that are free on the disk of the file; see `Store`."""
@@ -329,15 +277,85 @@ class SQLiteStore:
             return None
         return found.f_bavail * found.f_frsize
 
-    async def check(self) -> None:
-        """Check that the store can read, and every few seconds that it can write; see `Store`."""
-        await self._readers.read(
-            _NO_TENANT, lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall()
+
+class SQLiteStore(SQLiteReads):
+    """A log in one SQLite file; see `Store` for what its methods promise."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        serving: bool = True,
+        importing: bool = False,
+        accept_rollback: bool = False,
+        readers: int = READERS,
+        lock: ServingLock | None = None,
+    ) -> None:
+        """Open the file, and migrate its schema. `lock` is that of the file, if this process has it already. Raises
+        StoreRefused.
+        """
+        path = real_path(path)
+        with ExitStack() as undo, refusing(path):
+            make_folder(path)
+            self._lock = lock or (ServingLock(path, create=True) if serving else None)
+            if self._lock is not None:
+                undo.push(self._lock.give_up)
+            self._writing = connect(path, _WRITER_CACHE_KIB)
+            undo.callback(close_untouched, self._writing)
+            migrate(self._writing)
+            self._high_water = HighWater(path) if serving else None
+            if self._high_water is not None:
+                undo.callback(self._high_water.close)
+                self._high_water.check(self._writing, accept_rollback=accept_rollback)
+            reading = [connect(path, READER_CACHE_KIB) for _ in range(readers)]
+            undo.pop_all()
+        super().__init__(path, reading)
+        self._importing = serving and importing
+        self._appender = Appender()
+        self._writer = Writer(self._writing, self._appender, self._high_water)
+        self._closed = False
+        self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
+
+    # --- the log -----------------------------------------------------------------------------------------------
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        """Store requests of one tenant; see `Store`."""
+        if self._lock is None:
+            raise Unavailable("This process opened the store beside its server and may not append to it.")
+        if not writes:
+            return []
+        try:
+            work = partial(self._appender.append, tenant=tenant, writes=writes)
+            retry = partial(self._appender.append_separately, tenant=tenant, writes=writes)
+            inline = partial(work, inline=True) if _fits_inline(writes) else None
+            results: list[list[Receipt] | WhenceError] = await self._writer.submit(work, retry, inline)
+        except Exception as error:
+            # The writer has noted what it did not expect.
+            failed = error if isinstance(error, WhenceError) else Unavailable("The store failed. Send it again.")
+            return [failed] * len(writes)
+        self._head_notifier.wake(tenant)
+        return results
+
+    async def wait_for_idle_writer(self) -> None:
+        """Wait until the writer does not compute; see `Store`."""
+        await self._writer.wait_for_idle_writer()
+
+    async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
+        """Append exact events; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._writer.submit(
+            lambda connection: replication.import_events(connection, self._appender, tenant, events)
         )
-        now = time.monotonic()
-        if now - self._written_at > _WRITE_CHECK_S:
-            await self._writer.submit(lambda _connection: None)
-            self._written_at = now
+        self._head_notifier.wake(tenant)
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def check_servable(self) -> None:
+        """Do nothing: the constructor has opened the file and checked it; see `Store`."""
+
+    async def _check_writing(self) -> None:
+        await self._writer.submit(lambda _connection: None)
 
     async def close(self) -> None:
         """Stop the writer, then close every connection and lock; see `Store`."""

@@ -1,0 +1,149 @@
+"""A server that runs as several processes: what each of them does.
+
+    supervisor     holds the port and the lock of the store, and starts the others
+    acceptors      answer requests, each with an event loop, caches and reading connections of its own
+    writer         with SQLite: the only process that writes the file; the acceptors call it on a Unix socket
+
+With PostgreSQL the acceptors are as many servers of one database. What all requests of a server share is divided among
+them (see `Settings.part_of`), or they hear of it from each other (`whence.api.process_bus`).
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from whence.api.app import create_app
+from whence.api.process_bus import ProcessBus
+from whence.api.request_log import request_log
+from whence.api.server import (
+    Server,
+    announce,
+    make_config,
+    notify_service_manager,
+    prepare,
+    settle_memory,
+    share_port,
+)
+from whence.api.store_secret import load_store_secret
+from whence.api.supervisor import Child, Role, Supervisor
+from whence.sealing import StoreSecret
+from whence.settings import Settings
+from whence.storage.backends import SharedStores
+
+__all__ = ["run_processes"]
+
+_WRITER = "writer"
+_FOLDER_MAX = 80  # the path of a Unix socket has at most some hundred bytes
+
+
+def run_processes(
+    settings: Settings, stores: SharedStores, number: int, ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve with so many acceptors until SIGTERM or SIGINT, then finish the requests in flight and return within 25 s.
+
+    `ready` and what is raised are as in `whence.api.server.run`; StoreRefused also when the writer ended and cannot be
+    replaced.
+    """
+    prepare(settings)
+    secret = load_store_secret(settings)
+    with contextlib.ExitStack() as closing:
+        folder = closing.enter_context(_folder_of_sockets())
+        listeners, address = share_port(settings, number)
+        closing.callback(_close_all, listeners)
+        writer_socket = _writer_socket(folder)
+        closing.callback(writer_socket.close)
+        buses = ProcessBus.make(folder, number)
+        roles = [Role(_WRITER, partial(_write, stores, writer_socket), last=True)] if stores.has_writer else []
+        for index, (listener, bus) in enumerate(zip(listeners, buses, strict=True), 1):
+            acceptor = _Acceptor(settings.part_of(number), stores, secret, writer_socket.getsockname(), bus)
+            name = f"acceptor-{index}"
+            roles.append(Role(name, partial(acceptor.run, name, listener, listeners)))
+        settle_memory()
+        Supervisor(roles, partial(_stop_listening, listeners)).run(lambda: announce(ready, address))
+
+
+@contextlib.contextmanager
+def _folder_of_sockets() -> Iterator[Path]:
+    """A folder that only this user can open, for as long as the block runs."""
+    usual = tempfile.gettempdir()
+    where = usual if len(usual) < _FOLDER_MAX else "/tmp"  # noqa: S108  (the folder is made with a random name)
+    with tempfile.TemporaryDirectory(prefix="whence-", dir=where) as folder:
+        yield Path(folder)
+
+
+def _writer_socket(folder: Path) -> socket.socket:
+    """The socket on which the process that writes listens. It stays open while that process is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(folder / _WRITER))
+    listener.listen()
+    return listener
+
+
+def _stop_listening(listeners: Sequence[socket.socket]) -> None:
+    notify_service_manager("STOPPING=1")
+    _close_all(listeners)
+
+
+class _Acceptor:
+    """A process that answers requests."""
+
+    def __init__(
+        self, settings: Settings, stores: SharedStores, secret: StoreSecret, writer: str, bus: ProcessBus
+    ) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._secret = secret
+        self._writer = writer
+        self._bus = bus
+
+    def run(self, name: str, listener: socket.socket, others: Sequence[socket.socket], child: Child) -> None:
+        """Serve, in the forked process, until the supervisor asks for its end."""
+        _name_process(name)
+        for other in others:
+            if other is not listener:
+                other.close()
+        store = self._stores.open_store(self._writer)
+        config = make_config(create_app(self._settings, store, self._secret, self._bus), self._settings)
+        config.load()
+        settle_memory()
+        Server(config, child.ready, lifeline=child.lifeline).run([listener])
+
+
+def _write(stores: SharedStores, listener: socket.socket, child: Child) -> None:
+    """Write for the other processes, in the forked process, until the lifeline ends."""
+    _name_process(_WRITER)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to all; the acceptors end first
+    uvloop.run(_serve_writer(stores, listener, child))
+
+
+async def _serve_writer(stores: SharedStores, listener: socket.socket, child: Child) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(child.lifeline, ended.set)
+    store = stores.open_writer(again=child.again)
+    try:
+        await stores.serve_writer(store, listener, child.ready, ended)
+        if child.is_orphan:
+            os._exit(1)  # everything is on the disk, and the next server must not wait
+    finally:
+        await store.close()
+
+
+def _name_process(name: str) -> None:
+    """Name this process in the log, and where the system allows it in `ps -o comm` and `top`."""
+    request_log.process = name
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
+
+
+def _close_all(sockets: Sequence[socket.socket]) -> None:
+    for each in sockets:
+        each.close()

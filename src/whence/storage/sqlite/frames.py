@@ -1,0 +1,298 @@
+"""The frames between the processes of a server and the process that writes: four bytes of length, then MessagePack.
+
+    acceptor -> writer    call     [0, number, name, arguments]
+    writer -> acceptor    result   [0, number, result]
+                          failure  [1, number, error]
+                          growth   [2, tenants]
+
+Events travel as arrays of their fields, in the order of the struct. Of a new event the result repeats nothing: only
+what the writer decided goes back.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import asdict, astuple
+
+from whence import errors
+from whence.errors import Conflict, Invalid, Problem, RetryLater, Unauthenticated, Unavailable, WhenceError
+from whence.events import Event, NewEvent
+from whence.permissions import ApiKey
+from whence.storage.base import Receipt, Write
+from whence.storage.credentials import Session
+
+__all__ = [
+    "ARGUMENTS",
+    "FRAME_BYTES_MAX",
+    "Failure",
+    "FrameBuffer",
+    "Growth",
+    "Reply",
+    "Result",
+    "decode_call",
+    "decode_reply",
+    "encode_append",
+    "encode_call",
+    "encode_failure",
+    "encode_growth",
+    "encode_result",
+    "pack_error",
+    "pack_results",
+    "unpack_error",
+    "unpack_results",
+]
+
+FRAME_BYTES_MAX = 256 * 1024 * 1024
+"""No frame is longer. The bodies that are in memory, which bound what one append holds, come to less."""
+
+_LENGTH = struct.Struct(">I")
+
+
+class _NewEventFrame(NewEvent, frozen=True, kw_only=True, gc=False, array_like=True):
+    pass
+
+
+class _EventFrame(Event, frozen=True, kw_only=True, gc=False, array_like=True):
+    pass
+
+
+class _WriteFrame(msgspec.Struct, frozen=True, array_like=True):
+    events: tuple[_NewEventFrame, ...]
+    atomic: bool
+    readable: tuple[str, ...] | None
+
+
+class _ErrorFrame(msgspec.Struct, frozen=True, array_like=True):
+    """An error by the name of its class."""
+
+    kind: str
+    message: str
+    retry_after_s: int = 0
+    fields: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class _Stored(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """What the writer decided about a new event."""
+
+    position: int
+    recorded_at: int
+    outcome: str
+    correlation_id: str
+    actor_id: str
+
+
+class _Replayed(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    event: _EventFrame
+
+
+class _Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """An event that was not stored, or a whole request."""
+
+    error: _ErrorFrame
+
+
+class _Answered(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A request whose events have a receipt each."""
+
+    receipts: tuple[_Stored | _Replayed | _Refused, ...]
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """The call with this number has returned."""
+
+    number: int
+    result: msgspec.Raw
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The call with this number has raised."""
+
+    number: int
+    error: _ErrorFrame
+
+
+class Growth(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The logs of these tenants have grown, by whatever process."""
+
+    tenants: tuple[str, ...]
+
+
+Reply = Result | Failure | Growth
+
+
+class _Call(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    number: int
+    name: str
+    arguments: msgspec.Raw
+
+
+class _AppendArguments(msgspec.Struct, frozen=True, array_like=True):
+    tenant: str
+    writes: tuple[_WriteFrame, ...]
+
+
+ARGUMENTS: dict[str, Any] = {
+    "append": _AppendArguments,
+    "check": tuple[None],
+    "put_key": tuple[ApiKey, bool],
+    "revoke_key": tuple[str, str, int],
+    "touch_keys": tuple[dict[str, int]],
+    "put_session": tuple[Session],
+    "end_session": tuple[bytes],
+}
+"""Every call, and the types of its arguments."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_call = msgspec.msgpack.Decoder(_Call).decode
+_decode_arguments = {name: msgspec.msgpack.Decoder(types).decode for name, types in ARGUMENTS.items()}
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
+_decode_results = msgspec.msgpack.Decoder(tuple[_Answered | _Refused, ...]).decode
+
+
+class FrameBuffer:
+    """Puts frames together from what a socket yields."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The frames that are complete now. Raises ValueError for one that is too long."""
+        self._data += data
+        start, held = 0, self._data
+        while len(held) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(held, start)
+            if length > FRAME_BYTES_MAX:
+                raise ValueError("A frame is too long.")
+            end = start + _LENGTH.size + length
+            if len(held) < end:
+                break
+            yield bytes(memoryview(held)[start + _LENGTH.size : end])
+            start = end
+        del held[:start]
+
+
+def encode_call(number: int, name: str, *arguments: Any) -> bytes:
+    """A call of one of `ARGUMENTS`."""
+    return _frame((0, number, name, arguments))
+
+
+def encode_append(number: int, tenant: str, writes: Sequence[Write]) -> bytes:
+    """A call of `append`."""
+    packed = [([astuple(new) for new in write.events], write.atomic, write.readable) for write in writes]
+    return encode_call(number, "append", tenant, packed)
+
+
+def decode_call(frame: bytes) -> tuple[int, str, Any]:
+    """The number, the name and the arguments of a call. Raises msgspec.MsgspecError and KeyError."""
+    call = _decode_call(frame)
+    arguments = _decode_arguments[call.name](call.arguments)
+    if isinstance(arguments, _AppendArguments):
+        writes = [Write(write.events, write.atomic, write.readable) for write in arguments.writes]
+        return call.number, call.name, (arguments.tenant, writes)
+    return call.number, call.name, arguments
+
+
+def encode_result(number: int, result: Any) -> bytes:
+    """The result of a call."""
+    return _frame((0, number, result))
+
+
+def encode_failure(number: int, error: WhenceError) -> bytes:
+    """The error of a call."""
+    return _frame((1, number, pack_error(error)))
+
+
+def encode_growth(tenants: Sequence[str]) -> bytes:
+    """The tenants whose logs have grown."""
+    return _frame((2, tenants))
+
+
+def decode_reply(frame: bytes) -> Reply:
+    """What the writer sent. Raises msgspec.MsgspecError."""
+    reply: Reply = _decode_reply(frame)
+    return reply
+
+
+def pack_results(results: Sequence[list[Receipt] | WhenceError]) -> list[Any]:
+    """The results of an append, ready to be encoded."""
+    return [
+        _Refused(pack_error(result))
+        if isinstance(result, WhenceError)
+        else (3, [_pack_receipt(receipt) for receipt in result])
+        for result in results
+    ]
+
+
+def unpack_results(tenant: str, writes: Sequence[Write], packed: msgspec.Raw) -> list[list[Receipt] | WhenceError]:
+    """The results of an append of these requests. Raises msgspec.MsgspecError."""
+    return [
+        unpack_error(result.error)
+        if isinstance(result, _Refused)
+        else [_unpack_receipt(tenant, *pair) for pair in zip(write.events, result.receipts, strict=True)]
+        for write, result in zip(writes, _decode_results(packed), strict=True)
+    ]
+
+
+def pack_error(error: WhenceError) -> _ErrorFrame:
+    """An error, ready to be encoded."""
+    return _ErrorFrame(
+        type(error).__name__,
+        str(error),
+        error.retry_after_s if isinstance(error, RetryLater) else 0,
+        error.fields if isinstance(error, Conflict) else (),
+        error.problems if isinstance(error, Invalid) else (),
+    )
+
+
+def unpack_error(packed: _ErrorFrame) -> WhenceError:
+    """The error that was packed."""
+    kind: type[WhenceError] = getattr(errors, packed.kind)
+    if issubclass(kind, Invalid):
+        return kind(packed.problems)
+    if issubclass(kind, Conflict):
+        return kind(packed.fields)
+    if issubclass(kind, RetryLater):
+        return kind(packed.message, packed.retry_after_s)
+    return kind() if issubclass(kind, Unauthenticated) else kind(packed.message)
+
+
+def _pack_receipt(receipt: Receipt) -> Any:
+    event = receipt.event
+    if event is None:
+        return _Refused(pack_error(receipt.error or Unavailable("The store failed. Send it again.")))
+    if receipt.replayed:
+        return 1, astuple(event)
+    return _Stored(event.position, event.recorded_at, event.outcome, event.correlation_id, event.actor_id)
+
+
+def _unpack_receipt(tenant: str, new: NewEvent, packed: _Stored | _Replayed | _Refused) -> Receipt:
+    if isinstance(packed, _Stored):
+        return Receipt(
+            Event(
+                tenant_id=tenant,
+                position=packed.position,
+                id=new.id,
+                event_type=new.event_type,
+                actor_type=new.actor_type,
+                actor_id=packed.actor_id,
+                resource_type=new.resource_type,
+                resource_id=new.resource_id,
+                correlation_id=packed.correlation_id,
+                causation_id=new.causation_id,
+                outcome=packed.outcome,
+                occurred_at=new.occurred_at,
+                recorded_at=packed.recorded_at,
+                payload=new.payload,
+            )
+        )
+    if isinstance(packed, _Replayed):
+        return Receipt(Event(**asdict(packed.event)), replayed=True)
+    return Receipt(error=unpack_error(packed.error))
+
+
+def _frame(content: Any) -> bytes:
+    body = _encode(content)
+    return _LENGTH.pack(len(body)) + body

@@ -1,0 +1,172 @@
+"""One SQLite file for the several processes of a server: each reads the file itself, and one of them writes it.
+
+supervisor   SharedFile       holds the lock of the file, and no connection
+writer       SQLiteStore      the file is open for writing here alone; WriterService answers the others
+acceptor     SharedStore      reads on connections of its own; appends and changes of keys are calls of the writer
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+
+from whence.errors import StoreRefused, Unavailable, WhenceError
+from whence.permissions import ApiKey
+from whence.storage.base import HashedEvent, Receipt, Store, Write
+from whence.storage.credentials import Session
+from whence.storage.sqlite.connection import (
+    ServingLock,
+    close_untouched,
+    connect,
+    make_folder,
+    migrate,
+    real_path,
+    refusing,
+)
+from whence.storage.sqlite.credentials import Read, SQLiteCredentials
+from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
+from whence.storage.sqlite.writer_client import WriterClient
+from whence.storage.sqlite.writer_service import WriterService
+
+__all__ = ["SharedFile", "SharedStore"]
+
+_READERS = 3
+"""Connections of a process for reading: one for the event loop, the others for threads. Several processes have them."""
+
+_DRAIN_S = 0.8
+"""How long the process that writes waits for the others to go, which have a little less time."""
+
+_WRITER_READERS = 2
+"""The process that writes reads only to check itself and to count keys."""
+
+
+class SharedFile:
+    """The file, as the supervisor holds it; see `SharedStores` for what its methods do.
+
+    The lock belongs to an open file, which the forked processes share. So it lasts until the last of them has ended.
+    """
+
+    has_writer = True
+
+    def __init__(self, path: str, *, accept_rollback: bool) -> None:
+        """Lock the file, which is created if it does not exist. Raises StoreRefused."""
+        self._path = real_path(path)
+        self._accept_rollback = accept_rollback
+        with refusing(self._path):
+            make_folder(self._path)
+            self._lock = ServingLock(self._path, create=True)
+
+    async def check_servable(self) -> None:
+        """Migrate the file, so that one that cannot be served is refused before anything else is made."""
+        with refusing(self._path):
+            connection = connect(self._path, READER_CACHE_KIB)
+            try:
+                migrate(connection)
+            finally:
+                close_untouched(connection)
+
+    def open_writer(self, *, again: bool) -> SQLiteStore:
+        """Open the file for writing. A loss is accepted only when the server starts, and not `again`."""
+        accept_rollback = self._accept_rollback and not again
+        return SQLiteStore(self._path, accept_rollback=accept_rollback, readers=_WRITER_READERS, lock=self._lock)
+
+    async def serve_writer(
+        self, store: Store, listener: socket.socket, ready: Callable[[], None], ended: asyncio.Event
+    ) -> None:
+        """Answer the calls of the other processes."""
+        service = WriterService(store)
+        await service.start(listener)
+        ready()
+        await ended.wait()
+        await service.drain(_DRAIN_S)
+
+    def open_store(self, writer: str) -> "SharedStore":
+        """Open the file for reading."""
+        return SharedStore(self._path, writer)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Release the lock. A file beside what turned out to be no log is removed."""
+        self._lock.give_up(None, error, None)
+
+
+class SharedStore(SQLiteReads):
+    """The store of a process that reads the file itself and lets another process write; see `Store`."""
+
+    _write_check_s = 0.0  # the writer is asked every time, and decides itself when to write
+
+    def __init__(self, path: str, writer_path: str, readers: int = _READERS) -> None:
+        """Open the file, which the writer has migrated. Raises StoreRefused."""
+        with refusing(path):
+            super().__init__(path, [connect(path, READER_CACHE_KIB) for _ in range(readers)])
+        self._client = WriterClient(writer_path, self._wake)
+        self.credentials = SharedCredentials(self._readers.read, self._client)
+
+    def _wake(self, tenants: Sequence[str]) -> None:
+        for tenant in tenants:
+            self._head_notifier.wake(tenant)
+
+    async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
+        """Let the writer store requests of one tenant; see `Store`."""
+        if not writes:
+            return []
+        try:
+            results = await self._client.append(tenant, writes)
+        except WhenceError as error:
+            return [error] * len(writes)
+        self._head_notifier.wake(tenant)
+        return results
+
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        """Wait for a log to grow, of which the writer says; see `Store`."""
+        await self._client.connect()
+        return await super().changed(tenant, position, timeout_s)
+
+    async def wait_for_idle_writer(self) -> None:
+        """Return at once: the writer does not compute in this process; see `Store`."""
+
+    async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
+        """Refuse: a store that is served does not take the events of another; see `Store`."""
+        raise StoreRefused("This store was not opened to be restored.")
+
+    async def check_servable(self) -> None:
+        """Do nothing: the writer has checked the file; see `Store`."""
+
+    async def _check_writing(self) -> None:
+        await self._client.call("check", None)
+
+    async def close(self) -> None:
+        """Leave the writer, then close every connection; see `Store`."""
+        self._head_notifier.close()
+        await self._client.close()
+        await asyncio.to_thread(self._readers.close)
+
+
+class SharedCredentials(SQLiteCredentials):
+    """Keys and sessions: read from the file, and changed by the writer; see `Credentials`."""
+
+    def __init__(self, read: Read, client: WriterClient) -> None:
+        super().__init__(read, _refuse_to_write)
+        self._client = client
+
+    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
+        """Store a new key."""
+        await self._client.call("put_key", key, limited)
+
+    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
+        """Revoke a key and end its sessions."""
+        return bool(await self._client.call("revoke_key", tenant, key_id, at))
+
+    async def touch_keys(self, used: dict[str, int]) -> None:
+        """Record when keys were last used."""
+        await self._client.call("touch_keys", used)
+
+    async def put_session(self, session: Session) -> None:
+        """Store a session and delete the expired ones."""
+        await self._client.call("put_session", session)
+
+    async def end_session(self, session_hash: bytes) -> None:
+        """Delete a session."""
+        await self._client.call("end_session", session_hash)
+
+
+async def _refuse_to_write(_work: object) -> None:
+    raise Unavailable("This process does not write.")
