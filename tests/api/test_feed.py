@@ -123,6 +123,12 @@ def test_what_a_feed_refuses(served: Served, query: str, name: str, type_: str) 
         assert problems(client.get(f"{FEED}?{query}")) == [(["query", name], type_)]
 
 
+def admission_of(served: Served) -> Any:
+    """What the tenants of the server share."""
+    lane: Any = served.app.app
+    return lane.context.admission
+
+
 def at_once(*_arguments: Any) -> Any:
     async def returned(_request: Any, _asked: Any, page: Any) -> Any:
         return page
@@ -136,7 +142,7 @@ def test_a_feed_waits_for_a_match(served: Served) -> None:
     with served.client(READ, WRITE, tenant="waits") as client, concurrent.futures.ThreadPoolExecutor() as threads:
         client.post(EVENTS, json=event())
         asked = threads.submit(client.get, f"{FEED}?after=1&actor_id=ana&wait=20")
-        wait_until(lambda: served.app.app.context.admission.streams.held("waits") == 1 or asked.done())  # type: ignore[attr-defined]
+        wait_until(lambda: admission_of(served).streams.held("waits") == 1 or asked.done())
         client.post(EVENTS, json=event())
         client.post(EVENTS, json=event(actorId="ana"))
         body = asked.result(10).json()
@@ -145,7 +151,7 @@ def test_a_feed_waits_for_a_match(served: Served) -> None:
         began = time.monotonic()
         assert client.get(f"{FEED}?after=3&wait=1").json() == {"events": [], "hasMore": False, "nextAfter": 3}
         assert time.monotonic() - began >= 1.0
-        assert not served.app.app.context.admission.streams.held("waits")  # type: ignore[attr-defined]
+        assert not admission_of(served).streams.held("waits")
 
 
 def test_a_wait_ends_with_its_key(served: Served) -> None:
@@ -185,7 +191,8 @@ def test_a_narrowed_key_learns_no_position(served: Served) -> None:
 async def retain_from(served: Served, position: int) -> None:
     """Note that positions before this one are no longer kept; nothing in this release does."""
     sql = f"UPDATE tenant SET retained_from = {position} WHERE tenant = 'gone'"
-    await served.store._writer.submit(lambda connection: connection.execute(sql).fetchall())  # type: ignore[attr-defined]
+    store: Any = served.store
+    await store._writer.submit(lambda connection: connection.execute(sql).fetchall())
 
 
 def test_events_that_are_no_longer_kept(served: Served) -> None:

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from tests.api.conftest import Served, event, serving, wait_until
-from tests.api.test_feed import EVENTS, FILTERS, fill, walk
+from tests.api.test_feed import EVENTS, FILTERS, admission_of, fill, walk
 from tests.unit.mutants import catches, replaced
 from whence.api import http_protocol, middleware, streams
 from whence.permissions import READ, WRITE
@@ -72,10 +72,6 @@ _numbers = itertools.count(1)
 def fresh(name: str) -> str:
     """A tenant that no test has used: a test runs again for each mutant, on the same server."""
     return f"{name}-{next(_numbers)}"
-
-
-def admission_of(served: Served) -> Any:
-    return served.app.app.context.admission  # type: ignore[attr-defined]
 
 
 def test_a_stream_has_what_is_stored_and_then_what_comes(served: Served) -> None:

@@ -33,6 +33,7 @@ OPTIONS = {
     "emit": {"--actor", "--resource", "--payload", "--cause", "--correlation", "--outcome", "--occurred-at", "--id"},
     "relay": {"--database", "--table", "--every", "--spool", "--url", "--api-key"},
     "list": {"--event-type", "--resource-type", "--actor-id", "--from", "--to", "--limit", "--offset", "--order"},
+    "tail": {"--follow", "--since", "--after", "--limit", "--columns", "--json", "--event-type"},
     "get": {"--json", "--url", "--api-key"},
     "stats": {"--event-type", "--actors", "--json", "--from", "--to"},
     "why": {"--last-failed", "--json", "--url", "--api-key"},

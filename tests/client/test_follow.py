@@ -191,7 +191,8 @@ def test_errors_that_no_repeat_mends_are_raised(served: Served, tenant: str) -> 
 
 async def _retain_from(served: Served, tenant: str, position: int) -> None:
     sql = f"UPDATE tenant SET retained_from = {position} WHERE tenant = '{tenant}'"
-    await served.store._writer.submit(lambda connection: connection.execute(sql).fetchall())  # type: ignore[attr-defined]
+    store: Any = served.store
+    await store._writer.submit(lambda connection: connection.execute(sql).fetchall())
 
 
 def test_a_short_time_limit_leaves_no_time_to_wait(served: Served, tenant: str) -> None:

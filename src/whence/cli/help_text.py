@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "whence list --type 'action_run.*' --columns ref,time,actor,sentence",
         "whence list --all --json > events.ndjson",
     ),
+    "tail": ("whence tail -f", "whence tail -f --outcome failure --since -15m", "whence tail -f --after 5598 --json"),
     "get": ("whence get @5539", "whence get 16ea97ab --json"),
     "why": ("whence why --last-failed", "whence why @5539", "whence why @5539 --full"),
     "effects": ("whence effects @5539", "whence effects @5539 --columns ref,event_type,actor"),
