@@ -11,6 +11,7 @@ streams again, a few times a second.
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 import weakref
@@ -35,6 +36,8 @@ __all__ = ["READ_EVERY_S", "EventStream", "Streams"]
 
 READ_EVERY_S = 0.1
 """A stream reads the log at most this often, in seconds."""
+
+_EARLY_S = 0.02  # how much of that time may be missing, so that what began late does not lose a turn
 
 _MARKER_S = 5.0
 _COMMENT_S = 15.0
@@ -180,7 +183,7 @@ class Streams:
             except WhenceError as error:
                 for stream in watch.streams:
                     stream.end(error.code, str(error))
-            await asyncio.sleep(READ_EVERY_S)
+            await asyncio.sleep(_next_turn(time.monotonic()) - time.monotonic())
 
     async def _check_credentials(self) -> None:
         """Authenticate the credentials of all streams again and again."""
@@ -217,7 +220,7 @@ class EventStream:
         self._bye: tuple[str, str] | None = None
         self._abort: Callable[[], None] = request.scope["state"].get("abort", lambda: None)
         self._marked = -1
-        self._read_at = self._marked_at = self._sent_at = float("-inf")
+        self._turn = self._marked_at = self._sent_at = float("-inf")
 
     def end(self, code: str, detail: str) -> None:
         """Send a last message and end the stream. A client that does not read it is cut. Harmless when repeated."""
@@ -260,8 +263,8 @@ class EventStream:
         if self._marked < 0 or (self._owes_marker and now >= self._marked_at + _MARKER_S):
             self._marked, self._marked_at = self.position, now
             return encode_marker(self.viewer, self._streams.places, self.position)
-        if watch.size > self.position and now >= self._read_at + READ_EVERY_S:
-            self._read_at = now
+        if watch.size > self.position and now >= self._turn:
+            self._turn = _next_turn(now)
             if messages := await self._next_messages(watch):
                 return messages
         return COMMENT if now >= self._sent_at + _COMMENT_S else b""
@@ -295,7 +298,13 @@ class EventStream:
         if self._owes_marker:
             due = min(due, self._marked_at + _MARKER_S)
         if watch.size > self.position:
-            due = min(due, self._read_at + READ_EVERY_S)
+            due = min(due, self._turn)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - time.monotonic())):
                 await self.awake.wait()
+
+
+def _next_turn(now: float) -> float:
+    """When to read again after a read at this time. All streams have their turns at the same times, so that those which
+    ask the same share a read."""
+    return math.ceil((now + READ_EVERY_S - _EARLY_S) / READ_EVERY_S) * READ_EVERY_S
