@@ -375,7 +375,7 @@ class Follower(threading.Thread):
             headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
             left = self.draw.randint(1, 60)
             with (
-                contextlib.suppress(httpx2.ReadTimeout),
+                contextlib.suppress(httpx2.TransportError),  # it timed out, or the server was killed
                 self.client.stream("GET", target, headers=headers, timeout=1.0) as answer,
             ):
                 for message in httpx2.EventSource(answer):

@@ -72,11 +72,10 @@ class UnreliableAsync(Unreliable):
 def from_the_start_again(patch: pytest.MonkeyPatch) -> None:
     """A request that is repeated asks from the beginning."""
 
-    def wait_after(self: Any, _error: Exception) -> float:
+    def repeat(self: Any, _error: Exception) -> None:
         self._next = 0
-        return 0.0
 
-    patch.setattr(following.Place, "wait_after", wait_after)
+    patch.setattr(following.Place, "repeat", repeat)
 
 
 def goes_on_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -205,4 +204,19 @@ def test_a_short_time_limit_leaves_no_time_to_wait(served: Served, tenant: str) 
 
     with Whence(served.url, served.key(READ, tenant=tenant), timeout_s=2.0, sleep=sleep) as log:
         assert next(log.follow()).position == 1
-    assert slept == [1.0]
+    assert [round(seconds, 1) for seconds in slept] == [1.0]
+
+
+def test_a_busy_log_is_not_asked_for_each_event(served: Served, tenant: str) -> None:
+    """A request finds what was stored in a tenth of a second."""
+    with Whence(served.url, served.key(READ, tenant=tenant)) as log:
+        requests = []
+        real = log.send
+        log.send = lambda request: (requests.append(request), real(request))[1]  # type: ignore[method-assign]  # counted
+        coming = log.follow(since="start")
+        writing = threading.Thread(target=lambda: [store(served, tenant, 1) for _ in range(40)])
+        writing.start()
+        began = time.monotonic()
+        assert [next(coming).position for _ in range(40)] == [*range(1, 41)]
+        writing.join()
+        assert len(requests) <= 4 + 10 * (time.monotonic() - began)

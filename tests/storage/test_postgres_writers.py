@@ -172,11 +172,8 @@ async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") ->
         return grown
 
     async def failures(last: int) -> Rows:
-        text = (
-            "SELECT e.position, e.id FROM event e JOIN kind k USING (tenant_no, kind) "
-            "WHERE k.outcome = 'failure' AND e.position > $1 ORDER BY e.position"
-        )
-        return _numbered(await store._read_as(TENANT, lambda connection, _tenant: connection.fetch(text, last)))
+        part = await store.read_feed(VIEWER, Query(outcomes=("failure",)), last, 1_000)
+        return [(event.position, UUID(event.id).int) for event in part.events]
 
     async def anew(last: int) -> Rows:
         fresh = create_store(url)

@@ -4,6 +4,7 @@ They ask for the feed again and again, and the server answers as soon as there a
 place it goes on, so no event is skipped and none comes twice, however often a request is repeated.
 """
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Self
@@ -21,6 +22,7 @@ OnRetry = Callable[[WhenceError], None]
 """Called with the error of a request that will be repeated."""
 
 _WAIT_MAX_S = 25
+_EVERY_S = 0.1  # between two requests, so that each finds more than one event of a busy log
 _POLL_S = 1.0
 _BACKOFF_MAX_S = 15.0
 _PART = 1_000
@@ -46,17 +48,23 @@ class Place:
         self._events: deque[EventBody] = deque()
         self._is_ready = False
         self._attempts = 0
+        self._due = 0.0
+
+    def wait_s(self) -> float:
+        """The seconds to wait before the next request."""
+        return max(0.0, self._due - time.monotonic())
 
     def request(self) -> ApiRequest:
-        """The next request: what it returns at once is read up to the end of the log before it waits."""
+        """The next request. Everything up to the end of the log is read before the server is asked to wait."""
+        self._due = time.monotonic() + _EVERY_S
         filters = dict(self._filters)
         if self._next is not None:
             filters.pop("since", None)
             filters["after"] = self._next
         return follow_request(**filters, limit=_PART, wait=self._wait_s if self._is_ready else 0)
 
-    def take(self, response: ApiResponse) -> float:
-        """Keep the events of a response; the seconds to wait before the next request. Raises as `parse_body`."""
+    def take(self, response: ApiResponse) -> None:
+        """Keep the events of a response. Raises as `parse_body`."""
         part = parse_body(response, FeedBody)
         self._attempts = 0
         self._events.extend(part.events)
@@ -64,17 +72,20 @@ class Place:
         self._is_ready = not part.has_more
         if not self._events:
             self.after = self._next
-        return 0.0 if self._events or part.has_more or self._wait_s else _POLL_S
+        if part.has_more:
+            self._due = 0.0
+        elif not self._events and not self._wait_s:
+            self._due = time.monotonic() + _POLL_S
 
-    def wait_after(self, error: WhenceError) -> float:
-        """The seconds to wait before a failed request is repeated. Raises the error if that would not help."""
+    def repeat(self, error: WhenceError) -> None:
+        """Let a failed request be repeated, after a while. Raises the error if that would not help."""
         if not isinstance(error, Unreachable | RetryLater) or isinstance(error, QueryTooExpensive):
             raise error
         if self._on_retry is not None:
             self._on_retry(error)
         self._attempts += 1
         at_least_s = error.retry_after_s if isinstance(error, RetryLater) else None
-        return backoff_s(self._attempts, at_least_s, _BACKOFF_MAX_S)
+        self._due = time.monotonic() + backoff_s(self._attempts, at_least_s, _BACKOFF_MAX_S)
 
     def pop(self) -> EventBody | None:
         """The next event that was received, or None if the server has to be asked."""
@@ -104,12 +115,12 @@ class Follow(Iterator[EventBody]):
     def __next__(self) -> EventBody:
         """The next event; waits until there is one. Raises an error that no repeated request would mend."""
         while (event := self._place.pop()) is None:
-            try:
-                wait_s = self._place.take(self._send(self._place.request()))
-            except WhenceError as error:
-                wait_s = self._place.wait_after(error)
-            if wait_s:
+            if wait_s := self._place.wait_s():
                 self._sleep(wait_s)
+            try:
+                self._place.take(self._send(self._place.request()))
+            except WhenceError as error:
+                self._place.repeat(error)
         return event
 
 
@@ -135,10 +146,10 @@ class AsyncFollow:
     async def __anext__(self) -> EventBody:
         """As `Follow.__next__`."""
         while (event := self._place.pop()) is None:
-            try:
-                wait_s = self._place.take(await self._send(self._place.request()))
-            except WhenceError as error:
-                wait_s = self._place.wait_after(error)
-            if wait_s:
+            if wait_s := self._place.wait_s():
                 await self._sleep(wait_s)
+            try:
+                self._place.take(await self._send(self._place.request()))
+            except WhenceError as error:
+                self._place.repeat(error)
         return event
