@@ -479,7 +479,10 @@ def test_every_address_that_takes_get_takes_head(served: Served) -> None:
     document = httpx2.get(f"{served.url}/openapi.json").json()
     with served.client(READ, WRITE, "admin") as client:
         for path in (path for path, methods in document["paths"].items() if "get" in methods):
-            got, told = client.get(path), client.head(path)
+            told = client.head(path)
+            with client.stream("GET", path) as got:
+                if path != f"{EVENTS}/stream":  # which never ends
+                    got.read()
             assert (told.status_code, told.content) == (got.status_code, b""), path
             assert told.headers.get("content-length") == got.headers.get("content-length"), path
 
