@@ -35,6 +35,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "flows",
             "merkle",
             "recent",
+            "random_digits",
             "integrity",
             "webhooks",
             "addresses",

@@ -20,6 +20,15 @@ from whence.permissions import READ, WRITE, key_hash, new_api_key
 from whence.storage import Credentials, create_store
 
 STARTED_S = 30
+PROCESSES = int(os.environ.get("WHENCE_TEST_PROCESSES", "1"))
+"""How many processes the servers have, unless a test says otherwise."""
+
+MORE_MIB = 120 * (PROCESSES - 1)
+"""What they may take, beside the memory of a server that is one process."""
+
+ONE_PROCESS = {"WHENCE_PROCESSES": "1"}
+"""For tests of what is exact in one process only, or of mutants that another process would hide."""
+
 _SERVING = re.compile(rb"Serving .* at (http://\S+)")
 _WHENCE = "import sys; from whence.cli import main; sys.exit(main())"
 
@@ -93,7 +102,7 @@ class Running:
         known = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
         settings = {
             "WHENCE_LOG_LEVEL": "error",
-            "WHENCE_PROCESSES": os.environ.get("WHENCE_TEST_PROCESSES", "1"),
+            "WHENCE_PROCESSES": str(PROCESSES),
             "XDG_CONFIG_HOME": str(self.folder / "config"),
         }
         with log.open("wb") as out:
@@ -152,17 +161,17 @@ class Running:
         return found
 
     def memory(self, name: str = "VmHWM") -> int:
-        """The memory of the server in MiB: VmHWM is the peak resident size, VmRSS the current one. What several
-        processes share is counted for each."""
-        if not Path("/proc/self/status").exists():
+        """The memory of the server in MiB: VmHWM is the peak resident size, VmRSS the current one.
+
+        Of several processes, each counts only its part of what they share now.
+        """
+        if not Path("/proc/self/smaps_rollup").exists():
             missing("/proc")
-        total = 0
-        for pid in (self.pid, *self.processes().values()):
-            status = Path(f"/proc/{pid}/status").read_text()
-            found = re.search(rf"{name}:\s+([0-9]+) kB", status)
-            assert found is not None, status
-            total += int(found[1])
-        return total // 1024
+        pids = (self.pid, *self.processes().values())
+        if len(pids) == 1:
+            return _kb(f"/proc/{self.pid}/status", name) // 1024
+        shared = [_kb(f"/proc/{pid}/smaps_rollup", "Rss") - _kb(f"/proc/{pid}/smaps_rollup", "Pss") for pid in pids]
+        return (sum(_kb(f"/proc/{pid}/status", name) for pid in pids) - sum(shared)) // 1024
 
     def connect(self, timeout: float = 20.0) -> http.client.HTTPConnection:
         """A keep-alive connection."""
@@ -174,6 +183,14 @@ class Running:
     def log_text(self) -> str:
         """The server's log since its last start."""
         return self.log.read_text(errors="replace")
+
+
+def _kb(path: str, name: str) -> int:
+    """A number of kB in a file of /proc."""
+    text = Path(path).read_text()
+    found = re.search(rf"^{name}:\s+([0-9]+) kB", text, re.MULTILINE)
+    assert found is not None, text
+    return int(found[1])
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.history import Found, History, Verdict
-from tests.acceptance.running import Running, running, seed, soak, tell
+from tests.acceptance.running import ONE_PROCESS, Running, running, seed, soak, tell
 from tests.acceptance.tools import missing
 from tests.acceptance.traffic import Clients, counts, found
 
@@ -135,7 +135,7 @@ def test_an_early_acknowledgement_would_be_seen(slow: bool, tmp_path: Path) -> N
     chance = random.Random(seed())
     mutant = tmp_path / "acknowledge_first.py"
     mutant.write_text(ACKNOWLEDGE_FIRST.replace("@PAUSE@", "0" if slow else "0.05"))
-    with running(mutant=mutant) as server:
+    with running(mutant=mutant, **ONE_PROCESS) as server:  # of several, an orphan commits before it ends
         killing = Killing(server, chance)
         server.start(slowly(chance) if slow else ())
         for number in range(1, MUTANT_ROUNDS + 1):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.acceptance.running import Running, running, tell
+from tests.acceptance.running import MORE_MIB, ONE_PROCESS, Running, running, tell
 from tests.acceptance.tools import missing
 from tests.acceptance.traffic import body_of, new_content
 
@@ -267,7 +267,7 @@ def test_clients_that_take_no_answer_are_dropped(
         undone, grown, _ = taken_by_none(without, keys[1], 0)
         print(f"mutant: statuses={undone} VmHWM={grown} MiB")
         assert dropped and statuses.keys() == {200, 429}
-        assert most <= MEMORY_MAX_MIB
+        assert most <= MEMORY_MAX_MIB + MORE_MIB
         assert seen and set(seen) == {200}
         assert server.terminate()[0] == 0
         assert grown > MEMORY_MAX_MIB
@@ -298,7 +298,7 @@ def idle(server: Running, number: int, addresses: Iterator[str]) -> Iterator[Non
 def test_a_connection_beyond_the_limit_is_told_so(limited: bool) -> None:
     """It gets a 503 with Retry-After in the usual error shape. A probe is answered all the same, and every request once
     others have ended. Below the limit it gets no such answer."""
-    with running(**({"WHENCE_CONNECTIONS_MAX": str(CONNECTIONS)} if limited else {})) as server:
+    with running(**ONE_PROCESS, **({"WHENCE_CONNECTIONS_MAX": str(CONNECTIONS)} if limited else {})) as server:
         server.start()
         with idle(server, CONNECTIONS, (f"127.0.1.{number}" for number in range(1, 255))):
             received = _hears(server, ASK_EVENTS)
@@ -317,7 +317,7 @@ def test_a_connection_beyond_the_limit_is_told_so(limited: bool) -> None:
 def test_one_address_has_half_of_the_connections(proxy: bool) -> None:
     """Beyond that it gets a 429, and others are served. A trusted proxy may have all of them."""
     trusted = {"WHENCE_TRUSTED_PROXIES": "127.0.1.1"} if proxy else {}
-    with running(WHENCE_CONNECTIONS_MAX=str(CONNECTIONS), **trusted) as server:
+    with running(WHENCE_CONNECTIONS_MAX=str(CONNECTIONS), **ONE_PROCESS, **trusted) as server:
         server.start()
         with idle(server, CONNECTIONS // 2, itertools.repeat("127.0.1.1")):
             received = _hears(server, ASK_EVENTS, "127.0.1.1")

@@ -96,17 +96,18 @@ class KillingOne(Killing):
             wait_until(lambda: self.server.processes().get(name, before[name]) != before[name])
             clients.stopping.set()
             clients.join()
-            wait_until(self.answers)
+            wait_until(lambda: answers(self.server))
         self.kills += 1
         self.caught_in_flight += len(self.history.indeterminate) > 0
 
-    def answers(self) -> bool:
-        """Whether the server is ready."""
-        connection = self.server.connect()
-        connection.request("GET", "/readyz")
-        ready = connection.getresponse().status == 200
-        connection.close()
-        return ready
+
+def answers(server: Running) -> bool:
+    """Whether the server is ready."""
+    connection = server.connect()
+    connection.request("GET", "/readyz")
+    ready = connection.getresponse().status == 200
+    connection.close()
+    return ready
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
@@ -181,6 +182,8 @@ def test_the_lock_is_the_last_thing_to_go(mutant: str | None, tmp_path: Path) ->
         with without_writer(server):
             assert is_locked(server) is (mutant is None)
             assert written(connection, key) == 503
+            time.sleep(1.1)  # a probe is answered from memory for a second
+            assert not answers(server)
             get(connection, "/api/v1/events", key)
         if mutant is None:
             wait_until(lambda: written(connection, key) == 201)

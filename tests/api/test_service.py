@@ -58,10 +58,7 @@ class Process:
                 ],
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                env=kept
-                | home
-                | {"WHENCE_PROCESSES": "1"}
-                | {f"WHENCE_{name}": value for name, value in environ.items()},
+                env=kept | home | {f"WHENCE_{name}": value for name, value in environ.items()},
             )
 
     def said(self) -> str:
@@ -460,3 +457,29 @@ def test_a_server_that_does_not_warn_is_found(processes: Any) -> None:
     """Mutant: no server is exposed."""
     never = "import whence.api.server as it\nit.is_exposed = lambda settings: False"
     assert warnings_of(processes("--host", "0.0.0.0", before=never).started()) == []
+
+
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_systemd_learns_of_the_start_and_the_stop(
+    number: str, processes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As sd_notify(3) describes, once the server answers and when it stops, by one process or by several."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(STARTED_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        server = processes("--processes", number)
+        assert manager.recv(100) == b"READY=1"
+        assert httpx2.get(server.started().url + "/livez").status_code == 200
+        assert server.stop() == 0
+        assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_several_processes_log_under_their_names(processes: Any) -> None:
+    """Each line says which of them wrote it."""
+    server = processes("--processes", "2").started()
+    for _ in range(20):
+        assert httpx2.get(server.url + "/api/v1/events").status_code == 401
+    wait_until(lambda: len(server.log()) >= 20, STARTED_S)
+    names = {line["process"] for line in server.log() if line["event"] == "request"}
+    assert names == {"acceptor-1", "acceptor-2"}

@@ -21,11 +21,15 @@ from whence.api.headers import header
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.request_log import request_log
 from whence.api.responses import error_body
+from whence.random_digits import RandomDigits
 from whence.settings import Settings
 
 __all__ = ["HTTPMiddleware"]
 
 _log = structlog.get_logger("whence.http")
+
+_request_digits = RandomDigits()  # only the event loop takes them
+os.register_at_fork(after_in_child=_request_digits.reset_after_fork)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _HOST = re.compile(rb"[^\x00-\x20\x7f/?#@,\\]*")
@@ -298,7 +302,7 @@ def _is_preflight(scope: ASGIScope) -> bool:
 
 def _request_id(scope: ASGIScope) -> str:
     sent = header(scope, b"x-request-id")
-    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
+    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else _request_digits.take(32)
 
 
 @lru_cache(256)

@@ -11,6 +11,7 @@ them (see `Settings.part_of`), or they hear of it from each other (`whence.api.p
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -132,7 +133,8 @@ async def _serve_writer(stores: SharedStores, listener: socket.socket, child: Ch
     try:
         await stores.serve_writer(store, listener, child.ready, ended)
         if child.is_orphan:
-            os._exit(1)  # everything is on the disk, and whoever starts the next server must not wait
+            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)  # the supervisor no longer can
+            os._exit(1)  # everything is on the disk, and the next server must not wait
     finally:
         await store.close()
 

@@ -79,7 +79,7 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
 
 
 def announce(ready: Callable[[str], None] | None, address: str) -> None:
-    """Say to whoever started the server that it serves now: to the caller, and to systemd."""
+    """Let the caller and systemd know that the server serves now."""
     if ready is not None:
         ready(address)
     notify_service_manager("READY=1")
@@ -200,6 +200,8 @@ class Server(uvicorn.Server):
             self.force_exit = True
         if not self.should_exit:
             _kill_after(_KILL_S)
+            if self._lifeline is None:
+                notify_service_manager("STOPPING=1")
         self.should_exit = True
 
 

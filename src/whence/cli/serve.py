@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -96,7 +97,7 @@ def _run(settings: Settings, ready: Callable[[str], None], *, accept_rollback: b
         pooler=settings.postgres_pooler,
         listen_url=settings.listen_url,
     )
-    backend, number = backend_for(settings.store), settings.processes or min(usable_processors(), _AUTO_MAX)
+    backend, number = backend_for(settings.store), settings.processes or _processes_by_default()
     if number == 1:
         store = backend.create_store(settings.store, options)
         asyncio.run(store.check_servable())
@@ -107,6 +108,12 @@ def _run(settings: Settings, ready: Callable[[str], None], *, accept_rollback: b
         closing.push(lambda _kind, error, _traceback: stores.close(error))
         asyncio.run(stores.check_servable())
         run_processes(settings, stores, number, ready)
+
+
+def _processes_by_default() -> int:
+    """One for each processor, up to a few. Outside of Linux one: there the kernel does not spread connections, and the
+    libraries of macOS do not expect to be forked."""
+    return min(usable_processors(), _AUTO_MAX) if sys.platform == "linux" else 1
 
 
 def demo(*, host: Host = None, port: Port = None) -> None:

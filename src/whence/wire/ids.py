@@ -11,12 +11,15 @@ import uuid
 
 from whence.events import Reference
 from whence.identities import is_uuid
+from whence.random_digits import RandomDigits
 
 __all__ = ["derived_uuid", "new_uuid7", "parse_reference", "parse_uuid", "uuid7_generator"]
 
 _NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
 _COUNTER_BITS = 12
-_RANDOM_BITS = 62
+_COUNTERS = 1 << _COUNTER_BITS  # added to a counter, it keeps its leading zeros
+_VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
+"""The digit with two random bits and those of the variant, by a random digit."""
 
 _POSITION = re.compile(r"@[1-9][0-9]{0,11}", re.ASCII)
 _FIRST_DIGITS = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
@@ -61,29 +64,33 @@ class _Uuid7:
     """A generator of UUIDv7 (RFC 9562): milliseconds, a counter of 12 bits within them, 62 random bits."""
 
     def __init__(self) -> None:
-        self._ms = 0
-        self._count = 0
+        self._begin(0)
+        self._random = RandomDigits()
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Replace the lock. In a forked child, the thread that held the old one may not exist to release it."""
+        self._random.reset_after_fork()
         self._lock = threading.RLock()  # a signal handler may interrupt `next`, and need an id too
 
     def next(self) -> str:
         """A new id, greater than every earlier one of this process even if the clock steps back."""
-        random = int.from_bytes(os.urandom(8), "big")
         now_ms = time.time_ns() // 1_000_000
         with self._lock:
             if now_ms > self._ms:
-                self._ms, self._count = now_ms, 0
+                self._begin(now_ms)
             else:
                 self._count += 1
                 if self._count >> _COUNTER_BITS:
-                    self._ms, self._count = self._ms + 1, 0
-            ms, count = self._ms, self._count
-        value = ms << 80 | 7 << 76 | count << 64 | 2 << 62 | random >> (64 - _RANDOM_BITS)
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+                    self._begin(self._ms + 1)
+            head, count = self._head, self._count  # which no other id has, so a handler may take the same digits
+            random = self._random.take(16)
+        return f"{head}{hex(_COUNTERS + count)[3:]}-{_VARIANT[random[0]]}{random[1:4]}-{random[4:]}"
+
+    def _begin(self, ms: int) -> None:
+        """Begin a millisecond."""
+        self._ms, self._count = ms, 0
+        self._head = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7"
 
 
 uuid7_generator = _Uuid7()

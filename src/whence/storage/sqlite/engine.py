@@ -61,9 +61,6 @@ _NO_TENANT = ""
 _TENANTS_CACHED = 1_000
 """Tenants whose kinds are kept in memory."""
 
-_WRITE_CHECK_S = 5.0
-"""How often a check writes to the disk at most."""
-
 _INLINE_EVENTS_MAX, _INLINE_BYTES_MAX = 16, 65_536
 """Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
 
@@ -72,6 +69,9 @@ Question = Callable[[apsw.Connection, Snapshot, ResolvedQuery], Any]
 
 class SQLiteReads:
     """The part of a store that reads the file, which each process does on connections of its own."""
+
+    _write_check_s = 5.0
+    """How often a check writes to the disk at most."""
 
     def __init__(self, path: str, connections: list[apsw.Connection]) -> None:
         """Own the connections: the first for the event loop, the others, at least one, each for a thread."""
@@ -246,7 +246,7 @@ class SQLiteReads:
             _NO_TENANT, lambda connection: connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchall()
         )
         now = time.monotonic()
-        if now - self._written_at > _WRITE_CHECK_S:
+        if now - self._written_at > self._write_check_s:
             await self._check_writing()
             self._written_at = now
 

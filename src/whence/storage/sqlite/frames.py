@@ -25,7 +25,6 @@ from whence.storage.credentials import Session
 
 __all__ = [
     "ARGUMENTS",
-    "FRAME_BYTES_MAX",
     "Failure",
     "FrameBuffer",
     "Growth",
@@ -43,9 +42,6 @@ __all__ = [
     "unpack_error",
     "unpack_results",
 ]
-
-FRAME_BYTES_MAX = 256 * 1024 * 1024
-"""No frame is longer. The bodies that are in memory, which bound what one append holds, come to less."""
 
 _LENGTH = struct.Struct(">I")
 
@@ -159,13 +155,11 @@ class FrameBuffer:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The frames that are complete now. Raises ValueError for one that is too long."""
+        """The frames that are complete now."""
         self._data += data
         start, held = 0, self._data
         while len(held) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(held, start)
-            if length > FRAME_BYTES_MAX:
-                raise ValueError("A frame is too long.")
             end = start + _LENGTH.size + length
             if len(held) < end:
                 break

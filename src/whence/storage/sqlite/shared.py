@@ -1,4 +1,4 @@
-"""One SQLite file behind the several processes of a server: each reads the file itself, and one of them writes it.
+"""One SQLite file for the several processes of a server: each reads the file itself, and one of them writes it.
 
 supervisor   SharedFile       holds the lock of the file, and no connection
 writer       SQLiteStore      the file is open for writing here alone; WriterService answers the others
@@ -91,6 +91,8 @@ class SharedFile:
 class SharedStore(SQLiteReads):
     """The store of a process that reads the file itself and lets another process write; see `Store`."""
 
+    _write_check_s = 0.0  # the writer is asked every time, and decides itself when to write
+
     def __init__(self, path: str, writer_path: str, readers: int = _READERS) -> None:
         """Open the file, which the writer has migrated. Raises StoreRefused."""
         with refusing(path):
@@ -112,6 +114,11 @@ class SharedStore(SQLiteReads):
             return [error] * len(writes)
         self._head_notifier.wake(tenant)
         return results
+
+    async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
+        """Wait for a log to grow, of which the writer says; see `Store`."""
+        await self._client.connect()
+        return await super().changed(tenant, position, timeout_s)
 
     async def wait_for_idle_writer(self) -> None:
         """Return at once: the writer does not compute in this process; see `Store`."""

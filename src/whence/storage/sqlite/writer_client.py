@@ -130,7 +130,7 @@ class _Connection(asyncio.Protocol):
         try:
             for frame in self._buffer.feed(data):
                 self._receive(frame)
-        except (ValueError, msgspec.MsgspecError):
+        except msgspec.MsgspecError:
             _log.error("the process that writes sent what is no reply; the connection to it is closed")
             self.close()
 

@@ -131,7 +131,7 @@ class _Connection(asyncio.Protocol):
                 task = asyncio.ensure_future(self._answer(*decode_call(frame)))
                 self._calls.add(task)
                 task.add_done_callback(self._calls.discard)
-        except (ValueError, KeyError, msgspec.MsgspecError):
+        except (KeyError, msgspec.MsgspecError):
             _log.error("a process of this server sent what is no call; its connection is closed")
             self.abort()
 
