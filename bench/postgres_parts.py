@@ -43,7 +43,7 @@ def postgres(bench: Bench) -> None:
     events = list(of_one_tenant(Shape(events=sizes.postgres_events)))
     batches = list(batched(events))
     trials = limits.trials_of(folder, batches)
-    bench.run.rates["append, PostgreSQL"] = interleaved(sizes.rounds, trials, "events/s")
+    bench.run.rates["append, PostgreSQL"] = interleaved(sizes.rounds, trials, "events/s", bench.say)
     bodies = Bodies(ndjson(some) for some in batches)
 
     def over_http(_: int) -> float:
@@ -51,30 +51,20 @@ def postgres(bench: Bench) -> None:
             return scenarios.saturating_batches(running, bodies).rate * len(events) / len(batches)
 
     bench.run.rates["ingest, PostgreSQL"] = interleaved(
-        sizes.rounds, {"whence": over_http, "raw": trials["raw"]}, "events/s"
+        sizes.rounds, {"whence": over_http, "raw": trials["raw"]}, "events/s", bench.say
     )
     bench.run.disks.append(limits.disk_after(folder, batches, f"workload, {len(events):,} events, PostgreSQL"))
     built = bench.built(sizes.page_events, 180)
     with ExitStack() as running:
-        servers = _servers(bench, running, limits, folder)
-        measure_posts(bench, servers, "post, PostgreSQL", peers=False)
-    with ExitStack() as running:
         url = running.enter_context(limits.empty_log(folder))
         asyncio.run(copy_to_postgres(Path(built.path), url))
-        servers = _servers(bench, running, limits, folder, url)
-        if "earlier" in servers:
+        servers = {"whence": running.enter_context(whence(folder / "whence", url))}
+        if bench.earlier is not None:
+            other = running.enter_context(limits.empty_log(folder, migrated=False))
+            servers["earlier"] = running.enter_context(bench.earlier.serving(folder / "earlier", other))
             fill(servers["earlier"], built)
         measure_pages(bench, servers, "page, PostgreSQL", None)
-
-
-def _servers(bench: Bench, running: ExitStack, limits: Any, folder: Path, url: str = "") -> dict[str, Running]:
-    """A server of this database, or of a new one, and one of the earlier commit with a database of its own."""
-    url = url or running.enter_context(limits.empty_log(folder))
-    servers = {"whence": running.enter_context(whence(folder / "whence", url))}
-    if bench.earlier is not None:
-        other = running.enter_context(limits.empty_log(folder, migrated=False))
-        servers["earlier"] = running.enter_context(bench.earlier.serving(folder / "earlier", other))
-    return servers
+        measure_posts(bench, servers, "post, PostgreSQL", peers=False)
 
 
 def postgres_large(bench: Bench) -> None:
@@ -88,11 +78,11 @@ def postgres_large(bench: Bench) -> None:
         for log, url in zip(built, (small, large), strict=True):
             asyncio.run(copy_to_postgres(Path(log.path), url))
         bench.run.indexed += asyncio.run(indexed_of("PostgreSQL", built, (small, large), sizes.question_rounds))
-        began = time.monotonic()
         with whence(folder / "large", large) as own:
+            began = time.monotonic()
             ask(own, "GET", "/readyz")
             label = f"a log of {sizes.postgres_large_events:,}, PostgreSQL"
-            bench.run.start_s[label] = round(time.monotonic() - began, 3)
+            bench.run.start_s[label] = round(own.start_s + time.monotonic() - began, 3)
             bench.run.memory_postgres = _memory(bench, own)
 
 

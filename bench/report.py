@@ -249,7 +249,7 @@ def _gains_since(run: Run) -> Iterator[str]:
         rates = run.rates.get(measure)
         if rates is not None and "earlier" in rates.trials:
             ratio = _number(spread(ratios(rates, "whence", "earlier")).median)
-            yield f"**Since {_who(run, measure, 'earlier')}**: {ratio} times as many {what} per second, on this machine."
+            yield f"**Since {_who(run, measure, 'earlier')}**: {ratio} times as many {what} per second."
 
 
 def _more_memory(run: Run) -> str:

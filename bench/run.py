@@ -238,18 +238,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     earlier: Earlier | None = None
 
 
-def measured(plan: Plan, keep: Callable[[Run], None]) -> Run:
+def measured(plan: Plan, keep: Callable[[Run], None], acceptors: int) -> Run:
     """The result of running these parts, in their order. `keep` is called with the result so far after each of them.
+    `acceptors` is how many processes of a server answer requests by default.
 
     A part that fails is left out, with a note, so that it takes nothing else with it.
     """
     run = new_run(
         plan.mode, {name: size for name, size in msgspec.structs.asdict(plan.sizes).items() if name != "spreads"}
     )
-    settle_memory()  # as a server does
     with tempfile.TemporaryDirectory(prefix="whence-bench-") as folder:
-        with whence(Path(folder) / "any.db") as running:
-            acceptors = running.acceptors
         for name in plan.parts:
             own = Path(folder) / name
             own.mkdir()
@@ -266,7 +264,7 @@ def measured(plan: Plan, keep: Callable[[Run], None]) -> Run:
 
 
 def _part(plan: Plan, name: str, run: Run, folder: Path, acceptors: int) -> Run:
-    """A result of one part alone. `acceptors` is how many processes a server has by default."""
+    """A result of one part alone."""
     part = new_run(plan.mode, run.sizes)
     part.date, part.machine = run.date, run.machine
     load_before, began = round(os.getloadavg()[0], 2), time.monotonic()
@@ -296,7 +294,9 @@ def main() -> int:
     def keep(run: Run) -> None:
         kept.append(_kept(run, last if arguments.only else None))
 
-    run = measured(plan, keep if arguments.keep or not arguments.only else lambda _: None)
+    settle_memory()  # as a server does
+    writes = arguments.keep or not arguments.only
+    run = measured(plan, keep if writes else lambda _: None, _default_acceptors())
     print(render(run))
     if kept:
         print(f"Written to {kept[-1].relative_to(ROOT)}", file=sys.stderr)
@@ -310,6 +310,12 @@ def main() -> int:
     for sentence in worse:
         print(f"FELL  {sentence}")
     return 1 if failed or worse else 0
+
+
+def _default_acceptors() -> int:
+    """How many processes of a server answer requests if nothing is set."""
+    with tempfile.TemporaryDirectory() as folder, whence(Path(folder) / "whence.db") as running:
+        return running.acceptors
 
 
 def _kept(run: Run, base: Run | None) -> Path:

@@ -46,10 +46,10 @@ def _round(bench: Bench, folder: Path, built: Built, scaled: Scaled, singles: Bo
         scenarios.saturating_pages(server, _WARM_S, bench.generator)
         most = sizes.single_events
         first = scenarios.saturating_posts(server, singles, most, _WARM_S, bench.generator)
-        most = max(100, int(first.rate * sizes.trial_s * _SPARE))
-        page, page_us = _timed(server, lambda: scenarios.saturating_pages(server, sizes.trial_s, bench.generator))
+        most = max(100, int(first.rate * sizes.scaling_s * _SPARE))
+        page, page_us = _timed(server, lambda: scenarios.saturating_pages(server, sizes.scaling_s, bench.generator))
         post, post_us = _timed(
-            server, lambda: scenarios.saturating_posts(server, singles, most, sizes.trial_s, bench.generator)
+            server, lambda: scenarios.saturating_posts(server, singles, most, sizes.scaling_s, bench.generator)
         )
         batch, batch_us = _timed(server, lambda: scenarios.saturating_batches(server, batches))
         scaled.memory_mb.append(server.memory_mb()["now"])

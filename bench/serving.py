@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from bench import scenarios
@@ -70,7 +71,9 @@ def _at_rate(bench: Bench, servers: dict[str, Running], bodies: Bodies) -> None:
     for number in range(bench.sizes.open_rounds):
         for name, server in list(servers.items())[:: -1 if number % 2 else 1]:
             if name == "whence" or loads[name].rate > 1.1 * RATE:
-                result = scenarios.post_at_rate(server, bodies, RATE, bench.sizes.open_s)
+                result = bench.again(
+                    AT_RATE, name, partial(scenarios.post_at_rate, server, bodies, RATE, bench.sizes.open_s)
+                )
                 bench.say(f"{AT_RATE}, round {number + 1}: {name} p50 {result.p50_ms} ms, p99 {result.p99_ms} ms")
                 results.setdefault(name, []).append(result)
     for name, some in results.items():
@@ -132,7 +135,7 @@ def _beside_batches(bench: Bench, servers: dict[str, Running]) -> None:
     pages, batches = dict[str, list[Result]](), dict[str, list[Result]]()
     for number in range(bench.sizes.open_rounds):
         for name, server in list(servers.items())[:: -1 if number % 2 else 1]:
-            read, written = scenarios.pages_beside_batches(server, bodies)
+            read, written = bench.again(BESIDE, name, partial(scenarios.pages_beside_batches, server, bodies))
             bench.say(f"{BESIDE}, round {number + 1}: {name} p50 {read.p50_ms} ms, p99 {read.p99_ms} ms")
             pages.setdefault(name, []).append(read)
             batches.setdefault(name, []).append(written)

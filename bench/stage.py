@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -19,16 +20,19 @@ from bench.workload import Shape
 
 __all__ = ["FULL", "QUICK", "STORES", "Bench", "Sizes"]
 
+T = TypeVar("T")
+
 STORES = Path(__file__).parents[1] / "bench" / ".stores"
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured: numbers of events, seconds and rounds.
 
-    `trial_s` is how long a closed loop of single events or pages lasts, and `open_s` an open one. `single_events` are
-    the different ones of them. `spreads` are the days over which the large logs are spread. `asked` is how often each
-    query is sent over HTTP. `soak_s` is how long the load lasts before memory is measured. `peer_question_s` limits the
-    time for one query to one of several servers; each gets at least one round.
+    `trial_s` is how long a closed loop of single events or pages lasts, `scaling_s` the same in the part `scaling`, and
+    `open_s` an open loop. `single_events` are the different ones of them. `spreads` are the days over which the large
+    logs are spread. `asked` is how often each query is sent over HTTP. `soak_s` is how long the load lasts before
+    memory is measured. `peer_question_s` limits the time for one query to one of several servers; each gets at least
+    one round.
     """
 
     rounds: int
@@ -43,6 +47,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     page_events: int
     beside_events: int
     scaling_rounds: int
+    scaling_s: int
     scaling_events: int
     small_events: int
     large_events: int
@@ -73,6 +78,7 @@ FULL = Sizes(
     page_events=100_000,
     beside_events=60_000,
     scaling_rounds=3,
+    scaling_s=2,
     scaling_events=40_000,
     small_events=100_000,
     large_events=10_000_000,
@@ -102,6 +108,7 @@ QUICK = Sizes(
     page_events=10_000,
     beside_events=5_000,
     scaling_rounds=1,
+    scaling_s=1,
     scaling_events=3_000,
     small_events=10_000,
     large_events=100_000,
@@ -176,7 +183,7 @@ class Bench:
         results: dict[str, list[Result]] = {name: [] for name in servers}
 
         def once(name: str, number: int) -> float:
-            result = load(name)
+            result = self.again(measure, name, lambda: load(name))
             results[name].append(result)
             self.say(f"{measure}, round {number + 1}: {name} {result.rate:,.0f}/s, p50 {result.p50_ms} ms")
             return result.rate
@@ -185,6 +192,16 @@ class Bench:
         self.run.rates[measure] = interleaved(self.sizes.rounds, trials, "requests/s")
         for name, each in results.items():
             self.keep(measure, name, each)
+
+    def again(self, measure: str, name: str, load: Callable[[], T]) -> T:
+        """Do a trial, and once more if requests failed; the result says so. Raises RuntimeError when both failed."""
+        try:
+            return load()
+        except RuntimeError as error:
+            note = f"{measure}: a trial of {name} was made again, because {error}"
+            self.say(note)
+            self.run.notes.append(note)
+            return load()
 
     def say(self, line: str) -> None:
         """Show progress."""

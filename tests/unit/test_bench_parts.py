@@ -11,7 +11,10 @@ from bench.measure import Rates
 from bench.merge import merged, parts_of
 from bench.report import render
 from bench.result import Bar, Measured, Memory, Run, Scaled, load
+from bench.run import PARTS, Plan, measured
+from bench.scenarios import Generator
 from bench.serving import AT_RATE, BESIDE
+from bench.stage import QUICK, Bench
 
 SAMPLE = Path(__file__).parents[1] / "data" / "bench-result.json"
 OLD, NEW = "7c1018ec16+", "c46b49dd22"
@@ -101,7 +104,7 @@ def test_a_target_beside_an_earlier_commit_names_it(base: Run) -> None:
     assert _bars(base)[f"{what} an earlier commit"].met is None
     page = render(merged(base, _new(base)))
     assert "| commit 699b500a0f | 2,000 |" in page
-    assert "**Since commit 699b500a0f**: 4 times as many single events" in page
+    assert "**Since commit 699b500a0f**: 4 times as many single events per second." in page
 
 
 def test_pages_beside_batches_have_a_target(base: Run) -> None:
@@ -176,3 +179,44 @@ def test_the_page_opens_with_what_a_user_gains(base: Run) -> None:
     """The machine and the versions come after it."""
     sections = [line for line in render(base).splitlines() if line.startswith("#")]
     assert sections[:3] == ["# Performance", "## What you gain", "## How it was measured"]
+
+
+def test_a_trial_that_failed_is_made_again_once(base: Run, tmp_path: Path) -> None:
+    """The result notes it; a trial that fails twice fails the part."""
+    bench = Bench(base, QUICK, tmp_path)
+    answers = iter([RuntimeError("3 requests failed"), _result(1, 2)])
+
+    def load() -> Result:
+        answer = next(answers)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    assert bench.again("page", "whence", load) == _result(1, 2)
+    assert base.notes[-1] == "page: a trial of whence was made again, because 3 requests failed"
+    answers = iter([RuntimeError("one"), RuntimeError("two")])
+    with pytest.raises(RuntimeError, match="two"):
+        bench.again("page", "whence", load)
+
+
+def test_a_part_that_fails_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was measured before and after it is kept as soon as it is there, and a note says which part is missing."""
+
+    def measure(bench: Bench) -> None:
+        bench.run.start_s["an empty log"] = 0.5
+
+    def fail(_: Bench) -> None:
+        raise RuntimeError("no")
+
+    for name, part in (("server", measure), ("page", fail), ("disk", lambda _: None)):
+        monkeypatch.setitem(PARTS, name, part)
+    kept: list[set[str]] = []
+    plan = Plan(sizes=QUICK, mode="quick", parts=["server", "page", "disk"], generator=Generator(wrk=False))
+    run = measured(plan, lambda run: kept.append(set(run.parts)), acceptors=2)
+    assert kept == [{"server"}, {"server"}, {"server", "disk"}]
+    assert run.start_s == {"an empty log": 0.5}
+    assert [note for note in run.notes if "page" in note] == [f"The part page failed on {run.date}."]
+    assert run.parts["server"].acceptors == 2
+    assert "no" in capsys.readouterr().err
