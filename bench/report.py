@@ -47,7 +47,8 @@ _DEFINITIONS = {
     "earlier": "another commit of Whence, with the same settings and requests, on files of its own",
     "raw": "the limit of ingest: the finished rows of every table, inserted in bulk into the same schema, with the "
     "same indexes and durability. No parsing, checking, numbering, hashing or lookup. On PostgreSQL, a COPY",
-    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application",
+    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application, by one "
+    "process",
     "routed": "the same as static, through Whence's middleware and the routing of its web framework",
     "fastapi": "a peer: the same API, written with common libraries on SQLite, with an index for each query",
     "prefect": "a peer: Prefect's own event server. Its ingest counts the events that it stores, since it responds "
@@ -169,10 +170,17 @@ def _gains(run: Run) -> str:
         )
     machine = run.machine
     head = (
-        f"One server with a SQLite file and default settings, on {machine.cores} cores ({machine.cpu}) that it shares "
-        "with whoever sends the requests. Times of queries are those of the store, without HTTP, unless it is named."
+        f"One server with a SQLite file and default settings{_processes(run)}, on {machine.cores} cores "
+        f"({machine.cpu}) that it shares with whoever sends the requests. Times of queries are those of the store, "
+        "without HTTP, unless it is named."
     )
     return f"## What you gain\n\n{head}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _processes(run: Run) -> str:
+    """How many processes a server has by default, if these are several."""
+    most = max((part.acceptors for part in parts_of(run).values()), default=1)
+    return f", which here mean {most} processes that answer requests and one that writes" if most > 1 else ""
 
 
 def _gains_of_writes(run: Run) -> Iterator[str]:
