@@ -57,6 +57,7 @@ RUN_ELSEWHERE = {
     ("docs/importing.md", "sh"): "tests/cli/test_import_forms.py",
     ("docs/importing.md", "toml"): "tests/cli/test_import_forms.py",
     ("docs/operations.md", "sh"): "tests/test_containers.py",
+    ("docs/operations.md", "yaml"): "tests/api/test_metrics.py",
     ("docs/operations.md", "zsh"): "tests/cli/test_completion.py",
     ("examples/agent/README.md", "sh"): "tests/client/test_examples.py",
 }

@@ -60,6 +60,13 @@ LATE_IMPORTS = {
     ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
     ("whence.client.base_client", "whence.client.transport"),  # slow to load: a constructor does, and not an import
     ("whence.client.clients", "whence.client.transport"),
+    ("whence.client.clients", "asyncio"),  # slow to load, as the following: `import whence` is to cost a program little
+    ("whence.client.encoding", "dataclasses"),
+    ("whence.client.responses", "email.utils"),
+    ("whence.client.spool", "platformdirs"),
+    ("whence.profiles", "platformdirs"),
+    ("whence.profiles", "tempfile"),
+    ("whence.wire.payload", "json"),
     ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
     ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal
     ("whence.cli.import_files", "rich.progress"),

@@ -8,9 +8,11 @@ case, or be refused after the work; and the writer, which shares the GIL with th
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
@@ -20,7 +22,7 @@ from whence.events import NewEvent
 from whence.fairness import FairBudget
 from whence.storage import Receipt, Store, Write
 
-__all__ = ["Ingest"]
+__all__ = ["AppendMeter", "Ingest"]
 
 _log = structlog.get_logger("whence.ingest")
 
@@ -36,6 +38,16 @@ beside it."""
 _ROOM_WAIT_S = 10.0
 
 
+class AppendMeter(Protocol):
+    """What appends are reported to."""
+
+    def appended(
+        self, seconds: float, writes: Sequence[Write], results: Sequence[list[Receipt] | WhenceError] | None
+    ) -> None:
+        """An append of these requests took so long. There are no results if the store raised."""
+        ...
+
+
 class _Waiting:
     """A request in the queue, and the future of its receipts."""
 
@@ -49,15 +61,22 @@ class _Waiting:
 class Ingest:
     """Queues requests of all tenants and appends them to the store. Belongs to one event loop."""
 
-    def __init__(self, store: Store, events_max: int = 20_000) -> None:
-        """`events_max` bounds the events that are queued or being stored, over all tenants, which share it fairly."""
+    def __init__(self, store: Store, events_max: int = 20_000, meter: AppendMeter | None = None) -> None:
+        """`events_max` bounds the events that are queued or being stored, over all tenants, which share it fairly.
+        `meter` counts the appends."""
         self._store = store
+        self._meter = meter
         self._events = FairBudget(events_max, "events")
         self._waiting: dict[str, deque[_Waiting]] = {}
         self._parsing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._awaiting_room: dict[str, asyncio.Future[None]] = {}
         self._flushes: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def events(self) -> int:
+        """How many events are queued or being stored."""
+        return self._events.used
 
     async def add(
         self,
@@ -140,15 +159,21 @@ class Ingest:
 
     async def _append(self, tenant: str, group: Sequence[_Waiting]) -> Sequence[list[Receipt] | WhenceError]:
         """A result for each request of the group. Never raises an Exception."""
+        began, stored = time.perf_counter(), None
+        writes = [request.write for request in group]
         try:
-            results = await self._store.append(tenant, [request.write for request in group])
+            results = await self._store.append(tenant, writes)
             if len(results) != len(group):
                 raise RuntimeError("the number of results differs from the number of requests")
+            stored = results
         except WhenceError as error:
             return [error] * len(group)
         except Exception as error:
             _log.error("append failed", error=type(error).__name__, exc_info=True)
             return [Unavailable(_FAILED)] * len(group)
+        finally:
+            if self._meter is not None:
+                self._meter.appended(time.perf_counter() - began, writes, stored)
         return results
 
     def _answer(self, tenant: str, group: Sequence[_Waiting], results: Sequence[list[Receipt] | WhenceError]) -> None:

@@ -8,12 +8,10 @@ import contextlib
 import enum
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from whence.addresses import is_loopback_url
 from whence.errors import WhenceError
@@ -165,7 +163,9 @@ def find_server(
 
 def profiles_path() -> Path:
     """The file that holds the profiles."""
-    return Path(platformdirs.user_config_dir("whence", appauthor=False)) / "profiles.json"
+    from platformdirs import user_config_dir  # noqa: PLC0415  (slow to load, and a client may have no use for it)
+
+    return Path(user_config_dir("whence", appauthor=False)) / "profiles.json"
 
 
 def load_profiles() -> Profiles:
@@ -211,8 +211,10 @@ def _locked(folder: Path) -> Iterator[None]:
 def _write(path: Path, profiles: Profiles) -> None:
     path = path.resolve()  # a symbolic link stays one
     body = msgspec.json.format(msgspec.json.encode(profiles), indent=2) + b"\n"
+    from tempfile import mkstemp  # noqa: PLC0415  (slow to load, and no client writes profiles)
+
     # mkstemp makes a file that only its owner can read; os.replace swaps it in atomically.
-    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    handle, fresh = mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(body)

@@ -61,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8700
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
     root_path: str = ""
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -188,6 +190,8 @@ def _check_service(settings: Settings) -> None:
         raise ValueError("WHENCE_LISTEN_URL must be a URL like postgresql://user@host:5432/database.")
     if not 0 <= settings.port <= 65_535:
         raise ValueError("WHENCE_PORT must be a number from 0 to 65535.")
+    if settings.metrics_port is not None and not 0 <= settings.metrics_port <= 65_535:
+        raise ValueError("WHENCE_METRICS_PORT must be a number from 0 to 65535.")
     if settings.root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", settings.root_path):
         raise ValueError("WHENCE_ROOT_PATH must begin with a slash and not end with one, like /whence.")
     for origin in settings.cors_origins:
@@ -347,6 +351,8 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "listen_url": ("WHENCE_LISTEN_URL", _text),
     "host": ("WHENCE_HOST", _text),
     "port": ("WHENCE_PORT", _number),
+    "metrics_host": ("WHENCE_METRICS_HOST", _text),
+    "metrics_port": ("WHENCE_METRICS_PORT", _number),
     "root_path": ("WHENCE_ROOT_PATH", _text),
     "cors_origins": ("WHENCE_CORS_ORIGINS", _list),
     "trusted_proxies": ("WHENCE_TRUSTED_PROXIES", _list),

@@ -38,7 +38,7 @@ class Served:
         self.store = store
         self.secret = secret
         self.app = create_app(settings, store, self.secret)
-        self.server = Server(make_config(self.app, settings), self._note_loop)
+        self.server = Server(make_config(self.app, settings, self.app.metrics), self._note_loop)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
@@ -88,10 +88,13 @@ def _changed(key: ApiKey, more: dict[str, Any]) -> ApiKey:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Served]:
+def serving(
+    folder: Path, prepare: Callable[[Served], object] = lambda _served: None, **settings: Any
+) -> Iterator[Served]:
     url = f"sqlite:///{folder}/whence.db"
     configure_logging("error")
     served = Served(Settings(store=url, port=0, **settings), create_store(url))
+    prepare(served)
     served.start()
     try:
         yield served

@@ -44,6 +44,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
     ("GET", "/api/v1/tenants"): ("operator", 200),
     ("POST", TOKENS): ("operator", 201),
+    ("GET", "/metrics"): ("operator", 200),
     ("POST", "/api/v1/session"): ("begin", 201),
     ("DELETE", "/api/v1/session"): ("end", 204),
     ("GET", "/livez"): ("nothing", 200),

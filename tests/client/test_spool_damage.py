@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import platformdirs
 import pytest
 
 from tests.api.conftest import Served, event, serving, wait_until
@@ -123,7 +124,7 @@ def test_without_a_home_directory_events_stay_in_memory(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning says so, and how to name another place. Every event is sent, also the first."""
-    monkeypatch.setattr(spool.platformdirs, "user_state_dir", lambda *_args, **_kwargs: no_home())
+    monkeypatch.setattr(platformdirs, "user_state_dir", lambda *_args, **_kwargs: no_home())
     reporting._said.clear()
     with caplog.at_level(logging.WARNING, "whence"):
         for _ in range(2):

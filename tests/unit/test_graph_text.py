@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.traces_made import node, trace_of
 from whence.cli.graph_text import span
-from whence.wire.traces import TraceBody
+from whence.wire.trace_bodies import TraceBody
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from whence.cli.layout import Style, cut, padded, shortened
 from whence.cli.terminal import table
 from whence.errors import Invalid
 from whence.sentences import counted
-from whence.wire.traces import FlowBody, FlowRootBody, PairBody
+from whence.wire.trace_bodies import FlowBody, FlowRootBody, PairBody
 
 LONG = '{"tool":"book_reservation","error":"payment amount does not add up, total price is 1002, but paid 1047"}'
 

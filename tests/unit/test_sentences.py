@@ -14,7 +14,7 @@ from tests.unit.traces_made import node
 from whence import sentences
 from whence.errors import WhenceError
 from whence.sentences import load_grammar, named_failures, sentence_of
-from whence.wire.traces import NodeBody
+from whence.wire.trace_bodies import NodeBody
 
 GRAMMAR = load_grammar()
 RUN = "e8692893-a658-5c4d-97d1-b9a21088cd68"

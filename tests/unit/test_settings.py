@@ -33,6 +33,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         STORE="sqlite:///x.db",
         HOST="::1",
         PORT="0",
+        METRICS_HOST="::1",
+        METRICS_PORT="9100",
         ROOT_PATH="/log/whence",
         CORS_ORIGINS="https://a.example, http://b.example:8080,",
         TRUSTED_PROXIES="10.0.0.0/8,::1",

@@ -13,7 +13,7 @@ from whence.cli.layout import Style, cut, message_lines, wrapped
 from whence.cli.story import Fold, More, Row, objects_in, runs_joined, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, since, story_lines, summary
 from whence.sentences import load_grammar, sentence_of
-from whence.wire.traces import NodeBody, TraceBody
+from whence.wire.trace_bodies import NodeBody, TraceBody
 
 GRAMMAR = load_grammar()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from whence.wire.traces import NodeBody, TraceBody, TraceSummaryBody
+from whence.wire.trace_bodies import NodeBody, TraceBody, TraceSummaryBody
 
 
 def node(id_: str, cause: str | None = None, event_type: str = "a.noted", **fields: object) -> NodeBody:

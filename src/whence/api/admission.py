@@ -20,7 +20,7 @@ from whence.storage.base import Store
 __all__ = ["INFLATING_THREADS", "Admission"]
 
 _SMALL_ANSWER = 64 * 1024
-_SLICE_S = 0.005
+_SLICE_S = 0.002
 
 INFLATING_THREADS = 2
 """Threads of the process that inflate bodies."""

@@ -1,18 +1,20 @@
 """The application: its routes, its lifespan, and the two lanes that requests take to their handlers."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, health, operators, reads, writes
+from whence.api import causes, credentials, docs_page, health, metrics_page, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize
 from whence.api.context import AppContext
 from whence.api.error_responses import error_response
 from whence.api.fast_lane import FastLane
+from whence.api.metrics import Metrics, Share, template_of
 from whence.api.middleware import HTTPMiddleware
 from whence.api.operator_tokens import PURPOSE
 from whence.api.process_bus import ProcessBus
@@ -25,21 +27,27 @@ from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
 
-__all__ = ["create_app", "route_handlers"]
+__all__ = ["create_app", "new_metrics", "route_handlers"]
 
 _PARSED_READS = 512
 """Reads whose query strings stay parsed. With the longest query strings they take 40 MB."""
 
 
 def create_app(
-    settings: Settings, store: Store, secret: StoreSecret | None = None, bus: ProcessBus | None = None
+    settings: Settings,
+    store: Store,
+    secret: StoreSecret | None = None,
+    bus: ProcessBus | None = None,
+    share: Share | None = None,
 ) -> HTTPMiddleware:
     """The ASGI application over an open store.
 
     Its lifespan starts the background work. At the end it finishes what was accepted and closes the store. Without the
-    secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application. `bus`
-    leads to the other processes of the server, if it has several.
+    secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application. If the
+    server has several processes, `bus` leads to the others, and `share` is where they add up their metrics.
     """
+    handlers = route_handlers(settings)
+    metrics = new_metrics(handlers, share)
     secret = secret or StoreSecret.random()
     tokens = secret.sealer(PURPOSE)
     authenticator = Authenticator(settings, store, tokens=tokens)
@@ -47,7 +55,7 @@ def create_app(
     if bus is not None:
         authenticator.share_throttle(bus)
         admission.event_rate.share(bus)
-    ingest = Ingest(store, settings.queue_events_max)
+    ingest = Ingest(store, settings.queue_events_max, metrics)
     context = AppContext(
         settings=settings,
         vocabulary=settings.vocabulary,
@@ -59,9 +67,10 @@ def create_app(
         cursors=secret.sealer("cursors"),
         tokens=tokens,
         admission=admission,
+        metrics=metrics,
         parsed_reads=RecentlyUsed(_PARSED_READS),
     )
-    handlers = route_handlers(settings)
+    _watch(context)
     application = Litestar(
         route_handlers=[*_options_handlers(handlers), *handlers],
         before_request=authorize,
@@ -72,13 +81,32 @@ def create_app(
         request_max_body_size=None,
         debug=False,
     )
-    return HTTPMiddleware(FastLane(application, context, handlers), settings)
+    return HTTPMiddleware(FastLane(application, context, handlers), settings, metrics)
 
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    handlers = [*reads.ROUTES, *writes.ROUTES, *causes.ROUTES, *credentials.ROUTES, *operators.ROUTES, *health.ROUTES]
+    modules = (reads, writes, causes, credentials, operators, metrics_page, health)
+    handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
+
+
+def new_metrics(handlers: Iterable[HTTPRouteHandler], share: Share | None = None) -> Metrics:
+    """The counters of a process of the server with these routes."""
+    return Metrics([template_of(handler) for handler in handlers], share)
+
+
+def _watch(context: AppContext) -> None:
+    """Have the metrics show how full the server is."""
+    ingest, admission, settings = context.ingest, context.admission, context.settings
+    context.metrics.watch(
+        queue_events=lambda: ingest.events,
+        queue_events_max=lambda: settings.queue_events_max,
+        bodies_bytes=lambda: admission.bodies.used,
+        bodies_bytes_max=lambda: admission.bodies.total,
+        answers_bytes=lambda: admission.answers.used,
+        answers_bytes_max=lambda: admission.answers.total,
+    )
 
 
 @asynccontextmanager
@@ -91,6 +119,8 @@ async def _lifespan(context: AppContext, bus: ProcessBus | None) -> AsyncIterato
         closing.push_async_callback(context.store.close)
         closing.push_async_callback(context.authenticator.close)
         closing.push_async_callback(context.ingest.close)
+        publishing = asyncio.create_task(context.metrics.keep_published())
+        closing.callback(publishing.cancel)
         yield
 
 

@@ -10,7 +10,8 @@ from whence.api.responses import JsonResponse
 from whence.errors import NotFound
 from whence.wire.cursor import next_flows_cursor
 from whence.wire.query import parse_flows, parse_period, parse_trace
-from whence.wire.traces import FlowsBody, MapBody, TraceBody, encode_flows, encode_map, encode_trace
+from whence.wire.trace_bodies import FlowsBody, MapBody, TraceBody
+from whence.wire.traces import encode_flows, encode_map, encode_trace
 
 __all__ = ["ROUTES"]
 

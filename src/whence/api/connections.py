@@ -1,7 +1,7 @@
 """Which connections are served: a number in all, a fair part of it for each address, and a reserve for probes."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import msgspec
@@ -38,14 +38,23 @@ class ConnectionLimits:
     without an address, of Unix sockets.
     """
 
-    def __init__(self, total: int, trusted_proxies: Sequence[str] = ()) -> None:
-        """`total` is the number of connections that are served fully."""
+    def __init__(
+        self, total: int, trusted_proxies: Sequence[str] = (), refused: Callable[[str], object] = lambda _code: None
+    ) -> None:
+        """`total` is the number of connections that are served fully. `refused` is called with the code of each error
+        that the protocol itself answers."""
         self.total = total
+        self.refused = refused
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._budgets = {
             Place.REQUESTS: FairBudget(total, "connections"),
             Place.PROBES: FairBudget(_RESERVE, "connections"),
         }
+
+    @property
+    def served(self) -> int:
+        """The connections that are open and served, those of probes included."""
+        return sum(budget.used for budget in self._budgets.values())
 
     def admit(self, host: str | None) -> Admitted:
         """Receive a connection from this address. It is counted until `release`."""

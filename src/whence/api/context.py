@@ -7,6 +7,7 @@ import msgspec
 
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
+from whence.api.metrics import Metrics
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
@@ -26,7 +27,8 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one running server.
 
     `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `admission` decides how much of the
-    server each tenant may use. `parsed_reads` are what reads asked lately, by route, query string, viewer and path.
+    server each tenant may use. `metrics` counts what it does. `parsed_reads` are what reads asked lately, by route,
+    query string, viewer and path.
     """
 
     settings: Settings
@@ -39,6 +41,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Sealer
     tokens: Sealer
     admission: Admission
+    metrics: Metrics
     parsed_reads: RecentlyUsed[tuple[Any, ...], ReadRequest]
 
 

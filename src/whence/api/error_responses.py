@@ -1,5 +1,7 @@
 """The one table of errors and their HTTP statuses, and the response to any error."""
 
+from collections.abc import Iterator
+
 import msgspec
 import structlog
 from litestar.exceptions import HTTPException
@@ -22,7 +24,7 @@ from whence.errors import (
     WhenceError,
 )
 
-__all__ = ["STATUS", "error_response", "status_of"]
+__all__ = ["CODES", "STATUS", "error_response", "status_of"]
 
 _log = structlog.get_logger("whence.api")
 
@@ -50,28 +52,53 @@ _LITESTAR_ERRORS = {
 """Code and sentence for what Litestar refuses before a handler runs."""
 
 
+def _subclasses(kind: type[WhenceError]) -> Iterator[type[WhenceError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _subclasses(each)
+
+
+CODES = frozenset(
+    {
+        *(kind.code for kind in _subclasses(WhenceError) if any(each in STATUS for each in kind.__mro__)),
+        *(code for code, _ in _LITESTAR_ERRORS.values()),
+        "internal",
+        "not_implemented",
+        "client_gone",
+    }
+)
+"""The codes of all errors, and `client_gone`, which nobody reads any more."""
+
+
 def status_of(error: WhenceError) -> int:
     """The HTTP status of an error: that of the nearest class in the table."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def error_response(request: Request, error: Exception) -> JsonResponse:
-    """The response to any error: a list of problems for 422, else one sentence with a code."""
-    request_id = request.scope["state"]["request_id"]
+    """The response to any error: a list of problems for 422, else one sentence with a code.
+
+    It sets `code` of `scope["state"]`, by which the middleware counts it.
+    """
+    state = request.scope["state"]
+    request_id = state["request_id"]
     if isinstance(error, Invalid):
+        state["code"] = error.code
         return JsonResponse(msgspec.json.encode({"detail": error.problems}), 422)
     if isinstance(error, HTTPException) and error.status_code in _LITESTAR_ERRORS:
-        code, sentence = _LITESTAR_ERRORS[error.status_code]
+        state["code"], sentence = _LITESTAR_ERRORS[error.status_code]
         headers = dict(error.headers or {})
         if "allow" in headers:  # Litestar takes the methods from a set, so their order varies
             headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
-        return JsonResponse(error_body(sentence, code, request_id), error.status_code, headers.items())
+        return JsonResponse(error_body(sentence, state["code"], request_id), error.status_code, headers.items())
     status = status_of(error) if isinstance(error, WhenceError) else 500
     if status == 500:
         _log.error("unexpected error", request_id=request_id, exc_info=error)
+        state["code"] = "internal"
         body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
     else:
-        body = error_body(str(error), getattr(error, "code", "error"), request_id)
+        state["code"] = getattr(error, "code", "error")
+        body = error_body(str(error), state["code"], request_id)
     return JsonResponse(body, status, _headers_of(error).items())
 
 

@@ -375,6 +375,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        self.limits.refused(code)
         self._clear_deadline()
         self._flush_head()
         self._refusal = _response(status, phrase, detail, code)

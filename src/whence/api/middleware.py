@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as LitestarScope
 
 from whence.api.headers import header
+from whence.api.metrics import Metrics
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.request_log import request_log
 from whence.api.responses import error_body
@@ -37,7 +38,8 @@ _PATH_MAX = 2048
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
-_CLIENT_GONE = 499  # only in the log
+_CLIENT_GONE = 499  # only in the log and the metrics
+_ERROR_MIN = 400
 _EXPOSED = (
     b"Deprecation, ETag, Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, Sunset, "
     b"X-Request-Id"
@@ -60,12 +62,15 @@ class HTTPMiddleware:
     It sets these keys of `scope["state"]`: `request_id`; `root_path`, the prefix that clients see; `public_path`, the
     path as they sent it; `slashed_path`, the address to redirect to if it ends with a slash; `correlation_id`, the
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
-    `headers`, to which a handler may add headers of its response, also if it then raises; `abandon`, a function to call
-    when the client has gone away, or None for a request that must be finished.
+    `code`, that of the error that is answered; `headers`, to which a handler may add headers of its response, also if
+    it then raises; `abandon`, a function to call when the client has gone away, or None for a request that must be
+    finished.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics | None = None) -> None:
+        """Requests are counted in `metrics`."""
         self.app = app
+        self.metrics = metrics or Metrics()
         self.threads = AnswerThreads()
         self.root_path = settings.root_path
         self.origins = frozenset(origin.encode() for origin in settings.cors_origins)
@@ -92,8 +97,8 @@ class HTTPMiddleware:
         response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope))
         try:
             if (refusal := _http_refusal(scope)) is not None:
-                status, code, sentence = refusal
-                body = error_body(sentence, code, request_id)
+                status, state["code"], sentence = refusal
+                body = error_body(sentence, state["code"], request_id)
                 await response.send_whole(status, [_JSON, (b"connection", b"close")], body)
             elif self.origins and _is_preflight(scope):
                 await response.send_preflight()
@@ -105,12 +110,14 @@ class HTTPMiddleware:
             # The client is gone, or the server's grace period is over. Nothing awaits this task, so the cancellation
             # need not go on.
             if state["abandon"] is not None and state["abandon"].called:
-                response.status = _CLIENT_GONE
+                response.status, state["code"] = _CLIENT_GONE, "client_gone"
             elif not response.status:
+                state["code"] = "unavailable"
                 body = error_body("The server is stopping; send this again.", "unavailable", request_id)
                 await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
         except Exception:
             _log.exception("unexpected error", request_id=request_id)
+            state["code"] = "internal"
             if response.status:
                 raise
             body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
@@ -119,11 +126,15 @@ class HTTPMiddleware:
             for call in state["at_end"]:
                 call()
             principal = state.get("principal")
+            seconds = time.perf_counter() - started
+            self.metrics.answered(scope.get("route_handler"), scope["method"], response.status, seconds)
+            if response.status >= _ERROR_MIN:
+                self.metrics.refused(state.get("code", "invalid"))  # of a batch none of whose events was stored
             request_log.add(
                 scope["method"],
                 state["public_path"],
                 response.status,
-                time.perf_counter() - started,
+                seconds,
                 request_id,
                 None if principal is None else principal.tenant,
             )

@@ -21,12 +21,15 @@ from pathlib import Path
 
 import uvloop
 
-from whence.api.app import create_app
+from whence.api.app import create_app, new_metrics, route_handlers
+from whence.api.metrics import Share
+from whence.api.metrics_page import MetricsListener
 from whence.api.process_bus import ProcessBus
 from whence.api.request_log import request_log
 from whence.api.server import (
     Server,
     announce,
+    listen_for_metrics,
     make_config,
     notify_service_manager,
     prepare,
@@ -62,13 +65,17 @@ def run_processes(
         writer_socket = _writer_socket(folder)
         closing.callback(writer_socket.close)
         buses = ProcessBus.make(folder, number)
-        roles = [Role(_WRITER, partial(_write, stores, writer_socket), last=True)] if stores.has_writer else []
+        metrics = listen_for_metrics(settings, closing)
+        counting = partial(new_metrics, route_handlers(settings), Share(folder, _WRITER))
+        writer = partial(_write, stores, writer_socket, counting)
+        roles = [Role(_WRITER, writer, last=True)] if stores.has_writer else []
         for index, (listener, bus) in enumerate(zip(listeners, buses, strict=True), 1):
-            acceptor = _Acceptor(settings.part_of(number), stores, secret, writer_socket.getsockname(), bus)
-            name = f"acceptor-{index}"
-            roles.append(Role(name, partial(acceptor.run, name, listener, listeners)))
+            acceptor = _Acceptor(settings.part_of(number), stores, secret, writer_socket.getsockname(), bus, metrics)
+            share = Share(folder, f"acceptor-{index}")
+            roles.append(Role(share.name, partial(acceptor.run, share, listener, listeners)))
         settle_memory()
-        Supervisor(roles, partial(_stop_listening, listeners)).run(lambda: announce(ready, address))
+        stopping = partial(_stop_listening, [*listeners, *([] if metrics is None else [metrics])])
+        Supervisor(roles, stopping).run(lambda: announce(ready, address))
 
 
 @contextlib.contextmanager
@@ -97,30 +104,41 @@ class _Acceptor:
     """A process that answers requests."""
 
     def __init__(
-        self, settings: Settings, stores: SharedStores, secret: StoreSecret, writer: str, bus: ProcessBus
+        self,
+        settings: Settings,
+        stores: SharedStores,
+        secret: StoreSecret,
+        writer: str,
+        bus: ProcessBus,
+        metrics: socket.socket | None,
     ) -> None:
+        """`writer` is the path of the writer's socket. `metrics` is that of the metrics, which all acceptors share."""
         self._settings = settings
         self._stores = stores
         self._secret = secret
         self._writer = writer
         self._bus = bus
+        self._metrics = metrics
 
-    def run(self, name: str, listener: socket.socket, others: Sequence[socket.socket], child: Child) -> None:
+    def run(self, share: Share, listener: socket.socket, others: Sequence[socket.socket], child: Child) -> None:
         """Serve, in the forked process, until the supervisor asks for its end."""
-        _name_process(name)
+        _name_process(share.name)
         for other in others:
             if other is not listener:
                 other.close()
         store = self._stores.open_store(self._writer)
-        config = make_config(create_app(self._settings, store, self._secret, self._bus), self._settings)
+        app = create_app(self._settings, store, self._secret, self._bus, share)
+        config = make_config(app, self._settings, app.metrics)
         config.load()
         settle_memory()
-        Server(config, child.ready, lifeline=child.lifeline).run([listener])
+        pages = None if self._metrics is None else MetricsListener(app.metrics, self._settings, self._metrics)
+        Server(config, child.ready, lifeline=child.lifeline, metrics=pages).run([listener])
 
 
-def _write(stores: SharedStores, listener: socket.socket, child: Child) -> None:
+def _write(stores: SharedStores, listener: socket.socket, counting: Callable[[], object], child: Child) -> None:
     """Write for the other processes, in the forked process, until the lifeline ends."""
     _name_process(_WRITER)
+    counting()  # the metrics then have its memory and its processor time; the acceptors count what it stores
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to all; the acceptors end first
     uvloop.run(_serve_writer(stores, listener, child))
 

@@ -16,7 +16,7 @@ from whence.wire.times import format_time_fixed
 __all__ = ["RequestLog", "request_log"]
 
 _PATH_MAX = 512
-_PROBES = ("/livez", "/readyz")
+_PROBES = ("/livez", "/readyz", "/metrics")
 _LEVELS = {"debug": 10, "info": 20}
 
 _log = structlog.get_logger("whence.http")
@@ -51,7 +51,7 @@ class RequestLog:
         self._write, self._level = write, level
 
     def add(self, method: str, path: str, status: int, seconds: float, request_id: str, tenant: str | None) -> None:
-        """Log a request that was answered after so many seconds. Probes that succeed are of level debug."""
+        """Log a request that was answered after so many seconds. Probes and scrapes that succeed are of level debug."""
         level = "debug" if path.endswith(_PROBES) and status < 400 else "info"
         if self._write is not None and _LEVELS[level] < self._level:
             return

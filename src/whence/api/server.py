@@ -26,6 +26,8 @@ from whence.addresses import is_loopback
 from whence.api.app import create_app
 from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import SmallReadsProtocol
+from whence.api.metrics import Metrics
+from whence.api.metrics_page import MetricsListener
 from whence.api.request_log import request_log
 from whence.api.store_secret import load_store_secret
 from whence.settings import Settings
@@ -37,6 +39,7 @@ __all__ = [
     "announce",
     "configure_logging",
     "is_exposed",
+    "listen_for_metrics",
     "make_config",
     "notify_service_manager",
     "prepare",
@@ -71,11 +74,27 @@ def run(settings: Settings, store: Store, ready: Callable[[str], None] | None = 
     """
     prepare(settings)
     [listener], address = share_port(settings, 1)
-    with contextlib.closing(listener):
-        config = make_config(create_app(settings, store, load_store_secret(settings)), settings)
+    with contextlib.ExitStack() as closing:
+        closing.enter_context(contextlib.closing(listener))
+        app = create_app(settings, store, load_store_secret(settings))
+        metrics = listen_for_metrics(settings, closing)
+        config = make_config(app, settings, app.metrics)
         config.load()
         settle_memory()
-        Server(config, lambda: announce(ready, address)).run([listener])
+        pages = None if metrics is None else MetricsListener(app.metrics, settings, metrics)
+        Server(config, lambda: announce(ready, address), metrics=pages).run([listener])
+
+
+def listen_for_metrics(settings: Settings, closing: contextlib.ExitStack) -> socket.socket | None:
+    """The socket of the metrics alone, if there is to be one. It is closed at the end, with `closing`. Raises OSError
+    when the address cannot be bound."""
+    if settings.metrics_port is None:
+        return None
+    place = settings.metrics_host, settings.metrics_port
+    family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
+    listener = socket.create_server(place, family=family)
+    closing.enter_context(contextlib.closing(listener))
+    return listener
 
 
 def announce(ready: Callable[[str], None] | None, address: str) -> None:
@@ -129,9 +148,12 @@ def settle_memory() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def make_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """The configuration of uvicorn. The application itself handles proxies and the root path."""
-    limits = ConnectionLimits(settings.connections_max, settings.trusted_proxies)
+def make_config(app: ASGIApp, settings: Settings, metrics: Metrics | None = None) -> uvicorn.Config:
+    """The configuration of uvicorn. The application itself handles proxies and the root path. Connections are counted
+    in `metrics`."""
+    metrics = metrics or Metrics()
+    limits = ConnectionLimits(settings.connections_max, settings.trusted_proxies, metrics.refused)
+    metrics.watch(connections=lambda: limits.served, connections_max=lambda: limits.total)
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -156,13 +178,19 @@ class Server(uvicorn.Server):
     """uvicorn's server, which returns after SIGTERM and SIGINT instead of raising the signal again."""
 
     def __init__(
-        self, config: uvicorn.Config, ready: Callable[[], None] | None = None, *, lifeline: int | None = None
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None] | None = None,
+        *,
+        lifeline: int | None = None,
+        metrics: MetricsListener | None = None,
     ) -> None:
         """`ready` is called once the server accepts requests. `lifeline` is that of `supervisor.Child`, in a process
-        that has one: it leaves SIGINT to its supervisor, and ends soon after it."""
+        that has one: it leaves SIGINT to its supervisor, and ends soon after it. `metrics` is served beside."""
         super().__init__(config)
         self._ready = ready
         self._lifeline = lifeline
+        self._metrics = metrics
         self._signals = HANDLED_SIGNALS if lifeline is None else (signal.SIGTERM,)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -170,8 +198,16 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._lifeline is not None:
             asyncio.get_running_loop().add_reader(self._lifeline, self._end_as_orphan)
+        if self.started and self._metrics is not None:
+            await self._metrics.start()
         if self.started and self._ready is not None:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and finish the requests in flight."""
+        if self._metrics is not None:
+            self._metrics.close()
+        await super().shutdown(sockets)
 
     def _end_as_orphan(self) -> None:
         """Finish what takes little time, and end."""

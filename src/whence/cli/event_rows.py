@@ -15,7 +15,7 @@ from whence.cli.terminal import printable
 from whence.errors import Invalid
 from whence.sentences import Grammar, Sentence, load_grammar, sentence_of
 from whence.wire.bodies import EventBody
-from whence.wire.traces import NodeBody
+from whence.wire.trace_bodies import NodeBody
 
 __all__ = [
     "EVENT_COLUMNS",

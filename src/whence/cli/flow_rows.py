@@ -11,7 +11,7 @@ from whence.cli.layout import Style, cut, fitting, padded, wrapped
 from whence.cli.terminal import printable, table
 from whence.counting import counted
 from whence.sentences import Sentence
-from whence.wire.traces import FlowBody, PairBody
+from whence.wire.trace_bodies import FlowBody, PairBody
 
 __all__ = ["FLOW_COLUMNS", "MAP_COLUMNS", "MAP_DEFAULT", "FlowRow", "flow_lines", "map_lines", "named_table"]
 

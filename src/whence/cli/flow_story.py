@@ -20,7 +20,8 @@ from whence.sentences import Grammar, Sentence
 from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 from whence.wire.bodies import EventBody
 from whence.wire.times import parse_time
-from whence.wire.traces import TraceBody, encode_trace
+from whence.wire.trace_bodies import TraceBody
+from whence.wire.traces import encode_trace
 
 __all__ = ["FlowContext", "flow_summary", "story_lines_of_flow", "trees_of"]
 

@@ -34,7 +34,7 @@ from whence.errors import Invalid, NotFound
 from whence.identities import is_uuid
 from whence.sentences import named_failures
 from whence.wire.bodies import EventBody
-from whence.wire.traces import FlowBody, FlowsBody, MapBody
+from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody
 
 __all__ = ["flow", "flows", "process_map"]
 

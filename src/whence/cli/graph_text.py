@@ -5,7 +5,7 @@ as a Mermaid flowchart. Pure.
 import re
 
 from whence.wire.bodies import EventBody
-from whence.wire.traces import NodeBody, TraceBody
+from whence.wire.trace_bodies import NodeBody, TraceBody
 
 __all__ = ["chain_of", "effects_of", "mermaid", "reference", "span"]
 

@@ -189,24 +189,30 @@ def _reachable(address: str) -> str:
 
 
 def _check_port(settings: Settings) -> None:
-    """Raise WhenceError if the port cannot be used, before anything is created or printed."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    """Raise WhenceError if a port cannot be used, before anything is created or printed."""
+    _check_address(settings.host, settings.port, "--host", "--port")
+    if settings.metrics_port is not None:
+        _check_address(settings.metrics_host, settings.metrics_port, "WHENCE_METRICS_HOST", "WHENCE_METRICS_PORT")
+
+
+def _check_address(host: str, port: int, host_setting: str, port_setting: str) -> None:
+    """Raise WhenceError if the port of this host cannot be used, and name the settings with which to choose others."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except PermissionError:
             raise WhenceError(
-                f"This user may not listen on port {settings.port}. Choose one above 1023 with --port."
+                f"This user may not listen on port {port}. Choose one above 1023 with {port_setting}."
             ) from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise WhenceError(
-                    f"Another program listens on port {settings.port} of {printable(settings.host)}. "
-                    "Choose another with --port."
+                    f"Another program listens on port {port} of {printable(host)}. Choose another with {port_setting}."
                 ) from None
             raise WhenceError(
-                f"This machine cannot listen on {printable(settings.host)}. Choose one of its addresses with --host."
+                f"This machine cannot listen on {printable(host)}. Choose one of its addresses with {host_setting}."
             ) from None
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from whence.cli.graph_text import chain_of, effects_of
 from whence.sentences import Sentence
-from whence.wire.traces import NodeBody, TraceBody
+from whence.wire.trace_bodies import NodeBody, TraceBody
 
 __all__ = [
     "Fold",

@@ -18,7 +18,7 @@ from whence.cli.story import Fold, Row, Step, Story
 from whence.cli.terminal import printable
 from whence.counting import counted
 from whence.sentences import Grammar, Sentence
-from whence.wire.traces import NodeBody, TraceBody
+from whence.wire.trace_bodies import NodeBody, TraceBody
 
 __all__ = [
     "SOLID",

@@ -24,7 +24,7 @@ from whence.counting import counted
 from whence.errors import Invalid, NotFound, WhenceError
 from whence.sentences import named_failures, sentence_of
 from whence.wire.bodies import EventBody
-from whence.wire.traces import NodeBody, TraceBody
+from whence.wire.trace_bodies import NodeBody, TraceBody
 
 __all__ = ["Full", "effects", "trace", "why"]
 

@@ -4,7 +4,6 @@ An error response is raised as the error of `whence.errors` that the server rais
 failures are retried (see `retries`), which is safe since every event has an id.
 """
 
-import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +50,7 @@ from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
 from whence.errors import WhenceError
 from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody
-from whence.wire.traces import FlowBody, FlowsBody, MapBody, TraceBody
+from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
 
@@ -252,13 +251,13 @@ class AsyncWhence(BaseClient):
         *,
         timeout_s: float = 30.0,
         retries: int = 3,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
         from whence.client.transport import AsyncTransport  # noqa: PLC0415  (see there)
 
         super().__init__(url, api_key, timeout_s, retries, **options)
-        self._sleep = sleep
+        self._sleep = sleep or _wait
         self._async_transport = AsyncTransport(self.url, timeout_s, self._http_options)
 
     @overload
@@ -287,7 +286,7 @@ class AsyncWhence(BaseClient):
         while spooled is None and emitter.waits_for_room():
             if time.monotonic() >= deadline:
                 raise QueueFull(f"The queue has been full for {emitter.block_timeout_s:g} s.")
-            await asyncio.sleep(_POLL_S)
+            await _wait(_POLL_S)
             spooled = emitter.put(emitted.body, wait=False)
         if spooled is None:
             spooled = await _in_thread(emitter.put, emitted.body)
@@ -299,7 +298,7 @@ class AsyncWhence(BaseClient):
         attempts_before = self._emitter.attempts
         done = await _in_thread(self._flush, 0.0)
         while not done and time.monotonic() < deadline:  # a thread that waited would outlive a cancelled flush
-            await asyncio.sleep(_POLL_S)
+            await _wait(_POLL_S)
             done = await _in_thread(self._flush, 0.0, attempts_before)
         return done
 
@@ -406,7 +405,7 @@ class AsyncWhence(BaseClient):
         while True:  # as in `flush`
             if await _in_thread(self._begin_close) or time.monotonic() >= deadline:
                 break
-            await asyncio.sleep(_POLL_S)
+            await _wait(_POLL_S)
         sent = await _in_thread(self._close, 0.0)
         if not self._shares_connections:
             await self._async_transport.close()
@@ -421,11 +420,19 @@ class AsyncWhence(BaseClient):
         await self.close()
 
 
+async def _wait(seconds: float) -> None:
+    from asyncio import sleep  # noqa: PLC0415  (see below)
+
+    await sleep(seconds)
+
+
 async def _in_thread(function: Callable[..., R], *arguments: Any) -> R:
     """The result of a function that waits. While the process exits no thread can be used, and the event loop waits."""
     if exit_has_begun() or not threading.main_thread().is_alive():
         return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
+    from asyncio import to_thread  # noqa: PLC0415  (slow to load, and loaded by whatever runs this)
+
+    return await to_thread(function, *arguments)
 
 
 def _response(outcome: ApiResponse | Unreachable) -> ApiResponse:

@@ -9,12 +9,12 @@ nothing but the time if what is stored is a correction of the same event.
 """
 
 import datetime as dt
-import email.utils
 from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
+from whence.client.responses import parse_http_date
 from whence.wire.bodies import BatchResultBody
 
 __all__ = ["HOLD_MAX_S", "ServerClock", "is_early", "settle_conflict"]
@@ -59,10 +59,7 @@ class ServerClock:
 
     def observe(self, date: str | None, sent_at: float, received_at: float) -> None:
         """Measure the offset by a `Date` header. The times are this host's, in seconds since the epoch."""
-        try:
-            at = None if date is None else email.utils.parsedate_to_datetime(date)
-        except (ValueError, OverflowError):
-            return
+        at = None if date is None else parse_http_date(date)
         if at is not None and at.tzinfo is not None:
             self.offset_s = at.timestamp() + 0.5 - (sent_at + received_at) / 2
 

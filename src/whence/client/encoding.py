@@ -12,8 +12,6 @@ program, and is raised again.
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
@@ -273,8 +271,10 @@ def _members(item: Any) -> list[tuple[str | int, Any]] | None:
         return None
     if isinstance(item, msgspec.Struct):
         return [(name, getattr(item, name)) for name in item.__struct_fields__]
-    if is_dataclass(item):
-        return [(field.name, getattr(item, field.name)) for field in dataclass_fields(item)]
+    if hasattr(type(item), "__dataclass_fields__"):
+        from dataclasses import fields  # noqa: PLC0415  (slow to load; the module of this class has loaded it)
+
+        return [(field.name, getattr(item, field.name)) for field in fields(item)]
     if hasattr(type(item), "__attrs_attrs__"):
         return [(each.name, getattr(item, each.name)) for each in type(item).__attrs_attrs__]
     return None

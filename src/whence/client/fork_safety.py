@@ -5,12 +5,8 @@ are gone, and a socket is shared with the parent.
 
 Python calls a hook in children that Python forks. A program that embeds Python, such as uWSGI, may fork without it. So
 `reset_if_forked` compares the process id; every public call of a client begins with it.
-
-A module that another thread was importing stays half imported. A connection needs the codec `idna`, and Python imports
-it when a name is first looked up. So it is imported here, before any thread of a client exists.
 """
 
-import encodings.idna  # noqa: F401 (else a sender's first connection imports it; see the docstring)
 import os
 import threading
 import weakref

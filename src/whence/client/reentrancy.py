@@ -10,7 +10,6 @@ guard entered. So each entry names the frame that is inside: when that frame is 
 the entry is void, and the next call of the thread removes it and releases its lock.
 """
 
-import asyncio
 import logging
 import sys
 import threading
@@ -29,12 +28,15 @@ _log = logging.getLogger("whence")
 
 
 def is_on_event_loop() -> bool:
-    """Whether this thread is running an event loop of asyncio, which must not wait for anything."""
+    """Whether this thread is running an event loop of asyncio, which must not wait for anything.
+
+    A loop imports asyncio. So it is not imported here: it takes a quarter of the time that the client takes to import.
+    """
+    events = sys.modules.get("asyncio.events")
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+        return events is not None and events.get_running_loop() is not None
+    except (AttributeError, RuntimeError):  # another thread is just importing it; no loop is running
         return False
-    return True
 
 
 def is_raised_by_signal_handler(error: BaseException) -> bool:

@@ -1,7 +1,6 @@
 """Parses responses into values, or into the errors that the server raised. Pure: no input or output."""
 
 import datetime as dt
-import email.utils
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -39,6 +38,7 @@ __all__ = [
     "parse_batch",
     "parse_batch_results",
     "parse_body",
+    "parse_http_date",
     "parse_page",
     "parse_stored",
     "refusal",
@@ -183,11 +183,20 @@ def retry_after_s(value: str | None, now: float) -> float | None:
         return None
     if value.strip().isdecimal():
         return min(float(value), 1e9)  # a very long number would be infinity, which int() refuses
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+    at = parse_http_date(value)
+    if at is None:
         return None
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() - now)
+
+
+def parse_http_date(value: str) -> dt.datetime | None:
+    """The time that a header such as `Date` gives, or None if it cannot be parsed. It is naive without an offset."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  (slow to load; the transport has loaded it)
+
+    try:
+        return parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def next_link(response: ApiResponse) -> str | None:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from whence.client.errors import SpoolFull
 from whence.client.spool_lock import process_lock
@@ -51,9 +50,11 @@ def default_root() -> Path:
 
     Raises WhenceError for a user without a home directory.
     """
+    from platformdirs import user_state_dir  # noqa: PLC0415  (slow to load; the transport has loaded it)
+
     named = os.environ.get("WHENCE_SPOOL_DIR")
     try:
-        return Path(named) if named else Path(platformdirs.user_state_dir("whence", appauthor=False)) / "spool"
+        return Path(named) if named else Path(user_state_dir("whence", appauthor=False)) / "spool"
     except (RuntimeError, KeyError):
         raise WhenceError(
             "There is no spool, since this user has no home directory. Pass spool= or set WHENCE_SPOOL_DIR."

@@ -1,11 +1,18 @@
 """Sends one request over HTTP, sync and async. The errors of the HTTP library are translated here and nowhere else.
 
 The library takes as long to import as the rest of the client. So the constructors of the clients import this module:
-early enough, since no thread of a client exists yet that would be importing while the process forks.
+early enough, since no thread of a client exists yet.
+
+A module that one thread is importing while another forks stays half imported in the child. So this module also imports
+what a client's thread would otherwise be the first to import: the codec `idna`, with which Python looks up a name, the
+parser of a `Date` header, the folders of a user, and `json`.
 """
 
 import asyncio
 import contextlib
+import email.utils  # noqa: F401  (see the docstring)
+import encodings.idna  # noqa: F401  (see the docstring)
+import json  # noqa: F401  (see the docstring)
 import os
 import ssl
 import urllib.request
@@ -16,6 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
+import platformdirs  # noqa: F401  (see the docstring)
 
 from whence.client.deprecations import log_deprecation
 from whence.client.errors import Unreachable

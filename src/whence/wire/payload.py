@@ -4,7 +4,6 @@ The bytes that are checked are the bytes that are stored, hashed and answered. O
 stays as it was sent (`1E2`, `-0`, 2^53+1, a `\u0000`).
 """
 
-import json
 import math
 import re
 from itertools import accumulate
@@ -170,8 +169,10 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
 
 
 def _has_duplicates(compact: bytes) -> bool:
+    from json import loads  # noqa: PLC0415  (slow to load, and hardly ever needed)
+
     try:
-        json.loads(compact.decode(), object_pairs_hook=_refuse_duplicates, parse_int=len, parse_float=len)
+        loads(compact.decode(), object_pairs_hook=_refuse_duplicates, parse_int=len, parse_float=len)
     except LookupError:
         return True
     return False
@@ -188,5 +189,7 @@ def same_json(a: bytes, b: bytes) -> bool:
 
 
 def _exact(data: bytes) -> object:
+    from json import loads  # noqa: PLC0415  (as above)
+
     # Numbers become bytes, which equal no other JSON value.
-    return json.loads(data.decode(), parse_int=str.encode, parse_float=str.encode)
+    return loads(data.decode(), parse_int=str.encode, parse_float=str.encode)
