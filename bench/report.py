@@ -47,8 +47,8 @@ _DEFINITIONS = {
     "earlier": "another commit of Whence, with the same settings and requests, on files of its own",
     "raw": "the limit of ingest: the finished rows of every table, inserted in bulk into the same schema, with the "
     "same indexes and durability. No parsing, checking, numbering, hashing or lookup. On PostgreSQL, a COPY",
-    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application, by one "
-    "process",
+    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application, "
+    "in one process",
     "routed": "the same as static, through Whence's middleware and the routing of its web framework",
     "fastapi": "a peer: the same API, written with common libraries on SQLite, with an index for each query",
     "prefect": "a peer: Prefect's own event server. Its ingest counts the events that it stores, since it responds "
