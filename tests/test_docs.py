@@ -25,7 +25,7 @@ from tests.documents import DOCUMENTS, ROOT, blocks_of, code_of, is_shown, steps
 from tests.picture import PICTURE, coloured_output, picture_of
 from tests.terminals import terminal
 from whence.cli import COMMANDS, INTERRUPTED
-from whence.cli.app import EXIT_CODES, FAILED, USAGE
+from whence.cli.app import EXIT_CODES, FAILED, USAGE, make_app
 from whence.sentences import load_grammar, sentence_of
 from whence.settings import FIELDS
 from whence.wire.deprecation import NOTICE_DAYS_MIN, Deprecation, deprecation_headers
@@ -49,6 +49,7 @@ RUN_HERE = {
     *((page, "console") for page in ("docs/concepts.md", "docs/operations.md", *DEVELOPERS)),
     ("tests/README.md", "python"),
     ("docs/operations.md", "toml"),
+    ("docs/operations.md", "ini"),
 }
 RUN_ELSEWHERE = {
     ("README.md", "console"): "tests/acceptance/test_first_minutes.py",
@@ -257,6 +258,14 @@ def test_the_sentences_of_the_operations_page_are_used(tmp_path: Path) -> None:
     )
     sentence = str(sentence_of(event, b'{"invoice_number": "R-17"}', grammar))
     assert sentence in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), sentence
+
+
+def test_the_unit_of_the_operations_page_starts_a_server() -> None:
+    """What systemd would run is a command of this program with its options, and stops later than the server may."""
+    (ini,) = code_of("docs/operations.md", "ini")
+    settings = dict(line.split("=", 1) for line in ini.splitlines() if "=" in line)
+    make_app().parse_args(shlex.split(settings["ExecStart"])[1:], exit_on_error=False, print_error=False)
+    assert settings["Type"] == "notify" and int(settings["TimeoutStopSec"]) > 25
 
 
 def test_the_json_of_the_documents_is_json() -> None:

@@ -103,8 +103,8 @@ async def test_a_key_that_expires_while_it_is_remembered_is_refused(store: Store
     assert await refused(authenticator, request(bearer(secret)))
 
 
-async def test_a_revoked_key_is_dead_within_half_a_second_and_a_new_one_works_at_once(store: Store) -> None:
-    """What was found is kept for half a second from the question; what was not found never is."""
+async def test_a_revoked_key_is_dead_within_a_tenth_of_a_second_and_a_new_one_works_at_once(store: Store) -> None:
+    """What was found is kept for a tenth of a second from the question; what was not found never is."""
     clock = Clock()
     authenticator = Authenticator(Settings(), store, clock)
     secret, key = new_api_key("acme", ("events:read",), us_now())
@@ -112,7 +112,7 @@ async def test_a_revoked_key_is_dead_within_half_a_second_and_a_new_one_works_at
     await store.credentials.put_key(key)
     assert not await refused(authenticator, request(bearer(secret)))
     await store.credentials.revoke_key("acme", key.id, us_now())
-    clock.now += 0.499
+    clock.now += 0.099
     assert not await refused(authenticator, request(bearer(secret)))
     clock.now += 0.001
     assert await refused(authenticator, request(bearer(secret)))

@@ -191,7 +191,7 @@ def ends_with_its_key(server: Served) -> None:
         for client in (acme, anonymous):
             assert client.get(EVENTS).json()["total"] == 3
         assert server.wait(server.store.credentials.revoke_key("", id_of(server, operator), 1))
-        for client in (acme, anonymous, operator):  # which the server caches for half a second
+        for client in (acme, anonymous, operator):  # which the server caches for a tenth of a second
             wait_until(lambda client=client: client.get(EVENTS).status_code == 401, 3)
         assert exchange(operator, "acme", READ).status_code == 401
         anonymous.close()
