@@ -77,7 +77,7 @@ audit: ## Check the pinned dependencies for known vulnerabilities (needs uv and 
 bench: $(READY) bench-peers ## Measure against limits and peers, and write docs/performance.md; takes 90 minutes and 60 GB
 	$(BIN)/python -m bench.run $(ARGS)
 
-bench-quick: $(READY) bench-peers ## Measure a small log in three minutes; writes only a result
+bench-quick: $(READY) bench-peers ## Measure a small log in some minutes; writes only a result
 	$(BIN)/python -m bench.run --quick $(ARGS)
 
 bench-check: $(READY) bench-peers ## Fail if a ratio fell by more than 15 % since the last quick result of this machine

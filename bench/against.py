@@ -79,8 +79,10 @@ def peers(bench: Bench) -> None:
         for name in (*small.questions, BY_DAY):
             turns = [turn for log in (small, large) for turn in turns_of(log, name, sizes.peer_variants)]
             bench.run.asked += asked(name, turns, sizes.peer_question_rounds, sizes.peer_question_s)
+            for turn in turns:
+                turn.running.memory_mb()  # for the highest of all samples
         if sizes.peer_pages:
-            pages_of_each(bench, folder, small)
+            pages_of_each(bench, small)
         bench.run.footprints += [footprint for log in (small, large) for footprint in _footprints(log)]
     if bench.has("eventsourcing"):
         bench.run.footprints.append(_recorded(folder, small.built))
@@ -220,14 +222,14 @@ def _turn(turn: Turn) -> list[float]:
         return [line.ask(request(call.method, call.path, key, call.body)) for call in turn.calls]
 
 
-def pages_of_each(bench: Bench, folder: Path, log: Log) -> None:
+def pages_of_each(bench: Bench, log: Log) -> None:
     """Measure pages of 20 over 16 connections, in turns."""
 
     def page(who: str) -> Result:
         call = call_of(who, _PAGE, log.built.shape)
         assert call is not None
         number = bench.sizes.peer_pages // _FEWER_PAGES[who]
-        return scenarios.closed_loop(folder, log.servers[who], call.method, call.path, call.body, number)
+        return scenarios.closed_loop(log.servers[who], call.method, call.path, call.body, number)
 
     bench.take_turns(PAGE_OF_EACH, log.servers, page)
 

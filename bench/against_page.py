@@ -30,7 +30,8 @@ _HINTS = (
     "`synchronous=NORMAL`, which may lose stored events when the power fails. Its default of deleting events after 7 "
     "days was turned off.",
     "The databases of the peers were filled with their own models, not over HTTP. Disk is the size of the file after a "
-    "checkpoint. Memory is the highest of the process after all these reads, without writes. Start ends with the "
+    "checkpoint. Memory is the highest PSS of all processes of the server, read after each of these queries, without "
+    "writes; in results before that of 2026-11-29 it was the highest RSS of its one process. Start ends with the "
     "server's first response.",
 )
 

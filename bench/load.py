@@ -6,7 +6,8 @@ Closed loop: each connection sends its next request when the previous response i
 at random times with a given mean rate, whatever the server does. Each is timed from when it was due, so a stall of the
 server counts for every request that had to wait.
 
-It connects to this machine only.
+A load may come from several such processes, each with its part of the requests and connections. It goes to this machine
+only.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-__all__ = ["Job", "Line", "Result", "request", "run_load"]
+__all__ = ["Job", "Line", "Result", "request", "run_beside", "run_load"]
 
 ROOT = Path(__file__).parents[1]
 _HOST = "127.0.0.1"
@@ -34,7 +35,9 @@ _LATE_S = 60.0
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What to send: the requests of a file (a msgpack array of bytes), `repeat` times, over `connections` connections.
 
-    `rate` is requests per second in an open loop; 0 is a closed loop. The first `warm` responses are not counted.
+    `rate` is requests per second in an open loop; 0 is a closed loop. The first `warm` responses are not counted. It
+    ends sooner after `seconds`, if these are given, or at a line of stdin, if it is `until_stopped`. `part` is which of
+    how many processes this is.
     """
 
     port: int
@@ -44,12 +47,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     warm: int = 0
     seed: int = 1
+    seconds: float = 0.0
+    until_stopped: bool = False
+    part: tuple[int, int] = (0, 1)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a job. `bad` counts responses outside 200..299 and lost connections.
 
-    `busy` is the share of the time in which this process used a core. Near 1, it was the limit and not the server.
+    `busy` is the share of the time in which a process of the generator used a core. Near 1, it was the limit and not
+    the server.
     """
 
     answered: int
@@ -62,6 +69,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     max_ms: float
     busy: float
     statuses: dict[str, int]
+    generator: str = "load.py"
+
+
+class _Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process has measured. Times are those of the system's monotonic clock, which all processes share."""
+
+    began: float
+    ended: float
+    cpu_s: float
+    bad: int
+    statuses: dict[str, int]
+    latencies: list[float]
 
 
 def request(method: str, path: str, key: str, body: bytes = b"", media: str = "application/json") -> bytes:
@@ -79,22 +98,37 @@ class _Work:
         self.requests = requests
         self.total = len(requests) * job.repeat
         self.warm = job.warm
+        self.seconds = job.seconds
+        self.until = 0.0
         self.sent = 0
         self.answered = 0
         self.bad = 0
-        self.started = self.began = time.perf_counter()
-        self.ended = self.started
-        self.cpu = time.process_time()
+        self.began = self.ended = 0.0
+        self.cpu = 0.0
         self.latencies: list[float] = []
         self.statuses: Counter[bytes] = Counter()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    def start(self) -> None:
+        """Begin to measure."""
+        self.began = self.ended = time.perf_counter()
+        self.until = self.began + self.seconds if self.seconds else 0.0
+        self.cpu = time.process_time()
+
     def next(self) -> bytes | None:
-        """The next request, or None when all were sent."""
+        """The next request, or None when all were sent, or the time is over."""
         if self.sent >= self.total:
+            return None
+        if self.until and time.perf_counter() >= self.until:
+            self.stop()
             return None
         self.sent += 1
         return self.requests[(self.sent - 1) % len(self.requests)]
+
+    def stop(self) -> None:
+        """Send no further requests."""
+        self.total = self.sent
+        self._end()
 
     def note(self, status: bytes, since: float) -> None:
         """Count a response."""
@@ -108,35 +142,52 @@ class _Work:
         elif self.answered == self.warm:
             self.began, self.cpu = now, time.process_time()
         self.ended = now
-        if self.answered >= self.total and not self.done.done():
-            self.done.set_result(None)
+        self._end()
 
     def lost(self) -> None:
         """Count a connection that ended before its response."""
         self.bad += 1
         self.answered += 1
+        self._end()
+
+    def _end(self) -> None:
         if self.answered >= self.total and not self.done.done():
             self.done.set_result(None)
 
-    def result(self) -> Result:
-        seconds = max(self.ended - self.began, 1e-9)
-        times = sorted(self.latencies) or [0.0]
-
-        def at(share: float) -> float:
-            return round(times[min(int(len(times) * share), len(times) - 1)] * 1_000, 3)
-
-        return Result(
-            answered=len(self.latencies),
+    def result(self) -> _Sent:
+        return _Sent(
+            began=self.began,
+            ended=self.ended,
+            cpu_s=time.process_time() - self.cpu,
             bad=self.bad,
-            seconds=round(seconds, 4),
-            rate=round(len(self.latencies) / seconds, 2),
-            p50_ms=at(0.5),
-            p95_ms=at(0.95),
-            p99_ms=at(0.99),
-            max_ms=at(1.0),
-            busy=round((time.process_time() - self.cpu) / seconds, 3),
             statuses={status.decode(): count for status, count in self.statuses.items()},
+            latencies=self.latencies,
         )
+
+
+def _joined(parts: Sequence[_Sent]) -> Result:
+    """The result of all processes of a load."""
+    seconds = max(max(part.ended for part in parts) - min(part.began for part in parts), 1e-9)
+    times = sorted(latency for part in parts for latency in part.latencies) or [0.0]
+    statuses = sum((Counter(part.statuses) for part in parts), Counter[str]())
+
+    def at(share: float) -> float:
+        return round(times[min(int(len(times) * share), len(times) - 1)] * 1_000, 3)
+
+    answered = sum(len(part.latencies) for part in parts)
+    return Result(
+        answered=answered,
+        bad=sum(part.bad for part in parts),
+        seconds=round(seconds, 4),
+        rate=round(answered / seconds, 2),
+        p50_ms=at(0.5),
+        p95_ms=at(0.95),
+        p99_ms=at(0.99),
+        max_ms=at(1.0),
+        busy=round(max(part.cpu_s for part in parts) / seconds, 3),
+        statuses=dict(statuses),
+        generator="load.py" if len(parts) == 1 else f"load.py, {len(parts)} processes",
+    )
 
 
 class _Connection(asyncio.Protocol):
@@ -236,7 +287,7 @@ class Line:
         return seconds
 
 
-async def _work(job: Job, requests: Sequence[bytes]) -> Result:
+async def _work(job: Job, requests: Sequence[bytes]) -> _Sent:
     loop = asyncio.get_running_loop()
     work = _Work(requests, job)
     connections = []
@@ -246,20 +297,21 @@ async def _work(job: Job, requests: Sequence[bytes]) -> Result:
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     gc.disable()
-    work.started = work.began = time.perf_counter()
-    work.cpu = time.process_time()
+    work.start()
+    if job.until_stopped:
+        loop.run_in_executor(None, sys.stdin.readline).add_done_callback(lambda _: work.stop())
     if job.rate:
         await _offer(job, work, connections)
     else:
         for connection in connections:
             connection.send_next()
     with contextlib.suppress(TimeoutError):
-        # The number of requests bounds the loop. The timeout is for a server that no longer responds.
+        # The number of requests or the time bounds the loop. The timeout is for a server that no longer responds.
         while not work.done.done():
             answered = work.answered
             await asyncio.wait([work.done], timeout=_LATE_S)
             if work.answered == answered and not work.done.done():
-                work.bad += work.total - work.answered
+                work.bad += work.sent - work.answered
                 break
     for connection in connections:
         connection.transport.abort()
@@ -288,37 +340,85 @@ def main() -> None:
     """Do the job in the first line of stdin."""
     job = msgspec.json.decode(sys.stdin.readline(), type=Job)
     requests = msgspec.msgpack.decode(Path(job.requests).read_bytes(), type=list[bytes])
+    number, of = job.part
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(msgspec.json.encode(runner.run(_work(job, requests))).decode(), flush=True)
+        # One request for all is sent by each.
+        some = requests[number::of] or requests
+        print(msgspec.json.encode(runner.run(_work(job, some))).decode(), flush=True)
+
+
+class _Process:
+    """A process of the load generator."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+
+    def say(self, line: bytes) -> None:
+        self._stdin.write(line + b"\n")
+        self._stdin.flush()
+
+    def wait_until_ready(self) -> None:
+        if self._stdout.readline() != b"ready\n":
+            raise RuntimeError("The load generator could not connect.")
+
+    def result(self) -> _Sent:
+        line = self._stdout.readline()
+        if not line:
+            raise RuntimeError("The load generator ended early.")
+        return msgspec.json.decode(line, type=_Sent)
 
 
 @contextlib.contextmanager
-def _process(job: Job) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(job) + b"\n")
-        process.stdin.flush()
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def _processes(jobs: Sequence[Job]) -> Iterator[list[_Process]]:
+    """A process for each job, connected and waiting for the line that starts it."""
+    command = [sys.executable, "-m", "bench.load"]
+    with contextlib.ExitStack() as ending:
+        found = []
+        for job in jobs:
+            opened = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            ending.callback(opened.wait)
+            ending.callback(opened.kill)
+            found.append(_Process(opened))
+            found[-1].say(msgspec.json.encode(job))
+        for each in found:
+            each.wait_until_ready()
+        yield found
 
 
-def run_load(job: Job) -> Result:
-    """Do a job in a separate process. Raises RuntimeError when that process ends early."""
-    with _process(job) as process:
-        assert process.stdin is not None and process.stdout is not None
-        if process.stdout.readline() != b"ready\n":
-            raise RuntimeError("The load generator could not connect.")
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError("The load generator ended early.")
-        return msgspec.json.decode(line, type=Result)
+def _parts(job: Job, number: int) -> list[Job]:
+    """The job, divided among so many processes."""
+    if number == 1:
+        return [job]
+    return [
+        msgspec.structs.replace(
+            job,
+            connections=len(range(part, job.connections, number)),
+            rate=job.rate / number,
+            warm=job.warm // number,
+            seed=job.seed + part,
+            part=(part, number),
+        )
+        for part in range(number)
+    ]
+
+
+def run_load(job: Job, processes: int = 1) -> Result:
+    """Do a job in separate processes. Raises RuntimeError when one ends early."""
+    with _processes(_parts(job, processes)) as found:
+        for each in found:
+            each.say(b"go")
+        return _joined([each.result() for each in found])
+
+
+def run_beside(job: Job, other: Job) -> tuple[Result, Result]:
+    """Do a job, and another one beside it that is stopped when the first has ended."""
+    with _processes([job, msgspec.structs.replace(other, until_stopped=True)]) as (one, beside):
+        beside.say(b"go")
+        one.say(b"go")
+        first = _joined([one.result()])
+        beside.say(b"stop")
+        return first, _joined([beside.result()])
 
 
 if __name__ == "__main__":

@@ -47,15 +47,21 @@ def times_of(seconds: Sequence[float]) -> Times:
     return Times(len(ordered), at(0.5), at(0.95), at(0.99))
 
 
-def interleaved(rounds: int, by_name: Mapping[str, Callable[[int], float]], unit: str) -> Rates:
+def interleaved(
+    rounds: int,
+    by_name: Mapping[str, Callable[[int], float]],
+    unit: str,
+    say: Callable[[str], None] = lambda _: None,
+) -> Rates:
     """Run each trial once per round, A B, B A, A B …. The order alternates, so that a slow drift of the machine does
-    not favour one of them.
+    not favour one of them. `say` gets a line for each trial.
     """
     trials: dict[str, list[float]] = {name: [] for name in by_name}
     for number in range(rounds):
         names = list(by_name) if number % 2 == 0 else list(by_name)[::-1]
         for name in names:
             trials[name].append(round(by_name[name](number), 3))
+            say(f"round {number + 1}: {name} {trials[name][-1]:,.0f} {unit}")
     return Rates(unit, trials)
 
 

@@ -54,7 +54,7 @@ def prefect_persisted(folder: Path, events: Sequence[NewEvent]) -> float:
         ]
         before = _rows(folder)
         started = time.perf_counter()
-        ingest_batches(folder, running, requests)
+        ingest_batches(running, requests)
         stored, since = 0, time.perf_counter()
         while stored < len(events) and time.perf_counter() - since < _PATIENCE_S:
             time.sleep(_POLL_S)

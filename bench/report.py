@@ -12,7 +12,11 @@ from bench.against_page import against
 from bench.bars import bars_of
 from bench.limits import Disk, Part
 from bench.measure import ratios, spread
+from bench.merge import part_of_measure, parts_of
 from bench.result import RESULTS, Bar, Run, load
+from bench.scaling_page import scaling_table
+from bench.scenarios import PAGE_RATE
+from bench.serving import AT_RATE, BESIDE
 
 __all__ = ["PAGE", "render"]
 
@@ -31,6 +35,7 @@ _WHAT = {
 }
 _WHO = {
     "whence": "Whence",
+    "earlier": "an earlier commit",
     "raw": "raw",
     "static": "static",
     "routed": "routed",
@@ -39,9 +44,11 @@ _WHO = {
     "eventsourcing": "eventsourcing",
 }
 _DEFINITIONS = {
+    "earlier": "another commit of Whence, with the same settings and requests, on files of its own",
     "raw": "the limit of ingest: the finished rows of every table, inserted in bulk into the same schema, with the "
     "same indexes and durability. No parsing, checking, numbering, hashing or lookup. On PostgreSQL, a COPY",
-    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application",
+    "static": "the limit of HTTP: the same server software answers the same bytes from memory, without an application, "
+    "in one process",
     "routed": "the same as static, through Whence's middleware and the routing of its web framework",
     "fastapi": "a peer: the same API, written with common libraries on SQLite, with an index for each query",
     "prefect": "a peer: Prefect's own event server. Its ingest counts the events that it stores, since it responds "
@@ -71,17 +78,20 @@ _TABLES_NOW = {"link": "transition", "link_pkey": "transition_pkey", "tally": "a
 def render(run: Run) -> str:
     """The whole page."""
     parts = [
-        _head(run),
+        "# Performance",
         _gains(run),
+        _head(run),
         _definitions(),
         _targets(bars_of(run)),
         _against(run),
         _trials(run),
         _answers(run),
+        scaling_table(run, _number, _table),
         _indexed(run),
         _traces(run),
         _disk(run),
         _end(run),
+        _parts(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -90,15 +100,22 @@ def _head(run: Run) -> str:
     machine = run.machine
     made = f"{run.date}, commit {run.commit}, {machine.cpu}, {machine.cores} cores, {machine.memory_gb} GiB"
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
+    parts = parts_of(run)
+    differ = len({(part.date, part.commit) for part in parts.values()}) > 1
     lines = [
-        "# Performance",
+        "## How it was measured",
         "",
         "Made by `make bench` (see [bench/README.md](../bench/README.md)); do not edit. Numbers of events and seconds "
         "are for this machine only. Ratios are more general: they come from trials that took turns in one run.",
         "",
-        f"Measured {made}, {machine.system}, Python {machine.python}; {versions}. Load average "
-        f"{machine.load_before} before and {machine.load_after} after.",
+        f"Measured {made}, {machine.system}, Python {machine.python}; {versions}.",
     ]
+    if differ:
+        lines += [
+            "",
+            "**Not all parts were measured then.** [The last table](#when-each-part-was-measured) has the date and "
+            "commit of each.",
+        ]
     if run.mode != "full":
         lines += [
             "",
@@ -108,20 +125,62 @@ def _head(run: Run) -> str:
     return "\n".join(lines)
 
 
+def _parts(run: Run) -> str:
+    """When, at which commit and with what each part was measured."""
+    parts = parts_of(run)
+    rows = [
+        (
+            name,
+            part.date,
+            part.commit,
+            str(part.acceptors),
+            part.generator,
+            part.earlier or "-",
+            f"{part.load_before} / {part.load_after}",
+            f"{part.seconds:.0f}" if part.seconds else "-",
+        )
+        for name, part in parts.items()
+    ]
+    head = ("part", "date", "commit", "processes", "load generator", "beside it", "load average", "seconds")
+    return (
+        "## When each part was measured\n\nThe names are those of `--only`. *Processes* is how many answered requests, "
+        "if the measure does not say otherwise. The load generator is that of closed loops of single events and pages; "
+        "batches and open loops are sent by `load.py`. The load average is that before and after the part. It includes "
+        "the part itself.\n\n" + _table(head, rows)
+        if rows
+        else ""
+    )
+
+
 def _gains(run: Run) -> str:
     """What a user gains, in sentences; those about parts that were not measured are left out."""
-    lines = [*_gains_of_writes(run), *_gains_of_reads(run), *_gains_of_size(run), *_gains_over_peers(run)]
-    missed = sum(bar.met is False for bar in bars_of(run))
+    lines = [
+        *_gains_of_writes(run),
+        *_gains_of_reads(run),
+        *_gains_of_size(run),
+        *_gains_over_peers(run),
+        *_gains_since(run),
+    ]
+    bars = bars_of(run)
+    missed = sum(bar.met is False for bar in bars)
     if missed:
         lines.append(
-            f"**Not reached**: {missed} of {len(bars_of(run))} targets, mostly of throughput. "
+            f"**Not reached**: {missed} of {len(bars)} targets. "
             "[ADR 12](adr/0012-where-the-time-goes.md) says where the time goes."
         )
+    machine = run.machine
     head = (
-        "One server with a SQLite file and default settings, on this machine. Times of queries are those of the store, "
+        f"One server with a SQLite file and default settings{_processes(run)}, on {machine.cores} cores "
+        f"({machine.cpu}) that it shares with whoever sends the requests. Times of queries are those of the store, "
         "without HTTP, unless it is named."
     )
     return f"## What you gain\n\n{head}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _processes(run: Run) -> str:
+    """How many processes a server has by default, if these are several."""
+    most = max((part.acceptors for part in parts_of(run).values()), default=1)
+    return f", which here mean {most} processes that answer requests and one that writes" if most > 1 else ""
 
 
 def _gains_of_writes(run: Run) -> Iterator[str]:
@@ -132,6 +191,12 @@ def _gains_of_writes(run: Run) -> Iterator[str]:
             f"**Record every step of every agent.** It stores {batches:,.0f} events per second in batches, which are "
             f"{_number(batches * _DAY_S / 1e6)} million a day, or {singles:,.0f} single events per second. Each is "
             "synced to disk before its 201."
+        )
+    at_rate = run.loads.get(AT_RATE, {}).get("whence")
+    if at_rate is not None:
+        yield (
+            f"**Do not make them wait.** At 2,000 single events per second, half of the answers come within "
+            f"{_number(at_rate.p50_ms)} ms, and 99 % within {_number(at_rate.p99_ms)} ms."
         )
 
 
@@ -145,7 +210,7 @@ def _gains_of_reads(run: Run) -> Iterator[str]:
         grown = max(each.growth for each in own)
         yield (
             f"**Show people their history at once.** In a log of {page.large_events:,} events, a page of 20 with its "
-            f"exact total takes {_number(page.large.p50_ms)} ms (p95 {_number(page.large.p95_ms)})."
+            f"exact total takes {_number(page.large.p50_ms)} ms (p95 {_number(page.large.p95_ms)})." + _over_http(run)
         )
         yield (
             "**Count without a second database.** Exact counts of any time range of that log take "
@@ -164,14 +229,41 @@ def _gains_of_reads(run: Run) -> Iterator[str]:
         )
 
 
+def _over_http(run: Run) -> str:
+    """What a page costs over HTTP, alone and beside batches."""
+    text = ""
+    if "page" in run.rates:
+        text += f" Over HTTP, it answers {spread(run.rates['page'].trials['whence']).median:,.0f} pages per second."
+    beside = run.loads.get(BESIDE, {}).get("whence")
+    if beside is not None:
+        text += f" While it stores batches as fast as it can, 99 % of pages take at most {_number(beside.p99_ms)} ms."
+    return text
+
+
 def _gains_of_size(run: Run) -> Iterator[str]:
     if run.memory is not None and run.disks:
         largest = max(disk.ratio for disk in run.disks if "PostgreSQL" not in disk.log)
         yield (
             f"**Run it on a small machine.** With {run.memory.events:,} events it took at most "
-            f"{run.memory.highest_mb:.0f} MB of memory. The file, with every index and hash, is at most "
+            f"{(run.memory_one or run.memory).highest_mb:.0f} MB of memory as one process{_more_memory(run)}. The "
+            "file, with every index and hash, is at most "
             f"{_number(largest)} times as large as the NDJSON that came in."
         )
+
+
+def _gains_since(run: Run) -> Iterator[str]:
+    """What changed since an earlier commit, of the measures in which that one took turns."""
+    for measure, what in (("ingest", "events in batches"), ("post", "single events"), ("page", "pages over HTTP")):
+        rates = run.rates.get(measure)
+        if rates is not None and "earlier" in rates.trials:
+            ratio = _number(spread(ratios(rates, "whence", "earlier")).median)
+            yield f"**Since {_who(run, measure, 'earlier')}**: {ratio} times as many {what} per second."
+
+
+def _more_memory(run: Run) -> str:
+    if run.memory is None or run.memory.acceptors == 1:
+        return ""
+    return f", and {run.memory.highest_mb:.0f} MB as {run.memory.acceptors} that answer requests and one that writes"
 
 
 def _gains_over_peers(run: Run) -> Iterator[str]:
@@ -233,7 +325,7 @@ def _trials(run: Run) -> str:
             if name != "whence":
                 of = spread(ratios(rates, "whence", name))
                 ratio = f"{_number(of.median)} ({_number(of.least)} to {_number(of.most)})"
-            rows.append((_WHO[name], f"{own.median:,.0f}", f"{own.least:,.0f} to {own.most:,.0f}", ratio))
+            rows.append((_who(run, measure, name), f"{own.median:,.0f}", f"{own.least:,.0f} to {own.most:,.0f}", ratio))
         head = (
             "who",
             f"{rates.unit}, median of {len(rates.trials['whence'])}",
@@ -244,29 +336,38 @@ def _trials(run: Run) -> str:
     return "## Side by side\n\n" + "\n\n".join(texts) if texts else ""
 
 
+def _who(run: Run, measure: str, name: str) -> str:
+    """The name of a server in a table. That of an earlier commit says which one it is."""
+    part = parts_of(run).get(part_of_measure(measure))
+    return f"commit {part.earlier}" if name == "earlier" and part is not None and part.earlier else _WHO[name]
+
+
 def _answers(run: Run) -> str:
     rows = [
         (
             measure.replace("question: ", "query: "),
-            _WHO[server],
+            _who(run, measure, server),
             f"{result.rate:,.0f}",
             _number(result.p50_ms),
             _number(result.p95_ms),
             _number(result.p99_ms),
             f"{result.busy:.0%}",
+            result.generator,
         )
         for measure, servers in run.loads.items()
         for server, result in servers.items()
     ]
     if not rows:
         return ""
-    head = ("what", "who", "requests/s", "p50 ms", "p95 ms", "p99 ms", "load generator busy")
+    head = ("what", "who", "requests/s", "p50 ms", "p95 ms", "p99 ms", "load generator busy", "load generator")
     return (
         "### Response times over HTTP\n\n"
         + _table(head, rows)
         + "\n\nThe load generator shares the cores with the server. If it were busy all the time, it would be the "
-        "limit. *Half the rate* is half of Whence's rate; for FastAPI, half of its own. Each query is sent over one "
-        "connection, to the large log."
+        "limit. *Half the rate* is half of Whence's rate; for FastAPI, half of its own. *At 2,000/s* leaves out a "
+        f"server that is slower. *Beside batches* are {PAGE_RATE:.0f} pages per second, due at random times, while 4 "
+        "connections send batches of 1000 as fast as these are stored. Each query is sent over one connection, to the "
+        "large log. wrk corrects its percentiles: a slow response counts also for the requests that had to wait for it."
     )
 
 
@@ -335,9 +436,14 @@ def _weighty(disk: Disk) -> Iterator[Part]:
 def _end(run: Run) -> str:
     lines = [f"- Start to first answer with {label}: {seconds:.2f} s" for label, seconds in run.start_s.items()]
     lines += [
-        f"- Highest memory of the server, {store}: {memory.highest_mb:.0f} MB, over a log of {memory.events:,} events, "
+        f"- Highest memory of the server, {store}: {memory.highest_mb:.0f} MB ({memory.counted}), over a log of "
+        f"{memory.events:,} events, "
         f"after {memory.seconds:.0f} s of load"
-        for store, memory in (("SQLite", run.memory), ("PostgreSQL", run.memory_postgres))
+        for store, memory in (
+            ("SQLite, default", run.memory),
+            ("SQLite, one process", run.memory_one),
+            ("PostgreSQL, default", run.memory_postgres),
+        )
         if memory is not None
     ]
     return "## The process\n\n" + "\n".join(lines) if lines else ""

@@ -22,8 +22,10 @@ __all__ = [
     "Footprint",
     "Indexed",
     "Machine",
+    "Measured",
     "Memory",
     "Run",
+    "Scaled",
     "Traced",
     "bar",
     "commit",
@@ -100,11 +102,50 @@ class Traced(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """The highest resident memory of the server process, in MB, after `seconds` of load on a log of `events` events."""
+    """The highest memory of a server in MB, after `seconds` of load on a log of `events` events.
+
+    It is the PSS of all processes, `acceptors` of which answer requests. In earlier results it is the RSS of one.
+    """
 
     events: int
     seconds: float
     highest_mb: float
+    acceptors: int = 1
+    counted: str = "RSS"
+
+
+class Scaled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server does with so many acceptors: a number for each round.
+
+    Rates are per second. Processor time is that of all its processes, in µs. Memory is their PSS in MB after the load.
+    `generators` is the share of a core that the load generator used, for pages, single events and batches.
+    """
+
+    acceptors: int
+    pages: list[float] = []
+    posts: list[float] = []
+    events: list[float] = []
+    page_cpu_us: list[float] = []
+    post_cpu_us: list[float] = []
+    event_cpu_us: list[float] = []
+    memory_mb: list[float] = []
+    busy: list[tuple[float, float, float]] = []
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """When, how and with what a part of the result was measured.
+
+    `acceptors` is how many processes of the server answered requests by default. `earlier` names the commit beside it.
+    """
+
+    date: str
+    commit: str
+    load_before: float
+    load_after: float = 0.0
+    seconds: float = 0.0
+    acceptors: int = 1
+    generator: str = "load.py"
+    earlier: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -118,8 +159,8 @@ class Asked(msgspec.Struct, frozen=True):
 
 class Footprint(msgspec.Struct, frozen=True):
     """What a log of `events` events costs: the size of its file and of the NDJSON that it came from, the seconds from
-    the start of the server to its first answer, and the server's highest memory, in MB, after all queries. The last two
-    are None for a library, which has no server.
+    the start of the server to its first answer, and the highest PSS of its processes, in MB, during the queries. The
+    last two are None for a library, which has no server.
     """
 
     who: str
@@ -131,7 +172,10 @@ class Footprint(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """A whole run. `rates` has the trials of each measure; `loads` the last response times, by measure and server."""
+    """A whole run. `rates` has the trials of each measure; `loads` the last response times, by measure and server.
+
+    `parts` says when each part was measured. Earlier results lack it; their parts are all of one date and commit.
+    """
 
     mode: str
     date: str
@@ -147,10 +191,13 @@ class Run(msgspec.Struct, kw_only=True):
     asked: list[Asked] = []
     footprints: list[Footprint] = []
     memory: Memory | None = None
+    memory_one: Memory | None = None
     memory_postgres: Memory | None = None
+    scaling: list[Scaled] = []
     start_s: dict[str, float] = {}
     bars: list[Bar] = []
     notes: list[str] = []
+    parts: dict[str, Measured] = {}
 
 
 def bar(what: str, least: float, measured: float | None, unit: str = "", remark: str = "") -> Bar:
@@ -218,10 +265,12 @@ def same_machine(one: Machine, other: Machine) -> bool:
 
 
 def last_of_machine(run: Run, folder: Path = RESULTS) -> Run | None:
-    """The last earlier run of the same mode on the same machine."""
+    """The last run of the same mode on the same machine that is not later than this one."""
     earlier = [
         other
         for path in folder.glob("*.json")
-        if (other := load(path)).mode == run.mode and other.date < run.date and same_machine(other.machine, run.machine)
+        if (other := load(path)).mode == run.mode
+        and other.date <= run.date
+        and same_machine(other.machine, run.machine)
     ]
     return max(earlier, key=lambda other: other.date, default=None)

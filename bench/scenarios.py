@@ -1,18 +1,24 @@
 """The measurements, as functions of a store in this process or of a running server."""
 
 import asyncio
+import os
 import random
+import re
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from bench.build_store import TENANT
-from bench.load import Job, Result, request, run_load
+from bench.load import Job, Result, request, run_beside, run_load
 from bench.servers import Running
 from bench.workload import FORMS, STORY_EVENTS, Shape, batched, hot_resource, ndjson, story_id
+from bench.wrk import has_wrk, run_wrk
 from whence.catalog import CATALOG
 from whence.events import Event, NewEvent, PageRequest, Query, Viewer
 from whence.storage.base import Store, Write
@@ -20,27 +26,90 @@ from whence.trace import TraceRequest
 from whence.wire.times import format_time
 
 __all__ = [
+    "PAGE_RATE",
+    "Bodies",
+    "Generator",
     "Question",
     "batch_requests",
     "closed_loop",
+    "generator_of",
     "get_closed_loop",
     "ingest_batches",
     "ingest_in_process",
-    "post_closed_loop",
-    "post_open_loop",
+    "pages_beside_batches",
+    "post_at_rate",
     "questions_in_process",
     "questions_of",
     "questions_over_http",
-    "single_requests",
+    "saturating_batches",
+    "saturating_pages",
+    "saturating_posts",
     "traces_in_process",
 ]
 
 BATCH_CONNECTIONS = 4
 SINGLE_CONNECTIONS = 64
 PAGE_CONNECTIONS = 16
+PAGE_RATE = 200.0
+"""Pages per second beside batches: many more than people ask for, and few enough that they are not the load."""
+
+_PAGE_PATH = "/api/v1/events?limit=20"
 _VARIANTS = 12
+_ENDLESS = 1 << 40
+
+# ------------------------------------------------------------------------------------------------------- generators
+
+
+class Generator(msgspec.Struct, frozen=True):
+    """What sends the requests of a closed loop: wrk, or so many processes of `load.py`."""
+
+    wrk: bool
+    processes: int = 1
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        if self.wrk:
+            return "wrk"
+        return "load.py" if self.processes == 1 else f"load.py, {self.processes} processes"
+
+
+def generator_of(name: str = "auto", processors: int | None = None) -> Generator:
+    """The load generator of this name: `wrk` or `load.py`. `auto` is wrk where it is installed.
+
+    Two processes of `load.py` are used only if two processors are left for the server. Raises ValueError for another
+    name, and for a wrk that is not installed.
+    """
+    if name not in ("auto", "wrk", "load.py") or (name == "wrk" and not has_wrk()):
+        raise ValueError(
+            f"{name} is not a load generator of this machine; there are auto, load.py, and wrk if installed."
+        )
+    if name != "load.py" and has_wrk():
+        return Generator(wrk=True)
+    return Generator(wrk=False, processes=2 if (processors or os.cpu_count() or 1) >= 4 else 1)
+
 
 # ----------------------------------------------------------------------------------------------------------- ingest
+
+
+class Bodies:
+    """Bodies of requests that write events. Each time they are taken, the events have other ids, so they are new."""
+
+    _IDS = re.compile(rb'("(?:id|causationId|correlationId)":"[^"]*)[^"]{6}"')
+
+    def __init__(self, bodies: Iterable[bytes]) -> None:
+        self._bodies = list(bodies)
+        self._passes = count(1)
+
+    def take(self, number: int = 0) -> Iterator[bytes]:
+        """So many bodies; all of them once, if 0."""
+        left = number or len(self._bodies)
+        while left > 0:
+            # Two numbers of a pass would be equal only after a million of them. wrk.lua uses those that begin with f.
+            digits = rb"\g<1>%06x" % (next(self._passes) % 0xF00000) + b'"'
+            for body in self._bodies[:left]:
+                yield self._IDS.sub(digits, body)
+            left -= len(self._bodies)
 
 
 def batch_requests(key: str, events: Iterable[NewEvent], *, array: bool = False) -> list[bytes]:
@@ -55,45 +124,96 @@ def batch_requests(key: str, events: Iterable[NewEvent], *, array: bool = False)
     return requests
 
 
-def single_requests(key: str, events: Iterable[NewEvent]) -> list[bytes]:
-    """POSTs of one event each."""
-    return [request("POST", "/api/v1/events", key, ndjson([event]).rstrip()) for event in events]
-
-
-def ingest_batches(folder: Path, running: Running, requests: Sequence[bytes]) -> Result:
+def ingest_batches(running: Running, requests: Sequence[bytes]) -> Result:
     """Send batches of a thousand events over 4 connections."""
-    return _load(folder, running, requests, connections=BATCH_CONNECTIONS)
+    return _load(running, requests, connections=BATCH_CONNECTIONS)
 
 
-def post_closed_loop(folder: Path, running: Running, requests: Sequence[bytes]) -> Result:
-    """Send one event per request over 64 connections, each sending the next as soon as it has a response."""
-    return _load(folder, running, requests, connections=SINGLE_CONNECTIONS, warm=min(200, len(requests) // 10))
+def saturating_batches(running: Running, bodies: Bodies) -> Result:
+    """Send all these bodies, as NDJSON, over 4 connections."""
+    return ingest_batches(running, _batches(running, bodies))
 
 
-def post_open_loop(folder: Path, running: Running, requests: Sequence[bytes], rate: float) -> Result:
+def _batches(running: Running, bodies: Bodies) -> list[bytes]:
+    path, media = "/api/v1/events/batch", "application/x-ndjson"
+    return [request("POST", path, running.key, body, media) for body in bodies.take()]
+
+
+def saturating_posts(running: Running, bodies: Bodies, most: int, seconds: float, generator: Generator) -> Result:
+    """Send one event per request over 64 connections, each sending the next as soon as it has a response.
+
+    It should take `seconds` to send `most` requests or fewer.
+    """
+    requests = [request("POST", "/api/v1/events", running.key, body) for body in bodies.take(most)]
+    return _saturate(running, requests, SINGLE_CONNECTIONS, seconds, generator)
+
+
+def saturating_pages(running: Running, seconds: float, generator: Generator) -> Result:
+    """Ask for pages of 20 over 16 connections, each sending the next request as soon as it has a response."""
+    requests = [request("GET", _PAGE_PATH, running.key)]
+    return _saturate(running, requests, PAGE_CONNECTIONS, seconds, generator)
+
+
+def _saturate(
+    running: Running, requests: Sequence[bytes], connections: int, seconds: float, generator: Generator
+) -> Result:
+    with _in_memory() as folder:
+        if generator.wrk:
+            return _good(run_wrk(folder / "requests", running.port, requests, connections, seconds))
+        job = Job(
+            port=running.port,
+            requests=str(_written(folder, requests)),
+            connections=connections,
+            repeat=_ENDLESS if len(requests) == 1 else 1,
+            seconds=seconds,
+        )
+        return _good(run_load(job, generator.processes))
+
+
+def post_at_rate(running: Running, bodies: Bodies, rate: float, seconds: float) -> Result:
     """Send one event per request, at random times with this mean rate."""
-    return _load(
-        folder, running, requests, connections=SINGLE_CONNECTIONS, rate=rate, warm=min(100, len(requests) // 10)
-    )
+    number = max(10, int(rate * seconds))
+    requests = [request("POST", "/api/v1/events", running.key, body) for body in bodies.take(number)]
+    return _load(running, requests, connections=SINGLE_CONNECTIONS, rate=rate, warm=number // 10)
 
 
-def closed_loop(folder: Path, running: Running, method: str, path: str, body: bytes, count: int) -> Result:
+def pages_beside_batches(running: Running, bodies: Bodies) -> tuple[Result, Result]:
+    """Send batches of a thousand events over 4 connections, and ask for pages at a fixed rate until all are stored.
+
+    Returns the result of the pages, and that of the batches.
+    """
+    with _in_memory() as folder, _in_memory() as other:
+        batches = Job(
+            port=running.port,
+            requests=str(_written(folder, _batches(running, bodies))),
+            connections=BATCH_CONNECTIONS,
+        )
+        pages = Job(
+            port=running.port,
+            requests=str(_written(other, [request("GET", _PAGE_PATH, running.key)])),
+            connections=PAGE_CONNECTIONS,
+            rate=PAGE_RATE,
+            repeat=_ENDLESS,
+            warm=10,
+        )
+        written, read = run_beside(batches, pages)
+        return _good(read), _good(written)
+
+
+def closed_loop(running: Running, method: str, path: str, body: bytes, count: int) -> Result:
     """Send the same request `count` times over 16 connections."""
     requests = [request(method, path, running.key, body)]
-    return _load(folder, running, requests, connections=PAGE_CONNECTIONS, repeat=count, warm=count // 10)
+    return _load(running, requests, connections=PAGE_CONNECTIONS, repeat=count, warm=count // 10)
 
 
-def get_closed_loop(folder: Path, running: Running, paths: Sequence[str], count: int, connections: int = 0) -> Result:
+def get_closed_loop(running: Running, paths: Sequence[str], count: int, connections: int = 0) -> Result:
     """Send the same queries repeatedly, `count` in all."""
     requests = [request("GET", path, running.key) for path in paths]
     repeat = -(-count // len(requests))
-    return _load(
-        folder, running, requests, connections=connections or PAGE_CONNECTIONS, repeat=repeat, warm=count // 10
-    )
+    return _load(running, requests, connections=connections or PAGE_CONNECTIONS, repeat=repeat, warm=count // 10)
 
 
 def _load(
-    folder: Path,
     running: Running,
     requests: Sequence[bytes],
     *,
@@ -102,10 +222,27 @@ def _load(
     rate: float = 0.0,
     warm: int = 0,
 ) -> Result:
+    with _in_memory() as folder:
+        file = str(_written(folder, requests))
+        job = Job(port=running.port, requests=file, connections=connections, repeat=repeat, rate=rate, warm=warm)
+        return _good(run_load(job))
+
+
+@contextmanager
+def _in_memory() -> Iterator[Path]:
+    """A folder whose files are not written to the disk, so that no sync of a server waits for them."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="whence-bench-", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def _written(folder: Path, requests: Sequence[bytes]) -> Path:
     file = folder / "requests.msgpack"
     file.write_bytes(msgspec.msgpack.encode(list(requests)))
-    job = Job(port=running.port, requests=str(file), connections=connections, repeat=repeat, rate=rate, warm=warm)
-    result = run_load(job)
+    return file
+
+
+def _good(result: Result) -> Result:
     if result.bad:
         raise RuntimeError(f"{result.bad} requests failed: {result.statuses}")
     return result
@@ -270,11 +407,9 @@ async def traces_in_process(store: Store, shape: Shape, rounds: int, seed: int =
     return seconds
 
 
-def questions_over_http(
-    folder: Path, running: Running, asked: Mapping[str, Sequence[Question]], count: int
-) -> dict[str, Result]:
+def questions_over_http(running: Running, asked: Mapping[str, Sequence[Question]], count: int) -> dict[str, Result]:
     """Send the same queries over one connection."""
     return {
-        name: get_closed_loop(folder, running, [question.path for question in questions], count, connections=1)
+        name: get_closed_loop(running, [question.path for question in questions], count, connections=1)
         for name, questions in asked.items()
     }

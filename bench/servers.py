@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bench.build_store import TENANT
+from bench.process_tree import acceptors_of, cpu_seconds, pss_mb
 from bench.static_app import Answer
 from whence.permissions import ADMIN, READ, WRITE, new_api_key
 from whence.storage import create_store
@@ -26,9 +27,11 @@ __all__ = [
     "ask",
     "fastapi_environment",
     "fastapi_peer",
+    "own_environment",
     "peer_python",
     "prefect_environment",
     "prefect_peer",
+    "started",
     "static",
     "whence",
 ]
@@ -37,23 +40,32 @@ ROOT = Path(__file__).parents[1]
 VENVS = ROOT / "bench" / ".venvs"
 PEER_KEY = "peer-key-of-the-benchmark"
 _START_S = 90.0
-_STOP_S = 15.0
+_STOP_S = 30.0
 _ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A running server: its port, its process, and the key to use."""
+    """A running server: its port, its first process, the key to use, and its memory whenever that was read."""
 
     port: int
     pid: int
     key: str
     start_s: float = 0.0
+    samples: list[float] = []
+
+    @property
+    def acceptors(self) -> int:
+        """How many of its processes answer requests."""
+        return acceptors_of(self.pid)
+
+    def cpu_seconds(self) -> float:
+        """The processor time of all its processes so far."""
+        return cpu_seconds(self.pid)
 
     def memory_mb(self) -> dict[str, float]:
-        """Resident memory of the process, now and at its highest, in MB."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        found = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", status))
-        return {"now": int(found["VmRSS"]) / 1_000, "highest": int(found["VmHWM"]) / 1_000}
+        """The PSS of all its processes in MB: now, and the highest of the samples that were read so far."""
+        self.samples.append(round(pss_mb(self.pid), 1))
+        return {"now": self.samples[-1], "highest": max(self.samples)}
 
 
 def ask(running: Running, method: str, path: str, body: bytes | None = None, media: str = "application/json") -> Answer:
@@ -67,20 +79,28 @@ def ask(running: Running, method: str, path: str, body: bytes | None = None, med
 
 
 @contextlib.contextmanager
-def whence(store: Path, url: str = "") -> Iterator[Running]:
+def whence(store: Path, url: str = "", processes: int | None = None) -> Iterator[Running]:
     """Run `whence serve` on a file, with default settings. Its output goes to a file next to the store.
 
-    With a `url` it serves that store, and `store` only names the other files.
+    With a `url` it serves that store, and `store` only names the other files. `processes` is how many answer requests;
+    by default the server chooses.
     """
     url = url or f"sqlite:///{store}"
     key = asyncio.run(_new_key(url))
+    environment = own_environment(store)
+    if processes is not None:
+        environment["WHENCE_PROCESSES"] = str(processes)
+    command = [str(Path(sys.executable).with_name("whence")), "serve", "--store", url, "--port", "0"]
+    with started(command, store.with_name(store.name + ".log"), environment, key, stop_one=True) as running:
+        yield running
+
+
+def own_environment(store: Path) -> dict[str, str]:
+    """The environment without settings of Whence, and with a home folder beside the store."""
     home = store.with_name(store.name + ".home")
     home.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WHENCE_")}
-    environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_DATA_HOME": str(home)}
-    command = [str(Path(sys.executable).with_name("whence")), "serve", "--store", url, "--port", "0"]
-    with _started(command, store.with_name(store.name + ".log"), environment, key) as running:
-        yield running
+    return environment | {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_DATA_HOME": str(home)}
 
 
 async def _new_key(url: str) -> str:
@@ -100,7 +120,7 @@ def static(folder: Path, answers: dict[str, Answer], kind: str) -> Iterator[Runn
     file = folder / f"answers-{kind}.json"
     file.write_bytes(msgspec.json.encode(answers))
     command = [sys.executable, "-m", "bench.static_app", str(file), kind]
-    with _started(command, folder / f"static-{kind}.log", dict(os.environ), "whk_none") as running:
+    with started(command, folder / f"static-{kind}.log", dict(os.environ), "whk_none") as running:
         yield running
 
 
@@ -112,7 +132,7 @@ def fastapi_peer(folder: Path) -> Iterator[Running]:
     command = [str(peer_python("fastapi_sqlalchemy")), "-m", "uvicorn", "app:app", "--port", str(port)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
     place = ROOT / "bench" / "peers" / "fastapi_sqlalchemy"
-    with _started(command, folder / "fastapi.log", environment, PEER_KEY, place) as running:
+    with started(command, folder / "fastapi.log", environment, PEER_KEY, place) as running:
         yield running
 
 
@@ -128,7 +148,7 @@ def prefect_peer(folder: Path) -> Iterator[Running]:
     command = [str(peer_python("prefect")), "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
     environment = prefect_environment(folder / "prefect", folder / "prefect.db")
     began = time.monotonic()
-    with _started([*command, "--port", str(port)], folder / "prefect.log", environment, "", port=port) as running:
+    with started([*command, "--port", str(port)], folder / "prefect.log", environment, "", port=port) as running:
         _until_healthy(running, "/api/health")
         yield msgspec.structs.replace(running, start_s=time.monotonic() - began)
 
@@ -161,15 +181,20 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _started(
+def started(
     command: Sequence[str],
     log: Path,
     environment: dict[str, str],
     key: str,
     place: Path = ROOT,
     port: int = 0,
+    *,
+    stop_one: bool = False,
 ) -> Iterator[Running]:
-    """Run a server, after waiting for the address that it prints unless `port` is given. Stops its process group."""
+    """Run a server, after waiting for the address that it prints unless `port` is given. Stops its process group.
+
+    `stop_one` is for servers that stop their other processes themselves: only the first one gets the signal.
+    """
     began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -180,11 +205,12 @@ def _started(
         yield Running(port, process.pid, key, time.monotonic() - began)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+            (os.kill if stop_one else os.killpg)(process.pid, signal.SIGTERM)
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

@@ -1,30 +1,38 @@
 """The state of a run: its sizes, its folder for files, the stores that are reused, and the results so far."""
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from bench.build_store import Built, build
+from bench.earlier import Earlier
 from bench.load import Result
 from bench.measure import interleaved
 from bench.result import Run
+from bench.scenarios import Generator, generator_of
 from bench.servers import VENVS
 from bench.workload import Shape
 
 __all__ = ["FULL", "QUICK", "STORES", "Bench", "Sizes"]
 
+T = TypeVar("T")
+
 STORES = Path(__file__).parents[1] / "bench" / ".stores"
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured: numbers of events, requests and rounds.
+    """How much is measured: numbers of events, seconds and rounds.
 
-    `spreads` are the days over which the large logs are spread. `asked` is how often each query is sent over HTTP.
-    `soak_s` is how long the load lasts before memory is measured. `peer_question_s` limits the time for one query to
-    one of several servers; each gets at least one round.
+    `trial_s` is how long a closed loop of single events or pages lasts, `scaling_s` the same in the part `scaling`, and
+    `open_s` an open loop. `single_events` are the different ones of them. `spreads` are the days over which the large
+    logs are spread. `asked` is how often each query is sent over HTTP. `soak_s` is how long the load lasts before
+    memory is measured. `peer_question_s` limits the time for one query to one of several servers; each gets at least
+    one round.
     """
 
     rounds: int
@@ -32,9 +40,15 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     peer_events: int
     postgres_events: int
     prefect_events: int
-    singles: int
-    pages: int
+    single_events: int
+    trial_s: int
+    open_s: int
+    open_rounds: int
     page_events: int
+    beside_events: int
+    scaling_rounds: int
+    scaling_s: int
+    scaling_events: int
     small_events: int
     large_events: int
     spreads: tuple[int, ...]
@@ -56,10 +70,16 @@ FULL = Sizes(
     ingest_events=100_000,
     peer_events=20_000,
     postgres_events=50_000,
-    prefect_events=4_000,
-    singles=20_000,
-    pages=10_000,
+    prefect_events=2_000,
+    single_events=20_000,
+    trial_s=3,
+    open_s=5,
+    open_rounds=3,
     page_events=100_000,
+    beside_events=60_000,
+    scaling_rounds=3,
+    scaling_s=2,
+    scaling_events=40_000,
     small_events=100_000,
     large_events=10_000_000,
     spreads=(180, 5),
@@ -81,9 +101,15 @@ QUICK = Sizes(
     peer_events=3_000,
     postgres_events=3_000,
     prefect_events=1_000,
-    singles=1_500,
-    pages=1_500,
+    single_events=1_500,
+    trial_s=1,
+    open_s=1,
+    open_rounds=1,
     page_events=10_000,
+    beside_events=5_000,
+    scaling_rounds=1,
+    scaling_s=1,
+    scaling_events=3_000,
     small_events=10_000,
     large_events=100_000,
     spreads=(180,),
@@ -102,12 +128,24 @@ QUICK = Sizes(
 
 
 class Bench:
-    """One run: its sizes, its folder for files, and its results so far."""
+    """One part of a run: its sizes, its folder for files, and its results so far.
 
-    def __init__(self, run: Run, sizes: Sizes, folder: Path) -> None:
+    `generator` sends the closed loops of single events and pages. `earlier` is another commit, measured beside them.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        sizes: Sizes,
+        folder: Path,
+        generator: Generator | None = None,
+        earlier: Earlier | None = None,
+    ) -> None:
         self.run = run
         self.sizes = sizes
         self.folder = folder
+        self.generator = generator or generator_of("load.py")
+        self.earlier = earlier
         self._numbers = count()
 
     def fresh(self, name: str) -> Path:
@@ -125,9 +163,15 @@ class Bench:
             self.run.notes.append(note)
         return False
 
-    def keep(self, measure: str, server: str, results: list[Result]) -> None:
-        """Store the round with the median rate."""
-        kept = sorted(results, key=lambda result: result.rate)[len(results) // 2]
+    def keep(
+        self,
+        measure: str,
+        server: str,
+        results: list[Result],
+        by: Callable[[Result], float] = lambda result: result.rate,
+    ) -> None:
+        """Store the round with the median rate, or with the median of something else."""
+        kept = sorted(results, key=by)[len(results) // 2]
         self.run.loads.setdefault(measure, {})[server] = kept
 
     def built(self, events: int, days: int) -> Built:
@@ -138,11 +182,27 @@ class Bench:
         """Run rounds of HTTP load, and store their response times as well as their rates."""
         results: dict[str, list[Result]] = {name: [] for name in servers}
 
-        def once(name: str, _: int) -> float:
-            results[name].append(load(name))
-            return results[name][-1].rate
+        def once(name: str, number: int) -> float:
+            result = self.again(measure, name, lambda: load(name))
+            results[name].append(result)
+            self.say(f"{measure}, round {number + 1}: {name} {result.rate:,.0f}/s, p50 {result.p50_ms} ms")
+            return result.rate
 
         trials = {name: partial(once, name) for name in results}
         self.run.rates[measure] = interleaved(self.sizes.rounds, trials, "requests/s")
         for name, each in results.items():
             self.keep(measure, name, each)
+
+    def again(self, measure: str, name: str, load: Callable[[], T]) -> T:
+        """Do a trial, and once more if requests failed; the result says so. Raises RuntimeError when both failed."""
+        try:
+            return load()
+        except RuntimeError as error:
+            note = f"{measure}: a trial of {name} was made again, because {error}"
+            self.say(note)
+            self.run.notes.append(note)
+            return load()
+
+    def say(self, line: str) -> None:
+        """Show progress."""
+        print(f"  {line}", file=sys.stderr, flush=True)

@@ -206,7 +206,7 @@ def test_pages_of_each_are_kept_with_their_ratios(built: Built, run: Run, tmp_pa
     """Every server has one trial per round, slower servers with fewer pages, and the table shows them."""
     sizes = msgspec.structs.replace(QUICK, rounds=2, peer_pages=40)
     with _serving(b'{"total":7}') as one, _serving(b'{"total":7}') as other:
-        pages_of_each(Bench(run, sizes, tmp_path), tmp_path, _log(built, {"whence": one, "fastapi": other}))
+        pages_of_each(Bench(run, sizes, tmp_path), _log(built, {"whence": one, "fastapi": other}))
     assert {who: len(trials) for who, trials in run.rates[PAGE_OF_EACH].trials.items()} == {"whence": 2, "fastapi": 2}
     assert (len(one.seen), len(other.seen)) == (80, 8)
     assert {"whence", "fastapi"} == run.loads[PAGE_OF_EACH].keys()

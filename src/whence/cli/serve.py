@@ -56,7 +56,10 @@ def serve(
     ] = False,
     processes: Annotated[
         str | None,
-        Parameter(help="How many processes answer requests, or 'auto': as many as there are processors, at most 4."),
+        Parameter(
+            help="How many processes answer requests; else WHENCE_PROCESSES, else 'auto': one for each processor, at "
+            "most 4."
+        ),
     ] = None,
     unsafe_durability: Annotated[
         bool, Parameter(negative="", help="Serve from a PostgreSQL server that may lose acknowledged events.")
