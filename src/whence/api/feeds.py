@@ -153,5 +153,6 @@ async def _first(*awaited: object) -> None:
 
 
 def _gone(request: Request, error: PositionGone) -> JsonResponse:
+    request.scope["state"]["code"] = error.code
     places, viewer = context_of(request).streams.places, principal_of(request).viewer
     return JsonResponse(encode_gone(error, request.scope["state"]["request_id"], viewer, places), 410)

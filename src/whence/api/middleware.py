@@ -112,7 +112,8 @@ class HTTPMiddleware:
             # The client is gone, or the server's grace period is over. Nothing awaits this task, so the cancellation
             # need not go on.
             if state["abandon"] is not None and state["abandon"].called:
-                response.status, state["code"] = _CLIENT_GONE, "client_gone"
+                if "unread_s" not in state:  # as a rule it is the client that ends a stream
+                    response.status, state["code"] = _CLIENT_GONE, "client_gone"
             elif not response.status:
                 state["code"] = "unavailable"
                 body = error_body("The server is stopping; send this again.", "unavailable", request_id)
