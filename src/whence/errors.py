@@ -118,8 +118,13 @@ class PositionGone(WhenceError):
 
     code = "position_gone"
 
-    def __init__(self, resume_after: int | str | None = None) -> None:
-        super().__init__("The next events after this position are no longer kept.")
+    def __init__(
+        self,
+        message: str = "The next events after this position are no longer kept.",
+        *,
+        resume_after: int | str | None = None,
+    ) -> None:
+        super().__init__(message)
         self.resume_after = resume_after
 
 

@@ -27,7 +27,7 @@ def end_of_part(snapshot: Snapshot, after: int) -> int:
             "after_range",
         )
     if after + 1 < snapshot.retained_from:
-        raise PositionGone(snapshot.retained_from - 1)
+        raise PositionGone(resume_after=snapshot.retained_from - 1)
     return min(snapshot.size, after + FEED_ROWS)
 
 
