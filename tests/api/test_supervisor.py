@@ -13,10 +13,10 @@ import pytest
 from tests.api.conftest import wait_until
 
 PROGRAM = """
-import os, select, signal, sys, time
+import mmap, os, select, signal, sys, time
 from whence.api import supervisor
 from whence.api.supervisor import Child, Role, Supervisor
-from whence.errors import RolledBack, WhenceError
+from whence.errors import RolledBack, StoreRefused, WhenceError
 
 def note(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
@@ -50,6 +50,15 @@ def refuses(child):
 
 def fails(child):
     raise ValueError("unexpected")
+
+def is_refused(name, times):
+    tries = mmap.mmap(-1, 1)
+    def main(child):
+        if child.again and tries[0] < times:
+            tries[0] += 1
+            raise StoreRefused("The file is busy.")
+        works(name)(child)
+    return main
 
 def stumbles(name):
     def main(child):
@@ -261,6 +270,27 @@ def test_a_process_that_fails_after_it_was_ready_is_replaced(start: Start) -> No
     supervised.process.terminate()
     assert supervised.process.wait(20) == 0
     assert supervised.notes()[-1] == "over"
+
+
+def test_a_replacement_that_is_refused_is_tried_again(start: Start) -> None:
+    """The file may be busy for a while, or the disk full, and the others go on reading."""
+    supervised = start('run(Role("a", is_refused("a", 2)), Role("b", works("b")))')
+    supervised.await_note("all ready")
+    os.kill(supervised.pid_of("a first"), signal.SIGKILL)
+    supervised.await_note("a again")
+    supervised.process.terminate()
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-1] == "over"
+
+
+def test_all_end_with_the_sentence_of_a_replacement_that_is_always_refused(start: Start) -> None:
+    supervised = start(
+        'supervisor._FAILURES_MAX = 2\nrun(Role("a", is_refused("a", 99)), Role("w", writes("w"), last=True))'
+    )
+    supervised.await_note("all ready")
+    os.kill(supervised.pid_of("a first"), signal.SIGKILL)
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-3:] == ["w ends", "StoreRefused The file is busy.", "over"]
 
 
 STOPPED_AS_IT_IS_FORKED = """

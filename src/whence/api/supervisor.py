@@ -76,8 +76,9 @@ class Child:
 class _Process:
     """A child, as its supervisor sees it."""
 
-    def __init__(self, role: Role, pid: int, status: int) -> None:
+    def __init__(self, role: Role, pid: int, status: int, *, again: bool) -> None:
         self.role = role
+        self.again = again
         self.pid = pid
         self.status = status
         self.started_at = time.monotonic()
@@ -88,8 +89,8 @@ class _Process:
 class Supervisor:
     """Runs one process for each role until it is stopped by SIGTERM, SIGINT or the end of its terminal.
 
-    A process that ends is replaced. If one cannot do its work from the start, or its replacements soon end too, all of
-    them are stopped.
+    A process that ends is replaced. If the first of a role cannot do its work, or several replacements soon end too,
+    all of them are stopped.
     """
 
     def __init__(self, roles: Sequence[Role], stopping: Callable[[], None]) -> None:
@@ -185,7 +186,7 @@ class Supervisor:
             os.close(status_write)
         self._due.pop(role.name, None)
         os.set_blocking(status_read, False)
-        process = _Process(role, pid, status_read)
+        process = _Process(role, pid, status_read, again=again)
         self._processes[pid] = process
         self._selector.register(status_read, selectors.EVENT_READ, process)
 
@@ -267,7 +268,7 @@ class Supervisor:
     def _replace(self, process: _Process, code: int) -> None:
         """Arrange for another process in place of one that ended, or for the end of all."""
         name = process.role.name
-        if process.refusal is not None and not process.is_ready:
+        if process.refusal is not None and not process.again and not process.is_ready:
             self._failure = process.refusal
             return
         why = {} if process.refusal is None else {"error": str(process.refusal)}
@@ -275,7 +276,9 @@ class Supervisor:
         lasted = process.is_ready and time.monotonic() - process.started_at > _SOON_S
         failures = self._failures[name] = 0 if lasted else self._failures.get(name, 0) + 1
         if failures > _FAILURES_MAX:
-            self._failure = StoreRefused(f"The process {name} of this server ends again and again. The log says why.")
+            self._failure = process.refusal or StoreRefused(
+                f"The process {name} of this server ends again and again. The log says why."
+            )
         self._due[name] = time.monotonic() + (0.05 * 2**failures if failures else 0.0)
 
     def _stop(self) -> None:
