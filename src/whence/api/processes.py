@@ -96,6 +96,11 @@ def _folder_of_sockets() -> Iterator[Path]:
         yield Path(path)
 
 
+def _remove_folder(folder: Path) -> None:
+    """Remove it in place of a supervisor that was killed. Each process has open what it needs."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _writer_socket(folder: Path) -> socket.socket:
     """The socket on which the process that writes listens. It stays open while that process is replaced."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -142,6 +147,8 @@ class _Acceptor:
         settle_memory()
         pages = None if self._metrics is None else MetricsListener(app.metrics, self._settings, self._metrics)
         Server(config, child.ready, lifeline=child.lifeline, metrics=pages).run([listener])
+        if child.is_orphan:
+            _remove_folder(share.folder)
 
 
 def _write(
@@ -167,7 +174,7 @@ async def _serve_writer(stores: SharedStores, listener: socket.socket, child: Ch
     try:
         await stores.serve_writer(store, listener, child.ready, ended)
         if child.is_orphan:
-            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)  # the supervisor no longer can
+            _remove_folder(Path(listener.getsockname()).parent)
             os._exit(1)  # everything is on the disk, and the next server must not wait
     finally:
         await store.close()
