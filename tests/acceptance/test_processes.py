@@ -1,5 +1,6 @@
 """A server of several processes keeps its promises when one of them is killed, and they keep their limits together."""
 
+import asyncio
 import contextlib
 import fcntl
 import http.client
@@ -11,12 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tests.acceptance.running import Running, running, seed, soak, tell
 from tests.acceptance.test_http_kill import ACKNOWLEDGE_FIRST, Killing
 from tests.acceptance.tools import missing
 from tests.acceptance.traffic import Clients, body_of, get, new_content
+from tests.databases import fresh_database
 
 ROUNDS = 30 if soak() else 8
 MUTANT_ROUNDS = 12
@@ -257,6 +260,50 @@ def batch_of(connection: http.client.HTTPConnection, key: str, number: int) -> i
     answer = connection.getresponse()
     answer.read()
     return answer.status
+
+
+def test_processes_without_a_writer_leave_no_folder(tmp_path: Path) -> None:
+    """Nor does any other, after a SIGKILL of the supervisor."""
+    url = asyncio.run(fresh_database())
+    with running(url=url, **PROCESSES, TMPDIR=str(tmp_path), WHENCE_STORE_SECRET="s" * 40) as server:
+        server.start()
+        children = server.processes().values()
+        assert len(children) == 3 and list(tmp_path.iterdir())
+        server.kill()
+        wait_until(lambda: not any(map(is_alive, children)))
+        assert not list(tmp_path.iterdir())
+
+
+def test_clients_are_refused_while_the_server_stops() -> None:
+    """Once the acceptors have closed the port nobody has it, although the writer still runs."""
+    with running(**PROCESSES) as server:
+        server.start()
+        writer = server.processes()["writer"]
+        os.kill(writer, signal.SIGSTOP)  # it would end too soon to be seen
+        os.kill(server.pid, signal.SIGTERM)
+        try:
+            wait_until(lambda: len(server.processes()) == 1)
+            with pytest.raises(ConnectionRefusedError):
+                server.connect()
+        finally:
+            os.kill(writer, signal.SIGCONT)
+        assert server.terminate()[0] == 0
+
+
+def test_the_writer_is_replaced_once_the_file_is_free() -> None:
+    """Another program may keep the file busy for longer than the writer waits. Reading goes on meanwhile."""
+    with running(**PROCESSES) as server:
+        key = server.key()
+        server.start()
+        other = apsw.Connection(str(server.folder / "whence.db"))
+        other.execute("BEGIN IMMEDIATE")
+        os.kill(server.processes()["writer"], signal.SIGKILL)
+        wait_until(lambda: server.log_text().count("busy") > 0)
+        get(server.connect(), "/api/v1/events", key)
+        other.execute("ROLLBACK")
+        other.close()
+        wait_until(lambda: written(server.connect(), key) == 201)
+        assert server.terminate()[0] == 0
 
 
 def test_a_second_server_gets_neither_the_port_nor_the_file(tmp_path: Path) -> None:

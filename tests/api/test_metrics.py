@@ -1,6 +1,7 @@
 """`GET /metrics`: who may read it, that its figures are true, and what it must not say."""
 
 import contextlib
+import mmap
 import os
 import re
 import signal
@@ -29,7 +30,7 @@ from whence.api.metrics import Metrics, Share, template_of
 from whence.api.metrics_page import MetricsListener
 from whence.api.metrics_text import metrics_text
 from whence.api.server import Server
-from whence.errors import Conflict, Unavailable, WhenceError
+from whence.errors import Conflict, StoreRefused, Unavailable, WhenceError
 from whence.permissions import ADMIN, READ, WRITE
 from whence.settings import Settings
 from whence.storage import Write
@@ -440,3 +441,25 @@ def test_an_error_without_a_name_of_its_own_is_other() -> None:
     counters = Metrics()
     counters.refused("made_up")
     assert counters.read().refusals()["other"] == 1
+
+
+def test_counting_needs_no_more_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has all of its blocks before it is mapped. The use of a page without one is a SIGBUS on a full disk."""
+    blocks = []
+
+    def mapped(fd: int, size: int, real: Callable[[int, int], mmap.mmap] = mmap.mmap) -> mmap.mmap:
+        blocks.append(os.fstat(fd).st_blocks * 512 - size)
+        return real(fd, size)
+
+    monkeypatch.setattr(mmap, "mmap", mapped)
+    counted(Share(tmp_path, "acceptor-1"))
+    assert len(blocks) == 1 and blocks[0] >= 0
+
+
+def test_a_folder_that_cannot_be_shared_is_named(tmp_path: Path) -> None:
+    """With what to do, since the sentence may be all that is left of the server."""
+    with pytest.raises(StoreRefused, match=f"{tmp_path}/gone, .* was removed. Start the server again"):
+        counted(Share(tmp_path / "gone", "acceptor-1"))
+    (tmp_path / "acceptor-1.cells").mkdir()
+    with pytest.raises(StoreRefused, match=f"cannot share the folder {tmp_path}: Is a directory. .* TMPDIR"):
+        counted(Share(tmp_path, "acceptor-1"))

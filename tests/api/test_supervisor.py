@@ -13,10 +13,10 @@ import pytest
 from tests.api.conftest import wait_until
 
 PROGRAM = """
-import os, select, signal, sys, time
+import mmap, os, select, signal, sys, time
 from whence.api import supervisor
 from whence.api.supervisor import Child, Role, Supervisor
-from whence.errors import RolledBack, WhenceError
+from whence.errors import RolledBack, StoreRefused, WhenceError
 
 def note(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
@@ -50,6 +50,23 @@ def refuses(child):
 
 def fails(child):
     raise ValueError("unexpected")
+
+def is_refused(name, times):
+    tries = mmap.mmap(-1, 1)
+    def main(child):
+        if child.again and tries[0] < times:
+            tries[0] += 1
+            raise StoreRefused("The file is busy.")
+        works(name)(child)
+    return main
+
+def stumbles(name):
+    def main(child):
+        if child.again:
+            works(name)(child)
+        child.ready()
+        raise OSError(5, "stumbled")
+    return main
 
 def run(*roles):
     try:
@@ -178,3 +195,118 @@ def test_a_second_stop_does_not_wait(start: Start) -> None:
     supervised.process.send_signal(signal.SIGINT)
     assert supervised.process.wait(20) == 0
     assert "a ends" not in supervised.notes() and supervised.notes()[-2:] == ["w ends", "over"]
+
+
+def test_only_a_second_ctrl_c_does_not_wait(start: Start) -> None:
+    """Several programs may pass on SIGTERM, and what is in flight is finished all the same."""
+    supervised = start('run(Role("a", works("a", 1.0)), Role("w", writes("w"), last=True))')
+    supervised.await_note("all ready")
+    supervised.process.send_signal(signal.SIGINT)
+    supervised.await_note("stopping")
+    supervised.process.send_signal(signal.SIGTERM)
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-3:] == ["a ends", "w ends", "over"]
+
+
+def test_the_end_of_the_terminal_stops_all_in_order(start: Start) -> None:
+    """SIGHUP reaches all of them, and the supervisor alone acts on it."""
+    supervised = start('run(Role("a", works("a", 0.2)), Role("w", writes("w"), last=True))')
+    supervised.await_note("all ready")
+    for pid in (supervised.pid_of("w first"), supervised.pid_of("a first"), supervised.process.pid):
+        os.kill(pid, signal.SIGHUP)
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-3:] == ["a ends", "w ends", "over"]
+
+
+def test_nohup_is_respected(start: Start) -> None:
+    """A server that was started to ignore SIGHUP does."""
+    supervised = start('signal.signal(signal.SIGHUP, signal.SIG_IGN)\nrun(Role("a", works("a")))')
+    supervised.await_note("all ready")
+    supervised.process.send_signal(signal.SIGHUP)
+    os.kill(supervised.pid_of("a first"), signal.SIGKILL)
+    supervised.await_note("a again")
+    supervised.process.terminate()
+    assert supervised.process.wait(20) == 0
+
+
+REPLACED_AFTER = {
+    "a log on a full disk": """
+sys.stderr = open("/dev/full", "w")
+sys.stderr.write("a line that stays in the buffer")
+run(Role("a", works("a")))
+sys.stderr = None
+""",
+    "a system without room for a process": """
+def fork(real=os.fork, failures=[1, 1]):
+    if len(sup._processes) < 2 and len(forks) > 1 and failures:
+        failures.pop()
+        raise BlockingIOError(11, "no more processes")
+    forks.append(1)
+    return real()
+forks, os.fork, supervisor._FORK_AGAIN_S = [], fork, 0.05
+sup = Supervisor([Role("a", works("a")), Role("b", works("b"))], lambda: note("stopping"))
+sup.run(lambda: note("all ready"))
+note("over")
+""",
+}
+
+
+@pytest.mark.parametrize("what", REPLACED_AFTER)
+def test_a_process_is_replaced_in_spite_of(what: str, start: Start) -> None:
+    supervised = start(REPLACED_AFTER[what])
+    supervised.await_note("all ready")
+    os.kill(supervised.pid_of("a first"), signal.SIGKILL)
+    supervised.await_note("a again")
+    supervised.process.terminate()
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-1] == "over"
+
+
+def test_a_process_that_fails_after_it_was_ready_is_replaced(start: Start) -> None:
+    """Only one that cannot even begin stops the others."""
+    supervised = start('run(Role("a", stumbles("a")), Role("b", works("b")))')
+    supervised.await_note("a again")
+    assert "stumbled" in supervised.out.read_text()
+    supervised.process.terminate()
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-1] == "over"
+
+
+def test_a_replacement_that_is_refused_is_tried_again(start: Start) -> None:
+    """The file may be busy for a while, or the disk full, and the others go on reading."""
+    supervised = start('run(Role("a", is_refused("a", 2)), Role("b", works("b")))')
+    supervised.await_note("all ready")
+    os.kill(supervised.pid_of("a first"), signal.SIGKILL)
+    supervised.await_note("a again")
+    supervised.process.terminate()
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-1] == "over"
+
+
+def test_all_end_with_the_sentence_of_a_replacement_that_is_always_refused(start: Start) -> None:
+    supervised = start(
+        'supervisor._FAILURES_MAX = 2\nrun(Role("a", is_refused("a", 99)), Role("w", writes("w"), last=True))'
+    )
+    supervised.await_note("all ready")
+    os.kill(supervised.pid_of("a first"), signal.SIGKILL)
+    assert supervised.process.wait(20) == 0
+    assert supervised.notes()[-3:] == ["w ends", "StoreRefused The file is busy.", "over"]
+
+
+STOPPED_AS_IT_IS_FORKED = """
+def be_child(self, role, child, real=Supervisor._be_child):
+    if not child.again:
+        os.kill(os.getpid(), signal.SIGTERM)
+    real(self, role, child)
+
+Supervisor._be_child = be_child
+run(Role("a", works("a")))
+"""
+
+
+def test_a_signal_to_a_new_process_is_not_lost(start: Start) -> None:
+    """Although it comes while the process has the signal handler of its supervisor."""
+    supervised = start(STOPPED_AS_IT_IS_FORKED)
+    supervised.await_note("a again")
+    supervised.process.terminate()
+    assert supervised.process.wait(20) == 0

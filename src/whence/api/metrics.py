@@ -27,7 +27,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from whence.api.error_responses import CODES
-from whence.errors import Unavailable, WhenceError
+from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.storage import Receipt, Write
 
 __all__ = [
@@ -169,7 +169,8 @@ class Metrics:
     """The counters of this process. Belongs to one event loop, and to the process that made it: not to its forks."""
 
     def __init__(self, templates: Iterable[str] = (), share: Share | None = None) -> None:
-        """`templates` are the paths of all routes. Raises OSError if the file of `share` cannot be made."""
+        """`templates` are the paths of all routes. Raises StoreRefused if the file of `share` cannot be
+        made."""
         self._layout = Layout(templates)
         self._share = share
         self._cells = self._open(share)
@@ -272,18 +273,32 @@ class Metrics:
         """The cells of this process: those that an earlier one of its name left, or new ones, which are zero."""
         if share is None:
             return memoryview(bytearray(self._layout.size)).cast("d")
-        path = share.folder / (share.name + _SUFFIX)
-        path.touch(0o600)
-        with path.open("r+b") as file:
-            if os.fstat(file.fileno()).st_size != self._layout.size:
-                file.truncate(0)
-                file.truncate(self._layout.size)
-            cells = memoryview(mmap.mmap(file.fileno(), self._layout.size)).cast("d")
+        try:
+            cells = self._map(share.folder / (share.name + _SUFFIX))
+        except FileNotFoundError:
+            raise StoreRefused(
+                f"The folder {share.folder}, which the processes of this server share, was removed. Start the server "
+                "again, and let no program that cleans temporary files remove folders named whence-*."
+            ) from None
+        except OSError as error:
+            raise StoreRefused(
+                f"The processes of this server cannot share the folder {share.folder}: {error.strerror}. Make room, "
+                "or set TMPDIR to another folder."
+            ) from None
         if cells[Layout.DIGEST] != self._layout.digest:
             cells[:] = memoryview(bytes(self._layout.size)).cast("d")
         for at in self._layout.gauges.values():
             cells[at] = 0
         return cells
+
+    def _map(self, path: Path) -> "memoryview[float]":
+        path.touch(0o600)
+        with path.open("r+b") as file:
+            if os.fstat(file.fileno()).st_size != self._layout.size:
+                file.truncate(0)
+                file.write(bytes(self._layout.size))  # on a full disk, the first use of a hole would be a SIGBUS
+                file.flush()
+            return memoryview(mmap.mmap(file.fileno(), self._layout.size)).cast("d")
 
     def _row(self, handler: HTTPRouteHandler | None, method: str, status: int) -> int:
         template = UNMATCHED if handler is None else template_of(handler)

@@ -38,6 +38,7 @@ from whence.api.server import (
 )
 from whence.api.store_secret import load_store_secret
 from whence.api.supervisor import Child, Role, Supervisor
+from whence.errors import StoreRefused
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage.backends import SharedStores
@@ -67,24 +68,37 @@ def run_processes(
         buses = ProcessBus.make(folder, number)
         metrics = listen_for_metrics(settings, closing)
         counting = partial(new_metrics, route_handlers(settings), Share(folder, _WRITER))
-        writer = partial(_write, stores, writer_socket, counting)
+        ports = [*listeners, *([] if metrics is None else [metrics])]
+        writer = partial(_write, stores, writer_socket, counting, ports)
         roles = [Role(_WRITER, writer, last=True)] if stores.has_writer else []
         for index, (listener, bus) in enumerate(zip(listeners, buses, strict=True), 1):
             acceptor = _Acceptor(settings.part_of(number), stores, secret, writer_socket.getsockname(), bus, metrics)
             share = Share(folder, f"acceptor-{index}")
             roles.append(Role(share.name, partial(acceptor.run, share, listener, listeners)))
         settle_memory()
-        stopping = partial(_stop_listening, [*listeners, *([] if metrics is None else [metrics])])
-        Supervisor(roles, stopping).run(lambda: announce(ready, address))
+        Supervisor(roles, partial(_stop_listening, ports)).run(lambda: announce(ready, address))
 
 
 @contextlib.contextmanager
 def _folder_of_sockets() -> Iterator[Path]:
     """A folder that only this user can open, for as long as the block runs."""
-    usual = tempfile.gettempdir()
-    where = usual if len(usual) < _FOLDER_MAX else "/tmp"  # noqa: S108  (the folder is made with a random name)
-    with tempfile.TemporaryDirectory(prefix="whence-", dir=where) as folder:
-        yield Path(folder)
+    try:
+        usual = tempfile.gettempdir()
+        short = len(os.fsencode(usual)) < _FOLDER_MAX
+        where = usual if short else "/tmp"  # noqa: S108  (the folder is made with a random name)
+        folder = tempfile.TemporaryDirectory(prefix="whence-", dir=where, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StoreRefused(
+            f"The processes of a server share a temporary folder, and none can be made: {error.strerror}. Set TMPDIR "
+            "to a folder that can be written, or use --processes 1."
+        ) from None
+    with folder as path:
+        yield Path(path)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove it in place of a supervisor that was killed. Each process has open what it needs."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _writer_socket(folder: Path) -> socket.socket:
@@ -133,11 +147,20 @@ class _Acceptor:
         settle_memory()
         pages = None if self._metrics is None else MetricsListener(app.metrics, self._settings, self._metrics)
         Server(config, child.ready, lifeline=child.lifeline, metrics=pages).run([listener])
+        if child.is_orphan:
+            _remove_folder(share.folder)
 
 
-def _write(stores: SharedStores, listener: socket.socket, counting: Callable[[], object], child: Child) -> None:
+def _write(
+    stores: SharedStores,
+    listener: socket.socket,
+    counting: Callable[[], object],
+    ports: Sequence[socket.socket],
+    child: Child,
+) -> None:
     """Write for the other processes, in the forked process, until the lifeline ends."""
     _name_process(_WRITER)
+    _close_all(ports)  # so that clients are refused, and do not wait, once the acceptors have closed them
     counting()  # the metrics then have its memory and its processor time; the acceptors count what it stores
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to all; the acceptors end first
     uvloop.run(_serve_writer(stores, listener, child))
@@ -151,7 +174,7 @@ async def _serve_writer(stores: SharedStores, listener: socket.socket, child: Ch
     try:
         await stores.serve_writer(store, listener, child.ready, ended)
         if child.is_orphan:
-            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)  # the supervisor no longer can
+            _remove_folder(Path(listener.getsockname()).parent)
             os._exit(1)  # everything is on the disk, and the next server must not wait
     finally:
         await store.close()

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
@@ -120,16 +120,28 @@ def share_port(settings: Settings, number: int) -> tuple[list[socket.socket], st
     """
     family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
     place = settings.host, settings.port
-    # Without the option, so that another server's address is refused even if that server shares it.
-    first = socket.create_server(place, family=family, backlog=_BACKLOG)
-    address = _address(settings, first.getsockname()[1])
-    if number == 1 or sys.platform != "linux":
-        return [first] * number, address
-    place = settings.host, first.getsockname()[1]
-    first.close()
-    return [
-        socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=True) for _ in range(number)
-    ], address
+    shared = number > 1 and sys.platform == "linux"
+    with _alone_at(settings.port) if shared else contextlib.nullcontext():
+        # Without the option, so that another server's address is refused even if that server shares it.
+        first = socket.create_server(place, family=family, backlog=_BACKLOG)
+        address = _address(settings, first.getsockname()[1])
+        if not shared:
+            return [first] * number, address
+        place = settings.host, first.getsockname()[1]
+        first.close()
+        return [
+            socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=True) for _ in range(number)
+        ], address
+
+
+@contextlib.contextmanager
+def _alone_at(port: int) -> Iterator[None]:
+    """Keep other servers of this user from sharing a port in the same moment: each would see that it is free. Raises
+    OSError for the second one."""
+    name = f"\0whence-port-{os.geteuid()}-{port}" if port else ""  # an empty address stands for any free name
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as guard:
+        guard.bind(name)  # in the namespace of the network, as ports are; nothing is left in a folder
+        yield
 
 
 def is_exposed(settings: Settings) -> bool:

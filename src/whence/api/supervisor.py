@@ -30,7 +30,9 @@ _SOON_S = 1.0
 _FAILURES_MAX = 5
 _WAIT_MAX_S = 3.0
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FORK_AGAIN_S = 1.0
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _READY = b"r"
 
 _log = structlog.get_logger("whence.server")
@@ -74,8 +76,9 @@ class Child:
 class _Process:
     """A child, as its supervisor sees it."""
 
-    def __init__(self, role: Role, pid: int, status: int) -> None:
+    def __init__(self, role: Role, pid: int, status: int, *, again: bool) -> None:
         self.role = role
+        self.again = again
         self.pid = pid
         self.status = status
         self.started_at = time.monotonic()
@@ -84,10 +87,10 @@ class _Process:
 
 
 class Supervisor:
-    """Runs one process for each role until it is stopped by SIGTERM or SIGINT.
+    """Runs one process for each role until it is stopped by SIGTERM, SIGINT or the end of its terminal.
 
-    A process that ends is replaced. If one cannot be started, or its replacements soon end too, all of them are
-    stopped.
+    A process that ends is replaced. If the first of a role cannot do its work, or several replacements soon end too,
+    all of them are stopped.
     """
 
     def __init__(self, roles: Sequence[Role], stopping: Callable[[], None]) -> None:
@@ -132,7 +135,8 @@ class Supervisor:
         os.set_blocking(self._signal_read, False)
         os.set_blocking(self._signal_write, False)
         self._selector.register(self._signal_read, selectors.EVENT_READ)
-        numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # by nohup
+        numbers = {*_STOP_SIGNALS, signal.SIGCHLD} - ignored
         before = {number: signal.signal(number, self._note) for number in numbers}
         wakeup = signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
         try:
@@ -146,7 +150,7 @@ class Supervisor:
                 os.close(fd)
 
     def _note(self, number: int, _frame: object) -> None:
-        if number in _STOP_SIGNALS:
+        if number == signal.SIGINT or (number in _STOP_SIGNALS and not self._stops):
             self._stops += 1
 
     def _start(self, roles: Sequence[Role]) -> None:
@@ -163,18 +167,26 @@ class Supervisor:
             self._step()
 
     def _fork(self, role: Role, *, again: bool) -> None:
-        self._due.pop(role.name, None)
-        status_read, status_write = os.pipe()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+        """Start a process. Raises OSError when the system has no room for another."""
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError):  # its reader has gone, or the disk is full
                 stream.flush()
-        pid = os.fork()
-        if pid == 0:
+        status_read, status_write = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # until the child has handlers of its own
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(status_read)
+                self._be_child(role, Child(self._lifeline, status_write, again=again))
+        except OSError:
             os.close(status_read)
-            self._be_child(role, Child(self._lifeline, status_write, again=again))
-        os.close(status_write)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+            os.close(status_write)
+        self._due.pop(role.name, None)
         os.set_blocking(status_read, False)
-        process = _Process(role, pid, status_read)
+        process = _Process(role, pid, status_read, again=again)
         self._processes[pid] = process
         self._selector.register(status_read, selectors.EVENT_READ, process)
 
@@ -185,7 +197,9 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the supervisor stops them
+            for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the supervisor stops them
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
             self._selector.close()
             for fd in (self._lifeline_end, self._signal_read, self._signal_write):
                 os.close(fd)
@@ -213,17 +227,25 @@ class Supervisor:
         self._reap()
         for role in self._roles:
             if not self._is_stopping and self._due.get(role.name, float("inf")) <= time.monotonic():
-                self._fork(role, again=True)
+                self._fork_again(role)
+
+    def _fork_again(self, role: Role) -> None:
+        """Start a replacement, or try again later: the other processes go on meanwhile."""
+        try:
+            self._fork(role, again=True)
+        except OSError as error:
+            _log.error("process_not_started", role=role.name, error=error.strerror)
+            self._due[role.name] = time.monotonic() + _FORK_AGAIN_S
 
     def _read_status(self, process: _Process) -> None:
         with contextlib.suppress(BlockingIOError):
             said = os.read(process.status, 65_536)
-            if said == _READY:
-                process.is_ready = True
-            elif said:
-                process.refusal = _refusal_in(said)
-            else:  # the process has ended, or is about to
+            if not said:  # the process has ended, or is about to
                 self._unregister(process)
+            if said.startswith(_READY):
+                process.is_ready = True
+            if said.removeprefix(_READY):
+                process.refusal = _refusal_in(said.removeprefix(_READY))
 
     def _reap(self) -> None:
         for process in list(self._processes.values()):
@@ -234,8 +256,7 @@ class Supervisor:
                     self._replace(process, os.waitstatus_to_exitcode(status))
 
     def _forget(self, process: _Process) -> None:
-        if not process.is_ready and process.refusal is None:
-            self._read_status(process)
+        self._read_status(process)
         self._unregister(process)
         os.close(process.status)
         del self._processes[process.pid]
@@ -247,14 +268,17 @@ class Supervisor:
     def _replace(self, process: _Process, code: int) -> None:
         """Arrange for another process in place of one that ended, or for the end of all."""
         name = process.role.name
-        if process.refusal is not None:
+        if process.refusal is not None and not process.again and not process.is_ready:
             self._failure = process.refusal
             return
-        _log.error("process_ended", role=name, ended_pid=process.pid, code=code, was_ready=process.is_ready)
+        why = {} if process.refusal is None else {"error": str(process.refusal)}
+        _log.error("process_ended", role=name, ended_pid=process.pid, code=code, was_ready=process.is_ready, **why)
         lasted = process.is_ready and time.monotonic() - process.started_at > _SOON_S
         failures = self._failures[name] = 0 if lasted else self._failures.get(name, 0) + 1
         if failures > _FAILURES_MAX:
-            self._failure = StoreRefused(f"The process {name} of this server ends again and again. The log says why.")
+            self._failure = process.refusal or StoreRefused(
+                f"The process {name} of this server ends again and again. The log says why."
+            )
         self._due[name] = time.monotonic() + (0.05 * 2**failures if failures else 0.0)
 
     def _stop(self) -> None:

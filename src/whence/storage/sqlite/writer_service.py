@@ -33,6 +33,8 @@ __all__ = ["WriterService"]
 _PUSH_S = 0.002
 """Growth is sent this long after a commit, together with that of the commits which follow."""
 
+_HINTS_MAX = 256 * 1024  # bytes that a process has not read
+
 _log = structlog.get_logger("whence.storage")
 
 
@@ -105,7 +107,7 @@ class WriterService:
         frame = encode_growth(list(self._grown))
         self._grown.clear()
         for connection in self._connections:
-            connection.send(frame)
+            connection.hint(frame)
 
 
 class _Connection(asyncio.Protocol):
@@ -138,6 +140,11 @@ class _Connection(asyncio.Protocol):
     def send(self, frame: bytes) -> None:
         """Send a frame, unless the process has gone."""
         if self._transport is not None:
+            self._transport.write(frame)
+
+    def hint(self, frame: bytes) -> None:
+        """Send a frame that may be lost, unless too many wait already: the process may be stopped for long."""
+        if self._transport is not None and self._transport.get_write_buffer_size() < _HINTS_MAX:
             self._transport.write(frame)
 
     def abort(self) -> None:
