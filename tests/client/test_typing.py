@@ -26,6 +26,8 @@ def right(log: Whence, recording: RecordingWhence) -> None:
     print(stored.event.payload["a"], stored.event.payload_bytes.decode(), started.resource)
     for event in log.events(actor_id=["a", "b"], since="-7d", limit=10, order="asc", include="position"):
         print(event.payload.get("a"))
+    for event in log.follow(event_type="action_run.*", since="start", include="outcome"):
+        print(event.position)
     for flow in log.flows(outcome="failure", since=dt.datetime.now(dt.UTC)):
         print(flow.events)
     print(log.aggregate(resource_type="order", resource_id="8841").total, log.actor_stats(until="-1d").actors)
@@ -39,6 +41,8 @@ async def right_too(log: AsyncWhence) -> None:
     await log.emit("a.b", actor=("user", "ana"))
     async for event in log.events(actor_id="a"):
         print(event.payload["a"])
+    async for event in log.follow(after=5598):
+        print(event.position)
 """
 
 WRONG = """
@@ -51,6 +55,7 @@ log.new("a.b", acter=("user", "ana"))
 log.list(acter_id="ana")
 log.events(acter_id="ana")
 log.pages(acter_id="ana")
+log.follow(acter_id="ana")
 log.aggregate(acter_id="ana")
 log.actor_stats(acter_id="ana")
 log.flows(outcome="success")
