@@ -39,6 +39,7 @@ class WriterClient:
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._number = 0
+        self._was_connected = False
         self._closed = False
 
     async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
@@ -69,7 +70,7 @@ class WriterClient:
             self._connection.close()
 
     async def _send(self, number: int, frame: bytes) -> msgspec.Raw:
-        if self._connecting is None:
+        if self._connection is None and not self._was_connected:
             await self.connect()
         if self._connection is None:
             raise Unavailable("The process that writes is not there. Send this again in a moment, with the same id.")
@@ -90,7 +91,7 @@ class WriterClient:
                     lambda: _Connection(self._grown, self._lost), self._path
                 )
                 if await connection.greeted:
-                    self._connection = connection
+                    self._connection, self._was_connected = connection, True
                     return
             await asyncio.sleep(_RETRY_S)
 
