@@ -1,9 +1,12 @@
 """What the processes of a server count reaches the others, also when they are busy for a while."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from tests.unit.mutants import catches, replaced
 from whence.api.process_bus import ProcessBus
@@ -55,5 +58,20 @@ async def test_what_a_busy_process_cannot_take_is_sent_later(tmp_path: Path) -> 
     assert not heard
     receiver.start()
     await until(lambda: len(heard) == 50)
+    sender.close()
+    receiver.close()
+
+
+async def test_what_is_no_message_is_ignored(tmp_path: Path) -> None:
+    """Another program of the same user may send anything."""
+    sender, receiver = ProcessBus.make(tmp_path, 2)
+    heard: Counter[str] = Counter()
+    receiver.subscribe("bad", lambda name, amount: heard.update({name: amount}))
+    receiver.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        for message in (b"", b"\x90", b"x" * 500, msgspec.msgpack.encode(("unknown", {"a": 1}))):
+            other.sendto(message, str(tmp_path / "bus-2"))
+    sender.publish("bad", "10.0.0.1")
+    await until(lambda: heard == {"10.0.0.1": 1})
     sender.close()
     receiver.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
 __all__ = ["ProcessBus"]
 
@@ -19,6 +20,8 @@ _FLUSH_S = 0.02
 _MESSAGE_MAX = 60_000
 _NAMES_IN_MESSAGE = 200
 _UNSENT_MAX = 100
+
+_log = structlog.get_logger("whence.server")
 
 Counted = Callable[[str, int], None]
 """Is called with a name, and how much other processes counted for it."""
@@ -100,6 +103,14 @@ class ProcessBus:
     def _receive(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                topic, amounts = _decode(self._own.recv(_MESSAGE_MAX))
-                for name, amount in amounts.items():
-                    self._topics[topic](name, amount)
+                self._hear(self._own.recv(_MESSAGE_MAX))
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            topic, amounts = _decode(message)
+            counted = self._topics[topic]
+        except (msgspec.MsgspecError, KeyError):
+            _log.error("a program sent to the processes of this server what is no message; it is ignored")
+            return
+        for name, amount in amounts.items():
+            counted(name, amount)
