@@ -125,7 +125,13 @@ def test_a_list_of_keys_fits_the_terminal(user: Cli, api: httpx2.Client) -> None
         f"{made.json['id']} · {('a long note ' * 8).strip()} · until {made.json['expiresAt']} events:write · created "
         f"{made.json['createdAt']} · last used never"
     )
-    assert user.ok("key", "list", env={"COLUMNS": "250"}).out == user.ok("key", "list").out
+    wide, piped = user.ok("key", "list", env={"COLUMNS": "250"}).out, user.ok("key", "list").out
+    assert without_times(wide) == without_times(piped)
+
+
+def without_times(table: str) -> str:
+    """A table without its times: a server may note the last use of a key between two of them."""
+    return re.sub(r" +", " ", re.sub(r"\d{4}-\S+Z|never", "…", table))
 
 
 @catches(mutants.NO_TENANT_IS_THE_DEFAULT)

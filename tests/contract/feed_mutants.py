@@ -67,8 +67,8 @@ def bytes_are_unlimited(patch: pytest.MonkeyPatch) -> None:
 
 @breaks("sqlite", "postgres")
 def the_last_one_again(patch: pytest.MonkeyPatch) -> None:
-    reword(patch, "feed_keys", sqlite=("key > ?2", "key >= ?2"))
-    reword(patch, "feed_positions", postgres=("position > $2", "position >= $2"))
+    reword(patch, "feed_part", sqlite=("key > ?2", "key >= ?2"))
+    reword(patch, "feed_part", postgres=("position > $2", "position >= $2"))
 
 
 @breaks("sqlite", "postgres")

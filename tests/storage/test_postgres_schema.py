@@ -82,6 +82,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
         "0002 standard_names",
         "0003 operators_keys",
         "0004 epoch_and_append_function",
+        "0005 retained_from",
     ]
     await opened(url)
 

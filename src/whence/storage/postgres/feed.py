@@ -26,7 +26,7 @@ async def part_of_feed(
         return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size)
     bindings = Bindings(snapshot.tenant_no, after, end)
     where = conditions(resolved, bindings)
-    text = f"{_SQL['feed_positions']}{where} ORDER BY position LIMIT {bindings.add(limit)}"
+    text = f"{_SQL['feed_part']}{where} ORDER BY position LIMIT {bindings.add(limit)}"
     rows: list[Any] = await connection.fetch(text, *bindings.values)
     found, all_fit = within_bytes(rows)
     events: list[Any] = []

@@ -209,7 +209,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
    AND ($4::text[] IS NULL OR k.resource_type = ANY($4))
 
--- name: feed_positions
+-- name: feed_part
 -- The caller adds conditions and the order. OFFSET 0 keeps the planner from using the conditions for another index, on
 -- which it could read far more than these positions.
 SELECT position, payload_bytes

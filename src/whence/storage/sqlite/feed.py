@@ -34,7 +34,7 @@ def part_of_feed(
         return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size)
     where, bindings = conditions(resolved, snapshot)
     keys = (key_of(snapshot.tenant_no, after), key_of(snapshot.tenant_no, end))
-    text = f"{_SQL['feed_keys']}{where} ORDER BY key LIMIT ?"
+    text = f"{_SQL['feed_part']}{where} ORDER BY key LIMIT ?"
     rows: list[Any] = connection.execute(text, (snapshot.tenant_no, *keys, *bindings, limit)).fetchall()
     found, all_fit = within_bytes(rows)
     read_to = end if all_fit and len(rows) < limit else number_of(found[-1])

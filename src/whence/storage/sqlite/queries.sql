@@ -129,7 +129,7 @@ SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.r
  CROSS JOIN flow f ON f.key = (e.tenant_no << 40 | e.flow)
  CROSS JOIN resource r ON r.key = (e.tenant_no << 40 | e.resource)
 
--- name: feed_keys
+-- name: feed_part
 -- The caller adds conditions and the order. `key > ?2` bounds the rows that are read, whatever the conditions match.
 SELECT key, coalesce(length(payload), 0) FROM event NOT INDEXED WHERE tenant_no = ?1 AND key > ?2 AND key <= ?3
 
