@@ -63,7 +63,6 @@ LATE_IMPORTS = {
     ("whence.client.clients", "asyncio"),  # slow to load, as the following: `import whence` is to cost a program little
     ("whence.client.encoding", "dataclasses"),
     ("whence.client.responses", "email.utils"),
-    ("whence.client.spool", "platformdirs"),
     ("whence.profiles", "platformdirs"),
     ("whence.profiles", "tempfile"),
     ("whence.wire.payload", "json"),

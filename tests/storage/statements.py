@@ -102,6 +102,8 @@ async def _ask(store: Any) -> None:
             await store.list_events(*asked(filters, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
         await store.count_events(*asked(filters, TENANT))
         await store.actor_stats(*asked(filters, TENANT))
+        await store.read_feed(*asked(filters, TENANT), 0, 20)
+    assert await store.position_before(TENANT, NOON) == 0
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
     assert await store.find_ids(Viewer(TENANT), Reference(1)) != []

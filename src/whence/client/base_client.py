@@ -67,7 +67,12 @@ class BaseClient:
     def __init__(
         self, url: str | None, api_key: str | None, timeout_s: float, retries: int, **options: Unpack[ClientOptions]
     ) -> None:
-        from whence.client.transport import HttpOptions, api_key_headers, base_url  # noqa: PLC0415  (see there)
+        from whence.client.transport import (  # noqa: PLC0415  (see there)
+            HttpOptions,
+            api_key_headers,
+            base_url,
+            user_state_dir,
+        )
 
         check_options(type(self).__name__, {**options, "timeout_s": timeout_s, "retries": retries})
         server = _find_server(url, api_key, options.get("profile"))
@@ -89,6 +94,7 @@ class BaseClient:
         self.timeout_s = timeout_s
         self._retries = retries
         self._options = options
+        self._state_dir = user_state_dir
         self._enrichers: list[Enricher] = []
         self._spool_name = functools.partial(folder_name, self.url, options.get("tenant"), key)
         self._sender = Sender()
@@ -416,7 +422,7 @@ class BaseClient:
 
     def _new_emitter(self) -> Emitter:
         options = self._options
-        open_spool = functools.partial(_open_spool, options, self._spool_name)
+        open_spool = functools.partial(_open_spool, options, self._spool_name, self._state_dir)
         return Emitter(
             functools.partial(_send_batch, self._connections, self.credential),
             self._sender,
@@ -432,7 +438,7 @@ class BaseClient:
     @property
     def spool_folder(self) -> Path:
         """The folder of this server and tenant: for events that cannot be sent yet, and for those that were refused."""
-        return _spool_folder(self._options, self._spool_name)
+        return _spool_folder(self._options, self._spool_name, self._state_dir)
 
 
 class _Connections:
@@ -471,12 +477,12 @@ def _send_batch(
     return response
 
 
-def _open_spool(options: ClientOptions, name: Callable[[], str]) -> Spool:
-    return Spool(_spool_folder(options, name), options.get("spool_bytes_max", 1024 * 1024 * 1024))
+def _open_spool(options: ClientOptions, name: Callable[[], str], state_dir: Callable[..., str]) -> Spool:
+    return Spool(_spool_folder(options, name, state_dir), options.get("spool_bytes_max", 1024 * 1024 * 1024))
 
 
-def _spool_folder(options: ClientOptions, name: Callable[[], str]) -> Path:
-    return Path(options.get("spool") or default_root()) / name()
+def _spool_folder(options: ClientOptions, name: Callable[[], str], state_dir: Callable[..., str]) -> Path:
+    return Path(options.get("spool") or default_root(state_dir)) / name()
 
 
 def _find_server(url: str | None, api_key: str | None, profile: str | None) -> FoundServer:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,16 +45,15 @@ class Segment(msgspec.Struct):
     held: bool = False
 
 
-def default_root() -> Path:
+def default_root(state_dir: Callable[..., str]) -> Path:
     """The folder of all spools: `WHENCE_SPOOL_DIR`, or one in the user's state directory.
 
-    Raises WhenceError for a user without a home directory.
+    `state_dir` is `platformdirs.user_state_dir`. This module does not load it, which takes long, and while Python shuts
+    down it could not any more. Raises WhenceError for a user without a home directory.
     """
-    from platformdirs import user_state_dir  # noqa: PLC0415  (slow to load; the transport has loaded it)
-
     named = os.environ.get("WHENCE_SPOOL_DIR")
     try:
-        return Path(named) if named else Path(user_state_dir("whence", appauthor=False)) / "spool"
+        return Path(named) if named else Path(state_dir("whence", appauthor=False)) / "spool"
     except (RuntimeError, KeyError):
         raise WhenceError(
             "There is no spool, since this user has no home directory. Pass spool= or set WHENCE_SPOOL_DIR."

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
-import platformdirs  # noqa: F401  (see the docstring)
+from platformdirs import user_state_dir
 
 from whence.client.deprecations import log_deprecation
 from whence.client.errors import Unreachable
@@ -35,7 +35,7 @@ from whence.client.requests import JSON, ApiRequest
 from whence.client.responses import NOT_A_WHENCE_SERVER, ApiResponse
 from whence.errors import Invalid, WhenceError
 
-__all__ = ["AsyncTransport", "HttpOptions", "Transport", "api_key_headers", "base_url"]
+__all__ = ["AsyncTransport", "HttpOptions", "Transport", "api_key_headers", "base_url", "user_state_dir"]
 
 _NO_SCHEME = "The URL of the server must begin with its scheme, http:// or https://."
 _BAD_URL = "The URL of the server must be like https://log.example:8700/path, without user, query and fragment."
