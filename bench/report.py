@@ -171,7 +171,7 @@ def _gains(run: Run) -> str:
     machine = run.machine
     head = (
         f"One server with a SQLite file and default settings{_processes(run)}, on {machine.cores} cores "
-        f"({machine.cpu}) that it shares with whoever sends the requests. Times of queries are those of the store, "
+        f"({machine.cpu}) that it shares with the load generator. Times of queries are those of the store, "
         "without HTTP, unless it is named."
     )
     return f"## What you gain\n\n{head}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""

@@ -278,7 +278,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """The server stops. A response that would not end by itself is told to."""
+        """The server stops. A response that would not end by itself is asked to end."""
         super().shutdown()
         if (on_stop := self._state().get("on_stop")) is not None:
             on_stop()

@@ -1,4 +1,4 @@
-"""Which part of a log is read next by whoever follows it by position. Pure; the same for every store."""
+"""Which part of a log is read next by a follower. Pure; the same for every store."""
 
 from collections.abc import Generator, Iterable
 

@@ -91,7 +91,7 @@ class PageBody(WireBody, frozen=True, kw_only=True):
 
 class FeedBody(WireBody, frozen=True, kw_only=True):
     """Events in the order of their positions. `nextAfter` is where to go on, also when no event matched: a position, or
-    for a credential that may not read every event an opaque token. `hasMore` says that the log goes on behind it."""
+    for a credential that may not read every event an opaque token. `hasMore` says that the log goes on after that."""
 
     events: list[EventBody]
     has_more: bool
