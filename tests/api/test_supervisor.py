@@ -46,6 +46,7 @@ def ends(child):
     child.ready()
 
 def refuses(child):
+    time.sleep(0.5)  # so that the others have begun, and note their end
     raise RolledBack("It is behind.")
 
 def fails(child):
@@ -210,7 +211,8 @@ def test_only_a_second_ctrl_c_does_not_wait(start: Start) -> None:
 
 def test_the_end_of_the_terminal_stops_all_in_order(start: Start) -> None:
     """SIGHUP reaches all of them, and the supervisor alone acts on it."""
-    supervised = start('run(Role("a", works("a", 0.2)), Role("w", writes("w"), last=True))')
+    default = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # also where these tests were started with nohup
+    supervised = start(f'{default}\nrun(Role("a", works("a", 0.2)), Role("w", writes("w"), last=True))')
     supervised.await_note("all ready")
     for pid in (supervised.pid_of("w first"), supervised.pid_of("a first"), supervised.process.pid):
         os.kill(pid, signal.SIGHUP)

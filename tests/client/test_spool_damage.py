@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import platformdirs
 import pytest
 
 from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import FakeServer, accept, unavailable
 from tests.client.test_emitter import check_balance, connected, names, segments
 from tests.unit.mutants import catches, replaced
-from whence.client import Lost, Rejected, Whence, emitter, encoding, reporting, spool
+from whence.client import Lost, Rejected, Whence, emitter, encoding, reporting, spool, transport
 from whence.client.spool import REJECTED
 from whence.errors import Invalid, WhenceError
 from whence.permissions import READ, WRITE
@@ -124,7 +123,7 @@ def test_without_a_home_directory_events_stay_in_memory(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning says so, and how to name another place. Every event is sent, also the first."""
-    monkeypatch.setattr(platformdirs, "user_state_dir", lambda *_args, **_kwargs: no_home())
+    monkeypatch.setattr(transport, "user_state_dir", lambda *_args, **_kwargs: no_home())
     reporting._said.clear()
     with caplog.at_level(logging.WARNING, "whence"):
         for _ in range(2):
