@@ -90,9 +90,7 @@ def listen_for_metrics(settings: Settings, closing: contextlib.ExitStack) -> soc
     when the address cannot be bound."""
     if settings.metrics_port is None:
         return None
-    place = settings.metrics_host, settings.metrics_port
-    family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
-    listener = socket.create_server(place, family=family)
+    listener = _listen(settings.metrics_host, settings.metrics_port)
     closing.enter_context(contextlib.closing(listener))
     return listener
 
@@ -118,20 +116,21 @@ def share_port(settings: Settings, number: int) -> tuple[list[socket.socket], st
 
     On Linux the kernel shares the connections among the sockets. Elsewhere it would not, and all are the same socket.
     """
-    family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-    place = settings.host, settings.port
     shared = number > 1 and sys.platform == "linux"
     with _alone_at(settings.port) if shared else contextlib.nullcontext():
         # Without the option, so that another server's address is refused even if that server shares it.
-        first = socket.create_server(place, family=family, backlog=_BACKLOG)
-        address = _address(settings, first.getsockname()[1])
+        first = _listen(settings.host, settings.port)
+        port = first.getsockname()[1]
+        address = _address(settings, port)
         if not shared:
             return [first] * number, address
-        place = settings.host, first.getsockname()[1]
         first.close()
-        return [
-            socket.create_server(place, family=family, backlog=_BACKLOG, reuse_port=True) for _ in range(number)
-        ], address
+        return [_listen(settings.host, port, reuse_port=True) for _ in range(number)], address
+
+
+def _listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=reuse_port)
 
 
 @contextlib.contextmanager

@@ -15,11 +15,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 import structlog
 
+from whence import errors
 from whence.errors import StoreRefused, WhenceError
 
 __all__ = ["Child", "Role", "Supervisor"]
@@ -68,9 +68,9 @@ class Child:
 
     def refuse(self, error: BaseException) -> None:
         """Say why the process cannot do its work. It should end then."""
-        kind = type(error).__name__ if isinstance(error, StoreRefused) else ""
+        kind = type(error) if isinstance(error, StoreRefused) else StoreRefused
         with contextlib.suppress(OSError):
-            os.write(self._status, msgspec.msgpack.encode((kind, str(error))))
+            os.write(self._status, msgspec.msgpack.encode((kind.__name__, str(error))))
 
 
 class _Process:
@@ -307,14 +307,5 @@ class Supervisor:
 
 def _refusal_in(said: bytes) -> WhenceError:
     kind, message = msgspec.msgpack.decode(said, type=tuple[str, str])
-    refusal: WhenceError = _CLASSES.get(kind, StoreRefused)(message)
+    refusal: WhenceError = getattr(errors, kind)(message)
     return refusal
-
-
-def _subclasses(kind: type[StoreRefused]) -> Iterator[type[StoreRefused]]:
-    yield kind
-    for each in kind.__subclasses__():
-        yield from _subclasses(each)
-
-
-_CLASSES: dict[str, Any] = {each.__name__: each for each in _subclasses(StoreRefused)}
