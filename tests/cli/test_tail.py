@@ -127,8 +127,9 @@ def test_a_server_that_comes_back_misses_nothing(cli: Cli, tmp_path: Any, mutant
             time.sleep(0.5)  # it waits for the next one
     with stack:
         time.sleep(0.5)
-        with serving(tmp_path / "log", port=port) as served, served.client(READ, WRITE) as api:
-            post(api, 2)
+        with serving(tmp_path / "log") as elsewhere, elsewhere.client(READ, WRITE) as api:
+            post(api, 2)  # at an address that the tail does not ask
+        with serving(tmp_path / "log", port=port):
             lines = tail.wait_for(3)
             _, said = tail.interrupt()
     assert [msgspec.json.decode(line)["position"] for line in lines] == [1, 2, 3]
