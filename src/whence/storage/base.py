@@ -13,6 +13,7 @@ from whence.errors import WhenceError
 from whence.events import ActorStat, Counts, Event, FeedPage, NewEvent, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.storage.credentials import Credentials
+from whence.storage.followers import Followers
 from whence.trace import Graph, TraceRequest
 
 __all__ = [
@@ -117,6 +118,11 @@ class Store(Protocol):
     @property
     def credentials(self) -> Credentials:
         """The API keys and sessions of all tenants."""
+        ...
+
+    @property
+    def followers(self) -> Followers:
+        """What the followers of the store keep."""
         ...
 
     async def check_servable(self) -> None:
