@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, feeds, health, metrics_page, operators, reads, writes
+from whence.api import causes, credentials, docs_page, feeds, followers, health, metrics_page, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize
 from whence.api.context import AppContext
 from whence.api.error_responses import error_response
 from whence.api.fast_lane import FastLane
+from whence.api.followers import new_worker, running
 from whence.api.metrics import Metrics, Share, template_of
 from whence.api.middleware import HTTPMiddleware
 from whence.api.operator_tokens import PURPOSE
@@ -22,6 +23,7 @@ from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.api.streams import Streams
+from whence.followers import Worker
 from whence.ingest import Ingest
 from whence.recent import RecentlyUsed
 from whence.sealing import StoreSecret
@@ -46,7 +48,8 @@ def create_app(
 
     Its lifespan starts the background work. At the end it finishes what was accepted and closes the store. Without the
     secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application. If the
-    server has several processes, `bus` leads to the others, and `share` is where they add up their metrics.
+    server has several processes, `bus` leads to the others, one of which follows the log, and `share` is where they add
+    up their metrics.
     """
     handlers = route_handlers(settings)
     metrics = new_metrics(handlers, share)
@@ -74,11 +77,12 @@ def create_app(
         parsed_reads=RecentlyUsed(_PARSED_READS),
     )
     _watch(context)
+    worker = new_worker(settings, store, secret, metrics) if bus is None else None
     application = Litestar(
         route_handlers=[*_options_handlers(handlers), *handlers],
         before_request=authorize,
         exception_handlers={Exception: error_response},  # type: ignore[dict-item]  # see JsonResponse
-        lifespan=[lambda _: _lifespan(context, bus)],
+        lifespan=[lambda _: _lifespan(context, bus, worker)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,
@@ -89,7 +93,7 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, writes, causes, credentials, operators, metrics_page, health)
+    modules = (reads, feeds, followers, writes, causes, credentials, operators, metrics_page, health)
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 
@@ -109,11 +113,13 @@ def _watch(context: AppContext) -> None:
         bodies_bytes_max=lambda: admission.bodies.total,
         answers_bytes=lambda: admission.answers.used,
         answers_bytes_max=lambda: admission.answers.total,
+        streams=lambda: admission.streams.used,
+        streams_max=lambda: admission.streams.total,
     )
 
 
 @asynccontextmanager
-async def _lifespan(context: AppContext, bus: ProcessBus | None) -> AsyncIterator[None]:
+async def _lifespan(context: AppContext, bus: ProcessBus | None, worker: Worker | None) -> AsyncIterator[None]:
     await context.authenticator.start()
     async with AsyncExitStack() as closing:
         if bus is not None:
@@ -125,6 +131,8 @@ async def _lifespan(context: AppContext, bus: ProcessBus | None) -> AsyncIterato
         closing.push_async_callback(context.streams.close)
         publishing = asyncio.create_task(context.metrics.keep_published())
         closing.callback(publishing.cancel)
+        if worker is not None:
+            await closing.enter_async_context(running(worker))
         yield
 
 

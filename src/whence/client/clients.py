@@ -31,6 +31,7 @@ from whence.client.requests import (
     aggregate_request,
     batch_request,
     flows_request,
+    followers_request,
     get_request,
     list_request,
     next_page_request,
@@ -51,7 +52,7 @@ from whence.client.responses import (
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
 from whence.errors import WhenceError
-from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody
+from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody, FollowersBody
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
@@ -215,6 +216,10 @@ class Whence(BaseClient):
     def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """The number of events, successes and failures of each actor."""
         return parse_body(self.send(actor_stats_request(**filters)), ActorStatsBody)
+
+    def followers(self) -> FollowersBody:
+        """How far the webhooks and the alert rules have read the log. Raises Forbidden for a narrowed credential."""
+        return parse_body(self.send(followers_request()), FollowersBody)
 
     def send(self, request: ApiRequest) -> ApiResponse:
         """Send a request, with retries, and return the last response, whatever its status.
@@ -391,6 +396,10 @@ class AsyncWhence(BaseClient):
     async def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """As `Whence.actor_stats`."""
         return parse_body(await self.send(actor_stats_request(**filters)), ActorStatsBody)
+
+    async def followers(self) -> FollowersBody:
+        """As `Whence.followers`."""
+        return parse_body(await self.send(followers_request()), FollowersBody)
 
     async def send(self, request: ApiRequest) -> ApiResponse:
         """As `Whence.send`."""

@@ -35,6 +35,7 @@ __all__ = [
     "first_batch",
     "flows_request",
     "follow_request",
+    "followers_request",
     "get_request",
     "list_keys_request",
     "list_request",
@@ -216,6 +217,11 @@ def first_batch(bodies: Iterable[bytes]) -> list[bytes]:
             break
         batch.append(body)
     return batch
+
+
+def followers_request() -> ApiRequest:
+    """The followers of the tenant's log."""
+    return ApiRequest(method="GET", path="/api/v1/followers")
 
 
 def list_keys_request(link: str | None = None) -> ApiRequest:

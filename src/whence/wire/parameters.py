@@ -293,6 +293,11 @@ LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys")
 """The parameters of each route that lists something other than events."""
 
 PARAMETERS = (
-    READ_PARAMETERS | FEED_PARAMETERS | CAUSE_PARAMETERS | WRITE_PARAMETERS | LISTING_PARAMETERS | {"reference": ()}
+    READ_PARAMETERS
+    | FEED_PARAMETERS
+    | CAUSE_PARAMETERS
+    | WRITE_PARAMETERS
+    | LISTING_PARAMETERS
+    | {"reference": (), "followers": ()}
 )
 """The parameters of every route that has any, or that refuses all of them."""
