@@ -43,7 +43,7 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"storage", "settings"}),
-    frozenset({"ingest", "followers", "sealer", "delivery", "retention", "archive", "copying", "demo"}),
+    frozenset({"ingest", "followers", "sealer", "outbound", "delivery", "retention", "archive", "copying", "demo"}),
     frozenset({"api"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
