@@ -44,9 +44,9 @@ from whence.wire.webhook_messages import encode_message
 from whence.wire.webhooks import WEBHOOK, Disabled, Gap, Progress, Webhook, place_name
 
 __all__ = [
+    "CANNOT_SIGN",
     "FAILING_MAX_S",
     "KEY_GONE",
-    "SECRET_LOST",
     "WebhookDelivery",
     "delivery_after",
     "key_reads",
@@ -61,7 +61,7 @@ FAILING_MAX_S = 5 * 86_400
 KEY_GONE = "The API key of this webhook is revoked, expired, or may read no events any more."
 """Why a webhook stands still. Another key can take it over."""
 
-SECRET_LOST = "The secret of this webhook cannot be opened with the server's store secret. Make a new one."
+CANNOT_SIGN = "The secret of this webhook cannot be opened with the server's store secret. Make a new one."
 """Why a webhook stands still."""
 
 PARALLEL = 8

@@ -11,12 +11,14 @@ from msgspec import UNSET, UnsetType
 
 from whence.addresses import Target, parse_target
 from whence.errors import Invalid, Problem
-from whence.events import Query, Vocabulary
+from whence.events import Query, Viewer, Vocabulary
 from whence.wire.bodies import TimeText, WireBody
+from whence.wire.feed import Places
 from whence.wire.fields import near
 from whence.wire.filters import filters_of_query, parse_filters
-from whence.wire.parameters import INT_MAX
+from whence.wire.parameters import DELIVERY_STATES, INT_MAX, LISTING_DEFAULT, LISTING_MAX
 from whence.wire.problems import Hints, shown_name
+from whence.wire.query import QueryReader
 from whence.wire.times import format_time, parse_query_time
 from whence.wire.webhook_messages import FORMATS
 
@@ -26,6 +28,7 @@ __all__ = [
     "AttemptBody",
     "CreatedWebhookBody",
     "DeliveriesBody",
+    "DeliveriesRequest",
     "DeliveryBody",
     "DeliveryCountsBody",
     "DeliveryDetailBody",
@@ -43,9 +46,11 @@ __all__ = [
     "WebhookFields",
     "WebhookSecretBody",
     "WebhooksBody",
+    "parse_deliveries",
     "parse_replay",
     "parse_webhook",
     "place_name",
+    "set_fields_of",
     "webhook_body",
 ]
 
@@ -193,6 +198,41 @@ def parse_webhook(body: bytes, vocabulary: Vocabulary, *, new: bool) -> WebhookF
     if problems:
         raise Invalid(problems)
     return WebhookFields(**fields)
+
+
+def set_fields_of(asked: WebhookFields) -> dict[str, Any]:
+    """The fields of a webhook that a request sets."""
+    return {
+        name: value
+        for name, value in msgspec.structs.asdict(asked).items()
+        if value is not UNSET and name != "take_over"
+    }
+
+
+class DeliveriesRequest(msgspec.Struct, frozen=True):
+    """Which deliveries are asked for: those after a position, in some states; without any, all of them."""
+
+    states: tuple[str, ...]
+    after: int
+    limit: int
+
+
+def parse_deliveries(query_string: bytes, viewer: Viewer, places: Places) -> DeliveriesRequest:
+    """Which deliveries are asked for. Raises Invalid with every problem."""
+    reader = QueryReader("deliveries")
+    values = reader.split(query_string)
+    for state in values.get("state", ()):
+        if state not in DELIVERY_STATES:
+            reader.refuse("state", f"A state is one of: {', '.join(DELIVERY_STATES)}.", "enum")
+    limit = reader.number("limit", values, 1, LISTING_MAX, LISTING_DEFAULT)
+    after = 0
+    if "after" in values:
+        position = places.position(viewer, values["after"][0])
+        if position is None:
+            reader.refuse("after", "This is no position that this credential was given.", "place")
+        after = position or 0
+    reader.finish()
+    return DeliveriesRequest(tuple(values.get("state", ())), after, limit or LISTING_DEFAULT)
 
 
 def parse_replay(body: bytes, now: int) -> ReplayRequest:
