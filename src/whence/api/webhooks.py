@@ -31,8 +31,7 @@ from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.parameters import PARAMETERS
 from whence.wire.query import refuse_parameters
 from whence.wire.times import format_time
-from whence.wire.webhooks import (
-    WEBHOOK,
+from whence.wire.webhook_bodies import (
     AttemptBody,
     CreatedWebhookBody,
     DeliveriesBody,
@@ -40,16 +39,19 @@ from whence.wire.webhooks import (
     DeliveryCountsBody,
     DeliveryDetailBody,
     GapBody,
-    Progress,
     ReplayBody,
-    ReplayRequest,
-    Rewind,
-    SealedSecret,
-    Webhook,
     WebhookBody,
     WebhookDetailBody,
     WebhooksBody,
     WebhookSecretBody,
+)
+from whence.wire.webhooks import (
+    WEBHOOK,
+    Progress,
+    ReplayRequest,
+    Rewind,
+    SealedSecret,
+    Webhook,
     parse_deliveries,
     parse_replay,
     parse_webhook,

@@ -5,7 +5,7 @@
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
 - `reasons` says why there is no connection.
-- `following` iterates over events as they are stored.
+- `following` iterates over events as they are stored. `webhooks` has the calls about webhooks.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
   for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
@@ -62,6 +62,7 @@ from whence.client.responses import (
 )
 from whence.client.runs import Run
 from whence.client.tokens import TenantToken, sign_jwt
+from whence.client.webhooks import AsyncWebhooks, WebhookFields, Webhooks
 from whence.profiles import DEFAULT_URL
 from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
@@ -73,6 +74,7 @@ __all__ = [
     "ApiRequest",
     "ApiResponse",
     "AsyncFollow",
+    "AsyncWebhooks",
     "AsyncWhence",
     "BeforeSend",
     "CausalContext",
@@ -110,6 +112,8 @@ __all__ = [
     "TimeFilters",
     "Unreachable",
     "Value",
+    "WebhookFields",
+    "Webhooks",
     "Whence",
     "actor_stats_request",
     "aggregate_request",
