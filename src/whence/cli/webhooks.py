@@ -164,7 +164,7 @@ def deliveries(
     """List the deliveries of a webhook by position, or the attempts of one. They are kept for 30 days."""
     with client_for(server) as whence:
         if position is not None:
-            one = whence.webhooks.delivery(webhook_id, position)
+            one = whence.webhooks.delivery(webhook_id, position.removeprefix("@"))
             if json:
                 out_json(msgspec.json.encode(one))
             else:
@@ -185,7 +185,7 @@ def deliveries(
 def resend(webhook_id: Id, position: Position, /, *, server: ServerOptions | None = None) -> None:
     """Make a finished delivery again."""
     with client_for(server) as whence:
-        whence.webhooks.resend(webhook_id, position)
+        whence.webhooks.resend(webhook_id, position.removeprefix("@"))
     say("It is sent again now.")
 
 
