@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tests.databases import fresh_database
-from tests.delivery.receivers import Receiver
+from tests.delivery.receivers import Receiver, eventually
 from whence.addresses import Allowed
 from whence.delivery import WebhookDelivery, secret_bound
 from whence.events import EVENT_LOG, NewEvent, Query, Viewer
@@ -133,9 +133,23 @@ class Delivering:
     async def until(self, webhook_id: str, seconds: float = 20.0, **wanted: int) -> None:
         """Wait until so many deliveries are in each state."""
         states = {("pending", "delivered", "failed").index(name): count for name, count in wanted.items()}
-        async with asyncio.timeout(seconds):
-            while {state: count for state, count in (await self.states(webhook_id)).items() if count} != states:
-                await asyncio.sleep(0.01)
+
+        async def holds() -> bool:
+            return {state: count for state, count in (await self.states(webhook_id)).items() if count} == states
+
+        await eventually(holds, seconds)
+
+    async def is_enabled(self, webhook_id: str) -> bool:
+        """Whether a webhook is switched on."""
+        return (await self.webhook(webhook_id)).enabled
+
+    async def has_gap(self, webhook_id: str) -> bool:
+        """Whether a webhook remembers a gap."""
+        return bool((await self.progress(webhook_id)).gaps)
+
+    async def places(self) -> list[str]:
+        """The names of the places of the tenant."""
+        return [place.name for place in await self.followers.list_places(TENANT)]
 
     def start(self) -> None:
         """Begin to deliver."""

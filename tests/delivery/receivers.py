@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,17 @@ from typing import Any
 from whence.webhooks import verify
 
 HANG_S = 60.0
+
+
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15.0) -> None:
+    """Wait until something is true. Fails when it does not become so."""
+    until = time.monotonic() + seconds
+    while True:
+        found = holds()
+        if found if isinstance(found, bool) else await found:
+            return
+        assert time.monotonic() < until, "this did not become true in time"
+        await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -103,9 +115,7 @@ class Receiver:
 
     async def until(self, holds: Callable[[], bool], seconds: float = 15.0) -> None:
         """Wait until something is true."""
-        async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110  (what holds is set in many places)
-                await asyncio.sleep(0.005)
+        await eventually(holds, seconds)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""

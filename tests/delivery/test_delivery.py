@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.delivery.receivers import (
     Received,
     Receiver,
     answering,
+    eventually,
     hanging,
     receiving,
     resetting,
@@ -42,6 +43,18 @@ async def work(tmp_path: Path) -> AsyncIterator[Delivering]:
     """An empty SQLite store, for what does not depend on the engine."""
     async with delivering("sqlite", tmp_path) as made:
         yield made
+
+
+async def found(awaited: Awaitable[Any]) -> bool:
+    return bool(await awaited)
+
+
+async def missing(awaited: Awaitable[Any]) -> bool:
+    return not await awaited
+
+
+async def equal(awaited: Awaitable[Any], wanted: object) -> bool:
+    return bool(await awaited == wanted)
 
 
 # ------------------------------------------------------------------------------------------------------- every event
@@ -118,9 +131,9 @@ async def test_a_crash_between_reading_and_adding_skips_nothing(tmp_path: Path) 
     async with delivering("sqlite", tmp_path) as work, receiving() as receiver:
         hook = await work.hook(receiver)
         ids = await work.emit(3)
-        for _ in range(20):
+        for number in range(15):
             work.start()
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(number * 0.002)
             await work.kill()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(delivery._Endpoint, "_read", READ_LOG)
@@ -305,9 +318,7 @@ async def test_410_switches_off_and_this_is_an_event(tmp_path: Path) -> None:
         own = await work.hook("http://127.0.0.1:9/", query=Query(event_types=("whence.webhook_disabled",)))
         ids = await work.emit(2)
         async with work.running():
-            async with asyncio.timeout(10):
-                while not await work.events("whence.webhook_disabled"):
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: found(work.events("whence.webhook_disabled")))
             await asyncio.sleep(0.1)
             await work.emit(3)
             await asyncio.sleep(0.2)
@@ -344,9 +355,7 @@ async def test_what_fails_for_five_days_is_switched_off(tmp_path: Path) -> None:
             await work.followers.save_place(TENANT, Place(place_name(each), 0, progress))
         await work.emit()
         async with work.running():
-            async with asyncio.timeout(10):
-                while (await work.webhook(hook)).enabled:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: missing(work.is_enabled(hook)), 10)
         disabled = (await work.webhook(hook)).disabled
         assert disabled is not None and disabled.reason == "Every attempt has failed for 5 days."
         assert (await work.webhook(fresh)).enabled
@@ -476,9 +485,7 @@ async def test_after_a_restore_of_an_older_log_it_goes_on_from_the_end(engine: D
         await engine.emit(3)
         await engine.followers.save_place(TENANT, Place(place_name(hook), 50))
         async with engine.running():
-            async with asyncio.timeout(10):
-                while not (await engine.progress(hook)).gaps:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: engine.has_gap(hook))
             ids = await engine.emit(2)
             await engine.until(hook, delivered=2)
         assert set(receiver.ids) == set(ids)
@@ -533,9 +540,7 @@ async def test_a_deleted_webhook_leaves_nothing(engine: Delivering) -> None:
             await receiver.until(lambda: len(receiver.received) >= 6)
             await engine.followers.delete_definition(TENANT, "webhook", hook)
             await engine.refresh()
-            async with asyncio.timeout(10):
-                while [place.name for place in await engine.followers.list_places(TENANT)] != [place_name(kept)]:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: equal(engine.places(), [place_name(kept)]))
         assert [await engine.states(each) for each in (hook, other, kept)] == [{}, {}, {PENDING: 3}]
 
 
@@ -548,9 +553,7 @@ async def test_what_was_finished_long_ago_is_deleted(work: Delivering, monkeypat
         await work.emit(4)
         async with work.running():
             await receiver.until(lambda: len(receiver.received) == 4)
-            async with asyncio.timeout(10):
-                while await work.states(hook):
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: missing(work.states(hook)))
 
 
 async def test_one_webhook_that_cannot_be_read_harms_no_other(work: Delivering) -> None:
