@@ -277,7 +277,7 @@ def test_retry_after_is_honoured_within_an_hour(status: int, asked: float | None
 
 
 async def test_attempts_are_recorded_until_a_delivery_has_failed(engine: Delivering) -> None:
-    """Each with its status and answer. It is a dead letter, which is made again when somebody asks, with the same id."""
+    """Each with its status and answer. A dead letter is made again when somebody asks, with the same id."""
     async with receiving(answering(500, b"x" * 2_000)) as receiver:
         hook = await engine.hook(receiver)
         [event_id] = await engine.emit()
