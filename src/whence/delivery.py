@@ -272,9 +272,10 @@ class _Endpoint:
                 if not wait_s:
                     await asyncio.sleep(0)
                     continue
-                longest = _SAVE_EVERY_S if self._unsaved else _IDLE_S
+                if self._unsaved:
+                    wait_s = min(wait_s, max(0.0, self._saved_at + _SAVE_EVERY_S - time.monotonic()))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(wait_s, longest)):
+                    async with asyncio.timeout(wait_s):
                         await self._wake.wait()
         finally:
             for task in list(self._sending.values()):

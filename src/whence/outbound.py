@@ -144,8 +144,10 @@ class Sender:
     def _pool(self, is_https: bool) -> httpcore2.AsyncConnectionPool:
         """The connections of one scheme: what plain text may reach is less."""
         if is_https not in self._pools:
+            if is_https and self._ssl_context is None:
+                self._ssl_context = httpcore2.default_ssl_context()
             self._pools[is_https] = httpcore2.AsyncConnectionPool(
-                ssl_context=(self._ssl_context or httpcore2.default_ssl_context()) if is_https else None,
+                ssl_context=self._ssl_context if is_https else None,
                 max_connections=None,  # the callers bound how many requests run
                 max_keepalive_connections=_KEPT_ALIVE,
                 keepalive_expiry=_KEEP_ALIVE_S,

@@ -278,6 +278,7 @@ def test_retry_after_is_honoured_within_an_hour(status: int, asked: float | None
 
 async def test_attempts_are_recorded_until_a_delivery_has_failed(engine: Delivering) -> None:
     """Each with its status and answer. A dead letter is made again when somebody asks, with the same id."""
+    engine.times = FAST / 10
     async with receiving(answering(500, b"x" * 2_000)) as receiver:
         hook = await engine.hook(receiver)
         [event_id] = await engine.emit()
@@ -318,7 +319,7 @@ async def test_410_switches_off_and_this_is_an_event(tmp_path: Path) -> None:
         own = await work.hook("http://127.0.0.1:9/", query=Query(event_types=("whence.webhook_disabled",)))
         ids = await work.emit(2)
         async with work.running():
-            await eventually(lambda: found(work.events("whence.webhook_disabled")))
+            await eventually(lambda: found(work.events("whence.webhook_disabled")), 5)
             await asyncio.sleep(0.1)
             await work.emit(3)
             await asyncio.sleep(0.2)
