@@ -42,6 +42,9 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
        folded_to = $9, payload_bytes = $10, measured_to = $11, kinds_version = $12
  WHERE tenant_no = $1
 
+-- name: retain_from
+UPDATE head SET retained_from = greatest(retained_from, $2) WHERE tenant_no = $1
+
 -- name: payload_bytes
 -- Of the events after a position and up to another. The length of a payload is found without reading it.
 SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM event WHERE tenant_no = $1 AND position > $2 AND position <= $3
