@@ -86,7 +86,7 @@ async def until(true: Callable[[], object]) -> None:
 
 
 def started(store: Leases, work: Noted) -> tuple[Worker, "asyncio.Task[None]"]:
-    worker = Worker(store, [work])  # type: ignore[arg-type]
+    worker = Worker(store, [work])  # type: ignore[arg-type]  # the rest of a store is not used
     return worker, asyncio.create_task(worker.run())
 
 
