@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from tests.contract import actor_total_mutants, cause_mutants, changed_mutants, feed_mutants, mutants, rarer_mutants
+from tests.contract import (
+    actor_total_mutants,
+    cause_mutants,
+    changed_mutants,
+    feed_mutants,
+    followers_mutants,
+    mutants,
+    rarer_mutants,
+)
 from tests.contract.faults import reword
 
 MODULES: tuple[ModuleType, ...] = (
@@ -15,6 +23,7 @@ MODULES: tuple[ModuleType, ...] = (
     actor_total_mutants,
     changed_mutants,
     feed_mutants,
+    followers_mutants,
 )
 
 ONE_STORE = {

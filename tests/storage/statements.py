@@ -11,6 +11,7 @@ from whence.demo import FAILED_EVENT, fill
 from whence.events import PageRequest, Reference, Viewer
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
+from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.postgres import connections
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
@@ -92,6 +93,7 @@ async def everything(url: str, folder: Path) -> None:
         await add(store, new(3, causation_id=new(2).id, correlation_id="another flow"), tenant=TENANT)
         await _ask(store)
         await _let_in(store)
+        await _follow(store)
     finally:
         await store.close()
 
@@ -130,3 +132,31 @@ async def _let_in(store: Any) -> None:
     assert await store.credentials.list_keys(TENANT) == [await store.credentials.get_key(key.id)]
     assert await store.credentials.revoke_key(TENANT, key.id, 6)
     await store.check()
+
+
+async def _follow(store: Any) -> None:
+    followers, hook = store.followers, "hook"
+    assert await followers.take_lease("webhooks", "a", 60.0)
+    await followers.release_lease("webhooks", "a")
+    for version in (1, 2):
+        assert await followers.put_definition(Definition(TENANT, "webhook", hook, version, b"{}"))
+    assert await followers.list_definitions("webhook") == await followers.list_definitions("webhook", TENANT)
+    assert await followers.get_definition(TENANT, "webhook", hook) is not None
+    assert await followers.delete_definition(TENANT, "webhook", hook)
+    await followers.save_place(TENANT, Place("another", 1))
+    await followers.add_deliveries(TENANT, hook, [1, 2, 3], 5, Place("webhooks", 3, b"{}"))
+    assert await followers.get_place(TENANT, "webhooks") == Place("webhooks", 3, b"{}")
+    assert len(await followers.list_places(TENANT)) == 2
+    await followers.delete_place(TENANT, "another")
+    assert len(await followers.due_deliveries(TENANT, hook, 5, 2)) == 2
+    assert await followers.next_due(TENANT, hook) == 5
+    assert await followers.get_delivery(TENANT, hook, 2) is not None
+    tried = [Delivery(hook, position, state, 5, 6, 1, 1) for position, state in ((1, DELIVERED), (2, FAILED))]
+    attempts = [Attempt(hook, each.position, 1, 5, 20, 200, "", b"") for each in tried]
+    await followers.record_attempts(TENANT, list(zip(tried, attempts, strict=True)))
+    assert await followers.list_attempts(TENANT, hook, 1) == attempts[:1]
+    assert len(await followers.list_deliveries(TENANT, DeliveryFilter(hook, states=(FAILED,)), 9)) == 1
+    assert len(await followers.count_deliveries(TENANT, hook)) == 3
+    assert await followers.retry_deliveries(TENANT, DeliveryFilter(hook, states=(FAILED,)), 7, 9) == 2
+    assert await followers.delete_deliveries(TENANT, hook, 9, 9) == 1
+    assert await followers.delete_deliveries(TENANT, hook, None, 9) == 2

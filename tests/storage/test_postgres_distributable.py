@@ -18,7 +18,7 @@ from whence.storage.sql import load_blocks
 
 pytestmark = pytest.mark.slow
 
-NOT_A_TENANTS = {"tenant", "api_key", "session", "migration"}
+NOT_A_TENANTS = {"tenant", "api_key", "session", "lease", "definition", "migration"}
 """Tables without rows of a tenant's log, which every node has."""
 
 KEYS = """
@@ -40,7 +40,10 @@ SELECT c.relname, a.attname
                                         AND pg_get_expr(d.adbin, d.adrelid) LIKE '%(%'))
 """
 
-TENANTS_TABLES = "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|transition|actor_total"
+TENANTS_TABLES = (
+    "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|transition|actor_total"
+    "|follower|delivery|attempt"
+)
 
 
 async def against(url: str) -> set[str]:
@@ -89,8 +92,8 @@ def strays(text: str) -> bool:
     compared = re.findall(r"\btenant_no = (?:\$1\b|\w+\.tenant_no)", text)
     into = re.search(rf"\bINSERT INTO (?:{TENANTS_TABLES}) (?:AS \w+ )?\(tenant_no\b", text)
     begins = re.search(r"\b(?:SELECT (?:\$1|tenant_no)|VALUES \(\$1), ", text)
-    mixed = re.search(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:tenant|api_key|session)\b", text) and (used or into)
-    return len(compared) < len(used) or bool(into and not begins) or bool(mixed)
+    shared = re.search(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:tenant|api_key|session|lease|definition)\b", text)
+    return len(compared) < len(used) or bool(into and not begins) or bool(shared and (used or into))
 
 
 def copied(text: str) -> bool:

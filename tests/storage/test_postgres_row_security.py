@@ -13,11 +13,14 @@ from tests.storage.test_postgres_schema import opened, refusal
 from whence.errors import StoreRefused
 from whence.events import Page, PageRequest, Query, Viewer
 from whence.storage import Head, create_store, migrate_store
+from whence.storage.followers import DELIVERED, Attempt, Delivery, Place
 from whence.storage.postgres import append, connections, engine, pages, tenants
 from whence.storage.postgres.tenants import NO_TENANT
 from whence.storage.sql import load_blocks
 
-TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
+LOG_TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
+FOLLOWERS_TABLES = ("follower", "delivery", "attempt")
+TABLES = LOG_TABLES + FOLLOWERS_TABLES
 
 ACME = 1
 NUMBERS = {"acme": ACME, "other": 2}
@@ -32,6 +35,10 @@ async def url() -> str:
     for tenant in ("acme", "other"):
         await add(store, new(1, actor_id=f"{tenant}-ada"), tenant=tenant)
     await add(store, new(2, correlation_id="theirs"), tenant="other")
+    for tenant in ("acme", "other"):
+        await store.followers.add_deliveries(tenant, "hook", [1], 1, Place("webhooks", 1))
+        tried = Delivery("hook", 1, DELIVERED, 1, 1), Attempt("hook", 1, 1, 1, 1, 200, "", b"")
+        await store.followers.record_attempts(tenant, [tried])
     await store.close()
     return made
 
@@ -84,7 +91,9 @@ async def test_rows_of_another_tenant_cannot_be_written(connection: Any, table: 
             table,
         )
     }
-    assert rights <= {"SELECT", "INSERT", "UPDATE"}
+    assert rights <= {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in FOLLOWERS_TABLES else set())
+    if "DELETE" in rights:
+        assert await _as_acme(connection, f"DELETE FROM {table} WHERE tenant_no <> {ACME}") == "DELETE 0"
     theirs = await connection.fetchval("SELECT tenant_no FROM whence.tenant WHERE tenant = 'other'")
     columns = [
         name

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from tests.databases import fresh_database
+from whence.storage.followers import Attempt, Definition, Delivery, Place
 from whence.storage.postgres import rows as postgres_rows
 from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sql import load_blocks
@@ -23,6 +24,16 @@ POSTGRES = dict(load_blocks("whence.storage.postgres"))
 OF_KIND = {"event_type", "actor_type", "resource_type", "outcome"}
 PAGE_EVENT = ["number", "id", "kind", *[name for name in FullEventRow._fields[2:] if name not in OF_KIND]]
 """A row of PostgreSQL's pages: the kind stands for its four words."""
+
+
+FOLLOWERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("definition", "definitions", "definitions_of_tenant"), Definition.__struct_fields__),
+    "place": Place.__struct_fields__,
+    "places": Place.__struct_fields__[:2],
+    **dict.fromkeys(("due_deliveries", "delivery", "deliveries"), Delivery.__struct_fields__),
+    "attempts": Attempt.__struct_fields__,
+}
+"""What followers keep: each statement that reads rows, and the fields that they become."""
 
 
 def inserted(text: str) -> tuple[str, ...]:
@@ -46,6 +57,8 @@ def faults_of_sqlite(folder: Path, blocks: Mapping[str, str]) -> list[str]:
     }
     for block, row in (("full_event", FullEventRow), ("hashes", HashRow), ("log_part", HashRow)):
         expected[block] = (renamed(described(connection, blocks[block]), {"key": "number"}), [*row._fields])
+    for block, fields in FOLLOWERS.items():
+        expected[block] = (described(connection, blocks[block]), [*fields])
     expected["head"] = (described(connection, blocks["head"]), [*sqlite_rows.SQLiteHeadRow.__struct_fields__])
     connection.close()
     return [name for name, (columns, fields) in expected.items() if columns != fields]
@@ -91,6 +104,9 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
         "head": ((await columns("head"))[:-1], head[:-1]),  # the last one has no name in SQL
         "lock_head": (await columns("lock_head"), head[:-1]),
     }
+    for block, fields in FOLLOWERS.items():
+        statement = await connection.prepare(blocks[block])
+        expected[block] = ([attribute.name for attribute in statement.get_attributes()], [*fields])
     await connection.close()
     return [name for name, (found, fields) in expected.items() if found != fields]
 
@@ -115,6 +131,8 @@ async def test_columns_of_a_page_in_another_order_are_found(anyio_backend: str, 
         ("full_event", "e.occurred_at, e.recorded_at", "e.recorded_at, e.occurred_at"),
         ("hashes", "salt, payload_hash", "payload_hash, salt"),
         ("head", "kinds, actors", "actors, kinds"),
+        ("attempts", "status, error", "error, status"),
+        ("deliveries", "due_at, changed_at", "changed_at, due_at"),
     ],
 )
 async def test_columns_in_another_order_are_found(

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from whence.errors import Throttled
+
 __all__ = [
     "DEFINITIONS_MAX",
     "DELIVERED",
@@ -22,6 +24,8 @@ __all__ = [
     "DeliveryFilter",
     "Followers",
     "Place",
+    "definitions_refusal",
+    "states_of",
 ]
 
 DEFINITIONS_MAX = 100
@@ -29,6 +33,8 @@ DEFINITIONS_MAX = 100
 
 PENDING, DELIVERED, FAILED = 0, 1, 2
 """The states of a delivery. A failed one is tried again only when somebody asks for it."""
+
+_RETRY_DEFINITION_S = 3_600
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -172,7 +178,8 @@ class Followers(Protocol):
         ...
 
     async def record_attempts(self, tenant: str, attempts: Sequence[tuple[Delivery, Attempt]]) -> None:
-        """Record attempts, and what became of their deliveries. Deliveries that were deleted meanwhile stay deleted."""
+        """Record attempts, and what became of their deliveries: what the last of several says. Deliveries that were
+        deleted meanwhile stay deleted. An attempt whose number is taken stays as it was recorded first."""
         ...
 
     async def list_attempts(self, tenant: str, webhook_id: str, position: int) -> list[Attempt]:
@@ -181,10 +188,26 @@ class Followers(Protocol):
 
     async def retry_deliveries(self, tenant: str, which: DeliveryFilter, now: int, limit: int) -> int | None:
         """Make deliveries that are not pending pending again, due now, with no attempts counted: at most `limit`, by
-        position. Returns the last position that changed, after which a further call goes on; None when all are done."""
+        position. Returns the last position that changed, after which a further call goes on; None when there was none
+        to change."""
         ...
 
     async def delete_deliveries(self, tenant: str, webhook_id: str, before: int | None, limit: int) -> int:
-        """Delete deliveries that are not pending and changed before a time, or all of them with None, and their
-        attempts: at most `limit`. Returns how many."""
+        """Delete deliveries that are not pending and changed before a time, or with None every one, and their attempts:
+        at most `limit`. Returns how many deliveries were deleted."""
         ...
+
+
+def definitions_refusal(others: int) -> Throttled | None:
+    """The error if a tenant that has this many definitions of a kind may have no further one."""
+    if others < DEFINITIONS_MAX:
+        return None
+    return Throttled(
+        f"This tenant has {DEFINITIONS_MAX} of these already, and can have no more. Delete those that are not needed.",
+        _RETRY_DEFINITION_S,
+    )
+
+
+def states_of(which: DeliveryFilter) -> list[int]:
+    """The states that a filter names, each once."""
+    return sorted(set(which.states)) if which.states else [PENDING, DELIVERED, FAILED]

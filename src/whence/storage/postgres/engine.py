@@ -30,6 +30,7 @@ from whence.storage.postgres.connections import (
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.feed import part_of_feed, position_before
+from whence.storage.postgres.followers import PostgresFollowers
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import resolve
@@ -96,6 +97,7 @@ class PostgresStore:
         self._numbers = KindsCache()
         self._tenants: dict[str, int] = {}
         self.credentials = PostgresCredentials(self._read, self._write)
+        self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -357,6 +359,10 @@ class PostgresStore:
         """Read as a tenant, which need not exist."""
         return await self._run_as(self._reading, tenant, work, unbounded=unbounded)
 
+    async def _write_as(self, tenant: str, work: TenantWork, *, make: bool = False) -> Any:
+        """Write as a tenant, which is created if it is missing and `make` is set."""
+        return await self._run_as(self._writing, tenant, work, make=make)
+
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
         """Write as a tenant, which is created if missing, and wake the tasks that wait for its log."""
         number = NO_TENANT
@@ -366,11 +372,13 @@ class PostgresStore:
             number = owner.number
             return await work(connection, owner)
 
-        done = await self._run_as(self._writing, tenant, with_number)
+        done = await self._write_as(tenant, with_number, make=True)
         self._listen_notify.notify(tenant, number)
         return done
 
-    async def _run_as(self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False) -> Any:
+    async def _run_as(
+        self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False, make: bool = False
+    ) -> Any:
         """Run work in a transaction under the tenant's number, and return its result."""
         await self._ensure_checked()
 
@@ -386,7 +394,7 @@ class PostgresStore:
                 self._tenants.pop(name, None)
         run_alone = partial(pool.run, NO_TENANT, tenant=name)
         number = await repeat_aborted(lambda: run_alone(lambda connection: find_tenant(connection, name)))
-        if number == NO_TENANT and pool is self._writing:
+        if number == NO_TENANT and make:
             number = await repeat_aborted(lambda: run_alone(lambda connection: make_tenant(connection, name)))
         if number != NO_TENANT:  # a tenant without a number may be created by another process
             _bounded(self._tenants, _TENANT_NUMBERS_CACHED)[name] = number

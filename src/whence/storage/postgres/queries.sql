@@ -5,8 +5,7 @@
 -- A statement costs a round trip, so it takes arrays where SQLite runs one statement per row.
 
 -- name: tenant_no
--- Not on SQLite, where statements find the number by the name. Here row-level security needs the number when a
--- transaction begins.
+-- Row-level security needs the number when a transaction begins.
 SELECT tenant_no FROM tenant WHERE tenant = $1
 
 -- name: next_tenant_no
@@ -538,8 +537,8 @@ SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_
  ORDER BY created_at, id LIMIT $4
 
 -- name: lock_limit
--- Not on SQLite, which has one writer. Held while the keys of a tenant, or the sessions of a key, are counted and one is
--- added, so that concurrent transactions cannot pass the limit together.
+-- Not on SQLite, which has one writer. Held while keys or definitions of a tenant, or the sessions of a key, are counted
+-- and one is added, so that concurrent transactions cannot pass the limit together.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721397))
 
 -- name: count_keys
@@ -589,6 +588,132 @@ DELETE FROM session WHERE hash = $1
 
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = $1
+
+-- name: take_lease
+-- Not on SQLite, which has no leases. By the clock of the database, since those of several machines differ. When another
+-- transaction is taking the same lease, it waits for that. The condition compares only columns: Citus takes no clock in
+-- it, which could differ between the copies of the table.
+INSERT INTO lease (name, owner, taken_at, expires_at)
+VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3::bigint)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, taken_at = excluded.taken_at, expires_at = excluded.expires_at
+ WHERE lease.owner = excluded.owner OR lease.expires_at <= excluded.taken_at
+RETURNING true
+
+-- name: release_lease
+-- Not on SQLite, which has no leases.
+DELETE FROM lease WHERE name = $1 AND owner = $2
+
+-- name: count_definitions
+-- The others of a kind.
+SELECT count(*) FROM definition WHERE kind = $1 AND tenant = $2 AND id <> $3
+
+-- name: add_definition
+INSERT INTO definition (kind, tenant, id, version, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING id
+
+-- name: change_definition
+UPDATE definition SET version = $4, body = $5 WHERE kind = $1 AND tenant = $2 AND id = $3 AND version = $4 - 1
+RETURNING id
+
+-- name: definition
+SELECT tenant, kind, id, version, body FROM definition WHERE kind = $1 AND tenant = $2 AND id = $3
+
+-- name: definitions
+SELECT tenant, kind, id, version, body FROM definition WHERE kind = $1 ORDER BY tenant, id
+
+-- name: definitions_of_tenant
+SELECT tenant, kind, id, version, body FROM definition WHERE kind = $1 AND tenant = $2 ORDER BY id
+
+-- name: delete_definition
+DELETE FROM definition WHERE kind = $1 AND tenant = $2 AND id = $3 RETURNING id
+
+-- name: place
+SELECT name, position, state FROM follower WHERE tenant_no = $1 AND name = $2
+
+-- name: places
+SELECT name, position FROM follower WHERE tenant_no = $1 ORDER BY name
+
+-- name: save_place
+INSERT INTO follower (tenant_no, name, position, state) VALUES ($1, $2, $3, $4)
+ON CONFLICT (tenant_no, name) DO UPDATE SET position = excluded.position, state = excluded.state
+
+-- name: delete_place
+DELETE FROM follower WHERE tenant_no = $1 AND name = $2
+
+-- name: add_delivery
+INSERT INTO delivery (tenant_no, webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all)
+SELECT $1, $2::text, position, 0, $4::bigint, $4::bigint, 0, 0 FROM unnest($3::bigint[]) AS added (position)
+ON CONFLICT DO NOTHING
+
+-- name: due_deliveries
+-- State 0, here and below, is written out, so that the index of these is used.
+SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
+  FROM delivery
+ WHERE tenant_no = $1 AND webhook_id = $2 AND state = 0 AND due_at <= $3
+ ORDER BY due_at, position LIMIT $4
+
+-- name: next_due
+SELECT min(due_at) FROM delivery WHERE tenant_no = $1 AND webhook_id = $2 AND state = 0
+
+-- name: delivery
+SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
+  FROM delivery
+ WHERE tenant_no = $1 AND webhook_id = $2 AND position = $3
+
+-- name: deliveries
+-- Those in some states: each is read in order from its part of the index.
+SELECT d.*
+  FROM unnest($3::int[]) AS asked (state)
+ CROSS JOIN LATERAL (
+       SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
+         FROM delivery
+        WHERE tenant_no = $1 AND webhook_id = $2 AND state = asked.state AND position > $4
+        ORDER BY position LIMIT $5) d
+ ORDER BY d.position LIMIT $5
+
+-- name: count_deliveries
+SELECT state, count(*) FROM delivery WHERE tenant_no = $1 AND webhook_id = $2 GROUP BY state
+
+-- name: lock_deliveries
+-- Not on SQLite, which has one writer. Held by a transaction that changes or deletes deliveries of a tenant which are
+-- there, so that two of them never deadlock. Not SELECT FOR UPDATE, which would take a row lock for each.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721398))
+
+-- name: change_delivery
+-- Returns those that are still there.
+UPDATE delivery d
+   SET state = c.state, due_at = c.due_at, changed_at = c.changed_at, attempts = c.attempts,
+       attempts_in_all = c.attempts_in_all
+  FROM unnest($2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[], $7::int[], $8::int[])
+       AS c (webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all)
+ WHERE d.tenant_no = $1 AND d.webhook_id = c.webhook_id AND d.position = c.position
+RETURNING d.webhook_id, d.position
+
+-- name: add_attempt
+INSERT INTO attempt (tenant_no, webhook_id, position, number, started_at, duration_ms, status, error, answer)
+SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[], $8::text[], $9::bytea[])
+ON CONFLICT DO NOTHING
+
+-- name: attempts
+SELECT webhook_id, position, number, started_at, duration_ms, status, error, answer
+  FROM attempt
+ WHERE tenant_no = $1 AND webhook_id = $2 AND position = $3
+ ORDER BY number
+
+-- name: retry_delivery
+UPDATE delivery SET state = 0, due_at = $4, changed_at = $4, attempts = 0
+ WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
+
+-- name: old_deliveries
+SELECT position FROM delivery
+ WHERE tenant_no = $1 AND webhook_id = $2 AND state <> 0 AND changed_at < $3
+ ORDER BY changed_at, position LIMIT $4
+
+-- name: delete_delivery
+DELETE FROM delivery WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
+
+-- name: delete_attempts
+DELETE FROM attempt WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
 
 -- name: notify
 -- Not on SQLite, where one process serves a file.

@@ -38,6 +38,7 @@ from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.feed import part_of_feed, position_before
+from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
@@ -315,6 +316,7 @@ class SQLiteStore(SQLiteReads):
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._closed = False
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
+        self.followers = SQLiteFollowers(self._readers.read, self._writer.submit)
 
     # --- the log -----------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from whence.events import Event, NewEvent
 from whence.permissions import ApiKey
 from whence.storage.base import Receipt, Write
 from whence.storage.credentials import Session
+from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
 
 __all__ = [
     "ARGUMENTS",
@@ -138,6 +139,14 @@ ARGUMENTS: dict[str, Any] = {
     "touch_keys": tuple[dict[str, int]],
     "put_session": tuple[Session],
     "end_session": tuple[bytes],
+    "put_definition": tuple[Definition],
+    "delete_definition": tuple[str, str, str],
+    "save_place": tuple[str, Place],
+    "delete_place": tuple[str, str],
+    "add_deliveries": tuple[str, str, list[int], int, Place],
+    "record_attempts": tuple[str, list[tuple[Delivery, Attempt]]],
+    "retry_deliveries": tuple[str, DeliveryFilter, int, int],
+    "delete_deliveries": tuple[str, str, int | None, int],
 }
 """Every call, and the types of its arguments."""
 

@@ -16,6 +16,9 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
        removal_epoch, retained_from
   FROM tenant WHERE tenant = ?
 
+-- name: tenant_no
+SELECT tenant_no FROM tenant WHERE tenant = ?
+
 -- name: add_tenant
 INSERT INTO tenant (tenant) VALUES (?)
 
@@ -388,6 +391,102 @@ DELETE FROM session
 UPDATE api_key AS k SET revoked_at = r.revoked_at
   FROM replaced.api_key AS r
  WHERE r.id = k.id AND r.hash = k.hash AND r.revoked_at IS NOT NULL AND k.revoked_at IS NULL
+
+-- name: count_definitions
+-- The others of a kind.
+SELECT count(*) FROM definition WHERE kind = ? AND tenant = ? AND id <> ?
+
+-- name: add_definition
+INSERT INTO definition (kind, tenant, id, version, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+
+-- name: change_definition
+UPDATE definition SET version = ?4, body = ?5 WHERE kind = ?1 AND tenant = ?2 AND id = ?3 AND version = ?4 - 1
+
+-- name: definition
+SELECT tenant, kind, id, version, body FROM definition WHERE kind = ? AND tenant = ? AND id = ?
+
+-- name: definitions
+SELECT tenant, kind, id, version, body FROM definition WHERE kind = ? ORDER BY tenant, id
+
+-- name: definitions_of_tenant
+SELECT tenant, kind, id, version, body FROM definition WHERE kind = ? AND tenant = ? ORDER BY id
+
+-- name: delete_definition
+DELETE FROM definition WHERE kind = ? AND tenant = ? AND id = ?
+
+-- name: place
+SELECT name, position, state FROM follower WHERE tenant_no = ? AND name = ?
+
+-- name: places
+SELECT name, position FROM follower WHERE tenant_no = ? ORDER BY name
+
+-- name: save_place
+INSERT INTO follower (tenant_no, name, position, state) VALUES (?, ?, ?, ?)
+ON CONFLICT (tenant_no, name) DO UPDATE SET position = excluded.position, state = excluded.state
+
+-- name: delete_place
+DELETE FROM follower WHERE tenant_no = ? AND name = ?
+
+-- name: add_delivery
+INSERT INTO delivery (tenant_no, webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all)
+VALUES (?1, ?2, ?3, 0, ?4, ?4, 0, 0)
+ON CONFLICT DO NOTHING
+
+-- name: due_deliveries
+-- State 0, here and below, is written out, so that the index of these is used.
+SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
+  FROM delivery
+ WHERE tenant_no = ? AND webhook_id = ? AND state = 0 AND due_at <= ?
+ ORDER BY due_at, position LIMIT ?
+
+-- name: next_due
+SELECT min(due_at) FROM delivery WHERE tenant_no = ? AND webhook_id = ? AND state = 0
+
+-- name: delivery
+SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
+  FROM delivery
+ WHERE tenant_no = ? AND webhook_id = ? AND position = ?
+
+-- name: deliveries
+-- Those in one state.
+SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
+  FROM delivery
+ WHERE tenant_no = ? AND webhook_id = ? AND state = ? AND position > ?
+ ORDER BY position LIMIT ?
+
+-- name: count_deliveries
+SELECT state, count(*) FROM delivery WHERE tenant_no = ? AND webhook_id = ? GROUP BY state
+
+-- name: change_delivery
+UPDATE delivery SET state = ?4, due_at = ?5, changed_at = ?6, attempts = ?7, attempts_in_all = ?8
+ WHERE tenant_no = ?1 AND webhook_id = ?2 AND position = ?3
+
+-- name: add_attempt
+INSERT INTO attempt (tenant_no, webhook_id, position, number, started_at, duration_ms, status, error, answer)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+ WHERE EXISTS (SELECT 1 FROM delivery WHERE tenant_no = ?1 AND webhook_id = ?2 AND position = ?3)
+ON CONFLICT DO NOTHING
+
+-- name: attempts
+SELECT webhook_id, position, number, started_at, duration_ms, status, error, answer
+  FROM attempt
+ WHERE tenant_no = ? AND webhook_id = ? AND position = ?
+ ORDER BY number
+
+-- name: retry_delivery
+UPDATE delivery SET state = 0, due_at = ?4, changed_at = ?4, attempts = 0
+ WHERE tenant_no = ?1 AND webhook_id = ?2 AND position = ?3
+
+-- name: old_deliveries
+SELECT position FROM delivery
+ WHERE tenant_no = ? AND webhook_id = ? AND state <> 0 AND changed_at < ?
+ ORDER BY changed_at, position LIMIT ?
+
+-- name: delete_delivery
+DELETE FROM delivery WHERE tenant_no = ? AND webhook_id = ? AND position = ?
+
+-- name: delete_attempts
+DELETE FROM attempt WHERE tenant_no = ? AND webhook_id = ? AND position = ?
 
 -- name: tenants
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant

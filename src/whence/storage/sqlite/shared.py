@@ -2,7 +2,7 @@
 
 supervisor   SharedFile       holds the lock of the file, and no connection
 writer       SQLiteStore      the file is open for writing here alone; WriterService answers the others
-acceptor     SharedStore      reads on connections of its own; appends and changes of keys are calls of the writer
+acceptor     SharedStore      reads on connections of its own; everything that is stored is a call of the writer
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Receipt, Store, Write
 from whence.storage.credentials import Session
+from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.sqlite.connection import (
     ServingLock,
     close_untouched,
@@ -24,6 +25,7 @@ from whence.storage.sqlite.connection import (
 )
 from whence.storage.sqlite.credentials import Read, SQLiteCredentials
 from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
+from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.writer_client import WriterClient
 from whence.storage.sqlite.writer_service import WriterService
 
@@ -99,6 +101,7 @@ class SharedStore(SQLiteReads):
             super().__init__(path, [connect(path, READER_CACHE_KIB) for _ in range(readers)])
         self._client = WriterClient(writer_path, self._wake)
         self.credentials = SharedCredentials(self._readers.read, self._client)
+        self.followers = SharedFollowers(self._readers.read, self._client)
 
     def _wake(self, tenants: Sequence[str]) -> None:
         for tenant in tenants:
@@ -166,6 +169,49 @@ class SharedCredentials(SQLiteCredentials):
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session."""
         await self._client.call("end_session", session_hash)
+
+
+class SharedFollowers(SQLiteFollowers):
+    """What followers keep: read from the file, and changed by the writer; see `Followers`."""
+
+    def __init__(self, read: Read, client: WriterClient) -> None:
+        super().__init__(read, _refuse_to_write)
+        self._client = client
+
+    async def put_definition(self, definition: Definition) -> bool:
+        """Store a new definition, or the next version of one."""
+        return bool(await self._client.call("put_definition", definition))
+
+    async def delete_definition(self, tenant: str, kind: str, definition_id: str) -> bool:
+        """Delete a definition."""
+        return bool(await self._client.call("delete_definition", tenant, kind, definition_id))
+
+    async def save_place(self, tenant: str, place: Place) -> None:
+        """Save how far a follower has read."""
+        await self._client.call("save_place", tenant, place)
+
+    async def delete_place(self, tenant: str, name: str) -> None:
+        """Forget a follower."""
+        await self._client.call("delete_place", tenant, name)
+
+    async def add_deliveries(
+        self, tenant: str, webhook_id: str, positions: Sequence[int], now: int, place: Place
+    ) -> None:
+        """Add pending deliveries, and save the place of their follower."""
+        await self._client.call("add_deliveries", tenant, webhook_id, list(positions), now, place)
+
+    async def record_attempts(self, tenant: str, attempts: Sequence[tuple[Delivery, Attempt]]) -> None:
+        """Record attempts, and what became of their deliveries."""
+        await self._client.call("record_attempts", tenant, list(attempts))
+
+    async def retry_deliveries(self, tenant: str, which: DeliveryFilter, now: int, limit: int) -> int | None:
+        """Make deliveries pending again."""
+        last: int | None = await self._client.call("retry_deliveries", tenant, which, now, limit)
+        return last
+
+    async def delete_deliveries(self, tenant: str, webhook_id: str, before: int | None, limit: int) -> int:
+        """Delete old deliveries, or every one, and their attempts."""
+        return int(await self._client.call("delete_deliveries", tenant, webhook_id, before, limit))
 
 
 async def _refuse_to_write(_work: object) -> None:

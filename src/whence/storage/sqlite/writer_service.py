@@ -48,7 +48,7 @@ class WriterService:
         self._server: asyncio.Server | None = None
         self._all_gone = asyncio.Event()
         self._all_gone.set()
-        keys = store.credentials
+        keys, followers = store.credentials, store.followers
         self._methods: dict[str, Callable[..., Awaitable[Any]]] = {
             "append": self._append,
             "check": lambda _nothing: store.check(),
@@ -57,6 +57,14 @@ class WriterService:
             "touch_keys": keys.touch_keys,
             "put_session": keys.put_session,
             "end_session": keys.end_session,
+            "put_definition": followers.put_definition,
+            "delete_definition": followers.delete_definition,
+            "save_place": followers.save_place,
+            "delete_place": followers.delete_place,
+            "add_deliveries": followers.add_deliveries,
+            "record_attempts": followers.record_attempts,
+            "retry_deliveries": followers.retry_deliveries,
+            "delete_deliveries": followers.delete_deliveries,
         }
 
     async def start(self, listener: socket.socket) -> None:
