@@ -180,6 +180,10 @@ RESPONSES: dict[str, Json] = {
         "to": None,
     },
     "Feed": {"events": [_EVENT], "hasMore": False, "nextAfter": 2},
+    "Followers": {
+        "followers": [{"lag": 0, "name": "webhook:0192d3f0-0000-7000-8000-00000000abcd", "position": 2}],
+        "size": 2,
+    },
     "PositionGone": {
         "code": "position_gone",
         "detail": "The next events after this position are no longer kept.",
