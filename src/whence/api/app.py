@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, feeds, followers, health, metrics_page, operators, reads, writes
+from whence.api import alerts, causes, credentials, docs_page, feeds, followers, health, metrics_page, operators, reads, writes
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize
@@ -93,7 +93,7 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, writes, causes, credentials, operators, metrics_page, health)
+    modules = (reads, feeds, followers, alerts, writes, causes, credentials, operators, metrics_page, health)
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from whence.alerting import AlertRules
 from whence.api.context import context_of, principal_of
 from whence.api.metrics import Metrics
 from whence.api.operation import read_route
@@ -45,7 +46,7 @@ ROUTES: list[HTTPRouteHandler] = [list_followers]
 
 def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: Metrics) -> Worker:
     """The worker of the process that follows the log, whose lag the metrics then show."""
-    works: list[Work] = []
+    works: list[Work] = [AlertRules(store)]
     worker = Worker(store, works)
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
     return worker
