@@ -8,7 +8,7 @@ follower handles an event before it saves its place, so a crash repeats some wor
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import structlog
@@ -18,7 +18,7 @@ from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.wire.ids import new_uuid7
 
-__all__ = ["Definitions", "Work", "Worker"]
+__all__ = ["LEASE_S", "Definitions", "Work", "Worker"]
 
 LEASE_S = 4.0
 """A lease that is not kept ends after this time, and another process takes over."""
@@ -34,6 +34,8 @@ class Definitions:
 
     def __init__(self, current: Sequence[Definition]) -> None:
         self.current = tuple(current)
+        self.lags: dict[str, int] = {}
+        """How many positions of the log each follower had not read when it last read, by the name of its place."""
         self._changed = asyncio.Event()
 
     def replace(self, current: Sequence[Definition]) -> None:
@@ -69,6 +71,12 @@ class Worker:
         self._store = store
         self._works = tuple(works)
         self._owner = new_uuid7()
+        self._tenants = {work.kind: _Tenants(work) for work in self._works}
+
+    @property
+    def lags(self) -> list[int]:
+        """How many positions each follower that this process runs had not read when it last read."""
+        return [lag for tenants in self._tenants.values() for lag in tenants.lags()]
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -77,7 +85,7 @@ class Worker:
                 group.create_task(self._run_kind(work))
 
     async def _run_kind(self, work: Work) -> None:
-        tenants = _Tenants(work)
+        tenants = self._tenants[work.kind]
         try:
             while True:
                 try:
@@ -106,6 +114,11 @@ class _Tenants:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._running: dict[str, tuple[Definitions, asyncio.Task[None]]] = {}
+
+    def lags(self) -> Iterator[int]:
+        """See `Worker.lags`."""
+        for definitions, _ in self._running.values():
+            yield from definitions.lags.values()
 
     def set(self, found: Iterable[Definition]) -> None:
         """Work for these definitions from now on."""

@@ -7,13 +7,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import causes, credentials, docs_page, feeds, health, metrics_page, operators, reads, writes
+from whence.addresses import Allowed
+from whence.api import (
+    alerts,
+    causes,
+    credentials,
+    docs_page,
+    feeds,
+    followers,
+    health,
+    metrics_page,
+    operators,
+    reads,
+    webhooks,
+    writes,
+)
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize
 from whence.api.context import AppContext
 from whence.api.error_responses import error_response
 from whence.api.fast_lane import FastLane
+from whence.api.followers import WEBHOOK_SECRETS, new_worker, running
 from whence.api.metrics import Metrics, Share, template_of
 from whence.api.middleware import HTTPMiddleware
 from whence.api.operator_tokens import PURPOSE
@@ -22,14 +37,21 @@ from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.api.streams import Streams
+from whence.fairness import FairQueue
+from whence.followers import Worker
 from whence.ingest import Ingest
+from whence.outbound import Sender
 from whence.recent import RecentlyUsed
 from whence.sealing import StoreSecret
+from whence.sentences import load_grammar
 from whence.settings import Settings
 from whence.storage import Store
 from whence.wire.feed import Places
 
 __all__ = ["create_app", "new_metrics", "route_handlers"]
+
+_WEBHOOK_TESTS = 16
+"""Test events that are on their way at a time."""
 
 _PARSED_READS = 512
 """Reads whose query strings stay parsed. With the longest query strings they take 40 MB."""
@@ -46,7 +68,8 @@ def create_app(
 
     Its lifespan starts the background work. At the end it finishes what was accepted and closes the store. Without the
     secret of the store (see `whence.api.store_secret`), cursors and operators' tokens end with the application. If the
-    server has several processes, `bus` leads to the others, and `share` is where they add up their metrics.
+    server has several processes, `bus` leads to the others, one of which follows the log, and `share` is where they add
+    up their metrics.
     """
     handlers = route_handlers(settings)
     metrics = new_metrics(handlers, share)
@@ -72,13 +95,18 @@ def create_app(
         streams=Streams(store, authenticator, admission, Places(secret.sealer("positions"))),
         metrics=metrics,
         parsed_reads=RecentlyUsed(_PARSED_READS),
+        sender=Sender(Allowed.parse(settings.webhook_allow)),
+        webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
+        webhook_tests=FairQueue(_WEBHOOK_TESTS),
+        grammar=load_grammar(),
     )
     _watch(context)
+    worker = new_worker(settings, store, secret, metrics) if bus is None else None
     application = Litestar(
         route_handlers=[*_options_handlers(handlers), *handlers],
         before_request=authorize,
         exception_handlers={Exception: error_response},  # type: ignore[dict-item]  # see JsonResponse
-        lifespan=[lambda _: _lifespan(context, bus)],
+        lifespan=[lambda _: _lifespan(context, bus, worker)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,
@@ -89,7 +117,7 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, writes, causes, credentials, operators, metrics_page, health)
+    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 
@@ -109,11 +137,13 @@ def _watch(context: AppContext) -> None:
         bodies_bytes_max=lambda: admission.bodies.total,
         answers_bytes=lambda: admission.answers.used,
         answers_bytes_max=lambda: admission.answers.total,
+        streams=lambda: admission.streams.used,
+        streams_max=lambda: admission.streams.total,
     )
 
 
 @asynccontextmanager
-async def _lifespan(context: AppContext, bus: ProcessBus | None) -> AsyncIterator[None]:
+async def _lifespan(context: AppContext, bus: ProcessBus | None, worker: Worker | None) -> AsyncIterator[None]:
     await context.authenticator.start()
     async with AsyncExitStack() as closing:
         if bus is not None:
@@ -123,8 +153,11 @@ async def _lifespan(context: AppContext, bus: ProcessBus | None) -> AsyncIterato
         closing.push_async_callback(context.authenticator.close)
         closing.push_async_callback(context.ingest.close)
         closing.push_async_callback(context.streams.close)
+        closing.push_async_callback(context.sender.close)
         publishing = asyncio.create_task(context.metrics.keep_published())
         closing.callback(publishing.cancel)
+        if worker is not None:
+            await closing.enter_async_context(running(worker))
         yield
 
 

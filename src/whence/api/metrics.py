@@ -65,6 +65,10 @@ GAUGES = (
     "bodies_bytes_max",
     "answers_bytes",
     "answers_bytes_max",
+    "streams",
+    "streams_max",
+    "followers",
+    "follower_lag_events",
 )
 """What a process reports of its present state, each as the sum of all processes that run."""
 

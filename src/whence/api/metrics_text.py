@@ -24,6 +24,13 @@ _GAUGES = {
     "bodies_bytes_max": ("request_bodies_limit_bytes", "The most bytes of request bodies in memory."),
     "answers_bytes": ("answers_in_flight_bytes", "Bytes of large answers that clients have not read yet."),
     "answers_bytes_max": ("answers_limit_bytes", "The most bytes of large answers."),
+    "streams": ("streams_open", "Open streams, and feeds that wait."),
+    "streams_max": ("streams_limit", "The most streams and waiting feeds."),
+    "followers": ("followers", "Webhooks and alert rules that this server works for."),
+    "follower_lag_events": (
+        "follower_lag_events",
+        "Positions that the last of them has not read.",
+    ),
 }
 """Name, after the prefix, and description of each gauge."""
 

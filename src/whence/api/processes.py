@@ -2,7 +2,8 @@
 
     supervisor     holds the port and the lock of the store, and starts the others
     acceptors      answer requests, each with an event loop, caches and reading connections of its own
-    writer         with SQLite: the only process that writes the file; the acceptors call it on a Unix socket
+    writer         with SQLite: the only process that writes the file; the others call it on a Unix socket
+    follower       reads the log forward for webhooks and alert rules (see `whence.followers`)
 
 With PostgreSQL the acceptors are as many servers of one database. What all requests of a server share is divided among
 them (see `Settings.part_of`), or they hear of it from each other (`whence.api.process_bus`).
@@ -22,6 +23,7 @@ from pathlib import Path
 import uvloop
 
 from whence.api.app import create_app, new_metrics, route_handlers
+from whence.api.followers import new_worker
 from whence.api.metrics import Share
 from whence.api.metrics_page import MetricsListener
 from whence.api.process_bus import ProcessBus
@@ -41,11 +43,12 @@ from whence.api.supervisor import Child, Role, Supervisor
 from whence.errors import StoreRefused
 from whence.sealing import StoreSecret
 from whence.settings import Settings
+from whence.storage import Store
 from whence.storage.backends import SharedStores
 
 __all__ = ["run_processes"]
 
-_WRITER = "writer"
+_WRITER, _FOLLOWER = "writer", "follower"
 _FOLDER_MAX = 80  # the path of a Unix socket has at most some hundred bytes
 
 
@@ -75,6 +78,8 @@ def run_processes(
             acceptor = _Acceptor(settings.part_of(number), stores, secret, writer_socket.getsockname(), bus, metrics)
             share = Share(folder, f"acceptor-{index}")
             roles.append(Role(share.name, partial(acceptor.run, share, listener, listeners)))
+        follow = partial(_follow, settings, stores, secret, writer_socket.getsockname(), folder, ports)
+        roles.append(Role(_FOLLOWER, follow, needed=False))
         settle_memory()
         Supervisor(roles, partial(_stop_listening, ports)).run(lambda: announce(ready, address))
 
@@ -176,6 +181,42 @@ async def _serve_writer(stores: SharedStores, listener: socket.socket, child: Ch
         if child.is_orphan:
             _remove_folder(Path(listener.getsockname()).parent)
             os._exit(1)  # everything is on the disk, and the next server must not wait
+    finally:
+        await store.close()
+
+
+def _follow(
+    settings: Settings,
+    stores: SharedStores,
+    secret: StoreSecret,
+    writer: str,
+    folder: Path,
+    ports: Sequence[socket.socket],
+    child: Child,
+) -> None:
+    """Follow the log, in the forked process, until the supervisor asks for its end. `writer` is the path of the
+    writer's socket."""
+    _name_process(_FOLLOWER)
+    _close_all(ports)
+    uvloop.run(_run_followers(settings, stores.open_store(writer), secret, Share(folder, _FOLLOWER), child))
+
+
+async def _run_followers(settings: Settings, store: Store, secret: StoreSecret, share: Share, child: Child) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(child.lifeline, ended.set)
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    metrics = new_metrics(route_handlers(settings), share)
+    worker = new_worker(settings, store, secret, metrics)
+    tasks = [asyncio.create_task(worker.run()), asyncio.create_task(metrics.keep_published())]
+    try:
+        child.ready()
+        await ended.wait()
+        if child.is_orphan:
+            _remove_folder(share.folder)
+            os._exit(1)  # what was not saved is done again by the next server
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await store.close()
 

@@ -40,11 +40,13 @@ _log = structlog.get_logger("whence.server")
 
 class Role(msgspec.Struct, frozen=True):
     """What a process does. `main` runs in the child, and the process ends when it returns. One that is `last` is
-    started before the others, and stopped after them."""
+    started before the others, and stopped after them. Without one that is not `needed` the others go on, however often
+    it has to be replaced."""
 
     name: str
     main: Callable[["Child"], None]
     last: bool = False
+    needed: bool = True
 
 
 class Child:
@@ -275,11 +277,12 @@ class Supervisor:
         _log.error("process_ended", role=name, ended_pid=process.pid, code=code, was_ready=process.is_ready, **why)
         lasted = process.is_ready and time.monotonic() - process.started_at > _SOON_S
         failures = self._failures[name] = 0 if lasted else self._failures.get(name, 0) + 1
-        if failures > _FAILURES_MAX:
+        if failures > _FAILURES_MAX and process.role.needed:
             self._failure = process.refusal or StoreRefused(
                 f"The process {name} of this server ends again and again. The log says why."
             )
-        self._due[name] = time.monotonic() + (0.05 * 2**failures if failures else 0.0)
+        wait_s = 0.05 * 2 ** min(failures, _FAILURES_MAX + 4) if failures else 0.0
+        self._due[name] = time.monotonic() + wait_s
 
     def _stop(self) -> None:
         """Stop all processes, those that are last after the others."""

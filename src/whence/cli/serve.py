@@ -107,7 +107,7 @@ def _run(settings: Settings, ready: Callable[[str], None], *, accept_rollback: b
         run(settings, store, ready)
         return
     with contextlib.ExitStack() as closing:
-        stores = backend.share(settings.store, options, number)
+        stores = backend.share(settings.store, options, number + 1)  # one process more, which follows the log
         closing.push(lambda _kind, error, _traceback: stores.close(error))
         asyncio.run(stores.check_servable())
         run_processes(settings, stores, number, ready)

@@ -4,8 +4,9 @@
 - `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
+- `alert_rules` has the calls about alert rules.
 - `reasons` says why there is no connection.
-- `following` iterates over events as they are stored.
+- `following` iterates over events as they are stored. `webhooks` has the calls about webhooks.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
   for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
@@ -14,6 +15,7 @@
 - `at_exit`, `fork_safety` and `reentrancy` keep queued events through exits, forks and signal handlers.
 """
 
+from whence.client.alert_rules import AlertCondition
 from whence.client.base_client import Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
@@ -62,6 +64,7 @@ from whence.client.responses import (
 )
 from whence.client.runs import Run
 from whence.client.tokens import TenantToken, sign_jwt
+from whence.client.webhooks import AsyncWebhooks, WebhookFields, Webhooks
 from whence.profiles import DEFAULT_URL
 from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
@@ -70,9 +73,11 @@ __all__ = [
     "JSON",
     "NDJSON",
     "NOT_A_WHENCE_SERVER",
+    "AlertCondition",
     "ApiRequest",
     "ApiResponse",
     "AsyncFollow",
+    "AsyncWebhooks",
     "AsyncWhence",
     "BeforeSend",
     "CausalContext",
@@ -110,6 +115,8 @@ __all__ = [
     "TimeFilters",
     "Unreachable",
     "Value",
+    "WebhookFields",
+    "Webhooks",
     "Whence",
     "actor_stats_request",
     "aggregate_request",

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from whence.client.alert_rules import AlertRuleCalls, AsyncAlertRuleCalls
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
@@ -31,6 +32,7 @@ from whence.client.requests import (
     aggregate_request,
     batch_request,
     flows_request,
+    followers_request,
     get_request,
     list_request,
     next_page_request,
@@ -50,8 +52,9 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
+from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
-from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody
+from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody, FollowersBody
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
@@ -67,7 +70,7 @@ EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
 
 
-class Whence(BaseClient):
+class Whence(AlertRuleCalls, BaseClient):
     """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
 
     `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`, and then to a saved profile: the one that the
@@ -216,6 +219,15 @@ class Whence(BaseClient):
         """The number of events, successes and failures of each actor."""
         return parse_body(self.send(actor_stats_request(**filters)), ActorStatsBody)
 
+    def followers(self) -> FollowersBody:
+        """How far the webhooks and the alert rules have read the log. Raises Forbidden for a narrowed credential."""
+        return parse_body(self.send(followers_request()), FollowersBody)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The webhooks of the tenant, for a key with the scope admin."""
+        return Webhooks(self.send)
+
     def send(self, request: ApiRequest) -> ApiResponse:
         """Send a request, with retries, and return the last response, whatever its status.
 
@@ -253,7 +265,7 @@ class Whence(BaseClient):
         self.close()
 
 
-class AsyncWhence(BaseClient):
+class AsyncWhence(AsyncAlertRuleCalls, BaseClient):
     """`Whence` for asyncio, with the same names. Queued events are sent by a thread, and so outlive the event loop."""
 
     def __init__(
@@ -391,6 +403,15 @@ class AsyncWhence(BaseClient):
     async def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """As `Whence.actor_stats`."""
         return parse_body(await self.send(actor_stats_request(**filters)), ActorStatsBody)
+
+    async def followers(self) -> FollowersBody:
+        """As `Whence.followers`."""
+        return parse_body(await self.send(followers_request()), FollowersBody)
+
+    @property
+    def webhooks(self) -> AsyncWebhooks:
+        """As `Whence.webhooks`."""
+        return AsyncWebhooks(self.send)
 
     async def send(self, request: ApiRequest) -> ApiResponse:
         """As `Whence.send`."""

@@ -32,9 +32,11 @@ __all__ = [
     "batch_request",
     "create_key_request",
     "emit_request",
+    "filters_object",
     "first_batch",
     "flows_request",
     "follow_request",
+    "followers_request",
     "get_request",
     "list_keys_request",
     "list_request",
@@ -218,6 +220,11 @@ def first_batch(bodies: Iterable[bytes]) -> list[bytes]:
     return batch
 
 
+def followers_request() -> ApiRequest:
+    """The followers of the tenant's log."""
+    return ApiRequest(method="GET", path="/api/v1/followers")
+
+
 def list_keys_request(link: str | None = None) -> ApiRequest:
     """The API keys of the tenant: the first page, or the one that the `next` link of a page leads to."""
     query = "" if link is None else link.partition("?")[2]
@@ -249,6 +256,15 @@ def next_page_request(link: str, path: str = _EVENTS) -> ApiRequest | None:
     """
     query = link.partition("?")[2]
     return ApiRequest(method="GET", path=f"{path}?{query}") if query else None
+
+
+def filters_object(**filters: Value) -> dict[str, list[str]]:
+    """Filters as the object that stands in a JSON body."""
+    found: dict[str, list[str]] = {}
+    for name, text in _query(filters):
+        first, *rest = name.split("_")
+        found.setdefault(first + "".join(map(str.title, rest)), []).append(text)
+    return found
 
 
 def with_id(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -77,7 +77,7 @@ class SharedStores(Protocol):
         ...
 
     def open_store(self, writer: str) -> Store:
-        """The store of a process that answers requests. `writer` is the path of the socket of the one that writes."""
+        """The store of a process that reads. `writer` is the path of the socket of the one that writes."""
         ...
 
     def close(self, error: BaseException | None = None) -> None:
@@ -93,7 +93,7 @@ class Backend(Protocol):
         ...
 
     def share(self, url: str, options: StoreOptions, processes: int) -> SharedStores:
-        """The store at `url`, for so many processes that answer requests. Raises StoreRefused."""
+        """The store at `url`, for so many processes that read it. Raises StoreRefused."""
         ...
 
     def creates_log(self, url: str) -> bool:

@@ -18,6 +18,8 @@ __all__ = [
     "ErrorBody",
     "EventBody",
     "FeedBody",
+    "FollowerBody",
+    "FollowersBody",
     "HTTPValidationError",
     "KeyCountBody",
     "NewEventBody",
@@ -96,6 +98,21 @@ class FeedBody(WireBody, frozen=True, kw_only=True):
     events: list[EventBody]
     has_more: bool
     next_after: int | str
+
+
+class FollowerBody(WireBody, frozen=True, kw_only=True):
+    """A follower of the log: the position up to which it has handled every event, and how many positions are left."""
+
+    name: str
+    position: int
+    lag: int
+
+
+class FollowersBody(WireBody, frozen=True, kw_only=True):
+    """The followers of a log by name, and how many positions it has."""
+
+    followers: list[FollowerBody]
+    size: int
 
 
 class KeyCountBody(WireBody, frozen=True, kw_only=True):

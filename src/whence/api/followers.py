@@ -1,0 +1,73 @@
+"""The followers of a server: the worker that runs them, and the route that says how far they are."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from whence.addresses import Allowed
+from whence.alerting import AlertRules
+from whence.api.context import context_of, principal_of
+from whence.api.metrics import Metrics
+from whence.api.operation import read_route
+from whence.api.request import Request
+from whence.api.responses import JsonResponse
+from whence.delivery import WebhookDelivery
+from whence.errors import Forbidden
+from whence.followers import Work, Worker
+from whence.outbound import Sender
+from whence.sealing import StoreSecret
+from whence.settings import Settings
+from whence.storage import Store
+from whence.wire.bodies import FollowerBody, FollowersBody
+from whence.wire.query import refuse_parameters
+
+__all__ = ["ROUTES", "WEBHOOK_SECRETS", "new_worker", "running"]
+
+WEBHOOK_SECRETS = "webhooks"
+"""The purpose of the subkey that seals the secrets of webhooks."""
+
+
+@read_route("/api/v1/followers", "List Followers", "followers", FollowersBody, tag="Service")
+async def list_followers(request: Request) -> JsonResponse:
+    """How far the webhooks and the alert rules of the tenant have read its log."""
+    refuse_parameters(request.scope["query_string"])
+    viewer = principal_of(request).viewer
+    if not viewer.sees_all:
+        raise Forbidden("This credential may not read every event, so the positions of others are not shown to it.")
+    store = context_of(request).store
+    places = await store.followers.list_places(viewer.tenant)
+    size = (await store.head(viewer.tenant)).size
+    followers = [
+        FollowerBody(name=place.name, position=place.position, lag=max(0, size - place.position)) for place in places
+    ]
+    return JsonResponse(msgspec.json.encode(FollowersBody(followers=followers, size=size)))
+
+
+ROUTES: list[HTTPRouteHandler] = [list_followers]
+"""The handlers of this module."""
+
+
+def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: Metrics) -> Worker:
+    """The worker of the process that follows the log, whose lag the metrics then show."""
+    sender = Sender(Allowed.parse(settings.webhook_allow))
+    works: list[Work] = [
+        WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender),
+        AlertRules(store),
+    ]
+    worker = Worker(store, works)
+    metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
+    return worker
+
+
+@contextlib.asynccontextmanager
+async def running(worker: Worker) -> AsyncIterator[None]:
+    """Run a worker beside the block, and end it after it."""
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
