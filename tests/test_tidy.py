@@ -39,11 +39,25 @@ ROWS: tuple[frozenset[str], ...] = (
             "integrity",
             "webhooks",
             "addresses",
+            "alerts",
             "profiles",
         }
     ),
     frozenset({"storage", "settings"}),
-    frozenset({"ingest", "followers", "sealer", "outbound", "delivery", "retention", "archive", "copying", "demo"}),
+    frozenset(
+        {
+            "ingest",
+            "followers",
+            "sealer",
+            "outbound",
+            "delivery",
+            "alerting",
+            "retention",
+            "archive",
+            "copying",
+            "demo",
+        }
+    ),
     frozenset({"api"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

@@ -33,6 +33,7 @@ _TYPES = {
     "template": "created updated deleted published unpublished instantiated+ instantiation_failed-",
     "tool": "called returned+ failed-",
     "trigger": "matched",
+    "whence": "alert_fired alert_resolved",
 }
 
 _SIGNS = {"+": "success", "-": "failure"}

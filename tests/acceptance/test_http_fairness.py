@@ -22,7 +22,7 @@ from tests.acceptance.running import MORE_MIB, ONE_PROCESS, Running, running, so
 from tests.databases import fresh_database
 from whence.permissions import ADMIN, READ
 
-SECONDS = 15.0 if soak() else 3.0
+SECONDS = 15.0 if soak() else 2.0
 ACTORS = 60_000 if soak() else 10_000
 MEMORY_MAX_MIB = 512
 SOON_S = 0.25 if soak() else 5.0

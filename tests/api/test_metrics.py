@@ -416,11 +416,11 @@ def test_a_server_of_several_processes_has_one_page(tmp_path: Path) -> None:
                 f"http://127.0.0.1:{server.address[1]}{EVENTS}", json=event(), headers=headers
             ).is_success
         assert [page()("whence_ingest_events_total", **stored) for _ in range(4)] == [12] * 4
-        assert page()("whence_processes") == 3
+        assert page()("whence_processes") == 4
         before = server.processes()
         os.kill(before["acceptor-1"], signal.SIGKILL)
         wait_until(lambda: server.processes().get("acceptor-1", before["acceptor-1"]) != before["acceptor-1"])
-        wait_until(lambda: page()("whence_processes") == 3)
+        wait_until(lambda: page()("whence_processes") == 4)
         assert [page()("whence_ingest_events_total", **stored) for _ in range(4)] == [12] * 4
     finally:
         assert server.terminate()[0] == 0

@@ -12,6 +12,11 @@ _RUN = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 _ROOT = "01941f29-7c00-7aaa-8000-000000000001"
 _EFFECT = "01941f29-7fe8-7aaa-8000-000000000002"
 _REQUEST_ID = "8d0f6f0d6a3b4c1e9a7c5e2f1b3d4a60"
+_RULE_FIELDS: Json = {
+    "name": "Five failures of an agent",
+    "filters": {"actorType": ["agent"], "outcome": ["failure"]},
+    "condition": {"kind": "count", "threshold": 5, "windowS": 600, "per": "actor"},
+}
 
 REQUESTS: dict[str, Json] = {
     "NewEvent": {
@@ -36,6 +41,9 @@ REQUESTS: dict[str, Json] = {
     },
     "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
     "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
+    "NewAlertRule": _RULE_FIELDS,
+    "AlertRuleChange": {"name": "Five failures of an agent"},
+    "AlertTest": {"rule": _RULE_FIELDS, "over": "7d"},
 }
 
 _EVENT: Json = {
@@ -51,6 +59,14 @@ _EVENT: Json = {
     "resourceType": "action_run",
     "tenantId": _TENANT,
 }
+_RULE: Json = _RULE_FIELDS | {
+    "changedAt": "2026-01-02T03:00:00Z",
+    "createdAt": "2026-01-02T03:00:00Z",
+    "id": "01941f29-0000-7aaa-8000-000000000003",
+    "keyId": "key_8Zx2LqVn5tRb0WcY",
+    "standsStill": None,
+}
+_ALERT = "7c1d2a4e-9f0b-5c33-8e44-1f2a3b4c5d6e"
 _ROOT_FIELDS: Json = {
     "actorId": "nightly",
     "actorType": "automation",
@@ -164,6 +180,10 @@ RESPONSES: dict[str, Json] = {
         "to": None,
     },
     "Feed": {"events": [_EVENT], "hasMore": False, "nextAfter": 2},
+    "Followers": {
+        "followers": [{"lag": 0, "name": "webhook:0192d3f0-0000-7000-8000-00000000abcd", "position": 2}],
+        "size": 2,
+    },
     "PositionGone": {
         "code": "position_gone",
         "detail": "The next events after this position are no longer kept.",
@@ -173,6 +193,31 @@ RESPONSES: dict[str, Json] = {
     "Keys": {"keys": [_KEY]},
     "CreatedKey": _KEY | {"key": "whk_…"},
     "Session": {"tenantId": _TENANT, "scopes": ["events:read"], "expiresAt": "2026-01-02T15:04:05Z"},
+    "AlertRule": _RULE,
+    "AlertRuleDetail": _RULE
+    | {
+        "droppedKeys": 0,
+        "firing": [{"alertId": _ALERT, "key": {"actorId": "planner", "actorType": "agent"}}],
+        "firingTotal": 1,
+        "missedBefore": None,
+        "readTo": 2,
+        "refusedAlerts": 0,
+    },
+    "AlertRules": {"rules": [_RULE]},
+    "AlertTestResult": {
+        "alerts": [
+            {
+                "at": "2026-01-02T03:04:05Z",
+                "causationId": _EFFECT,
+                "count": 5,
+                "eventIds": [_EFFECT],
+                "key": {"actorId": "planner", "actorType": "agent"},
+                "type": "fired",
+            }
+        ],
+        "continuation": None,
+        "droppedKeys": 0,
+    },
     "Tenants": {
         "bytesMax": 10_737_418_240,
         "eventsPerS": None,

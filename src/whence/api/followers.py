@@ -8,6 +8,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from whence.addresses import Allowed
+from whence.alerting import AlertRules
 from whence.api.context import context_of, principal_of
 from whence.api.metrics import Metrics
 from whence.api.operation import read_route
@@ -52,7 +53,10 @@ ROUTES: list[HTTPRouteHandler] = [list_followers]
 def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: Metrics) -> Worker:
     """The worker of the process that follows the log, whose lag the metrics then show."""
     sender = Sender(Allowed.parse(settings.webhook_allow))
-    works: list[Work] = [WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender)]
+    works: list[Work] = [
+        WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender),
+        AlertRules(store),
+    ]
     worker = Worker(store, works)
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
     return worker

@@ -11,6 +11,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 import whence
+from whence.api.alert_schemas import alert_schemas
 from whence.api.auth import COOKIE
 from whence.api.examples import ERRORS, PROBLEMS, REQUESTS, RESPONSES, results_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
@@ -47,6 +48,7 @@ _SCHEMA_NAMES = {
 _TAGS = {
     "Events": "The log: reading and storing events.",
     "Causes": "Why something happened, and what leads to what.",
+    "Alerts": "Rules that watch the log, and say so in it when they fire.",
     "Webhooks": "Events that the server sends, for the scope admin.",
     "Credentials": "API keys, and sessions for browsers.",
     "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
@@ -89,6 +91,7 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     ),
     "event_id": ({"type": "string", "format": "uuid"}, "The id of the event."),
     "key_id": ({"type": "string"}, "The public id of the key."),
+    "rule_id": ({"type": "string", "format": "uuid"}, "The id of the rule."),
     "webhook_id": ({"type": "string", "format": "uuid"}, "The id of the webhook."),
     "position": (
         {"type": "string", "pattern": "^([0-9]{1,19}|[A-Za-z0-9_-]{44})$"},
@@ -383,6 +386,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
         },
         "ActorType": {"type": "string", "enum": list(vocabulary.actor_types), "description": "Who can act."},
         "CloudEvent": _cloud_event(vocabulary),
+        **alert_schemas(),
         "NewTenantToken": {
             "type": "object",
             "additionalProperties": False,

@@ -42,6 +42,7 @@ COMMANDS = {
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
     "webhook": ("whence.cli.webhooks:app", "Send events to URLs: create, test, resend; or listen on this machine."),
+    "alert": ("whence.cli.alerts:app", "Make rules that watch the log, and try them on the past."),
     "follower": ("whence.cli.followers:app", "See how far webhooks and alert rules have read the log."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),
     "copy": ("whence.cli.copy_log:copy", "Copy a log unchanged into another store, as to PostgreSQL."),
@@ -58,7 +59,19 @@ GROUPS = {
     "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats"),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),
-    "Look after": ("login", "profile", "key", "webhook", "follower", "migrate", "copy", "verify", "backup", "restore"),
+    "Look after": (
+        "login",
+        "profile",
+        "key",
+        "webhook",
+        "alert",
+        "follower",
+        "migrate",
+        "copy",
+        "verify",
+        "backup",
+        "restore",
+    ),
     "This program": ("completion", "version"),
 }
 """The commands in the order and under the headings of the overview."""

@@ -4,6 +4,7 @@
 - `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
+- `alert_rules` has the calls about alert rules.
 - `reasons` says why there is no connection.
 - `following` iterates over events as they are stored. `webhooks` has the calls about webhooks.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
@@ -14,6 +15,7 @@
 - `at_exit`, `fork_safety` and `reentrancy` keep queued events through exits, forks and signal handlers.
 """
 
+from whence.client.alert_rules import AlertCondition
 from whence.client.base_client import Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
@@ -71,6 +73,7 @@ __all__ = [
     "JSON",
     "NDJSON",
     "NOT_A_WHENCE_SERVER",
+    "AlertCondition",
     "ApiRequest",
     "ApiResponse",
     "AsyncFollow",

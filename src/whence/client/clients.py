@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from whence.client.alert_rules import AlertRuleCalls, AsyncAlertRuleCalls
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
@@ -69,7 +70,7 @@ EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
 
 
-class Whence(BaseClient):
+class Whence(AlertRuleCalls, BaseClient):
     """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
 
     `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`, and then to a saved profile: the one that the
@@ -264,7 +265,7 @@ class Whence(BaseClient):
         self.close()
 
 
-class AsyncWhence(BaseClient):
+class AsyncWhence(AsyncAlertRuleCalls, BaseClient):
     """`Whence` for asyncio, with the same names. Queued events are sent by a thread, and so outlive the event loop."""
 
     def __init__(

@@ -32,6 +32,7 @@ __all__ = [
     "batch_request",
     "create_key_request",
     "emit_request",
+    "filters_object",
     "first_batch",
     "flows_request",
     "follow_request",
@@ -255,6 +256,15 @@ def next_page_request(link: str, path: str = _EVENTS) -> ApiRequest | None:
     """
     query = link.partition("?")[2]
     return ApiRequest(method="GET", path=f"{path}?{query}") if query else None
+
+
+def filters_object(**filters: Value) -> dict[str, list[str]]:
+    """Filters as the object that stands in a JSON body."""
+    found: dict[str, list[str]] = {}
+    for name, text in _query(filters):
+        first, *rest = name.split("_")
+        found.setdefault(first + "".join(map(str.title, rest)), []).append(text)
+    return found
 
 
 def with_id(event: Mapping[str, Any]) -> Mapping[str, Any]:
