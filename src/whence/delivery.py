@@ -391,8 +391,9 @@ class _Endpoint:
             return _IDLE_S  # the end of an attempt wakes
         if (pause_s := self._paused_until - time.monotonic()) > 0:
             return pause_s
-        due = await self._followers.due_deliveries(self._tenant, self.id, _now(), len(self._sending) + room)
-        fresh = [delivery for delivery in due if delivery.position not in self._sending][:room]
+        known = set(self._sending)  # what ends during the next line may still be among the due
+        due = await self._followers.due_deliveries(self._tenant, self.id, _now(), len(known) + room)
+        fresh = [delivery for delivery in due if delivery.position not in known][:room]
         for delivery in fresh:
             self._start(delivery)
         if len(fresh) == room:

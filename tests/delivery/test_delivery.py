@@ -145,6 +145,26 @@ async def test_a_crash_between_reading_and_adding_skips_nothing(tmp_path: Path) 
 READ_LOG = delivery._Endpoint._read
 
 
+async def test_what_ends_while_the_due_ones_are_read_is_not_sent_twice(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store answered may be older than what has been recorded since."""
+    real = work.followers.due_deliveries
+
+    async def due_deliveries(*arguments: Any) -> Any:
+        found = await real(*arguments)
+        await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(work.followers, "due_deliveries", due_deliveries)
+    async with receiving() as receiver:
+        hook = await work.hook(receiver)
+        ids = await work.emit(60)
+        async with work.running():
+            await work.until(hook, delivered=60)
+        assert sorted(receiver.ids) == sorted(ids)
+
+
 async def test_filters_select_as_those_of_lists(work: Delivering) -> None:
     """And events of the log itself come only to those who name them."""
     async with receiving() as every, receiving() as some, receiving() as own:
