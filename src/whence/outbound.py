@@ -180,8 +180,8 @@ class _Guard:
         OSError when the name does not resolve."""
         target = Target(is_https, host, port, "/")
         named = self._allowed.has_host(target)
-        found = [target.address] if target.address is not None else await self._looked_up(host, port)
-        addresses = [address for address in found if address is not None]
+        written = target.address
+        addresses = await self._looked_up(host, port) if written is None else [written]
         if not addresses:
             raise socket.gaierror
         if named:
@@ -211,7 +211,13 @@ class _Guard:
         except BaseException:
             self._lookups.leave(tenant)
             raise
-        looking.add_done_callback(lambda done: (self._lookups.leave(tenant), done.cancelled() or done.exception()))
+
+        def ended(looked_up: asyncio.Future[Sequence[str]]) -> None:
+            self._lookups.leave(tenant)
+            if not looked_up.cancelled():
+                looked_up.exception()  # nobody may be waiting for it any more
+
+        looking.add_done_callback(ended)
         return [ipaddress.ip_address(text) for text in await asyncio.shield(looking)]
 
     def close(self) -> None:

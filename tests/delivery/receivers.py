@@ -12,6 +12,7 @@ from typing import Any
 
 from whence.webhooks import verify
 
+
 async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15.0) -> None:
     """Wait until something is true. Fails when it does not become so."""
     until = time.monotonic() + seconds
