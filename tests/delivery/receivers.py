@@ -184,9 +184,11 @@ def receiving_beside(behaviour: Behaviour = OK) -> Iterator[Receiver]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     context = receiving(behaviour)
+    receiver = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
     try:
-        yield asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
-        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
+        yield receiver
     finally:
+        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        loop.close()
