@@ -186,8 +186,12 @@ def receiving_beside(behaviour: Behaviour = OK) -> Iterator[Receiver]:
     thread.start()
     context = receiving(behaviour)
     try:
-        yield asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
-        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
+        receiver = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
+        try:
+            yield receiver
+        finally:
+            asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        loop.close()
