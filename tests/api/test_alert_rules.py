@@ -305,4 +305,3 @@ def test_a_tenant_has_at_most_a_hundred_rules(api: httpx2.Client) -> None:
     answer = api.post(RULES, json={"name": "n", "condition": {"kind": "match"}})
     assert (answer.status_code, code_of(answer)) == (429, "throttled")
     assert "Delete" in answer.json()["detail"]
-

@@ -57,9 +57,9 @@ def test_a_rule_is_tried_before_it_is_made(user: Cli, api: httpx2.Client, tmp_pa
     file = tmp_path / "rule.json"
     file.write_text('{"condition": {"kind": "first_seen", "per": "actor"}, "filters": {"outcome": "failure"}}')
     assert len(user.ok("alert", "test", file, "--over", "1h").lines) == 2
-    assert user.ok("alert", "test", "--absent", "2h", "--over", "1h", "--type", "schedule.fired").lines[0].split()[1:] == [
-        "fired"
-    ]
+    assert user.ok("alert", "test", "--absent", "2h", "--over", "1h", "--type", "schedule.fired").lines[0].split()[
+        1:
+    ] == ["fired"]
     assert user.ok("alert", "list").lines == ["ID  NAME  FIRES  EVENTS  STATE"]
     file.write_text("{")
     assert "is not JSON" in user.fails(2, "alert", "test", file, "--over", "1h")

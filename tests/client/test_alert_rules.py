@@ -57,7 +57,9 @@ def test_the_asynchronous_client_has_the_same_calls(served: Served) -> None:
     async def run() -> None:
         async with AsyncWhence(served.url, served.key(READ, WRITE, ADMIN, tenant="async-calls")) as log:
             await log.batch([event(eventType="action_run.failed") for _ in range(3)])
-            rule = await log.create_alert_rule("quiet", {"kind": "absence", "window_s": 60}, event_type="schedule.fired")
+            rule = await log.create_alert_rule(
+                "quiet", {"kind": "absence", "window_s": 60}, event_type="schedule.fired"
+            )
             assert (await log.change_alert_rule(rule.id, condition={"kind": "match"})).condition.kind == "match"
             assert [each.id for each in await log.alert_rules()] == [rule.id]
             assert (await log.alert_rule(rule.id)).firing_total == 0
@@ -80,5 +82,8 @@ def test_a_test_that_is_not_exact_is_an_error() -> None:
 
 def test_both_clients_have_the_same_calls() -> None:
     """By name."""
-    names = [{name for name in vars(each) if not name.startswith("_")} for each in (calls.AlertRuleCalls, calls.AsyncAlertRuleCalls)]
+    names = [
+        {name for name in vars(each) if not name.startswith("_")}
+        for each in (calls.AlertRuleCalls, calls.AsyncAlertRuleCalls)
+    ]
     assert names[0] == names[1]

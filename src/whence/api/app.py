@@ -7,7 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api import alerts, causes, credentials, docs_page, feeds, followers, health, metrics_page, operators, reads, writes
+from whence.api import (
+    alerts,
+    causes,
+    credentials,
+    docs_page,
+    feeds,
+    followers,
+    health,
+    metrics_page,
+    operators,
+    reads,
+    writes,
+)
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize

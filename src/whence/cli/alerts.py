@@ -40,7 +40,8 @@ class ConditionOptions:
     at_least: Annotated[int | None, Parameter(help="Fire for so many events, 2 to 2000, --within a time.")] = None
     within: Annotated[str | None, Parameter(help="How far apart they may be, such as 90s, 10m, 26h or 7d.")] = None
     per: Annotated[
-        Literal["actor", "resource", "correlation", "eventType"] | None, Parameter(help="Count each of these for itself.")
+        Literal["actor", "resource", "correlation", "eventType"] | None,
+        Parameter(help="Count each of these for itself."),
     ] = None
     first_seen: Annotated[
         Literal["actor", "resource", "eventType"] | None,

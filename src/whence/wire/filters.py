@@ -45,11 +45,10 @@ def parse_filters(
     names = {parameter: name for name, parameter in FILTER_NAMES.items()}
     problems += [Problem((*loc, names[str(each.loc[1])]), each.msg, each.type) for each in reader.problems]
     query = Query(**fields)
-    asked = dict.fromkeys(values.get("event_type", ()))
-    if len(asked) != len(query.event_types) + len(query.event_type_prefixes) or NO_EVENT_TYPE in query.event_types:
-        if not any(each.loc[1] == "event_type" for each in reader.problems):
-            sentence = "An event type is like order.shipped, or like order.* for all that begin so."
-            problems.append(Problem((*loc, "eventType"), sentence, "string_pattern_mismatch"))
+    found_types = {*query.event_types, *(f"{prefix}*" for prefix in query.event_type_prefixes)} - {NO_EVENT_TYPE}
+    if not reader.problems and not found_types.issuperset(values.get("event_type", ())):
+        sentence = "An event type is like order.shipped, or like order.* for all that begin so."
+        problems.append(Problem((*loc, "eventType"), sentence, "string_pattern_mismatch"))
     return query
 
 
