@@ -44,7 +44,20 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"storage", "settings"}),
-    frozenset({"ingest", "followers", "sealer", "delivery", "alerting", "retention", "archive", "copying", "demo"}),
+    frozenset(
+        {
+            "ingest",
+            "followers",
+            "sealer",
+            "outbound",
+            "delivery",
+            "alerting",
+            "retention",
+            "archive",
+            "copying",
+            "demo",
+        }
+    ),
     frozenset({"api"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

@@ -53,6 +53,8 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
             async for part in parts:
                 await target.import_log(tenant, part)
                 step(len(part))
+        if head.retained_from > 1:
+            await target.import_retained_from(tenant, head.retained_from)
     for tenant, head in heads.items():
         await _verify(target, tenant, head, step)
     keys = [key for tenant in (OPERATORS_TENANT, *heads) for key in await source.credentials.list_keys(tenant)]
@@ -124,6 +126,8 @@ async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> Non
         raise Unsound(f"{tenant}: the root of the copy differs from that of the source.")
     if found.recorded_at != head.recorded_at:
         raise Unsound(f"{tenant}: the last recorded time of the copy differs from that of the source.")
+    if found.retained_from < head.retained_from:
+        raise Unsound(f"{tenant}: the copy keeps positions that the source no longer keeps.")
     if await target.count_events(Viewer(tenant), Query()) != counts.by_word():
         raise Unsound(f"{tenant}: the counts of the copy are wrong.")
     if await target.actor_stats(Viewer(tenant), Query()) != counts.by_actor():

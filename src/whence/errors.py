@@ -10,6 +10,7 @@ WhenceError
 ├── Conflict                the id belongs to an event with other content
 ├── TooLarge                a body, payload or batch is over its limit
 ├── UnsupportedMedia        the content type or encoding is not supported
+├── BadSignature            a webhook that was received is not signed as it should be
 ├── RetryLater              it passes by itself
 │   ├── Throttled           too many requests of one kind from one caller
 │   ├── Busy                a queue is full
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 import msgspec
 
 __all__ = [
+    "BadSignature",
     "Busy",
     "Conflict",
     "Forbidden",
@@ -150,6 +152,12 @@ class UnsupportedMedia(WhenceError):
     """The content type or content encoding is not supported."""
 
     code = "unsupported_media_type"
+
+
+class BadSignature(WhenceError):
+    """A webhook that was received is not signed with the secret, is too old, or lacks a header. Raised by receivers."""
+
+    code = "bad_signature"
 
 
 class RetryLater(WhenceError):

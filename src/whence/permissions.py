@@ -32,6 +32,7 @@ __all__ = [
     "new_session_secret",
     "parse_key_name",
     "parse_scopes",
+    "readable_types",
     "scopes_among",
     "session_hash",
 ]
@@ -134,10 +135,16 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def readable(self) -> tuple[str, ...] | None:
         """The resource types whose events the principal may read, sorted; None means all of them."""
-        if READ in self.scopes:
-            return None
-        prefix = READ + ":"
-        return tuple(sorted(held.removeprefix(prefix) for held in self.scopes if held.startswith(prefix)))
+        return readable_types(self.scopes)
+
+
+def readable_types(scopes: Iterable[str]) -> tuple[str, ...] | None:
+    """The resource types whose events these scopes may read, sorted; None means all of them."""
+    held = frozenset(scopes)
+    if READ in held:
+        return None
+    prefix = READ + ":"
+    return tuple(sorted(scope.removeprefix(prefix) for scope in held if scope.startswith(prefix)))
 
 
 def _covers(held: Iterable[str], scope: str) -> bool:

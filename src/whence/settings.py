@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 import platformdirs
 
-from whence.addresses import is_loopback
+from whence.addresses import Allowed, is_loopback
 from whence.errors import StoreRefused
 from whence.events import EVENT_LOG, Vocabulary
 from whence.storage.backends import engine_of
@@ -96,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     postgres_pooler: bool = False
     unsafe_durability: bool = False
     processes: int | None = None
+    webhook_allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -207,6 +208,10 @@ def _check_service(settings: Settings) -> None:
             ipaddress.ip_network(proxy, strict=False)
         except ValueError:
             raise ValueError("WHENCE_TRUSTED_PROXIES must list IP addresses or networks, like 10.0.0.0/8.") from None
+    try:
+        Allowed.parse(settings.webhook_allow)
+    except ValueError as error:
+        raise ValueError(f"WHENCE_WEBHOOK_ALLOW {error}") from None
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -392,5 +397,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "postgres_pooler": ("WHENCE_POSTGRES_POOLER", _switch),
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
     "processes": ("WHENCE_PROCESSES", _processes),
+    "webhook_allow": ("WHENCE_WEBHOOK_ALLOW", _list),
 }
 """The variable of each field, and the function that parses its value."""

@@ -87,6 +87,7 @@ async def everything(url: str, folder: Path) -> None:
     store = create_store(url, importing=True)
     try:
         await store.import_log(TENANT, first)
+        await store.import_retained_from(TENANT, 1)
         await fill(store, TENANT)  # five hundred of these are repeats
         await add(store, new(1, correlation_id="flow", causation_id=FAILED_EVENT), tenant=TENANT)
         await add(store, new(2, causation_id=new(1).id), tenant=TENANT)

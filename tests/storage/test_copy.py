@@ -3,6 +3,8 @@
 import gzip
 import itertools
 import os
+import re
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +21,7 @@ from tests.data.sample import SAMPLE
 from tests.databases import execute, fresh_database
 from whence.copying import copy_log
 from whence.demo import recording
-from whence.errors import StoreRefused, Unavailable, Unsound
+from whence.errors import PositionGone, StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, Query, Viewer, Vocabulary
 from whence.permissions import new_api_key, new_operator_key
 from whence.storage import HashedEvent, Session, Write, create_store
@@ -283,6 +285,54 @@ async def test_what_came_meanwhile_is_copied_by_the_next_run(pair: tuple[Any, An
     assert (await copy_log(source, target)).before == 2_507
     assert await log(source) == await log(target)
     assert await target.count_events(Viewer(TENANT), Query()) == await source.count_events(Viewer(TENANT), Query())
+
+
+async def _retained_from(store: Any, position: int) -> None:
+    """Set the first position that a store keeps of a log, as if earlier ones had been removed."""
+    change = f"SET retained_from = {position} WHERE tenant = '{OTHER}'"
+    await alter(store, f"UPDATE tenant {change}", f"UPDATE whence.head {change}")
+
+
+async def _copies_what_is_kept(source: Any, target: Any) -> None:
+    await copy_log(source, target)
+    await _retained_from(source, 3)
+    await copy_log(source, target)
+    assert await target.head(OTHER) == await source.head(OTHER)
+    assert (await target.head(OTHER)).retained_from == 3
+    assert (await target.head(TENANT)).retained_from == 1
+    with pytest.raises(PositionGone):
+        await target.read_feed(Viewer(OTHER), Query(), 0, 10)
+    await _retained_from(target, 5)
+    await copy_log(source, target)
+    assert (await target.head(OTHER)).retained_from == 5
+
+
+async def test_the_first_position_that_is_kept_comes_along(pair: tuple[Any, Any]) -> None:
+    """Also when it has moved since the first run. It never goes back in the target."""
+    await _copies_what_is_kept(*pair)
+
+
+@pytest.mark.parametrize("wrong", ["left out", "set back"])
+async def test_mutant_a_first_position_that_is_not_copied_is_caught(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """A copy without it does not pass its own verification; one that sets it back fails the test."""
+    source, target = pair
+
+    async def nothing(_tenant: str, _position: int) -> None:
+        return None
+
+    if wrong == "left out":
+        monkeypatch.setattr(target, "import_retained_from", nothing)
+        with pytest.raises(Unsound, match="no longer keeps"):
+            await _copies_what_is_kept(source, target)
+        return
+    replication = sys.modules[f"whence.storage.{target.kind}.replication"]
+    text = re.sub(r"(?:max|greatest)\(retained_from, (\$2|\?)\)", r"\1", replication._SQL["retain_from"])
+    assert text != replication._SQL["retain_from"]
+    monkeypatch.setattr(replication, "_SQL", {**replication._SQL, "retain_from": text})
+    with pytest.raises((AssertionError, Unsound)):
+        await _copies_what_is_kept(source, target)
 
 
 @pytest.mark.parametrize("foreign", ["other events", "the same events of another store", "more events"])

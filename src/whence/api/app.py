@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
+from whence.addresses import Allowed
 from whence.api import (
     alerts,
     causes,
@@ -18,6 +19,7 @@ from whence.api import (
     metrics_page,
     operators,
     reads,
+    webhooks,
     writes,
 )
 from whence.api.admission import Admission
@@ -26,7 +28,7 @@ from whence.api.authorization import authorize
 from whence.api.context import AppContext
 from whence.api.error_responses import error_response
 from whence.api.fast_lane import FastLane
-from whence.api.followers import new_worker, running
+from whence.api.followers import WEBHOOK_SECRETS, new_worker, running
 from whence.api.metrics import Metrics, Share, template_of
 from whence.api.middleware import HTTPMiddleware
 from whence.api.operator_tokens import PURPOSE
@@ -35,15 +37,21 @@ from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.api.streams import Streams
+from whence.fairness import FairQueue
 from whence.followers import Worker
 from whence.ingest import Ingest
+from whence.outbound import Sender
 from whence.recent import RecentlyUsed
 from whence.sealing import StoreSecret
+from whence.sentences import load_grammar
 from whence.settings import Settings
 from whence.storage import Store
 from whence.wire.feed import Places
 
 __all__ = ["create_app", "new_metrics", "route_handlers"]
+
+_WEBHOOK_TESTS = 16
+"""Test events that are on their way at a time."""
 
 _PARSED_READS = 512
 """Reads whose query strings stay parsed. With the longest query strings they take 40 MB."""
@@ -87,6 +95,10 @@ def create_app(
         streams=Streams(store, authenticator, admission, Places(secret.sealer("positions"))),
         metrics=metrics,
         parsed_reads=RecentlyUsed(_PARSED_READS),
+        sender=Sender(Allowed.parse(settings.webhook_allow)),
+        webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
+        webhook_tests=FairQueue(_WEBHOOK_TESTS),
+        grammar=load_grammar(),
     )
     _watch(context)
     worker = new_worker(settings, store, secret, metrics) if bus is None else None
@@ -105,7 +117,7 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, alerts, writes, causes, credentials, operators, metrics_page, health)
+    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 
@@ -141,6 +153,7 @@ async def _lifespan(context: AppContext, bus: ProcessBus | None, worker: Worker 
         closing.push_async_callback(context.authenticator.close)
         closing.push_async_callback(context.ingest.close)
         closing.push_async_callback(context.streams.close)
+        closing.push_async_callback(context.sender.close)
         publishing = asyncio.create_task(context.metrics.keep_published())
         closing.callback(publishing.cancel)
         if worker is not None:

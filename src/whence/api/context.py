@@ -13,10 +13,13 @@ from whence.api.recording import Recorder
 from whence.api.request import Request
 from whence.api.streams import Streams
 from whence.events import Vocabulary
+from whence.fairness import FairQueue
 from whence.ingest import Ingest
+from whence.outbound import Sender
 from whence.permissions import Principal
 from whence.recent import RecentlyUsed
 from whence.sealing import Sealer
+from whence.sentences import Grammar
 from whence.settings import Settings
 from whence.storage.base import Store
 from whence.wire.query import ReadRequest
@@ -29,7 +32,8 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
 
     `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `admission` decides how much of the
     server each tenant may use. `metrics` counts what it does. `parsed_reads` are what reads asked lately, by route,
-    query string, viewer and path.
+    query string, viewer and path. `sender` sends the test events of webhooks, `webhook_tests` bounds how many at a
+    time, `webhook_secrets` seals their secrets, and `grammar` has the words of their sentences.
     """
 
     settings: Settings
@@ -45,6 +49,10 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     metrics: Metrics
     parsed_reads: RecentlyUsed[tuple[Any, ...], ReadRequest]
+    sender: Sender
+    webhook_secrets: Sealer
+    webhook_tests: FairQueue
+    grammar: Grammar
 
 
 def context_of(request: Request) -> AppContext:

@@ -7,21 +7,27 @@ from collections.abc import AsyncIterator
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from whence.addresses import Allowed
 from whence.alerting import AlertRules
 from whence.api.context import context_of, principal_of
 from whence.api.metrics import Metrics
 from whence.api.operation import read_route
 from whence.api.request import Request
 from whence.api.responses import JsonResponse
+from whence.delivery import WebhookDelivery
 from whence.errors import Forbidden
 from whence.followers import Work, Worker
+from whence.outbound import Sender
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store
 from whence.wire.bodies import FollowerBody, FollowersBody
 from whence.wire.query import refuse_parameters
 
-__all__ = ["ROUTES", "new_worker", "running"]
+__all__ = ["ROUTES", "WEBHOOK_SECRETS", "new_worker", "running"]
+
+WEBHOOK_SECRETS = "webhooks"
+"""The purpose of the subkey that seals the secrets of webhooks."""
 
 
 @read_route("/api/v1/followers", "List Followers", "followers", FollowersBody, tag="Service")
@@ -46,7 +52,11 @@ ROUTES: list[HTTPRouteHandler] = [list_followers]
 
 def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: Metrics) -> Worker:
     """The worker of the process that follows the log, whose lag the metrics then show."""
-    works: list[Work] = [AlertRules(store)]
+    sender = Sender(Allowed.parse(settings.webhook_allow))
+    works: list[Work] = [
+        WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender),
+        AlertRules(store),
+    ]
     worker = Worker(store, works)
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
     return worker

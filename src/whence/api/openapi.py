@@ -16,6 +16,7 @@ from whence.api.auth import COOKIE
 from whence.api.examples import ERRORS, PROBLEMS, REQUESTS, RESPONSES, results_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.operator_tokens import LIFETIME_MAX_S
+from whence.api.webhook_schemas import WEBHOOK_REQUESTS, WEBHOOK_RESPONSES, webhook_schemas
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, WORD_PATTERN, Vocabulary
 from whence.permissions import READ, known_scopes
 from whence.settings import Settings
@@ -48,6 +49,7 @@ _TAGS = {
     "Events": "The log: reading and storing events.",
     "Causes": "Why something happened, and what leads to what.",
     "Alerts": "Rules that watch the log, and say so in it when they fire.",
+    "Webhooks": "Events that the server sends, for the scope admin.",
     "Credentials": "API keys, and sessions for browsers.",
     "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
     "Service": "The state of the server, and its documentation.",
@@ -90,6 +92,11 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     "event_id": ({"type": "string", "format": "uuid"}, "The id of the event."),
     "key_id": ({"type": "string"}, "The public id of the key."),
     "rule_id": ({"type": "string", "format": "uuid"}, "The id of the rule."),
+    "webhook_id": ({"type": "string", "format": "uuid"}, "The id of the webhook."),
+    "position": (
+        {"type": "string", "pattern": "^([0-9]{1,19}|[A-Za-z0-9_-]{44})$"},
+        "The position of the event, as in the list of deliveries.",
+    ),
     "tenant": ({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}, "The name of a tenant."),
 }
 """Schema and description of every parameter that stands in a path."""
@@ -183,7 +190,7 @@ def _with_example(schema: Json) -> Json:
     if schema.get("type") == "string":  # lines
         return {"schema": schema, "example": msgspec.json.encode(REQUESTS["NewEvent"]).decode() + "\n"}
     name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
-    example = REQUESTS[name]
+    example = (REQUESTS | WEBHOOK_REQUESTS)[name]
     return {"schema": schema, "example": [example] if "items" in schema else example}
 
 
@@ -232,8 +239,9 @@ def _response_example(schema: Json, status: int) -> Json:
         return {"example": results_of(status)}
     if name == "Error":
         return {"example": ERRORS[status]}
-    if name in RESPONSES:
-        return {"example": RESPONSES[name]}
+    responses = RESPONSES | WEBHOOK_RESPONSES
+    if name in responses:
+        return {"example": responses[name]}
     return {"example": {"status": "ok"}} if "status" in schema.get("properties", ()) else {}
 
 
@@ -394,6 +402,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
                 },
             },
         },
+        **webhook_schemas(),
         "NewKey": {
             "type": "object",
             "additionalProperties": False,

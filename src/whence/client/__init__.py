@@ -6,7 +6,7 @@
   and runs as events.
 - `alert_rules` has the calls about alert rules.
 - `reasons` says why there is no connection.
-- `following` iterates over events as they are stored.
+- `following` iterates over events as they are stored. `webhooks` has the calls about webhooks.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
   for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
@@ -64,6 +64,7 @@ from whence.client.responses import (
 )
 from whence.client.runs import Run
 from whence.client.tokens import TenantToken, sign_jwt
+from whence.client.webhooks import AsyncWebhooks, WebhookFields, Webhooks
 from whence.profiles import DEFAULT_URL
 from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
 
@@ -76,6 +77,7 @@ __all__ = [
     "ApiRequest",
     "ApiResponse",
     "AsyncFollow",
+    "AsyncWebhooks",
     "AsyncWhence",
     "BeforeSend",
     "CausalContext",
@@ -113,6 +115,8 @@ __all__ = [
     "TimeFilters",
     "Unreachable",
     "Value",
+    "WebhookFields",
+    "Webhooks",
     "Whence",
     "actor_stats_request",
     "aggregate_request",

@@ -52,6 +52,7 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
+from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
 from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody, FollowersBody
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
@@ -221,6 +222,11 @@ class Whence(AlertRuleCalls, BaseClient):
     def followers(self) -> FollowersBody:
         """How far the webhooks and the alert rules have read the log. Raises Forbidden for a narrowed credential."""
         return parse_body(self.send(followers_request()), FollowersBody)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The webhooks of the tenant, for a key with the scope admin."""
+        return Webhooks(self.send)
 
     def send(self, request: ApiRequest) -> ApiResponse:
         """Send a request, with retries, and return the last response, whatever its status.
@@ -401,6 +407,11 @@ class AsyncWhence(AsyncAlertRuleCalls, BaseClient):
     async def followers(self) -> FollowersBody:
         """As `Whence.followers`."""
         return parse_body(await self.send(followers_request()), FollowersBody)
+
+    @property
+    def webhooks(self) -> AsyncWebhooks:
+        """As `Whence.webhooks`."""
+        return AsyncWebhooks(self.send)
 
     async def send(self, request: ApiRequest) -> ApiResponse:
         """As `Whence.send`."""

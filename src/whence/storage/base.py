@@ -217,7 +217,7 @@ class Store(Protocol):
         """The tenants that have a log or a key, in order: those after a name, at most `limit`. For the operator."""
         ...
 
-    # No request reaches the next two methods, which serve the commands of the operator.
+    # No request reaches the next three methods, which serve the commands of the operator.
 
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """The events after the position `after`, in order: at most `limit`, fewer when their payloads come to
@@ -231,6 +231,11 @@ class Store(Protocol):
         Only on a store that was opened for it. Raises StoreRefused when the events do not continue the tenant's log,
         and Unsound when one does not belong to its leaf.
         """
+        ...
+
+    async def import_retained_from(self, tenant: str, position: int) -> None:
+        """Set the first position that is still kept, after its events were imported. It never goes back. Only on a
+        store that was opened for imports; raises StoreRefused."""
         ...
 
     def free_bytes(self) -> int | None:

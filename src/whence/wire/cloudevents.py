@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 in structured, binary and batch mode, mapped to events of the log.
+"""CloudEvents 1.0 in structured, binary and batch mode, mapped to events of the log, and events as CloudEvents.
 
 type -> eventType, time -> occurredAt, subject -> resourceType/resourceId, correlationid -> correlationId,
 causationid -> causationId, authtype -> actorType, authid -> actorId, data -> payload. An id that is not a UUID becomes
@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from whence.errors import Invalid, Problem, TooLarge
-from whence.events import NewEvent
+from whence.events import Event, NewEvent
 from whence.wire.event import (
     FIELD_CHECKS,
     IngestContext,
@@ -28,10 +28,12 @@ from whence.wire.fields import Broken
 from whence.wire.ids import derived_uuid, parse_uuid
 from whence.wire.payload import PAYLOAD_MAX, check_compact, compact_json
 from whence.wire.problems import PROBLEMS_MAX, limit_problems, shown_name
+from whence.wire.times import format_time
 
 __all__ = [
     "CLOUD_ACTOR_TYPES",
     "NAMELESS",
+    "encode_structured",
     "is_cloudevents",
     "iter_cloudevents_batch",
     "parse_binary",
@@ -325,3 +327,63 @@ def _payload(data: bytes, mapping: _Mapping) -> bytes:
         mapping.fail("", error)
         return data
     return payload
+
+
+# --------------------------------------------------------------------------------------------------------- encoding
+
+_STANDARD_AUTH = {actor_type: kind for kind, actor_type in CLOUD_ACTOR_TYPES.items() if actor_type != "system"}
+"""actorType -> authtype, where the standard has a word of its own. `system` is one of its words already."""
+
+_MAPPED = frozenset(
+    (
+        *("specversion", "id", "source", "type", "subject", "time", "data", "datacontenttype", "authtype", "authid"),
+        *("correlationid", "causationid", "sequence"),
+    )
+)
+
+
+def encode_structured(event: Event, *, position: int | None = None) -> bytes:
+    """The event in `application/cloudevents+json`; the inverse of `parse_structured`.
+
+    An event that came as a CloudEvent has its source and its other attributes again. The source of another one is its
+    tenant. `position` becomes the attribute `sequence`.
+    """
+    data = b"{}" if event.payload is None else event.payload
+    kept, data = _taken_apart(data)
+    attributes: dict[str, object] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": kept.pop("source", None) or f"whence/{event.tenant_id}",
+        "type": event.event_type,
+        "subject": f"{event.resource_type}/{event.resource_id}",
+        "time": format_time(event.occurred_at),
+        "authtype": _auth_type(event.actor_type, kept.pop("authtype", None)),
+        "authid": event.actor_id,
+        "correlationid": event.correlation_id,
+    }
+    if event.causation_id is not None:
+        attributes["causationid"] = event.causation_id
+    if position is not None:
+        attributes["sequence"] = str(position)
+    attributes |= {name: value for name, value in kept.items() if name not in _MAPPED}
+    return msgspec.json.encode({**attributes, "datacontenttype": "application/json", "data": msgspec.Raw(data)})
+
+
+def _auth_type(actor_type: str, kept: object) -> str:
+    if isinstance(kept, str) and CLOUD_ACTOR_TYPES.get(kept) == actor_type:
+        return kept
+    return _STANDARD_AUTH.get(actor_type, actor_type)
+
+
+def _taken_apart(payload: bytes) -> tuple[Attributes, bytes]:
+    """The attributes that a payload keeps under `_ce`, and the rest of it. One that no CloudEvent made stays whole."""
+    members = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    if KEPT not in members:
+        return {}, payload
+    try:
+        kept = msgspec.json.decode(members.pop(KEPT), type=Attributes)
+    except msgspec.ValidationError:
+        return {}, payload
+    if not isinstance(kept.get("source"), str) or not all(map(_ATTRIBUTE.fullmatch, kept)):
+        return {}, payload
+    return kept, msgspec.json.encode(members)

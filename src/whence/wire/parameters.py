@@ -14,6 +14,7 @@ from whence.wire.deprecation import Deprecation
 
 __all__ = [
     "CAUSE_PARAMETERS",
+    "DELIVERY_STATES",
     "EVENT_INCLUDES",
     "FEED_LIMIT_DEFAULT",
     "FEED_LIMIT_MAX",
@@ -31,6 +32,7 @@ __all__ = [
     "TEXT_SCHEMA",
     "VALUES_MAX",
     "WAIT_MAX_S",
+    "WEBHOOK_PARAMETERS",
     "WRITE_PARAMETERS",
     "Parameter",
     "or_null",
@@ -292,12 +294,30 @@ def _listing(things: str) -> tuple[Parameter, ...]:
 LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys"), "tenants": _listing("tenants")}
 """The parameters of each route that lists something other than events."""
 
+DELIVERY_STATES = ("pending", "delivered", "failed")
+"""What a delivery to a webhook can be."""
+
+WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "deliveries": (
+        Parameter(
+            "state",
+            or_null({"type": "string", "enum": list(DELIVERY_STATES)}),
+            f"Deliveries in this state. {_REPEAT}",
+            multiple=True,
+        ),
+        Parameter("after", _AFTER.schema, "Only deliveries after this place: the nextAfter of an answer."),
+        _listing("deliveries")[0],
+    ),
+}
+"""The parameters of each route about webhooks."""
+
 PARAMETERS = (
     READ_PARAMETERS
     | FEED_PARAMETERS
     | CAUSE_PARAMETERS
     | WRITE_PARAMETERS
     | LISTING_PARAMETERS
+    | WEBHOOK_PARAMETERS
     | {"reference": (), "followers": ()}
 )
 """The parameters of every route that has any, or that refuses all of them."""

@@ -280,6 +280,12 @@ class PostgresStore:
         work = partial(replication.import_events, events=events, cached=self._numbers)
         await self._grow(tenant, partial(work, joined=not self._target.on_citus))
 
+    async def import_retained_from(self, tenant: str, position: int) -> None:
+        """Set the first position that is still kept; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._write_as(tenant, partial(replication.import_retained_from, position=position))
+
     async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool) -> Any:
         async def ask(connection: Connection, owner: Tenant) -> Any:
             snapshot = await self._snapshot(connection, owner, viewer)

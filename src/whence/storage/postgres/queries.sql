@@ -42,6 +42,9 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
        folded_to = $9, payload_bytes = $10, measured_to = $11, kinds_version = $12
  WHERE tenant_no = $1
 
+-- name: retain_from
+UPDATE head SET retained_from = greatest(retained_from, $2) WHERE tenant_no = $1
+
 -- name: payload_bytes
 -- Of the events after a position and up to another. The length of a payload is found without reading it.
 SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM event WHERE tenant_no = $1 AND position > $2 AND position <= $3
@@ -594,8 +597,8 @@ DELETE FROM session WHERE key_id = $1
 -- transaction is taking the same lease, it waits for that. The condition compares only columns: Citus takes no clock in
 -- it, which could differ between the copies of the table.
 INSERT INTO lease (name, owner, taken_at, expires_at)
-VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3::bigint)
+VALUES ($1, $2, (date_part('epoch', clock_timestamp()) * 1000000)::bigint,
+        (date_part('epoch', clock_timestamp()) * 1000000)::bigint + $3::bigint)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, taken_at = excluded.taken_at, expires_at = excluded.expires_at
  WHERE lease.owner = excluded.owner OR lease.expires_at <= excluded.taken_at
 RETURNING true

@@ -13,7 +13,7 @@ from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sequencing import Batch
 from whence.storage.sql import load_blocks
 
-__all__ = ["import_events", "part_rows", "read_part", "tenants"]
+__all__ = ["import_events", "import_retained_from", "part_rows", "read_part", "tenants"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -52,3 +52,9 @@ async def import_events(
     batch = Batch()
     sequence_exactly(log, head, batch, events)
     await insert(connection, head, log, batch, events, kinds_version, joined=joined)
+
+
+async def import_retained_from(connection: Connection, tenant: Tenant, position: int) -> None:
+    """See `Store.import_retained_from`."""
+    await head_row(connection, tenant)
+    await connection.execute(_SQL["retain_from"], tenant.number, position)

@@ -351,6 +351,12 @@ class SQLiteStore(SQLiteReads):
         )
         self._head_notifier.wake(tenant)
 
+    async def import_retained_from(self, tenant: str, position: int) -> None:
+        """Set the first position that is still kept; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._writer.submit(lambda connection: replication.import_retained_from(connection, tenant, position))
+
     # --- life --------------------------------------------------------------------------------------------------
 
     async def check_servable(self) -> None:

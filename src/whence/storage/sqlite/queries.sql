@@ -27,6 +27,9 @@ UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actor
        folded_to = ?, payload_bytes = ?, measured_to = ?
  WHERE tenant_no = ?
 
+-- name: retain_from
+UPDATE tenant SET retained_from = max(retained_from, ?) WHERE tenant = ?
+
 -- name: payload_bytes
 -- Of the events after a position and up to another. SQLite finds the length without reading the payload.
 SELECT coalesce(sum(length(payload)), 0) FROM event WHERE key > (?1 << 40 | ?2) AND key <= (?1 << 40 | ?3)
@@ -448,9 +451,9 @@ SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_al
  WHERE tenant_no = ? AND webhook_id = ? AND position = ?
 
 -- name: deliveries
--- Those in one state.
+-- Those in one state. By its index, which SQLite does not choose by itself: those of a rare state may be far apart.
 SELECT webhook_id, position, state, due_at, changed_at, attempts, attempts_in_all
-  FROM delivery
+  FROM delivery INDEXED BY delivery_state
  WHERE tenant_no = ? AND webhook_id = ? AND state = ? AND position > ?
  ORDER BY position LIMIT ?
 

@@ -14,7 +14,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import Appender, SQLiteTenantLog, head_draft, insert
 from whence.storage.sqlite.rows import event_from, head_row, key_of
 
-__all__ = ["import_events", "read_part", "tenants"]
+__all__ = ["import_events", "import_retained_from", "read_part", "tenants"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -54,3 +54,8 @@ def import_events(connection: apsw.Connection, appender: Appender, tenant: str, 
     sequence_exactly(log, head, batch, events)
     log.add_names()
     insert(connection, head, log, batch, events)
+
+
+def import_retained_from(connection: apsw.Connection, tenant: str, position: int) -> None:
+    """See `Store.import_retained_from`."""
+    connection.execute(_SQL["retain_from"], (position, tenant))

@@ -130,6 +130,10 @@ class SharedStore(SQLiteReads):
         """Refuse: a store that is served does not take the events of another; see `Store`."""
         raise StoreRefused("This store was not opened to be restored.")
 
+    async def import_retained_from(self, tenant: str, position: int) -> None:
+        """Refuse, as `import_log` does; see `Store`."""
+        raise StoreRefused("This store was not opened to be restored.")
+
     async def check_servable(self) -> None:
         """Do nothing: the writer has checked the file; see `Store`."""
 
