@@ -111,7 +111,9 @@ def create(
         out_json(msgspec.json.encode(rule))
         return
     out(printable(rule.id))
-    say(f"Its alerts: whence tail -f --event-type 'whence.*'   Try it: whence alert test {printable(rule.id)}")
+    say(
+        f"Its alerts: whence tail -f --event-type 'whence.*'   Try it: whence alert test {printable(rule.id)} --over 7d"
+    )
 
 
 @app.command
@@ -182,7 +184,7 @@ def test(
                 out_json(msgspec.json.encode(alert))
             else:
                 out(printable(_alert_text(alert)))
-    say(f"{counted(fired, 'alert')} would have fired since {printable(over)} ago, and {resolved:,} resolved.")
+    say(f"{counted(fired, 'alert')} would have fired in the last {printable(over)}, and {resolved:,} resolved.")
 
 
 def _alerts(
