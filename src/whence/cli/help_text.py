@@ -56,7 +56,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "alert": ("whence alert list", "whence alert create 'A run crashed' --type automation_run.crashed"),
     "alert list": ("whence alert list",),
     "alert create": (
-        "whence alert create 'Five failures' --outcome failure --at-least 5 --within 10m --per actor",
+        "whence alert create 'Failures' --outcome failure --at-least 5 --within 10m --per actor",
         "whence alert create 'First deletion' --type connection.deleted --first-seen actor",
         "whence alert create 'No nightly run' --type schedule.fired --actor-id nightly --absent 26h",
     ),
