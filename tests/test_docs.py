@@ -55,6 +55,8 @@ RUN_ELSEWHERE = {
     ("README.md", "console"): "tests/acceptance/test_first_minutes.py",
     ("docs/tutorial.md", "console"): "tests/acceptance/test_first_minutes.py",
     ("docs/tutorial.md", "python"): "tests/acceptance/test_first_minutes.py",
+    ("docs/alerts.md", "sh"): "tests/cli/test_alerts.py",
+    ("docs/alerts.md", "python"): "tests/cli/test_alerts.py",
     ("docs/importing.md", "sh"): "tests/cli/test_import_forms.py",
     ("docs/importing.md", "toml"): "tests/cli/test_import_forms.py",
     ("docs/operations.md", "sh"): "tests/test_containers.py",

@@ -116,7 +116,7 @@ async def test_what_was_not_answered_before_a_crash_is_sent_again(tmp_path: Path
         [event_id] = await work.emit()
         for crashes in range(1, 4):
             work.start()
-            await receiver.until(lambda count=crashes: len(receiver.received) == count, 5)  # type: ignore[misc]
+            await receiver.until(lambda count=crashes: len(receiver.received) == count, 5)
             await work.kill()
             assert (await work.states(hook)) == {PENDING: 1}
         receiver.behaviour = OK

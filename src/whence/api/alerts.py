@@ -254,12 +254,9 @@ def _may_see(principal: Principal, rule: AlertRule) -> bool:
 
 
 def _changed(rule: AlertRule, asked: RuleFields, tenant: str) -> AlertRule:
-    """A rule with the fields that were sent. Raises Invalid for a first event that could not be found at little cost.
-    """
+    """A rule with the fields that were sent. Raises Invalid for a first event that costs much to find."""
     changes = {
-        name: value
-        for name in ("name", "query", "condition")
-        if (value := getattr(asked, name)) is not msgspec.UNSET
+        name: value for name in ("name", "query", "condition") if (value := getattr(asked, name)) is not msgspec.UNSET
     }
     changed = msgspec.structs.replace(rule, **changes)
     _require_askable(changed.query, changed.condition, Viewer(tenant, changed.readable))
@@ -300,34 +297,34 @@ async def _stands_still(context: AppContext, tenant: str, rule: AlertRule) -> st
 async def _detail(request: Request, rule_id: str, rule: AlertRule) -> AlertRuleDetailBody:
     context, principal = context_of(request), principal_of(request)
     plain = rule_body(rule_id, rule, await _stands_still(context, principal.tenant, rule))
-    fields = msgspec.structs.asdict(plain)
+    state = await _state(context, principal, rule_id, rule) if _may_see(principal, rule) else {}
+    names = ("dropped_keys", "firing", "firing_total", "missed_before", "read_to", "refused_alerts")
+    fields: dict[str, Any] = msgspec.structs.asdict(plain) | dict.fromkeys(names) | state
+    return AlertRuleDetailBody(**fields)
+
+
+async def _state(context: AppContext, principal: Principal, rule_id: str, rule: AlertRule) -> dict[str, Any]:
+    """What a rule remembers, as fields of `AlertRuleDetailBody`."""
     place = await context.store.followers.get_place(principal.tenant, place_name(rule_id))
-    if not _may_see(principal, rule):
-        hidden = dict.fromkeys(
-            ("dropped_keys", "firing", "firing_total", "missed_before", "read_to", "refused_alerts")
-        )
-        return AlertRuleDetailBody(**fields, **hidden)
     state = state_of(place)
     same = state is not None and (state.query, state.condition) == (rule.query, rule.condition)
     judge = new_judge(rule.condition, rule.changed_at, state.judge if state is not None and same else b"")
     firing = list(judge.firing())
-    places, position = context.streams.places, rule.after if place is None else place.position
-    missed_before = 0 if state is None else state.missed_before
-    return AlertRuleDetailBody(
-        **fields,
-        dropped_keys=judge.dropped,
-        firing=[
+    places, missed_before = context.streams.places, 0 if state is None else state.missed_before
+    return {
+        "dropped_keys": judge.dropped,
+        "firing": [
             FiringBody(
                 alert_id=derived_uuid(principal.tenant, FIRED, rule_id, alert.source),
                 key=key_fields(rule.condition.per, alert.key),
             )
             for alert in firing[:_FIRING_SHOWN]
         ],
-        firing_total=len(firing),
-        missed_before=places.value(principal.viewer, missed_before) if missed_before else None,
-        read_to=places.value(principal.viewer, position),
-        refused_alerts=0 if state is None else state.refused,
-    )
+        "firing_total": len(firing),
+        "missed_before": places.value(principal.viewer, missed_before) if missed_before else None,
+        "read_to": places.value(principal.viewer, rule.after if place is None else place.position),
+        "refused_alerts": 0 if state is None else state.refused,
+    }
 
 
 async def _tested(request: Request, asked: TestRequest) -> tuple[Query, Condition]:
