@@ -184,11 +184,13 @@ def receiving_beside(behaviour: Behaviour = OK) -> Iterator[Receiver]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     context = receiving(behaviour)
-    receiver = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
     try:
-        yield receiver
+        receiver = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(10)
+        try:
+            yield receiver
+        finally:
+            asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
     finally:
-        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

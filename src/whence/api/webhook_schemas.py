@@ -103,9 +103,9 @@ def filters_schema() -> Json:
     }
 
 
-def webhook_schemas() -> dict[str, Json]:
-    """The schemas of requests that no Struct declares."""
-    fields: Json = {
+def _fields() -> Json:
+    """The fields of a webhook."""
+    return {
         "url": {
             "type": "string",
             "maxLength": URL_MAX,
@@ -127,6 +127,11 @@ def webhook_schemas() -> dict[str, Json]:
         "enabled": {"type": "boolean", "default": True},
         "filters": filters_schema(),
     }
+
+
+def webhook_schemas() -> dict[str, Json]:
+    """The schemas of requests that no Struct declares."""
+    fields = _fields()
     take_over: Json = {
         "type": "boolean",
         "description": "Let the webhook go on with the API key of this request, and with what that may read.",
