@@ -514,6 +514,29 @@ async def test_after_a_restore_of_an_older_log_it_goes_on_from_the_end(engine: D
         assert (gap.after, gap.resumed_after) == (50, 3)
 
 
+async def test_a_new_webhook_may_begin_after_what_was_last_read(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since the log has grown. That is no gap, and older events are not sent."""
+
+    async def changed(*_arguments: Any) -> bool:
+        await asyncio.sleep(0.5)
+        return True
+
+    monkeypatch.setattr(work.store, "changed", changed)
+    async with receiving() as receiver:
+        await work.hook(receiver, query=Query(event_types=("never.seen",)))
+        async with work.running():
+            await asyncio.sleep(0.05)
+            await work.emit(3)
+            hook = await work.hook(receiver, begin_after=3)
+            await asyncio.sleep(0.1)
+            ids = await work.emit(2)
+            await work.until(hook, delivered=2)
+        assert set(receiver.ids) == set(ids)
+        assert (await work.progress(hook)).gaps == ()
+
+
 async def test_the_log_is_read_again_from_where_somebody_asks(work: Delivering) -> None:
     """Once for each request. What is on record as delivered is not sent again by that alone."""
     async with receiving() as receiver:
