@@ -459,6 +459,39 @@ async def test_a_hanging_endpoint_holds_up_no_other(tmp_path: Path) -> None:
         assert good.at_once_max <= PARALLEL
 
 
+class FirstComeFirstServed(asyncio.Semaphore):
+    """A queue in which one tenant can hold every place."""
+
+    def __init__(self, places: int, **_more: Any) -> None:
+        super().__init__(places)
+
+    def place(self, _tenant: str) -> asyncio.Semaphore:
+        return self
+
+
+@catches(replaced(delivery, "FairQueue", FirstComeFirstServed, "one_tenant_takes_every_place"))
+async def test_hanging_endpoints_of_one_tenant_hold_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: of all requests at a time, a tenant has a share."""
+    monkeypatch.setattr(delivery, "PROCESS_PARALLEL", 8)
+    async with delivering("sqlite", tmp_path) as slow, receiving(hanging) as hang, receiving() as good:
+        other = Delivering(slow.store, tenant="other")
+        work = slow.work()
+        for _ in range(4):
+            await slow.hook(hang)
+        await slow.emit(20)
+        slow.start(work)
+        await hang.until(lambda: hang.at_once >= 4)
+        hook = await other.hook(good)
+        await other.emit(10)
+        other.start(work)
+        try:
+            await other.until(hook, 3, delivered=10)
+        finally:
+            await other.kill()
+
+
 async def test_the_backlog_of_a_webhook_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While too much is pending the log is not read on, and nothing is lost."""
     monkeypatch.setattr(delivery, "PENDING_MAX", 20)
