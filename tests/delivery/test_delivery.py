@@ -28,6 +28,7 @@ from whence.errors import PositionGone, Unavailable
 from whence.events import Query
 from whence.outbound import Answer
 from whence.permissions import ADMIN, READ, new_api_key
+from whence.sentences import load_grammar, sentence_of
 from whence.storage.followers import DELIVERED, FAILED, PENDING, Delivery, DeliveryFilter, Place
 from whence.wire.webhooks import Disabled, Progress, Rewind, SealedSecret, Webhook, place_name
 
@@ -354,6 +355,8 @@ async def test_410_switches_off_and_this_is_an_event(tmp_path: Path) -> None:
         assert (payload["webhookId"], payload["reason"]) == (hook, "The endpoint answered 410 Gone.")
         assert (event.actor_id, event.resource_type, event.outcome) == ("whence", "event_log", "failure")
         assert receiver.url.encode() not in event.payload
+        sentence = sentence_of(event, event.payload, load_grammar())
+        assert str(sentence) == "whence switched off the webhook orders The endpoint answered 410 Gone."
         again = msgspec.structs.replace(webhook.disabled, announced=False)
         await work.change(hook, disabled=again)  # as if it had been killed between
         async with work.running():
