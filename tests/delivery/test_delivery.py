@@ -145,6 +145,26 @@ async def test_a_crash_between_reading_and_adding_skips_nothing(tmp_path: Path) 
 READ_LOG = delivery._Endpoint._read
 
 
+async def test_what_ends_while_the_due_ones_are_read_is_not_sent_twice(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store answered may be older than what has been recorded since."""
+    real = work.followers.due_deliveries
+
+    async def due_deliveries(*arguments: Any) -> Any:
+        found = await real(*arguments)
+        await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(work.followers, "due_deliveries", due_deliveries)
+    async with receiving() as receiver:
+        hook = await work.hook(receiver)
+        ids = await work.emit(60)
+        async with work.running():
+            await work.until(hook, delivered=60)
+        assert sorted(receiver.ids) == sorted(ids)
+
+
 async def test_filters_select_as_those_of_lists(work: Delivering) -> None:
     """And events of the log itself come only to those who name them."""
     async with receiving() as every, receiving() as some, receiving() as own:
@@ -278,6 +298,7 @@ def test_retry_after_is_honoured_within_an_hour(status: int, asked: float | None
 
 async def test_attempts_are_recorded_until_a_delivery_has_failed(engine: Delivering) -> None:
     """Each with its status and answer. A dead letter is made again when somebody asks, with the same id."""
+    engine.times = FAST / 10
     async with receiving(answering(500, b"x" * 2_000)) as receiver:
         hook = await engine.hook(receiver)
         [event_id] = await engine.emit()
@@ -318,7 +339,7 @@ async def test_410_switches_off_and_this_is_an_event(tmp_path: Path) -> None:
         own = await work.hook("http://127.0.0.1:9/", query=Query(event_types=("whence.webhook_disabled",)))
         ids = await work.emit(2)
         async with work.running():
-            await eventually(lambda: found(work.events("whence.webhook_disabled")))
+            await eventually(lambda: found(work.events("whence.webhook_disabled")), 5)
             await asyncio.sleep(0.1)
             await work.emit(3)
             await asyncio.sleep(0.2)
