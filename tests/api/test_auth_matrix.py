@@ -46,6 +46,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/api/v1/keys"): ("list keys", 200),
     ("POST", "/api/v1/keys"): ("admin", 201),
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
+    ("GET", "/api/v1/followers"): ("read everything", 200),
     ("GET", RULES): ("list keys", 200),
     ("POST", RULES): ("read and admin by a key", 201),
     ("GET", f"{RULES}/{{rule_id}}"): ("list keys", 404),
@@ -376,6 +377,8 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
 
 def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     """The status for a credential by its row, or `OK`."""
+    if need == "read everything":
+        return 403 if "narrowed" in state else row[NEEDS.index("read")]
     if need.startswith("read and admin"):
         has_key = not state.startswith("token") and not ("own key" in need and "operator's token" in state)
         return row[NEEDS.index("read")] or row[NEEDS.index("admin")] or (OK if has_key or need[-3:] != "key" else 403)

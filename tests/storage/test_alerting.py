@@ -381,6 +381,9 @@ async def test_following_wakes_up_for_events_and_for_rules(store: Any) -> None:
     async def places() -> list[str]:
         return [place.name for place in await store.followers.list_places(TENANT)]
 
+    async def lags() -> list[str]:
+        return sorted(definitions.lags)
+
     try:
         await add(store, failed(1))
         await soon(causes, [uuid(1)])
@@ -388,10 +391,10 @@ async def test_following_wakes_up_for_events_and_for_rules(store: Any) -> None:
         definitions.replace([first, second])
         await soon(causes, [uuid(1), uuid(1)])
         await soon(places, [place_name(first.id), place_name(second.id)])
-        assert definitions.lags.keys() == {place_name(first.id), place_name(second.id)}
+        await soon(lags, [place_name(first.id), place_name(second.id)])
         definitions.replace([first])
         await soon(places, [place_name(first.id)])
-        assert definitions.lags.keys() == {place_name(first.id)}
+        await soon(lags, [place_name(first.id)])
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -413,3 +416,48 @@ async def test_a_place_that_was_left_behind_is_deleted(store: Any) -> None:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def to_its_end(self: Any) -> bool:
+    """Reads the whole log at once."""
+    while await STEP(self):
+        pass
+    return False
+
+
+STEP = alerting._Rule.step
+
+
+@catches(replaced(alerting._Rule, "step", to_its_end, "to_the_end_in_one_turn"))
+async def test_a_rule_that_is_far_behind_holds_up_no_other(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one of its own tenant nor one of another: each reads a part in its turn."""
+    monkeypatch.setattr(alerting, "_PART", 10)
+    monkeypatch.setattr(alerting, "SHORT_PART", 10)
+    await add(store, *(new(number) for number in range(1, 1_001)))
+    behind = await made(store, Condition(kind="count", threshold=2_000, window_us=DAY), Query())
+    rule = msgspec.structs.replace(alerting.rule_of(behind), query=FAILURES, condition=Condition(kind="match"))
+    body = msgspec.json.encode(msgspec.structs.replace(rule, after=1_000))
+    here = msgspec.structs.replace(behind, id=uuid(901), body=body)
+    _, key = new_api_key("other", ("admin", "events:read"), NOON)
+    await store.credentials.put_key(key)
+    elsewhere = msgspec.json.encode(msgspec.structs.replace(rule, key_id=key.id))
+    there = Definition("other", KIND, uuid(902), 1, elsewhere)
+    await add(store, failed(2_000))
+    await add(store, failed(1), tenant="other")
+    definitions = Definitions([behind, here])
+    work = AlertRules(store, tomorrow)
+    tasks = [
+        asyncio.create_task(work.follow(TENANT, definitions)),
+        asyncio.create_task(work.follow("other", Definitions([there]))),
+    ]
+
+    async def sizes() -> list[int]:
+        return [(await store.head(tenant)).size for tenant in (TENANT, "other")]
+
+    try:
+        await soon(sizes, [1_002, 2])
+        assert definitions.lags[place_name(behind.id)] > 500
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
