@@ -290,8 +290,10 @@ class _Endpoint:
         self._progress = Progress() if place is None else msgspec.json.decode(place.state or b"{}", type=Progress)
         self._unsaved = place is None
         await self._count()
-        if self._position > self._run.size:
-            await self._resume(self._run.size)
+        if self._position > self._run.size:  # the log has grown since, or it is an older one that was restored
+            self._run.size = (await self._work.store.head(self._tenant)).size
+            if self._position > self._run.size:
+                await self._resume(self._run.size)
 
     async def _step(self) -> float:
         """Do a part of what is to be done. Returns how many seconds to wait before the next."""

@@ -119,10 +119,10 @@ class Sender:
 
     async def close(self) -> None:
         """Close the connections. Further requests open new ones."""
-        for pool in self._pools.values():
-            await pool.aclose()
-        self._pools.clear()
+        pools, self._pools = self._pools, {}
         self._guard.close()
+        for pool in pools.values():
+            await pool.aclose()
 
     async def _post(self, target: Target, headers: Mapping[str, str], body: bytes, head: "_Head") -> None:
         url = httpcore2.URL(

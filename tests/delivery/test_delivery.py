@@ -116,7 +116,7 @@ async def test_what_was_not_answered_before_a_crash_is_sent_again(tmp_path: Path
         [event_id] = await work.emit()
         for crashes in range(1, 4):
             work.start()
-            await receiver.until(lambda count=crashes: len(receiver.received) == count, 5)  # type: ignore[misc]
+            await receiver.until(lambda count=crashes: len(receiver.received) == count, 5)
             await work.kill()
             assert (await work.states(hook)) == {PENDING: 1}
         receiver.behaviour = OK
@@ -459,6 +459,39 @@ async def test_a_hanging_endpoint_holds_up_no_other(tmp_path: Path) -> None:
         assert good.at_once_max <= PARALLEL
 
 
+class FirstComeFirstServed(asyncio.Semaphore):
+    """A queue in which one tenant can hold every place."""
+
+    def __init__(self, places: int, **_more: Any) -> None:
+        super().__init__(places)
+
+    def place(self, _tenant: str) -> asyncio.Semaphore:
+        return self
+
+
+@catches(replaced(delivery, "FairQueue", FirstComeFirstServed, "one_tenant_takes_every_place"))
+async def test_hanging_endpoints_of_one_tenant_hold_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: of all requests at a time, a tenant has a share."""
+    monkeypatch.setattr(delivery, "PROCESS_PARALLEL", 8)
+    async with delivering("sqlite", tmp_path) as slow, receiving(hanging) as hang, receiving() as good:
+        other = Delivering(slow.store, tenant="other")
+        work = slow.work()
+        for _ in range(4):
+            await slow.hook(hang)
+        await slow.emit(20)
+        slow.start(work)
+        await hang.until(lambda: hang.at_once >= 4)
+        hook = await other.hook(good)
+        await other.emit(10)
+        other.start(work)
+        try:
+            await other.until(hook, 3, delivered=10)
+        finally:
+            await other.kill()
+
+
 async def test_the_backlog_of_a_webhook_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While too much is pending the log is not read on, and nothing is lost."""
     monkeypatch.setattr(delivery, "PENDING_MAX", 20)
@@ -512,6 +545,29 @@ async def test_after_a_restore_of_an_older_log_it_goes_on_from_the_end(engine: D
         assert set(receiver.ids) == set(ids)
         [gap] = (await engine.progress(hook)).gaps
         assert (gap.after, gap.resumed_after) == (50, 3)
+
+
+async def test_a_new_webhook_may_begin_after_what_was_last_read(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since the log has grown. That is no gap, and older events are not sent."""
+
+    async def changed(*_arguments: Any) -> bool:
+        await asyncio.sleep(0.5)
+        return True
+
+    monkeypatch.setattr(work.store, "changed", changed)
+    async with receiving() as receiver:
+        await work.hook(receiver, query=Query(event_types=("never.seen",)))
+        async with work.running():
+            await asyncio.sleep(0.05)
+            await work.emit(3)
+            hook = await work.hook(receiver, begin_after=3)
+            await asyncio.sleep(0.1)
+            ids = await work.emit(2)
+            await work.until(hook, delivered=2)
+        assert set(receiver.ids) == set(ids)
+        assert (await work.progress(hook)).gaps == ()
 
 
 async def test_the_log_is_read_again_from_where_somebody_asks(work: Delivering) -> None:

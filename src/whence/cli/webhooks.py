@@ -113,7 +113,7 @@ def update(
 ) -> None:
     """Change a webhook. Filters replace all filters that it has."""
     given: dict[str, Any] = {"description": description, "format": form, "fifo": fifo, "enabled": enabled}
-    fields: WebhookFields = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]
+    fields: WebhookFields = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]  # of these names
     asked = _given(filters)
     if asked:
         fields["filters"] = asked
