@@ -79,6 +79,15 @@ _WEBHOOKS: Rules = frozenset(
     }
 )
 
+_ALERTS: Rules = frozenset(
+    {
+        ("name", "string_type"),  # no schema says printable
+        ("filters", "not_indexed"),  # it depends on the condition
+        ("eventType", "alert_of_alerts"),
+        ("continuation", "cursor"),  # a continuation is made by the server
+    }
+)
+
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
@@ -98,6 +107,9 @@ BEYOND: dict[tuple[str, str], Rules] = {
     # To a schema 863.0 is an integer.
     ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
+    ("POST", "/api/v1/alert-rules"): _ALERTS,
+    ("PATCH", "/api/v1/alert-rules/{rule_id}"): _ALERTS,
+    ("POST", "/api/v1/alert-rules/test"): _ALERTS,
     ("POST", "/api/v1/webhooks"): _WEBHOOKS,
     ("PATCH", "/api/v1/webhooks/{webhook_id}"): _WEBHOOKS,
     ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): _PLACES,
