@@ -60,7 +60,9 @@ def firsts(events: Sequence[Seen], after: int = 0) -> list[Alert]:
     found: dict[Key, tuple[int, Seen]] = {}
     for number, event in enumerate(events):
         found.setdefault(event.key, (number, event))
-    return [Alert("fired", event.occurred_at, event.key, event.id) for number, event in found.values() if number >= after]
+    return [
+        Alert("fired", event.occurred_at, event.key, event.id) for number, event in found.values() if number >= after
+    ]
 
 
 def absences(events: Iterable[Seen], window: int, since: int, clock: int) -> list[Alert]:

@@ -55,11 +55,15 @@ RUN_ELSEWHERE = {
     ("README.md", "console"): "tests/acceptance/test_first_minutes.py",
     ("docs/tutorial.md", "console"): "tests/acceptance/test_first_minutes.py",
     ("docs/tutorial.md", "python"): "tests/acceptance/test_first_minutes.py",
+    ("docs/alerts.md", "sh"): "tests/cli/test_alerts.py",
+    ("docs/alerts.md", "python"): "tests/cli/test_alerts.py",
     ("docs/importing.md", "sh"): "tests/cli/test_import_forms.py",
     ("docs/importing.md", "toml"): "tests/cli/test_import_forms.py",
     ("docs/operations.md", "sh"): "tests/test_containers.py",
     ("docs/operations.md", "yaml"): "tests/api/test_metrics.py",
     ("docs/operations.md", "zsh"): "tests/cli/test_completion.py",
+    ("docs/webhooks.md", "console"): "tests/cli/test_webhooks.py",
+    ("docs/webhooks.md", "python"): "tests/cli/test_webhooks.py",
     ("examples/agent/README.md", "sh"): "tests/client/test_examples.py",
 }
 """The blocks of code that another module runs, by document and language."""

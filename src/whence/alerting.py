@@ -404,4 +404,3 @@ class _Rule:
 
     def _save_after_s(self) -> float:
         return max(self.save_s, _SAVE_S_PER_MIB * self._state_mib)
-

@@ -272,9 +272,10 @@ class _Endpoint:
                 if not wait_s:
                     await asyncio.sleep(0)
                     continue
-                longest = _SAVE_EVERY_S if self._unsaved else _IDLE_S
+                if self._unsaved:
+                    wait_s = min(wait_s, max(0.0, self._saved_at + _SAVE_EVERY_S - time.monotonic()))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(wait_s, longest)):
+                    async with asyncio.timeout(wait_s):
                         await self._wake.wait()
         finally:
             for task in list(self._sending.values()):
@@ -289,8 +290,10 @@ class _Endpoint:
         self._progress = Progress() if place is None else msgspec.json.decode(place.state or b"{}", type=Progress)
         self._unsaved = place is None
         await self._count()
-        if self._position > self._run.size:
-            await self._resume(self._run.size)
+        if self._position > self._run.size:  # the log has grown since, or it is an older one that was restored
+            self._run.size = (await self._work.store.head(self._tenant)).size
+            if self._position > self._run.size:
+                await self._resume(self._run.size)
 
     async def _step(self) -> float:
         """Do a part of what is to be done. Returns how many seconds to wait before the next."""
@@ -390,8 +393,9 @@ class _Endpoint:
             return _IDLE_S  # the end of an attempt wakes
         if (pause_s := self._paused_until - time.monotonic()) > 0:
             return pause_s
-        due = await self._followers.due_deliveries(self._tenant, self.id, _now(), len(self._sending) + room)
-        fresh = [delivery for delivery in due if delivery.position not in self._sending][:room]
+        known = set(self._sending)  # what ends during the next line may still be among the due
+        due = await self._followers.due_deliveries(self._tenant, self.id, _now(), len(known) + room)
+        fresh = [delivery for delivery in due if delivery.position not in known][:room]
         for delivery in fresh:
             self._start(delivery)
         if len(fresh) == room:

@@ -119,10 +119,10 @@ class Sender:
 
     async def close(self) -> None:
         """Close the connections. Further requests open new ones."""
-        for pool in self._pools.values():
-            await pool.aclose()
-        self._pools.clear()
+        pools, self._pools = self._pools, {}
         self._guard.close()
+        for pool in pools.values():
+            await pool.aclose()
 
     async def _post(self, target: Target, headers: Mapping[str, str], body: bytes, head: "_Head") -> None:
         url = httpcore2.URL(
@@ -144,8 +144,10 @@ class Sender:
     def _pool(self, is_https: bool) -> httpcore2.AsyncConnectionPool:
         """The connections of one scheme: what plain text may reach is less."""
         if is_https not in self._pools:
+            if is_https and self._ssl_context is None:
+                self._ssl_context = httpcore2.default_ssl_context()
             self._pools[is_https] = httpcore2.AsyncConnectionPool(
-                ssl_context=(self._ssl_context or httpcore2.default_ssl_context()) if is_https else None,
+                ssl_context=self._ssl_context if is_https else None,
                 max_connections=None,  # the callers bound how many requests run
                 max_keepalive_connections=_KEPT_ALIVE,
                 keepalive_expiry=_KEEP_ALIVE_S,
@@ -178,8 +180,8 @@ class _Guard:
         OSError when the name does not resolve."""
         target = Target(is_https, host, port, "/")
         named = self._allowed.has_host(target)
-        found = [target.address] if target.address is not None else await self._looked_up(host, port)
-        addresses = [address for address in found if address is not None]
+        written = target.address
+        addresses = await self._looked_up(host, port) if written is None else [written]
         if not addresses:
             raise socket.gaierror
         if named:
@@ -209,7 +211,13 @@ class _Guard:
         except BaseException:
             self._lookups.leave(tenant)
             raise
-        looking.add_done_callback(lambda done: (self._lookups.leave(tenant), done.cancelled() or done.exception()))
+
+        def ended(looked_up: asyncio.Future[Sequence[str]]) -> None:
+            self._lookups.leave(tenant)
+            if not looked_up.cancelled():
+                looked_up.exception()  # nobody may be waiting for it any more
+
+        looking.add_done_callback(ended)
         return [ipaddress.ip_address(text) for text in await asyncio.shield(looking)]
 
     def close(self) -> None:

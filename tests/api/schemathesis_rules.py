@@ -78,6 +78,14 @@ _PLACES: Rules = frozenset(
     }
 )
 
+_WEBHOOKS: Rules = frozenset(
+    {
+        ("url", "url"),  # the pattern of the document does not say all that a host may be
+        ("url", "url_refused"),  # it depends on where the host is
+        ("description", "string_type"),  # no schema says printable
+    }
+)
+
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
@@ -98,6 +106,12 @@ BEYOND: dict[tuple[str, str], Rules] = {
     # To a schema 863.0 is an integer.
     ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
+    ("POST", "/api/v1/webhooks"): _WEBHOOKS,
+    ("PATCH", "/api/v1/webhooks/{webhook_id}"): _WEBHOOKS,
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): _PLACES,
+    ("POST", "/api/v1/webhooks/{webhook_id}/replay"): frozenset(
+        {("after", "place"), ("since", "datetime_parsing"), ("body", "missing")}
+    ),
 }
 """Route -> the rules by which it may refuse what keeps to its schema."""
 

@@ -21,6 +21,7 @@ ALL = (READ, WRITE, ADMIN)
 EVENTS = "/api/v1/events"
 TOKENS = "/api/v1/tenants/{tenant}/token"
 RULES = "/api/v1/alert-rules"
+HOOKS = "/api/v1/webhooks"
 HOUR_S = 3600
 
 Headers = list[tuple[str, str]]
@@ -46,12 +47,24 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/api/v1/keys"): ("list keys", 200),
     ("POST", "/api/v1/keys"): ("admin", 201),
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
+    ("GET", "/api/v1/followers"): ("read everything", 200),
     ("GET", RULES): ("list keys", 200),
     ("POST", RULES): ("read and admin by a key", 201),
     ("GET", f"{RULES}/{{rule_id}}"): ("list keys", 404),
     ("PATCH", f"{RULES}/{{rule_id}}"): ("admin", 422),
     ("DELETE", f"{RULES}/{{rule_id}}"): ("admin", 404),
     ("POST", f"{RULES}/test"): ("read and admin", 200),
+    ("GET", HOOKS): ("list keys", 200),
+    ("POST", HOOKS): ("read and admin by its own key", 201),
+    ("GET", f"{HOOKS}/{{webhook_id}}"): ("list keys", 404),
+    ("PATCH", f"{HOOKS}/{{webhook_id}}"): ("admin", 422),
+    ("DELETE", f"{HOOKS}/{{webhook_id}}"): ("admin", 404),
+    ("POST", f"{HOOKS}/{{webhook_id}}/secret"): ("admin", 404),
+    ("POST", f"{HOOKS}/{{webhook_id}}/test"): ("admin", 404),
+    ("GET", f"{HOOKS}/{{webhook_id}}/deliveries"): ("list keys", 404),
+    ("GET", f"{HOOKS}/{{webhook_id}}/deliveries/{{position}}"): ("list keys", 404),
+    ("POST", f"{HOOKS}/{{webhook_id}}/deliveries/{{position}}/resend"): ("admin", 404),
+    ("POST", f"{HOOKS}/{{webhook_id}}/replay"): ("admin", 422),
     ("GET", "/api/v1/tenants"): ("operator", 200),
     ("POST", TOKENS): ("operator", 201),
     ("GET", "/metrics"): ("operator", 200),
@@ -339,6 +352,8 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         reference="@",
         key_id="key_0000000000000000",
         rule_id=RUN_ID,
+        webhook_id=RUN_ID,
+        position="1",
         tenant="acme",
     )
     bodies = {
@@ -347,6 +362,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         "/api/v1/keys": {"scopes": [ADMIN]},
         TOKENS: {"scopes": [READ]},
         RULES: {"name": "n", "condition": {"kind": "match"}, "filters": {"eventType": "never.seen"}},
+        HOOKS: {"url": "https://8.8.8.8/", "enabled": False},
         f"{RULES}/test": {"rule": {"condition": {"kind": "match"}}, "over": "1h"},
     }
     body = bodies.get(path) if method == "POST" else None
@@ -362,8 +378,10 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
 
 def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     """The status for a credential by its row, or `OK`."""
+    if need == "read everything":
+        return 403 if "narrowed" in state else row[NEEDS.index("read")]
     if need.startswith("read and admin"):
-        has_key = not state.startswith("token")
+        has_key = not state.startswith("token") and not ("own key" in need and "operator's token" in state)
         return row[NEEDS.index("read")] or row[NEEDS.index("admin")] or (OK if has_key or need[-3:] != "key" else 403)
     return OK if need == "nothing" else row[NEEDS.index(need)]
 

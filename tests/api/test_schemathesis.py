@@ -49,6 +49,10 @@ def document(busy: Served) -> Json:
         if schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
     del served["paths"]["/api/v1/events/stream"]  # which never ends
+    for name in ("NewWebhook", "WebhookChange"):  # made-up hosts would be called with every event of the run
+        schema = served["components"]["schemas"][name]
+        schema["properties"]["enabled"] = {"const": False}
+        schema["required"] = [*schema.get("required", ()), "enabled"]
     [wait] = [one for one in served["paths"]["/api/v1/events/feed"]["get"]["parameters"] if one["name"] == "wait"]
     wait["schema"] = {"type": "integer", "enum": [0]}
     return served

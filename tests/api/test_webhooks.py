@@ -331,6 +331,7 @@ def test_events_are_delivered_and_resent(admin: httpx2.Client, receiver: Receive
         ({"after": 1, "since": "-1d"}, [(["body"], "missing")]),
         ({"after": -1}, [(["body", "after"], "out_of_range")]),
         ({"after": True}, [(["body", "after"], "int_type")]),
+        ({"after": 1.5}, [(["body", "after"], "int_type")]),
         ({"after": "x"}, [(["body", "after"], "place")]),
         ({"since": "yesterday"}, [(["body", "since"], "datetime_parsing")]),
         ({"after": 0, "state": "pending"}, [(["body", "state"], "enum")]),

@@ -1,6 +1,8 @@
 """`alert`: rules are made, listed, shown, tried and deleted."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import msgspec
 from tests.api.conftest import event
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
+from tests.documents import ROOT, blocks_of, code_of, is_shown
 
 EVENTS = "/api/v1/events"
 COUNTING = ("--outcome", "failure", "--at-least", "3", "--within", "10m", "--per", "actor")
@@ -43,7 +46,7 @@ def test_a_rule_from_its_making_to_its_end(user: Cli, api: httpx2.Client, mutant
     tried = user.ok("alert", "test", rule_id, "--over", "7d")
     [line] = tried.lines
     assert "fired" in line and "agent planner" in line and "3 events" in line
-    assert tried.err == "1 alert would have fired since 7d ago, and 0 resolved.\n"
+    assert tried.err == "1 alert would have fired in the last 7d, and 0 resolved.\n"
     assert user.ok("alert", "delete", rule_id).err == "Deleted.\n"
     assert "no alert rule" in user.fails(3, "alert", "show", rule_id)
 
@@ -57,9 +60,9 @@ def test_a_rule_is_tried_before_it_is_made(user: Cli, api: httpx2.Client, tmp_pa
     file = tmp_path / "rule.json"
     file.write_text('{"condition": {"kind": "first_seen", "per": "actor"}, "filters": {"outcome": "failure"}}')
     assert len(user.ok("alert", "test", file, "--over", "1h").lines) == 2
-    assert user.ok("alert", "test", "--absent", "2h", "--over", "1h", "--type", "schedule.fired").lines[0].split()[1:] == [
-        "fired"
-    ]
+    assert user.ok("alert", "test", "--absent", "2h", "--over", "1h", "--type", "schedule.fired").lines[0].split()[
+        1:
+    ] == ["fired"]
     assert user.ok("alert", "list").lines == ["ID  NAME  FIRES  EVENTS  STATE"]
     file.write_text("{")
     assert "is not JSON" in user.fails(2, "alert", "test", file, "--over", "1h")
@@ -72,3 +75,34 @@ def test_options_that_do_not_belong_together(user: Cli) -> None:
     assert "--within needs a time" in user.fails(2, "alert", "create", "n", "--at-least", "3", "--within", "soon")
     assert "Pass either RULE" in user.fails(2, "alert", "test", "x", "--outcome", "failure", "--over", "1h")
     assert "out of" not in user.fails(2, "alert", "create", "n", "--at-least", "1", "--within", "10m")
+
+
+def test_the_commands_of_the_page_show_what_it_shows(user: Cli) -> None:
+    """Those of docs/alerts.md, in the log of the demo, where … is any text."""
+    user.ok("import", ROOT / "src" / "whence" / "data" / "airline-agent-runs.ndjson.gz")
+    blocks = blocks_of("docs/alerts.md")
+    shown = [(block, blocks[number + 1]) for number, block in enumerate(blocks) if block.language == "sh"]
+    assert len(shown) == 2
+    for block, below in shown:
+        environ = {name: value for name, value in user.env().items() if name != "COLUMNS"}
+        environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+        ran = subprocess.run(
+            ["bash", "-c", f"exec 2>&1\n{block.code}"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert is_shown(below.code.strip(), ran.stdout.strip()), ran.stdout
+
+
+def test_the_python_of_the_page_runs(user: Cli, api: httpx2.Client) -> None:
+    """That of docs/alerts.md prints the alerts of the past."""
+    fail(api, 5)
+    [code] = code_of("docs/alerts.md", "python")
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=user.env(), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert " fired " in ran.stdout and ran.stdout.count("\n") == 1
+    assert api.get("/api/v1/alert-rules").json() == {"rules": []}

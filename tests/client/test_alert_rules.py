@@ -23,7 +23,7 @@ def test_a_rule_is_made_changed_tried_and_deleted(served: Served) -> None:
     """The synchronous client; filters are those of `list`, and resources may be named by texts."""
     with Whence(served.url, served.key(READ, WRITE, ADMIN, tenant="calls")) as log:
         log.batch([event(eventType="action_run.failed") for _ in range(3)])
-        rule = log.create_alert_rule(
+        rule = log.alert_rules.create(
             "three failures",
             {"kind": "count", "threshold": 3, "window_s": 600, "per": "actor"},
             outcome="failure",
@@ -31,24 +31,24 @@ def test_a_rule_is_made_changed_tried_and_deleted(served: Served) -> None:
             resource_id="run-8841",
         )
         assert rule.filters["resourceType"] == ["action_run"] and len(rule.filters["resourceId"][0]) == 36
-        changed = log.change_alert_rule(rule.id, name="failures", filters={"outcome": ["failure"]}, take_over=True)
+        changed = log.alert_rules.update(rule.id, name="failures", filters={"outcome": ["failure"]}, take_over=True)
         assert (changed.name, changed.filters, changed.condition) == (
             "failures",
             {"outcome": ["failure"]},
             rule.condition,
         )
-        assert [each.id for each in log.alert_rules()] == [rule.id]
-        assert log.alert_rule(rule.id).firing == []
-        by_id = list(log.test_alert_rule(rule.id, over="1h"))
+        assert [each.id for each in log.alert_rules.list()] == [rule.id]
+        assert log.alert_rules.get(rule.id).firing == []
+        by_id = list(log.alert_rules.test(rule.id, over="1h"))
         assert [(each.type, each.count) for each in by_id] == [("fired", 3)]
-        assert [each.type for each in log.test_alert_rule({"kind": "match"}, over="1h", outcome="failure")] == [
+        assert [each.type for each in log.alert_rules.test({"kind": "match"}, over="1h", outcome="failure")] == [
             "fired"
         ] * 3
-        log.delete_alert_rule(rule.id)
+        log.alert_rules.delete(rule.id)
         with pytest.raises(NotFound):
-            log.delete_alert_rule(rule.id)
+            log.alert_rules.delete(rule.id)
         with pytest.raises(Invalid):
-            log.create_alert_rule("bad", {"kind": "count", "threshold": 1, "window_s": 600})
+            log.alert_rules.create("bad", {"kind": "count", "threshold": 1, "window_s": 600})
 
 
 def test_the_asynchronous_client_has_the_same_calls(served: Served) -> None:
@@ -57,17 +57,19 @@ def test_the_asynchronous_client_has_the_same_calls(served: Served) -> None:
     async def run() -> None:
         async with AsyncWhence(served.url, served.key(READ, WRITE, ADMIN, tenant="async-calls")) as log:
             await log.batch([event(eventType="action_run.failed") for _ in range(3)])
-            rule = await log.create_alert_rule("quiet", {"kind": "absence", "window_s": 60}, event_type="schedule.fired")
-            assert (await log.change_alert_rule(rule.id, condition={"kind": "match"})).condition.kind == "match"
-            assert [each.id for each in await log.alert_rules()] == [rule.id]
-            assert (await log.alert_rule(rule.id)).firing_total == 0
-            found = [each async for each in log.test_alert_rule({"kind": "first_seen", "per": "actor"}, over="1h")]
+            rule = await log.alert_rules.create(
+                "quiet", {"kind": "absence", "window_s": 60}, event_type="schedule.fired"
+            )
+            assert (await log.alert_rules.update(rule.id, condition={"kind": "match"})).condition.kind == "match"
+            assert [each.id for each in await log.alert_rules.list()] == [rule.id]
+            assert (await log.alert_rules.get(rule.id)).firing_total == 0
+            found = [each async for each in log.alert_rules.test({"kind": "first_seen", "per": "actor"}, over="1h")]
             assert [(each.type, each.key) for each in found] == [
                 ("fired", {"actorType": "agent", "actorId": "planner"})
             ]
-            await log.delete_alert_rule(rule.id)
+            await log.alert_rules.delete(rule.id)
             with pytest.raises(NotFound):
-                await log.alert_rule(rule.id)
+                await log.alert_rules.get(rule.id)
 
     asyncio.run(run())
 
@@ -80,5 +82,7 @@ def test_a_test_that_is_not_exact_is_an_error() -> None:
 
 def test_both_clients_have_the_same_calls() -> None:
     """By name."""
-    names = [{name for name in vars(each) if not name.startswith("_")} for each in (calls.AlertRuleCalls, calls.AsyncAlertRuleCalls)]
+    names = [
+        {name for name in vars(each) if not name.startswith("_")} for each in (calls.AlertRules, calls.AsyncAlertRules)
+    ]
     assert names[0] == names[1]

@@ -39,8 +39,9 @@ def now_us() -> int:
 class Delivering:
     """A store, its webhooks, and the work on them."""
 
-    def __init__(self, store: Store, *, timeout_s: float = 15.0, times: float = FAST) -> None:
+    def __init__(self, store: Store, *, timeout_s: float = 15.0, times: float = FAST, tenant: str = TENANT) -> None:
         self.store = store
+        self.tenant = tenant
         self.followers = store.followers
         self.sender = Sender(Allowed.parse(["127.0.0.0/8"]), timeout_s=timeout_s)
         self.times = times
@@ -48,9 +49,9 @@ class Delivering:
         self.secrets: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def key(self, *scopes: str, tenant: str = TENANT) -> ApiKey:
+    async def key(self, *scopes: str, tenant: str | None = None) -> ApiKey:
         """A new API key."""
-        _, key = new_api_key(tenant, scopes or (READ,), now_us())
+        _, key = new_api_key(tenant or self.tenant, scopes or (READ,), now_us())
         await self.store.credentials.put_key(key)
         return key
 
@@ -63,10 +64,10 @@ class Delivering:
             url=url.url if isinstance(url, Receiver) else url,
             key_id=key.id,
             readable=readable_types(key.scopes),
-            secrets=(SealedSecret(SEALER.seal(secret.encode(), secret_bound(TENANT, webhook_id))),),
+            secrets=(SealedSecret(SEALER.seal(secret.encode(), secret_bound(self.tenant, webhook_id))),),
             **{"created_at": now_us(), "enabled_at": now_us(), "begin_after": 0} | fields,
         )
-        definition = Definition(TENANT, WEBHOOK, webhook_id, 1, msgspec.json.encode(webhook))
+        definition = Definition(self.tenant, WEBHOOK, webhook_id, 1, msgspec.json.encode(webhook))
         assert await self.followers.put_definition(definition)
         await self.refresh()
         return webhook_id
@@ -81,7 +82,7 @@ class Delivering:
 
     async def definition(self, webhook_id: str) -> Definition:
         """A webhook's definition."""
-        found = await self.followers.get_definition(TENANT, WEBHOOK, webhook_id)
+        found = await self.followers.get_definition(self.tenant, WEBHOOK, webhook_id)
         assert found is not None
         return found
 
@@ -91,7 +92,7 @@ class Delivering:
 
     async def refresh(self) -> None:
         """Pass the definitions on, as the worker does every second."""
-        self.definitions.replace(await self.followers.list_definitions(WEBHOOK, TENANT))
+        self.definitions.replace(await self.followers.list_definitions(WEBHOOK, self.tenant))
 
     async def emit(self, count: int = 1, *, resource_type: str = "thing", event_type: str = "a.noted") -> list[str]:
         """Store some events. Returns their ids."""
@@ -102,32 +103,32 @@ class Delivering:
                 actor_type="user",
                 actor_id="ada",
                 resource_type=resource_type,
-                resource_id=derived_uuid(TENANT, EVENT_LOG),
+                resource_id=derived_uuid(self.tenant, EVENT_LOG),
                 occurred_at=now_us(),
                 payload=b'{"number":%d}' % number,
             )
             for number in range(count)
         )
-        [receipts] = await self.store.append(TENANT, [Write(events)])
+        [receipts] = await self.store.append(self.tenant, [Write(events)])
         assert isinstance(receipts, list)
         assert not [receipt.error for receipt in receipts if receipt.error]
         return [event.id for event in events]
 
     async def events(self, *types: str) -> list[Any]:
         """The events of the log of these types."""
-        return (await self.store.read_feed(Viewer(TENANT), Query(event_types=types), 0, 1_000)).events
+        return (await self.store.read_feed(Viewer(self.tenant), Query(event_types=types), 0, 1_000)).events
 
     async def states(self, webhook_id: str) -> dict[int, int]:
         """How many deliveries are in each state."""
-        return await self.followers.count_deliveries(TENANT, webhook_id)
+        return await self.followers.count_deliveries(self.tenant, webhook_id)
 
     async def deliveries(self, webhook_id: str) -> Sequence[Delivery]:
         """Every delivery by position."""
-        return await self.followers.list_deliveries(TENANT, DeliveryFilter(webhook_id), 10_000)
+        return await self.followers.list_deliveries(self.tenant, DeliveryFilter(webhook_id), 10_000)
 
     async def progress(self, webhook_id: str) -> Progress:
         """What a webhook remembers, as it is saved."""
-        place = await self.followers.get_place(TENANT, place_name(webhook_id))
+        place = await self.followers.get_place(self.tenant, place_name(webhook_id))
         return Progress() if place is None else msgspec.json.decode(place.state or b"{}", type=Progress)
 
     async def until(self, webhook_id: str, seconds: float = 20.0, **wanted: int) -> None:
@@ -149,12 +150,16 @@ class Delivering:
 
     async def places(self) -> list[str]:
         """The names of the places of the tenant."""
-        return [place.name for place in await self.followers.list_places(TENANT)]
+        return [place.name for place in await self.followers.list_places(self.tenant)]
 
-    def start(self) -> None:
+    def work(self) -> WebhookDelivery:
+        """What delivers, for one tenant or for several."""
+        return WebhookDelivery(self.store, SEALER, self.sender, times=self.times)
+
+    def start(self, work: WebhookDelivery | None = None) -> None:
         """Begin to deliver."""
-        work = WebhookDelivery(self.store, SEALER, self.sender, times=self.times)
-        self._task = asyncio.create_task(work.follow(TENANT, self.definitions))
+        work = work or self.work()
+        self._task = asyncio.create_task(work.follow(self.tenant, self.definitions))
 
     async def kill(self) -> None:
         """End it, wherever it is."""

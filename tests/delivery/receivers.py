@@ -12,8 +12,6 @@ from typing import Any
 
 from whence.webhooks import verify
 
-HANG_S = 60.0
-
 
 async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15.0) -> None:
     """Wait until something is true. Fails when it does not become so."""
@@ -33,6 +31,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    reader: asyncio.StreamReader
 
     @property
     def id(self) -> str:
@@ -64,9 +63,9 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Behaviour:
     return behave
 
 
-async def hanging(_receiver: "Receiver", _request: Received, _writer: asyncio.StreamWriter) -> None:
-    """Takes the request and never answers."""
-    await asyncio.sleep(HANG_S)
+async def hanging(_receiver: "Receiver", request: Received, _writer: asyncio.StreamWriter) -> None:
+    """Takes the request and never answers. Ends when the client does."""
+    await request.reader.read(1)
 
 
 async def resetting(_receiver: "Receiver", _request: Received, writer: asyncio.StreamWriter) -> None:
@@ -145,7 +144,7 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     first, *lines = head.decode("latin-1").strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(first.split(" ")[1], headers, body)
+    return Received(first.split(" ")[1], headers, body, reader)
 
 
 @contextlib.asynccontextmanager

@@ -116,7 +116,7 @@ async def test_what_was_not_answered_before_a_crash_is_sent_again(tmp_path: Path
         [event_id] = await work.emit()
         for crashes in range(1, 4):
             work.start()
-            await receiver.until(lambda count=crashes: len(receiver.received) == count, 5)  # type: ignore[misc]
+            await receiver.until(lambda count=crashes: len(receiver.received) == count, 5)
             await work.kill()
             assert (await work.states(hook)) == {PENDING: 1}
         receiver.behaviour = OK
@@ -143,6 +143,26 @@ async def test_a_crash_between_reading_and_adding_skips_nothing(tmp_path: Path) 
 
 
 READ_LOG = delivery._Endpoint._read
+
+
+async def test_what_ends_while_the_due_ones_are_read_is_not_sent_twice(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store answered may be older than what has been recorded since."""
+    real = work.followers.due_deliveries
+
+    async def due_deliveries(*arguments: Any) -> Any:
+        found = await real(*arguments)
+        await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(work.followers, "due_deliveries", due_deliveries)
+    async with receiving() as receiver:
+        hook = await work.hook(receiver)
+        ids = await work.emit(60)
+        async with work.running():
+            await work.until(hook, delivered=60)
+        assert sorted(receiver.ids) == sorted(ids)
 
 
 async def test_filters_select_as_those_of_lists(work: Delivering) -> None:
@@ -278,6 +298,7 @@ def test_retry_after_is_honoured_within_an_hour(status: int, asked: float | None
 
 async def test_attempts_are_recorded_until_a_delivery_has_failed(engine: Delivering) -> None:
     """Each with its status and answer. A dead letter is made again when somebody asks, with the same id."""
+    engine.times = FAST / 10
     async with receiving(answering(500, b"x" * 2_000)) as receiver:
         hook = await engine.hook(receiver)
         [event_id] = await engine.emit()
@@ -318,7 +339,7 @@ async def test_410_switches_off_and_this_is_an_event(tmp_path: Path) -> None:
         own = await work.hook("http://127.0.0.1:9/", query=Query(event_types=("whence.webhook_disabled",)))
         ids = await work.emit(2)
         async with work.running():
-            await eventually(lambda: found(work.events("whence.webhook_disabled")))
+            await eventually(lambda: found(work.events("whence.webhook_disabled")), 5)
             await asyncio.sleep(0.1)
             await work.emit(3)
             await asyncio.sleep(0.2)
@@ -438,6 +459,39 @@ async def test_a_hanging_endpoint_holds_up_no_other(tmp_path: Path) -> None:
         assert good.at_once_max <= PARALLEL
 
 
+class FirstComeFirstServed(asyncio.Semaphore):
+    """A queue in which one tenant can hold every place."""
+
+    def __init__(self, places: int, **_more: Any) -> None:
+        super().__init__(places)
+
+    def place(self, _tenant: str) -> asyncio.Semaphore:
+        return self
+
+
+@catches(replaced(delivery, "FairQueue", FirstComeFirstServed, "one_tenant_takes_every_place"))
+async def test_hanging_endpoints_of_one_tenant_hold_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: of all requests at a time, a tenant has a share."""
+    monkeypatch.setattr(delivery, "PROCESS_PARALLEL", 8)
+    async with delivering("sqlite", tmp_path) as slow, receiving(hanging) as hang, receiving() as good:
+        other = Delivering(slow.store, tenant="other")
+        work = slow.work()
+        for _ in range(4):
+            await slow.hook(hang)
+        await slow.emit(20)
+        slow.start(work)
+        await hang.until(lambda: hang.at_once >= 4)
+        hook = await other.hook(good)
+        await other.emit(10)
+        other.start(work)
+        try:
+            await other.until(hook, 3, delivered=10)
+        finally:
+            await other.kill()
+
+
 async def test_the_backlog_of_a_webhook_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While too much is pending the log is not read on, and nothing is lost."""
     monkeypatch.setattr(delivery, "PENDING_MAX", 20)
@@ -491,6 +545,29 @@ async def test_after_a_restore_of_an_older_log_it_goes_on_from_the_end(engine: D
         assert set(receiver.ids) == set(ids)
         [gap] = (await engine.progress(hook)).gaps
         assert (gap.after, gap.resumed_after) == (50, 3)
+
+
+async def test_a_new_webhook_may_begin_after_what_was_last_read(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since the log has grown. That is no gap, and older events are not sent."""
+
+    async def changed(*_arguments: Any) -> bool:
+        await asyncio.sleep(0.5)
+        return True
+
+    monkeypatch.setattr(work.store, "changed", changed)
+    async with receiving() as receiver:
+        await work.hook(receiver, query=Query(event_types=("never.seen",)))
+        async with work.running():
+            await asyncio.sleep(0.05)
+            await work.emit(3)
+            hook = await work.hook(receiver, begin_after=3)
+            await asyncio.sleep(0.1)
+            ids = await work.emit(2)
+            await work.until(hook, delivered=2)
+        assert set(receiver.ids) == set(ids)
+        assert (await work.progress(hook)).gaps == ()
 
 
 async def test_the_log_is_read_again_from_where_somebody_asks(work: Delivering) -> None:

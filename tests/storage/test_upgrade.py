@@ -107,6 +107,8 @@ async def faults_of(kept: Kept) -> list[str]:
     try:
         await store.check_servable()
         faults = [*await _other_answers(store, kept.recorded), *await _other_credentials(store, kept.recorded)]
+        if await make_fixture.followed(store) != kept.recorded.get("followers", []):  # of schema 6 and later
+            faults.append("followers")
     finally:
         await store.close()
     report = await verify_store(kept.url)
@@ -311,6 +313,11 @@ async def test_this_release_can_make_a_fixture(tmp_path: Path, monkeypatch: pyte
         kept = await copied(made / f"{name}.json.gz", copy)
         await migrate(kept.url)
         assert await faults_of(kept) == []
+        assert len(kept.recorded["followers"]) == 8
+        store = create_store(kept.url)
+        await store.followers.delete_place("acme", "alerts")
+        await store.close()
+        assert await faults_of(kept) == ["followers"]
 
 
 # --- migrations that harm --------------------------------------------------------------------------------------

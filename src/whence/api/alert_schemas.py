@@ -11,7 +11,10 @@ __all__ = ["alert_schemas"]
 
 _UUID: Json = {"type": "string", "format": "uuid"}
 _VALUES: Json = {
-    "eventType": {"type": "string", "pattern": rf"^({EVENT_TYPE_PATTERN}|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){{0,3}}\.\*)$"},
+    "eventType": {
+        "type": "string",
+        "pattern": rf"^({EVENT_TYPE_PATTERN}|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){{0,3}}\.\*)$",
+    },
     "resourceType": ref("ResourceType"),
     "resourceId": _UUID,
     "actorType": ref("ActorType"),
@@ -31,7 +34,7 @@ def alert_schemas() -> Json:
     return {
         "AlertFilters": {
             "type": "object",
-            "description": "The filters of lists. Several values of one are alternatives; different ones must all match.",
+            "description": "As in lists. Values of one filter are alternatives; different filters must all match.",
             "additionalProperties": False,
             "properties": {name: _filter(_VALUES.get(name, TEXT_SCHEMA)) for name in FILTER_NAMES},
         },

@@ -35,7 +35,7 @@ __all__ = ["ROUTES"]
 
 _PATH = "/api/v1/alert-rules"
 _BODY_MAX = 64 * 1024
-_TEST_BODY_MAX = 4 * 1024 * 1024
+_TEST_BODY_MAX = 8 * 1024 * 1024
 _TRIES = 5
 _FIRING_SHOWN = 100
 
@@ -64,11 +64,11 @@ async def list_rules(request: Request) -> JsonResponse:
     refuse_parameters(request.scope["query_string"])
     context, tenant = context_of(request), principal_of(request).tenant
     found = await context.store.followers.list_definitions(KIND, tenant)
-    rules = [
-        rule_body(each.id, rule := rule_of(each), await _stands_still(context, tenant, rule))
-        for each in sorted(found, key=lambda each: each.id)
-    ]
-    body = msgspec.json.encode(AlertRulesBody(rules=rules))
+    rules = {each.id: rule_of(each) for each in sorted(found, key=lambda each: each.id)}
+    by_key = {(rule.key_id, rule.readable): rule for rule in rules.values()}
+    reasons = {key: await _stands_still(context, tenant, rule) for key, rule in by_key.items()}
+    shown = [rule_body(rule_id, rule, reasons[rule.key_id, rule.readable]) for rule_id, rule in rules.items()]
+    body = msgspec.json.encode(AlertRulesBody(rules=shown))
     context.admission.hold_answer(request, tenant, len(body))
     return JsonResponse(body)
 
@@ -208,13 +208,10 @@ async def test_rule(request: Request) -> JsonResponse:
     await context.recorder.read(principal, request.scope["state"]["public_path"], b"", now)
     query, condition = await _tested(request, asked)
     bound = msgspec.json.encode(("alert test", principal.tenant, principal.readable, query, condition, asked.over_us))
-    state = await _begin(context, principal.viewer, condition, now - asked.over_us)
-    if asked.continuation is not None:
-        opened = context.cursors.open(asked.continuation, bound)
-        if opened is None:
-            sentence = "The continuation is damaged or belongs to another test; start without it."
-            raise Invalid.at(("body", "continuation"), sentence, "cursor")
-        state = msgspec.msgpack.decode(opened, type=_TestState)
+    if asked.continuation is None:
+        state = await _begin(context, principal.viewer, condition, now - asked.over_us)
+    else:
+        state = _go_on(context, asked.continuation, bound)
     judge = new_judge(condition, now - asked.over_us - condition.window_us, state.judge)
     reading = Reading(context.store, principal.viewer, query, judge, state.position, state.silent_to)
     until, positions = time.monotonic() + _SECONDS, state.position + _POSITIONS
@@ -254,12 +251,9 @@ def _may_see(principal: Principal, rule: AlertRule) -> bool:
 
 
 def _changed(rule: AlertRule, asked: RuleFields, tenant: str) -> AlertRule:
-    """A rule with the fields that were sent. Raises Invalid for a first event that could not be found at little cost.
-    """
+    """A rule with the fields that were sent. Raises Invalid for a first event that costs much to find."""
     changes = {
-        name: value
-        for name in ("name", "query", "condition")
-        if (value := getattr(asked, name)) is not msgspec.UNSET
+        name: value for name in ("name", "query", "condition") if (value := getattr(asked, name)) is not msgspec.UNSET
     }
     changed = msgspec.structs.replace(rule, **changes)
     _require_askable(changed.query, changed.condition, Viewer(tenant, changed.readable))
@@ -300,34 +294,34 @@ async def _stands_still(context: AppContext, tenant: str, rule: AlertRule) -> st
 async def _detail(request: Request, rule_id: str, rule: AlertRule) -> AlertRuleDetailBody:
     context, principal = context_of(request), principal_of(request)
     plain = rule_body(rule_id, rule, await _stands_still(context, principal.tenant, rule))
-    fields = msgspec.structs.asdict(plain)
+    state = await _state(context, principal, rule_id, rule) if _may_see(principal, rule) else {}
+    names = ("dropped_keys", "firing", "firing_total", "missed_before", "read_to", "refused_alerts")
+    fields: dict[str, Any] = msgspec.structs.asdict(plain) | dict.fromkeys(names) | state
+    return AlertRuleDetailBody(**fields)
+
+
+async def _state(context: AppContext, principal: Principal, rule_id: str, rule: AlertRule) -> dict[str, Any]:
+    """What a rule remembers, as fields of `AlertRuleDetailBody`."""
     place = await context.store.followers.get_place(principal.tenant, place_name(rule_id))
-    if not _may_see(principal, rule):
-        hidden = dict.fromkeys(
-            ("dropped_keys", "firing", "firing_total", "missed_before", "read_to", "refused_alerts")
-        )
-        return AlertRuleDetailBody(**fields, **hidden)
     state = state_of(place)
     same = state is not None and (state.query, state.condition) == (rule.query, rule.condition)
     judge = new_judge(rule.condition, rule.changed_at, state.judge if state is not None and same else b"")
     firing = list(judge.firing())
-    places, position = context.streams.places, rule.after if place is None else place.position
-    missed_before = 0 if state is None else state.missed_before
-    return AlertRuleDetailBody(
-        **fields,
-        dropped_keys=judge.dropped,
-        firing=[
+    places, missed_before = context.streams.places, 0 if state is None else state.missed_before
+    return {
+        "dropped_keys": judge.dropped,
+        "firing": [
             FiringBody(
                 alert_id=derived_uuid(principal.tenant, FIRED, rule_id, alert.source),
                 key=key_fields(rule.condition.per, alert.key),
             )
             for alert in firing[:_FIRING_SHOWN]
         ],
-        firing_total=len(firing),
-        missed_before=places.value(principal.viewer, missed_before) if missed_before else None,
-        read_to=places.value(principal.viewer, position),
-        refused_alerts=0 if state is None else state.refused,
-    )
+        "firing_total": len(firing),
+        "missed_before": places.value(principal.viewer, missed_before) if missed_before else None,
+        "read_to": places.value(principal.viewer, rule.after if place is None else place.position),
+        "refused_alerts": 0 if state is None else state.refused,
+    }
 
 
 async def _tested(request: Request, asked: TestRequest) -> tuple[Query, Condition]:
@@ -348,6 +342,15 @@ async def _tested(request: Request, asked: TestRequest) -> tuple[Query, Conditio
         condition = asked.rule.condition if isinstance(asked.rule.condition, Condition) else Condition(kind="match")
     _require_askable(query, condition, principal.viewer)
     return query, condition
+
+
+def _go_on(context: AppContext, continuation: str, bound: bytes) -> _TestState:
+    """Where a test goes on. Raises Invalid for the continuation of another test."""
+    opened = context.cursors.open(continuation, bound)
+    if opened is None:
+        sentence = "The continuation is damaged or belongs to another test; start without it."
+        raise Invalid.at(("body", "continuation"), sentence, "cursor")
+    return msgspec.msgpack.decode(opened, type=_TestState)
 
 
 async def _begin(context: AppContext, viewer: Viewer, condition: Condition, since: int) -> _TestState:

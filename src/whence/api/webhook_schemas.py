@@ -103,13 +103,13 @@ def filters_schema() -> Json:
     }
 
 
-def webhook_schemas() -> dict[str, Json]:
-    """The schemas of requests that no Struct declares."""
-    fields: Json = {
+def _fields() -> Json:
+    """The fields of a webhook."""
+    return {
         "url": {
             "type": "string",
             "maxLength": URL_MAX,
-            "pattern": "^https?://",
+            "pattern": r"^https?://[A-Za-z0-9.:\[\]_-]+(/[!-\"$-\[\]-~]*)?$",
             "description": "https, unless the server's operator allows the host otherwise.",
         },
         "description": {"type": "string", "maxLength": DESCRIPTION_MAX},
@@ -127,6 +127,11 @@ def webhook_schemas() -> dict[str, Json]:
         "enabled": {"type": "boolean", "default": True},
         "filters": filters_schema(),
     }
+
+
+def webhook_schemas() -> dict[str, Json]:
+    """The schemas of requests that no Struct declares."""
+    fields = _fields()
     take_over: Json = {
         "type": "boolean",
         "description": "Let the webhook go on with the API key of this request, and with what that may read.",
@@ -149,10 +154,17 @@ def webhook_schemas() -> dict[str, Json]:
             "oneOf": [{"required": ["after"]}, {"required": ["since"]}],
             "properties": {
                 "after": {
-                    "anyOf": [{"type": "integer", "minimum": 0, "maximum": INT_MAX}, {"type": "string"}],
+                    "anyOf": [
+                        {"type": "integer", "minimum": 0, "maximum": INT_MAX},
+                        {"type": "string", "pattern": "^[A-Za-z0-9_-]{44}$"},
+                    ],
                     "description": "A position, or the nextAfter of an answer.",
                 },
-                "since": {"type": "string", "description": "When the events were recorded, as in lists: -1d, a date."},
+                "since": {
+                    "type": "string",
+                    "minLength": 1,
+                    "description": "When the events were recorded, as in lists: -1d, a date.",
+                },
                 "state": {"type": "string", "enum": ["failed", "all"], "default": "failed"},
             },
         },

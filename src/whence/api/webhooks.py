@@ -7,7 +7,7 @@ may read less than a webhook sends can list it, switch it off by deleting it, an
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from litestar import Response, delete
@@ -72,6 +72,8 @@ _STATES: dict[int, Literal["pending", "delivered", "failed"]] = {
     DELIVERED: "delivered",
     FAILED: "failed",
 }
+HttpMethod = Literal["GET", "HEAD", "POST", "PATCH"]
+
 _PATH = "/api/v1/webhooks"
 _ONE = f"{_PATH}/{{webhook_id:str}}"
 _SECRET_HEADERS = [("cache-control", "no-store, no-transform")]
@@ -79,7 +81,7 @@ _SECRET_HEADERS = [("cache-control", "no-store, no-transform")]
 
 
 def _route(
-    method: str,
+    method: Literal["GET", "POST", "PATCH"],
     path: str,
     summary: str,
     status: int,
@@ -99,7 +101,7 @@ def _route(
         parameters=() if query is None else PARAMETERS[query],
         request_content=None if body is None else {JSON: ref(body)},
     )
-    methods = ["GET", "HEAD"] if method == "GET" else [method]
+    methods: list[HttpMethod] = ["GET", "HEAD"] if method == "GET" else [method]
     return HTTPRouteHandler(path, http_method=methods, status_code=status, opt={"scope": ADMIN, "operation": operation})
 
 
@@ -156,7 +158,7 @@ async def get_webhook(request: Request) -> JsonResponse:
     definition, webhook = await _found(request)
     followers = context.store.followers
     body = await _body(context, principal.tenant, definition.id, webhook)
-    detail = dict.fromkeys(("deliveries", "failing_since", "gaps", "read_to"))
+    detail: dict[str, Any] = dict.fromkeys(("deliveries", "failing_since", "gaps", "read_to"))
     place = await followers.get_place(principal.tenant, place_name(definition.id))
     progress = Progress() if place is None else msgspec.json.decode(place.state or b"{}", type=Progress)
     if progress.failing_since is not None and progress.failing_since >= webhook.enabled_at:

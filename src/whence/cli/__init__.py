@@ -42,7 +42,7 @@ COMMANDS = {
     "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
     "key": ("whence.cli.keys:app", "Create, list and revoke API keys."),
-    "webhook": ("whence.cli.webhooks:app", "Send events to URLs: create, test, resend; or listen on this machine."),
+    "webhook": ("whence.cli.webhooks:app", "Send events to URLs, or to a program on this machine."),
     "alert": ("whence.cli.alerts:app", "Make rules that watch the log, and try them on the past."),
     "follower": ("whence.cli.followers:app", "See how far webhooks and alert rules have read the log."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),

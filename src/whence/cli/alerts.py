@@ -40,7 +40,8 @@ class ConditionOptions:
     at_least: Annotated[int | None, Parameter(help="Fire for so many events, 2 to 2000, --within a time.")] = None
     within: Annotated[str | None, Parameter(help="How far apart they may be, such as 90s, 10m, 26h or 7d.")] = None
     per: Annotated[
-        Literal["actor", "resource", "correlation", "eventType"] | None, Parameter(help="Count each of these for itself.")
+        Literal["actor", "resource", "correlation", "eventType"] | None,
+        Parameter(help="Count each of these for itself."),
     ] = None
     first_seen: Annotated[
         Literal["actor", "resource", "eventType"] | None,
@@ -75,7 +76,7 @@ class ConditionOptions:
 def list_rules(*, json: Json = False, server: ServerOptions | None = None) -> None:
     """List the alert rules, oldest first."""
     with client_for(server) as whence:
-        rules = whence.alert_rules()
+        rules = whence.alert_rules.list()
     if json:
         out_json(msgspec.json.encode(rules))
         return
@@ -105,19 +106,21 @@ def create(
     """
     when = (condition or ConditionOptions()).condition()
     with client_for(server) as whence:
-        rule = whence.create_alert_rule(name, when, **_filters(filters))
+        rule = whence.alert_rules.create(name, when, **_filters(filters))
     if json:
         out_json(msgspec.json.encode(rule))
         return
     out(printable(rule.id))
-    say(f"Its alerts: whence tail -f --event-type 'whence.*'   Try it: whence alert test {printable(rule.id)}")
+    say(
+        f"Its alerts: whence tail -f --event-type 'whence.*'   Try it: whence alert test {printable(rule.id)} --over 7d"
+    )
 
 
 @app.command
 def show(rule_id: RuleId, /, *, json: Json = False, server: ServerOptions | None = None) -> None:
     """Show an alert rule, how far it has judged the log, and which of its alerts fire."""
     with client_for(server) as whence:
-        rule = whence.alert_rule(rule_id)
+        rule = whence.alert_rules.get(rule_id)
     if json:
         out_json(msgspec.json.encode(rule))
         return
@@ -148,7 +151,7 @@ def show(rule_id: RuleId, /, *, json: Json = False, server: ServerOptions | None
 def delete(rule_id: RuleId, /, *, server: ServerOptions | None = None) -> None:
     """Delete an alert rule. Its alerts stay in the log; those that fire do not resolve."""
     with client_for(server) as whence:
-        whence.delete_alert_rule(rule_id)
+        whence.alert_rules.delete(rule_id)
     say("Deleted.")
 
 
@@ -181,16 +184,16 @@ def test(
                 out_json(msgspec.json.encode(alert))
             else:
                 out(printable(_alert_text(alert)))
-    say(f"{counted(fired, 'alert')} would have fired since {printable(over)} ago, and {resolved:,} resolved.")
+    say(f"{counted(fired, 'alert')} would have fired in the last {printable(over)}, and {resolved:,} resolved.")
 
 
 def _alerts(
     whence: Whence, rule: str | None, over: str, asked: dict[str, Any], condition: ConditionOptions
 ) -> Iterator[AlertBody]:
     if rule is None:
-        return whence.test_alert_rule(condition.condition(), over=over, **asked)
+        return whence.alert_rules.test(condition.condition(), over=over, **asked)
     if is_uuid(rule):
-        return whence.test_alert_rule(rule, over=over)
+        return whence.alert_rules.test(rule, over=over)
     body = sys.stdin.buffer.read() if rule == "-" else Path(rule).read_bytes()
     try:
         return alerts_of_test(whence.send, {"rule": msgspec.json.decode(body), "over": over})

@@ -50,6 +50,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "profile use": ("whence profile use demo",),
     "profile show": ("whence profile show", "whence profile show demo --key"),
     "profile remove": ("whence profile remove demo",),
+    "follower": ("whence follower list", "whence follower list --json"),
     "key": ("whence key create --scope events:read", "whence key list"),
     "key create": (
         "whence key create --scope events:write --name 'the shop' --expires 90d",
@@ -60,7 +61,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "alert": ("whence alert list", "whence alert create 'A run crashed' --type automation_run.crashed"),
     "alert list": ("whence alert list",),
     "alert create": (
-        "whence alert create 'Five failures' --outcome failure --at-least 5 --within 10m --per actor",
+        "whence alert create 'Failures' --outcome failure --at-least 5 --within 10m --per actor",
         "whence alert create 'First deletion' --type connection.deleted --first-seen actor",
         "whence alert create 'No nightly run' --type schedule.fired --actor-id nightly --absent 26h",
     ),
@@ -70,6 +71,14 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "whence alert test 01941f29-0000-7aaa-8000-000000000003 --over 7d",
         "whence alert test --outcome failure --at-least 5 --within 10m --over 30d",
     ),
+    "webhook": ("whence webhook create https://hooks.example.com/whence", "whence webhook list"),
+    "webhook create": (
+        "whence webhook create https://hooks.example.com/whence --type 'action_run.*'",
+        "whence webhook create https://hooks.slack.com/services/… --format slack --outcome failure",
+    ),
+    "webhook update": ("whence webhook update ID --enable", "whence webhook update ID --take-over"),
+    "webhook replay": ("whence webhook replay ID --since -1d", "whence webhook replay ID --after 5593 --all"),
+    "webhook listen": ("whence webhook listen --forward http://localhost:3000/webhooks",),
     "migrate": ("whence migrate --store postgresql://localhost/whence",),
     "copy": ("whence copy --from sqlite:///log.db --to postgresql://localhost/whence",),
     "verify": ("whence verify --store sqlite:///log.db",),

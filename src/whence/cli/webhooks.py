@@ -66,9 +66,15 @@ def create(
 
     The secret cannot be shown again. Without filters it gets every event.
     """
-    fields: WebhookFields = {"description": description, "format": form, "fifo": fifo, "enabled": not disabled}
+    fields: WebhookFields = {
+        "description": description,
+        "format": form,
+        "fifo": fifo,
+        "enabled": not disabled,
+        "filters": _given(filters),
+    }
     with client_for(server) as whence:
-        made = whence.webhooks.create(webhook_url, filters=_given(filters), **fields)
+        made = whence.webhooks.create(webhook_url, **fields)
     if json:
         out_json(msgspec.json.encode(made))
         return
@@ -107,7 +113,7 @@ def update(
 ) -> None:
     """Change a webhook. Filters replace all filters that it has."""
     given: dict[str, Any] = {"description": description, "format": form, "fifo": fifo, "enabled": enabled}
-    fields: WebhookFields = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]
+    fields: WebhookFields = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]  # of these names
     asked = _given(filters)
     if asked:
         fields["filters"] = asked

@@ -15,7 +15,7 @@
 - `at_exit`, `fork_safety` and `reentrancy` keep queued events through exits, forks and signal handlers.
 """
 
-from whence.client.alert_rules import AlertCondition
+from whence.client.alert_rules import AlertCondition, AlertRules, AsyncAlertRules
 from whence.client.base_client import Enricher
 from whence.client.clients import AsyncWhence, Whence
 from whence.client.context import CausalContext, ContextScope, ContextThreadPoolExecutor, current_context, wrap
@@ -76,8 +76,10 @@ __all__ = [
     "NDJSON",
     "NOT_A_WHENCE_SERVER",
     "AlertCondition",
+    "AlertRules",
     "ApiRequest",
     "ApiResponse",
+    "AsyncAlertRules",
     "AsyncFollow",
     "AsyncWebhooks",
     "AsyncWhence",

@@ -1,7 +1,7 @@
-"""The calls about alert rules, for both clients."""
+"""The alert rules of a tenant: `Whence.alert_rules` and `AsyncWhence.alert_rules`."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Literal, Protocol, Required, TypedDict, Unpack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Literal, Required, TypedDict, Unpack
 from urllib.parse import quote
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from whence.client.responses import ApiResponse, error_of, parse_body
 from whence.errors import WhenceError
 from whence.wire.alert_bodies import AlertBody, AlertRuleBody, AlertRuleDetailBody, AlertRulesBody, AlertTestResultBody
 
-__all__ = ["AlertCondition", "AlertRuleCalls", "AsyncAlertRuleCalls", "alerts_of_test"]
+__all__ = ["AlertCondition", "AlertRules", "AsyncAlertRules", "alerts_of_test"]
 
 _RULES = "/api/v1/alert-rules"
 _ERROR = 400
@@ -30,37 +30,31 @@ class AlertCondition(TypedDict, total=False):
     window_s: int
 
 
-class _Sending(Protocol):
-    def send(self, request: ApiRequest) -> ApiResponse: ...
+class AlertRules:
+    """The alert rules of the tenant, for a credential with the scope admin. Every call raises the error of a refusal:
+    NotFound for an unknown rule, Forbidden for one that watches events which the credential may not read."""
 
+    def __init__(self, send: Callable[[ApiRequest], ApiResponse]) -> None:
+        self._send = send
 
-class _SendingAsync(Protocol):
-    async def send(self, request: ApiRequest) -> ApiResponse: ...
+    def list(self) -> list[AlertRuleBody]:
+        """All of them, oldest first."""
+        return parse_body(self._send(_request("GET")), AlertRulesBody).rules
 
+    def get(self, rule_id: str | UUID) -> AlertRuleDetailBody:
+        """An alert rule and its state."""
+        return parse_body(self._send(_request("GET", rule_id)), AlertRuleDetailBody)
 
-class AlertRuleCalls:
-    """The calls of `Whence` about alert rules. They need the scope admin."""
-
-    def alert_rules(self: _Sending) -> list[AlertRuleBody]:
-        """The alert rules of the tenant, oldest first."""
-        return parse_body(self.send(_request("GET")), AlertRulesBody).rules
-
-    def alert_rule(self: _Sending, rule_id: str | UUID) -> AlertRuleDetailBody:
-        """An alert rule and its state. Raises NotFound."""
-        return parse_body(self.send(_request("GET", rule_id)), AlertRuleDetailBody)
-
-    def create_alert_rule(
-        self: _Sending, name: str, condition: AlertCondition, **filters: Unpack[FieldFilters]
-    ) -> AlertRuleBody:
+    def create(self, name: str, condition: AlertCondition, **filters: Unpack[FieldFilters]) -> AlertRuleBody:
         """Make an alert rule, for the events that are stored from now on and match the filters.
 
         It sees what the client's API key may read, and stops with that key.
         """
         body = {"name": name, "condition": _condition(condition), "filters": filters_object(**filters)}
-        return parse_body(self.send(_request("POST", body=body)), AlertRuleBody)
+        return parse_body(self._send(_request("POST", body=body)), AlertRuleBody)
 
-    def change_alert_rule(
-        self: _Sending,
+    def update(
+        self,
         rule_id: str | UUID,
         *,
         name: str | None = None,
@@ -70,43 +64,44 @@ class AlertRuleCalls:
     ) -> AlertRuleBody:
         """Change the fields of an alert rule that are given. With `take_over` it goes on with the client's API key."""
         body = _change(name, condition, filters, take_over=take_over)
-        return parse_body(self.send(_request("PATCH", rule_id, body)), AlertRuleBody)
+        return parse_body(self._send(_request("PATCH", rule_id, body)), AlertRuleBody)
 
-    def delete_alert_rule(self: _Sending, rule_id: str | UUID) -> None:
-        """Delete an alert rule. Its alerts stay in the log. Raises NotFound."""
-        _raise_error(self.send(_request("DELETE", rule_id)))
+    def delete(self, rule_id: str | UUID) -> None:
+        """Delete an alert rule. Its alerts stay in the log."""
+        _raise_error(self._send(_request("DELETE", rule_id)))
 
-    def test_alert_rule(
-        self: _Sending, rule: str | UUID | AlertCondition, *, over: str, **filters: Unpack[FieldFilters]
+    def test(
+        self, rule: str | UUID | AlertCondition, *, over: str, **filters: Unpack[FieldFilters]
     ) -> Iterator[AlertBody]:
         """The alerts that a rule would have given in the past, from so long ago (`90m`, `24h`, `7d`) to now.
 
         `rule` is the id of a rule, or a condition for the events that match the filters. Raises WhenceError at the end
         if the server had to forget keys that were too many.
         """
-        return alerts_of_test(self.send, _test(rule, filters, over))
+        return alerts_of_test(self._send, _test(rule, filters, over))
 
 
-class AsyncAlertRuleCalls:
-    """`AlertRuleCalls` for `AsyncWhence`."""
+class AsyncAlertRules:
+    """As `AlertRules`, for asyncio."""
 
-    async def alert_rules(self: _SendingAsync) -> list[AlertRuleBody]:
-        """As `Whence.alert_rules`."""
-        return parse_body(await self.send(_request("GET")), AlertRulesBody).rules
+    def __init__(self, send: Callable[[ApiRequest], Awaitable[ApiResponse]]) -> None:
+        self._send = send
 
-    async def alert_rule(self: _SendingAsync, rule_id: str | UUID) -> AlertRuleDetailBody:
-        """As `Whence.alert_rule`."""
-        return parse_body(await self.send(_request("GET", rule_id)), AlertRuleDetailBody)
+    async def list(self) -> list[AlertRuleBody]:
+        """As `AlertRules.list`."""
+        return parse_body(await self._send(_request("GET")), AlertRulesBody).rules
 
-    async def create_alert_rule(
-        self: _SendingAsync, name: str, condition: AlertCondition, **filters: Unpack[FieldFilters]
-    ) -> AlertRuleBody:
-        """As `Whence.create_alert_rule`."""
+    async def get(self, rule_id: str | UUID) -> AlertRuleDetailBody:
+        """As `AlertRules.get`."""
+        return parse_body(await self._send(_request("GET", rule_id)), AlertRuleDetailBody)
+
+    async def create(self, name: str, condition: AlertCondition, **filters: Unpack[FieldFilters]) -> AlertRuleBody:
+        """As `AlertRules.create`."""
         body = {"name": name, "condition": _condition(condition), "filters": filters_object(**filters)}
-        return parse_body(await self.send(_request("POST", body=body)), AlertRuleBody)
+        return parse_body(await self._send(_request("POST", body=body)), AlertRuleBody)
 
-    async def change_alert_rule(
-        self: _SendingAsync,
+    async def update(
+        self,
         rule_id: str | UUID,
         *,
         name: str | None = None,
@@ -114,22 +109,22 @@ class AsyncAlertRuleCalls:
         filters: FieldFilters | None = None,
         take_over: bool = False,
     ) -> AlertRuleBody:
-        """As `Whence.change_alert_rule`."""
+        """As `AlertRules.update`."""
         body = _change(name, condition, filters, take_over=take_over)
-        return parse_body(await self.send(_request("PATCH", rule_id, body)), AlertRuleBody)
+        return parse_body(await self._send(_request("PATCH", rule_id, body)), AlertRuleBody)
 
-    async def delete_alert_rule(self: _SendingAsync, rule_id: str | UUID) -> None:
-        """As `Whence.delete_alert_rule`."""
-        _raise_error(await self.send(_request("DELETE", rule_id)))
+    async def delete(self, rule_id: str | UUID) -> None:
+        """As `AlertRules.delete`."""
+        _raise_error(await self._send(_request("DELETE", rule_id)))
 
-    async def test_alert_rule(
-        self: _SendingAsync, rule: str | UUID | AlertCondition, *, over: str, **filters: Unpack[FieldFilters]
+    async def test(
+        self, rule: str | UUID | AlertCondition, *, over: str, **filters: Unpack[FieldFilters]
     ) -> AsyncIterator[AlertBody]:
-        """As `Whence.test_alert_rule`."""
+        """As `AlertRules.test`."""
         body, continuation = _test(rule, filters, over), None
         while True:
             request = _test_request({**body, "continuation": continuation})
-            part = parse_body(await self.send(request), AlertTestResultBody)
+            part = parse_body(await self._send(request), AlertTestResultBody)
             for alert in part.alerts:
                 yield alert
             continuation = part.continuation

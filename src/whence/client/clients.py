@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from whence.client.alert_rules import AlertRuleCalls, AsyncAlertRuleCalls
+from whence.client.alert_rules import AlertRules, AsyncAlertRules
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
@@ -80,7 +80,7 @@ EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
 
 
-class Whence(AlertRuleCalls, BaseClient):
+class Whence(BaseClient):
     """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
 
     `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`, and then to a saved profile: the one that the
@@ -240,6 +240,11 @@ class Whence(AlertRuleCalls, BaseClient):
         return parse_body(self.send(followers_request()), FollowersBody)
 
     @property
+    def alert_rules(self) -> AlertRules:
+        """The alert rules of the tenant, for a key with the scope admin."""
+        return AlertRules(self.send)
+
+    @property
     def webhooks(self) -> Webhooks:
         """The webhooks of the tenant, for a key with the scope admin."""
         return Webhooks(self.send)
@@ -281,7 +286,7 @@ class Whence(AlertRuleCalls, BaseClient):
         self.close()
 
 
-class AsyncWhence(AsyncAlertRuleCalls, BaseClient):
+class AsyncWhence(BaseClient):
     """`Whence` for asyncio, with the same names. Queued events are sent by a thread, and so outlive the event loop."""
 
     def __init__(
@@ -427,6 +432,11 @@ class AsyncWhence(AsyncAlertRuleCalls, BaseClient):
     async def followers(self) -> FollowersBody:
         """As `Whence.followers`."""
         return parse_body(await self.send(followers_request()), FollowersBody)
+
+    @property
+    def alert_rules(self) -> AsyncAlertRules:
+        """As `Whence.alert_rules`."""
+        return AsyncAlertRules(self.send)
 
     @property
     def webhooks(self) -> AsyncWebhooks:

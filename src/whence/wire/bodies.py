@@ -105,9 +105,9 @@ class FeedBody(WireBody, frozen=True, kw_only=True):
 class FollowerBody(WireBody, frozen=True, kw_only=True):
     """A follower of the log: the position up to which it has handled every event, and how many positions are left."""
 
+    lag: int
     name: str
     position: int
-    lag: int
 
 
 class FollowersBody(WireBody, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ def parse_filters(
             problems.append(Problem((*loc, name), "A filter is a text, or a list of texts.", "list_type"))
         elif reader.has_valid_count(FILTER_NAMES[name], texts):
             values[FILTER_NAMES[name]] = texts
-    fields = reader.filters(values, {})
+    fields: dict[str, Any] = {**reader.filters(values, {})}
     names = {parameter: name for name, parameter in FILTER_NAMES.items()}
     problems += [Problem((*loc, names[str(each.loc[1])]), each.msg, each.type) for each in reader.problems]
     query = Query(**fields)

@@ -232,6 +232,8 @@ def parse_replay(body: bytes, now: int) -> ReplayRequest:
     if len(asked.keys() & {"after", "since"}) != 1:
         problems.append(Problem(("body",), "Send either after, a position, or since, a time.", "missing"))
     after = asked.get("after")
+    if isinstance(after, float) and after.is_integer():
+        after = int(after)  # to JSON, 5.0 is an integer too
     if after is not None and (isinstance(after, bool) or not isinstance(after, int | str)):
         problems.append(Problem(("body", "after"), "after is a position from 0.", "int_type"))
     elif isinstance(after, int) and not 0 <= after <= INT_MAX:

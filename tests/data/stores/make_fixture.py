@@ -26,6 +26,7 @@ from whence import rollups
 from whence.events import NewEvent
 from whence.permissions import new_api_key, new_session_secret, session_hash
 from whence.storage import Session, Store, Write, create_store, migrate_store, sequencing, verify_store
+from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.migrations import load_migrations
 from whence.wire.event import IngestContext, parse_batch
 
@@ -48,7 +49,43 @@ async def fill(store: Store) -> dict[str, Any]:
     for tenant, lines in OTHERS.items():
         await _store(store, tenant, [lines])
     await _store(store, TENANT, _parted(TAIL, (1,)))
+    await _follow(store)
     return await _credentials(store)
+
+
+HOOK = "hook"
+"""A webhook of `TENANT`, which has tried to deliver two of three events."""
+
+
+async def _follow(store: Store) -> None:
+    """Store a definition in its second version, the places of two followers, deliveries and attempts."""
+    for version in (1, 2):
+        await store.followers.put_definition(Definition(TENANT, "webhook", HOOK, version, b'{"n":%d}' % version))
+    await store.followers.save_place(TENANT, Place("alerts", 4, b"\x00 a state"))
+    await store.followers.add_deliveries(TENANT, HOOK, (1, 2, 3), YEAR_2020, Place("webhooks", 3))
+    delivered = Delivery(HOOK, 1, DELIVERED, YEAR_2020, YEAR_2020 + 1, 1, 1)
+    failed = Delivery(HOOK, 2, FAILED, YEAR_2020, YEAR_2020 + 2, 1, 9)
+    await store.followers.record_attempts(
+        TENANT,
+        [
+            (delivered, Attempt(HOOK, 1, 1, YEAR_2020, 17, 200, "", b"ok")),
+            (failed, Attempt(HOOK, 2, 9, YEAR_2020, 15_000, None, "No answer came in time.", b"")),
+        ],
+    )
+
+
+async def followed(store: Store) -> list[Any]:
+    """What the followers of `TENANT` keep, as plain values."""
+    keep = store.followers
+    deliveries = await keep.list_deliveries(TENANT, DeliveryFilter(HOOK), 100)
+    found = [
+        *await keep.list_definitions("webhook"),
+        *[await keep.get_place(TENANT, place.name) for place in await keep.list_places(TENANT)],
+        *deliveries,
+        *[attempt for each in deliveries for attempt in await keep.list_attempts(TENANT, HOOK, each.position)],
+    ]
+    plain: list[Any] = msgspec.to_builtins(found)
+    return plain
 
 
 def _hash_of(secret: str) -> bytes:
@@ -167,7 +204,13 @@ async def record(store: Store, known: dict[str, Any]) -> bytes:
             {"question": msgspec.to_builtins(question), "answer": await answer_to(store, tenant, question)}
             for question in questions(tenant)
         ]
-    told = {"release": whence.__version__, **known, "tenants": list(logs), "answers": logs}
+    told = {
+        "release": whence.__version__,
+        **known,
+        "tenants": list(logs),
+        "answers": logs,
+        "followers": await followed(store),
+    }
     return json.dumps(told, ensure_ascii=False, indent=1).encode()
 
 

@@ -86,9 +86,8 @@ class PostgresFollowers:
 
     async def list_definitions(self, kind: str, tenant: str | None = None) -> list[Definition]:
         """The definitions of a kind."""
-        text, values = _SQL["definitions"], [kind]
-        if tenant is not None:
-            text, values = _SQL["definitions_of_tenant"], [kind, tenant]
+        text = _SQL["definitions" if tenant is None else "definitions_of_tenant"]
+        values = (kind,) if tenant is None else (kind, tenant)
         rows = await self._read(lambda connection: connection.fetch(text, *values), tenant or "")
         return [Definition(*row) for row in rows]
 
@@ -205,13 +204,13 @@ class PostgresFollowers:
 
     async def delete_deliveries(self, tenant: str, webhook_id: str, before: int | None, limit: int) -> int:
         """Delete old deliveries, or every one, and their attempts."""
-        block, values = "old_deliveries", (webhook_id, before, limit)
-        if before is None:
-            block, values = "deliveries", (webhook_id, states_of(DeliveryFilter(webhook_id)), 0, limit)
+        block = "deliveries" if before is None else "old_deliveries"
+        which: list[Any] = [states_of(DeliveryFilter(webhook_id)), 0] if before is None else [before]
 
         async def delete(connection: Connection, owner: Tenant) -> int:
             await _lock(connection, owner)
-            found = [row["position"] for row in await connection.fetch(_SQL[block], owner.number, *values)]
+            rows = await connection.fetch(_SQL[block], owner.number, webhook_id, *which, limit)
+            found = [row["position"] for row in rows]
             if found:
                 await connection.execute(_SQL["delete_attempts"], owner.number, webhook_id, found)
                 await connection.execute(_SQL["delete_delivery"], owner.number, webhook_id, found)

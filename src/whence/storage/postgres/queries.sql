@@ -655,8 +655,8 @@ DELETE FROM session WHERE key_id = $1
 -- transaction is taking the same lease, it waits for that. The condition compares only columns: Citus takes no clock in
 -- it, which could differ between the copies of the table.
 INSERT INTO lease (name, owner, taken_at, expires_at)
-VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3::bigint)
+VALUES ($1, $2, (date_part('epoch', clock_timestamp()) * 1000000)::bigint,
+        (date_part('epoch', clock_timestamp()) * 1000000)::bigint + $3::bigint)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, taken_at = excluded.taken_at, expires_at = excluded.expires_at
  WHERE lease.owner = excluded.owner OR lease.expires_at <= excluded.taken_at
 RETURNING true

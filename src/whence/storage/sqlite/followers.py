@@ -74,9 +74,8 @@ class SQLiteFollowers:
 
     async def list_definitions(self, kind: str, tenant: str | None = None) -> list[Definition]:
         """The definitions of a kind."""
-        text, values = _SQL["definitions"], (kind,)
-        if tenant is not None:
-            text, values = _SQL["definitions_of_tenant"], (kind, tenant)
+        text = _SQL["definitions" if tenant is None else "definitions_of_tenant"]
+        values = (kind,) if tenant is None else (kind, tenant)
         rows = await self._read(tenant or "", lambda connection: connection.execute(text, values).fetchall())
         return [Definition(*row) for row in rows]
 
