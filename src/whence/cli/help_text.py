@@ -39,6 +39,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "flow": ("whence flow @5539", "whence flow order-8841 --full"),
     "flows": ("whence flows --failed --from -7d", "whence flows --columns flow,events,length"),
     "map": ("whence map", "whence map --from 2026-01-01 --to 2026-02-01"),
+    "histogram": (
+        "whence histogram --from -24h",
+        "whence histogram --type 'action_run.*' --by event_type --interval 1d",
+    ),
     "stats": ("whence stats --from -30d", "whence stats --actors --resource-type action_run"),
     "login": ("whence login https://log.example.com", "whence login https://log.example.com --profile shop"),
     "profile": ("whence profile list", "whence profile use demo"),
