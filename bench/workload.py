@@ -24,6 +24,7 @@ import msgspec
 from whence.catalog import CATALOG
 from whence.events import NewEvent, ResourceType, Vocabulary
 from whence.wire.event import IngestContext, parse_new_event
+from whence.wire.fields import RESERVED_PREFIX
 from whence.wire.times import format_time
 
 __all__ = [
@@ -287,7 +288,7 @@ def _repertoires(rng: random.Random, actors: int) -> list[list[tuple[str, str]]]
     """
     known = {str(name) for name in ResourceType}
     usual: dict[str, list[str]] = {doer: [] for doer in _DOERS}
-    for name in sorted(CATALOG):
+    for name in sorted(name for name in CATALOG if not name.startswith(RESERVED_PREFIX)):
         for doer in rng.sample(_DOERS, 2):
             usual[doer].append(name)
     pairs: dict[str, list[tuple[str, str]]] = {}

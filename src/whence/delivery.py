@@ -519,7 +519,7 @@ class _Endpoint:
             payload=msgspec.json.encode(
                 {
                     "webhookId": self.id,
-                    "description": self._hook.description,
+                    "name": self._hook.description or self.id,
                     "reason": disabled.reason,
                     "failingSince": _time(self._progress.failing_since),
                 }

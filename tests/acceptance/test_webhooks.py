@@ -175,3 +175,31 @@ def test_a_sender_that_marks_first_is_found(tmp_path: Path, monkeypatch: pytest.
         pytest.raises(AssertionError, match=r"pending|delivered"),
     ):
         delivered_despite_kills(server, random.Random(1))
+
+
+@pytest.mark.slow
+def test_another_server_takes_over_within_seconds(record_property: Callable[[str, object], None]) -> None:
+    """Of two servers of one database one sends. When it is killed, the other does, once the lease has ended."""
+    url = asyncio.run(fresh_database())
+    variables = {"WHENCE_PROCESSES": "1", "WHENCE_WEBHOOK_ALLOW": "127.0.0.0/8"}
+    with (
+        running(url=url, **variables) as first,
+        running(url=url, **variables) as second,
+        receiving_beside(OK) as receiver,
+    ):
+        first.start()
+        key = first.key(READ, WRITE, ADMIN)
+        with httpx2.Client(base_url=f"http://127.0.0.1:{first.address[1]}", headers={"X-API-Key": key}) as api:
+            hook_of(api, receiver)
+            assert api.post("/api/v1/events", json=event()).status_code == 201
+            wait_until(lambda: len(receiver.received) == 1)
+        second.start()
+        time.sleep(1.5)
+        first.kill()
+        killed = time.monotonic()
+        address = f"http://127.0.0.1:{second.address[1]}/api/v1/events"
+        assert httpx2.post(address, json=event(), headers={"X-API-Key": key}).status_code == 201
+        wait_until(lambda: len(set(receiver.ids)) == 2, 20)
+        taken_over_s = time.monotonic() - killed
+        tell(record_property, f"taken over after {taken_over_s:.1f} s")
+    assert len(receiver.ids) == 2

@@ -59,6 +59,13 @@ _KEYS: Rules = frozenset(
     }
 )
 
+_HISTOGRAM: Rules = frozenset(
+    {
+        ("interval", "too_many_buckets"),  # it depends on the range of time
+        ("top", "top_without_event_type"),  # two parameters must fit
+    }
+)
+
 _LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
 
 _PLACES: Rules = frozenset(
@@ -95,6 +102,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/correlation/{correlation_id}"): _TIMES | _TYPES | _PAGES | _FLOW,
     ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
+    ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _HISTOGRAM,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/feed"): _TYPES | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log

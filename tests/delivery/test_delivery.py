@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from standardwebhooks.webhooks import Webhook as StandardWebhook
 
 from tests.delivery.delivering import ENGINES, FAST, SEALER, TENANT, Delivering, delivering, now_us
 from tests.delivery.receivers import (
@@ -27,6 +28,7 @@ from whence.errors import PositionGone, Unavailable
 from whence.events import Query
 from whence.outbound import Answer
 from whence.permissions import ADMIN, READ, new_api_key
+from whence.sentences import load_grammar, sentence_of
 from whence.storage.followers import DELIVERED, FAILED, PENDING, Delivery, DeliveryFilter, Place
 from whence.wire.webhooks import Disabled, Progress, Rewind, SealedSecret, Webhook, place_name
 
@@ -61,7 +63,8 @@ async def equal(awaited: Awaitable[Any], wanted: object) -> bool:
 
 
 async def test_every_event_comes_signed_with_its_id_and_position(engine: Delivering) -> None:
-    """Those that are there, and those that come; the body is type, timestamp and data."""
+    """Those that are there, and those that come; the body is type, timestamp and data. The package of the standard
+    verifies it."""
     async with receiving() as receiver:
         hook = await engine.hook(receiver)
         ids = await engine.emit(30)
@@ -72,6 +75,7 @@ async def test_every_event_comes_signed_with_its_id_and_position(engine: Deliver
         assert sorted(receiver.ids) == sorted(ids)
         for each in receiver.received:
             message = each.verified(engine.secrets[hook])
+            assert StandardWebhook(engine.secrets[hook]).verify(each.body, each.headers) == message
             assert message.keys() == {"type", "timestamp", "data"}
             assert message["type"] == message["data"]["eventType"] == "a.noted"
             assert message["timestamp"] == message["data"]["occurredAt"]
@@ -351,6 +355,8 @@ async def test_410_switches_off_and_this_is_an_event(tmp_path: Path) -> None:
         assert (payload["webhookId"], payload["reason"]) == (hook, "The endpoint answered 410 Gone.")
         assert (event.actor_id, event.resource_type, event.outcome) == ("whence", "event_log", "failure")
         assert receiver.url.encode() not in event.payload
+        sentence = sentence_of(event, event.payload, load_grammar())
+        assert str(sentence) == "whence switched off the webhook orders The endpoint answered 410 Gone."
         again = msgspec.structs.replace(webhook.disabled, announced=False)
         await work.change(hook, disabled=again)  # as if it had been killed between
         async with work.running():

@@ -182,11 +182,11 @@ def test_a_checkout_is_served_by_its_own_source(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_server_says_how_many_of_its_processes_answer(tmp_path: Path) -> None:
-    """With two, they and the writer and the supervisor count for the memory; all end with the block."""
+    """With two, they, the writer, the follower and the supervisor count for the memory; all end with the block."""
     with whence(tmp_path / "whence.db", processes=2) as running:
         assert running.acceptors == 2
         pids = processes_of(running.pid)
-        assert len(pids) == 4
+        assert len(pids) == 5
         assert running.memory_mb()["now"] > pss_mb(pids[1])
         assert running.memory_mb()["highest"] == max(running.samples)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

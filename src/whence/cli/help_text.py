@@ -39,6 +39,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "flow": ("whence flow @5539", "whence flow order-8841 --full"),
     "flows": ("whence flows --failed --from -7d", "whence flows --columns flow,events,length"),
     "map": ("whence map", "whence map --from 2026-01-01 --to 2026-02-01"),
+    "histogram": (
+        "whence histogram --from -24h",
+        "whence histogram --type 'action_run.*' --by event_type --interval 1d",
+    ),
     "stats": ("whence stats --from -30d", "whence stats --actors --resource-type action_run"),
     "login": ("whence login https://log.example.com", "whence login https://log.example.com --profile shop"),
     "profile": ("whence profile list", "whence profile use demo"),
@@ -46,6 +50,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "profile use": ("whence profile use demo",),
     "profile show": ("whence profile show", "whence profile show demo --key"),
     "profile remove": ("whence profile remove demo",),
+    "follower": ("whence follower list", "whence follower list --json"),
     "key": ("whence key create --scope events:read", "whence key list"),
     "key create": (
         "whence key create --scope events:write --name 'the shop' --expires 90d",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import httpx2
@@ -18,7 +19,14 @@ from whence.client import WebhookFields
 from whence.errors import Invalid
 from whence.webhooks import new_secret, secret_bytes, signed_headers
 from whence.wire.bodies import EventBody
-from whence.wire.webhook_bodies import AttemptBody, DeliveryBody, WebhookBody, WebhookDetailBody
+from whence.wire.webhook_bodies import (
+    AttemptBody,
+    DeliveriesBody,
+    DeliveryBody,
+    WebhookBody,
+    WebhookDetailBody,
+    WebhooksBody,
+)
 
 __all__ = ["app"]
 
@@ -39,7 +47,7 @@ def list_webhooks(*, json: Json = False, server: ServerOptions | None = None) ->
     with client_for(server) as whence:
         found = whence.webhooks.list()
     if json:
-        out_json(msgspec.json.encode(found))
+        out_json(msgspec.json.encode(WebhooksBody(webhooks=found)))
         return
     style = style_of_stdout()
     rows = [(each.id, _state(each), each.format, printable(_filters(each)), printable(each.url)) for each in found]
@@ -177,9 +185,10 @@ def deliveries(
                 out("\n".join(["  ".join(_row(one)), *map(_attempt, one.history)]))
             return
         found = whence.webhooks.deliveries(webhook_id, state=state)
-        shown = [each for _, each in zip(range(limit), found, strict=False)]
+        shown = list(islice(found, limit))
+        after = shown[-1].position if next(found, None) is not None else None
     if json:
-        out_json(msgspec.json.encode(shown))
+        out_json(msgspec.json.encode(DeliveriesBody(deliveries=shown, next_after=after)))
         return
     style = style_of_stdout()
     rows = [_row(each) for each in shown]
