@@ -33,6 +33,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "transitions",
             "actor_totals",
             "flows",
+            "histograms",
             "merkle",
             "recent",
             "random_digits",

@@ -361,9 +361,8 @@ class _Rule:
         """Save what was decided, then store its events. May be called again after an error."""
         found, self._reading.found = self._reading.found, []
         self._waiting += [alert_event(self._tenant, self._id, self._rule, transition) for transition in found]
-        if not self._waiting:
+        if not self._waiting or not await self._save():
             return
-        await self._save()
         # One request each: an event that is refused does not keep back the others.
         results = await self._store.append(self._tenant, [Write(events=(event,)) for event in self._waiting])
         for result in results:
@@ -380,7 +379,11 @@ class _Rule:
             self._refused += 1
         _log.error("alert_not_stored", tenant=self._tenant, rule=self.name, error=str(error))
 
-    async def _save(self) -> None:
+    async def _save(self) -> bool:
+        """Save the state, unless the rule was deleted: then its place is gone, and it stores no more. Returns whether
+        it is saved."""
+        if await self._store.followers.get_definition(self._tenant, KIND, self._id) is None:
+            return False
         state = msgspec.msgpack.encode(
             RuleState(
                 self._rule.query,
@@ -393,6 +396,7 @@ class _Rule:
         )
         await self._store.followers.save_place(self._tenant, Place(self.name, self.position, state))
         self._is_saved, self._saved_at, self._state_mib = True, time.monotonic(), len(state) / 2**20
+        return True
 
     def _ends(self, kept: RuleState) -> list[NewEvent]:
         """The ends of the alerts of a rule that was changed: nothing is known of them afterwards."""

@@ -14,7 +14,8 @@ the range covers more than half can be added whole, and the rest of it subtracte
 All bucket numbers are floor divisions of microseconds. No other module computes them.
 """
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -24,6 +25,7 @@ __all__ = [
     "WIDTHS_US",
     "Division",
     "Edge",
+    "Known",
     "Occurrence",
     "Piece",
     "Span",
@@ -34,6 +36,8 @@ __all__ = [
     "child_span",
     "cover",
     "cover_sum",
+    "cut_at",
+    "cut_levels",
     "division",
     "is_full",
 ]
@@ -163,6 +167,55 @@ def _is_more_than_half(whole: Edge, since: int | None, until: int | None) -> boo
     if until is None and since is not None:
         return since - whole.since < whole.until - since
     return since is None and until is not None and until - whole.since > whole.until - until
+
+
+Known = Mapping[int, Sequence[tuple[int, bool]]]
+"""The buckets of some levels that have a row, in order, and whether each is divided."""
+
+
+def cut_levels(start: int, width: int) -> list[int]:
+    """The levels of which buckets may lie across a border, when there are borders every `width` from `start` on."""
+    levels = range(1, LAST_LEVEL + 1)
+    return [0, *(level for level in levels if start % WIDTHS_US[level] or width % WIDTHS_US[level])]
+
+
+def cut_at(pieces: Iterable[Piece], start: int, width: int, known: Known) -> list[Piece]:
+    """The pieces of a `cover`, with every bucket that lies across a border replaced: by its children if it has any,
+    else by an edge. Borders are as in `cut_levels`, and `known` has the rows of those levels.
+
+    An edge may lie across borders, since single events are counted one by one. Pieces that touch are one, as are those
+    with nothing between them.
+    """
+    cut = frozenset(cut_levels(start, width))
+    found: list[Piece] = []
+
+    def add(piece: Piece) -> None:
+        last = found[-1] if found else None
+        if isinstance(piece, Edge) and isinstance(last, Edge):
+            found[-1] = Edge(last.since, piece.until)
+        elif isinstance(piece, Span) and isinstance(last, Span) and piece.level == last.level:
+            found[-1] = Span(last.level, last.first, piece.last)
+        else:
+            found.append(piece)
+
+    def divide(piece: Piece) -> None:
+        if isinstance(piece, Edge) or piece.level not in cut:
+            add(piece)
+            return
+        rows = known[piece.level]
+        begin, end = (bisect_left(rows, (bucket, False)) for bucket in (piece.first, piece.last + 1))
+        for bucket, divided in rows[begin:end]:
+            times = bounds(piece.level, bucket)
+            if (times.since - start) // width == (times.until - 1 - start) // width:
+                add(Span(piece.level, bucket, bucket))
+            elif divided:
+                divide(child_span(piece.level, bucket))
+            else:
+                add(times)
+
+    for piece in pieces:
+        divide(piece)
+    return found
 
 
 class _Cover:

@@ -59,6 +59,13 @@ _KEYS: Rules = frozenset(
     }
 )
 
+_HISTOGRAM: Rules = frozenset(
+    {
+        ("interval", "too_many_buckets"),  # it depends on the range of time
+        ("top", "top_without_event_type"),  # two parameters must fit
+    }
+)
+
 _LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
 
 _PLACES: Rules = frozenset(
@@ -79,6 +86,15 @@ _WEBHOOKS: Rules = frozenset(
     }
 )
 
+_ALERTS: Rules = frozenset(
+    {
+        ("name", "string_type"),  # no schema says printable
+        ("filters", "not_indexed"),  # it depends on the condition
+        ("eventType", "alert_of_alerts"),
+        ("continuation", "cursor"),  # a continuation is made by the server
+    }
+)
+
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
@@ -86,6 +102,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/correlation/{correlation_id}"): _TIMES | _TYPES | _PAGES | _FLOW,
     ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
+    ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _HISTOGRAM,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/feed"): _TYPES | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
@@ -98,6 +115,9 @@ BEYOND: dict[tuple[str, str], Rules] = {
     # To a schema 863.0 is an integer.
     ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
+    ("POST", "/api/v1/alert-rules"): _ALERTS,
+    ("PATCH", "/api/v1/alert-rules/{rule_id}"): _ALERTS,
+    ("POST", "/api/v1/alert-rules/test"): _ALERTS,
     ("POST", "/api/v1/webhooks"): _WEBHOOKS,
     ("PATCH", "/api/v1/webhooks/{webhook_id}"): _WEBHOOKS,
     ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): _PLACES,

@@ -85,6 +85,8 @@ def test_a_rule_is_made_shown_changed_and_deleted(api: httpx2.Client) -> None:
     changed = api.patch(f"{RULES}/{rule['id']}", json={"name": "six", "condition": {**COUNT, "threshold": 6}}).json()
     assert (changed["name"], changed["condition"]["threshold"], changed["filters"]) == ("six", 6, rule["filters"])
     assert (changed["createdAt"], changed["keyId"]) == (rule["createdAt"], rule["keyId"])
+    again = api.patch(f"{RULES}/{other['id']}", json={"condition": other["condition"]})
+    assert again.json()["condition"] == other["condition"], "as it is answered, with its nulls"
     assert api.delete(f"{RULES}/{rule['id']}").status_code == 204
     assert api.get(f"{RULES}/{rule['id']}").status_code == 404
     assert api.delete(f"{RULES}/{rule['id']}").status_code == 404

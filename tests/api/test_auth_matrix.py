@@ -31,6 +31,7 @@ Headers = list[tuple[str, str]]
 ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", EVENTS): ("read", 200),
     ("GET", f"{EVENTS}/aggregate"): ("read", 200),
+    ("GET", f"{EVENTS}/histogram"): ("read", 200),
     ("GET", f"{EVENTS}/correlation/{{correlation_id}}"): ("read", 200),
     ("GET", f"{EVENTS}/resource/{{resource_type}}/{{resource_id}}"): ("read", 200),
     ("GET", f"{EVENTS}/stats/by-actor"): ("read", 200),

@@ -50,6 +50,11 @@ ANSWERS: dict[str, Case] = {
     "list, as of an earlier position": get(f"{EVENTS}?as_of=1&limit=1"),
     "aggregate": get(f"{EVENTS}/aggregate"),
     "aggregate, of nothing": get(f"{EVENTS}/aggregate?to=2001-01-01"),
+    "histogram": get(f"{EVENTS}/histogram"),
+    "histogram, by event type": get(
+        f"{EVENTS}/histogram?by=event_type&interval=1h&top=1&from=2026-01-02&to=2026-01-02T05:00:00Z"
+    ),
+    "histogram, of nothing": get(f"{EVENTS}/histogram?from=2026-02-01"),
     "stats": get(f"{EVENTS}/stats/by-actor"),
     "stats, of nothing": get(f"{EVENTS}/stats/by-actor?to=2001-01-01"),
     "correlation": get(f"{EVENTS}/correlation/{FIRST}"),
@@ -101,6 +106,8 @@ ERRORS: dict[str, Case] = {
     "415, charset": post(EVENTS, LOG[0], "application/json; charset=latin-1"),
     "422, query": get(f"{EVENTS}?limit=0&offset=-1&from=now&fron=1&outcome=bad&resource_type=x&limit=5"),
     "422, times": get(f"{EVENTS}/aggregate?from=2026-01-02&to=2026-01-01"),
+    "422, histogram": get(f"{EVENTS}/histogram?by=actor&interval=3m&top=21&limit=5"),
+    "422, histogram of too many buckets": get(f"{EVENTS}/histogram?interval=1s&from=2026-01-01&to=2026-01-02"),
     "422, path": get(f"{EVENTS}/resource/nothing/x"),
     "422, event id": get(f"{EVENTS}/x"),
     "422, trace": get(f"{EVENTS}/{FIRST}/trace?direction=left&depth=-1&limit=1001&dept=1&limit=2"),

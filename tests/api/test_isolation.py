@@ -102,6 +102,11 @@ def test_a_foreign_cursor_is_the_422_of_a_damaged_one(mine: httpx2.Client, their
         (f"?event_type={SECRET_WORD}.*", "?event_type=nothing.*"),
         ("?resource_id={resource}", f"?resource_id={uuid.UUID(int=8)}"),
         ("/aggregate?correlation_id={flow}", "/aggregate?correlation_id=nothing"),
+        ("/histogram?correlation_id={flow}", "/histogram?correlation_id=nothing"),
+        (
+            f"/histogram?event_type={SECRET_WORD}.happened&by=event_type",
+            "/histogram?event_type=nothing.happened&by=event_type",
+        ),
         (f"/aggregate?event_type={SECRET_WORD}.happened", "/aggregate?event_type=nothing.happened"),
         (f"/stats/by-actor?actor_id={SECRET_WORD}-1", "/stats/by-actor?actor_id=nothing"),
     ],
@@ -120,7 +125,10 @@ def test_what_is_found_by_foreign_words_is_nothing(
 
 def test_counts_and_lists_hold_nothing_foreign(mine: httpx2.Client, theirs: Theirs) -> None:
     """No page, count, statistic, position or list of keys knows of the other tenant."""
-    for target in (EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/stats/by-actor", "/api/v1/keys", "/api/v1/flows"):
+    for target in (
+        *(EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/histogram?by=event_type", f"{EVENTS}/stats/by-actor"),
+        *("/api/v1/keys", "/api/v1/flows"),
+    ):
         assert SECRET_WORD not in mine.get(target).text
         assert SECRET_WORD in theirs.client.get(target).text
     assert mine.get("/api/v1/flows").json()["total"] == 1
@@ -184,7 +192,10 @@ def test_what_a_narrowed_reader_may_not_see_never_was(served: Served) -> None:
         assert flow == whole(ask(narrowed, f"{EVENTS}/correlation/nothing"))
         traced = whole(ask(narrowed, f"{EVENTS}/{hidden['id']}/trace"))
         assert traced == whole(ask(narrowed, f"{EVENTS}/{uuid.uuid4()}/trace"))
-        for target in (EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/stats/by-actor", "/api/v1/flows"):
+        for target in (
+            *(EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/histogram?by=event_type", f"{EVENTS}/stats/by-actor"),
+            "/api/v1/flows",
+        ):
             assert SECRET_WORD not in narrowed.get(target).text
         assert narrowed.get("/api/v1/flows").json()["total"] == 0
 

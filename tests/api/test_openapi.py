@@ -406,6 +406,7 @@ def test_the_examples_are_what_a_server_answers(served: Served) -> None:
             "/api/v1/events?limit=1": "EventPage",
             "/api/v1/events/feed?after=1": "Feed",
             "/api/v1/events/aggregate": "EventAggregate",
+            "/api/v1/events/histogram": "Histogram",
             "/api/v1/events/stats/by-actor": "ActorStats",
             f"/api/v1/events/{effect['id']}/trace": "Trace",
             "/api/v1/flows": "FlowPage",

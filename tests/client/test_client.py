@@ -132,6 +132,19 @@ def test_counts_and_statistics(whence: Whence) -> None:
     ]
 
 
+def test_a_histogram(whence: Whence) -> None:
+    """By outcome or by event type, with the filters of `list` and an interval; too many buckets are refused."""
+    fill(whence, 5)
+    found = whence.histogram(interval="2s")
+    assert (found.total, found.interval, found.interval_s, found.by) == (5, "2s", 2, "outcome")
+    assert [(each.key, each.count) for each in found.keys] == [("success", 3), ("failure", 2)]
+    assert [sum(each.counts) for each in found.buckets] == [each.total for each in found.buckets]
+    types = whence.histogram(by="event_type", top=1, resource_type="action_run", since=found.from_)
+    assert [(each.key, each.count) for each in types.keys] == [("action_run.completed", 3), ("other", 2)]
+    with pytest.raises(Invalid, match="The shortest interval for this range is 2m"):
+        whence.histogram(interval="1m", since="2026-01-01", to="2026-01-02")
+
+
 def test_why_and_effects(whence: Whence) -> None:
     """The causes of an event from the root on, and its effects; by event or id, with a limit."""
     root = whence.emit(event(), durable=True)

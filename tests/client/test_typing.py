@@ -31,6 +31,7 @@ def right(log: Whence, recording: RecordingWhence) -> None:
     for flow in log.flows(outcome="failure", since=dt.datetime.now(dt.UTC)):
         print(flow.events)
     print(log.aggregate(resource_type="order", resource_id="8841").total, log.actor_stats(until="-1d").actors)
+    print(log.histogram(by="event_type", interval="1h", top=3, since="-1d").buckets[0].counts)
     print(log.list(offset=1).total, list(log.pages(event_type="a.*")), log.get(uuid4(), include=["position"]))
     print(log.trace(started, direction="up", depth=2), log.process_map(since="-7d").pairs)
     with log.started("action_run", actor=("agent", "a")) as run:
@@ -58,6 +59,7 @@ log.pages(acter_id="ana")
 log.follow(acter_id="ana")
 log.aggregate(acter_id="ana")
 log.actor_stats(acter_id="ana")
+log.histogram(by="actor")
 log.flows(outcome="success")
 log.trace("x", direction="sideways")
 log.get("x", inclde="position")

@@ -9,6 +9,7 @@ from tests.contract.made import TENANT
 from tests.contract.model import ModelStore
 from whence.errors import WhenceError
 from whence.events import ActorStat, Event, NewEvent, PageRequest, Query, Viewer
+from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
 from whence.permissions import ApiKey
 from whence.storage import Receipt, Session, Write
 from whence.storage.base import Head
@@ -339,3 +340,47 @@ class ReplaysMeasured(ModelStore):
 
     async def head(self, tenant: str) -> Head:
         return msgspec.structs.replace(await super().head(tenant), payload_bytes=self.sent)
+
+
+class WeeksFromThursday(ModelStore):
+    """Buckets are counted from 1970-01-01."""
+
+    def grid(self, since: int, until: int, interval: str | None) -> TimeGrid:
+        grid = super().grid(since, until, interval)
+        return msgspec.structs.replace(grid, start=since // grid.width * grid.width)
+
+
+class BucketsFromTheFirstEvent(ModelStore):
+    """The first bucket begins where the range does."""
+
+    def bucket(self, grid: TimeGrid, time_us: int) -> int:
+        return min((time_us - grid.start + 1) // grid.width, grid.buckets - 1)
+
+
+class OtherIsLost(ModelStore):
+    """What is beyond the most frequent event types is not counted."""
+
+    async def histogram(self, viewer: Viewer, query: Query, request: HistogramRequest) -> TimeHistogram:
+        found = await super().histogram(viewer, query, request)
+        return msgspec.structs.replace(found, keys=[key for key in found.keys if key[0] != "other"])
+
+
+class AnyInterval(ModelStore):
+    """A histogram has as many buckets as are asked for."""
+
+    def grid(self, since: int, until: int, interval: str | None) -> TimeGrid:
+        width = INTERVALS_US[interval or "1d"]
+        return TimeGrid(interval or "1d", since, width, (until - since) // width + 1)
+
+
+class LateEventsUncounted(ModelStore):
+    """A histogram has only the events that were stored in order of time."""
+
+    async def histogram(self, viewer: Viewer, query: Query, request: HistogramRequest) -> TimeHistogram:
+        log = self.logs.get(viewer.tenant, [])
+        kept = [event for number, event in enumerate(log) if not number or event.occurred_at >= log[0].occurred_at]
+        self.logs[viewer.tenant] = kept
+        try:
+            return await super().histogram(viewer, query, request)
+        finally:
+            self.logs[viewer.tenant] = log

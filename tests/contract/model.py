@@ -34,6 +34,7 @@ from whence.events import (
     Viewer,
 )
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
+from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
@@ -52,6 +53,10 @@ SENT_FIELDS = {
     "outcome": "outcome",
 }
 """The fields of an event's content except its payload, and their names as sent."""
+
+
+MONDAY = 4 * DAY_US
+"""1970-01-05, from which buckets of every interval are counted."""
 
 
 class ModelStore:
@@ -291,6 +296,47 @@ class ModelStore:
             by_resource_type=self.by_word(found, "resource_type"),
             by_actor_type=self.by_word(found, "actor_type"),
         )
+
+    async def histogram(self, viewer: Viewer, query: Query, request: HistogramRequest) -> TimeHistogram:
+        found = self.matching(viewer, query)
+        times = [event.occurred_at for event in self.matching(viewer, Query())]
+        since = query.since if query.since is not None or not times else min(times)
+        until = query.until if query.until is not None or not times else max(times) + 1
+        if since is None or until is None or since >= until:
+            return TimeHistogram(grid=None, since=query.since, until=query.until, keys=[], counts=[])
+        grid = self.grid(since, until, request.interval)
+        words = self.by_word(found, request.by)
+        shown = words[: request.top] if request.by == "event_type" else words
+        rest = sum(events for _, events in words[len(shown) :])
+        keys = [word for word, _ in shown] + (["other"] if rest else [])
+        counts = [[0] * len(keys) for _ in range(grid.buckets)]
+        for event in found:
+            word = getattr(event, request.by)
+            key = keys.index(word if word in keys else "other")
+            counts[self.bucket(grid, event.occurred_at)][key] += 1
+        return TimeHistogram(
+            grid=grid,
+            since=grid.start if query.since is None else query.since,
+            until=grid.start + grid.buckets * grid.width if query.until is None else query.until,
+            keys=[*shown, *([("other", rest)] if rest else [])],
+            counts=counts,
+        )
+
+    def grid(self, since: int, until: int, interval: str | None) -> TimeGrid:
+        """The buckets from the Monday before the first time on, counted one by one."""
+        for name, width in INTERVALS_US.items():
+            start = (since - MONDAY) // width * width + MONDAY
+            buckets = -((start - until) // width)
+            if name == interval and buckets > 1_000:
+                raise Invalid.at(("query", "interval"), "Too many buckets.", "too_many_buckets")
+            if name == interval or (interval is None and buckets <= 120):
+                return TimeGrid(name, start, width, buckets)
+        raise AssertionError(interval)
+
+    def bucket(self, grid: TimeGrid, time_us: int) -> int:
+        bucket = (time_us - grid.start) // grid.width
+        assert 0 <= bucket < grid.buckets
+        return bucket
 
     def by_word(self, found: list[Event], field: str) -> list[tuple[str, int]]:
         counts = Counter(getattr(event, field) for event in found)

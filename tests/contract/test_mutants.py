@@ -11,6 +11,7 @@ from tests.contract import (
     changed_mutants,
     feed_mutants,
     followers_mutants,
+    histogram_mutants,
     mutants,
     rarer_mutants,
 )
@@ -24,6 +25,7 @@ MODULES: tuple[ModuleType, ...] = (
     changed_mutants,
     feed_mutants,
     followers_mutants,
+    histogram_mutants,
 )
 
 ONE_STORE = {

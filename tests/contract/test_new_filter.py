@@ -13,6 +13,7 @@ from tests.contract.faults import breaks, catches
 from tests.contract.made import VIEWER, add, new
 from tests.contract.mutants import Patch, around
 from whence.events import PageRequest, Query
+from whence.histograms import HistogramRequest
 from whence.storage import resolve as resolving
 from whence.storage.postgres import counts as postgres_counts
 from whence.storage.postgres import pages as postgres_pages
@@ -118,6 +119,7 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
         page = await real.list_events(VIEWER, none, PageRequest())
         assert (page.events, page.total) == ([], 0)
         assert (await real.count_events(VIEWER, none)).total == 0
+        assert (await real.histogram(VIEWER, none, HistogramRequest())).total == 0
         assert await real.actor_stats(VIEWER, none) == []
         whole = await real.list_events(VIEWER, Query(**filters), PageRequest())
         assert await real.list_events(VIEWER, everything, PageRequest()) == whole
@@ -132,6 +134,7 @@ async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
     for ask in (
         lambda: real.list_events(VIEWER, query, PageRequest()),
         lambda: real.count_events(VIEWER, query),
+        lambda: real.histogram(VIEWER, query, HistogramRequest()),
         lambda: real.actor_stats(VIEWER, query),
     ):
         with pytest.raises(NotImplementedError, match="recorded_from"):

@@ -26,6 +26,7 @@ from tests.contract.model import ModelStore, same_map, unnumbered
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, Keyset, NewEvent, PageRequest, Query, Viewer
 from whence.flows import FlowPage
+from whence.histograms import INTERVALS_US, HistogramRequest
 from whence.storage import Receipt, Write
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
@@ -150,6 +151,12 @@ graphs_asked = st.builds(
     depth=st.none() | st.integers(0, 4),
     limit=st.integers(1, 6) | st.integers(1, 500),
 )
+histograms_asked = st.builds(
+    HistogramRequest,
+    by=st.sampled_from(("outcome", "event_type")),
+    interval=st.none() | st.sampled_from(tuple(INTERVALS_US)),
+    top=st.integers(1, 4),
+)
 flows_asked = st.fixed_dictionaries(
     {"since": st.none() | times, "until": st.none() | times, "failed": st.booleans(), "readable": readable}
 )
@@ -250,6 +257,10 @@ class Oracle(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), filters=questions)
     def aggregate(self, tenant: str, filters: dict[str, Any]) -> None:
         self.both(lambda store: store.count_events(*asked(filters, tenant)))
+
+    @rule(tenant=st.sampled_from(TENANTS), filters=questions, request=histograms_asked)
+    def histogram(self, tenant: str, filters: dict[str, Any], request: HistogramRequest) -> None:
+        self.both(lambda store: store.histogram(*asked(filters, tenant), request))
 
     @rule(tenant=st.sampled_from(TENANTS), filters=questions)
     def statistics(self, tenant: str, filters: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.demo import FAILED_EVENT, fill
 from whence.events import PageRequest, Reference, Viewer
+from whence.histograms import HistogramRequest
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
@@ -104,6 +105,7 @@ async def _ask(store: Any) -> None:
         for offset, as_of in ((0, None), (1_000, 5_000)):
             await store.list_events(*asked(filters, TENANT), PageRequest(limit=20, offset=offset, as_of=as_of))
         await store.count_events(*asked(filters, TENANT))
+        await store.histogram(*asked(filters, TENANT), HistogramRequest(by="event_type"))
         await store.actor_stats(*asked(filters, TENANT))
         await store.read_feed(*asked(filters, TENANT), 0, 20)
     assert await store.position_before(TENANT, NOON) == 0

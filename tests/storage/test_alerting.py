@@ -201,8 +201,8 @@ async def test_an_alert_that_the_log_refuses_is_counted(store: Any) -> None:
     definition = await made(store, Condition(kind="match"))
     await add(store, *(failed(number) for number in (1, 2, 3)))
     rule = await begun(Refusing(store, after=False), definition)
-    rule.save_s = 0
     await run(rule)
+    await rule._save()
     assert [each.causation_id for each in await alerts(store)] == [uuid(2), uuid(3)]
     assert (await state(store)).refused == 1
 
@@ -210,10 +210,7 @@ async def test_an_alert_that_the_log_refuses_is_counted(store: Any) -> None:
 async def test_a_rule_that_names_whence_events_does_not_loop(store: Any) -> None:
     """It watches events about the log itself, and neither its own alerts nor those of others."""
     rule = await begun(store, await made(store, Condition(kind="match"), Query(event_type_prefixes=("whence.",))))
-    every = await begun(
-        store,
-        msgspec.structs.replace(await made_again(store, Condition(kind="match"), Query()), id=uuid(901)),
-    )
+    every = await begun(store, await made_again(store, Condition(kind="match"), Query()))
     await add(store, new(1, event_type="whence.key_created"), new(2))
     for _ in range(3):
         await run(rule)
@@ -226,7 +223,9 @@ async def made_again(store: Any, condition: Condition, query: Query) -> Definiti
     """A second rule, with the key of the first."""
     first = await store.followers.get_definition(TENANT, KIND, RULE)
     rule = msgspec.structs.replace(alerting.rule_of(first), query=query, condition=condition)
-    return Definition(TENANT, KIND, uuid(901), 1, msgspec.json.encode(rule))
+    definition = Definition(TENANT, KIND, uuid(901), 1, msgspec.json.encode(rule))
+    assert await store.followers.put_definition(definition)
+    return definition
 
 
 @catches(replaced(alerting, "earlier_queries", lambda query, per, key: (query, None), "any_key_is_known"))
@@ -321,6 +320,28 @@ async def test_a_changed_rule_ends_its_alerts_and_begins_anew(store: Any) -> Non
     await add(store, failed(9))
     await run(await begun(store, changed, quiet))
     assert [each.causation_id for each in await alerts(store)][2:] == [uuid(9)]
+
+
+async def saved_blindly(self: Any) -> bool:
+    state = RuleState(self._rule.query, self._rule.condition, self._reading.judge.state())
+    await self._store.followers.save_place(TENANT, Place(self.name, self.position, msgspec.msgpack.encode(state)))
+    return True
+
+
+@catches(replaced(alerting._Rule, "_save", saved_blindly, "saves_what_is_deleted"))
+async def test_a_deleted_rule_stores_no_more(store: Any) -> None:
+    """Neither an alert nor its place, before the process that runs it has noticed."""
+    definition = await made(store, Condition(kind="match"))
+    rule = await begun(store, definition)
+    rule.save_s = 0
+    await add(store, failed(1))
+    await run(rule)
+    await store.followers.delete_definition(TENANT, KIND, RULE)
+    await store.followers.delete_place(TENANT, place_name(RULE))
+    await add(store, failed(2))
+    await run(rule)
+    assert [each.causation_id for each in await alerts(store)] == [uuid(1)]
+    assert await store.followers.list_places(TENANT) == []
 
 
 async def test_a_place_beyond_the_log_goes_back_to_its_end(store: Any) -> None:
@@ -442,6 +463,8 @@ async def test_a_rule_that_is_far_behind_holds_up_no_other(store: Any, monkeypat
     await store.credentials.put_key(key)
     elsewhere = msgspec.json.encode(msgspec.structs.replace(rule, key_id=key.id))
     there = Definition("other", KIND, uuid(902), 1, elsewhere)
+    for definition in (here, there):
+        assert await store.followers.put_definition(definition)
     await add(store, failed(2_000))
     await add(store, failed(1), tenant="other")
     definitions = Definitions([behind, here])

@@ -19,7 +19,7 @@ import pytest
 from tests import alert_counts
 from tests.alert_counts import Alert, Seen
 from tests.contract.faults import KINDS, Limits
-from tests.contract.made import DAY, HOUR, MINUTE, SECOND, TENANT
+from tests.contract.made import DAY, HOUR, MINUTE, SECOND, TENANT, uuid
 from tests.data.sample import SAMPLE
 from whence import alerting
 from whence.alerts import FIRED, AlertRule, Condition, Transition, new_judge
@@ -171,7 +171,8 @@ async def definitions(store: Any, since: int) -> dict[str, Definition]:
             created_at=since,
             changed_at=since,
         )
-        made[name] = Definition(TENANT, "alert_rule", f"rule-{number}", 1, msgspec.json.encode(rule))
+        made[name] = Definition(TENANT, alerting.KIND, uuid(number), 1, msgspec.json.encode(rule))
+        assert await store.followers.put_definition(made[name])
     return made
 
 

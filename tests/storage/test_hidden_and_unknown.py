@@ -14,6 +14,7 @@ from tests.contract.made import add, new, uuid
 from tests.databases import fresh_database
 from tests.storage.statements import listen
 from whence.events import PageRequest, Query, Viewer
+from whence.histograms import HistogramRequest
 from whence.storage import create_store, resolve
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.trace import TraceRequest
@@ -37,6 +38,12 @@ QUESTIONS: dict[str, Ask] = {
     ),
     "counts of an actor": lambda store, n: store.count_events(NARROW, Query(actor_ids=(f"actor {n}",))),
     "counts of a flow": lambda store, n: store.count_events(NARROW, Query(correlation_ids=(f"flow {n}",))),
+    "histogram of an actor": lambda store, n: store.histogram(
+        NARROW, Query(actor_ids=(f"actor {n}",)), HistogramRequest()
+    ),
+    "histogram of a flow": lambda store, n: store.histogram(
+        NARROW, Query(correlation_ids=(f"flow {n}",)), HistogramRequest()
+    ),
     "statistics of an actor": lambda store, n: store.actor_stats(NARROW, Query(actor_ids=(f"actor {n}",))),
 }
 

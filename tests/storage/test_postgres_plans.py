@@ -15,6 +15,7 @@ from tests.databases import copied_database, execute, fetch, fresh_database
 from whence import rollups
 from whence.events import Keyset, NewEvent, PageRequest
 from whence.flows import FlowQuery
+from whence.histograms import HistogramRequest
 from whence.storage import create_store, sequencing
 from whence.storage.resolve import ResolvedQuery
 from whence.trace import TraceRequest
@@ -104,6 +105,9 @@ def _counting(name: str, filters: dict[str, Any]) -> dict[str, Question]:
     edges = {"event_time"} if filters.get("since") else set()
     return {
         f"aggregate {name}": Question(lambda store: store.count_events(*asked(filters)), frozenset({counted, *edges})),
+        f"histogram {name}": Question(
+            lambda store: store.histogram(*asked(filters), HistogramRequest(interval="1d")), frozenset({counted})
+        ),
         f"statistics {name}": Question(
             lambda store: store.actor_stats(*asked(filters)), frozenset({"rollup_actor_pkey", *edges})
         ),

@@ -11,11 +11,13 @@ from tests.contract.made import DAY, HOUR, add, asked, new
 from tests.databases import fresh_database
 from whence.demo import FAILED_EVENT, fill
 from whence.events import Event, Keyset, Page, PageRequest, Query, Viewer
+from whence.histograms import HistogramRequest
 from whence.storage import create_store
 from whence.storage.postgres import counts, pages, tenants
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.walks import PageStart
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
+from whence.wire.histograms import encode_histogram
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +106,10 @@ async def _answers(store: Any, filters: dict[str, Any], offsets: tuple[int, ...]
     return {
         "list": await _listed(store, filters, offsets),
         "aggregate": encode_counts(await store.count_events(*asked(filters, TENANT))),
+        "histogram": [
+            encode_histogram(await store.histogram(*asked(filters, TENANT), request), request.by)
+            for request in (HistogramRequest(), HistogramRequest(by="event_type", top=3, interval="2h"))
+        ],
         "actors": b"".join(encode_actor_stats(await store.actor_stats(*asked(filters, TENANT)))),
     }
 

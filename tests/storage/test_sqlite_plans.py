@@ -16,6 +16,7 @@ from tests.contract.faults import reword
 from tests.contract.made import NOON, SECOND, TENANT, VIEWER, asked, new, uuid
 from tests.contract.mutants import reword_pages
 from whence.events import Keyset, PageRequest
+from whence.histograms import HistogramRequest
 from whence.storage import Write
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sqlite import pages
@@ -62,6 +63,7 @@ def questions() -> dict[str, Question]:
     ]
     for name, filters in asked_of:
         found[f"aggregate {name}"] = lambda store, filters=filters: store.count_events(*asked(filters))
+        found[f"histogram {name}"] = lambda store, filters=filters: store.histogram(*asked(filters), HistogramRequest())
         found[f"statistics {name}"] = lambda store, filters=filters: store.actor_stats(*asked(filters))
     for name, filters in [*asked_of, *((name, filters) for name, filters in alone.items())]:
         for how, request in REQUESTS.items():

@@ -2,8 +2,8 @@
 
 from whence.alerts import PER, THRESHOLD_MAX, WINDOW_MAX_S
 from whence.api.operation import Json, ref
-from whence.events import EVENT_TYPE_PATTERN, OUTCOMES
-from whence.wire.alerts import NAME_MAX
+from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES
+from whence.wire.alerts import NAME_MAX, OVER_PATTERN
 from whence.wire.filters import FILTER_NAMES
 from whence.wire.parameters import TEXT_SCHEMA, VALUES_MAX
 
@@ -14,6 +14,7 @@ _VALUES: Json = {
     "eventType": {
         "type": "string",
         "pattern": rf"^({EVENT_TYPE_PATTERN}|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){{0,3}}\.\*)$",
+        "maxLength": EVENT_TYPE_MAX,
     },
     "resourceType": ref("ResourceType"),
     "resourceId": _UUID,
@@ -55,7 +56,7 @@ def alert_schemas() -> Json:
                     "ruleId": _UUID,
                     "over": {
                         "type": "string",
-                        "pattern": "^[0-9]{1,9}[smhdw]$",
+                        "pattern": f"^{OVER_PATTERN}$",
                         "description": "How far back the test begins, such as 90m, 24h or 7d.",
                     },
                     "continuation": {"anyOf": [{"type": "string"}, {"type": "null"}]},
@@ -81,5 +82,6 @@ def _condition(kind: str, description: str, **properties: Json) -> Json:
         per: Json = {"type": "string", "enum": list(PER[kind]), "description": "What events are grouped by."}
         properties["per"] = per if kind == "first_seen" else {"anyOf": [per, {"type": "null"}]}
         needed += ["per"] if kind == "first_seen" else []
-    schema = _object({"kind": {"const": kind}, **properties}, "kind", *needed)
+    absent: Json = {name: {"type": "null"} for name in ("per", "threshold", "windowS")}
+    schema = _object({"kind": {"const": kind}, **absent, **properties}, "kind", *needed)
     return {**schema, "description": description}

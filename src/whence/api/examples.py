@@ -125,6 +125,19 @@ RESPONSES: dict[str, Json] = {
         "byResourceType": [{"count": 2, "key": "action_run"}],
         "total": 2,
     },
+    "Histogram": {
+        "buckets": [
+            {"counts": [1, 0], "start": "2026-01-02T03:04:04Z", "total": 1},
+            {"counts": [0, 1], "start": "2026-01-02T03:04:05Z", "total": 1},
+        ],
+        "by": "outcome",
+        "from": "2026-01-02T03:04:04Z",
+        "interval": "1s",
+        "intervalS": 1,
+        "keys": [{"count": 1, "key": "none"}, {"count": 1, "key": "success"}],
+        "to": "2026-01-02T03:04:06Z",
+        "total": 2,
+    },
     "Reference": {"id": _EFFECT},
     "ActorStats": {
         "actors": [

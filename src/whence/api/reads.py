@@ -13,12 +13,13 @@ from whence.api.operation import read_route
 from whence.api.request import Request
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, NotFound
-from whence.storage.query_cost import is_indexed_list
-from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody, PageBody, ReferenceBody
+from whence.storage.query_cost import is_indexed_count, is_indexed_list
+from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody, HistogramBody, PageBody, ReferenceBody
 from whence.wire.cursor import next_cursor
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
+from whence.wire.histograms import encode_histogram
 from whence.wire.ids import parse_reference, parse_uuid
-from whence.wire.query import ReadRequest, parse_read, refuse_parameters
+from whence.wire.query import ReadRequest, parse_histogram, parse_read, refuse_parameters
 
 __all__ = ["ROUTES", "event_id_of", "next_page_link"]
 
@@ -61,6 +62,17 @@ async def aggregate(request: Request) -> JsonResponse:
     read = _parsed(request, "aggregate")
     counts = await context_of(request).store.count_events(principal_of(request).viewer, read.query)
     return JsonResponse(encode_counts(counts))
+
+
+@read_route("/api/v1/events/histogram", "Events By Time", "histogram", HistogramBody)
+async def histogram(request: Request) -> JsonResponse:
+    """How many events there are by time, each bucket split by outcome or event type."""
+    context, viewer = context_of(request), principal_of(request).viewer
+    query, asked = parse_histogram(request.scope["query_string"], now=now_us(), vocabulary=context.vocabulary)
+    async with context.admission.page_place(viewer.tenant, indexed=is_indexed_count(query, viewer)):
+        body = encode_histogram(await context.store.histogram(viewer, query, asked), asked.by)
+        context.admission.hold_answer(request, viewer.tenant, len(body))
+    return JsonResponse(body)
 
 
 @read_route("/api/v1/events/stats/by-actor", "Stats By Actor", "actors", ActorStatsBody)
@@ -114,6 +126,7 @@ async def find_event(request: Request) -> JsonResponse:
 ROUTES: list[HTTPRouteHandler] = [
     list_events,
     aggregate,
+    histogram,
     list_by_correlation,
     list_by_resource,
     stats_by_actor,

@@ -37,6 +37,7 @@ COMMANDS = {
     "flows": ("whence.cli.flows:flows", "List flows by their last activity."),
     "flow": ("whence.cli.flows:flow", "Show what happened in one flow."),
     "map": ("whence.cli.flows:process_map", "Show which event types lead to which, how often and how soon."),
+    "histogram": ("whence.cli.histogram:histogram", "Count events by time, with a bar for each span of it."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
@@ -56,7 +57,7 @@ COMMANDS = {
 """Every command with the function that runs it and its summary."""
 
 GROUPS = {
-    "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats"),
+    "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram"),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),
     "Look after": (

@@ -25,6 +25,7 @@ from whence.client.requests import (
     EventFilters,
     FlowFilters,
     FollowFilters,
+    HistogramFilters,
     Include,
     ListFilters,
     TimeFilters,
@@ -34,6 +35,7 @@ from whence.client.requests import (
     flows_request,
     followers_request,
     get_request,
+    histogram_request,
     list_request,
     next_page_request,
     process_map_request,
@@ -54,7 +56,15 @@ from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
 from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
-from whence.wire.bodies import ActorStatsBody, BatchBody, BatchResultBody, CountsBody, EventBody, FollowersBody
+from whence.wire.bodies import (
+    ActorStatsBody,
+    BatchBody,
+    BatchResultBody,
+    CountsBody,
+    EventBody,
+    FollowersBody,
+    HistogramBody,
+)
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
@@ -214,6 +224,12 @@ class Whence(BaseClient):
     def aggregate(self, **filters: Unpack[EventFilters]) -> CountsBody:
         """Exact counts of the matching events: in total, and by event type, resource type and actor type."""
         return parse_body(self.send(aggregate_request(**filters)), CountsBody)
+
+    def histogram(self, **filters: Unpack[HistogramFilters]) -> HistogramBody:
+        """Exact counts of the matching events by time, split by outcome or event type. For the filters see
+        `HistogramFilters`. Raises Invalid for an interval that would make more than 1,000 buckets.
+        """
+        return parse_body(self.send(histogram_request(**filters)), HistogramBody)
 
     def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """The number of events, successes and failures of each actor."""
@@ -404,6 +420,10 @@ class AsyncWhence(BaseClient):
     async def aggregate(self, **filters: Unpack[EventFilters]) -> CountsBody:
         """As `Whence.aggregate`."""
         return parse_body(await self.send(aggregate_request(**filters)), CountsBody)
+
+    async def histogram(self, **filters: Unpack[HistogramFilters]) -> HistogramBody:
+        """As `Whence.histogram`."""
+        return parse_body(await self.send(histogram_request(**filters)), HistogramBody)
 
     async def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """As `Whence.actor_stats`."""

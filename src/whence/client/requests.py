@@ -23,6 +23,7 @@ __all__ = [
     "FieldFilters",
     "FlowFilters",
     "FollowFilters",
+    "HistogramFilters",
     "Include",
     "ListFilters",
     "TimeFilters",
@@ -38,6 +39,7 @@ __all__ = [
     "follow_request",
     "followers_request",
     "get_request",
+    "histogram_request",
     "list_keys_request",
     "list_request",
     "next_page_request",
@@ -101,6 +103,16 @@ class FieldFilters(TypedDict, total=False):
 
 class EventFilters(FieldFilters, TimeFilters, total=False):
     """Which events, by their fields and by the time at which they occurred."""
+
+
+class HistogramFilters(EventFilters, total=False):
+    """Which events, and how they are counted: by outcome or event type, in buckets of an `interval` such as "5m", "1h"
+    or "7d", by default a fitting one. Of event types the `top` most frequent ones are counted by themselves.
+    """
+
+    by: Literal["outcome", "event_type"]
+    interval: str | None
+    top: int | None
 
 
 class FollowFilters(FieldFilters, total=False):
@@ -172,6 +184,11 @@ def trace_request(event_id: str, **parameters: Value) -> ApiRequest:
 def aggregate_request(**filters: Value) -> ApiRequest:
     """Counts of events."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/aggregate", query=_query(filters))
+
+
+def histogram_request(**filters: Value) -> ApiRequest:
+    """Counts of events by time."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/histogram", query=_query(filters))
 
 
 def actor_stats_request(**filters: Value) -> ApiRequest:

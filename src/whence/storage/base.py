@@ -12,6 +12,7 @@ import msgspec
 from whence.errors import WhenceError
 from whence.events import ActorStat, Counts, Event, FeedPage, NewEvent, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
+from whence.histograms import HistogramRequest, TimeHistogram
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
 from whence.trace import Graph, TraceRequest
@@ -181,6 +182,12 @@ class Store(Protocol):
 
     async def actor_stats(self, viewer: Viewer, query: Query) -> list[ActorStat]:
         """Exact statistics of every actor with a matching event, by total descending, then actor type and id."""
+        ...
+
+    async def histogram(self, viewer: Viewer, query: Query, request: HistogramRequest) -> TimeHistogram:
+        """Exact counts of the matching events by time, in one snapshot; their sum is the total of a list. An open end
+        of the range is that of the events that the viewer may see, whether they match or not. Raises as `list_events`,
+        and `Invalid` for an interval that makes too many buckets."""
         ...
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:

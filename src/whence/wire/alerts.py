@@ -28,7 +28,7 @@ from whence.wire.times import format_time
 
 __all__ = [
     "NAME_MAX",
-    "OVER_MAX_S",
+    "OVER_PATTERN",
     "RuleFields",
     "TestRequest",
     "alert_body",
@@ -41,8 +41,8 @@ __all__ = [
 NAME_MAX = 100
 """Characters of the name of a rule."""
 
-OVER_MAX_S = 366 * 86_400
-"""The longest past over which a rule can be tried, in seconds."""
+OVER_PATTERN = r"([1-9][0-9]{0,4})([smhdw])"
+"""How long a past is written."""
 
 _RULE = ("name", "filters", "condition")
 _TEST = ("rule", "ruleId", "over", "continuation")
@@ -52,7 +52,7 @@ _CONDITION = {
     "first_seen": ("kind", "per"),
     "absence": ("kind", "windowS"),
 }
-_OVER = re.compile(r"([0-9]{1,9})([smhdw])")
+_OVER = re.compile(OVER_PATTERN)
 _UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -101,16 +101,17 @@ def parse_test(body: bytes, vocabulary: Vocabulary) -> TestRequest:
     for name in ("ruleId", "continuation"):
         if name in asked and not (isinstance(asked[name], str) or (asked[name] is None and name == "continuation")):
             problems.append(Problem(("body", name), f"{name} is a text.", "string_type"))
-    over_s = _seconds(asked.get("over", ""))
-    if not 1 <= over_s <= OVER_MAX_S:
-        sentence = "over is how far back the test begins, such as 90m, 24h or 7d; at most 366d."
+    over = asked.get("over")
+    found = _OVER.fullmatch(over) if isinstance(over, str) else None
+    if found is None:
+        sentence = "over is how far back the test begins, such as 90m, 24h or 7d: at most five digits and a unit."
         problems.append(Problem(("body", "over"), sentence, "out_of_range" if "over" in asked else "missing"))
     if problems:
         raise Invalid(problems)
     return TestRequest(
         rule=rule,
         rule_id=asked.get("ruleId", ""),
-        over_us=over_s * 1_000_000,
+        over_us=0 if found is None else int(found[1]) * _UNIT_S[found[2]] * 1_000_000,
         continuation=asked.get("continuation"),
     )
 
@@ -168,7 +169,9 @@ def _condition(given: Any, problems: list[Problem], loc: tuple[str, ...]) -> Con
         sentence = f"A condition is an object with a kind, one of: {', '.join(KINDS)}."
         problems.append(Problem((*loc, "kind"), sentence, "enum"))
         return Condition(kind="match")
-    asked = _members(given, _CONDITION[kind], problems, loc)
+    # A condition is answered with null for what its kind does not have, and may be sent so.
+    present = {name: value for name, value in given.items() if value is not None or name not in _CONDITION["count"]}
+    asked = _members(present, _CONDITION[kind], problems, loc)
     per = asked.get("per")
     if (per is not None or kind == "first_seen") and per not in PER[kind]:
         problems.append(Problem((*loc, "per"), f"per is one of: {', '.join(PER[kind])}.", "enum"))
@@ -192,11 +195,6 @@ def _number(
     sentence = f"{name} is a whole number from {least} to {most}."
     problems.append(Problem((*loc, name), sentence, "out_of_range" if name in asked else "missing"))
     return least
-
-
-def _seconds(text: Any) -> int:
-    found = _OVER.fullmatch(text) if isinstance(text, str) else None
-    return int(found[1]) * _UNIT_S[found[2]] if found else 0
 
 
 # ------------------------------------------------------------------------------------------------------------ answers

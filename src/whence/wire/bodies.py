@@ -21,6 +21,8 @@ __all__ = [
     "FollowerBody",
     "FollowersBody",
     "HTTPValidationError",
+    "HistogramBody",
+    "HistogramBucketBody",
     "KeyCountBody",
     "NewEventBody",
     "PageBody",
@@ -134,6 +136,34 @@ class CountsBody(WireBody, frozen=True, kw_only=True):
     by_actor_type: list[KeyCountBody]
     by_event_type: list[KeyCountBody]
     by_resource_type: list[KeyCountBody]
+    total: int
+
+
+class HistogramBucketBody(WireBody, frozen=True, kw_only=True, gc=False):
+    """The events of one bucket, which begins at `start`: how many, and in `counts` how many of each of the histogram's
+    keys, in their order."""
+
+    counts: list[int]
+    start: TimeText
+    total: int
+
+
+class HistogramBody(WireBody, frozen=True, kw_only=True):
+    """How many events match, by time. The buckets follow each other without gaps, `intervalS` seconds each. `keys` are
+    what they are split by, each with its total: by count descending, then key, and `other` last.
+
+    Counted is what lies between `from` and `to`; the first and the last bucket may reach beyond them. Where the request
+    left an end open it is that of the first or the last bucket, which holds the first or the last event of the log.
+    Without any, there is no bucket, and what is not known is null.
+    """
+
+    buckets: list[HistogramBucketBody]
+    by: str
+    from_: TimeText | None = msgspec.field(name="from")
+    interval: str | None
+    interval_s: int | None
+    keys: list[KeyCountBody]
+    to: TimeText | None
     total: int
 
 

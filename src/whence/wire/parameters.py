@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
+from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX
 from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
 
@@ -204,9 +205,29 @@ _TRACE = (
     ),
 )
 
+_HISTOGRAM = (
+    Parameter(
+        "by",
+        {"type": "string", "enum": ["outcome", "event_type"], "default": "outcome"},
+        "What each bucket is split by.",
+    ),
+    Parameter(
+        "interval",
+        or_null({"type": "string", "enum": list(INTERVALS_US)}),
+        "The length of a bucket. Without it, the shortest one is taken that makes at most 120 buckets. At most 1,000 "
+        "buckets are allowed.",
+    ),
+    Parameter(
+        "top",
+        {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": TOP_DEFAULT},
+        "With by=event_type, how many of the most frequent event types are counted by themselves; the rest is other.",
+    ),
+)
+
 READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
     "aggregate": (*_TIMES, *_FILTERS),
+    "histogram": (*_HISTOGRAM, *_TIMES, *_FILTERS),
     "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
     "actors": (*_TIMES, *_FILTERS),

@@ -14,6 +14,7 @@ import msgspec
 from whence.errors import Invalid, Problem
 from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Viewer, Vocabulary, is_event_type
 from whence.flows import FlowQuery
+from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX, HistogramRequest
 from whence.sealing import Sealer
 from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
@@ -51,6 +52,7 @@ __all__ = [
     "ReadRequest",
     "parse_atomic",
     "parse_flows",
+    "parse_histogram",
     "parse_listing",
     "parse_period",
     "parse_read",
@@ -160,6 +162,25 @@ def parse_read(
         cursor_seed=seed,
         is_relative=any(text is not None and text.startswith("-") for text in (since_text, until_text)),
     )
+
+
+def parse_histogram(query_string: bytes, *, now: int, vocabulary: Vocabulary) -> tuple[Query, HistogramRequest]:
+    """Which events are counted by time, and how; arguments and errors as in `parse_read`."""
+    reader = QueryReader("histogram", now, vocabulary)
+    values = reader.split(query_string)
+    fields = reader.filters(values, {})
+    since, _ = reader.time("from", values)
+    until, _ = reader.time("to", values)
+    by: Any = reader.word("by", values, ("outcome", "event_type"), "What a histogram is split by")
+    top = reader.number("top", values, 1, TOP_MAX, TOP_DEFAULT)
+    if "top" in values and by != "event_type":
+        reader.refuse("top", "top is about event types; send by=event_type with it.", "top_without_event_type")
+    interval = values["interval"][0] if "interval" in values else None
+    if interval is not None and interval not in INTERVALS_US:
+        reader.refuse("interval", f"An interval is one of: {', '.join(INTERVALS_US)}.", "enum")
+    reader.finish(since, until)
+    request = HistogramRequest(by=by, interval=interval, top=top or TOP_DEFAULT)
+    return Query(**fields, since=since, until=until), request
 
 
 def parse_trace(query_string: bytes) -> TraceRequest:

@@ -10,6 +10,7 @@ import structlog
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
+from whence.histograms import HistogramRequest, TimeHistogram
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.postgres import citus, replication
@@ -31,6 +32,7 @@ from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
 from whence.storage.postgres.feed import part_of_feed, position_before
 from whence.storage.postgres.followers import PostgresFollowers
+from whence.storage.postgres.histogram import histogram
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import resolve
@@ -215,6 +217,12 @@ class PostgresStore:
         """Count by actor; see `Store`."""
         stats: list[ActorStat] = await self._ask(viewer, query, actor_stats, indexed=is_indexed_count(query, viewer))
         return stats
+
+    async def histogram(self, viewer: Viewer, query: Query, request: HistogramRequest) -> TimeHistogram:
+        """Count by time; see `Store`."""
+        ask = partial(histogram, request=request)
+        found: TimeHistogram = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer))
+        return found
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""

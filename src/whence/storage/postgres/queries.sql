@@ -342,6 +342,64 @@ SELECT e.kind, e.actor, sum(edge.sign)
        OFFSET 0) e
  GROUP BY e.kind, e.actor
 
+-- name: time_bounds
+-- When the first and the last event occurred.
+SELECT (SELECT min(occurred_at) FROM event WHERE tenant_no = $1), (SELECT max(occurred_at) FROM event WHERE tenant_no = $1)
+
+-- name: time_bounds_of_kinds
+-- The same of some kinds, with two seeks for each.
+SELECT min(b.first), max(b.last)
+  FROM unnest($2::int[]) AS k (kind)
+ CROSS JOIN LATERAL (
+       SELECT (SELECT min(occurred_at) FROM event WHERE tenant_no = $1 AND kind = k.kind) AS first,
+              (SELECT max(occurred_at) FROM event WHERE tenant_no = $1 AND kind = k.kind) AS last
+       OFFSET 0) b
+
+-- name: known_buckets
+-- Of several levels at once.
+SELECT b.level, b.bucket, b.divided
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s (level, first, last)
+ CROSS JOIN LATERAL (
+       SELECT level, bucket, divided FROM bucket
+        WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
+       OFFSET 0) b
+ ORDER BY b.level, b.bucket
+
+-- name: grid_span
+-- $5 are the widths of the spans, $6 the start of the grid and $7 the width of its buckets, here and below. Counted by
+-- bucket of the grid, since to send a row costs more than on SQLite.
+SELECT (r.bucket * s.width - $6::bigint) / $7::bigint, r.kind, sum(r.events)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) AS s (level, first, last, width)
+ CROSS JOIN LATERAL (
+       SELECT bucket, kind, events FROM rollup_kind
+        WHERE tenant_no = $1 AND level = s.level AND bucket BETWEEN s.first AND s.last
+          AND ($8::int[] IS NULL OR kind = ANY($8))
+       OFFSET 0) r
+ GROUP BY 1, 2
+
+-- name: grid_span_of_actors
+-- From bucket to bucket, so that an actor takes one seek in each, however many other actors there are.
+SELECT (b.bucket * s.width - $6::bigint) / $7::bigint, r.kind, sum(r.events)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) AS s (level, first, last, width)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+ CROSS JOIN LATERAL (
+       SELECT kind, events FROM rollup_actor
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket AND actor = ANY($9::bigint[])
+          AND ($8::int[] IS NULL OR kind = ANY($8))
+       OFFSET 0) r
+ GROUP BY 1, 2
+
+-- name: grid_edge
+-- No event that matches is before the grid, so that SQL's division, which truncates, is a floor division.
+SELECT (e.occurred_at - $4::bigint) / $5::bigint, e.kind, count(*)
+  FROM unnest($2::bigint[], $3::bigint[]) AS edge (since, until)
+ CROSS JOIN LATERAL (
+       SELECT occurred_at, kind FROM event
+        WHERE tenant_no = $1 AND occurred_at >= edge.since AND occurred_at < edge.until
+          AND ($6::int[] IS NULL OR kind = ANY($6)) AND ($7::bigint[] IS NULL OR actor = ANY($7))
+       OFFSET 0) e
+ GROUP BY 1, 2
+
 -- name: buckets
 -- The caller adds the direction to the three walks.
 SELECT bucket, events FROM bucket WHERE tenant_no = $1 AND level = $2 AND bucket BETWEEN $3 AND $4

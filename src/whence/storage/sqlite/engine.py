@@ -14,6 +14,7 @@ import msgspec
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
 from whence.flows import FlowPage, FlowQuery, ProcessMap
+from whence.histograms import HistogramRequest, TimeHistogram
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.feed import SHORT_PART
@@ -40,6 +41,7 @@ from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.feed import part_of_feed, position_before
 from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.highwater import HighWater
+from whence.storage.sqlite.histogram import histogram
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import resolve
@@ -163,6 +165,12 @@ class SQLiteReads:
         indexed = is_indexed_count(query, viewer)
         stats: list[ActorStat] = await self._ask(viewer, query, actor_stats, indexed=indexed, long=long)
         return stats
+
+    async def histogram(self, viewer: Viewer, query: Query, request: HistogramRequest) -> TimeHistogram:
+        """Count by time; see `Store`."""
+        ask = partial(histogram, request=request)
+        found: TimeHistogram = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer), long=True)
+        return found
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """Find the graph around an event; see `Store`."""

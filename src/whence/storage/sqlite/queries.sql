@@ -236,6 +236,48 @@ SELECT count(*) FROM event INDEXED BY event_kind
 -- name: edge
 SELECT kind, actor FROM event INDEXED BY event_time WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ?
 
+-- name: time_bounds
+-- When the first and the last event occurred.
+SELECT (SELECT min(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?1),
+       (SELECT max(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?1)
+
+-- name: time_bounds_of_kinds
+-- The same of some kinds, with two seeks for each.
+SELECT min((SELECT min(occurred_at) FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value)),
+       max((SELECT max(occurred_at) FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value))
+  FROM json_each(?2) k
+
+-- name: known_buckets
+SELECT bucket, divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ? ORDER BY bucket
+
+-- name: grid_span
+-- Kinds that do not match may be among them, here and in the edge.
+SELECT bucket, kind, events FROM rollup_kind WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
+
+-- name: grid_span_of_kinds
+-- From bucket to bucket, as for actors.
+SELECT r.bucket, r.kind, r.events
+  FROM bucket b
+ CROSS JOIN rollup_kind r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+   AND r.kind IN (SELECT value FROM json_each(?5))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+
+-- name: grid_span_of_actors
+SELECT r.bucket, r.kind, r.events
+  FROM bucket b
+ CROSS JOIN rollup_actor r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket
+   AND r.actor IN (SELECT value FROM json_each(?5))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+
+-- name: grid_edge
+-- For one bucket of the grid, which takes half the time of grouping by buckets as well.
+SELECT kind, count(*) FROM event INDEXED BY event_time
+ WHERE tenant_no = ?1 AND occurred_at >= ?2 AND occurred_at < ?3
+   AND (?4 IS NULL OR actor IN (SELECT value FROM json_each(?4)))
+ GROUP BY kind
+
 -- name: buckets
 -- The caller adds the direction to the three walks.
 SELECT bucket, events FROM bucket WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
