@@ -83,6 +83,7 @@ _PRUNE_EVERY_S = 3_600.0
 _PRUNE_PART = 500
 _KEPT_S = 30 * 86_400
 _WAITING_MAX = 100_000
+_ROUND_S = 0.003
 
 _GONE = 410
 _RETRY_AFTER = (429, 503)
@@ -106,9 +107,20 @@ class WebhookDelivery:
         self.grammar = grammar or load_grammar()
         self.times = times
         self.sending = FairQueue(PROCESS_PARALLEL, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
+        self._starting = FairQueue(1, brief=True, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
         self.reading = FairQueue(max(1, store.reads_at_once // 2), wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
         self.keys = MakersKeys(store)
         self._following = 0
+
+    async def turn(self, tenant: str) -> None:
+        """Wait until a request of this tenant may begin: one in a round of the event loop, and fewer while its rounds
+        are long, since a server of one process answers requests on the same loop."""
+        async with self._starting.place(tenant):
+            began = time.perf_counter()
+            await asyncio.sleep(0)
+            round_s = time.perf_counter() - began
+            if round_s > _ROUND_S:
+                await asyncio.sleep(round_s)
 
     async def follow(self, tenant: str, definitions: Definitions) -> None:
         """Deliver to the webhooks of a tenant until cancelled."""
@@ -404,6 +416,7 @@ class _Endpoint:
         """Make one attempt, and record it. Without leave to send, the delivery stays as it is."""
         try:
             async with self._run.slots, self._work.sending.place(self._tenant):
+                await self._work.turn(self._tenant)
                 viewer = await self._viewer()
                 if viewer is None or not self._hook.enabled:
                     return

@@ -496,6 +496,34 @@ async def test_hanging_endpoints_of_one_tenant_hold_up_no_other(
             await other.kill()
 
 
+async def at_once(_self: WebhookDelivery, _tenant: str) -> None:
+    """Mutant: every request begins as soon as it can."""
+
+
+@catches(replaced(WebhookDelivery, "turn", at_once, "all_requests_begin_together"))
+async def test_requests_begin_one_in_a_round_of_the_event_loop(tmp_path: Path) -> None:
+    """On which a server of one process answers requests, too."""
+    rounds = 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async with delivering("sqlite", tmp_path) as made:
+        work, begun = made.work(), []
+
+        async def begin(tenant: str) -> None:
+            await work.turn(tenant)
+            begun.append(rounds)
+
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(begin(tenant) for tenant in ("a", "b") * 10))
+        counting.cancel()
+    assert len(set(begun)) == 20
+
+
 async def test_the_backlog_of_a_webhook_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While too much is pending the log is not read on, and nothing is lost."""
     monkeypatch.setattr(delivery, "PENDING_MAX", 20)
