@@ -18,14 +18,14 @@ from tests.delivery.receivers import (
     receiving,
 )
 from tests.unit.mutants import catches, replaced
-from whence import delivery
-from whence.delivery import delivery_after, key_reads, secret_bound
+from whence import delivery, followers
+from whence.delivery import delivery_after, secret_bound
 from whence.events import Query
 from whence.outbound import Answer
-from whence.permissions import ADMIN, READ, new_api_key
+from whence.permissions import ADMIN, READ, new_api_key, readable_by
 from whence.sentences import load_grammar, sentence_of
 from whence.storage.followers import DELIVERED, FAILED, PENDING, Delivery, DeliveryFilter, Place
-from whence.wire.webhooks import Progress, SealedSecret, Webhook, place_name
+from whence.wire.webhooks import Progress, SealedSecret, place_name
 
 # ------------------------------------------------------------------------------------------------------- every event
 
@@ -158,8 +158,8 @@ async def test_filters_select_as_those_of_lists(work: Delivering) -> None:
 
 
 @catches(
-    replaced(delivery, "key_reads", lambda hook, _key, _tenant, _now: hook.readable, "the_key_is_not_looked_up"),
-    replaced(delivery, "_KEY_TRUSTED_S", 1_000.0, "the_key_is_trusted_for_ever"),
+    replaced(followers, "readable_by", lambda _key, _tenant, readable, _now: readable, "the_key_is_not_looked_up"),
+    replaced(followers, "_KEY_TRUSTED_S", 1_000.0, "the_key_is_trusted_for_ever"),
 )
 async def test_a_webhook_stops_with_its_key(tmp_path: Path) -> None:
     """Within a second, and goes on when another key takes it over."""
@@ -198,17 +198,15 @@ async def test_a_webhook_sees_what_its_key_may_read(engine: Delivering) -> None:
 
 
 def test_a_key_reads_what_both_may() -> None:
-    """The webhook's own limits hold with another key, and the key's with the webhook."""
-    key = new_key(READ)
-    hook = Webhook(url="", key_id=key.id, created_at=0, enabled_at=0, begin_after=0)
-    narrow = msgspec.structs.replace(hook, readable=("a", "b"))
-    assert key_reads(hook, key, TENANT, 1) is None
-    assert key_reads(narrow, key, TENANT, 1) == ("a", "b")
-    assert key_reads(hook, new_key(f"{READ}:b", f"{READ}:c"), TENANT, 1) == ("b", "c")
-    assert key_reads(narrow, new_key(f"{READ}:b", f"{READ}:c"), TENANT, 1) == ("b",)
+    """The limits of what was made hold with another key, and the key's with them."""
+    key, other = new_key(READ), new_key(f"{READ}:b", f"{READ}:c")
+    assert readable_by(key, TENANT, None, 1) is None
+    assert readable_by(key, TENANT, ("a", "b"), 1) == ("a", "b")
+    assert readable_by(other, TENANT, None, 1) == ("b", "c")
+    assert readable_by(other, TENANT, ("a", "b"), 1) == ("b",)
     for gone in (None, new_key(ADMIN), new_key(READ, tenant="other"), new_key(READ, revoked_at=1)):
-        assert key_reads(hook, gone, TENANT, 2) == ()
-    assert key_reads(hook, new_key(READ, expires_at=5), TENANT, 5) == ()
+        assert readable_by(gone, TENANT, None, 2) == ()
+    assert readable_by(new_key(READ, expires_at=5), TENANT, None, 5) == ()
 
 
 def new_key(*scopes: str, tenant: str = TENANT, **more: Any) -> Any:
