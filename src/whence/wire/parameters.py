@@ -245,7 +245,7 @@ _AFTER = Parameter(
 def _from(default: str) -> Parameter:
     return Parameter(
         "from",
-        {"type": "string", "default": default},
+        {"type": "string", "minLength": 1, "default": default},
         "Where to begin without after: start is the first event that is kept, now the end of the log, a number the "
         "event at that position, and a time, such as -15m, the first event that was recorded since then.",
     )
