@@ -26,8 +26,7 @@ from whence.alerts import (
 )
 from whence.errors import Conflict, Invalid, PositionGone, WhenceError
 from whence.events import EVENT_LOG, NewEvent, PageRequest, Query, Viewer
-from whence.followers import Definitions
-from whence.permissions import READ, ApiKey
+from whence.followers import Definitions, MakersKeys
 from whence.storage.base import Store, Write
 from whence.storage.feed import SHORT_PART
 from whence.storage.followers import Definition, Place
@@ -41,7 +40,6 @@ __all__ = [
     "RuleState",
     "alert_event",
     "is_askable",
-    "may_still_read",
     "place_name",
     "rule_of",
     "state_of",
@@ -62,7 +60,6 @@ _REST = 2.0
 _REST_LEAST_S = 0.1
 _AGAIN_S = 1.0
 _IDLE_S = 5.0
-_KEY_S = 1.0
 
 _SAVE_S = 1.0
 _SAVE_S_PER_RULE = 0.05
@@ -99,16 +96,6 @@ def rule_of(definition: Definition) -> AlertRule:
 def state_of(place: Place | None) -> RuleState | None:
     """What the rule of this place remembers; None before it has begun."""
     return msgspec.msgpack.decode(place.state, type=RuleState) if place is not None and place.state else None
-
-
-def may_still_read(key: ApiKey | None, tenant: str, readable: tuple[str, ...] | None, now: int) -> bool:
-    """Whether the key that made a rule is alive, and may still read these resource types (None for all)."""
-    if key is None or not key.alive(now):
-        return False
-    if key.ceiling is None:
-        return key.tenant == tenant
-    scopes = (READ,) if readable is None else tuple(f"{READ}:{name}" for name in readable)
-    return all(map(key.may_pass_on, scopes))
 
 
 def is_askable(query: Query, condition: Condition, viewer: Viewer) -> bool:
@@ -195,7 +182,7 @@ class AlertRules:
 
     async def follow(self, tenant: str, definitions: Definitions) -> None:
         """Follow the log of a tenant for all of its rules. Each in turn reads a part, and then the tenant rests."""
-        keys = _Keys(self._store, tenant, self._clock)
+        keys = MakersKeys(self._store, self._clock)
         rules: dict[str, _Rule] = {}
         await self._forget_deleted(tenant, definitions.current)
         while True:
@@ -217,7 +204,7 @@ class AlertRules:
                 await self._wait(tenant, definitions, rules.values())
 
     async def _take_up(
-        self, tenant: str, current: Sequence[Definition], rules: dict[str, "_Rule"], keys: "_Keys"
+        self, tenant: str, current: Sequence[Definition], rules: dict[str, "_Rule"], keys: MakersKeys
     ) -> None:
         """Begin with rules that are new or were changed, and end with those that were deleted."""
         wanted = {definition.id: definition for definition in current}
@@ -257,28 +244,11 @@ class AlertRules:
                     _log.warning("alert_rules_wait", tenant=tenant, error=str(outcome))
 
 
-class _Keys:
-    """The API keys that made the rules of a tenant, each looked up once a second at most."""
-
-    def __init__(self, store: Store, tenant: str, clock: Callable[[], int]) -> None:
-        self._store, self._tenant, self._clock = store, tenant, clock
-        self._known: dict[str, tuple[float, ApiKey | None]] = {}
-
-    async def viewer(self, rule: AlertRule) -> Viewer | None:
-        """What a rule may see, or None when its key has ended."""
-        asked_at, key = self._known.get(rule.key_id, (float("-inf"), None))
-        if time.monotonic() - asked_at > _KEY_S:
-            asked_at, key = time.monotonic(), await self._store.credentials.get_key(rule.key_id)
-            self._known[rule.key_id] = asked_at, key
-        may = may_still_read(key, self._tenant, rule.readable, self._clock())
-        return Viewer(self._tenant, rule.readable) if may else None
-
-
 class _Rule:
     """A rule at work. `save_s` is how long its position may stay unsaved."""
 
     def __init__(
-        self, store: Store, definition: Definition, place: Place | None, keys: _Keys, clock: Callable[[], int]
+        self, store: Store, definition: Definition, place: Place | None, keys: MakersKeys, clock: Callable[[], int]
     ) -> None:
         self._store, self._tenant, self._id = store, definition.tenant, definition.id
         self._rule, self._keys, self._clock = rule_of(definition), keys, clock
@@ -323,7 +293,7 @@ class _Rule:
     async def step(self) -> bool:
         """Read and judge the next part of the log, and store what follows. Returns whether there is more to read."""
         await self._store_found()
-        viewer = await self._keys.viewer(self._rule)
+        viewer = await self._keys.viewer(self._tenant, self._rule.key_id, self._rule.readable)
         if (viewer is None) is not self.is_stopped:
             self.is_stopped = viewer is None
             _log.warning("alert_rule_stopped" if self.is_stopped else "alert_rule_goes_on", rule=self.name)

@@ -20,9 +20,8 @@ import structlog
 from whence.errors import Conflict, Invalid, PositionGone, WhenceError
 from whence.events import EVENT_LOG, Event, NewEvent, Query, Viewer
 from whence.fairness import FairQueue
-from whence.followers import Definitions
+from whence.followers import Definitions, MakersKeys
 from whence.outbound import ANSWER_KEPT, Answer, Sender
-from whence.permissions import ApiKey, readable_types
 from whence.sealing import Sealer
 from whence.sentences import Grammar, load_grammar
 from whence.storage.base import Store, Write
@@ -49,7 +48,6 @@ __all__ = [
     "KEY_GONE",
     "WebhookDelivery",
     "delivery_after",
-    "key_reads",
     "open_secrets",
     "secret_bound",
     "send_event",
@@ -78,7 +76,6 @@ _READ_EVERY_S = 0.05
 _SAVE_EVERY_S = 1.0
 _IDLE_S = 30.0
 _STILL_S = 5.0
-_KEY_TRUSTED_S = 1.0
 _AGAIN_S = 1.0
 _RECOUNT_FULL_S, _RECOUNT_S = 10.0, 600.0
 _RETRY_AFTER_MAX_S = 3_600.0
@@ -86,6 +83,7 @@ _PRUNE_EVERY_S = 3_600.0
 _PRUNE_PART = 500
 _KEPT_S = 30 * 86_400
 _WAITING_MAX = 100_000
+_ROUND_S = 0.003
 
 _GONE = 410
 _RETRY_AFTER = (429, 503)
@@ -109,9 +107,20 @@ class WebhookDelivery:
         self.grammar = grammar or load_grammar()
         self.times = times
         self.sending = FairQueue(PROCESS_PARALLEL, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
+        self._starting = FairQueue(1, brief=True, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
         self.reading = FairQueue(max(1, store.reads_at_once // 2), wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
-        self.keys = _Keys(store)
+        self.keys = MakersKeys(store)
         self._following = 0
+
+    async def turn(self, tenant: str) -> None:
+        """Wait until a request of this tenant may begin: one in a round of the event loop, and fewer while its rounds
+        are long, since a server of one process answers requests on the same loop."""
+        async with self._starting.place(tenant):
+            began = time.perf_counter()
+            await asyncio.sleep(0)
+            round_s = time.perf_counter() - began
+            if round_s > _ROUND_S:
+                await asyncio.sleep(round_s)
 
     async def follow(self, tenant: str, definitions: Definitions) -> None:
         """Deliver to the webhooks of a tenant until cancelled."""
@@ -124,24 +133,6 @@ class WebhookDelivery:
             self._following -= 1
             if not self._following:
                 await self.sender.close()  # what is kept alive for nobody
-
-
-class _Keys:
-    """The API keys that webhooks see the log with, each looked up again after a second."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[str, tuple[float, ApiKey | None]] = {}
-
-    async def get(self, key_id: str) -> ApiKey | None:
-        """The key, or None when there is none."""
-        now = time.monotonic()
-        known = self._known.get(key_id)
-        if known is None or now - known[0] >= _KEY_TRUSTED_S:
-            known = now, await self._store.credentials.get_key(key_id)
-            self._known = {id_: each for id_, each in self._known.items() if now - each[0] < _KEY_TRUSTED_S}
-            self._known[key_id] = known
-        return known[1]
 
 
 class _TenantRun:
@@ -425,6 +416,7 @@ class _Endpoint:
         """Make one attempt, and record it. Without leave to send, the delivery stays as it is."""
         try:
             async with self._run.slots, self._work.sending.place(self._tenant):
+                await self._work.turn(self._tenant)
                 viewer = await self._viewer()
                 if viewer is None or not self._hook.enabled:
                     return
@@ -542,9 +534,7 @@ class _Endpoint:
 
     async def _viewer(self) -> Viewer | None:
         """Whose log is read, and how much of it; None when the key may not read it any more."""
-        key = await self._work.keys.get(self._hook.key_id)
-        readable = key_reads(self._hook, key, self._tenant, _now())
-        return None if readable == () else Viewer(self._tenant, readable)
+        return await self._work.keys.viewer(self._tenant, self._hook.key_id, self._hook.readable)
 
     def _secrets(self) -> list[str]:
         return open_secrets(self._hook, self._work.sealer, self._tenant, self.id, _now())
@@ -572,17 +562,6 @@ def delivery_after(delivery: Delivery, answer: Answer, now: int, jitter: float, 
         attempts=attempts,
         attempts_in_all=delivery.attempts_in_all + 1,
     )
-
-
-def key_reads(hook: Webhook, key: ApiKey | None, tenant: str, now: int) -> tuple[str, ...] | None:
-    """The resource types whose events a webhook may see: those that it may see and its key may read. None means all of
-    them; an empty tuple, that the key is gone or reads nothing."""
-    if key is None or key.tenant != tenant or not key.alive(now):
-        return ()
-    of_key = readable_types(key.scopes)
-    if of_key is None:
-        return hook.readable
-    return of_key if hook.readable is None else tuple(sorted(set(of_key) & set(hook.readable)))
 
 
 def open_secrets(hook: Webhook, sealer: Sealer, tenant: str, webhook_id: str, now: int) -> list[str]:

@@ -8,23 +8,27 @@ follower handles an event before it saves its place, so a crash repeats some wor
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import structlog
 
 from whence.errors import WhenceError
+from whence.events import Viewer
+from whence.permissions import ApiKey, readable_by
 from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.wire.ids import new_uuid7
 
-__all__ = ["LEASE_S", "Definitions", "Work", "Worker"]
+__all__ = ["LEASE_S", "Definitions", "MakersKeys", "Work", "Worker"]
 
 LEASE_S = 4.0
 """A lease that is not kept ends after this time, and another process takes over."""
 
 _KEEP_S = 1.0
 _AGAIN_S = 1.0
+_KEY_TRUSTED_S = 1.0
 
 _log = structlog.get_logger("whence.followers")
 
@@ -52,6 +56,27 @@ class Definitions:
         changed = self._changed.is_set()
         self._changed.clear()
         return changed
+
+
+class MakersKeys:
+    """The API keys that made definitions. A definition sees the log with its maker's key, and stands still without it.
+    A key is looked up again after a second."""
+
+    def __init__(self, store: Store, clock: Callable[[], int] = lambda: time.time_ns() // 1_000) -> None:
+        """`clock` is the time in microseconds since the epoch."""
+        self._store, self._clock = store, clock
+        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+
+    async def viewer(self, tenant: str, key_id: str, readable: tuple[str, ...] | None) -> Viewer | None:
+        """What a definition for these resource types (None for all) sees, or None while it stands still."""
+        now = time.monotonic()
+        known = self._known.get(key_id)
+        if known is None or now - known[0] >= _KEY_TRUSTED_S:
+            known = now, await self._store.credentials.get_key(key_id)
+            self._known = {id_: each for id_, each in self._known.items() if now - each[0] < _KEY_TRUSTED_S}
+            self._known[key_id] = known
+        seen = readable_by(known[1], tenant, readable, self._clock())
+        return None if seen == () else Viewer(tenant, seen)
 
 
 class Work(Protocol):

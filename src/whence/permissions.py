@@ -32,6 +32,7 @@ __all__ = [
     "new_session_secret",
     "parse_key_name",
     "parse_scopes",
+    "readable_by",
     "readable_types",
     "scopes_among",
     "session_hash",
@@ -127,6 +128,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if not self.may(scope):
             raise Forbidden(f"This credential lacks the scope {scope}.")
 
+    def own_key(self) -> str:
+        """The id of the API key that the principal is, or that its session began with. Raises Forbidden for tokens:
+        what is made with a key stops with it, and no key of the tenant stands behind them."""
+        if self.key_id is None or self.via_operator:
+            raise Forbidden("What this makes stops with the API key that made it. Use an API key of the tenant.")
+        return self.key_id
+
     @property
     def viewer(self) -> Viewer:
         """Whose log the principal reads, and which of its events."""
@@ -145,6 +153,17 @@ def readable_types(scopes: Iterable[str]) -> tuple[str, ...] | None:
         return None
     prefix = READ + ":"
     return tuple(sorted(scope.removeprefix(prefix) for scope in held if scope.startswith(prefix)))
+
+
+def readable_by(key: ApiKey | None, tenant: str, readable: tuple[str, ...] | None, now: int) -> tuple[str, ...] | None:
+    """Of these resource types (None for all), those that a key of the tenant may still read, sorted; None means all of
+    them. It is an empty tuple when the key is gone or may read none."""
+    if key is None or key.tenant != tenant or not key.alive(now):
+        return ()
+    of_key = readable_types(key.scopes)
+    if of_key is None or readable is None:
+        return readable if of_key is None else of_key
+    return tuple(sorted(set(of_key) & set(readable)))
 
 
 def _covers(held: Iterable[str], scope: str) -> bool:

@@ -297,7 +297,7 @@ def test_a_bad_test_is_refused_at_its_place(api: httpx2.Client, body: Any, expec
 
 def test_a_token_of_an_issuer_makes_no_rule() -> None:
     """It has no key with which the rule could stop."""
-    with pytest.raises(Forbidden, match="A rule is made with an API key"):
+    with pytest.raises(Forbidden, match="Use an API key of the tenant"):
         alerts._key_of(Principal(tenant="acme", scopes=frozenset((READ, ADMIN)), key_id=None, subject="jwt"))
 
 

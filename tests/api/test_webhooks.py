@@ -172,7 +172,7 @@ def test_only_an_api_key_makes_a_webhook(server: Served) -> None:
         token = client.post("/api/v1/tenants/scopes/token", json={"scopes": list(ALL)}).json()["token"]
     with httpx2.Client(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) as client:
         answer = client.post(PATH, json={"url": URL})
-        assert answer.status_code == 403 and "no API key" in answer.json()["detail"]
+        assert answer.status_code == 403 and "Use an API key" in answer.json()["detail"]
         assert client.get(PATH).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""`emit`, `list`, `get` and `stats` with every option against a real server, compared with the API byte for byte."""
+"""`emit`, `list`, `get`, `stats` and `histogram` against a real server, compared with the API byte for byte."""
 
 import unicodedata
 from pathlib import Path
@@ -13,6 +13,7 @@ from tests.api.conftest import Served, event
 from tests.cli import mutants
 from tests.cli.mutants import catches
 from tests.cli.program import Cli, Ran, ndjson
+from whence.cli.histogram import bar
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"
@@ -184,6 +185,48 @@ def test_the_cause_of_an_event_may_be_unknown(user: Cli, five: list[Any], served
     writer = user.given(api_key=served.key(WRITE, tenant=tenant))
     for cause in (unknown, "0b3c1b5e"):
         assert writer.ok(*options, "--cause", cause).json["causationId"] == cause
+
+
+@catches(mutants.NO_FILTER, mutants.REENCODED)
+def test_a_histogram_has_a_bar_for_each_span_of_time(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """A row for each bucket, empty ones too; `--json` prints exactly the response, and every filter is sent."""
+    asked = ("histogram", "--interval", "2s", "--resource-type", "action_run", "--resource-type", "decision")
+    ran = user.ok(*asked)
+    assert ran.lines[0].split() == ["TIME,", "UTC", "EVENTS"]
+    assert [line.split()[:3] for line in ran.lines[1:4]] == [
+        ["2026-01-02", "03:00:00", "2"],
+        ["2026-01-02", "03:00:02", "2"],
+        ["2026-01-02", "03:00:04", "0"],
+    ]
+    bars = [line.split()[3] for line in ran.lines[1:3]]
+    assert set(bars[1]) == {"x", "="} and len(bars[0]) == len(bars[1])
+    assert "x failure 1" in ran.lines
+    assert ran.lines[-1] == "4 events, 2s a row"
+    parameters = {"interval": "2s", "by": "event_type", "top": "1", "resource_type": "action_run"}
+    body = answer(api, "/histogram", **parameters)
+    options = [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", value)]
+    same_bytes(user.run("histogram", *options, "--json"), body)
+    assert user.ok("histogram", *options).lines[-3].startswith("- other ")
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "drawn"),
+    [
+        ([0, 0], 9, ""),
+        ([1, 0], 1_000, "="),
+        ([3, 1], 4, "======xx"),
+        ([1, 1], 8, "=x"),
+        ([4, 4], 8, "====xxxx"),
+        ([0, 8], 8, "xxxxxxxx"),
+    ],
+)
+def test_a_bar_is_a_share_of_the_longest(counts: list[int], most: int, drawn: str) -> None:
+    """Eight characters stand for the most; any event is at least one."""
+    assert bar(counts, ["=", "x"], most, 8) == drawn
+
+
+def test_a_log_without_events_has_no_rows(user: Cli) -> None:
+    assert user.ok("histogram").out == "0 events\n"
 
 
 def test_statistics_are_tables(user: Cli, five: list[Any]) -> None:

@@ -36,6 +36,7 @@ OPTIONS = {
     "tail": {"--follow", "--since", "--after", "--limit", "--columns", "--json", "--event-type"},
     "get": {"--json", "--url", "--api-key"},
     "stats": {"--event-type", "--actors", "--json", "--from", "--to"},
+    "histogram": {"--event-type", "--by", "--interval", "--top", "--json", "--from", "--to"},
     "why": {"--last-failed", "--json", "--url", "--api-key"},
     "effects": {"--json", "--url", "--api-key"},
     "trace": {"--direction", "--depth", "--limit", "--json", "--mermaid"},

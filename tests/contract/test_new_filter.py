@@ -16,10 +16,11 @@ from whence.events import PageRequest, Query
 from whence.histograms import HistogramRequest
 from whence.storage import resolve as resolving
 from whence.storage.postgres import counts as postgres_counts
+from whence.storage.postgres import histogram as postgres_histogram
 from whence.storage.postgres import pages as postgres_pages
 from whence.storage.postgres import resolve as postgres_resolve
 from whence.storage.resolve import ResolvedQuery
-from whence.storage.sqlite import counts, pages, resolve
+from whence.storage.sqlite import counts, histogram, pages, resolve
 
 pytestmark = pytest.mark.anyio
 
@@ -76,9 +77,9 @@ def add_the_filter(patch: Patch) -> None:
 
     for module in (resolve, postgres_resolve):
         around(patch, module, "resolved_query", resolved_with)
-    for module in (counts, pages):
+    for module in (counts, histogram, pages):
         around(patch, module, "conditions", conditions_of_sqlite)
-    for module in (postgres_counts, postgres_pages):
+    for module in (postgres_counts, postgres_histogram, postgres_pages):
         around(patch, module, "conditions", conditions_of_postgres)
 
 

@@ -22,15 +22,15 @@ from tests.delivery.receivers import (
     resetting,
 )
 from tests.unit.mutants import catches, replaced
-from whence import delivery
-from whence.delivery import PARALLEL, TENANT_PARALLEL, WebhookDelivery, delivery_after, key_reads, secret_bound
+from whence import delivery, followers
+from whence.delivery import PARALLEL, TENANT_PARALLEL, WebhookDelivery, delivery_after, secret_bound
 from whence.errors import PositionGone, Unavailable
 from whence.events import Query
 from whence.outbound import Answer
-from whence.permissions import ADMIN, READ, new_api_key
+from whence.permissions import ADMIN, READ, new_api_key, readable_by
 from whence.sentences import load_grammar, sentence_of
 from whence.storage.followers import DELIVERED, FAILED, PENDING, Delivery, DeliveryFilter, Place
-from whence.wire.webhooks import Disabled, Progress, Rewind, SealedSecret, Webhook, place_name
+from whence.wire.webhooks import Disabled, Progress, Rewind, SealedSecret, place_name
 
 
 @pytest.fixture(params=ENGINES)
@@ -190,8 +190,8 @@ async def test_filters_select_as_those_of_lists(work: Delivering) -> None:
 
 
 @catches(
-    replaced(delivery, "key_reads", lambda hook, _key, _tenant, _now: hook.readable, "the_key_is_not_looked_up"),
-    replaced(delivery, "_KEY_TRUSTED_S", 1_000.0, "the_key_is_trusted_for_ever"),
+    replaced(followers, "readable_by", lambda _key, _tenant, readable, _now: readable, "the_key_is_not_looked_up"),
+    replaced(followers, "_KEY_TRUSTED_S", 1_000.0, "the_key_is_trusted_for_ever"),
 )
 async def test_a_webhook_stops_with_its_key(tmp_path: Path) -> None:
     """Within a second, and goes on when another key takes it over."""
@@ -230,17 +230,15 @@ async def test_a_webhook_sees_what_its_key_may_read(engine: Delivering) -> None:
 
 
 def test_a_key_reads_what_both_may() -> None:
-    """The webhook's own limits hold with another key, and the key's with the webhook."""
-    key = new_key(READ)
-    hook = Webhook(url="", key_id=key.id, created_at=0, enabled_at=0, begin_after=0)
-    narrow = msgspec.structs.replace(hook, readable=("a", "b"))
-    assert key_reads(hook, key, TENANT, 1) is None
-    assert key_reads(narrow, key, TENANT, 1) == ("a", "b")
-    assert key_reads(hook, new_key(f"{READ}:b", f"{READ}:c"), TENANT, 1) == ("b", "c")
-    assert key_reads(narrow, new_key(f"{READ}:b", f"{READ}:c"), TENANT, 1) == ("b",)
+    """The limits of what was made hold with another key, and the key's with them."""
+    key, other = new_key(READ), new_key(f"{READ}:b", f"{READ}:c")
+    assert readable_by(key, TENANT, None, 1) is None
+    assert readable_by(key, TENANT, ("a", "b"), 1) == ("a", "b")
+    assert readable_by(other, TENANT, None, 1) == ("b", "c")
+    assert readable_by(other, TENANT, ("a", "b"), 1) == ("b",)
     for gone in (None, new_key(ADMIN), new_key(READ, tenant="other"), new_key(READ, revoked_at=1)):
-        assert key_reads(hook, gone, TENANT, 2) == ()
-    assert key_reads(hook, new_key(READ, expires_at=5), TENANT, 5) == ()
+        assert readable_by(gone, TENANT, None, 2) == ()
+    assert readable_by(new_key(READ, expires_at=5), TENANT, None, 5) == ()
 
 
 def new_key(*scopes: str, tenant: str = TENANT, **more: Any) -> Any:
@@ -496,6 +494,34 @@ async def test_hanging_endpoints_of_one_tenant_hold_up_no_other(
             await other.until(hook, 3, delivered=10)
         finally:
             await other.kill()
+
+
+async def at_once(_self: WebhookDelivery, _tenant: str) -> None:
+    """Mutant: every request begins as soon as it can."""
+
+
+@catches(replaced(WebhookDelivery, "turn", at_once, "all_requests_begin_together"))
+async def test_requests_begin_one_in_a_round_of_the_event_loop(tmp_path: Path) -> None:
+    """On which a server of one process answers requests, too."""
+    rounds = 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async with delivering("sqlite", tmp_path) as made:
+        work, begun = made.work(), []
+
+        async def begin(tenant: str) -> None:
+            await work.turn(tenant)
+            begun.append(rounds)
+
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(begin(tenant) for tenant in ("a", "b") * 10))
+        counting.cancel()
+    assert len(set(begun)) == 20
 
 
 async def test_the_backlog_of_a_webhook_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

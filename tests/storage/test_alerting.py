@@ -12,12 +12,12 @@ import pytest
 from tests.contract.faults import KINDS, Limits
 from tests.contract.made import DAY, NOON, SECOND, TENANT, add, new, uuid
 from tests.unit.mutants import catches, replaced
-from whence import alerting
+from whence import alerting, followers
 from whence.alerting import KIND, AlertRules, RuleState, place_name, state_of
 from whence.alerts import FIRED, RESOLVED, AlertRule, Condition
 from whence.errors import Throttled
 from whence.events import Event, Query, Viewer
-from whence.followers import Definitions
+from whence.followers import Definitions, MakersKeys
 from whence.permissions import new_api_key
 from whence.storage import Receipt
 from whence.storage.followers import Definition, Place
@@ -62,7 +62,7 @@ async def made(store: Any, condition: Condition, query: Query = FAILURES, **fiel
 async def begun(store: Any, definition: Definition, clock: Callable[[], int] = tomorrow) -> Any:
     """The rule, as a process that has just started has it."""
     place = await store.followers.get_place(TENANT, place_name(definition.id))
-    keys = alerting._Keys(store, TENANT, clock)
+    keys = MakersKeys(store, clock)
     return alerting._Rule(store, definition, place, keys, clock)
 
 
@@ -273,7 +273,7 @@ async def test_an_absence_fires_by_the_clock_and_resolves_at_the_next_event(stor
     assert resolved.correlation_id == fired.correlation_id == fired.id
 
 
-@catches(replaced(alerting, "may_still_read", lambda *_: True, "keys_never_end"))
+@catches(replaced(followers, "readable_by", lambda _key, _tenant, readable, _now: readable, "keys_never_end"))
 async def test_a_rule_stops_with_the_key_that_made_it(store: Any) -> None:
     """Its position stays. With another key it goes on from there, and misses nothing."""
     definition = await made(store, COUNT)

@@ -24,6 +24,7 @@ from tests.data.sample import SAMPLE
 from whence import alerting
 from whence.alerts import FIRED, AlertRule, Condition, Transition, new_judge
 from whence.events import Event, NewEvent, Query, Viewer
+from whence.followers import MakersKeys
 from whence.permissions import new_api_key
 from whence.storage import Write
 from whence.storage.followers import Definition
@@ -204,7 +205,7 @@ async def test_live_alerts_equal_a_plain_count(arriving: Arriving, log: str) -> 
     parts = parts if log == "whole" else parts[:12]
     since = parts[0][0].occurred_at
     known = await definitions(arriving.store, since)
-    keys = alerting._Keys(arriving.store, TENANT, lambda: arriving.now)
+    keys = MakersKeys(arriving.store, lambda: arriving.now)
     rules: dict[str, Any] = {}
     for number, part in enumerate(parts):
         await arriving.add(part)

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, delete, patch, post
 from litestar.handlers import HTTPRouteHandler
 
-from whence.alerting import KIND, Reading, is_askable, may_still_read, place_name, rule_of, state_of
+from whence.alerting import KIND, Reading, is_askable, place_name, rule_of, state_of
 from whence.alerts import FIRED, AlertRule, Condition, key_fields, new_judge
 from whence.api.context import AppContext, context_of, now_us, principal_of
 from whence.api.credentials import check_json_media
@@ -18,7 +18,7 @@ from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Busy, Forbidden, Invalid, NotFound
 from whence.events import Query, Viewer
-from whence.permissions import ADMIN, READ, Principal
+from whence.permissions import ADMIN, READ, Principal, readable_by
 from whence.storage.followers import Definition
 from whence.wire.alert_bodies import (
     AlertRuleBody,
@@ -238,10 +238,8 @@ ROUTES: list[HTTPRouteHandler] = [list_rules, create_rule, get_rule, change_rule
 def _key_of(principal: Principal) -> str:
     """The API key with which a rule of this caller stops. Raises Forbidden for a caller who has none, or who may read
     nothing."""
-    if principal.key_id is None:
-        raise Forbidden("A rule is made with an API key, since it stops with its key. A token of an issuer has none.")
     principal.require(READ)
-    return principal.key_id
+    return principal.own_key()
 
 
 def _may_see(principal: Principal, rule: AlertRule) -> bool:
@@ -288,7 +286,7 @@ async def _rule(request: Request) -> tuple[Definition, AlertRule]:
 async def _stands_still(context: AppContext, tenant: str, rule: AlertRule) -> str | None:
     """Why a rule does nothing, if it does."""
     key = await context.store.credentials.get_key(rule.key_id)
-    return None if may_still_read(key, tenant, rule.readable, now_us()) else _ENDED
+    return _ENDED if readable_by(key, tenant, rule.readable, now_us()) == () else None
 
 
 async def _detail(request: Request, rule_id: str, rule: AlertRule) -> AlertRuleDetailBody:

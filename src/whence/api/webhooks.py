@@ -19,12 +19,12 @@ from whence.api.operation import Operation, ResponseSpec, ref
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
-from whence.delivery import CANNOT_SIGN, KEY_GONE, key_reads, open_secrets, secret_bound, send_event
+from whence.delivery import CANNOT_SIGN, KEY_GONE, open_secrets, secret_bound, send_event
 from whence.errors import Busy, Forbidden, Invalid, NotFound, PositionGone
 from whence.events import EVENT_LOG, Event, Query, Viewer
 from whence.identities import is_uuid
 from whence.outbound import TargetRefused
-from whence.permissions import ADMIN, READ, Principal
+from whence.permissions import ADMIN, READ, Principal, readable_by
 from whence.storage.followers import DELIVERED, FAILED, PENDING, Attempt, Definition, Delivery, DeliveryFilter
 from whence.webhooks import new_secret
 from whence.wire.ids import derived_uuid, new_uuid7
@@ -472,10 +472,8 @@ async def _same(_: str, webhook: Webhook) -> Webhook:
 
 def _key_of(principal: Principal) -> str:
     """The API key of the request. Raises Forbidden for a credential that has none, or that may read no events."""
-    if principal.key_id is None or principal.via_operator:
-        raise Forbidden("A webhook stops with the API key that made it. This credential is no API key; use one.")
     principal.require(READ)
-    return principal.key_id
+    return principal.own_key()
 
 
 def _require_all(principal: Principal, webhook: Webhook) -> None:
@@ -501,7 +499,7 @@ async def _body(context: AppContext, tenant: str, webhook_id: str, webhook: Webh
     now = now_us()
     key = await context.store.credentials.get_key(webhook.key_id)
     stands_still = None
-    if key_reads(webhook, key, tenant, now) == ():
+    if readable_by(key, tenant, webhook.readable, now) == ():
         stands_still = KEY_GONE
     elif not open_secrets(webhook, context.webhook_secrets, tenant, webhook_id, now):
         stands_still = CANNOT_SIGN

@@ -50,7 +50,6 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "profile use": ("whence profile use demo",),
     "profile show": ("whence profile show", "whence profile show demo --key"),
     "profile remove": ("whence profile remove demo",),
-    "follower": ("whence follower list", "whence follower list --json"),
     "key": ("whence key create --scope events:read", "whence key list"),
     "key create": (
         "whence key create --scope events:write --name 'the shop' --expires 90d",

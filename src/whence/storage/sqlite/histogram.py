@@ -32,9 +32,10 @@ def histogram(
 def _time_bounds(connection: apsw.Connection, snapshot: Snapshot) -> tuple[int | None, int | None]:
     """When the first and the last event occurred that the viewer may see."""
     kinds = readable_kinds(snapshot)
-    block, bindings = "time_bounds", [snapshot.tenant_no]
+    block, bindings = "time_bounds", list[Any]([snapshot.tenant_no])
     if kinds is not None:
-        block, bindings = "time_bounds_of_kinds", [snapshot.tenant_no, json_list(kinds)]
+        block = "time_bounds_of_kinds"
+        bindings.append(json_list(kinds))
     row: Any = connection.execute(_SQL[block], bindings).fetchone()
     return row[0], row[1]
 

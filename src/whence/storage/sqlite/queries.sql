@@ -238,13 +238,15 @@ SELECT kind, actor FROM event INDEXED BY event_time WHERE tenant_no = ? AND occu
 
 -- name: time_bounds
 -- When the first and the last event occurred.
-SELECT (SELECT min(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?1),
-       (SELECT max(occurred_at) FROM event INDEXED BY event_time WHERE tenant_no = ?1)
+SELECT (SELECT occurred_at FROM event INDEXED BY event_time WHERE tenant_no = ?1 ORDER BY occurred_at LIMIT 1),
+       (SELECT occurred_at FROM event INDEXED BY event_time WHERE tenant_no = ?1 ORDER BY occurred_at DESC LIMIT 1)
 
 -- name: time_bounds_of_kinds
 -- The same of some kinds, with two seeks for each.
-SELECT min((SELECT min(occurred_at) FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value)),
-       max((SELECT max(occurred_at) FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value))
+SELECT min((SELECT occurred_at FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value
+             ORDER BY occurred_at LIMIT 1)),
+       max((SELECT occurred_at FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value
+             ORDER BY occurred_at DESC LIMIT 1))
   FROM json_each(?2) k
 
 -- name: known_buckets
@@ -272,7 +274,7 @@ SELECT r.bucket, r.kind, r.events
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
 -- name: grid_edge
--- For one bucket of the grid, which takes half the time of grouping by buckets as well.
+-- For one bucket of the grid, which takes half the time of grouping by buckets as well. The sort is of one edge.
 SELECT kind, count(*) FROM event INDEXED BY event_time
  WHERE tenant_no = ?1 AND occurred_at >= ?2 AND occurred_at < ?3
    AND (?4 IS NULL OR actor IN (SELECT value FROM json_each(?4)))
