@@ -78,6 +78,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "webhook update": ("whence webhook update ID --enable", "whence webhook update ID --take-over"),
     "webhook replay": ("whence webhook replay ID --since -1d", "whence webhook replay ID --after 5593 --all"),
     "webhook listen": ("whence webhook listen --forward http://localhost:3000/webhooks",),
+    "follower": ("whence follower list",),
+    "follower list": ("whence follower list", "whence follower list --json"),
     "migrate": ("whence migrate --store postgresql://localhost/whence",),
     "copy": ("whence copy --from sqlite:///log.db --to postgresql://localhost/whence",),
     "verify": ("whence verify --store sqlite:///log.db",),
