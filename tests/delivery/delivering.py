@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +191,18 @@ async def delivering(engine: str, folder: Path, **options: Any) -> AsyncIterator
         await made.kill()
         await made.sender.close()
         await store.close()
+
+
+async def found(awaited: Awaitable[Any]) -> bool:
+    """Whether there is any."""
+    return bool(await awaited)
+
+
+async def missing(awaited: Awaitable[Any]) -> bool:
+    """Whether there is none."""
+    return not await awaited
+
+
+async def equal(awaited: Awaitable[Any], wanted: object) -> bool:
+    """Whether it is this."""
+    return bool(await awaited == wanted)
