@@ -49,7 +49,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
     ("GET", "/api/v1/followers"): ("read everything", 200),
     ("GET", RULES): ("list keys", 200),
-    ("POST", RULES): ("read and admin by a key", 201),
+    ("POST", RULES): ("read and admin by its own key", 201),
     ("GET", f"{RULES}/{{rule_id}}"): ("list keys", 404),
     ("PATCH", f"{RULES}/{{rule_id}}"): ("admin", 422),
     ("DELETE", f"{RULES}/{{rule_id}}"): ("admin", 404),

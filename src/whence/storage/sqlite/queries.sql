@@ -243,11 +243,11 @@ SELECT (SELECT occurred_at FROM event INDEXED BY event_time WHERE tenant_no = ?1
 
 -- name: time_bounds_of_kinds
 -- The same of some kinds, with two seeks for each.
-SELECT min((SELECT occurred_at FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value
+SELECT min((SELECT occurred_at FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = json_each.value
              ORDER BY occurred_at LIMIT 1)),
-       max((SELECT occurred_at FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = k.value
+       max((SELECT occurred_at FROM event INDEXED BY event_kind WHERE tenant_no = ?1 AND kind = json_each.value
              ORDER BY occurred_at DESC LIMIT 1))
-  FROM json_each(?2) k
+  FROM json_each(?2)
 
 -- name: known_buckets
 SELECT bucket, divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ? ORDER BY bucket
