@@ -19,6 +19,8 @@ from whence.storage.sql import load_blocks
 POSTGRES, SQLITE = "whence.storage.postgres", "whence.storage.sqlite"
 
 SQLITE_ONLY = {
+    # an optional array of the block `grid_span` there
+    "grid_span_of_kinds",
     # the identity of the file and the number of its last commit
     "store",
     "add_store",
