@@ -33,6 +33,11 @@ def refuse(*actors: str, whole: bool = False, status: int = 422) -> Rule:
     return rule
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # connections that wait; the kernel makes those beyond wait for seconds
+
+
 class FakeServer:
     """Responds by `rule`, which may be replaced at any time.
 
@@ -70,8 +75,7 @@ class FakeServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
+        self.http = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
