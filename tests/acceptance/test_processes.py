@@ -209,7 +209,7 @@ def written(connection: http.client.HTTPConnection, key: str) -> int:
 def by_process(server: Running, key: str) -> dict[str, http.client.HTTPConnection]:
     """A connection to each process that answers requests."""
     found: dict[str, http.client.HTTPConnection] = {}
-    server_names = {name for name in server.processes() if name != "writer"}
+    server_names = {name for name in server.processes() if name.startswith("acceptor")}
     while found.keys() != server_names:
         connection = server.connect()
         size = server.log.stat().st_size
@@ -269,7 +269,7 @@ def test_processes_without_a_writer_leave_no_folder(tmp_path: Path) -> None:
     with running(url=url, **PROCESSES, TMPDIR=str(tmp_path), WHENCE_STORE_SECRET="s" * 40) as server:
         server.start()
         children = server.processes().values()
-        assert len(children) == 3 and list(tmp_path.iterdir())
+        assert len(children) == 4 and list(tmp_path.iterdir())
         server.kill()
         wait_until(lambda: not any(map(is_alive, children)))
         assert not list(tmp_path.iterdir())
