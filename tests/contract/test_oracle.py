@@ -460,11 +460,14 @@ ONE_IN = {"sqlite": 1, "postgres": 1} if os.environ.get("WHENCE_SOAK") == "1" el
 """A trial takes up to half a minute. The tests of the contract catch every mutant, so the oracle tries some of them; in
 its long form, all."""
 
+RARE = () if LONG else (mutants.merge_skips_twice,)
+"""It shows only in a page of several types or actors that has an offset. Few of the short histories ask for one."""
+
 BROKEN = [
     (store, mutant)
     for number, mutant in enumerate((*mutants.ALL, *cause_mutants.UNSOUND))
     for store in mutant.breaks
-    if number % ONE_IN[store] == 1 % ONE_IN[store]
+    if number % ONE_IN[store] == 1 % ONE_IN[store] and mutant not in RARE
 ]
 
 
