@@ -153,7 +153,7 @@ def script(folder: Path, *parts: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("store", "processes"), [("sqlite", 3), ("postgres", 3), ("sqlite", 1)])
+@pytest.mark.parametrize(("store", "processes"), [("sqlite", 3), ("postgres", 3), ("sqlite", 1), ("postgres", 1)])
 def test_a_killed_sender_skips_nothing(
     store: str, processes: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
