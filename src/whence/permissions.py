@@ -128,9 +128,15 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if not self.may(scope):
             raise Forbidden(f"This credential lacks the scope {scope}.")
 
+    def reads_all(self, readable: tuple[str, ...] | None) -> bool:
+        """Whether the principal may read every event of these resource types; None means all types."""
+        held = self.readable
+        return held is None or (readable is not None and set(readable) <= set(held))
+
     def own_key(self) -> str:
-        """The id of the API key that the principal is, or that its session began with. Raises Forbidden for tokens:
-        what is made with a key stops with it, and no key of the tenant stands behind them."""
+        """The id of the API key that the principal is, or that its session began with, with which what it makes sees
+        the log and stops. Raises Forbidden for tokens, which have no key of the tenant, and without a scope to read."""
+        self.require(READ)
         if self.key_id is None or self.via_operator:
             raise Forbidden("What this makes stops with the API key that made it. Use an API key of the tenant.")
         return self.key_id

@@ -195,7 +195,7 @@ def test_a_rule_stops_with_its_key_until_another_takes_over(served: Served, tena
         wait_until(lambda: [each["causationId"] for each in alerts_of(api)] == [first])
 
 
-@catches(replaced(alerts, "_may_see", lambda principal, rule: True, "state_for_every_admin"))
+@catches(replaced(Principal, "reads_all", lambda principal, readable: True, "state_for_every_admin"))
 def test_a_narrowed_admin_learns_nothing_from_a_broader_rule(served: Served, tenant: str) -> None:
     """Neither its keys nor its position are shown, it cannot be redirected, and a test reads what its caller may."""
     scopes = (f"{READ}:decision", ADMIN)
@@ -298,7 +298,7 @@ def test_a_bad_test_is_refused_at_its_place(api: httpx2.Client, body: Any, expec
 def test_a_token_of_an_issuer_makes_no_rule() -> None:
     """It has no key with which the rule could stop."""
     with pytest.raises(Forbidden, match="Use an API key of the tenant"):
-        alerts._key_of(Principal(tenant="acme", scopes=frozenset((READ, ADMIN)), key_id=None, subject="jwt"))
+        Principal(tenant="acme", scopes=frozenset((READ, ADMIN)), key_id=None, subject="jwt").own_key()
 
 
 def test_a_tenant_has_at_most_a_hundred_rules(api: httpx2.Client) -> None:

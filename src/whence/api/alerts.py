@@ -87,7 +87,7 @@ async def create_rule(request: Request) -> JsonResponse:
     """Make a rule, which watches the events that are stored from now on."""
     refuse_parameters(request.scope["query_string"])
     context, principal = context_of(request), principal_of(request)
-    key_id = _key_of(principal)
+    key_id = principal.own_key()
     async with read_body(request, context.admission, principal.tenant, _BODY_MAX) as body:
         check_json_media(request)
         asked = parse_rule(body, context.vocabulary, new=True)
@@ -149,8 +149,8 @@ async def change_rule(request: Request) -> JsonResponse:
     for _ in range(_TRIES):
         definition, rule = await _rule(request)
         if asked.take_over:
-            rule = msgspec.structs.replace(rule, key_id=_key_of(principal), readable=principal.readable)
-        elif not _may_see(principal, rule):
+            rule = msgspec.structs.replace(rule, key_id=principal.own_key(), readable=principal.readable)
+        elif not principal.reads_all(rule.readable):
             raise Forbidden("The rule watches events that this credential may not read. Send takeOver to change it.")
         changed = _changed(msgspec.structs.replace(rule, changed_at=now_us()), asked, principal.tenant)
         next_one = msgspec.structs.replace(
@@ -235,19 +235,6 @@ ROUTES: list[HTTPRouteHandler] = [list_rules, create_rule, get_rule, change_rule
 """The handlers of this module."""
 
 
-def _key_of(principal: Principal) -> str:
-    """The API key with which a rule of this caller stops. Raises Forbidden for a caller who has none, or who may read
-    nothing."""
-    principal.require(READ)
-    return principal.own_key()
-
-
-def _may_see(principal: Principal, rule: AlertRule) -> bool:
-    """Whether the caller may read every event that the rule watches."""
-    held = principal.readable
-    return held is None or (rule.readable is not None and set(rule.readable) <= set(held))
-
-
 def _changed(rule: AlertRule, asked: RuleFields, tenant: str) -> AlertRule:
     """A rule with the fields that were sent. Raises Invalid for a first event that costs much to find."""
     changes = {
@@ -292,7 +279,7 @@ async def _stands_still(context: AppContext, tenant: str, rule: AlertRule) -> st
 async def _detail(request: Request, rule_id: str, rule: AlertRule) -> AlertRuleDetailBody:
     context, principal = context_of(request), principal_of(request)
     plain = rule_body(rule_id, rule, await _stands_still(context, principal.tenant, rule))
-    state = await _state(context, principal, rule_id, rule) if _may_see(principal, rule) else {}
+    state = await _state(context, principal, rule_id, rule) if principal.reads_all(rule.readable) else {}
     names = ("dropped_keys", "firing", "firing_total", "missed_before", "read_to", "refused_alerts")
     fields: dict[str, Any] = msgspec.structs.asdict(plain) | dict.fromkeys(names) | state
     return AlertRuleDetailBody(**fields)

@@ -24,7 +24,7 @@ from whence.errors import Busy, Forbidden, Invalid, NotFound, PositionGone
 from whence.events import EVENT_LOG, Event, Query, Viewer
 from whence.identities import is_uuid
 from whence.outbound import TargetRefused
-from whence.permissions import ADMIN, READ, Principal, readable_by
+from whence.permissions import ADMIN, Principal, readable_by
 from whence.storage.followers import DELIVERED, FAILED, PENDING, Attempt, Definition, Delivery, DeliveryFilter
 from whence.webhooks import new_secret
 from whence.wire.ids import derived_uuid, new_uuid7
@@ -131,7 +131,7 @@ async def create_webhook(request: Request) -> JsonResponse:
     async with read_body(request, context.admission, principal.tenant, _BODY_MAX) as body:
         check_json_media(request)
         asked = parse_webhook(body, context.vocabulary, new=True)
-    key_id = _key_of(principal)
+    key_id = principal.own_key()
     webhook_id, secret = new_uuid7(), new_secret()
     webhook = Webhook(
         **set_fields_of(asked),
@@ -163,7 +163,7 @@ async def get_webhook(request: Request) -> JsonResponse:
     progress = Progress() if place is None else msgspec.json.decode(place.state or b"{}", type=Progress)
     if progress.failing_since is not None and progress.failing_since >= webhook.enabled_at:
         detail["failing_since"] = format_time(progress.failing_since)
-    if webhook.may_be_seen_by(principal.readable):
+    if principal.reads_all(webhook.readable):
         counts = await followers.count_deliveries(principal.tenant, definition.id)
         places, viewer = context.streams.places, principal.viewer
         detail |= {
@@ -193,7 +193,7 @@ async def change_webhook(request: Request) -> JsonResponse:
 
     async def change(_: str, webhook: Webhook) -> Webhook:
         if asked.take_over:
-            webhook = msgspec.structs.replace(webhook, key_id=_key_of(principal), readable=principal.readable)
+            webhook = msgspec.structs.replace(webhook, key_id=principal.own_key(), readable=principal.readable)
         _require_all(principal, webhook)
         changed = msgspec.structs.replace(webhook, **changes)
         if changed.enabled and (not webhook.enabled or changed.url != webhook.url):
@@ -470,15 +470,9 @@ async def _same(_: str, webhook: Webhook) -> Webhook:
     return webhook
 
 
-def _key_of(principal: Principal) -> str:
-    """The API key of the request. Raises Forbidden for a credential that has none, or that may read no events."""
-    principal.require(READ)
-    return principal.own_key()
-
-
 def _require_all(principal: Principal, webhook: Webhook) -> None:
     """Raise Forbidden unless the credential may read every event that the webhook sends."""
-    if not webhook.may_be_seen_by(principal.readable):
+    if not principal.reads_all(webhook.readable):
         raise Forbidden("This webhook sends events that this credential may not read.")
 
 

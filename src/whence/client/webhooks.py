@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from whence.client.requests import JSON, ApiRequest, FieldFilters, list_request
+from whence.client.requests import JSON, ApiRequest, FieldFilters, filters_object
 from whence.client.responses import ApiResponse, error_of, parse_body
 from whence.wire.webhook_bodies import (
     AttemptBody,
@@ -222,14 +222,10 @@ def _update_request(webhook_id: str | UUID, url: str | None, take_over: bool, fi
 
 
 def _fields(fields: WebhookFields) -> dict[str, Any]:
-    """The fields as the API has them. Filters have the form that they have in a query, so that one rule serves both."""
+    """The fields as the API has them."""
     body: dict[str, Any] = dict(fields)
     if "filters" in fields:
-        filters: dict[str, list[str]] = {}
-        for name, text in list_request(**fields["filters"]).query:
-            first, *rest = name.split("_")
-            filters.setdefault(first + "".join(map(str.title, rest)), []).append(text)
-        body["filters"] = filters
+        body["filters"] = filters_object(**fields["filters"])
     return body
 
 

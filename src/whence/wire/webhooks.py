@@ -102,10 +102,6 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The URL in its parts."""
         return parse_target(self.url)
 
-    def may_be_seen_by(self, readable: tuple[str, ...] | None) -> bool:
-        """Whether a credential that may read these resource types may read every event that is sent."""
-        return readable is None or (self.readable is not None and set(self.readable) <= set(readable))
-
 
 class Gap(msgspec.Struct, frozen=True):
     """Events that could not be delivered, because they were no longer kept: those after one position, up to another.
