@@ -27,7 +27,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Blocking:
-    """The asynchronous client after the names of the other, so that one test serves both."""
+    """The asynchronous client with the calls of the other, so that one test serves both."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url, self._key = url, key
