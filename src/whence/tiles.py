@@ -1,0 +1,88 @@
+"""The tiles of a log: which there are, how they are named, and the hashes in them. Pure.
+
+A tile of level 0 holds the hashes of 256 leaves, a tile of level l + 1 the hashes of 256 full tiles of level l. The
+last tile of a level may be partial.
+
+Source: C2SP tlog-tiles 0.1.0, https://c2sp.org/tlog-tiles
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from whence.merkle import HASH_SIZE, node_hash
+from whence.merkle_proofs import Subtree
+
+__all__ = ["TILE_HEIGHT", "TILE_WIDTH", "Tile", "parse_tile_path", "subtree_hash", "tiles_of", "tree_hash"]
+
+TILE_HEIGHT = 8
+"""Levels of the tree in a tile."""
+
+TILE_WIDTH = 1 << TILE_HEIGHT
+"""Hashes in a full tile."""
+
+_LEVEL_MAX = 63
+_PATH = re.compile(r"(0|[1-9]\d?)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
+
+
+class Tile(NamedTuple):
+    """The tile with this number in its level, both from 0, and the first `width` of its hashes."""
+
+    level: int
+    number: int
+    width: int = TILE_WIDTH
+
+    @property
+    def path(self) -> str:
+        """Its name below `tile/`, for example `0/x001/x234/067` or `1/000.p/17`."""
+        groups = [f"{self.number % 1000:03d}"]
+        rest = self.number // 1000
+        while rest:
+            groups.append(f"x{rest % 1000:03d}")
+            rest //= 1000
+        partial = "" if self.width == TILE_WIDTH else f".p/{self.width}"
+        return f"{self.level}/{'/'.join(reversed(groups))}{partial}"
+
+
+def parse_tile_path(path: str) -> Tile | None:
+    """The tile of this name, or None for a text that names none."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        return None
+    width = TILE_WIDTH if found[3] is None else int(found[3])
+    tile = Tile(int(found[1]), int(found[2].replace("/", "").replace("x", "")), width)
+    if tile.level > _LEVEL_MAX or (found[3] is not None and width >= TILE_WIDTH) or tile.path != path:
+        return None  # also a path with groups of zeros in front
+    return tile
+
+
+def tiles_of(size: int, since: int = 0) -> Iterator[Tile]:
+    """The tiles of a tree of `size` leaves that the tree of `since` leaves does not have, level by level."""
+    level = 0
+    while size:
+        before, whole = divmod(since, TILE_WIDTH)[0], size // TILE_WIDTH
+        for number in range(before, whole):
+            yield Tile(level, number)
+        if size % TILE_WIDTH and (size != since or whole != before):
+            yield Tile(level, whole, size % TILE_WIDTH)
+        size, since, level = whole, since // TILE_WIDTH, level + 1
+
+
+def subtree_hash(subtree: Subtree, read: Callable[[Tile], bytes]) -> bytes:
+    """The hash of a perfect subtree. `read` gives the hashes of a tile, joined, of at least the width asked for."""
+    level, height = divmod(subtree.height, TILE_HEIGHT)
+    leaves = 1 << height
+    number, first = divmod(subtree.number << height, TILE_WIDTH)
+    hashes = read(Tile(level, number, first + leaves))[first * HASH_SIZE : (first + leaves) * HASH_SIZE]
+    return tree_hash(hashes)
+
+
+def tree_hash(hashes: bytes) -> bytes:
+    """The root over joined hashes, whose number is a power of two. Raises ValueError for any other number."""
+    count = len(hashes) // HASH_SIZE
+    if not count or len(hashes) % HASH_SIZE or count & (count - 1):
+        raise ValueError("A perfect tree has a power of two of hashes.")
+    row = [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
+    while len(row) > 1:
+        row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
+    return row[0]
