@@ -40,9 +40,9 @@ serve: $(INSTALLED) ## Serve your own log, with settings from WHENCE_* variables
 test: check ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
 	WHENCE_TEST_QUICK=$(QUICK) $(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
 
-# The slow tests wait for nearly half of their time, so one more of them runs than `make test` has.
+# The slow tests wait for nearly half of their time, so twice as many of them run as `make test` has.
 test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
-	$(BIN)/python -m pytest -n 3 -q -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 4 -q -m slow $(ARGS)
 
 coverage: $(READY) ## Which lines and branches of the package the tests of `make test` leave out
 	$(BIN)/coverage erase
