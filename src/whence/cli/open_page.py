@@ -21,7 +21,7 @@ def open_page(*, server: ServerOptions | None = None) -> int:
     flags = server or ServerOptions()
     url = base_url(find_server(flags.url, flags.api_key, flags.profile, os.environ, any_machine=True).url)
     with contextlib.closing(Transport(url, _TIMEOUT_S)) as transport:
-        response = transport.exchange(ApiRequest(method="GET", path="/"), {})
+        response = transport.exchange(ApiRequest(method="GET", path="/login"), {})
     has_console = response.status == 200 and response.headers.get("content-type", "").startswith("text/html")
     page = f"{url}/" if has_console else f"{url}/docs"
     out(printable(page))
