@@ -1,0 +1,10 @@
+import { Bar } from "../frame/Bar";
+
+export function AlertPage() {
+  return (
+    <>
+      <Bar />
+      <div className="body" />
+    </>
+  );
+}

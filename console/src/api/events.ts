@@ -1,0 +1,27 @@
+/** An event as the lists answer it with `include=position,recordedAt,outcome`. */
+export interface LogEvent {
+  id: string;
+  tenantId: string;
+  eventType: string;
+  actorType: string;
+  actorId: string;
+  resourceType: string;
+  resourceId: string;
+  occurredAt: string;
+  payload: Record<string, unknown>;
+  correlationId: string;
+  causationId: string | null;
+  position: number;
+  recordedAt: string;
+  outcome: "success" | "failure" | "none";
+}
+
+/** A page of events. */
+export interface EventPage {
+  events: LogEvent[];
+  total: number;
+  limit: number;
+  offset: number;
+  hasNext: boolean;
+  nextCursor?: string | null;
+}

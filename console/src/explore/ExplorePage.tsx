@@ -1,0 +1,10 @@
+import { Bar } from "../frame/Bar";
+
+export function ExplorePage() {
+  return (
+    <>
+      <Bar />
+      <div className="body" />
+    </>
+  );
+}
