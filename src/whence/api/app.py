@@ -20,6 +20,7 @@ from whence.api import (
     metrics_page,
     operators,
     reads,
+    sessions,
     webhooks,
     writes,
 )
@@ -118,7 +119,20 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
+    modules = (
+        reads,
+        feeds,
+        followers,
+        webhooks,
+        alerts,
+        writes,
+        causes,
+        credentials,
+        sessions,
+        operators,
+        metrics_page,
+        health,
+    )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)
     return [*handlers, *console.routes(settings, handlers)]
