@@ -387,7 +387,7 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     if need == "anyone":
         return 401 if row == NOBODY else OK
     if need == "begin by its own key":
-        return 403 if state.startswith("operator's token") else row[NEEDS.index("begin")]
+        return 403 if row != NOBODY and state.startswith("operator's token") else row[NEEDS.index("begin")]
     if need.startswith("a code"):
         return 403 if row != NOBODY and state.endswith(("cross-site", "other origin")) else OK
     if need.startswith("read and admin"):

@@ -24,7 +24,7 @@ from whence.api.responses import JsonResponse
 from whence.errors import NotFound
 from whence.settings import Settings
 
-__all__ = ["PATHS", "Asset", "read_assets", "routes"]
+__all__ = ["PATHS", "Asset", "is_built", "read_assets", "routes"]
 
 PATHS = (
     "/",
@@ -98,12 +98,17 @@ def routes(settings: Settings, others: Sequence[HTTPRouteHandler]) -> list[HTTPR
     """
     if not settings.console:
         return []
-    folder = _built()
-    if not folder.joinpath("index.html").is_file():
+    if not is_built():
         return [_absent]
+    folder = _built()
     taken = {path for handler in others for path in handler.paths}
     assets = {path: asset for path, asset in read_assets(folder) if path not in taken}
     return [_page_route(folder.joinpath("index.html").read_text(encoding="utf-8")), _asset_route(assets)]
+
+
+def is_built() -> bool:
+    """Whether this package contains the console."""
+    return _built().joinpath("index.html").is_file()
 
 
 def read_assets(folder: Traversable, prefix: str = "/") -> Iterator[tuple[str, Asset]]:
