@@ -2,7 +2,8 @@
 
 FROM python:3.13-slim-bookworm AS build
 
-# npm fetches the assets of the page /docs. If that fails, the build warns and the server shows a plain page.
+# npm builds the console, and fetches the assets of the page /docs. If that fails, the build warns and the server shows
+# plain pages.
 COPY --from=node:22-bookworm-slim /usr/local/bin/node /usr/local/bin/node
 COPY --from=node:22-bookworm-slim /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
@@ -12,6 +13,7 @@ COPY requirements/server.txt requirements/server.txt
 RUN python -m venv /opt/whence \
     && /opt/whence/bin/pip install --no-cache-dir --require-hashes --requirement requirements/server.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY console console
 COPY src src
 RUN /opt/whence/bin/pip install --no-cache-dir --no-deps .
 

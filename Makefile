@@ -13,7 +13,7 @@ QUICK := 1
 test-all: QUICK := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-all coverage soak check format lock audit bench bench-quick bench-check bench-sdk bench-peers clean
+.PHONY: help setup demo serve console test test-console test-all coverage soak check format api-types lock audit bench bench-quick bench-check bench-sdk bench-peers clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,14 +31,26 @@ $(READY): $(INSTALLED) requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
-demo: $(INSTALLED) ## Serve a fresh log of recorded agent runs, and print commands to try
+demo: $(INSTALLED) build-console ## Serve a fresh log of recorded agent runs, and print commands to try
 	$(BIN)/whence demo
 
-serve: $(INSTALLED) ## Serve your own log, with settings from WHENCE_* variables
+serve: $(INSTALLED) build-console ## Serve your own log, with settings from WHENCE_* variables
 	$(BIN)/whence serve
 
-test: check ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
+# When its sources are newer. Without Node a line says so, and the server goes without it.
+.PHONY: build-console
+build-console: $(INSTALLED)
+	@$(BIN)/python console/build.py
+
+console: $(INSTALLED) ## Build the console if its sources are newer (needs Node 20.19 or later)
+	@$(BIN)/python console/build.py --required
+
+test: check build-console test-console ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
 	WHENCE_TEST_QUICK=$(QUICK) $(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
+
+# In CI it is an error if Node is missing.
+test-console: $(READY)
+	@$(BIN)/python console/build.py test $(if $(CI),--required)
 
 # The slow tests wait for nearly half of their time, so twice as many of them run as `make test` has.
 test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
@@ -63,6 +75,9 @@ check: $(READY) ## Check lint rules, format and types
 format: $(READY) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api-types: $(INSTALLED) ## Write the console's types of the API anew from the OpenAPI document
+	@$(BIN)/python console/build.py api-types --required
 
 lock: ## Update the pinned dependencies and their hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -92,4 +107,4 @@ bench-peers: ## Create the environments of the peers, in bench/.venvs
 	PYTHON=$(PYTHON) bench/peers/setup.sh
 
 clean: ## Remove everything that the other targets create
-	rm -rf $(VENV) .venvs bench/.venvs bench/.stores build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static
+	rm -rf $(VENV) .venvs bench/.venvs bench/.stores build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/whence/api/static console/node_modules

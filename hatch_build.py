@@ -1,8 +1,11 @@
-"""The build hook that adds the assets of the API reference page, so that browsers load them from no other host.
+"""The build hook that adds the console and the assets of the API reference page, so that browsers load them from no
+other host.
+
+`console/build.py` builds the console with Node. A wheel that is built from an sdist contains the console of the sdist.
 
 `npm pack` downloads them from the configured registry, at one version whose SHA-512 is pinned here. They are gzipped,
 from 4.4 MB to 1.3 MB, into `src/whence/api/static/docs/`, which git ignores. Without npm or a network the build prints
-a warning and continues; the server then shows a plain page instead.
+a warning and continues; the server then shows plain pages instead.
 """
 
 import base64
@@ -10,6 +13,7 @@ import gzip
 import hashlib
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -46,9 +50,23 @@ NPM_TIMEOUT_S = 120
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Adds the assets of the reference page before the package is built."""
+    """Adds the console and the assets of the reference page before the package is built."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Make both. An editable installation gets no console here: `make` builds it when its sources are newer."""
+        if version != "editable":
+            self._build_console()
+        self._add_reference()
+
+    def _build_console(self) -> None:
+        """Build the console, where its sources are. Without Node, or if it fails, the package has what was built."""
+        script = Path(self.root) / "console" / "build.py"
+        if script.is_file():
+            done = subprocess.run([sys.executable, script], stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603  (fixed arguments, no shell)
+            if done.stderr:
+                self.app.display_warning(done.stderr.strip())
+
+    def _add_reference(self) -> None:
         """Download the assets unless they exist. A missing npm or network does not fail the build."""
         target = Path(self.root) / TARGET
         if (target / "NOTICE.txt").is_file() and (target / "NOTICE.txt").read_text() == NOTICE:

@@ -1,4 +1,4 @@
-"""Permissions: scopes, principals, and the format and hash of API keys and session secrets.
+"""Permissions: scopes, principals, and the format and hash of API keys, session secrets and sign-in codes.
 
 A secret is a prefix, 32 random bytes as 43 base62 digits, and the CRC32 of both as 6 base62 digits. The checksum spares
 the store a lookup for a mistyped secret. Only the SHA-256 of a secret is stored. The secrets have as much entropy as
@@ -22,6 +22,7 @@ __all__ = [
     "OPERATOR",
     "OPERATORS_TENANT",
     "READ",
+    "SIGN_IN_CODE_S",
     "WRITE",
     "ApiKey",
     "Principal",
@@ -30,12 +31,14 @@ __all__ = [
     "new_api_key",
     "new_operator_key",
     "new_session_secret",
+    "new_sign_in_code",
     "parse_key_name",
     "parse_scopes",
     "readable_by",
     "readable_types",
     "scopes_among",
     "session_hash",
+    "sign_in_code_hash",
 ]
 
 READ = "events:read"
@@ -54,15 +57,19 @@ operator's key has it, and nothing else."""
 OPERATORS_TENANT = ""
 """The tenant in the row of an operator's key. It is no tenant's name."""
 
+SIGN_IN_CODE_S = 60
+"""The life of the code of a sign-in link, in seconds."""
+
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _KEY_PREFIX = "whk_"
 _SESSION_PREFIX = "whs_"
+_CODE_PREFIX = "whl_"
 _SECRET_BYTES = 32
 _BODY_DIGITS = 43  # 62 ** 43 > 2 ** 256
 _CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 _KEY_ID_DIGITS = 16
 _KEY_NAME_MAX = 100
-_SECRET = re.compile(rf"wh[ks]_[0-9A-Za-z]{{{_BODY_DIGITS + _CHECK_DIGITS}}}")
+_SECRET = re.compile(rf"wh[ksl]_[0-9A-Za-z]{{{_BODY_DIGITS + _CHECK_DIGITS}}}")
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +256,16 @@ def new_session_secret() -> str:
 def session_hash(secret: str) -> bytes | None:
     """The hash by which a session is found, or None if the format or the checksum is wrong."""
     return _checked_hash(secret, _SESSION_PREFIX)
+
+
+def new_sign_in_code() -> str:
+    """A new code of a sign-in link, `whl_…`, which begins one session."""
+    return _new_secret(_CODE_PREFIX)
+
+
+def sign_in_code_hash(code: str) -> bytes | None:
+    """The hash by which a code is found, or None if the format or the checksum is wrong."""
+    return _checked_hash(code, _CODE_PREFIX)
 
 
 def _new_secret(prefix: str) -> str:

@@ -97,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unsafe_durability: bool = False
     processes: int | None = None
     webhook_allow: tuple[str, ...] = ()
+    console: bool = True
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -398,5 +399,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
     "processes": ("WHENCE_PROCESSES", _processes),
     "webhook_allow": ("WHENCE_WEBHOOK_ALLOW", _list),
+    "console": ("WHENCE_CONSOLE", _switch),
 }
 """The variable of each field, and the function that parses its value."""

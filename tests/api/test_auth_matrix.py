@@ -14,7 +14,7 @@ from tests.api.conftest import RUN_ID, Served, event, serving
 from tests.api.credentials import ISSUER, SECRET, claims_of, jwt_of, raw_jwt, rsa_key
 from whence.api import auth, reads
 from whence.api.operator_tokens import PURPOSE, OperatorToken, seal_token
-from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret
+from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret, new_sign_in_code
 from whence.sealing import StoreSecret
 
 ALL = (READ, WRITE, ADMIN)
@@ -68,7 +68,10 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/api/v1/tenants"): ("operator", 200),
     ("POST", TOKENS): ("operator", 201),
     ("GET", "/metrics"): ("operator", 200),
+    ("GET", "/api/v1/session"): ("anyone", 200),
     ("POST", "/api/v1/session"): ("begin", 201),
+    ("POST", "/api/v1/session/links"): ("begin by its own key", 201),
+    ("POST", "/api/v1/session/redeem"): ("a code, which nobody has here", 401),
     ("DELETE", "/api/v1/session"): ("end", 204),
     ("GET", "/livez"): ("nothing", 200),
     ("GET", "/readyz"): ("nothing", 200),
@@ -363,6 +366,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         TOKENS: {"scopes": [READ]},
         RULES: {"name": "n", "condition": {"kind": "match"}, "filters": {"eventType": "never.seen"}},
         HOOKS: {"url": "https://8.8.8.8/", "enabled": False},
+        "/api/v1/session/redeem": {"code": new_sign_in_code()},
         f"{RULES}/test": {"rule": {"condition": {"kind": "match"}}, "over": "1h"},
     }
     body = bodies.get(path) if method == "POST" else None
@@ -380,6 +384,12 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     """The status for a credential by its row, or `OK`."""
     if need == "read everything":
         return 403 if "narrowed" in state else row[NEEDS.index("read")]
+    if need == "anyone":
+        return 401 if row == NOBODY else OK
+    if need == "begin by its own key":
+        return 403 if row != NOBODY and state.startswith("operator's token") else row[NEEDS.index("begin")]
+    if need.startswith("a code"):
+        return 403 if row != NOBODY and state.endswith(("cross-site", "other origin")) else OK
     if need.startswith("read and admin"):
         has_key = not state.startswith("token") and not ("own key" in need and "operator's token" in state)
         return row[NEEDS.index("read")] or row[NEEDS.index("admin")] or (OK if has_key or need[-3:] != "key" else 403)

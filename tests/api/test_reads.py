@@ -231,7 +231,6 @@ def test_nothing_at_an_address_is_our_404(served: Served, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "location"),
     [
-        ("/", "/docs"),
         ("/docs/", "/docs"),
         (f"{EVENTS}/", EVENTS),
         (f"{EVENTS}/?limit=5&from=-7d", f"{EVENTS}?limit=5&from=-7d"),
@@ -240,7 +239,7 @@ def test_nothing_at_an_address_is_our_404(served: Served, path: str) -> None:
     ],
 )
 def test_an_address_with_a_slash_at_its_end_leads_to_the_one_without(served: Served, path: str, location: str) -> None:
-    """With its query, on the same host; the root leads to the reference."""
+    """With its query, on the same host."""
     status, headers, _ = raw(served, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     assert (status, headers.get("location")) == (308, location)
 

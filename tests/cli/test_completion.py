@@ -1,11 +1,8 @@
-"""`completion` and `open`. What zsh and fish make of the scripts is tried where they are installed."""
+"""`completion`. What zsh and fish make of the scripts is tried where they are installed."""
 
-import http.server
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,35 +110,3 @@ def test_without_the_server_the_script_has_the_other_commands(cli: Cli) -> None:
     script = Cli(cli.home, WITHOUT_SERVER).ok("completion", "fish").out
     assert "last-failed" in script and "tls-cert" not in script
     assert "SHELL" in cli.fails(2, "completion", "tcsh")
-
-
-class Page(http.server.BaseHTTPRequestHandler):
-    """A server whose console is at its root."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def console() -> Iterator[str]:
-    """The address of a server that has a console."""
-    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_open_opens_the_console_or_the_reference(user: Cli, console: str) -> None:
-    """Whichever there is, in the browser that BROWSER names; the address is printed too."""
-    url = user.environ["WHENCE_URL"]
-    for arguments, page in (((), f"{url}/docs"), (("--url", f"{console}/"), f"{console}/")):
-        ran = user.ok("open", *arguments, env={"BROWSER": "true"})
-        assert (ran.out, ran.err) == (f"{page}\n", "")
-    ran = user.run("open", env={"BROWSER": "false"})
-    assert (ran.code, ran.out) == (1, f"{url}/docs\n") and "No browser was found here." in ran.err
-    assert "whence serve" in user.fails(6, "open", "--url", "http://127.0.0.1:1")

@@ -303,6 +303,11 @@ class SessionsPileUp(ModelStore):
         self.sessions[session.hash] = session
 
 
+class SessionTakenTwice(ModelStore):
+    async def take_session(self, session_hash: bytes) -> Session | None:
+        return self.sessions.get(session_hash)
+
+
 class ForgetfulLogout(ModelStore):
     async def end_session(self, _session_hash: bytes) -> None:
         return None

@@ -632,6 +632,9 @@ class ModelStore:
     async def end_session(self, session_hash: bytes) -> None:
         self.sessions.pop(session_hash, None)
 
+    async def take_session(self, session_hash: bytes) -> Session | None:
+        return self.sessions.pop(session_hash, None)
+
     async def check(self) -> None:
         return None
 

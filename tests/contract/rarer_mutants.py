@@ -330,6 +330,17 @@ def sessions_outlive_their_key(patch: Patch) -> None:
 
 
 @breaks("sqlite", "postgres")
+def sessions_are_taken_and_kept(patch: Patch) -> None:
+    columns = "hash, key_id, expires_at, tenant, scopes"
+    for_each = (
+        f"DELETE FROM session WHERE hash = {{}} RETURNING {columns}",
+        f"SELECT {columns} FROM session WHERE hash = {{}}",
+    )
+    sqlite, postgres = (tuple(text.format(value) for text in for_each) for value in ("?", "$1"))
+    reword(patch, "take_session", sqlite=sqlite, postgres=postgres)
+
+
+@breaks("sqlite", "postgres")
 def ended_sessions_kept(patch: Patch) -> None:
     reword(
         patch,

@@ -1,5 +1,6 @@
 """API keys and sessions: the promises of every store."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -225,6 +226,21 @@ async def test_a_session_is_kept_until_it_is_ended(store: Any) -> None:
     await store.credentials.end_session(hash_)
     assert await store.credentials.find_session(hash_) is None
     assert await store.credentials.find_session(session(1).hash) == session(1)
+
+
+@catches(broken.SessionTakenTwice, rarer_mutants.sessions_are_taken_and_kept)
+async def test_a_session_is_taken_once(store: Any) -> None:
+    """Of many calls at the same time one gets it, and the others nothing. An expired one is taken too."""
+    await store.credentials.put_key(key(1))
+    scoped = msgspec.structs.replace(session(2, expires_at=NOW - 1), tenant="other", scopes=("events:read",))
+    for each in (session(1), session(3), scoped):
+        await store.credentials.put_session(each)
+    taken = await asyncio.gather(*[store.credentials.take_session(session(1).hash) for _ in range(8)])
+    assert [each for each in taken if each is not None] == [session(1)]
+    assert await store.credentials.find_session(session(1).hash) is None
+    assert await store.credentials.take_session(scoped.hash) == scoped
+    assert await store.credentials.take_session(session(4).hash) is None
+    assert await store.credentials.find_session(session(3).hash) == session(3)
 
 
 @catches(broken.SessionsPileUp, rarer_mutants.ended_sessions_kept)

@@ -130,6 +130,7 @@ async def _let_in(store: Any) -> None:
     await store.credentials.put_session(Session(bytes(32), key.id, NOON))
     await store.credentials.find_session(bytes(32))
     await store.credentials.end_session(bytes(32))
+    await store.credentials.take_session(bytes(32))
     await store.credentials.touch_keys({key.id: 5})
     assert await store.credentials.find_key(key.hash) == await store.credentials.get_key(key.id)
     assert await store.credentials.list_keys(TENANT) == [await store.credentials.get_key(key.id)]

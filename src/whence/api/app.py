@@ -11,6 +11,7 @@ from whence.addresses import Allowed
 from whence.api import (
     alerts,
     causes,
+    console,
     credentials,
     docs_page,
     feeds,
@@ -19,6 +20,7 @@ from whence.api import (
     metrics_page,
     operators,
     reads,
+    sessions,
     webhooks,
     writes,
 )
@@ -117,9 +119,23 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
+    modules = (
+        reads,
+        feeds,
+        followers,
+        webhooks,
+        alerts,
+        writes,
+        causes,
+        credentials,
+        sessions,
+        operators,
+        metrics_page,
+        health,
+    )
     handlers = [handler for module in modules for handler in module.ROUTES]
-    return [*handlers, *docs_page.routes(settings, handlers)]
+    handlers += docs_page.routes(settings, handlers)
+    return [*handlers, *console.routes(settings, handlers)]
 
 
 def new_metrics(handlers: Iterable[HTTPRouteHandler], share: Share | None = None) -> Metrics:

@@ -26,7 +26,7 @@ from whence.api.process_bus import ProcessBus
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
 from whence.fairness import FairQueue
-from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, scopes_among, session_hash
+from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, scopes_among, session_hash, sign_in_code_hash
 from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
@@ -125,6 +125,26 @@ class Authenticator:
             raise Unauthenticated
         if principal.via_cookie and scope["method"] not in _SAFE_METHODS and not self._same_origin(scope):
             raise Forbidden("A cookie may only write for a page of this same origin.")
+        return principal
+
+    async def redeem(self, request: HTTPConnection, code: str) -> Principal:
+        """Who made the sign-in link with this code, which is used up. It stands for the key that made the link.
+
+        Raises Unauthenticated for a code that is unknown, used or too old, and Throttled as `authenticate`. Raises
+        Forbidden for a request from another site's page, which would sign its reader in as somebody else.
+        """
+        scope = request.scope
+        if self._is_from_browser(scope) and not self._same_origin(scope):
+            raise Forbidden("A sign-in link is redeemed by a page of this same origin.")
+        hashed, taken, key = sign_in_code_hash(code), None, None
+        if hashed is not None:
+            async with self._lookups.place(self._address_of(scope)):
+                taken = await self._store.credentials.take_session(hashed)
+                key = None if taken is None else await self._store.credentials.get_key(taken.key_id)
+        principal = None if key is None or key.ceiling is not None else self._principal(key, via_cookie=False)
+        if principal is None or taken is None or taken.expires_at <= _now_us():
+            self._throttle.note_bad(self._address_of(scope))
+            raise Unauthenticated
         return principal
 
     def share_throttle(self, bus: ProcessBus) -> None:
@@ -301,6 +321,11 @@ class Authenticator:
             return False
         sender = _origin(origins[0])
         return sender is not None and sender == self.own_origin(scope)
+
+    @staticmethod
+    def _is_from_browser(scope: Mapping[str, Any]) -> bool:
+        """Whether the request says what page sent it, as browsers do."""
+        return bool(header_values(scope, b"sec-fetch-site") or header_values(scope, b"origin"))
 
     def _trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         return any(address in network for network in self._proxies)

@@ -1,19 +1,17 @@
-"""The routes of API keys and browser sessions.
+"""The routes of API keys.
 
 `GET` and `POST /api/v1/keys` and `DELETE /api/v1/keys/{key_id}` need the scope admin, and reach the keys of the
-credential's own tenant. A key gets only scopes of its maker, and no longer life. `POST /api/v1/session` exchanges an
-API key for a session, whose secret it puts into a cookie; `DELETE` ends the session. The secret of a key or a session
-is shown once, when it is made.
+credential's own tenant. A key gets only scopes of its maker, and no longer life. The secret of a key is shown once,
+when it is made.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from litestar import Response, delete, post
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import context_of, now_us, principal_of
 from whence.api.headers import header, media_type
 from whence.api.operation import Json, Operation, ResponseSpec, listing_route, ref
@@ -25,26 +23,19 @@ from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedi
 from whence.events import Vocabulary
 from whence.permissions import (
     ADMIN,
-    OPERATOR,
     Principal,
     new_api_key,
-    new_session_secret,
     parse_key_name,
     parse_scopes,
-    session_hash,
 )
-from whence.storage.credentials import KeyPlace, Session
-from whence.wire.keys import CreatedKeyBody, KeysBody, SessionBody, created_key_body, key_body
+from whence.storage.credentials import KeyPlace
+from whence.wire.keys import CreatedKeyBody, KeysBody, created_key_body, key_body
 from whence.wire.query import parse_listing, seal_listing
-from whence.wire.times import format_time, parse_time
+from whence.wire.times import parse_time
 
-__all__ = ["ROUTES", "SESSION_S", "NewKey", "check_json_media", "parse_new_key", "parse_scopes_of"]
-
-SESSION_S = 12 * 3600
-"""The longest life of a session, in seconds. It ends earlier if its API key does."""
+__all__ = ["ROUTES", "NewKey", "check_json_media", "parse_new_key", "parse_scopes_of"]
 
 _BODY_MAX = 16 * 1024
-_SET_COOKIE: Json = {"Set-Cookie": {"description": COOKIE, "schema": {"type": "string"}}}
 
 
 def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
@@ -103,7 +94,10 @@ async def create_key(request: Request) -> Response[bytes]:
     secret, key = new_api_key(principal.tenant, asked.scopes, now, _expiry_within(principal, asked), asked.name)
     await context.store.credentials.put_key(key, limited=True)
     await context.recorder.key_created(principal, key, now)
-    return _answer(201, created_key_body(key, secret))
+    # no-transform: compressed, the size of the answer would tell about the secret.
+    headers = {"Cache-Control": "no-store, no-transform"}
+    body = msgspec.json.encode(created_key_body(key, secret))
+    return Response(body, status_code=201, media_type=JSON, headers=headers)
 
 
 @delete(
@@ -121,56 +115,10 @@ async def revoke_key(request: Request) -> Response[None]:
         raise NotFound("There is no such API key.")
     context.authenticator.forget_key(key_id)
     await context.recorder.key_revoked(principal, key_id, now)
-    return _no_content()
+    return Response(None, status_code=204)
 
 
-@post("/api/v1/session", opt=_operation("Create Session", 201, ResponseSpec("The session", SessionBody, _SET_COOKIE)))
-async def create_session(request: Request) -> Response[bytes]:
-    """Exchange an API key for a session cookie, which scripts cannot read, so that a browser need not keep the key."""
-    context = context_of(request)
-    principal = principal_of(request)
-    if principal.key_id is None or principal.via_cookie:
-        raise Forbidden("A session is made with an API key, sent in a header.")
-    if OPERATOR in principal.scopes:
-        raise Forbidden("An operator's key reads no events. Exchange it for a token of a tenant first.")
-    now = now_us()
-    expires_at = now + SESSION_S * 1_000_000
-    if principal.expires_at is not None:
-        expires_at = min(expires_at, principal.expires_at)
-    secret = new_session_secret()
-    session = Session(
-        hash=cast(bytes, session_hash(secret)),
-        key_id=principal.key_id,
-        expires_at=expires_at,
-        tenant=principal.tenant if principal.via_operator else None,
-        scopes=tuple(sorted(principal.scopes)) if principal.via_operator else None,
-    )
-    await context.store.credentials.put_session(session)
-    await context.recorder.session_created(principal, expires_at, now)
-    body = SessionBody(
-        tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
-    )
-    return _answer(201, body, cookie=_cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
-
-
-@delete(
-    "/api/v1/session",
-    status_code=204,
-    opt=_operation("End Session", 204, ResponseSpec("Ended", headers=_SET_COOKIE)),
-)
-async def end_session(request: Request) -> Response[None]:
-    """End the session, on the server too, and clear the cookie."""
-    context = context_of(request)
-    for secret in read_cookies(request.scope):
-        hashed = session_hash(secret)
-        if hashed is not None:
-            await context.store.credentials.end_session(hashed)
-            context.authenticator.forget(hashed)
-            await context.recorder.session_ended(principal_of(request), now_us())
-    return _no_content(_cookie(request, "", 0))
-
-
-ROUTES: list[HTTPRouteHandler] = [list_keys, create_key, revoke_key, create_session, end_session]
+ROUTES: list[HTTPRouteHandler] = [list_keys, create_key, revoke_key]
 """The handlers of this module."""
 
 
@@ -250,23 +198,3 @@ def check_json_media(request: Request) -> None:
     """Raise UnsupportedMedia unless the body is JSON, or says nothing of what it is."""
     if header(request.scope, b"content-type") is not None and media_type(request.scope) != JSON:
         raise UnsupportedMedia("Send the body as JSON, with the header Content-Type: application/json.")
-
-
-def _cookie(request: Request, value: str, max_age_s: int) -> str:
-    """A cookie that scripts cannot read, and that browsers do not send with requests of other sites' pages."""
-    context = context_of(request)
-    origin = context.authenticator.own_origin(request.scope) or str(request.scope["scheme"])
-    secure = origin.startswith("https") or context.settings.cookie_secure
-    cookie = f"{COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict"
-    return cookie + "; Secure" if secure else cookie
-
-
-def _answer(status: int, body: msgspec.Struct, cookie: str | None = None) -> Response[bytes]:
-    headers = {} if cookie is None else {"Set-Cookie": cookie}
-    if status == 201:  # a secret was made; compressed, the size of the answer would tell about it
-        headers["Cache-Control"] = "no-store, no-transform"
-    return Response(msgspec.json.encode(body), status_code=status, media_type=JSON, headers=headers)
-
-
-def _no_content(cookie: str | None = None) -> Response[None]:
-    return Response(None, status_code=204, headers={} if cookie is None else {"Set-Cookie": cookie})

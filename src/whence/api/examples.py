@@ -11,6 +11,7 @@ _TENANT = "acme"
 _RUN = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0001"
 _ROOT = "01941f29-7c00-7aaa-8000-000000000001"
 _EFFECT = "01941f29-7fe8-7aaa-8000-000000000002"
+_CODE = "whl_…"
 _REQUEST_ID = "8d0f6f0d6a3b4c1e9a7c5e2f1b3d4a60"
 _RULE_FIELDS: Json = {
     "name": "Five failures of an agent",
@@ -40,6 +41,7 @@ REQUESTS: dict[str, Json] = {
         "data": {"durationMs": 1250},
     },
     "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
+    "SignInCode": {"code": _CODE},
     "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
     "NewAlertRule": _RULE_FIELDS,
     "AlertRuleChange": {"name": "Five failures of an agent"},
@@ -205,6 +207,14 @@ RESPONSES: dict[str, Json] = {
     },
     "Keys": {"keys": [_KEY]},
     "CreatedKey": _KEY | {"key": "whk_…"},
+    "CurrentSession": {
+        "carrier": "cookie",
+        "expiresAt": "2026-01-02T15:04:05Z",
+        "keyName": "dashboard",
+        "scopes": ["events:read"],
+        "tenantId": _TENANT,
+    },
+    "SessionLink": {"code": _CODE, "expiresAt": "2026-01-02T03:05:05Z"},
     "Session": {"tenantId": _TENANT, "scopes": ["events:read"], "expiresAt": "2026-01-02T15:04:05Z"},
     "AlertRule": _RULE,
     "AlertRuleDetail": _RULE

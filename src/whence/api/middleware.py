@@ -34,7 +34,7 @@ os.register_at_fork(after_in_child=_request_digits.reset_after_fork)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _HOST = re.compile(rb"[^\x00-\x20\x7f/?#@,\\]*")
-_PATH_MAX = 2048
+_PATH_MAX = 4096  # 255 characters of four bytes, percent-encoded, with what comes before them
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
@@ -75,6 +75,7 @@ class HTTPMiddleware:
         self.metrics = metrics or Metrics()
         self.threads = AnswerThreads()
         self.root_path = settings.root_path
+        self.first_page = None if settings.console else "/docs"
         self.origins = frozenset(origin.encode() for origin in settings.cors_origins)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # each library types ASGI its own way
@@ -164,7 +165,9 @@ class HTTPMiddleware:
         else:
             path = _normalized(raw)
             if raw == b"/":
-                state["slashed_path"] = "/docs"
+                state["slashed_path"] = self.first_page
+            elif root and raw == root.encode():
+                state["slashed_path"] = self.first_page or "/"
             elif raw.endswith(b"/") and raw != b"//" and (bare := _normalized(raw[:-1])) != _NO_ROUTE:
                 state["slashed_path"] = bare
         scope["path"] = path
@@ -301,7 +304,8 @@ def _http_refusal(scope: ASGIScope) -> tuple[int, str, str] | None:
 
 
 def _redirect(scope: ASGIScope, state: dict[str, Any]) -> bytes | None:
-    """The address without its trailing slash, or the reference for the root; None for any other address."""
+    """The address without its trailing slash; for the root path the one with it, or the reference where there is no
+    console; None for any other address."""
     path = state["slashed_path"]
     if path is None or (path == "/docs" and scope["method"] not in ("GET", "HEAD")):
         return None

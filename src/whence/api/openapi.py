@@ -403,6 +403,12 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             },
         },
         **webhook_schemas(),
+        "SignInCode": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["code"],
+            "properties": {"code": {"type": "string"}},
+        },
         "NewKey": {
             "type": "object",
             "additionalProperties": False,

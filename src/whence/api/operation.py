@@ -29,6 +29,7 @@ __all__ = [
     "open_route",
     "read_route",
     "ref",
+    "signed_in_route",
 ]
 
 Json = dict[str, Any]
@@ -164,6 +165,11 @@ def follow_route(
 def open_route(path: str, summary: str, response: ResponseSpec) -> HTTPRouteHandler:
     """A route about the server itself: GET and HEAD, for everyone, with or without a credential."""
     return _get(path, {"open": True, "operation": Operation(tag="Service", summary=summary, responses={200: response})})
+
+
+def signed_in_route(path: str, summary: str, response: ResponseSpec, tag: str) -> HTTPRouteHandler:
+    """A route about the credential itself: GET and HEAD, for every valid one."""
+    return _get(path, {"operation": Operation(tag=tag, summary=summary, responses={200: response})})
 
 
 def listing_route(

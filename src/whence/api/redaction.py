@@ -5,8 +5,8 @@ from urllib.parse import unquote
 
 __all__ = ["without_secrets"]
 
-_SECRET = re.compile(r"wh[kst]_[0-9A-Za-z_-]+|[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
-"""Keys, sessions and operators' tokens by their prefixes, and JWTs."""
+_SECRET = re.compile(r"wh[kslt]_[0-9A-Za-z_-]+|[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
+"""Keys, sessions, sign-in codes and operators' tokens by their prefixes, and JWTs."""
 
 
 def without_secrets(address: str) -> str:

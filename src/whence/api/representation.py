@@ -29,6 +29,7 @@ __all__ = [
     "AnswerThreads",
     "StreamEncoder",
     "accepted_coding",
+    "accepts_gzip",
     "is_compressible",
     "is_event_stream",
     "represent",
@@ -207,19 +208,32 @@ _ACCEPT_MAX = 1_024
 """Bytes of an Accept-Encoding. A longer one is ignored, since it would take long to read."""
 
 
+def accepts_gzip(accepted: bytes | None) -> bool:
+    """Whether a client with this Accept-Encoding takes gzip, for bodies that are kept in it."""
+    if accepted is None:
+        return False
+    weights = _weights(accepted)
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
 @lru_cache(256)
 def _preferred(accepted: bytes) -> str | None:
     """The coding that a value of Accept-Encoding prefers; None if it prefers `identity`."""
-    weights: dict[str, float] = {}
-    if len(accepted) > _ACCEPT_MAX:
-        return None
-    for item in accepted.decode("latin-1").lower().split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
-        weights["gzip" if name == "x-gzip" else name] = _weight(parameters)
+    weights = _weights(accepted)
     others = weights.get("*", 0.0)
     best = max(_AT_ONCE, key=lambda coding: weights.get(coding, others))
     weight = weights.get(best, others)
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+
+
+def _weights(accepted: bytes) -> dict[str, float]:
+    """The weight of each coding in a value of Accept-Encoding; `*` stands for those without one."""
+    weights: dict[str, float] = {}
+    if len(accepted) <= _ACCEPT_MAX:
+        for item in accepted.decode("latin-1").lower().split(","):
+            name, *parameters = (part.strip() for part in item.split(";"))
+            weights["gzip" if name == "x-gzip" else name] = _weight(parameters)
+    return weights
 
 
 def _weight(parameters: Iterable[str]) -> float:

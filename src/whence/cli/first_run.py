@@ -12,7 +12,8 @@ from pathlib import Path, PurePath
 
 import msgspec
 
-from whence.cli.keys import DEFAULT_TENANT, make_key
+from whence.api.console import is_built
+from whence.cli.keys import DEFAULT_TENANT, make_key, make_sign_in_code
 from whence.cli.profiles import say_what_overrides
 from whence.cli.terminal import on_terminal, printable, say
 from whence.errors import WhenceError
@@ -21,7 +22,7 @@ from whence.profiles import Profile, Profiles, change_profiles, load_profiles, p
 from whence.settings import Settings, default_store
 from whence.storage import backend_for
 
-__all__ = ["ALL_SCOPES", "DemoProfile", "first_key", "making_a_key", "program", "save_store_profile"]
+__all__ = ["ALL_SCOPES", "DemoProfile", "console_code", "first_key", "making_a_key", "program", "save_store_profile"]
 
 ALL_SCOPES = [READ, WRITE, ADMIN]
 
@@ -37,6 +38,26 @@ def first_key(settings: Settings) -> str | None:
     key = make_key(settings, DEFAULT_TENANT, ALL_SCOPES, time.time_ns() // 1_000, name="first run").key
     say(f"A new log, with a first key for the tenant '{DEFAULT_TENANT}'.")
     return key
+
+
+def console_code(settings: Settings, key: str | None) -> str | None:
+    """The code of a link that signs in to the console, as the holder of this key or of the one in the store's profile.
+
+    None without a console, without a key, and where messages do not go to a terminal but to a file that keeps them.
+    """
+    if not (settings.console and is_built() and on_terminal()):
+        return None
+    with contextlib.suppress(OSError, WhenceError):  # the server reports what is wrong with the store
+        secret = key or _saved_key(settings.absolute_store)
+        return None if secret is None else make_sign_in_code(settings, secret)
+    return None
+
+
+def _saved_key(store: str) -> str | None:
+    """The key in the profile of this store, if there is one."""
+    saved = load_profiles()
+    name = saved.of_store(store)
+    return None if name is None else saved.profiles[name].api_key
 
 
 def save_store_profile(settings: Settings, url: str, key: str | None) -> None:

@@ -90,7 +90,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "whence completion zsh > ~/.whence.zsh",
         "whence completion fish > ~/.config/fish/completions/whence.fish",
     ),
-    "open": ("whence open", "whence open --url https://log.example.com"),
+    "open": ("whence open", "whence open @5539", "whence open /map --url https://log.example.com"),
 }
 """Commands that work as they stand here, by what comes after `whence`."""
 

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 from cyclopts import App, Parameter
@@ -31,13 +31,23 @@ from whence.client import (
 from whence.client.responses import next_link
 from whence.errors import Invalid, NotFound
 from whence.events import is_tenant
-from whence.permissions import OPERATORS_TENANT, new_api_key, new_operator_key, parse_key_name, parse_scopes
+from whence.permissions import (
+    OPERATORS_TENANT,
+    SIGN_IN_CODE_S,
+    key_hash,
+    new_api_key,
+    new_operator_key,
+    new_sign_in_code,
+    parse_key_name,
+    parse_scopes,
+    sign_in_code_hash,
+)
 from whence.settings import Settings
-from whence.storage import Store, backend_for, create_store
+from whence.storage import Session, Store, backend_for, create_store
 from whence.wire.keys import created_key_body, key_body
 from whence.wire.times import format_time, parse_time
 
-__all__ = ["app", "create", "list_keys", "make_key", "revoke"]
+__all__ = ["app", "create", "list_keys", "make_key", "make_sign_in_code", "revoke"]
 
 DEFAULT_TENANT = "default"
 
@@ -197,6 +207,22 @@ def make_key(
         secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
     _in_store(settings, lambda store: store.credentials.put_key(key))
     return created_key_body(key, secret)
+
+
+def make_sign_in_code(settings: Settings, secret: str) -> str | None:
+    """The code of a sign-in link for the holder of this key of the store; None if the key is not valid there. Raises as
+    `make_key`."""
+    hashed, now, code = key_hash(secret), _now_us(), new_sign_in_code()
+
+    async def make(store: Store) -> str | None:
+        key = None if hashed is None else await store.credentials.find_key(hashed)
+        if key is None or key.ceiling is not None or not key.alive(now):
+            return None
+        link = Session(cast(bytes, sign_in_code_hash(code)), key.id, now + SIGN_IN_CODE_S * 1_000_000)
+        await store.credentials.put_session(link)
+        return code
+
+    return _in_store(settings, make)
 
 
 def _all_keys(whence: Whence) -> list[KeyBody]:

@@ -15,12 +15,22 @@ from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
 
+from whence.api.console import is_built
 from whence.api.processes import run_processes
 from whence.api.processors import usable_processors
 from whence.api.server import run
-from whence.cli.first_run import ALL_SCOPES, DemoProfile, first_key, making_a_key, program, save_store_profile
+from whence.cli.first_run import (
+    ALL_SCOPES,
+    DemoProfile,
+    console_code,
+    first_key,
+    making_a_key,
+    program,
+    save_store_profile,
+)
 from whence.cli.keys import DEFAULT_TENANT, make_key
 from whence.cli.local_store import StoreOption, settings_for
+from whence.cli.open_page import sign_in_link
 from whence.cli.terminal import on_terminal, printable, say
 from whence.demo import FAILED_EVENT, fill
 from whence.errors import WhenceError
@@ -84,10 +94,13 @@ def serve(
     )
     _check_port(settings)
     key = first_key(settings)
+    code = console_code(settings, key)
 
     def ready(address: str) -> None:
         say(f"Serving {printable(settings.shown_store)} at {address}")
         save_store_profile(settings, _reachable(address), key)
+        if code is not None:
+            say(f"Console, signed in by this link once, within a minute:\n  {sign_in_link(_reachable(address), code)}")
 
     _run(settings, ready, accept_rollback=accept_rollback)
 
@@ -134,11 +147,12 @@ def demo(*, host: Host = None, port: Port = None) -> None:
         count = asyncio.run(_fill(settings))
         key = make_key(settings, DEFAULT_TENANT, ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
         saved = DemoProfile(settings, key)
+        code = console_code(settings, key)
 
         def ready(address: str) -> None:
             url = _reachable(address)
             saved.save(url)
-            say(_welcome(settings, url, key, saved.name, count))
+            say(_welcome(settings, url, key, saved.name, count, code))
 
         try:
             run(settings, create_store(settings.store), ready)
@@ -146,9 +160,15 @@ def demo(*, host: Host = None, port: Port = None) -> None:
             saved.remove()
 
 
-def _welcome(settings: Settings, url: str, key: str, profile: str | None, count: int) -> str:
-    """What to try. `profile` is the name of the profile that has the key, or None if it could not be saved."""
+def _welcome(settings: Settings, url: str, key: str, profile: str | None, count: int, code: str | None) -> str:
+    """What to try. `profile` is the name of the profile that has the key, or None if it could not be saved. `code` is
+    that of a link to the console, if there is one."""
     whence = program()
+    console = f"\n  Console   {url}/  ('{whence} open' signs in)" if settings.console and is_built() else ""
+    if code is not None:
+        console = (
+            f"\n  Console   {sign_in_link(url, code)}\n            (works once, within a minute; then '{whence} open')"
+        )
     if on_terminal():
         where, header = key, f"'X-API-Key: {key}'"
     else:
@@ -160,7 +180,7 @@ def _welcome(settings: Settings, url: str, key: str, profile: str | None, count:
     return f"""
 {count:,} events: what an airline's service agent did, message by message and call by call.
 
-  Address   {url}
+  Address   {url}{console}
   API docs  {url}/docs
   Key       {where}
 

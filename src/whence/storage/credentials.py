@@ -45,6 +45,9 @@ _RETRY_KEYS_S = 3_600
 class Session(msgspec.Struct, frozen=True):
     """A browser session, which ends with the API key that made it.
 
+    A sign-in link is kept as one too, of which the code is the secret. No code is accepted as a session, nor the other
+    way round, since their prefixes differ.
+
     `hash` is the SHA-256 of its secret. `expires_at` is in microseconds since the epoch. `tenant` and `scopes` are set
     for a session that was made with the token of an operator's key; else they are those of the key.
     """
@@ -111,6 +114,11 @@ class Credentials(Protocol):
 
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session. Does nothing when there is none."""
+        ...
+
+    async def take_session(self, session_hash: bytes) -> Session | None:
+        """Delete a session and return it, an expired one too; None when there is none. Of several calls for the same
+        one, at most one gets it, whichever processes they are in."""
         ...
 
 

@@ -1,5 +1,7 @@
 """The JSON bodies of API keys and sessions. The secret of a key is shown once, when the key is made."""
 
+from typing import Literal
+
 import msgspec
 
 from whence.permissions import ApiKey
@@ -7,9 +9,11 @@ from whence.wire.times import format_time
 
 __all__ = [
     "CreatedKeyBody",
+    "CurrentSessionBody",
     "KeyBody",
     "KeysBody",
     "SessionBody",
+    "SessionLinkBody",
     "TenantBody",
     "TenantTokenBody",
     "TenantsBody",
@@ -55,6 +59,27 @@ class SessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tenant_id: str
     scopes: tuple[str, ...]
     expires_at: str
+
+
+class CurrentSessionBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who is signed in, and how: by a cookie or by a header. `expiresAt` is null for a key that does not expire, and
+    `keyName` for what was made without an API key. An operator's key has an empty `tenantId`."""
+
+    carrier: Literal["cookie", "header"]
+    expires_at: str | None
+    key_name: str | None
+    scopes: tuple[str, ...]
+    tenant_id: str
+
+
+class SessionLinkBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The code of a sign-in link, and when it ends."""
+
+    code: str
+    expires_at: str
+
+    def __repr__(self) -> str:
+        return f"SessionLinkBody(expires_at={self.expires_at!r})"
 
 
 class TenantBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

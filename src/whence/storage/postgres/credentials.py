@@ -113,3 +113,8 @@ class PostgresCredentials:
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session."""
         await self._write(lambda connection: connection.execute(_SQL["end_session"], session_hash), "")
+
+    async def take_session(self, session_hash: bytes) -> Session | None:
+        """Delete a session and return it."""
+        row = await self._write(lambda connection: connection.fetchrow(_SQL["take_session"], session_hash), "")
+        return None if row is None else session_from(row)

@@ -647,6 +647,9 @@ SELECT hash, key_id, expires_at, tenant, scopes FROM session WHERE hash = $1
 -- name: end_session
 DELETE FROM session WHERE hash = $1
 
+-- name: take_session
+DELETE FROM session WHERE hash = $1 RETURNING hash, key_id, expires_at, tenant, scopes
+
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = $1
 

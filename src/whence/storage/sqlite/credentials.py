@@ -122,6 +122,15 @@ class SQLiteCredentials:
         """Delete a session."""
         await self._execute("end_session", (session_hash,))
 
+    async def take_session(self, session_hash: bytes) -> Session | None:
+        """Delete a session and return it."""
+
+        def take(connection: apsw.Connection) -> Any:
+            return connection.execute(_SQL["take_session"], (session_hash,)).fetchone()
+
+        row = await self._write(take)
+        return None if row is None else session_from(row)
+
     async def _write_unless_refused(self, work: Callable[[apsw.Connection], WhenceError | None]) -> None:
         """Write, and raise the refusal that `work` returns. One that is raised would undo the writer's whole group."""
         refusal: WhenceError | None = await self._write(work)

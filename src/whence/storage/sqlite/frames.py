@@ -139,6 +139,7 @@ ARGUMENTS: dict[str, Any] = {
     "touch_keys": tuple[dict[str, int]],
     "put_session": tuple[Session],
     "end_session": tuple[bytes],
+    "take_session": tuple[bytes],
     "put_definition": tuple[Definition],
     "delete_definition": tuple[str, str, str],
     "save_place": tuple[str, Place],

@@ -428,6 +428,9 @@ SELECT hash, key_id, expires_at, tenant, scopes FROM session WHERE hash = ?
 -- name: end_session
 DELETE FROM session WHERE hash = ?
 
+-- name: take_session
+DELETE FROM session WHERE hash = ? RETURNING hash, key_id, expires_at, tenant, scopes
+
 -- name: end_sessions_of_key
 DELETE FROM session WHERE key_id = ?
 

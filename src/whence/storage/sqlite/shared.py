@@ -9,6 +9,8 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Receipt, Store, Write
@@ -173,6 +175,11 @@ class SharedCredentials(SQLiteCredentials):
     async def end_session(self, session_hash: bytes) -> None:
         """Delete a session."""
         await self._client.call("end_session", session_hash)
+
+    async def take_session(self, session_hash: bytes) -> Session | None:
+        """Delete a session and return it."""
+        taken = await self._client.call("take_session", session_hash)
+        return None if taken is None else msgspec.convert(taken, Session)
 
 
 class SharedFollowers(SQLiteFollowers):

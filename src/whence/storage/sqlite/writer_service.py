@@ -57,6 +57,7 @@ class WriterService:
             "touch_keys": keys.touch_keys,
             "put_session": keys.put_session,
             "end_session": keys.end_session,
+            "take_session": keys.take_session,
             "put_definition": followers.put_definition,
             "delete_definition": followers.delete_definition,
             "save_place": followers.save_place,

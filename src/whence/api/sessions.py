@@ -1,0 +1,206 @@
+"""The routes of browser sessions.
+
+`POST /api/v1/session` exchanges an API key for a session, whose secret it puts into a cookie; `GET` says who is signed
+in, and `DELETE` ends the session. `POST /api/v1/session/links` makes the code of a sign-in link, which
+`POST /api/v1/session/redeem` exchanges for a session, once and within a minute. So a program that has a key can open
+the console in a browser without giving the key to it.
+"""
+
+from typing import Any, cast
+
+import msgspec
+from litestar import Response, delete, post
+from litestar.handlers import HTTPRouteHandler
+
+from whence.api.auth import COOKIE, read_cookies
+from whence.api.context import context_of, now_us, principal_of
+from whence.api.credentials import check_json_media
+from whence.api.operation import Json, Operation, ResponseSpec, ref, signed_in_route
+from whence.api.request import Request
+from whence.api.request_body import read_body
+from whence.api.responses import JSON, JsonResponse
+from whence.errors import Forbidden, Invalid, Problem
+from whence.permissions import (
+    OPERATOR,
+    SIGN_IN_CODE_S,
+    Principal,
+    new_session_secret,
+    new_sign_in_code,
+    session_hash,
+    sign_in_code_hash,
+)
+from whence.storage.credentials import Session
+from whence.wire.keys import CurrentSessionBody, SessionBody, SessionLinkBody
+from whence.wire.times import format_time
+
+__all__ = ["ROUTES", "SESSION_S"]
+
+SESSION_S = 12 * 3600
+"""The longest life of a session, in seconds. It ends earlier if its API key does."""
+
+_BODY_MAX = 1024
+_SET_COOKIE: Json = {"Set-Cookie": {"description": COOKIE, "schema": {"type": "string"}}}
+_SESSION = ResponseSpec("The session", SessionBody, _SET_COOKIE)
+
+
+def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
+    """The entry of a handler's `opt`."""
+    return {
+        "operation": Operation(tag="Credentials", summary=summary, responses={status: response}, errors=errors, **more)
+    }
+
+
+@signed_in_route("/api/v1/session", "Get Session", ResponseSpec("Who is signed in", CurrentSessionBody), "Credentials")
+async def current_session(request: Request) -> JsonResponse:
+    """Who the credential stands for: the tenant, what it may do, and when it ends."""
+    context, principal = context_of(request), principal_of(request)
+    key = None if principal.key_id is None else await context.store.credentials.get_key(principal.key_id)
+    expires_at = principal.expires_at
+    for secret in read_cookies(request.scope) if principal.via_cookie else ():
+        hashed = session_hash(secret)
+        session = None if hashed is None else await context.store.credentials.find_session(hashed)
+        if session is not None:
+            expires_at = session.expires_at
+    body = CurrentSessionBody(
+        carrier="cookie" if principal.via_cookie else "header",
+        expires_at=None if expires_at is None else format_time(expires_at),
+        key_name=None if key is None else key.name,
+        scopes=tuple(sorted(principal.scopes)),
+        tenant_id=principal.tenant,
+    )
+    return JsonResponse(msgspec.json.encode(body))
+
+
+@post("/api/v1/session", opt=_operation("Create Session", 201, _SESSION))
+async def create_session(request: Request) -> Response[bytes]:
+    """Exchange an API key for a session cookie, which scripts cannot read, so that a browser need not keep the key."""
+    return await _begin(request, _key_holder(request), now_us())
+
+
+@delete(
+    "/api/v1/session",
+    status_code=204,
+    opt=_operation("End Session", 204, ResponseSpec("Ended", headers=_SET_COOKIE)),
+)
+async def end_session(request: Request) -> Response[None]:
+    """End the session, on the server too, and clear the cookie."""
+    context = context_of(request)
+    for secret in read_cookies(request.scope):
+        hashed = session_hash(secret)
+        if hashed is not None:
+            await context.store.credentials.end_session(hashed)
+            context.authenticator.forget(hashed)
+            await context.recorder.session_ended(principal_of(request), now_us())
+    return Response(None, status_code=204, headers={"Set-Cookie": _cookie(request, "", 0)})
+
+
+@post(
+    "/api/v1/session/links",
+    opt=_operation(
+        "Create Session Link",
+        201,
+        ResponseSpec("The code of the link. It is shown only here", SessionLinkBody),
+        description=f"The link is /login#code=… of this server. It works once, within {SIGN_IN_CODE_S} seconds.",
+    ),
+)
+async def create_link(request: Request) -> Response[bytes]:
+    """Make the code of a link that signs a browser in as the API key that asks for it."""
+    principal, now = _key_holder(request), now_us()
+    if principal.via_operator:
+        raise Forbidden("A sign-in link is made with an API key of the tenant.")
+    code, expires_at = new_sign_in_code(), now + SIGN_IN_CODE_S * 1_000_000
+    hashed = cast(bytes, sign_in_code_hash(code))
+    link = Session(hashed, cast(str, principal.key_id), min(expires_at, principal.expires_at or expires_at))
+    await context_of(request).store.credentials.put_session(link)
+    return _secret_answer(SessionLinkBody(code=code, expires_at=format_time(link.expires_at)))
+
+
+@post(
+    "/api/v1/session/redeem",
+    opt={"open": True}
+    | _operation(
+        "Redeem Session Link", 201, _SESSION, *(401, 403, 413, 415, 422, 429), request_content={JSON: ref("SignInCode")}
+    ),
+)
+async def redeem_link(request: Request) -> Response[bytes]:
+    """Exchange the code of a sign-in link for a session cookie, as the API key that made the link would."""
+    context = context_of(request)
+    async with read_body(request, context.admission, "", _BODY_MAX) as body:
+        check_json_media(request)
+        code = _code_in(body)
+    principal = await context.authenticator.redeem(request, code)
+    return await _begin(request, principal, now_us())
+
+
+ROUTES: list[HTTPRouteHandler] = [current_session, create_session, end_session, create_link, redeem_link]
+"""The handlers of this module."""
+
+
+def _key_holder(request: Request) -> Principal:
+    """Who holds the API key that the request carries. Raises Forbidden for any other credential."""
+    principal = principal_of(request)
+    if principal.key_id is None or principal.via_cookie:
+        raise Forbidden("A session is made with an API key, sent in a header.")
+    if OPERATOR in principal.scopes:
+        raise Forbidden("An operator's key reads no events. Exchange it for a token of a tenant first.")
+    return principal
+
+
+async def _begin(request: Request, principal: Principal, now: int) -> Response[bytes]:
+    """Make a session for the holder of a key, and answer with its cookie."""
+    context = context_of(request)
+    expires_at = now + SESSION_S * 1_000_000
+    if principal.expires_at is not None:
+        expires_at = min(expires_at, principal.expires_at)
+    secret = new_session_secret()
+    session = Session(
+        hash=cast(bytes, session_hash(secret)),
+        key_id=cast(str, principal.key_id),
+        expires_at=expires_at,
+        tenant=principal.tenant if principal.via_operator else None,
+        scopes=tuple(sorted(principal.scopes)) if principal.via_operator else None,
+    )
+    await context.store.credentials.put_session(session)
+    await context.recorder.session_created(principal, expires_at, now)
+    body = SessionBody(
+        tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
+    )
+    return _secret_answer(body, _cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
+
+
+def _code_in(body: bytes) -> str:
+    """The code in the body of a request. Raises Invalid with every problem."""
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
+    if not isinstance(asked, dict):
+        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    problems = [
+        Problem(("body", name), "There is no such field; known is code.", "extra_forbidden")
+        for name in sorted(asked.keys() - {"code"})
+    ]
+    if "code" not in asked:
+        problems.append(Problem(("body", "code"), "code is required.", "missing"))
+    elif not isinstance(asked["code"], str):
+        problems.append(Problem(("body", "code"), "code must be text.", "string_type"))
+    if problems:
+        raise Invalid(problems)
+    return str(asked["code"])
+
+
+def _cookie(request: Request, value: str, max_age_s: int) -> str:
+    """A cookie that scripts cannot read, and that browsers do not send with requests of other sites' pages."""
+    context = context_of(request)
+    origin = context.authenticator.own_origin(request.scope) or str(request.scope["scheme"])
+    secure = origin.startswith("https") or context.settings.cookie_secure
+    cookie = f"{COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict"
+    return cookie + "; Secure" if secure else cookie
+
+
+def _secret_answer(body: msgspec.Struct, cookie: str | None = None) -> Response[bytes]:
+    """The answer that has a new secret. It is not compressed, since its size would tell about the secret then."""
+    headers = {"Cache-Control": "no-store, no-transform"}
+    if cookie is not None:
+        headers["Set-Cookie"] = cookie
+    return Response(msgspec.json.encode(body), status_code=201, media_type=JSON, headers=headers)
