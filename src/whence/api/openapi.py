@@ -48,6 +48,7 @@ _SCHEMA_NAMES = {
 _TAGS = {
     "Events": "The log: reading and storing events.",
     "Causes": "Why something happened, and what leads to what.",
+    "Resources and actors": "What happened to a resource, and what an actor did.",
     "Alerts": "Rules that watch the log, and say so in it when they fire.",
     "Webhooks": "Events that the server sends, for the scope admin.",
     "Credentials": "API keys, and sessions for browsers.",

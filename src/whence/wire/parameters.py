@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 
+from whence import facets
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX
 from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
 
 __all__ = [
+    "ACTORS_DEFAULT",
     "CAUSE_PARAMETERS",
     "DELIVERY_STATES",
     "EVENT_INCLUDES",
@@ -50,6 +52,9 @@ INT_MAX = 2**63 - 1
 
 LIMIT_MAX = 100
 """The largest number of events on a page, and the default."""
+
+ACTORS_DEFAULT = 20
+"""How many actors are on a page by default, each with what it did; `LIMIT_MAX` is the most."""
 
 LISTING_MAX, LISTING_DEFAULT = 1_000, 100
 """The largest number of API keys or tenants on a page, and the default."""
@@ -224,6 +229,24 @@ _HISTOGRAM = (
     ),
 )
 
+
+def _top(things: str) -> Parameter:
+    schema = {"type": "integer", "minimum": 1, "maximum": facets.VALUES_MAX, "default": facets.VALUES_DEFAULT}
+    return Parameter("top", schema, f"The largest number of {things}, the most frequent first.")
+
+
+_ACTORS_LIMIT = Parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": ACTORS_DEFAULT},
+    "The largest number of actors on the page.",
+)
+
+_END_OF_PAGE = Parameter(
+    "cursor",
+    or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+    "The end of the previous page, from its Link header. Send it with the same times.",
+)
+
 READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
     "aggregate": (*_TIMES, *_FILTERS),
@@ -231,6 +254,10 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
     "actors": (*_TIMES, *_FILTERS),
+    "facets": (_top("values of each facet"), *_TIMES, *_FILTERS),
+    "actor_activity": (*_TIMES, _ACTORS_LIMIT, _END_OF_PAGE),
+    "actor_summary": _TIMES,
+    "resource_summary": (_top("actors"),),
     "event": (_include(EVENT_INCLUDES),),
 }
 """The parameters of each route that answers with events or counts them."""
