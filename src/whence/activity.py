@@ -15,7 +15,6 @@ from whence.actor_totals import Totals
 from whence.events import ActorStat, Event
 from whence.facets import WordCount
 from whence.histograms import TimeGrid
-from whence.wire.times import TIME_MIN_US
 
 __all__ = [
     "PERIOD_US",
@@ -46,7 +45,7 @@ SLOTS = 24
 
 
 class Period(msgspec.Struct, frozen=True):
-    """`since <= occurred_at < until`, in microseconds."""
+    """`since <= occurred_at < until`, in microseconds. An end that was not given may be beyond the years 1 to 9999."""
 
     since: int
     until: int
@@ -130,7 +129,7 @@ def period_of(since: int | None, until: int | None, last: int | None) -> Period 
             return None if since is None else Period(since, since)
         until = (last // _HOUR + 1) * _HOUR
         until = until if since is None else max(since, until)
-    return Period(max(until - PERIOD_US, TIME_MIN_US) if since is None else since, until)
+    return Period(until - PERIOD_US if since is None else since, until)
 
 
 def previous_of(period: Period, first: int | None) -> Period | None:

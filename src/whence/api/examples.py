@@ -195,18 +195,19 @@ RESPONSES: dict[str, Json] = {
     },
     "ResourceSummary": {
         "actors": [
+            {"actorId": "planner", "actorType": "agent", "count": 1, "failures": 0, "lastAt": "2026-01-02T03:04:05Z"},
             {
-                "actorId": "planner",
-                "actorType": "agent",
+                "actorId": "nightly",
+                "actorType": "automation",
                 "count": 1,
                 "failures": 0,
-                "lastAt": "2026-01-02T03:04:05Z",
-            }
+                "lastAt": "2026-01-02T03:04:04Z",
+            },
         ],
-        "byEventType": [_COMPLETED],
-        "events": 1,
+        "byEventType": [_COMPLETED, {"count": 1, "failures": 0, "value": "schedule.fired"}],
+        "events": 2,
         "failures": 0,
-        "firstAt": "2026-01-02T03:04:05Z",
+        "firstAt": "2026-01-02T03:04:04Z",
         "flows": 1,
         "lastAt": "2026-01-02T03:04:05Z",
         "lastEvent": _EVENT | {"outcome": "success", "position": 2},

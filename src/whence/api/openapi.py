@@ -85,6 +85,8 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
         "1 to 255 characters without control characters. Slashes need not be encoded.",
     ),
     "resource_type": (ref("ResourceType"), "The type of the resource."),
+    "actor_type": (ref("ActorType"), "The type of the actor."),
+    "actor_id": (TEXT_SCHEMA, "The id of the actor, percent-encoded, slashes too."),
     "resource_id": ({"type": "string", "format": "uuid"}, "The id of the resource."),
     "reference": (
         {"type": "string", "pattern": "^(@[1-9][0-9]{0,11}|[0-9A-Fa-f]{4,32})$"},

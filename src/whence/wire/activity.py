@@ -39,7 +39,7 @@ from whence.wire.cursor import cursor_seed
 from whence.wire.event import event_body
 from whence.wire.parameters import ACTORS_DEFAULT, LIMIT_MAX
 from whence.wire.query import QueryReader
-from whence.wire.times import format_time
+from whence.wire.times import TIME_MAX_US, TIME_MIN_US, format_time
 
 __all__ = [
     "ActorsRequest",
@@ -245,7 +245,10 @@ def _totals(totals: Totals) -> TotalsBody:
 
 
 def _times(period: Period | None) -> tuple[str | None, str | None]:
-    return (None, None) if period is None else (format_time(period.since), format_time(period.until))
+    if period is None:
+        return None, None
+    since, until = (min(max(us, TIME_MIN_US), TIME_MAX_US) for us in (period.since, period.until))
+    return format_time(since), format_time(until)
 
 
 def _time(us: int | None) -> str | None:

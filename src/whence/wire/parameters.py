@@ -15,6 +15,7 @@ from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
 
 __all__ = [
+    "ACTIVITY_PARAMETERS",
     "ACTORS_DEFAULT",
     "CAUSE_PARAMETERS",
     "DELIVERY_STATES",
@@ -229,6 +230,17 @@ _HISTOGRAM = (
     ),
 )
 
+READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
+    "aggregate": (*_TIMES, *_FILTERS),
+    "histogram": (*_HISTOGRAM, *_TIMES, *_FILTERS),
+    "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
+    "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
+    "actors": (*_TIMES, *_FILTERS),
+    "event": (_include(EVENT_INCLUDES),),
+}
+"""The parameters of each route that answers with events or counts them."""
+
 
 def _top(things: str) -> Parameter:
     schema = {"type": "integer", "minimum": 1, "maximum": facets.VALUES_MAX, "default": facets.VALUES_DEFAULT}
@@ -247,20 +259,13 @@ _END_OF_PAGE = Parameter(
     "The end of the previous page, from its Link header. Send it with the same times.",
 )
 
-READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "list": (*_FILTERS, *_TIMES, *_WINDOW, *_paging("desc")),
-    "aggregate": (*_TIMES, *_FILTERS),
-    "histogram": (*_HISTOGRAM, *_TIMES, *_FILTERS),
-    "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
-    "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
-    "actors": (*_TIMES, *_FILTERS),
+ACTIVITY_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "facets": (_top("values of each facet"), *_TIMES, *_FILTERS),
     "actor_activity": (*_TIMES, _ACTORS_LIMIT, _END_OF_PAGE),
     "actor_summary": _TIMES,
     "resource_summary": (_top("actors"),),
-    "event": (_include(EVENT_INCLUDES),),
 }
-"""The parameters of each route that answers with events or counts them."""
+"""The parameters of each route about facets, actors and resources."""
 
 _AFTER = Parameter(
     "after",
@@ -361,6 +366,7 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 
 PARAMETERS = (
     READ_PARAMETERS
+    | ACTIVITY_PARAMETERS
     | FEED_PARAMETERS
     | CAUSE_PARAMETERS
     | WRITE_PARAMETERS
