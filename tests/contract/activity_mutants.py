@@ -109,22 +109,31 @@ def descents_end_at_the_first_bucket(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def ends_forget_the_kinds(patch: Patch) -> None:
-    reword(
-        patch,
-        "events_of_actor",
-        sqlite=("kind IN (SELECT value FROM json_each(?5))", "?5 IS NOT NULL"),
-        postgres=("kind = ANY(s.kinds::int[])", "true"),
-    )
+    """The first event of an actor in an edge is that of every type."""
+
+    def make(real: Any) -> Any:
+        def find_ends(wanted: Any, *, last: bool) -> Any:
+            every = tuple(range(1, 100))
+            plain = [msgspec.structs.replace(each, kinds=every) for each in wanted]
+            found = yield from real(plain, last=last)
+            return {each: found[other] for each, other in zip(wanted, plain, strict=True) if other in found}
+
+        return find_ends
+
+    around(patch, activity, "find_ends", make)
 
 
 @breaks("sqlite", "postgres")
-def ends_forget_the_actor(patch: Patch) -> None:
-    reword(
-        patch,
-        "events_of_actor",
-        sqlite=("actor IN (SELECT value FROM json_each(?4))", "?4 IS NOT NULL"),
-        postgres=("actor = s.actor", "true"),
-    )
+def ends_are_the_other_ends(patch: Patch) -> None:
+    """In an edge, the last event is found for the first one, and the first for the last."""
+
+    def make(real: Any) -> Any:
+        return lambda connection, snapshot, question: real(
+            connection, snapshot, msgspec.structs.replace(question, last=not question.last)
+        )
+
+    for module in ENGINES:
+        around(patch, module, "_ends_in_edges", make)
 
 
 @breaks("sqlite", "postgres")

@@ -105,7 +105,7 @@ PERIODS = ((NOON - 2 * DAY, NOON), (NOON - HOUR - 7, NOON + 1), (NOON - 60 * DAY
     mutants.descents_forget_the_actor,
     mutants.descents_end_at_the_first_bucket,
     mutants.ends_forget_the_kinds,
-    mutants.ends_forget_the_actor,
+    mutants.ends_are_the_other_ends,
     mutants.every_type_is_a_first_time,
 )
 async def test_actors_of_a_period(real: Any) -> None:
@@ -210,7 +210,7 @@ async def test_the_summary_of_a_resource(real: Any) -> None:
 
 
 @limited(divide_at=6)
-@catches(mutants.descents_forget_the_kinds)
+@catches(mutants.descents_forget_the_kinds, mutants.ends_are_the_other_ends)
 async def test_first_times_where_other_types_come_before_and_between(real: Any) -> None:
     """The first event of a type is found among many of others, of two at one time the one stored first."""
     await stored(real, *(new(number, occurred_at=NOON - 3 * DAY + number * MINUTE) for number in range(1, 40)))

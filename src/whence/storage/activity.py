@@ -214,7 +214,7 @@ def _activities(
         for actor, group in groups.items()
         if group == name[0]
     }
-    ends = yield from find_ends(list(wanted))
+    ends = yield from find_ends(list(wanted), last=False)
     earliest: dict[tuple[int, str], tuple[int, str]] = {}
     for each, event in ends.items():
         name = wanted[each]
@@ -232,8 +232,8 @@ def _seen(
         rows = yield TimesOfActors(list(groups))
         times = [(actor, latest if last else earliest) for actor, earliest, latest in rows]
     else:
-        wanted = [Wanted(actor, resolved.kinds or (), last) for actor in groups]
-        ends = yield from find_ends(wanted)
+        wanted = [Wanted(actor, resolved.kinds or ()) for actor in groups]
+        ends = yield from find_ends(wanted, last=last)
         times = [(each.actor, at) for each, (at, _) in ends.items()]
     found: dict[int, int] = {}
     for actor, at in times:

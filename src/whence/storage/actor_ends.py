@@ -17,11 +17,10 @@ __all__ = ["BucketsOfActors", "EndsQuestion", "EventsOfActors", "Wanted", "find_
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The first event of an actor that is of one of these kinds, or the `last` one."""
+    """An event of an actor that is of one of these kinds."""
 
     actor: int
     kinds: tuple[int, ...]
-    last: bool = False
 
 
 class BucketsOfActors(msgspec.Struct, frozen=True):
@@ -32,29 +31,41 @@ class BucketsOfActors(msgspec.Struct, frozen=True):
 
 
 class EventsOfActors(msgspec.Struct, frozen=True):
-    """Asks for time and id of the wanted event in an edge, None where there is none; the answer is in order."""
+    """Asks for time and id of the first or the last wanted event in an edge, None where there is none. The answer has
+    an entry for each, in order."""
 
     asked: Sequence[tuple[Wanted, rollups.Edge]]
+    last: bool
+
+    @property
+    def by_edge(self) -> dict[rollups.Edge, list[Wanted]]:
+        """What is wanted of each edge, since many are often of the same one."""
+        found: dict[rollups.Edge, list[Wanted]] = {}
+        for each, edge in self.asked:
+            found.setdefault(edge, []).append(each)
+        return found
 
 
 EndsQuestion = Divided | BucketsOfActors | EventsOfActors
 
 
-def find_ends(wanted: Sequence[Wanted]) -> Generator[EndsQuestion, Any, Mapping[Wanted, tuple[int, str]]]:
-    """Time and id of each wanted event; those that do not exist are left out."""
+def find_ends(
+    wanted: Sequence[Wanted], *, last: bool
+) -> Generator[EndsQuestion, Any, Mapping[Wanted, tuple[int, str]]]:
+    """Time and id of the first or the last event of each; those without any are left out."""
     found: dict[Wanted, tuple[int, str]] = {}
     at: dict[Wanted, BucketName] = dict.fromkeys(wanted, (0, 0))
     while at:
         divided = {tuple(bucket) for bucket in (yield Divided(sorted(set(at.values()))))}
         edges = [(each, rollups.bounds(*bucket)) for each, bucket in at.items() if bucket not in divided]
         if edges:
-            events = yield EventsOfActors(edges)
+            events = yield EventsOfActors(edges, last)
             found |= {each: event for (each, _), event in zip(edges, events, strict=True) if event is not None}
         spans = [(each, rollups.child_span(*bucket)) for each, bucket in at.items() if bucket in divided]
         buckets = (yield BucketsOfActors(spans)) if spans else []
         at = {}
-        for (each, span), (first, last) in zip(spans, buckets, strict=True):
-            bucket = last if each.last else first
+        for (each, span), (first_bucket, last_bucket) in zip(spans, buckets, strict=True):
+            bucket = last_bucket if last else first_bucket
             if bucket is not None:
                 at[each] = (span.level, bucket)
     return found

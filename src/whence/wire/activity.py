@@ -77,7 +77,15 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     actor_id: str
 
 
-_open = msgspec.json.Decoder(_Cursor).decode
+_decode_cursor = msgspec.json.Decoder(_Cursor).decode
+
+
+def _opened(packed: bytes | None) -> _Cursor | None:
+    """What was sealed; None if that is nothing, or what another release sealed."""
+    try:
+        return None if packed is None else _decode_cursor(packed)
+    except msgspec.MsgspecError:
+        return None
 
 
 def parse_facets(query_string: bytes, *, now: int, vocabulary: Vocabulary) -> tuple[Query, int]:
@@ -102,11 +110,10 @@ def parse_actors(query_string: bytes, *, viewer: Viewer, now: int, sealer: Seale
     seed = cursor_seed(viewer, "actor_activity", {}, since_text, until_text, False)
     after = None
     if "cursor" in values and not reader.problems:
-        packed = sealer.open(values["cursor"][0], seed)
-        if packed is None:
+        cursor = _opened(sealer.open(values["cursor"][0], seed))
+        if cursor is None:
             reader.refuse("cursor", "The cursor is damaged or belongs to another query; start without it.", "cursor")
         else:
-            cursor = _open(packed)
             since, until = cursor.since, cursor.until
             after = (cursor.total, cursor.actor_type, cursor.actor_id)
     reader.finish(since, until)

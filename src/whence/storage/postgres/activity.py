@@ -167,14 +167,27 @@ async def _answer_ends(connection: Connection, snapshot: Snapshot, question: End
                 strict=True,
             )
             return await connection.fetch(_SQL["buckets_with_actor"], snapshot.tenant_no, *columns)
-        case EventsOfActors(asked):
-            columns = zip(
-                *((edge.since, edge.until, each.actor, _array(each.kinds), each.last) for each, edge in asked),
-                strict=True,
-            )
-            rows = await connection.fetch(_SQL["events_of_actor"], snapshot.tenant_no, *columns)
-            found = {number: (at, str(event_id)) for number, at, event_id in rows}
-            return [found.get(number) for number in range(1, len(asked) + 1)]
+        case EventsOfActors():
+            return await _ends_in_edges(connection, snapshot, question)
+
+
+async def _ends_in_edges(
+    connection: Connection, snapshot: Snapshot, question: EventsOfActors
+) -> list[tuple[int, str] | None]:
+    """Time and id of each wanted event. The events of an actor in an edge are read once."""
+    sign = -1 if question.last else 1
+    pairs = list(dict.fromkeys((edge, each.actor) for each, edge in question.asked))
+    columns = zip(*((edge.since, edge.until, actor) for edge, actor in pairs), strict=True)
+    rows = await connection.fetch(_SQL["events_of_actors"], snapshot.tenant_no, *columns, sign)
+    ends: dict[tuple[rollups.Edge, int], list[tuple[int, int, int, str]]] = {}
+    for number, kind, at, position, event_id in rows:
+        ends.setdefault(pairs[number - 1], []).append((kind, at, position, str(event_id)))
+    found: list[tuple[int, str] | None] = []
+    for each, edge in question.asked:
+        of_kinds = [end for end in ends.get((edge, each.actor), ()) if end[0] in each.kinds]
+        nearest = min(of_kinds, key=lambda end: (end[1] * sign, end[2] * sign), default=None)
+        found.append(None if nearest is None else (nearest[1], nearest[3]))
+    return found
 
 
 def _array(numbers: tuple[int, ...]) -> str:

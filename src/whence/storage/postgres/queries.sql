@@ -447,20 +447,14 @@ SELECT (SELECT min(b.bucket) FROM bucket b
        AS s (level, first, last, actor, kinds, number)
  ORDER BY s.number
 
--- name: events_of_actor
--- The first or the last event of each edge that is of its actor and some kinds.
-SELECT s.number, e.occurred_at, e.id
-  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[]) WITH ORDINALITY
-       AS s (since, until, actor, kinds, last, number)
+-- name: events_of_actors
+-- The first event of each kind that an actor has in an edge, and with -1 for $5 the last one.
+SELECT s.number, e.kind, e.occurred_at, e.position, e.id
+  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS s (since, until, actor, number)
  CROSS JOIN LATERAL (
-       SELECT occurred_at, id FROM (
-              SELECT occurred_at, position, id FROM event
-               WHERE tenant_no = $1 AND occurred_at >= s.since AND occurred_at < s.until AND actor = s.actor
-                 AND kind = ANY(s.kinds::int[])
-              OFFSET 0) of_actor
-        ORDER BY CASE WHEN s.last THEN -occurred_at ELSE occurred_at END, CASE WHEN s.last THEN -position ELSE position END
-        LIMIT 1) e
- ORDER BY s.number
+       SELECT DISTINCT ON (kind) kind, occurred_at, position, id FROM event
+        WHERE tenant_no = $1 AND actor = s.actor AND occurred_at >= s.since AND occurred_at < s.until
+        ORDER BY kind, occurred_at * $5::int, position * $5::int) e
 
 -- name: buckets
 -- The caller adds the direction to the three walks.

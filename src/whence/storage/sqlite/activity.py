@@ -153,17 +153,33 @@ def _answer_ends(connection: apsw.Connection, snapshot: Snapshot, question: Ends
                 ).fetchone()
                 for each, span in asked
             ]
-        case EventsOfActors(asked):
-            return [_end_within(connection, snapshot, each, edge) for each, edge in asked]
+        case EventsOfActors():
+            return _ends_in_edges(connection, snapshot, question)
 
 
-def _end_within(
-    connection: apsw.Connection, snapshot: Snapshot, wanted: Wanted, edge: rollups.Edge
-) -> tuple[int, str] | None:
-    """Time and id of the wanted event."""
-    order = "DESC" if wanted.last else "ASC"
-    row: Any = connection.execute(
-        f"{_SQL['events_of_actor']} ORDER BY occurred_at {order}, key {order} LIMIT 1",
-        (snapshot.tenant_no, edge.since, edge.until, json_list((wanted.actor,)), json_list(wanted.kinds)),
-    ).fetchone()
-    return None if row is None else (row[0], uuid_text(row[1]))
+def _ends_in_edges(
+    connection: apsw.Connection, snapshot: Snapshot, question: EventsOfActors
+) -> list[tuple[int, str] | None]:
+    """Time and id of each wanted event. Each edge is read once, up to the last event that is wanted of it."""
+    order = "DESC" if question.last else "ASC"
+    keys: dict[tuple[Wanted, rollups.Edge], tuple[int, int]] = {}
+    for edge, wanted in question.by_edge.items():
+        missing: dict[int, list[Wanted]] = {}
+        for each in wanted:
+            missing.setdefault(each.actor, []).append(each)
+        rows: Any = connection.execute(
+            f"{_SQL['events_of_actors']} ORDER BY occurred_at {order}, key {order}",
+            (snapshot.tenant_no, edge.since, edge.until, json_list(tuple(missing))),
+        )
+        for actor, kind, at, key in rows:
+            for each in [each for each in missing.get(actor, ()) if kind in each.kinds]:
+                keys[each, edge] = (at, key)
+                missing[actor].remove(each)
+                if not missing[actor]:
+                    del missing[actor]
+            if not missing:
+                break
+    found: Any = connection.execute(_SQL["ids_of_keys"], (json_list(tuple(key for _, key in keys.values())),))
+    ids = {key: uuid_text(event_id) for key, event_id in found}
+    ends = [keys.get(each) for each in question.asked]
+    return [None if end is None else (end[0], ids[end[1]]) for end in ends]

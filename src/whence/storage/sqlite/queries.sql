@@ -287,12 +287,12 @@ SELECT kind, actor FROM event INDEXED BY event_time
 
 -- name: times_of_actors
 -- When the first and the last event of each actor occurred.
-SELECT a.value,
-       (SELECT occurred_at FROM event INDEXED BY event_actor WHERE tenant_no = ?1 AND actor = a.value
+SELECT json_each.value,
+       (SELECT occurred_at FROM event INDEXED BY event_actor WHERE tenant_no = ?1 AND actor = json_each.value
          ORDER BY occurred_at LIMIT 1),
-       (SELECT occurred_at FROM event INDEXED BY event_actor WHERE tenant_no = ?1 AND actor = a.value
+       (SELECT occurred_at FROM event INDEXED BY event_actor WHERE tenant_no = ?1 AND actor = json_each.value
          ORDER BY occurred_at DESC LIMIT 1)
-  FROM json_each(?2) a
+  FROM json_each(?2)
 
 -- name: buckets_with_actor
 -- The first and the last bucket of a span in which an actor has events of some kinds. From bucket to bucket.
@@ -303,12 +303,13 @@ SELECT min(b.bucket), max(b.bucket)
    AND r.kind IN (SELECT value FROM json_each(?6))
  WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
 
--- name: events_of_actor
--- The caller adds the order and the limit. By time, where kind and actor are covered: an edge has few events, and an
--- actor may have most of them.
-SELECT occurred_at, id FROM event INDEXED BY event_time
- WHERE tenant_no = ?1 AND occurred_at >= ?2 AND occurred_at < ?3
-   AND actor IN (SELECT value FROM json_each(?4)) AND kind IN (SELECT value FROM json_each(?5))
+-- name: events_of_actors
+-- The caller adds the order, and reads no further than it needs.
+SELECT actor, kind, occurred_at, key FROM event INDEXED BY event_time
+ WHERE tenant_no = ?1 AND occurred_at >= ?2 AND occurred_at < ?3 AND actor IN (SELECT value FROM json_each(?4))
+
+-- name: ids_of_keys
+SELECT key, id FROM event WHERE key IN (SELECT value FROM json_each(?))
 
 -- name: buckets
 -- The caller adds the direction to the three walks.
