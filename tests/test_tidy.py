@@ -34,6 +34,8 @@ ROWS: tuple[frozenset[str], ...] = (
             "actor_totals",
             "flows",
             "histograms",
+            "facets",
+            "activity",
             "merkle",
             "merkle_proofs",
             "tiles",

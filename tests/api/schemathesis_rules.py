@@ -103,6 +103,9 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _HISTOGRAM,
+    ("GET", "/api/v1/events/facets"): _TIMES | _TYPES,
+    ("GET", "/api/v1/actors"): _TIMES | _LISTING,
+    ("GET", "/api/v1/actors/{actor_type}/{actor_id}/summary"): _TIMES,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/feed"): _TYPES | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log

@@ -107,6 +107,10 @@ def test_a_foreign_cursor_is_the_422_of_a_damaged_one(mine: httpx2.Client, their
             f"/histogram?event_type={SECRET_WORD}.happened&by=event_type",
             "/histogram?event_type=nothing.happened&by=event_type",
         ),
+        (
+            f"/facets?actor_id={SECRET_WORD}-1&event_type={SECRET_WORD}.*",
+            "/facets?actor_id=nothing&event_type=nothing.*",
+        ),
         (f"/aggregate?event_type={SECRET_WORD}.happened", "/aggregate?event_type=nothing.happened"),
         (f"/stats/by-actor?actor_id={SECRET_WORD}-1", "/stats/by-actor?actor_id=nothing"),
     ],
@@ -127,7 +131,7 @@ def test_counts_and_lists_hold_nothing_foreign(mine: httpx2.Client, theirs: Thei
     """No page, count, statistic, position or list of keys knows of the other tenant."""
     for target in (
         *(EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/histogram?by=event_type", f"{EVENTS}/stats/by-actor"),
-        *("/api/v1/keys", "/api/v1/flows"),
+        *(f"{EVENTS}/facets", "/api/v1/actors", "/api/v1/keys", "/api/v1/flows"),
     ):
         assert SECRET_WORD not in mine.get(target).text
         assert SECRET_WORD in theirs.client.get(target).text
@@ -194,7 +198,7 @@ def test_what_a_narrowed_reader_may_not_see_never_was(served: Served) -> None:
         assert traced == whole(ask(narrowed, f"{EVENTS}/{uuid.uuid4()}/trace"))
         for target in (
             *(EVENTS, f"{EVENTS}/aggregate", f"{EVENTS}/histogram?by=event_type", f"{EVENTS}/stats/by-actor"),
-            "/api/v1/flows",
+            *(f"{EVENTS}/facets", "/api/v1/actors", "/api/v1/flows"),
         ):
             assert SECRET_WORD not in narrowed.get(target).text
         assert narrowed.get("/api/v1/flows").json()["total"] == 0

@@ -35,6 +35,10 @@ NARROWED = {
     "read_feed",
     "count_events",
     "histogram",
+    "facets",
+    "actors",
+    "actor_summary",
+    "resource_summary",
     "actor_stats",
     "trace",
     "list_flows",
@@ -140,6 +144,8 @@ def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
         correlation_id=f"{HIDDEN}%2Fflow",
         resource_type=HIDDEN_TYPE,
         resource_id=HIDDEN_RESOURCE,
+        actor_type="user",
+        actor_id=f"{HIDDEN}-actor",
         event_id=HIDDEN_RESOURCE,
         reference=HIDDEN_RESOURCE,
     )
@@ -165,7 +171,8 @@ def leaks(served: Served, calls: list[Call]) -> list[str]:
         assert answer.status_code in (200, 404), (where, answer.text)
         if not calls or any(readable != ALLOWED for _, readable in calls):
             found.append(f"{where} passes {calls}")
-        if HIDDEN in answer.text.replace(f"{HIDDEN}/flow", ""):
+        asked = f"{HIDDEN}-actor" if "{actor_id" in where else f"{HIDDEN}/flow"
+        if HIDDEN in answer.text.replace(asked, ""):
             found.append(f"{where} answers with what is hidden")
     return found
 

@@ -45,6 +45,10 @@ async def test_every_call_works(served: Served) -> None:
         assert [node.id for node in (await log.effects(stored)).nodes] == [stored.event.id, child.event.id]
         assert (await log.aggregate()).total == (await log.actor_stats()).actors[0].total == 5
         assert (await log.histogram(interval="1h")).total == 5
+        assert (await log.facets()).total == 5
+        (planner,) = [each async for each in log.actors()]
+        assert planner.total == (await log.actor(planner.actor_type, planner.actor_id)).total == 5
+        assert (await log.resource_summary("action_run", stored.event.resource_id)).events == 5
         with pytest.raises(NotFound) as caught:
             await log.get("0192d3f0-0000-7000-8000-00000000abcd")
         assert caught.value.request_id is not None

@@ -22,6 +22,7 @@ from whence.client import (
     revoke_key_request,
 )
 from whence.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, WhenceError
+from whence.identities import resource_uuid
 from whence.permissions import ADMIN, READ, WRITE
 
 IDS = [f"0192d3f0-0000-7000-8000-{number:012x}" for number in range(20)]
@@ -143,6 +144,37 @@ def test_a_histogram(whence: Whence) -> None:
     assert [(each.key, each.count) for each in types.keys] == [("action_run.completed", 3), ("other", 2)]
     with pytest.raises(Invalid, match="The shortest interval for this range is 2m"):
         whence.histogram(interval="1m", since="2026-01-01", to="2026-01-02")
+
+
+def test_facets(whence: Whence) -> None:
+    """Counts by the values of fields, each field without its own filters, and how many values are left out."""
+    fill(whence, 5)
+    found = whence.facets(outcome="failure", top=1)
+    assert found.total == 2
+    assert [(each.value, each.count, each.failures) for each in found.facets.outcome.values] == [("success", 3, 0)]
+    assert found.facets.outcome.more == 1
+    (types,) = found.facets.event_type.values
+    assert (types.value, types.count, types.children) == ("action_run.failed", 2, [])
+    assert [(each.actor_id, each.count) for each in found.facets.actor.values] == [("a1", 2)]
+
+
+def test_actors_and_resources(whence: Whence) -> None:
+    """The actors of a period over all pages, one of them, and what happened to a resource."""
+    fill(whence, 5)
+    everyone = list(whence.actors(limit=1))
+    assert [(each.actor_id, each.total, each.failures, each.previous) for each in everyone] == [
+        ("a0", 3, 0, None),
+        ("a1", 2, 2, None),
+    ]
+    assert [each.event_type for each in everyone[0].first_times] == ["action_run.completed"]
+    assert list(whence.actors(since="2026-01-03")) == []
+    one = whence.actor(everyone[1].actor_type, "a1", since="2026-01-01", to="2026-01-03")
+    assert (one.total, one.from_, one.by_event_type[0].value) == (2, "2026-01-01T00:00:00Z", "action_run.failed")
+    assert whence.actor("user", "a/b?c").total == 0
+    found = whence.resource_summary("action_run", RUN_ID, top=1)
+    assert (found.events, found.failures, found.more_actors) == (5, 2, 1)
+    assert found.last_event is not None and found.last_event.outcome == "success"
+    assert whence.resource_summary("action_run", "8841").resource_id == resource_uuid("action_run", "8841")
 
 
 def test_why_and_effects(whence: Whence) -> None:

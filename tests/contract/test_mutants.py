@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.contract import (
+    activity_mutants,
     actor_total_mutants,
     cause_mutants,
     changed_mutants,
@@ -26,6 +27,7 @@ MODULES: tuple[ModuleType, ...] = (
     feed_mutants,
     followers_mutants,
     histogram_mutants,
+    activity_mutants,
 )
 
 ONE_STORE = {

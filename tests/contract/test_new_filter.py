@@ -122,6 +122,8 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
         assert (await real.count_events(VIEWER, none)).total == 0
         assert (await real.histogram(VIEWER, none, HistogramRequest())).total == 0
         assert await real.actor_stats(VIEWER, none) == []
+        assert (await real.facets(VIEWER, none, 5)).total == 0
+        assert (await real.facets(VIEWER, none, 5)).actor.values == []
         whole = await real.list_events(VIEWER, Query(**filters), PageRequest())
         assert await real.list_events(VIEWER, everything, PageRequest()) == whole
         assert await real.count_events(VIEWER, everything) == await real.count_events(VIEWER, Query(**filters))
@@ -137,6 +139,7 @@ async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
         lambda: real.count_events(VIEWER, query),
         lambda: real.histogram(VIEWER, query, HistogramRequest()),
         lambda: real.actor_stats(VIEWER, query),
+        lambda: real.facets(VIEWER, query, 5),
     ):
         with pytest.raises(NotImplementedError, match="recorded_from"):
             await ask()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
+from whence.activity import ActorPageRequest
 from whence.demo import FAILED_EVENT, fill
 from whence.events import PageRequest, Reference, Viewer
 from whence.histograms import HistogramRequest
@@ -107,6 +108,7 @@ async def _ask(store: Any) -> None:
         await store.count_events(*asked(filters, TENANT))
         await store.histogram(*asked(filters, TENANT), HistogramRequest(by="event_type"))
         await store.actor_stats(*asked(filters, TENANT))
+        await store.facets(*asked(filters, TENANT), 5)
         await store.read_feed(*asked(filters, TENANT), 0, 20)
     assert await store.position_before(TENANT, NOON) == 0
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
@@ -116,6 +118,11 @@ async def _ask(store: Any) -> None:
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
     assert await store.trace(Viewer(TENANT), new(3).id, TraceRequest()) is not None
+    for viewer in (Viewer(TENANT), Viewer(TENANT, ("action_run",))):
+        for since in (None, MIDDLE):
+            await store.actors(viewer, since, None, ActorPageRequest(limit=5))
+            await store.actor_summary(viewer, ("agent", "gpt-4o"), since, None)
+        await store.resource_summary(viewer, ("action_run", "00000000-0000-0000-0000-000000000001"), 5)
     for flows in ({}, {"failed": True, "since": 0, "until": NOON}, {"readable": ("action_run",)}):
         await store.list_flows(*asked_flows(flows, TENANT), PageRequest(limit=5))
     await store.process_map(Viewer(TENANT), None, None)

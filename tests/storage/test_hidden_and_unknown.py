@@ -44,6 +44,9 @@ QUESTIONS: dict[str, Ask] = {
     "histogram of a flow": lambda store, n: store.histogram(
         NARROW, Query(correlation_ids=(f"flow {n}",)), HistogramRequest()
     ),
+    "facets of an actor": lambda store, n: store.facets(NARROW, Query(actor_ids=(f"actor {n}",)), 5),
+    "facets of a flow": lambda store, n: store.facets(NARROW, Query(correlation_ids=(f"flow {n}",)), 5),
+    "summary of an actor": lambda store, n: store.actor_summary(NARROW, ("user", f"actor {n}"), None, None),
     "statistics of an actor": lambda store, n: store.actor_stats(NARROW, Query(actor_ids=(f"actor {n}",))),
 }
 

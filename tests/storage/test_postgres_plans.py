@@ -13,7 +13,8 @@ import pytest
 from tests.contract.made import NOON, SECOND, TENANT, VIEWER, add, asked, new, uuid
 from tests.databases import copied_database, execute, fetch, fresh_database
 from whence import rollups
-from whence.events import Keyset, NewEvent, PageRequest
+from whence.activity import ActorPageRequest
+from whence.events import Keyset, NewEvent, PageRequest, Viewer
 from whence.flows import FlowQuery
 from whence.histograms import HistogramRequest
 from whence.storage import create_store, sequencing
@@ -90,6 +91,20 @@ def questions() -> dict[str, Question]:
             frozenset({"flow_failed"}),
         ),
         "map": Question(lambda store: store.process_map(VIEWER, None, None), frozenset()),
+        "actors": Question(
+            lambda store: store.actors(VIEWER, NOON + EVENTS // 2 * STEP, None, ActorPageRequest(limit=20)),
+            frozenset({"rollup_actor_pkey", "event_actor"}),
+        ),
+        "actors, narrowed": Question(
+            lambda store: store.actors(
+                Viewer(TENANT, ("artifact",)), NOON + EVENTS // 2 * STEP, None, ActorPageRequest(limit=20)
+            ),
+            frozenset({"rollup_actor_pkey"}),
+        ),
+        "one actor": Question(
+            lambda store: store.actor_summary(VIEWER, ("user", "a3"), None, None),
+            frozenset({"rollup_actor_pkey", "event_actor"}),
+        ),
     }
     for name, (index, filters) in FILTERS.items():
         for when, time in RANGES.items():
@@ -108,6 +123,7 @@ def _counting(name: str, filters: dict[str, Any]) -> dict[str, Question]:
         f"histogram {name}": Question(
             lambda store: store.histogram(*asked(filters), HistogramRequest(interval="1d")), frozenset({counted})
         ),
+        f"facets {name}": Question(lambda store: store.facets(*asked(filters), 5), frozenset({counted, *edges})),
         f"statistics {name}": Question(
             lambda store: store.actor_stats(*asked(filters)), frozenset({"rollup_actor_pkey", *edges})
         ),

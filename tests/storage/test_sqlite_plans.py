@@ -15,7 +15,8 @@ import pytest
 from tests.contract.faults import reword
 from tests.contract.made import NOON, SECOND, TENANT, VIEWER, asked, new, uuid
 from tests.contract.mutants import reword_pages
-from whence.events import Keyset, PageRequest
+from whence.activity import ActorPageRequest
+from whence.events import Keyset, PageRequest, Viewer
 from whence.histograms import HistogramRequest
 from whence.storage import Write
 from whence.storage.resolve import ResolvedQuery, Snapshot
@@ -60,6 +61,15 @@ def questions() -> dict[str, Question]:
     """Every indexed query."""
     found: dict[str, Question] = {"get": lambda store: store.get_event(VIEWER, uuid(77))}
     found["head"] = lambda store: store.head(TENANT)
+    for viewer in (VIEWER, Viewer(TENANT, ("artifact",))):
+        for when, time in RANGES.items():
+            ends = time.get("since"), time.get("until")
+            found[f"actors {when} {viewer.readable}"] = lambda store, viewer=viewer, ends=ends: store.actors(
+                viewer, *ends, ActorPageRequest(limit=20)
+            )
+            found[f"one actor {when} {viewer.readable}"] = lambda store, viewer=viewer, ends=ends: store.actor_summary(
+                viewer, ("agent", "a3"), *ends
+            )
     alone = {"one_resource": {"resource_ids": (uuid(7),)}, "one_flow": {"correlation_ids": ("flow-7",)}}
     asked_of = [
         (f"{name} {when}", {**filters, **time}) for name, filters in FILTERS.items() for when, time in RANGES.items()
@@ -68,6 +78,7 @@ def questions() -> dict[str, Question]:
         found[f"aggregate {name}"] = lambda store, filters=filters: store.count_events(*asked(filters))
         found[f"histogram {name}"] = lambda store, filters=filters: store.histogram(*asked(filters), HistogramRequest())
         found[f"statistics {name}"] = lambda store, filters=filters: store.actor_stats(*asked(filters))
+        found[f"facets {name}"] = lambda store, filters=filters: store.facets(*asked(filters), 5)
     for name, filters in [*asked_of, *((name, filters) for name, filters in alone.items())]:
         for how, request in REQUESTS.items():
             found[f"list {name} {how}"] = lambda store, filters=filters, request=request: store.list_events(

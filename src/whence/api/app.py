@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.addresses import Allowed
 from whence.api import (
+    activity,
     alerts,
     causes,
     console,
@@ -121,6 +122,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
         reads,
+        activity,
         feeds,
         followers,
         webhooks,

@@ -106,6 +106,19 @@ _EFFECT_NODE: Json = {name: value for name, value in _EVENT.items() if name not 
     "sinceRootUs": 1_000_000,
     "skewed": False,
 }
+_ACTIVITY: Json = {
+    "actorId": "planner",
+    "actorType": "agent",
+    "failures": 0,
+    "firstTimes": [{"at": "2026-01-02T03:04:05Z", "eventId": _EFFECT, "eventType": "action_run.completed"}],
+    "lastSeenAt": "2026-01-02T03:04:05Z",
+    "previous": None,
+    "sparkline": [*[0] * 23, 1],
+    "successes": 1,
+    "total": 1,
+}
+_WEEK: Json = {"from": "2025-12-26T04:00:00Z", "to": "2026-01-02T04:00:00Z"}
+_COMPLETED: Json = {"count": 1, "failures": 0, "value": "action_run.completed"}
 _KEY: Json = {
     "id": "01941f29",
     "tenantId": _TENANT,
@@ -139,6 +152,70 @@ RESPONSES: dict[str, Json] = {
         "keys": [{"count": 1, "key": "none"}, {"count": 1, "key": "success"}],
         "to": "2026-01-02T03:04:06Z",
         "total": 2,
+    },
+    "Facets": {
+        "facets": {
+            "actor": {
+                "more": 0,
+                "values": [
+                    {"actorId": "planner", "actorType": "agent", "count": 1, "failures": 0},
+                    {"actorId": "nightly", "actorType": "automation", "count": 1, "failures": 0},
+                ],
+            },
+            "actorType": {
+                "more": 0,
+                "values": [
+                    {"count": 1, "failures": 0, "value": "agent"},
+                    {"count": 1, "failures": 0, "value": "automation"},
+                ],
+            },
+            "eventType": {
+                "more": 0,
+                "values": [
+                    _COMPLETED | {"children": []},
+                    {"children": [], "count": 1, "failures": 0, "value": "schedule.fired"},
+                ],
+            },
+            "outcome": {
+                "more": 0,
+                "values": [
+                    {"count": 1, "failures": 0, "value": "none"},
+                    {"count": 1, "failures": 0, "value": "success"},
+                ],
+            },
+            "resourceType": {"more": 0, "values": [{"count": 2, "failures": 0, "value": "action_run"}]},
+        },
+        "total": 2,
+    },
+    "Actors": {"actors": [_ACTIVITY], "hasNext": True, "total": 2} | _WEEK,
+    "ActorSummary": _ACTIVITY
+    | _WEEK
+    | {
+        "byEventType": [_COMPLETED],
+        "byResourceType": [{"count": 1, "failures": 0, "value": "action_run"}],
+        "firstSeenAt": "2026-01-02T03:04:05Z",
+    },
+    "ResourceSummary": {
+        "actors": [
+            {"actorId": "planner", "actorType": "agent", "count": 1, "failures": 0, "lastAt": "2026-01-02T03:04:05Z"},
+            {
+                "actorId": "nightly",
+                "actorType": "automation",
+                "count": 1,
+                "failures": 0,
+                "lastAt": "2026-01-02T03:04:04Z",
+            },
+        ],
+        "byEventType": [_COMPLETED, {"count": 1, "failures": 0, "value": "schedule.fired"}],
+        "events": 2,
+        "failures": 0,
+        "firstAt": "2026-01-02T03:04:04Z",
+        "flows": 1,
+        "lastAt": "2026-01-02T03:04:05Z",
+        "lastEvent": _EVENT | {"outcome": "success", "position": 2},
+        "moreActors": 0,
+        "resourceId": _RUN,
+        "resourceType": "action_run",
     },
     "Reference": {"id": _EFFECT},
     "ActorStats": {

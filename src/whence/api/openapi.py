@@ -48,6 +48,7 @@ _SCHEMA_NAMES = {
 _TAGS = {
     "Events": "The log: reading and storing events.",
     "Causes": "Why something happened, and what leads to what.",
+    "Resources and actors": "What happened to a resource, and what an actor did.",
     "Alerts": "Rules that watch the log, and say so in it when they fire.",
     "Webhooks": "Events that the server sends, for the scope admin.",
     "Credentials": "API keys, and sessions for browsers.",
@@ -84,6 +85,8 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
         "1 to 255 characters without control characters. Slashes need not be encoded.",
     ),
     "resource_type": (ref("ResourceType"), "The type of the resource."),
+    "actor_type": (ref("ActorType"), "The type of the actor."),
+    "actor_id": (TEXT_SCHEMA, "The id of the actor, percent-encoded, slashes too."),
     "resource_id": ({"type": "string", "format": "uuid"}, "The id of the resource."),
     "reference": (
         {"type": "string", "pattern": "^(@[1-9][0-9]{0,11}|[0-9A-Fa-f]{4,32})$"},

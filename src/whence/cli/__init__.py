@@ -38,6 +38,10 @@ COMMANDS = {
     "flow": ("whence.cli.flows:flow", "Show what happened in one flow."),
     "map": ("whence.cli.flows:process_map", "Show which event types lead to which, how often and how soon."),
     "histogram": ("whence.cli.histogram:histogram", "Count events by time, with a bar for each span of it."),
+    "facets": ("whence.cli.activity:facets", "Count events by the values of their fields."),
+    "actors": ("whence.cli.activity:actors", "Show what actors did in a period, and how that changed."),
+    "actor": ("whence.cli.activity:actor", "Show what one actor did, and its latest events."),
+    "resource": ("whence.cli.activity:resource", "Show what happened to a resource, and its latest events."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
@@ -57,7 +61,10 @@ COMMANDS = {
 """Every command with the function that runs it and its summary."""
 
 GROUPS = {
-    "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram"),
+    "Read": (
+        *("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram", "facets"),
+        *("actors", "actor", "resource"),
+    ),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),
     "Look after": (

@@ -37,7 +37,19 @@ from whence.events import is_event_type
 from whence.identities import is_uuid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
-__all__ = ["FieldFilters", "Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
+__all__ = [
+    "FieldFilters",
+    "Filters",
+    "Json",
+    "Since",
+    "Until",
+    "emit",
+    "get",
+    "list_events",
+    "pair",
+    "stats",
+    "version",
+]
 
 _SHOWN = 20
 _PAGE = 100
@@ -274,8 +286,8 @@ def emit(
     server: ServerOptions | None = None,
 ) -> None:
     """Store one event and print its id."""
-    actor_type, actor_id = _pair(actor, "--actor", "user/ana")
-    resource_type, resource_id = _pair(resource, "--resource", "action_run/0192f0c1-7c00-7000-8000-000000000000")
+    actor_type, actor_id = pair(actor, "--actor", "user/ana")
+    resource_type, resource_id = pair(resource, "--resource", "action_run/0192f0c1-7c00-7000-8000-000000000000")
     now = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
     event: dict[str, Any] = {
         "eventType": event_type,
@@ -321,7 +333,8 @@ def version() -> None:
     out(__version__)
 
 
-def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
+def pair(text: str, flag: str, example: str) -> tuple[str, str]:
+    """The parts before and after the first slash. Raises Invalid if one is missing."""
     first, slash, second = text.partition("/")
     if not (first and slash and second):
         raise Invalid.at((), f"{flag} needs two parts separated by a slash, like {example}.")

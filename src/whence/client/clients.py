@@ -21,17 +21,22 @@ from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and
 from whence.client.following import AsyncFollow, Follow, OnRetry
 from whence.client.options import ClientOptions
 from whence.client.requests import (
+    ActorFilters,
     ApiRequest,
     EventFilters,
+    FacetFilters,
     FlowFilters,
     FollowFilters,
     HistogramFilters,
     Include,
     ListFilters,
     TimeFilters,
+    actor_request,
     actor_stats_request,
+    actors_request,
     aggregate_request,
     batch_request,
+    facets_request,
     flows_request,
     followers_request,
     get_request,
@@ -39,6 +44,7 @@ from whence.client.requests import (
     list_request,
     next_page_request,
     process_map_request,
+    resource_summary_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -56,6 +62,13 @@ from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
 from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
+from whence.wire.activity_bodies import (
+    ActorActivityBody,
+    ActorsBody,
+    ActorSummaryBody,
+    FacetsBody,
+    ResourceSummaryBody,
+)
 from whence.wire.bodies import (
     ActorStatsBody,
     BatchBody,
@@ -215,7 +228,7 @@ class Whence(BaseClient):
         while request is not None:
             response = self.send(request)
             yield from parse_body(response, FlowsBody).flows
-            request = _next_flows(response)
+            request = _next_listed(response, "/api/v1/flows")
 
     def process_map(self, **period: Unpack[TimeFilters]) -> MapBody:
         """Which event types led to which, how often, how often with a failure, and how soon, on whole days."""
@@ -230,6 +243,32 @@ class Whence(BaseClient):
         `HistogramFilters`. Raises Invalid for an interval that would make more than 1,000 buckets.
         """
         return parse_body(self.send(histogram_request(**filters)), HistogramBody)
+
+    def facets(self, **filters: Unpack[FacetFilters]) -> FacetsBody:
+        """Exact counts of the matching events by the values of their fields, each field without its own filters."""
+        return parse_body(self.send(facets_request(**filters)), FacetsBody)
+
+    def actors(self, **period: Unpack[ActorFilters]) -> Iterator[ActorActivityBody]:
+        """What each actor did in a period, by default the week up to the newest event, the most active first.
+
+        Pages are fetched as they are needed, each exact when it is read.
+        """
+        request: ApiRequest | None = actors_request(**period)
+        while request is not None:
+            response = self.send(request)
+            yield from parse_body(response, ActorsBody).actors
+            request = _next_listed(response, "/api/v1/actors")
+
+    def actor(self, actor_type: str, actor_id: str | UUID, **period: Unpack[TimeFilters]) -> ActorSummaryBody:
+        """What one actor did in a period, by default the week up to the newest event, and what for the first time."""
+        return parse_body(self.send(actor_request(actor_type, actor_id, **period)), ActorSummaryBody)
+
+    def resource_summary(
+        self, resource_type: str, resource_id: str | UUID, *, top: int | None = None
+    ) -> ResourceSummaryBody:
+        """How much happened to a resource, by which actors, of which at most `top`, and what was last."""
+        request = resource_summary_request(resource_type, resource_id, top=top)
+        return parse_body(self.send(request), ResourceSummaryBody)
 
     def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """The number of events, successes and failures of each actor."""
@@ -411,7 +450,7 @@ class AsyncWhence(BaseClient):
             response = await self.send(request)
             for flow in parse_body(response, FlowsBody).flows:
                 yield flow
-            request = _next_flows(response)
+            request = _next_listed(response, "/api/v1/flows")
 
     async def process_map(self, **period: Unpack[TimeFilters]) -> MapBody:
         """As `Whence.process_map`."""
@@ -424,6 +463,30 @@ class AsyncWhence(BaseClient):
     async def histogram(self, **filters: Unpack[HistogramFilters]) -> HistogramBody:
         """As `Whence.histogram`."""
         return parse_body(await self.send(histogram_request(**filters)), HistogramBody)
+
+    async def facets(self, **filters: Unpack[FacetFilters]) -> FacetsBody:
+        """As `Whence.facets`."""
+        return parse_body(await self.send(facets_request(**filters)), FacetsBody)
+
+    async def actors(self, **period: Unpack[ActorFilters]) -> AsyncIterator[ActorActivityBody]:
+        """As `Whence.actors`."""
+        request: ApiRequest | None = actors_request(**period)
+        while request is not None:
+            response = await self.send(request)
+            for actor in parse_body(response, ActorsBody).actors:
+                yield actor
+            request = _next_listed(response, "/api/v1/actors")
+
+    async def actor(self, actor_type: str, actor_id: str | UUID, **period: Unpack[TimeFilters]) -> ActorSummaryBody:
+        """As `Whence.actor`."""
+        return parse_body(await self.send(actor_request(actor_type, actor_id, **period)), ActorSummaryBody)
+
+    async def resource_summary(
+        self, resource_type: str, resource_id: str | UUID, *, top: int | None = None
+    ) -> ResourceSummaryBody:
+        """As `Whence.resource_summary`."""
+        request = resource_summary_request(resource_type, resource_id, top=top)
+        return parse_body(await self.send(request), ResourceSummaryBody)
 
     async def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
         """As `Whence.actor_stats`."""
@@ -538,10 +601,10 @@ def _batch_results(bodies: Sequence[bytes | None], sent: BatchBody | None) -> Ba
     )
 
 
-def _next_flows(response: ApiResponse) -> ApiRequest | None:
-    """The request for the next page of flows; None after the last. Raises as `_next_request`."""
+def _next_listed(response: ApiResponse, path: str) -> ApiRequest | None:
+    """The request for the next page of a list at this path; None after the last. Raises as `_next_request`."""
     link = next_link(response)
-    request = None if link is None else next_page_request(link, "/api/v1/flows")
+    request = None if link is None else next_page_request(link, path)
     if link is not None and request is None:
         raise WhenceError(NOT_A_WHENCE_SERVER)
     return request

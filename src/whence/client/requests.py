@@ -18,8 +18,10 @@ __all__ = [
     "JSON",
     "NDJSON",
     "SEND_EVENTS_MAX",
+    "ActorFilters",
     "ApiRequest",
     "EventFilters",
+    "FacetFilters",
     "FieldFilters",
     "FlowFilters",
     "FollowFilters",
@@ -28,11 +30,14 @@ __all__ = [
     "ListFilters",
     "TimeFilters",
     "Value",
+    "actor_request",
     "actor_stats_request",
+    "actors_request",
     "aggregate_request",
     "batch_request",
     "create_key_request",
     "emit_request",
+    "facets_request",
     "filters_object",
     "first_batch",
     "flows_request",
@@ -44,6 +49,7 @@ __all__ = [
     "list_request",
     "next_page_request",
     "process_map_request",
+    "resource_summary_request",
     "revoke_key_request",
     "store_request",
     "tenant_token_request",
@@ -62,6 +68,7 @@ _SEND_BYTES_MAX = 4 * 1024 * 1024  # the server accepts 5 MiB
 _EVENTS = "/api/v1/events"
 _FLOWS = "/api/v1/flows"
 _KEYS = "/api/v1/keys"
+_ACTORS = "/api/v1/actors"
 
 Value = str | int | UUID | dt.datetime | Sequence[str | UUID] | None
 """The value of a query parameter. Several values mean OR; None omits the parameter."""
@@ -113,6 +120,19 @@ class HistogramFilters(EventFilters, total=False):
     by: Literal["outcome", "event_type"]
     interval: str | None
     top: int | None
+
+
+class FacetFilters(EventFilters, total=False):
+    """Which events, and at most how many values each facet has: `top`, up to 100."""
+
+    top: int | None
+
+
+class ActorFilters(TimeFilters, total=False):
+    """The period of actors: by default the week up to the newest event. `limit` is the size of a page, at most 100."""
+
+    limit: int
+    cursor: str | None
 
 
 class FollowFilters(FieldFilters, total=False):
@@ -189,6 +209,29 @@ def aggregate_request(**filters: Value) -> ApiRequest:
 def histogram_request(**filters: Value) -> ApiRequest:
     """Counts of events by time."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/histogram", query=_query(filters))
+
+
+def facets_request(**filters: Value) -> ApiRequest:
+    """Counts of events by the values of their fields."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/facets", query=_query(filters))
+
+
+def actors_request(**filters: Value) -> ApiRequest:
+    """A page of what the actors of a period did."""
+    return ApiRequest(method="GET", path=_ACTORS, query=_query(filters))
+
+
+def actor_request(actor_type: str, actor_id: str | UUID, **period: Value) -> ApiRequest:
+    """What one actor did in a period."""
+    path = f"{_ACTORS}/{quote(actor_type, safe='')}/{quote(str(actor_id), safe='')}/summary"
+    return ApiRequest(method="GET", path=path, query=_query(period))
+
+
+def resource_summary_request(resource_type: str, resource_id: str | UUID, *, top: int | None = None) -> ApiRequest:
+    """What happened to one resource. An id that is no UUID is derived with its type."""
+    found = resource_uuid(resource_type, str(resource_id))
+    path = f"/api/v1/resources/{quote(resource_type, safe='')}/{found}/summary"
+    return ApiRequest(method="GET", path=path, query=_query({"top": top}))
 
 
 def actor_stats_request(**filters: Value) -> ApiRequest:

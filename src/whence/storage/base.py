@@ -9,8 +9,10 @@ from typing import Protocol
 
 import msgspec
 
+from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.errors import WhenceError
 from whence.events import ActorStat, Counts, Event, FeedPage, NewEvent, Page, PageRequest, Query, Reference, Viewer
+from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.storage.credentials import Credentials
@@ -188,6 +190,29 @@ class Store(Protocol):
         """Exact counts of the matching events by time, in one snapshot; their sum is the total of a list. An open end
         of the range is that of the events that the viewer may see, whether they match or not. Raises as `list_events`,
         and `Invalid` for an interval that makes too many buckets."""
+        ...
+
+    async def facets(self, viewer: Viewer, query: Query, top: int) -> Facets:
+        """Exact counts of the matching events by the values of some fields, in one snapshot: at most `top` values of
+        each, the most frequent first. Each field is counted without the filters on itself. Raises as `list_events`."""
+        ...
+
+    async def actors(
+        self, viewer: Viewer, since: int | None, until: int | None, request: ActorPageRequest
+    ) -> ActorPage:
+        """A page of what the actors of a period did, exact in one snapshot. See `whence.activity` for a period that is
+        left open."""
+        ...
+
+    async def actor_summary(
+        self, viewer: Viewer, actor: tuple[str, str], since: int | None, until: int | None
+    ) -> ActorSummary:
+        """What the actor with this type and id did in a period, as `actors`. An unknown one has done nothing."""
+        ...
+
+    async def resource_summary(self, viewer: Viewer, resource: tuple[str, str], top: int) -> ResourceSummary:
+        """What happened to the resource with this type and id, in one snapshot, with at most `top` of its actors. To an
+        unknown one nothing did. Raises `QueryTooExpensive` and `Throttled`, since all of its events are counted."""
         ...
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:

@@ -139,6 +139,10 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
         """The same query without a last position."""
         return self if self.newest is None else msgspec.structs.replace(self, newest=None)
 
+    def between(self, since: int | None, until: int | None) -> "ResolvedQuery":
+        """The same query about this range of time."""
+        return msgspec.structs.replace(self, since=since, until=until)
+
     def up_to(self, position: int) -> "ResolvedQuery":
         """The same query about the events up to a position."""
         return msgspec.structs.replace(self, newest=position)

@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 
+from whence import facets
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX
 from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
 
 __all__ = [
+    "ACTIVITY_PARAMETERS",
+    "ACTORS_DEFAULT",
     "CAUSE_PARAMETERS",
     "DELIVERY_STATES",
     "EVENT_INCLUDES",
@@ -50,6 +53,9 @@ INT_MAX = 2**63 - 1
 
 LIMIT_MAX = 100
 """The largest number of events on a page, and the default."""
+
+ACTORS_DEFAULT = 20
+"""How many actors are on a page by default, each with what it did; `LIMIT_MAX` is the most."""
 
 LISTING_MAX, LISTING_DEFAULT = 1_000, 100
 """The largest number of API keys or tenants on a page, and the default."""
@@ -235,6 +241,32 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }
 """The parameters of each route that answers with events or counts them."""
 
+
+def _top(things: str) -> Parameter:
+    schema = {"type": "integer", "minimum": 1, "maximum": facets.VALUES_MAX, "default": facets.VALUES_DEFAULT}
+    return Parameter("top", schema, f"The largest number of {things}, the most frequent first.")
+
+
+_ACTORS_LIMIT = Parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": ACTORS_DEFAULT},
+    "The largest number of actors on the page.",
+)
+
+_END_OF_PAGE = Parameter(
+    "cursor",
+    or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+    "The end of the previous page, from its Link header. Send it with the same times.",
+)
+
+ACTIVITY_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "facets": (_top("values of each facet"), *_TIMES, *_FILTERS),
+    "actor_activity": (*_TIMES, _ACTORS_LIMIT, _END_OF_PAGE),
+    "actor_summary": _TIMES,
+    "resource_summary": (_top("actors"),),
+}
+"""The parameters of each route about facets, actors and resources."""
+
 _AFTER = Parameter(
     "after",
     or_null({"type": "string", "pattern": "^([0-9]{1,19}|[A-Za-z0-9_-]{44})$"}),
@@ -334,6 +366,7 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 
 PARAMETERS = (
     READ_PARAMETERS
+    | ACTIVITY_PARAMETERS
     | FEED_PARAMETERS
     | CAUSE_PARAMETERS
     | WRITE_PARAMETERS

@@ -1,6 +1,7 @@
 """Exact counts: whole buckets from the rollups, edges from the covering index, and the raw events for the rest."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from whence import rollups
@@ -14,7 +15,19 @@ from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.walks import compute
 
-__all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
+__all__ = [
+    "actor_names",
+    "actor_stats",
+    "actor_totals",
+    "columns_of",
+    "count_by_word",
+    "count_edges",
+    "counts_by_kind",
+    "divided_buckets",
+    "newer_times",
+    "pieces_of",
+    "total",
+]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -24,13 +37,20 @@ async def pieces_of(
 ) -> list[rollups.Piece]:
     """The buckets and edges that make up the query's range of time; with `summing`, those whose signed sum is it."""
     asked = rollups.asked_by_cover(resolved.since, resolved.until)
-    divided: set[tuple[int, int]] = set()
-    if asked:
-        levels, buckets = zip(*asked, strict=True)
-        rows = await connection.fetch(_SQL["is_divided"], snapshot.tenant_no, levels, buckets)
-        divided = {(level, bucket) for level, bucket in rows}
+    divided = await divided_buckets(connection, snapshot, asked)
     cover = rollups.cover_sum if summing else rollups.cover
     return cover(resolved.since, resolved.until, lambda level, bucket: (level, bucket) in divided)
+
+
+async def divided_buckets(
+    connection: Connection, snapshot: Snapshot, asked: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Those of some buckets that are divided, by level and bucket."""
+    if not asked:
+        return set()
+    levels, buckets = zip(*asked, strict=True)
+    rows = await connection.fetch(_SQL["is_divided"], snapshot.tenant_no, levels, buckets)
+    return {(level, bucket) for level, bucket in rows}
 
 
 async def total(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> int:
@@ -71,19 +91,19 @@ async def _unpinned_total(connection: Connection, snapshot: Snapshot, resolved: 
     if resolved.known_events is not None:
         return resolved.known_events
     if not resolved.by_time:
-        return sum((await _by_kind(connection, snapshot, resolved)).values())
+        return sum((await counts_by_kind(connection, snapshot, resolved)).values())
     if snapshot.events is not None and not set_fields(resolved):
         return snapshot.events
-    spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
+    spans, edges = columns_of(await pieces_of(connection, snapshot, resolved, summing=True))
     count = 0
     if spans[0]:
         count += await connection.fetchval(_SQL["span_total"], snapshot.tenant_no, *spans)
     if edges[0]:
-        count += sum(row[2] for row in await _edge_rows(connection, snapshot, resolved, edges))
+        count += sum(row[2] for row in await count_edges(connection, snapshot, resolved, edges))
     return count
 
 
-def _columns(pieces: list[rollups.Piece]) -> tuple[tuple[list[int], ...], tuple[list[int], ...]]:
+def columns_of(pieces: list[rollups.Piece]) -> tuple[tuple[list[int], ...], tuple[list[int], ...]]:
     """Spans as lists of level, first, last and sign; edges as lists of since, until and sign."""
     spans = [piece for piece in pieces if isinstance(piece, rollups.Span)]
     edges = [piece for piece in pieces if isinstance(piece, rollups.Edge)]
@@ -93,7 +113,7 @@ def _columns(pieces: list[rollups.Piece]) -> tuple[tuple[list[int], ...], tuple[
     )
 
 
-async def _edge_rows(
+async def count_edges(
     connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, edges: tuple[list[int], ...]
 ) -> list[tuple[int, int, int]]:
     """Kind, actor and count of the matching events in edges."""
@@ -103,16 +123,18 @@ async def _edge_rows(
     return rows
 
 
-async def _by_kind(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counter[int]:
+async def counts_by_kind(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counter[int]:
     """How many matching events each kind has."""
     counts: Counter[int] = Counter()
+    if resolved.nothing:
+        return counts
     if not resolved.by_rollup:
         bindings = Bindings(snapshot.tenant_no)
         where = conditions(resolved, bindings)
         text = f"SELECT kind, count(*) FROM event WHERE tenant_no = $1{where} GROUP BY kind"
         counts.update(dict(await connection.fetch(text, *bindings.values)))
         return counts
-    spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
+    spans, edges = columns_of(await pieces_of(connection, snapshot, resolved, summing=True))
     if spans[0]:
         values: list[Any] = [snapshot.tenant_no, *spans[:3]]
         block = "span_by_kind"
@@ -124,32 +146,45 @@ async def _by_kind(connection: Connection, snapshot: Snapshot, resolved: Resolve
             if kind in kinds:
                 counts[kind] += events
     if edges[0]:
-        for kind, _, events in await _edge_rows(connection, snapshot, resolved, edges):
+        for kind, _, events in await count_edges(connection, snapshot, resolved, edges):
             counts[kind] += events
     return +counts
 
 
 async def count_by_word(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counts:
     """The counts by event type, resource type and actor type of the matching events."""
-    by_kind = Counter() if resolved.nothing else await _by_kind(connection, snapshot, resolved)
+    by_kind = await counts_by_kind(connection, snapshot, resolved)
     return await compute(len(by_kind), by_word, by_kind, snapshot.kinds)
 
 
 async def actor_stats(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> list[ActorStat]:
     """What each actor did in the matching events."""
-    if resolved.nothing:
-        return []
-    totals = await (_totals_of_all if resolved.by_time else _totals_of_some)(connection, snapshot, resolved)
-    names = await connection.fetch(_SQL["actor_names"], snapshot.tenant_no, list(totals))
+    totals = await actor_totals(connection, snapshot, resolved)
+    names = await actor_names(connection, snapshot, list(totals))
     return await compute(len(names), ranked, totals, names)
+
+
+async def actor_totals(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
+    """The totals of each actor with a matching event, by its number."""
+    if resolved.nothing:
+        return {}
+    return await (_totals_of_all if resolved.by_time else _totals_of_some)(connection, snapshot, resolved)
+
+
+async def actor_names(connection: Connection, snapshot: Snapshot, actors: list[int]) -> list[tuple[int, str, str]]:
+    """Number, type and id of these actors."""
+    if not actors:
+        return []
+    found: list[tuple[int, str, str]] = await connection.fetch(_SQL["actor_names"], snapshot.tenant_no, actors)
+    return found
 
 
 async def _totals_of_all(connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
     """What each actor did in a range of time: from packed totals where a bucket has many events."""
-    spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
+    spans, edges = columns_of(await pieces_of(connection, snapshot, resolved, summing=True))
     folded_to = snapshot.folded_to if snapshot.folded_to < snapshot.size else None
     rows = await read_spans(connection, snapshot.tenant_no, spans, folded_to) if spans[0] else SpanRows()
-    edge_rows = await _edge_rows(connection, snapshot, resolved, edges) if edges[0] else []
+    edge_rows = await count_edges(connection, snapshot, resolved, edges) if edges[0] else []
 
     def add_up() -> dict[int, Totals]:
         outcomes = {number: kind.outcome for number, kind in snapshot.kinds.items()}
@@ -172,14 +207,14 @@ async def _totals_of_some(connection: Connection, snapshot: Snapshot, resolved: 
         text = f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = $1{where} GROUP BY actor, kind"
         by_kind = await connection.fetch(text, *bindings.values)
     else:
-        spans, edges = _columns(await pieces_of(connection, snapshot, resolved, summing=True))
+        spans, edges = columns_of(await pieces_of(connection, snapshot, resolved, summing=True))
         if spans[0] and resolved.actors is not None:
             values = (snapshot.tenant_no, *spans[:3], resolved.actors, spans[3])
             by_kind = await connection.fetch(_SQL["span_by_actor_of_actors"], *values)
         elif spans[0]:
             by_actor = await _span_by_actor(connection, snapshot, resolved, spans)
         if edges[0]:
-            edge_rows = await _edge_rows(connection, snapshot, resolved, edges)
+            edge_rows = await count_edges(connection, snapshot, resolved, edges)
 
     def add_up() -> dict[int, Totals]:
         kinds = snapshot.kinds.keys() if resolved.kinds is None else frozenset(resolved.kinds)

@@ -7,13 +7,16 @@ from typing import Any
 
 import structlog
 
+from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
+from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.merkle import EMPTY_ROOT
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.postgres import citus, replication
+from whence.storage.postgres.activity import actor_page, actor_summary, facets, resource_summary
 from whence.storage.postgres.append import KindsCache, append
 from whence.storage.postgres.append_function import prepare_call
 from whence.storage.postgres.catalogue import refuse_changed_catalogue
@@ -222,6 +225,36 @@ class PostgresStore:
         """Count by time; see `Store`."""
         ask = partial(histogram, request=request)
         found: TimeHistogram = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer))
+        return found
+
+    async def facets(self, viewer: Viewer, query: Query, top: int) -> Facets:
+        """Count by the values of fields; see `Store`."""
+        ask = partial(facets, query=query, top=top)
+        found: Facets = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer))
+        return found
+
+    async def actors(
+        self, viewer: Viewer, since: int | None, until: int | None, request: ActorPageRequest
+    ) -> ActorPage:
+        """Answer a page of actors; see `Store`."""
+        asked = Query(since=since, until=until)
+        page: ActorPage = await self._ask(viewer, asked, partial(actor_page, request=request), indexed=True)
+        return page
+
+    async def actor_summary(
+        self, viewer: Viewer, actor: tuple[str, str], since: int | None, until: int | None
+    ) -> ActorSummary:
+        """Summarize an actor; see `Store`."""
+        asked = Query(actor_types=actor[:1], actor_ids=actor[1:], since=since, until=until)
+        ask = partial(actor_summary, name=actor)
+        found: ActorSummary = await self._ask(viewer, asked, ask, indexed=True)
+        return found
+
+    async def resource_summary(self, viewer: Viewer, resource: tuple[str, str], top: int) -> ResourceSummary:
+        """Summarize a resource; see `Store`."""
+        asked = Query(resource_types=resource[:1], resource_ids=resource[1:])
+        ask = partial(resource_summary, top=top)
+        found: ResourceSummary = await self._ask(viewer, asked, ask, indexed=False)
         return found
 
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:

@@ -11,7 +11,7 @@ from whence.storage.resolve import ResolvedQuery, Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.walks import compute
 
-__all__ = ["histogram"]
+__all__ = ["histogram", "time_bounds"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -21,13 +21,13 @@ async def histogram(
 ) -> TimeHistogram:
     """The matching events by time, split as requested."""
     is_open = None in (resolved.since, resolved.until)
-    bounds = await _time_bounds(connection, snapshot) if is_open else (None, None)
+    bounds = await time_bounds(connection, snapshot) if is_open else (None, None)
     grid = grid_of(resolved.since, resolved.until, bounds, request.interval)
     rows = [] if grid is None or resolved.nothing else await _rows(connection, snapshot, resolved, grid)
     return await compute(len(rows), histogram_of, grid, resolved.since, resolved.until, rows, snapshot.kinds, request)
 
 
-async def _time_bounds(connection: Connection, snapshot: Snapshot) -> tuple[int | None, int | None]:
+async def time_bounds(connection: Connection, snapshot: Snapshot) -> tuple[int | None, int | None]:
     """When the first and the last event occurred that the viewer may see."""
     kinds = readable_kinds(snapshot)
     if kinds is None:

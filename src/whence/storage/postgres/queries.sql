@@ -400,6 +400,62 @@ SELECT (e.occurred_at - $4::bigint) / $5::bigint, e.kind, count(*)
        OFFSET 0) e
  GROUP BY 1, 2
 
+-- name: slots_of_actors
+-- Not on SQLite, which reads one part of a period after the other: events of some actors by slot. $5 are the slots of
+-- the spans.
+SELECT s.slot, r.actor, r.kind, sum(r.events)::bigint
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, slot)
+  JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+ CROSS JOIN LATERAL (
+       SELECT actor, kind, events FROM rollup_actor
+        WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket AND actor = ANY($6::bigint[])
+          AND ($7::int[] IS NULL OR kind = ANY($7))
+       OFFSET 0) r
+ GROUP BY s.slot, r.actor, r.kind
+
+-- name: edge_of_actors
+-- $4 are the slots of the edges.
+SELECT edge.slot, e.actor, e.kind, count(*)
+  FROM unnest($2::bigint[], $3::bigint[], $4::int[]) AS edge (since, until, slot)
+ CROSS JOIN LATERAL (
+       SELECT actor, kind FROM event
+        WHERE tenant_no = $1 AND occurred_at >= edge.since AND occurred_at < edge.until
+          AND actor = ANY($5::bigint[]) AND ($6::int[] IS NULL OR kind = ANY($6))
+       OFFSET 0) e
+ GROUP BY edge.slot, e.actor, e.kind
+
+-- name: times_of_actors
+-- When the first and the last event of each actor occurred.
+SELECT a.actor, (SELECT min(occurred_at) FROM event WHERE tenant_no = $1 AND actor = a.actor),
+       (SELECT max(occurred_at) FROM event WHERE tenant_no = $1 AND actor = a.actor)
+  FROM unnest($2::bigint[]) AS a (actor)
+
+-- name: buckets_with_actor
+-- The first and the last bucket of each span in which its actor has events of some kinds. The kinds of each are the text
+-- of an array, since an array of arrays has rows of one length. Asked and answered in order.
+SELECT (SELECT min(b.bucket) FROM bucket b
+         WHERE b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+           AND EXISTS (SELECT 1 FROM rollup_actor r
+                        WHERE r.tenant_no = $1 AND r.level = b.level AND r.bucket = b.bucket AND r.actor = s.actor
+                          AND r.kind = ANY(s.kinds::int[]) OFFSET 0)),
+       (SELECT max(b.bucket) FROM bucket b
+         WHERE b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
+           AND EXISTS (SELECT 1 FROM rollup_actor r
+                        WHERE r.tenant_no = $1 AND r.level = b.level AND r.bucket = b.bucket AND r.actor = s.actor
+                          AND r.kind = ANY(s.kinds::int[]) OFFSET 0))
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) WITH ORDINALITY
+       AS s (level, first, last, actor, kinds, number)
+ ORDER BY s.number
+
+-- name: events_of_actors
+-- The first event of each kind that an actor has in an edge, and with -1 for $5 the last one.
+SELECT s.number, e.kind, e.occurred_at, e.position, e.id
+  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS s (since, until, actor, number)
+ CROSS JOIN LATERAL (
+       SELECT DISTINCT ON (kind) kind, occurred_at, position, id FROM event
+        WHERE tenant_no = $1 AND actor = s.actor AND occurred_at >= s.since AND occurred_at < s.until
+        ORDER BY kind, occurred_at * $5::int, position * $5::int) e
+
 -- name: buckets
 -- The caller adds the direction to the three walks.
 SELECT bucket, events FROM bucket WHERE tenant_no = $1 AND level = $2 AND bucket BETWEEN $3 AND $4

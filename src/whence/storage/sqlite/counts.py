@@ -18,7 +18,16 @@ from whence.storage.sqlite.actor_totals import add_span, unfolded_events
 from whence.storage.sqlite.resolve import conditions, json_list
 from whence.storage.sqlite.rows import key_of
 
-__all__ = ["actor_stats", "count_by_word", "newer_times", "pieces_of", "total"]
+__all__ = [
+    "actor_names",
+    "actor_stats",
+    "actor_totals",
+    "count_by_word",
+    "counts_by_kind",
+    "newer_times",
+    "pieces_of",
+    "total",
+]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _NOTHING = (0, 0, 0)
@@ -58,7 +67,7 @@ def _unpinned_total(connection: apsw.Connection, snapshot: Snapshot, resolved: R
     if resolved.known_events is not None:
         return resolved.known_events
     if not resolved.by_time:
-        return sum(_by_kind(connection, snapshot, resolved).values())
+        return sum(counts_by_kind(connection, snapshot, resolved).values())
     count = 0
     for piece in pieces_of(connection, snapshot, resolved, summing=True):
         block, where = "span_total", (snapshot.tenant_no, *msgspec.structs.astuple(piece)[:-1])
@@ -94,9 +103,11 @@ def _edge(
     return rows
 
 
-def _by_kind(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counter[int]:
+def counts_by_kind(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counter[int]:
     """How many matching events each kind has."""
     counts: Counter[int] = Counter()
+    if resolved.nothing:
+        return counts
     if not resolved.by_rollup:
         where, bindings = conditions(resolved, snapshot)
         rows = connection.execute(
@@ -144,23 +155,27 @@ def _edge_by_kind(
 
 def count_by_word(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Counts:
     """The counts by event type, resource type and actor type of the matching events."""
-    by_kind = Counter() if resolved.nothing else _by_kind(connection, snapshot, resolved)
-    return by_word(by_kind, snapshot.kinds)
+    return by_word(counts_by_kind(connection, snapshot, resolved), snapshot.kinds)
 
 
 def actor_stats(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> list[ActorStat]:
     """What each actor did in the matching events."""
+    totals = actor_totals(connection, snapshot, resolved)
+    return ranked(totals, actor_names(connection, snapshot, totals))
+
+
+def actor_totals(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:
+    """The totals of each actor with a matching event, by its number."""
     if resolved.nothing:
-        return []
-    if resolved.by_time:
-        totals = _totals_of_all(connection, snapshot, resolved)
-    else:
-        totals = _totals_of_some(connection, snapshot, resolved)
-    if not totals:
-        return []
-    keys = apsw.carray(array("q", [key_of(snapshot.tenant_no, actor) for actor in totals]))
-    names: list[Any] = connection.execute(_SQL["actor_names"], (keys,)).fetchall()
-    return ranked(totals, names)
+        return {}
+    return (_totals_of_all if resolved.by_time else _totals_of_some)(connection, snapshot, resolved)
+
+
+def actor_names(connection: apsw.Connection, snapshot: Snapshot, actors: Iterable[int]) -> list[tuple[int, str, str]]:
+    """Number, type and id of these actors."""
+    keys = array("q", [key_of(snapshot.tenant_no, actor) for actor in actors])
+    found: list[Any] = connection.execute(_SQL["actor_names"], (apsw.carray(keys),)).fetchall() if keys else []
+    return found
 
 
 def _totals_of_all(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> dict[int, Totals]:

@@ -12,7 +12,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import FEW_KINDS, pieces_of
 from whence.storage.sqlite.resolve import conditions, json_list
 
-__all__ = ["histogram"]
+__all__ = ["histogram", "time_bounds"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -22,14 +22,14 @@ def histogram(
 ) -> TimeHistogram:
     """The matching events by time, split as requested."""
     is_open = None in (resolved.since, resolved.until)
-    bounds = _time_bounds(connection, snapshot) if is_open else (None, None)
+    bounds = time_bounds(connection, snapshot) if is_open else (None, None)
     grid = grid_of(resolved.since, resolved.until, bounds, request.interval)
     counts = [] if grid is None or resolved.nothing else _counts(connection, snapshot, resolved, grid)
     check_deadline()
     return histogram_of(grid, resolved.since, resolved.until, counts, snapshot.kinds, request)
 
 
-def _time_bounds(connection: apsw.Connection, snapshot: Snapshot) -> tuple[int | None, int | None]:
+def time_bounds(connection: apsw.Connection, snapshot: Snapshot) -> tuple[int | None, int | None]:
     """When the first and the last event occurred that the viewer may see."""
     kinds = readable_kinds(snapshot)
     block, bindings = "time_bounds", list[Any]([snapshot.tenant_no])

@@ -280,6 +280,37 @@ SELECT kind, count(*) FROM event INDEXED BY event_time
    AND (?4 IS NULL OR actor IN (SELECT value FROM json_each(?4)))
  GROUP BY kind
 
+-- name: edge_of_actors
+SELECT kind, actor FROM event INDEXED BY event_time
+ WHERE tenant_no = ?1 AND occurred_at >= ?2 AND occurred_at < ?3
+   AND actor IN (SELECT value FROM json_each(?4)) AND (?5 IS NULL OR kind IN (SELECT value FROM json_each(?5)))
+
+-- name: times_of_actors
+-- When the first and the last event of each actor occurred.
+SELECT json_each.value,
+       (SELECT occurred_at FROM event INDEXED BY event_actor WHERE tenant_no = ?1 AND actor = json_each.value
+         ORDER BY occurred_at LIMIT 1),
+       (SELECT occurred_at FROM event INDEXED BY event_actor WHERE tenant_no = ?1 AND actor = json_each.value
+         ORDER BY occurred_at DESC LIMIT 1)
+  FROM json_each(?2)
+
+-- name: buckets_with_actor
+-- The first and the last bucket of a span in which an actor has events of some kinds. From bucket to bucket.
+SELECT min(b.bucket), max(b.bucket)
+  FROM bucket b
+ CROSS JOIN rollup_actor r
+    ON r.tenant_no = b.tenant_no AND r.level = b.level AND r.bucket = b.bucket AND r.actor = ?5
+   AND r.kind IN (SELECT value FROM json_each(?6))
+ WHERE b.tenant_no = ?1 AND b.level = ?2 AND b.bucket BETWEEN ?3 AND ?4
+
+-- name: events_of_actors
+-- The caller adds the order, and reads no further than it needs.
+SELECT actor, kind, occurred_at, key FROM event INDEXED BY event_time
+ WHERE tenant_no = ?1 AND occurred_at >= ?2 AND occurred_at < ?3 AND actor IN (SELECT value FROM json_each(?4))
+
+-- name: ids_of_keys
+SELECT key, id FROM event WHERE key IN (SELECT value FROM json_each(?))
+
 -- name: buckets
 -- The caller adds the direction to the three walks.
 SELECT bucket, events FROM bucket WHERE tenant_no = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
