@@ -54,6 +54,9 @@ FLOWS = ("flow-1", "flow/2", "flow 3", uuid(1), uuid(2), uuid(27), uuid(27).uppe
 OUTCOMES = ("success", "failure", "none")
 RESOURCES = tuple(uuid(number) for number in range(1, 5))
 CAUSES = (uuid(1), uuid(2), uuid(3), uuid(40), "a text", "0", uuid(1).replace("-", ""))
+PATTERNS = ("action_run.completed", "action_run.*", "*.failed", "*.step.done", "*.completed", "no.such", "*.such")
+ACTOR_NAMES = ("user/ada", "*/ada", "agent/bob", f"*/{uuid(171)}", f"service/{uuid(171).upper()}", "agent/", "*/nobody")
+RESOURCE_NAMES = (f"action_run/{uuid(1)}", f"*/{uuid(2)}", f"artifact/{uuid(3)}", "artifact/", f"*/{uuid(9)}")
 PAYLOADS = (b"{}", b'{"a":1}', b'{"a":1.0}', b'{"a":1,"b":[]}', b'{"b":[],"a":1}', '{"ä":"\\u0000"}'.encode())
 FIRST_TIME = -62_135_596_800 * SECOND
 
@@ -122,6 +125,17 @@ FILTERS: dict[str, st.SearchStrategy[Any]] = {
     "since": times,
     "until": times,
     "readable": readable,
+    "type_patterns": some(PATTERNS),
+    "actors": some(ACTOR_NAMES),
+    "resources": some(RESOURCE_NAMES),
+    "excluded_event_types": some(PATTERNS),
+    "excluded_resource_types": some((*RESOURCE_TYPES, "template")),
+    "excluded_actor_types": some((*ACTOR_TYPES, "system")),
+    "excluded_outcomes": some(OUTCOMES),
+    "excluded_actors": some(name for name in ACTOR_NAMES if not name.endswith("/")),
+    "excluded_resources": some(name for name in RESOURCE_NAMES if not name.endswith("/")),
+    "excluded_correlation_ids": some((*FLOWS, "no flow")),
+    "excluded_causation_ids": some((*CAUSES, "no cause")),
 }
 FIELDS = {
     "event_types": "event_type",

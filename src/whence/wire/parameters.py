@@ -12,6 +12,7 @@ from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX
 from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
+from whence.wire.query_language import TEXT_LENGTH_MAX
 
 __all__ = [
     "CAUSE_PARAMETERS",
@@ -122,6 +123,12 @@ _FILTERS = (
     Parameter("outcome", or_null({"type": "string", "enum": list(OUTCOMES)}), f"The outcome. {_REPEAT}", multiple=True),
     Parameter("correlation_id", or_null(TEXT_SCHEMA), f"The flow that the event belongs to. {_REPEAT}", multiple=True),
     Parameter("causation_id", or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
+    Parameter(
+        "q",
+        or_null({"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH_MAX}),
+        "Filters in the query language, such as type:action_run.* -type:*.heartbeat outcome:failed. An event has to "
+        "match them and the other parameters.",
+    ),
 )
 
 

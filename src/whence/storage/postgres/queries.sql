@@ -240,13 +240,13 @@ SELECT e.id
    AND ($3::text[] IS NULL OR k.resource_type = ANY($3))
 
 -- name: actors_by_id
-SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
+SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
 
 -- name: flow_by_correlation
-SELECT flow, events FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($2::text[])
+SELECT flow, correlation_id, events FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($2::text[])
 
 -- name: resources_by_id
-SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND resource_id = ANY($2::uuid[])
+SELECT resource, resource_type, resource_id::text, events FROM resource WHERE tenant_no = $1 AND resource_id = ANY($2::uuid[])
 
 -- name: actor_names
 SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])

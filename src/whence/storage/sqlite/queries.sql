@@ -159,13 +159,13 @@ SELECT e.id
    AND (?3 IS NULL OR k.resource_type IN (SELECT value FROM json_each(?3)))
 
 -- name: actors_by_id
-SELECT key & 0xFFFFFFFFFF, actor_type FROM actor WHERE tenant_no = ? AND actor_id = ?
+SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE tenant_no = ? AND actor_id = ?
 
 -- name: flow_by_correlation
-SELECT key & 0xFFFFFFFFFF, events FROM flow WHERE tenant_no = ? AND correlation_id = ?
+SELECT key & 0xFFFFFFFFFF, correlation_id, events FROM flow WHERE tenant_no = ? AND correlation_id = ?
 
 -- name: resources_by_id
-SELECT key & 0xFFFFFFFFFF, resource_type, events FROM resource WHERE tenant_no = ? AND resource_id = ?
+SELECT key & 0xFFFFFFFFFF, resource_type, resource_id, events FROM resource WHERE tenant_no = ? AND resource_id = ?
 
 -- name: actor_names
 SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE key IN (SELECT value FROM carray(?))
