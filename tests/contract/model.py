@@ -35,6 +35,7 @@ from whence.events import (
 )
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
+from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
@@ -190,6 +191,37 @@ class ModelStore(Filters):
         if reference.position is not None:
             return [event.id for event in log if event.position == reference.position]
         return sorted(event.id for event in log if reference.first_id <= event.id <= reference.last_id)[:2]
+
+    async def find_names(self, viewer: Viewer, search: NameSearch) -> FoundNames:
+        seen = self.matching(viewer, Query())
+        actors = Counter((each.actor_id, each.actor_type) for each in seen)
+        flows = Counter(each.correlation_id for each in seen)
+        resources = Counter((each.resource_id, each.resource_type) for each in seen)
+
+        def named(ranges: tuple[NameRange, ...], id_: str, type_: str | None = None) -> bool:
+            return any(each.first <= id_ <= each.last and each.type in (None, type_) for each in ranges)
+
+        return FoundNames(
+            kinds=[KindName(*kind, count) for kind, count in Counter(map(kind_of, seen)).items()]
+            if search.kinds
+            else [],
+            events=sorted(each.id for each in seen if search.events and named((search.events,), each.id))[
+                : search.limit
+            ],
+            actors=[
+                ActorName(type_, id_, count)
+                for (id_, type_), count in sorted(actors.items())
+                if named(search.actors, id_, type_)
+            ][: search.limit],
+            flows=[FlowName(text, count) for text, count in sorted(flows.items()) if named(search.flows, text)][
+                : search.limit
+            ],
+            resources=[
+                ResourceName(type_, id_, count)
+                for (id_, type_), count in sorted(resources.items())
+                if named(search.resources, id_, type_)
+            ][: search.limit],
+        )
 
     def matching(self, viewer: Viewer, query: Query) -> list[Event]:
         """The events that match a query, in the order of the log."""

@@ -27,6 +27,7 @@ from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, Keyset, NewEvent, PageRequest, Query, Viewer
 from whence.flows import FlowPage
 from whence.histograms import INTERVALS_US, HistogramRequest
+from whence.names import FoundNames, NameRange, NameSearch, beginning
 from whence.storage import Receipt, Write
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
@@ -176,6 +177,26 @@ flows_asked = st.fixed_dictionaries(
 )
 
 
+_texts = st.sampled_from(("", "a", "b", "ada", "flow", "flow-1", "\U0001f600", uuid(171), uuid(171).upper(), uuid(2)))
+text_ranges = st.lists(st.builds(NameRange, _texts, _texts) | st.builds(beginning, _texts), max_size=2).map(tuple)
+_ids = st.integers(0, 260).map(uuid)
+searches = st.builds(
+    NameSearch,
+    limit=st.integers(1, 12),
+    kinds=st.booleans(),
+    events=st.none() | st.builds(NameRange, _ids, _ids),
+    actors=st.lists(st.builds(beginning, _texts, st.none() | st.sampled_from(ACTOR_TYPES)), max_size=2).map(tuple),
+    flows=text_ranges,
+    resources=st.lists(st.builds(NameRange, _ids, _ids, st.none() | st.sampled_from(RESOURCE_TYPES)), max_size=2).map(
+        tuple
+    ),
+)
+
+
+def sorted_kinds(found: FoundNames) -> FoundNames:
+    return msgspec.structs.replace(found, kinds=sorted(found.kinds, key=msgspec.structs.astuple))
+
+
 def test_the_oracle_draws_every_filter() -> None:
     """A new field of a query or of a viewer is drawn, or this fails."""
     assert FILTERS.keys() | {"tenant"} == {*Query.__struct_fields__, *Viewer.__struct_fields__}
@@ -319,6 +340,14 @@ class Oracle(RuleBasedStateMachine):
         for text in (f"@{number}", uuid(number)[:-1], uuid(number)):
             reference = parse_reference(text)
             self.both(lambda store, reference=reference: store.find_ids(Viewer(tenant, readable), reference))
+
+    @rule(tenant=st.sampled_from(TENANTS), search=searches, readable=readable)
+    def find_names(self, tenant: str, search: NameSearch, readable: tuple[str, ...] | None) -> None:
+        """Names of each sort, with their counts; kinds come in any order."""
+        found, exact = (
+            self.runner.run(store.find_names(Viewer(tenant, readable), search)) for store in (self.store, self.model)
+        )
+        assert sorted_kinds(found) == sorted_kinds(exact)
 
     @rule(tenant=st.sampled_from(TENANTS), filters=questions, limit=st.integers(1, 9), ascending=st.booleans())
     def turn_pages(self, tenant: str, filters: dict[str, Any], limit: int, ascending: bool) -> None:

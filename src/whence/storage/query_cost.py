@@ -8,10 +8,11 @@ other combination of filters is as exact, but costs what it matches: it is *unbo
 from whence.errors import Invalid
 from whence.events import Query, Viewer, sets_only, split_name
 from whence.flows import FlowQuery
+from whence.names import NameSearch
 from whence.storage.base import AS_OF_SPAN
 from whence.storage.resolve import KIND_FIELDS, TIME_FIELDS
 
-__all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "pinned"]
+__all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "is_indexed_search", "pinned"]
 
 _KINDS = KIND_FIELDS | TIME_FIELDS
 _ONE_ACTOR = TIME_FIELDS | {"actor_ids", "actors"}
@@ -49,6 +50,12 @@ def _names_one(ids: tuple[str, ...], names: tuple[str, ...]) -> bool:
 def is_indexed_flows(query: FlowQuery, viewer: Viewer) -> bool:
     """Whether a page of flows and its total cost the same however large the log is."""
     return sets_only(_NOTHING, query, viewer)
+
+
+def is_indexed_search(search: NameSearch, viewer: Viewer) -> bool:
+    """Whether to find names costs the same however many there are. For a viewer who may not see every event, hidden
+    names may lie between the visible ones."""
+    return viewer.sees_all or not (search.events or search.actors or search.flows)
 
 
 def pinned(size: int, as_of: int | None) -> int:
