@@ -34,6 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "actor_totals",
             "flows",
             "histograms",
+            "names",
             "merkle",
             "recent",
             "random_digits",

@@ -69,6 +69,14 @@ _HISTOGRAM: Rules = frozenset(
     }
 )
 
+_SEARCH: Rules = frozenset(
+    {
+        ("text", "missing"),  # a text of blanks
+        ("text", "string_control_character"),
+        ("text", "reference_parsing"),  # a position of too many digits
+    }
+)
+
 _LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
 
 _PLACES: Rules = frozenset(
@@ -109,6 +117,8 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES | _TEXT,
     ("GET", "/api/v1/events/feed"): _TYPES | _TEXT | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
+    ("GET", "/api/v1/events/suggest"): frozenset({("cursor", "out_of_range")}),  # it lies within q
+    ("GET", "/api/v1/search"): _SEARCH,
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,
     ("GET", "/api/v1/flows/map"): _TIMES,
     ("POST", "/api/v1/events"): _EVENTS,

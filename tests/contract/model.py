@@ -202,7 +202,10 @@ class ModelStore(Filters):
             return any(each.first <= id_ <= each.last and each.type in (None, type_) for each in ranges)
 
         return FoundNames(
-            kinds=[KindName(*kind, count) for kind, count in Counter(map(kind_of, seen)).items()]
+            kinds=[
+                KindName(kind[0], kind[1], kind[2], kind[3], count)
+                for kind, count in Counter(map(kind_of, seen)).items()
+            ]
             if search.kinds
             else [],
             events=sorted(each.id for each in seen if search.events and named((search.events,), each.id))[

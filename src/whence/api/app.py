@@ -17,6 +17,7 @@ from whence.api import (
     followers,
     health,
     metrics_page,
+    names,
     operators,
     reads,
     webhooks,
@@ -117,7 +118,20 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
+    modules = (
+        reads,
+        names,
+        feeds,
+        followers,
+        webhooks,
+        alerts,
+        writes,
+        causes,
+        credentials,
+        operators,
+        metrics_page,
+        health,
+    )
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 

@@ -342,7 +342,7 @@ class QueryReader:
             self.refuse(name, f"The parameter {name} may be given only once.", "repeated")
         elif len(texts) > VALUES_MAX:
             self.refuse(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
-        elif not all(texts):
+        elif not all(texts) and not self.known[name].may_be_empty:
             self.refuse(name, "A parameter must not be empty; leave it out instead.", "string_too_short")
         else:
             return True
