@@ -37,7 +37,19 @@ from whence.events import is_event_type
 from whence.identities import is_uuid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
 
-__all__ = ["FieldFilters", "Filters", "Json", "Since", "Until", "emit", "get", "list_events", "stats", "version"]
+__all__ = [
+    "FieldFilters",
+    "Filters",
+    "Json",
+    "QueryFilters",
+    "Since",
+    "Until",
+    "emit",
+    "get",
+    "list_events",
+    "stats",
+    "version",
+]
 
 _SHOWN = 20
 _PAGE = 100
@@ -92,7 +104,26 @@ class FieldFilters:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Filters(FieldFilters):
+class QueryFilters(FieldFilters):
+    """Options that select events, also by a text in the query language."""
+
+    query: Annotated[
+        str | None,
+        Parameter(
+            name=["--query", "-q"],
+            allow_leading_hyphen=True,
+            help="Filters as in the console, like 'type:action_run.* -outcome:success actor:agent/*'.",
+        ),
+    ] = None
+
+    def parameters(self) -> dict[str, Value]:
+        """The query parameters of the API."""
+        return super().parameters() | {"q": self.query}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Filters(QueryFilters):
     """Options that select events, also by the time at which they occurred."""
 
     since: Since = None

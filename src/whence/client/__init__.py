@@ -49,6 +49,7 @@ from whence.client.requests import (
     list_keys_request,
     list_request,
     revoke_key_request,
+    search_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -142,6 +143,7 @@ __all__ = [
     "refusal",
     "retry_after_s",
     "revoke_key_request",
+    "search_request",
     "sign_jwt",
     "trace_request",
     "wrap",

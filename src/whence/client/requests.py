@@ -26,6 +26,7 @@ __all__ = [
     "HistogramFilters",
     "Include",
     "ListFilters",
+    "QueryText",
     "TimeFilters",
     "Value",
     "actor_stats_request",
@@ -45,6 +46,7 @@ __all__ = [
     "next_page_request",
     "process_map_request",
     "revoke_key_request",
+    "search_request",
     "store_request",
     "tenant_token_request",
     "trace_request",
@@ -101,7 +103,15 @@ class FieldFilters(TypedDict, total=False):
     causation_id: Ids
 
 
-class EventFilters(FieldFilters, TimeFilters, total=False):
+class QueryText(TypedDict, total=False):
+    """Which events, as a text in the query language: `q="type:action_run.* -outcome:success"`. An event has to match it
+    and the other filters.
+    """
+
+    q: str | None
+
+
+class EventFilters(FieldFilters, TimeFilters, QueryText, total=False):
     """Which events, by their fields and by the time at which they occurred."""
 
 
@@ -115,7 +125,7 @@ class HistogramFilters(EventFilters, total=False):
     top: int | None
 
 
-class FollowFilters(FieldFilters, total=False):
+class FollowFilters(FieldFilters, QueryText, total=False):
     """Which events, and where to begin: after the place `after`, or with the first event that was recorded `since`:
     a time, "start" for the first event of the log, or "now" for those that are yet to be stored.
     """
@@ -194,6 +204,11 @@ def histogram_request(**filters: Value) -> ApiRequest:
 def actor_stats_request(**filters: Value) -> ApiRequest:
     """Statistics by actor."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/stats/by-actor", query=_query(filters))
+
+
+def search_request(text: str) -> ApiRequest:
+    """What a text names."""
+    return ApiRequest(method="GET", path="/api/v1/search", query=(("text", text),))
 
 
 def flows_request(**filters: Value) -> ApiRequest:
