@@ -36,6 +36,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "histograms",
             "facets",
             "activity",
+            "names",
             "merkle",
             "merkle_proofs",
             "tiles",

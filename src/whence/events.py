@@ -16,6 +16,7 @@ import msgspec
 __all__ = [
     "ACTOR_TYPES",
     "ANY_RESOURCE_TYPE",
+    "ANY_TYPE",
     "EVENT_LOG",
     "EVENT_TYPE_MAX",
     "EVENT_TYPE_PATTERN",
@@ -37,8 +38,10 @@ __all__ = [
     "Vocabulary",
     "is_event_type",
     "is_tenant",
+    "matches_type",
     "set_fields",
     "sets_only",
+    "split_name",
 ]
 
 TEXT_MAX = 255
@@ -75,6 +78,9 @@ class ResourceType(enum.StrEnum):
     INBOUND_MESSAGE = "inbound_message"
     TEMPLATE = "template"
 
+
+ANY_TYPE = "*"
+"""In the name of an actor or resource, stands for any type."""
 
 ANY_RESOURCE_TYPE = "*"
 """Among the added resource types, admits every word of their grammar."""
@@ -209,6 +215,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     An empty tuple is no filter. `event_type_prefixes` holds whole segments with their last dot (`action_run.`) and is
     one set of alternatives with `event_types`. `since <= occurred_at < until`.
+
+    The other fields come from the query language. `type_patterns` are event types, `action_run.*` or `*.heartbeat`.
+    `actors` and `resources` are names, see `split_name`; where all of them are types, they are `actor_types` and
+    `resource_types`. An event that one of the `excluded_...` names does not match.
     """
 
     event_types: tuple[str, ...] = ()
@@ -222,6 +232,37 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     causation_ids: tuple[str, ...] = ()
     since: int | None = None
     until: int | None = None
+    type_patterns: tuple[str, ...] = ()
+    actors: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    excluded_event_types: tuple[str, ...] = ()
+    excluded_resource_types: tuple[str, ...] = ()
+    excluded_actor_types: tuple[str, ...] = ()
+    excluded_outcomes: tuple[str, ...] = ()
+    excluded_actors: tuple[str, ...] = ()
+    excluded_resources: tuple[str, ...] = ()
+    excluded_correlation_ids: tuple[str, ...] = ()
+    excluded_causation_ids: tuple[str, ...] = ()
+
+
+def matches_type(event_type: str, pattern: str) -> bool:
+    """Whether an event type is this one, or begins or ends with the segments beside a `*`."""
+    if pattern.endswith(".*"):
+        return event_type.startswith(pattern[:-1])
+    if pattern.startswith("*."):
+        return event_type.endswith(pattern[1:])
+    return event_type == pattern
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The type and the id in the name of an actor or resource, `type/id`. The type `*` is any, and without an id it is
+    each one of the type.
+
+    >>> split_name("agent/planner"), split_name("agent/")
+    (('agent', 'planner'), ('agent', ''))
+    """
+    type_, _, id_ = name.partition("/")
+    return type_, id_
 
 
 def set_fields(asked: msgspec.Struct) -> frozenset[str]:

@@ -33,11 +33,11 @@ VALUES_MAX, VALUES_DEFAULT = 100, 20
 """The most values of a facet, and the default."""
 
 FACET_FIELDS: dict[str, frozenset[str]] = {
-    "event_type": frozenset({"event_types", "event_type_prefixes"}),
-    "resource_type": frozenset({"resource_types"}),
-    "outcome": frozenset({"outcomes"}),
-    "actor_type": frozenset({"actor_types"}),
-    "actor": frozenset({"actor_ids", "actor_types"}),
+    "event_type": frozenset({"event_types", "event_type_prefixes", "type_patterns", "excluded_event_types"}),
+    "resource_type": frozenset({"resource_types", "excluded_resource_types"}),
+    "outcome": frozenset({"outcomes", "excluded_outcomes"}),
+    "actor_type": frozenset({"actor_types", "excluded_actor_types"}),
+    "actor": frozenset({"actor_ids", "actor_types", "actors", "excluded_actor_types", "excluded_actors"}),
 }
 """Facet -> the fields of `Query` that are its own filters."""
 

@@ -22,6 +22,9 @@ _TIMES: Rules = frozenset(
 _TYPES: Rules = frozenset(  # the contract's event_type is any string
     {("event_type", "string_too_short"), ("event_type", "string_too_long"), ("event_type", "wildcard")}
 )
+_TEXT: Rules = frozenset(  # no schema says the grammar of q
+    {("*", "query_term"), ("q", "string_too_short"), ("q", "time_range"), ("from", "time_range")}
+)
 _PAGES: Rules = frozenset(
     {
         ("cursor", "cursor"),  # a cursor is made by the server
@@ -66,6 +69,14 @@ _HISTOGRAM: Rules = frozenset(
     }
 )
 
+_SEARCH: Rules = frozenset(
+    {
+        ("text", "missing"),  # a text of blanks
+        ("text", "string_control_character"),
+        ("text", "reference_parsing"),  # a position of too many digits
+    }
+)
+
 _LISTING: Rules = frozenset({("cursor", "cursor")})  # a cursor is made by the server
 
 _PLACES: Rules = frozenset(
@@ -98,17 +109,19 @@ _ALERTS: Rules = frozenset(
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
-    ("GET", "/api/v1/events"): _TIMES | _TYPES | _PAGES,
-    ("GET", "/api/v1/events/correlation/{correlation_id}"): _TIMES | _TYPES | _PAGES | _FLOW,
-    ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _PAGES,
-    ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
-    ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _HISTOGRAM,
-    ("GET", "/api/v1/events/facets"): _TIMES | _TYPES,
+    ("GET", "/api/v1/events"): _TIMES | _TYPES | _TEXT | _PAGES,
+    ("GET", "/api/v1/events/correlation/{correlation_id}"): _TIMES | _TYPES | _TEXT | _PAGES | _FLOW,
+    ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _TEXT | _PAGES,
+    ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES | _TEXT,
+    ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _TEXT | _HISTOGRAM,
+    ("GET", "/api/v1/events/facets"): _TIMES | _TYPES | _TEXT,
     ("GET", "/api/v1/actors"): _TIMES | _LISTING,
     ("GET", "/api/v1/actors/{actor_type}/{actor_id}/summary"): _TIMES,
-    ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
-    ("GET", "/api/v1/events/feed"): _TYPES | _PLACES,
+    ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES | _TEXT,
+    ("GET", "/api/v1/events/feed"): _TYPES | _TEXT | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
+    ("GET", "/api/v1/events/suggest"): frozenset({("cursor", "out_of_range")}),  # it lies within q
+    ("GET", "/api/v1/search"): _SEARCH,
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,
     ("GET", "/api/v1/flows/map"): _TIMES,
     ("POST", "/api/v1/events"): _EVENTS,

@@ -16,6 +16,7 @@ from tests.api.conftest import Served, event, serving
 from whence.api.app import route_handlers
 from whence.api.feeds import stream_events
 from whence.api.followers import list_followers
+from whence.api.names import search
 from whence.events import Query, Viewer
 from whence.permissions import READ, WRITE, Principal
 from whence.settings import Settings
@@ -31,6 +32,7 @@ HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
 NARROWED = {
     "get_event",
     "find_ids",
+    "find_names",
     "list_events",
     "read_feed",
     "count_events",
@@ -149,6 +151,8 @@ def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
         event_id=HIDDEN_RESOURCE,
         reference=HIDDEN_RESOURCE,
     )
+    if handler is search:
+        filled += f"?text={HIDDEN_RESOURCE}"
     with served.client(f"{READ}:{ALLOWED[0]}") as client:
         if handler is not stream_events:
             return client.get(filled)

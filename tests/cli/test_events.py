@@ -52,6 +52,8 @@ FILTERS: list[tuple[list[str], dict[str, Any]]] = [
     ),
     (["--to", "2026-01-02T04:00:02+01:00"], {"to": "2026-01-02T04:00:02+01:00"}),
     (["--from", "-15m"], {"from": "-15m"}),
+    (["-q", "-outcome:failed actor:agent/*"], {"q": "-outcome:failed actor:agent/*"}),
+    (["--query", "type:*.created", "--actor-id", "ana"], {"q": "type:*.created", "actor_id": "ana"}),
 ]
 
 PAGES: list[tuple[list[str], dict[str, Any]]] = [
@@ -129,6 +131,32 @@ def test_a_list_is_sentences_with_messages_on_stderr(user: Cli, five: list[Any])
     assert one.err == "1 of 1 event.\n"
     assert "--columns takes these names" in user.fails(2, "list", "--columns", "id,nope")
     assert user.fails(2, "list", "--all", "--columns", "time", "--json") == "Pass either --columns or --json."
+
+
+def test_a_query_selects_events(user: Cli, five: list[Any]) -> None:
+    """By -q, in `list` and `tail`; a mistake in it is a sentence about its term."""
+    text = "-type:*.started -actor:agent/*"
+    assert [line.split()[0] for line in user.ok("list", "-q", text).lines[1:]] == ["@5", "@3"]
+    assert [line.split()[0] for line in user.ok("tail", "--query", text).lines[1:]] == ["@3", "@5"]
+    assert user.fails(2, "list", "-q", "type:a.b status:bad").startswith("Term 2 of the query: There is no such name")
+
+
+def test_a_search_shows_what_a_text_names(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """One line each; nothing is exit code 3."""
+    assert [line.split() for line in user.ok("search", "user/ana").lines] == [
+        ["KIND", "NAME", "EVENTS"],
+        ["actor", "user/ana", "2"],
+    ]
+    shown = user.ok("search", "@3")
+    assert shown.lines[1].split() == ["event", "@3", "action_run.failed"]
+    assert "whence why @3" in shown.err
+    assert user.ok("search", RUNS[1]).lines[1:] == [
+        f"resource  action_run/{RUNS[1]}       1",
+        f"resource  decision/{RUNS[1]}         1",
+    ]
+    body = api.get("/api/v1/search", params={"text": "user/ana"}).content
+    same_bytes(user.run("search", "user/ana", "--json"), body)
+    assert user.fails(3, "search", "nobody") == "Nothing that the log knows has this name."
 
 
 def test_a_list_without_events_says_whether_there_could_be_any(user: Cli) -> None:

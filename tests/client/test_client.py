@@ -109,6 +109,26 @@ def test_filters_are_sent(whence: Whence) -> None:
     assert whence.list(event_type="action_run.*", resource_id=RUN_ID).total == 5
 
 
+def test_the_query_language(whence: Whence) -> None:
+    """`q` is a filter like any other, and a mistake in it is named by the number of its term."""
+    fill(whence, 5)
+    assert [each.actor_id for each in whence.events(q="type:*.failed -actor:a0")] == ["a1", "a1"]
+    assert whence.aggregate(q="-outcome:failed", actor_id="a0").total == 3
+    assert whence.histogram(q="-outcome:failed").total == 3
+    assert next(whence.follow(q="type:*.failed", since="start")).id == IDS[1]
+    with pytest.raises(Invalid, match="Term 2 of the query: There is no such name"):
+        whence.list(q="type:a.b status:bad")
+
+
+def test_a_search(whence: Whence) -> None:
+    """What a text names, with the number of events."""
+    fill(whence, 5)
+    assert [(each.kind, each.id) for each in whence.search(IDS[1]) if each.kind == "event"] == [("event", IDS[1])]
+    (actor,) = whence.search("agent/a0")
+    assert (actor.kind, actor.actor_type, actor.actor_id, actor.events) == ("actor", "agent", "a0", 3)
+    assert whence.search("nothing of that name") == []
+
+
 def test_an_empty_list_of_values_is_refused(whence: Whence) -> None:
     """As an empty value is; it never means that there is no filter."""
     fill(whence, 2)

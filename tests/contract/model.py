@@ -7,7 +7,6 @@ separate method, so that a mutant can override it (see `mutants.py`).
 
 import asyncio
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from tests.contract.model_filters import Filters, is_uuid
 from whence.catalog import outcome_of
 from whence.delays import ERROR
 from whence.errors import Conflict, Invalid, WhenceError
@@ -35,6 +35,7 @@ from whence.events import (
 )
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
+from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
 from whence.permissions import ApiKey
 from whence.storage import Credentials, Head, Receipt, Session, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
@@ -59,7 +60,7 @@ MONDAY = 4 * DAY_US
 """1970-01-05, from which buckets of every interval are counted."""
 
 
-class ModelStore:
+class ModelStore(Filters):
     """A log of many tenants in lists."""
 
     reads_at_once = 8
@@ -191,6 +192,40 @@ class ModelStore:
             return [event.id for event in log if event.position == reference.position]
         return sorted(event.id for event in log if reference.first_id <= event.id <= reference.last_id)[:2]
 
+    async def find_names(self, viewer: Viewer, search: NameSearch) -> FoundNames:
+        seen = self.matching(viewer, Query())
+        actors = Counter((each.actor_id, each.actor_type) for each in seen)
+        flows = Counter(each.correlation_id for each in seen)
+        resources = Counter((each.resource_id, each.resource_type) for each in seen)
+
+        def named(ranges: tuple[NameRange, ...], id_: str, type_: str | None = None) -> bool:
+            return any(each.first <= id_ <= each.last and each.type in (None, type_) for each in ranges)
+
+        return FoundNames(
+            kinds=[
+                KindName(kind[0], kind[1], kind[2], kind[3], count)
+                for kind, count in Counter(map(kind_of, seen)).items()
+            ]
+            if search.kinds
+            else [],
+            events=sorted(each.id for each in seen if search.events and named((search.events,), each.id))[
+                : search.limit
+            ],
+            actors=[
+                ActorName(type_, id_, count)
+                for (id_, type_), count in sorted(actors.items())
+                if named(search.actors, id_, type_)
+            ][: search.limit],
+            flows=[FlowName(text, count) for text, count in sorted(flows.items()) if named(search.flows, text)][
+                : search.limit
+            ],
+            resources=[
+                ResourceName(type_, id_, count)
+                for (id_, type_), count in sorted(resources.items())
+                if named(search.resources, id_, type_)
+            ][: search.limit],
+        )
+
     def matching(self, viewer: Viewer, query: Query) -> list[Event]:
         """The events that match a query, in the order of the log."""
         log = self.logs.get(viewer.tenant, [])
@@ -245,46 +280,6 @@ class ModelStore:
 
     def total(self, found: list[Event], _request: PageRequest) -> int:
         return len(found)
-
-    def matches(self, event: Event, query: Query) -> bool:
-        return (
-            self.has_type(event, query)
-            and self.is_within(event, query)
-            and all(
-                self.is_one_of(field, value, getattr(query, field + "s"))
-                for field, value in (
-                    ("resource_type", event.resource_type),
-                    ("resource_id", event.resource_id),
-                    ("actor_id", event.actor_id),
-                    ("actor_type", event.actor_type),
-                    ("outcome", event.outcome),
-                    ("correlation_id", event.correlation_id),
-                    ("causation_id", event.causation_id),
-                )
-            )
-        )
-
-    def is_one_of(self, field: str, value: str | None, wanted: tuple[str, ...]) -> bool:
-        if field in {"actor_id", "correlation_id"}:
-            wanted = tuple(spelling for text in wanted for spelling in self.spellings(text))
-        return not wanted or value in wanted
-
-    def spellings(self, text: str) -> tuple[str, ...]:
-        """A UUID may be stored in lower case, in upper case by earlier releases, or as it is given here."""
-        return (text, text.lower(), text.upper()) if is_uuid(text) else (text,)
-
-    def has_type(self, event: Event, query: Query) -> bool:
-        if not query.event_types and not query.event_type_prefixes:
-            return True
-        return event.event_type in query.event_types or event.event_type.startswith(query.event_type_prefixes)
-
-    def is_within(self, event: Event, query: Query) -> bool:
-        return (query.since is None or query.since <= event.occurred_at) and (
-            query.until is None or event.occurred_at < query.until
-        )
-
-    def may_read(self, event: Event, readable: tuple[str, ...] | None) -> bool:
-        return readable is None or event.resource_type in readable
 
     # --- counting ----------------------------------------------------------------------------------------------
 
@@ -662,12 +657,6 @@ def same_map(found: ProcessMap, exact: ProcessMap) -> bool:
 
 def near(found: int | None, exact: int | None) -> bool:
     return found == exact if found is None or exact is None else abs(found - exact) <= exact * ERROR
-
-
-def is_uuid(text: object) -> bool:
-    return (
-        isinstance(text, str) and re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text) is not None
-    )
 
 
 def one_form(value: Any) -> Any:

@@ -27,6 +27,7 @@ from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, Keyset, NewEvent, PageRequest, Query, Viewer
 from whence.flows import FlowPage
 from whence.histograms import INTERVALS_US, HistogramRequest
+from whence.names import FoundNames, NameRange, NameSearch, beginning
 from whence.storage import Receipt, Write
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
@@ -54,6 +55,9 @@ FLOWS = ("flow-1", "flow/2", "flow 3", uuid(1), uuid(2), uuid(27), uuid(27).uppe
 OUTCOMES = ("success", "failure", "none")
 RESOURCES = tuple(uuid(number) for number in range(1, 5))
 CAUSES = (uuid(1), uuid(2), uuid(3), uuid(40), "a text", "0", uuid(1).replace("-", ""))
+PATTERNS = ("action_run.completed", "action_run.*", "*.failed", "*.step.done", "*.completed", "no.such", "*.such")
+ACTOR_NAMES = ("user/ada", "*/ada", "agent/bob", f"*/{uuid(171)}", f"service/{uuid(171).upper()}", "agent/", "*/nobody")
+RESOURCE_NAMES = (f"action_run/{uuid(1)}", f"*/{uuid(2)}", f"artifact/{uuid(3)}", "artifact/", f"*/{uuid(9)}")
 PAYLOADS = (b"{}", b'{"a":1}', b'{"a":1.0}', b'{"a":1,"b":[]}', b'{"b":[],"a":1}', '{"ä":"\\u0000"}'.encode())
 FIRST_TIME = -62_135_596_800 * SECOND
 
@@ -122,6 +126,17 @@ FILTERS: dict[str, st.SearchStrategy[Any]] = {
     "since": times,
     "until": times,
     "readable": readable,
+    "type_patterns": some(PATTERNS),
+    "actors": some(ACTOR_NAMES),
+    "resources": some(RESOURCE_NAMES),
+    "excluded_event_types": some(PATTERNS),
+    "excluded_resource_types": some((*RESOURCE_TYPES, "template")),
+    "excluded_actor_types": some((*ACTOR_TYPES, "system")),
+    "excluded_outcomes": some(OUTCOMES),
+    "excluded_actors": some(name for name in ACTOR_NAMES if not name.endswith("/")),
+    "excluded_resources": some(name for name in RESOURCE_NAMES if not name.endswith("/")),
+    "excluded_correlation_ids": some((*FLOWS, "no flow")),
+    "excluded_causation_ids": some((*CAUSES, "no cause")),
 }
 FIELDS = {
     "event_types": "event_type",
@@ -160,6 +175,26 @@ histograms_asked = st.builds(
 flows_asked = st.fixed_dictionaries(
     {"since": st.none() | times, "until": st.none() | times, "failed": st.booleans(), "readable": readable}
 )
+
+
+_texts = st.sampled_from(("", "a", "b", "ada", "flow", "flow-1", "\U0001f600", uuid(171), uuid(171).upper(), uuid(2)))
+text_ranges = st.lists(st.builds(NameRange, _texts, _texts) | st.builds(beginning, _texts), max_size=2).map(tuple)
+_ids = st.integers(0, 260).map(uuid)
+searches = st.builds(
+    NameSearch,
+    limit=st.integers(1, 12),
+    kinds=st.booleans(),
+    events=st.none() | st.builds(NameRange, _ids, _ids),
+    actors=st.lists(st.builds(beginning, _texts, st.none() | st.sampled_from(ACTOR_TYPES)), max_size=2).map(tuple),
+    flows=text_ranges,
+    resources=st.lists(st.builds(NameRange, _ids, _ids, st.none() | st.sampled_from(RESOURCE_TYPES)), max_size=2).map(
+        tuple
+    ),
+)
+
+
+def sorted_kinds(found: FoundNames) -> FoundNames:
+    return msgspec.structs.replace(found, kinds=sorted(found.kinds, key=msgspec.structs.astuple))
 
 
 def test_the_oracle_draws_every_filter() -> None:
@@ -305,6 +340,14 @@ class Oracle(RuleBasedStateMachine):
         for text in (f"@{number}", uuid(number)[:-1], uuid(number)):
             reference = parse_reference(text)
             self.both(lambda store, reference=reference: store.find_ids(Viewer(tenant, readable), reference))
+
+    @rule(tenant=st.sampled_from(TENANTS), search=searches, readable=readable)
+    def find_names(self, tenant: str, search: NameSearch, readable: tuple[str, ...] | None) -> None:
+        """Names of each sort, with their counts; kinds come in any order."""
+        found, exact = (
+            self.runner.run(store.find_names(Viewer(tenant, readable), search)) for store in (self.store, self.model)
+        )
+        assert sorted_kinds(found) == sorted_kinds(exact)
 
     @rule(tenant=st.sampled_from(TENANTS), filters=questions, limit=st.integers(1, 9), ascending=st.booleans())
     def turn_pages(self, tenant: str, filters: dict[str, Any], limit: int, ascending: bool) -> None:

@@ -30,6 +30,17 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "causation_ids": ("00000000-0000-4000-8000-000000000002",),
         "since": 1,
         "until": 2,
+        "type_patterns": ("*.created",),
+        "actors": ("user/ada",),
+        "resources": ("artifact/00000000-0000-4000-8000-000000000001",),
+        "excluded_event_types": ("artifact.*",),
+        "excluded_resource_types": ("artifact",),
+        "excluded_actor_types": ("user",),
+        "excluded_outcomes": ("failure",),
+        "excluded_actors": ("user/ada",),
+        "excluded_resources": ("*/00000000-0000-4000-8000-000000000001",),
+        "excluded_correlation_ids": ("flow-1",),
+        "excluded_causation_ids": ("00000000-0000-4000-8000-000000000002",),
     },
     ResolvedQuery: {
         "kinds": (1,),
@@ -41,6 +52,12 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "until": 2,
         "newest": 3,
         "known_events": 4,
+        "not_actors": (1,),
+        "not_flows": (1,),
+        "not_resources": (1,),
+        "not_causes": ("why",),
+        "kinds_or_actors": ((1,), (1,)),
+        "kinds_or_resources": ((1,), (1,)),
     },
     FlowQuery: {"since": 1, "until": 2, "failed": True},
     PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1)},
@@ -50,7 +67,11 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
 VIEWER = Viewer("acme")
 NARROWED = Viewer("acme", ("artifact",))
 SNAPSHOT = Snapshot(VIEWER, 1, 9, {1: Kind(1, "artifact.created", "artifact", "user", "none")})
-NAMES = Names(actors=[(1, "user")], flows=[(1, 5)], resources=[(1, "artifact", 5)])
+NAMES = Names(
+    actors=[(1, "user", "ada")],
+    flows=[(1, "flow-1", 5)],
+    resources=[(1, "artifact", "00000000-0000-4000-8000-000000000001", 5)],
+)
 
 
 def accepts(guard: Callable[[Any], Any]) -> Callable[[Any], bool]:
@@ -66,55 +87,86 @@ def accepts(guard: Callable[[Any], Any]) -> Callable[[Any], bool]:
 
 
 def resolved(query: Query) -> ResolvedQuery:
-    return resolved_query(SNAPSHOT, query, NAMES, query.causation_ids or None)
+    return resolved_query(SNAPSHOT, query, NAMES, query.causation_ids or None, query.excluded_causation_ids or None)
 
 
-BY_KIND = {"event_types", "event_type_prefixes", "resource_types", "actor_types", "outcomes"}
+BY_KIND = {
+    "event_types",
+    "event_type_prefixes",
+    "type_patterns",
+    "resource_types",
+    "actor_types",
+    "outcomes",
+    "excluded_event_types",
+    "excluded_resource_types",
+    "excluded_actor_types",
+    "excluded_outcomes",
+}
+EXCLUDED_NAMES = {
+    "excluded_actors",
+    "excluded_resources",
+    "excluded_correlation_ids",
+    "excluded_causation_ids",
+}
 TIMES = {"since", "until"}
-EVERY_FILTER = {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
+RAW_FILTERS = {"not_actors", "not_flows", "not_resources", "not_causes", "kinds_or_actors", "kinds_or_resources"}
+"""Fields of `ResolvedQuery` that only the raw events answer."""
+
+EVERY_FILTER = {
+    "kinds",
+    "actors",
+    "flows",
+    "resources",
+    "causes",
+    "since",
+    "until",
+    "newest",
+    "known_events",
+    *RAW_FILTERS,
+}
 
 GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], set[str]]] = {
     "a list is indexed": (
         Query,
         lambda query: query_cost.is_indexed_list(query, VIEWER),
-        BY_KIND | TIMES | {"actor_ids", "correlation_ids", "resource_ids"},
-        {"causation_ids"},
+        BY_KIND | TIMES | {"actor_ids", "actors", "correlation_ids", "resource_ids", "resources"},
+        EXCLUDED_NAMES | {"causation_ids"},
     ),
     "a count is indexed": (
         Query,
         lambda query: query_cost.is_indexed_count(query, VIEWER),
-        BY_KIND | TIMES | {"actor_ids"},
-        {"correlation_ids", "resource_ids", "causation_ids"},
+        BY_KIND | TIMES | {"actor_ids", "actors"},
+        EXCLUDED_NAMES | {"correlation_ids", "resource_ids", "resources", "causation_ids"},
     ),
     "a query is resolved": (
         Query,
         accepts(resolved),
-        BY_KIND | TIMES | {"actor_ids", "correlation_ids", "resource_ids", "causation_ids"},
+        {*Query.__struct_fields__},
         set(),
     ),
     "a total is known from the rows of a flow or a resource": (
         Query,
         accepts(lambda query: resolved(query).has_known_total),
-        {"correlation_ids", "resource_ids"},
-        BY_KIND | TIMES | {"actor_ids", "causation_ids"},
+        {"correlation_ids", "resource_ids", "resources"},
+        BY_KIND | EXCLUDED_NAMES | TIMES | {"actor_ids", "actors", "causation_ids"},
     ),
     "the rollups count": (
         ResolvedQuery,
         lambda query: query.by_rollup,
         {"kinds", "actors", "since", "until"},
-        {"flows", "resources", "causes", "newest", "known_events"},
+        RAW_FILTERS | {"flows", "resources", "causes", "newest", "known_events"},
     ),
     "only a range of time": (
         ResolvedQuery,
         lambda query: query.by_time,
         TIMES,
-        {"kinds", "actors", "flows", "resources", "causes", "newest", "known_events"},
+        RAW_FILTERS | {"kinds", "actors", "flows", "resources", "causes", "newest", "known_events"},
     ),
     "a known total stands beside": (
         ResolvedQuery,
         lambda query: msgspec.structs.replace(query, known_events=4).has_known_total,
         {"flows", "resources", "known_events"},
-        {"kinds", "actors", "causes", "since", "until", "newest"},
+        RAW_FILTERS | {"kinds", "actors", "causes", "since", "until", "newest"},
     ),
     "conditions of SQLite": (
         ResolvedQuery,
@@ -261,6 +313,16 @@ def test_conditions_have_sql_for_each_filter(field: str) -> None:
         ({"resource_ids": ("r",), "until": 1}, False),
         ({"resource_ids": ("r",), "correlation_ids": ("flow-1",)}, False),
         ({"causation_ids": ("c",)}, False),
+        ({"type_patterns": ("*.b",), "excluded_event_types": ("a.*",), "excluded_outcomes": ("none",)}, True),
+        ({"excluded_resource_types": ("artifact",), "excluded_actor_types": ("user",), "since": 1}, True),
+        ({"actors": ("user/ada",), "since": 1}, True),
+        ({"actors": ("user/ada", "user/bob")}, False),
+        ({"actors": ("user/",)}, False),
+        ({"actors": ("user/ada",), "actor_ids": ("ada",)}, False),
+        ({"resources": ("artifact/r",), "readable": ("artifact",)}, True),
+        ({"resources": ("artifact/",)}, False),
+        ({"resources": ("artifact/r",), "excluded_outcomes": ("none",)}, False),
+        ({"excluded_actors": ("user/ada",)}, False),
     ],
 )
 def test_which_lists_are_indexed(filters: dict[str, Any], indexed: bool) -> None:
@@ -276,6 +338,10 @@ def test_which_lists_are_indexed(filters: dict[str, Any], indexed: bool) -> None
         ({"actor_ids": ("ada", "bob")}, False),
         ({"correlation_ids": ("flow-1",)}, False),
         ({"resource_ids": ("r",)}, False),
+        ({"actors": ("user/ada",), "excluded_outcomes": ("none",)}, True),
+        ({"actors": ("user/ada",), "actor_ids": ("ada",)}, False),
+        ({"actors": ("user/", "user/ada")}, False),
+        ({"excluded_actors": ("user/ada",)}, False),
     ],
 )
 def test_which_counts_are_indexed(filters: dict[str, Any], indexed: bool) -> None:

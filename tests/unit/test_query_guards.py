@@ -32,6 +32,17 @@ QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "causation_ids": ("causation_id", "cause"),
     "since": ("from", "2026-01-01"),
     "until": ("to", "2026-01-01"),
+    "type_patterns": ("q", "type:a.b"),
+    "actors": ("q", "actor:agent/planner"),
+    "resources": ("q", f"resource:artifact/{EVENT_ID}"),
+    "excluded_event_types": ("q", "-type:a.b"),
+    "excluded_resource_types": ("q", "-resource:artifact"),
+    "excluded_actor_types": ("q", "-actor:agent/*"),
+    "excluded_outcomes": ("q", "-outcome:none"),
+    "excluded_actors": ("q", "-actor:planner"),
+    "excluded_resources": ("q", f"-resource:{EVENT_ID}"),
+    "excluded_correlation_ids": ("q", "-flow:one"),
+    "excluded_causation_ids": ("q", "-cause:one"),
 }
 QUERY_WITHOUT_PARAMETER: dict[str, str] = {}
 
@@ -68,6 +79,17 @@ CURSOR_QUERY = {
             "outcomes",
             "correlation_ids",
             "causation_ids",
+            "type_patterns",
+            "actors",
+            "resources",
+            "excluded_event_types",
+            "excluded_resource_types",
+            "excluded_actor_types",
+            "excluded_outcomes",
+            "excluded_actors",
+            "excluded_resources",
+            "excluded_correlation_ids",
+            "excluded_causation_ids",
         ),
         "bound",
     ),
@@ -184,7 +206,7 @@ def test_each_declared_parameter_is_served() -> None:
         assert filters <= {parameter.name for parameter in READ_PARAMETERS[route]}
     for route in PAGED:
         assert {name for name, _ in PAGE_PARAMETERS.values()} <= {one.name for one in READ_PARAMETERS[route]}
-    assert filters - {"from", "to", "event_type"} == FILTER_FIELDS.keys()
+    assert filters - {"from", "to", "event_type", "q"} == FILTER_FIELDS.keys()
     assert {name for name, _ in FLOW_PARAMETERS.values()} <= {one.name for one in CAUSE_PARAMETERS["flows"]}
     assert set(TRACE_PARAMETERS.values()) == {one.name for one in CAUSE_PARAMETERS["trace"]}
 

@@ -19,6 +19,7 @@ from whence.api import (
     followers,
     health,
     metrics_page,
+    names,
     operators,
     reads,
     sessions,
@@ -123,6 +124,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     modules = (
         reads,
         activity,
+        names,
         feeds,
         followers,
         webhooks,

@@ -218,6 +218,24 @@ RESPONSES: dict[str, Json] = {
         "resourceType": "action_run",
     },
     "Reference": {"id": _EFFECT},
+    "Suggestions": {
+        "suggestions": [
+            {
+                "count": 1,
+                "end": 6,
+                "insert": "type:action_run.completed",
+                "kind": "event_type",
+                "label": "action_run.completed",
+                "start": 0,
+            }
+        ]
+    },
+    "Search": {
+        "matches": [
+            {"event": _EVENT | {"outcome": "success", "position": 2}, "id": _EFFECT, "kind": "event"},
+            {"events": 2, "kind": "resource", "resourceId": _RUN, "resourceType": "action_run"},
+        ]
+    },
     "ActorStats": {
         "actors": [
             {"actorId": "planner", "actorType": "agent", "failures": 0, "successes": 1, "total": 1},

@@ -210,7 +210,7 @@ def _query_parameters(operation: Operation) -> list[Json]:
         {
             "name": parameter.name,
             "in": "query",
-            "required": False,
+            "required": parameter.required,
             "description": parameter.description,
             "schema": parameter.schema,
         }

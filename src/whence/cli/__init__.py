@@ -34,6 +34,7 @@ COMMANDS = {
     "why": ("whence.cli.traces:why", "Show why an event happened, in sentences."),
     "effects": ("whence.cli.traces:effects", "Show everything that an event led to."),
     "trace": ("whence.cli.traces:trace", "Show the causal graph around an event, also as JSON or Mermaid."),
+    "search": ("whence.cli.search:search", "Show what an id names: an event, flow, resource or actor."),
     "flows": ("whence.cli.flows:flows", "List flows by their last activity."),
     "flow": ("whence.cli.flows:flow", "Show what happened in one flow."),
     "map": ("whence.cli.flows:process_map", "Show which event types lead to which, how often and how soon."),
@@ -62,8 +63,8 @@ COMMANDS = {
 
 GROUPS = {
     "Read": (
-        *("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram", "facets"),
-        *("actors", "actor", "resource"),
+        *("list", "tail", "get", "search", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram"),
+        *("facets", "actors", "actor", "resource"),
     ),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),

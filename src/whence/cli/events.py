@@ -41,6 +41,7 @@ __all__ = [
     "FieldFilters",
     "Filters",
     "Json",
+    "QueryFilters",
     "Since",
     "Until",
     "emit",
@@ -104,7 +105,26 @@ class FieldFilters:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Filters(FieldFilters):
+class QueryFilters(FieldFilters):
+    """Options that select events, also by a text in the query language."""
+
+    query: Annotated[
+        str | None,
+        Parameter(
+            name=["--query", "-q"],
+            allow_leading_hyphen=True,
+            help="Filters as in the console, like 'type:action_run.* -outcome:success actor:agent/*'.",
+        ),
+    ] = None
+
+    def parameters(self) -> dict[str, Value]:
+        """The query parameters of the API."""
+        return super().parameters() | {"q": self.query}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Filters(QueryFilters):
     """Options that select events, also by the time at which they occurred."""
 
     since: Since = None

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from whence.addresses import is_loopback_url
 from whence.cli import INTERRUPTED
-from whence.cli.events import FieldFilters
+from whence.cli.events import FieldFilters, QueryFilters
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table_or_lines
@@ -231,7 +231,7 @@ def replay(
 def listen(
     *,
     forward: Annotated[str, Parameter(help="The URL on this machine that gets the events, http://localhost:PORT/…")],
-    filters: FieldFilters | None = None,
+    filters: QueryFilters | None = None,
     after: Annotated[str | None, Parameter(help="Begin after this position, instead of now.")] = None,
     secret: Annotated[str | None, Parameter(help="The secret that signs; else a new one, which is printed.")] = None,
     server: ServerOptions | None = None,

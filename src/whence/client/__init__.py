@@ -55,6 +55,7 @@ from whence.client.requests import (
     list_request,
     resource_summary_request,
     revoke_key_request,
+    search_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -154,6 +155,7 @@ __all__ = [
     "resource_summary_request",
     "retry_after_s",
     "revoke_key_request",
+    "search_request",
     "sign_jwt",
     "trace_request",
     "wrap",

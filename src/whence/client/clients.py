@@ -45,6 +45,7 @@ from whence.client.requests import (
     next_page_request,
     process_map_request,
     resource_summary_request,
+    search_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -78,6 +79,7 @@ from whence.wire.bodies import (
     FollowersBody,
     HistogramBody,
 )
+from whence.wire.name_bodies import MatchBody, SearchBody
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
@@ -190,6 +192,12 @@ class Whence(BaseClient):
     def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
         """The event with this id. Raises NotFound."""
         return parse_body(self.send(get_request(str(event_id), include=include)), EventBody)
+
+    def search(self, text: str) -> Sequence[MatchBody]:
+        """What a text names: events, flows, resources and actors. It is an id or its first characters, a position such
+        as `@5539`, `type/id` of a resource or an actor, or the address of a page.
+        """
+        return parse_body(self.send(search_request(text)), SearchBody).matches
 
     def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """The causes of an event, from the root to the event itself.
@@ -421,6 +429,10 @@ class AsyncWhence(BaseClient):
     async def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
         """As `Whence.get`."""
         return parse_body(await self.send(get_request(str(event_id), include=include)), EventBody)
+
+    async def search(self, text: str) -> Sequence[MatchBody]:
+        """As `Whence.search`."""
+        return parse_body(await self.send(search_request(text)), SearchBody).matches
 
     async def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """As `Whence.why`."""

@@ -28,6 +28,7 @@ __all__ = [
     "HistogramFilters",
     "Include",
     "ListFilters",
+    "QueryText",
     "TimeFilters",
     "Value",
     "actor_request",
@@ -51,6 +52,7 @@ __all__ = [
     "process_map_request",
     "resource_summary_request",
     "revoke_key_request",
+    "search_request",
     "store_request",
     "tenant_token_request",
     "trace_request",
@@ -108,7 +110,15 @@ class FieldFilters(TypedDict, total=False):
     causation_id: Ids
 
 
-class EventFilters(FieldFilters, TimeFilters, total=False):
+class QueryText(TypedDict, total=False):
+    """Which events, as a text in the query language: `q="type:action_run.* -outcome:success"`. An event has to match it
+    and the other filters.
+    """
+
+    q: str | None
+
+
+class EventFilters(FieldFilters, TimeFilters, QueryText, total=False):
     """Which events, by their fields and by the time at which they occurred."""
 
 
@@ -135,7 +145,7 @@ class ActorFilters(TimeFilters, total=False):
     cursor: str | None
 
 
-class FollowFilters(FieldFilters, total=False):
+class FollowFilters(FieldFilters, QueryText, total=False):
     """Which events, and where to begin: after the place `after`, or with the first event that was recorded `since`:
     a time, "start" for the first event of the log, or "now" for those that are yet to be stored.
     """
@@ -237,6 +247,11 @@ def resource_summary_request(resource_type: str, resource_id: str | UUID, *, top
 def actor_stats_request(**filters: Value) -> ApiRequest:
     """Statistics by actor."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/stats/by-actor", query=_query(filters))
+
+
+def search_request(text: str) -> ApiRequest:
+    """What a text names."""
+    return ApiRequest(method="GET", path="/api/v1/search", query=(("text", text),))
 
 
 def flows_request(**filters: Value) -> ApiRequest:

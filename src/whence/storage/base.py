@@ -15,6 +15,7 @@ from whence.events import ActorStat, Counts, Event, FeedPage, NewEvent, Page, Pa
 from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
+from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
 from whence.trace import Graph, TraceRequest
@@ -155,6 +156,11 @@ class Store(Protocol):
 
     async def find_ids(self, viewer: Viewer, reference: Reference) -> list[str]:
         """The ids of the events that a reference names and the viewer may see; of several, two."""
+        ...
+
+    async def find_names(self, viewer: Viewer, search: NameSearch) -> FoundNames:
+        """The names that are asked for and that an event has which the viewer may see, with the number of those events.
+        Raises as `list_events` for a viewer who may not see all."""
         ...
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:

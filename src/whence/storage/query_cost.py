@@ -6,18 +6,19 @@ other combination of filters is as exact, but costs what it matches: it is *unbo
 """
 
 from whence.errors import Invalid
-from whence.events import Query, Viewer, sets_only
+from whence.events import Query, Viewer, sets_only, split_name
 from whence.flows import FlowQuery
+from whence.names import NameSearch
 from whence.storage.base import AS_OF_SPAN
 from whence.storage.resolve import KIND_FIELDS, TIME_FIELDS
 
-__all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "pinned"]
+__all__ = ["is_indexed_count", "is_indexed_flows", "is_indexed_list", "is_indexed_search", "pinned"]
 
 _KINDS = KIND_FIELDS | TIME_FIELDS
-_ONE_ACTOR = TIME_FIELDS | {"actor_ids"}
+_ONE_ACTOR = TIME_FIELDS | {"actor_ids", "actors"}
 _KINDS_OF_ONE_ACTOR = _KINDS | _ONE_ACTOR
 _ONE_FLOW = frozenset({"correlation_ids"})
-_ONE_RESOURCE = frozenset({"resource_ids", "resource_types", "readable"})
+_ONE_RESOURCE = frozenset({"resource_ids", "resources", "resource_types", "readable"})
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -26,23 +27,35 @@ def is_indexed_list(query: Query, viewer: Viewer) -> bool:
     if sets_only(_KINDS, query, viewer):
         return True
     if sets_only(_ONE_ACTOR, query, viewer):
-        return len(query.actor_ids) == 1
+        return _names_one(query.actor_ids, query.actors)
     if sets_only(_ONE_FLOW, query, viewer):
         return len(query.correlation_ids) == 1
     if sets_only(_ONE_RESOURCE, query, viewer):
         # The path of the resource route gives a resource type beside the id.
-        return len(query.resource_ids) == 1 and len(query.resource_types) <= 1
+        return _names_one(query.resource_ids, query.resources) and len(query.resource_types) <= 1
     return False
 
 
 def is_indexed_count(query: Query, viewer: Viewer) -> bool:
     """Whether counts and actor statistics cost the same however large the log is."""
-    return sets_only(_KINDS_OF_ONE_ACTOR, query, viewer) and len(query.actor_ids) <= 1
+    is_any = not query.actor_ids and not query.actors
+    return sets_only(_KINDS_OF_ONE_ACTOR, query, viewer) and (is_any or _names_one(query.actor_ids, query.actors))
+
+
+def _names_one(ids: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Whether one id is asked for, with or without its type."""
+    return len(ids) + len(names) == 1 and all(id_ for _, id_ in map(split_name, names))
 
 
 def is_indexed_flows(query: FlowQuery, viewer: Viewer) -> bool:
     """Whether a page of flows and its total cost the same however large the log is."""
     return sets_only(_NOTHING, query, viewer)
+
+
+def is_indexed_search(search: NameSearch, viewer: Viewer) -> bool:
+    """Whether to find names costs the same however many there are. For a viewer who may not see every event, hidden
+    names may lie between the visible ones."""
+    return viewer.sees_all or not (search.events or search.actors or search.flows)
 
 
 def pinned(size: int, as_of: int | None) -> int:

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from whence.events import PageRequest, Query, Viewer, set_fields, sets_only
+from whence.events import ANY_TYPE, PageRequest, Query, Viewer, matches_type, set_fields, sets_only, split_name
+from whence.identities import spellings
 
 __all__ = [
     "KIND_FIELDS",
@@ -15,6 +16,7 @@ __all__ = [
     "ResolvedQuery",
     "Snapshot",
     "has_type",
+    "ids_asked",
     "kinds_of",
     "readable_kinds",
     "require_list_request",
@@ -22,13 +24,43 @@ __all__ = [
     "resolved_query",
 ]
 
-KIND_FIELDS = frozenset({"event_types", "event_type_prefixes", "resource_types", "actor_types", "outcomes", "readable"})
+KIND_FIELDS = frozenset(
+    {
+        "event_types",
+        "event_type_prefixes",
+        "type_patterns",
+        "resource_types",
+        "actor_types",
+        "outcomes",
+        "excluded_event_types",
+        "excluded_resource_types",
+        "excluded_actor_types",
+        "excluded_outcomes",
+        "readable",
+    }
+)
 """Fields of `Query`, and of `Viewer`, that choose among the kinds of events, of which a tenant has few."""
 
 TIME_FIELDS = frozenset({"since", "until"})
 """Fields of `Query` and of `ResolvedQuery` that bound the time of an event."""
 
-_QUERY_FIELDS = KIND_FIELDS | TIME_FIELDS | {"resource_ids", "actor_ids", "correlation_ids", "causation_ids"}
+_NAME_FIELDS = frozenset(
+    {
+        "resource_ids",
+        "resources",
+        "actor_ids",
+        "actors",
+        "correlation_ids",
+        "causation_ids",
+        "excluded_resources",
+        "excluded_actors",
+        "excluded_correlation_ids",
+        "excluded_causation_ids",
+    }
+)
+"""Fields of `Query` that name actors, resources, flows or causes, of which a tenant has many."""
+
+_QUERY_FIELDS = KIND_FIELDS | TIME_FIELDS | _NAME_FIELDS
 """Fields of `Query` and `Viewer` that `resolved_query` translates."""
 
 _FIELDS_BESIDE_KINDS = _QUERY_FIELDS - KIND_FIELDS
@@ -38,7 +70,7 @@ _FIELDS_BESIDE_KINDS_OF_RESOURCES = _FIELDS_BESIDE_KINDS | {"resource_types", "r
 _FLOW_ROW_FIELDS = frozenset({"correlation_ids"})
 """Fields of `Query` that the rows of flows answer alone."""
 
-_RESOURCE_ROW_FIELDS = frozenset({"resource_ids", "resource_types", "readable"})
+_RESOURCE_ROW_FIELDS = frozenset({"resource_ids", "resources", "resource_types", "readable"})
 """Fields of `Query` and `Viewer` that the rows of resources answer alone, since each names its resource type."""
 
 _ROLLUP_FIELDS = TIME_FIELDS | {"kinds", "actors"}
@@ -68,7 +100,8 @@ class Kind(msgspec.Struct, frozen=True):
 class Names(msgspec.Struct, frozen=True):
     """What a store found for the names in a query.
 
-    `actors`: number and actor type. `flows`: number and events. `resources`: number, resource type and events.
+    `actors`: number, actor type and actor id. `flows`: number, correlation id and events. `resources`: number, resource
+    type, resource id and events. Texts are as they are stored.
     """
 
     actors: Iterable[tuple[Any, ...]] = ()
@@ -101,7 +134,9 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A query in numbers. None is no filter; an empty tuple matches nothing.
 
     `newest` is the last position that counts. `known_events` is the sum of the events in the rows of the flows or
-    resources, when these rows answer the query alone. `causes` are in the form in which the store keeps them.
+    resources, when these rows answer the query alone. `causes` are in the form in which the store keeps them. An event
+    that has one of `not_actors` and the like does not match, whereas an empty tuple there excludes nothing.
+    `kinds_or_actors` and `kinds_or_resources` are kinds and numbers, of which an event has one.
     """
 
     kinds: tuple[int, ...] | None = None
@@ -113,6 +148,12 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     until: int | None = None
     newest: int | None = None
     known_events: int | None = None
+    not_actors: tuple[int, ...] | None = None
+    not_flows: tuple[int, ...] | None = None
+    not_resources: tuple[int, ...] | None = None
+    not_causes: tuple[Any, ...] | None = None
+    kinds_or_actors: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    kinds_or_resources: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     @property
     def by_rollup(self) -> bool:
@@ -185,49 +226,143 @@ def kinds_of(
         and viewer.may_see(kind.resource_type)
         and (not query.actor_types or kind.actor_type in query.actor_types)
         and (not query.outcomes or kind.outcome in query.outcomes)
+        and not _is_excluded(kind, query)
     )
 
 
 def has_type(event_type: str, query: Query) -> bool:
-    """Whether an event type is among those that the query names, in full or by a prefix."""
+    """Whether an event type is among those that the query names, in full or by their first or last segments."""
+    if query.type_patterns and not any(matches_type(event_type, pattern) for pattern in query.type_patterns):
+        return False
     if not query.event_types and not query.event_type_prefixes:
         return True
     return event_type in query.event_types or event_type.startswith(query.event_type_prefixes or ("\0",))
 
 
-def resolved_query(snapshot: Snapshot, query: Query, names: Names, causes: tuple[Any, ...] | None) -> ResolvedQuery:
+def _is_excluded(kind: Kind, query: Query) -> bool:
+    """Whether no event of the kind matches, whatever else it has."""
+    return (
+        any(matches_type(kind.event_type, pattern) for pattern in query.excluded_event_types)
+        or kind.resource_type in query.excluded_resource_types
+        or kind.actor_type in query.excluded_actor_types
+        or kind.outcome in query.excluded_outcomes
+    )
+
+
+def ids_asked(query: Query) -> tuple[list[str], list[str], list[str]]:
+    """The ids of actors, flows and resources that a store looks up for a query, in every spelling that it may have."""
+    return (
+        _spellings((*query.actor_ids, *_ids(query.actors), *_ids(query.excluded_actors))),
+        _spellings((*query.correlation_ids, *query.excluded_correlation_ids)),
+        list(dict.fromkeys((*query.resource_ids, *_ids(query.resources), *_ids(query.excluded_resources)))),
+    )
+
+
+def _ids(names: Iterable[str]) -> list[str]:
+    return [id_ for _, id_ in map(split_name, names) if id_]
+
+
+def _spellings(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(spelling for text in texts for spelling in spellings(text)))
+
+
+def _is_named(type_: str, id_: str, names: Iterable[str]) -> bool:
+    """Whether an actor or resource has one of these names, which give an id."""
+    return any(
+        asked_type in (ANY_TYPE, type_) and asked_id and id_ in spellings(asked_id)
+        for asked_type, asked_id in map(split_name, names)
+    )
+
+
+def _types(names: Iterable[str]) -> list[str]:
+    """The types among names that have no id."""
+    return [type_ for type_, id_ in map(split_name, names) if not id_]
+
+
+def resolved_query(
+    snapshot: Snapshot,
+    query: Query,
+    names: Names,
+    causes: tuple[Any, ...] | None,
+    not_causes: tuple[Any, ...] | None = None,
+) -> ResolvedQuery:
     """The query in numbers, of the events that the viewer may see, from what the store found for its names. Raises
     NotImplementedError for a field that is not translated here."""
     kinds, viewer = snapshot.kinds, snapshot.viewer
     require_supported(query, _QUERY_FIELDS)
     require_supported(viewer, _QUERY_FIELDS)
-    flows = list(names.flows) if query.correlation_ids else None
-    if flows == [] and not viewer.sees_all:
-        flows = [(_NO_NUMBER, 0)]
-    resources = None
-    if query.resource_ids:
-        resources = [
-            (number, events)
-            for number, resource_type, events in names.resources
-            if (not query.resource_types or resource_type in query.resource_types) and viewer.may_see(resource_type)
-        ]
-    actors = None
-    if query.actor_ids:
-        actors = tuple(
-            number for number, actor_type in names.actors if not query.actor_types or actor_type in query.actor_types
-        )
-        if not actors and not viewer.sees_all:
-            actors = (_NO_NUMBER,)
+    flows, resources = _flows(query, viewer, names), _resources(query, viewer, names)
+    excluded_flows = frozenset(_spellings(query.excluded_correlation_ids))
+    not_flows = tuple(number for number, text, _ in names.flows if text in excluded_flows)
+    not_actors = tuple(row[0] for row in names.actors if _is_named(row[1], row[2], query.excluded_actors))
+    not_resources = tuple(row[0] for row in names.resources if _is_named(row[1], row[2], query.excluded_resources))
     return ResolvedQuery(
         kinds=kinds_of(kinds, query, viewer, typed_by_resource=resources is not None),
-        actors=actors,
+        actors=_actors(query, viewer, names),
         flows=None if flows is None else tuple(number for number, _ in flows),
         resources=None if resources is None else tuple(number for number, _ in resources),
         causes=causes,
         since=query.since,
         until=query.until,
         known_events=_known_events(query, viewer, flows, resources),
+        not_actors=not_actors if query.excluded_actors else None,
+        not_flows=not_flows if query.excluded_correlation_ids else None,
+        not_resources=not_resources if query.excluded_resources else None,
+        not_causes=not_causes,
+        kinds_or_actors=_kinds_or("actor_type", snapshot, query.actors, names.actors),
+        kinds_or_resources=_kinds_or("resource_type", snapshot, query.resources, names.resources),
     )
+
+
+def _flows(query: Query, viewer: Viewer, names: Names) -> list[tuple[int, int]] | None:
+    """Number and events of the flows that are asked for; None if it may be any flow."""
+    if not query.correlation_ids:
+        return None
+    asked = frozenset(_spellings(query.correlation_ids))
+    found = [(number, events) for number, text, events in names.flows if text in asked]
+    return [(_NO_NUMBER, 0)] if not found and not viewer.sees_all else found
+
+
+def _resources(query: Query, viewer: Viewer, names: Names) -> list[tuple[int, int]] | None:
+    """Number and events of the resources that are asked for; None if it may be any resource."""
+    named = query.resources if not _types(query.resources) else ()
+    if not query.resource_ids and not named:
+        return None
+    return [
+        (number, events)
+        for number, type_, id_, events in names.resources
+        if (not query.resource_ids or id_ in query.resource_ids)
+        and (not named or _is_named(type_, id_, named))
+        and (not query.resource_types or type_ in query.resource_types)
+        and viewer.may_see(type_)
+    ]
+
+
+def _actors(query: Query, viewer: Viewer, names: Names) -> tuple[int, ...] | None:
+    """The actors that are asked for; None if it may be any actor."""
+    named = query.actors if not _types(query.actors) else ()
+    if not query.actor_ids and not named:
+        return None
+    ids = frozenset(_spellings(query.actor_ids))
+    found = tuple(
+        number
+        for number, type_, id_ in names.actors
+        if (not ids or id_ in ids)
+        and (not named or _is_named(type_, id_, named))
+        and (not query.actor_types or type_ in query.actor_types)
+    )
+    return (_NO_NUMBER,) if not found and not viewer.sees_all else found
+
+
+def _kinds_or(
+    field: str, snapshot: Snapshot, asked: tuple[str, ...], rows: Iterable[tuple[Any, ...]]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The kinds of the types among these names, and the numbers of the others; None if no name is a type."""
+    types = _types(asked)
+    if not types:
+        return None
+    kinds = tuple(kind.number for kind in snapshot.kinds.values() if getattr(kind, field) in types)
+    return kinds, tuple(row[0] for row in rows if _is_named(row[1], row[2], asked))
 
 
 def _known_events(

@@ -106,6 +106,7 @@ def parse_feed(
     reader = QueryReader(route, now, vocabulary)
     values = reader.split(query_string)
     fields: dict[str, Any] = {**reader.filters(values, {})}
+    fields["since"], fields["until"] = (reader.time(name, {})[0] for name in ("from", "to"))
     limit = reader.number("limit", values, 1, FEED_LIMIT_MAX, FEED_LIMIT_DEFAULT) if route == "feed" else None
     wait_s = reader.number("wait", values, 0, WAIT_MAX_S, 0) if route == "feed" else None
     include = reader.include(values)

@@ -13,6 +13,7 @@ from whence.wire.ids import parse_uuid
 
 __all__ = [
     "Broken",
+    "asked_form",
     "check_actor_id",
     "check_actor_type",
     "check_causation_id",
@@ -74,6 +75,12 @@ def check_correlation_id(text: str) -> str:
 def check_causation_id(text: str) -> str:
     """A causationId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
     return canonical(check_text(text, "A causation id"))
+
+
+def asked_form(text: str, checked: str) -> str:
+    """The canonical form of a filter. A UUID in mixed case stays as it is: what an earlier release stored under that
+    spelling is found by no other."""
+    return checked if text in (checked, checked.upper()) else text
 
 
 def check_cause_of(event_id: object, causation_id: object) -> None:

@@ -13,6 +13,7 @@ from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX
 from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
+from whence.wire.query_language import TEXT_LENGTH_MAX
 
 __all__ = [
     "ACTIVITY_PARAMETERS",
@@ -29,10 +30,13 @@ __all__ = [
     "LISTING_MAX",
     "LISTING_PARAMETERS",
     "LIST_INCLUDES",
+    "NAME_PARAMETERS",
     "NODES_DEFAULT",
     "NODES_MAX",
     "PARAMETERS",
     "READ_PARAMETERS",
+    "SUGGESTIONS_DEFAULT",
+    "SUGGESTIONS_MAX",
     "TEXT_SCHEMA",
     "VALUES_MAX",
     "WAIT_MAX_S",
@@ -74,12 +78,15 @@ LIST_INCLUDES = (*EVENT_INCLUDES, "nextCursor")
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter and its JSON schema. `multiple`: it may be repeated, and its values are alternatives (OR)."""
+    """A query parameter and its JSON schema. `multiple`: it may be repeated, and its values are alternatives (OR).
+    `may_be_empty`: an empty value means something, unlike everywhere else."""
 
     name: str
     schema: dict[str, Any]
     description: str
     multiple: bool = False
+    may_be_empty: bool = False
+    required: bool = False
     deprecation: Deprecation | None = None
 
 
@@ -128,6 +135,12 @@ _FILTERS = (
     Parameter("outcome", or_null({"type": "string", "enum": list(OUTCOMES)}), f"The outcome. {_REPEAT}", multiple=True),
     Parameter("correlation_id", or_null(TEXT_SCHEMA), f"The flow that the event belongs to. {_REPEAT}", multiple=True),
     Parameter("causation_id", or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
+    Parameter(
+        "q",
+        or_null({"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH_MAX}),
+        "Filters in the query language, such as type:action_run.* -type:*.heartbeat outcome:failed. An event has to "
+        "match them and the other parameters.",
+    ),
 )
 
 
@@ -347,6 +360,41 @@ def _listing(things: str) -> tuple[Parameter, ...]:
 LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys"), "tenants": _listing("tenants")}
 """The parameters of each route that lists something other than events."""
 
+SUGGESTIONS_MAX, SUGGESTIONS_DEFAULT = 50, 20
+"""The largest number of suggestions, and the default."""
+
+NAME_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "suggest": (
+        Parameter(
+            "q",
+            or_null({"type": "string", "maxLength": TEXT_LENGTH_MAX}),
+            "The query as it is written so far. It may be empty.",
+            may_be_empty=True,
+        ),
+        Parameter(
+            "cursor",
+            or_null({"type": "integer", "minimum": 0, "maximum": 2 * TEXT_LENGTH_MAX}),
+            "Where in q the next character is written, and by default its end. It is counted in UTF-16 code units, as "
+            "in JavaScript, and so are start and end in the answer.",
+        ),
+        Parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": SUGGESTIONS_MAX, "default": SUGGESTIONS_DEFAULT},
+            "The largest number of suggestions.",
+        ),
+    ),
+    "search": (
+        Parameter(
+            "text",
+            {"type": "string", "minLength": 1, "maxLength": 2_000, "pattern": r"[^\s]"},
+            "The id of an event, flow, resource or actor, or how it begins; a position such as @5539; a resource or "
+            "an actor as type/id; or the address of a page about one of them.",
+            required=True,
+        ),
+    ),
+}
+"""The parameters of each route about names."""
+
 DELIVERY_STATES = ("pending", "delivered", "failed")
 """What a delivery to a webhook can be."""
 
@@ -372,6 +420,7 @@ PARAMETERS = (
     | WRITE_PARAMETERS
     | LISTING_PARAMETERS
     | WEBHOOK_PARAMETERS
+    | NAME_PARAMETERS
     | {"reference": (), "followers": ()}
 )
 """The parameters of every route that has any, or that refuses all of them."""

@@ -15,11 +15,13 @@ from whence.errors import Invalid, Problem
 from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Viewer, Vocabulary, is_event_type
 from whence.flows import FlowQuery
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX, HistogramRequest
+from whence.identities import canonical
 from whence.sealing import Sealer
 from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
 from whence.wire.fields import (
     Broken,
+    asked_form,
     check_actor_id,
     check_actor_type,
     check_causation_id,
@@ -41,6 +43,7 @@ from whence.wire.parameters import (
     PARAMETERS,
     VALUES_MAX,
 )
+from whence.wire.query_language import parse_text
 from whence.wire.times import parse_query_time
 
 __all__ = [
@@ -102,10 +105,10 @@ ParameterCheck = Callable[[str, Vocabulary], str]
 FILTER_FIELDS: dict[str, tuple[str, ParameterCheck]] = {
     "resource_type": ("resource_types", check_resource_type),
     "resource_id": ("resource_ids", lambda text, _: check_uuid(text)),
-    "actor_id": ("actor_ids", lambda text, _: _asked(text, check_actor_id(text))),
+    "actor_id": ("actor_ids", lambda text, _: asked_form(text, check_actor_id(text))),
     "actor_type": ("actor_types", lambda text, words: check_actor_type(text, words.actor_types)),
     "outcome": ("outcomes", lambda text, _: check_outcome(text)),
-    "correlation_id": ("correlation_ids", lambda text, _: _asked(text, check_correlation_id(text))),
+    "correlation_id": ("correlation_ids", lambda text, _: asked_form(text, check_correlation_id(text))),
     "causation_id": ("causation_ids", lambda text, _: check_causation_id(text)),
 }
 """Parameter -> the field of `Query` that it sets, and the rule of one value. `event_type` has a rule of its own."""
@@ -281,6 +284,8 @@ class QueryReader:
         self.now = now
         self.vocabulary = vocabulary or Vocabulary()
         self.problems: list[Problem] = []
+        self.text_times: dict[str, tuple[int, str]] = {}
+        """The times in `q`, by the parameter that says the same, each with the text that a cursor is bound to."""
 
     def refuse(self, name: str, message: str, type_: str, where: str = "query") -> None:
         """Add a problem of the parameter `name`."""
@@ -337,7 +342,7 @@ class QueryReader:
             self.refuse(name, f"The parameter {name} may be given only once.", "repeated")
         elif len(texts) > VALUES_MAX:
             self.refuse(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
-        elif not all(texts):
+        elif not all(texts) and not self.known[name].may_be_empty:
             self.refuse(name, "A parameter must not be empty; leave it out instead.", "string_too_short")
         else:
             return True
@@ -362,19 +367,38 @@ class QueryReader:
                 fields["event_types"], fields["event_type_prefixes"] = _event_types(values["event_type"])
             except Broken as error:
                 self.refuse("event_type", str(error), error.type)
-        return fields
+        return self._with_text(fields, values["q"][0]) if "q" in values else fields
+
+    def _with_text(self, fields: dict[str, tuple[str, ...]], text: str) -> dict[str, tuple[str, ...]]:
+        """The filters with those of `q`: an event has to match both. Its times are kept for `time`."""
+        parsed = parse_text(text, now=self.now, vocabulary=self.vocabulary)
+        for problem in parsed.problems:
+            self.add(problem)
+        times = {"from": parsed.since, "to": parsed.until}
+        self.text_times = {name: time for name, time in times.items() if time is not None}
+        joined = dict(fields)
+        for field, values in parsed.fields.items():
+            joined[field] = _in_both(fields[field], values) if field in fields else values
+            if not joined[field]:
+                return {"event_types": (NO_EVENT_TYPE,)}
+        return joined
 
     def time(self, name: str, values: Mapping[str, list[str]]) -> tuple[int | None, str | None]:
-        """The time, and the text that a cursor is bound to: as written for a relative time, else the instant."""
-        if name not in values:
+        """The time, and the text that a cursor is bound to: as written for a relative time, else the instant. If `q`
+        has such a time too, the narrower one; call `filters` first."""
+        times = [self.text_times[name]] if name in self.text_times else []
+        if name in values:
+            text = values[name][0]
+            try:
+                us = parse_query_time(text, self.now)
+            except ValueError as error:
+                self.refuse(name, str(error), "datetime_parsing")
+                return None, None
+            times.append((us, text if text.startswith("-") else str(us)))
+        if not times:
             return None, None
-        text = values[name][0]
-        try:
-            us = parse_query_time(text, self.now)
-        except ValueError as error:
-            self.refuse(name, str(error), "datetime_parsing")
-            return None, None
-        return us, text if text.startswith("-") else str(us)
+        narrower = max if name == "from" else min
+        return narrower(us for us, _ in times), " ".join(sorted(text for _, text in times))
 
     def number(
         self, name: str, values: Mapping[str, list[str]], least: int, most: int, default: int | None
@@ -412,7 +436,10 @@ class QueryReader:
     def finish(self, since: int | None = None, until: int | None = None) -> None:
         """Raise `Invalid` if there is any problem. A range of time that runs backwards is one."""
         if since is not None and until is not None and since > until:
-            self.refuse("from", "The time in from lies after the time in to.", "time_range")
+            if self.text_times:
+                self.refuse("q", "With the times in from and to, the time in since lies after until.", "time_range")
+            else:
+                self.refuse("from", "The time in from lies after the time in to.", "time_range")
         if self.problems:
             raise Invalid(self.problems)
 
@@ -436,10 +463,11 @@ class QueryReader:
         return cursor
 
 
-def _asked(text: str, checked: str) -> str:
-    """The canonical form of a filter. A UUID in mixed case stays as it is: what an earlier release stored under that
-    spelling is found by no other."""
-    return checked if text in (checked, checked.upper()) else text
+def _in_both(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """The values that are among both, whatever the case of their UUIDs."""
+    exact, canonical_others = frozenset(others), {canonical(other) for other in others}
+    found = [text if text in exact else canonical(text) for text in some]
+    return tuple(text for text in dict.fromkeys(found) if text in exact or text in canonical_others)
 
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

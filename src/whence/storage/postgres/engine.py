@@ -14,6 +14,7 @@ from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.merkle import EMPTY_ROOT
+from whence.names import FoundNames, NameSearch
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.postgres import citus, replication
 from whence.storage.postgres.activity import actor_page, actor_summary, facets, resource_summary
@@ -37,13 +38,14 @@ from whence.storage.postgres.feed import part_of_feed, position_before
 from whence.storage.postgres.followers import PostgresFollowers
 from whence.storage.postgres.histogram import histogram
 from whence.storage.postgres.listen_notify import ListenNotify
+from whence.storage.postgres.names import names_of
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
-from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
+from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, is_indexed_search, pinned
 from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
@@ -180,6 +182,16 @@ class PostgresStore:
 
         found: list[str] | None = await self._read_as(viewer.tenant, ask)
         return found or []
+
+    async def find_names(self, viewer: Viewer, search: NameSearch) -> FoundNames:
+        """Find names; see `Store`."""
+
+        async def ask(connection: Connection, owner: Tenant) -> FoundNames:
+            return await names_of(connection, await self._snapshot(connection, owner, viewer), search)
+
+        unbounded = not is_indexed_search(search, viewer)
+        found: FoundNames = await self._read_as(viewer.tenant, ask, unbounded=unbounded)
+        return found
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""

@@ -111,7 +111,7 @@ def _values(resolved: ResolvedQuery, driver: tuple[str, str, str]) -> list[tuple
     name, column, type_ = driver
     if name != "causes":
         return [(column, type_, list(getattr(resolved, name)))]
-    ids, texts = split_causes(resolved)
+    ids, texts = split_causes(resolved.causes or ())
     both = [("cause_id", "uuid", ids), ("cause_id IS NULL AND causation_id", "text", texts)]
     return [each for each in both if each[2]]
 

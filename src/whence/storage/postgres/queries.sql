@@ -240,16 +240,56 @@ SELECT e.id
    AND ($3::text[] IS NULL OR k.resource_type = ANY($3))
 
 -- name: actors_by_id
-SELECT actor, actor_type FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
+SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor_id = ANY($2::text[])
 
 -- name: flow_by_correlation
-SELECT flow, events FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($2::text[])
+SELECT flow, correlation_id, events FROM flow WHERE tenant_no = $1 AND correlation_id = ANY($2::text[])
 
 -- name: resources_by_id
-SELECT resource, resource_type, events FROM resource WHERE tenant_no = $1 AND resource_id = ANY($2::uuid[])
+SELECT resource, resource_type, resource_id::text, events FROM resource WHERE tenant_no = $1 AND resource_id = ANY($2::uuid[])
 
 -- name: actor_names
 SELECT actor, actor_type, actor_id FROM actor WHERE tenant_no = $1 AND actor = ANY($2::bigint[])
+
+-- name: events_named
+-- By id. $5 are the resource types that the viewer may see, null for all, here and in resources_named.
+SELECT e.id
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.id BETWEEN $2 AND $3 AND $4::text IS NULL
+   AND ($5::text[] IS NULL OR k.resource_type = ANY($5))
+ ORDER BY e.id LIMIT $6
+
+-- name: actors_named
+-- With the events of the one bucket of level 0. $5 are the kinds that the viewer may see, null for all; an actor that
+-- has no event of them is left out.
+SELECT actor_id, actor_type, events
+  FROM (SELECT a.actor_id, a.actor_type,
+               (SELECT sum(r.events)::bigint FROM rollup_actor r
+                 WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.actor = a.actor
+                   AND ($5::int[] IS NULL OR r.kind = ANY($5))) AS events
+          FROM actor a
+         WHERE a.tenant_no = $1 AND a.actor_id BETWEEN $2 AND $3 AND ($4::text IS NULL OR a.actor_type = $4)) named
+ WHERE events > 0
+ ORDER BY actor_id, actor_type LIMIT $6
+
+-- name: flows_named
+-- The row of a flow counts all of its events, so those that a viewer may see are counted one by one.
+SELECT correlation_id, events
+  FROM (SELECT f.correlation_id,
+               CASE WHEN $5::int[] IS NULL THEN f.events ELSE (
+                    SELECT count(*) FROM event e
+                     WHERE e.tenant_no = $1 AND e.flow = f.flow AND e.kind = ANY($5)) END AS events
+          FROM flow f
+         WHERE f.tenant_no = $1 AND f.correlation_id BETWEEN $2 AND $3 AND $4::text IS NULL) named
+ WHERE events > 0
+ ORDER BY correlation_id LIMIT $6
+
+-- name: resources_named
+SELECT resource_id, resource_type, events
+  FROM resource
+ WHERE tenant_no = $1 AND resource_id BETWEEN $2 AND $3 AND ($4::text IS NULL OR resource_type = $4)
+   AND ($5::text[] IS NULL OR resource_type = ANY($5))
+ ORDER BY resource_id, resource_type LIMIT $6
 
 -- name: span_total
 -- Spans are arrays of level, first and last bucket, here and below; the last parameter is the array of their signs.

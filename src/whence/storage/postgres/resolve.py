@@ -1,12 +1,12 @@
 """Looks up the numbers of the actors, flows and resources that a query names, and turns a query into SQL."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from whence.events import Query
-from whence.identities import spellings
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from
-from whence.storage.resolve import Names, ResolvedQuery, Snapshot, require_supported, resolved_query
+from whence.storage.resolve import Names, ResolvedQuery, Snapshot, ids_asked, require_supported, resolved_query
 from whence.storage.sql import load_blocks
 
 __all__ = ["Bindings", "conditions", "resolve", "split_causes"]
@@ -15,7 +15,23 @@ _SQL = load_blocks("whence.storage.postgres")
 
 
 _CONDITION_FIELDS = frozenset(
-    {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
+    {
+        "kinds",
+        "actors",
+        "flows",
+        "resources",
+        "causes",
+        "since",
+        "until",
+        "newest",
+        "known_events",
+        "not_actors",
+        "not_flows",
+        "not_resources",
+        "not_causes",
+        "kinds_or_actors",
+        "kinds_or_resources",
+    }
 )
 """Fields of `ResolvedQuery` that `conditions` turns into SQL; `known_events` is no filter."""
 
@@ -47,12 +63,25 @@ def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -
         values = getattr(resolved, name)
         if values is not None and name != omit:
             parts.append(f" AND {column} = ANY({bindings.add(values)}::{type_}[])")
+    for column, either in (("actor", resolved.kinds_or_actors), ("resource", resolved.kinds_or_resources)):
+        if either is not None:
+            kinds, numbers = map(bindings.add, either)
+            parts.append(f" AND (kind = ANY({kinds}::int[]) OR {column} = ANY({numbers}::bigint[]))")
+    for column, excluded in (
+        ("actor", resolved.not_actors),
+        ("flow", resolved.not_flows),
+        ("resource", resolved.not_resources),
+    ):
+        if excluded is not None:
+            parts.append(f" AND {column} <> ALL({bindings.add(excluded)}::bigint[])")
     if resolved.causes is not None and omit != "causes":
-        ids, texts = split_causes(resolved)
+        ids, texts = split_causes(resolved.causes)
         parts.append(
             f" AND (cause_id = ANY({bindings.add(ids)}::uuid[])"
             f" OR cause_id IS NULL AND causation_id = ANY({bindings.add(texts)}::text[]))"
         )
+    if resolved.not_causes is not None:
+        parts.append(f" AND (causation_id IS NULL OR causation_id <> ALL({bindings.add(resolved.not_causes)}::text[]))")
     for text, value in (
         (" AND occurred_at >= ", resolved.since),
         (" AND occurred_at < ", resolved.until),
@@ -63,29 +92,31 @@ def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -
     return "".join(parts)
 
 
-def split_causes(resolved: ResolvedQuery) -> tuple[list[str], list[str]]:
+def split_causes(causes: Iterable[str]) -> tuple[list[str], list[str]]:
     """The causes that are UUIDs, and those that are not, since these are two columns with an index each."""
-    causes = resolved.causes or ()
     ids = [cause for cause in causes if cause_id_from(cause) is not None]
     return ids, [cause for cause in causes if cause_id_from(cause) is None]
-
-
-def _spellings(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(spelling for text in texts for spelling in spellings(text))
 
 
 async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
     """The query with its words replaced by the numbers that they have in this tenant."""
 
-    async def found(block: str, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
-        if not names:
+    async def found(block: str, ids: list[str]) -> list[tuple[Any, ...]]:
+        if not ids:
             return []
-        rows: list[tuple[Any, ...]] = await connection.fetch(_SQL[block], snapshot.tenant_no, list(set(names)))
+        rows: list[tuple[Any, ...]] = await connection.fetch(_SQL[block], snapshot.tenant_no, ids)
         return rows
 
+    actors, flows, resources = ids_asked(query)
     names = Names(
-        actors=await found("actors_by_id", _spellings(query.actor_ids)),
-        flows=await found("flow_by_correlation", _spellings(query.correlation_ids)),
-        resources=await found("resources_by_id", query.resource_ids),
+        actors=await found("actors_by_id", actors),
+        flows=await found("flow_by_correlation", flows),
+        resources=await found("resources_by_id", resources),
     )
-    return resolved_query(snapshot, query, names, tuple(dict.fromkeys(query.causation_ids)) or None)
+    return resolved_query(
+        snapshot,
+        query,
+        names,
+        tuple(dict.fromkeys(query.causation_ids)) or None,
+        tuple(dict.fromkeys(query.excluded_causation_ids)) or None,
+    )

@@ -18,10 +18,11 @@ from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.merkle import EMPTY_ROOT
+from whence.names import FoundNames, NameSearch
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.feed import SHORT_PART
 from whence.storage.head_notifier import HeadNotifier
-from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, pinned
+from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, is_indexed_search, pinned
 from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
@@ -45,6 +46,7 @@ from whence.storage.sqlite.feed import part_of_feed, position_before
 from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.histogram import histogram
+from whence.storage.sqlite.names import names_of
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import resolve
@@ -121,6 +123,15 @@ class SQLiteReads:
             return [uuid_text(id_) for (id_,) in rows]
 
         found: list[str] = await self._readers.read(viewer.tenant, find)
+        return found
+
+    async def find_names(self, viewer: Viewer, search: NameSearch) -> FoundNames:
+        """Find names; see `Store`."""
+        indexed = is_indexed_search(search, viewer)
+        read = self._readers.read_in_thread if indexed else self._readers.read_unbounded
+        found: FoundNames = await read(
+            viewer.tenant, lambda connection: names_of(connection, self._snapshot(connection, viewer), search)
+        )
         return found
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:

@@ -159,16 +159,58 @@ SELECT e.id
    AND (?3 IS NULL OR k.resource_type IN (SELECT value FROM json_each(?3)))
 
 -- name: actors_by_id
-SELECT key & 0xFFFFFFFFFF, actor_type FROM actor WHERE tenant_no = ? AND actor_id = ?
+SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE tenant_no = ? AND actor_id = ?
 
 -- name: flow_by_correlation
-SELECT key & 0xFFFFFFFFFF, events FROM flow WHERE tenant_no = ? AND correlation_id = ?
+SELECT key & 0xFFFFFFFFFF, correlation_id, events FROM flow WHERE tenant_no = ? AND correlation_id = ?
 
 -- name: resources_by_id
-SELECT key & 0xFFFFFFFFFF, resource_type, events FROM resource WHERE tenant_no = ? AND resource_id = ?
+SELECT key & 0xFFFFFFFFFF, resource_type, resource_id, events FROM resource WHERE tenant_no = ? AND resource_id = ?
 
 -- name: actor_names
 SELECT key & 0xFFFFFFFFFF, actor_type, actor_id FROM actor WHERE key IN (SELECT value FROM carray(?))
+
+-- name: events_named
+-- By id. ?5 are the resource types that the viewer may see as a JSON array, null for all, here and in resources_named.
+SELECT e.id
+  FROM event e
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = ?1 AND e.id BETWEEN ?2 AND ?3 AND ?4 IS NULL
+   AND (?5 IS NULL OR k.resource_type IN (SELECT value FROM json_each(?5)))
+ ORDER BY e.id LIMIT ?6
+
+-- name: actors_named
+-- With the events of the one bucket of level 0. ?5 are the kinds that the viewer may see, null for all; an actor that
+-- has no event of them is left out.
+SELECT actor_id, actor_type, events
+  FROM (SELECT a.actor_id, a.actor_type,
+               (SELECT sum(r.events) FROM rollup_actor r
+                 WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.actor = a.key & 0xFFFFFFFFFF
+                   AND (?5 IS NULL OR r.kind IN (SELECT value FROM json_each(?5)))) AS events
+          FROM actor a
+         WHERE a.tenant_no = ?1 AND a.actor_id BETWEEN ?2 AND ?3 AND (?4 IS NULL OR a.actor_type = ?4))
+ WHERE events > 0
+ ORDER BY actor_id, actor_type LIMIT ?6
+
+-- name: flows_named
+-- The row of a flow counts all of its events, so those that a viewer may see are counted one by one.
+SELECT correlation_id, events
+  FROM (SELECT f.correlation_id,
+               CASE WHEN ?5 IS NULL THEN f.events ELSE (
+                    SELECT count(*) FROM event e INDEXED BY event_flow
+                     WHERE e.tenant_no = ?1 AND e.flow = f.key & 0xFFFFFFFFFF
+                       AND e.kind IN (SELECT value FROM json_each(?5))) END AS events
+          FROM flow f
+         WHERE f.tenant_no = ?1 AND f.correlation_id BETWEEN ?2 AND ?3 AND ?4 IS NULL)
+ WHERE events > 0
+ ORDER BY correlation_id LIMIT ?6
+
+-- name: resources_named
+SELECT resource_id, resource_type, events
+  FROM resource
+ WHERE tenant_no = ?1 AND resource_id BETWEEN ?2 AND ?3 AND (?4 IS NULL OR resource_type = ?4)
+   AND (?5 IS NULL OR resource_type IN (SELECT value FROM json_each(?5)))
+ ORDER BY resource_id, resource_type LIMIT ?6
 
 -- name: span_total
 SELECT coalesce(sum(events), 0) FROM bucket WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?

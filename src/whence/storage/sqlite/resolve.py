@@ -1,15 +1,14 @@
 """Looks up the numbers of the actors, flows and resources that a query names, and turns a query into SQL."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
 
 from whence.events import Query
-from whence.identities import spellings
-from whence.storage.resolve import Names, ResolvedQuery, Snapshot, require_supported, resolved_query
+from whence.storage.resolve import Names, ResolvedQuery, Snapshot, ids_asked, require_supported, resolved_query
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.rows import cause_from, key_of, uuid_bytes
+from whence.storage.sqlite.rows import cause_from, key_of, uuid_bytes, uuid_text
 
 __all__ = ["conditions", "json_list", "resolve"]
 
@@ -17,9 +16,27 @@ _SQL = load_blocks("whence.storage.sqlite")
 
 
 _CONDITION_FIELDS = frozenset(
-    {"kinds", "actors", "flows", "resources", "causes", "since", "until", "newest", "known_events"}
+    {
+        "kinds",
+        "actors",
+        "flows",
+        "resources",
+        "causes",
+        "since",
+        "until",
+        "newest",
+        "known_events",
+        "not_actors",
+        "not_flows",
+        "not_resources",
+        "not_causes",
+        "kinds_or_actors",
+        "kinds_or_resources",
+    }
 )
 """Fields of `ResolvedQuery` that `conditions` turns into SQL; `known_events` is no filter."""
+
+_LISTED = " IN (SELECT value FROM json_each(?))"
 
 
 def conditions(resolved: ResolvedQuery, snapshot: Snapshot, *, omit: str = "") -> tuple[str, list[Any]]:
@@ -31,11 +48,26 @@ def conditions(resolved: ResolvedQuery, snapshot: Snapshot, *, omit: str = "") -
     for name, column in (("kinds", "kind"), ("actors", "actor"), ("flows", "flow"), ("resources", "resource")):
         values = getattr(resolved, name)
         if values is not None and name != omit:
-            parts.append(f" AND {column} IN (SELECT value FROM json_each(?))")
+            parts.append(f" AND {column}{_LISTED}")
             bindings.append(json_list(values))
+    for column, either in (("actor", resolved.kinds_or_actors), ("resource", resolved.kinds_or_resources)):
+        if either is not None:
+            parts.append(f" AND (kind{_LISTED} OR {column}{_LISTED})")
+            bindings.extend(map(json_list, either))
+    for column, numbers in (
+        ("actor", resolved.not_actors),
+        ("flow", resolved.not_flows),
+        ("resource", resolved.not_resources),
+    ):
+        if numbers is not None:
+            parts.append(f" AND NOT {column}{_LISTED}")
+            bindings.append(json_list(numbers))
     if resolved.causes is not None and omit != "causes":
         parts.append(f" AND cause IN ({', '.join('?' * len(resolved.causes))})")
         bindings.extend(resolved.causes)
+    if resolved.not_causes is not None:
+        parts.append(f" AND (cause IS NULL OR cause NOT IN ({', '.join('?' * len(resolved.not_causes))}))")
+        bindings.extend(resolved.not_causes)
     for text, value in ((" AND occurred_at >= ?", resolved.since), (" AND occurred_at < ?", resolved.until)):
         if value is not None:
             parts.append(text)
@@ -53,29 +85,21 @@ def json_list(numbers: tuple[int, ...]) -> str:
 
 def resolve(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
     """The query with its words replaced by the numbers that they have in this tenant."""
+
+    def found(block: str, ids: Iterable[Any]) -> list[tuple[Any, ...]]:
+        return [row for id_ in ids for row in connection.execute(_SQL[block], (snapshot.tenant_no, id_))]
+
+    actors, flows, resources = ids_asked(query)
     names = Names(
-        actors=_actors(connection, snapshot, query),
-        flows=_flows(connection, snapshot, query),
-        resources=_resources(connection, snapshot, query),
+        actors=found("actors_by_id", actors),
+        flows=found("flow_by_correlation", flows),
+        resources=[
+            (number, resource_type, uuid_text(id_), events)
+            for number, resource_type, id_, events in found("resources_by_id", map(uuid_bytes, resources))
+        ],
     )
-    causes = tuple(cause_from(text) or text for text in dict.fromkeys(query.causation_ids)) or None
-    return resolved_query(snapshot, query, names, causes)
+    return resolved_query(snapshot, query, names, _causes(query.causation_ids), _causes(query.excluded_causation_ids))
 
 
-def _spellings(texts: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(spelling for text in texts for spelling in spellings(text))
-
-
-def _actors(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:
-    for actor_id in _spellings(query.actor_ids):
-        yield from connection.execute(_SQL["actors_by_id"], (snapshot.tenant_no, actor_id))
-
-
-def _flows(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:
-    for correlation_id in _spellings(query.correlation_ids):
-        yield from connection.execute(_SQL["flow_by_correlation"], (snapshot.tenant_no, correlation_id))
-
-
-def _resources(connection: apsw.Connection, snapshot: Snapshot, query: Query) -> Iterator[tuple[Any, ...]]:
-    for resource_id in dict.fromkeys(query.resource_ids):
-        yield from connection.execute(_SQL["resources_by_id"], (snapshot.tenant_no, uuid_bytes(resource_id)))
+def _causes(texts: Iterable[str]) -> tuple[Any, ...] | None:
+    return tuple(cause_from(text) or text for text in dict.fromkeys(texts)) or None

@@ -1,0 +1,75 @@
+"""Names that a log knows: those of kinds, actors, flows and resources, with how many events have them. Pure."""
+
+import msgspec
+
+from whence.events import TEXT_MAX
+
+__all__ = ["ActorName", "FlowName", "FoundNames", "KindName", "NameRange", "NameSearch", "ResourceName", "beginning"]
+
+
+class NameRange(msgspec.Struct, frozen=True):
+    """Ids from `first` to `last`, both included, by code point. `type` is that of an actor or resource, None for
+    any."""
+
+    first: str
+    last: str
+    type: str | None = None
+
+
+def beginning(text: str, type_: str | None = None) -> NameRange:
+    """The ids that begin with a text."""
+    return NameRange(text, text + "\U0010ffff" * TEXT_MAX, type_)
+
+
+class NameSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which names are asked for: at most `limit` of each sort, by id. Ids of events and resources are UUIDs."""
+
+    limit: int
+    kinds: bool = False
+    events: NameRange | None = None
+    actors: tuple[NameRange, ...] = ()
+    flows: tuple[NameRange, ...] = ()
+    resources: tuple[NameRange, ...] = ()
+
+
+class KindName(msgspec.Struct, frozen=True):
+    """A kind of event, and how many there are."""
+
+    event_type: str
+    resource_type: str
+    actor_type: str
+    outcome: str
+    events: int
+
+
+class ActorName(msgspec.Struct, frozen=True):
+    """An actor, and how many events it has."""
+
+    actor_type: str
+    actor_id: str
+    events: int
+
+
+class FlowName(msgspec.Struct, frozen=True):
+    """A flow, and how many events it has."""
+
+    correlation_id: str
+    events: int
+
+
+class ResourceName(msgspec.Struct, frozen=True):
+    """A resource, and how many events it has."""
+
+    resource_type: str
+    resource_id: str
+    events: int
+
+
+class FoundNames(msgspec.Struct, frozen=True, kw_only=True):
+    """The names that were found, of one snapshot. `events` are ids; all but the kinds are sorted by id, then type."""
+
+    kinds: list[KindName] = []
+    events: list[str] = []
+    actors: list[ActorName] = []
+    flows: list[FlowName] = []
+    resources: list[ResourceName] = []

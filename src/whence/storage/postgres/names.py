@@ -1,0 +1,48 @@
+"""Names and how many events have them, from the tables of interned names and the rollups."""
+
+from typing import Any
+
+from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
+from whence.storage.postgres.connections import Connection
+from whence.storage.resolve import Snapshot, readable_kinds
+from whence.storage.sql import load_blocks
+
+__all__ = ["names_of"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+
+async def names_of(connection: Connection, snapshot: Snapshot, search: NameSearch) -> FoundNames:
+    """See `Store.find_names`."""
+    kinds, types = readable_kinds(snapshot), snapshot.viewer.readable
+
+    async def found(block: str, asked: tuple[NameRange, ...], visible: Any) -> list[tuple[Any, ...]]:
+        rows: dict[tuple[Any, ...], None] = {}
+        for each in asked:
+            values = (snapshot.tenant_no, each.first, each.last, each.type, visible, search.limit)
+            rows |= dict.fromkeys(tuple(row) for row in await connection.fetch(_SQL[block], *values))
+        return sorted(rows)[: search.limit]
+
+    events = () if search.events is None else (search.events,)
+    return FoundNames(
+        kinds=await _kinds(connection, snapshot) if search.kinds else [],
+        events=[str(id_) for (id_,) in await found("events_named", events, types)],
+        actors=[
+            ActorName(type_, id_, count) for id_, type_, count in await found("actors_named", search.actors, kinds)
+        ],
+        flows=[FlowName(text, count) for text, count in await found("flows_named", search.flows, kinds)],
+        resources=[
+            ResourceName(type_, str(id_), count)
+            for id_, type_, count in await found("resources_named", search.resources, types)
+        ],
+    )
+
+
+async def _kinds(connection: Connection, snapshot: Snapshot) -> list[KindName]:
+    rows = await connection.fetch(_SQL["span_by_kind"], snapshot.tenant_no, [0], [0], [0], [1])
+    counted = ((snapshot.kinds[number], count) for number, count in rows)
+    return [
+        KindName(kind.event_type, kind.resource_type, kind.actor_type, kind.outcome, count)
+        for kind, count in counted
+        if snapshot.viewer.may_see(kind.resource_type)
+    ]
