@@ -26,6 +26,7 @@ import "./event.css";
 export function EventPage() {
   const { eventId = "" } = useParams({ strict: false }) as { eventId?: string };
   const { data: event, error } = useQuery(eventOptions(eventId));
+  const words = useWords();
   return (
     <>
       <Bar>
@@ -41,7 +42,7 @@ export function EventPage() {
         </nav>
         <span className="grow" />
       </Bar>
-      {error ? <ErrorState error={error} /> : event ? <Shown key={event.id} event={event} /> : <Loading />}
+      {error ? <ErrorState error={error} /> : event && words ? <Shown key={event.id} event={event} /> : <Loading />}
     </>
   );
 }

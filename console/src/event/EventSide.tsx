@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 import type { LogEvent } from "../api/events";
 import { micros } from "../explore/periods";
 import { withTerm } from "../explore/terms";
-import { SentenceDetail, SentenceHead } from "../sentences/SentenceLine";
+import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Icon } from "../shared/icons";
 import { Actor, OutcomeMark } from "../shared/marks";
@@ -78,11 +78,8 @@ export function EventSide({ event, earlier, total }: { event: LogEvent; earlier:
               <span className="nd">
                 <OutcomeMark outcome={other.outcome} />
               </span>
-              <Link className="said" to="/e/$eventId" params={{ eventId: other.id }}>
-                <span className="cut said-head">
-                  <SentenceHead sentence={sentenceOfEvent(other, words)} actorType={other.actorType} />
-                </span>
-                <SentenceDetail sentence={sentenceOfEvent(other, words)} />
+              <Link className="cut" to="/e/$eventId" params={{ eventId: other.id }}>
+                <SentenceLine sentence={sentenceOfEvent(other, words)} actorType={other.actorType} />
               </Link>
               <span className="xs t3 nw">−{durationWords(micros(event.occurredAt) - micros(other.occurredAt))}</span>
             </li>

@@ -39,6 +39,17 @@ export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEv
         )}
       </div>
       {view === "tree" && <PayloadTree text={text} sought={sought} />}
+      {view === "tree" && before && (
+        <>
+          <div className="lab sec">
+            Event before on this resource{" "}
+            <span className="n">
+              <span className="mono">{before.eventType}</span>, {earlierWords(event, before)}
+            </span>
+          </div>
+          <PayloadTree text={payloadTextOf(before)} sought={sought} />
+        </>
+      )}
       {view === "raw" && (
         <pre className="tree raw">
           <SafeText text={indented(text)} />
@@ -57,15 +68,19 @@ function indented(text: string): string {
   }
 }
 
+/** "350 ms earlier, position 5,538" */
+function earlierWords(event: LogEvent, before: LogEvent): string {
+  return `${durationWords(micros(event.occurredAt) - micros(before.occurredAt))} earlier, position ${grouped(before.position)}`;
+}
+
 function Diff({ event, before }: { event: LogEvent; before: LogEvent | undefined }) {
   if (!before) return <p className="t3">This is the first event of its resource, so there is nothing to compare it with.</p>;
   const rows = diffRows(payloadRows(payloadTextOf(before)) ?? [], payloadRows(payloadTextOf(event)) ?? []);
-  const earlier = durationWords(micros(event.occurredAt) - micros(before.occurredAt));
   const changes = rows.filter((row) => row.change !== "same").length;
   return (
     <>
       <p className="t3 xs">
-        The event before on this resource is <span className="mono">{before.eventType}</span>, {earlier} earlier, position {grouped(before.position)}.{" "}
+        The event before on this resource is <span className="mono">{before.eventType}</span>, {earlierWords(event, before)}.{" "}
         {changes === 0 ? "The payloads are the same." : ""}
       </p>
       {rows.length > 0 && (

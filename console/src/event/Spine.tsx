@@ -1,5 +1,5 @@
 import { Link } from "@tanstack/react-router";
-import { SentenceDetail, SentenceHead } from "../sentences/SentenceLine";
+import { SentenceLine } from "../sentences/SentenceLine";
 import { OutcomeMark, type Outcome } from "../shared/marks";
 import { counted, durationWords, grouped } from "../shared/times";
 import { sentenceOfNode, type StoryRow } from "./story";
@@ -49,17 +49,13 @@ export function Spine({ rows, side, eventId, outcome, label }: Props) {
             </li>
           );
         const { node, sinceUs } = row;
-        const sentence = sentenceOfNode(node);
         return (
           <li key={node.id} className={`sp${kind}${ends}`}>
             <span className="nd">
               <OutcomeMark outcome={node.outcome} />
             </span>
-            <Link to="/e/$eventId" params={{ eventId: node.id }} className="said" title={node.eventType}>
-              <span className="cut said-head">
-                <SentenceHead sentence={sentence} actorType={node.actorType} />
-              </span>
-              <SentenceDetail sentence={sentence} />
+            <Link to="/e/$eventId" params={{ eventId: node.id }} className="cut" title={node.eventType}>
+              <SentenceLine sentence={sentenceOfNode(node)} actorType={node.actorType} />
             </Link>
             <span className={`xs nw ${node.skewed ? "warn-text" : "t3"}`} title={node.skewed ? "It occurred before its cause" : undefined}>
               {sinceUs < 0 ? "−" : "+"}

@@ -38,7 +38,7 @@ export function ExplorePage() {
   const isFresh = first?.total === 0 && !q && !from && !to && !list.isPlaceholderData;
   const setQuery = (next: string) => change({ q: next });
   useShortcuts("Explore", [{ keys: "l", does: "Follow live, or stop", run: () => change({ live: !exploration.live }, { replace: true }) }]);
-  const facetList = <Facets answer={facets.data} q={q} onChange={setQuery} />;
+  const facetList = <Facets answer={useKept(facets.data)} q={q} onChange={setQuery} />;
   return (
     <>
       <Bar>
@@ -89,10 +89,12 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
   const navigate = useNavigate();
   const scroller = useRef<HTMLDivElement>(null);
   const { sel } = exploration;
-  const pages = list.data?.pages;
+  const pages = useKept(list.data)?.pages;
   const events = useMemo(() => pages?.flatMap((page) => page.events) ?? [], [pages]);
   const sentences = useSentences(events);
-  const histogram = useQuery({ ...histogramOptions(filters), enabled: list.data !== undefined || list.isError });
+  const histogram = useQuery({ ...histogramOptions(filters), enabled: list.data !== undefined });
+  const counts = useKept(histogram.data);
+  const isStale = list.isPlaceholderData || list.data === undefined;
   const selected = events.find((event) => event.id === sel);
   const total = pages?.[0]?.total ?? 0;
   const showNew = useShowNew(filters, live, scroller, exploration);
@@ -109,9 +111,9 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
   return (
     <>
       <div className={`list${sel ? "" : " wide"}`} data-hidden={exploration.hidden.join(" ")}>
-        {histogram.data && histogram.data.buckets.length > 0 && (
+        {counts && counts.buckets.length > 0 && (
           <Histogram
-            counts={histogram.data}
+            counts={counts}
             onZoom={zoom}
             onZoomOut={zoomOut(exploration, change)}
             marked={selected?.occurredAt}
@@ -120,7 +122,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             <TimeMenu period={exploration} change={change} />
           </Histogram>
         )}
-        {!histogram.data && <div className="histo waiting" aria-hidden="true" />}
+        {!counts && !list.isError && <div className="histo waiting" aria-hidden="true" />}
         <SlowNotice
           isWaiting={isWaiting}
           hasRows={events.length > 0}
@@ -132,7 +134,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
         {!list.isPlaceholderData && list.isSuccess && total === 0 && <NothingMatches filters={filters} change={change} />}
         <NewPill count={live.waiting} onShow={showNew} />
         <Announcer count={live.waiting} />
-        {list.isPending && list.fetchStatus !== "idle" && <WaitingRows />}
+        {list.isPending && list.fetchStatus !== "idle" && events.length === 0 && <WaitingRows />}
         {events.length > 0 && (
           <Rows
             events={events}
@@ -140,7 +142,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             total={total}
             selected={sel}
             hidden={exploration.hidden}
-            isStale={list.isPlaceholderData}
+            isStale={isStale}
             hasMore={list.hasNextPage}
             isLoadingMore={list.isFetchingNextPage}
             loadMore={loadMore}
@@ -165,6 +167,13 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
       )}
     </>
   );
+}
+
+/** The last value that there was: what a reader sees stays until there is something else to see. */
+function useKept<Value>(value: Value | undefined): Value | undefined {
+  const kept = useRef(value);
+  if (value !== undefined) kept.current = value;
+  return kept.current;
 }
 
 function Stopped({ onRetry }: { onRetry: () => void }) {

@@ -7,7 +7,7 @@ import { useShortcuts } from "../shared/shortcuts";
 import { grouped } from "../shared/times";
 import { findText, suggestOptions, type Match, type Suggestion } from "./answers";
 import { Chip } from "./Chip";
-import { invertedAt, scanTerms, tidy, withTerm, withoutTermAt } from "./terms";
+import { invertedAt, nearestName, scanTerms, termText, tidy, withTerm, withoutTermAt } from "./terms";
 
 interface Props {
   q: string;
@@ -30,6 +30,7 @@ export function QueryBar({ q, onChange, error, placeholder = "Filter events" }: 
   const base = q ? `${q} ` : "";
   const suggestions = useSuggestions(base, draft, isOpen);
   const wrong = wrongTerm(error);
+  const mended = wrong ? mendedQuery(q, wrong.index) : null;
 
   useShortcuts("Explore", [{ keys: "/", does: "Write a query", run: (event) => (event.preventDefault(), input.current?.focus()) }]);
   useEffect(() => setActive(-1), [draft]);
@@ -127,6 +128,15 @@ export function QueryBar({ q, onChange, error, placeholder = "Filter events" }: 
       {wrong && (
         <p className="query-wrong" id={`${listId}-wrong`} role="alert">
           {wrong.message}
+          {mended && (
+            <>
+              {" "}
+              Try{" "}
+              <button className="mono" onClick={() => onChange(mended.q)}>
+                {mended.name}
+              </button>
+            </>
+          )}
         </p>
       )}
     </div>
@@ -187,6 +197,14 @@ export function wrongTerm(error: unknown): { index: number; message: string } | 
   const problem = error.problems.find(({ loc }) => loc[1] === "q");
   if (!problem) return null;
   return { index: typeof problem.loc[2] === "number" ? problem.loc[2] : -1, message: problem.msg };
+}
+
+/** The query with the nearest name that is known in place of a wrong one, if there is one. */
+function mendedQuery(q: string, index: number): { q: string; name: string } | null {
+  const term = scanTerms(q)[index];
+  const name = term?.name ? nearestName(term.name) : null;
+  if (!term || name === null || name === term.name) return null;
+  return { q: q.slice(0, term.start) + termText({ ...term, name }) + q.slice(term.end), name };
 }
 
 function termOf(q: string, match: Match): string {

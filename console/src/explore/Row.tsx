@@ -68,8 +68,9 @@ export const Row = memo(function Row(props: Props) {
               )}
             </span>
             {!hidden.includes("resource") && (
-              <span role="gridcell" className="mono cut t2 in-resource">
-                {event.resourceType} {event.resourceId.slice(0, 8)}
+              <span role="gridcell" className="mono t2 in-resource" title={`${event.resourceType} ${event.resourceId}`}>
+                <span className="cut">{event.resourceType}</span>
+                <span>{event.resourceId.slice(0, 8)}</span>
               </span>
             )}
             <Badges {...props} />

@@ -79,8 +79,7 @@ export function plotOf(histogram: Histogram, size: Size, zone: Zone): Plot {
       };
     }),
     xTicks: xTicksOf(scale, size, zone),
-    yTicks: height
-      .ticks(2)
+    yTicks: [(height.domain()[1] ?? 0) / 2, height.domain()[1] ?? 0]
       .filter((count) => count > 0 && Number.isInteger(count))
       .map((count) => ({ y: size.base - height(count), label: count.toLocaleString("en-US") })),
     xOf,

@@ -3,16 +3,20 @@ import type { Sentence } from "./sentence";
 import { shownDetail, shownObject } from "./sentences";
 
 /** Characters of a detail's end that stay when a line is too long for its place. */
-const END_LENGTH = 18;
+const END_LENGTH = 20;
 
-/** A sentence on one line: who, verb, object and detail. A failure that is too long loses its middle, others their end. */
-export function SentenceLine({ sentence, actorType, short = false }: { sentence: Sentence; actorType: string; short?: boolean }) {
+/** A sentence on one line, which loses its end where it is too long. */
+export function SentenceLine({ sentence, actorType }: { sentence: Sentence; actorType: string }) {
+  const detail = shownDetail(sentence);
   return (
-    <span className="said">
-      <span className="cut said-head">
-        <SentenceHead sentence={sentence} actorType={actorType} />
-      </span>
-      {!short && <SentenceDetail sentence={sentence} />}
+    <span className="cut">
+      <SentenceHead sentence={sentence} actorType={actorType} />
+      {detail && (
+        <>
+          {" "}
+          <bdi className="det">{detail}</bdi>
+        </>
+      )}
     </span>
   );
 }
