@@ -1,0 +1,58 @@
+/** Starts a server filled with the recorded airline runs, once for all tests, and tells them its address and key. */
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import type { TestProject } from "vitest/node";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    /** The server's root, without a slash at its end. */
+    server: string;
+    key: string;
+  }
+}
+
+const WHENCE = process.env.WHENCE_PROGRAM ?? resolve(import.meta.dirname, "../../.venv/bin/whence");
+const START_S = 60;
+
+export default async function setup(project: TestProject) {
+  const folder = mkdtempSync(join(tmpdir(), "whence-console-"));
+  const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder };
+  const port = await freePort();
+  const server = `http://127.0.0.1:${port}`;
+  const child = spawn(WHENCE, ["demo", "--port", String(port)], { env, stdio: "ignore" });
+  try {
+    await ready(server, child);
+    project.provide("server", server);
+    project.provide("key", execFileSync(WHENCE, ["profile", "show", "demo", "--key"], { env, encoding: "utf8" }).trim());
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
+  return async () => {
+    child.kill("SIGTERM");
+    await new Promise((ended) => child.once("exit", ended));
+    rmSync(folder, { recursive: true, force: true });
+  };
+}
+
+async function ready(server: string, child: ChildProcess): Promise<void> {
+  for (let tries = 0; tries < START_S * 10; tries++) {
+    if (child.exitCode !== null) throw new Error(`The server ended with ${child.exitCode}.`);
+    const answer = await fetch(`${server}/readyz`).catch(() => null);
+    if (answer?.ok) return;
+    await new Promise((later) => setTimeout(later, 100));
+  }
+  throw new Error(`The server was not ready within ${START_S} s.`);
+}
+
+function freePort(): Promise<number> {
+  return new Promise((found) => {
+    const socket = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = socket.address() as AddressInfo;
+      socket.close(() => found(port));
+    });
+  });
+}
