@@ -60,8 +60,8 @@ function Box({ row, graph, x, y, isSelected, onNode }: { row: EventRow; graph: G
         </span>{" "}
         <span className={outcome === "failure" && words.failed === "" ? "fw" : "t2"}>{words.verb}</span>
         <span className="l2 cut">
-          {words.object !== "" && <span className="obj">{words.object} </span>}
-          {words.failed !== "" && <span className="fw">{words.failed} </span>}
+          {words.object !== "" && <span className="obj">{words.object}</span>}{" "}
+          {words.failed !== "" && <span className="fw">{words.failed}</span>}{" "}
           <span className="det">{words.detail}</span>
         </span>
       </span>

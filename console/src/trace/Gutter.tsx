@@ -4,9 +4,10 @@ import type { Guide, Stroke } from "./guides";
 export const COLUMN_PX = 22;
 export const GUTTER_PX = 26;
 
-/** The tone of a line: cause is blue, a cut or missing cause is not. */
-export type Tone = "accent" | "grey" | "warn";
-const COLOURS: Record<Tone, string> = { accent: "var(--accent)", grey: "var(--line-control)", warn: "var(--warn)" };
+/** The tone of a line. Cause is blue; one that is out of the question is grey; one that is missing or cut is dotted too. */
+export type Tone = "accent" | "grey" | "unsure" | "cut";
+const COLOURS: Record<Tone, string> = { accent: "var(--accent)", grey: "var(--line-control)", unsure: "var(--line-control)", cut: "var(--warn)" };
+const isDotted = (tone: Tone): boolean => tone === "unsure" || tone === "cut";
 
 interface Props {
   guide: Guide;
@@ -36,8 +37,8 @@ export function Gutter({ guide, height, columnPx, children, above = "accent", be
         {guide.turns.map(({ column, stroke }) => (
           <Line key={`t${column}`} d={turn(column * columnPx + GUTTER_PX / 2, x, middle)} stroke={stroke} colour={COLOURS[above]} />
         ))}
-        {guide.above !== null && <Line d={`M${x} 0V${middle - hole}`} stroke={isFold ? "dotted" : guide.above} colour={COLOURS[above]} />}
-        {guide.below !== null && <Line d={`M${x} ${middle + hole}V${height}`} stroke={isFold ? "dotted" : guide.below} colour={COLOURS[below]} />}
+        {guide.above !== null && <Line d={`M${x} 0V${middle - hole}`} stroke={isFold || isDotted(above) ? "dotted" : guide.above} colour={COLOURS[above]} />}
+        {guide.below !== null && <Line d={`M${x} ${middle + hole}V${height}`} stroke={isFold || isDotted(below) ? "dotted" : guide.below} colour={COLOURS[below]} />}
         {isBreak && guide.above !== null && (
           <path d={`M${x - 5} ${middle - 4}l10-4M${x - 5} ${middle + 8}l10-4`} stroke={COLOURS.accent} strokeWidth="1.5" />
         )}

@@ -2,7 +2,7 @@ import { memo, useMemo } from "react";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
 import { counted, durationWords, sinceRoot } from "../shared/times";
 import { at, isFailure, timeOf, type Graph } from "./graph";
-import type { Heights } from "./heights";
+import { rowHeight, type Heights } from "./heights";
 import { buildLaneGuides, type LaneGuide } from "./laneLines";
 import { buildLanes, laneX, type LaneOf, type Lanes } from "./lanes";
 import { RowList } from "./RowList";
@@ -30,6 +30,10 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
   const width = isPhone ? 26 * all.lanes.length : Math.max(200, Math.min(104 * all.lanes.length, 560));
   const place = (index: number): number => shown.indexOf(at(rows, index));
   const flat: Heights = { ...heights, event: isPhone ? 40 : 30, focus: isPhone ? 44 : 30 };
+  const heightAt = (index: number): number => {
+    const row = shown[index];
+    return row === undefined ? flat.event : rowHeight(row, flat);
+  };
   const shownCursor = cursor < 0 ? -1 : place(cursor);
   const wanted = useMemo(() => ({ row: target.row < 0 ? -1 : place(target.row), turn: target.turn }), [target, shown]);
   return (
@@ -52,7 +56,8 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
           width={width}
           index={index}
           height={height}
-          above={index > 0 ? laneHeight(at(shown, index - 1), flat) : height}
+          above={heightAt(index - 1)}
+          below={heightAt(index + 1)}
           top={top}
           isCursor={index === shownCursor}
           onSelect={() => onSelect(rows.indexOf(at(shown, index)))}
@@ -60,11 +65,6 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
       )}
     </RowList>
   );
-}
-
-function laneHeight(row: Row, heights: Heights): number {
-  if (row.kind === "gap") return row.height;
-  return row.kind === "event" ? heights.event : Math.max(heights.fold, row.kind === "fold" ? 0 : 28);
 }
 
 function LanesHead({ lanes, by, width, isPhone, onBy }: { lanes: Lanes; by: LaneOf; width: number; isPhone: boolean; onBy: (by: LaneOf) => void }) {
@@ -101,7 +101,9 @@ interface LaneRowProps {
   width: number;
   index: number;
   height: number;
+  /** Heights of the rows above and below. */
   above: number;
+  below: number;
   top: number;
   isCursor: boolean;
   onSelect: () => void;
@@ -135,8 +137,8 @@ const LaneRow = memo(function LaneRow(props: LaneRowProps) {
   );
 });
 
-/** Lines reach up into the row above, so that a diagonal is one stroke. */
-function LaneLines({ graph, row, guide, lanes, width, height, above }: LaneRowProps) {
+/** A diagonal is drawn in two halves, so that no row covers the mark of another. */
+function LaneLines({ graph, row, guide, lanes, width, height, above, below }: LaneRowProps) {
   const x = (lane: number) => laneX(lane, lanes, width);
   const middle = height / 2;
   const start = x(guide.start);
@@ -151,12 +153,15 @@ function LaneLines({ graph, row, guide, lanes, width, height, above }: LaneRowPr
           <line key={lane} x1={x(lane)} x2={x(lane)} y1="0" y2={height} stroke="var(--line)" />
         ))}
         <g fill="none" stroke="var(--accent)" strokeWidth="1.5">
-          {guide.passes.map(({ lane, stroke }) => (
-            <path key={`p${lane}`} d={`M${x(lane)} 0V${height}`} strokeDasharray={dashes(stroke)} />
+          {guide.passes.map(({ lane, stroke, isLast }) => (
+            <path key={`p${lane}`} d={`M${x(lane)} 0V${isLast ? middle : height}`} strokeDasharray={dashes(stroke)} />
           ))}
           {guide.leaves !== null && <path d={`M${end} ${middle}V${height}`} strokeDasharray={dashes(guide.leaves)} />}
           {guide.arrivals.map(({ from, to, stroke }) => (
-            <path key={`a${from}`} d={`M${x(from)} ${-above / 2}L${x(to)} ${middle}`} strokeDasharray={dashes(stroke)} />
+            <path key={`a${from}`} d={`M${edgeX(x(from), x(to), above, height)} 0L${x(to)} ${middle}`} strokeDasharray={dashes(stroke)} />
+          ))}
+          {guide.departures.map(({ from, to, stroke }) => (
+            <path key={`d${from}`} d={`M${x(from)} ${middle}L${edgeX(x(from), x(to), height, below)} ${height}`} strokeDasharray={dashes(stroke)} />
           ))}
           {isEvent && start !== end && <path d={`M${start} ${middle}H${end}`} strokeDasharray={dashes(row.relation === "cause" ? "solid" : "dotted")} />}
         </g>
@@ -168,6 +173,11 @@ function LaneLines({ graph, row, guide, lanes, width, height, above }: LaneRowPr
           <OutcomeMark outcome={outcome} />
         </span>
       )}
+      {row.kind === "portal" && start >= 0 && (
+        <span className="at" style={{ left: start, top: middle }}>
+          <i className="door" />
+        </span>
+      )}
       {isEvent && row.repeats > 1 && (
         <span className="t3 xxs rp" style={{ left: end + 10, top: middle }}>
           ×{row.repeats}
@@ -176,6 +186,9 @@ function LaneLines({ graph, row, guide, lanes, width, height, above }: LaneRowPr
     </>
   );
 }
+
+/** Where a line from the middle of one row to that of the next crosses the edge between them. */
+const edgeX = (from: number, to: number, upper: number, lower: number): number => from + ((to - from) * upper) / (upper + lower);
 
 function LaneText({ row, graph }: { row: Row; graph: Graph }) {
   switch (row.kind) {
@@ -220,8 +233,8 @@ function LaneEvent({ row, graph }: { row: EventRow; graph: Graph }) {
           <span className={isFailure(node) && words.isVerb ? "fw" : "t2"}>{words.verb}</span>{" "}
         </>
       )}
-      {words.object !== "" && <span className="obj">{words.object} </span>}
-      {words.failed !== "" && <span className="fw">{words.failed} </span>}
+      {words.object !== "" && <span className="obj">{words.object}</span>}{" "}
+      {words.failed !== "" && <span className="fw">{words.failed}</span>}{" "}
       <span className="det">{words.detail}</span>
       {isOpen(graph, row.node) && node.allEffects === 0 && <span className="t3 xs"> no end yet</span>}
       {node.skewed && node.sinceCauseUs !== null && <span className="tag warn">{durationWords(-node.sinceCauseUs)} before its cause</span>}

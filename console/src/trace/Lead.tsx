@@ -1,28 +1,32 @@
 import { Link } from "@tanstack/react-router";
 import type { MouseEvent } from "react";
+import type { Search } from "../router";
 import { ActorGlyph } from "../shared/marks";
 import type { Clause } from "./summary";
 
 interface Props {
   clauses: readonly Clause[];
+  eventId: string;
+  search: Search;
   onNode: (id: string) => void;
-  onView: (view: "blast" | "failures") => void;
 }
 
+const VIEWS: Record<"blast" | "failures", Search> = { blast: { blast: "1", only: undefined }, failures: { blast: undefined, only: "failures" } };
+
 /** The sentence. Each clause leads to its row here; opened in another tab, to its own trace. */
-export function Lead({ clauses, onNode, onView }: Props) {
+export function Lead({ clauses, ...more }: Props) {
   return (
     <div className="lead">
       <p>
         {clauses.map((clause, index) => (
-          <ClauseText key={index} clause={clause} onNode={onNode} onView={onView} />
+          <ClauseText key={index} clause={clause} {...more} />
         ))}
       </p>
     </div>
   );
 }
 
-function ClauseText({ clause, onNode, onView }: { clause: Clause } & Omit<Props, "clauses">) {
+function ClauseText({ clause, eventId, search, onNode }: { clause: Clause } & Omit<Props, "clauses">) {
   const { text, to, actorType, strong, failed } = clause;
   const inner = (
     <>
@@ -36,9 +40,9 @@ function ClauseText({ clause, onNode, onView }: { clause: Clause } & Omit<Props,
   }
   if ("view" in to) {
     return (
-      <button className="lk" onClick={() => onView(to.view)}>
+      <Link to="/trace/$eventId" params={{ eventId }} search={{ ...search, ...VIEWS[to.view] }} replace>
         {text}
-      </button>
+      </Link>
     );
   }
   const follow = (event: MouseEvent) => {

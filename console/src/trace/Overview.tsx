@@ -52,7 +52,7 @@ export function Overview({ graph, trace, onNode }: { graph: Graph; trace: Trace;
 }
 
 const GLYPHS: Record<string, string> = { user: "user", anonymous: "user", agent: "agent", automation: "automation", service: "automation", integration: "automation" };
-const NAME_MAX = 17;
+const NAME_MAX = 16;
 
 function OverviewLanes({ shape, left, width }: { shape: Shape; left: number; width: number }) {
   return shape.lanes.map((lane) => (

@@ -70,11 +70,7 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
   const node = cursor.index >= 0 ? nodeOf(at(rows, cursor.index), graph) : graph.focus;
   return (
     <>
-      <Lead
-        clauses={clauses}
-        onNode={(id) => cursor.toNode(graph.byId.get(id) ?? graph.focus)}
-        onView={(what) => changeSearch(what === "blast" ? { blast: "1", only: undefined } : { only: "failures", blast: undefined })}
-      />
+      <Lead clauses={clauses} eventId={trace.eventId} search={search} onNode={(id) => cursor.toNode(graph.byId.get(id) ?? graph.focus)} />
       <Overview graph={graph} trace={trace} onNode={cursor.toNode} />
       <ViewBar
         eventId={trace.eventId}

@@ -9,7 +9,7 @@ import "./trace.css";
 import { at, buildGraph, isFailure, type Graph } from "./graph";
 import { useArrivals } from "./live";
 import { TraceBody } from "./TraceBody";
-import { partsOf } from "./words";
+import { partsOf, withoutMiddle } from "./words";
 
 /** Why an event happened, and what came of it. */
 export function TracePage() {
@@ -42,8 +42,9 @@ export function TracePage() {
 function titleOf(graph: Graph): string {
   const node = at(graph.nodes, graph.focus);
   const parts = partsOf(node);
-  if (isFailure(node)) return `Why ${parts.object || parts.actor} failed`;
-  return `Why ${[parts.actor, parts.verb, parts.object].filter((part) => part !== "").join(" ")}`;
+  const name = (text: string) => withoutMiddle(text, 60);
+  if (isFailure(node)) return `Why ${name(parts.object || parts.actor)} failed`;
+  return `Why ${[name(parts.actor), parts.verb, name(parts.object)].filter((part) => part !== "").join(" ")}`;
 }
 
 function Crumbs({ flow, title }: { flow: string | null; title: string }) {

@@ -4,7 +4,7 @@ import { Icon, type IconName } from "../shared/icons";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
 import { clockTime, counted, durationWords, grouped, sinceRoot } from "../shared/times";
 import { Gutter, type Tone } from "./Gutter";
-import { at, isFailure, timeOf, type Graph } from "./graph";
+import { at, isFailure, timeOf, type Graph, type TraceNode } from "./graph";
 import type { Guide } from "./guides";
 import { isOpen, type EventRow, type FoldRow, type PortalRow, type Row, type TopRow } from "./rows";
 import { atLeast, barsOf, foldWords, outcomeWords, rhythm, rowWords, shortId, spanUs, tookUs } from "./words";
@@ -167,32 +167,56 @@ function EventText({ row, tree }: { row: EventRow; tree: Tree }) {
   const hasTail = (isFailed || words.failed !== "") && words.detail.length > 2 * TAIL && row.relation !== "focus";
   const detail = hasTail ? words.detail.slice(0, -TAIL) : words.detail;
   const since = row.repeats > 2 ? rhythm(row, graph) : "";
+  const head = (
+    <>
+      <span className="act">
+        <ActorGlyph type={words.actorType} />
+        {words.actor}
+        {words.isVerb ? "" : ":"}
+      </span>{" "}
+      <span className={isFailed && words.isVerb ? "fw" : "t2"}>{words.verb}</span>{" "}
+      {words.object !== "" && <span className="obj">{words.object}</span>}{" "}
+      {words.failed !== "" && <span className="fw">{words.failed}</span>}{" "}
+      {row.repeats > 1 && (
+        <>
+          <span className="tag rep">×{grouped(row.repeats)}</span>{" "}
+        </>
+      )}
+    </>
+  );
+  const doubts = <Doubts node={node} isTop={isTop(graph, row.node)} />;
+  if (tree.isPhone) {
+    return (
+      <span className="two">
+        <span className={row.relation === "focus" ? "cut b" : "cut"}>{head}</span>
+        <span className={row.relation === "focus" ? "l2 clamp" : "l2 cut"}>
+          {doubts} {since === "" ? words.detail : since}
+        </span>
+      </span>
+    );
+  }
   return (
     <>
       <span className={row.relation === "focus" ? "cut b" : "cut"}>
-        <span className="act">
-          <ActorGlyph type={words.actorType} />
-          {words.actor}
-          {words.isVerb ? "" : ":"}
-        </span>{" "}
-        <span className={isFailed && words.isVerb ? "fw" : "t2"}>{words.verb}</span>{" "}
-        {words.object !== "" && <span className="obj">{words.object} </span>}
-        {words.failed !== "" && <span className="fw">{words.failed} </span>}
-        {row.repeats > 1 && (
-          <>
-            <span className="tag rep">×{grouped(row.repeats)}</span>{" "}
-          </>
-        )}
+        {head}
         <span className="det">{since === "" ? detail : since}</span>
       </span>
       {hasTail && <span className="det tail">{words.detail.slice(-TAIL)}</span>}
+      {doubts}
+    </>
+  );
+}
+
+function Doubts({ node, isTop: isFirst }: { node: TraceNode; isTop: boolean }) {
+  return (
+    <>
       {node.skewed && node.sinceCauseUs !== null && (
         <span className="tag warn">
           <Icon name="left" small />
           {durationWords(-node.sinceCauseUs)} before its cause
         </span>
       )}
-      {isTop(graph, row.node) && node.causationId !== null && <span className="t3 nw wide-only">times count from the earliest known</span>}
+      {isFirst && node.causationId !== null && !node.cycle && <span className="t3 nw wide-only">times count from the earliest known</span>}
     </>
   );
 }
@@ -206,14 +230,17 @@ function Took({ row, tree }: { row: EventRow; tree: Tree }) {
   const took = tookUs(row, graph);
   if (took !== null && took >= 0) {
     const isFailed = row.nodes.some((one) => isFailure(at(graph.nodes, one)));
+    const bars = barsOf(row, graph);
     return (
       <>
         <span className="nw">{durationWords(took)}</span>
-        <span className="brs">
-          {barsOf(row, graph).map((width, index) => (
-            <i key={index} className={isFailed ? "br fail" : "br"} style={{ width }} />
-          ))}
-        </span>
+        {bars.length > 0 && (
+          <span className="brs">
+            {bars.map((width, index) => (
+              <i key={index} className={isFailed ? "br fail" : "br"} style={{ width }} />
+            ))}
+          </span>
+        )}
       </>
     );
   }
@@ -291,10 +318,10 @@ function TopBody(props: Props & { row: TopRow }) {
         names {cause} as its cause, which came of it
       </span>
     );
-    return <Plain {...props} tones={{ below: "warn" }} mark={<i className="stop" />} text={text} />;
+    return <Plain {...props} tones={{ below: "cut" }} mark={<i className="stop" />} text={text} />;
   }
   if (row.kind === "causesAbsent") {
-    return <Plain {...props} tones={{ below: "grey" }} mark={<i className="hole" />} text={<LeftOut tree={tree} node={row.node} words="Earlier causes are not loaded" />} />;
+    return <Plain {...props} tones={{ below: "unsure" }} mark={<i className="hole" />} text={<LeftOut tree={tree} node={row.node} words="Earlier causes are not loaded" />} />;
   }
   const { time } = clockTime(node.occurredAt, "utc");
   const why = tree.isNarrow ? "not received yet, or in a place this key cannot read" : `not received yet; waiting since ${time}`;
@@ -306,7 +333,7 @@ function TopBody(props: Props & { row: TopRow }) {
       </span>
     </span>
   );
-  return <Plain {...props} tones={{ below: "grey" }} mark={<i className="hole" />} text={text} />;
+  return <Plain {...props} tones={{ below: "unsure" }} mark={<i className="hole" />} text={text} />;
 }
 
 function LeftOut({ tree, node, words }: { tree: Tree; node: number; words: string }) {

@@ -19,7 +19,7 @@ interface Props {
 
 type Tones = { above?: Tone; below?: Tone };
 const PLAIN: Tones = {};
-const AFTER: Partial<Record<Row["kind"], Tones>> = { ghost: { above: "grey" }, causesAbsent: { above: "grey" }, cycle: { above: "warn" } };
+const AFTER: Partial<Record<Row["kind"], Tones>> = { ghost: { above: "unsure" }, causesAbsent: { above: "unsure" }, cycle: { above: "cut" } };
 const DIM: Tones = { above: "grey", below: "grey" };
 
 /** The tree of causes and effects. */

@@ -4,14 +4,21 @@ import { joinedTo, type Stroke } from "./guides";
 import { type Lanes } from "./lanes";
 import type { Row } from "./rows";
 
+interface Link {
+  from: number;
+  to: number;
+  stroke: Stroke;
+}
+
 export interface LaneGuide {
   /** The lane of the row's first event, and of its end; -1 for a row without events. */
   start: number;
   end: number;
-  /** Lines that come from the row above, from a lane to a lane. */
-  arrivals: readonly { from: number; to: number; stroke: Stroke }[];
-  /** Lanes in which a line passes by on its way to a later row. */
-  passes: readonly { lane: number; stroke: Stroke }[];
+  /** Lines that come from the row above, from a lane to a lane; and those that lead on to the row below. */
+  arrivals: readonly Link[];
+  departures: readonly Link[];
+  /** Lanes in which a line passes by on its way to a later row. It ends in the middle of the row above that one. */
+  passes: readonly { lane: number; stroke: Stroke; isLast: boolean }[];
   /** Whether a line leaves this row downwards, in the lane of its end, to a row that is not the next one. */
   leaves: Stroke | null;
 }
@@ -22,20 +29,25 @@ export function buildLaneGuides(rows: readonly Row[], graph: Graph, lanes: Lanes
   fillPlaces(places, joined);
   const until = new Map<number, { row: number; stroke: Stroke }>();
   const reach = reachOf(rows, joined);
-  return rows.map((row, index) => {
+  const arriving = rows.map((row, index) => arrivalsOf(row, at(places, index).start, at(joined, index).map((source) => at(places, source).end)));
+  return rows.map((_, index) => {
     const { start, end } = at(places, index);
-    const sources = at(joined, index).map((source) => ({ lane: at(places, source).end, row: source }));
-    const arrivals = sources.filter(({ lane }) => lane >= 0 && start >= 0).map(({ lane }) => ({ from: lane, to: start, stroke: strokeTo(row) }));
+    const arrivals = at(arriving, index);
     const passes: LaneGuide["passes"][number][] = [];
     for (const [lane, open] of until) {
       if (open.row <= index) until.delete(lane);
-      else passes.push({ lane, stroke: open.stroke });
+      else passes.push({ lane, stroke: open.stroke, isLast: open.row === index + 1 });
     }
     const far = at(reach, index);
     const leaves = far.row > index + 1 && end >= 0 ? far.stroke : null;
     if (leaves !== null) until.set(end, { row: Math.max(far.row, until.get(end)?.row ?? 0), stroke: leaves });
-    return { start, end, arrivals, passes, leaves };
+    return { start, end, arrivals, departures: arriving[index + 1] ?? [], passes, leaves };
   });
+}
+
+function arrivalsOf(row: Row, to: number, lanes: readonly number[]): Link[] {
+  if (to < 0) return [];
+  return lanes.filter((from) => from >= 0).map((from) => ({ from, to, stroke: strokeTo(row) }));
 }
 
 const strokeTo = (row: Row): Stroke => (row.relation === "cause" || row.relation === "focus" ? "solid" : "dotted");

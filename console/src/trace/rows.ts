@@ -181,7 +181,9 @@ function withCalmFolded(rows: readonly Row[], graph: Graph, view: View): Row[] {
     while (index + length < rows.length && !kept[index + length] && at(rows, index + length).level >= first.level) length++;
     const stretch = rows.slice(index, index + Math.max(1, length));
     const nodes = stretch.flatMap((row) => row.nodes);
-    if (length < least || nodes.length === 0) {
+    // A fold of siblings says more than a calm stretch does, and is not swallowed by a short one.
+    const size = stretch.filter((row) => row.kind !== "fold").length;
+    if (length === 0 || size < least || nodes.length === 0) {
       found.push(...stretch);
     } else {
       const key = `calm:${at(graph.nodes, at(nodes, 0)).id}`;

@@ -80,17 +80,40 @@ function once(points: readonly Point[]): Point[] {
   });
 }
 
-function ticksOf(graph: Graph, axis: ReturnType<typeof axisOf>, focus: Point, left: number, room: number): Shape["ticks"] {
-  const time = timeOf(at(graph.nodes, graph.focus));
-  const isClear = (x: number) => Math.abs(x - focus.x) >= LABEL_PX;
-  const ticks: Shape["ticks"][number][] = axis.ticks
-    .map(({ us, place }) => ({ x: left + place * room, text: shortTime(us), anchor: "middle" as const, isFocus: false }))
-    .filter(({ x }) => isClear(x) && x - left >= LABEL_PX && left + room - x >= LABEL_PX);
-  if (isClear(left)) ticks.unshift({ x: left, text: shortTime(axis.first), anchor: "start", isFocus: false });
-  if (isClear(left + room) && axis.last > axis.first) ticks.push({ x: left + room, text: sinceRoot(axis.last), anchor: "end", isFocus: false });
-  const anchor = focus.x - left < LABEL_PX / 2 ? "start" : left + room - focus.x < LABEL_PX / 2 ? "end" : "middle";
-  ticks.push({ x: focus.x, text: sinceRoot(time), anchor, isFocus: true });
+type Tick = Shape["ticks"][number];
+
+/** The labels of the axis: the selected event's and the ends come first, and others where there is room. */
+function ticksOf(graph: Graph, axis: ReturnType<typeof axisOf>, focus: Point, left: number, room: number): Tick[] {
+  const right = left + room;
+  const tick = (x: number, text: string, isFocus = false): Tick => {
+    const half = widthOf(text) / 2;
+    return { x, text, isFocus, anchor: x - half < left ? "start" : x + half > right ? "end" : "middle" };
+  };
+  const wanted = [
+    tick(focus.x, sinceRoot(timeOf(at(graph.nodes, graph.focus))), true),
+    tick(left, shortTime(axis.first)),
+    tick(right, sinceRoot(axis.last)),
+    ...axis.ticks.map(({ us, place }) => tick(left + place * room, shortTime(us))),
+  ];
+  const ticks: Tick[] = [];
+  for (const one of wanted) if (ticks.every((other) => areApart(one, other))) ticks.push(one);
   return ticks;
+}
+
+const CHARACTER_PX = 6.8;
+const widthOf = (text: string): number => text.length * CHARACTER_PX;
+
+/** Where a label begins and ends. */
+function extent({ x, text, anchor }: Tick): [number, number] {
+  const width = widthOf(text);
+  const from = anchor === "start" ? x : anchor === "end" ? x - width : x - width / 2;
+  return [from, from + width];
+}
+
+function areApart(one: Tick, other: Tick): boolean {
+  const [from, to] = extent(one);
+  const [otherFrom, otherTo] = extent(other);
+  return to + 12 <= otherFrom || otherTo + 12 <= from;
 }
 
 /** A round time needs no tenths: "+1:30". */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { buildGraph, type Trace } from "./graph";
 import { airlineTrace, idOf, madeTrace } from "./made";
 import { causeTotals, effectTotals, firstSentence, summaryOf, summaryText } from "./summary";
-import { totalWords } from "./words";
+import { totalWords, withoutMiddle } from "./words";
 
 const said = (trace: Trace) => summaryText(summaryOf(buildGraph(trace), trace)).trim();
 
@@ -68,3 +68,9 @@ test.each([
   ["“version 2.5 is out”", "“version 2.5 is out”"],
   ["SFO · JFK", "SFO · JFK"],
 ])("the first sentence of %s is %s", (text, first) => expect(firstSentence(text)).toBe(first));
+
+test("names and details of any length leave the sentence readable", () => {
+  const long = "x".repeat(10_000);
+  expect(said(madeTrace([{ label: long, detail: `${long} the end`, outcome: "failure" }])).length).toBeLessThan(500);
+  expect(withoutMiddle("😀".repeat(100), 21)).toBe(`${"😀".repeat(10)}…${"😀".repeat(10)}`);
+});

@@ -1,7 +1,7 @@
 /** The sentence above a trace: what happened, because of what, and what came of it. Pure. */
 import { counted, durationWords, grouped } from "../shared/times";
 import { at, causesOf, isFailure, isStart, timeOf, type Graph, type Trace, type TraceNode } from "./graph";
-import { atLeast, partsOf, shortId, subtreeSpan, type Totals } from "./words";
+import { atLeast, partsOf, shortId, subtreeSpan, withoutMiddle, type Parts, type Totals } from "./words";
 
 /** A piece of the sentence. One with `to` is a link to that node, or to a view of the page. */
 export interface Clause {
@@ -38,8 +38,8 @@ export function summaryOf(graph: Graph, trace: Trace): Clause[] {
 
 function subject(graph: Graph): Clause[] {
   const node = at(graph.nodes, graph.focus);
-  const parts = partsOf(node);
-  const detail = parts.detail;
+  const parts = shortened(partsOf(node));
+  const { detail } = parts;
   if (isFailure(node)) {
     const name = parts.object === "" ? parts.actor : parts.object;
     const clauses: Clause[] = [{ text: name, strong: true }, { text: " " }, { text: "failed", strong: true, failed: true }];
@@ -66,8 +66,17 @@ function because(graph: Graph): Clause[] {
   return [...clauses, { text: isEnded(last) ? " " : ". " }];
 }
 
+const NAME_MAX = 80;
+const DETAIL_MAX = 240;
+
+/** Parts that fit a sentence, whatever an event holds. */
+function shortened(parts: Parts): Parts {
+  const { actor, object, detail } = parts;
+  return { ...parts, actor: withoutMiddle(actor, NAME_MAX), object: withoutMiddle(object, NAME_MAX), detail: withoutMiddle(detail, DETAIL_MAX) };
+}
+
 function causeText(cause: TraceNode, effect: TraceNode): string {
-  const parts = partsOf(cause);
+  const parts = shortened(partsOf(cause));
   const who = parts.isVerb ? parts.actor : `${parts.actor}:`;
   const isSame = cause.resourceType === effect.resourceType && cause.resourceId === effect.resourceId;
   if (isSame && isStart(cause) && !isStart(effect)) return `${who} ${parts.verb} it`;

@@ -165,6 +165,15 @@ export function totalWords(totals: Totals, noun: string): string {
   return failed > 0 ? `${words}, ${grouped(failed)} failed` : words;
 }
 
+/** A text without its middle if it is longer than so many characters: the end often tells two apart. */
+export function withoutMiddle(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const characters = [...text];
+  if (characters.length <= most) return text;
+  const half = (most - 1) >> 1;
+  return `${characters.slice(0, half).join("")}…${characters.slice(-half).join("")}`;
+}
+
 /** The first characters of an id, by which people know it. */
 export const shortId = (id: string): string => id.slice(0, 8);
 
