@@ -32,11 +32,14 @@ NARROWED = {
     "get_event",
     "find_ids",
     "list_events",
+    "list_part",
     "read_feed",
     "count_events",
     "histogram",
     "actor_stats",
     "trace",
+    "reach",
+    "read_payloads",
     "list_flows",
     "process_map",
 }
@@ -143,6 +146,7 @@ def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
         event_id=HIDDEN_RESOURCE,
         reference=HIDDEN_RESOURCE,
     )
+    filled += f"?id={HIDDEN_RESOURCE}" if path.endswith("/reach") else ""
     with served.client(f"{READ}:{ALLOWED[0]}") as client:
         if handler is not stream_events:
             return client.get(filled)

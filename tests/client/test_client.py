@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from tests.api.conftest import RUN_ID, Served, event, serving
 from whence.client import (
@@ -143,6 +144,24 @@ def test_a_histogram(whence: Whence) -> None:
     assert [(each.key, each.count) for each in types.keys] == [("action_run.completed", 3), ("other", 2)]
     with pytest.raises(Invalid, match="The shortest interval for this range is 2m"):
         whence.histogram(interval="1m", since="2026-01-01", to="2026-01-02")
+
+
+def test_rows_and_reach(whence: Whence) -> None:
+    """A trace with what its rows show, and the number of causes and effects; by event or id."""
+    root = whence.emit(event(eventType="action_run.started", payload={"tool": "pay"}), durable=True)
+    end = whence.emit(event(eventType="action_run.failed", causationId=root.event.id), durable=True)
+    plain, rows = whence.trace(end), whence.trace(end, include="rows")
+    assert [node.verb for node in plain.nodes] == [UNSET, UNSET]
+    assert [(node.verb, node.label, node.detail) for node in rows.nodes] == [
+        ("called", "pay", ""),
+        ("failed", "pay", ""),
+    ]
+    assert [node.paired_end_id for node in rows.nodes] == [end.event.id, None]
+    found = whence.reach(end, root.event.id, IDS[0])
+    assert [(each.id, each.causes, each.effects, each.failed_effects, each.at_least) for each in found] == [
+        (end.event.id, 1, 0, 0, False),
+        (root.event.id, 0, 1, 1, False),
+    ]
 
 
 def test_why_and_effects(whence: Whence) -> None:

@@ -33,7 +33,8 @@ def right(log: Whence, recording: RecordingWhence) -> None:
     print(log.aggregate(resource_type="order", resource_id="8841").total, log.actor_stats(until="-1d").actors)
     print(log.histogram(by="event_type", interval="1h", top=3, since="-1d").buckets[0].counts)
     print(log.list(offset=1).total, list(log.pages(event_type="a.*")), log.get(uuid4(), include=["position"]))
-    print(log.trace(started, direction="up", depth=2), log.process_map(since="-7d").pairs)
+    print(log.trace(started, direction="up", depth=2, include="rows"), log.reach(started, "id")[0].failed_effects)
+    print(log.process_map(since="-7d").pairs)
     with log.started("action_run", actor=("agent", "a")) as run:
         run.completed(payload={"a": 1})
     recording.emit("a.b", actor=("user", "ana"))

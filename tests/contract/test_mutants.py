@@ -13,7 +13,9 @@ from tests.contract import (
     followers_mutants,
     histogram_mutants,
     mutants,
+    parts_mutants,
     rarer_mutants,
+    reach_mutants,
 )
 from tests.contract.faults import reword
 
@@ -26,6 +28,8 @@ MODULES: tuple[ModuleType, ...] = (
     feed_mutants,
     followers_mutants,
     histogram_mutants,
+    parts_mutants,
+    reach_mutants,
 )
 
 ONE_STORE = {

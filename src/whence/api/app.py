@@ -13,12 +13,14 @@ from whence.api import (
     causes,
     credentials,
     docs_page,
+    exports,
     feeds,
     followers,
     health,
     metrics_page,
     operators,
     reads,
+    sentences,
     webhooks,
     writes,
 )
@@ -98,7 +100,7 @@ def create_app(
         sender=Sender(Allowed.parse(settings.webhook_allow)),
         webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
         webhook_tests=FairQueue(_WEBHOOK_TESTS),
-        grammar=load_grammar(),
+        grammar=load_grammar(settings.sentences),
     )
     _watch(context)
     worker = new_worker(settings, store, secret, metrics) if bus is None else None
@@ -117,7 +119,10 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
+    modules = (
+        *(reads, exports, feeds, followers, webhooks, alerts, writes, causes, sentences, credentials, operators),
+        *(metrics_page, health),
+    )
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "flow": ("whence.cli.flows:flow", "Show what happened in one flow."),
     "map": ("whence.cli.flows:process_map", "Show which event types lead to which, how often and how soon."),
     "histogram": ("whence.cli.histogram:histogram", "Count events by time, with a bar for each span of it."),
+    "export": ("whence.cli.export:export", "Write all matching events as NDJSON or CSV, into a file or to stdout."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),
@@ -57,7 +58,7 @@ COMMANDS = {
 """Every command with the function that runs it and its summary."""
 
 GROUPS = {
-    "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram"),
+    "Read": ("list", "tail", "get", "why", "effects", "trace", "flow", "flows", "map", "stats", "histogram", "export"),
     "Write": ("emit", "import", "relay"),
     "Run": ("serve", "demo", "open"),
     "Look after": (

@@ -43,6 +43,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "whence histogram --from -24h",
         "whence histogram --type 'action_run.*' --by event_type --interval 1d",
     ),
+    "export": (
+        "whence export --from -7d -o week.ndjson",
+        "whence export --outcome failure --format csv --order asc > failures.csv",
+    ),
     "stats": ("whence stats --from -30d", "whence stats --actors --resource-type action_run"),
     "login": ("whence login https://log.example.com", "whence login https://log.example.com --profile shop"),
     "profile": ("whence profile list", "whence profile use demo"),

@@ -33,6 +33,7 @@ __all__ = [
     "batch_request",
     "create_key_request",
     "emit_request",
+    "export_request",
     "filters_object",
     "first_batch",
     "flows_request",
@@ -44,6 +45,7 @@ __all__ = [
     "list_request",
     "next_page_request",
     "process_map_request",
+    "reach_request",
     "revoke_key_request",
     "store_request",
     "tenant_token_request",
@@ -181,6 +183,11 @@ def trace_request(event_id: str, **parameters: Value) -> ApiRequest:
     return ApiRequest(method="GET", path=f"{_EVENTS}/{quote(event_id, safe='')}/trace", query=_query(parameters))
 
 
+def reach_request(event_ids: Sequence[str]) -> ApiRequest:
+    """How many causes and effects events have."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/reach", query=_query({"id": event_ids}))
+
+
 def aggregate_request(**filters: Value) -> ApiRequest:
     """Counts of events."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/aggregate", query=_query(filters))
@@ -194,6 +201,11 @@ def histogram_request(**filters: Value) -> ApiRequest:
 def actor_stats_request(**filters: Value) -> ApiRequest:
     """Statistics by actor."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/stats/by-actor", query=_query(filters))
+
+
+def export_request(**filters: Value) -> ApiRequest:
+    """All matching events as `format` ndjson or csv."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/export", query=_query(filters))
 
 
 def flows_request(**filters: Value) -> ApiRequest:
