@@ -9,6 +9,8 @@ export interface LogEvent {
   resourceId: string;
   occurredAt: string;
   payload: Record<string, unknown>;
+  /** The payload as it was sent, with its numbers and the order of its keys; `getJson` adds it. */
+  payloadText?: string;
   correlationId: string;
   causationId: string | null;
   position: number;
@@ -24,4 +26,9 @@ export interface EventPage {
   offset: number;
   hasNext: boolean;
   nextCursor?: string | null;
+}
+
+/** The payload as it was sent; if an answer was read without its text, as JavaScript writes it. */
+export function payloadTextOf(event: LogEvent): string {
+  return event.payloadText ?? JSON.stringify(event.payload);
 }
