@@ -26,11 +26,13 @@ __all__ = [
     "ActorStat",
     "Counts",
     "Event",
+    "EventPart",
     "FeedPage",
     "Keyset",
     "NewEvent",
     "Page",
     "PageRequest",
+    "PartRequest",
     "Query",
     "Reference",
     "ResourceType",
@@ -352,6 +354,24 @@ class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
     def has_more(self) -> bool:
         """Whether the log goes on after this part."""
         return self.read_to < self.size
+
+
+class PartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of all matching events, in total order: after the event with the sort key `after`, with positions up
+    to `as_of`."""
+
+    limit: int
+    as_of: int
+    ascending: bool = False
+    after: Keyset | None = None
+
+
+class EventPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of all matching events in total order. The next part begins after `after`, which is None at the end. Parts
+    may be empty before that."""
+
+    events: list[Event]
+    after: Keyset | None
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,15 @@ import msgspec
 from whence.counting import counted
 from whence.errors import WhenceError
 
-__all__ = ["Described", "Grammar", "Sentence", "load_grammar", "named_failures", "sentence_of"]
+__all__ = [
+    "Described",
+    "Grammar",
+    "Sentence",
+    "load_grammar",
+    "named_failures",
+    "sentence_of",
+    "without_middle",
+]
 
 _DETAIL_MAX = 400
 """Characters of a detail. Beyond it, its middle is left out, since the end often tells two errors apart."""
@@ -162,7 +170,7 @@ def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
         actor=event.actor_id,
         verb=verb or (f"{event.event_type} failed" if is_failure else event.event_type),
         object="" if verb and event.resource_type in grammar.without_object else object_,
-        detail=_without_middle(detail),
+        detail=without_middle(detail),
         is_verb=verb is not None,
         is_quote=is_quote,
         is_failure=is_failure,
@@ -318,8 +326,9 @@ def _one_line(text: str) -> str:
     return " ".join(text[: 4 * _DETAIL_MAX].split())
 
 
-def _without_middle(text: str) -> str:
-    if len(text) <= _DETAIL_MAX:
+def without_middle(text: str, most: int = _DETAIL_MAX) -> str:
+    """The text, of which the middle is left out if it has more than so many characters."""
+    if len(text) <= most:
         return text
-    half = _DETAIL_MAX // 2
+    half = most // 2
     return f"{text[:half].rstrip()} … {text[-half:].lstrip()}"

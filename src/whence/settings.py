@@ -18,8 +18,9 @@ import msgspec
 import platformdirs
 
 from whence.addresses import Allowed, is_loopback
-from whence.errors import StoreRefused
+from whence.errors import StoreRefused, WhenceError
 from whence.events import EVENT_LOG, Vocabulary
+from whence.sentences import load_grammar
 from whence.storage.backends import engine_of
 
 __all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "RECORDED", "SECRET_BYTES_MIN", "Settings", "default_store"]
@@ -98,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None = None
     webhook_allow: tuple[str, ...] = ()
     console: bool = True
+    sentences: Path | None = None
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -213,6 +215,11 @@ def _check_service(settings: Settings) -> None:
         Allowed.parse(settings.webhook_allow)
     except ValueError as error:
         raise ValueError(f"WHENCE_WEBHOOK_ALLOW {error}") from None
+    if settings.sentences is not None:
+        try:
+            load_grammar(settings.sentences)
+        except WhenceError as error:
+            raise ValueError(str(error)) from None
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -400,5 +407,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "processes": ("WHENCE_PROCESSES", _processes),
     "webhook_allow": ("WHENCE_WEBHOOK_ALLOW", _list),
     "console": ("WHENCE_CONSOLE", _switch),
+    "sentences": ("WHENCE_SENTENCES", Path),
 }
 """The variable of each field, and the function that parses its value."""

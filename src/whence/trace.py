@@ -9,8 +9,8 @@ awaits. It uses no recursion and no I/O.
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
-from itertools import islice
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from itertools import islice, pairwise
 from operator import attrgetter
 from typing import Literal
 
@@ -18,7 +18,19 @@ import msgspec
 
 from whence.identities import canonical
 
-__all__ = ["WALK_MAX", "Direction", "Graph", "GraphEvent", "Lookup", "Node", "TraceRequest", "by_time", "walk"]
+__all__ = [
+    "WALK_MAX",
+    "Direction",
+    "Graph",
+    "GraphEvent",
+    "Lookup",
+    "Node",
+    "Reach",
+    "TraceRequest",
+    "by_time",
+    "reach_walk",
+    "walk",
+]
 
 WALK_MAX = 10_000
 """Events that one walk reads. Beyond it, counts are lower bounds."""
@@ -116,6 +128,17 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     duration_us: int
     at_least: bool
     truncated: bool
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How far an event reaches: its causes up to the root, all its effects, and the failures among these. `at_least`:
+    the walk ended at its limit, so the counts may be larger."""
+
+    id: str
+    causes: int
+    effects: int
+    failures: int
+    at_least: bool
 
 
 Walk = Generator[Lookup, Sequence[GraphEvent], Graph]
@@ -345,3 +368,148 @@ def _below(tree: _Tree, id_: str, depth: int) -> list[str]:
             break
         found.extend(level)
     return found
+
+
+def reach_walk(ids: Sequence[str], walk_max: int = WALK_MAX) -> Generator[Lookup, Sequence[GraphEvent], list[Reach]]:
+    """How far each of these events reaches, with the numbers that a trace of it has; ids of no event are left out.
+
+    Paths that the events share are walked once: upwards at most `walk_max` events are read, and downwards as many.
+    """
+    found = yield Lookup(tuple(dict.fromkeys(ids)), effects=False, limit=len(ids))
+    by_id = {event.id: event for event in found}
+    focuses = {id_: by_id[id_] for id_ in ids if id_ in by_id}
+    climb = _Climb(by_id, walk_max)
+    for event in focuses.values():
+        yield from climb.from_event(event)
+    descent = _Descent(focuses, climb.cuts, walk_max)
+    yield from descent.run()
+    return [
+        Reach(
+            id_,
+            climb.causes[id_],
+            descent.effects[id_],
+            descent.failures[id_],
+            id_ in climb.unfinished or id_ in descent.unfinished,
+        )
+        for id_ in focuses
+    ]
+
+
+class _Climb:
+    """How many causes events have. `cuts` are the roots of cycles, which are no effects; see `walk`."""
+
+    def __init__(self, read: dict[str, GraphEvent], walk_max: int) -> None:
+        self.causes: dict[str, int] = {}
+        self.unfinished: set[str] = set()
+        self.cuts: set[str] = set()
+        self._read, self._left = read, walk_max
+
+    def from_event(self, focus: GraphEvent) -> Generator[Lookup, Sequence[GraphEvent], None]:
+        """Count the causes of an event, and of each event on the way."""
+        chain, seen = [focus], {focus.id}
+        while chain[-1].id not in self.causes:
+            cause = chain[-1].cause
+            if cause in seen:
+                self._close(chain, str(cause))
+                return
+            event = None if cause is None else (yield from self._event(cause))
+            if event is None:
+                self.causes[chain[-1].id] = 0
+                if cause is not None and self._left <= 0:
+                    self.unfinished.add(chain[-1].id)
+            else:
+                seen.add(event.id)
+                chain.append(event)
+        self._count(chain)
+
+    def _event(self, id_: str) -> Generator[Lookup, Sequence[GraphEvent], GraphEvent | None]:
+        """The event with this id; None if there is none, or if too many were read."""
+        if id_ not in self._read and self._left > 0:
+            self._left -= 1
+            for event in (yield Lookup((id_,), effects=False, limit=1)):
+                self._read[id_] = event
+        return self._read.get(id_)
+
+    def _close(self, chain: list[GraphEvent], first: str) -> None:
+        """The chain ends in a cycle, which is cut above its earliest event."""
+        cycle = chain[[event.id for event in chain].index(first) :]
+        root = min(cycle, key=by_time)
+        self.cuts.add(root.id)
+        at = cycle.index(root)
+        self.causes[root.id] = 0
+        self._count([*cycle[at + 1 :], *cycle[: at + 1]])
+        self._count(chain[: len(chain) - len(cycle) + 1])
+
+    def _count(self, chain: list[GraphEvent]) -> None:
+        """Number a chain of which each event is followed by its cause, and the last is numbered."""
+        for cause, event in pairwise(reversed(chain)):
+            self.causes[event.id] = self.causes[cause.id] + 1
+            if cause.id in self.unfinished:
+                self.unfinished.add(event.id)
+
+
+class _Descent:
+    """What events led to, level by level, each event once. Each has one cause, so the effects of two of the events are
+    apart, or those of one are among those of the other."""
+
+    def __init__(self, focuses: Mapping[str, GraphEvent], cuts: set[str], walk_max: int) -> None:
+        self.unfinished: set[str] = set()
+        self.effects = dict.fromkeys(focuses, 0)
+        self.failures = dict.fromkeys(focuses, 0)
+        self._focuses, self._cuts, self._walk_max = focuses, cuts, walk_max
+        self._cause_of: dict[str, str | None] = {}
+        self._order: list[GraphEvent] = []
+
+    def run(self) -> Generator[Lookup, Sequence[GraphEvent], None]:
+        """Read all effects, and add them up."""
+        frontier = list(self._focuses)
+        asked = set(frontier)
+        while frontier:
+            found = yield from self._below(frontier)
+            frontier = [event.id for event in found if event.id not in asked]
+            asked.update(frontier)
+        self._add_up()
+
+    def _below(self, frontier: list[str]) -> Generator[Lookup, Sequence[GraphEvent], list[GraphEvent]]:
+        """The direct effects of some events, as far as they fit. Where they do not, the events are asked about in ever
+        smaller parts, until it is known which of them are unfinished."""
+        read: list[GraphEvent] = []
+        parts = [frontier[start : start + _FRONTIER_MAX] for start in range(0, len(frontier), _FRONTIER_MAX)]
+        while parts:
+            some = parts.pop(0)
+            left = self._walk_max - len(self._order)
+            # One more than fits, and the cuts, which are effects too.
+            found = yield Lookup(tuple(some), effects=True, limit=left + len(self._cuts) + 1)
+            fresh = [event for event in found if event.id not in self._cuts]
+            if len(fresh) > left and len(some) > 1:
+                parts += [some[: len(some) // 2], some[len(some) // 2 :]]
+                continue
+            if len(fresh) > left:
+                self.unfinished.update(some)
+                if len(self._focuses) > 1:
+                    left //= 2  # so that something is left for the others
+            self._order += fresh[:left]
+            self._cause_of.update((event.id, event.cause) for event in fresh[:left])
+            read += fresh[:left]
+        return read
+
+    def _add_up(self) -> None:
+        """The numbers below each event, from the last level upwards."""
+        for event in reversed(self._each_after_its_cause()):
+            cause = str(event.cause)
+            self.effects[cause] = self.effects.get(cause, 0) + self.effects.get(event.id, 0) + 1
+            failed = self.failures.get(event.id, 0) + (event.outcome == "failure")
+            self.failures[cause] = self.failures.get(cause, 0) + failed
+            if event.id in self.unfinished:
+                self.unfinished.add(cause)
+
+    def _each_after_its_cause(self) -> list[GraphEvent]:
+        """The events that were read, in that order."""
+        effects = _by_cause(self._order)
+        order: list[GraphEvent] = []
+        stack = [event for event in self._order if event.cause not in self._cause_of]
+        while stack:
+            event = stack.pop()
+            order.append(event)
+            stack.extend(effects.get(event.id, ()))
+        return order

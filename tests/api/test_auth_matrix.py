@@ -44,8 +44,11 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", f"{EVENTS}/suggest"): ("read", 200),
     ("GET", f"{EVENTS}/{{event_id}}"): ("read", 404),
     ("GET", f"{EVENTS}/{{event_id}}/trace"): ("read", 404),
+    ("GET", f"{EVENTS}/reach"): ("read", 422),
+    ("GET", f"{EVENTS}/export"): ("read", 200),
     ("GET", "/api/v1/references/{reference}"): ("read", 422),
     ("GET", "/api/v1/search"): ("read", 422),
+    ("GET", "/api/v1/sentences"): ("any credential", 200),
     ("GET", "/api/v1/flows"): ("read", 200),
     ("GET", "/api/v1/flows/map"): ("read", 200),
     ("POST", EVENTS): ("write", 201),
@@ -388,6 +391,8 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
 
 def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     """The status for a credential by its row, or `OK`."""
+    if need == "any credential":
+        return 401 if row is NOBODY else OK
     if need == "read everything":
         return 403 if "narrowed" in state else row[NEEDS.index("read")]
     if need == "anyone":

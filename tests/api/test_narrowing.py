@@ -34,6 +34,7 @@ NARROWED = {
     "find_ids",
     "find_names",
     "list_events",
+    "list_part",
     "read_feed",
     "count_events",
     "histogram",
@@ -43,6 +44,8 @@ NARROWED = {
     "resource_summary",
     "actor_stats",
     "trace",
+    "reach",
+    "read_payloads",
     "list_flows",
     "process_map",
 }
@@ -153,6 +156,7 @@ def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
     )
     if handler is search:
         filled += f"?text={HIDDEN_RESOURCE}"
+    filled += f"?id={HIDDEN_RESOURCE}" if path.endswith("/reach") else ""
     with served.client(f"{READ}:{ALLOWED[0]}") as client:
         if handler is not stream_events:
             return client.get(filled)

@@ -43,6 +43,8 @@ async def test_every_call_works(served: Served) -> None:
             child = await log.emit(event(causationId=stored.event.id), durable=True)
         assert [node.id for node in (await log.why(child)).nodes] == [stored.event.id, child.event.id]
         assert [node.id for node in (await log.effects(stored)).nodes] == [stored.event.id, child.event.id]
+        assert [(each.causes, each.effects) for each in await log.reach(child, stored)] == [(1, 0), (0, 1)]
+        assert (await log.trace(stored, include="rows")).nodes[1].verb == "completed"
         assert (await log.aggregate()).total == (await log.actor_stats()).actors[0].total == 5
         assert (await log.histogram(interval="1h")).total == 5
         assert (await log.facets()).total == 5

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from tests.api.conftest import RUN_ID, Served, event, serving
 from whence.client import (
@@ -195,6 +196,24 @@ def test_actors_and_resources(whence: Whence) -> None:
     assert (found.events, found.failures, found.more_actors) == (5, 2, 1)
     assert found.last_event is not None and found.last_event.outcome == "success"
     assert whence.resource_summary("action_run", "8841").resource_id == resource_uuid("action_run", "8841")
+
+
+def test_rows_and_reach(whence: Whence) -> None:
+    """A trace with what its rows show, and the number of causes and effects; by event or id."""
+    root = whence.emit(event(eventType="action_run.started", payload={"tool": "pay"}), durable=True)
+    end = whence.emit(event(eventType="action_run.failed", causationId=root.event.id), durable=True)
+    plain, rows = whence.trace(end), whence.trace(end, include="rows")
+    assert [node.verb for node in plain.nodes] == [UNSET, UNSET]
+    assert [(node.verb, node.label, node.detail) for node in rows.nodes] == [
+        ("called", "pay", ""),
+        ("failed", "pay", ""),
+    ]
+    assert [node.paired_end_id for node in rows.nodes] == [end.event.id, None]
+    found = whence.reach(end, root.event.id, IDS[0])
+    assert [(each.id, each.causes, each.effects, each.failed_effects, each.at_least) for each in found] == [
+        (end.event.id, 1, 0, 0, False),
+        (root.event.id, 0, 1, 1, False),
+    ]
 
 
 def test_why_and_effects(whence: Whence) -> None:

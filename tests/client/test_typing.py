@@ -36,7 +36,8 @@ def right(log: Whence, recording: RecordingWhence) -> None:
     print([actor.sparkline for actor in log.actors(since="-7d", limit=5)], log.actor("agent", uuid4()).first_times)
     print(log.resource_summary("order", "8841", top=3).last_event)
     print(log.list(offset=1).total, list(log.pages(event_type="a.*")), log.get(uuid4(), include=["position"]))
-    print(log.trace(started, direction="up", depth=2), log.process_map(since="-7d").pairs)
+    print(log.trace(started, direction="up", depth=2, include="rows"), log.reach(started, "id")[0].failed_effects)
+    print(log.process_map(since="-7d").pairs)
     with log.started("action_run", actor=("agent", "a")) as run:
         run.completed(payload={"a": 1})
     recording.emit("a.b", actor=("user", "ana"))

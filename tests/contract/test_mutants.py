@@ -14,7 +14,9 @@ from tests.contract import (
     followers_mutants,
     histogram_mutants,
     mutants,
+    parts_mutants,
     rarer_mutants,
+    reach_mutants,
 )
 from tests.contract.faults import reword
 
@@ -28,6 +30,8 @@ MODULES: tuple[ModuleType, ...] = (
     followers_mutants,
     histogram_mutants,
     activity_mutants,
+    parts_mutants,
+    reach_mutants,
 )
 
 ONE_STORE = {

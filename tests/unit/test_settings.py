@@ -69,6 +69,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         PROCESSES="3",
         WEBHOOK_ALLOW="10.1.0.0/16, hooks.internal:9000",
         CONSOLE="off",
+        SENTENCES=str(pem),
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}

@@ -22,6 +22,7 @@ __all__ = ["INFLATING_THREADS", "Admission"]
 
 _SMALL_ANSWER = 64 * 1024
 _SLICE_S = 0.002
+_EXPORTS_MAX = 8
 
 INFLATING_THREADS = 2
 """Threads of the process that inflate bodies."""
@@ -33,8 +34,8 @@ class Admission:
     """What the requests of one server share. Belongs to one event loop.
 
     `bodies` and `answers` are the bytes of request bodies, and of large answers, that are in memory. `streams` are the
-    open streams, and requests that wait for events. `pages` are pages
-    of events that are being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
+    open streams, and requests that wait for events. `exports` are those that run. `pages` are pages of events that are
+    being read or encoded. `turns` is long work on the event loop, one slice of some milliseconds at
     a time. `rounds` decides which requests run in a round of the event loop. `inflating` are the threads that inflate
     bodies. `event_rate`, `byte_quota` and `disk_space` bound what is stored.
     """
@@ -43,6 +44,7 @@ class Admission:
         self.bodies = FairBudget(settings.bodies_in_flight_max, "request bodies")
         self.answers = FairBudget(settings.answers_in_flight_max, "large answers")
         self.streams = FairBudget(settings.streams_max, "streams")
+        self.exports = FairBudget(_EXPORTS_MAX, "exports")
         self._tenant_streams_max = settings.tenant_streams_max
         self.pages = FairQueue(store.reads_at_once)
         self.unbounded_pages = FairQueue(max(1, store.reads_at_once // 2))
@@ -102,6 +104,12 @@ class Admission:
             raise Throttled("Too many streams of this tenant are open; close some, or come back shortly.")
         self.streams.take(tenant, 1)
         request.scope["state"]["at_end"].append(partial(self.streams.give_back, tenant, 1))
+
+    def hold_export(self, request: Request, tenant: str) -> None:
+        """Count an export until it ends. Raises Throttled when too many of the tenant run, and Busy when too many of
+        all do."""
+        self.exports.take(tenant, 1)
+        request.scope["state"]["at_end"].append(partial(self.exports.give_back, tenant, 1))
 
     async def in_slices(self, tenant: str, items: Iterator[Item]) -> list[Item]:
         """All items of an iterator that computes. Others run whenever it has taken some milliseconds."""

@@ -15,6 +15,7 @@ from whence.api import (
     console,
     credentials,
     docs_page,
+    exports,
     feeds,
     followers,
     health,
@@ -22,6 +23,7 @@ from whence.api import (
     names,
     operators,
     reads,
+    sentences,
     sessions,
     webhooks,
     writes,
@@ -102,7 +104,7 @@ def create_app(
         sender=Sender(Allowed.parse(settings.webhook_allow)),
         webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
         webhook_tests=FairQueue(_WEBHOOK_TESTS),
-        grammar=load_grammar(),
+        grammar=load_grammar(settings.sentences),
     )
     _watch(context)
     worker = new_worker(settings, store, secret, metrics) if bus is None else None
@@ -122,20 +124,8 @@ def create_app(
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
-        reads,
-        activity,
-        names,
-        feeds,
-        followers,
-        webhooks,
-        alerts,
-        writes,
-        causes,
-        credentials,
-        sessions,
-        operators,
-        metrics_page,
-        health,
+        *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, sentences),
+        *(credentials, sessions, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)

@@ -217,6 +217,23 @@ RESPONSES: dict[str, Json] = {
         "resourceId": _RUN,
         "resourceType": "action_run",
     },
+    "Reaches": {"reach": [{"atLeast": False, "causes": 1, "effects": 0, "failedEffects": 0, "id": _EFFECT}]},
+    "Sentences": {
+        "grammar": {
+            "arguments": ["arguments", "input"],
+            "errors": ["error", "message"],
+            "hidden": ["traceback"],
+            "kinds": ["kind"],
+            "objects": ["tool", "name"],
+            "past": ["sent"],
+            "quotes": ["text"],
+            "results": ["result"],
+            "without_object": ["chat_thread"],
+        },
+        "unquoted": {"inbound_message.received": "sent"},
+        "unquoted_objects": {"inbound_message.received": "a message"},
+        "verbs": {"action_run.started": "called"},
+    },
     "Reference": {"id": _EFFECT},
     "Suggestions": {
         "suggestions": [

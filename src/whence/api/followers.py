@@ -19,6 +19,7 @@ from whence.errors import Forbidden
 from whence.followers import Work, Worker
 from whence.outbound import Sender
 from whence.sealing import StoreSecret
+from whence.sentences import load_grammar
 from whence.settings import Settings
 from whence.storage import Store
 from whence.wire.bodies import FollowerBody, FollowersBody
@@ -54,7 +55,7 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
     """The worker of the process that follows the log, whose lag the metrics then show."""
     sender = Sender(Allowed.parse(settings.webhook_allow))
     works: list[Work] = [
-        WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender),
+        WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender, grammar=load_grammar(settings.sentences)),
         AlertRules(store),
     ]
     worker = Worker(store, works)

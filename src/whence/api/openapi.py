@@ -229,7 +229,8 @@ def _response(spec: ResponseSpec, status: int) -> Json:
     response: Json = {"description": spec.description, "headers": _REQUEST_ID | dict(spec.headers)}
     if spec.body is not None:
         schema = spec.body if isinstance(spec.body, dict) else ref(_schema_name(spec.body.__name__))
-        response["content"] = {spec.media: {"schema": schema} | _response_example(schema, status)}
+        content = {"schema": schema} | _response_example(schema, status)
+        response["content"] = dict.fromkeys((spec.media, *spec.also_media), content)
     return response
 
 

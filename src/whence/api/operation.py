@@ -50,12 +50,14 @@ def ref(name: str) -> Json:
 
 
 class ResponseSpec(msgspec.Struct, frozen=True):
-    """A status that a route answers with. `body` is a Struct of `wire`, a JSON schema, or None for no body."""
+    """A status that a route answers with. `body` is a Struct of `wire`, a JSON schema, or None for no body. It may have
+    the media types of `also_media` too."""
 
     description: str
     body: type[msgspec.Struct] | Json | None = None
     headers: Mapping[str, Json] = {}
     media: str = JSON
+    also_media: Sequence[str] = ()
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
 from whence.wire.bodies import EventBody
 from whence.wire.times import parse_time
 from whence.wire.trace_bodies import TraceBody
-from whence.wire.traces import encode_trace
+from whence.wire.traces import encode_trace, node_bodies
 
 __all__ = ["FlowContext", "flow_summary", "story_lines_of_flow", "trees_of"]
 
@@ -108,7 +108,7 @@ def _found(
 
 
 def _tree(graph: Graph, viewer: Viewer, later_us: int) -> TraceBody:
-    tree = msgspec.json.decode(encode_trace(graph, viewer), type=TraceBody)
+    tree = msgspec.json.decode(encode_trace(graph, list(node_bodies(graph.nodes, viewer))), type=TraceBody)
     nodes = [msgspec.structs.replace(node, since_root_us=node.since_root_us + later_us) for node in tree.nodes]
     return msgspec.structs.replace(tree, event_id=tree.root_id, nodes=nodes)
 

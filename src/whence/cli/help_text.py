@@ -49,6 +49,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "actors": ("whence actors", "whence actors --from 2026-01-01 --to 2026-02-01 --limit 50"),
     "actor": ("whence actor agent/planner", "whence actor agent/planner --from -30d"),
     "resource": ("whence resource order/8841",),
+    "export": (
+        "whence export --from -7d -o week.ndjson",
+        "whence export --outcome failure --format csv --order asc > failures.csv",
+    ),
     "stats": ("whence stats --from -30d", "whence stats --actors --resource-type action_run"),
     "login": ("whence login https://log.example.com", "whence login https://log.example.com --profile shop"),
     "profile": ("whence profile list", "whence profile use demo"),

@@ -106,7 +106,7 @@ def trace(
         Literal["both", "up", "down"], Parameter(help="up for the causes, down for the consequences, or both.")
     ] = "both",
     depth: Annotated[int | None, Parameter(help="The maximum number of hops from the event.")] = None,
-    limit: Annotated[int, Parameter(help="The maximum number of events, 1 to 1000.")] = 500,
+    limit: Annotated[int, Parameter(help="The maximum number of events, 1 to 10000.")] = 500,
     json: Json = False,
     mermaid_: Annotated[bool, Parameter(name="--mermaid", negative="", help="Print a Mermaid flowchart.")] = False,
     no_pager: NoPager = False,

@@ -4,7 +4,7 @@
 - `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
-- `alert_rules` has the calls about alert rules.
+- `alert_rules` has the calls about alert rules, and `exports` what exports need.
 - `reasons` says why there is no connection.
 - `following` iterates over events as they are stored. `webhooks` has the calls about webhooks.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
@@ -23,6 +23,7 @@ from whence.client.counts import Stats
 from whence.client.encoding import Default, Payload
 from whence.client.errors import Closed, Lost, NoApiKey, NotRecorded, QueueFull, Rejected, SpoolFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields
+from whence.client.exports import ExportFilters
 from whence.client.following import AsyncFollow, Follow
 from whence.client.options import BeforeSend, ClientOptions
 from whence.client.reporting import OnError
@@ -47,6 +48,7 @@ from whence.client.requests import (
     batch_request,
     create_key_request,
     emit_request,
+    export_request,
     facets_request,
     follow_request,
     get_request,
@@ -105,6 +107,7 @@ __all__ = [
     "EventFields",
     "EventFilters",
     "EventPage",
+    "ExportFilters",
     "FacetFilters",
     "FieldFilters",
     "FlowFilters",
@@ -141,6 +144,7 @@ __all__ = [
     "current_context",
     "emit_request",
     "error_of",
+    "export_request",
     "facets_request",
     "follow_request",
     "get_request",

@@ -18,6 +18,7 @@ from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
+from whence.client.exports import ExportFilters, Lines, events_of
 from whence.client.following import AsyncFollow, Follow, OnRetry
 from whence.client.options import ClientOptions
 from whence.client.requests import (
@@ -36,6 +37,7 @@ from whence.client.requests import (
     actors_request,
     aggregate_request,
     batch_request,
+    export_request,
     facets_request,
     flows_request,
     followers_request,
@@ -44,6 +46,7 @@ from whence.client.requests import (
     list_request,
     next_page_request,
     process_map_request,
+    reach_request,
     resource_summary_request,
     search_request,
     trace_request,
@@ -53,6 +56,7 @@ from whence.client.responses import (
     ApiResponse,
     EventPage,
     StoredEvent,
+    error_of,
     next_link,
     parse_batch,
     parse_body,
@@ -80,11 +84,12 @@ from whence.wire.bodies import (
     HistogramBody,
 )
 from whence.wire.name_bodies import MatchBody, SearchBody
-from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, TraceBody
+from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, ReachBody, ReachesBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
 
 _NOT_SENT = 204
+_CLIENT_ERROR = 400
 """The status of an event of a batch that was dropped."""
 
 _POLL_S = 0.02
@@ -220,12 +225,18 @@ class Whence(BaseClient):
         direction: Literal["both", "up", "down"] = "both",
         depth: int | None = None,
         limit: int = 500,
+        include: Literal["rows"] | None = None,
     ) -> TraceBody:
         """The causal graph around an event: its causes, its effects, or both.
 
-        `depth` bounds the hops, `limit` the events. Raises NotFound.
+        `depth` bounds the hops, `limit` the events, at most 10,000. With `include="rows"` each node has the parts of
+        its sentence. Raises NotFound.
         """
-        return parse_body(self.send(_trace_request(event, direction, depth, limit)), TraceBody)
+        return parse_body(self.send(_trace_request(event, direction, depth, limit, include)), TraceBody)
+
+    def reach(self, *events: Cause) -> Sequence[ReachBody]:
+        """How many causes and effects events have, of up to 100 at once. Unknown events are left out."""
+        return parse_body(self.send(_reach_request(events)), ReachesBody).reach
 
     def flows(self, **filters: Unpack[FlowFilters]) -> Iterator[FlowBody]:
         """All matching flows, the latest activity first, in the snapshot of the first page.
@@ -285,6 +296,38 @@ class Whence(BaseClient):
     def followers(self) -> FollowersBody:
         """How far the webhooks and the alert rules have read the log. Raises Forbidden for a narrowed credential."""
         return parse_body(self.send(followers_request()), FollowersBody)
+
+    def export(self, **filters: Unpack[ExportFilters]) -> Iterator[EventBody]:
+        """All matching events as of now, in one response: exactly those that a list would have, however many there are.
+        Newest first, unless `order` is "asc". Raises Unreachable when the response breaks off.
+        """
+        lines = Lines()
+        for part in self.export_bytes(**filters):
+            yield from events_of(lines, part)
+
+    def export_bytes(
+        self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
+    ) -> Iterator[bytes]:
+        """The same as parts of a file with an event on each line, as JSON or as CSV."""
+        request = export_request(format=format, **filters)
+        policy, renewed = RetryPolicy(request, self._retries), False
+        while True:
+            begun = False
+            try:
+                with self._connections.transport().open(request, self.credential()) as (head, parts):
+                    outcome: ApiResponse | Unreachable = head
+                    if head.status < _CLIENT_ERROR:
+                        begun = True
+                        yield from parts
+                        return
+                    if not renewed and is_renewed(self.credential, head.status):
+                        renewed = True
+                        continue
+            except Unreachable as error:
+                if begun:
+                    raise
+                outcome = error
+            self._sleep(_wait_or_raise(policy, outcome))
 
     @property
     def alert_rules(self) -> AlertRules:
@@ -451,9 +494,14 @@ class AsyncWhence(BaseClient):
         direction: Literal["both", "up", "down"] = "both",
         depth: int | None = None,
         limit: int = 500,
+        include: Literal["rows"] | None = None,
     ) -> TraceBody:
         """As `Whence.trace`."""
-        return parse_body(await self.send(_trace_request(event, direction, depth, limit)), TraceBody)
+        return parse_body(await self.send(_trace_request(event, direction, depth, limit, include)), TraceBody)
+
+    async def reach(self, *events: Cause) -> Sequence[ReachBody]:
+        """As `Whence.reach`."""
+        return parse_body(await self.send(_reach_request(events)), ReachesBody).reach
 
     async def flows(self, **filters: Unpack[FlowFilters]) -> AsyncIterator[FlowBody]:
         """As `Whence.flows`."""
@@ -507,6 +555,38 @@ class AsyncWhence(BaseClient):
     async def followers(self) -> FollowersBody:
         """As `Whence.followers`."""
         return parse_body(await self.send(followers_request()), FollowersBody)
+
+    async def export(self, **filters: Unpack[ExportFilters]) -> AsyncIterator[EventBody]:
+        """As `Whence.export`."""
+        lines = Lines()
+        async for part in self.export_bytes(**filters):
+            for event in events_of(lines, part):
+                yield event
+
+    async def export_bytes(
+        self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
+    ) -> AsyncIterator[bytes]:
+        """As `Whence.export_bytes`."""
+        request = export_request(format=format, **filters)
+        policy, renewed = RetryPolicy(request, self._retries), False
+        while True:
+            begun = False
+            try:
+                async with self._async_transport.open(request, await self._credential()) as (head, parts):
+                    outcome: ApiResponse | Unreachable = head
+                    if head.status < _CLIENT_ERROR:
+                        begun = True
+                        async for part in parts:
+                            yield part
+                        return
+                    if not renewed and is_renewed(self.credential, head.status):
+                        renewed = True
+                        continue
+            except Unreachable as error:
+                if begun:
+                    raise
+                outcome = error
+            await self._sleep(_wait_or_raise(policy, outcome))
 
     @property
     def alert_rules(self) -> AsyncAlertRules:
@@ -583,13 +663,25 @@ def _response(outcome: ApiResponse | Unreachable) -> ApiResponse:
     return outcome
 
 
+def _wait_or_raise(policy: RetryPolicy, outcome: ApiResponse | Unreachable) -> float:
+    """How long to wait before a failed request is sent again. Raises its error if it is not."""
+    wait_s = policy.wait_s(outcome)
+    if wait_s is None:
+        raise error_of(_response(outcome))
+    return wait_s
+
+
 def _not_stored(emitted: EmittedEvent) -> StoredEvent:
     """What a durable event that was dropped returns, so that the code that emits it goes on as usual."""
     return StoredEvent(event=stored_form(emitted), replayed=False, body=emitted.body)
 
 
-def _trace_request(event: Cause, direction: str, depth: int | None, limit: int) -> ApiRequest:
-    return trace_request(id_and_flow(event)[0], direction=direction, depth=depth, limit=limit)
+def _trace_request(event: Cause, direction: str, depth: int | None, limit: int, include: str | None) -> ApiRequest:
+    return trace_request(id_and_flow(event)[0], direction=direction, depth=depth, limit=limit, include=include)
+
+
+def _reach_request(events: Sequence[Cause]) -> ApiRequest:
+    return reach_request([id_and_flow(event)[0] for event in events])
 
 
 def _batch_request(bodies: Sequence[bytes | None], atomic: bool) -> ApiRequest | None:

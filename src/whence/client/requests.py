@@ -38,6 +38,7 @@ __all__ = [
     "batch_request",
     "create_key_request",
     "emit_request",
+    "export_request",
     "facets_request",
     "filters_object",
     "first_batch",
@@ -50,6 +51,7 @@ __all__ = [
     "list_request",
     "next_page_request",
     "process_map_request",
+    "reach_request",
     "resource_summary_request",
     "revoke_key_request",
     "search_request",
@@ -211,6 +213,11 @@ def trace_request(event_id: str, **parameters: Value) -> ApiRequest:
     return ApiRequest(method="GET", path=f"{_EVENTS}/{quote(event_id, safe='')}/trace", query=_query(parameters))
 
 
+def reach_request(event_ids: Sequence[str]) -> ApiRequest:
+    """How many causes and effects events have."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/reach", query=_query({"id": event_ids}))
+
+
 def aggregate_request(**filters: Value) -> ApiRequest:
     """Counts of events."""
     return ApiRequest(method="GET", path=f"{_EVENTS}/aggregate", query=_query(filters))
@@ -252,6 +259,11 @@ def actor_stats_request(**filters: Value) -> ApiRequest:
 def search_request(text: str) -> ApiRequest:
     """What a text names."""
     return ApiRequest(method="GET", path="/api/v1/search", query=(("text", text),))
+
+
+def export_request(**filters: Value) -> ApiRequest:
+    """All matching events as `format` ndjson or csv."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/export", query=_query(filters))
 
 
 def flows_request(**filters: Value) -> ApiRequest:

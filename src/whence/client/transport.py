@@ -16,7 +16,7 @@ import json  # noqa: F401  (see the docstring)
 import os
 import ssl
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -115,6 +115,7 @@ def api_key_headers(key: str) -> dict[str, str]:
 
 
 _NO_OPTIONS = HttpOptions()
+_ERROR_MIN = 400
 _RESPONSE_BYTES_MAX = 64 * 1024 * 1024  # after decompression
 
 Client = TypeVar("Client", httpx2.Client, httpx2.AsyncClient)
@@ -148,6 +149,23 @@ class Transport:
             for part in response.iter_bytes():
                 _extend(body, part)
         return _api_response(self.url, request, response, bytes(body))
+
+    @contextlib.contextmanager
+    def open(self, request: ApiRequest, headers: Mapping[str, str]) -> Iterator[tuple[ApiResponse, Iterator[bytes]]]:
+        """Send the request once, for a response that is read while it comes: its head, and the parts of its body. The
+        body of an error is read at once, and stands in the head. Raises as `exchange`, also when the response breaks
+        off."""
+        reset_if_forked()
+        url = self.url + request.target
+        with (
+            _translated_errors(self.url, self._options),
+            self._http.stream(request.method, url, headers=_headers(request, headers)) as response,
+        ):
+            body = bytearray()
+            if response.status_code >= _ERROR_MIN:
+                for part in response.iter_bytes():
+                    _extend(body, part)
+            yield _api_response(self.url, request, response, bytes(body)), response.iter_bytes()
 
     def close(self) -> None:
         """Close the connections."""
@@ -185,6 +203,21 @@ class AsyncTransport:
                 async for part in response.aiter_bytes():
                     _extend(body, part)
         return _api_response(self.url, request, response, bytes(body))
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, request: ApiRequest, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[ApiResponse, AsyncIterator[bytes]]]:
+        """As `Transport.open`."""
+        reset_if_forked()
+        url = self.url + request.target
+        with _translated_errors(self.url, self._options):
+            async with self._http().stream(request.method, url, headers=_headers(request, headers)) as response:
+                body = bytearray()
+                if response.status_code >= _ERROR_MIN:
+                    async for part in response.aiter_bytes():
+                        _extend(body, part)
+                yield _api_response(self.url, request, response, bytes(body)), response.aiter_bytes()
 
     async def close(self) -> None:
         """Close the connections of the running event loop. Those of one that has ended were closed with it."""

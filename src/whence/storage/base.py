@@ -11,14 +11,27 @@ import msgspec
 
 from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.errors import WhenceError
-from whence.events import ActorStat, Counts, Event, FeedPage, NewEvent, Page, PageRequest, Query, Reference, Viewer
+from whence.events import (
+    ActorStat,
+    Counts,
+    Event,
+    EventPart,
+    FeedPage,
+    NewEvent,
+    Page,
+    PageRequest,
+    PartRequest,
+    Query,
+    Reference,
+    Viewer,
+)
 from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
-from whence.trace import Graph, TraceRequest
+from whence.trace import Graph, Reach, TraceRequest
 
 __all__ = [
     "AS_OF_SPAN",
@@ -179,6 +192,15 @@ class Store(Protocol):
         """
         ...
 
+    async def list_part(self, viewer: Viewer, query: Query, request: PartRequest) -> EventPart:
+        """A part of the matching events in the order of lists, without their total, for those who read all of them. It
+        has at most `limit` events, and fewer when they come to `FEED_BYTES` or when `FEED_ROWS` entries of an index
+        were read. So a part costs the same however large the log is, with any filter. A reader that goes on after
+        `after` of each part, as of the same position, gets every event once. That position may lie any distance before
+        the head.
+        """
+        ...
+
     async def position_before(self, tenant: str, time: int) -> int:
         """The last position that was recorded before a time in microseconds; at least the one before the first that is
         kept. Costs the same however large the log is, nearly."""
@@ -224,6 +246,16 @@ class Store(Protocol):
     async def trace(self, viewer: Viewer, event_id: str, request: TraceRequest) -> Graph | None:
         """The causal graph around the event with this id in one snapshot, or None when there is no such event. A cause
         that the viewer may not see is missing from the graph."""
+        ...
+
+    async def reach(self, viewer: Viewer, event_ids: Sequence[str]) -> list[Reach]:
+        """How many causes and effects these events have, in one snapshot: the numbers that their traces give. In the
+        order of the ids; those of no event are left out. Raises `QueryTooExpensive`."""
+        ...
+
+    async def read_payloads(self, viewer: Viewer, positions: Sequence[int]) -> list[bytes | None]:
+        """The payloads of the first of the events at these positions, at least of one: fewer than all when they come to
+        `FEED_BYTES`. None for a payload that was erased, and for an event that the viewer may not see."""
         ...
 
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:

@@ -9,6 +9,7 @@ from whence.errors import QueryTooExpensive
 
 __all__ = [
     "MAP_TOO_LARGE",
+    "REACH_TOO_LARGE",
     "TRACE_TOO_LARGE",
     "Deadline",
     "check_deadline",
@@ -23,6 +24,10 @@ LISTS_TOO_MUCH = (
 TRACE_TOO_LARGE = (
     "The trace was stopped because its graph takes too long to read. Ask again when the server is less busy, or follow "
     "it event by event: 'causationId' is the id of an event's cause, and a list with 'causation_id' has its effects."
+)
+REACH_TOO_LARGE = (
+    "Counting causes and effects was stopped because it takes too long. Ask for fewer events at once, or ask again "
+    "when the server is less busy."
 )
 MAP_TOO_LARGE = (
     "The process map was stopped because its days have too many transitions to add up. Ask for fewer days with 'from' "

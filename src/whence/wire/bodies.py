@@ -29,6 +29,8 @@ __all__ = [
     "PositionGoneBody",
     "ProblemBody",
     "ReferenceBody",
+    "SentenceGrammarBody",
+    "SentencesBody",
     "StoredEventBody",
     "TimeText",
     "WireBody",
@@ -128,6 +130,29 @@ class ReferenceBody(WireBody, frozen=True, kw_only=True):
     """The event that a short reference names."""
 
     id: str
+
+
+class SentenceGrammarBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Which members of a payload mean what, and past forms; see the comments of `data/sentences.toml`."""
+
+    arguments: tuple[str, ...]
+    errors: tuple[str, ...]
+    hidden: tuple[str, ...]
+    kinds: tuple[str, ...]
+    objects: tuple[str, ...]
+    past: tuple[str, ...]
+    quotes: tuple[str, ...]
+    results: tuple[str, ...]
+    without_object: tuple[str, ...]
+
+
+class SentencesBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How events read as sentences on this server. The keys are those of a file of `WHENCE_SENTENCES`."""
+
+    grammar: SentenceGrammarBody
+    unquoted: dict[str, str]
+    unquoted_objects: dict[str, str]
+    verbs: dict[str, str]
 
 
 class CountsBody(WireBody, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ __all__ = [
     "CAUSE_PARAMETERS",
     "DELIVERY_STATES",
     "EVENT_INCLUDES",
+    "EXPORT_FORMATS",
     "FEED_LIMIT_DEFAULT",
     "FEED_LIMIT_MAX",
     "FEED_PARAMETERS",
@@ -34,10 +35,12 @@ __all__ = [
     "NODES_DEFAULT",
     "NODES_MAX",
     "PARAMETERS",
+    "REACH_IDS_MAX",
     "READ_PARAMETERS",
     "SUGGESTIONS_DEFAULT",
     "SUGGESTIONS_MAX",
     "TEXT_SCHEMA",
+    "TRACE_INCLUDES",
     "VALUES_MAX",
     "WAIT_MAX_S",
     "WEBHOOK_PARAMETERS",
@@ -64,7 +67,7 @@ ACTORS_DEFAULT = 20
 LISTING_MAX, LISTING_DEFAULT = 1_000, 100
 """The largest number of API keys or tenants on a page, and the default."""
 
-NODES_MAX, NODES_DEFAULT = 1_000, 500
+NODES_MAX, NODES_DEFAULT = WALK_MAX, 500
 """The largest number of events in the answer to a trace, and the default."""
 
 VALUES_MAX = 20
@@ -73,13 +76,25 @@ VALUES_MAX = 20
 EVENT_INCLUDES = ("position", "recordedAt", "outcome")
 """Keys that `include` can add to an event."""
 
+EXPORT_FORMATS = ("ndjson", "csv")
+"""The formats of an export; the first is the default."""
+
 LIST_INCLUDES = (*EVENT_INCLUDES, "nextCursor")
 """Keys that `include` can add to a page and its events."""
 
 
+TRACE_INCLUDES = ("rows",)
+"""What `include` can add to a trace."""
+
+
+REACH_IDS_MAX = 100
+"""Events whose reach one request asks for."""
+
+
 class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter and its JSON schema. `multiple`: it may be repeated, and its values are alternatives (OR).
-    `may_be_empty`: an empty value means something, unlike everywhere else."""
+    """A query parameter and its JSON schema. `multiple`: it may be repeated, and its values are alternatives (OR), of
+    which there are at most `values_max`, or `VALUES_MAX`. `may_be_empty`: an empty value means something, unlike
+    everywhere else."""
 
     name: str
     schema: dict[str, Any]
@@ -88,6 +103,7 @@ class Parameter(msgspec.Struct, frozen=True):
     may_be_empty: bool = False
     required: bool = False
     deprecation: Deprecation | None = None
+    values_max: int | None = None
 
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -222,6 +238,11 @@ _TRACE = (
         {"type": "integer", "minimum": 1, "maximum": NODES_MAX, "default": NODES_DEFAULT},
         "The largest number of events in the answer; the nearest come first.",
     ),
+    Parameter(
+        "include",
+        or_null({"type": "string", "enum": list(TRACE_INCLUDES)}),
+        "rows adds what a row shows of an event: verb, label, detail and pairedEndId.",
+    ),
 )
 
 _HISTOGRAM = (
@@ -249,6 +270,17 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "histogram": (*_HISTOGRAM, *_TIMES, *_FILTERS),
     "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
+    "export": (
+        *_FILTERS,
+        *_TIMES,
+        Parameter(
+            "format",
+            {"type": "string", "enum": list(EXPORT_FORMATS), "default": EXPORT_FORMATS[0]},
+            "One event a line: as JSON, or as CSV whose first line names the columns.",
+        ),
+        _paging("desc")[0],
+        _include(EVENT_INCLUDES),
+    ),
     "actors": (*_TIMES, *_FILTERS),
     "event": (_include(EVENT_INCLUDES),),
 }
@@ -326,6 +358,15 @@ CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         _CURSOR_PARAMETER,
     ),
     "map": _times("Effects"),
+    "reach": (
+        Parameter(
+            "id",
+            or_null({"type": "string", "format": "uuid"}),
+            f"The id of an event. Repeat it, at most {REACH_IDS_MAX} times.",
+            multiple=True,
+            values_max=REACH_IDS_MAX,
+        ),
+    ),
 }
 """The parameters of each route about causes."""
 
@@ -421,6 +462,6 @@ PARAMETERS = (
     | LISTING_PARAMETERS
     | WEBHOOK_PARAMETERS
     | NAME_PARAMETERS
-    | {"reference": (), "followers": ()}
+    | {"reference": (), "followers": (), "sentences": ()}
 )
 """The parameters of every route that has any, or that refuses all of them."""

@@ -31,6 +31,7 @@ from whence.wire.fields import (
     check_uuid,
     near,
 )
+from whence.wire.ids import parse_uuid
 from whence.wire.parameters import (
     EVENT_INCLUDES,
     INT_MAX,
@@ -41,6 +42,7 @@ from whence.wire.parameters import (
     NODES_DEFAULT,
     NODES_MAX,
     PARAMETERS,
+    TRACE_INCLUDES,
     VALUES_MAX,
 )
 from whence.wire.query_language import parse_text
@@ -58,6 +60,7 @@ __all__ = [
     "parse_histogram",
     "parse_listing",
     "parse_period",
+    "parse_reach",
     "parse_read",
     "parse_trace",
     "refuse_parameters",
@@ -186,15 +189,34 @@ def parse_histogram(query_string: bytes, *, now: int, vocabulary: Vocabulary) ->
     return Query(**fields, since=since, until=until), request
 
 
-def parse_trace(query_string: bytes) -> TraceRequest:
-    """Which part of a graph is asked for. Raises `Invalid` with every problem."""
+def parse_trace(query_string: bytes) -> tuple[TraceRequest, bool]:
+    """Which part of a graph is asked for, and whether with rows. Raises `Invalid` with every problem."""
     reader = QueryReader("trace")
     values = reader.split(query_string)
     direction: Any = reader.word("direction", values, ("both", "up", "down"), "A direction")
     depth = reader.number("depth", values, 0, WALK_MAX, None)
     limit = reader.number("limit", values, 1, NODES_MAX, NODES_DEFAULT)
+    rows = "include" in values
+    if rows:
+        reader.word("include", values, TRACE_INCLUDES, "What can be included")
     reader.finish()
-    return TraceRequest(direction=direction, depth=depth, limit=limit or NODES_DEFAULT)
+    return TraceRequest(direction=direction, depth=depth, limit=limit or NODES_DEFAULT), rows
+
+
+def parse_reach(query_string: bytes) -> list[str]:
+    """The ids of the events whose reach is asked for, each once. Raises `Invalid` with every problem."""
+    reader = QueryReader("reach")
+    values = reader.split(query_string)
+    ids: dict[str, None] = {}
+    for text in values.get("id", ()):
+        try:
+            ids[parse_uuid(text)] = None
+        except ValueError as error:
+            reader.refuse("id", str(error), "uuid_parsing")
+    if not ids and not reader.problems:
+        reader.refuse("id", "Name the events by their ids, as in ?id=…&id=….", "missing")
+    reader.finish()
+    return list(ids)
 
 
 def parse_flows(query_string: bytes, *, viewer: Viewer, now: int, sealer: Sealer) -> FlowsRequest:
@@ -340,8 +362,8 @@ class QueryReader:
         """Whether the parameter came as often as it may and none of its values is empty; else a problem is added."""
         if len(texts) > 1 and not self.known[name].multiple:
             self.refuse(name, f"The parameter {name} may be given only once.", "repeated")
-        elif len(texts) > VALUES_MAX:
-            self.refuse(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
+        elif len(texts) > (most := self.known[name].values_max or VALUES_MAX):
+            self.refuse(name, f"The parameter {name} may be given at most {most} times.", "too_many_values")
         elif not all(texts) and not self.known[name].may_be_empty:
             self.refuse(name, "A parameter must not be empty; leave it out instead.", "string_too_short")
         else:

@@ -5,6 +5,7 @@ them: it loads nothing that computes traces and process maps.
 """
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from whence.wire.bodies import TimeText, WireBody
 
@@ -15,6 +16,8 @@ __all__ = [
     "MapBody",
     "NodeBody",
     "PairBody",
+    "ReachBody",
+    "ReachesBody",
     "TraceBody",
     "TraceSummaryBody",
 ]
@@ -26,6 +29,9 @@ class NodeBody(WireBody, frozen=True, kw_only=True, gc=False):
     `hops` and `sinceRootUs` count from the root. `effects` is the number of direct consequences, `allEffects` of direct
     and indirect ones, `failuresBelow` of the failures among them. `skewed`: it occurred before its cause. `otherFlow`:
     its cause belongs to another flow. `cycle`: its cause is one of its own consequences, and that link is left out.
+
+    `detail`, `label`, `pairedEndId` and `verb` are there with `include=rows`: the parts of the sentence that says what
+    happened, and the id of the end that directly follows this start. They come from payloads, which are untrusted.
     """
 
     actor_id: str
@@ -34,20 +40,24 @@ class NodeBody(WireBody, frozen=True, kw_only=True, gc=False):
     causation_id: str | None
     correlation_id: str
     cycle: bool
+    detail: str | UnsetType = UNSET
     effects: int
     event_type: str
     failures_below: int
     hops: int
     id: str
+    label: str | UnsetType = UNSET
     occurred_at: TimeText
     other_flow: bool
     outcome: str
+    paired_end_id: str | UnsetType | None = UNSET
     position: int | None
     resource_id: str
     resource_type: str
     since_cause_us: int | None
     since_root_us: int
     skewed: bool
+    verb: str | UnsetType = UNSET
 
 
 class TraceSummaryBody(WireBody, frozen=True, kw_only=True):
@@ -77,6 +87,23 @@ class TraceBody(WireBody, frozen=True, kw_only=True):
     root_known: bool = True  # older servers leave it out
     summary: TraceSummaryBody
     truncated: bool
+
+
+class ReachBody(WireBody, frozen=True, kw_only=True):
+    """How many causes an event has up to the root, how many events it led to, and how many of those failed. `atLeast`:
+    there were too many to read them all, so the counts may be larger."""
+
+    at_least: bool
+    causes: int
+    effects: int
+    failed_effects: int
+    id: str
+
+
+class ReachesBody(WireBody, frozen=True, kw_only=True):
+    """The reach of events, in the order in which they were asked for. Ids of no event are left out."""
+
+    reach: list[ReachBody]
 
 
 class FlowRootBody(WireBody, frozen=True, kw_only=True):

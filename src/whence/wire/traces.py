@@ -1,13 +1,13 @@
 """Traces, flows and the process map as JSON; their keys are declared in `trace_bodies`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from whence.delays import ERROR
 from whence.events import Viewer
 from whence.flows import Flow, FlowPage, Pair, ProcessMap
-from whence.trace import Graph, GraphEvent, Node
+from whence.trace import Graph, GraphEvent, Node, Reach
 from whence.wire.times import format_time
 from whence.wire.trace_bodies import (
     FlowBody,
@@ -16,11 +16,14 @@ from whence.wire.trace_bodies import (
     MapBody,
     NodeBody,
     PairBody,
+    ReachBody,
+    ReachesBody,
     TraceBody,
     TraceSummaryBody,
 )
+from whence.wire.trace_rows import TraceRow
 
-__all__ = ["encode_flows", "encode_map", "encode_trace"]
+__all__ = ["encode_flows", "encode_map", "encode_reach", "encode_trace", "node_bodies"]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -29,14 +32,24 @@ _ANYONE = Viewer("")
 """One that sees all events."""
 
 
-def encode_trace(graph: Graph, viewer: Viewer = _ANYONE) -> bytes:
-    """The body of the trace route. `position` is null for a viewer that does not see all events."""
+def node_bodies(
+    nodes: Iterable[Node], viewer: Viewer = _ANYONE, rows: Iterable[TraceRow] | None = None
+) -> Iterator[NodeBody]:
+    """The nodes of a trace, with their rows if they were asked for. `position` is null for a viewer that does not see
+    all events."""
+    if rows is None:
+        return (_node(node, viewer) for node in nodes)
+    return (_with_row(_node(node, viewer), row) for node, row in zip(nodes, rows, strict=True))
+
+
+def encode_trace(graph: Graph, nodes: Sequence[NodeBody] | None = None) -> bytes:
+    """The body of the trace route. `nodes` are those of the graph, if they have been made."""
     return _encode(
         TraceBody(
             at_least=graph.at_least,
             event_id=graph.focus,
             missing=[] if graph.missing is None else [graph.missing],
-            nodes=[_node(node, viewer) for node in graph.nodes],
+            nodes=list(node_bodies(graph.nodes) if nodes is None else nodes),
             root_id=graph.root,
             root_known=graph.root_known,
             summary=TraceSummaryBody(
@@ -75,6 +88,30 @@ def _node(node: Node, viewer: Viewer) -> NodeBody:
         since_cause_us=node.since_cause_us,
         since_root_us=node.since_root_us,
         skewed=node.skewed,
+    )
+
+
+def _with_row(body: NodeBody, row: TraceRow) -> NodeBody:
+    return msgspec.structs.replace(
+        body, detail=row.detail, label=row.label, paired_end_id=row.paired_end_id, verb=row.verb
+    )
+
+
+def encode_reach(found: Iterable[Reach]) -> bytes:
+    """The body of the reach route."""
+    return _encode(
+        ReachesBody(
+            reach=[
+                ReachBody(
+                    at_least=each.at_least,
+                    causes=each.causes,
+                    effects=each.effects,
+                    failed_effects=each.failures,
+                    id=each.id,
+                )
+                for each in found
+            ]
+        )
     )
 
 

@@ -59,7 +59,7 @@ async def answer_to(store: Store, tenant: str, question: Question) -> str:
         event = await store.get_event(viewer, question.path["event_id"])
         return "null" if event is None else _text(encode_event(_shown(event), frozenset(("position", "recordedAt"))))
     if route == "trace":
-        graph = await store.trace(viewer, question.path["event_id"], parse_trace(query))
+        graph = await store.trace(viewer, question.path["event_id"], parse_trace(query)[0])
         return "null" if graph is None else _text(encode_trace(graph))
     if route == "flows":
         flows = parse_flows(query, viewer=viewer, now=NOW_US, sealer=SEALER)

@@ -9,7 +9,19 @@ import structlog
 
 from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
+from whence.events import (
+    ActorStat,
+    Counts,
+    Event,
+    EventPart,
+    FeedPage,
+    Page,
+    PageRequest,
+    PartRequest,
+    Query,
+    Reference,
+    Viewer,
+)
 from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
@@ -40,16 +52,17 @@ from whence.storage.postgres.histogram import histogram
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.names import names_of
 from whence.storage.postgres.pages import events_of_page
+from whence.storage.postgres.parts import part_in_order
 from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
-from whence.storage.postgres.traces import flows_of_page, graph_of, map_of
+from whence.storage.postgres.traces import flows_of_page, graph_of, map_of, payloads_of, reach_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, is_indexed_search, pinned
-from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
+from whence.storage.query_deadline import MAP_TOO_LARGE, REACH_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
-from whence.trace import Graph, TraceRequest
+from whence.trace import Graph, Reach, TraceRequest
 
 __all__ = ["READERS", "WRITERS", "PostgresStore"]
 
@@ -218,6 +231,11 @@ class PostgresStore:
         part: FeedPage = await self._ask(viewer, query, partial(part_of_feed, after=after, limit=limit), indexed=True)
         return part
 
+    async def list_part(self, viewer: Viewer, query: Query, request: PartRequest) -> EventPart:
+        """Read a part in total order; see `Store`."""
+        part: EventPart = await self._ask(viewer, query, partial(part_in_order, request=request), indexed=True)
+        return part
+
     async def position_before(self, tenant: str, time: int) -> int:
         """Find a position by time; see `Store`."""
         found: int = await self._read_as(tenant, partial(position_before, time=time))
@@ -279,6 +297,25 @@ class PostgresStore:
         with saying_what_helps(TRACE_TOO_LARGE):
             graph: Graph | None = await self._read_as(viewer.tenant, ask)
         return graph
+
+    async def reach(self, viewer: Viewer, event_ids: Sequence[str]) -> list[Reach]:
+        """Count causes and effects; see `Store`."""
+
+        async def ask(connection: Connection, owner: Tenant) -> list[Reach]:
+            return await reach_of(connection, await self._snapshot(connection, owner, viewer), event_ids)
+
+        with saying_what_helps(REACH_TOO_LARGE):
+            found: list[Reach] = await self._read_as(viewer.tenant, ask)
+        return found
+
+    async def read_payloads(self, viewer: Viewer, positions: Sequence[int]) -> list[bytes | None]:
+        """Read some payloads; see `Store`."""
+
+        async def ask(connection: Connection, owner: Tenant) -> list[bytes | None]:
+            return await payloads_of(connection, await self._snapshot(connection, owner, viewer), positions)
+
+        found: list[bytes | None] = await self._read_as(viewer.tenant, ask)
+        return found
 
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""

@@ -27,7 +27,7 @@ from whence.storage.walks import (
     walk_to_offset,
 )
 
-__all__ = ["event_of_row", "events_of_page"]
+__all__ = ["event_of_row", "events_of_page", "sort_keys_sql"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -82,6 +82,15 @@ def page_sql(
     snapshot: Snapshot, resolved: ResolvedQuery, start: PageStart, request: PageRequest
 ) -> tuple[str, Bindings]:
     """The statement whose rows are the events of a page in total order."""
+    sort_keys, bindings = sort_keys_sql(snapshot, resolved, start, request)
+    order = _order(ascending=request.ascending)
+    return f"{_SQL['page_event']} AND e.position = ANY(ARRAY(SELECT position FROM {sort_keys})){order}", bindings
+
+
+def sort_keys_sql(
+    snapshot: Snapshot, resolved: ResolvedQuery, start: PageStart, request: PageRequest
+) -> tuple[str, Bindings]:
+    """What comes after FROM in a statement about the sort keys of a page, in total order."""
     bindings = Bindings(snapshot.tenant_no)
     order = _order(ascending=request.ascending)
     driver = next((each for each in _DRIVERS if getattr(resolved, each[0]) is not None), None)
@@ -102,8 +111,7 @@ def page_sql(
             for column, type_, values in _values(resolved, driver)
         )
     limit, skip = bindings.add(request.limit), bindings.add(start.skip)
-    sort_keys = f"SELECT position FROM ({sort_keys}) AS sort_key{order} LIMIT {limit} OFFSET {skip}"
-    return f"{_SQL['page_event']} AND e.position = ANY(ARRAY({sort_keys})){order}", bindings
+    return f"({sort_keys}) AS sort_key{order} LIMIT {limit} OFFSET {skip}", bindings
 
 
 def _values(resolved: ResolvedQuery, driver: tuple[str, str, str]) -> list[tuple[str, str, list[int] | list[str]]]:

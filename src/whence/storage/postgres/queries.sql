@@ -532,6 +532,14 @@ SELECT e.position, e.id, e.causation_id, e.occurred_at, e.kind,
   FROM event e
  WHERE e.tenant_no = $1 AND ($2::int[] IS NULL OR e.kind = ANY($2))
 
+-- name: payload_sizes
+-- $3 are the kinds that the viewer may see, null for all.
+SELECT position, coalesce(octet_length(payload), 0) FROM event
+ WHERE tenant_no = $1 AND position = ANY($2::bigint[]) AND ($3::int[] IS NULL OR kind = ANY($3))
+
+-- name: payloads
+SELECT position, payload FROM event WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+
 -- name: graph_events_by_flow
 -- The same for some flows, in any order, with the numbers of actors and resources instead of their ids. On SQLite
 -- keys_by_flow does this.

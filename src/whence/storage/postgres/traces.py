@@ -18,6 +18,7 @@ from whence.flows import (
     summarize_flow,
 )
 from whence.identities import spellings
+from whence.storage.feed import within_bytes
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.resolve import Bindings
 from whence.storage.postgres.rows import cause_id_from
@@ -26,9 +27,9 @@ from whence.storage.process_map import flow_conditions, map_from, require_flow_r
 from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.walks import compute, run_walk_async
-from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
+from whence.trace import Graph, GraphEvent, Lookup, Reach, TraceRequest, by_time, reach_walk, walk
 
-__all__ = ["flows_of_page", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "graph_of", "map_of", "payloads_of", "reach_of"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -84,9 +85,11 @@ class _EventReader:
 
     async def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
         """The events with these ids. An id that is not a UUID belongs to no event."""
-        for id_ in ids:
-            if id_ not in self.by_id and cause_id_from(id_) is not None:
-                await self._read_up(id_)
+        unknown = [id_ for id_ in ids if id_ not in self.by_id and cause_id_from(id_) is not None]
+        if len(unknown) == 1:
+            await self._read_up(unknown[0])
+        elif unknown:
+            self._events(await self._fetch("graph_events", " AND e.id = ANY($3::uuid[])", unknown))
         return [self.by_id[id_] for id_ in ids if id_ in self.by_id]
 
     async def _read_up(self, id_: str) -> None:
@@ -187,6 +190,25 @@ async def graph_of(connection: Connection, snapshot: Snapshot, event_id: str, re
     await connection.execute(_SQL["plan_by_size"])
     focus = await reader.by_ids((event_id,))
     return await run_walk_async(walk(focus[0], request), reader.answer, reader.recall) if focus else None
+
+
+async def reach_of(connection: Connection, snapshot: Snapshot, event_ids: Sequence[str]) -> list[Reach]:
+    """See `Store.reach`."""
+    reader = _EventReader(connection, snapshot)
+    await connection.execute(_SQL["plan_by_size"])
+    return await run_walk_async(reach_walk(event_ids), reader.answer, reader.recall)
+
+
+async def payloads_of(connection: Connection, snapshot: Snapshot, positions: Sequence[int]) -> list[bytes | None]:
+    """See `Store.read_payloads`."""
+    values = snapshot.tenant_no, list(positions), readable_kinds(snapshot)
+    sizes: dict[int, int] = dict(await connection.fetch(_SQL["payload_sizes"], *values))
+    read, _ = within_bytes((position, sizes.get(position, 0)) for position in positions)
+    wanted = [position for position in read if position in sizes]
+    found: dict[int, bytes | None] = {}
+    if wanted:
+        found = dict(await connection.fetch(_SQL["payloads"], snapshot.tenant_no, wanted))
+    return [found.get(position) for position in read]
 
 
 class _FlowsSql(msgspec.Struct, frozen=True):

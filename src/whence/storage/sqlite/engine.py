@@ -13,7 +13,19 @@ import msgspec
 
 from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.errors import StoreRefused, Unavailable, WhenceError
-from whence.events import ActorStat, Counts, Event, FeedPage, Page, PageRequest, Query, Reference, Viewer
+from whence.events import (
+    ActorStat,
+    Counts,
+    Event,
+    EventPart,
+    FeedPage,
+    Page,
+    PageRequest,
+    PartRequest,
+    Query,
+    Reference,
+    Viewer,
+)
 from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
@@ -23,7 +35,7 @@ from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.feed import SHORT_PART
 from whence.storage.head_notifier import HeadNotifier
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, is_indexed_search, pinned
-from whence.storage.query_deadline import MAP_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
+from whence.storage.query_deadline import MAP_TOO_LARGE, REACH_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
 from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
@@ -48,13 +60,14 @@ from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.histogram import histogram
 from whence.storage.sqlite.names import names_of
 from whence.storage.sqlite.pages import events_of_page
+from whence.storage.sqlite.parts import part_in_order
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import resolve
 from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
-from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of
+from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of, payloads_of, reach_of
 from whence.storage.sqlite.writer import Writer
 from whence.storage.walks import ROWS_ON_LOOP_MAX
-from whence.trace import Graph, TraceRequest
+from whence.trace import Graph, Reach, TraceRequest
 
 __all__ = ["READERS", "READER_CACHE_KIB", "SQLiteReads", "SQLiteStore"]
 
@@ -160,6 +173,13 @@ class SQLiteReads:
         part: FeedPage = await self._ask(viewer, query, ask, indexed=True, long=limit > SHORT_PART)
         return part
 
+    async def list_part(self, viewer: Viewer, query: Query, request: PartRequest) -> EventPart:
+        """Read a part in total order; see `Store`."""
+        part: EventPart = await self._ask(
+            viewer, query, partial(part_in_order, request=request), indexed=True, long=True
+        )
+        return part
+
     async def position_before(self, tenant: str, time: int) -> int:
         """Find a position by time; see `Store`."""
         ask = partial(position_before, tenant=tenant, time=time)
@@ -224,6 +244,23 @@ class SQLiteReads:
                 lambda connection: graph_of(connection, self._snapshot(connection, viewer), event_id, request),
             )
         return graph
+
+    async def reach(self, viewer: Viewer, event_ids: Sequence[str]) -> list[Reach]:
+        """Count causes and effects; see `Store`."""
+        with saying_what_helps(REACH_TOO_LARGE):
+            found: list[Reach] = await self._readers.read_in_thread(
+                viewer.tenant,
+                lambda connection: reach_of(connection, self._snapshot(connection, viewer), event_ids),
+            )
+        return found
+
+    async def read_payloads(self, viewer: Viewer, positions: Sequence[int]) -> list[bytes | None]:
+        """Read some payloads; see `Store`."""
+        found: list[bytes | None] = await self._readers.read(
+            viewer.tenant,
+            lambda connection: payloads_of(connection, self._snapshot(connection, viewer), positions),
+        )
+        return found
 
     async def list_flows(self, viewer: Viewer, query: FlowQuery, request: PageRequest) -> FlowPage:
         """Answer one page of flows; see `Store`."""

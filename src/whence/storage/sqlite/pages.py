@@ -32,7 +32,7 @@ from whence.storage.walks import (
     walk_to_offset,
 )
 
-__all__ = ["events_of_keys", "events_of_page"]
+__all__ = ["events_of_keys", "events_of_page", "sort_keys"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -63,8 +63,8 @@ def events_of_page(
         start = _start_at_offset(connection, snapshot, resolved, request)
     if start is None:
         return []
-    sort_keys = _sort_keys(connection, snapshot, resolved, start, request)
-    return events_of_keys(connection, snapshot, [key for _, key in sort_keys], cache)
+    found = sort_keys(connection, snapshot, resolved, start, request)
+    return events_of_keys(connection, snapshot, [key for _, key in found], cache)
 
 
 def events_of_keys(
@@ -82,7 +82,7 @@ def events_of_keys(
     return [event for event in events.values() if event is not None]
 
 
-def _sort_keys(
+def sort_keys(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, start: PageStart, request: PageRequest
 ) -> list[SortKey]:
     """The sort keys of a page, merged from as many statements as its filter has groups of values."""

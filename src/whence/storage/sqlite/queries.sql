@@ -381,6 +381,14 @@ SELECT e.key, e.id, e.cause, e.occurred_at, e.kind, f.correlation_id, a.actor_id
  CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
  CROSS JOIN resource r ON r.key = (e.tenant_no << 40 | e.resource)
 
+-- name: payload_sizes
+-- The last value is the kinds that the viewer may see as a JSON array, null for all.
+SELECT key, coalesce(length(payload), 0) FROM event
+ WHERE key IN (SELECT value FROM carray(?1)) AND (?2 IS NULL OR +kind IN (SELECT value FROM json_each(?2)))
+
+-- name: payloads
+SELECT key, payload FROM event WHERE key IN (SELECT value FROM carray(?1))
+
 -- name: keys_by_flow
 SELECT key FROM event INDEXED BY event_flow
  WHERE tenant_no = ?1

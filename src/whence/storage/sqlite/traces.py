@@ -22,6 +22,7 @@ from whence.flows import (
     summarize_flow,
 )
 from whence.identities import spellings
+from whence.storage.feed import within_bytes
 from whence.storage.process_map import flow_conditions, map_from, require_flow_request
 from whence.storage.query_cost import is_indexed_flows
 from whence.storage.resolve import Snapshot, readable_kinds
@@ -30,9 +31,9 @@ from whence.storage.sqlite.resolve import json_list
 from whence.storage.sqlite.rows import cause_from, cause_text, key_of, number_of, uuid_bytes, uuid_text
 from whence.storage.sqlite.transitions import unfolded_transitions
 from whence.storage.walks import run_walk
-from whence.trace import Graph, GraphEvent, Lookup, TraceRequest, by_time, walk
+from whence.trace import Graph, GraphEvent, Lookup, Reach, TraceRequest, by_time, reach_walk, walk
 
-__all__ = ["flows_of_page", "graph_of", "map_of"]
+__all__ = ["flows_of_page", "graph_of", "map_of", "payloads_of", "reach_of"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -125,6 +126,31 @@ def graph_of(
     reader = _EventReader(connection, snapshot)
     focus = reader.by_ids((event_id,))
     return run_walk(walk(focus[0], request), reader.answer) if focus else None
+
+
+def reach_of(connection: apsw.Connection, snapshot: Snapshot, event_ids: Sequence[str]) -> list[Reach]:
+    """See `Store.reach`."""
+    return run_walk(reach_walk(event_ids), _EventReader(connection, snapshot).answer)
+
+
+def payloads_of(connection: apsw.Connection, snapshot: Snapshot, positions: Sequence[int]) -> list[bytes | None]:
+    """See `Store.read_payloads`."""
+    if not positions:
+        return []
+    kinds = readable_kinds(snapshot)
+    keys = [key_of(snapshot.tenant_no, position) for position in positions]
+    asked = apsw.carray(array("q", keys)), None if kinds is None else json_list(kinds)
+    sizes = _by_key(connection, "payload_sizes", *asked)
+    read, _ = within_bytes((key, sizes.get(key, 0)) for key in keys)
+    wanted = [key for key in read if key in sizes]
+    found = _by_key(connection, "payloads", apsw.carray(array("q", wanted))) if wanted else {}
+    return [found.get(key) for key in read]
+
+
+def _by_key(connection: apsw.Connection, block: str, *values: Any) -> dict[Any, Any]:
+    """What a statement says of each key."""
+    rows: Any = connection.execute(_SQL[block], values)
+    return dict(rows)
 
 
 class _FlowsSql(msgspec.Struct, frozen=True):

@@ -1,0 +1,125 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+import { getJson } from "../api/client";
+import type { LogEvent } from "../api/events";
+import { Icon } from "../shared/icons";
+import { usePreferences } from "../shared/preferences";
+import { ErrorState, Loading } from "../shared/states";
+import { clockTime, durationWords, grouped } from "../shared/times";
+import { at, timeOf, type Graph } from "./graph";
+import { payloadLines } from "./payloadLines";
+import { partsOf, shortId } from "./words";
+
+interface Props {
+  graph: Graph;
+  node: number;
+  onClose: () => void;
+}
+
+/** The event of the row under the cursor, beside the tree. Its payload is loaded only now. */
+export function TracePeek({ graph, node, onClose }: Props) {
+  const event = at(graph.nodes, node);
+  const start = at(graph.starts, node);
+  const end = at(graph.ends, node);
+  const isFocus = node === graph.focus;
+  return (
+    <aside className="peek" aria-label="Selected event">
+      <div className="ph">
+        <span>{event.position === null ? shortId(event.id) : `Position ${grouped(event.position)}`}</span>
+        <span className="grow" />
+        <CopyButton text={event.id} label="Copy the id" />
+        <Link className="btn sq" to="/e/$eventId" params={{ eventId: event.id }} aria-label="Open the event" title="Open the event">
+          <Icon name="open" />
+        </Link>
+        <button className="btn sq" aria-label="Close" onClick={onClose}>
+          <Icon name="close" />
+        </button>
+      </div>
+      <div className="pb" tabIndex={0} role="region" aria-label="Payload and context">
+        <PayloadOf id={event.id} title="Payload" note={event.eventType} isFirst />
+        {start >= 0 && <PayloadOf id={at(graph.nodes, start).id} title="Its start" note={`same resource, ${durationWords(timeOf(event) - timeOf(at(graph.nodes, start)))} before`} />}
+        {end >= 0 && <PayloadOf id={at(graph.nodes, end).id} title="Its end" note={`same resource, ${durationWords(timeOf(at(graph.nodes, end)) - timeOf(event))} after`} />}
+        <Context graph={graph} node={node} />
+      </div>
+      <div className="pf">
+        {isFocus ? <span className="t3">This trace is about it</span> : <span className="t3 cut">{partsOf(event).verb}</span>}
+        <span className="grow" />
+        {!isFocus && (
+          <Link className="lk" to="/trace/$eventId" params={{ eventId: event.id }}>
+            Why this? <kbd>w</kbd>
+          </Link>
+        )}
+      </div>
+    </aside>
+  );
+}
+
+export function CopyButton({ text, label }: { text: string; label: string }) {
+  const [copied, setCopied] = useState(false);
+  const copy = () => void navigator.clipboard?.writeText(text).then(() => setCopied(true));
+  return (
+    <button className="btn sq" aria-label={copied ? "Copied" : label} title={label} onClick={copy} onBlur={() => setCopied(false)}>
+      <Icon name={copied ? "check" : "copy"} />
+    </button>
+  );
+}
+
+function PayloadOf({ id, title, note, isFirst }: { id: string; title: string; note: string; isFirst?: boolean }) {
+  const query = useQuery({
+    queryKey: ["event", id, "payload"],
+    queryFn: ({ signal }) => getJson<LogEvent>(`api/v1/events/${id}`, signal),
+    staleTime: Infinity,
+  });
+  const parts = useMemo(() => payloadLines(query.data?.payload), [query.data]);
+  return (
+    <section className={isFirst ? undefined : "sec"}>
+      <h3 className="lab">
+        {title} <span className="t3 n">{note}</span>
+      </h3>
+      {query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} /> : null}
+      {query.isPending ? <Loading rows={3} /> : null}
+      {query.isSuccess && parts.lines.length === 0 && <p className="t3 xs">No payload.</p>}
+      <div className="tree">
+        {parts.lines.map((line, index) => (
+          <div key={index} style={{ paddingLeft: Math.min(line.depth, 12) * 16 }}>
+            <span className="k">{line.key}</span>
+            <span className={line.kind === "number" ? "num" : line.kind === "count" ? "c" : "s"}>
+              <bdi>{line.text}</bdi>
+            </span>
+          </div>
+        ))}
+      </div>
+      {parts.left > 0 && <p className="t3 xs">{grouped(parts.left)} more lines on the event’s page</p>}
+    </section>
+  );
+}
+
+function Context({ graph, node }: { graph: Graph; node: number }) {
+  const { zone } = usePreferences();
+  const event = at(graph.nodes, node);
+  const { date, time, milliseconds } = clockTime(event.occurredAt, zone);
+  return (
+    <section className="sec">
+      <dl className="kv">
+        <dt>Event type</dt>
+        <dd className="mono cut">{event.eventType}</dd>
+        <dt>Resource</dt>
+        <dd className="mono cut">
+          <Link className="lk" to="/r/$resourceType/$resourceId" params={{ resourceType: event.resourceType, resourceId: event.resourceId }}>
+            {event.resourceType} {shortId(event.resourceId)}
+          </Link>
+        </dd>
+        <dt>Flow</dt>
+        <dd className="mono cut">{event.correlationId}</dd>
+        <dt>Occurred</dt>
+        <dd className="cut">
+          {date} {time}
+          {milliseconds} {zone === "utc" ? "UTC" : "local"}
+        </dd>
+        <dt>Event id</dt>
+        <dd className="mono cut">{event.id}</dd>
+      </dl>
+    </section>
+  );
+}

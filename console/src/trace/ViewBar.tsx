@@ -1,0 +1,113 @@
+import { Menu } from "@base-ui/react/menu";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import type { Search } from "../router";
+import { Icon } from "../shared/icons";
+import { OutcomeMark } from "../shared/marks";
+import { grouped } from "../shared/times";
+
+export type ViewName = "tree" | "lanes" | "graph";
+
+interface Props {
+  eventId: string;
+  search: Search;
+  view: ViewName;
+  failures: number;
+  effects: number;
+  isLowerBound: boolean;
+  isPhone: boolean;
+  unfoldAll: boolean;
+  onUnfoldAll: () => void;
+  timeline: (form: "markdown" | "mermaid") => string;
+}
+
+const NAMES: Record<ViewName, string> = { tree: "Tree", lanes: "Lanes", graph: "Graph" };
+
+/** Which view of the trace, and what of it. Every choice but unfolding is part of the address. */
+export function ViewBar(props: Props) {
+  const { eventId, search, view, failures, effects, isLowerBound, isPhone, unfoldAll, onUnfoldAll } = props;
+  const more = isLowerBound ? "+" : "";
+  return (
+    <div className="tb">
+      <span className="seg" role="group" aria-label="View">
+        {(Object.keys(NAMES) as ViewName[]).map((name) => (
+          <Link
+            key={name}
+            to="/trace/$eventId"
+            params={{ eventId }}
+            search={{ ...search, view: name === "tree" ? undefined : name }}
+            replace
+            aria-current={view === name ? "true" : undefined}
+            data-on={view === name}
+          >
+            {NAMES[name]}
+          </Link>
+        ))}
+      </span>
+      <span className="sp8" />
+      <Toggle eventId={eventId} search={search} name="only" value="failures">
+        <OutcomeMark outcome="failure" />
+        {isPhone ? "Failures" : "Only failures"} <span className="t3">{grouped(failures) + more}</span>
+      </Toggle>
+      <Toggle eventId={eventId} search={search} name="blast" value="1">
+        <Icon name="effects" />
+        {isPhone ? "Blast" : "Blast radius"} <span className="t3">{grouped(effects) + more}</span>
+      </Toggle>
+      <span className="grow" />
+      <button className="btn" aria-pressed={unfoldAll} onClick={onUnfoldAll}>
+        <Icon name="unfold" />
+        {unfoldAll ? "Fold again" : "Unfold all"}
+      </button>
+      <CopyMenu timeline={props.timeline} />
+    </div>
+  );
+}
+
+function Toggle({ eventId, search, name, value, children }: { eventId: string; search: Search; name: "only" | "blast"; value: string; children: React.ReactNode }) {
+  const isOn = search[name] === value;
+  const others = { ...search, only: undefined, blast: undefined };
+  return (
+    <Link
+      className="btn o"
+      role="button"
+      aria-pressed={isOn}
+      to="/trace/$eventId"
+      params={{ eventId }}
+      search={isOn ? others : { ...others, [name]: value }}
+      replace
+    >
+      {children}
+    </Link>
+  );
+}
+
+function CopyMenu({ timeline }: { timeline: Props["timeline"] }) {
+  const [copied, setCopied] = useState<string | null>(null);
+  const copy = (form: "markdown" | "mermaid", name: string) => {
+    void navigator.clipboard?.writeText(timeline(form)).then(() => {
+      setCopied(name);
+      setTimeout(() => setCopied(null), 2_000);
+    });
+  };
+  return (
+    <Menu.Root>
+      <Menu.Trigger className="btn o">
+        <Icon name={copied === null ? "copy" : "check"} />
+        <span aria-live="polite">{copied === null ? "Copy as timeline" : `Copied as ${copied}`}</span>
+        <Icon name="down" small />
+      </Menu.Trigger>
+      <Menu.Portal>
+        <Menu.Positioner align="end" sideOffset={4} className="pos">
+          <Menu.Popup className="menu tm-menu">
+            <Menu.Item className="mi" onClick={() => copy("markdown", "Markdown")}>
+              Markdown <span className="t3">a list, for a ticket</span>
+            </Menu.Item>
+            <Menu.Item className="mi" onClick={() => copy("mermaid", "Mermaid")}>
+              Mermaid <span className="t3">a flowchart</span>
+            </Menu.Item>
+          </Menu.Popup>
+        </Menu.Positioner>
+      </Menu.Portal>
+    </Menu.Root>
+  );
+}
