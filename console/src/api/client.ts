@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { parseAnswer } from "./json";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -57,10 +58,10 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
   return response;
 }
 
-/** The JSON that a path answers. For routes whose answer is typed by the caller. */
+/** The JSON that a path answers, with the text of each payload. For routes whose answer is typed by the caller. */
 export async function getJson<Body>(path: string, signal?: AbortSignal): Promise<Body> {
   const response = await send(path, signal ? { signal } : {});
-  return (await response.json()) as Body;
+  return parseAnswer(await response.text()) as Body;
 }
 
 function apiError(response: Response, body: unknown): ApiError {

@@ -9,6 +9,8 @@ export interface LogEvent {
   resourceId: string;
   occurredAt: string;
   payload: Record<string, unknown>;
+  /** The payload as it was sent, with its numbers and the order of its keys; `getJson` adds it. */
+  payloadText?: string;
   correlationId: string;
   causationId: string | null;
   position: number;

@@ -1,0 +1,53 @@
+import { ActorGlyph } from "../shared/marks";
+import type { Sentence } from "./sentence";
+import { shownDetail, shownObject } from "./sentences";
+
+/** Characters of a detail's end that stay when a line is too long for its place. */
+const END_LENGTH = 18;
+
+/** A sentence on one line: who, verb, object and detail. A failure that is too long loses its middle, others their end. */
+export function SentenceLine({ sentence, actorType, short = false }: { sentence: Sentence; actorType: string; short?: boolean }) {
+  return (
+    <span className="said">
+      <span className="cut said-head">
+        <SentenceHead sentence={sentence} actorType={actorType} />
+      </span>
+      {!short && <SentenceDetail sentence={sentence} />}
+    </span>
+  );
+}
+
+/** Who, verb and object. */
+export function SentenceHead({ sentence, actorType }: { sentence: Sentence; actorType: string }) {
+  const object = shownObject(sentence);
+  return (
+    <>
+      <bdi className="act">
+        <ActorGlyph type={actorType} />
+        {sentence.actor}
+        {!sentence.isVerb && ":"}
+      </bdi>{" "}
+      <span className={sentence.isFailure ? "fw" : "t2"}>{sentence.verb}</span>
+      {object && (
+        <>
+          {" "}
+          <bdi className="obj">{object}</bdi>
+        </>
+      )}
+    </>
+  );
+}
+
+/** The detail. That of a failure keeps its end, which often tells two errors apart. */
+export function SentenceDetail({ sentence }: { sentence: Sentence }) {
+  const text = shownDetail(sentence);
+  if (!text) return null;
+  if (!sentence.isFailure || text.length < 3 * END_LENGTH) return <bdi className="cut det">{text}</bdi>;
+  const characters = Array.from(text);
+  return (
+    <bdi className="mid det">
+      <span className="cut">{characters.slice(0, -END_LENGTH).join("")}</span>
+      <span>{characters.slice(-END_LENGTH).join("")}</span>
+    </bdi>
+  );
+}
