@@ -64,7 +64,7 @@ export function Picture({ pairs, counts, days, chosen, choose }: {
           ))}
         </svg>
         <Nodes model={model} layout={layout} scale={scale} days={days} />
-        {edge && <Card edge={edge} layout={layout} scale={scale} days={days} />}
+        {edge && <Card edge={edge} layout={layout} scale={scale} days={days} room={width} />}
       </div>
       <Legend model={model} />
     </div>
@@ -133,10 +133,10 @@ function Nodes({ model, layout, scale, days }: { model: MapModel; layout: Layout
   });
 }
 
-function Card({ edge, layout, scale, days }: { edge: MapEdge; layout: Layout; scale: number; days: Days }) {
+function Card({ edge, layout, scale, days, room }: { edge: MapEdge; layout: Layout; scale: number; days: Days; room: number }) {
   const { pair } = edge;
   const at = layout.edges.get(pairKey(pair))?.label ?? { x: 0, y: 0 };
-  const isLeft = at.x > layout.width / 2;
+  const isLeft = at.x * scale + 290 > Math.max(room, layout.width * scale);
   return (
     <div
       className="map-card"

@@ -12,7 +12,7 @@ export interface Period {
 }
 
 const PRESETS: readonly (readonly [string | undefined, string])[] = [
-  [undefined, "All time"],
+  [undefined, ""],
   ["-1h", "Last hour"],
   ["-24h", "Last 24 hours"],
   ["-7d", "Last 7 days"],
@@ -29,20 +29,20 @@ export function usePeriod(): Period {
 /** The query parameters of a period. */
 export const periodQuery = ({ from, to }: Period) => ({ ...(from && { from }), ...(to && { to }) });
 
-function useWords({ from, to }: Period): string {
+function usePeriodWords({ from, to }: Period, none: string): string {
   const { zone } = usePreferences();
   const words = (text: string) => (/^\d{4}-\d\d-\d\dT/.test(text) && !Number.isNaN(Date.parse(text)) ? whenText(text, zone) : text);
-  if (!from && !to) return "All time";
+  if (!from && !to) return none;
   const preset = PRESETS.find(([value]) => value === from);
   if (!to) return preset?.[1] ?? `Since ${words(from ?? "")}`;
   return from ? `${words(from)} – ${words(to)}` : `Until ${words(to)}`;
 }
 
-/** Chooses the period, which is part of the address. */
-export function PeriodMenu() {
+/** Chooses the period, which is part of the address. `none` says which one is meant when none is chosen. */
+export function PeriodMenu({ none = "All time" }: { none?: string }) {
   const period = usePeriod();
   const navigate = useNavigate();
-  const words = useWords(period);
+  const words = usePeriodWords(period, none);
   function choose({ from, to }: Period) {
     const search = (before: Search): Search => {
       const { from: _from, to: _to, ...rest } = before;
@@ -75,7 +75,7 @@ export function PeriodMenu() {
                 close();
               }}
             >
-              {name}
+              {name || none}
             </button>
           ))}
           <hr />
