@@ -27,3 +27,8 @@ export interface EventPage {
   hasNext: boolean;
   nextCursor?: string | null;
 }
+
+/** The payload as it was sent; if an answer was read without its text, as JavaScript writes it. */
+export function payloadTextOf(event: LogEvent): string {
+  return event.payloadText ?? JSON.stringify(event.payload);
+}

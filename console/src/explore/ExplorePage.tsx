@@ -1,10 +1,271 @@
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import type { LogEvent } from "../api/events";
+import { Peek } from "../event/Peek";
 import { Bar } from "../frame/Bar";
+import { namedFailures, type FullSentence } from "../sentences/sentences";
+import { sentenceOfEvent, useWords } from "../sentences/words";
+import { Icon } from "../shared/icons";
+import { useShortcuts } from "../shared/shortcuts";
+import { useExploration, type Change, type Exploration, type Filters } from "./address";
+import { eventsKey, eventsOptions, facetsOptions, histogramOptions, readPage } from "./answers";
+import { Facets } from "./Facets";
+import { FacetSheet } from "./FacetSheet";
+import { FreshLog } from "./FreshLog";
+import { Histogram } from "./Histogram";
+import { useLive, type Live } from "./live";
+import { useWidthAtMost } from "./media";
+import { MoreMenu } from "./MoreMenu";
+import { instant } from "./periods";
+import { QueryBar, wrongTerm } from "./QueryBar";
+import { NewPill, Rows, WaitingRows } from "./Rows";
+import { ErrorNotice, NothingMatches, SlowNotice } from "./states";
+import { withTerm } from "./terms";
+import { TimeMenu } from "./TimeMenu";
+import "./explore.css";
 
+/** Every event that matches, newest first: a query, a period, facets, a histogram, rows, and one event beside them. */
 export function ExplorePage() {
+  const [exploration, change] = useExploration();
+  const { q, from, to } = exploration;
+  const filters = useMemo<Filters>(() => ({ q, from, to }), [q, from, to]);
+  const isPhone = useWidthAtMost(719);
+  const list = useInfiniteQuery(eventsOptions(filters));
+  const facets = useQuery({ ...facetsOptions(filters), enabled: list.data !== undefined });
+  const live = useLive(exploration.live, q);
+  const first = list.data?.pages[0];
+  const isFresh = first?.total === 0 && !q && !from && !to && !list.isPlaceholderData;
+  const setQuery = (next: string) => change({ q: next });
+  useShortcuts("Explore", [{ keys: "l", does: "Follow live, or stop", run: () => change({ live: !exploration.live }, { replace: true }) }]);
+  const facetList = <Facets answer={facets.data} q={q} onChange={setQuery} />;
   return (
     <>
-      <Bar />
-      <div className="body" />
+      <Bar>
+        <QueryBar q={q} onChange={setQuery} error={list.error} placeholder={isFresh ? "No events to search yet" : "Filter events"} />
+        {!isPhone && <TimeMenu period={exploration} change={change} />}
+        {!isPhone && <LiveButton live={live} isOn={exploration.live} change={change} />}
+        {isPhone && <FacetSheet>{facetList}</FacetSheet>}
+        <MoreMenu exploration={exploration} change={change} />
+      </Bar>
+      {isFresh ? (
+        <FreshLog />
+      ) : (
+        <div className="work">
+          {!isPhone && (
+            <aside className="facets" aria-label="Filters" tabIndex={0}>
+              {facetList}
+            </aside>
+          )}
+          <List exploration={exploration} change={change} filters={filters} list={list} live={live} isPhone={isPhone} />
+        </div>
+      )}
     </>
   );
+}
+
+function LiveButton({ live, isOn, change }: { live: Live; isOn: boolean; change: Change }) {
+  const words = { off: "Follow the log live", connecting: "Connecting", on: "Following; click to stop", refused: "The stream was refused" };
+  return (
+    <button className="btn o" aria-pressed={isOn} title={words[live.state]} onClick={() => change({ live: !isOn }, { replace: true })}>
+      <Icon name="live" />
+      {isOn && live.state === "connecting" ? "Connecting" : "Live"}
+      <kbd aria-hidden="true">l</kbd>
+    </button>
+  );
+}
+
+interface ListProps {
+  exploration: Exploration;
+  change: Change;
+  filters: Filters;
+  list: ReturnType<typeof useInfiniteQuery<Awaited<ReturnType<typeof readPage>>>>;
+  live: Live;
+  isPhone: boolean;
+}
+
+function List({ exploration, change, filters, list, live, isPhone }: ListProps) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const scroller = useRef<HTMLDivElement>(null);
+  const { sel } = exploration;
+  const pages = list.data?.pages;
+  const events = useMemo(() => pages?.flatMap((page) => page.events) ?? [], [pages]);
+  const sentences = useSentences(events);
+  const histogram = useQuery({ ...histogramOptions(filters), enabled: list.data !== undefined || list.isError });
+  const selected = events.find((event) => event.id === sel);
+  const total = pages?.[0]?.total ?? 0;
+  const showNew = useShowNew(filters, live, scroller, exploration);
+  const zoom = (from: string, to: string) => change({ from, to });
+  const isWrong = wrongTerm(list.error) !== null;
+  const { fetchNextPage, refetch } = list;
+  const loadMore = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const retry = useCallback(() => void refetch(), [refetch]);
+  const isWaiting = list.isFetching && !list.isFetchingNextPage && (list.isPending || list.isPlaceholderData);
+  const close = () => {
+    change({ sel: undefined }, { replace: true });
+    scroller.current?.querySelector<HTMLElement>('.row[tabindex="0"]')?.focus({ preventScroll: true });
+  };
+  return (
+    <>
+      <div className={`list${sel ? "" : " wide"}`} data-hidden={exploration.hidden.join(" ")}>
+        {histogram.data && histogram.data.buckets.length > 0 && (
+          <Histogram
+            counts={histogram.data}
+            onZoom={zoom}
+            onZoomOut={zoomOut(exploration, change)}
+            marked={selected?.occurredAt}
+            isPhone={isPhone}
+          >
+            <TimeMenu period={exploration} change={change} />
+          </Histogram>
+        )}
+        {!histogram.data && <div className="histo waiting" aria-hidden="true" />}
+        <SlowNotice
+          isWaiting={isWaiting}
+          hasRows={events.length > 0}
+          onNarrow={exploration.from === "-24h" ? null : () => change({ from: "-24h", to: undefined })}
+          onStop={() => void client.cancelQueries({ queryKey: eventsKey(filters) })}
+        />
+        {list.isError && !isWrong && <ErrorNotice error={list.error} onRetry={retry} />}
+        {list.isPending && list.fetchStatus === "idle" && !list.isError && <Stopped onRetry={retry} />}
+        {!list.isPlaceholderData && list.isSuccess && total === 0 && <NothingMatches filters={filters} change={change} />}
+        <NewPill count={live.waiting} onShow={showNew} />
+        <Announcer count={live.waiting} />
+        {list.isPending && list.fetchStatus !== "idle" && <WaitingRows />}
+        {events.length > 0 && (
+          <Rows
+            events={events}
+            sentences={sentences}
+            total={total}
+            selected={sel}
+            hidden={exploration.hidden}
+            isStale={list.isPlaceholderData}
+            hasMore={list.hasNextPage}
+            isLoadingMore={list.isFetchingNextPage}
+            loadMore={loadMore}
+            scroller={scroller}
+            isPhone={isPhone}
+            onPeek={(id, options) => change({ sel: id }, { replace: options?.replace ?? sel !== undefined })}
+            onOpen={(id) => void navigate({ to: "/e/$eventId", params: { eventId: id } })}
+            onTrace={(id) => void navigate({ to: "/trace/$eventId", params: { eventId: id } })}
+            onClose={close}
+          />
+        )}
+      </div>
+      {sel && (
+        <Peek
+          key={sel}
+          id={sel}
+          known={selected}
+          sentence={sentences.get(sel)}
+          onClose={close}
+          onFilter={(name, value, not) => change({ q: withTerm(exploration.q, name, value, not) })}
+        />
+      )}
+    </>
+  );
+}
+
+function Stopped({ onRetry }: { onRetry: () => void }) {
+  return (
+    <div className="state">
+      <p className="b">Stopped</p>
+      <p className="t2">The query was stopped before its answer came.</p>
+      <button className="btn o" onClick={onRetry}>
+        Try again
+      </button>
+    </div>
+  );
+}
+
+/** The sentence of each event; a failure is named like the start of its run. */
+function useSentences(events: readonly LogEvent[]): ReadonlyMap<string, FullSentence> {
+  const words = useWords();
+  const cache = useRef(new WeakMap<LogEvent, FullSentence>());
+  const cachedFor = useRef(words);
+  return useMemo(() => {
+    if (cachedFor.current !== words) cache.current = new WeakMap();
+    cachedFor.current = words;
+    if (words === undefined) return new Map();
+    const pairs = events.map((event) => {
+      const sentence = cache.current.get(event) ?? sentenceOfEvent(event, words);
+      cache.current.set(event, sentence);
+      return [event, sentence] as const;
+    });
+    return new Map(namedFailures(pairs).map((sentence, index) => [events[index]?.id ?? "", sentence]));
+  }, [events, words]);
+}
+
+const REFRESH_MS = 1_000;
+const COUNTS_MS = 5_000;
+
+/**
+ * Shows what has arrived: by itself while the reader looks at the top and does nothing, else when asked. The list is
+ * read anew, so that order and total are those of the log, and its further pages are let go.
+ */
+function useShowNew(filters: Filters, live: Live, scroller: React.RefObject<HTMLDivElement | null>, exploration: Exploration): () => void {
+  const client = useQueryClient();
+  const isBusy = useRef(false);
+  const countedAt = useRef(0);
+  const show = useCallback(
+    async (toTop: boolean) => {
+      if (isBusy.current) return;
+      isBusy.current = true;
+      try {
+        live.took();
+        const page = await readPage(filters, null);
+        client.setQueryData(eventsOptions(filters).queryKey, { pages: [page], pageParams: [null] });
+        if (toTop) scroller.current?.scrollTo({ top: 0 });
+        if (Date.now() - countedAt.current > COUNTS_MS) {
+          countedAt.current = Date.now();
+          void client.invalidateQueries({ queryKey: ["events", "histogram"], refetchType: "active" });
+          void client.invalidateQueries({ queryKey: ["events", "facets"], refetchType: "active" });
+        }
+      } catch {
+        // The next arrival tries again.
+      } finally {
+        isBusy.current = false;
+      }
+    },
+    [client, filters, live, scroller],
+  );
+  const latest = useRef(show);
+  latest.current = show;
+  const mayShow = live.waiting > 0 && exploration.live && exploration.sel === undefined;
+  useEffect(() => {
+    if (!mayShow) return;
+    const timer = setInterval(() => {
+      const list = scroller.current;
+      const isReading = list !== null && (list.scrollTop > 8 || list.matches(":hover") || list.contains(document.activeElement));
+      if (!isReading && document.visibilityState === "visible") void latest.current(false);
+    }, REFRESH_MS);
+    return () => clearInterval(timer);
+  }, [mayShow, scroller]);
+  return () => void show(true);
+}
+
+const ANNOUNCED_MS = 10_000;
+
+/** Says how many events wait, at most every ten seconds. */
+function Announcer({ count }: { count: number }) {
+  const [text, setText] = useState("");
+  const latest = useRef(count);
+  latest.current = count;
+  useEffect(() => {
+    const timer = setInterval(() => setText(latest.current > 0 ? `${latest.current} new events` : ""), ANNOUNCED_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return (
+    <div className="visually-hidden" role="status">
+      {text}
+    </div>
+  );
+}
+
+function zoomOut({ from, to }: Exploration, change: Change): (() => void) | null {
+  const [start, end] = [Date.parse(from ?? ""), Date.parse(to ?? "")];
+  if (Number.isNaN(start) || Number.isNaN(end)) return null;
+  const half = Math.max(1_000, (end - start) / 2);
+  return () => change({ from: instant(start - half), to: instant(end + half) });
 }

@@ -1,6 +1,6 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { getJson } from "../api/client";
-import type { LogEvent } from "../api/events";
+import { payloadTextOf, type LogEvent } from "../api/events";
 import { sentenceOf, type FullSentence, type Words } from "./sentences";
 
 const LISTS = ["past", "objects", "without_object", "quotes", "errors", "results", "arguments", "hidden", "kinds"] as const;
@@ -32,9 +32,4 @@ const NO_WORDS = complete({});
 /** The sentence of an event from a list. */
 export function sentenceOfEvent(event: LogEvent, words: Words | undefined): FullSentence {
   return sentenceOf(event, payloadTextOf(event), words ?? NO_WORDS);
-}
-
-/** The payload as it was sent; if an answer was read without its text, as JavaScript writes it. */
-export function payloadTextOf(event: LogEvent): string {
-  return event.payloadText ?? JSON.stringify(event.payload);
 }

@@ -1,0 +1,96 @@
+import { useState } from "react";
+import { payloadTextOf, type LogEvent } from "../api/events";
+import { jsonText, parseJson } from "../api/json";
+import { durationWords, grouped } from "../shared/times";
+import { micros } from "../explore/periods";
+import { copyText } from "./clipboard";
+import { diffRows, payloadRows } from "./payload";
+import { PayloadTree } from "./PayloadTree";
+import { SafeText } from "./SafeText";
+
+const VIEWS = { tree: "Payload", diff: "Diff with the event before", raw: "Raw" } as const;
+type View = keyof typeof VIEWS;
+
+/** The payload as a tree, as what changed since the event before on the resource, or as it was sent. */
+export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEvent | undefined }) {
+  const [view, setView] = useState<View>("tree");
+  const [sought, setSought] = useState("");
+  const text = payloadTextOf(event);
+  return (
+    <section className="event-payload" aria-label="Payload">
+      <div className="payload-bar">
+        <div className="seg" role="group" aria-label="How the payload is shown">
+          {(Object.keys(VIEWS) as View[]).map((each) => (
+            <button key={each} aria-pressed={view === each} onClick={() => setView(each)}>
+              {VIEWS[each]}
+            </button>
+          ))}
+        </div>
+        <span className="grow" />
+        {view === "tree" && (
+          <div className="find">
+            <input type="search" aria-label="Find in payload" placeholder="Find in payload" value={sought} onChange={(change) => setSought(change.target.value)} />
+          </div>
+        )}
+        {view === "raw" && (
+          <button className="btn o" onClick={() => void copyText(text)}>
+            Copy
+          </button>
+        )}
+      </div>
+      {view === "tree" && <PayloadTree text={text} sought={sought} />}
+      {view === "raw" && (
+        <pre className="tree raw">
+          <SafeText text={indented(text)} />
+        </pre>
+      )}
+      {view === "diff" && <Diff event={event} before={before} />}
+    </section>
+  );
+}
+
+function indented(text: string): string {
+  try {
+    return jsonText(parseJson(text));
+  } catch {
+    return text;
+  }
+}
+
+function Diff({ event, before }: { event: LogEvent; before: LogEvent | undefined }) {
+  if (!before) return <p className="t3">This is the first event of its resource, so there is nothing to compare it with.</p>;
+  const rows = diffRows(payloadRows(payloadTextOf(before)) ?? [], payloadRows(payloadTextOf(event)) ?? []);
+  const earlier = durationWords(micros(event.occurredAt) - micros(before.occurredAt));
+  const changes = rows.filter((row) => row.change !== "same").length;
+  return (
+    <>
+      <p className="t3 xs">
+        The event before on this resource is <span className="mono">{before.eventType}</span>, {earlier} earlier, position {grouped(before.position)}.{" "}
+        {changes === 0 ? "The payloads are the same." : ""}
+      </p>
+      {rows.length > 0 && (
+        <table className="diff">
+          <thead>
+            <tr>
+              <th>Path</th>
+              <th>Before</th>
+              <th>This event</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={`${row.path} ${row.change}`} className={row.change}>
+                <td>
+                  <SafeText text={row.path} />
+                  <span className="visually-hidden">{row.change}</span>
+                </td>
+                <td>{row.before !== null && <SafeText text={row.before} />}</td>
+                <td>{row.after !== null && <SafeText text={row.after} />}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,100 @@
+import { useMemo, useState } from "react";
+import { Icon } from "../shared/icons";
+import { copyText } from "./clipboard";
+import { foundRows, openRows, payloadRows, type PayloadRow } from "./payload";
+import { SafeText } from "./SafeText";
+
+const SHOWN = 400;
+
+interface Props {
+  text: string;
+  /** Only what has this text in it. */
+  sought?: string;
+  /** The paths by which events can be filtered, such as `tool`. */
+  filterPaths?: ReadonlySet<string>;
+  onFilter?: (path: string, value: string, isExcluded: boolean) => void;
+}
+
+/** A payload as it was sent: one row a value, branches that close, and what can be done with a value beside it. */
+export function PayloadTree({ text, sought = "", filterPaths, onFilter }: Props) {
+  const all = useMemo(() => payloadRows(text), [text]);
+  const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
+  const [isWhole, setWhole] = useState(false);
+  if (all === null) return <pre className="tree raw">{text}</pre>;
+  if (all.length === 0) return <p className="t3 xs">The payload is empty.</p>;
+  const rows = sought ? foundRows(all, sought) : openRows(all, closed);
+  if (rows.length === 0) return <p className="t3 xs">Nothing in the payload has this text.</p>;
+  const toggle = (path: string) => {
+    const next = new Set(closed);
+    if (!next.delete(path)) next.add(path);
+    setClosed(next);
+  };
+  return (
+    <div className="tree">
+      {(isWhole ? rows : rows.slice(0, SHOWN)).map((row) => (
+        <Leaf
+          key={row.path}
+          row={row}
+          isClosed={closed.has(row.path)}
+          onToggle={() => toggle(row.path)}
+          onFilter={onFilter && filterPaths?.has(row.path) ? onFilter : undefined}
+        />
+      ))}
+      {!isWhole && rows.length > SHOWN && (
+        <button className="link" onClick={() => setWhole(true)}>
+          Show all {rows.length.toLocaleString("en-US")} values
+        </button>
+      )}
+    </div>
+  );
+}
+
+interface LeafProps {
+  row: PayloadRow;
+  isClosed: boolean;
+  onToggle: () => void;
+  onFilter: Props["onFilter"] | undefined;
+}
+
+function Leaf({ row, isClosed, onToggle, onFilter }: LeafProps) {
+  return (
+    <div className="leaf" style={{ "--d": row.depth } as React.CSSProperties}>
+      {row.kind === "branch" ? (
+        <button className="k branch" aria-expanded={!isClosed} onClick={onToggle}>
+          <SafeText text={row.key} />
+        </button>
+      ) : (
+        row.key && (
+          <span className="k">
+            <SafeText text={row.key} />
+          </span>
+        )
+      )}
+      <span className={row.kind === "branch" || row.kind === "empty" ? "c" : row.kind === "text" ? "s" : "num"}>
+        <SafeText text={row.text} />
+      </span>
+      <span className="acts">
+        {onFilter && (
+          <>
+            <button onClick={() => onFilter(row.path, row.text, false)}>
+              <Icon name="plus" small />
+              Filter for
+            </button>
+            <button onClick={() => onFilter(row.path, row.text, true)}>
+              <Icon name="minus" small />
+              out
+            </button>
+          </>
+        )}
+        {row.kind !== "branch" && (
+          <button aria-label={`Copy the value of ${row.path}`} title="Copy value" onClick={() => void copyText(row.text)}>
+            <Icon name="copy" small />
+          </button>
+        )}
+        <button aria-label={`Copy the path ${row.path}`} title="Copy path" onClick={() => void copyText(row.path)}>
+          path
+        </button>
+      </span>
+    </div>
+  );
+}

@@ -1,0 +1,190 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { defaultRangeExtractor } from "@tanstack/react-virtual";
+import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import type { LogEvent } from "../api/events";
+import type { FullSentence } from "../sentences/sentences";
+import { Icon } from "../shared/icons";
+import { usePreferences } from "../shared/preferences";
+import { useReach } from "./reach";
+import { Row, type RowActions } from "./Row";
+import { listRows, movedTo, rowHeight } from "./rows";
+
+interface Props extends RowActions {
+  events: readonly LogEvent[];
+  sentences: ReadonlyMap<string, FullSentence>;
+  total: number;
+  selected: string | undefined;
+  hidden: readonly string[];
+  /** The rows are of the query before. */
+  isStale: boolean;
+  hasMore: boolean;
+  isLoadingMore: boolean;
+  loadMore: () => void;
+  scroller: RefObject<HTMLDivElement | null>;
+  isPhone: boolean;
+  onClose: () => void;
+}
+
+/** Events as a grid of which only the visible rows exist. One row has the focus; j, k and the arrows move it. */
+export function Rows(props: Props) {
+  const { events, total, selected, hasMore, isLoadingMore, loadMore, scroller } = props;
+  const { zone } = usePreferences();
+  const rows = useMemo(() => listRows(events, zone), [events, zone]);
+  const height = useRowHeight(props.isPhone);
+  const [focused, setFocused] = useState(0);
+  const wantsFocus = useRef(false);
+  const at = Math.min(focused, Math.max(0, rows.length - 1));
+  const virtualizer = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: (index) => rowHeight(rows[index], height),
+    getItemKey: (index) => rows[index]?.event.id ?? index,
+    overscan: 8,
+    paddingStart: 4,
+    paddingEnd: 12,
+    rangeExtractor: (range) => {
+      const visible = defaultRangeExtractor(range);
+      return visible.includes(at) || at >= rows.length ? visible : [...visible, at].sort((one, other) => one - other);
+    },
+  });
+  useEffect(() => virtualizer.measure(), [virtualizer, height, rows]);
+  const items = virtualizer.getVirtualItems();
+  const lastIndex = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (hasMore && !isLoadingMore && lastIndex >= rows.length - 30) loadMore();
+  }, [hasMore, isLoadingMore, lastIndex, rows.length, loadMore]);
+  useEffect(() => {
+    const index = rows.findIndex((row) => row.event.id === selected);
+    if (index >= 0) setFocused(index);
+    // Only another selection moves the focus, not more rows.
+  }, [selected]); // eslint-disable-line
+  useEffect(() => {
+    if (!wantsFocus.current) return;
+    wantsFocus.current = false;
+    scroller.current?.querySelector<HTMLElement>(`[data-index="${at}"] .row`)?.focus({ preventScroll: true });
+  }, [at, scroller, items]);
+  const reach = useReach(items.map((item) => rows[item.index]?.event.id ?? "").filter(Boolean));
+
+  const focus = (index: number) => {
+    wantsFocus.current = true;
+    setFocused(index);
+    virtualizer.scrollToIndex(index, { align: "auto" });
+    const next = rows[index]?.event;
+    if (selected && next) props.onPeek(next.id, { replace: true });
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const current = rows[at]?.event;
+    const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / height) - 1);
+    const next = movedTo(event.key, at, rows.length, page);
+    const act = next !== null ? () => focus(next) : current ? actionOf(event.key, current, props) : undefined;
+    if (!act) return;
+    event.preventDefault();
+    act();
+  };
+  return (
+    <div
+      className={`rows${props.isStale ? " stale" : ""}`}
+      ref={scroller}
+      role="grid"
+      aria-label="Events"
+      aria-rowcount={total + 1}
+      aria-busy={props.isStale}
+      onKeyDown={onKeyDown}
+    >
+      <Head hidden={props.hidden} zone={zone} />
+      <div role="rowgroup" className="rows-all" style={{ height: virtualizer.getTotalSize() }}>
+        {items.map((item) => {
+          const row = rows[item.index];
+          if (!row) return null;
+          return (
+            <div key={item.key} role="presentation" data-index={item.index} className="row-place" style={{ transform: `translateY(${item.start}px)` }}>
+              <Row
+                row={row}
+                index={item.index}
+                sentence={props.sentences.get(row.event.id)}
+                reach={reach.get(row.event.id)}
+                isSelected={row.event.id === selected}
+                isTabStop={item.index === at}
+                hidden={props.hidden}
+                isPhone={props.isPhone}
+                onFocus={() => setFocused(item.index)}
+                onPeek={props.onPeek}
+                onOpen={props.onOpen}
+                onTrace={props.onTrace}
+              />
+            </div>
+          );
+        })}
+      </div>
+      {isLoadingMore && <p className="xs t3 more-rows">Reading more…</p>}
+    </div>
+  );
+}
+
+function actionOf(key: string, event: LogEvent, props: Props): (() => void) | undefined {
+  return {
+    Enter: () => props.onOpen(event.id),
+    " ": () => (props.selected === event.id ? props.onClose() : props.onPeek(event.id)),
+    w: () => props.onTrace(event.id),
+    Escape: props.selected ? props.onClose : undefined,
+  }[key];
+}
+
+function Head({ hidden, zone }: { hidden: readonly string[]; zone: "utc" | "local" }) {
+  return (
+    <div className="thead" role="row" aria-rowindex={1}>
+      <span role="columnheader" aria-label="Outcome" />
+      <span role="columnheader" aria-sort="descending">
+        Time, {zone === "utc" ? "UTC" : "local"} ↓
+      </span>
+      <span role="columnheader">Event</span>
+      {!hidden.includes("resource") && (
+        <span role="columnheader" className="in-resource">
+          Resource
+        </span>
+      )}
+      {!hidden.includes("causes") && (
+        <span role="columnheader" className="r">
+          Causes
+        </span>
+      )}
+      {!hidden.includes("effects") && (
+        <span role="columnheader" className="r">
+          Effects
+        </span>
+      )}
+    </div>
+  );
+}
+
+/** The height of a row by the density in force. */
+function useRowHeight(isPhone: boolean): number {
+  const { density } = usePreferences();
+  return isPhone ? 54 : density === "compact" ? 26 : 32;
+}
+
+/** A row's place while it is on its way. */
+export function WaitingRows() {
+  return (
+    <div className="rows waiting" role="status" aria-label="Loading events">
+      {Array.from({ length: 14 }, (_, index) => (
+        <div className="row" key={index} data-length={index % 4}>
+          <i />
+          <i />
+          <i />
+        </div>
+      ))}
+    </div>
+  );
+}
+
+export function NewPill({ count, onShow }: { count: number; onShow: () => void }) {
+  if (count === 0) return null;
+  return (
+    <button className="newpill" onClick={onShow}>
+      <Icon name="up" small />
+      {count.toLocaleString("en-US")} new {count === 1 ? "event" : "events"}
+    </button>
+  );
+}

@@ -1,0 +1,128 @@
+/** What the explorer asks the server. */
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { getJson } from "../api/client";
+import type { EventPage, LogEvent } from "../api/events";
+import { parametersOf, type Filters } from "./address";
+import type { Histogram } from "./bars";
+
+const PAGE = "100";
+const INCLUDED = "position,recordedAt,outcome,nextCursor";
+
+export const eventsKey = (filters: Filters) => ["events", "list", filters.q, filters.from ?? "", filters.to ?? ""] as const;
+
+export function readPage(filters: Filters, cursor: string | null, signal?: AbortSignal): Promise<EventPage> {
+  const more = { limit: PAGE, include: INCLUDED, ...(cursor === null ? {} : { cursor }) };
+  return getJson<EventPage>(`api/v1/events?${parametersOf(filters, more)}`, signal);
+}
+
+/** The events, newest first, page by page. While the log is empty it is asked again every two seconds. */
+export function eventsOptions(filters: Filters) {
+  const isUnfiltered = !filters.q && !filters.from && !filters.to;
+  return infiniteQueryOptions({
+    queryKey: eventsKey(filters),
+    queryFn: ({ pageParam, signal }) => readPage(filters, pageParam, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.nextCursor ?? null,
+    placeholderData: keepPreviousData,
+    staleTime: Number.POSITIVE_INFINITY,
+    refetchInterval: (query) => (isUnfiltered && query.state.data?.pages[0]?.total === 0 ? 2_000 : false),
+  });
+}
+
+export function histogramOptions(filters: Filters) {
+  return queryOptions({
+    queryKey: ["events", "histogram", filters.q, filters.from ?? "", filters.to ?? ""],
+    queryFn: ({ signal }) => getJson<Histogram>(`api/v1/events/histogram?${parametersOf(filters)}`, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** A value of a facet. Event types are a tree: `value` is then a type, or the beginning of one with `.*`. */
+export interface FacetValue {
+  value?: string;
+  actorType?: string;
+  actorId?: string;
+  count: number;
+  failures: number;
+  children?: FacetValue[];
+}
+
+export interface FacetsAnswer {
+  total: number;
+  facets: Record<string, { values: FacetValue[]; more: number }>;
+}
+
+export function facetsOptions(filters: Filters) {
+  return queryOptions({
+    queryKey: ["events", "facets", filters.q, filters.from ?? "", filters.to ?? ""],
+    queryFn: ({ signal }) => getJson<FacetsAnswer>(`api/v1/events/facets?${parametersOf(filters, { top: "12" })}`, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+export interface Suggestion {
+  kind: string;
+  insert: string;
+  label: string;
+  count: number | null;
+  start: number;
+  end: number;
+}
+
+export function suggestOptions(q: string, cursor: number) {
+  return queryOptions({
+    queryKey: ["suggest", q, cursor],
+    queryFn: async ({ signal }) => {
+      const parameters = new URLSearchParams({ q, cursor: String(cursor), limit: "8" });
+      return (await getJson<{ suggestions: Suggestion[] }>(`api/v1/events/suggest?${parameters}`, signal)).suggestions;
+    },
+    placeholderData: keepPreviousData,
+    retry: false,
+  });
+}
+
+/** How many events match. */
+export function countOptions(filters: Filters) {
+  return queryOptions({
+    queryKey: ["events", "count", filters.q, filters.from ?? "", filters.to ?? ""],
+    queryFn: async ({ signal }) =>
+      (await getJson<EventPage>(`api/v1/events?${parametersOf(filters, { limit: "1" })}`, signal)).total,
+    retry: false,
+  });
+}
+
+export function eventOptions(id: string) {
+  return queryOptions({
+    queryKey: ["event", id],
+    queryFn: ({ signal }) => getJson<LogEvent>(`api/v1/events/${id}?include=position,recordedAt,outcome`, signal),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+/** What a pasted text names. */
+export interface Match {
+  kind: "event" | "flow" | "resource" | "actor";
+  id?: string;
+  correlationId?: string;
+  resourceType?: string;
+  resourceId?: string;
+  actorType?: string;
+  actorId?: string;
+}
+
+export async function findText(text: string): Promise<Match | undefined> {
+  return (await getJson<{ matches: Match[] }>(`api/v1/search?${new URLSearchParams({ text })}`)).matches[0];
+}
+
+export interface View {
+  id: string;
+  name: string;
+  address: string;
+  createdAt: string;
+  createdBy: string;
+}
+
+export const viewsOptions = queryOptions({
+  queryKey: ["views"],
+  queryFn: async ({ signal }) => (await getJson<{ views: View[] }>("api/v1/views", signal)).views,
+});
