@@ -13,7 +13,11 @@ export function Modal({ title, onClose, children, plain = false }: {
   const id = useId();
   useEffect(() => {
     const element = dialog.current;
-    if (element && !element.open) element.showModal();
+    if (element && !element.open) {
+      element.showModal();
+      // The first field, rather than the button that closes.
+      element.querySelector<HTMLElement>("input, select, textarea")?.focus();
+    }
     return () => element?.close();
   }, []);
   return (

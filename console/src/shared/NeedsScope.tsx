@@ -25,13 +25,3 @@ export function NeedsScope({ scope, to, children }: { scope: string; to: string;
     </div>
   );
 }
-
-/** The sentence of an error beside the control that caused it. */
-export function Failed({ error }: { error: unknown }) {
-  if (!error) return null;
-  return (
-    <p className="wrong fx g2" role="alert" style={{ color: "var(--fail-text)" }}>
-      {error instanceof Error ? error.message : "Something unexpected happened."}
-    </p>
-  );
-}
