@@ -1,10 +1,270 @@
-import { Bar } from "../frame/Bar";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useParams } from "@tanstack/react-router";
+import { getJson, type Schemas } from "../api/client";
+import type { EventPage } from "../api/events";
+import { Screen } from "../frame/Screen";
+import { SentenceDetail } from "../sentences/SentenceLine";
+import { sentenceOfEvent, useWords } from "../sentences/words";
+import { CountBar, OutcomeBars } from "../shared/charts";
+import { Icon } from "../shared/icons";
+import { withQuery } from "../shared/links";
+import { Actor, ActorGlyph, OutcomeMark } from "../shared/marks";
+import { PeriodMenu, periodQuery, usePeriod, type Period } from "../shared/Period";
+import { Empty, ErrorState, Loading } from "../shared/states";
+import { exploring, term } from "../shared/terms";
+import { grouped } from "../shared/times";
+import { useZoneName, When } from "../shared/When";
+import { LAST_WEEK } from "./ActorsPage";
+import type { ActorAnswer, Counted, FirstTime } from "./answers";
+import { failureRate, percentText, rateChange, reasonsOf } from "./change";
+import "./actors.css";
 
 export function ActorPage() {
+  const { actorType, actorId } = useParams({ strict: false }) as { actorType: string; actorId: string };
+  const period = usePeriod();
+  const path = `api/v1/actors/${encodeURIComponent(actorType)}/${encodeURIComponent(actorId)}/summary`;
+  const summary = useQuery({
+    queryKey: ["actor", actorType, actorId, period],
+    queryFn: ({ signal }) => getJson<ActorAnswer>(withQuery(path, periodQuery(period)), signal),
+  });
   return (
-    <>
-      <Bar />
-      <div className="body" />
-    </>
+    <Screen title={actorId} within={{ to: "/actors", name: "Actors" }} tools={<PeriodMenu none={LAST_WEEK} />}>
+      {summary.isPending ? (
+        <Loading rows={10} />
+      ) : summary.isError ? (
+        <ErrorState error={summary.error} />
+      ) : summary.data.lastSeenAt === null ? (
+        <Empty title="This actor has done nothing that is kept here">
+          <p className="t2">
+            <Link className="link" to="/actors" search={{}}>
+              All actors
+            </Link>
+          </p>
+        </Empty>
+      ) : (
+        <ActorDetail actor={summary.data} />
+      )}
+    </Screen>
+  );
+}
+
+function ActorDetail({ actor }: { actor: ActorAnswer }) {
+  const chosen = usePeriod();
+  const period = { from: chosen.from ?? actor.from ?? undefined, to: chosen.to ?? actor.to ?? undefined };
+  const self = term("actor", `${actor.actorType}/${actor.actorId}`);
+  const zone = useZoneName();
+  return (
+    <div className="body sc">
+      <div className="actor-head">
+        <span className="big-glyph">
+          <ActorGlyph type={actor.actorType} />
+        </span>
+        <div className="grow">
+          <h2 className="page-title">{actor.actorId}</h2>
+          <p className="xs t3">
+            {actor.actorType}
+            {actor.firstSeenAt && (
+              <>
+                {" "}
+                · first seen <When at={actor.firstSeenAt} />
+              </>
+            )}
+            {actor.lastSeenAt && (
+              <>
+                {" "}
+                · last seen <When at={actor.lastSeenAt} />
+              </>
+            )}{" "}
+            {zone}
+          </p>
+        </div>
+        <Link className="btn o" to="/explore" search={exploring([self], period)}>
+          <Icon name="explore" />
+          Its events
+        </Link>
+        <Link className="btn o" to="/explore" search={exploring([self, "outcome:failed"], period)}>
+          <OutcomeMark outcome="failure" />
+          Its failures <span className="t3">{grouped(actor.failures)}</span>
+        </Link>
+      </div>
+      <Figures actor={actor} period={period} />
+      <div className="cols">
+        <div>
+          <Types title="What it does" column="Event type" rows={actor.byEventType} self={self} name="type" period={period} />
+          <Types title="To what" column="Resource type" rows={actor.byResourceType} self={self} name="resource" period={period} />
+        </div>
+        <div>
+          <FirstTimes firstTimes={actor.firstTimes} />
+          <Reasons actor={actor} period={period} />
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function Figures({ actor, period }: { actor: ActorAnswer; period: Period }) {
+  const change = rateChange(actor, actor.previous);
+  const histogram = useQuery({
+    queryKey: ["actor-bars", actor.actorType, actor.actorId, period],
+    queryFn: ({ signal }) =>
+      getJson<Schemas["Histogram"]>(
+        withQuery("api/v1/events/histogram", { actor_type: actor.actorType, actor_id: actor.actorId, by: "outcome", ...periodQuery(period) }),
+        signal,
+      ),
+  }).data;
+  const cause = actor.triggeredBy?.[0];
+  return (
+    <div className="figs">
+      <Figure value={grouped(actor.total)} name="events" />
+      <Figure value={grouped(actor.successes)} name="succeeded" />
+      <Figure value={grouped(actor.failures)} name="failed" isBad={actor.failures > 0} />
+      <div>
+        <div className="fig">{percentText(failureRate(actor))}</div>
+        <div className="xs t2">failure rate{change && <>, {change.text === "as before" ? change.text : `${change.text} against before`}</>}</div>
+      </div>
+      {cause && (
+        <div>
+          <div className="fig">{percentText(actor.total === 0 ? null : cause.count / actor.total)}</div>
+          <div className="xs t2">
+            caused by <Actor type={cause.actorType} id={cause.actorId} />
+          </div>
+        </div>
+      )}
+      {histogram && histogram.buckets.length > 0 && (
+        <div className="pic">
+          <OutcomeBars histogram={histogram} />
+        </div>
+      )}
+    </div>
+  );
+}
+
+function Figure({ value, name, isBad = false }: { value: string; name: string; isBad?: boolean }) {
+  return (
+    <div>
+      <div className={isBad ? "fig fail" : "fig"}>{value}</div>
+      <div className="xs t2">{name}</div>
+    </div>
+  );
+}
+
+function Types({ title, column, rows, self, name, period }: {
+  title: string;
+  column: string;
+  rows: readonly Counted[];
+  self: string;
+  name: "type" | "resource";
+  period: Period;
+}) {
+  const most = Math.max(0, ...rows.map(({ count }) => count));
+  if (rows.length === 0) return null;
+  return (
+    <section className="block">
+      <h3 className="lab h">{title}</h3>
+      <table className="dense">
+        <thead>
+          <tr>
+            <th>{column}</th>
+            <th className="only-wide" aria-hidden="true" />
+            <th className="r">Events</th>
+            <th className="r">Failed</th>
+            <th className="r">Rate</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(({ value, count, failures }) => (
+            <tr key={value}>
+              <td className="mono xs">
+                <Link className="link plain" to="/explore" search={exploring([self, term(name, value)], period)}>
+                  {value}
+                </Link>
+              </td>
+              <td className="only-wide barcell">
+                <CountBar count={count} failures={failures} most={most} />
+              </td>
+              <td className="r">{grouped(count)}</td>
+              <td className="r">
+                <span className={failures > 0 ? "fw" : "t3"}>{grouped(failures)}</span>
+              </td>
+              <td className="r t2">{failures === 0 ? "–" : percentText(failures / count)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function FirstTimes({ firstTimes }: { firstTimes: readonly FirstTime[] }) {
+  return (
+    <section className="block">
+      <h3 className="lab h">
+        For the first time <span className="n">in this period, latest first</span>
+      </h3>
+      {firstTimes.length === 0 && <p className="t3">Nothing that it had not done before.</p>}
+      {firstTimes.map(({ eventType, at, eventId }) => (
+        <div key={eventType} className="line">
+          <Link className="cut grow link plain mono xs" to="/e/$eventId" params={{ eventId }} search={{}}>
+            {eventType}
+          </Link>
+          <span className="xs t3">
+            <When at={at} />
+          </span>
+        </div>
+      ))}
+    </section>
+  );
+}
+
+/** Failures that the reasons are grouped from. */
+const LATEST = 100;
+
+function Reasons({ actor, period }: { actor: ActorAnswer; period: Period }) {
+  const words = useWords();
+  const { data } = useQuery({
+    queryKey: ["actor-failures", actor.actorType, actor.actorId, period],
+    queryFn: ({ signal }) =>
+      getJson<EventPage>(
+        withQuery("api/v1/events", {
+          actor_type: actor.actorType,
+          actor_id: actor.actorId,
+          outcome: "failure",
+          limit: LATEST,
+          include: "position,recordedAt,outcome",
+          ...periodQuery(period),
+        }),
+        signal,
+      ),
+    enabled: actor.failures > 0,
+  });
+  if (!data || data.events.length === 0) return null;
+  const said = data.events.map((event) => sentenceOfEvent(event, words));
+  const reasons = reasonsOf(said.map(({ detail }) => detail).filter(Boolean));
+  if (reasons.length === 0) return null;
+  const latest = data.events[0];
+  return (
+    <section className="block">
+      <h3 className="lab h">
+        Why it fails{" "}
+        <span className="n">{data.total > LATEST ? `of its latest ${LATEST} failures; ` : ""}numbers and names left out to group</span>
+      </h3>
+      {reasons.slice(0, 8).map(({ reason, count }) => (
+        <div key={reason} className="line">
+          <span className="cut grow" title={reason}>
+            {reason}
+          </span>
+          <span className="t2">{grouped(count)}</span>
+        </div>
+      ))}
+      {reasons.length > 8 && <p className="t3 xs">and {reasons.length - 8} more reasons</p>}
+      {latest && said[0] && (
+        <p className="line">
+          <span className="t2">The latest:</span>
+          <Link className="link cut grow" to="/e/$eventId" params={{ eventId: latest.id }} search={{}}>
+            <SentenceDetail sentence={said[0]} />
+          </Link>
+        </p>
+      )}
+    </section>
   );
 }

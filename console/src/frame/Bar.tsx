@@ -1,12 +1,11 @@
 import type { ReactNode } from "react";
-import { useSession } from "../session/session";
+import { TenantMenu } from "../signin/TenantMenu";
 
-/** The bar on top of a page: the tenant, then what the page puts there. */
+/** The bar on top of a page: the tenant's menu, then what the page puts there. */
 export function Bar({ children }: { children?: ReactNode }) {
-  const session = useSession();
   return (
     <header className="bar">
-      <span className="tenant">{session?.tenantId ?? ""}</span>
+      <TenantMenu />
       {children}
     </header>
   );

@@ -1,5 +1,7 @@
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
+import { Overlays } from "../palette/Overlays";
 import { Icon, Logo, type IconName } from "../shared/icons";
+import { useSignInAgain } from "../signin/again";
 import "./frame.css";
 
 interface Place {
@@ -36,6 +38,7 @@ const SETTINGS: Place = { to: "/settings", name: "Settings", icon: "settings", u
 
 /** The rail at the left, or tabs at the bottom of a phone, around the page. Each page brings its own bar. */
 export function Frame() {
+  useSignInAgain();
   return (
     <div className="app">
       <a className="skip" href="#main">
@@ -59,6 +62,7 @@ export function Frame() {
           <PlaceLink key={place.to} place={place} />
         ))}
       </nav>
+      <Overlays />
     </div>
   );
 }

@@ -1,3 +1,119 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useRouter, useSearch } from "@tanstack/react-router";
+import { useEffect, useState, type FormEvent } from "react";
+import { ApiError, ROOT } from "../api/client";
+import { useTitle } from "../frame/Screen";
+import type { Search } from "../router";
+import { redeem, signIn } from "../session/session";
+import { Icon, Logo } from "../shared/icons";
+import { placeAfter, takeCode } from "./code";
+import "../shared/screens.css";
+import "./signin.css";
+
+// A code is good for one redemption, so it is taken once for the page and not once for each rendering.
+let arrived: string | null = takeCode();
+
+function sentence(error: unknown, what: "key" | "link"): string {
+  if (!(error instanceof ApiError)) return "Something unexpected happened. Try again.";
+  if (error.status === 401 && what === "key") return "This key is not known here. Check that it was copied whole and is for this server.";
+  if (error.status === 401 || error.status === 404 || error.status === 410)
+    return "This link was used before or is older than a minute. Ask for a new one with `whence open`, or sign in with a key.";
+  if (error.status === 429) return `Too many attempts. Try again in ${error.retryAfterS ?? "a few"} s.`;
+  return error.message;
+}
+
+/** Signs in with an API key, or with the code of a link. */
 export function SignInPage() {
-  return <div className="body" />;
+  useTitle("Sign in");
+  const client = useQueryClient();
+  const router = useRouter();
+  const { back } = useSearch({ strict: false }) as Search;
+  const [key, setKey] = useState("");
+  const [shown, setShown] = useState(false);
+  const [busy, setBusy] = useState(arrived !== null);
+  const [wrong, setWrong] = useState<string | null>(null);
+
+  async function enter(how: () => Promise<void>, what: "key" | "link") {
+    setBusy(true);
+    setWrong(null);
+    try {
+      await how();
+      router.history.push(ROOT.replace(/\/$/, "") + placeAfter(back));
+    } catch (error) {
+      setWrong(sentence(error, what));
+      setBusy(false);
+    }
+  }
+
+  useEffect(() => {
+    function follow() {
+      const code = arrived ?? takeCode();
+      arrived = null;
+      if (code !== null) void enter(() => redeem(code, client), "link");
+    }
+    follow();
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+
+  function submit(event: FormEvent) {
+    event.preventDefault();
+    const text = key.trim();
+    if (text === "") setWrong("Enter an API key. It begins with whk_.");
+    else void enter(() => signIn(text, client), "key");
+  }
+
+  return (
+    <div className="signin">
+      <main>
+        <div className="fx g2 brand">
+          <Logo />
+          <span>Whence</span>
+        </div>
+        <form className="card" onSubmit={submit} aria-busy={busy}>
+          <h1>Sign in</h1>
+          <p className="t2">
+            to the log at <span className="mono">{location.host}</span>
+          </p>
+          <label htmlFor="key">API key</label>
+          <div className="field">
+            <input
+              id="key"
+              name="key"
+              className="mono"
+              type={shown ? "text" : "password"}
+              value={key}
+              onChange={(event) => setKey(event.target.value)}
+              autoComplete="current-password"
+              autoCapitalize="off"
+              spellCheck={false}
+              autoFocus
+              placeholder="whk_…"
+              aria-invalid={wrong !== null}
+              aria-describedby={wrong === null ? "key-hint" : "key-wrong"}
+            />
+            <button type="button" className="btn" aria-pressed={shown} onClick={() => setShown(!shown)}>
+              {shown ? "Hide" : "Show"}
+            </button>
+          </div>
+          {wrong === null ? (
+            <p className="xs t3 hint" id="key-hint">
+              Printed once when the server first ran. Or <span className="mono nw">whence profile show --key</span>.
+            </p>
+          ) : (
+            <p className="xs hint wrong" id="key-wrong" role="alert">
+              <Icon name="warning" small />
+              {wrong}
+            </p>
+          )}
+          <button className="btn p" disabled={busy}>
+            {busy ? "Signing in…" : "Sign in"}
+          </button>
+        </form>
+        <p className="xs t3 after">
+          The key is exchanged for a session cookie that scripts cannot read. It decides the tenant and what you see.
+        </p>
+      </main>
+    </div>
+  );
 }

@@ -1,0 +1,57 @@
+import { Modal } from "../shared/Modal";
+import { setPreferences, usePreferences } from "../shared/preferences";
+import { useShortcutGroups } from "../shared/shortcuts";
+import { capsOf } from "./caps";
+import { open } from "./open";
+import "./palette.css";
+
+/** The shortcuts in force on this screen. */
+export function Sheet() {
+  const groups = useShortcutGroups();
+  const { shortcuts } = usePreferences();
+  const mac = /Mac|iPhone|iPad/.test(navigator.platform);
+  return (
+    <Modal title="Keyboard shortcuts" onClose={() => open(null)}>
+      <div className="sheet">
+        {groups
+          .filter((group) => group.shortcuts.length > 0)
+          .map((group, index) => (
+            <section key={`${group.title} ${index}`}>
+              <h3>{group.title}</h3>
+              <dl>
+                {byWords(group.shortcuts).map(([does, keys]) => (
+                  <div key={does} style={{ display: "contents" }}>
+                    <dt>
+                      {keys.map((each, at) => (
+                        <span key={each} className="fx g1">
+                          {at > 0 && <span className="t3 xs">or</span>}
+                          {capsOf(each, mac).map((cap) => (
+                            <kbd key={cap}>{cap}</kbd>
+                          ))}
+                        </span>
+                      ))}
+                    </dt>
+                    <dd>{does}</dd>
+                  </div>
+                ))}
+              </dl>
+            </section>
+          ))}
+      </div>
+      <label className="fx g2">
+        <input type="checkbox" checked={shortcuts} onChange={(event) => setPreferences({ shortcuts: event.target.checked })} />
+        Shortcuts are on. {mac ? "⌘K and ⌘/" : "Ctrl K and Ctrl /"} work always.
+      </label>
+    </Modal>
+  );
+}
+
+/** The shortcuts by what they do: two keys for the same are one line. "Shift+/" only helps layouts where "/" needs Shift. */
+function byWords(shortcuts: readonly { keys: string; does: string }[]): [string, string[]][] {
+  const lines = new Map<string, string[]>();
+  for (const { keys, does } of shortcuts) {
+    if (keys === "Shift+/") continue;
+    lines.set(does, [...(lines.get(does) ?? []), keys]);
+  }
+  return [...lines];
+}
