@@ -288,6 +288,10 @@ def read(sent: str, route: str = "list") -> wire.ReadRequest:
     )
 
 
+@catches(
+    replaced(wire, "_in_both", lambda _some, others: tuple(others), "the_text_wins"),
+    replaced(wire, "_in_both", lambda some, others: tuple(each for each in some if each in others), "case_counts"),
+)
 def test_q_and_parameters_must_both_match() -> None:
     """The values of one field that both name remain; without one, nothing matches. Of times the narrower one counts."""
     both = read("outcome=failure&outcome=none&q=outcome:failed+outcome:success").query
