@@ -11,6 +11,7 @@ from whence.activity import ActorPageRequest
 from whence.demo import FAILED_EVENT, fill
 from whence.events import PageRequest, Reference, Viewer
 from whence.histograms import HistogramRequest
+from whence.names import NameRange, NameSearch, beginning
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
@@ -77,7 +78,21 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"resource_ids": ("00000000-0000-0000-0000-000000000001",)},
     {"causation_ids": (FAILED_EVENT, "a text")},
     {"readable": ("action_run",)},
+    {"type_patterns": ("*.failed",), "excluded_outcomes": ("none",)},
+    {"actors": ("agent/", "*/airline-api"), "resources": ("artifact/", "*/00000000-0000-0000-0000-000000000001")},
+    {"excluded_actors": ("*/gpt-4o",), "excluded_correlation_ids": ("flow",), "since": MIDDLE},
+    {"excluded_resources": ("*/00000000-0000-0000-0000-000000000001",), "excluded_causation_ids": (FAILED_EVENT,)},
 )
+
+NAMES = NameSearch(
+    limit=10,
+    kinds=True,
+    events=NameRange(FAILED_EVENT, FAILED_EVENT),
+    actors=(beginning("a"),),
+    flows=(beginning("flow"),),
+    resources=(NameRange(FAILED_EVENT, FAILED_EVENT),),
+)
+"""A search for every sort of name."""
 
 
 async def everything(url: str, folder: Path) -> None:
@@ -110,6 +125,8 @@ async def _ask(store: Any) -> None:
         await store.actor_stats(*asked(filters, TENANT))
         await store.facets(*asked(filters, TENANT), 5)
         await store.read_feed(*asked(filters, TENANT), 0, 20)
+    assert (await store.find_names(Viewer(TENANT), NAMES)).events == [FAILED_EVENT]
+    assert (await store.find_names(Viewer(TENANT, ("action_run",)), NAMES)).actors != []
     assert await store.position_before(TENANT, NOON) == 0
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None

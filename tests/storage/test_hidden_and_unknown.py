@@ -15,6 +15,7 @@ from tests.databases import fresh_database
 from tests.storage.statements import listen
 from whence.events import PageRequest, Query, Viewer
 from whence.histograms import HistogramRequest
+from whence.names import NameRange, NameSearch
 from whence.storage import create_store, resolve
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.trace import TraceRequest
@@ -47,6 +48,31 @@ QUESTIONS: dict[str, Ask] = {
     "facets of an actor": lambda store, n: store.facets(NARROW, Query(actor_ids=(f"actor {n}",)), 5),
     "facets of a flow": lambda store, n: store.facets(NARROW, Query(correlation_ids=(f"flow {n}",)), 5),
     "summary of an actor": lambda store, n: store.actor_summary(NARROW, ("user", f"actor {n}"), None, None),
+    "page without an actor": lambda store, n: store.list_events(
+        NARROW, Query(excluded_actors=(f"*/actor {n}",)), PageRequest()
+    ),
+    "page without a flow": lambda store, n: store.list_events(
+        NARROW, Query(excluded_correlation_ids=(f"flow {n}",)), PageRequest()
+    ),
+    "page without a resource": lambda store, n: store.list_events(
+        NARROW, Query(excluded_resources=(f"*/{uuid(n)}",)), PageRequest()
+    ),
+    "page of an actor with a type": lambda store, n: store.list_events(
+        NARROW, Query(actors=(f"user/actor {n}",)), PageRequest()
+    ),
+    "page of a resource with a type": lambda store, n: store.list_events(
+        NARROW, Query(resources=(f"artifact/{uuid(n)}",)), PageRequest()
+    ),
+    "names": lambda store, n: store.find_names(
+        NARROW,
+        NameSearch(
+            limit=10,
+            events=NameRange(uuid(n), uuid(n)),
+            actors=(NameRange(f"actor {n}", f"actor {n}"),),
+            flows=(NameRange(f"flow {n}", f"flow {n}"),),
+            resources=(NameRange(uuid(n), uuid(n)),),
+        ),
+    ),
     "statistics of an actor": lambda store, n: store.actor_stats(NARROW, Query(actor_ids=(f"actor {n}",))),
 }
 

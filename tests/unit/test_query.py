@@ -133,7 +133,7 @@ def test_each_filter_reaches_its_field() -> None:
         assert read("list", [(name, RUN_ID.upper()), (name, RUN_ID)]).query == Query(**{FILTERS[name]: (RUN_ID,)})
 
 
-@catches(replaced(wire, "_asked", lambda _text, checked: checked, "mixed_case_is_lost"))
+@catches(replaced(wire, "asked_form", lambda _text, checked: checked, "mixed_case_is_lost"))
 def test_a_uuid_in_mixed_case_is_asked_for_as_it_is() -> None:
     """Earlier releases stored the UUIDs of flows and actors as sent. One in mixed case is found by that text only."""
     mixed = "aB" + RUN_ID[2:]

@@ -288,6 +288,10 @@ def read(sent: str, route: str = "list") -> wire.ReadRequest:
     )
 
 
+@catches(
+    replaced(wire, "_in_both", lambda _some, others: tuple(others), "the_text_wins"),
+    replaced(wire, "_in_both", lambda some, others: tuple(each for each in some if each in others), "case_counts"),
+)
 def test_q_and_parameters_must_both_match() -> None:
     """The values of one field that both name remain; without one, nothing matches. Of times the narrower one counts."""
     both = read("outcome=failure&outcome=none&q=outcome:failed+outcome:success").query
@@ -299,6 +303,8 @@ def test_q_and_parameters_must_both_match() -> None:
     assert read("q=flow:one", "correlation").query == Query(correlation_ids=("one",))
     upper = read(f"correlation_id={RUN_ID.upper()}&q=flow:{RUN_ID}").query
     assert upper == Query(correlation_ids=(RUN_ID,))
+    mixed = read(f"correlation_id=5B0c{RUN_ID[4:]}&q=flow:{RUN_ID}").query
+    assert mixed == Query(correlation_ids=(RUN_ID,))
     times = read("from=-2h&to=-1h&q=since:-3h+until:-90m").query
     assert times == Query(since=NOW - 2 * HOUR, until=NOW - 3 * HOUR // 2)
 

@@ -64,6 +64,11 @@ def test_an_id_may_be_that_of_anything() -> None:
     assert searched(RUN_ID) == searched(RUN_ID, NARROW) == wanted
 
 
+def of_any_type(text: str, _type: str | None = None) -> tuple[NameRange, ...]:
+    return exactly(text)
+
+
+@catches(replaced(searching, "_exactly", of_any_type, "types_are_ignored"))
 def test_type_and_id() -> None:
     """As an actor or a resource, and as an id that has a slash itself."""
     assert searched("agent/planner", NARROW) == names(
