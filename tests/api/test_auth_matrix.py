@@ -359,6 +359,8 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
     filled = path.format(
         correlation_id="c",
         resource_type="decision",
+        actor_type="agent",
+        actor_id="planner",
         resource_id=RUN_ID,
         event_id=RUN_ID,
         reference="@",

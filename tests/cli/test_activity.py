@@ -41,8 +41,9 @@ def test_facets_are_tables(user: Cli, log: httpx2.Client) -> None:
     assert ["success", "2", "0"] in rows, "the outcomes are counted without the filter on them"
     assert ran.lines[-1] == "4 events"
     assert "and 1 more" in user.ok("facets", "--top", "2").lines
-    body = log.get("/api/v1/events/facets", params={"actor_type": "user", "top": 5}).content
-    assert user.ok("facets", "--actor-type", "user", "--top", "5", "--json").out.encode() == body + b"\n"
+    body = log.get("/api/v1/events/facets", params={"actor_id": "planner", "actor_type": "agent", "top": 1}).content
+    options = ("--actor-id", "planner", "--actor-type", "agent", "--top", "1")
+    assert user.ok("facets", *options, "--json").out.encode() == body + b"\n"
 
 
 def test_actors_are_a_table(user: Cli, log: httpx2.Client) -> None:

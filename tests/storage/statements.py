@@ -136,7 +136,7 @@ async def _ask(store: Any) -> None:
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
     assert await store.trace(Viewer(TENANT), new(3).id, TraceRequest()) is not None
     for viewer in (Viewer(TENANT), Viewer(TENANT, ("action_run",))):
-        for since in (None, MIDDLE):
+        for since in (None, MIDDLE, 0):
             await store.actors(viewer, since, None, ActorPageRequest(limit=5))
             await store.actor_summary(viewer, ("agent", "gpt-4o"), since, None)
         await store.resource_summary(viewer, ("action_run", "00000000-0000-0000-0000-000000000001"), 5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from tests.contract.made import add, new, uuid
@@ -26,6 +27,14 @@ HIDDEN, UNKNOWN = 7, 8
 PAYLOAD = b'{"text":"' + b"x" * 250_000 + b'"}'
 
 Ask = Callable[[Any, int], Awaitable[Any]]
+
+
+async def summary_of(store: Any, number: int) -> Any:
+    """The summary of an actor, but for its name."""
+    found = await store.actor_summary(NARROW, ("user", f"actor {number}"), None, None)
+    stat = msgspec.structs.replace(found.activity.stat, actor_id="")
+    return msgspec.structs.replace(found, activity=msgspec.structs.replace(found.activity, stat=stat))
+
 
 QUESTIONS: dict[str, Ask] = {
     "event": lambda store, n: store.get_event(NARROW, uuid(n)),
@@ -47,7 +56,8 @@ QUESTIONS: dict[str, Ask] = {
     ),
     "facets of an actor": lambda store, n: store.facets(NARROW, Query(actor_ids=(f"actor {n}",)), 5),
     "facets of a flow": lambda store, n: store.facets(NARROW, Query(correlation_ids=(f"flow {n}",)), 5),
-    "summary of an actor": lambda store, n: store.actor_summary(NARROW, ("user", f"actor {n}"), None, None),
+    "summary of an actor": summary_of,
+    "summary of a resource": lambda store, n: store.resource_summary(NARROW, ("artifact", uuid(n)), 5),
     "page without an actor": lambda store, n: store.list_events(
         NARROW, Query(excluded_actors=(f"*/actor {n}",)), PageRequest()
     ),

@@ -153,7 +153,7 @@ def actor(
         if json:
             out_json(answer.body)
             return
-        latest = whence.send(_latest(actor_type=actor_type, actor_id=actor_id, since=since, until=until))
+        latest = whence.send(_latest(actor_type=actor_type, actor_id=actor_id, since=found.from_, until=found.to))
     facts = [
         ("actor", f"{found.actor_type}/{found.actor_id}"),
         ("period", _period(found.from_, found.to).strip()),
