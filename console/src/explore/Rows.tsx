@@ -1,10 +1,10 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { defaultRangeExtractor } from "@tanstack/react-virtual";
+import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import type { LogEvent } from "../api/events";
 import type { FullSentence } from "../sentences/sentences";
 import { Icon } from "../shared/icons";
 import { usePreferences } from "../shared/preferences";
+import { useShortcuts } from "../shared/shortcuts";
 import { useReach } from "./reach";
 import { Row, type RowActions } from "./Row";
 import { listRows, movedTo, rowHeight } from "./rows";
@@ -23,6 +23,9 @@ interface Props extends RowActions {
   scroller: RefObject<HTMLDivElement | null>;
   isPhone: boolean;
   onClose: () => void;
+  onFilter: (name: string, value: string, isExcluded: boolean) => void;
+  onResource: (event: LogEvent) => void;
+  onActor: (event: LogEvent) => void;
 }
 
 /** Events as a grid of which only the visible rows exist. One row has the focus; j, k and the arrows move it. */
@@ -32,7 +35,10 @@ export function Rows(props: Props) {
   const rows = useMemo(() => listRows(events, zone), [events, zone]);
   const height = useRowHeight(props.isPhone);
   const [focused, setFocused] = useState(0);
+  const [, setMoves] = useState(0);
   const wantsFocus = useRef(false);
+  /** The first j goes to the first row, not past it. */
+  const wasMoved = useRef(false);
   const at = Math.min(focused, Math.max(0, rows.length - 1));
   const virtualizer = useVirtualizer({
     count: rows.length,
@@ -57,17 +63,19 @@ export function Rows(props: Props) {
     const index = rows.findIndex((row) => row.event.id === selected);
     if (index >= 0) setFocused(index);
     // Only another selection moves the focus, not more rows.
-  }, [selected]); // eslint-disable-line
+  }, [selected]);
   useEffect(() => {
     if (!wantsFocus.current) return;
     wantsFocus.current = false;
     scroller.current?.querySelector<HTMLElement>(`[data-index="${at}"] .row`)?.focus({ preventScroll: true });
-  }, [at, scroller, items]);
+  });
   const reach = useReach(items.map((item) => rows[item.index]?.event.id ?? "").filter(Boolean));
 
   const focus = (index: number) => {
     wantsFocus.current = true;
+    wasMoved.current = true;
     setFocused(index);
+    setMoves((count) => count + 1);
     virtualizer.scrollToIndex(index, { align: "auto" });
     const next = rows[index]?.event;
     if (selected && next) props.onPeek(next.id, { replace: true });
@@ -82,6 +90,20 @@ export function Rows(props: Props) {
     event.preventDefault();
     act();
   };
+  const on = (act: (event: LogEvent) => void) => () => {
+    const current = rows[at]?.event;
+    if (current) act(current);
+  };
+  useShortcuts("Events", [
+    { keys: "j", does: "Next event", run: () => focus(Math.min(rows.length - 1, at + (wasMoved.current ? 1 : 0))) },
+    { keys: "k", does: "Event before", run: () => focus(Math.max(0, at - 1)) },
+    { keys: "w", does: "Why: open the trace", run: on((event) => props.onTrace(event.id)) },
+    { keys: "e", does: "Only what it caused", run: on((event) => props.onFilter("cause", event.id, false)) },
+    { keys: "f", does: "Filter for its type", run: on((event) => props.onFilter("type", event.eventType, false)) },
+    { keys: "Shift+F", does: "Filter out its type", run: on((event) => props.onFilter("type", event.eventType, true)) },
+    { keys: "r", does: "Open its resource", run: on(props.onResource) },
+    { keys: "a", does: "Open its actor", run: on(props.onActor) },
+  ]);
   return (
     <div
       className={`rows${props.isStale ? " stale" : ""}`}
@@ -108,7 +130,10 @@ export function Rows(props: Props) {
                 isTabStop={item.index === at}
                 hidden={props.hidden}
                 isPhone={props.isPhone}
-                onFocus={() => setFocused(item.index)}
+                onFocus={() => {
+                  wasMoved.current = true;
+                  setFocused(item.index);
+                }}
                 onPeek={props.onPeek}
                 onOpen={props.onOpen}
                 onTrace={props.onTrace}
@@ -126,7 +151,6 @@ function actionOf(key: string, event: LogEvent, props: Props): (() => void) | un
   return {
     Enter: () => props.onOpen(event.id),
     " ": () => (props.selected === event.id ? props.onClose() : props.onPeek(event.id)),
-    w: () => props.onTrace(event.id),
     Escape: props.selected ? props.onClose : undefined,
   }[key];
 }

@@ -60,6 +60,20 @@ export function facetsOptions(filters: Filters) {
   });
 }
 
+/** The paths of payloads by which this server filters, such as `tool`. */
+export const payloadPathsOptions = queryOptions({
+  queryKey: ["payload-paths"],
+  queryFn: async ({ signal }) => {
+    const { facets } = await getJson<FacetsAnswer>("api/v1/events/facets?top=1", signal);
+    return new Set(Object.keys(facets).flatMap((facet) => (facet.startsWith(PAYLOAD) ? [facet.slice(PAYLOAD.length)] : [])));
+  },
+  staleTime: Number.POSITIVE_INFINITY,
+  retry: false,
+});
+
+/** What the name of a term about a payload begins with. */
+export const PAYLOAD = "payload.";
+
 export interface Suggestion {
   kind: string;
   insert: string;
