@@ -148,6 +148,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             isLoadingMore={list.isFetchingNextPage}
             loadMore={loadMore}
             scroller={scroller}
+            place={eventsKey(filters).join(" ")}
             isPhone={isPhone}
             onPeek={(id, options) => change({ sel: id }, { replace: options?.replace ?? sel !== undefined })}
             onOpen={(id) => void navigate({ to: "/e/$eventId", params: { eventId: id } })}

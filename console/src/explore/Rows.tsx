@@ -1,5 +1,5 @@
 import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import type { LogEvent } from "../api/events";
 import type { FullSentence } from "../sentences/sentences";
 import { Icon } from "../shared/icons";
@@ -21,6 +21,8 @@ interface Props extends RowActions {
   isLoadingMore: boolean;
   loadMore: () => void;
   scroller: RefObject<HTMLDivElement | null>;
+  /** What the place in the list is kept under, for a reader who comes back. */
+  place: string;
   isPhone: boolean;
   onClose: () => void;
   onFilter: (name: string, value: string, isExcluded: boolean) => void;
@@ -34,7 +36,7 @@ export function Rows(props: Props) {
   const { zone } = usePreferences();
   const rows = useMemo(() => listRows(events, zone), [events, zone]);
   const height = useRowHeight(props.isPhone);
-  const [focused, setFocused] = useState(0);
+  const [focused, setFocused] = useState(places.get(props.place)?.focused ?? 0);
   const [, setMoves] = useState(0);
   const wantsFocus = useRef(false);
   /** The first j goes to the first row, not past it. */
@@ -54,6 +56,7 @@ export function Rows(props: Props) {
     },
   });
   useEffect(() => virtualizer.measure(), [virtualizer, height, rows]);
+  useKeptPlace(props.place, scroller, at);
   const items = virtualizer.getVirtualItems();
   const lastIndex = items.at(-1)?.index ?? 0;
   useEffect(() => {
@@ -71,6 +74,10 @@ export function Rows(props: Props) {
   });
   const reach = useReach(items.map((item) => rows[item.index]?.event.id ?? "").filter(Boolean));
 
+  const onFocusRow = useCallback((index: number) => {
+    wasMoved.current = true;
+    setFocused(index);
+  }, []);
   const focus = (index: number) => {
     wantsFocus.current = true;
     wasMoved.current = true;
@@ -130,10 +137,7 @@ export function Rows(props: Props) {
                 isTabStop={item.index === at}
                 hidden={props.hidden}
                 isPhone={props.isPhone}
-                onFocus={() => {
-                  wasMoved.current = true;
-                  setFocused(item.index);
-                }}
+                onFocusRow={onFocusRow}
                 onPeek={props.onPeek}
                 onOpen={props.onOpen}
                 onTrace={props.onTrace}
@@ -145,6 +149,27 @@ export function Rows(props: Props) {
       {isLoadingMore && <p className="xs t3 more-rows">Reading more…</p>}
     </div>
   );
+}
+
+const PLACES_KEPT = 50;
+const places = new Map<string, { top: number; focused: number }>();
+
+/** Keeps where the list stands when the page is left, and goes there again when the reader comes back. */
+function useKeptPlace(place: string, scroller: RefObject<HTMLDivElement | null>, focused: number): void {
+  const latest = useRef(focused);
+  latest.current = focused;
+  useLayoutEffect(() => {
+    const list = scroller.current;
+    const kept = places.get(place);
+    if (!list) return;
+    if (kept) list.scrollTop = kept.top;
+    const keep = () => {
+      if (places.size > PLACES_KEPT) places.clear();
+      places.set(place, { top: list.scrollTop, focused: latest.current });
+    };
+    list.addEventListener("scroll", keep, { passive: true });
+    return () => list.removeEventListener("scroll", keep);
+  }, [place, scroller]);
 }
 
 function actionOf(key: string, event: LogEvent, props: Props): (() => void) | undefined {

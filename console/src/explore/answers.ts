@@ -24,7 +24,8 @@ export function eventsOptions(filters: Filters) {
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.nextCursor ?? null,
     placeholderData: keepPreviousData,
-    staleTime: Number.POSITIVE_INFINITY,
+    staleTime: 15_000,
+    refetchOnReconnect: false,
     refetchInterval: (query) => (isUnfiltered && query.state.data?.pages[0]?.total === 0 ? 2_000 : false),
   });
 }
