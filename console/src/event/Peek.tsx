@@ -19,7 +19,7 @@ import { becauseOf, ledToOf } from "./story";
 import "./event.css";
 
 const ROOM = { near: 2, failures: 1 };
-const [NARROWEST, WIDEST] = [320, 640];
+const [NARROWEST, USUAL, WIDEST] = [320, 388, 640];
 
 interface Props {
   id: string;
@@ -38,7 +38,7 @@ export function Peek({ id, known, sentence, onClose, onFilter }: Props) {
   const [width, setWidth] = useState<number | null>(null);
   return (
     <aside className="peek" aria-label="Event" style={width === null ? undefined : ({ "--peek": `${width}px` } as React.CSSProperties)}>
-      <Grip onWidth={setWidth} />
+      <Grip width={width ?? USUAL} onWidth={setWidth} />
       {event ? (
         <PeekBody event={event} sentence={sentence ?? sentenceOfEvent(event, words)} onClose={onClose} onFilter={onFilter} />
       ) : (
@@ -200,15 +200,14 @@ function Story({ event, up, down }: { event: LogEvent; up: Answer; down: Answer 
 }
 
 /** The left edge: drag it, or move it with the arrows. */
-function Grip({ onWidth }: { onWidth: (width: number) => void }) {
+function Grip({ width, onWidth }: { width: number; onWidth: (width: number) => void }) {
   const isDragged = useRef(false);
-  const fit = (width: number) => onWidth(Math.round(Math.min(WIDEST, Math.max(NARROWEST, width))));
-  const current = (element: HTMLElement) => element.parentElement?.getBoundingClientRect().width ?? NARROWEST;
+  const fit = (wanted: number) => onWidth(Math.round(Math.min(WIDEST, Math.max(NARROWEST, wanted))));
   const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
     const step = { ArrowLeft: 16, ArrowRight: -16 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    fit(current(event.currentTarget) + step);
+    fit(width + step);
   };
   const onPointerMove = (event: PointerEvent<HTMLDivElement>) => {
     if (isDragged.current) fit((event.currentTarget.parentElement?.getBoundingClientRect().right ?? innerWidth) - event.clientX);
@@ -221,7 +220,7 @@ function Grip({ onWidth }: { onWidth: (width: number) => void }) {
       aria-label="Width of the event beside the list"
       aria-valuemin={NARROWEST}
       aria-valuemax={WIDEST}
-      aria-valuenow={388}
+      aria-valuenow={width}
       tabIndex={0}
       onKeyDown={onKeyDown}
       onPointerDown={(event) => {

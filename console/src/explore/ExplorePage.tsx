@@ -46,7 +46,7 @@ export function ExplorePage() {
         {!isPhone && <TimeMenu period={exploration} change={change} />}
         {!isPhone && <LiveButton live={live} isOn={exploration.live} change={change} />}
         {isPhone && <FacetSheet>{facetList}</FacetSheet>}
-        <MoreMenu exploration={exploration} change={change} />
+        <MoreMenu exploration={exploration} change={change} isPhone={isPhone} />
       </Bar>
       {isFresh ? (
         <FreshLog />
