@@ -1,8 +1,12 @@
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { payloadTextOf, type LogEvent } from "../api/events";
 import { jsonText, parseJson } from "../api/json";
 import { durationWords, grouped } from "../shared/times";
+import { PAYLOAD, payloadPathsOptions } from "../explore/answers";
 import { micros } from "../explore/periods";
+import { withTerm } from "../explore/terms";
 import { copyText } from "./clipboard";
 import { diffRows, payloadRows } from "./payload";
 import { PayloadTree } from "./PayloadTree";
@@ -16,6 +20,10 @@ export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEv
   const [view, setView] = useState<View>("tree");
   const [sought, setSought] = useState("");
   const text = payloadTextOf(event);
+  const navigate = useNavigate();
+  const { data: filterPaths } = useQuery(payloadPathsOptions);
+  const filter = (path: string, value: string, isExcluded: boolean) =>
+    void navigate({ to: "/explore", search: { q: withTerm("", PAYLOAD + path, value, isExcluded) } });
   return (
     <section className="event-payload" aria-label="Payload">
       <div className="payload-bar">
@@ -38,7 +46,7 @@ export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEv
           </button>
         )}
       </div>
-      {view === "tree" && <PayloadTree text={text} sought={sought} />}
+      {view === "tree" && <PayloadTree text={text} sought={sought} filterPaths={filterPaths} onFilter={filter} />}
       {view === "tree" && before && (
         <>
           <div className="lab sec">

@@ -11,8 +11,8 @@ interface Props {
   /** Only what has this text in it. */
   sought?: string;
   /** The paths by which events can be filtered, such as `tool`. */
-  filterPaths?: ReadonlySet<string>;
-  onFilter?: (path: string, value: string, isExcluded: boolean) => void;
+  filterPaths?: ReadonlySet<string> | undefined;
+  onFilter?: ((path: string, value: string, isExcluded: boolean) => void) | undefined;
 }
 
 /** A payload as it was sent: one row a value, branches that close, and what can be done with a value beside it. */

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
 import { payloadTextOf, type LogEvent } from "../api/events";
-import { eventOptions } from "../explore/answers";
+import { eventOptions, PAYLOAD, payloadPathsOptions } from "../explore/answers";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { shownDetail, type FullSentence } from "../sentences/sentences";
 import { Icon } from "../shared/icons";
@@ -19,7 +19,7 @@ import { becauseOf, ledToOf } from "./story";
 import "./event.css";
 
 const ROOM = { near: 2, failures: 1 };
-const [NARROWEST, WIDEST] = [320, 640];
+const [NARROWEST, USUAL, WIDEST] = [320, 388, 640];
 
 interface Props {
   id: string;
@@ -38,7 +38,7 @@ export function Peek({ id, known, sentence, onClose, onFilter }: Props) {
   const [width, setWidth] = useState<number | null>(null);
   return (
     <aside className="peek" aria-label="Event" style={width === null ? undefined : ({ "--peek": `${width}px` } as React.CSSProperties)}>
-      <Grip onWidth={setWidth} />
+      <Grip width={width ?? USUAL} onWidth={setWidth} />
       {event ? (
         <PeekBody event={event} sentence={sentence ?? sentenceOfEvent(event, words)} onClose={onClose} onFilter={onFilter} />
       ) : (
@@ -67,6 +67,7 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
   const { zone } = usePreferences();
   const up = useQuery(traceOptions(event.id, "up"));
   const down = useQuery(traceOptions(event.id, "down"));
+  const { data: filterPaths } = useQuery(payloadPathsOptions);
   const { date, time, milliseconds } = clockTime(event.occurredAt, zone);
   const because = up.data && becauseOf(up.data, ROOM);
   const payload = payloadTextOf(event);
@@ -112,7 +113,11 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
           <h3>
             Payload <span className="n">{payloadWords(payload)}</span>
           </h3>
-          <PayloadTree text={payload} />
+          <PayloadTree
+            text={payload}
+            filterPaths={filterPaths}
+            onFilter={onFilter && ((path, value, isExcluded) => onFilter(PAYLOAD + path, value, isExcluded))}
+          />
         </section>
         <dl className="kv sec">
           <Fact name="Event type" value={event.eventType} onFilter={onFilter && ((not) => onFilter("type", event.eventType, not))} />
@@ -195,15 +200,14 @@ function Story({ event, up, down }: { event: LogEvent; up: Answer; down: Answer 
 }
 
 /** The left edge: drag it, or move it with the arrows. */
-function Grip({ onWidth }: { onWidth: (width: number) => void }) {
+function Grip({ width, onWidth }: { width: number; onWidth: (width: number) => void }) {
   const isDragged = useRef(false);
-  const fit = (width: number) => onWidth(Math.round(Math.min(WIDEST, Math.max(NARROWEST, width))));
-  const current = (element: HTMLElement) => element.parentElement?.getBoundingClientRect().width ?? NARROWEST;
+  const fit = (wanted: number) => onWidth(Math.round(Math.min(WIDEST, Math.max(NARROWEST, wanted))));
   const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
     const step = { ArrowLeft: 16, ArrowRight: -16 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    fit(current(event.currentTarget) + step);
+    fit(width + step);
   };
   const onPointerMove = (event: PointerEvent<HTMLDivElement>) => {
     if (isDragged.current) fit((event.currentTarget.parentElement?.getBoundingClientRect().right ?? innerWidth) - event.clientX);
@@ -216,7 +220,7 @@ function Grip({ onWidth }: { onWidth: (width: number) => void }) {
       aria-label="Width of the event beside the list"
       aria-valuemin={NARROWEST}
       aria-valuemax={WIDEST}
-      aria-valuenow={388}
+      aria-valuenow={width}
       tabIndex={0}
       onKeyDown={onKeyDown}
       onPointerDown={(event) => {

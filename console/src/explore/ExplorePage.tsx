@@ -46,7 +46,7 @@ export function ExplorePage() {
         {!isPhone && <TimeMenu period={exploration} change={change} />}
         {!isPhone && <LiveButton live={live} isOn={exploration.live} change={change} />}
         {isPhone && <FacetSheet>{facetList}</FacetSheet>}
-        <MoreMenu exploration={exploration} change={change} />
+        <MoreMenu exploration={exploration} change={change} isPhone={isPhone} />
       </Bar>
       {isFresh ? (
         <FreshLog />
@@ -104,6 +104,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
   const loadMore = useCallback(() => void fetchNextPage(), [fetchNextPage]);
   const retry = useCallback(() => void refetch(), [refetch]);
   const isWaiting = list.isFetching && !list.isFetchingNextPage && (list.isPending || list.isPlaceholderData);
+  const filter = (name: string, value: string, isExcluded: boolean) => change({ q: withTerm(exploration.q, name, value, isExcluded) });
   const close = () => {
     change({ sel: undefined }, { replace: true });
     scroller.current?.querySelector<HTMLElement>('.row[tabindex="0"]')?.focus({ preventScroll: true });
@@ -147,11 +148,15 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             isLoadingMore={list.isFetchingNextPage}
             loadMore={loadMore}
             scroller={scroller}
+            place={eventsKey(filters).join(" ")}
             isPhone={isPhone}
             onPeek={(id, options) => change({ sel: id }, { replace: options?.replace ?? sel !== undefined })}
             onOpen={(id) => void navigate({ to: "/e/$eventId", params: { eventId: id } })}
             onTrace={(id) => void navigate({ to: "/trace/$eventId", params: { eventId: id } })}
             onClose={close}
+            onFilter={filter}
+            onResource={({ resourceType, resourceId }) => void navigate({ to: "/r/$resourceType/$resourceId", params: { resourceType, resourceId } })}
+            onActor={({ actorType, actorId }) => void navigate({ to: "/actors/$actorType/$actorId", params: { actorType, actorId } })}
           />
         )}
       </div>
@@ -162,7 +167,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
           known={selected}
           sentence={sentences.get(sel)}
           onClose={close}
-          onFilter={(name, value, not) => change({ q: withTerm(exploration.q, name, value, not) })}
+          onFilter={filter}
         />
       )}
     </>

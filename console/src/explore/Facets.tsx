@@ -2,7 +2,7 @@ import { useState, type MouseEvent } from "react";
 import { Icon } from "../shared/icons";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
 import { grouped } from "../shared/times";
-import type { FacetsAnswer, FacetValue } from "./answers";
+import { PAYLOAD, type FacetsAnswer, type FacetValue } from "./answers";
 import { asks, withTerm, withoutTerm } from "./terms";
 
 const OUTCOME_WORDS: Record<string, string> = { failure: "failed", success: "succeeded", none: "no outcome" };
@@ -23,7 +23,7 @@ const SECTIONS: readonly Section[] = [
 
 /** Every value with its count: a click asks for it, Alt and a click exclude it, and again drop that. */
 export function Facets({ answer, q, onChange }: { answer: FacetsAnswer | undefined; q: string; onChange: (q: string) => void }) {
-  const payload = Object.keys(answer?.facets ?? {}).filter((facet) => facet.startsWith("payload."));
+  const payload = Object.keys(answer?.facets ?? {}).filter((facet) => facet.startsWith(PAYLOAD));
   const sections = [...SECTIONS, ...payload.map((facet) => ({ facet, title: facet, name: facet }))];
   return (
     <>

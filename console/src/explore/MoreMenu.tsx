@@ -2,7 +2,7 @@ import { Dialog } from "@base-ui/react/dialog";
 import { Menu } from "@base-ui/react/menu";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useState, type FormEvent, type ReactNode } from "react";
+import { useState, type FormEvent } from "react";
 import { ROOT, send } from "../api/client";
 import { Icon } from "../shared/icons";
 import { COLUMNS, parametersOf, searchOf, type Change, type Exploration } from "./address";
@@ -13,12 +13,12 @@ const COLUMN_NAMES = { resource: "Resource", causes: "Causes", effects: "Effects
 interface Props {
   exploration: Exploration;
   change: Change;
-  /** More items at the top, on a phone. */
-  children?: ReactNode;
+  /** A phone has no button for the live list, so the menu has one. */
+  isPhone: boolean;
 }
 
 /** Saved views, export of what is shown, and columns. */
-export function MoreMenu({ exploration, change, children }: Props) {
+export function MoreMenu({ exploration, change, isPhone }: Props) {
   const [dialog, setDialog] = useState<"save" | "views" | null>(null);
   const { hidden } = exploration;
   const exportOf = (format: string) => `${ROOT}api/v1/events/export?${parametersOf(exploration, { format, order: "desc" })}`;
@@ -31,7 +31,15 @@ export function MoreMenu({ exploration, change, children }: Props) {
         <Menu.Portal>
           <Menu.Positioner sideOffset={6} align="end" className="floating">
             <Menu.Popup className="menu">
-              {children}
+              {isPhone && (
+                <>
+                  <Menu.CheckboxItem checked={exploration.live} onCheckedChange={(live) => change({ live }, { replace: true })} closeOnClick>
+                    <Checked />
+                    Live
+                  </Menu.CheckboxItem>
+                  <Menu.Separator className="menu-line" />
+                </>
+              )}
               <Menu.Item onClick={() => setDialog("save")}>Save this view…</Menu.Item>
               <Menu.Item onClick={() => setDialog("views")}>Saved views…</Menu.Item>
               <Menu.Separator className="menu-line" />
@@ -49,11 +57,7 @@ export function MoreMenu({ exploration, change, children }: Props) {
                     change({ hidden: checked ? hidden.filter((each) => each !== column) : [...hidden, column] }, { replace: true })
                   }
                 >
-                  <span className="menu-check">
-                    <Menu.CheckboxItemIndicator>
-                      <Icon name="check" small />
-                    </Menu.CheckboxItemIndicator>
-                  </span>
+                  <Checked />
                   {COLUMN_NAMES[column]}
                 </Menu.CheckboxItem>
               ))}
@@ -74,6 +78,16 @@ export function MoreMenu({ exploration, change, children }: Props) {
         </Dialog.Portal>
       </Dialog.Root>
     </>
+  );
+}
+
+function Checked() {
+  return (
+    <span className="menu-check">
+      <Menu.CheckboxItemIndicator>
+        <Icon name="check" small />
+      </Menu.CheckboxItemIndicator>
+    </span>
   );
 }
 

@@ -23,7 +23,7 @@ interface Props extends RowActions {
   isTabStop: boolean;
   hidden: readonly string[];
   isPhone: boolean;
-  onFocus: () => void;
+  onFocusRow: (index: number) => void;
 }
 
 /** An event: mark, time, sentence, resource, causes and effects. On a phone it has two lines. */
@@ -43,7 +43,7 @@ export const Row = memo(function Row(props: Props) {
         aria-rowindex={index + 2}
         aria-selected={isSelected}
         tabIndex={isTabStop ? 0 : -1}
-        onFocus={props.onFocus}
+        onFocus={() => props.onFocusRow(index)}
         onClick={onClick}
         onDoubleClick={() => props.onOpen(event.id)}
       >

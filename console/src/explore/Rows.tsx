@@ -1,10 +1,10 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { defaultRangeExtractor } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import type { LogEvent } from "../api/events";
 import type { FullSentence } from "../sentences/sentences";
 import { Icon } from "../shared/icons";
 import { usePreferences } from "../shared/preferences";
+import { useShortcuts } from "../shared/shortcuts";
 import { useReach } from "./reach";
 import { Row, type RowActions } from "./Row";
 import { listRows, movedTo, rowHeight } from "./rows";
@@ -21,8 +21,13 @@ interface Props extends RowActions {
   isLoadingMore: boolean;
   loadMore: () => void;
   scroller: RefObject<HTMLDivElement | null>;
+  /** What the place in the list is kept under, for a reader who comes back. */
+  place: string;
   isPhone: boolean;
   onClose: () => void;
+  onFilter: (name: string, value: string, isExcluded: boolean) => void;
+  onResource: (event: LogEvent) => void;
+  onActor: (event: LogEvent) => void;
 }
 
 /** Events as a grid of which only the visible rows exist. One row has the focus; j, k and the arrows move it. */
@@ -31,8 +36,11 @@ export function Rows(props: Props) {
   const { zone } = usePreferences();
   const rows = useMemo(() => listRows(events, zone), [events, zone]);
   const height = useRowHeight(props.isPhone);
-  const [focused, setFocused] = useState(0);
+  const [focused, setFocused] = useState(places.get(props.place)?.focused ?? 0);
+  const [, setMoves] = useState(0);
   const wantsFocus = useRef(false);
+  /** The first j goes to the first row, not past it. */
+  const wasMoved = useRef(false);
   const at = Math.min(focused, Math.max(0, rows.length - 1));
   const virtualizer = useVirtualizer({
     count: rows.length,
@@ -48,6 +56,7 @@ export function Rows(props: Props) {
     },
   });
   useEffect(() => virtualizer.measure(), [virtualizer, height, rows]);
+  useKeptPlace(props.place, scroller, at);
   const items = virtualizer.getVirtualItems();
   const lastIndex = items.at(-1)?.index ?? 0;
   useEffect(() => {
@@ -57,17 +66,23 @@ export function Rows(props: Props) {
     const index = rows.findIndex((row) => row.event.id === selected);
     if (index >= 0) setFocused(index);
     // Only another selection moves the focus, not more rows.
-  }, [selected]); // eslint-disable-line
+  }, [selected]);
   useEffect(() => {
     if (!wantsFocus.current) return;
     wantsFocus.current = false;
     scroller.current?.querySelector<HTMLElement>(`[data-index="${at}"] .row`)?.focus({ preventScroll: true });
-  }, [at, scroller, items]);
+  });
   const reach = useReach(items.map((item) => rows[item.index]?.event.id ?? "").filter(Boolean));
 
+  const onFocusRow = useCallback((index: number) => {
+    wasMoved.current = true;
+    setFocused(index);
+  }, []);
   const focus = (index: number) => {
     wantsFocus.current = true;
+    wasMoved.current = true;
     setFocused(index);
+    setMoves((count) => count + 1);
     virtualizer.scrollToIndex(index, { align: "auto" });
     const next = rows[index]?.event;
     if (selected && next) props.onPeek(next.id, { replace: true });
@@ -82,6 +97,20 @@ export function Rows(props: Props) {
     event.preventDefault();
     act();
   };
+  const on = (act: (event: LogEvent) => void) => () => {
+    const current = rows[at]?.event;
+    if (current) act(current);
+  };
+  useShortcuts("Events", [
+    { keys: "j", does: "Next event", run: () => focus(Math.min(rows.length - 1, at + (wasMoved.current ? 1 : 0))) },
+    { keys: "k", does: "Event before", run: () => focus(Math.max(0, at - 1)) },
+    { keys: "w", does: "Why: open the trace", run: on((event) => props.onTrace(event.id)) },
+    { keys: "e", does: "Only what it caused", run: on((event) => props.onFilter("cause", event.id, false)) },
+    { keys: "f", does: "Filter for its type", run: on((event) => props.onFilter("type", event.eventType, false)) },
+    { keys: "Shift+F", does: "Filter out its type", run: on((event) => props.onFilter("type", event.eventType, true)) },
+    { keys: "r", does: "Open its resource", run: on(props.onResource) },
+    { keys: "a", does: "Open its actor", run: on(props.onActor) },
+  ]);
   return (
     <div
       className={`rows${props.isStale ? " stale" : ""}`}
@@ -108,7 +137,7 @@ export function Rows(props: Props) {
                 isTabStop={item.index === at}
                 hidden={props.hidden}
                 isPhone={props.isPhone}
-                onFocus={() => setFocused(item.index)}
+                onFocusRow={onFocusRow}
                 onPeek={props.onPeek}
                 onOpen={props.onOpen}
                 onTrace={props.onTrace}
@@ -122,11 +151,31 @@ export function Rows(props: Props) {
   );
 }
 
+const PLACES_KEPT = 50;
+const places = new Map<string, { top: number; focused: number }>();
+
+/** Keeps where the list stands when the page is left, and goes there again when the reader comes back. */
+function useKeptPlace(place: string, scroller: RefObject<HTMLDivElement | null>, focused: number): void {
+  const latest = useRef(focused);
+  latest.current = focused;
+  useLayoutEffect(() => {
+    const list = scroller.current;
+    const kept = places.get(place);
+    if (!list) return;
+    if (kept) list.scrollTop = kept.top;
+    const keep = () => {
+      if (places.size > PLACES_KEPT) places.clear();
+      places.set(place, { top: list.scrollTop, focused: latest.current });
+    };
+    list.addEventListener("scroll", keep, { passive: true });
+    return () => list.removeEventListener("scroll", keep);
+  }, [place, scroller]);
+}
+
 function actionOf(key: string, event: LogEvent, props: Props): (() => void) | undefined {
   return {
     Enter: () => props.onOpen(event.id),
     " ": () => (props.selected === event.id ? props.onClose() : props.onPeek(event.id)),
-    w: () => props.onTrace(event.id),
     Escape: props.selected ? props.onClose : undefined,
   }[key];
 }

@@ -24,7 +24,8 @@ export function eventsOptions(filters: Filters) {
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.nextCursor ?? null,
     placeholderData: keepPreviousData,
-    staleTime: Number.POSITIVE_INFINITY,
+    staleTime: 15_000,
+    refetchOnReconnect: false,
     refetchInterval: (query) => (isUnfiltered && query.state.data?.pages[0]?.total === 0 ? 2_000 : false),
   });
 }
@@ -59,6 +60,20 @@ export function facetsOptions(filters: Filters) {
     placeholderData: keepPreviousData,
   });
 }
+
+/** The paths of payloads by which this server filters, such as `tool`. */
+export const payloadPathsOptions = queryOptions({
+  queryKey: ["payload-paths"],
+  queryFn: async ({ signal }) => {
+    const { facets } = await getJson<FacetsAnswer>("api/v1/events/facets?top=1", signal);
+    return new Set(Object.keys(facets).flatMap((facet) => (facet.startsWith(PAYLOAD) ? [facet.slice(PAYLOAD.length)] : [])));
+  },
+  staleTime: Number.POSITIVE_INFINITY,
+  retry: false,
+});
+
+/** What the name of a term about a payload begins with. */
+export const PAYLOAD = "payload.";
 
 export interface Suggestion {
   kind: string;

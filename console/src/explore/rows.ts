@@ -34,7 +34,7 @@ export function rowHeight(row: ListRow | undefined, height: number): number {
 
 /** Where the focus goes from row to row; null for a key that does not move it. */
 export function movedTo(key: string, at: number, count: number, page: number): number | null {
-  const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -count, End: count }[key];
+  const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -count, End: count }[key];
   if (step === undefined || count === 0) return null;
   return Math.min(count - 1, Math.max(0, at + step));
 }
