@@ -104,6 +104,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _HISTOGRAM,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES,
+    ("GET", "/api/v1/events/export"): _TIMES | _TYPES,
     ("GET", "/api/v1/events/feed"): _TYPES | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,
@@ -115,6 +116,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     # To a schema 863.0 is an integer.
     ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
+    ("POST", "/api/v1/views"): frozenset({("name", "name")}),  # no schema says printable
     ("POST", "/api/v1/alert-rules"): _ALERTS,
     ("PATCH", "/api/v1/alert-rules/{rule_id}"): _ALERTS,
     ("POST", "/api/v1/alert-rules/test"): _ALERTS,

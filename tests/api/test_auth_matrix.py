@@ -21,6 +21,7 @@ ALL = (READ, WRITE, ADMIN)
 EVENTS = "/api/v1/events"
 TOKENS = "/api/v1/tenants/{tenant}/token"
 RULES = "/api/v1/alert-rules"
+VIEWS = "/api/v1/views"
 HOOKS = "/api/v1/webhooks"
 HOUR_S = 3600
 
@@ -51,6 +52,9 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("POST", "/api/v1/keys"): ("admin", 201),
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
     ("GET", "/api/v1/followers"): ("read everything", 200),
+    ("GET", VIEWS): ("read everything", 200),
+    ("POST", VIEWS): ("read everything, same origin", 422),
+    ("DELETE", f"{VIEWS}/{{view_id}}"): ("read everything, same origin", 404),
     ("GET", RULES): ("list keys", 200),
     ("POST", RULES): ("read and admin by its own key", 201),
     ("GET", f"{RULES}/{{rule_id}}"): ("list keys", 404),
@@ -355,6 +359,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         reference="@",
         key_id="key_0000000000000000",
         rule_id=RUN_ID,
+        view_id=RUN_ID,
         webhook_id=RUN_ID,
         position="1",
         tenant="acme",
@@ -383,8 +388,9 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     """The status for a credential by its row, or `OK`."""
     if need == "any credential":
         return 401 if row is NOBODY else OK
-    if need == "read everything":
-        return 403 if "narrowed" in state else row[NEEDS.index("read")]
+    if need.startswith("read everything"):
+        origin = row[NEEDS.index("end")] if "same origin" in need else OK
+        return 403 if "narrowed" in state and row is not NOBODY else row[NEEDS.index("read")] or origin
     if need.startswith("read and admin"):
         has_key = not state.startswith("token") and not ("own key" in need and "operator's token" in state)
         return row[NEEDS.index("read")] or row[NEEDS.index("admin")] or (OK if has_key or need[-3:] != "key" else 403)

@@ -37,6 +37,7 @@ OPTIONS = {
     "get": {"--json", "--url", "--api-key"},
     "stats": {"--event-type", "--actors", "--json", "--from", "--to"},
     "histogram": {"--event-type", "--by", "--interval", "--top", "--json", "--from", "--to"},
+    "export": {"--event-type", "--format", "--output", "--order", "--from", "--to"},
     "why": {"--last-failed", "--json", "--url", "--api-key"},
     "effects": {"--json", "--url", "--api-key"},
     "trace": {"--direction", "--depth", "--limit", "--json", "--mermaid"},

@@ -21,6 +21,7 @@ from whence.api import (
     operators,
     reads,
     sentences,
+    views,
     webhooks,
     writes,
 )
@@ -120,7 +121,7 @@ def create_app(
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
-        *(reads, exports, feeds, followers, webhooks, alerts, writes, causes, sentences, credentials, operators),
+        *(reads, exports, feeds, followers, webhooks, alerts, writes, causes, sentences, views, credentials, operators),
         *(metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]

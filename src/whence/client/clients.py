@@ -58,6 +58,7 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
+from whence.client.views import AsyncViews, Views
 from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
 from whence.wire.bodies import (
@@ -286,6 +287,11 @@ class Whence(BaseClient):
     def alert_rules(self) -> AlertRules:
         """The alert rules of the tenant, for a key with the scope admin."""
         return AlertRules(self.send)
+
+    @property
+    def views(self) -> Views:
+        """The saved views of the console, for a credential that may read every event."""
+        return Views(self.send)
 
     @property
     def webhooks(self) -> Webhooks:
@@ -517,6 +523,11 @@ class AsyncWhence(BaseClient):
     def alert_rules(self) -> AsyncAlertRules:
         """As `Whence.alert_rules`."""
         return AsyncAlertRules(self.send)
+
+    @property
+    def views(self) -> AsyncViews:
+        """As `Whence.views`."""
+        return AsyncViews(self.send)
 
     @property
     def webhooks(self) -> AsyncWebhooks:

@@ -18,6 +18,7 @@ __all__ = [
     "DELIVERY_STATES",
     "EVENT_INCLUDES",
     "EXPORT_FORMATS",
+    "EXPORT_PARAMETERS",
     "FEED_LIMIT_DEFAULT",
     "FEED_LIMIT_MAX",
     "FEED_PARAMETERS",
@@ -91,6 +92,7 @@ class Parameter(msgspec.Struct, frozen=True):
     multiple: bool = False
     deprecation: Deprecation | None = None
     values_max: int | None = None
+    required: bool = False
 
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -251,17 +253,6 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "histogram": (*_HISTOGRAM, *_TIMES, *_FILTERS),
     "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
-    "export": (
-        *_FILTERS,
-        *_TIMES,
-        Parameter(
-            "format",
-            {"type": "string", "enum": list(EXPORT_FORMATS), "default": EXPORT_FORMATS[0]},
-            "One event a line: as JSON, or as CSV whose first line names the columns.",
-        ),
-        _paging("desc")[0],
-        _include(EVENT_INCLUDES),
-    ),
     "actors": (*_TIMES, *_FILTERS),
     "event": (_include(EVENT_INCLUDES),),
 }
@@ -282,6 +273,21 @@ def _from(default: str) -> Parameter:
         "event at that position, and a time, such as -15m, the first event that was recorded since then.",
     )
 
+
+EXPORT_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "export": (
+        *_FILTERS,
+        *_TIMES,
+        Parameter(
+            "format",
+            {"type": "string", "enum": list(EXPORT_FORMATS), "default": EXPORT_FORMATS[0]},
+            "One event a line: as JSON, or as CSV whose first line names the columns.",
+        ),
+        _paging("desc")[0],
+        _include(EVENT_INCLUDES),
+    ),
+}
+"""The parameters of the route that exports events."""
 
 FEED_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "feed": (
@@ -316,10 +322,11 @@ CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "reach": (
         Parameter(
             "id",
-            or_null({"type": "string", "format": "uuid"}),
+            {"type": "string", "format": "uuid"},
             f"The id of an event. Repeat it, at most {REACH_IDS_MAX} times.",
             multiple=True,
             values_max=REACH_IDS_MAX,
+            required=True,
         ),
     ),
 }
@@ -375,6 +382,7 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 
 PARAMETERS = (
     READ_PARAMETERS
+    | EXPORT_PARAMETERS
     | FEED_PARAMETERS
     | CAUSE_PARAMETERS
     | WRITE_PARAMETERS
