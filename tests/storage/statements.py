@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.demo import FAILED_EVENT, fill
-from whence.events import PageRequest, Reference, Viewer
+from whence.events import PageRequest, PartRequest, Reference, Viewer
 from whence.histograms import HistogramRequest
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
@@ -108,6 +108,7 @@ async def _ask(store: Any) -> None:
         await store.histogram(*asked(filters, TENANT), HistogramRequest(by="event_type"))
         await store.actor_stats(*asked(filters, TENANT))
         await store.read_feed(*asked(filters, TENANT), 0, 20)
+        await store.list_part(*asked(filters, TENANT), PartRequest(limit=20, as_of=5_000))
     assert await store.position_before(TENANT, NOON) == 0
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
@@ -116,6 +117,8 @@ async def _ask(store: Any) -> None:
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest()) is not None
     assert await store.trace(Viewer(TENANT), FAILED_EVENT, TraceRequest(walk_max=1)) is not None
     assert await store.trace(Viewer(TENANT), new(3).id, TraceRequest()) is not None
+    assert len(await store.reach(Viewer(TENANT), [FAILED_EVENT, new(3).id])) == 2
+    assert len(await store.read_payloads(Viewer(TENANT), [1, 2])) == 2
     for flows in ({}, {"failed": True, "since": 0, "until": NOON}, {"readable": ("action_run",)}):
         await store.list_flows(*asked_flows(flows, TENANT), PageRequest(limit=5))
     await store.process_map(Viewer(TENANT), None, None)
