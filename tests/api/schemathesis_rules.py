@@ -118,6 +118,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/actors"): _TIMES | _LISTING,
     ("GET", "/api/v1/actors/{actor_type}/{actor_id}/summary"): _TIMES,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES | _TEXT,
+    ("GET", "/api/v1/events/export"): _TIMES | _TYPES | _TEXT,
     ("GET", "/api/v1/events/feed"): _TYPES | _TEXT | _PLACES,
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
     ("GET", "/api/v1/events/suggest"): frozenset({("cursor", "out_of_range")}),  # it lies within q
@@ -131,6 +132,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     # To a schema 863.0 is an integer.
     ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
+    ("POST", "/api/v1/views"): frozenset({("name", "name")}),  # no schema says printable
     ("POST", "/api/v1/alert-rules"): _ALERTS,
     ("PATCH", "/api/v1/alert-rules/{rule_id}"): _ALERTS,
     ("POST", "/api/v1/alert-rules/test"): _ALERTS,

@@ -21,6 +21,7 @@ ALL = (READ, WRITE, ADMIN)
 EVENTS = "/api/v1/events"
 TOKENS = "/api/v1/tenants/{tenant}/token"
 RULES = "/api/v1/alert-rules"
+VIEWS = "/api/v1/views"
 HOOKS = "/api/v1/webhooks"
 HOUR_S = 3600
 
@@ -57,6 +58,9 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("POST", "/api/v1/keys"): ("admin", 201),
     ("DELETE", "/api/v1/keys/{key_id}"): ("admin", 404),
     ("GET", "/api/v1/followers"): ("read everything", 200),
+    ("GET", VIEWS): ("read everything", 200),
+    ("POST", VIEWS): ("read everything, same origin", 422),
+    ("DELETE", f"{VIEWS}/{{view_id}}"): ("read everything, same origin", 404),
     ("GET", RULES): ("list keys", 200),
     ("POST", RULES): ("read and admin by its own key", 201),
     ("GET", f"{RULES}/{{rule_id}}"): ("list keys", 404),
@@ -366,6 +370,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         reference="@",
         key_id="key_0000000000000000",
         rule_id=RUN_ID,
+        view_id=RUN_ID,
         webhook_id=RUN_ID,
         position="1",
         tenant="acme",
@@ -395,8 +400,9 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     """The status for a credential by its row, or `OK`."""
     if need == "any credential":
         return 401 if row is NOBODY else OK
-    if need == "read everything":
-        return 403 if "narrowed" in state else row[NEEDS.index("read")]
+    if need.startswith("read everything"):
+        origin = row[NEEDS.index("end")] if "same origin" in need else OK
+        return 403 if "narrowed" in state and row is not NOBODY else row[NEEDS.index("read")] or origin
     if need == "anyone":
         return 401 if row == NOBODY else OK
     if need == "begin by its own key":

@@ -48,6 +48,7 @@ OPTIONS = {
     "search": {"--json", "--url", "--api-key"},
     "stats": {"--event-type", "--actors", "--json", "--from", "--to"},
     "histogram": {"--event-type", "--by", "--interval", "--top", "--json", "--from", "--to"},
+    "export": {"--event-type", "--format", "--output", "--order", "--from", "--to"},
     "why": {"--last-failed", "--json", "--url", "--api-key"},
     "effects": {"--json", "--url", "--api-key"},
     "trace": {"--direction", "--depth", "--limit", "--json", "--mermaid"},

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.activity import ActorPageRequest
 from whence.demo import FAILED_EVENT, fill
-from whence.events import PageRequest, Reference, Viewer
+from whence.events import PageRequest, PartRequest, Reference, Viewer
 from whence.histograms import HistogramRequest
 from whence.names import NameRange, NameSearch, beginning
 from whence.permissions import new_api_key
@@ -127,6 +127,7 @@ async def _ask(store: Any) -> None:
         await store.read_feed(*asked(filters, TENANT), 0, 20)
     assert (await store.find_names(Viewer(TENANT), NAMES)).events == [FAILED_EVENT]
     assert (await store.find_names(Viewer(TENANT, ("action_run",)), NAMES)).actors != []
+        await store.list_part(*asked(filters, TENANT), PartRequest(limit=20, as_of=5_000))
     assert await store.position_before(TENANT, NOON) == 0
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None
@@ -140,6 +141,8 @@ async def _ask(store: Any) -> None:
             await store.actors(viewer, since, None, ActorPageRequest(limit=5))
             await store.actor_summary(viewer, ("agent", "gpt-4o"), since, None)
         await store.resource_summary(viewer, ("action_run", "00000000-0000-0000-0000-000000000001"), 5)
+    assert len(await store.reach(Viewer(TENANT), [FAILED_EVENT, new(3).id])) == 2
+    assert len(await store.read_payloads(Viewer(TENANT), [1, 2])) == 2
     for flows in ({}, {"failed": True, "since": 0, "until": NOON}, {"readable": ("action_run",)}):
         await store.list_flows(*asked_flows(flows, TENANT), PageRequest(limit=5))
     await store.process_map(Viewer(TENANT), None, None)

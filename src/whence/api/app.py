@@ -25,6 +25,7 @@ from whence.api import (
     reads,
     sentences,
     sessions,
+    views,
     webhooks,
     writes,
 )
@@ -124,7 +125,7 @@ def create_app(
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
-        *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, sentences),
+        *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, sentences, views),
         *(credentials, sessions, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]

@@ -19,6 +19,13 @@ _RULE_FIELDS: Json = {
     "condition": {"kind": "count", "threshold": 5, "windowS": 600, "per": "actor"},
 }
 
+_VIEW_FIELDS: Json = {"name": "Failed bookings", "address": "/explore?q=outcome:failure"}
+_VIEW: Json = _VIEW_FIELDS | {
+    "createdAt": "2026-01-02T03:04:05Z",
+    "createdBy": "key_8Zx2LqVn5tRb0WcY",
+    "id": "01941f29-0000-7aaa-8000-000000000004",
+}
+
 REQUESTS: dict[str, Json] = {
     "NewEvent": {
         "eventType": "action_run.completed",
@@ -43,6 +50,7 @@ REQUESTS: dict[str, Json] = {
     "NewKey": {"scopes": ["events:read"], "name": "dashboard"},
     "SignInCode": {"code": _CODE},
     "NewTenantToken": {"scopes": ["events:read", "events:write"], "lifetimeS": 300},
+    "NewView": _VIEW_FIELDS,
     "NewAlertRule": _RULE_FIELDS,
     "AlertRuleChange": {"name": "Five failures of an agent"},
     "AlertTest": {"rule": _RULE_FIELDS, "over": "7d"},
@@ -217,6 +225,8 @@ RESPONSES: dict[str, Json] = {
         "resourceId": _RUN,
         "resourceType": "action_run",
     },
+    "View": _VIEW,
+    "Views": {"views": [_VIEW]},
     "Reaches": {"reach": [{"atLeast": False, "causes": 1, "effects": 0, "failedEffects": 0, "id": _EFFECT}]},
     "Sentences": {
         "grammar": {

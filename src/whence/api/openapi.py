@@ -24,6 +24,7 @@ from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, Sto
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
 from whence.wire.fields import RESERVED_PREFIX
 from whence.wire.parameters import TEXT_SCHEMA, Parameter, or_null
+from whence.wire.views import ADDRESS_MAX, ADDRESS_PATTERN, NAME_MAX
 
 __all__ = ["build_openapi"]
 
@@ -51,6 +52,7 @@ _TAGS = {
     "Resources and actors": "What happened to a resource, and what an actor did.",
     "Alerts": "Rules that watch the log, and say so in it when they fire.",
     "Webhooks": "Events that the server sends, for the scope admin.",
+    "Views": "Saved views of the console, which a tenant shares.",
     "Credentials": "API keys, and sessions for browsers.",
     "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
     "Service": "The state of the server, and its documentation.",
@@ -94,6 +96,7 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     ),
     "event_id": ({"type": "string", "format": "uuid"}, "The id of the event."),
     "key_id": ({"type": "string"}, "The public id of the key."),
+    "view_id": ({"type": "string", "format": "uuid"}, "The id of the view."),
     "rule_id": ({"type": "string", "format": "uuid"}, "The id of the rule."),
     "webhook_id": ({"type": "string", "format": "uuid"}, "The id of the webhook."),
     "position": (
@@ -412,6 +415,15 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             "additionalProperties": False,
             "required": ["code"],
             "properties": {"code": {"type": "string"}},
+        },
+        "NewView": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["address", "name"],
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX},
+                "address": {"type": "string", "pattern": f"^{ADDRESS_PATTERN}$", "maxLength": ADDRESS_MAX},
+            },
         },
         "NewKey": {
             "type": "object",

@@ -6,7 +6,8 @@
   and runs as events.
 - `alert_rules` has the calls about alert rules, and `exports` what exports need.
 - `reasons` says why there is no connection.
-- `following` iterates over events as they are stored. `webhooks` has the calls about webhooks.
+- `following` iterates over events as they are stored. `webhooks` has the calls about webhooks, `views` those
+  about saved views.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
   for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
@@ -75,6 +76,7 @@ from whence.client.responses import (
 )
 from whence.client.runs import Run
 from whence.client.tokens import TenantToken, sign_jwt
+from whence.client.views import AsyncViews, Views
 from whence.client.webhooks import AsyncWebhooks, WebhookFields, Webhooks
 from whence.profiles import DEFAULT_URL
 from whence.wire.keys import CreatedKeyBody, KeyBody, KeysBody
@@ -91,6 +93,7 @@ __all__ = [
     "ApiResponse",
     "AsyncAlertRules",
     "AsyncFollow",
+    "AsyncViews",
     "AsyncWebhooks",
     "AsyncWhence",
     "BeforeSend",
@@ -132,6 +135,7 @@ __all__ = [
     "TimeFilters",
     "Unreachable",
     "Value",
+    "Views",
     "WebhookFields",
     "Webhooks",
     "Whence",

@@ -7,6 +7,7 @@ failures are retried (see `retries`), which is safe since every event has an id.
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -18,7 +19,7 @@ from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
-from whence.client.exports import ExportFilters, Lines, events_of
+from whence.client.exports import ExportFilters, Lines, async_export_parts, events_of, export_parts
 from whence.client.following import AsyncFollow, Follow, OnRetry
 from whence.client.options import ClientOptions
 from whence.client.requests import (
@@ -56,7 +57,6 @@ from whence.client.responses import (
     ApiResponse,
     EventPage,
     StoredEvent,
-    error_of,
     next_link,
     parse_batch,
     parse_body,
@@ -65,6 +65,7 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
+from whence.client.views import AsyncViews, Views
 from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
 from whence.wire.activity_bodies import (
@@ -89,7 +90,6 @@ from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, ReachBody, Re
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
 
 _NOT_SENT = 204
-_CLIENT_ERROR = 400
 """The status of an event of a batch that was dropped."""
 
 _POLL_S = 0.02
@@ -310,29 +310,18 @@ class Whence(BaseClient):
     ) -> Iterator[bytes]:
         """The same as parts of a file with an event on each line, as JSON or as CSV."""
         request = export_request(format=format, **filters)
-        policy, renewed = RetryPolicy(request, self._retries), False
-        while True:
-            begun = False
-            try:
-                with self._connections.transport().open(request, self.credential()) as (head, parts):
-                    outcome: ApiResponse | Unreachable = head
-                    if head.status < _CLIENT_ERROR:
-                        begun = True
-                        yield from parts
-                        return
-                    if not renewed and is_renewed(self.credential, head.status):
-                        renewed = True
-                        continue
-            except Unreachable as error:
-                if begun:
-                    raise
-                outcome = error
-            self._sleep(_wait_or_raise(policy, outcome))
+        send = partial(self._connections.transport().open, request)
+        return export_parts(send, self.credential, RetryPolicy(request, self._retries), self._sleep)
 
     @property
     def alert_rules(self) -> AlertRules:
         """The alert rules of the tenant, for a key with the scope admin."""
         return AlertRules(self.send)
+
+    @property
+    def views(self) -> Views:
+        """The saved views of the console, for a credential that may read every event."""
+        return Views(self.send)
 
     @property
     def webhooks(self) -> Webhooks:
@@ -563,35 +552,23 @@ class AsyncWhence(BaseClient):
             for event in events_of(lines, part):
                 yield event
 
-    async def export_bytes(
+    def export_bytes(
         self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
     ) -> AsyncIterator[bytes]:
         """As `Whence.export_bytes`."""
         request = export_request(format=format, **filters)
-        policy, renewed = RetryPolicy(request, self._retries), False
-        while True:
-            begun = False
-            try:
-                async with self._async_transport.open(request, await self._credential()) as (head, parts):
-                    outcome: ApiResponse | Unreachable = head
-                    if head.status < _CLIENT_ERROR:
-                        begun = True
-                        async for part in parts:
-                            yield part
-                        return
-                    if not renewed and is_renewed(self.credential, head.status):
-                        renewed = True
-                        continue
-            except Unreachable as error:
-                if begun:
-                    raise
-                outcome = error
-            await self._sleep(_wait_or_raise(policy, outcome))
+        send, policy = partial(self._async_transport.open, request), RetryPolicy(request, self._retries)
+        return async_export_parts(send, self._credential, self.credential, policy, self._sleep)
 
     @property
     def alert_rules(self) -> AsyncAlertRules:
         """As `Whence.alert_rules`."""
         return AsyncAlertRules(self.send)
+
+    @property
+    def views(self) -> AsyncViews:
+        """As `Whence.views`."""
+        return AsyncViews(self.send)
 
     @property
     def webhooks(self) -> AsyncWebhooks:
@@ -661,14 +638,6 @@ def _response(outcome: ApiResponse | Unreachable) -> ApiResponse:
     if isinstance(outcome, Unreachable):
         raise outcome
     return outcome
-
-
-def _wait_or_raise(policy: RetryPolicy, outcome: ApiResponse | Unreachable) -> float:
-    """How long to wait before a failed request is sent again. Raises its error if it is not."""
-    wait_s = policy.wait_s(outcome)
-    if wait_s is None:
-        raise error_of(_response(outcome))
-    return wait_s
 
 
 def _not_stored(emitted: EmittedEvent) -> StoredEvent:

@@ -1,7 +1,7 @@
 """Followers: what a store keeps for the parts of a server that read the log forward, and the rows it is kept in.
 
 lease        which process does the work of one kind, for the whole store
-definition   what somebody asked for: a webhook, or an alert rule
+definition   what somebody asked for: a webhook, or an alert rule; also a saved view, which no follower reads
 place        how far a follower of a tenant has read, and what it remembers
 delivery     an event that a webhook must send, and its attempts
 """

@@ -22,6 +22,7 @@ __all__ = [
     "DELIVERY_STATES",
     "EVENT_INCLUDES",
     "EXPORT_FORMATS",
+    "EXPORT_PARAMETERS",
     "FEED_LIMIT_DEFAULT",
     "FEED_LIMIT_MAX",
     "FEED_PARAMETERS",
@@ -270,17 +271,6 @@ READ_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "histogram": (*_HISTOGRAM, *_TIMES, *_FILTERS),
     "correlation": (*_WINDOW, *_filters_without("correlation_id"), *_TIMES, *_paging("asc")),
     "resource": (*_WINDOW, *_filters_without("resource_type", "resource_id"), *_TIMES, *_paging("desc")),
-    "export": (
-        *_FILTERS,
-        *_TIMES,
-        Parameter(
-            "format",
-            {"type": "string", "enum": list(EXPORT_FORMATS), "default": EXPORT_FORMATS[0]},
-            "One event a line: as JSON, or as CSV whose first line names the columns.",
-        ),
-        _paging("desc")[0],
-        _include(EVENT_INCLUDES),
-    ),
     "actors": (*_TIMES, *_FILTERS),
     "event": (_include(EVENT_INCLUDES),),
 }
@@ -328,6 +318,21 @@ def _from(default: str) -> Parameter:
     )
 
 
+EXPORT_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "export": (
+        *_FILTERS,
+        *_TIMES,
+        Parameter(
+            "format",
+            {"type": "string", "enum": list(EXPORT_FORMATS), "default": EXPORT_FORMATS[0]},
+            "One event a line: as JSON, or as CSV whose first line names the columns.",
+        ),
+        _paging("desc")[0],
+        _include(EVENT_INCLUDES),
+    ),
+}
+"""The parameters of the route that exports events."""
+
 FEED_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "feed": (
         *_FILTERS,
@@ -361,10 +366,11 @@ CAUSE_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "reach": (
         Parameter(
             "id",
-            or_null({"type": "string", "format": "uuid"}),
+            {"type": "string", "format": "uuid"},
             f"The id of an event. Repeat it, at most {REACH_IDS_MAX} times.",
             multiple=True,
             values_max=REACH_IDS_MAX,
+            required=True,
         ),
     ),
 }
@@ -456,6 +462,7 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 PARAMETERS = (
     READ_PARAMETERS
     | ACTIVITY_PARAMETERS
+    | EXPORT_PARAMETERS
     | FEED_PARAMETERS
     | CAUSE_PARAMETERS
     | WRITE_PARAMETERS

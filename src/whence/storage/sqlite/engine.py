@@ -256,7 +256,8 @@ class SQLiteReads:
 
     async def read_payloads(self, viewer: Viewer, positions: Sequence[int]) -> list[bytes | None]:
         """Read some payloads; see `Store`."""
-        found: list[bytes | None] = await self._readers.read(
+        read = self._readers.read if len(positions) <= SHORT_PART else self._readers.read_in_thread
+        found: list[bytes | None] = await read(
             viewer.tenant,
             lambda connection: payloads_of(connection, self._snapshot(connection, viewer), positions),
         )
