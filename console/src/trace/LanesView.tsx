@@ -29,7 +29,7 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
   const guides = useMemo(() => buildLaneGuides(shown, graph, all), [shown, graph, all]);
   const width = isPhone ? 26 * all.lanes.length : Math.max(200, Math.min(104 * all.lanes.length, 560));
   const place = (index: number): number => shown.indexOf(at(rows, index));
-  const flat: Heights = { ...heights, event: isPhone ? 40 : 30, focus: isPhone ? 44 : 30 };
+  const flat = useMemo((): Heights => ({ ...heights, event: isPhone ? 40 : 30, focus: isPhone ? 44 : 30 }), [heights, isPhone]);
   const heightAt = (index: number): number => {
     const row = shown[index];
     return row === undefined ? flat.event : rowHeight(row, flat);

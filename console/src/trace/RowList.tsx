@@ -1,5 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef, type ReactNode } from "react";
+import { useCallback, useEffect, useRef, type ReactNode } from "react";
 import { at } from "./graph";
 import { rowHeight, type Heights } from "./heights";
 import type { Row } from "./rows";
@@ -28,14 +28,10 @@ function bottomOf(row: number, rows: readonly Row[], heights: Heights): number {
 /** The rows of a trace as a treegrid, of which only those in sight are drawn. The focus stays on the grid. */
 export function RowList({ rows, heights, cursor, label, target, head, rowId, children }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
-  const virtualizer = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: (index) => rowHeight(at(rows, index), heights),
-    getItemKey: (index) => at(rows, index).key,
-    overscan: 16,
-    paddingEnd: 24,
-  });
+  // The same functions from one drawing to the next, since all rows are measured again for new ones.
+  const estimateSize = useCallback((index: number) => rowHeight(at(rows, index), heights), [rows, heights]);
+  const getItemKey = useCallback((index: number) => at(rows, index).key, [rows]);
+  const virtualizer = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize, getItemKey, overscan: 12, paddingEnd: 24 });
   useEffect(() => virtualizer.measure(), [virtualizer, rows, heights]);
   useEffect(() => {
     const element = scroller.current;

@@ -1,6 +1,7 @@
 import { useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import type { Search } from "../router";
+import { useWidthAtMost } from "../explore/media";
 import { useSession } from "../session/session";
 import { useShortcuts } from "../shared/shortcuts";
 import { Empty, Loading } from "../shared/states";
@@ -13,7 +14,7 @@ import { GRAPH_MAX } from "./limits";
 import type { LaneOf } from "./lanes";
 import { LanesView } from "./LanesView";
 import { Lead } from "./Lead";
-import { useHeights, useMedia, usePhone } from "./media";
+import { useHeights, usePhone } from "./media";
 import { nodeOf, placeOf, stepFrom, type Step } from "./navigate";
 import { Overview } from "./Overview";
 import { buildRows, isOpen, type Row } from "./rows";
@@ -39,7 +40,7 @@ const NO_FOLDS: ReadonlySet<string> = new Set();
 export function TraceBody({ trace, graph, search, arrived }: Props) {
   const isPhone = usePhone();
   const heights = useHeights();
-  const covers = useMedia("(max-width: 1099px)");
+  const covers = useWidthAtMost(1099);
   const [unfolded, setUnfolded] = useState<ReadonlySet<string>>(NO_FOLDS);
   const [unfoldAll, setUnfoldAll] = useState(false);
   const mode: View["mode"] = search.only === "failures" ? "failures" : search.blast === "1" ? "blast" : "all";

@@ -4,6 +4,7 @@ import { Bar } from "../frame/Bar";
 import type { Search } from "../router";
 import { Empty, ErrorState, Loading } from "../shared/states";
 import { useTrace } from "./answers";
+import "../explore/explore.css";
 import "../event/event.css";
 import "./trace.css";
 import { at, buildGraph, isFailure, type Graph } from "./graph";

@@ -1,14 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
-import { getJson } from "../api/client";
-import type { LogEvent } from "../api/events";
+import { payloadTextOf } from "../api/events";
+import { CopyMenu } from "../event/CopyMenu";
+import { PayloadTree } from "../event/PayloadTree";
+import { eventOptions } from "../explore/answers";
+import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Icon } from "../shared/icons";
 import { usePreferences } from "../shared/preferences";
 import { ErrorState, Loading } from "../shared/states";
 import { clockTime, durationWords, grouped } from "../shared/times";
 import { at, timeOf, type Graph } from "./graph";
-import { payloadLines } from "./payloadLines";
 import { partsOf, shortId } from "./words";
 
 interface Props {
@@ -28,7 +29,7 @@ export function TracePeek({ graph, node, onClose }: Props) {
       <div className="ph">
         <span>{event.position === null ? shortId(event.id) : `Position ${grouped(event.position)}`}</span>
         <span className="grow" />
-        <CopyButton text={event.id} label="Copy the id" />
+        <CopyOf id={event.id} />
         <Link className="btn sq" to="/e/$eventId" params={{ eventId: event.id }} aria-label="Open the event" title="Open the event">
           <Icon name="open" />
         </Link>
@@ -55,23 +56,8 @@ export function TracePeek({ graph, node, onClose }: Props) {
   );
 }
 
-export function CopyButton({ text, label }: { text: string; label: string }) {
-  const [copied, setCopied] = useState(false);
-  const copy = () => void navigator.clipboard?.writeText(text).then(() => setCopied(true));
-  return (
-    <button className="btn sq" aria-label={copied ? "Copied" : label} title={label} onClick={copy} onBlur={() => setCopied(false)}>
-      <Icon name={copied ? "check" : "copy"} />
-    </button>
-  );
-}
-
 function PayloadOf({ id, title, note, isFirst }: { id: string; title: string; note: string; isFirst?: boolean }) {
-  const query = useQuery({
-    queryKey: ["event", id, "payload"],
-    queryFn: ({ signal }) => getJson<LogEvent>(`api/v1/events/${id}`, signal),
-    staleTime: Infinity,
-  });
-  const parts = useMemo(() => payloadLines(query.data?.payload), [query.data]);
+  const query = useQuery({ ...eventOptions(id), staleTime: Infinity });
   return (
     <section className={isFirst ? undefined : "sec"}>
       <h3 className="lab">
@@ -79,19 +65,20 @@ function PayloadOf({ id, title, note, isFirst }: { id: string; title: string; no
       </h3>
       {query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} /> : null}
       {query.isPending ? <Loading rows={3} /> : null}
-      {query.isSuccess && parts.lines.length === 0 && <p className="t3 xs">No payload.</p>}
-      <div className="tree">
-        {parts.lines.map((line, index) => (
-          <div key={index} style={{ paddingLeft: Math.min(line.depth, 12) * 16 }}>
-            <span className="k">{line.key}</span>
-            <span className={line.kind === "number" ? "num" : line.kind === "count" ? "c" : "s"}>
-              <bdi>{line.text}</bdi>
-            </span>
-          </div>
-        ))}
-      </div>
-      {parts.left > 0 && <p className="t3 xs">{grouped(parts.left)} more lines on the event’s page</p>}
+      {query.data !== undefined && <PayloadTree text={payloadTextOf(query.data)} />}
     </section>
+  );
+}
+
+/** Copies the event once it is loaded. */
+function CopyOf({ id }: { id: string }) {
+  const { data } = useQuery({ ...eventOptions(id), staleTime: Infinity });
+  const words = useWords();
+  if (data === undefined) return null;
+  return (
+    <CopyMenu event={data} sentence={sentenceOfEvent(data, words)} className="btn sq">
+      <Icon name="copy" />
+    </CopyMenu>
   );
 }
 

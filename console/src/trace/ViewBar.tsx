@@ -1,6 +1,7 @@
 import { Menu } from "@base-ui/react/menu";
 import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import type { ReactNode } from "react";
+import { copyText } from "../event/clipboard";
 import type { Search } from "../router";
 import { Icon } from "../shared/icons";
 import { OutcomeMark } from "../shared/marks";
@@ -63,7 +64,7 @@ export function ViewBar(props: Props) {
   );
 }
 
-function Toggle({ eventId, search, name, value, children }: { eventId: string; search: Search; name: "only" | "blast"; value: string; children: React.ReactNode }) {
+function Toggle({ eventId, search, name, value, children }: { eventId: string; search: Search; name: "only" | "blast"; value: string; children: ReactNode }) {
   const isOn = search[name] === value;
   const others = { ...search, only: undefined, blast: undefined };
   return (
@@ -82,27 +83,20 @@ function Toggle({ eventId, search, name, value, children }: { eventId: string; s
 }
 
 function CopyMenu({ timeline }: { timeline: Props["timeline"] }) {
-  const [copied, setCopied] = useState<string | null>(null);
-  const copy = (form: "markdown" | "mermaid", name: string) => {
-    void navigator.clipboard?.writeText(timeline(form)).then(() => {
-      setCopied(name);
-      setTimeout(() => setCopied(null), 2_000);
-    });
-  };
   return (
-    <Menu.Root>
+    <Menu.Root modal={false}>
       <Menu.Trigger className="btn o">
-        <Icon name={copied === null ? "copy" : "check"} />
-        <span aria-live="polite">{copied === null ? "Copy as timeline" : `Copied as ${copied}`}</span>
+        <Icon name="copy" />
+        Copy as timeline
         <Icon name="down" small />
       </Menu.Trigger>
       <Menu.Portal>
         <Menu.Positioner align="end" sideOffset={4} className="pos">
           <Menu.Popup className="menu tm-menu">
-            <Menu.Item className="mi" onClick={() => copy("markdown", "Markdown")}>
+            <Menu.Item className="mi" onClick={() => void copyText(timeline("markdown"))}>
               Markdown <span className="t3">a list, for a ticket</span>
             </Menu.Item>
-            <Menu.Item className="mi" onClick={() => copy("mermaid", "Mermaid")}>
+            <Menu.Item className="mi" onClick={() => void copyText(timeline("mermaid"))}>
               Mermaid <span className="t3">a flowchart</span>
             </Menu.Item>
           </Menu.Popup>

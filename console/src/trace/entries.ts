@@ -110,25 +110,30 @@ function chosenSiblings(graph: Graph, view: View, parent: number, siblings: read
 /** Siblings, with those that would make one row of repeats put together. */
 function repeatsOf(graph: Graph, siblings: readonly number[]): number[][] {
   const units: number[][] = [];
-  let last = "";
+  let last: number | null = null;
   for (const node of siblings) {
-    const signature = leafSignature(graph, node);
-    if (signature !== "" && signature === last) at(units, units.length - 1).push(node);
+    const isPlain = isPlainLeaf(graph, node);
+    if (isPlain && last !== null && areRepeats(graph, last, node)) at(units, units.length - 1).push(node);
     else units.push([node]);
-    last = signature;
+    last = isPlain ? node : null;
   }
   return units;
 }
 
-function leafSignature(graph: Graph, node: number): string {
+function isPlainLeaf(graph: Graph, node: number): boolean {
   const event = at(graph.nodes, node);
-  const isLeaf = at(graph.sizes, node) === 1 && event.allEffects === 0;
-  if (!isLeaf || isFailure(event) || event.otherFlow || event.skewed) return "";
-  return signatureOf(graph, node);
+  return at(graph.sizes, node) === 1 && event.allEffects === 0 && !isFailure(event) && !event.otherFlow && !event.skewed;
 }
 
-/** What two events share that are repeats of each other; empty for those that never are. */
-export function signatureOf(graph: Graph, node: number): string {
-  const { actorType, actorId, eventType, label } = at(graph.nodes, node);
-  return label ? JSON.stringify([actorType, actorId, eventType, label]) : "";
+/** Whether two events are repeats of each other: the same actor, type and object. Without an object, none are. */
+export function areRepeats(graph: Graph, one: number, other: number): boolean {
+  const [first, second] = [at(graph.nodes, one), at(graph.nodes, other)];
+  return (
+    first.label !== undefined &&
+    first.label !== "" &&
+    first.label === second.label &&
+    first.eventType === second.eventType &&
+    first.actorId === second.actorId &&
+    first.actorType === second.actorType
+  );
 }

@@ -1,23 +1,25 @@
-import { useSyncExternalStore, useEffect, useState, type RefObject } from "react";
+import { useEffect, useState, useSyncExternalStore, type RefObject } from "react";
+import { useWidthAtMost } from "../explore/media";
 import { PHONE, POINTER, TOUCH, type Heights } from "./heights";
 
-/** Whether a media query matches. */
-export function useMedia(query: string): boolean {
+const COARSE = "(pointer: coarse)";
+
+function useCoarsePointer(): boolean {
   return useSyncExternalStore(
     (changed) => {
-      const list = matchMedia(query);
+      const list = matchMedia(COARSE);
       list.addEventListener("change", changed);
       return () => list.removeEventListener("change", changed);
     },
-    () => matchMedia(query).matches,
+    () => matchMedia(COARSE).matches,
   );
 }
 
-export const usePhone = (): boolean => useMedia("(max-width: 719px)");
+export const usePhone = (): boolean => useWidthAtMost(719);
 
 export function useHeights(): Heights {
   const isPhone = usePhone();
-  const isTouch = useMedia("(pointer: coarse)");
+  const isTouch = useCoarsePointer();
   return isPhone ? PHONE : isTouch ? TOUCH : POINTER;
 }
 

@@ -86,6 +86,15 @@ describe("branches", () => {
     expect(rows.at(-1)).toMatchObject({ kind: "fold", of: "siblings", count: 8 });
   });
 
+  test("siblings that were unfolded are all shown", () => {
+    const made = wide(13, (index) => ({ label: `store ${index}`, outcome: "success" }));
+    const { rows } = rowsOf(madeTrace(made));
+    const key = rows.at(-1)?.key ?? "";
+    const open = rowsOf(madeTrace(made), { unfolded: new Set([key]) }).rows;
+    expect(open.filter((row) => row.kind === "event").length).toBe(14);
+    expect(open[2]).toMatchObject({ kind: "fold", open: true, key });
+  });
+
   test("all failures are shown, however many there are", () => {
     const { rows } = rowsOf(madeTrace(wide(9, () => ({ outcome: "failure" }))));
     expect(rows.filter((row) => row.kind === "event").length).toBe(10);

@@ -1,5 +1,5 @@
 /** The rows of a trace: pairs, repeats, calm stretches, and what says that something is not here. Pure and linear. */
-import { linearise, signatureOf, type Entry, type View } from "./entries";
+import { areRepeats, linearise, type Entry, type View } from "./entries";
 import { gapThreshold } from "./gaps";
 import { at, isFailure, isStart, timeOf, type Graph, type Relation, type Trace } from "./graph";
 
@@ -151,8 +151,7 @@ function withRuns(rows: readonly Row[], graph: Graph, view: View): Row[] {
 function repeats(first: EventRow, last: Row | undefined, next: Row | undefined, graph: Graph): boolean {
   if (last?.kind !== "event" || next?.kind !== "event" || next.level !== first.level) return false;
   if ((first.end === null) !== (next.end === null)) return false;
-  const signature = signatureOf(graph, first.node);
-  if (signature === "" || signature !== signatureOf(graph, next.node)) return false;
+  if (!areRepeats(graph, first.node, next.node)) return false;
   const parent = at(graph.parents, next.node);
   const follows = parent === (last.end ?? last.node) || (parent >= 0 && parent === at(graph.parents, first.node));
   return follows && [first, next].every((row) => row.nodes.every((node) => isPlain(graph, node)));
@@ -213,8 +212,17 @@ function keptRows(rows: readonly Row[], graph: Graph, view: View): boolean[] {
     const around = isAll ? AROUND_FAILURE : 0;
     if (hasFailure(row, graph)) keep(index - around, index + around + 1);
     else if (!mayFold(row, graph, view)) keep(index, index + 1);
+    if (row.kind === "fold" && row.open && row.of === "siblings") keepOpened(rows, index, kept);
   });
   return kept;
+}
+
+/** Siblings that the reader unfolded do not fold in another way; what they led to may. */
+function keepOpened(rows: readonly Row[], header: number, kept: boolean[]): void {
+  const { level } = at(rows, header);
+  for (let index = header + 1; index < rows.length && at(rows, index).level >= level; index++) {
+    if (at(rows, index).level === level) kept[index] = true;
+  }
 }
 
 /** Rows that state a doubt, or lead elsewhere, stay. So do the effects, when they are what the reader asked for. */
