@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 // Tests in a real Chromium against a real server, one after the other: `npm run test:browser`.
 export default defineConfig({
   test: {
-    include: ["browser/**/*.browser.ts"],
+    include: [process.env.WHENCE_PICTURES_RUN ? "browser/pictures.ts" : "browser/**/*.browser.ts"],
     globalSetup: "browser/server.ts",
     environment: "node",
     fileParallelism: false,

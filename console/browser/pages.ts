@@ -59,3 +59,9 @@ export async function accessible(page: Page, where: string): Promise<void> {
   const found = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 4).map(({ target }) => target.join(" ")).join("; ")}`);
   expect(found, where).toEqual([]);
 }
+
+/** Waits until nothing is loading any more. Not for pages that are live. */
+export async function settled(page: Page): Promise<void> {
+  await page.waitForLoadState("networkidle");
+  await page.waitForFunction(() => document.querySelector("[role=status][aria-label=Loading]") === null);
+}
