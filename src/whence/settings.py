@@ -268,7 +268,7 @@ def _check_oidc(settings: Settings) -> None:
             "WHENCE_OIDC_ISSUER must be an https URL without user, query or fragment; http only to a loopback address."
         )
     if "openid" not in settings.oidc_scopes or not all(map(str.isprintable, settings.oidc_scopes)):
-        raise ValueError("WHENCE_OIDC_SCOPES must list openid, and perhaps others like profile.")
+        raise ValueError("WHENCE_OIDC_SCOPES must list openid, and others like profile if the claims need them.")
 
 
 def _check_limits(settings: Settings) -> None:
