@@ -17,7 +17,7 @@ import pytest
 from tests.api.conftest import Served, code_of, serving
 from tests.api.credentials import ed_key, jwk, jwt_of
 from tests.unit.mutants import catches, replaced
-from whence.api import oidc, oidc_pages
+from whence.api import auth, oidc, oidc_pages
 from whence.api.console import PATHS
 from whence.permissions import READ, WRITE, new_session_secret, session_hash
 from whence.storage import Session
@@ -159,7 +159,9 @@ def test_the_issuer_signs_somebody_in(signing: Served, issuer: Issuer) -> None:
     assert httpx2.get(signing.url + SESSION, headers=session).status_code == 401
 
 
-@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/" + "x" * 2000])
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/" + "x" * 2000, "/\u00e9"]
+)
 def test_nobody_is_sent_to_another_site(signing: Served, issuer: Issuer, back: str) -> None:
     address, cookie = begin(signing, back)
     assert finish(issuer.sign_in(address), cookie).headers["location"] == "/"
@@ -219,6 +221,19 @@ def test_any_server_finishes_what_another_began(tmp_path: Path, issuer: Issuer) 
         assert back.netloc == "log.example"
         cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0], "Host": "log.example"}
         session_of(finish(f"{two.url}{back.path}?{back.query}", cookie))
+
+
+@catches(replaced(auth.Authenticator, "note_bad", lambda _self, _request: None, "refused_codes_are_not_counted"))
+def test_refused_codes_are_throttled_as_bad_credentials_are(tmp_path: Path, issuer: Issuer) -> None:
+    """Anybody can begin to sign in, so the issuer is not asked without end."""
+    with trusting(tmp_path / "one", issuer, bad_credentials_per_minute=1) as served:
+        statuses = []
+        for _ in range(2):
+            address, cookie = begin(served)
+            state = parse_qs(urlsplit(address).query)["state"][0]
+            forged = f"{served.url}{START}/callback?{urlencode({'code': 'forged', 'state': state})}"
+            statuses.append(httpx2.get(forged, headers=cookie).status_code)
+        assert statuses == [303, 429]
 
 
 def test_what_fails_is_said_by_the_sign_in_page(tmp_path: Path, issuer: Issuer) -> None:

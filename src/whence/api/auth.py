@@ -156,9 +156,13 @@ class Authenticator:
                 key = None if taken is None else await self._store.credentials.get_key(taken.key_id)
         principal = None if key is None or key.ceiling is not None else self._principal(key, via_cookie=False)
         if principal is None or taken is None or taken.expires_at <= _now_us():
-            self._throttle.note_bad(self._address_of(scope))
+            self.note_bad(request)
             raise Unauthenticated
         return principal
+
+    def note_bad(self, request: HTTPConnection) -> None:
+        """Count a bad credential that was checked elsewhere. Raises Throttled when it is one too many."""
+        self._throttle.note_bad(self._address_of(request.scope))
 
     def share_throttle(self, bus: ProcessBus) -> None:
         """Count bad credentials together with the other processes of the server."""

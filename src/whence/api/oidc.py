@@ -31,6 +31,7 @@ _BOUND = b"oidc attempt 1"
 _FETCH_S = 5.0
 _BODY_MAX = 256 * 1024
 _DISCOVERY_S = 3600.0
+_RETRY_S = 5.0
 
 
 class _Attempt(msgspec.Struct, frozen=True, array_like=True):
@@ -78,6 +79,7 @@ class OidcProvider:
         self._attempts = attempts
         self._http: httpx2.AsyncClient | None = None
         self._known: tuple[_Discovery, TokenVerifier, float] | None = None
+        self._failed_at = -_RETRY_S
 
     async def close(self) -> None:
         """Close the connections."""
@@ -140,10 +142,26 @@ class OidcProvider:
             raise SignInFailed("unavailable", str(error)) from None
 
     async def _discover(self) -> tuple[_Discovery, TokenVerifier]:
-        """What the issuer says of itself, and the verifier of its tokens; read again after an hour."""
+        """What the issuer says of itself, and the verifier of its tokens. Read again after an hour; after a failure not
+        before 5 s, whoever asks."""
         clock = time.monotonic()
         if self._known is not None and clock - self._known[2] < _DISCOVERY_S:
             return self._known[0], self._known[1]
+        if clock - self._failed_at < _RETRY_S:
+            raise SignInFailed("unavailable", "the issuer could not be asked a moment ago")
+        try:
+            found = await self._read_discovery()
+        except SignInFailed:
+            self._failed_at = clock
+            raise
+        if self._known is not None and self._known[0] == found:
+            verifier = self._known[1]
+        else:
+            verifier = TokenVerifier(_settings_of_tokens(self._settings, found), time.monotonic)
+        self._known = found, verifier, clock
+        return found, verifier
+
+    async def _read_discovery(self) -> _Discovery:
         address = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
             found = msgspec.json.decode(await self._fetch("GET", address), type=_Discovery)
@@ -154,12 +172,7 @@ class OidcProvider:
             raise SignInFailed(
                 "unavailable", "the issuer's description is of another issuer, or names addresses without TLS"
             )
-        if self._known is not None and self._known[0] == found:
-            verifier = self._known[1]
-        else:
-            verifier = TokenVerifier(_settings_of_tokens(self._settings, found), time.monotonic)
-        self._known = found, verifier, clock
-        return found, verifier
+        return found
 
     async def _exchange(self, discovery: _Discovery, code: str, verifier: str, callback: str) -> str:
         """The ID token for a code."""

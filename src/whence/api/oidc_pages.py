@@ -29,7 +29,7 @@ START = "/api/v1/session/oidc"
 
 _CALLBACK = f"{START}/callback"
 _ATTEMPT_COOKIE = "whence_sign_in"
-_BACK = re.compile(r"/(?![/\\])[^\x00-\x20\x7f\\]{0,999}")
+_BACK = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]{0,999}")  # no backslash, which browsers take for a slash
 
 _log = structlog.get_logger("whence.api")
 
@@ -72,6 +72,8 @@ async def _callback(request: Request) -> JsonResponse:
         await context.store.credentials.put_session(session)
         await context.recorder.session_created(principal, expires_at, now)
     except SignInFailed as failed:
+        if failed.reason == "refused":
+            context.authenticator.note_bad(request)
         return _failure(request, failed)
     except WhenceError as error:
         return _failure(request, SignInFailed("unavailable", type(error).__name__))
