@@ -23,7 +23,7 @@ from whence.events import EVENT_LOG, Vocabulary
 from whence.sentences import load_grammar
 from whence.storage.backends import engine_of
 
-__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "RECORDED", "SECRET_BYTES_MIN", "Settings", "default_store"]
+__all__ = ["FIELDS", "JWT_LIFETIME_MAX_S", "RECORDED", "SECRET_BYTES_MIN", "Settings", "default_store", "is_safe_url"]
 
 JWT_LIFETIME_MAX_S = 24 * 3600
 """The longest lifetime of a JWT that an operator may allow, in seconds."""
@@ -100,10 +100,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_allow: tuple[str, ...] = ()
     console: bool = True
     sentences: Path | None = None
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = None
+    oidc_scopes: tuple[str, ...] = ("openid",)
 
     def __post_init__(self) -> None:
         _check_service(self)
         _check_jwt(self)
+        _check_oidc(self)
         _check_limits(self)
         self.vocabulary  # noqa: B018  (an added word outside the grammar must be refused at start)
 
@@ -243,7 +248,7 @@ def _check_jwt(settings: Settings) -> None:
         raise ValueError(f"WHENCE_JWT_SECRET must have at least {SECRET_BYTES_MIN} bytes.")
     if secret is not None and ("-----BEGIN" in secret or secret.startswith(("ssh-", "ecdsa-"))):
         raise ValueError("WHENCE_JWT_SECRET must not be a key file: a public key is no secret. Use a JWKS URL.")
-    if url is not None and not _is_safe_url(url):
+    if url is not None and not is_safe_url(url):
         raise ValueError(
             "WHENCE_JWT_JWKS_URL must be an https URL without user or fragment; http only to a loopback address."
         )
@@ -256,6 +261,21 @@ def _check_jwt(settings: Settings) -> None:
         raise ValueError("WHENCE_JWT_MAX_LIFETIME must be from 1s to 24h.")
     if not settings.jwt_tenant_claim or not settings.jwt_scopes_claim:
         raise ValueError("WHENCE_JWT_TENANT_CLAIM and WHENCE_JWT_SCOPES_CLAIM must not be empty.")
+
+
+def _check_oidc(settings: Settings) -> None:
+    """Raise ValueError for an invalid setting of the sign-in by OpenID Connect."""
+    if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
+        raise ValueError("WHENCE_OIDC_ISSUER and WHENCE_OIDC_CLIENT_ID belong together: set both or neither.")
+    if settings.oidc_issuer is None:
+        if settings.oidc_client_secret is not None:
+            raise ValueError("WHENCE_OIDC_CLIENT_SECRET needs WHENCE_OIDC_ISSUER.")
+    elif not is_safe_url(settings.oidc_issuer) or "?" in settings.oidc_issuer:
+        raise ValueError(
+            "WHENCE_OIDC_ISSUER must be an https URL without user, query or fragment; http only to a loopback address."
+        )
+    if "openid" not in settings.oidc_scopes or not all(map(str.isprintable, settings.oidc_scopes)):
+        raise ValueError("WHENCE_OIDC_SCOPES must list openid, and others like profile if the claims need them.")
 
 
 def _check_limits(settings: Settings) -> None:
@@ -286,7 +306,8 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{login.partition(':')[0]}{at}{host}"
 
 
-def _is_safe_url(url: str) -> bool:
+def is_safe_url(url: str) -> bool:
+    """Whether secrets may be asked for at this URL: by https, or at a loopback address, without user or fragment."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -362,7 +383,7 @@ def _lower(text: str) -> str:
 _duration = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}, "24h")
 _size = _scaled({"": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}, "64MiB")
 
-_SECRETS = frozenset({"jwt_secret", "store_secret"})
+_SECRETS = frozenset({"jwt_secret", "oidc_client_secret", "store_secret"})
 _URLS = frozenset({"store", "listen_url"})
 _FROM_FILE = _SECRETS | _URLS  # a URL may hold a password
 
@@ -408,5 +429,9 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "webhook_allow": ("WHENCE_WEBHOOK_ALLOW", _list),
     "console": ("WHENCE_CONSOLE", _switch),
     "sentences": ("WHENCE_SENTENCES", Path),
+    "oidc_issuer": ("WHENCE_OIDC_ISSUER", _text),
+    "oidc_client_id": ("WHENCE_OIDC_CLIENT_ID", _text),
+    "oidc_client_secret": ("WHENCE_OIDC_CLIENT_SECRET", _text),
+    "oidc_scopes": ("WHENCE_OIDC_SCOPES", _list),
 }
 """The variable of each field, and the function that parses its value."""

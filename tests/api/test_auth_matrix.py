@@ -537,17 +537,17 @@ def test_a_token_of_any_audience_is_found(tmp_path: Path) -> None:
 
 def test_a_401_that_tells_its_cause_is_found(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: one cause has a sentence of its own."""
-    verify = auth._TokenVerifier.verify
+    verify = auth.TokenVerifier.verify
 
     async def telling(self: Any, secret: str, *, via_cookie: bool) -> Any:
         try:
             return await verify(self, secret, via_cookie=via_cookie)
-        except auth._TokenRefused:
+        except auth.TokenRefused:
             if secret.count(".") != 2:
                 raise
             error = auth.Unauthenticated()
             error.args = ("This token does not hold.",)
             raise error from None
 
-    monkeypatch.setattr(auth._TokenVerifier, "verify", telling)
+    monkeypatch.setattr(auth.TokenVerifier, "verify", telling)
     assert "2 kinds of 401 by GET" in failures(guarded, LIST)

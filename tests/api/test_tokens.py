@@ -123,7 +123,7 @@ class OneReason(Exception):
 
 
 @catches(
-    replaced(auth, "_TokenRefused", OneReason, "no_reason"),
+    replaced(auth, "TokenRefused", OneReason, "no_reason"),
     replaced(auth, "_token_kid", lambda _token: None, "no_key_id"),
     replaced(auth, "_token_kid", lambda token: token, "the_token_is_logged"),
 )

@@ -9,13 +9,13 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from tests.contract.model_credentials import ModelCredentials
 from tests.contract.model_filters import Filters, is_uuid
 from whence.catalog import outcome_of
 from whence.delays import ERROR
@@ -36,10 +36,8 @@ from whence.events import (
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
 from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
-from whence.permissions import ApiKey
-from whence.storage import Credentials, Head, Receipt, Session, Write
+from whence.storage import Credentials, Head, Receipt, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
-from whence.storage.credentials import KeyPlace, keys_refusal, sessions_refusal
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
 
 SENT_FIELDS = {
@@ -60,16 +58,15 @@ MONDAY = 4 * DAY_US
 """1970-01-05, from which buckets of every interval are counted."""
 
 
-class ModelStore(Filters):
+class ModelStore(Filters, ModelCredentials):
     """A log of many tenants in lists."""
 
     reads_at_once = 8
     pages_share_events = True
 
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
+        super().__init__()
         self.logs: dict[str, list[Event]] = {}
-        self.keys: list[ApiKey] = []
-        self.sessions: dict[bytes, Session] = {}
         self.as_of_span = as_of_span
         self.kinds_max = kinds_max
         self.size_before = 0  # events of the log before this append
@@ -577,59 +574,6 @@ class ModelStore(Filters):
         """The model keeps keys and sessions itself, so that one subclass can break any of its operations."""
         return self
 
-    async def put_key(self, key: ApiKey, *, limited: bool = False) -> None:
-        if limited:
-            kept = await self.list_keys(key.tenant)
-            self.refuse(keys_refusal(sum(each.alive(key.created_at) for each in kept), len(kept)))
-        self.keys.append(key)
-
-    def refuse(self, refusal: WhenceError | None) -> None:
-        if refusal is not None:
-            raise refusal
-
-    async def find_key(self, key_hash: bytes) -> ApiKey | None:
-        return next((key for key in self.keys if key.hash == key_hash), None)
-
-    async def get_key(self, key_id: str) -> ApiKey | None:
-        return next((key for key in self.keys if key.id == key_id), None)
-
-    async def list_keys(self, tenant: str, after: KeyPlace | None = None, limit: int | None = None) -> list[ApiKey]:
-        kept = sorted((key for key in self.keys if key.tenant == tenant), key=lambda key: (key.created_at, key.id))
-        return [key for key in kept if after is None or (key.created_at, key.id) > after][:limit]
-
-    async def revoke_key(self, tenant: str, key_id: str, at: int) -> bool:
-        key = await self.get_key(key_id)
-        if key is None or key.tenant != tenant:
-            return False
-        self.change_key(key_id, lambda key: {"revoked_at": at if key.revoked_at is None else key.revoked_at})
-        self.sessions = {hash_: each for hash_, each in self.sessions.items() if each.key_id != key_id}
-        return True
-
-    async def touch_keys(self, used: dict[str, int]) -> None:
-        for key_id, at in used.items():
-            self.change_key(key_id, partial(last_used, at))
-
-    def change_key(self, key_id: str, change: Callable[[ApiKey], dict[str, int]]) -> None:
-        self.keys = [msgspec.structs.replace(key, **change(key)) if key.id == key_id else key for key in self.keys]
-
-    async def put_session(self, session: Session) -> None:
-        now = time.time_ns() // 1_000
-        self.sessions = {hash_: each for hash_, each in self.sessions.items() if each.expires_at > now}
-        own = [
-            each for each in self.sessions.values() if (each.key_id, each.tenant) == (session.key_id, session.tenant)
-        ]
-        self.refuse(sessions_refusal(len(own), min((each.expires_at for each in own), default=None), now=now))
-        self.sessions[session.hash] = session
-
-    async def find_session(self, session_hash: bytes) -> Session | None:
-        return self.sessions.get(session_hash)
-
-    async def end_session(self, session_hash: bytes) -> None:
-        self.sessions.pop(session_hash, None)
-
-    async def take_session(self, session_hash: bytes) -> Session | None:
-        return self.sessions.pop(session_hash, None)
-
     async def check(self) -> None:
         return None
 
@@ -683,8 +627,3 @@ class _Number(str):
 
     def __hash__(self) -> int:
         return str.__hash__(self)
-
-
-def last_used(at: int, key: ApiKey) -> dict[str, int]:
-    """The update of a key that was used at this time."""
-    return {"last_used_at": max(key.last_used_at or 0, at)}

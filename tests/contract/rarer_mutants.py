@@ -331,13 +331,19 @@ def sessions_outlive_their_key(patch: Patch) -> None:
 
 @breaks("sqlite", "postgres")
 def sessions_are_taken_and_kept(patch: Patch) -> None:
-    columns = "hash, key_id, expires_at, tenant, scopes"
-    for_each = (
-        f"DELETE FROM session WHERE hash = {{}} RETURNING {columns}",
-        f"SELECT {columns} FROM session WHERE hash = {{}}",
+    reword(
+        patch,
+        "take_session",
+        sqlite=lambda text: _selected(text, "?"),
+        postgres=lambda text: _selected(text, "$1"),
     )
-    sqlite, postgres = (tuple(text.format(value) for text in for_each) for value in ("?", "$1"))
-    reword(patch, "take_session", sqlite=sqlite, postgres=postgres)
+
+
+def _selected(delete: str, value: str) -> str:
+    """The rows that a statement deletes and returns, without deleting them."""
+    columns = delete.partition("RETURNING")[2]
+    assert columns
+    return f"SELECT {columns} FROM session WHERE hash = {value}"
 
 
 @breaks("sqlite", "postgres")

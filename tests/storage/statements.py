@@ -125,9 +125,9 @@ async def _ask(store: Any) -> None:
         await store.actor_stats(*asked(filters, TENANT))
         await store.facets(*asked(filters, TENANT), 5)
         await store.read_feed(*asked(filters, TENANT), 0, 20)
+        await store.list_part(*asked(filters, TENANT), PartRequest(limit=20, as_of=5_000))
     assert (await store.find_names(Viewer(TENANT), NAMES)).events == [FAILED_EVENT]
     assert (await store.find_names(Viewer(TENANT, ("action_run",)), NAMES)).actors != []
-        await store.list_part(*asked(filters, TENANT), PartRequest(limit=20, as_of=5_000))
     assert await store.position_before(TENANT, NOON) == 0
     assert await store.get_event(Viewer(TENANT), FAILED_EVENT) is not None
     assert await store.get_event(Viewer(TENANT), new(9).id) is None

@@ -70,6 +70,10 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         WEBHOOK_ALLOW="10.1.0.0/16, hooks.internal:9000",
         CONSOLE="off",
         SENTENCES=str(pem),
+        OIDC_ISSUER="https://id.example",
+        OIDC_CLIENT_ID="whence",
+        OIDC_CLIENT_SECRET="hidden",
+        OIDC_SCOPES="openid,profile",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -211,6 +215,10 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"TLS_CERT": __file__, "TLS_KEY": "/no/such/file"},
         {"LOG_LEVEL": "loud"},
         {"COOKIE_SECURE": "perhaps"},
+        {"OIDC_ISSUER": "https://id.example"},
+        {"OIDC_CLIENT_SECRET": "alone"},
+        {"OIDC_ISSUER": "http://id.example", "OIDC_CLIENT_ID": "whence"},
+        {"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "whence", "OIDC_SCOPES": "profile"},
         {"BAD_CREDENTIALS_PER_MINUTE": "0"},
         {"QUEUE_EVENTS_MAX": "1999"},
         {"BODIES_IN_FLIGHT_MAX": "23MiB"},

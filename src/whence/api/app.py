@@ -21,6 +21,7 @@ from whence.api import (
     health,
     metrics_page,
     names,
+    oidc_pages,
     operators,
     reads,
     sentences,
@@ -38,6 +39,7 @@ from whence.api.fast_lane import FastLane
 from whence.api.followers import WEBHOOK_SECRETS, new_worker, running
 from whence.api.metrics import Metrics, Share, template_of
 from whence.api.middleware import HTTPMiddleware
+from whence.api.oidc import OidcProvider
 from whence.api.operator_tokens import PURPOSE
 from whence.api.process_bus import ProcessBus
 from whence.api.readiness import Readiness
@@ -106,6 +108,7 @@ def create_app(
         webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
         webhook_tests=FairQueue(_WEBHOOK_TESTS),
         grammar=load_grammar(settings.sentences),
+        oidc=None if settings.oidc_issuer is None else OidcProvider(settings, secret.sealer("sign-in attempts")),
     )
     _watch(context)
     worker = new_worker(settings, store, secret, metrics) if bus is None else None
@@ -130,6 +133,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)
+    handlers += oidc_pages.routes(settings)
     return [*handlers, *console.routes(settings, handlers)]
 
 
@@ -165,6 +169,8 @@ async def _lifespan(context: AppContext, bus: ProcessBus | None, worker: Worker 
         closing.push_async_callback(context.ingest.close)
         closing.push_async_callback(context.streams.close)
         closing.push_async_callback(context.sender.close)
+        if context.oidc is not None:
+            closing.push_async_callback(context.oidc.close)
         publishing = asyncio.create_task(context.metrics.keep_published())
         closing.callback(publishing.cancel)
         if worker is not None:

@@ -32,10 +32,21 @@ from whence.settings import Settings
 from whence.storage.base import Store
 from whence.storage.credentials import Credentials, Session
 
-__all__ = ["COOKIE", "Authenticator", "HTTPConnection", "read_cookies"]
+__all__ = [
+    "COOKIE",
+    "SUBJECT_PREFIX",
+    "Authenticator",
+    "HTTPConnection",
+    "TokenRefused",
+    "TokenVerifier",
+    "read_cookies",
+]
 
 COOKIE = "vai_token"
 """The name of the cookie that carries a JWT or a session."""
+
+SUBJECT_PREFIX = "oidc:"
+"""What comes before the subject of a session that OpenID Connect began, in the place of an API key's id."""
 
 _KEYS_KEPT = 4_096
 _KEY_TTL_S = 0.1
@@ -89,7 +100,9 @@ class Authenticator:
         self._keys = _KeyCache(clock)
         self._lookups = FairQueue(_LOOKUPS)
         self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
-        self._tokens = _TokenVerifier(settings, clock)
+        self._tokens = TokenVerifier(settings, clock)
+        self._vocabulary = settings.vocabulary
+        self._has_issuer = settings.oidc_issuer is not None
         self._proxies = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
         self._used: dict[str, int] = {}
         self._flusher: asyncio.Task[None] | None = None
@@ -143,9 +156,13 @@ class Authenticator:
                 key = None if taken is None else await self._store.credentials.get_key(taken.key_id)
         principal = None if key is None or key.ceiling is not None else self._principal(key, via_cookie=False)
         if principal is None or taken is None or taken.expires_at <= _now_us():
-            self._throttle.note_bad(self._address_of(scope))
+            self.note_bad(request)
             raise Unauthenticated
         return principal
+
+    def note_bad(self, request: HTTPConnection) -> None:
+        """Count a bad credential that was checked elsewhere. Raises Throttled when it is one too many."""
+        self._throttle.note_bad(self._address_of(request.scope))
 
     def share_throttle(self, bus: ProcessBus) -> None:
         """Count bad credentials together with the other processes of the server."""
@@ -228,7 +245,7 @@ class Authenticator:
                 return await self._of_session(scope, hashed)
         try:
             return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
-        except _TokenRefused as refusal:
+        except TokenRefused as refusal:
             client = self.client_address(scope)
             _log.info("token_refused", reason=str(refusal), kid=_token_kid(secret), client=client)
             return None
@@ -254,12 +271,27 @@ class Authenticator:
         known = await self._find_session(scope, hashed)
         if known is None or known.session is None:
             return None
+        if known.session.key_id.startswith(SUBJECT_PREFIX):
+            return self._of_subject(known.session)
         principal, session = self._principal(known.key, via_cookie=True), known.session
         if principal is None or (session.tenant is None) is not (known.key.ceiling is None):
             return None
         if session.tenant is None:
             return principal
         return _for_tenant(principal, known.key, session.tenant, session.scopes or (), session.expires_at)
+
+    def _of_subject(self, session: Session) -> Principal | None:
+        """The principal of a session that OpenID Connect began, while that is switched on."""
+        if not self._has_issuer or session.tenant is None:
+            return None
+        return Principal(
+            tenant=session.tenant,
+            scopes=scopes_among(session.scopes or (), self._vocabulary),
+            key_id=None,
+            subject=session.key_id,
+            via_cookie=True,
+            expires_at=session.expires_at,
+        )
 
     async def _of_operator_token(self, scope: Mapping[str, Any], text: str) -> Principal | None:
         """The principal of an operator's token, while the token and its key are alive."""
@@ -300,7 +332,7 @@ class Authenticator:
             asked_at = self._keys.clock()
             async with self._lookups.place(self._address_of(scope)):
                 session = await self._store.credentials.find_session(hashed)
-                key = None if session is None else await self._store.credentials.get_key(session.key_id)
+                key = None if session is None else await self._key_of(session)
             if session is None or key is None:
                 return None
             known = _CachedKey(key, session, asked_at)
@@ -309,6 +341,12 @@ class Authenticator:
         if known.session is None or known.session.expires_at <= _now_us():
             return None
         return known
+
+    async def _key_of(self, session: Session) -> ApiKey | None:
+        """The key with which a session ends. One that OpenID Connect began has none, and ends by itself."""
+        if not session.key_id.startswith(SUBJECT_PREFIX):
+            return await self._store.credentials.get_key(session.key_id)
+        return ApiKey(id=session.key_id, hash=session.hash, tenant=session.tenant or "", scopes=(), created_at=0)
 
     def _same_origin(self, scope: Mapping[str, Any]) -> bool:
         """Whether a browser sent this from a page of this server. Sec-Fetch-Site decides if it is there, since a page
@@ -400,11 +438,11 @@ class _Throttle:
             del self._windows[next(iter(self._windows))]
 
 
-class _TokenRefused(Exception):
+class TokenRefused(Exception):
     """A token is not valid. The reason, which repeats nothing of the token, is for the log."""
 
 
-class _TokenVerifier:
+class TokenVerifier:
     """Verifies JWTs by the settings. A token itself decides nothing except which key is tried."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
@@ -419,16 +457,25 @@ class _TokenVerifier:
         self._vocabulary = settings.vocabulary
 
     async def close(self) -> None:
+        """Release every resource."""
         if self._jwks is not None:
             await self._jwks.close()
 
     async def verify(self, token: str, *, via_cookie: bool) -> Principal:
-        """The principal of a token. Raises _TokenRefused, and Unavailable as `JwksCache.find`."""
+        """The principal of a token. Raises TokenRefused, and Unavailable as `JwksCache.find`."""
+        return self.principal(await self.claims(token), via_cookie=via_cookie)
+
+    async def claims(self, token: str) -> dict[str, Any]:
+        """The claims of a token that is valid now. Raises as `verify`."""
         claims = await self._claims(token)
         self._check_times(claims, time.time())
+        return claims
+
+    def principal(self, claims: Mapping[str, Any], *, via_cookie: bool) -> Principal:
+        """Who these claims stand for. Raises TokenRefused if they name no tenant."""
         tenant = claims.get(self._tenant_claim)
         if not isinstance(tenant, str) or not is_tenant(tenant):
-            raise _TokenRefused("the claim of the tenant is missing, or names none")
+            raise TokenRefused("the claim of the tenant is missing, or names none")
         subject = claims.get("sub", "")
         return Principal(
             tenant=tenant,
@@ -440,14 +487,14 @@ class _TokenVerifier:
         )
 
     async def _claims(self, token: str) -> dict[str, Any]:
-        """The claims, if the signature, the issuer and the audience are valid. Raises _TokenRefused."""
+        """The claims, if the signature, the issuer and the audience are valid. Raises TokenRefused."""
         if not self._algorithms:
-            raise _TokenRefused("no key for tokens is configured")
+            raise TokenRefused("no key for tokens is configured")
         header = _token_header(token)
         if header is None:
-            raise _TokenRefused("not an API key or a JWT that can be read")
+            raise TokenRefused("not an API key or a JWT that can be read")
         if header.get("alg") not in self._algorithms:
-            raise _TokenRefused("the algorithm is not configured")
+            raise TokenRefused("the algorithm is not configured")
         algorithm = str(header["alg"])
         if self._jwks is None:
             return self._decode_any(token, () if self._secret is None else (self._secret,), algorithm)
@@ -455,25 +502,25 @@ class _TokenVerifier:
         keys = await self._jwks.find(kid, algorithm)
         try:
             return self._decode_any(token, [key.key for key in keys], algorithm)
-        except _TokenRefused:
+        except TokenRefused:
             # An issuer that rotates keys without a new kid can only be noticed by a failed signature.
             if not keys or not await self._jwks.refresh():
                 raise
         return self._decode_any(token, [key.key for key in await self._jwks.find(kid, algorithm)], algorithm)
 
     def _decode_any(self, token: str, keys: Iterable[Any], algorithm: str) -> dict[str, Any]:
-        refusal = _TokenRefused("the issuer has no such key")
+        refusal = TokenRefused("the issuer has no such key")
         for key in keys:
             try:
                 return self._decode(token, key, algorithm)
-            except _TokenRefused as error:
+            except TokenRefused as error:
                 refusal = error
         raise refusal
 
     def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
         """The claims, if this key signed the token. `_check_times` checks the times, more strictly than PyJWT.
 
-        Raises _TokenRefused. `sub` and `jti` decide nothing, so they may be of any kind.
+        Raises TokenRefused. `sub` and `jti` decide nothing, so they may be of any kind.
         """
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -496,21 +543,21 @@ class _TokenVerifier:
             )
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
             # The message of a foreign error may repeat a part of the token.
-            raise _TokenRefused(f"it does not verify: {type(error).__name__}") from None
+            raise TokenRefused(f"it does not verify: {type(error).__name__}") from None
         return claims
 
     def _check_times(self, claims: Mapping[str, Any], now: float) -> None:
-        """Raise _TokenRefused unless the token is valid now, and its whole life is no longer than allowed."""
+        """Raise TokenRefused unless the token is valid now, and its whole life is no longer than allowed."""
         times = [claims.get(name) for name in ("exp", "iat", "nbf")]
         if not all(time_ is None or _is_time(time_) for time_ in times):
-            raise _TokenRefused("exp, iat or nbf is no time")
+            raise TokenRefused("exp, iat or nbf is no time")
         exp, iat, nbf = times
         if exp is None or exp <= now:
-            raise _TokenRefused("it has expired")
+            raise TokenRefused("it has expired")
         if any(start is not None and start > now + _SKEW_S for start in (iat, nbf)):
-            raise _TokenRefused("iat or nbf lies in the future")
+            raise TokenRefused("iat or nbf lies in the future")
         if exp - (now if iat is None else iat) > self._max_lifetime_s:
-            raise _TokenRefused(f"its life is longer than {self._max_lifetime_s} seconds")
+            raise TokenRefused(f"its life is longer than {self._max_lifetime_s} seconds")
 
 
 def _for_tenant(operator: Principal, key: ApiKey, tenant: str, scopes: Iterable[str], expires_at: int) -> Principal:
@@ -529,10 +576,10 @@ def _now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def read_cookies(scope: Mapping[str, Any]) -> list[str]:
-    """Every value of the cookie `vai_token` that the request carries."""
+def read_cookies(scope: Mapping[str, Any], wanted: str = COOKIE) -> list[str]:
+    """Every value of a cookie that the request carries."""
     pairs = (pair.strip().partition("=") for line in header_values(scope, b"cookie") for pair in line.split(";"))
-    return [value for name, _, value in pairs if name == COOKIE]
+    return [value for name, _, value in pairs if name == wanted]
 
 
 def _last(lines: list[str], default: str) -> str:

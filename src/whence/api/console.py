@@ -18,6 +18,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import root_path_of
 from whence.api.headers import header
+from whence.api.oidc_pages import START
 from whence.api.representation import accepts_gzip
 from whence.api.request import Request
 from whence.api.responses import JsonResponse
@@ -103,7 +104,8 @@ def routes(settings: Settings, others: Sequence[HTTPRouteHandler]) -> list[HTTPR
     folder = _built()
     taken = {path for handler in others for path in handler.paths}
     assets = {path: asset for path, asset in read_assets(folder) if path not in taken}
-    return [_page_route(folder.joinpath("index.html").read_text(encoding="utf-8")), _asset_route(assets)]
+    text = folder.joinpath("index.html").read_text(encoding="utf-8")
+    return [_page_route(text, has_issuer=settings.oidc_issuer is not None), _asset_route(assets)]
 
 
 def is_built() -> bool:
@@ -130,12 +132,14 @@ def _built() -> Traversable:
     return resources.files("whence.api") / "static" / "console"
 
 
-def _page_route(text: str) -> HTTPRouteHandler:
-    """The page, in which relative addresses begin at the server's root path."""
+def _page_route(text: str, *, has_issuer: bool) -> HTTPRouteHandler:
+    """The page, in which relative addresses begin at the server's root path. If OpenID Connect can sign in, it says
+    where: `<meta name="oidc" content="api/v1/session/oidc">`."""
+    issuer = f'<meta name="oidc" content="{START.removeprefix("/")}">' if has_issuer else ""
 
     @lru_cache(4)  # a server has one root path, or two behind a server that mounts it
     def page_at(root: str) -> bytes:
-        base = f'<base href="{html.escape(root)}/">'
+        base = f'<base href="{html.escape(root)}/">{issuer}'
         plain = _BASE.sub("", text)
         return _HEAD.sub(lambda head: head[0] + base, plain, count=1).encode()
 

@@ -8,6 +8,7 @@ import msgspec
 from whence.api.admission import Admission
 from whence.api.auth import Authenticator
 from whence.api.metrics import Metrics
+from whence.api.oidc import OidcProvider
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
@@ -33,7 +34,8 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `admission` decides how much of the
     server each tenant may use. `metrics` counts what it does. `parsed_reads` are what reads asked lately, by route,
     query string, viewer and path. `sender` sends the test events of webhooks, `webhook_tests` bounds how many at a
-    time, `webhook_secrets` seals their secrets, and `grammar` has the words of their sentences.
+    time, `webhook_secrets` seals their secrets, and `grammar` has the words of their sentences. `oidc` is the issuer
+    that signs people in, if there is one.
     """
 
     settings: Settings
@@ -53,6 +55,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secrets: Sealer
     webhook_tests: FairQueue
     grammar: Grammar
+    oidc: OidcProvider | None = None
 
 
 def context_of(request: Request) -> AppContext:

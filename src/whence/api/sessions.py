@@ -33,7 +33,7 @@ from whence.storage.credentials import Session
 from whence.wire.keys import CurrentSessionBody, SessionBody, SessionLinkBody
 from whence.wire.times import format_time
 
-__all__ = ["ROUTES", "SESSION_S"]
+__all__ = ["ROUTES", "SESSION_S", "cookie_line", "session_cookie"]
 
 SESSION_S = 12 * 3600
 """The longest life of a session, in seconds. It ends earlier if its API key does."""
@@ -91,7 +91,7 @@ async def end_session(request: Request) -> Response[None]:
             await context.store.credentials.end_session(hashed)
             context.authenticator.forget(hashed)
             await context.recorder.session_ended(principal_of(request), now_us())
-    return Response(None, status_code=204, headers={"Set-Cookie": _cookie(request, "", 0)})
+    return Response(None, status_code=204, headers={"Set-Cookie": session_cookie(request, "", 0)})
 
 
 @post(
@@ -165,7 +165,7 @@ async def _begin(request: Request, principal: Principal, now: int) -> Response[b
     body = SessionBody(
         tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
     )
-    return _secret_answer(body, _cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
+    return _secret_answer(body, session_cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
 
 
 def _code_in(body: bytes) -> str:
@@ -189,12 +189,19 @@ def _code_in(body: bytes) -> str:
     return str(asked["code"])
 
 
-def _cookie(request: Request, value: str, max_age_s: int) -> str:
-    """A cookie that scripts cannot read, and that browsers do not send with requests of other sites' pages."""
+def session_cookie(request: Request, value: str, max_age_s: int) -> str:
+    """A cookie that browsers do not send with requests of other sites' pages; an empty one ends it."""
+    return cookie_line(request, COOKIE, value, max_age_s)
+
+
+def cookie_line(
+    request: Request, name: str, value: str, max_age_s: int, *, path: str = "/", same_site: str = "Strict"
+) -> str:
+    """The header of a cookie that scripts cannot read, and that goes only over TLS where the client came by it."""
     context = context_of(request)
     origin = context.authenticator.own_origin(request.scope) or str(request.scope["scheme"])
     secure = origin.startswith("https") or context.settings.cookie_secure
-    cookie = f"{COOKIE}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Strict"
+    cookie = f"{name}={value}; Max-Age={max_age_s}; Path={path}; HttpOnly; SameSite={same_site}"
     return cookie + "; Secure" if secure else cookie
 
 
