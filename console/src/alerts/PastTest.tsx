@@ -67,7 +67,7 @@ export function PastTest({ tested }: { tested: { rule: object } | { ruleId: stri
 function Result({ outcome }: { outcome: Outcome }) {
   const fired = outcome.alerts.filter(({ type }) => type === "fired");
   const resolved = outcome.alerts.length - fired.length;
-  const latest = outcome.alerts.slice(-SHOWN).reverse();
+  const latest = [...outcome.alerts].sort((a, b) => (a.at < b.at ? 1 : -1)).slice(0, SHOWN);
   return (
     <div role="status">
       <p className="b">

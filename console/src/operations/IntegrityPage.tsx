@@ -1,10 +1,217 @@
-import { Bar } from "../frame/Bar";
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
+import { ApiError, getJson, type Schemas } from "../api/client";
+import type { EventPage } from "../api/events";
+import { Screen } from "../frame/Screen";
+import { OutcomeBars } from "../shared/charts";
+import { Copy } from "../shared/Copy";
+import { Icon } from "../shared/icons";
+import { ErrorState, Loading } from "../shared/states";
+import { counted, grouped } from "../shared/times";
+import { When } from "../shared/When";
+import { eventsPerSecond, followerPlace, kept, rateText, type Reading } from "./rate";
+import "./operations.css";
+
+/** How often the size of the log is read while the page is shown. */
+const EVERY_MS = 2_000;
+
+const COMMAND = "whence verify --json";
+
+/** The newest event, and how many are kept. */
+function useNewest() {
+  return useQuery({
+    queryKey: ["newest"],
+    queryFn: ({ signal }) => getJson<EventPage>("api/v1/events?limit=1&include=position,recordedAt,outcome", signal),
+    refetchInterval: EVERY_MS,
+  });
+}
+
+function useFollowers() {
+  return useQuery({
+    queryKey: ["followers"],
+    queryFn: ({ signal }) => getJson<Schemas["Followers"]>("api/v1/followers", signal),
+    refetchInterval: (query) => (query.state.status === "error" ? false : EVERY_MS),
+    retry: false,
+  });
+}
+
+/** What was added while one looks. */
+function useRate(size: number | undefined, atMs: number): number | null {
+  const [readings, setReadings] = useState<Reading[]>([]);
+  useEffect(() => {
+    if (size !== undefined && atMs > 0) setReadings((before) => kept(before, { atMs, size }));
+  }, [size, atMs]);
+  return eventsPerSecond(readings);
+}
 
 export function IntegrityPage() {
+  const newest = useNewest();
+  const followers = useFollowers();
+  const rate = useRate(newest.data?.total, newest.dataUpdatedAt);
   return (
-    <>
-      <Bar />
-      <div className="body" />
-    </>
+    <Screen title="Integrity">
+      <div className="body sc">
+        {newest.isPending ? (
+          <Loading rows={8} />
+        ) : newest.isError ? (
+          <ErrorState error={newest.error} />
+        ) : (
+          <>
+            <Verdict kept={newest.data.total} size={followers.data?.size} />
+            <div className="cols even">
+              <TheLog page={newest.data} size={followers.data?.size} />
+              <Ingest page={newest.data} rate={rate} />
+            </div>
+            <Followers followers={followers.data} error={followers.error} />
+          </>
+        )}
+      </div>
+    </Screen>
+  );
+}
+
+function Verdict({ kept: total, size }: { kept: number; size: number | undefined }) {
+  const isEmpty = size === 0 || (size === undefined && total === 0);
+  return (
+    <section className="verdict">
+      <svg width="40" height="40" viewBox="0 0 16 16" fill="none" stroke="currentColor" strokeWidth="1" aria-hidden="true">
+        <path d="M8 1.8 13 3.6v4c0 3.2-2.1 5.4-5 6.6-2.9-1.2-5-3.4-5-6.6v-4z" />
+        <path d="M8 5v3.2M8 10.3v.1" strokeLinecap="round" />
+      </svg>
+      <div className="grow">
+        <h2>{isEmpty ? "The log is empty" : `${counted(size ?? total, "event")}, each stored with its hash`}</h2>
+        <p className="t2">
+          {!isEmpty && size !== undefined && <>Positions 1 to {grouped(size)}, without gaps. </>}
+          This page has not verified them. <span className="mono nw">whence verify</span> recomputes every hash and every count from the store, and names the
+          first position that is not as it was written.
+        </p>
+      </div>
+    </section>
+  );
+}
+
+function TheLog({ page, size }: { page: EventPage; size: number | undefined }) {
+  return (
+    <section className="block">
+      <h3 className="lab h">The log</h3>
+      <dl className="kv roomy">
+        <dt>Kept now</dt>
+        <dd>{counted(page.total, "event")}</dd>
+        {size !== undefined && size > page.total && (
+          <>
+            <dt>No longer kept</dt>
+            <dd>{grouped(size - page.total)}, by retention; their hashes stay</dd>
+          </>
+        )}
+        <dt>Hashes</dt>
+        <dd>SHA-256 of each event, in a tree by RFC 6962</dd>
+        <dt>Checkpoint</dt>
+        <dd>
+          <span className="tag">not yet published</span> <span className="t3">so nothing can be checked from outside the store</span>
+        </dd>
+        <dt>Check it yourself</dt>
+        <dd className="fx g1">
+          <code className="mono">{COMMAND}</code>
+          <Copy text={COMMAND} what="Copy the command" />
+        </dd>
+      </dl>
+      <p className="t3 xs">It reads the store itself, beside the running server, and takes the whole log. Its exit code is 5 if something was changed.</p>
+    </section>
+  );
+}
+
+function Ingest({ page, rate }: { page: EventPage; rate: number | null }) {
+  const newest = page.events[0];
+  const bars = useQuery({
+    queryKey: ["integrity-bars"],
+    queryFn: ({ signal }) => getJson<Schemas["Histogram"]>("api/v1/events/histogram?by=outcome", signal),
+    refetchInterval: 30_000,
+  }).data;
+  return (
+    <section className="block">
+      <h3 className="lab h">
+        Events by time <span className="n">{bars?.interval ? `${bars.interval} a bar, by when they occurred` : ""}</span>
+      </h3>
+      {bars && bars.buckets.length > 0 && <OutcomeBars histogram={bars} width={620} height={64} />}
+      <dl className="kv roomy">
+        <dt>Comes in</dt>
+        <dd aria-live="off">{rate === null ? <span className="t3">measuring…</span> : `${rateText(rate)} events/s`} <span className="t3 xs">over the last minute that you looked</span></dd>
+        {newest && (
+          <>
+            <dt>Newest event</dt>
+            <dd>
+              occurred <When at={newest.occurredAt} />, recorded <When at={newest.recordedAt} />
+            </dd>
+          </>
+        )}
+      </dl>
+    </section>
+  );
+}
+
+function Followers({ followers, error }: { followers: Schemas["Followers"] | undefined; error: unknown }) {
+  if (error instanceof ApiError && error.status === 403) return <p className="t3">{error.message}</p>;
+  if (error) return <ErrorState error={error} />;
+  if (!followers) return <Loading rows={2} />;
+  return (
+    <section className="block">
+      <h3 className="lab h">
+        What follows the log <span className="n">webhooks and alert rules, and how far behind they are</span>
+      </h3>
+      {followers.followers.length === 0 ? (
+        <p className="t3">
+          Nothing follows it. <Link className="link" to="/webhooks" search={{ new: "1" }}>Make a webhook</Link> or{" "}
+          <Link className="link" to="/alerts" search={{ new: "1" }}>an alert rule</Link>.
+        </p>
+      ) : (
+        <table>
+          <thead>
+            <tr>
+              <th>Follower</th>
+              <th className="r">Has read to</th>
+              <th className="r">Behind</th>
+            </tr>
+          </thead>
+          <tbody>
+            {followers.followers.map(({ name, position, lag }) => (
+              <tr key={name}>
+                <td style={{ maxWidth: 0, width: "60%" }}>
+                  <FollowerName name={name} />
+                </td>
+                <td className="r t2">{grouped(position)}</td>
+                <td className="r">
+                  {lag === 0 ? (
+                    <span className="tag ok">
+                      <Icon name="check" small />
+                      at the head
+                    </span>
+                  ) : (
+                    counted(lag, "event")
+                  )}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
+
+/** A follower by what it is called: the URL of a webhook, the name of a rule. */
+function FollowerName({ name }: { name: string }) {
+  const place = followerPlace(name);
+  const webhooks = useQuery({ queryKey: ["webhooks"], queryFn: ({ signal }) => getJson<Schemas["Webhooks"]>("api/v1/webhooks", signal), retry: false }).data;
+  const rules = useQuery({ queryKey: ["rules"], queryFn: ({ signal }) => getJson<Schemas["AlertRules"]>("api/v1/alert-rules", signal), retry: false }).data;
+  if (!place) return <span className="mono xs">{name}</span>;
+  const title =
+    webhooks?.webhooks.find(({ id }) => id === place.params.webhookId)?.url ?? rules?.rules.find(({ id }) => id === place.params.ruleId)?.name ?? name;
+  return (
+    <Link {...(place as { to: string })} className="link plain fx g2 cut">
+      <Icon name={place.kind === "webhook" ? "webhooks" : "alerts"} />
+      <span className="cut">{title}</span>
+      <span className="t3 xs">{place.kind}</span>
+    </Link>
   );
 }
