@@ -1,6 +1,38 @@
 // Generated from the server's OpenAPI document by `npm run api-types`. Do not edit.
 
 export interface paths {
+    "/api/v1/actors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["listActors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/actors/{actor_type}/{actor_id}/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["summarizeActor"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/alert-rules": {
         parameters: {
             query?: never;
@@ -145,6 +177,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/events/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["exportEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events/facets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["facets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events/feed": {
         parameters: {
             query?: never;
@@ -169,6 +233,22 @@ export interface paths {
             cookie?: never;
         };
         get: operations["eventsByTime"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events/reach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["reachOfEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -217,6 +297,22 @@ export interface paths {
             cookie?: never;
         };
         get: operations["streamEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events/suggest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["suggestTerms"];
         put?: never;
         post?: never;
         delete?: never;
@@ -321,6 +417,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/resources/{resource_type}/{resource_id}/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["summarizeResource"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["search"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sentences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["getSentences"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -396,6 +540,38 @@ export interface paths {
         put?: never;
         post: operations["createTenantToken"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["listViews"];
+        put?: never;
+        post: operations["createView"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/views/{view_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete: operations["deleteView"];
         options?: never;
         head?: never;
         patch?: never;
@@ -613,6 +789,34 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        ActorActivity: {
+            actorId: string;
+            actorType: string;
+            failures: number;
+            firstTimes: components["schemas"]["FirstTime"][];
+            lastSeenAt: string | null;
+            previous: components["schemas"]["Totals"] | null;
+            sparkline: number[];
+            successes: number;
+            total: number;
+        };
+        ActorCount: {
+            actorId: string;
+            actorType: string;
+            count: number;
+            failures: number;
+        };
+        ActorFacet: {
+            more: number;
+            values: components["schemas"]["ActorCount"][];
+        };
+        Actors: {
+            actors: components["schemas"]["ActorActivity"][];
+            from: string | null;
+            hasNext: boolean;
+            to: string | null;
+            total: number;
+        };
         ActorStat: {
             actorId: string;
             actorType: string;
@@ -622,6 +826,22 @@ export interface components {
         };
         ActorStats: {
             actors: components["schemas"]["ActorStat"][];
+        };
+        ActorSummary: {
+            actorId: string;
+            actorType: string;
+            byEventType: components["schemas"]["WordCount"][];
+            byResourceType: components["schemas"]["WordCount"][];
+            failures: number;
+            firstSeenAt: string | null;
+            firstTimes: components["schemas"]["FirstTime"][];
+            from: string | null;
+            lastSeenAt: string | null;
+            previous: components["schemas"]["Totals"] | null;
+            sparkline: number[];
+            successes: number;
+            to: string | null;
+            total: number;
         };
         /** @enum {string} */
         ActorType: "user" | "agent" | "automation" | "service" | "api_key" | "integration" | "system" | "anonymous";
@@ -865,16 +1085,33 @@ export interface components {
             offset: number;
             total: number;
         };
+        Facets: {
+            facets: components["schemas"]["FieldFacets"];
+            total: number;
+        };
         Feed: {
             events: components["schemas"]["Event"][];
             hasMore: boolean;
             nextAfter: number | string;
+        };
+        FieldFacets: {
+            actor: components["schemas"]["ActorFacet"];
+            actorType: components["schemas"]["WordFacet"];
+            eventType: components["schemas"]["TypeFacet"];
+            outcome: components["schemas"]["WordFacet"];
+            resourceType: components["schemas"]["WordFacet"];
         };
         Firing: {
             alertId: string;
             key: {
                 [key: string]: string;
             };
+        };
+        FirstTime: {
+            /** Format: date-time */
+            at: string;
+            eventId: string;
+            eventType: string;
         };
         Flow: {
             actors: number;
@@ -958,6 +1195,18 @@ export interface components {
         Keys: {
             keys: components["schemas"]["Key"][];
         };
+        Match: {
+            actorId?: string;
+            actorType?: string;
+            correlationId?: string;
+            event?: components["schemas"]["Event"];
+            events?: number;
+            id?: string;
+            /** @enum {unknown} */
+            kind: "actor" | "event" | "flow" | "resource";
+            resourceId?: string;
+            resourceType?: string;
+        };
         NewAlertCondition: {
             /** @constant */
             kind: "match";
@@ -1026,6 +1275,10 @@ export interface components {
             lifetimeS: number;
             scopes: ("admin" | "events:read" | "events:read:action_run" | "events:read:agent_spec" | "events:read:artifact" | "events:read:automation" | "events:read:automation_run" | "events:read:chat_thread" | "events:read:connection" | "events:read:decision" | "events:read:flashboard" | "events:read:inbound_message" | "events:read:template" | "events:write")[];
         };
+        NewView: {
+            address: string;
+            name: string;
+        };
         NewWebhook: {
             description?: string;
             /** @default true */
@@ -1072,6 +1325,16 @@ export interface components {
             share: number;
             skewed: number;
         };
+        Reach: {
+            atLeast: boolean;
+            causes: number;
+            effects: number;
+            failedEffects: number;
+            id: string;
+        };
+        Reaches: {
+            reach: components["schemas"]["Reach"][];
+        };
         Reference: {
             id: string;
         };
@@ -1079,8 +1342,55 @@ export interface components {
             after: number | string;
             nextAfter: number | string | null;
         };
+        ResourceActor: {
+            actorId: string;
+            actorType: string;
+            count: number;
+            failures: number;
+            /** Format: date-time */
+            lastAt: string;
+        };
+        ResourceSummary: {
+            actors: components["schemas"]["ResourceActor"][];
+            byEventType: components["schemas"]["WordCount"][];
+            events: number;
+            failures: number;
+            firstAt: string | null;
+            flows: number;
+            lastAt: string | null;
+            lastEvent: components["schemas"]["Event"] | null;
+            moreActors: number;
+            resourceId: string;
+            resourceType: string;
+        };
         /** @enum {string} */
         ResourceType: "action_run" | "agent_spec" | "artifact" | "automation" | "automation_run" | "chat_thread" | "connection" | "decision" | "flashboard" | "inbound_message" | "template";
+        Search: {
+            matches: components["schemas"]["Match"][];
+        };
+        SentenceGrammar: {
+            arguments: string[];
+            errors: string[];
+            hidden: string[];
+            kinds: string[];
+            objects: string[];
+            past: string[];
+            quotes: string[];
+            results: string[];
+            without_object: string[];
+        };
+        Sentences: {
+            grammar: components["schemas"]["SentenceGrammar"];
+            unquoted: {
+                [key: string]: string;
+            };
+            unquoted_objects: {
+                [key: string]: string;
+            };
+            verbs: {
+                [key: string]: string;
+            };
+        };
         Session: {
             expiresAt: string;
             scopes: string[];
@@ -1113,6 +1423,18 @@ export interface components {
             resourceType: components["schemas"]["ResourceType"];
             tenantId: string;
         };
+        Suggestion: {
+            count: number | null;
+            end: number;
+            insert: string;
+            /** @enum {unknown} */
+            kind: "actor" | "event_type" | "name" | "outcome" | "resource_type" | "time";
+            label: string;
+            start: number;
+        };
+        Suggestions: {
+            suggestions: components["schemas"]["Suggestion"][];
+        };
         Tenant: {
             events: number;
             payloadBytes: number;
@@ -1129,6 +1451,11 @@ export interface components {
             scopes: string[];
             tenantId: string;
             token: string;
+        };
+        Totals: {
+            failures: number;
+            successes: number;
+            total: number;
         };
         Trace: {
             atLeast: boolean;
@@ -1147,21 +1474,25 @@ export interface components {
             causationId: string | null;
             correlationId: string;
             cycle: boolean;
+            detail?: string;
             effects: number;
             eventType: string;
             failuresBelow: number;
             hops: number;
             id: string;
+            label?: string;
             /** Format: date-time */
             occurredAt: string;
             otherFlow: boolean;
             outcome: string;
+            pairedEndId?: string | null;
             position: number | null;
             resourceId: string;
             resourceType: string;
             sinceCauseUs: number | null;
             sinceRootUs: number;
             skewed: boolean;
+            verb?: string;
         };
         TraceSummary: {
             actors: number;
@@ -1171,10 +1502,31 @@ export interface components {
             hops: number;
             resources: number;
         };
+        TypeCount: {
+            children: components["schemas"]["TypeCount"][];
+            count: number;
+            failures: number;
+            value: string;
+        };
+        TypeFacet: {
+            more: number;
+            values: components["schemas"]["TypeCount"][];
+        };
         ValidationError: {
             loc: (string | number)[];
             msg: string;
             type: string;
+        };
+        View: {
+            address: string;
+            /** Format: date-time */
+            createdAt: string;
+            createdBy: string;
+            id: string;
+            name: string;
+        };
+        Views: {
+            views: components["schemas"]["View"][];
         };
         Webhook: {
             /** Format: date-time */
@@ -1250,6 +1602,15 @@ export interface components {
             oldSecretValidUntil: string | null;
             secret: string;
         };
+        WordCount: {
+            count: number;
+            failures: number;
+            value: string;
+        };
+        WordFacet: {
+            more: number;
+            values: components["schemas"]["WordCount"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -1259,6 +1620,86 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    listActors: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                from?: string | null;
+                limit?: number;
+                to?: string | null;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    Link?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Actors"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    summarizeActor: {
+        parameters: {
+            query?: {
+                from?: string | null;
+                to?: string | null;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path: {
+                actor_id: string;
+                actor_type: components["schemas"]["ActorType"];
+            };
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActorSummary"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     listAlertRules: {
         parameters: {
             query?: never;
@@ -1441,6 +1882,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
                 to?: string | null;
@@ -1573,6 +2015,7 @@ export interface operations {
             query?: {
                 depth?: number | null;
                 direction?: "both" | "up" | "down";
+                include?: "rows" | null;
                 limit?: number;
             };
             header?: {
@@ -1618,6 +2061,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
                 to?: string | null;
@@ -1722,6 +2166,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
                 to?: string | null;
@@ -1760,6 +2205,94 @@ export interface operations {
             };
         };
     };
+    exportEvents: {
+        parameters: {
+            query?: {
+                actor_id?: string | null;
+                actor_type?: components["schemas"]["ActorType"] | null;
+                causation_id?: string | null;
+                correlation_id?: string | null;
+                event_type?: string | null;
+                format?: "ndjson" | "csv";
+                from?: string | null;
+                include?: string | null;
+                order?: "asc" | "desc";
+                outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
+                resource_id?: string | null;
+                resource_type?: components["schemas"]["ResourceType"] | null;
+                to?: string | null;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": string;
+                    "text/csv": string;
+                };
+            };
+        };
+    };
+    facets: {
+        parameters: {
+            query?: {
+                actor_id?: string | null;
+                actor_type?: components["schemas"]["ActorType"] | null;
+                causation_id?: string | null;
+                correlation_id?: string | null;
+                event_type?: string | null;
+                from?: string | null;
+                outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
+                resource_id?: string | null;
+                resource_type?: components["schemas"]["ResourceType"] | null;
+                to?: string | null;
+                top?: number;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Facets"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     readFeed: {
         parameters: {
             query?: {
@@ -1773,6 +2306,7 @@ export interface operations {
                 include?: string | null;
                 limit?: number;
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
                 wait?: number;
@@ -1811,6 +2345,7 @@ export interface operations {
                 from?: string | null;
                 interval?: ("1s" | "2s" | "5s" | "10s" | "20s" | "30s" | "1m" | "2m" | "5m" | "10m" | "20m" | "30m" | "1h" | "2h" | "3h" | "6h" | "12h" | "1d" | "2d" | "7d" | "14d" | "28d" | "91d" | "182d" | "364d" | "728d" | "1820d" | "3640d" | "7280d" | "18200d" | "36400d") | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
                 to?: string | null;
@@ -1847,6 +2382,42 @@ export interface operations {
             };
         };
     };
+    reachOfEvents: {
+        parameters: {
+            query: {
+                id: string;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reaches"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     listEventsByResource: {
         parameters: {
             query?: {
@@ -1863,6 +2434,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 to?: string | null;
             };
             header?: {
@@ -1910,6 +2482,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
                 to?: string | null;
@@ -1957,6 +2530,7 @@ export interface operations {
                 from?: string;
                 include?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
             };
@@ -1980,6 +2554,44 @@ export interface operations {
                 content: {
                     "text/event-stream": string;
                 };
+            };
+        };
+    };
+    suggestTerms: {
+        parameters: {
+            query?: {
+                cursor?: number | null;
+                limit?: number;
+                q?: string | null;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suggestions"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -2215,6 +2827,113 @@ export interface operations {
             };
         };
     };
+    summarizeResource: {
+        parameters: {
+            query?: {
+                top?: number;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path: {
+                resource_id: string;
+                resource_type: components["schemas"]["ResourceType"];
+            };
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResourceSummary"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    search: {
+        parameters: {
+            query: {
+                text: string;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Search"];
+                };
+            };
+            304: {
+                headers: {
+                    ETag?: string;
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    getSentences: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sentences"];
+                };
+            };
+            304: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     getSession: {
         parameters: {
             query?: never;
@@ -2397,6 +3116,85 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["TenantToken"];
                 };
+            };
+        };
+    };
+    listViews: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Views"];
+                };
+            };
+        };
+    };
+    createView: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewView"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["View"];
+                };
+            };
+        };
+    };
+    deleteView: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path: {
+                view_id: string;
+            };
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
