@@ -20,7 +20,10 @@ NOON = 1_700_000_000_000_000
 
 FEW = settings(PROPERTY, max_examples=examples(50))
 
-NO_FACET = {"resource_ids", "correlation_ids", "causation_ids", "since", "until"}
+NO_FACET = {
+    *("resource_ids", "resources", "excluded_resources", "correlation_ids", "excluded_correlation_ids"),
+    *("causation_ids", "excluded_causation_ids", "since", "until"),
+}
 """The fields of `Query` that are the filter of no facet."""
 
 

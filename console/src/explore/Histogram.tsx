@@ -26,14 +26,14 @@ export function Histogram({ counts, onZoom, onZoomOut, marked, isPhone, children
   const { zone } = usePreferences();
   const [place, width] = useWidth();
   const [hovered, setHovered] = useState<Bar | null>(null);
-  const plot = plotOf(counts, { width, base: isPhone ? 48 : BASE, left: 28, top: 6 }, zone);
+  const plot = plotOf(counts, { width, base: isPhone ? 48 : BASE, top: 6 }, zone);
   const of = (outcome: Outcome) => counts.keys.find(({ key }) => key === outcome)?.count ?? 0;
   return (
     <section className="histo" aria-label="Events over time">
       <div className="hh">
         <b>{counted(counts.total, "event")}</b>
         <span className="t3 cut grow">{hovered ? readout(hovered, zone) : isPhone ? "" : `${intervalName(counts.interval)} a bar · drag to zoom`}</span>
-        {onZoomOut && (
+        {onZoomOut && !isPhone && (
           <button className="btn small" onClick={onZoomOut}>
             Zoom out
           </button>
@@ -175,13 +175,13 @@ function Axes({ plot, width, base }: { plot: Plot; width: number; base: number }
     <g className="axes" aria-hidden="true">
       {plot.yTicks.map(({ y, label }) => (
         <g key={label}>
-          <line x1="28" x2={width} y1={y} y2={y} />
-          <text x="22" y={y + 4} textAnchor="end">
+          <line x1={plot.left} x2={width} y1={y} y2={y} />
+          <text x={plot.left - 6} y={y + 4} textAnchor="end">
             {label}
           </text>
         </g>
       ))}
-      <line className="strong" x1="28" x2={width} y1={base} y2={base} />
+      <line className="strong" x1={plot.left} x2={width} y1={base} y2={base} />
       {plot.xTicks.map(({ x, label, anchor }) => (
         <g key={`${x} ${label}`}>
           <line className="strong" x1={x} x2={x} y1={base} y2={base + 4} />

@@ -31,6 +31,8 @@ export interface Bar {
 }
 
 export interface Plot {
+  /** Where the bars begin: right of the counts. */
+  left: number;
   bars: Bar[];
   xTicks: { x: number; label: string; anchor: "start" | "middle" | "end" }[];
   yTicks: { y: number; label: string }[];
@@ -43,12 +45,13 @@ export interface Size {
   width: number;
   /** Where the bars stand. */
   base: number;
-  /** Room for the counts at the left, and above. */
-  left: number;
+  /** Room above. */
   top: number;
 }
 
 const GAP = 2;
+const LEAST_LEFT = 28;
+const DIGIT_WIDTH = 7;
 const LEAST_HEIGHT = 3;
 const LEAST_HATCHED = 5;
 /** From the base upwards. */
@@ -59,11 +62,14 @@ export function plotOf(histogram: Histogram, size: Size, zone: Zone): Plot {
   const startMs = Date.parse(histogram.buckets[0]?.start ?? histogram.from ?? "1970-01-01T00:00:00Z");
   const step = histogram.intervalS * 1000;
   const endMs = startMs + Math.max(1, histogram.buckets.length) * step;
-  const scale = (zone === "utc" ? scaleUtc() : scaleTime()).domain([startMs, endMs]).range([size.left, size.width]);
   const largest = Math.max(1, ...histogram.buckets.map((bucket) => bucket.total));
   const height = scaleLinear().domain([0, largest]).nice(2).range([0, size.base - size.top]);
+  const label = (count: number) => count.toLocaleString("en-US");
+  const left = Math.max(LEAST_LEFT, 8 + DIGIT_WIDTH * label(height.domain()[1] ?? 0).length);
+  const scale = (zone === "utc" ? scaleUtc() : scaleTime()).domain([startMs, endMs]).range([left, size.width]);
   const xOf = (ms: number) => scale(ms);
   return {
+    left,
     bars: histogram.buckets.map((bucket, index) => {
       const start = startMs + index * step;
       const x = xOf(start) + GAP / 2;
@@ -78,12 +84,12 @@ export function plotOf(histogram: Histogram, size: Size, zone: Zone): Plot {
         segments: segmentsOf(counts, (count) => height(count), size.base),
       };
     }),
-    xTicks: xTicksOf(scale, size, zone),
+    xTicks: xTicksOf(scale, left, size.width, zone),
     yTicks: [(height.domain()[1] ?? 0) / 2, height.domain()[1] ?? 0]
       .filter((count) => count > 0 && Number.isInteger(count))
-      .map((count) => ({ y: size.base - height(count), label: count.toLocaleString("en-US") })),
+      .map((count) => ({ y: size.base - height(count), label: label(count) })),
     xOf,
-    msAt: (x) => Number(scale.invert(Math.min(size.width, Math.max(size.left, x)))),
+    msAt: (x) => Number(scale.invert(Math.min(size.width, Math.max(left, x)))),
   };
 }
 
@@ -105,10 +111,10 @@ export function segmentsOf(counts: Record<Outcome, number>, heightOf: (count: nu
   });
 }
 
-function xTicksOf(scale: ReturnType<typeof scaleUtc>, size: Size, zone: Zone): Plot["xTicks"] {
+function xTicksOf(scale: ReturnType<typeof scaleUtc>, left: number, width: number, zone: Zone): Plot["xTicks"] {
   const [startMs = 0, endMs = 0] = scale.domain().map(Number);
-  const count = Math.max(2, Math.floor((size.width - size.left) / 80));
-  const first = { x: size.left, label: tickName(new Date(startMs), startMs, endMs, zone, true), anchor: "start" as const };
+  const count = Math.max(2, Math.floor((width - left) / 80));
+  const first = { x: left, label: tickName(new Date(startMs), startMs, endMs, zone, true), anchor: "start" as const };
   const room = (label: string) => 3.2 * label.length;
   const ticks: Plot["xTicks"] = [first];
   for (const at of scale.ticks(count)) {
@@ -116,7 +122,7 @@ function xTicksOf(scale: ReturnType<typeof scaleUtc>, size: Size, zone: Zone): P
     const x = Number(scale(at));
     const last = ticks.at(-1) ?? first;
     const end = last.x + (last.anchor === "start" ? 2 : 1) * room(last.label);
-    if (x - room(label) > end + 8 && x + room(label) < size.width) ticks.push({ x, label, anchor: "middle" });
+    if (x - room(label) > end + 8 && x + room(label) < width) ticks.push({ x, label, anchor: "middle" });
   }
   return ticks;
 }
