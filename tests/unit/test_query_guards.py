@@ -12,6 +12,7 @@ from whence.flows import FlowQuery
 from whence.trace import TraceRequest
 from whence.wire import query as wire
 from whence.wire.cursor import filters_of, next_cursor
+from whence.wire.exports import parse_export
 from whence.wire.parameters import CAUSE_PARAMETERS, READ_PARAMETERS
 from whence.wire.query import FILTER_FIELDS, FlowsRequest, ReadRequest
 
@@ -208,7 +209,16 @@ def test_each_declared_parameter_is_served() -> None:
         assert {name for name, _ in PAGE_PARAMETERS.values()} <= {one.name for one in READ_PARAMETERS[route]}
     assert filters - {"from", "to", "event_type", "q"} == FILTER_FIELDS.keys()
     assert {name for name, _ in FLOW_PARAMETERS.values()} <= {one.name for one in CAUSE_PARAMETERS["flows"]}
-    assert set(TRACE_PARAMETERS.values()) == {one.name for one in CAUSE_PARAMETERS["trace"]}
+    # What is included changes no part of the graph, so it is no field of the request.
+    assert set(TRACE_PARAMETERS.values()) == {one.name for one in CAUSE_PARAMETERS["trace"]} - {"include"}
+
+
+def test_an_export_takes_every_filter() -> None:
+    """Each parameter that sets a field of the query in lists sets the same in an export."""
+    for field, (name, text) in QUERY_PARAMETERS.items():
+        query = parse_export(f"{name}={text}".encode(), now=NOW, vocabulary=CONTEXT.vocabulary).query
+        changed = {one for one in Query.__struct_fields__ if getattr(query, one) != getattr(Query(), one)}
+        assert changed == {field}, name
 
 
 # ---------------------------------------------------------------------------------------------------------- cursors
