@@ -159,12 +159,11 @@ def test_the_issuer_signs_somebody_in(signing: Served, issuer: Issuer) -> None:
     assert httpx2.get(signing.url + SESSION, headers=session).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "back", ["//evil.example", "https://evil.example", "/\\evil.example", "", "/" + "x" * 2000, "/\u00e9"]
-)
-def test_nobody_is_sent_to_another_site(signing: Served, issuer: Issuer, back: str) -> None:
-    address, cookie = begin(signing, back)
-    assert finish(issuer.sign_in(address), cookie).headers["location"] == "/"
+def test_nobody_is_sent_to_another_site(signing: Served, issuer: Issuer) -> None:
+    """Whatever the address says where to go then."""
+    for back in ("//evil.example", "https://evil.example", "/\\evil.example", "", "/" + "x" * 2000, "/\u00e9"):
+        address, cookie = begin(signing, back)
+        assert finish(issuer.sign_in(address), cookie).headers["location"] == "/", back
 
 
 def equal(_one: bytes, _other: bytes) -> bool:
