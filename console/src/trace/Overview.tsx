@@ -1,4 +1,4 @@
-import { useMemo, useRef, type MouseEvent } from "react";
+import { memo, useMemo, useRef, type MouseEvent } from "react";
 import { counted } from "../shared/times";
 import type { Graph, Trace } from "./graph";
 import { usePhone, useWidth } from "./media";
@@ -8,7 +8,7 @@ import { atLeast } from "./words";
 const HEIGHT = 78;
 
 /** The whole trace in 78 px: who acted when, the way to the selected event, and every failure. */
-export function Overview({ graph, trace, onNode }: { graph: Graph; trace: Trace; onNode: (node: number) => void }) {
+export const Overview = memo(function Overview({ graph, trace, onNode }: { graph: Graph; trace: Trace; onNode: (node: number) => void }) {
   const ref = useRef<HTMLDivElement>(null);
   const width = useWidth(ref) - 48;
   const left = usePhone() ? 22 : 128;
@@ -30,15 +30,12 @@ export function Overview({ graph, trace, onNode }: { graph: Graph; trace: Trace;
           <rect x={shape.focus.x - 5} y="2" width="10" height="64" rx="2" fill="var(--accent-bg)" />
           <path d={shape.solid} fill="none" stroke="var(--accent)" strokeWidth="1.25" strokeLinejoin="round" />
           <path d={shape.dotted} fill="none" stroke="var(--accent)" strokeWidth="1.25" strokeDasharray="2.5 2.5" />
-          {shape.dots.map(({ node, x, y }) => (
-            <circle key={node} cx={x} cy={y} r="2.25" fill="var(--text-2)" stroke="var(--bg-app)" strokeWidth="1" />
-          ))}
-          {shape.failures.map(({ node, x, y }) => (
-            <g key={node} transform={`translate(${x - 5.5} ${y - 5.5}) scale(.786)`}>
-              <circle cx="7" cy="7" r="7" fill="var(--fail)" />
-              <path d="m4.6 4.6 4.8 4.8M9.4 4.6 4.6 9.4" stroke="var(--on-fail)" strokeWidth="2" strokeLinecap="round" />
-            </g>
-          ))}
+          <g fill="none" strokeLinecap="round">
+            <path d={shape.dots} stroke="var(--bg-app)" strokeWidth="5.5" />
+            <path d={shape.dots} stroke="var(--text-2)" strokeWidth="3.5" />
+            <path d={shape.failures} stroke="var(--fail)" strokeWidth="11" />
+            <path d={shape.crosses} stroke="var(--on-fail)" strokeWidth="1.5" />
+          </g>
           <circle cx={shape.focus.x} cy={shape.focus.y} r="8" fill="none" stroke="var(--accent)" strokeWidth="1.5" />
           {shape.ticks.map(({ x, text, anchor, isFocus }) => (
             <text key={`${x}${text}`} x={x} y="75" textAnchor={anchor} className={isFocus ? "ax foc" : "ax"}>
@@ -49,7 +46,7 @@ export function Overview({ graph, trace, onNode }: { graph: Graph; trace: Trace;
       )}
     </div>
   );
-}
+});
 
 const GLYPHS: Record<string, string> = { user: "user", anonymous: "user", agent: "agent", automation: "automation", service: "automation", integration: "automation" };
 const NAME_MAX = 16;

@@ -19,13 +19,20 @@ export interface Shape {
   /** Lines from cause to effect. */
   solid: string;
   dotted: string;
-  dots: readonly Point[];
-  failures: readonly Point[];
+  /** Marks as one path each, since a trace may have thousands: a dot is a line of no length with round ends. */
+  dots: string;
+  failures: string;
+  crosses: string;
   focus: Point;
   ticks: readonly { x: number; text: string; anchor: "start" | "middle" | "end"; isFocus: boolean }[];
   /** Where each node is, for a click. */
   points: readonly Point[];
 }
+
+const dotsAt = (points: readonly Point[]): string => points.map(({ x, y }) => `M${x} ${y}h0`).join("");
+
+/** With more nodes than this, points lie 3 px apart at least, for fewer lines. */
+const DENSE = 600;
 
 /** Room that a label of the axis needs, in pixels. */
 const LABEL_PX = 56;
@@ -34,18 +41,21 @@ const LABEL_PX = 56;
 export function shapeOf(graph: Graph, width: number, left: number): Shape {
   const { lanes, laneOf } = buildLanes(graph, "actor", LANES_MAX);
   const room = Math.max(1, width - left - 16);
+  const grain = graph.nodes.length > DENSE ? 3 : 0.5;
   const axis = axisOf(graph, Math.min(0.5, LABEL_PX / room));
   const points = graph.nodes.map((node, index): Point => ({
     node: index,
-    x: Math.round((left + 6 + axis.place(timeOf(node)) * room) * 2) / 2,
+    x: Math.round((left + 6 + axis.place(timeOf(node)) * room) / grain) * grain,
     y: LANE_TOP + at(laneOf, index) * LANE_STEP,
   }));
   const focus = at(points, graph.focus);
+  const failures = once(points.filter(({ node }) => isFailure(at(graph.nodes, node))));
   return {
     lanes: lanes.map((lane, index) => ({ ...lane, y: LANE_TOP + index * LANE_STEP })),
     ...pathsOf(graph, points),
-    dots: once(points.filter(({ node }) => !isFailure(at(graph.nodes, node)))),
-    failures: once(points.filter(({ node }) => isFailure(at(graph.nodes, node)))),
+    dots: dotsAt(once(points.filter(({ node }) => !isFailure(at(graph.nodes, node))))),
+    failures: dotsAt(failures),
+    crosses: failures.map(({ x, y }) => `M${x - 2} ${y - 2}l4 4m0-4l-4 4`).join(""),
     focus,
     ticks: ticksOf(graph, axis, focus, left + 6, room),
     points,
