@@ -1,33 +1,146 @@
-/** Every screen, in light and dark, on a desktop and on a phone: it shows something, reports no error, and is accessible. */
-import type { Browser, BrowserContext } from "playwright-core";
-import { afterAll, beforeAll, describe, inject, test } from "vitest";
-import { accessible, launch, newPage, quiet, settled, share, signIn, SIZES, type Size, type Theme } from "./pages";
-import { addresses, type Screen } from "./screens";
+/** Signing in and out, the palette and the shortcuts, and every further screen without a fault that axe-core finds. */
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { accessible, launch, newPage, quiet, share, signIn } from "./pages";
 
 let browser: Browser;
 let signedIn: BrowserContext;
-let where: Record<Screen, string>;
+const server = inject("server");
 
 beforeAll(async () => {
   browser = await launch();
   const page = await newPage(browser);
   await signIn(page);
   signedIn = page.context();
-  where = await addresses(inject("server"), inject("key"));
 });
 
 afterAll(async () => browser.close());
 
-describe.each(Object.keys(SIZES) as Size[])("at the size of a %s", (size) => {
-  test.each(["light", "dark"] as Theme[])("every screen in %s is accessible", async (theme) => {
-    const page = await newPage(browser, size, theme);
-    await share(signedIn, page.context());
-    for (const [name, address] of Object.entries(where)) {
-      await page.goto(inject("server") + address);
-      await settled(page);
-      await accessible(page, `${name}, ${size}, ${theme}`);
-    }
-    quiet(page);
-    await page.context().close();
-  });
+async function visit(path: string, size: "desktop" | "phone" = "desktop", theme: "light" | "dark" = "light"): Promise<Page> {
+  const page = await newPage(browser, size, theme);
+  await share(signedIn, page.context());
+  await page.goto(`${server}${path}`);
+  await page.getByRole("main").waitFor();
+  await page.waitForLoadState("networkidle");
+  return page;
+}
+
+async function linkCode(): Promise<string> {
+  const answer = await fetch(`${server}/api/v1/session/links`, { method: "POST", headers: { "X-API-Key": inject("key") } });
+  return ((await answer.json()) as { code: string }).code;
+}
+
+test("who is not signed in signs in and is back where he was", async () => {
+  const page = await newPage(browser);
+  await page.goto(`${server}/flows?failed=1`);
+  await page.getByLabel("API key").fill("whk_wrong");
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("alert").getByText("This key is not known here").waitFor();
+  await page.getByLabel("API key").fill(inject("key"));
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.waitForURL(`${server}/flows?failed=1`);
+  expect(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))).not.toContain("whk_");
+  quiet(page);
+  await page.context().close();
+});
+
+test("the code of a link signs in once, and stays neither in the address nor in the history", async () => {
+  const code = await linkCode();
+  const page = await newPage(browser);
+  await page.goto(`${server}/login#code=${code}`);
+  await page.waitForURL(/\/explore/);
+  await page.goBack();
+  expect(page.url()).not.toContain(code);
+  const other = await newPage(browser);
+  await other.goto(`${server}/login#code=${code}`);
+  await other.getByRole("alert").getByText("This link was used before").waitFor();
+  expect(other.url()).not.toContain(code);
+  await page.context().close();
+  await other.context().close();
+});
+
+test("the tenant's menu says what the key may, and signs out", async () => {
+  const page = await newPage(browser);
+  await signIn(page);
+  await page.goto(`${server}/actors`);
+  await page.getByRole("button", { name: /^Tenant/ }).click();
+  await page.getByRole("group", { name: "Signed in" }).getByText("events:write").waitFor();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL(/\/login/);
+  await page.goto(`${server}/actors`);
+  await page.waitForURL(/\/login\?back=/);
+  await page.context().close();
+});
+
+test("the palette finds an actor by name, goes to screens, and gives the focus back", async () => {
+  const page = await visit("/flows");
+  await page.keyboard.press("Control+k");
+  await page.getByRole("combobox").fill("airline-api");
+  await page.getByRole("option", { name: /airline-api/ }).waitFor();
+  await accessible(page, "palette");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/actors\/automation\/airline-api/);
+  await page.keyboard.press("Control+k");
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  quiet(page);
+  await page.context().close();
+});
+
+test("letters are shortcuts, but not in fields and not when they are switched off", async () => {
+  const page = await visit("/resources");
+  await page.getByLabel("Find a resource").focus();
+  await page.keyboard.type("g f");
+  expect(page.url()).toContain("/resources");
+  await page.getByLabel("Find a resource").fill("");
+  await page.getByLabel("Find a resource").blur();
+  await page.keyboard.press("g");
+  await page.keyboard.press("a");
+  await page.waitForURL(/\/actors/);
+  await page.keyboard.press("Shift+?");
+  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+  await accessible(page, "sheet");
+  await page.getByLabel(/Shortcuts are on/).uncheck();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("g");
+  await page.keyboard.press("i");
+  await page.waitForTimeout(300);
+  expect(page.url()).toContain("/actors");
+  quiet(page);
+  await page.context().close();
+});
+
+test("a webhook and a rule are made, and a secret is shown once", async () => {
+  const page = await visit("/webhooks?new=1");
+  await page.getByLabel("URL").fill("https://hooks.example.com/whence");
+  await page.getByLabel("Event types").fill("Not a type");
+  await page.getByRole("button", { name: "Make the webhook" }).click();
+  await page.getByRole("alert").getByText("An event type is like").waitFor();
+  await page.getByLabel("Event types").fill("action_run.*");
+  await page.getByRole("button", { name: "Make the webhook" }).click();
+  await page.getByText(/^whsec_/).waitFor();
+  await page.getByRole("link", { name: /Open it/ }).click();
+  await page.waitForURL(/\/webhooks\/[0-9a-f-]{36}/);
+  expect(await page.getByText(/whsec_/).count()).toBe(0);
+  await page.goto(`${server}/alerts?new=1`);
+  await page.getByLabel("Name").fill("Five failures");
+  await page.getByRole("button", { name: "Try it on" }).click();
+  await page.getByText(/would have fired/).waitFor();
+  await page.getByRole("button", { name: "Make the rule" }).click();
+  await page.waitForURL(/\/alerts\/[0-9a-f-]{36}/);
+  await accessible(page, "alert rule");
+  quiet(page);
+  await page.context().close();
+});
+
+const SCREENS = ["/flows", "/map", "/actors", "/actors/automation/airline-api", "/resources", "/webhooks", "/alerts", "/settings", "/settings?tab=keys", "/integrity"];
+
+const SHOWN = SCREENS.flatMap((path) => [[path, "desktop", "light"] as const, [path, "phone", "dark"] as const]);
+
+test.each(SHOWN)("%s is accessible and fits, %s and %s", async (path, size, theme) => {
+  const page = await visit(path, size, theme);
+  await accessible(page, path);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+  quiet(page);
+  await page.context().close();
 });

@@ -103,7 +103,7 @@ function KeyRow({ apiKey }: { apiKey: Key }) {
       <td>
         <span className="m">{apiKey.name || "without a name"}</span>
         <br />
-        <span className="mono xs t3">{apiKey.id}</span>
+        <span className="mono xs t3 only-wide">{apiKey.id}</span>
       </td>
       <td style={{ whiteSpace: "normal" }}>
         <span className="chips">

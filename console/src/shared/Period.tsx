@@ -54,6 +54,7 @@ export function PeriodMenu({ none = "All time" }: { none?: string }) {
     <Pop
       name="Period"
       className="btn o period"
+      says={`Period: ${words}`}
       label={
         <>
           <Icon name="clock" />

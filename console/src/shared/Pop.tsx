@@ -1,11 +1,13 @@
 import { useId, useRef, type ReactNode } from "react";
 
 /** A button that opens a panel below it. The browser's popover brings the top layer, Esc and the click outside. */
-export function Pop({ label, name, className = "btn o", children }: {
+export function Pop({ label, name, className = "btn o", says, children }: {
   label: ReactNode;
   /** What the panel is called. */
   name: string;
   className?: string;
+  /** What the button says, where its label may be hidden. */
+  says?: string;
   /** The panel's content, given what closes it. */
   children: (close: () => void) => ReactNode;
 }) {
@@ -22,7 +24,7 @@ export function Pop({ label, name, className = "btn o", children }: {
   }
   return (
     <>
-      <button type="button" ref={button} className={className} popoverTarget={id}>
+      <button type="button" ref={button} className={className} popoverTarget={id} aria-label={says}>
         {label}
       </button>
       <div id={id} ref={panel} popover="auto" className="pop" role="group" aria-label={name} onToggle={place} onBeforeToggle={place}>
