@@ -442,8 +442,8 @@ SELECT (e.occurred_at - $4::bigint) / $5::bigint, e.kind, count(*)
 
 -- name: slots_of_actors
 -- Not on SQLite, which reads one part of a period after the other: events of some actors by slot. $5 are the slots of
--- the spans.
-SELECT s.slot, r.actor, r.kind, sum(r.events)::bigint
+-- the spans. The caller adds up, since to group here would sort.
+SELECT s.slot, r.actor, r.kind, r.events
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[]) AS s (level, first, last, slot)
   JOIN bucket b ON b.tenant_no = $1 AND b.level = s.level AND b.bucket BETWEEN s.first AND s.last
  CROSS JOIN LATERAL (
@@ -451,7 +451,6 @@ SELECT s.slot, r.actor, r.kind, sum(r.events)::bigint
         WHERE tenant_no = $1 AND level = b.level AND bucket = b.bucket AND actor = ANY($6::bigint[])
           AND ($7::int[] IS NULL OR kind = ANY($7))
        OFFSET 0) r
- GROUP BY s.slot, r.actor, r.kind
 
 -- name: edge_of_actors
 -- $4 are the slots of the edges.
