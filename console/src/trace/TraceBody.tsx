@@ -41,14 +41,7 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
   const isPhone = usePhone();
   const heights = useHeights();
   const covers = useWidthAtMost(1099);
-  const [unfolded, setUnfolded] = useState<ReadonlySet<string>>(NO_FOLDS);
-  const [unfoldAll, setUnfoldAll] = useState(false);
-  const mode: View["mode"] = search.only === "failures" ? "failures" : search.blast === "1" ? "blast" : "all";
-  const rows = useMemo(
-    () => buildRows(graph, trace, { mode, above: isPhone ? 2 : 9, unfoldAll, unfolded }),
-    [graph, trace, mode, isPhone, unfoldAll, unfolded],
-  );
-  const fold = useCallback((key: string) => setUnfolded((keys) => toggled(keys, key)), []);
+  const { rows, mode, fold, unfoldAll, toggleAll } = useRows(graph, trace, search, isPhone);
   const cursor = useCursor(rows, graph, fold);
   const [peeks, setPeeks] = useState(!covers);
   const changeSearch = useChangeSearch(trace.eventId, search);
@@ -62,6 +55,10 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
     },
     [rows, fold, cursor.toRow],
   );
+  const peekAt = (one: number) => {
+    cursor.toNode(one);
+    setPeeks(true);
+  };
   const view = (search.view === "lanes" || search.view === "graph" ? search.view : "tree") satisfies ViewName;
   useTraceKeys({ rows, graph, cursor, search, changeSearch, select, closePeek: () => setPeeks(false), peeks });
   const clauses = useMemo(() => summaryOf(graph, trace), [graph, trace]);
@@ -82,7 +79,7 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
         isLowerBound={trace.atLeast}
         isPhone={isPhone}
         unfoldAll={unfoldAll}
-        onUnfoldAll={() => setUnfoldAll((all) => !all)}
+        onUnfoldAll={toggleAll}
         timeline={timeline}
       />
       {mode === "blast" && <BlastBar graph={graph} isLowerBound={trace.atLeast} />}
@@ -91,14 +88,34 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
         {view === "lanes" && (
           <LanesView {...shown} isPhone={isPhone} by={laneOf(search)} onBy={(by) => changeSearch({ by: by === "actor" ? undefined : by })} />
         )}
-        {view === "graph" && <SmallGraph graph={graph} trace={trace} selected={node} onNode={(one) => { cursor.toNode(one); setPeeks(true); }} />}
+        {view === "graph" && <SmallGraph graph={graph} trace={trace} selected={node} onNode={(one) => peekAt(one)} />}
         {peeks && <TracePeek graph={graph} node={node} onClose={() => setPeeks(false)} />}
       </div>
-      <p className="visually-hidden" role="status">
-        {arrived > 0 ? `${counted(arrived, "new event")} in this flow` : ""}
-      </p>
+      <Arrivals count={arrived} />
     </>
   );
+}
+
+/** Says to screen readers how many events came, and no more. */
+function Arrivals({ count }: { count: number }) {
+  return (
+    <p className="visually-hidden" role="status">
+      {count > 0 ? `${counted(count, "new event")} in this flow` : ""}
+    </p>
+  );
+}
+
+/** The rows as the address and the folds that the reader opened have them. */
+function useRows(graph: Graph, trace: Trace, search: Search, isPhone: boolean) {
+  const [unfolded, setUnfolded] = useState<ReadonlySet<string>>(NO_FOLDS);
+  const [unfoldAll, setUnfoldAll] = useState(false);
+  const mode: View["mode"] = search.only === "failures" ? "failures" : search.blast === "1" ? "blast" : "all";
+  const rows = useMemo(
+    () => buildRows(graph, trace, { mode, above: isPhone ? 2 : 9, unfoldAll, unfolded }),
+    [graph, trace, mode, isPhone, unfoldAll, unfolded],
+  );
+  const fold = useCallback((key: string) => setUnfolded((keys) => toggled(keys, key)), []);
+  return { rows, mode, fold, unfoldAll, toggleAll: () => setUnfoldAll((all) => !all) };
 }
 
 const laneOf = (search: Search): LaneOf => (search.by === "resource" ? "resource" : "actor");

@@ -25,6 +25,54 @@ export interface Made {
 
 export const idOf = (number: number): string => `${String(number).padStart(8, "0")}-0000-4000-8000-000000000000`;
 
+interface Counts {
+  children: readonly (readonly number[])[];
+  allEffects: readonly number[];
+  failuresBelow: readonly number[];
+  hops: readonly number[];
+}
+
+function madeNode(made: readonly Made[], index: number, counts: Counts): TraceNode {
+  const one = made[index] as Made;
+  const type = one.type ?? "record.updated";
+  const cause = one.cause === undefined ? undefined : made[one.cause];
+  const us = Math.round((one.at ?? index) * 1_000_000);
+  const since = cause === undefined ? null : us - Math.round((cause.at ?? one.cause ?? 0) * 1_000_000);
+  const only = counts.children[index]?.length === 1 && !one.absent ? counts.children[index]?.[0] : undefined;
+  const end = only === undefined ? undefined : made[only];
+  const isPair =
+    type.endsWith(".started") &&
+    end?.type?.startsWith(type.replace(/started$/, "")) &&
+    !end.type.endsWith(".started") &&
+    (end.resource ?? only) === (one.resource ?? index);
+  return {
+    id: idOf(index),
+    actorId: one.actor ?? "planner",
+    actorType: one.actorType ?? "agent",
+    allEffects: counts.allEffects[index] ?? 0,
+    causationId: one.causationId ?? (one.cause === undefined ? null : idOf(one.cause)),
+    correlationId: one.flow ?? "flow-1",
+    cycle: one.cycle ?? false,
+    effects: (counts.children[index]?.length ?? 0) + (one.absent ? 1 : 0),
+    eventType: type,
+    failuresBelow: counts.failuresBelow[index] ?? 0,
+    hops: counts.hops[index] ?? 0,
+    occurredAt: new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + us / 1000).toISOString(),
+    otherFlow: cause !== undefined && (one.flow ?? "flow-1") !== (cause.flow ?? "flow-1"),
+    outcome: one.outcome ?? "none",
+    position: index + 1,
+    resourceId: one.resource ?? String(index),
+    resourceType: one.resourceType ?? "action_run",
+    sinceCauseUs: since,
+    sinceRootUs: us,
+    skewed: since !== null && since < 0,
+    label: one.label ?? "",
+    detail: one.detail ?? "",
+    verb: one.verb ?? type.slice(type.lastIndexOf(".") + 1),
+    pairedEndId: isPair && only !== undefined ? idOf(only) : null,
+  };
+}
+
 /** A trace of these nodes, each listed after its cause. */
 export function madeTrace(made: readonly Made[], focus = 0, more: Partial<Trace> = {}): Trace {
   const children = made.map(() => [] as number[]);
@@ -43,45 +91,8 @@ export function madeTrace(made: readonly Made[], focus = 0, more: Partial<Trace>
     allEffects[cause] = (allEffects[cause] ?? 0) + (allEffects[index] ?? 0) + 1;
     failuresBelow[cause] = (failuresBelow[cause] ?? 0) + (failuresBelow[index] ?? 0) + (made[index]?.outcome === "failure" ? 1 : 0);
   }
-  const nodes = made.map((one, index): TraceNode => {
-    const type = one.type ?? "record.updated";
-    const cause = one.cause === undefined ? undefined : made[one.cause];
-    const us = Math.round((one.at ?? index) * 1_000_000);
-    const since = cause === undefined ? null : us - Math.round((cause.at ?? one.cause ?? 0) * 1_000_000);
-    const only = children[index]?.length === 1 && !one.absent ? children[index]?.[0] : undefined;
-    const end = only === undefined ? undefined : made[only];
-    const isPair =
-      type.endsWith(".started") &&
-      end?.type?.startsWith(type.replace(/started$/, "")) &&
-      !end.type.endsWith(".started") &&
-      (end.resource ?? only) === (one.resource ?? index);
-    return {
-      id: idOf(index),
-      actorId: one.actor ?? "planner",
-      actorType: one.actorType ?? "agent",
-      allEffects: allEffects[index] ?? 0,
-      causationId: one.causationId ?? (one.cause === undefined ? null : idOf(one.cause)),
-      correlationId: one.flow ?? "flow-1",
-      cycle: one.cycle ?? false,
-      effects: (children[index]?.length ?? 0) + (one.absent ? 1 : 0),
-      eventType: type,
-      failuresBelow: failuresBelow[index] ?? 0,
-      hops: hops[index] ?? 0,
-      occurredAt: new Date(Date.UTC(2026, 0, 2, 3, 4, 5) + us / 1000).toISOString(),
-      otherFlow: cause !== undefined && (one.flow ?? "flow-1") !== (cause.flow ?? "flow-1"),
-      outcome: one.outcome ?? "none",
-      position: index + 1,
-      resourceId: one.resource ?? String(index),
-      resourceType: one.resourceType ?? "action_run",
-      sinceCauseUs: since,
-      sinceRootUs: us,
-      skewed: since !== null && since < 0,
-      label: one.label ?? "",
-      detail: one.detail ?? "",
-      verb: one.verb ?? type.slice(type.lastIndexOf(".") + 1),
-      pairedEndId: isPair && only !== undefined ? idOf(only) : null,
-    };
-  });
+  const counts = { children, allEffects, failuresBelow, hops };
+  const nodes = made.map((_, index) => madeNode(made, index, counts));
   return {
     atLeast: false,
     eventId: idOf(focus),
