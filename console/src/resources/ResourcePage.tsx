@@ -105,21 +105,27 @@ function ResourceDetail({ resource }: { resource: ResourceSummary }) {
         <Timeline resource={resource} />
         <aside>
           <Touchers resource={resource} />
-          <section className="block">
-            <h3 className="lab h">What happened</h3>
-            {resource.byEventType.map(({ value, count, failures }) => (
-              <div key={value} className="line">
-                <Link className="link plain mono xs cut grow" to="/explore" search={exploring([self, term("type", value)])}>
-                  {value}
-                </Link>
-                {failures > 0 && <span className="fw xs">{grouped(failures)} failed</span>}
-                <span className="t2">{grouped(count)}</span>
-              </div>
-            ))}
-          </section>
+          <WhatHappened resource={resource} self={self} />
         </aside>
       </div>
     </div>
+  );
+}
+
+function WhatHappened({ resource, self }: { resource: ResourceSummary; self: string }) {
+  return (
+    <section className="block">
+      <h3 className="lab h">What happened</h3>
+      {resource.byEventType.map(({ value, count, failures }) => (
+        <div key={value} className="line">
+          <Link className="link plain mono xs cut grow" to="/explore" search={exploring([self, term("type", value)])}>
+            {value}
+          </Link>
+          {failures > 0 && <span className="fw xs">{grouped(failures)} failed</span>}
+          <span className="t2">{grouped(count)}</span>
+        </div>
+      ))}
+    </section>
   );
 }
 

@@ -75,7 +75,6 @@ function Choice<Value extends string>({ name, help, value, options, onChange }: 
 
 function Browser() {
   const { theme, density, zone, shortcuts } = usePreferences();
-  const session = useSession();
   return (
     <div className="settings">
       <FurtherPlaces />
@@ -128,23 +127,30 @@ function Browser() {
         onChange={(value) => setPreferences({ shortcuts: value === "on" })}
       />
       <p className="t3 xs">These are kept in this browser.</p>
-      {session && (
-        <section className="block">
-          <h2 className="lab h">Signed in</h2>
-          <dl className="kv">
-            <dt>Tenant</dt>
-            <dd>{session.tenantId}</dd>
-            {session.keyName && (
-              <>
-                <dt>Key</dt>
-                <dd>{session.keyName}</dd>
-              </>
-            )}
-            <dt>May</dt>
-            <dd className="mono">{session.scopes.join(", ")}</dd>
-          </dl>
-        </section>
-      )}
+      <SignedIn />
     </div>
+  );
+}
+
+/** As whom one is signed in. */
+function SignedIn() {
+  const session = useSession();
+  if (!session) return null;
+  return (
+    <section className="block">
+      <h2 className="lab h">Signed in</h2>
+      <dl className="kv">
+        <dt>Tenant</dt>
+        <dd>{session.tenantId}</dd>
+        {session.keyName && (
+          <>
+            <dt>Key</dt>
+            <dd>{session.keyName}</dd>
+          </>
+        )}
+        <dt>May</dt>
+        <dd className="mono">{session.scopes.join(", ")}</dd>
+      </dl>
+    </section>
   );
 }

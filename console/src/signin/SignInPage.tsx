@@ -29,7 +29,6 @@ export function SignInPage() {
   const router = useRouter();
   const { back } = useSearch({ strict: false }) as Search;
   const [key, setKey] = useState("");
-  const [shown, setShown] = useState(false);
   const [busy, setBusy] = useState(arrived !== null);
   const [wrong, setWrong] = useState<string | null>(null);
 
@@ -75,37 +74,7 @@ export function SignInPage() {
           <p className="t2">
             to the log at <span className="mono">{location.host}</span>
           </p>
-          <label htmlFor="key">API key</label>
-          <div className="field">
-            <input
-              id="key"
-              name="key"
-              className="mono"
-              type={shown ? "text" : "password"}
-              value={key}
-              onChange={(event) => setKey(event.target.value)}
-              autoComplete="current-password"
-              autoCapitalize="off"
-              spellCheck={false}
-              autoFocus
-              placeholder="whk_…"
-              aria-invalid={wrong !== null}
-              aria-describedby={wrong === null ? "key-hint" : "key-wrong"}
-            />
-            <button type="button" className="btn" aria-pressed={shown} onClick={() => setShown(!shown)}>
-              {shown ? "Hide" : "Show"}
-            </button>
-          </div>
-          {wrong === null ? (
-            <p className="xs t3 hint" id="key-hint">
-              Printed once when the server first ran. Or <span className="mono nw">whence profile show --key</span>.
-            </p>
-          ) : (
-            <p className="xs hint wrong" id="key-wrong" role="alert">
-              <Icon name="warning" small />
-              {wrong}
-            </p>
-          )}
+          <KeyField value={key} onChange={setKey} wrong={wrong} />
           <button className="btn p" disabled={busy}>
             {busy ? "Signing in…" : "Sign in"}
           </button>
@@ -115,5 +84,45 @@ export function SignInPage() {
         </p>
       </main>
     </div>
+  );
+}
+
+/** The field of the key, with what it is or what was wrong with it. */
+function KeyField({ value, onChange, wrong }: { value: string; onChange: (value: string) => void; wrong: string | null }) {
+  const [shown, setShown] = useState(false);
+  return (
+    <>
+      <label htmlFor="key">API key</label>
+      <div className="field">
+        <input
+          id="key"
+          name="key"
+          className="mono"
+          type={shown ? "text" : "password"}
+          value={value}
+          onChange={(event) => onChange(event.target.value)}
+          autoComplete="current-password"
+          autoCapitalize="off"
+          spellCheck={false}
+          autoFocus
+          placeholder="whk_…"
+          aria-invalid={wrong !== null}
+          aria-describedby={wrong === null ? "key-hint" : "key-wrong"}
+        />
+        <button type="button" className="btn" aria-pressed={shown} onClick={() => setShown(!shown)}>
+          {shown ? "Hide" : "Show"}
+        </button>
+      </div>
+      {wrong === null ? (
+        <p className="xs t3 hint" id="key-hint">
+          Printed once when the server first ran. Or <span className="mono nw">whence profile show --key</span>.
+        </p>
+      ) : (
+        <p className="xs hint wrong" id="key-wrong" role="alert">
+          <Icon name="warning" small />
+          {wrong}
+        </p>
+      )}
+    </>
   );
 }

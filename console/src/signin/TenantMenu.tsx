@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { signOut, useSession } from "../session/session";
+import { signOut, useSession, type Session } from "../session/session";
 import { Icon } from "../shared/icons";
 import { Pop } from "../shared/Pop";
 import { setPreferences, usePreferences, type Preferences } from "../shared/preferences";
@@ -40,22 +40,7 @@ export function TenantMenu() {
     >
       {() => (
         <>
-          <h2>Tenant</h2>
-          <p className="tenant-line b">{session.tenantId}</p>
-          {session.keyName && <p className="tenant-line t2">with the key {session.keyName}</p>}
-          <h2>May</h2>
-          <p className="tenant-line scopes">
-            {session.scopes.map((scope) => (
-              <span key={scope} className="tag mono">
-                {scope}
-              </span>
-            ))}
-          </p>
-          {session.expiresAt && (
-            <p className="tenant-line t3 xs">
-              Signed in until <When at={session.expiresAt} />
-            </p>
-          )}
+          <Who session={session} />
           <hr />
           <div className="tenant-line fx g2">
             <span className="t2 grow">Theme</span>
@@ -77,5 +62,28 @@ export function TenantMenu() {
         </>
       )}
     </Pop>
+  );
+}
+
+function Who({ session }: { session: Session }) {
+  return (
+    <>
+      <h2>Tenant</h2>
+      <p className="tenant-line b">{session.tenantId}</p>
+      {session.keyName && <p className="tenant-line t2">with the key {session.keyName}</p>}
+      <h2>May</h2>
+      <p className="tenant-line scopes">
+        {session.scopes.map((scope) => (
+          <span key={scope} className="tag mono">
+            {scope}
+          </span>
+        ))}
+      </p>
+      {session.expiresAt && (
+        <p className="tenant-line t3 xs">
+          Signed in until <When at={session.expiresAt} />
+        </p>
+      )}
+    </>
   );
 }

@@ -1,6 +1,6 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { Fragment, useState } from "react";
+import { useState } from "react";
 import { api, data, type Schemas } from "../api/client";
 import type { Search } from "../router";
 import { Failed } from "../shared/Failed";
@@ -82,33 +82,8 @@ function List({ webhookId, state }: { webhookId: string; state: State | undefine
         <tbody>
           {deliveries.map((delivery) => {
             const key = String(delivery.position);
-            return (
-              <Fragment key={key}>
-                <tr>
-                  <td>
-                    <button type="button" className="fx g1" aria-expanded={open === key} onClick={() => setOpen(open === key ? null : key)}>
-                      <Icon name={open === key ? "down" : "right"} small />
-                      {typeof delivery.position === "number" ? `@${delivery.position}` : "delivery"}
-                    </button>
-                  </td>
-                  <td>
-                    <DeliveryState state={delivery.state} />
-                  </td>
-                  <td className="r">{delivery.attempts}</td>
-                  <td className="xs t2 only-wide">{delivery.dueAt ? <When at={delivery.dueAt} /> : "–"}</td>
-                  <td className="r xs t2">
-                    <When at={delivery.changedAt} />
-                  </td>
-                </tr>
-                {open === key && (
-                  <tr className="detail-row">
-                    <td colSpan={5}>
-                      <Attempts webhookId={webhookId} position={key} changedAt={delivery.changedAt} />
-                    </td>
-                  </tr>
-                )}
-              </Fragment>
-            );
+            const toggle = () => setOpen(open === key ? null : key);
+            return <Row key={key} webhookId={webhookId} delivery={delivery} isOpen={open === key} toggle={toggle} />;
           })}
         </tbody>
       </table>
@@ -116,6 +91,37 @@ function List({ webhookId, state }: { webhookId: string; state: State | undefine
         <button type="button" className="btn o" style={{ marginTop: 8 }} onClick={() => void pages.fetchNextPage()}>
           Show more
         </button>
+      )}
+    </>
+  );
+}
+
+/** A delivery; open, it shows its attempts. */
+function Row({ webhookId, delivery, isOpen, toggle }: { webhookId: string; delivery: Schemas["Delivery"]; isOpen: boolean; toggle: () => void }) {
+  return (
+    <>
+      <tr>
+        <td>
+          <button type="button" className="fx g1" aria-expanded={isOpen} onClick={toggle}>
+            <Icon name={isOpen ? "down" : "right"} small />
+            {typeof delivery.position === "number" ? `@${delivery.position}` : "delivery"}
+          </button>
+        </td>
+        <td>
+          <DeliveryState state={delivery.state} />
+        </td>
+        <td className="r">{delivery.attempts}</td>
+        <td className="xs t2 only-wide">{delivery.dueAt ? <When at={delivery.dueAt} /> : "–"}</td>
+        <td className="r xs t2">
+          <When at={delivery.changedAt} />
+        </td>
+      </tr>
+      {isOpen && (
+        <tr className="detail-row">
+          <td colSpan={5}>
+            <Attempts webhookId={webhookId} position={String(delivery.position)} changedAt={delivery.changedAt} />
+          </td>
+        </tr>
       )}
     </>
   );

@@ -54,14 +54,7 @@ export function WebhookForm({ webhook, onDone, onCancel }: { webhook?: Webhook; 
       <FilterForm fields={fields} onChange={setFields} error={saving.error} />
       <div className="two">
         <div>
-          <label htmlFor="format">Form of the body</label>
-          <select id="format" value={format} onChange={(event) => setFormat(event.target.value as Webhook["format"])}>
-            {FORMATS.map(([value, name]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </select>
+          <FormatField value={format} onChange={setFormat} />
         </div>
         <div>
           <span className="m">Order</span>
@@ -81,5 +74,20 @@ export function WebhookForm({ webhook, onDone, onCancel }: { webhook?: Webhook; 
         </button>
       </div>
     </form>
+  );
+}
+
+function FormatField({ value, onChange }: { value: Webhook["format"]; onChange: (value: Webhook["format"]) => void }) {
+  return (
+    <>
+      <label htmlFor="format">Form of the body</label>
+      <select id="format" value={value} onChange={(event) => onChange(event.target.value as Webhook["format"])}>
+        {FORMATS.map(([each, name]) => (
+          <option key={each} value={each}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </>
   );
 }
