@@ -14,6 +14,7 @@ from tests.contract import (
     histogram_mutants,
     mutants,
     rarer_mutants,
+    seals_mutants,
 )
 from tests.contract.faults import reword
 
@@ -26,6 +27,7 @@ MODULES: tuple[ModuleType, ...] = (
     feed_mutants,
     followers_mutants,
     histogram_mutants,
+    seals_mutants,
 )
 
 ONE_STORE = {

@@ -15,6 +15,7 @@ from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
+from whence.storage.seals import Seals
 from whence.trace import Graph, TraceRequest
 
 __all__ = [
@@ -124,6 +125,11 @@ class Store(Protocol):
     @property
     def followers(self) -> Followers:
         """What the followers of the store keep."""
+        ...
+
+    @property
+    def seals(self) -> Seals:
+        """What makes the logs of the store provable."""
         ...
 
     async def check_servable(self) -> None:
