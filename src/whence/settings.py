@@ -97,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unsafe_durability: bool = False
     processes: int | None = None
     webhook_allow: tuple[str, ...] = ()
+    seal: bool = True
+    log_name: str | None = None
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -212,6 +214,8 @@ def _check_service(settings: Settings) -> None:
         Allowed.parse(settings.webhook_allow)
     except ValueError as error:
         raise ValueError(f"WHENCE_WEBHOOK_ALLOW {error}") from None
+    if settings.log_name is not None and not re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)*", settings.log_name):
+        raise ValueError("WHENCE_LOG_NAME must look like a URL without its scheme, such as log.example.com/whence.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -398,5 +402,7 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "unsafe_durability": ("WHENCE_UNSAFE_DURABILITY", _switch),
     "processes": ("WHENCE_PROCESSES", _processes),
     "webhook_allow": ("WHENCE_WEBHOOK_ALLOW", _list),
+    "seal": ("WHENCE_SEAL", _switch),
+    "log_name": ("WHENCE_LOG_NAME", _text),
 }
 """The variable of each field, and the function that parses its value."""
