@@ -19,6 +19,7 @@ from whence.api import (
     metrics_page,
     operators,
     reads,
+    seals,
     webhooks,
     writes,
 )
@@ -117,7 +118,10 @@ def create_app(
 
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
-    modules = (reads, feeds, followers, webhooks, alerts, writes, causes, credentials, operators, metrics_page, health)
+    modules = (
+        *(reads, feeds, followers, webhooks, alerts, writes, causes, seals),
+        *(credentials, operators, metrics_page, health),
+    )
     handlers = [handler for module in modules for handler in module.ROUTES]
     return [*handlers, *docs_page.routes(settings, handlers)]
 

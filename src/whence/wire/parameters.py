@@ -30,6 +30,7 @@ __all__ = [
     "NODES_MAX",
     "PARAMETERS",
     "READ_PARAMETERS",
+    "SEAL_PARAMETERS",
     "TEXT_SCHEMA",
     "VALUES_MAX",
     "WAIT_MAX_S",
@@ -332,6 +333,21 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }
 """The parameters of each route about webhooks."""
 
+_SIZE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": INT_MAX}
+
+SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "log": (),
+    "checkpoints": (
+        Parameter("before", or_null(_SIZE | {"minimum": 1}), "Only checkpoints that are smaller than this size."),
+        _listing("checkpoints")[0],
+    ),
+    "consistency": (
+        Parameter("from", _SIZE | {"default": 0}, "The smaller size of the log."),
+        Parameter("to", or_null(_SIZE), "The larger size; by default that of the newest checkpoint."),
+    ),
+}
+"""The parameters of each route about checkpoints and proofs."""
+
 PARAMETERS = (
     READ_PARAMETERS
     | FEED_PARAMETERS
@@ -339,6 +355,7 @@ PARAMETERS = (
     | WRITE_PARAMETERS
     | LISTING_PARAMETERS
     | WEBHOOK_PARAMETERS
+    | SEAL_PARAMETERS
     | {"reference": (), "followers": ()}
 )
 """The parameters of every route that has any, or that refuses all of them."""
