@@ -32,6 +32,7 @@ from whence.client.requests import (
     actor_stats_request,
     aggregate_request,
     batch_request,
+    checkpoint_request,
     flows_request,
     followers_request,
     get_request,
@@ -39,6 +40,7 @@ from whence.client.requests import (
     list_request,
     next_page_request,
     process_map_request,
+    proof_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -51,6 +53,7 @@ from whence.client.responses import (
     parse_body,
     parse_page,
     parse_stored,
+    parse_text,
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
@@ -238,6 +241,18 @@ class Whence(BaseClient):
     def followers(self) -> FollowersBody:
         """How far the webhooks and the alert rules have read the log. Raises Forbidden for a narrowed credential."""
         return parse_body(self.send(followers_request()), FollowersBody)
+
+    def checkpoint(self) -> str:
+        """The newest checkpoint of the log: a signed note of three lines, origin, size and root. Keep it elsewhere, and
+        `whence verify --checkpoint` finds out whether anything was changed. Raises NotFound before the first one.
+        """
+        return parse_text(self.send(checkpoint_request()))
+
+    def proof(self, event_id: str | UUID) -> str:
+        """The proof that an event is in the log, as text, which `whence verify --proof` checks offline. Raises NotFound
+        also for an event that is newer than the newest checkpoint, with the code `not_sealed_yet`.
+        """
+        return parse_text(self.send(proof_request(event_id)))
 
     @property
     def alert_rules(self) -> AlertRules:
@@ -432,6 +447,14 @@ class AsyncWhence(BaseClient):
     async def followers(self) -> FollowersBody:
         """As `Whence.followers`."""
         return parse_body(await self.send(followers_request()), FollowersBody)
+
+    async def checkpoint(self) -> str:
+        """As `Whence.checkpoint`."""
+        return parse_text(await self.send(checkpoint_request()))
+
+    async def proof(self, event_id: str | UUID) -> str:
+        """As `Whence.proof`."""
+        return parse_text(await self.send(proof_request(event_id)))
 
     @property
     def alert_rules(self) -> AsyncAlertRules:
