@@ -68,6 +68,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         LISTEN_URL="postgresql://u@h/d",
         PROCESSES="3",
         WEBHOOK_ALLOW="10.1.0.0/16, hooks.internal:9000",
+        SEAL="off",
+        LOG_NAME="log.example.com/whence",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -200,6 +202,9 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"ROOT_PATH": "whence"},
         {"ROOT_PATH": "/whence/"},
         {"ROOT_PATH": "/a b"},
+        {"LOG_NAME": "https://log.example.com"},
+        {"LOG_NAME": "log example"},
+        {"SEAL": "perhaps"},
         {"CORS_ORIGINS": "*"},
         {"CORS_ORIGINS": "https://*.example"},
         {"CORS_ORIGINS": "null"},
