@@ -150,7 +150,7 @@ async def citus_database() -> str:
     if not url:
         pytest.skip(f"a Citus cluster is missing: set {CITUS}")
     if not _on_citus:
-        await execute(url, "DROP SCHEMA IF EXISTS whence CASCADE")
+        await execute(url, "DROP SCHEMA IF EXISTS whence, whence_signed CASCADE")
         await migrate(Target(url))
         _on_citus.append(url)
     await execute(url, _CLEAR)
@@ -163,6 +163,7 @@ _CLEAR = """
 DO $$ BEGIN
     EXECUTE (SELECT 'TRUNCATE ' || string_agg('whence.' || relname, ', ') FROM pg_class
               WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' AND relname <> 'migration');
+    TRUNCATE whence_signed.signed;
 END $$
 """
 

@@ -37,7 +37,7 @@ INTEGRATIONS = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs" / 
 OWN_LOG = ("docs/sdk.md", *INTEGRATIONS)
 """Pages whose Python runs here, in a log that has events already."""
 
-ALONE = ("docs/concepts.md", "docs/stability.md")
+ALONE = ("docs/concepts.md", "docs/proof.md", "docs/stability.md")
 """Pages whose Python needs no server."""
 
 DEVELOPERS = ("CONTRIBUTING.md", "tests/README.md", "tests/data/stores/README.md", "bench/README.md")

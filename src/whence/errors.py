@@ -6,6 +6,7 @@ WhenceError
 ├── Forbidden               a valid credential without the scope
 │   └── QuotaSpent          the tenant may store no more
 ├── NotFound                no such thing in this tenant
+│   └── NotSealedYet        no checkpoint of the log has it yet
 ├── PositionGone            the log is asked for from a position that is no longer kept
 ├── Conflict                the id belongs to an event with other content
 ├── TooLarge                a body, payload or batch is over its limit
@@ -32,6 +33,7 @@ __all__ = [
     "Forbidden",
     "Invalid",
     "NotFound",
+    "NotSealedYet",
     "PositionGone",
     "Problem",
     "QueryTooExpensive",
@@ -112,6 +114,12 @@ class NotFound(WhenceError):
     """No such thing in this tenant. The sentence is the same when it exists in another tenant."""
 
     code = "not_found"
+
+
+class NotSealedYet(NotFound):
+    """No checkpoint of the log has it yet. It passes by itself where the log is sealed."""
+
+    code = "not_sealed_yet"
 
 
 class PositionGone(WhenceError):

@@ -9,8 +9,8 @@ follower handles an event before it saves its place, so a crash repeats some wor
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import structlog
 
@@ -92,9 +92,13 @@ class Work(Protocol):
 class Worker:
     """Does the work of every kind for every tenant that has definitions, while it has the lease of the kind."""
 
-    def __init__(self, store: Store, works: Iterable[Work]) -> None:
+    def __init__(
+        self, store: Store, works: Iterable[Work], beside: Iterable[Callable[[], Coroutine[Any, Any, None]]] = ()
+    ) -> None:
+        """`beside` is what runs besides, for as long as the worker does."""
         self._store = store
         self._works = tuple(works)
+        self._beside = tuple(beside)
         self._owner = new_uuid7()
         self._tenants = {work.kind: _Tenants(work) for work in self._works}
 
@@ -108,6 +112,8 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             for work in self._works:
                 group.create_task(self._run_kind(work))
+            for run in self._beside:
+                group.create_task(run())
 
     async def _run_kind(self, work: Work) -> None:
         tenants = self._tenants[work.kind]

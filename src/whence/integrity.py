@@ -27,6 +27,7 @@ __all__ = [
     "ENVELOPE_VERSION",
     "SALT_SIZE",
     "differing_fields",
+    "envelope_of",
     "envelope_parts",
     "envelope_v1",
     "hash_payload",
@@ -107,7 +108,7 @@ def leaf_of(event: Event, payload_hash: bytes, version: int) -> bytes:
     Raises KeyError for a version not in `ENVELOPES`, and ValueError for an event with a field that the version does not
     hash.
     """
-    return leaf_hash(_envelope(event, payload_hash, version))
+    return leaf_hash(envelope_of(event, payload_hash, version))
 
 
 def envelope_parts(event: Event, payload_hash: bytes, version: int) -> tuple[bytes, bytes, bytes] | None:
@@ -116,7 +117,7 @@ def envelope_parts(event: Event, payload_hash: bytes, version: int) -> tuple[byt
 
     Raises as `leaf_of`. A quotation mark within a value is escaped, so no value can be taken for a key.
     """
-    envelope = _envelope(event, payload_hash, version)
+    envelope = envelope_of(event, payload_hash, version)
     before, key, rest = envelope.partition(b',"correlationId":"')
     _, next_key, rest = rest.partition(b'","eventType":')
     between, last_key, rest = rest.partition(b',"recordedAt":"')
@@ -126,7 +127,8 @@ def envelope_parts(event: Event, payload_hash: bytes, version: int) -> tuple[byt
     return before + key[:-1], next_key[1:] + between + last_key, quote + after
 
 
-def _envelope(event: Event, payload_hash: bytes, version: int) -> bytes:
+def envelope_of(event: Event, payload_hash: bytes, version: int) -> bytes:
+    """The envelope of an event, from which its leaf is made. Raises as `leaf_of`."""
     for name in _unhashed_fields(type(event), version):
         if getattr(event, name) is not None:
             raise ValueError(f"Version {version} of the envelope does not hash {name}.")

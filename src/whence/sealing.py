@@ -53,7 +53,9 @@ class Sealer:
 class StoreSecret:
     """The secret of a store. Raises ValueError for a text that is too short to be one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, is_shared: bool = False) -> None:
+        """`is_shared`: every server of the store has this secret, and will have it after a restart."""
+        self.is_shared = is_shared
         material = text.encode()
         if len(material) < SECRET_BYTES_MIN:
             raise ValueError(f"A store secret has at least {SECRET_BYTES_MIN} bytes.")

@@ -104,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_client_id: str | None = None
     oidc_client_secret: str | None = None
     oidc_scopes: tuple[str, ...] = ("openid",)
+    seal: bool = True
+    log_name: str | None = None
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -225,6 +227,8 @@ def _check_service(settings: Settings) -> None:
             load_grammar(settings.sentences)
         except WhenceError as error:
             raise ValueError(str(error)) from None
+    if settings.log_name is not None and not re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)*", settings.log_name):
+        raise ValueError("WHENCE_LOG_NAME must look like a URL without its scheme, such as log.example.com/whence.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -433,5 +437,7 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "oidc_client_id": ("WHENCE_OIDC_CLIENT_ID", _text),
     "oidc_client_secret": ("WHENCE_OIDC_CLIENT_SECRET", _text),
     "oidc_scopes": ("WHENCE_OIDC_SCOPES", _list),
+    "seal": ("WHENCE_SEAL", _switch),
+    "log_name": ("WHENCE_LOG_NAME", _text),
 }
 """The variable of each field, and the function that parses its value."""

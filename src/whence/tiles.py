@@ -7,13 +7,25 @@ Source: C2SP tlog-tiles 0.1.0, https://c2sp.org/tlog-tiles
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from whence.merkle import HASH_SIZE, node_hash
-from whence.merkle_proofs import Subtree
+from whence.merkle_proofs import LeafRange, Subtree, perfect_subtrees, range_hash
 
-__all__ = ["TILE_HEIGHT", "TILE_WIDTH", "Tile", "parse_tile_path", "subtree_hash", "tiles_of", "tree_hash"]
+__all__ = [
+    "TILE_HEIGHT",
+    "TILE_WIDTH",
+    "Tile",
+    "grown_tiles",
+    "parse_tile_path",
+    "partial_tiles",
+    "range_hashes",
+    "subtree_hash",
+    "tiles_of",
+    "tiles_under",
+    "tree_hash",
+]
 
 TILE_HEIGHT = 8
 """Levels of the tree in a tile."""
@@ -86,3 +98,66 @@ def tree_hash(hashes: bytes) -> bytes:
     while len(row) > 1:
         row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
     return row[0]
+
+
+def tiles_under(ranges: Iterable[LeafRange]) -> list[Tile]:
+    """The tiles, each with the width that is needed of it, from which `range_hashes` computes the hashes of ranges."""
+    widths: dict[tuple[int, int], int] = {}
+    for leaves in ranges:
+        for subtree in perfect_subtrees(leaves):
+            level, height = divmod(subtree.height, TILE_HEIGHT)
+            number, first = divmod(subtree.number << height, TILE_WIDTH)
+            place, width = (level, number), first + (1 << height)
+            widths[place] = max(width, widths.get(place, 0))
+    return [Tile(*place, width) for place, width in sorted(widths.items())]
+
+
+def range_hashes(ranges: Iterable[LeafRange], tiles: Mapping[Tile, bytes]) -> list[bytes]:
+    """The hash of each range, from the hashes of the tiles that `tiles_under` lists.
+
+    Raises ValueError for a tile with fewer hashes than its width, and KeyError for one that is missing.
+    """
+    held: dict[tuple[int, int], bytes] = {}
+    for tile, hashes in tiles.items():
+        if len(hashes) != tile.width * HASH_SIZE:
+            raise ValueError("A tile does not have the hashes that it should have.")
+        held[tile.level, tile.number] = hashes
+    return [
+        range_hash(leaves, lambda subtree: subtree_hash(subtree, lambda tile: held[tile.level, tile.number]))
+        for leaves in ranges
+    ]
+
+
+def partial_tiles(count: int) -> list[Tile]:
+    """The last tile of each level from 1 on that is partial, when level 1 has `count` hashes."""
+    tiles = []
+    level = 1
+    while count:
+        count, width = divmod(count, TILE_WIDTH)
+        if width:
+            tiles.append(Tile(level, count, width))
+        level += 1
+    return tiles
+
+
+def grown_tiles(count: int, partial: Mapping[Tile, bytes], added: Sequence[bytes]) -> dict[Tile, bytes]:
+    """The tiles of level 1 and above that change when hashes of full tiles of level 0 are added, with all their hashes.
+
+    `count` is the number of hashes that level 1 has so far, and `partial` the hashes of `partial_tiles(count)`.
+    """
+    grown: dict[Tile, bytes] = {}
+    level = 1
+    while added:
+        number, width = divmod(count, TILE_WIDTH)
+        hashes = partial[Tile(level, number, width)] if width else b""
+        above = []
+        for each in added:
+            hashes += each
+            if len(hashes) == TILE_WIDTH * HASH_SIZE:
+                grown[Tile(level, number)] = hashes
+                above.append(tree_hash(hashes))
+                number, hashes = number + 1, b""
+        if hashes:
+            grown[Tile(level, number, len(hashes) // HASH_SIZE)] = hashes
+        level, count, added = level + 1, count // TILE_WIDTH, above
+    return grown

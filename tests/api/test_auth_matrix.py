@@ -61,6 +61,12 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", VIEWS): ("read everything", 200),
     ("POST", VIEWS): ("read everything, same origin", 422),
     ("DELETE", f"{VIEWS}/{{view_id}}"): ("read everything, same origin", 404),
+    ("GET", "/api/v1/log/checkpoint"): ("read everything", 404),
+    ("GET", "/api/v1/log/checkpoints"): ("read everything", 200),
+    ("GET", "/api/v1/log/key"): ("read everything", 200),
+    ("GET", "/api/v1/log/tile/{tile}"): ("read everything", 404),
+    ("GET", "/api/v1/log/consistency"): ("read everything", 404),
+    ("GET", f"{EVENTS}/{{event_id}}/proof"): ("read everything", 404),
     ("GET", RULES): ("list keys", 200),
     ("POST", RULES): ("read and admin by its own key", 201),
     ("GET", f"{RULES}/{{rule_id}}"): ("list keys", 404),
@@ -373,6 +379,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         view_id=RUN_ID,
         webhook_id=RUN_ID,
         position="1",
+        tile="0/000",
         tenant="acme",
     )
     bodies = {

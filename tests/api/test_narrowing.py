@@ -17,6 +17,7 @@ from whence.api.app import route_handlers
 from whence.api.feeds import stream_events
 from whence.api.followers import list_followers
 from whence.api.names import search
+from whence.api.seals import ROUTES as SEAL_ROUTES
 from whence.events import Query, Viewer
 from whence.permissions import READ, WRITE, Principal
 from whence.settings import Settings
@@ -27,6 +28,9 @@ HIDDEN = "zanzibar"
 
 ALLOWED = ("decision",)
 HIDDEN_TYPE = "artifact"
+REFUSING = (list_followers, *SEAL_ROUTES)
+"""The handlers that refuse every narrowed reader."""
+
 HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
 
 NARROWED = {
@@ -62,6 +66,7 @@ NOT_FOR_READERS = {
     "import_log": "for the operator's copy",
     "import_retained_from": "for the operator's copy",
     "credentials": "API keys and sessions, not events",
+    "seals": "sizes and hashes of whole logs, which routes refuse to narrowed readers",
     "followers": "webhooks, alert rules and how far they have read, not events",
     "check": "reads nothing",
     "free_bytes": "the disk, no event",
@@ -137,9 +142,9 @@ def calls(narrowed: Served, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
 
 def read_handlers() -> list[HTTPRouteHandler]:
-    """The handlers that need the scope to read, but for one that refuses every narrowed reader."""
+    """The handlers that need the scope to read, but for those that refuse every narrowed reader."""
     found = [handler for handler in route_handlers(Settings()) if handler.opt.get("scope") == READ]
-    return [handler for handler in found if handler is not list_followers]
+    return [handler for handler in found if handler not in REFUSING]
 
 
 def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
@@ -153,6 +158,7 @@ def ask(served: Served, handler: HTTPRouteHandler) -> httpx2.Response:
         actor_id=f"{HIDDEN}-actor",
         event_id=HIDDEN_RESOURCE,
         reference=HIDDEN_RESOURCE,
+        tile="0/000.p/1",
     )
     if handler is search:
         filled += f"?text={HIDDEN_RESOURCE}"
@@ -212,3 +218,8 @@ def test_one_route_that_forgets_is_found(narrowed: Served, calls: list[Call], mo
     found = leaks(narrowed, calls)
     assert found
     assert all("aggregate" in line for line in found)
+
+
+def test_what_counts_hidden_events_is_refused(narrowed: Served) -> None:
+    """Sizes, positions and hashes of the whole log: a narrowed reader gets a 403, whatever is there."""
+    assert [ask(narrowed, handler).status_code for handler in REFUSING] == [403] * len(REFUSING)

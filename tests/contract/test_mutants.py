@@ -17,6 +17,7 @@ from tests.contract import (
     parts_mutants,
     rarer_mutants,
     reach_mutants,
+    seals_mutants,
 )
 from tests.contract.faults import reword
 
@@ -32,6 +33,7 @@ MODULES: tuple[ModuleType, ...] = (
     activity_mutants,
     parts_mutants,
     reach_mutants,
+    seals_mutants,
 )
 
 ONE_STORE = {

@@ -11,11 +11,13 @@ from whence.activity import ActorPageRequest
 from whence.demo import FAILED_EVENT, fill
 from whence.events import PageRequest, PartRequest, Reference, Viewer
 from whence.histograms import HistogramRequest
+from whence.merkle_proofs import LeafRange
 from whence.names import NameRange, NameSearch, beginning
 from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.postgres import connections
+from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
 
@@ -112,6 +114,7 @@ async def everything(url: str, folder: Path) -> None:
         await _ask(store)
         await _let_in(store)
         await _follow(store)
+        await _seal(store)
     finally:
         await store.close()
 
@@ -191,3 +194,20 @@ async def _follow(store: Any) -> None:
     assert await followers.retry_deliveries(TENANT, DeliveryFilter(hook, states=(FAILED,)), 7, 9) == 2
     assert await followers.delete_deliveries(TENANT, hook, 9, 9) == 1
     assert await followers.delete_deliveries(TENANT, hook, None, 9) == 2
+
+
+async def _seal(store: Any) -> None:
+    seals = store.seals
+    assert await seals.unsealed() == [TENANT]
+    origin = await seals.add_origin(TENANT, Origin(1, "log/airline/1", "key"))
+    assert await seals.list_origins(TENANT) == [origin]
+    assert await seals.count_tiled(TENANT) == 0
+    leaves = await seals.read_leaves(TENANT, LeafRange(0, 256))
+    await seals.put_tiles(TENANT, [TileRow(1, 0, leaves[:32])])
+    assert len(await hashes_of(seals, TENANT, [LeafRange(0, 256), LeafRange(0, 3)])) == 2
+    assert await seals.record_signed(origin.name, Signed(1, bytes(32)))
+    assert await seals.get_signed(origin.name) == Signed(1, bytes(32))
+    for after, size in ((0, 1), (1, 2)):
+        assert await seals.put_checkpoint(TENANT, SealedCheckpoint(1, size, bytes(32), NOON, "note"), after)
+    assert len(await seals.list_checkpoints(TENANT, None, 9)) == 2
+    assert await seals.get_evidence(TENANT, FAILED_EVENT) is not None

@@ -219,7 +219,7 @@ async def test_mutant_a_number_without_its_name_is_caught(
     async def trusting(_connection: Any, _owner: Any) -> None:
         return None
 
-    monkeypatch.setattr(followers, "_refuse_renumbered", trusting)
+    monkeypatch.setattr(followers, "refuse_renumbered", trusting)
     with pytest.raises(AssertionError):
         await _renumbered(store, url, first)
 

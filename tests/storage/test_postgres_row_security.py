@@ -16,11 +16,15 @@ from whence.storage import Head, create_store, migrate_store
 from whence.storage.followers import DELIVERED, Attempt, Delivery, Place
 from whence.storage.postgres import append, connections, engine, pages, tenants
 from whence.storage.postgres.tenants import NO_TENANT
+from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 from whence.storage.sql import load_blocks
 
 LOG_TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
 FOLLOWERS_TABLES = ("follower", "delivery", "attempt")
-TABLES = LOG_TABLES + FOLLOWERS_TABLES
+SEALS_TABLES = ("origin", "checkpoint", "tile")
+TABLES = LOG_TABLES + FOLLOWERS_TABLES + SEALS_TABLES
+
+DELETABLE = (*FOLLOWERS_TABLES, "checkpoint")
 
 ACME = 1
 NUMBERS = {"acme": ACME, "other": 2}
@@ -39,6 +43,9 @@ async def url() -> str:
         await store.followers.add_deliveries(tenant, "hook", [1], 1, Place("webhooks", 1))
         tried = Delivery("hook", 1, DELIVERED, 1, 1), Attempt("hook", 1, 1, 1, 1, 200, "", b"")
         await store.followers.record_attempts(tenant, [tried])
+        await store.seals.add_origin(tenant, Origin(1, f"log/{tenant}/1", "key"))
+        await store.seals.put_checkpoint(tenant, SealedCheckpoint(1, 1, bytes(32), 1, "note"), 0)
+        await store.seals.put_tiles(tenant, [TileRow(1, 0, bytes(32))])
     await store.close()
     return made
 
@@ -91,7 +98,7 @@ async def test_rows_of_another_tenant_cannot_be_written(connection: Any, table: 
             table,
         )
     }
-    assert rights <= {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in FOLLOWERS_TABLES else set())
+    assert rights <= {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in DELETABLE else set())
     if "DELETE" in rights:
         assert await _as_acme(connection, f"DELETE FROM {table} WHERE tenant_no <> {ACME}") == "DELETE 0"
     theirs = await connection.fetchval("SELECT tenant_no FROM whence.tenant WHERE tenant = 'other'")

@@ -88,6 +88,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
         "0004 epoch_and_append_function",
         "0005 retained_from",
         "0006 followers",
+        "0007 seals",
     ]
     await opened(url)
 

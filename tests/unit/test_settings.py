@@ -74,6 +74,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         OIDC_CLIENT_ID="whence",
         OIDC_CLIENT_SECRET="hidden",
         OIDC_SCOPES="openid,profile",
+        SEAL="off",
+        LOG_NAME="log.example.com/whence",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -206,6 +208,9 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"ROOT_PATH": "whence"},
         {"ROOT_PATH": "/whence/"},
         {"ROOT_PATH": "/a b"},
+        {"LOG_NAME": "https://log.example.com"},
+        {"LOG_NAME": "log example"},
+        {"SEAL": "perhaps"},
         {"CORS_ORIGINS": "*"},
         {"CORS_ORIGINS": "https://*.example"},
         {"CORS_ORIGINS": "null"},

@@ -24,6 +24,7 @@ from whence.api import (
     oidc_pages,
     operators,
     reads,
+    seals,
     sentences,
     sessions,
     views,
@@ -128,7 +129,7 @@ def create_app(
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
-        *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, sentences, views),
+        *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, seals, sentences, views),
         *(credentials, sessions, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]

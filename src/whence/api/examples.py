@@ -138,6 +138,9 @@ _KEY: Json = {
     "lastUsedAt": None,
 }
 
+_ORIGIN = f"log.example.com/{_TENANT}/1"
+_CHECKPOINT = f"{_ORIGIN}\n2\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n\N{EM DASH} {_ORIGIN} Sr1yg…\n"
+
 RESPONSES: dict[str, Json] = {
     "Event": _EVENT,
     "StoredEvent": _EVENT,
@@ -317,6 +320,28 @@ RESPONSES: dict[str, Json] = {
         "to": None,
     },
     "Feed": {"events": [_EVENT], "hasMore": False, "nextAfter": 2},
+    "Checkpoints": {
+        "checkpoints": [
+            {
+                "epoch": 1,
+                "note": _CHECKPOINT,
+                "origin": _ORIGIN,
+                "root": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+                "signedAt": "2026-01-02T03:04:06Z",
+                "size": 2,
+            }
+        ]
+    },
+    "LogKeys": {
+        "keys": [
+            {
+                "epoch": 1,
+                "key": f"{_ORIGIN}+4abd7283+Aee9A1v7dVZOOk8kVpXQnhjXAaW4l1JW4Nn5ZyGQxy0W",
+                "origin": _ORIGIN,
+            }
+        ]
+    },
+    "Consistency": {"from": 1, "hashes": ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="], "to": 2},
     "Followers": {
         "followers": [{"lag": 0, "name": "webhook:0192d3f0-0000-7000-8000-00000000abcd", "position": 2}],
         "size": 2,

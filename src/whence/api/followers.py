@@ -1,10 +1,11 @@
-"""The followers of a server: the worker that runs them, and the route that says how far they are."""
+"""The followers of a server: the worker that runs them and the sealer, and the route that says how far they are."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 import msgspec
+import structlog
 from litestar.handlers import HTTPRouteHandler
 
 from whence.addresses import Allowed
@@ -18,6 +19,7 @@ from whence.delivery import WebhookDelivery
 from whence.errors import Forbidden
 from whence.followers import Work, Worker
 from whence.outbound import Sender
+from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.sentences import load_grammar
 from whence.settings import Settings
@@ -26,6 +28,13 @@ from whence.wire.bodies import FollowerBody, FollowersBody
 from whence.wire.query import refuse_parameters
 
 __all__ = ["ROUTES", "WEBHOOK_SECRETS", "new_worker", "running"]
+
+_NOT_SEALED = (
+    "Logs are not sealed: the key that signs them follows from the secret of the store, and not every server of it has "
+    "the same. Set WHENCE_STORE_SECRET or WHENCE_STORE_SECRET_FILE on all of them, or WHENCE_SEAL=false to do without."
+)
+
+_log = structlog.get_logger("whence.server")
 
 WEBHOOK_SECRETS = "webhooks"
 """The purpose of the subkey that seals the secrets of webhooks."""
@@ -58,9 +67,22 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
         WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender, grammar=load_grammar(settings.sentences)),
         AlertRules(store),
     ]
-    worker = Worker(store, works)
+    sealing = _new_sealing(settings, store, secret)
+    worker = Worker(store, works, [] if sealing is None else [sealing.run])
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
+    if sealing is not None:
+        metrics.watch(sealing_stopped=lambda: len(sealing.stopped))
     return worker
+
+
+def _new_sealing(settings: Settings, store: Store, secret: StoreSecret) -> Sealing | None:
+    """The sealer; None if logs are not to be sealed, or cannot be, which is logged."""
+    if not settings.seal:
+        return None
+    if not secret.is_shared:
+        _log.warning("not_sealed", advice=_NOT_SEALED)
+        return None
+    return Sealing(store, secret, settings.log_name)
 
 
 @contextlib.asynccontextmanager

@@ -69,6 +69,7 @@ GAUGES = (
     "streams_max",
     "followers",
     "follower_lag_events",
+    "sealing_stopped",
 )
 """What a process reports of its present state, each as the sum of all processes that run."""
 

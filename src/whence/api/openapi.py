@@ -53,6 +53,7 @@ _TAGS = {
     "Alerts": "Rules that watch the log, and say so in it when they fire.",
     "Webhooks": "Events that the server sends, for the scope admin.",
     "Views": "Saved views of the console, which a tenant shares.",
+    "Proof": "Checkpoints of the log, and proofs that can be checked without trusting the server.",
     "Credentials": "API keys, and sessions for browsers.",
     "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
     "Service": "The state of the server, and its documentation.",
@@ -102,6 +103,10 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     "position": (
         {"type": "string", "pattern": "^([0-9]{1,19}|[A-Za-z0-9_-]{44})$"},
         "The position of the event, as in the list of deliveries.",
+    ),
+    "tile": (
+        {"type": "string", "pattern": "^[0-9]{1,2}/(x[0-9]{3}/)*[0-9]{3}(\\.p/[1-9][0-9]{0,2})?$"},
+        "The level of the tile, then its number in groups of three digits, and the width of a partial one.",
     ),
     "tenant": ({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}, "The name of a tenant."),
 }

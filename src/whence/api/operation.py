@@ -24,6 +24,7 @@ __all__ = [
     "ResponseSpec",
     "announce_deprecations",
     "announce_fields",
+    "document_route",
     "follow_route",
     "listing_route",
     "open_route",
@@ -147,6 +148,15 @@ def read_route(
         errors=(404, 422) if missing else (422,),
     )
     return _get(path, {"scope": READ, "operation": operation, "etag": True, "cache_control": cache_control})
+
+
+def document_route(path: str, summary: str, query: str, response: ResponseSpec, tag: str) -> HTTPRouteHandler:
+    """A route that answers with a document of a format of its own, which may not be there: GET and HEAD, for the scope
+    events:read."""
+    operation = Operation(
+        tag=tag, summary=summary, parameters=PARAMETERS[query], responses={200: response}, errors=(404, 422)
+    )
+    return _get(path, {"scope": READ, "operation": operation})
 
 
 def follow_route(

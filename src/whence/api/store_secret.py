@@ -34,7 +34,7 @@ _TEMPORARY = (
 def load_store_secret(settings: Settings) -> StoreSecret:
     """The secret of the store that is served. Raises StoreRefused for a file that holds none."""
     if settings.store_secret is not None:
-        return StoreSecret(settings.store_secret)
+        return StoreSecret(settings.store_secret, is_shared=True)
     path, shared = backend_for(settings.store).secret_path(settings.store)
     try:
         text = _text_in(path) or _make(path)
@@ -44,7 +44,7 @@ def load_store_secret(settings: Settings) -> StoreSecret:
     if not shared:
         _log.warning("store_secret_is_local", path=str(path), advice=_SHARED)
     try:
-        return StoreSecret(text)
+        return StoreSecret(text, is_shared=shared)
     except ValueError:
         raise StoreRefused(
             f"The file {path} holds no secret of a store. Put the right one back, or remove the file: the server then "

@@ -1,21 +1,43 @@
-"""The command `verify`, and how the result of a check is printed."""
+"""The command `verify`, and how the result of a check is printed: of a store, alone or against a checkpoint that was
+kept elsewhere, and of a single proof."""
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
+from whence.checkpoints import parse_checkpoint, verify_checkpoint
 from whence.cli.app import UNSOUND
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
-from whence.storage import verify_store
+from whence.errors import Invalid, Unsound
+from whence.merkle import HASH_SIZE, CompactRange
+from whence.merkle_proofs import LeafRange
+from whence.notes import BadNote, VerifierKey, parse_note, parse_verifier_key
+from whence.settings import Settings
+from whence.storage import Store, create_store, verify_store
 from whence.storage.backends import Progress
 from whence.storage.verification import Finding, Report
+from whence.wire.seals import verify_event
 
-__all__ = ["finding_lines", "size_of", "terminal_progress", "verify"]
+__all__ = ["compare_with_checkpoint", "finding_lines", "size_of", "terminal_progress", "verify"]
+
+
+_LEAVES_AT_ONCE = 65_536
+
+
+class ProofBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of `verify --proof --json`."""
+
+    envelope: msgspec.Raw
+    origin: str
+    payload: msgspec.Raw | None
+    position: int
+    size: int
 
 
 class VerifiedBody(msgspec.Struct, frozen=True):
@@ -32,15 +54,28 @@ class VerifiedBody(msgspec.Struct, frozen=True):
 def verify(
     *,
     store: LogOption = None,
+    checkpoint: Annotated[
+        Path | None, Parameter(help="Also compare the log with a checkpoint in this file, which was kept elsewhere.")
+    ] = None,
+    proof: Annotated[Path | None, Parameter(help="Check the proof of an event in this file instead, offline.")] = None,
+    key: Annotated[
+        str | None, Parameter(help="The key that has to have signed, as 'whence checkpoint key' prints it.")
+    ] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
 ) -> int:
     """Check every stored event against its hash, the hashes against the tree, and every count.
 
     Only reads, and may run beside the server. If anything does not match, prints the first bad position of each tenant
-    and exits with code 5.
+    and exits with code 5. So too if the log does not extend the checkpoint, or if a proof proves nothing.
     """
+    if proof is not None:
+        _refuse_besides_proof(store, checkpoint, key)
+        return _verify_proof(proof, key or "", json=json)
+    if key is not None and checkpoint is None:
+        raise Invalid.at((), "--key belongs to --proof or --checkpoint.")
+    kept = None if checkpoint is None else _read_checkpoint(checkpoint, key)
     settings = settings_of_log(store)
-    report = asyncio.run(verify_store(settings.store, terminal_progress(), pooler=settings.postgres_pooler))
+    report = asyncio.run(_verified(settings, kept, may_trust_store=key is None))
     if json:
         body = VerifiedBody(report.sound, report.tenants, report.events, report.roots, report.findings, report.notes)
         out(msgspec.json.encode(body).decode())
@@ -52,6 +87,112 @@ def verify(
     for note in [] if json else report.notes:
         say(printable(f"Note: {note}."))
     return 0 if report.sound else UNSOUND
+
+
+async def _verified(settings: Settings, kept: bytes | None, *, may_trust_store: bool) -> Report:
+    """Check the store, and compare it with a checkpoint."""
+    report = await verify_store(settings.store, terminal_progress(), pooler=settings.postgres_pooler)
+    if kept is None:
+        return report
+    store = create_store(settings.store, serving=False, pooler=settings.postgres_pooler, unsafe_durability=True)
+    try:
+        await store.check_servable()
+        found = await compare_with_checkpoint(store, kept, check_signature=may_trust_store)
+    finally:
+        await store.close()
+    findings = [*report.findings, *([] if found is None else [found])]
+    return msgspec.structs.replace(report, findings=findings)
+
+
+def _read_checkpoint(path: Path, key: str | None) -> bytes:
+    """The checkpoint in a file. Raises Unsound unless it is one, signed by the key if one is given."""
+    data = path.read_bytes()
+    try:
+        if key is not None:
+            verify_checkpoint(data, [_verifier_key(key)])
+        else:
+            parse_checkpoint(parse_note(data).text)
+    except BadNote as error:
+        raise Unsound(f"The file holds no valid checkpoint. {error}") from None
+    return data
+
+
+async def compare_with_checkpoint(store: Store, kept: bytes, *, check_signature: bool) -> Finding | None:
+    """What is wrong with the log of a checkpoint; None if the log extends it. With `check_signature`, the key that the
+    store has for the origin must have signed."""
+    checkpoint = parse_checkpoint(parse_note(kept).text)
+    for tenant in await store.tenants():
+        for origin in await store.seals.list_origins(tenant):
+            if origin.name == checkpoint.origin:
+                break
+        else:
+            continue
+        try:
+            if check_signature:
+                verify_checkpoint(kept, [parse_verifier_key(origin.key)])
+        except BadNote:
+            return Finding(tenant, None, "the checkpoint is not signed by the key of this log")
+        size = (await store.head(tenant)).size
+        if size < checkpoint.size:
+            what = f"the log has {counted(size, 'event')}, and had {checkpoint.size:,} when the checkpoint was signed"
+            return Finding(tenant, None, what)
+        if await _root_at(store, tenant, checkpoint.size) != checkpoint.root:
+            what = f"the first {counted(checkpoint.size, 'event')} are not those of the checkpoint"
+            return Finding(tenant, None, what)
+        return None
+    return Finding("", None, "no log of this store has the origin of the checkpoint")
+
+
+async def _root_at(store: Store, tenant: str, size: int) -> bytes:
+    """The root over the first leaves, from the leaves alone."""
+    tree = CompactRange()
+    while tree.size < size:
+        part = LeafRange(tree.size, min(size, tree.size + _LEAVES_AT_ONCE))
+        leaves = await store.seals.read_leaves(tenant, part)
+        if not leaves:
+            break
+        tree.extend(leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE))
+    return tree.root()
+
+
+def _refuse_besides_proof(store: str | None, checkpoint: Path | None, key: str | None) -> None:
+    if store is not None or checkpoint is not None:
+        raise Invalid.at((), "--proof is checked alone: leave out --store and --checkpoint.")
+    if key is None:
+        raise Invalid.at((), "--proof needs --key, the key of the log, from where you keep it and not from the proof.")
+
+
+def _verifier_key(text: str) -> VerifierKey:
+    try:
+        return parse_verifier_key(text.strip())
+    except BadNote as error:
+        raise Invalid.at((), f"--key is not the key of a log. {error}") from None
+
+
+def _verify_proof(path: Path, key: str, *, json: bool) -> int:
+    """Check a proof without any server."""
+    verifier = _verifier_key(key)
+    try:
+        proven = verify_event(path.read_text(encoding="utf-8"), [verifier])
+    except (BadNote, UnicodeDecodeError) as error:
+        raise Unsound(f"The proof is not valid. {error if isinstance(error, BadNote) else ''}") from None
+    checkpoint = proven.checkpoint
+    if json:
+        payload = None if proven.payload is None else msgspec.Raw(proven.payload)
+        body = ProofBody(
+            envelope=msgspec.Raw(proven.envelope),
+            origin=checkpoint.origin,
+            payload=payload,
+            position=proven.position,
+            size=checkpoint.size,
+        )
+        out(msgspec.json.encode(body).decode())
+        return 0
+    out(printable(f"Event {proven.id} is proven: position {proven.position} of {checkpoint.origin},"))
+    out(f"as it was with {counted(checkpoint.size, 'event')}.")
+    if proven.payload is None:
+        out("Its payload was erased, so only the hash of it is proven.")
+    return 0
 
 
 def finding_lines(report: Report) -> list[str]:

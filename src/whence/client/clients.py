@@ -38,6 +38,7 @@ from whence.client.requests import (
     actors_request,
     aggregate_request,
     batch_request,
+    checkpoint_request,
     export_request,
     facets_request,
     flows_request,
@@ -47,6 +48,7 @@ from whence.client.requests import (
     list_request,
     next_page_request,
     process_map_request,
+    proof_request,
     reach_request,
     resource_summary_request,
     search_request,
@@ -62,6 +64,7 @@ from whence.client.responses import (
     parse_body,
     parse_page,
     parse_stored,
+    parse_text,
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
@@ -313,6 +316,18 @@ class Whence(BaseClient):
         send = partial(self._connections.transport().open, request)
         return export_parts(send, self.credential, RetryPolicy(request, self._retries), self._sleep)
 
+    def checkpoint(self) -> str:
+        """The newest checkpoint of the log: a signed note of three lines, origin, size and root. Keep it elsewhere, and
+        `whence verify --checkpoint` finds out whether anything was changed. Raises NotFound before the first one.
+        """
+        return parse_text(self.send(checkpoint_request()))
+
+    def proof(self, event_id: str | UUID) -> str:
+        """The proof that an event is in the log, as text, which `whence verify --proof` checks offline. Raises NotFound
+        also for an event that is newer than the newest checkpoint, with the code `not_sealed_yet`.
+        """
+        return parse_text(self.send(proof_request(event_id)))
+
     @property
     def alert_rules(self) -> AlertRules:
         """The alert rules of the tenant, for a key with the scope admin."""
@@ -559,6 +574,14 @@ class AsyncWhence(BaseClient):
         request = export_request(format=format, **filters)
         send, policy = partial(self._async_transport.open, request), RetryPolicy(request, self._retries)
         return async_export_parts(send, self._credential, self.credential, policy, self._sleep)
+
+    async def checkpoint(self) -> str:
+        """As `Whence.checkpoint`."""
+        return parse_text(await self.send(checkpoint_request()))
+
+    async def proof(self, event_id: str | UUID) -> str:
+        """As `Whence.proof`."""
+        return parse_text(await self.send(proof_request(event_id)))
 
     @property
     def alert_rules(self) -> AsyncAlertRules:

@@ -36,6 +36,7 @@ __all__ = [
     "actors_request",
     "aggregate_request",
     "batch_request",
+    "checkpoint_request",
     "create_key_request",
     "emit_request",
     "export_request",
@@ -51,6 +52,7 @@ __all__ = [
     "list_request",
     "next_page_request",
     "process_map_request",
+    "proof_request",
     "reach_request",
     "resource_summary_request",
     "revoke_key_request",
@@ -310,6 +312,16 @@ def first_batch(bodies: Iterable[bytes]) -> list[bytes]:
 def followers_request() -> ApiRequest:
     """The followers of the tenant's log."""
     return ApiRequest(method="GET", path="/api/v1/followers")
+
+
+def checkpoint_request() -> ApiRequest:
+    """The newest checkpoint of the tenant's log."""
+    return ApiRequest(method="GET", path="/api/v1/log/checkpoint")
+
+
+def proof_request(event_id: str | UUID) -> ApiRequest:
+    """The proof that an event is in the log."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/{quote(str(event_id), safe='')}/proof")
 
 
 def list_keys_request(link: str | None = None) -> ApiRequest:

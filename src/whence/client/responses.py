@@ -42,6 +42,7 @@ __all__ = [
     "parse_http_date",
     "parse_page",
     "parse_stored",
+    "parse_text",
     "refusal",
     "retry_after_s",
 ]
@@ -160,6 +161,16 @@ def parse_body(response: ApiResponse, type_: type[Body]) -> Body:
     try:
         return msgspec.json.decode(response.body, type=type_)
     except _UNREADABLE:
+        raise WhenceError(NOT_A_WHENCE_SERVER) from None
+
+
+def parse_text(response: ApiResponse) -> str:
+    """The text of a successful response. Raises as `parse_body`."""
+    if response.status >= _CLIENT_ERROR:
+        raise error_of(response)
+    try:
+        return response.body.decode()
+    except UnicodeDecodeError:
         raise WhenceError(NOT_A_WHENCE_SERVER) from None
 
 

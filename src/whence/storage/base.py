@@ -31,6 +31,7 @@ from whence.histograms import HistogramRequest, TimeHistogram
 from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
+from whence.storage.seals import Seals
 from whence.trace import Graph, Reach, TraceRequest
 
 __all__ = [
@@ -140,6 +141,11 @@ class Store(Protocol):
     @property
     def followers(self) -> Followers:
         """What the followers of the store keep."""
+        ...
+
+    @property
+    def seals(self) -> Seals:
+        """What makes the logs of the store provable."""
         ...
 
     async def check_servable(self) -> None:

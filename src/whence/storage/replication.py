@@ -1,4 +1,4 @@
-"""Appending the events of another store exactly as they are. Pure.
+"""Events with their hashes: as a copy appends them exactly, and as a proof shows what a leaf is made of. Pure.
 
 Nothing is taken on trust: each event has to match its leaf, and to come next in the log.
 """
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from whence.errors import StoreRefused, Unsound
 from whence.events import Event
-from whence.integrity import ENVELOPES, hash_payload, leaf_of
+from whence.integrity import ENVELOPES, envelope_of, hash_payload, leaf_of
 from whence.storage.base import HashedEvent
 from whence.storage.rows import HashRow
+from whence.storage.seals import Evidence
 from whence.storage.sequencing import Batch, HeadDraft, TenantLog, add_event
 
-__all__ = ["hashed_event_from", "refuse_unsound", "sequence_exactly"]
+__all__ = ["evidence_from", "hashed_event_from", "refuse_unsound", "sequence_exactly"]
 
 
 def hashed_event_from(event: Event, hashes: HashRow) -> HashedEvent:
@@ -35,6 +36,14 @@ def refuse_unsound(hashed: HashedEvent) -> None:
         )
     if leaf_of(event, hashed.payload_hash, version) != hashed.leaf:
         raise _unsound(event)
+
+
+def evidence_from(hashed: HashedEvent) -> Evidence:
+    """What the leaf of an event is made of. Raises Unsound unless the event matches its leaf."""
+    refuse_unsound(hashed)
+    envelope = envelope_of(hashed.event, hashed.payload_hash, hashed.envelope_version)
+    payload = None if hashed.salt is None else hashed.event.payload
+    return Evidence(hashed.event.position, hashed.leaf, envelope, hashed.salt, payload)
 
 
 def sequence_exactly(log: TenantLog, head: HeadDraft, batch: Batch, events: Sequence[HashedEvent]) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "PARAMETERS",
     "REACH_IDS_MAX",
     "READ_PARAMETERS",
+    "SEAL_PARAMETERS",
     "SUGGESTIONS_DEFAULT",
     "SUGGESTIONS_MAX",
     "TEXT_SCHEMA",
@@ -459,6 +460,21 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }
 """The parameters of each route about webhooks."""
 
+_SIZE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": INT_MAX}
+
+SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "log": (),
+    "checkpoints": (
+        Parameter("before", or_null(_SIZE | {"minimum": 1}), "Only checkpoints that are smaller than this size."),
+        _listing("checkpoints")[0],
+    ),
+    "consistency": (
+        Parameter("from", _SIZE | {"default": 0}, "The smaller size of the log."),
+        Parameter("to", or_null(_SIZE), "The larger size; by default that of the newest checkpoint."),
+    ),
+}
+"""The parameters of each route about checkpoints and proofs."""
+
 PARAMETERS = (
     READ_PARAMETERS
     | ACTIVITY_PARAMETERS
@@ -469,6 +485,7 @@ PARAMETERS = (
     | LISTING_PARAMETERS
     | WEBHOOK_PARAMETERS
     | NAME_PARAMETERS
+    | SEAL_PARAMETERS
     | {"reference": (), "followers": (), "sentences": ()}
 )
 """The parameters of every route that has any, or that refuses all of them."""

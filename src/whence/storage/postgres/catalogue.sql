@@ -1,5 +1,5 @@
--- Named blocks about the catalogue: what is in the schema, for the comparison in catalogue.py. All of it is text, so that
--- the driver needs no lookup of types.
+-- Named blocks about the catalogue: what is in the schema, and in the small one beside it, for the comparison in
+-- catalogue.py. All of it is text, so that the driver needs no lookup of types.
 
 -- name: settings
 -- A login or a database may have another search path, in which other functions and operators come first. It and the
@@ -15,7 +15,8 @@ SET LOCAL quote_all_identifiers TO off
 -- name: objects
 -- Type, name, table, definition, and whether the object does no harm when it is an additional one.
 WITH relation AS MATERIALIZED (
-    SELECT * FROM pg_class WHERE relnamespace = 'whence'::regnamespace),
+    SELECT * FROM pg_class
+     WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('whence', 'whence_signed'))),
 extension_member AS MATERIALIZED (
     SELECT d.classid, d.objid, e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
      WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
@@ -25,7 +26,8 @@ grants AS (
     SELECT r.relname, format(' (%s) TO ', a.attname), r.relowner, a.attacl
       FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid WHERE a.attacl IS NOT NULL
      UNION ALL
-    SELECT '', ' ON SCHEMA whence TO ', nspowner, nspacl FROM pg_namespace WHERE nspname = 'whence')
+    SELECT '', format(' ON SCHEMA %s TO ', nspname), nspowner, nspacl
+      FROM pg_namespace WHERE nspname IN ('whence', 'whence_signed'))
 
 SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN 'foreign table'
                       WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
@@ -139,6 +141,7 @@ SELECT o.type, o.identity, '',
                   WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid), ''),
        o.type IN ('statistics object', 'publication namespace')
   FROM pg_depend d CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS o
- WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'whence'::regnamespace AND d.deptype IN ('n', 'a')
+ WHERE d.refclassid = 'pg_namespace'::regclass AND d.deptype IN ('n', 'a')
+   AND d.refobjid IN (SELECT oid FROM pg_namespace WHERE nspname IN ('whence', 'whence_signed'))
    AND d.classid <> 'pg_class'::regclass
  ORDER BY 1, 3, 2

@@ -56,6 +56,7 @@ from whence.storage.postgres.parts import part_in_order
 from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
+from whence.storage.postgres.seals import PostgresSeals
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, TenantRenumbered, find_tenant, head_row, make_tenant
 from whence.storage.postgres.traces import flows_of_page, graph_of, map_of, payloads_of, reach_of
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, is_indexed_search, pinned
@@ -118,6 +119,7 @@ class PostgresStore:
         self._tenants: dict[str, int] = {}
         self.credentials = PostgresCredentials(self._read, self._write)
         self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
+        self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from whence.storage.followers import (
 )
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.credentials import Run
-from whence.storage.postgres.tenants import Tenant, TenantRenumbered, find_tenant
+from whence.storage.postgres.tenants import Tenant, refuse_renumbered
 from whence.storage.sql import load_blocks
 
 __all__ = ["PostgresFollowers"]
@@ -112,7 +112,7 @@ class PostgresFollowers:
         """Save how far a follower has read."""
 
         async def save(connection: Connection, owner: Tenant) -> None:
-            await _refuse_renumbered(connection, owner)
+            await refuse_renumbered(connection, owner)
             await connection.execute(_SQL["save_place"], owner.number, *astuple(place))
 
         await self._write_as(tenant, save, make=True)
@@ -121,7 +121,7 @@ class PostgresFollowers:
         """Forget a follower."""
 
         async def delete(connection: Connection, owner: Tenant) -> None:
-            await _refuse_renumbered(connection, owner)
+            await refuse_renumbered(connection, owner)
             await connection.execute(_SQL["delete_place"], owner.number, name)
 
         await self._write_as(tenant, delete)
@@ -135,7 +135,7 @@ class PostgresFollowers:
         added = sorted(positions)  # in the same order in every process, so that no two deadlock
 
         async def add(connection: Connection, owner: Tenant) -> None:
-            await _refuse_renumbered(connection, owner)
+            await refuse_renumbered(connection, owner)
             if added:
                 await connection.execute(_SQL["add_delivery"], owner.number, webhook_id, added, now)
             await connection.execute(_SQL["save_place"], owner.number, *astuple(place))
@@ -223,7 +223,7 @@ class PostgresFollowers:
         """The rows of a statement about a tenant; none for one that does not exist."""
 
         async def ask(connection: Connection, owner: Tenant) -> list[Any]:
-            await _refuse_renumbered(connection, owner)
+            await refuse_renumbered(connection, owner)
             rows: list[Any] = await connection.fetch(_SQL[block], owner.number, *values)
             return rows
 
@@ -231,16 +231,9 @@ class PostgresFollowers:
         return found
 
 
-async def _refuse_renumbered(connection: Connection, owner: Tenant) -> None:
-    """Raise TenantRenumbered unless a cached number is that of the tenant. Not by the tenant's head, which is missing
-    before the first event."""
-    if owner.is_cached and await find_tenant(connection, owner.name) != owner.number:
-        raise TenantRenumbered
-
-
 async def _lock(connection: Connection, owner: Tenant) -> None:
     """Keep other transactions from changing deliveries of this tenant that are there."""
-    await _refuse_renumbered(connection, owner)
+    await refuse_renumbered(connection, owner)
     await connection.execute(_SQL["lock_deliveries"], owner.name)
 
 

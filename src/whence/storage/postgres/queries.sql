@@ -890,6 +890,68 @@ SELECT pg_notify($1, $2)
 -- Those after a name; the tenant of operators' keys comes before every name. A null limit is none.
 SELECT tenant FROM tenant WHERE tenant > $1 UNION SELECT tenant FROM api_key WHERE tenant > $1 ORDER BY 1 LIMIT $2
 
+-- name: unsealed
+-- Whether the log of one tenant is longer than its newest checkpoint. The origin of the highest epoch is in use.
+SELECT h.size > coalesce((SELECT o.size FROM origin o WHERE o.tenant_no = $1 ORDER BY o.epoch DESC LIMIT 1), 0)
+  FROM head h WHERE h.tenant_no = $1 AND h.tenant = $2
+
+-- name: origins
+SELECT epoch, name, key, size FROM origin WHERE tenant_no = $1 ORDER BY epoch
+
+-- name: add_origin
+INSERT INTO origin (tenant_no, epoch, name, key, size) VALUES ($1, $2, $3, $4, 0) ON CONFLICT DO NOTHING
+
+-- name: advance_origin
+-- The row is locked, so that of two transactions one finds the size that the other has set.
+UPDATE origin SET size = $4 WHERE tenant_no = $1 AND epoch = $2 AND size = $3 AND $4::bigint > $3::bigint RETURNING epoch
+
+-- name: add_checkpoint
+INSERT INTO checkpoint (tenant_no, epoch, size, root, signed_at, note) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: drop_checkpoint
+-- Unless it is the first of its hour.
+DELETE FROM checkpoint c WHERE c.tenant_no = $1 AND c.epoch = $2 AND c.size = $3
+   AND EXISTS (SELECT FROM checkpoint o WHERE o.tenant_no = $1 AND o.epoch = $2 AND o.size < $3
+                  AND o.signed_at / $4::bigint = c.signed_at / $4::bigint)
+
+-- name: checkpoints
+SELECT epoch, size, root, signed_at, note FROM checkpoint
+ WHERE tenant_no = $1 AND epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = $1) AND size < $2
+ ORDER BY size DESC LIMIT $3
+
+-- name: leaves
+-- In one value, since rows cost more.
+SELECT coalesce(string_agg(leaf, ''::bytea ORDER BY position), ''::bytea) FROM event
+ WHERE tenant_no = $1 AND position > $2 AND position <= $3
+
+-- name: tile
+SELECT substr(hashes, 1, $4::int) FROM tile WHERE tenant_no = $1 AND level = $2 AND number = $3
+
+-- name: last_tile
+SELECT number, octet_length(hashes) FROM tile WHERE tenant_no = $1 AND level = $2 ORDER BY number DESC LIMIT 1
+
+-- name: put_tile
+-- One that is there may only grow.
+INSERT INTO tile (tenant_no, level, number, hashes)
+SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::bytea[])
+ON CONFLICT (tenant_no, level, number) DO UPDATE SET hashes = excluded.hashes
+ WHERE substr(excluded.hashes, 1, octet_length(tile.hashes)) = tile.hashes
+RETURNING level
+
+-- name: position_of
+SELECT position FROM event WHERE tenant_no = $1 AND id = $2::text::uuid
+
+-- name: signed
+-- Not on SQLite, where a file beside the database has it; so too the next one. In a schema of its own, which no restore
+-- of the schema `whence` brings back.
+SELECT size, root FROM whence_signed.signed WHERE origin = $1
+
+-- name: record_signed
+INSERT INTO whence_signed.signed AS s (origin, size, root) VALUES ($1, $2, $3)
+ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root
+ WHERE s.size < excluded.size OR (s.size = excluded.size AND s.root = excluded.root)
+RETURNING size
+
 -- name: log_part
 -- The statement limits the bytes here; on SQLite, the caller stops reading.
 SELECT position, salt, payload_hash, leaf, envelope_version
@@ -1025,6 +1087,16 @@ CREATE TABLE IF NOT EXISTS whence.migration (
 );
 GRANT USAGE ON SCHEMA whence TO whence_app;
 GRANT SELECT ON whence.migration TO whence_app;
+-- The last size and root that were signed for each origin, in a schema of its own: a restore of the schema `whence` does
+-- not bring it back. Not under row-level security, since tenants may have other numbers then.
+CREATE SCHEMA IF NOT EXISTS whence_signed;
+CREATE TABLE IF NOT EXISTS whence_signed.signed (
+    size   bigint NOT NULL,
+    origin text   COLLATE "C" PRIMARY KEY,
+    root   bytea  NOT NULL
+);
+GRANT USAGE ON SCHEMA whence_signed TO whence_app;
+GRANT SELECT, INSERT, UPDATE ON whence_signed.signed TO whence_app;
 
 -- name: add_migration
 INSERT INTO whence.migration (number, name) VALUES ($1, $2)

@@ -12,7 +12,7 @@ from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.sql import load_blocks
 
-__all__ = ["NO_TENANT", "Tenant", "TenantRenumbered", "find_tenant", "head_row", "make_tenant"]
+__all__ = ["NO_TENANT", "Tenant", "TenantRenumbered", "find_tenant", "head_row", "make_tenant", "refuse_renumbered"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -35,6 +35,13 @@ class TenantRenumbered(Exception):
 async def find_tenant(connection: Connection, name: str) -> int:
     """The number of a tenant, or NO_TENANT."""
     return await connection.fetchval(_SQL["tenant_no"], name) or NO_TENANT
+
+
+async def refuse_renumbered(connection: Connection, owner: Tenant) -> None:
+    """Raise TenantRenumbered unless a cached number is that of the tenant. Not by the tenant's head, which is missing
+    before the first event."""
+    if owner.is_cached and await find_tenant(connection, owner.name) != owner.number:
+        raise TenantRenumbered
 
 
 async def make_tenant(connection: Connection, name: str) -> int:

@@ -64,6 +64,8 @@ from whence.storage.sqlite.parts import part_in_order
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.resolve import resolve
 from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
+from whence.storage.sqlite.seals import SQLiteSeals
+from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of, payloads_of, reach_of
 from whence.storage.sqlite.writer import Writer
 from whence.storage.walks import ROWS_ON_LOOP_MAX
@@ -407,6 +409,9 @@ class SQLiteStore(SQLiteReads):
         self._closed = False
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
         self.followers = SQLiteFollowers(self._readers.read, self._writer.submit)
+        self.seals = SQLiteSeals(
+            self._readers.read, self._readers.read_in_thread, self._writer.submit, SignedRecord(path)
+        )
 
     # --- the log -----------------------------------------------------------------------------------------------
 

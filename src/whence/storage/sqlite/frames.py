@@ -23,6 +23,7 @@ from whence.permissions import ApiKey
 from whence.storage.base import Receipt, Write
 from whence.storage.credentials import Session
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
+from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 
 __all__ = [
     "ARGUMENTS",
@@ -148,6 +149,9 @@ ARGUMENTS: dict[str, Any] = {
     "record_attempts": tuple[str, list[tuple[Delivery, Attempt]]],
     "retry_deliveries": tuple[str, DeliveryFilter, int, int],
     "delete_deliveries": tuple[str, str, int | None, int],
+    "add_origin": tuple[str, Origin],
+    "put_checkpoint": tuple[str, SealedCheckpoint, int],
+    "put_tiles": tuple[str, list[TileRow]],
 }
 """Every call, and the types of its arguments."""
 

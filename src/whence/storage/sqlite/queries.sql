@@ -626,6 +626,53 @@ SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 -- Those after a name; the tenant of operators' keys comes before every name. A negative limit is none.
 SELECT tenant FROM tenant WHERE tenant > ?1 UNION SELECT tenant FROM api_key WHERE tenant > ?1 ORDER BY 1 LIMIT ?2
 
+-- name: unsealed
+-- The origin of the highest epoch is in use.
+SELECT t.tenant FROM tenant t
+ WHERE t.size > coalesce((SELECT o.size FROM origin o WHERE o.tenant_no = t.tenant_no ORDER BY o.epoch DESC LIMIT 1), 0)
+ ORDER BY t.tenant
+
+-- name: origins
+SELECT epoch, name, key, size FROM origin WHERE tenant_no = ? ORDER BY epoch
+
+-- name: add_origin
+INSERT INTO origin (tenant_no, epoch, name, key, size) VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING
+
+-- name: advance_origin
+UPDATE origin SET size = ?4 WHERE tenant_no = ?1 AND epoch = ?2 AND size = ?3 AND ?4 > ?3
+
+-- name: add_checkpoint
+INSERT INTO checkpoint (tenant_no, epoch, size, root, signed_at, note) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: drop_checkpoint
+-- Unless it is the first of its hour.
+DELETE FROM checkpoint AS c WHERE c.tenant_no = ?1 AND c.epoch = ?2 AND c.size = ?3
+   AND EXISTS (SELECT 1 FROM checkpoint o WHERE o.tenant_no = ?1 AND o.epoch = ?2 AND o.size < ?3
+                  AND o.signed_at / ?4 = c.signed_at / ?4)
+
+-- name: checkpoints
+SELECT epoch, size, root, signed_at, note FROM checkpoint
+ WHERE tenant_no = ?1 AND epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = ?1) AND size < ?2
+ ORDER BY size DESC LIMIT ?3
+
+-- name: leaves
+SELECT leaf FROM event WHERE key > ? AND key <= ? ORDER BY key
+
+-- name: tile
+SELECT substr(hashes, 1, ?4) FROM tile WHERE tenant_no = ?1 AND level = ?2 AND number = ?3
+
+-- name: last_tile
+SELECT number, length(hashes) FROM tile WHERE tenant_no = ? AND level = ? ORDER BY number DESC LIMIT 1
+
+-- name: put_tile
+-- One that is there may only grow.
+INSERT INTO tile (tenant_no, level, number, hashes) VALUES (?, ?, ?, ?)
+ON CONFLICT (tenant_no, level, number) DO UPDATE SET hashes = excluded.hashes
+ WHERE substr(excluded.hashes, 1, length(tile.hashes)) = tile.hashes
+
+-- name: position_of
+SELECT key & 0xFFFFFFFFFF FROM event WHERE tenant_no = ? AND id = ?
+
 -- name: log_part
 SELECT key, salt, payload_hash, leaf, envelope_version FROM event WHERE key > ? AND key <= ? ORDER BY key
 

@@ -16,6 +16,7 @@ from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Receipt, Store, Write
 from whence.storage.credentials import Session
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
+from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 from whence.storage.sqlite.connection import (
     ServingLock,
     close_untouched,
@@ -28,6 +29,8 @@ from whence.storage.sqlite.connection import (
 from whence.storage.sqlite.credentials import Read, SQLiteCredentials
 from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
 from whence.storage.sqlite.followers import SQLiteFollowers
+from whence.storage.sqlite.seals import SQLiteSeals
+from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.writer_client import WriterClient
 from whence.storage.sqlite.writer_service import WriterService
 
@@ -104,6 +107,7 @@ class SharedStore(SQLiteReads):
         self._client = WriterClient(writer_path, self._wake)
         self.credentials = SharedCredentials(self._readers.read, self._client)
         self.followers = SharedFollowers(self._readers.read, self._client)
+        self.seals = SharedSeals(self._readers.read, self._readers.read_in_thread, SignedRecord(path), self._client)
 
     def _wake(self, tenants: Sequence[str]) -> None:
         for tenant in tenants:
@@ -223,6 +227,26 @@ class SharedFollowers(SQLiteFollowers):
     async def delete_deliveries(self, tenant: str, webhook_id: str, before: int | None, limit: int) -> int:
         """Delete old deliveries, or every one, and their attempts."""
         return int(await self._client.call("delete_deliveries", tenant, webhook_id, before, limit))
+
+
+class SharedSeals(SQLiteSeals):
+    """What makes logs provable: read from the file, and changed by the writer; see `Seals`."""
+
+    def __init__(self, read: Read, read_in_thread: Read, record: SignedRecord, client: WriterClient) -> None:
+        super().__init__(read, read_in_thread, _refuse_to_write, record)
+        self._client = client
+
+    async def add_origin(self, tenant: str, origin: Origin) -> Origin:
+        """Add an origin."""
+        return msgspec.convert(await self._client.call("add_origin", tenant, origin), Origin)
+
+    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
+        """Store a checkpoint as the newest of its epoch."""
+        return bool(await self._client.call("put_checkpoint", tenant, checkpoint, after))
+
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+        """Store tiles, together."""
+        await self._client.call("put_tiles", tenant, list(rows))
 
 
 async def _refuse_to_write(_work: object) -> None:

@@ -48,7 +48,7 @@ class WriterService:
         self._server: asyncio.Server | None = None
         self._all_gone = asyncio.Event()
         self._all_gone.set()
-        keys, followers = store.credentials, store.followers
+        keys, followers, seals = store.credentials, store.followers, store.seals
         self._methods: dict[str, Callable[..., Awaitable[Any]]] = {
             "append": self._append,
             "check": lambda _nothing: store.check(),
@@ -66,6 +66,9 @@ class WriterService:
             "record_attempts": followers.record_attempts,
             "retry_deliveries": followers.retry_deliveries,
             "delete_deliveries": followers.delete_deliveries,
+            "add_origin": seals.add_origin,
+            "put_checkpoint": seals.put_checkpoint,
+            "put_tiles": seals.put_tiles,
         }
 
     async def start(self, listener: socket.socket) -> None:

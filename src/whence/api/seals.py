@@ -1,0 +1,164 @@
+"""The routes that let anybody check the log: its checkpoints and keys, the tiles of its tree, and proofs.
+
+Sizes and positions count hidden events too, so a narrowed credential is refused by all of them.
+"""
+
+from urllib.parse import unquote
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from whence.api.context import context_of, principal_of
+from whence.api.operation import ResponseSpec, document_route, read_route
+from whence.api.reads import event_id_of
+from whence.api.request import Request
+from whence.api.responses import JsonResponse
+from whence.checkpoints import LogProof
+from whence.errors import Forbidden, Invalid, NotFound, NotSealedYet
+from whence.merkle import HASH_SIZE
+from whence.merkle_proofs import consistency_ranges, inclusion_ranges
+from whence.notes import encode_base64
+from whence.storage.seals import SealedCheckpoint, Seals, hashes_of
+from whence.tiles import TILE_WIDTH, parse_tile_path
+from whence.wire.query import refuse_parameters
+from whence.wire.seals import (
+    CheckpointBody,
+    CheckpointsBody,
+    ConsistencyBody,
+    LogKeyBody,
+    LogKeysBody,
+    encode_evidence,
+    parse_checkpoints,
+    parse_consistency,
+)
+from whence.wire.times import format_time
+
+__all__ = ["ROUTES"]
+
+_TAG = "Proof"
+_TEXT = "text/plain; charset=utf-8"
+_BYTES = "application/octet-stream"
+
+_NOTE = ResponseSpec("A signed note, as C2SP tlog-checkpoint has it", {"type": "string"}, media=_TEXT)
+_PROOF = ResponseSpec("A proof, as C2SP tlog-proof has it", {"type": "string"}, media=_TEXT)
+_TILE = ResponseSpec("The hashes of the tile, joined", {"type": "string", "format": "binary"}, media=_BYTES)
+
+
+@document_route("/api/v1/log/checkpoint", "Latest Checkpoint", "log", _NOTE, _TAG)
+async def latest_checkpoint(request: Request) -> JsonResponse:
+    """The newest signed checkpoint of the tenant's log."""
+    refuse_parameters(request.scope["query_string"])
+    found = await _latest(_seals(request), _tenant(request))
+    return JsonResponse(found.note.encode(), media=_TEXT)
+
+
+@read_route("/api/v1/log/checkpoints", "List Checkpoints", "checkpoints", CheckpointsBody, tag=_TAG)
+async def list_checkpoints(request: Request) -> JsonResponse:
+    """The checkpoints that are kept, the newest first: the latest one, and the first of each hour."""
+    asked, tenant, seals = parse_checkpoints(request.scope["query_string"]), _tenant(request), _seals(request)
+    names = {each.epoch: each.name for each in await seals.list_origins(tenant)}
+    found = await seals.list_checkpoints(tenant, asked.before, asked.limit)
+    bodies = [
+        CheckpointBody(
+            epoch=each.epoch,
+            note=each.note,
+            origin=names[each.epoch],
+            root=encode_base64(each.root),
+            signed_at=format_time(each.signed_at),
+            size=each.size,
+        )
+        for each in found
+        if each.epoch in names  # not of an origin that was made between the two reads
+    ]
+    return JsonResponse(msgspec.json.encode(CheckpointsBody(checkpoints=bodies)))
+
+
+@read_route("/api/v1/log/key", "Log Keys", "log", LogKeysBody, tag=_TAG)
+async def list_log_keys(request: Request) -> JsonResponse:
+    """The keys that verify the checkpoints of the tenant's log. The last one is in use."""
+    refuse_parameters(request.scope["query_string"])
+    origins = await _seals(request).list_origins(_tenant(request))
+    keys = [LogKeyBody(epoch=each.epoch, key=each.key, origin=each.name) for each in origins]
+    return JsonResponse(msgspec.json.encode(LogKeysBody(keys=keys)))
+
+
+@document_route("/api/v1/log/tile/{tile:path}", "Log Tile", "log", _TILE, _TAG)
+async def read_tile(request: Request) -> JsonResponse:
+    """A tile of the log's tree, by its name in C2SP tlog-tiles. Only tiles of the newest checkpoint are there."""
+    refuse_parameters(request.scope["query_string"])
+    tenant, seals = _tenant(request), _seals(request)
+    tile = parse_tile_path(unquote(str(request.path_params["tile"])).removeprefix("/"))
+    size = (await _latest(seals, tenant)).size
+    if tile is None or tile.number * TILE_WIDTH + tile.width > size // TILE_WIDTH**tile.level:
+        raise NotFound("The newest checkpoint has no such tile.")
+    [hashes] = await seals.read_tiles(tenant, [tile])
+    if len(hashes) != tile.width * HASH_SIZE:
+        raise NotFound("The tile is not kept.")
+    return JsonResponse(hashes, media=_BYTES)
+
+
+@read_route("/api/v1/log/consistency", "Log Consistency", "consistency", ConsistencyBody, tag=_TAG, missing=True)
+async def prove_consistency(request: Request) -> JsonResponse:
+    """The proof that an earlier state of the log is the beginning of a later one, which is sealed."""
+    old, new = parse_consistency(request.scope["query_string"])
+    tenant, seals = _tenant(request), _seals(request)
+    size = (await _latest(seals, tenant)).size
+    new = size if new is None else new
+    if new > size:
+        raise NotSealedYet("The log has no checkpoint of this size yet.")
+    if old > new:
+        raise Invalid.at(("query", "from"), "The size in from is larger than that of the checkpoint.", "size_range")
+    hashes = await hashes_of(seals, tenant, consistency_ranges(old, new))
+    body = ConsistencyBody(from_=old, hashes=[encode_base64(each) for each in hashes], to=new)
+    return JsonResponse(msgspec.json.encode(body))
+
+
+@document_route("/api/v1/events/{event_id:str}/proof", "Prove Event", "log", _PROOF, _TAG)
+async def prove_event(request: Request) -> JsonResponse:
+    """The proof that an event is in the log of the newest checkpoint. `extra` holds what its leaf is made of: a JSON
+    object with the envelope, the salt and the payload in base64."""
+    refuse_parameters(request.scope["query_string"])
+    event_id, tenant, seals = event_id_of(request), _tenant(request), _seals(request)
+    evidence = await seals.get_evidence(tenant, event_id)
+    if evidence is None:
+        raise NotFound("There is no event with this id.")
+    found = await _latest(seals, tenant)
+    if evidence.position > found.size:
+        raise NotSealedYet("The event is newer than the newest checkpoint. Ask again in a second.")
+    index = evidence.position - 1
+    hashes = await hashes_of(seals, tenant, inclusion_ranges(index, found.size))
+    extra = encode_evidence(evidence.envelope, evidence.salt, evidence.payload)
+    proof = str(LogProof(index, tuple(hashes), found.note, extra)).encode()
+    context_of(request).admission.hold_answer(request, tenant, len(proof))
+    return JsonResponse(proof, media=_TEXT)
+
+
+ROUTES: list[HTTPRouteHandler] = [
+    latest_checkpoint,
+    list_checkpoints,
+    list_log_keys,
+    read_tile,
+    prove_consistency,
+    prove_event,
+]
+"""The handlers of this module. Each refuses a narrowed credential."""
+
+
+def _tenant(request: Request) -> str:
+    """The tenant of a credential that may read every event. Raises Forbidden for another."""
+    viewer = principal_of(request).viewer
+    if not viewer.sees_all:
+        raise Forbidden("This credential may not read every event, and the size of the log counts the others too.")
+    return viewer.tenant
+
+
+def _seals(request: Request) -> Seals:
+    return context_of(request).store.seals
+
+
+async def _latest(seals: Seals, tenant: str) -> SealedCheckpoint:
+    """The newest checkpoint. Raises NotSealedYet."""
+    found = await seals.list_checkpoints(tenant, None, 1)
+    if not found:
+        raise NotSealedYet("The log has no checkpoint yet: it is empty or new, or this server does not seal.")
+    return found[0]

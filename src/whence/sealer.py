@@ -1,0 +1,227 @@
+"""The sealer: signs the state of each log, so that nobody can change it later without being found out.
+
+    grow     the tree above the leaves is stored in tiles, in slices, so that a long log holds up no append
+    check    the root of the stored leaves is that of the log's head, and the tree extends what was signed last
+    record   size and root are noted outside of the log, durably
+    publish  the signed checkpoint is stored, if no other process was faster
+
+One process of all that serve a store seals, by a lease. Nothing depends on that: two sealers at the same time would
+sign the same tree, and a checkpoint that is older than the newest one is not stored.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from whence.checkpoints import Checkpoint, sign_checkpoint
+from whence.errors import Unavailable, Unsound, WhenceError
+from whence.followers import LEASE_S
+from whence.merkle import HASH_SIZE
+from whence.merkle_proofs import LeafRange
+from whence.notes import NoteSigner
+from whence.sealing import StoreSecret
+from whence.storage.base import Head, Store
+from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
+from whence.tiles import TILE_WIDTH, grown_tiles, partial_tiles, tree_hash
+from whence.wire.ids import new_uuid7
+
+__all__ = ["LEASE", "NotSealable", "Sealing", "log_name_of", "log_signer"]
+
+LEASE = "sealing"
+"""The name of the lease."""
+
+_EVERY_S = 0.5
+_KEEP_S = 1.0
+_PAUSE_S = 2.0
+"""After the store could not serve."""
+
+_AGAIN_S = 10.0
+"""A log that must not be signed is examined again after this time."""
+
+_SLICE_TILES = 16
+"""Full tiles of leaves that are hashed at a time: some four milliseconds of this event loop."""
+
+_VISIT_SLICES = 16
+"""Slices of one log in a round; then the logs of others have their turn."""
+
+_SEED_BYTES = 32
+
+_log = structlog.get_logger("whence.sealer")
+
+
+class NotSealable(WhenceError):
+    """A log that must not be signed: it differs from what the store says of it, or from what was signed before."""
+
+
+def log_name_of(secret: StoreSecret) -> str:
+    """The name of the logs of a store that was given none: as unique as its secret, of which it reveals nothing."""
+    return f"whence-{secret.subkey('log name')[:8].hex()}"
+
+
+def log_signer(secret: StoreSecret, origin: str) -> NoteSigner:
+    """The signer of an origin. Each has a key of its own, which follows from the secret of the store."""
+    return NoteSigner(origin, secret.subkey(f"log key {origin}")[:_SEED_BYTES])
+
+
+class Sealing:
+    """Seals the logs of every tenant, while it has the lease."""
+
+    def __init__(
+        self,
+        store: Store,
+        secret: StoreSecret,
+        log_name: str | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
+    ) -> None:
+        """`log_name` begins the origins that are made from now on. `clock` is the time in microseconds since the
+        epoch."""
+        self._store, self._seals = store, store.seals
+        self._secret, self._log_name, self._clock = secret, log_name or log_name_of(secret), clock
+        self._owner = new_uuid7()
+        self._leased_until = float("-inf")
+        self._signers: dict[str, NoteSigner] = {}
+        self._stopped: dict[str, tuple[str, float]] = {}
+
+    @property
+    def stopped(self) -> dict[str, str]:
+        """The tenants whose log must not be signed, each with the reason."""
+        return {tenant: reason for tenant, (reason, _) in self._stopped.items()}
+
+    async def run(self) -> None:
+        """Seal until cancelled."""
+        try:
+            while True:
+                pause = _PAUSE_S
+                try:
+                    await self.seal_all()
+                    pause = _EVERY_S
+                except WhenceError as error:
+                    _log.warning("sealing_waits", error=str(error))
+                except Exception as error:
+                    _log.error("sealing_failed", error=type(error).__name__, exc_info=True)
+                await asyncio.sleep(pause)
+        finally:
+            with contextlib.suppress(WhenceError):
+                await self._store.followers.release_lease(LEASE, self._owner)
+
+    async def seal_all(self) -> None:
+        """Seal every log that has grown, or go on with it. Another process does, while it has the lease."""
+        if not await self._has_lease():
+            self._stopped.clear()
+            return
+        now = time.monotonic()
+        for tenant in await self._seals.unsealed():
+            if tenant in self._stopped and now < self._stopped[tenant][1]:
+                continue
+            if not await self._has_lease():
+                return
+            try:
+                await self.seal(tenant)
+                self._stopped.pop(tenant, None)
+            except (NotSealable, Unsound) as error:
+                self._stop(tenant, str(error))
+
+    async def seal(self, tenant: str) -> bool:
+        """Seal a log as it is now. Returns False when it is long, and further calls have to go on with it.
+
+        Raises NotSealable, Unsound when hashes are missing, and Unavailable.
+        """
+        head = await self._store.head(tenant)
+        if not await self._grow(tenant, head.size):
+            return False
+        origin = await self._origin(tenant)
+        if head.size <= origin.size:
+            return True
+        last = await self._last_signed(tenant, origin)
+        if any(each.size > head.size for each in last):
+            raise NotSealable("The log is shorter than it was when it was last signed: a backup was restored.")
+        root, *earlier = await self._roots(tenant, head, [each.size for each in last])
+        if root != head.root:
+            raise NotSealable("The leaves in the store do not make the root of the log. Run 'whence verify'.")
+        if earlier != [each.root for each in last]:
+            raise NotSealable("The log does not extend what was signed last: its earlier events are others now.")
+        await self._sign(tenant, origin, Signed(head.size, root))
+        return True
+
+    async def _roots(self, tenant: str, head: Head, earlier: Sequence[int]) -> list[bytes]:
+        """The root of the log, and those that it had at earlier sizes, from the hashes that are stored."""
+        return await hashes_of(self._seals, tenant, [LeafRange(0, size) for size in (head.size, *earlier)])
+
+    async def _sign(self, tenant: str, origin: Origin, signed: Signed) -> None:
+        """Record what is signed, and only then publish it."""
+        if not await self._seals.record_signed(origin.name, signed):
+            raise NotSealable("Another state of this log was signed meanwhile, which this one does not extend.")
+        note = sign_checkpoint(Checkpoint(origin.name, signed.size, signed.root), self._signer(origin.name))
+        checkpoint = SealedCheckpoint(origin.epoch, signed.size, signed.root, self._clock(), note)
+        await self._seals.put_checkpoint(tenant, checkpoint, origin.size)
+
+    async def _last_signed(self, tenant: str, origin: Origin) -> list[Signed]:
+        """What was last signed: by the record outside of the log, and by the newest checkpoint in it."""
+        recorded = await self._seals.get_signed(origin.name)
+        stored = await self._seals.list_checkpoints(tenant, None, 1)
+        found = [Signed(each.size, each.root) for each in stored if each.epoch == origin.epoch]
+        return found if recorded is None else [recorded, *found]
+
+    async def _grow(self, tenant: str, size: int) -> bool:
+        """Store the tiles above the leaves of a log of this size. Returns whether all of them are there now."""
+        count, end = await self._seals.count_tiled(tenant), size // TILE_WIDTH
+        for _ in range(_VISIT_SLICES):
+            if count >= end:
+                return True
+            upto = min(end, count + _SLICE_TILES)
+            leaves = await self._seals.read_leaves(tenant, LeafRange(count * TILE_WIDTH, upto * TILE_WIDTH))
+            width = TILE_WIDTH * HASH_SIZE
+            if len(leaves) != (upto - count) * width:
+                raise Unsound("Leaves of the log are missing. Run 'whence verify'.")
+            added = [tree_hash(leaves[at : at + width]) for at in range(0, len(leaves), width)]
+            partial = partial_tiles(count)
+            held = dict(zip(partial, await self._seals.read_tiles(tenant, partial), strict=True))
+            if any(len(hashes) != tile.width * HASH_SIZE for tile, hashes in held.items()):
+                raise Unsound("Hashes of the log are missing. Run 'whence verify'.")
+            grown = grown_tiles(count, held, added)
+            rows = [TileRow(tile.level, tile.number, hashes) for tile, hashes in grown.items()]
+            await self._seals.put_tiles(tenant, rows)
+            count = upto
+            if not await self._has_lease():
+                return False
+        return count >= end
+
+    async def _origin(self, tenant: str) -> Origin:
+        """The origin of a log, which is made if it has none for which this secret gives the key.
+
+        A name for which something was signed before is not used again: the store has lost that log.
+        """
+        origins = await self._seals.list_origins(tenant)
+        if origins and str(self._signer(origins[-1].name).key) == origins[-1].key:
+            return origins[-1]
+        epoch = origins[-1].epoch + 1 if origins else 1
+        while await self._seals.get_signed(f"{self._log_name}/{tenant}/{epoch}") is not None:
+            epoch += 1
+        name = f"{self._log_name}/{tenant}/{epoch}"
+        made = await self._seals.add_origin(tenant, Origin(epoch, name, str(self._signer(name).key)))
+        if made.name != name:
+            raise Unavailable("Another process names this log.")
+        return made
+
+    def _signer(self, origin: str) -> NoteSigner:
+        if origin not in self._signers:
+            self._signers[origin] = log_signer(self._secret, origin)
+        return self._signers[origin]
+
+    def _stop(self, tenant: str, reason: str) -> None:
+        """Note that a log must not be signed, and log it once for each reason."""
+        if self.stopped.get(tenant) != reason:
+            _log.error("sealing_stopped", tenant=tenant, reason=reason)
+        self._stopped[tenant] = reason, time.monotonic() + _AGAIN_S
+
+    async def _has_lease(self) -> bool:
+        """Whether this process has the lease, which is kept now and then."""
+        now = time.monotonic()
+        if now >= self._leased_until:
+            if not await self._store.followers.take_lease(LEASE, self._owner, LEASE_S):
+                return False
+            self._leased_until = now + _KEEP_S
+        return True

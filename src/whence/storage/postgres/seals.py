@@ -1,0 +1,183 @@
+"""What makes logs provable, on PostgreSQL."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from whence.merkle import HASH_SIZE
+from whence.merkle_proofs import LeafRange
+from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.credentials import Run
+from whence.storage.postgres.followers import ReadAs, WriteAs
+from whence.storage.postgres.replication import read_part
+from whence.storage.postgres.tenants import Tenant, head_row, refuse_renumbered
+from whence.storage.replication import evidence_from
+from whence.storage.seals import HOUR_US, Evidence, Origin, SealedCheckpoint, Signed, TileRow
+from whence.storage.sql import load_blocks
+from whence.tiles import TILE_WIDTH, Tile
+
+__all__ = ["PostgresSeals"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+_NO_LIMIT = 2**62
+_AT_ONCE = 4
+"""Tenants that are asked at the same time whether their log has grown."""
+
+
+class PostgresSeals:
+    """What makes the logs of one database provable; see `Seals`."""
+
+    def __init__(self, read: Run, write: Run, read_as: ReadAs, write_as: WriteAs) -> None:
+        self._read = read
+        self._write = write
+        self._read_as = read_as
+        self._write_as = write_as
+
+    async def unsealed(self) -> list[str]:
+        """The tenants whose log is longer than its newest checkpoint. Row-level security shows a transaction the log
+        of one tenant, so each of them is asked."""
+        rows = await self._read(lambda connection: connection.fetch(_SQL["tenant_names"], "", None), "")
+        names = [name for (name,) in rows]
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(tenant: str) -> bool:
+            async with places:
+                found: bool = await self._read_as(tenant, _is_unsealed)
+                return found
+
+        grown = await asyncio.gather(*map(ask, names))
+        return [name for name, has_grown in zip(names, grown, strict=True) if has_grown]
+
+    async def list_origins(self, tenant: str) -> list[Origin]:
+        """The origins of a tenant."""
+        found: list[Origin] = await self._read_as(tenant, _origins)
+        return found
+
+    async def add_origin(self, tenant: str, origin: Origin) -> Origin:
+        """Add an origin."""
+
+        async def add(connection: Connection, owner: Tenant) -> list[Origin]:
+            await refuse_renumbered(connection, owner)
+            if owner.number:
+                await connection.execute(_SQL["add_origin"], owner.number, origin.epoch, origin.name, origin.key)
+            return await _origins(connection, owner)
+
+        found: list[Origin] = await self._write_as(tenant, add)
+        return found[-1] if found else origin
+
+    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
+        """Store a checkpoint as the newest of its epoch."""
+        epoch, size = checkpoint.epoch, checkpoint.size
+
+        async def put(connection: Connection, owner: Tenant) -> bool:
+            await refuse_renumbered(connection, owner)
+            row = await connection.fetchrow(_SQL["advance_origin"], owner.number, epoch, after, size)
+            if row is None:
+                return False
+            values = (epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
+            await connection.execute(_SQL["add_checkpoint"], owner.number, *values)
+            await connection.execute(_SQL["drop_checkpoint"], owner.number, epoch, after, HOUR_US)
+            return True
+
+        done: bool = await self._write_as(tenant, put)
+        return done
+
+    async def list_checkpoints(self, tenant: str, before: int | None, limit: int) -> list[SealedCheckpoint]:
+        """The checkpoints of the origin in use."""
+
+        async def ask(connection: Connection, owner: Tenant) -> list[SealedCheckpoint]:
+            await refuse_renumbered(connection, owner)
+            below = _NO_LIMIT if before is None else before
+            rows = await connection.fetch(_SQL["checkpoints"], owner.number, below, limit)
+            return [SealedCheckpoint(*row) for row in rows]
+
+        found: list[SealedCheckpoint] = await self._read_as(tenant, ask)
+        return found
+
+    async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
+        """The leaf hashes of a range."""
+        found: bytes = await self._read_as(tenant, lambda connection, owner: _leaves(connection, owner, leaves))
+        return found
+
+    async def read_tiles(self, tenant: str, tiles: Sequence[Tile]) -> list[bytes]:
+        """The hashes of each tile."""
+
+        async def ask(connection: Connection, owner: Tenant) -> list[bytes]:
+            await refuse_renumbered(connection, owner)
+            return [await _tile(connection, owner, tile) for tile in tiles]
+
+        found: list[bytes] = await self._read_as(tenant, ask)
+        return found
+
+    async def count_tiled(self, tenant: str) -> int:
+        """How many hashes level 1 has."""
+
+        async def ask(connection: Connection, owner: Tenant) -> int:
+            await refuse_renumbered(connection, owner)
+            row = await connection.fetchrow(_SQL["last_tile"], owner.number, 1)
+            return 0 if row is None else row[0] * TILE_WIDTH + row[1] // HASH_SIZE
+
+        count: int = await self._read_as(tenant, ask)
+        return count
+
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+        """Store tiles, together."""
+        ordered = sorted(rows, key=lambda row: (row.level, row.number))  # so that no two transactions deadlock
+        columns = [[getattr(row, name) for row in ordered] for name in ("level", "number", "hashes")]
+
+        async def put(connection: Connection, owner: Tenant) -> None:
+            await refuse_renumbered(connection, owner)
+            await connection.execute(_SQL["put_tile"], owner.number, *columns)
+
+        if ordered:
+            await self._write_as(tenant, put)
+
+    async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
+        """What the leaf of an event is made of."""
+
+        async def ask(connection: Connection, owner: Tenant) -> Evidence | None:
+            await refuse_renumbered(connection, owner)
+            position = await connection.fetchval(_SQL["position_of"], owner.number, event_id)
+            if position is None:
+                return None
+            [hashed] = await read_part(connection, owner, position - 1, 1)
+            return evidence_from(hashed)
+
+        found: Evidence | None = await self._read_as(tenant, ask)
+        return found
+
+    async def get_signed(self, origin: str) -> Signed | None:
+        """What was last signed for an origin, by the schema beside that of the log."""
+        row = await self._read(lambda connection: connection.fetchrow(_SQL["signed"], origin), "")
+        return None if row is None else Signed(*row)
+
+    async def record_signed(self, origin: str, signed: Signed) -> bool:
+        """Record what is about to be signed."""
+        values = (origin, signed.size, signed.root)
+        row = await self._write(lambda connection: connection.fetchrow(_SQL["record_signed"], *values), "")
+        return row is not None
+
+
+async def _is_unsealed(connection: Connection, owner: Tenant) -> bool:
+    await head_row(connection, owner)
+    return bool(await connection.fetchval(_SQL["unsealed"], owner.number, owner.name))
+
+
+async def _origins(connection: Connection, owner: Tenant) -> list[Origin]:
+    await refuse_renumbered(connection, owner)
+    return [Origin(*row) for row in await connection.fetch(_SQL["origins"], owner.number)]
+
+
+async def _leaves(connection: Connection, owner: Tenant, leaves: LeafRange) -> bytes:
+    await refuse_renumbered(connection, owner)
+    found: Any = await connection.fetchval(_SQL["leaves"], owner.number, leaves.first, leaves.end)
+    return bytes(found)
+
+
+async def _tile(connection: Connection, owner: Tenant, tile: Tile) -> bytes:
+    if tile.level == 0:
+        first = tile.number * TILE_WIDTH
+        return await _leaves(connection, owner, LeafRange(first, first + tile.width))
+    width = tile.width * HASH_SIZE
+    return await connection.fetchval(_SQL["tile"], owner.number, tile.level, tile.number, width) or b""

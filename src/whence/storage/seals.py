@@ -1,0 +1,142 @@
+"""Seals: what a store keeps so that its logs can be proven, and the rows it is kept in.
+
+origin       the name under which the log of a tenant is signed
+checkpoint   a signed note: how many leaves the log had, and their root
+tile         the hashes of the tree above the leaves; a leaf is kept with its event
+signed       the last size and root that were signed for an origin, kept outside of the log
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from whence.errors import Unsound
+from whence.merkle_proofs import LeafRange
+from whence.tiles import Tile, range_hashes, tiles_under
+
+__all__ = ["HOUR_US", "Evidence", "Origin", "SealedCheckpoint", "Seals", "Signed", "TileRow", "hashes_of"]
+
+HOUR_US = 3_600_000_000
+"""Of the checkpoints that were signed in the same hour, the first is kept."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The name of a tenant's log in its checkpoints, and the key that verifies them, as text. `epoch` counts its names,
+    from 1. `size` is that of its newest checkpoint, and 0 before the first."""
+
+    epoch: int
+    name: str
+    key: str
+    size: int = 0
+
+
+class SealedCheckpoint(msgspec.Struct, frozen=True):
+    """A checkpoint that was signed at a time in microseconds since the epoch. `note` is its whole text."""
+
+    epoch: int
+    size: int
+    root: bytes
+    signed_at: int
+    note: str
+
+
+class TileRow(msgspec.Struct, frozen=True):
+    """The hashes of a tile of level 1 or above, joined. The last tile of a level grows until it is full."""
+
+    level: int
+    number: int
+    hashes: bytes
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """What was signed for an origin."""
+
+    size: int
+    root: bytes
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What the leaf of an event is made of. `salt` and `payload` are None once the payload is erased."""
+
+    position: int
+    leaf: bytes
+    envelope: bytes
+    salt: bytes | None
+    payload: bytes | None
+
+
+class Seals(Protocol):
+    """What a store keeps so that its logs can be proven.
+
+    Each method is one transaction, is durable on return, and raises `Unavailable` when the store cannot serve. A
+    tenant's rows are seen by that tenant alone.
+    """
+
+    async def unsealed(self) -> list[str]:
+        """The tenants whose log is longer than its newest checkpoint."""
+        ...
+
+    async def list_origins(self, tenant: str) -> list[Origin]:
+        """The origins of a tenant by epoch. The last one is in use."""
+        ...
+
+    async def add_origin(self, tenant: str, origin: Origin) -> Origin:
+        """Add an origin without checkpoints, which is in use from now on. Returns the one that is: of two that are
+        added at the same time with the same epoch, the first."""
+        ...
+
+    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
+        """Store a checkpoint as the newest of its epoch. Returns False, and stores nothing, unless the one before it
+        has the size `after` and it is larger.
+
+        The one before it is dropped, unless it is the first of its hour.
+        """
+        ...
+
+    async def list_checkpoints(self, tenant: str, before: int | None, limit: int) -> list[SealedCheckpoint]:
+        """The checkpoints of the origin in use, the newest first: those smaller than `before`, at most `limit`."""
+        ...
+
+    async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
+        """The leaf hashes of a range, joined, as far as they are there."""
+        ...
+
+    async def read_tiles(self, tenant: str, tiles: Sequence[Tile]) -> list[bytes]:
+        """The hashes of each tile up to its width, joined, as far as they are there. Level 0 is read from events."""
+        ...
+
+    async def count_tiled(self, tenant: str) -> int:
+        """How many hashes level 1 has: so many full tiles of leaves were hashed."""
+        ...
+
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+        """Store tiles, together. A tile that is there may grow. What would change one of its hashes, or take some
+        away, is passed over."""
+        ...
+
+    async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
+        """What the leaf of an event is made of, or None when there is no such event. Raises Unsound for an event that
+        cannot be put together."""
+        ...
+
+    async def get_signed(self, origin: str) -> Signed | None:
+        """What was last signed for an origin, as it was recorded outside of the log. Raises Unsound when the record is
+        damaged; so does the next one."""
+        ...
+
+    async def record_signed(self, origin: str, signed: Signed) -> bool:
+        """Record what is about to be signed for an origin. Returns False for what is smaller than the recorded size, or
+        has the same size and another root: that must not be signed."""
+        ...
+
+
+async def hashes_of(seals: Seals, tenant: str, ranges: Sequence[LeafRange]) -> list[bytes]:
+    """The Merkle tree hashes of ranges of leaves, from what the store keeps. Raises Unsound when some of it is
+    missing."""
+    tiles = tiles_under(ranges)
+    found = await seals.read_tiles(tenant, tiles)
+    try:
+        return range_hashes(ranges, dict(zip(tiles, found, strict=True)))
+    except ValueError:
+        raise Unsound("Hashes of the log are missing. Run 'whence verify'.") from None

@@ -1,0 +1,171 @@
+"""What makes logs provable, on SQLite."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apsw
+
+from whence.merkle import HASH_SIZE
+from whence.merkle_proofs import LeafRange
+from whence.storage.replication import evidence_from
+from whence.storage.seals import HOUR_US, Evidence, Origin, SealedCheckpoint, Signed, TileRow
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite.credentials import Read, Write
+from whence.storage.sqlite.replication import read_part
+from whence.storage.sqlite.rows import key_of, uuid_bytes
+from whence.storage.sqlite.signed_record import SignedRecord
+from whence.tiles import TILE_WIDTH, Tile
+
+__all__ = ["SQLiteSeals"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+_NO_LIMIT = 2**62
+
+Work = Callable[[apsw.Connection, int], Any]
+"""What is done in a transaction with the number of a tenant, or 0, of which there are no rows."""
+
+
+class SQLiteSeals:
+    """What makes the logs of one file provable; see `Seals`."""
+
+    def __init__(self, read: Read, read_in_thread: Read, write: Write, record: SignedRecord) -> None:
+        self._read = read
+        self._read_in_thread = read_in_thread
+        self._write = write
+        self._record = record
+
+    async def unsealed(self) -> list[str]:
+        """The tenants whose log is longer than its newest checkpoint."""
+        rows = await self._read_in_thread("", lambda connection: connection.execute(_SQL["unsealed"]).fetchall())
+        return [name for (name,) in rows]
+
+    async def list_origins(self, tenant: str) -> list[Origin]:
+        """The origins of a tenant."""
+        found: list[Origin] = await self._ask(tenant, _origins)
+        return found
+
+    async def add_origin(self, tenant: str, origin: Origin) -> Origin:
+        """Add an origin."""
+
+        def add(connection: apsw.Connection, tenant_no: int) -> list[Origin]:
+            if tenant_no:
+                connection.execute(_SQL["add_origin"], (tenant_no, origin.epoch, origin.name, origin.key))
+            return _origins(connection, tenant_no)
+
+        found: list[Origin] = await self._change(tenant, add)
+        return found[-1] if found else origin
+
+    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
+        """Store a checkpoint as the newest of its epoch."""
+        epoch, size = checkpoint.epoch, checkpoint.size
+
+        def put(connection: apsw.Connection, tenant_no: int) -> bool:
+            connection.execute(_SQL["advance_origin"], (tenant_no, epoch, after, size))
+            if not connection.changes():
+                return False
+            values = (tenant_no, epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
+            connection.execute(_SQL["add_checkpoint"], values)
+            connection.execute(_SQL["drop_checkpoint"], (tenant_no, epoch, after, HOUR_US))
+            return True
+
+        done: bool = await self._change(tenant, put)
+        return done
+
+    async def list_checkpoints(self, tenant: str, before: int | None, limit: int) -> list[SealedCheckpoint]:
+        """The checkpoints of the origin in use."""
+
+        def ask(connection: apsw.Connection, tenant_no: int) -> list[SealedCheckpoint]:
+            values = (tenant_no, _NO_LIMIT if before is None else before, limit)
+            return [SealedCheckpoint(*row) for row in connection.execute(_SQL["checkpoints"], values)]
+
+        found: list[SealedCheckpoint] = await self._ask(tenant, ask)
+        return found
+
+    async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
+        """The leaf hashes of a range, in a thread, since there may be many."""
+        found: bytes = await self._read_in_thread(
+            tenant, lambda connection: _leaves(connection, _tenant_no(connection, tenant), leaves)
+        )
+        return found
+
+    async def read_tiles(self, tenant: str, tiles: Sequence[Tile]) -> list[bytes]:
+        """The hashes of each tile."""
+
+        def ask(connection: apsw.Connection, tenant_no: int) -> list[bytes]:
+            return [_tile(connection, tenant_no, tile) for tile in tiles]
+
+        found: list[bytes] = await self._ask(tenant, ask)
+        return found
+
+    async def count_tiled(self, tenant: str) -> int:
+        """How many hashes level 1 has."""
+
+        def ask(connection: apsw.Connection, tenant_no: int) -> int:
+            row: Any = connection.execute(_SQL["last_tile"], (tenant_no, 1)).fetchone()
+            return 0 if row is None else row[0] * TILE_WIDTH + row[1] // HASH_SIZE
+
+        count: int = await self._ask(tenant, ask)
+        return count
+
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+        """Store tiles, together."""
+
+        def put(connection: apsw.Connection, tenant_no: int) -> None:
+            values = [(tenant_no, row.level, row.number, row.hashes) for row in rows]
+            connection.executemany(_SQL["put_tile"], values)
+
+        await self._change(tenant, put)
+
+    async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
+        """What the leaf of an event is made of."""
+
+        def ask(connection: apsw.Connection, tenant_no: int) -> Evidence | None:
+            position: int | None = connection.execute(_SQL["position_of"], (tenant_no, uuid_bytes(event_id))).get
+            if position is None:
+                return None
+            [hashed] = read_part(connection, tenant, position - 1, 1)
+            return evidence_from(hashed)
+
+        found: Evidence | None = await self._ask(tenant, ask)
+        return found
+
+    async def get_signed(self, origin: str) -> Signed | None:
+        """What was last signed for an origin, by the file beside the database."""
+        return await asyncio.to_thread(self._record.get, origin)
+
+    async def record_signed(self, origin: str, signed: Signed) -> bool:
+        """Record what is about to be signed."""
+        return await asyncio.to_thread(self._record.put, origin, signed)
+
+    async def _ask(self, tenant: str, work: Work) -> Any:
+        return await self._read(tenant, lambda connection: work(connection, _tenant_no(connection, tenant)))
+
+    async def _change(self, tenant: str, work: Work) -> Any:
+        return await self._write(lambda connection: work(connection, _tenant_no(connection, tenant)))
+
+
+def _tenant_no(connection: apsw.Connection, tenant: str) -> int:
+    number: int | None = connection.execute(_SQL["tenant_no"], (tenant,)).get
+    return number or 0
+
+
+def _origins(connection: apsw.Connection, tenant_no: int) -> list[Origin]:
+    rows: Any = connection.execute(_SQL["origins"], (tenant_no,))
+    return [Origin(*row) for row in rows]
+
+
+def _leaves(connection: apsw.Connection, tenant_no: int, leaves: LeafRange) -> bytes:
+    keys = (key_of(tenant_no, leaves.first), key_of(tenant_no, leaves.end))
+    rows: Any = connection.execute(_SQL["leaves"], keys)
+    return b"".join(leaf for (leaf,) in rows)
+
+
+def _tile(connection: apsw.Connection, tenant_no: int, tile: Tile) -> bytes:
+    if tile.level == 0:
+        first = tile.number * TILE_WIDTH
+        return _leaves(connection, tenant_no, LeafRange(first, first + tile.width))
+    values = (tenant_no, tile.level, tile.number, tile.width * HASH_SIZE)
+    hashes: bytes | None = connection.execute(_SQL["tile"], values).get
+    return hashes or b""

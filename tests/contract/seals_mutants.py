@@ -1,0 +1,131 @@
+"""Mutants of what makes logs provable."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.faults import around, breaks, everywhere, reword
+from tests.contract.followers_mutants import of_any_tenant
+from whence.storage.sqlite.signed_record import SignedRecord
+
+Patch = pytest.MonkeyPatch
+
+
+@breaks("sqlite", "postgres")
+def a_second_name_replaces_the_first(patch: Patch) -> None:
+    update = "ON CONFLICT (tenant_no, epoch) DO UPDATE SET name = excluded.name"
+    change = ("ON CONFLICT DO NOTHING", update)
+    reword(patch, "add_origin", sqlite=change, postgres=change)
+
+
+@breaks("sqlite", "postgres")
+def the_first_epoch_is_in_use(patch: Patch) -> None:
+    change = ("ORDER BY epoch", "ORDER BY epoch DESC")
+    reword(patch, "origins", sqlite=change, postgres=change)
+
+
+@breaks("sqlite", "postgres")
+def origins_of_every_tenant(patch: Patch) -> None:
+    of_any_tenant(patch, "origins")
+
+
+@breaks("sqlite", "postgres")
+def every_log_is_unsealed(patch: Patch) -> None:
+    reword(patch, "unsealed", sqlite=(" t.size > ", " t.size >= "), postgres=(" h.size > ", " h.size >= "))
+
+
+@breaks("sqlite", "postgres")
+def any_checkpoint_is_the_next(patch: Patch) -> None:
+    reword(patch, "advance_origin", sqlite=("AND size = ?3 AND ?4 > ?3", "AND ?3 >= 0"))
+    reword(patch, "advance_origin", postgres=("AND size = $3 AND $4::bigint > $3::bigint", "AND $3::bigint >= 0"))
+
+
+@breaks("sqlite", "postgres")
+def every_checkpoint_is_kept(patch: Patch) -> None:
+    reword(
+        patch,
+        "drop_checkpoint",
+        sqlite=("c.size = ?3", "c.size = -?3"),
+        postgres=("c.size = $3", "c.size = -$3::bigint"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def the_latest_alone_is_kept(patch: Patch) -> None:
+    reword(patch, "drop_checkpoint", sqlite=("AND EXISTS", "OR EXISTS"), postgres=("AND EXISTS", "OR EXISTS"))
+
+
+@breaks("sqlite", "postgres")
+def listed_from_the_given_size(patch: Patch) -> None:
+    reword(patch, "checkpoints", sqlite=("size < ?2", "size <= ?2"), postgres=("size < $2", "size <= $2"))
+
+
+@breaks("sqlite", "postgres")
+def checkpoints_of_every_epoch(patch: Patch) -> None:
+    change = ("epoch = (", "epoch <= (")
+    reword(patch, "checkpoints", sqlite=change, postgres=change)
+
+
+@breaks("sqlite", "postgres")
+def a_leaf_before_the_range(patch: Patch) -> None:
+    reword(patch, "leaves", sqlite=("key > ?", "key >= ?"), postgres=("position > $2", "position >= $2"))
+
+
+@breaks("sqlite", "postgres")
+def tiles_are_replaced(patch: Patch) -> None:
+    reword(patch, "put_tile", sqlite=lambda text: text.split(" WHERE ")[0])
+    reword(patch, "put_tile", postgres=lambda text: text.split(" WHERE ")[0] + " RETURNING level")
+
+
+@breaks("sqlite", "postgres")
+def tiles_never_grow(patch: Patch) -> None:
+    reword(patch, "put_tile", sqlite=lambda text: text.split("ON CONFLICT")[0] + "ON CONFLICT DO NOTHING")
+    reword(patch, "put_tile", postgres=lambda text: text.split("ON CONFLICT")[0] + "ON CONFLICT DO NOTHING")
+
+
+@breaks("sqlite", "postgres")
+def tiles_of_every_tenant(patch: Patch) -> None:
+    of_any_tenant(patch, "tile")
+
+
+@breaks("sqlite", "postgres")
+def what_is_smaller_is_signed(patch: Patch) -> None:
+    """Whatever comes is recorded, and may be signed."""
+
+    def put(self: SignedRecord, origin: str, signed: Any) -> bool:
+        self._loaded()[origin] = signed
+        return True
+
+    patch.setattr(SignedRecord, "put", put)
+    reword(patch, "record_signed", postgres=lambda text: text.split(" WHERE ")[0] + " RETURNING size")
+
+
+@breaks("sqlite", "postgres")
+def another_root_is_signed(patch: Patch) -> None:
+    """A root of the same size takes the place of the first."""
+
+    def make(real: Any) -> Any:
+        def put(self: SignedRecord, origin: str, signed: Any) -> bool:
+            last = self.get(origin)
+            return bool(real(self, origin, last if last is not None and last.size == signed.size else signed))
+
+        return put
+
+    around(patch, SignedRecord, "put", make)
+    reword(patch, "record_signed", postgres=("AND s.root = excluded.root", ""))
+
+
+@breaks("sqlite", "postgres")
+def evidence_is_not_compared_with_its_leaf(patch: Patch) -> None:
+    everywhere(patch, "refuse_unsound", lambda _real: lambda _hashed: None)
+
+
+@breaks("sqlite", "postgres")
+def missing_hashes_are_zeros(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        def range_hashes(ranges: Any, tiles: Any) -> Any:
+            return real(ranges, {tile: hashes.ljust(tile.width * 32, b"\0") for tile, hashes in tiles.items()})
+
+        return range_hashes
+
+    everywhere(patch, "range_hashes", make)
