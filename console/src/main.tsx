@@ -4,7 +4,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
 import { newRouter } from "./router";
-import { watchPreferences } from "./shared/preferences";
+import { watchPreferences } from "./common/preferences";
 import "./styles/tokens.css";
 import "./styles/base.css";
 

@@ -10,7 +10,7 @@ import {
 import { ROOT } from "./api/client";
 import { Frame } from "./frame/Frame";
 import { readSession, SESSION_KEY } from "./session/session";
-import { ErrorState } from "./shared/states";
+import { ErrorState } from "./common/states";
 
 /** The search of an address: every value is a text, so that an address reads as one writes it. */
 export type Search = Record<string, string | undefined>;

@@ -2,9 +2,9 @@ import { useMutation } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, data, type Schemas } from "../api/client";
-import { Failed } from "../shared/Failed";
-import { counted } from "../shared/times";
-import { When } from "../shared/When";
+import { Failed } from "../common/Failed";
+import { counted } from "../common/times";
+import { When } from "../common/When";
 import { keyWords } from "./words";
 
 type Alert = Schemas["Alert"];

@@ -3,7 +3,7 @@ import { useState, type FormEvent } from "react";
 import { api, data, type Schemas } from "../api/client";
 import { FilterForm } from "../filters/FilterForm";
 import { fieldsOf, filtersOf } from "../filters/filters";
-import { Failed, FieldError } from "../shared/Failed";
+import { Failed, FieldError } from "../common/Failed";
 import { PastTest } from "./PastTest";
 import { conditionFieldsOf, conditionOf, type Condition, type ConditionFields, type Kind } from "./words";
 

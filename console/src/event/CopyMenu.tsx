@@ -2,7 +2,7 @@ import { Menu } from "@base-ui/react/menu";
 import { useState, type ReactNode } from "react";
 import type { LogEvent } from "../api/events";
 import type { FullSentence } from "../sentences/sentences";
-import { useShortcuts } from "../shared/shortcuts";
+import { useShortcuts } from "../common/shortcuts";
 import { copyText } from "./clipboard";
 import { copiesOf, type Copy } from "./copies";
 

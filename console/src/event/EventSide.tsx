@@ -5,11 +5,12 @@ import { micros } from "../explore/periods";
 import { withTerm } from "../explore/terms";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
-import { Icon } from "../shared/icons";
-import { Actor, OutcomeMark } from "../shared/marks";
-import { usePreferences } from "../shared/preferences";
-import { clockTime, counted, durationWords } from "../shared/times";
+import { Icon } from "../common/icons";
+import { Actor, OutcomeMark } from "../common/marks";
+import { usePreferences } from "../common/preferences";
+import { clockTime, counted, durationWords } from "../common/times";
 import { copyText } from "./clipboard";
+import { ProofLink } from "./Proof";
 
 const EARLIER = 4;
 
@@ -24,11 +25,11 @@ export function EventSide({ event, earlier, total }: { event: LogEvent; earlier:
       <div className="card proof">
         <p className="fx g2">
           <Icon name="integrity" />
-          Hash stored
+          <ProofLink id={event.id} position={event.position} />
         </p>
         <p className="t2 xs">
-          The log keeps a hash of this event at its position. Proofs are not yet published, so nothing can be checked in this browser; <code>whence verify</code>{" "}
-          checks the whole log on the server.
+          The log keeps a hash of this event at its position, and signs the whole. <code>whence verify --proof</code> checks a saved proof offline; nothing
+          was verified in this page.
         </p>
       </div>
       <div className="lab sec">Context</div>

@@ -1,7 +1,7 @@
 import type { LogEvent } from "../api/events";
-import { Icon } from "../shared/icons";
-import { Loading } from "../shared/states";
-import { grouped } from "../shared/times";
+import { Icon } from "../common/icons";
+import { Loading } from "../common/states";
+import { grouped } from "../common/times";
 import { becauseWords, ledToWords, Spine } from "./Spine";
 import { becauseOf, ledToOf, type LedTo, type Trace } from "./story";
 

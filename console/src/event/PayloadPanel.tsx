@@ -3,7 +3,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { payloadTextOf, type LogEvent } from "../api/events";
 import { jsonText, parseJson } from "../api/json";
-import { durationWords, grouped } from "../shared/times";
+import { durationWords, grouped } from "../common/times";
 import { PAYLOAD, payloadPathsOptions } from "../explore/answers";
 import { micros } from "../explore/periods";
 import { withTerm } from "../explore/terms";

@@ -1,5 +1,5 @@
 import { useMemo, useState } from "react";
-import { Icon } from "../shared/icons";
+import { Icon } from "../common/icons";
 import { copyText } from "./clipboard";
 import { foundRows, openRows, payloadRows, type PayloadRow } from "./payload";
 import { SafeText } from "./SafeText";

@@ -5,11 +5,11 @@ import { payloadTextOf, type LogEvent } from "../api/events";
 import { eventOptions, PAYLOAD, payloadPathsOptions } from "../explore/answers";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { shownDetail, type FullSentence } from "../sentences/sentences";
-import { Icon } from "../shared/icons";
-import { Actor, OutcomeMark } from "../shared/marks";
-import { usePreferences } from "../shared/preferences";
-import { ErrorState, Loading } from "../shared/states";
-import { clockTime, counted, grouped } from "../shared/times";
+import { Icon } from "../common/icons";
+import { Actor, OutcomeMark } from "../common/marks";
+import { usePreferences } from "../common/preferences";
+import { ErrorState, Loading } from "../common/states";
+import { clockTime, counted, grouped } from "../common/times";
 import { traceOptions } from "./answers";
 import { CopyMenu } from "./CopyMenu";
 import { payloadRows } from "./payload";
@@ -17,6 +17,7 @@ import { PayloadTree } from "./PayloadTree";
 import { becauseWords, ledToWords, Spine } from "./Spine";
 import { becauseOf, ledToOf } from "./story";
 import "./event.css";
+import { ProofLink } from "./Proof";
 
 const ROOM = { near: 2, failures: 1 };
 const [NARROWEST, USUAL, WIDEST] = [320, 388, 640];
@@ -130,9 +131,9 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
           <Fact name="Flow" value={event.correlationId} onFilter={onFilter && ((not) => onFilter("flow", event.correlationId, not))} />
         </dl>
       </div>
-      <div className="pf" title="Each event is stored with its hash. Proofs over them are not yet published, so none can be checked here.">
+      <div className="pf">
         <Icon name="integrity" />
-        <span>Hash stored; proofs are not yet published</span>
+        <ProofLink id={event.id} position={event.position} />
       </div>
     </>
   );

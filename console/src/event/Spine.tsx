@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { SentenceLine } from "../sentences/SentenceLine";
-import { OutcomeMark, type Outcome } from "../shared/marks";
-import { counted, durationWords, grouped } from "../shared/times";
+import { OutcomeMark, type Outcome } from "../common/marks";
+import { counted, durationWords, grouped } from "../common/times";
 import { sentenceOfNode, type StoryRow } from "./story";
 
 interface Props {

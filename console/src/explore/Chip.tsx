@@ -1,5 +1,5 @@
 import type { KeyboardEvent } from "react";
-import { Icon } from "../shared/icons";
+import { Icon } from "../common/icons";
 import { nearestName, type Term } from "./terms";
 
 interface Props {

@@ -1,6 +1,6 @@
 import { Dialog } from "@base-ui/react/dialog";
 import type { ReactNode } from "react";
-import { Icon } from "../shared/icons";
+import { Icon } from "../common/icons";
 
 /** The facets on a phone: a sheet from below. */
 export function FacetSheet({ children }: { children: ReactNode }) {

@@ -1,7 +1,7 @@
 import { useState, type MouseEvent } from "react";
-import { Icon } from "../shared/icons";
-import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
-import { grouped } from "../shared/times";
+import { Icon } from "../common/icons";
+import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
+import { grouped } from "../common/times";
 import { PAYLOAD, type FacetsAnswer, type FacetValue } from "./answers";
 import { asks, withTerm, withoutTerm } from "./terms";
 

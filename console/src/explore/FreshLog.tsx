@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import { send } from "../api/client";
 import { copyText } from "../event/clipboard";
 import { allows, useSession } from "../session/session";
-import { Icon } from "../shared/icons";
+import { Icon } from "../common/icons";
 import { firstEvent, LANGUAGES, type Language } from "./first";
 
 /** An empty log: how to send the first event. The page turns into the explorer when it arrives. */

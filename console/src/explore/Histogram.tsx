@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent, type ReactNode } from "react";
-import { OutcomeMark, type Outcome } from "../shared/marks";
-import { usePreferences } from "../shared/preferences";
-import { clockTime, counted, grouped } from "../shared/times";
+import { OutcomeMark, type Outcome } from "../common/marks";
+import { usePreferences } from "../common/preferences";
+import { clockTime, counted, grouped } from "../common/times";
 import { dragged, plotOf, type Bar, type Histogram as Counts, type Plot } from "./bars";
 import { instant, intervalName } from "./periods";
 

@@ -4,7 +4,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { ROOT, send } from "../api/client";
-import { Icon } from "../shared/icons";
+import { Icon } from "../common/icons";
 import { COLUMNS, parametersOf, searchOf, type Change, type Exploration } from "./address";
 import { viewsOptions, type View } from "./answers";
 

@@ -1,10 +1,10 @@
 import { memo, type MouseEvent } from "react";
 import type { FullSentence } from "../sentences/sentences";
 import { SentenceDetail, SentenceHead } from "../sentences/SentenceLine";
-import { Icon } from "../shared/icons";
-import { OutcomeMark } from "../shared/marks";
-import { usePreferences } from "../shared/preferences";
-import { clockTime, counted, grouped } from "../shared/times";
+import { Icon } from "../common/icons";
+import { OutcomeMark } from "../common/marks";
+import { usePreferences } from "../common/preferences";
+import { clockTime, counted, grouped } from "../common/times";
 import type { Reach } from "./reach";
 import type { ListRow } from "./rows";
 

@@ -1,8 +1,8 @@
 import { Popover } from "@base-ui/react/popover";
 import { useState, type FormEvent } from "react";
-import { Icon } from "../shared/icons";
-import { setPreferences, usePreferences } from "../shared/preferences";
-import { useShortcuts } from "../shared/shortcuts";
+import { Icon } from "../common/icons";
+import { setPreferences, usePreferences } from "../common/preferences";
+import { useShortcuts } from "../common/shortcuts";
 import type { Change } from "./address";
 import { fieldOf, instantOf, periodName, PRESETS, type Period } from "./periods";
 

@@ -1,7 +1,7 @@
 /** Where the bars and ticks of the histogram lie. Pure; lengths are in pixels. */
 import { scaleLinear, scaleTime, scaleUtc } from "d3-scale";
-import type { Outcome } from "../shared/marks";
-import type { Zone } from "../shared/times";
+import type { Outcome } from "../common/marks";
+import type { Zone } from "../common/times";
 
 export interface Histogram {
   buckets: { start: string; total: number; counts: number[] }[];

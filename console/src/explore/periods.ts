@@ -1,5 +1,5 @@
 /** The period of an exploration: a relative start such as `-24h`, or instants. Pure. */
-import type { Zone } from "../shared/times";
+import type { Zone } from "../common/times";
 
 /** As in an address; what is missing is open. */
 export interface Period {

@@ -1,6 +1,6 @@
 /** The list as drawn: which rows begin a flow or a day, and how high each is. Pure. */
 import type { LogEvent } from "../api/events";
-import { clockTime, type Zone } from "../shared/times";
+import { clockTime, type Zone } from "../common/times";
 
 export interface ListRow {
   event: LogEvent;

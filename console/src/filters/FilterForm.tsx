@@ -1,5 +1,5 @@
 import { Fragment } from "react";
-import { FieldError } from "../shared/Failed";
+import { FieldError } from "../common/Failed";
 import { filterWords, type FilterFields, type FilterName } from "./filters";
 
 const MORE: readonly (readonly [FilterName, string, string])[] = [

@@ -1,5 +1,5 @@
 import { Link, useSearch } from "@tanstack/react-router";
-import { periodQuery } from "../shared/Period";
+import { periodQuery } from "../common/Period";
 import type { Search } from "../router";
 
 /** Flows as a list or as a map; the period stays. */

@@ -1,6 +1,6 @@
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { Overlays } from "../palette/Overlays";
-import { Icon, Logo, type IconName } from "../shared/icons";
+import { Icon, Logo, type IconName } from "../common/icons";
 import { useSignInAgain } from "../signin/again";
 import "./frame.css";
 

@@ -1,9 +1,9 @@
 import { Link } from "@tanstack/react-router";
 import { useEffect, type ReactNode } from "react";
 import { open } from "../palette/open";
-import { Icon } from "../shared/icons";
-import { setPreferences, usePreferences } from "../shared/preferences";
-import "../shared/screens.css";
+import { Icon } from "../common/icons";
+import { setPreferences, usePreferences } from "../common/preferences";
+import "../common/screens.css";
 import { Bar } from "./Bar";
 
 /** Search, the zone of times, and the sheet of shortcuts, at the right of a bar. */

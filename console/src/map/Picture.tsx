@@ -1,8 +1,8 @@
 import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState } from "react";
-import { OutcomeMark } from "../shared/marks";
-import { exploring, term } from "../shared/terms";
-import { counted, durationWords, grouped } from "../shared/times";
+import { OutcomeMark } from "../common/marks";
+import { exploring, term } from "../common/terms";
+import { counted, durationWords, grouped } from "../common/times";
 import { layoutOf, NODE_HEIGHT, type Layout } from "./layout";
 import { effects } from "./MapPage";
 import { arrow, modelOf, pairKey, type MapEdge, type MapModel, type Pair } from "./model";

@@ -1,15 +1,16 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
-import { ApiError, getJson, type Schemas } from "../api/client";
+import { ApiError, getJson, ROOT, type Schemas } from "../api/client";
+import { useCheckpoint } from "../event/Proof";
 import type { EventPage } from "../api/events";
 import { Screen } from "../frame/Screen";
-import { OutcomeBars } from "../shared/charts";
-import { Copy } from "../shared/Copy";
-import { Icon } from "../shared/icons";
-import { ErrorState, Loading } from "../shared/states";
-import { counted, grouped } from "../shared/times";
-import { When } from "../shared/When";
+import { OutcomeBars } from "../common/charts";
+import { Copy } from "../common/Copy";
+import { Icon } from "../common/icons";
+import { ErrorState, Loading } from "../common/states";
+import { counted, grouped } from "../common/times";
+import { When } from "../common/When";
 import { eventsPerSecond, followerPlace, kept, rateText, type Reading } from "./rate";
 import "./operations.css";
 
@@ -92,6 +93,7 @@ function Verdict({ kept: total, size }: { kept: number; size: number | undefined
 }
 
 function TheLog({ page, size }: { page: EventPage; size: number | undefined }) {
+  const checkpoint = useCheckpoint();
   return (
     <section className="block">
       <h3 className="lab h">The log</h3>
@@ -108,7 +110,16 @@ function TheLog({ page, size }: { page: EventPage; size: number | undefined }) {
         <dd>SHA-256 of each event, in a tree by RFC 6962</dd>
         <dt>Checkpoint</dt>
         <dd>
-          <span className="tag">not yet published</span> <span className="t3">so nothing can be checked from outside the store</span>
+          {checkpoint ? (
+            <>
+              {counted(checkpoint.size, "event")}, signed <When at={checkpoint.signedAt} />{" "}
+              <a className="link" href={`${ROOT}api/v1/log/checkpoint`} download="checkpoint.txt" title={`Of the log ${checkpoint.origin}. Kept elsewhere, it shows any later change.`}>
+                Save it
+              </a>
+            </>
+          ) : (
+            <span className="t3">{checkpoint === null ? "none yet: a log is signed within a second of its growth" : "not shown to this credential"}</span>
+          )}
         </dd>
         <dt>Check it yourself</dt>
         <dd className="fx g1">

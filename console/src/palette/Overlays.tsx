@@ -1,7 +1,7 @@
 import { useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
-import { setPreferences, usePreferences } from "../shared/preferences";
-import { useShortcuts, type Shortcut } from "../shared/shortcuts";
+import { setPreferences, usePreferences } from "../common/preferences";
+import { useShortcuts, type Shortcut } from "../common/shortcuts";
 import { open, useOverlay } from "./open";
 import { PLACES } from "./places";
 

@@ -1,6 +1,6 @@
-import { Modal } from "../shared/Modal";
-import { setPreferences, usePreferences } from "../shared/preferences";
-import { useShortcutGroups } from "../shared/shortcuts";
+import { Modal } from "../common/Modal";
+import { setPreferences, usePreferences } from "../common/preferences";
+import { useShortcutGroups } from "../common/shortcuts";
 import { capsOf } from "./caps";
 import { open } from "./open";
 import "./palette.css";

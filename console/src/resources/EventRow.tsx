@@ -2,8 +2,8 @@ import { Link } from "@tanstack/react-router";
 import type { LogEvent } from "../api/events";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
-import { asOutcome, OutcomeMark } from "../shared/marks";
-import { When } from "../shared/When";
+import { asOutcome, OutcomeMark } from "../common/marks";
+import { When } from "../common/When";
 
 /** An event in a timeline: its mark, when, and what it says. */
 export function EventRow({ event, isOtherFlow }: { event: LogEvent; isOtherFlow: boolean }) {

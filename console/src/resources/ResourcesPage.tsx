@@ -8,15 +8,15 @@ import { matchWords, placeOf, type Found, type Match } from "../palette/matches"
 import type { Search } from "../router";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
-import { Icon } from "../shared/icons";
-import { withQuery } from "../shared/links";
-import { asOutcome, OutcomeMark } from "../shared/marks";
-import { useRowKeys } from "../shared/rowkeys";
-import { useShortcuts } from "../shared/shortcuts";
-import { Empty, ErrorState, Loading } from "../shared/states";
-import { exploring, term } from "../shared/terms";
-import { counted, grouped } from "../shared/times";
-import { useZoneName, When } from "../shared/When";
+import { Icon } from "../common/icons";
+import { withQuery } from "../common/links";
+import { asOutcome, OutcomeMark } from "../common/marks";
+import { useRowKeys } from "../common/rowkeys";
+import { useShortcuts } from "../common/shortcuts";
+import { Empty, ErrorState, Loading } from "../common/states";
+import { exploring, term } from "../common/terms";
+import { counted, grouped } from "../common/times";
+import { useZoneName, When } from "../common/When";
 import { touchedIn, type Touched } from "./recent";
 import "./resources.css";
 

@@ -1,4 +1,4 @@
-import { ActorGlyph } from "../shared/marks";
+import { ActorGlyph } from "../common/marks";
 import type { Sentence } from "./sentence";
 import { shownDetail, shownObject } from "./sentences";
 

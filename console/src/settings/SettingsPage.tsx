@@ -4,8 +4,8 @@ import { Screen } from "../frame/Screen";
 import { open } from "../palette/open";
 import type { Search } from "../router";
 import { useSession } from "../session/session";
-import { Icon } from "../shared/icons";
-import { setPreferences, usePreferences } from "../shared/preferences";
+import { Icon } from "../common/icons";
+import { setPreferences, usePreferences } from "../common/preferences";
 import { Keys } from "./Keys";
 
 export function SettingsPage() {

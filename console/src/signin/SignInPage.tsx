@@ -5,9 +5,9 @@ import { ApiError, ROOT } from "../api/client";
 import { useTitle } from "../frame/Screen";
 import type { Search } from "../router";
 import { redeem, signIn } from "../session/session";
-import { Icon, Logo } from "../shared/icons";
+import { Icon, Logo } from "../common/icons";
 import { placeAfter, takeCode } from "./code";
-import "../shared/screens.css";
+import "../common/screens.css";
 import "./signin.css";
 
 // A code is good for one redemption, so it is taken once for the page and not once for each rendering.

@@ -1,11 +1,11 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { signOut, useSession, type Session } from "../session/session";
-import { Icon } from "../shared/icons";
-import { Pop } from "../shared/Pop";
-import { setPreferences, usePreferences, type Preferences } from "../shared/preferences";
-import "../shared/screens.css";
-import { When } from "../shared/When";
+import { Icon } from "../common/icons";
+import { Pop } from "../common/Pop";
+import { setPreferences, usePreferences, type Preferences } from "../common/preferences";
+import "../common/screens.css";
+import { When } from "../common/When";
 
 const THEMES: readonly (readonly [Preferences["theme"], string])[] = [
   ["system", "System"],

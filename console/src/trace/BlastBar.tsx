@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
-import { counted, durationWords, grouped } from "../shared/times";
+import { counted, durationWords, grouped } from "../common/times";
 import { blastOf, blastQuery } from "./blast";
 import { at, type Graph } from "./graph";
 import { atLeast } from "./words";

@@ -3,7 +3,7 @@ import { Link, Navigate, useParams } from "@tanstack/react-router";
 import { getJson } from "../api/client";
 import type { EventPage } from "../api/events";
 import { Bar } from "../frame/Bar";
-import { Empty, ErrorState, Loading } from "../shared/states";
+import { Empty, ErrorState, Loading } from "../common/states";
 
 /** A flow is shown as the trace of its first event. */
 export function FlowPage() {

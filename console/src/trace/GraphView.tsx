@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef } from "react";
-import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
-import { sinceRoot } from "../shared/times";
+import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
+import { sinceRoot } from "../common/times";
 import { at, isFailure, timeOf, type Graph } from "./graph";
 import { BOX, placed } from "./graphLayout";
 import type { EventRow, Row } from "./rows";

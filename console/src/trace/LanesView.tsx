@@ -1,6 +1,6 @@
 import { memo, useMemo } from "react";
-import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
-import { counted, durationWords, sinceRoot } from "../shared/times";
+import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
+import { counted, durationWords, sinceRoot } from "../common/times";
 import { at, isFailure, timeOf, type Graph } from "./graph";
 import { rowHeight, type Heights } from "./heights";
 import { buildLaneGuides, type LaneGuide } from "./laneLines";

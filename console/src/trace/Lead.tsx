@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { MouseEvent } from "react";
 import type { Search } from "../router";
-import { ActorGlyph } from "../shared/marks";
+import { ActorGlyph } from "../common/marks";
 import type { Clause } from "./summary";
 
 interface Props {

@@ -1,5 +1,5 @@
 import { memo, useMemo, useRef, type MouseEvent } from "react";
-import { counted } from "../shared/times";
+import { counted } from "../common/times";
 import type { Graph, Trace } from "./graph";
 import { usePhone, useWidth } from "./media";
 import { nearest, shapeOf, type Shape } from "./shape";

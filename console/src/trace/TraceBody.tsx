@@ -3,9 +3,9 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react
 import type { Search } from "../router";
 import { useWidthAtMost } from "../explore/media";
 import { useSession } from "../session/session";
-import { useShortcuts } from "../shared/shortcuts";
-import { Empty, Loading } from "../shared/states";
-import { counted } from "../shared/times";
+import { useShortcuts } from "../common/shortcuts";
+import { Empty, Loading } from "../common/states";
+import { counted } from "../common/times";
 import { BlastBar } from "./BlastBar";
 import type { View } from "./entries";
 import { COLUMN_PX } from "./Gutter";

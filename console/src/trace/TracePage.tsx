@@ -2,7 +2,7 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { useEffect, useMemo } from "react";
 import { Bar } from "../frame/Bar";
 import type { Search } from "../router";
-import { Empty, ErrorState, Loading } from "../shared/states";
+import { Empty, ErrorState, Loading } from "../common/states";
 import { useTrace } from "./answers";
 import "../explore/explore.css";
 import "../event/event.css";

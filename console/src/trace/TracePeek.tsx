@@ -5,10 +5,10 @@ import { CopyMenu } from "../event/CopyMenu";
 import { PayloadTree } from "../event/PayloadTree";
 import { eventOptions } from "../explore/answers";
 import { sentenceOfEvent, useWords } from "../sentences/words";
-import { Icon } from "../shared/icons";
-import { usePreferences } from "../shared/preferences";
-import { ErrorState, Loading } from "../shared/states";
-import { clockTime, durationWords, grouped } from "../shared/times";
+import { Icon } from "../common/icons";
+import { usePreferences } from "../common/preferences";
+import { ErrorState, Loading } from "../common/states";
+import { clockTime, durationWords, grouped } from "../common/times";
 import { at, timeOf, type Graph } from "./graph";
 import { partsOf, shortId } from "./words";
 

@@ -1,8 +1,8 @@
 import { Link } from "@tanstack/react-router";
 import { memo, type CSSProperties, type ReactNode } from "react";
-import { Icon, type IconName } from "../shared/icons";
-import { ActorGlyph, asOutcome, OutcomeMark } from "../shared/marks";
-import { clockTime, counted, durationWords, grouped, sinceRoot } from "../shared/times";
+import { Icon, type IconName } from "../common/icons";
+import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
+import { clockTime, counted, durationWords, grouped, sinceRoot } from "../common/times";
 import { Gutter, type Tone } from "./Gutter";
 import { at, isFailure, timeOf, type Graph, type TraceNode } from "./graph";
 import type { Guide } from "./guides";

@@ -3,9 +3,9 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { copyText } from "../event/clipboard";
 import type { Search } from "../router";
-import { Icon } from "../shared/icons";
-import { OutcomeMark } from "../shared/marks";
-import { grouped } from "../shared/times";
+import { Icon } from "../common/icons";
+import { OutcomeMark } from "../common/marks";
+import { grouped } from "../common/times";
 
 export type ViewName = "tree" | "lanes" | "graph";
 

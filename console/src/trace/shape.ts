@@ -1,5 +1,5 @@
 /** The drawing of the overview: lanes by actor, one path of causes, one of effects. Pure. */
-import { sinceRoot } from "../shared/times";
+import { sinceRoot } from "../common/times";
 import { axisOf } from "./gaps";
 import { at, isFailure, timeOf, type Graph } from "./graph";
 import { buildLanes, type Lane } from "./lanes";

@@ -1,5 +1,5 @@
 /** The sentence above a trace: what happened, because of what, and what came of it. Pure. */
-import { counted, durationWords, grouped } from "../shared/times";
+import { counted, durationWords, grouped } from "../common/times";
 import { at, causesOf, isFailure, isStart, timeOf, type Graph, type Trace, type TraceNode } from "./graph";
 import { atLeast, partsOf, shortId, subtreeSpan, withoutMiddle, type Parts, type Totals } from "./words";
 

@@ -1,5 +1,5 @@
 /** A trace as an incident timeline to paste elsewhere: Markdown, or a Mermaid flowchart. Pure; texts are escaped. */
-import { clockTime, counted, durationWords, sinceRoot } from "../shared/times";
+import { clockTime, counted, durationWords, sinceRoot } from "../common/times";
 import { at, isFailure, timeOf, type Graph, type Trace } from "./graph";
 import { joinedTo } from "./guides";
 import type { Row } from "./rows";

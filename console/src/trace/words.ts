@@ -1,5 +1,5 @@
 /** What the rows of a trace say, in words. Pure. */
-import { counted, durationWords, grouped } from "../shared/times";
+import { counted, durationWords, grouped } from "../common/times";
 import { at, isFailure, isStart, subtree, timeOf, type Graph, type TraceNode } from "./graph";
 import type { EventRow, Row } from "./rows";
 

@@ -3,11 +3,11 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, data, type Schemas } from "../api/client";
 import type { Search } from "../router";
-import { Failed } from "../shared/Failed";
-import { Icon } from "../shared/icons";
-import { ErrorState, Loading } from "../shared/states";
-import { counted } from "../shared/times";
-import { useZoneName, When } from "../shared/When";
+import { Failed } from "../common/Failed";
+import { Icon } from "../common/icons";
+import { ErrorState, Loading } from "../common/states";
+import { counted } from "../common/times";
+import { useZoneName, When } from "../common/When";
 import { DeliveryState } from "./state";
 
 type State = Schemas["Delivery"]["state"];

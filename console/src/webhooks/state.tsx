@@ -1,5 +1,5 @@
 import type { Schemas } from "../api/client";
-import { Icon } from "../shared/icons";
+import { Icon } from "../common/icons";
 
 /** Whether a webhook sends, as a word and a mark. */
 export function WebhookState({ webhook }: { webhook: Schemas["Webhook"] }) {
