@@ -1,5 +1,6 @@
 /**
- * Writes docs/images: every screen, light and dark, on a desktop and on a phone: `npm run pictures`.
+ * Writes docs/images: every screen, light and dark, on a desktop and on a phone: `npm run pictures`. What is committed has
+ * at most 256 colours, which makes a file a third as long.
  */
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";

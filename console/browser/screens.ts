@@ -1,7 +1,7 @@
 /** The addresses of the console's screens in the recorded airline runs. */
 
-/** The failed booking that the documentation tells of: its causes are 21 events, and it is at this position. */
-const FAILED_BOOKING = 22;
+/** The position of a booking that failed in the middle of its flow, with causes and effects. */
+const FAILED_BOOKING = 5_539;
 
 export const SCREENS = [
   "explore",

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from whence.client import requests
 from whence.client.alert_rules import AlertRules, AsyncAlertRules
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
@@ -22,38 +23,6 @@ from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and
 from whence.client.exports import ExportFilters, Lines, async_export_parts, events_of, export_parts
 from whence.client.following import AsyncFollow, Follow, OnRetry
 from whence.client.options import ClientOptions
-from whence.client.requests import (
-    ActorFilters,
-    ApiRequest,
-    EventFilters,
-    FacetFilters,
-    FlowFilters,
-    FollowFilters,
-    HistogramFilters,
-    Include,
-    ListFilters,
-    TimeFilters,
-    actor_request,
-    actor_stats_request,
-    actors_request,
-    aggregate_request,
-    batch_request,
-    checkpoint_request,
-    export_request,
-    facets_request,
-    flows_request,
-    followers_request,
-    get_request,
-    histogram_request,
-    list_request,
-    next_page_request,
-    process_map_request,
-    proof_request,
-    reach_request,
-    resource_summary_request,
-    search_request,
-    trace_request,
-)
 from whence.client.responses import (
     NOT_A_WHENCE_SERVER,
     ApiResponse,
@@ -166,28 +135,28 @@ class Whence(BaseClient):
         request = _batch_request(bodies, atomic)
         return _batch_results(bodies, None if request is None else parse_batch(self.send(request)))
 
-    def list(self, **filters: Unpack[ListFilters]) -> EventPage:
+    def list(self, **filters: Unpack[requests.ListFilters]) -> EventPage:
         """A page of events, newest first. For the filters see `ListFilters`."""
-        return parse_page(self.send(list_request(**filters)))
+        return parse_page(self.send(requests.list_request(**filters)))
 
     def next(self, page: EventPage) -> EventPage | None:
         """The page after this one in the same snapshot, or None after the last page."""
         request = _next_request(page)
         return None if request is None else parse_page(self.send(request))
 
-    def pages(self, **filters: Unpack[ListFilters]) -> Iterator[EventPage]:
+    def pages(self, **filters: Unpack[requests.ListFilters]) -> Iterator[EventPage]:
         """All pages in order, in the snapshot of the first. Each is fetched when it is needed."""
         page: EventPage | None = self.list(**filters)
         while page is not None:
             yield page
             page = self.next(page)
 
-    def events(self, **filters: Unpack[ListFilters]) -> Iterator[EventBody]:
+    def events(self, **filters: Unpack[requests.ListFilters]) -> Iterator[EventBody]:
         """All matching events, in the snapshot of the first page. Pages are fetched as they are needed."""
         for page in self.pages(**filters):
             yield from page.events
 
-    def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[FollowFilters]) -> Follow:
+    def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[requests.FollowFilters]) -> Follow:
         """The matching events in the order in which they are stored, without an end: the iterator waits for more.
 
         By default it begins with the next event that is stored. For the filters, `after` and `since` see
@@ -197,29 +166,33 @@ class Whence(BaseClient):
         """
         return Follow(self._place(filters, on_retry), self.send, self._sleep)
 
-    def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
+    def get(self, event_id: str | UUID, *, include: requests.Include = None) -> EventBody:
         """The event with this id. Raises NotFound."""
-        return parse_body(self.send(get_request(str(event_id), include=include)), EventBody)
+        return parse_body(self.send(requests.get_request(str(event_id), include=include)), EventBody)
 
     def search(self, text: str) -> Sequence[MatchBody]:
         """What a text names: events, flows, resources and actors. It is an id or its first characters, a position such
         as `@5539`, `type/id` of a resource or an actor, or the address of a page.
         """
-        return parse_body(self.send(search_request(text)), SearchBody).matches
+        return parse_body(self.send(requests.search_request(text)), SearchBody).matches
 
     def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """The causes of an event, from the root to the event itself.
 
         `limit` bounds the number of events; `truncated` says that there are more. Raises NotFound.
         """
-        return parse_body(self.send(trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody)
+        return parse_body(
+            self.send(requests.trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody
+        )
 
     def effects(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """The event and everything that it caused, each after its cause.
 
         `limit` bounds the number of events; `truncated` says that there are more. Raises NotFound.
         """
-        return parse_body(self.send(trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody)
+        return parse_body(
+            self.send(requests.trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
+        )
 
     def trace(
         self,
@@ -241,64 +214,64 @@ class Whence(BaseClient):
         """How many causes and effects events have, of up to 100 at once. Unknown events are left out."""
         return parse_body(self.send(_reach_request(events)), ReachesBody).reach
 
-    def flows(self, **filters: Unpack[FlowFilters]) -> Iterator[FlowBody]:
+    def flows(self, **filters: Unpack[requests.FlowFilters]) -> Iterator[FlowBody]:
         """All matching flows, the latest activity first, in the snapshot of the first page.
 
         Pages are fetched as they are needed.
         """
-        request: ApiRequest | None = flows_request(**filters)
+        request: requests.ApiRequest | None = requests.flows_request(**filters)
         while request is not None:
             response = self.send(request)
             yield from parse_body(response, FlowsBody).flows
             request = _next_listed(response, "/api/v1/flows")
 
-    def process_map(self, **period: Unpack[TimeFilters]) -> MapBody:
+    def process_map(self, **period: Unpack[requests.TimeFilters]) -> MapBody:
         """Which event types led to which, how often, how often with a failure, and how soon, on whole days."""
-        return parse_body(self.send(process_map_request(**period)), MapBody)
+        return parse_body(self.send(requests.process_map_request(**period)), MapBody)
 
-    def aggregate(self, **filters: Unpack[EventFilters]) -> CountsBody:
+    def aggregate(self, **filters: Unpack[requests.EventFilters]) -> CountsBody:
         """Exact counts of the matching events: in total, and by event type, resource type and actor type."""
-        return parse_body(self.send(aggregate_request(**filters)), CountsBody)
+        return parse_body(self.send(requests.aggregate_request(**filters)), CountsBody)
 
-    def histogram(self, **filters: Unpack[HistogramFilters]) -> HistogramBody:
+    def histogram(self, **filters: Unpack[requests.HistogramFilters]) -> HistogramBody:
         """Exact counts of the matching events by time, split by outcome or event type. For the filters see
         `HistogramFilters`. Raises Invalid for an interval that would make more than 1,000 buckets.
         """
-        return parse_body(self.send(histogram_request(**filters)), HistogramBody)
+        return parse_body(self.send(requests.histogram_request(**filters)), HistogramBody)
 
-    def facets(self, **filters: Unpack[FacetFilters]) -> FacetsBody:
+    def facets(self, **filters: Unpack[requests.FacetFilters]) -> FacetsBody:
         """Exact counts of the matching events by the values of their fields, each field without its own filters."""
-        return parse_body(self.send(facets_request(**filters)), FacetsBody)
+        return parse_body(self.send(requests.facets_request(**filters)), FacetsBody)
 
-    def actors(self, **period: Unpack[ActorFilters]) -> Iterator[ActorActivityBody]:
+    def actors(self, **period: Unpack[requests.ActorFilters]) -> Iterator[ActorActivityBody]:
         """What each actor did in a period, by default the week up to the newest event, the most active first.
 
         Pages are fetched as they are needed, each exact when it is read.
         """
-        request: ApiRequest | None = actors_request(**period)
+        request: requests.ApiRequest | None = requests.actors_request(**period)
         while request is not None:
             response = self.send(request)
             yield from parse_body(response, ActorsBody).actors
             request = _next_listed(response, "/api/v1/actors")
 
-    def actor(self, actor_type: str, actor_id: str | UUID, **period: Unpack[TimeFilters]) -> ActorSummaryBody:
+    def actor(self, actor_type: str, actor_id: str | UUID, **period: Unpack[requests.TimeFilters]) -> ActorSummaryBody:
         """What one actor did in a period, by default the week up to the newest event, and what for the first time."""
-        return parse_body(self.send(actor_request(actor_type, actor_id, **period)), ActorSummaryBody)
+        return parse_body(self.send(requests.actor_request(actor_type, actor_id, **period)), ActorSummaryBody)
 
     def resource_summary(
         self, resource_type: str, resource_id: str | UUID, *, top: int | None = None
     ) -> ResourceSummaryBody:
         """How much happened to a resource, by which actors, of which at most `top`, and what was last."""
-        request = resource_summary_request(resource_type, resource_id, top=top)
+        request = requests.resource_summary_request(resource_type, resource_id, top=top)
         return parse_body(self.send(request), ResourceSummaryBody)
 
-    def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
+    def actor_stats(self, **filters: Unpack[requests.EventFilters]) -> ActorStatsBody:
         """The number of events, successes and failures of each actor."""
-        return parse_body(self.send(actor_stats_request(**filters)), ActorStatsBody)
+        return parse_body(self.send(requests.actor_stats_request(**filters)), ActorStatsBody)
 
     def followers(self) -> FollowersBody:
         """How far the webhooks and the alert rules have read the log. Raises Forbidden for a narrowed credential."""
-        return parse_body(self.send(followers_request()), FollowersBody)
+        return parse_body(self.send(requests.followers_request()), FollowersBody)
 
     def export(self, **filters: Unpack[ExportFilters]) -> Iterator[EventBody]:
         """All matching events as of now, in one response: exactly those that a list would have, however many there are.
@@ -312,7 +285,7 @@ class Whence(BaseClient):
         self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
     ) -> Iterator[bytes]:
         """The same as parts of a file with an event on each line, as JSON or as CSV."""
-        request = export_request(format=format, **filters)
+        request = requests.export_request(format=format, **filters)
         send = partial(self._connections.transport().open, request)
         return export_parts(send, self.credential, RetryPolicy(request, self._retries), self._sleep)
 
@@ -320,13 +293,13 @@ class Whence(BaseClient):
         """The newest checkpoint of the log: a signed note of three lines, origin, size and root. Keep it elsewhere, and
         `whence verify --checkpoint` finds out whether anything was changed. Raises NotFound before the first one.
         """
-        return parse_text(self.send(checkpoint_request()))
+        return parse_text(self.send(requests.checkpoint_request()))
 
     def proof(self, event_id: str | UUID) -> str:
         """The proof that an event is in the log, as text, which `whence verify --proof` checks offline. Raises NotFound
         also for an event that is newer than the newest checkpoint, with the code `not_sealed_yet`.
         """
-        return parse_text(self.send(proof_request(event_id)))
+        return parse_text(self.send(requests.proof_request(event_id)))
 
     @property
     def alert_rules(self) -> AlertRules:
@@ -343,7 +316,7 @@ class Whence(BaseClient):
         """The webhooks of the tenant, for a key with the scope admin."""
         return Webhooks(self.send)
 
-    def send(self, request: ApiRequest) -> ApiResponse:
+    def send(self, request: requests.ApiRequest) -> ApiResponse:
         """Send a request, with retries, and return the last response, whatever its status.
 
         Raises Unreachable when no response came.
@@ -447,48 +420,50 @@ class AsyncWhence(BaseClient):
         request = _batch_request(bodies, atomic)
         return _batch_results(bodies, None if request is None else parse_batch(await self.send(request)))
 
-    async def list(self, **filters: Unpack[ListFilters]) -> EventPage:
+    async def list(self, **filters: Unpack[requests.ListFilters]) -> EventPage:
         """As `Whence.list`."""
-        return parse_page(await self.send(list_request(**filters)))
+        return parse_page(await self.send(requests.list_request(**filters)))
 
     async def next(self, page: EventPage) -> EventPage | None:
         """As `Whence.next`."""
         request = _next_request(page)
         return None if request is None else parse_page(await self.send(request))
 
-    async def pages(self, **filters: Unpack[ListFilters]) -> AsyncIterator[EventPage]:
+    async def pages(self, **filters: Unpack[requests.ListFilters]) -> AsyncIterator[EventPage]:
         """As `Whence.pages`."""
         page: EventPage | None = await self.list(**filters)
         while page is not None:
             yield page
             page = await self.next(page)
 
-    async def events(self, **filters: Unpack[ListFilters]) -> AsyncIterator[EventBody]:
+    async def events(self, **filters: Unpack[requests.ListFilters]) -> AsyncIterator[EventBody]:
         """As `Whence.events`."""
         async for page in self.pages(**filters):
             for event in page.events:
                 yield event
 
-    def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[FollowFilters]) -> AsyncFollow:
+    def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[requests.FollowFilters]) -> AsyncFollow:
         """As `Whence.follow`."""
         return AsyncFollow(self._place(filters, on_retry), self.send, self._sleep)
 
-    async def get(self, event_id: str | UUID, *, include: Include = None) -> EventBody:
+    async def get(self, event_id: str | UUID, *, include: requests.Include = None) -> EventBody:
         """As `Whence.get`."""
-        return parse_body(await self.send(get_request(str(event_id), include=include)), EventBody)
+        return parse_body(await self.send(requests.get_request(str(event_id), include=include)), EventBody)
 
     async def search(self, text: str) -> Sequence[MatchBody]:
         """As `Whence.search`."""
-        return parse_body(await self.send(search_request(text)), SearchBody).matches
+        return parse_body(await self.send(requests.search_request(text)), SearchBody).matches
 
     async def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """As `Whence.why`."""
-        return parse_body(await self.send(trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody)
+        return parse_body(
+            await self.send(requests.trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody
+        )
 
     async def effects(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """As `Whence.effects`."""
         return parse_body(
-            await self.send(trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
+            await self.send(requests.trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
         )
 
     async def trace(
@@ -507,58 +482,60 @@ class AsyncWhence(BaseClient):
         """As `Whence.reach`."""
         return parse_body(await self.send(_reach_request(events)), ReachesBody).reach
 
-    async def flows(self, **filters: Unpack[FlowFilters]) -> AsyncIterator[FlowBody]:
+    async def flows(self, **filters: Unpack[requests.FlowFilters]) -> AsyncIterator[FlowBody]:
         """As `Whence.flows`."""
-        request: ApiRequest | None = flows_request(**filters)
+        request: requests.ApiRequest | None = requests.flows_request(**filters)
         while request is not None:
             response = await self.send(request)
             for flow in parse_body(response, FlowsBody).flows:
                 yield flow
             request = _next_listed(response, "/api/v1/flows")
 
-    async def process_map(self, **period: Unpack[TimeFilters]) -> MapBody:
+    async def process_map(self, **period: Unpack[requests.TimeFilters]) -> MapBody:
         """As `Whence.process_map`."""
-        return parse_body(await self.send(process_map_request(**period)), MapBody)
+        return parse_body(await self.send(requests.process_map_request(**period)), MapBody)
 
-    async def aggregate(self, **filters: Unpack[EventFilters]) -> CountsBody:
+    async def aggregate(self, **filters: Unpack[requests.EventFilters]) -> CountsBody:
         """As `Whence.aggregate`."""
-        return parse_body(await self.send(aggregate_request(**filters)), CountsBody)
+        return parse_body(await self.send(requests.aggregate_request(**filters)), CountsBody)
 
-    async def histogram(self, **filters: Unpack[HistogramFilters]) -> HistogramBody:
+    async def histogram(self, **filters: Unpack[requests.HistogramFilters]) -> HistogramBody:
         """As `Whence.histogram`."""
-        return parse_body(await self.send(histogram_request(**filters)), HistogramBody)
+        return parse_body(await self.send(requests.histogram_request(**filters)), HistogramBody)
 
-    async def facets(self, **filters: Unpack[FacetFilters]) -> FacetsBody:
+    async def facets(self, **filters: Unpack[requests.FacetFilters]) -> FacetsBody:
         """As `Whence.facets`."""
-        return parse_body(await self.send(facets_request(**filters)), FacetsBody)
+        return parse_body(await self.send(requests.facets_request(**filters)), FacetsBody)
 
-    async def actors(self, **period: Unpack[ActorFilters]) -> AsyncIterator[ActorActivityBody]:
+    async def actors(self, **period: Unpack[requests.ActorFilters]) -> AsyncIterator[ActorActivityBody]:
         """As `Whence.actors`."""
-        request: ApiRequest | None = actors_request(**period)
+        request: requests.ApiRequest | None = requests.actors_request(**period)
         while request is not None:
             response = await self.send(request)
             for actor in parse_body(response, ActorsBody).actors:
                 yield actor
             request = _next_listed(response, "/api/v1/actors")
 
-    async def actor(self, actor_type: str, actor_id: str | UUID, **period: Unpack[TimeFilters]) -> ActorSummaryBody:
+    async def actor(
+        self, actor_type: str, actor_id: str | UUID, **period: Unpack[requests.TimeFilters]
+    ) -> ActorSummaryBody:
         """As `Whence.actor`."""
-        return parse_body(await self.send(actor_request(actor_type, actor_id, **period)), ActorSummaryBody)
+        return parse_body(await self.send(requests.actor_request(actor_type, actor_id, **period)), ActorSummaryBody)
 
     async def resource_summary(
         self, resource_type: str, resource_id: str | UUID, *, top: int | None = None
     ) -> ResourceSummaryBody:
         """As `Whence.resource_summary`."""
-        request = resource_summary_request(resource_type, resource_id, top=top)
+        request = requests.resource_summary_request(resource_type, resource_id, top=top)
         return parse_body(await self.send(request), ResourceSummaryBody)
 
-    async def actor_stats(self, **filters: Unpack[EventFilters]) -> ActorStatsBody:
+    async def actor_stats(self, **filters: Unpack[requests.EventFilters]) -> ActorStatsBody:
         """As `Whence.actor_stats`."""
-        return parse_body(await self.send(actor_stats_request(**filters)), ActorStatsBody)
+        return parse_body(await self.send(requests.actor_stats_request(**filters)), ActorStatsBody)
 
     async def followers(self) -> FollowersBody:
         """As `Whence.followers`."""
-        return parse_body(await self.send(followers_request()), FollowersBody)
+        return parse_body(await self.send(requests.followers_request()), FollowersBody)
 
     async def export(self, **filters: Unpack[ExportFilters]) -> AsyncIterator[EventBody]:
         """As `Whence.export`."""
@@ -571,17 +548,17 @@ class AsyncWhence(BaseClient):
         self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
     ) -> AsyncIterator[bytes]:
         """As `Whence.export_bytes`."""
-        request = export_request(format=format, **filters)
+        request = requests.export_request(format=format, **filters)
         send, policy = partial(self._async_transport.open, request), RetryPolicy(request, self._retries)
         return async_export_parts(send, self._credential, self.credential, policy, self._sleep)
 
     async def checkpoint(self) -> str:
         """As `Whence.checkpoint`."""
-        return parse_text(await self.send(checkpoint_request()))
+        return parse_text(await self.send(requests.checkpoint_request()))
 
     async def proof(self, event_id: str | UUID) -> str:
         """As `Whence.proof`."""
-        return parse_text(await self.send(proof_request(event_id)))
+        return parse_text(await self.send(requests.proof_request(event_id)))
 
     @property
     def alert_rules(self) -> AsyncAlertRules:
@@ -598,7 +575,7 @@ class AsyncWhence(BaseClient):
         """As `Whence.webhooks`."""
         return AsyncWebhooks(self.send)
 
-    async def send(self, request: ApiRequest) -> ApiResponse:
+    async def send(self, request: requests.ApiRequest) -> ApiResponse:
         """As `Whence.send`."""
         policy, renewed = RetryPolicy(request, self._retries), False
         while True:
@@ -668,18 +645,20 @@ def _not_stored(emitted: EmittedEvent) -> StoredEvent:
     return StoredEvent(event=stored_form(emitted), replayed=False, body=emitted.body)
 
 
-def _trace_request(event: Cause, direction: str, depth: int | None, limit: int, include: str | None) -> ApiRequest:
-    return trace_request(id_and_flow(event)[0], direction=direction, depth=depth, limit=limit, include=include)
+def _trace_request(
+    event: Cause, direction: str, depth: int | None, limit: int, include: str | None
+) -> requests.ApiRequest:
+    return requests.trace_request(id_and_flow(event)[0], direction=direction, depth=depth, limit=limit, include=include)
 
 
-def _reach_request(events: Sequence[Cause]) -> ApiRequest:
-    return reach_request([id_and_flow(event)[0] for event in events])
+def _reach_request(events: Sequence[Cause]) -> requests.ApiRequest:
+    return requests.reach_request([id_and_flow(event)[0] for event in events])
 
 
-def _batch_request(bodies: Sequence[bytes | None], atomic: bool) -> ApiRequest | None:
+def _batch_request(bodies: Sequence[bytes | None], atomic: bool) -> requests.ApiRequest | None:
     """The request for a batch; None if all of its events are dropped."""
     kept = [body for body in bodies if body is not None]
-    return None if bodies and not kept else batch_request(b"\n".join(kept), atomic=atomic)
+    return None if bodies and not kept else requests.batch_request(b"\n".join(kept), atomic=atomic)
 
 
 def _batch_results(bodies: Sequence[bytes | None], sent: BatchBody | None) -> BatchBody:
@@ -697,20 +676,20 @@ def _batch_results(bodies: Sequence[bytes | None], sent: BatchBody | None) -> Ba
     )
 
 
-def _next_listed(response: ApiResponse, path: str) -> ApiRequest | None:
+def _next_listed(response: ApiResponse, path: str) -> requests.ApiRequest | None:
     """The request for the next page of a list at this path; None after the last. Raises as `_next_request`."""
     link = next_link(response)
-    request = None if link is None else next_page_request(link, path)
+    request = None if link is None else requests.next_page_request(link, path)
     if link is not None and request is None:
         raise WhenceError(NOT_A_WHENCE_SERVER)
     return request
 
 
-def _next_request(page: EventPage) -> ApiRequest | None:
+def _next_request(page: EventPage) -> requests.ApiRequest | None:
     """The request for the page after this one; None after the last. Raises WhenceError for a link without a query."""
     if page.next is None:
         return None
-    request = next_page_request(page.next)
+    request = requests.next_page_request(page.next)
     if request is None:
         raise WhenceError(NOT_A_WHENCE_SERVER)
     return request
