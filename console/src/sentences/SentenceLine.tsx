@@ -9,7 +9,7 @@ const END_LENGTH = 20;
 export function SentenceLine({ sentence, actorType }: { sentence: Sentence; actorType: string }) {
   const detail = shownDetail(sentence);
   return (
-    <span className="cut">
+    <span className="cut sentence">
       <SentenceHead sentence={sentence} actorType={actorType} />
       {detail && (
         <>
