@@ -13,7 +13,7 @@ QUICK := 1
 test-all: QUICK := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve console test test-console test-all coverage soak check format api-types lock audit bench bench-quick bench-check bench-sdk bench-peers clean
+.PHONY: help setup demo serve console test test-console test-browser test-all coverage soak check format api-types lock audit bench bench-quick bench-check bench-sdk bench-peers clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test: check build-console test-console ## The checks and the tests that a change
 # In CI it is an error if Node is missing.
 test-console: $(READY)
 	@$(BIN)/python console/build.py test $(if $(CI),--required)
+
+test-browser: $(READY) build-console ## Try the console in Debian's Chromium, against a server with the recorded runs
+	npm --prefix console run test:browser
 
 # The slow tests wait for nearly half of their time, so twice as many of them run as `make test` has.
 test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
