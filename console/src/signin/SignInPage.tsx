@@ -22,15 +22,26 @@ function sentence(error: unknown, what: "key" | "link"): string {
   return error.message;
 }
 
-/** Signs in with an API key, or with the code of a link. */
+/** Why the issuer's sign-in led back here. */
+const FAILURES: Record<string, string> = {
+  state: "The sign-in took too long, or was begun in another window. Try again.",
+  denied: "The identity provider did not let you in.",
+  refused: "The identity provider knows you, but its answer gives you no tenant or no scopes here. Ask who runs this log.",
+  unavailable: "The identity provider cannot be reached at the moment. Try again later, or sign in with a key.",
+};
+
+/** Where a sign-in by the operator's identity provider begins, if there is one. */
+const ISSUER = document.querySelector<HTMLMetaElement>("meta[name=oidc]")?.content;
+
+/** Signs in with an API key, with the code of a link, or by the operator's identity provider. */
 export function SignInPage() {
   useTitle("Sign in");
   const client = useQueryClient();
   const router = useRouter();
-  const { back } = useSearch({ strict: false }) as Search;
+  const { back, failed } = useSearch({ strict: false }) as Search;
   const [key, setKey] = useState("");
   const [busy, setBusy] = useState(arrived !== null);
-  const [wrong, setWrong] = useState<string | null>(null);
+  const [wrong, setWrong] = useState<string | null>(failed === undefined ? null : (FAILURES[failed] ?? null));
 
   async function enter(how: () => Promise<void>, what: "key" | "link") {
     setBusy(true);
@@ -78,6 +89,12 @@ export function SignInPage() {
           <button className="btn p" disabled={busy}>
             {busy ? "Signing in…" : "Sign in"}
           </button>
+          {ISSUER && (
+            <a className="btn o issuer" href={`${ROOT}${ISSUER}?back=${encodeURIComponent(placeAfter(back))}`}>
+              <Icon name="key" />
+              Continue with your identity provider
+            </a>
+          )}
         </form>
         <p className="xs t3 after">
           The key is exchanged for a session cookie that scripts cannot read. It decides the tenant and what you see.
