@@ -33,11 +33,6 @@ _SERVING = re.compile(rb"Serving .* at (http://\S+)")
 _WHENCE = "import sys; from whence.cli import main; sys.exit(main())"
 
 
-def soak() -> bool:
-    """Whether the long forms of the tests are requested."""
-    return os.environ.get("WHENCE_SOAK") == "1"
-
-
 def seed() -> int:
     """The seed of this run, from WHENCE_TEST_SEED or random. It is printed, so that a run can be repeated."""
     given = os.environ.get("WHENCE_TEST_SEED")

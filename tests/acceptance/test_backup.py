@@ -18,9 +18,10 @@ import pytest
 
 from tests.acceptance.driven import ROOT, TENANT
 from tests.acceptance.history import Found, History, Verdict
-from tests.acceptance.running import Running, seed, soak
+from tests.acceptance.running import Running, seed
 from tests.acceptance.traffic import Clients, found
 from tests.contract.made import add, new, page, stored, uuid
+from tests.examples import soak
 from whence.cli import main
 from whence.errors import RolledBack, StoreRefused
 from whence.permissions import READ, new_api_key

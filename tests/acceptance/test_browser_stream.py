@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from tests.acceptance.browser import CHROMIUM, browsing
-from tests.acceptance.running import soak
 from tests.api.conftest import Served, event, serving, wait_until
+from tests.examples import soak
 from whence.permissions import READ, WRITE
 
 EVENTS = "/api/v1/events"

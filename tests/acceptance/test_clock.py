@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.acceptance.running import Running, running, seed, soak
+from tests.acceptance.running import Running, running, seed
 from tests.acceptance.tools import libfaketime
 from tests.acceptance.traffic import RUN_ID, get
 from tests.databases import fresh_database
+from tests.examples import soak
 
 STEPS_S = (0, -3_600, 86_400, 0, 86_400, -3_600, 0) * (20 if soak() else 1)
 """The successive offsets of the server's clock in seconds."""

@@ -15,8 +15,9 @@ import pytest
 from tests.acceptance.driven import Driven, driven, judge
 from tests.acceptance.driver import swallow_commit_errors
 from tests.acceptance.history import History, Verdict
-from tests.acceptance.running import Running, seed, soak
+from tests.acceptance.running import Running, seed
 from tests.acceptance.traffic import Clients, body_of, counts, found, get, new_content, timed_id
+from tests.examples import soak
 
 ROUNDS = 100 if soak() else 3
 MIB = 1024 * 1024

@@ -18,8 +18,9 @@ import msgspec
 import pytest
 
 from tests.acceptance.attacks import ATTACKS, anonymous_event, filled, new_event
-from tests.acceptance.running import MORE_MIB, ONE_PROCESS, Running, running, soak, tell
+from tests.acceptance.running import MORE_MIB, ONE_PROCESS, Running, running, tell
 from tests.databases import fresh_database
+from tests.examples import soak
 from whence.permissions import ADMIN, READ
 
 SECONDS = 15.0 if soak() else 2.0

@@ -14,11 +14,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.acceptance.running import Running, running, seed, soak, tell
+from tests.acceptance.running import Running, running, seed, tell
 from tests.api.conftest import event, wait_until
 from tests.api.test_feed import walk
 from tests.api.test_streams import STREAM, Follower, Reader
 from tests.databases import fresh_database
+from tests.examples import soak
 from whence.client import Whence
 from whence.errors import WhenceError
 

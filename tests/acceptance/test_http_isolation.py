@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.acceptance.running import seed, soak, tell
+from tests.acceptance.running import seed, tell
 from tests.api.conftest import Served, serving
+from tests.examples import soak
 from whence.events import Event, Viewer
 from whence.permissions import ADMIN, READ, WRITE
 from whence.storage.sqlite import credentials, engine, resolve

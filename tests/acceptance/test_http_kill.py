@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.history import Found, History, Verdict
-from tests.acceptance.running import ONE_PROCESS, Running, running, seed, soak, tell
+from tests.acceptance.running import ONE_PROCESS, Running, running, seed, tell
 from tests.acceptance.tools import missing
 from tests.acceptance.traffic import Clients, counts, found
+from tests.examples import soak
 
 ROUNDS = 500 if soak() else 30
 MUTANT_ROUNDS = 12

@@ -14,8 +14,9 @@ import msgspec
 import uvloop
 
 from tests.acceptance.history import Found, History
-from tests.acceptance.running import MORE_MIB, Running, running, seed, soak, tell
+from tests.acceptance.running import MORE_MIB, Running, running, seed, tell
 from tests.acceptance.traffic import body_of, found_in, get, new_content
+from tests.examples import soak
 
 SECONDS = 30.0 if soak() else 10.0
 CAPACITY_S = 2.0

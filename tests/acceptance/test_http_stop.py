@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.acceptance.history import History
-from tests.acceptance.running import Running, running, seed, soak, tell
+from tests.acceptance.running import Running, running, seed, tell
 from tests.acceptance.traffic import Clients, counts, found
+from tests.examples import soak
 
 ROUNDS = 100 if soak() else 10
 HANGING_EVERY = 5

@@ -15,8 +15,9 @@ import pytest
 
 from tests.acceptance.disk import MODES, Disk, Note, Recording, put, recording
 from tests.acceptance.history import Found, History, Verdict
-from tests.acceptance.running import seed, soak
+from tests.acceptance.running import seed
 from tests.acceptance.tools import in_memory
+from tests.examples import soak
 from whence.errors import StoreRefused, WhenceError
 from whence.events import NewEvent
 from whence.permissions import READ, new_api_key

@@ -15,11 +15,12 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.acceptance.running import Running, running, seed, soak, tell
+from tests.acceptance.running import Running, running, seed, tell
 from tests.acceptance.test_http_kill import ACKNOWLEDGE_FIRST, Killing
 from tests.acceptance.tools import missing
 from tests.acceptance.traffic import Clients, body_of, get, new_content
 from tests.databases import fresh_database
+from tests.examples import soak
 
 ROUNDS = 30 if soak() else 8
 MUTANT_ROUNDS = 12

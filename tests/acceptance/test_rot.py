@@ -12,9 +12,10 @@ import apsw
 import msgspec
 import pytest
 
-from tests.acceptance.running import seed, soak
+from tests.acceptance.running import seed
 from tests.acceptance.tools import in_memory
 from tests.contract.made import HOUR, add, new, page, stored, uuid
+from tests.examples import soak
 from whence import rollups
 from whence.errors import RolledBack, StoreRefused, WhenceError
 from whence.events import Query, Viewer

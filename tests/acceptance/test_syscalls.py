@@ -14,8 +14,9 @@ import pytest
 from tests.acceptance.driven import Driven, driven, judge
 from tests.acceptance.driver import leave_names_unsynced, swallow_commit_errors
 from tests.acceptance.history import History
-from tests.acceptance.running import seed, soak
+from tests.acceptance.running import seed
 from tests.acceptance.tools import in_memory, missing, strace
+from tests.examples import soak
 
 ROUNDS = 10 if soak() else 1
 POINTS_OF_STORE = 25

@@ -14,10 +14,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.acceptance.running import Running, running, seed, soak, tell
+from tests.acceptance.running import Running, running, seed, tell
 from tests.api.conftest import event, wait_until
 from tests.databases import fresh_database
 from tests.delivery.receivers import OK, Received, Receiver, answering, endless, receiving_beside, resetting
+from tests.examples import soak
 from whence.permissions import ADMIN, READ, WRITE
 
 EVENTS = 2_000 if soak() else 150

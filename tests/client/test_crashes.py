@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import soak, tell
+from tests.acceptance.running import tell
 from tests.api.conftest import Served, event, serving
 from tests.client.fake_server import fake_server, unavailable
 from tests.client.programs import RestartableServer, environment, every_python, run_program, start_program
+from tests.examples import soak
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, fork_safety
 from whence.permissions import READ, WRITE

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.running import soak
 from tests.api.conftest import event
 from tests.client.fake_server import FakeServer, accept, fake_server, unavailable
 from tests.client.programs import environment, every_python, start_program
 from tests.client.test_emitter import check_balance, connected
+from tests.examples import soak
 from whence.client import QueueFull, Whence, at_exit, emitter, sender, spool, spool_lock
 from whence.client.reentrancy import guard
 from whence.wire import ids

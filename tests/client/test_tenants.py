@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.acceptance.running import soak
 from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import accept, fake_server, unavailable
+from tests.examples import soak
 from tests.unit.mutants import catches, replaced
 from whence.api.operator_tokens import PURPOSE
 from whence.client import AsyncWhence, TenantToken, Whence, base_client

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import soak
 from tests.api.conftest import Served, event, serving, wait_until
 from tests.client.fake_server import FakeServer, fake_server, refuse
 from tests.client.programs import environment, every_python, run_program
 from tests.client.test_emitter import check_balance, connected
+from tests.examples import soak
 from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Rejected, Whence
 from whence.client.sender import Sender

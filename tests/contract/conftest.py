@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mutants = getattr(metafunc.function, MUTANTS, None)
     if not mutants:
         raise pytest.UsageError(f"{metafunc.function.__name__} names no mutant that it catches.")
-    found = trials(stores, mutants)
+    found = trials(stores, mutants, metafunc.function.__name__)
     params = [pytest.param(trial, id=name_of(trial), marks=marks_of(trial)) for trial in found]
     metafunc.parametrize("opened", params, indirect=True)
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.running import seed, soak, tell
+from tests.acceptance.running import seed, tell
 from tests.contract.made import TENANT, VIEWER, numbers, page
 from tests.databases import execute, fetch, new_server, of_database
+from tests.examples import soak
 from whence.events import Query
 from whence.storage import create_store, migrate_store, verify_store
 

@@ -10,9 +10,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.acceptance.running import seed, soak, tell
+from tests.acceptance.running import seed, tell
 from tests.contract.made import NOON, TENANT, VIEWER, add, new, numbers, page
 from tests.databases import empty_database, execute, fetch, fresh_database
+from tests.examples import soak
 from whence.errors import Unavailable
 from whence.events import Query
 from whence.storage import create_store

@@ -23,6 +23,7 @@ from tests.data.stores import make_fixture
 from tests.data.stores.made_events import id_of
 from tests.data.stores.recorded import SEALER, Question, answer_to, is_same
 from tests.databases import copied_database, empty_database, execute, fetch
+from tests.examples import soak
 from whence import integrity
 from whence.errors import Conflict, StoreRefused, Unavailable, WhenceError
 from whence.events import Event, NewEvent, Viewer, Vocabulary
@@ -73,7 +74,13 @@ def name_of(path: Path) -> str:
     return f"{path.parent.name}-{path.name.partition('.')[0]}"
 
 
-@pytest.fixture(params=FIXTURES, ids=name_of)
+def tried() -> list[Path]:
+    """In the short form the oldest and the two newest fixtures of each engine; in the long form all."""
+    engines = [[path for path in FIXTURES if name in path.name] for name in ("sqlite", "postgres")]
+    return FIXTURES if soak() else [path for paths in engines for path in dict.fromkeys((*paths[:1], *paths[-2:]))]
+
+
+@pytest.fixture(params=tried(), ids=name_of)
 async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     """A fresh copy of each fixture."""
     return await copied(request.param, tmp_path)
