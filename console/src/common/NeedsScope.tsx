@@ -14,7 +14,7 @@ export function NeedsScope({ scope, to, children }: { scope: string; to: string;
       <div className="grow">
         <div className="b">This key may not {to}</div>
         <div className="t2">
-          It lacks the scope <span className="mono">{scope}</span> for this tenant. Ask whoever made it, or sign in with another.
+          It lacks the scope <span className="mono">{scope}</span> for this tenant. Ask the person who made it, or sign in with another.
         </div>
       </div>
       <div className="acts">

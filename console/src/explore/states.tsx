@@ -127,7 +127,7 @@ export function ErrorNotice({ error, onRetry }: { error: unknown; onRetry: () =>
   if (known?.status === 403)
     return (
       <Notice icon="key" title="This key may not read these events" actions={signIn} isAlert>
-        {known.message} Ask whoever made the key, or sign in with another.
+        {known.message} Ask the person who made the key, or sign in with another.
       </Notice>
     );
   if (known?.status === 429) return <Countdown error={known} onEnd={onRetry} />;

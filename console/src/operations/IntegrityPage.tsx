@@ -37,7 +37,7 @@ function useFollowers() {
   });
 }
 
-/** What was added while one looks. */
+/** How fast events came in while the page was open. */
 function useRate(size: number | undefined, atMs: number): number | null {
   const [readings, setReadings] = useState<Reading[]>([]);
   useEffect(() => {

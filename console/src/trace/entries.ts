@@ -75,7 +75,7 @@ function isOnSpine(graph: Graph, node: number): boolean {
   return relation === "cause" || relation === "focus";
 }
 
-/** An effect, with its portal if it lies in another flow. A portal with a failure behind it stands open. */
+/** An effect, with its portal if it lies in another flow. A portal to a failure stands open. */
 function tasksOf(graph: Graph, view: View, node: number, level: number): Task[] {
   const event: Task = { entry: { kind: "event", node, level }, children: true };
   if (!at(graph.nodes, node).otherFlow) return [event];

@@ -130,7 +130,7 @@ describe("the truth cases", () => {
     expect(rows.flatMap((row) => row.nodes)).toEqual([0, 1]);
   });
 
-  test("another flow folds behind a portal that counts it, and opens", () => {
+  test("another flow folds into a portal that counts it, and opens", () => {
     const made: Made[] = [{}, { cause: 0, flow: "mail-77" }, { cause: 1, flow: "mail-77" }, { cause: 0 }];
     const { rows } = rowsOf(madeTrace(made));
     expect(rows[2]).toMatchObject({ kind: "portal", open: false, nodes: [1, 2], level: 1 });
@@ -138,7 +138,7 @@ describe("the truth cases", () => {
     expect(kinds(open.rows)).toEqual(["event", "ledTo", "portal", "event", "event", "event"]);
   });
 
-  test("a portal with a failure behind it, or on the way to the root, stands open", () => {
+  test("a portal to a failure, or on the way to the root, stands open", () => {
     const failing = rowsOf(madeTrace([{}, { cause: 0, flow: "mail-77", outcome: "failure" }]));
     expect(kinds(failing.rows)).toEqual(["event", "ledTo", "portal", "event"]);
     const causes = rowsOf(madeTrace([{ flow: "order-8841" }, { cause: 0 }], 1));

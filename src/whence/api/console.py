@@ -137,7 +137,7 @@ def _page_route(text: str, *, has_issuer: bool) -> HTTPRouteHandler:
     where: `<meta name="oidc" content="api/v1/session/oidc">`."""
     issuer = f'<meta name="oidc" content="{START.removeprefix("/")}">' if has_issuer else ""
 
-    @lru_cache(4)  # a server has one root path, or two behind a server that mounts it
+    @lru_cache(4)  # a server has one root path, or two if another server mounts it
     def page_at(root: str) -> bytes:
         base = f'<base href="{html.escape(root)}/">{issuer}'
         plain = _BASE.sub("", text)
