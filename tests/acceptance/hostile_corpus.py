@@ -542,8 +542,8 @@ BAD_PATHS: tuple[str | bytes, ...] = (
     *("http://localhost", "http://", "ftp://zq9x/api", "?limit=1", "zq9x", b"/api/v1/events\tx", b"/a b"),
 )
 
-REDIRECTED_PATHS = ("/", "/api/v1/", "/api/v1/events/", "/api/v1/events/aggregate/")
-"""They lead to the address without the slash at the end, or to the documentation."""
+REDIRECTED_PATHS = ("/api/v1/", "/api/v1/events/", "/api/v1/events/aggregate/")
+"""They lead to the address without the slash at the end."""
 
 GOOD_PATHS = (
     *("/api/v1/events", "http://zq9x.example/api/v1/events", "/api/v1/events/correlation/a/b", "/livez", "/readyz"),

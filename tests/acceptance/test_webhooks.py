@@ -32,7 +32,7 @@ from whence import delivery, followers
 from whence.cli import main
 
 real = delivery.WebhookDelivery.__init__
-delivery.WebhookDelivery.__init__ = lambda self, *given: real(self, *given, times=1 / 10_000)
+delivery.WebhookDelivery.__init__ = lambda self, *given, **named: real(self, *given, times=1 / 10_000, **named)
 followers.LEASE_S, followers._KEEP_S = 1.0, 0.1
 """
 """The schedule of 27 hours in ten seconds, and leases that end soon."""

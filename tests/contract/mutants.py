@@ -452,7 +452,7 @@ def merge_skips_twice(patch: Patch) -> None:
         skipped = re.findall(r"OFFSET (\$\d+)\)", text)
         return re.sub(r"(LIMIT \$\d+)\) one\b", rf"\1 OFFSET {skipped[-1]}) one", text) if skipped else text
 
-    around(patch, pages, "_sort_keys", make)
+    around(patch, pages, "sort_keys", make)
     reword_pages(patch, postgres=skip_in_runs)
 
 

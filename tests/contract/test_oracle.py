@@ -499,7 +499,7 @@ def test_a_store_answers_as_the_model(store_name: str, examples: int) -> None:
     assert run_oracle(store_name, examples, SEED) >= examples
 
 
-ONE_IN = {"sqlite": 1, "postgres": 1} if os.environ.get("WHENCE_SOAK") == "1" else {"sqlite": 6, "postgres": 10}
+ONE_IN = {"sqlite": 1, "postgres": 1} if os.environ.get("WHENCE_SOAK") == "1" else {"sqlite": 9, "postgres": 24}
 """A trial takes up to half a minute. The tests of the contract catch every mutant, so the oracle tries some of them; in
 its long form, all."""
 

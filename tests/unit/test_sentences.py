@@ -114,7 +114,7 @@ def test_an_unreadable_payload_has_no_detail(payload: bytes) -> None:
     assert str(sentence_of(CALLED, payload, GRAMMAR)) == "gpt-4o called action run e8692893"
 
 
-@catches(replaced(sentences, "_without_middle", lambda text: text[:400], "the_end_is_lost"))
+@catches(replaced(sentences, "without_middle", lambda text, most=400: text[:most], "the_end_is_lost"))
 def test_a_long_error_loses_its_middle() -> None:
     """Its end often tells it from others."""
     detail = sentence_of(FAILED, msgspec.json.encode({"error": "begin " + "x" * 2_000}), GRAMMAR).detail

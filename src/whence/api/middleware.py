@@ -325,10 +325,11 @@ def _request_id(scope: ASGIScope) -> str:
 
 @lru_cache(256)
 def _normalized(raw: bytes) -> str:
-    """The path with each segment percent-encoded in one way. A path with an empty segment matches no route."""
+    """The path with each segment percent-encoded in one way. A path with an empty segment matches no route, and neither
+    does the target `*`, which has none."""
     if raw == b"/":
         return "/"
     segments = raw.split(b"/")[1:]
-    if len(raw) > _PATH_MAX or not all(segments):
+    if len(raw) > _PATH_MAX or not segments or not all(segments):
         return _NO_ROUTE
     return "".join("/" + quote(unquote_to_bytes(segment), safe="") for segment in segments)
