@@ -1,8 +1,16 @@
-/** Every screen, in light and dark, on a desktop and on a phone: it shows something, reports no error, and is accessible. */
+/**
+ * Every screen, in light and dark, on a desktop and on a phone: it shows something, reports no error, and is accessible.
+ * In the short form light on a desktop and dark on a phone; WHENCE_SOAK=1 has all four.
+ */
 import type { Browser, BrowserContext } from "playwright-core";
 import { afterAll, beforeAll, describe, inject, test } from "vitest";
 import { accessible, launch, newPage, quiet, settled, share, signIn, SIZES, type Size, type Theme } from "./pages";
 import { addresses, type Screen } from "./screens";
+
+function themes(size: Size): Theme[] {
+  if (process.env.WHENCE_SOAK === "1") return ["light", "dark"];
+  return size === "desktop" ? ["light"] : ["dark"];
+}
 
 let browser: Browser;
 let signedIn: BrowserContext;
@@ -19,7 +27,7 @@ beforeAll(async () => {
 afterAll(async () => browser.close());
 
 describe.each(Object.keys(SIZES) as Size[])("at the size of a %s", (size) => {
-  test.each(["light", "dark"] as Theme[])("every screen in %s is accessible", async (theme) => {
+  test.each(themes(size))("every screen in %s is accessible", async (theme) => {
     const page = await newPage(browser, size, theme);
     await share(signedIn, page.context());
     for (const [name, address] of Object.entries(where)) {
