@@ -55,9 +55,9 @@ test-console: $(READY)
 test-browser: $(READY) build-console ## Try the console in Debian's Chromium, against a server with the recorded runs
 	npm --prefix console run test:browser
 
-# The slow tests wait for nearly half of their time, so twice as many of them run as `make test` has.
+# The slow tests wait for nearly half of their time, so one more of them runs than `make test` has.
 test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
-	$(BIN)/python -m pytest -n 4 -q -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 3 -q -m slow $(ARGS)
 
 coverage: $(READY) ## Which lines and branches of the package the tests of `make test` leave out
 	$(BIN)/coverage erase
