@@ -124,7 +124,7 @@ async def test_a_log_is_sealed_as_it_grows(store: Any) -> None:
 
 @catches(root_from_the_head)
 async def test_a_root_that_the_leaves_do_not_make_is_not_signed(store: Any) -> None:
-    """A leaf was changed behind the server's back: nothing is signed, and the state says why until it is put back."""
+    """A leaf was changed in the store itself: nothing is signed, and the state says why until it is put back."""
     sealing = sealing_of(store)
     await append(store, 0, 3)
     await execute(store, "UPDATE event SET leaf = zeroblob(32) WHERE key & 0xFFFFFFFFFF = 2")

@@ -143,7 +143,7 @@ class OidcProvider:
 
     async def _discover(self) -> tuple[_Discovery, TokenVerifier]:
         """What the issuer says of itself, and the verifier of its tokens. Read again after an hour; after a failure not
-        before 5 s, whoever asks."""
+        before 5 s, however often it is asked for."""
         clock = time.monotonic()
         if self._known is not None and clock - self._known[2] < _DISCOVERY_S:
             return self._known[0], self._known[1]
