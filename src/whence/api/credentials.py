@@ -30,6 +30,7 @@ from whence.permissions import (
 )
 from whence.storage.credentials import KeyPlace
 from whence.wire.keys import CreatedKeyBody, KeysBody, created_key_body, key_body
+from whence.wire.problems import json_object
 from whence.wire.query import parse_listing, seal_listing
 from whence.wire.times import parse_time
 
@@ -124,12 +125,7 @@ ROUTES: list[HTTPRouteHandler] = [list_keys, create_key, revoke_key]
 
 def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
     """Parse the body of a request for a new API key. Raises Invalid with every problem."""
-    try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
-    if not isinstance(asked, dict):
-        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    asked = json_object(body)
     problems = [
         Problem(("body", name), "There is no such field; known are scopes, name and expiresAt.", "extra_forbidden")
         for name in asked.keys() - {"scopes", "name", "expiresAt"}

@@ -31,6 +31,7 @@ from whence.permissions import (
 )
 from whence.storage.credentials import Session
 from whence.wire.keys import CurrentSessionBody, SessionBody, SessionLinkBody
+from whence.wire.problems import json_object
 from whence.wire.times import format_time
 
 __all__ = ["ROUTES", "SESSION_S", "cookie_line", "session_cookie"]
@@ -170,12 +171,7 @@ async def _begin(request: Request, principal: Principal, now: int) -> Response[b
 
 def _code_in(body: bytes) -> str:
     """The code in the body of a request. Raises Invalid with every problem."""
-    try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
-    if not isinstance(asked, dict):
-        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    asked = json_object(body)
     problems = [
         Problem(("body", name), "There is no such field; known is code.", "extra_forbidden")
         for name in sorted(asked.keys() - {"code"})

@@ -1,13 +1,14 @@
-"""How many problems a refusal names, so that neither the work nor the answer grows with what was sent."""
+"""How many problems a refusal names, so that neither the work nor the answer grows with what was sent; and bodies that
+are no JSON object, which are refused before they have fields."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from whence.errors import Invalid, Problem
 
-__all__ = ["MORE_PROBLEMS", "PROBLEMS_MAX", "Hints", "limit_batch", "limit_problems", "shown_name"]
+__all__ = ["MORE_PROBLEMS", "PROBLEMS_MAX", "Hints", "json_object", "limit_batch", "limit_problems", "shown_name"]
 
 PROBLEMS_MAX = 100
 """Beyond these, only the first problem of each event is named, and the others are counted."""
@@ -66,3 +67,14 @@ def limit_batch(parsed: Sequence[Item]) -> list[Item | Invalid]:
 
 def _more(count: int) -> Problem:
     return Problem(("body",), f"{count} more problems are not listed.", MORE_PROBLEMS)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in the body of a request. Raises Invalid for another body."""
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
+    if not isinstance(asked, dict):
+        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    return asked

@@ -7,7 +7,7 @@ import msgspec
 
 from whence.errors import Invalid, Problem
 from whence.wire.bodies import TimeText, WireBody
-from whence.wire.problems import PROBLEMS_MAX, shown_name
+from whence.wire.problems import PROBLEMS_MAX, json_object, shown_name
 from whence.wire.times import format_time
 
 __all__ = ["ADDRESS_MAX", "ADDRESS_PATTERN", "NAME_MAX", "View", "ViewBody", "ViewsBody", "parse_view", "view_body"]
@@ -63,12 +63,7 @@ def view_body(view_id: str, view: View) -> ViewBody:
 
 def parse_view(body: bytes) -> tuple[str, str]:
     """The name and the address of a new view. Raises Invalid with every problem."""
-    try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
-    if not isinstance(asked, dict):
-        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    asked = json_object(body)
     problems = [
         Problem(("body", shown_name(name)), "There is no such field; known are name and address.", "extra_forbidden")
         for name in list(asked)[:PROBLEMS_MAX]

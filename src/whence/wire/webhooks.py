@@ -16,7 +16,7 @@ from whence.wire.feed import Places
 from whence.wire.fields import near
 from whence.wire.filters import filters_of_query, parse_filters
 from whence.wire.parameters import DELIVERY_STATES, INT_MAX, LISTING_DEFAULT, LISTING_MAX
-from whence.wire.problems import Hints, shown_name
+from whence.wire.problems import Hints, json_object, shown_name
 from whence.wire.query import QueryReader
 from whence.wire.times import format_time, parse_query_time
 from whence.wire.webhook_bodies import WebhookBody
@@ -247,12 +247,7 @@ def parse_replay(body: bytes, now: int) -> ReplayRequest:
 
 def _members(body: bytes, known: tuple[str, ...]) -> tuple[dict[str, Any], list[Problem]]:
     """The members of a JSON object, and a problem for each that is not known. Raises Invalid for another body."""
-    try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
-    if not isinstance(asked, dict):
-        raise Invalid.at(("body",), "The body must be a JSON object.", "dict_type")
+    asked = json_object(body)
     problems, hints = [], Hints()
     for name in asked.keys() - set(known):
         found = near(name, known) if hints.take() else None
