@@ -1,0 +1,75 @@
+"""Removals: what a store does to forget payloads and events, so that every count stays exact and every proof holds.
+
+Whoever removes has announced it before, with an event of the log that names the positions. See `whence.retention`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from whence.errors import WhenceError
+
+__all__ = ["HOLD", "REMOVED_AT_ONCE", "HoldVersion", "HoldsChanged", "Purge", "Removals"]
+
+HOLD = "hold"
+"""The kind of the definitions of legal holds."""
+
+REMOVED_AT_ONCE = 1_000
+"""The positions that one transaction removes at most, so that it holds up no append."""
+
+HoldVersion = tuple[str, int]
+"""The id of a hold and its version."""
+
+
+class HoldsChanged(WhenceError):
+    """The holds of the tenant are not those that the caller knows. Nothing was removed."""
+
+
+class Purge(msgspec.Struct, frozen=True):
+    """The events at `since <= position < upto` are to be removed, but for those at the positions `keep`.
+
+    `since` is at most the first position that is kept, so that positions go from the beginning of the log. What
+    lies before that position and is still there was kept by an earlier purge.
+    """
+
+    since: int
+    upto: int
+    keep: Sequence[int] = ()
+
+
+class Removals(Protocol):
+    """What a store can forget.
+
+    Each method but `scrub` is one transaction, is durable on return, and raises `Unavailable` when the store cannot
+    serve. Removing what is gone already changes nothing, so that a removal that was interrupted can be done again.
+    `holds` are the tenant's holds as the caller has read them. Another hold that is there raises HoldsChanged, and the
+    caller has to find out anew what it may remove.
+    """
+
+    async def erase_payloads(
+        self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
+        """Erase the payloads and salts at these positions, at most `REMOVED_AT_ONCE`, and what webhooks answered to
+        them. Returns how many of them had a payload. `erased_at` is in microseconds since the epoch."""
+        ...
+
+    async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
+        """Remove events, at most `REMOVED_AT_ONCE` positions, with their rows in every count, and with the names that
+        no event uses any more. Their leaves stay, as tiles of level 0. Returns how many events were there."""
+        ...
+
+    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+        """Replace the id of the actor with this type and id in its one row. Returns how many events it has; 0 when
+        there is no such actor, or when `new_id` is taken."""
+        ...
+
+    async def settle(self, tenant: str) -> None:
+        """Return when no removal that began before is still going on. A hold that was stored before this call is
+        respected by every removal after it."""
+        ...
+
+    async def scrub(self) -> bool:
+        """Overwrite what was removed where the store itself still has it, such as in its write-ahead log. Returns
+        False while an open reader prevents that."""
+        ...
