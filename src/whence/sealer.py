@@ -5,6 +5,9 @@
     record   size and root are noted outside of the log, durably
     publish  the signed checkpoint is stored, if no other process was faster
 
+A log that must go on although it does not extend what was signed, or with another key, gets a new epoch: a new origin
+and key. An event of the log says why. Nobody but an operator asks for it.
+
 One process of all that serve a store seals, by a lease. Nothing depends on that: two sealers at the same time would
 sign the same tree, and a checkpoint that is older than the newest one is not stored.
 """
@@ -14,21 +17,33 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from whence.checkpoints import Checkpoint, sign_checkpoint
 from whence.errors import Unavailable, Unsound, WhenceError
+from whence.events import EVENT_LOG, NewEvent, Viewer
 from whence.followers import LEASE_S
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange
-from whence.notes import NoteSigner
+from whence.notes import NoteSigner, encode_base64
 from whence.sealing import StoreSecret
-from whence.storage.base import Head, Store
-from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
+from whence.storage.base import Head, Store, Write
+from whence.storage.followers import Definition
+from whence.storage.seals import (
+    EPOCH,
+    EpochReason,
+    EpochRequest,
+    Origin,
+    SealedCheckpoint,
+    Signed,
+    TileRow,
+    hashes_of,
+)
 from whence.tiles import TILE_WIDTH, grown_tiles, partial_tiles, tree_hash
-from whence.wire.ids import new_uuid7
+from whence.wire.ids import derived_uuid, new_uuid7
 
-__all__ = ["LEASE", "NotSealable", "Sealing", "log_name_of", "log_signer"]
+__all__ = ["LEASE", "OVERLAP_US", "NotSealable", "Sealing", "log_name_of", "log_signer"]
 
 LEASE = "sealing"
 """The name of the lease."""
@@ -48,6 +63,16 @@ _VISIT_SLICES = 16
 """Slices of one log in a round; then the logs of others have their turn."""
 
 _SEED_BYTES = 32
+
+OVERLAP_US = 7 * 24 * 3_600_000_000
+"""After a rotation the former key signs beside the new one for so long."""
+
+_ENDED = {
+    EpochReason.RESTORED: "whence.log_restored",
+    EpochReason.ROTATED: "whence.log_key_rotated",
+    EpochReason.COMPROMISED: "whence.log_key_compromised",
+}
+"""The type of the event that says why an epoch ended."""
 
 _log = structlog.get_logger("whence.sealer")
 
@@ -84,6 +109,7 @@ class Sealing:
         self._leased_until = float("-inf")
         self._signers: dict[str, NoteSigner] = {}
         self._stopped: dict[str, tuple[str, float]] = {}
+        self._former: dict[str, str] = {}
 
     @property
     def stopped(self) -> dict[str, str]:
@@ -112,6 +138,7 @@ class Sealing:
         if not await self._has_lease():
             self._stopped.clear()
             return
+        await self._begin_epochs()
         now = time.monotonic()
         for tenant in await self._seals.unsealed():
             if tenant in self._stopped and now < self._stopped[tenant][1]:
@@ -123,6 +150,83 @@ class Sealing:
                 self._stopped.pop(tenant, None)
             except (NotSealable, Unsound) as error:
                 self._stop(tenant, str(error))
+
+    async def _begin_epochs(self) -> None:
+        """Begin the epochs that are asked for, and note which former keys still sign."""
+        self._former.clear()
+        for definition in await self._store.followers.list_definitions(EPOCH):
+            if not await self._has_lease():
+                return
+            try:
+                await self._begin_epoch(definition)
+            except (NotSealable, Unsound) as error:
+                self._stop(definition.tenant, str(error))
+
+    async def _begin_epoch(self, definition: Definition) -> None:
+        """Begin an epoch, or go on with it: each step is taken once, whenever the process before was stopped."""
+        tenant, asked = definition.tenant, msgspec.json.decode(definition.body, type=EpochRequest)
+        if asked.overlaps_until is not None:
+            if self._clock() < asked.overlaps_until:
+                self._former[tenant] = asked.ended
+            else:
+                await self._store.followers.delete_definition(tenant, EPOCH, definition.id)
+            return
+        origins = await self._seals.list_origins(tenant)
+        if origins and origins[-1].name == asked.ended:
+            following = await self._following(tenant, origins[-1])
+            await self._record_end(tenant, asked, origins[-1], following)
+            if asked.reason is EpochReason.ROTATED and not await self.seal(tenant):
+                return  # the former key vouches for the new one first, by the event
+            await self._add_origin(tenant, following)
+        self._stopped.pop(tenant, None)
+        if asked.reason is EpochReason.ROTATED:
+            self._former[tenant] = asked.ended
+            body = msgspec.structs.replace(asked, overlaps_until=self._clock() + OVERLAP_US)
+            await self._store.followers.put_definition(
+                Definition(tenant, EPOCH, definition.id, definition.version + 1, msgspec.json.encode(body))
+            )
+        else:
+            await self._store.followers.delete_definition(tenant, EPOCH, definition.id)
+
+    async def _record_end(self, tenant: str, asked: EpochRequest, ended: Origin, following: Origin) -> None:
+        """Store the event that says why an epoch ended, with what was last signed in it, unless it is there."""
+        event_id = derived_uuid(tenant, _ENDED[asked.reason], ended.name)
+        if await self._store.get_event(Viewer(tenant), event_id) is not None:
+            return
+        last = max(await self._last_signed(tenant, ended), key=lambda each: each.size, default=None)
+        payload = {
+            "checkpoint": await self._common_note(tenant, ended),
+            "newKey": following.key,
+            "newOrigin": following.name,
+            "origin": ended.name,
+            "signedRoot": None if last is None else encode_base64(last.root),
+            "signedSize": 0 if last is None else last.size,
+        }
+        event = NewEvent(
+            id=event_id,
+            event_type=_ENDED[asked.reason],
+            actor_type=asked.actor_type,
+            actor_id=asked.actor_id,
+            resource_type=EVENT_LOG,
+            resource_id=derived_uuid(tenant, EVENT_LOG),
+            occurred_at=asked.requested_at,
+            payload=msgspec.json.encode(payload),
+        )
+        [result] = await self._store.append(tenant, [Write((event,))])
+        if isinstance(result, WhenceError):
+            raise result
+        if result[0].error is not None:
+            raise NotSealable(f"The event about the end of the epoch could not be stored. {result[0].error}")
+
+    async def _common_note(self, tenant: str, ended: Origin) -> str | None:
+        """The newest checkpoint of an epoch that the log still extends, of those that the store has."""
+        size = (await self._store.head(tenant)).size
+        for found in await self._seals.list_checkpoints(tenant, size + 1, 1):
+            if found.epoch == ended.epoch and await hashes_of(self._seals, tenant, [LeafRange(0, found.size)]) == [
+                found.root
+            ]:
+                return found.note
+        return None
 
     async def seal(self, tenant: str) -> bool:
         """Seal a log as it is now. Returns False when it is long, and further calls have to go on with it.
@@ -154,7 +258,8 @@ class Sealing:
         """Record what is signed, and only then publish it."""
         if not await self._seals.record_signed(origin.name, signed):
             raise NotSealable("Another state of this log was signed meanwhile, which this one does not extend.")
-        note = sign_checkpoint(Checkpoint(origin.name, signed.size, signed.root), self._signer(origin.name))
+        former = [self._signer(name) for name in (self._former.get(tenant),) if name not in (None, origin.name)]
+        note = sign_checkpoint(Checkpoint(origin.name, signed.size, signed.root), self._signer(origin.name), *former)
         checkpoint = SealedCheckpoint(origin.epoch, signed.size, signed.root, self._clock(), note)
         await self._seals.put_checkpoint(tenant, checkpoint, origin.size)
 
@@ -190,19 +295,24 @@ class Sealing:
         return count >= end
 
     async def _origin(self, tenant: str) -> Origin:
-        """The origin of a log, which is made if it has none for which this secret gives the key.
-
-        A name for which something was signed before is not used again: the store has lost that log.
-        """
+        """The origin of a log, which is made if it has none for which this secret gives the key."""
         origins = await self._seals.list_origins(tenant)
         if origins and str(self._signer(origins[-1].name).key) == origins[-1].key:
             return origins[-1]
-        epoch = origins[-1].epoch + 1 if origins else 1
+        return await self._add_origin(tenant, await self._following(tenant, origins[-1] if origins else None))
+
+    async def _following(self, tenant: str, last: Origin | None) -> Origin:
+        """The origin after another one, or the first. A name for which something was signed before is not used again:
+        the store has lost that log."""
+        epoch = 1 if last is None else last.epoch + 1
         while await self._seals.get_signed(f"{self._log_name}/{tenant}/{epoch}") is not None:
             epoch += 1
         name = f"{self._log_name}/{tenant}/{epoch}"
-        made = await self._seals.add_origin(tenant, Origin(epoch, name, str(self._signer(name).key)))
-        if made.name != name:
+        return Origin(epoch, name, str(self._signer(name).key))
+
+    async def _add_origin(self, tenant: str, origin: Origin) -> Origin:
+        made = await self._seals.add_origin(tenant, origin)
+        if made.name != origin.name:
             raise Unavailable("Another process names this log.")
         return made
 

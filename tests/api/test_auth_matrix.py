@@ -63,6 +63,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("DELETE", f"{VIEWS}/{{view_id}}"): ("read everything, same origin", 404),
     ("GET", "/api/v1/log/checkpoint"): ("read everything", 404),
     ("GET", "/api/v1/log/checkpoints"): ("read everything", 200),
+    ("POST", "/api/v1/log/epochs"): ("admin", 422),
     ("GET", "/api/v1/log/key"): ("read everything", 200),
     ("GET", "/api/v1/log/tile/{tile}"): ("read everything", 404),
     ("GET", "/api/v1/log/consistency"): ("read everything", 404),

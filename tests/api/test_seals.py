@@ -21,7 +21,7 @@ from whence.integrity import hash_payload
 from whence.merkle import leaf_hash
 from whence.merkle_proofs import inclusion_ranges, is_consistent
 from whence.notes import decode_base64, parse_verifier_key
-from whence.permissions import READ, WRITE
+from whence.permissions import ADMIN, READ, WRITE
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import create_store
@@ -185,3 +185,24 @@ async def test_who_seals(tmp_path: Path, secret: StoreSecret, more: dict[str, An
     worker = new_worker(Settings(store=url, **more), store, secret, Metrics([]))
     assert len(worker._beside) == works
     await store.close()
+
+
+def test_an_epoch_is_asked_for_once(sealed: Served) -> None:
+    """By an admin, with one of the reasons. Until it has begun, the same request asks for nothing more."""
+    with sealed.client(READ, WRITE, ADMIN, tenant="turned") as client:
+        path = f"{LOG}/epochs"
+        assert code_of(client.post(path, json={"reason": "rotated"})) == "not_sealed_yet"
+        client.post(EVENTS, json=event())
+        until(lambda: size_of(client) == 1)
+        assert problems(client.post(path, json={"reason": "bored", "x": 1})) == [
+            (["body", "x"], "extra_forbidden"),
+            (["body", "reason"], "enum"),
+        ]
+        assert problems(client.post(path, json={})) == [(["body", "reason"], "missing")]
+        answer = client.post(path, json={"reason": "compromised"})
+        assert (answer.status_code, answer.json()["ended"], answer.json()["epoch"]) == (202, "log.example/turned/1", 2)
+        until(lambda: len(keys_of(client)) == 2)
+        until(lambda: size_of(client) == 2)
+        assert client.get(f"{LOG}/checkpoint").text.startswith("log.example/turned/2\n")
+    with sealed.client(READ, tenant="turned") as reader:
+        assert code_of(reader.post(path, json={"reason": "rotated"})) == "forbidden"

@@ -118,3 +118,17 @@ def test_a_store_is_compared_with_a_checkpoint(
 def _other_key(key: str) -> str:
     """The key of another log under the same name."""
     return str(log_signer(StoreSecret.random(), key.partition("+")[0]).key)
+
+
+def test_another_key_leaves_a_saved_checkpoint_comparable(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
+    """`new-epoch` prints the new key. The log is still compared with what was saved under the former one."""
+    file = tmp_path / "acme.checkpoint"
+    store_and_seal(api, 3)
+    user.ok("checkpoint", "save", str(file))
+    former = user.ok("checkpoint", "key").out
+    key = user.ok("checkpoint", "new-epoch", "rotated").out
+    assert key != former and key == user.ok("checkpoint", "key").out
+    store_and_seal(api, 1)
+    assert "another key" in user.ok("checkpoint", "save", str(file)).err
+    assert file.read_text().startswith(key.partition("+")[0])
+    assert user.run("checkpoint", "new-epoch", "bored").code == 2

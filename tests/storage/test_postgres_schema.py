@@ -34,6 +34,7 @@ SQLITE_ONLY = {
     # for `whence restore`, which works on files
     "carry_over_revocations",
     "delete_all_sessions",
+    "last_origins",
     # two steps instead of graph_events_by_flow
     "keys_by_flow",
     # a part of the head's row, for verification

@@ -22,6 +22,7 @@ from whence.permissions import READ, known_scopes
 from whence.settings import Settings
 from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, StoredEventBody
 from whence.wire.cloudevents import CLOUD_ACTOR_TYPES, NAMELESS
+from whence.wire.epochs import EPOCH_REASONS
 from whence.wire.fields import RESERVED_PREFIX
 from whence.wire.parameters import TEXT_SCHEMA, Parameter, or_null
 from whence.wire.views import ADDRESS_MAX, ADDRESS_PATTERN, NAME_MAX
@@ -420,6 +421,12 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             "additionalProperties": False,
             "required": ["code"],
             "properties": {"code": {"type": "string"}},
+        },
+        "NewEpoch": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["reason"],
+            "properties": {"reason": {"type": "string", "enum": list(EPOCH_REASONS)}},
         },
         "NewView": {
             "type": "object",

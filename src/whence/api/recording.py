@@ -18,7 +18,7 @@ from whence.wire.fields import Broken, check_actor_id
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.times import format_time
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "actor_of"]
 
 _QUERY_MAX = 4_096
 _ADDRESS_SAFE = "/%:@!$&'()*+,;=~-._?"
@@ -72,11 +72,12 @@ class Recorder:
     ) -> None:
         if kind not in self._kinds:
             return
+        actor_type, actor_id = actor_of(by)
         event = NewEvent(
             id=new_uuid7(),
             event_type=event_type,
-            actor_type="user" if by.key_id is None else "api_key",
-            actor_id=by.key_id or _actor_id(by.subject),
+            actor_type=actor_type,
+            actor_id=actor_id,
             resource_type=EVENT_LOG,
             resource_id=derived_uuid(tenant, EVENT_LOG),
             occurred_at=now,
@@ -85,6 +86,11 @@ class Recorder:
         [receipt] = await self._ingest.add(tenant, [event])
         if receipt.error is not None:
             raise receipt.error
+
+
+def actor_of(by: Principal) -> tuple[str, str]:
+    """Actor type and id of who sent a request, in the events about it."""
+    return "user" if by.key_id is None else "api_key", by.key_id or _actor_id(by.subject)
 
 
 def _actor_id(subject: str) -> str:

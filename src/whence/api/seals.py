@@ -6,20 +6,27 @@ Sizes and positions count hidden events too, so a narrowed credential is refused
 from urllib.parse import unquote
 
 import msgspec
+from litestar import post
 from litestar.handlers import HTTPRouteHandler
 
-from whence.api.context import context_of, principal_of
-from whence.api.operation import ResponseSpec, document_route, read_route
+from whence.api.context import context_of, now_us, principal_of
+from whence.api.credentials import check_json_media
+from whence.api.operation import Operation, ResponseSpec, document_route, read_route, ref
 from whence.api.reads import event_id_of
+from whence.api.recording import actor_of
 from whence.api.request import Request
-from whence.api.responses import JsonResponse
+from whence.api.request_body import read_body
+from whence.api.responses import JSON, JsonResponse
 from whence.checkpoints import LogProof
 from whence.errors import Forbidden, Invalid, NotFound, NotSealedYet
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import consistency_ranges, inclusion_ranges
 from whence.notes import encode_base64
-from whence.storage.seals import SealedCheckpoint, Seals, hashes_of
+from whence.permissions import ADMIN
+from whence.storage.followers import Definition
+from whence.storage.seals import EPOCH, EpochReason, EpochRequest, SealedCheckpoint, Seals, hashes_of
 from whence.tiles import TILE_WIDTH, parse_tile_path
+from whence.wire.epochs import EpochBody, parse_epoch_reason
 from whence.wire.query import refuse_parameters
 from whence.wire.seals import (
     CheckpointBody,
@@ -38,6 +45,7 @@ __all__ = ["ROUTES"]
 _TAG = "Proof"
 _TEXT = "text/plain; charset=utf-8"
 _BYTES = "application/octet-stream"
+_BODY_MAX = 1024
 
 _NOTE = ResponseSpec("A signed note, as C2SP tlog-checkpoint has it", {"type": "string"}, media=_TEXT)
 _PROOF = ResponseSpec("A proof, as C2SP tlog-proof has it", {"type": "string"}, media=_TEXT)
@@ -133,7 +141,50 @@ async def prove_event(request: Request) -> JsonResponse:
     return JsonResponse(proof, media=_TEXT)
 
 
+@post(
+    "/api/v1/log/epochs",
+    status_code=202,
+    opt={
+        "scope": ADMIN,
+        "operation": Operation(
+            tag=_TAG,
+            summary="Begin Epoch",
+            responses={202: ResponseSpec("What was asked for", EpochBody)},
+            request_content={JSON: ref("NewEpoch")},
+            errors=(404, 413, 415, 422),
+        ),
+    },
+)
+async def begin_epoch(request: Request) -> JsonResponse:
+    """Give the log a new origin and key: after a restore of an older backup, now and then, or when somebody else may
+    have the key. An event of the log says so. The same request again asks for nothing more until it is done."""
+    principal, context = principal_of(request), context_of(request)
+    tenant = principal.tenant
+    refuse_parameters(request.scope["query_string"])
+    async with read_body(request, context.admission, tenant, _BODY_MAX) as body:
+        check_json_media(request)
+        reason = EpochReason(parse_epoch_reason(body))
+    origins = await context.store.seals.list_origins(tenant)
+    if not origins:
+        raise NotSealedYet("The log has no origin yet: it is empty or new, or this server does not seal.")
+    actor_type, actor_id = actor_of(principal)
+    asked = EpochRequest(
+        ended=origins[-1].name, reason=reason, actor_type=actor_type, actor_id=actor_id, requested_at=now_us()
+    )
+    number = origins[-1].epoch + 1
+    followers = context.store.followers
+    definition = Definition(tenant, EPOCH, str(number), 1, msgspec.json.encode(asked))
+    if not await followers.put_definition(definition):
+        stored = await followers.get_definition(tenant, EPOCH, str(number))
+        asked = asked if stored is None else msgspec.json.decode(stored.body, type=EpochRequest)
+    answer = EpochBody(
+        ended=asked.ended, epoch=number, reason=asked.reason, requested_at=format_time(asked.requested_at)
+    )
+    return JsonResponse(msgspec.json.encode(answer), 202)
+
+
 ROUTES: list[HTTPRouteHandler] = [
+    begin_epoch,
     latest_checkpoint,
     list_checkpoints,
     list_log_keys,

@@ -60,6 +60,11 @@ def restore(
         say("Keys revoked after the backup are valid again. Check them with 'whence key list --store URL'.")
     elif restored.revoked:
         say(f"Keys that stay revoked, although the backup has them as valid: {restored.revoked}.")
+    if restored.epochs:
+        say(
+            f"Logs that were signed with more events than the backup has: {restored.epochs}. The next server begins a "
+            "new epoch of each, with another key, and records that in the log."
+        )
     return 0
 
 

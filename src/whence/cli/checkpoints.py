@@ -2,9 +2,11 @@
 
 import os
 import secrets
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import msgspec
 from cyclopts import App, Parameter
 
 from whence.checkpoints import Checkpoint, verify_checkpoint
@@ -13,12 +15,16 @@ from whence.cli.references import EventId, event_id
 from whence.cli.terminal import out, printable, say
 from whence.client import ApiRequest, Whence, parse_body
 from whence.counting import counted
-from whence.errors import Invalid, Unsound
+from whence.errors import Invalid, Unavailable, Unsound
 from whence.merkle_proofs import is_consistent
 from whence.notes import BadNote, VerifierKey, decode_base64, parse_verifier_key
+from whence.wire.epochs import EpochBody
 from whence.wire.seals import ConsistencyBody, LogKeysBody
 
-__all__ = ["app", "proof", "save", "show", "show_keys"]
+__all__ = ["app", "begin_epoch", "proof", "save", "show", "show_keys"]
+
+_EPOCH_S = 60.0
+_LOOK_S = 0.5
 
 app = App(name="checkpoint", help_format="plaintext", version_flags=[])
 
@@ -41,6 +47,7 @@ def save(
         note = whence.checkpoint()
         keys = _keys(whence)
         new = _verified(note.encode(), keys, "The server's checkpoint")
+        old = None
         if file.exists():
             old = _verified(file.read_bytes(), keys, "The saved checkpoint")
             _refuse_inconsistent(whence, old, new)
@@ -48,6 +55,8 @@ def save(
     partial.write_text(note, encoding="utf-8")
     os.replace(partial, file)
     say(f"Saved: {printable(new.origin)} with {counted(new.size, 'event')}.")
+    if old is not None and old.origin != new.origin:
+        say("The log has another key since the saved checkpoint. It extends that one, so nothing in it was changed.")
     return 0
 
 
@@ -69,6 +78,36 @@ def show_keys(*, server: ServerOptions | None = None) -> None:
         out(str(key))
     if not keys:
         say("The log has no key yet: it is empty or new, or its server does not seal.")
+
+
+@app.command(name="new-epoch")
+def begin_epoch(
+    reason: Annotated[
+        Literal["restored", "rotated", "compromised"],
+        Parameter(
+            name="REASON",
+            help="Why: the log was put back from an older backup, it is time for another key, or somebody else may "
+            "have the key.",
+        ),
+    ],
+    /,
+    *,
+    server: ServerOptions | None = None,
+) -> None:
+    """Give the log another origin and key, and print the key. An event of the log says so.
+
+    Needs the scope admin. Whoever compares checkpoints sees the new origin.
+    """
+    with client_for(server) as whence:
+        content = msgspec.json.encode({"reason": reason})
+        asking = ApiRequest(method="POST", path="/api/v1/log/epochs", content=content, content_type="application/json")
+        asked = parse_body(whence.send(asking), EpochBody)
+        until = time.monotonic() + _EPOCH_S
+        while (key := _keys(whence)[-1]).name == asked.ended:
+            if time.monotonic() > until:
+                raise Unavailable("The epoch has not begun yet. It does once a server that seals runs; look again.")
+            time.sleep(_LOOK_S)
+    out(str(key))
 
 
 def proof(
@@ -101,9 +140,7 @@ def _verified(note: bytes, keys: list[VerifierKey], what: str) -> Checkpoint:
 
 
 def _refuse_inconsistent(whence: Whence, old: Checkpoint, new: Checkpoint) -> None:
-    """Raise Unsound unless the server proves that the log extends the saved checkpoint."""
-    if old.origin != new.origin:
-        raise Unsound("The log has another origin than the saved checkpoint: it began anew, and cannot be compared.")
+    """Raise Unsound unless the server proves that the log extends the saved checkpoint, under whatever origin."""
     if new.size < old.size:
         raise Unsound("The log is shorter than it was when the checkpoint was saved.")
     query = (("from", str(old.size)), ("to", str(new.size)))
@@ -113,4 +150,7 @@ def _refuse_inconsistent(whence: Whence, old: Checkpoint, new: Checkpoint) -> No
     except (BadNote, Invalid):
         hashes = []
     if not is_consistent(old.size, new.size, hashes, old.root, new.root):
-        raise Unsound("The log does not extend the saved checkpoint: events that it counted were changed or removed.")
+        raise Unsound(
+            "The log does not extend the saved checkpoint: events that it counted were changed or removed."
+            + ("" if old.origin == new.origin else " It has another origin since then, as after a restore.")
+        )

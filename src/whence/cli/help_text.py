@@ -93,6 +93,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "checkpoint": ("whence checkpoint save acme.checkpoint", "whence checkpoint key"),
     "checkpoint save": ("whence checkpoint save acme.checkpoint",),
     "checkpoint show": ("whence checkpoint show",),
+    "checkpoint new-epoch": ("whence checkpoint new-epoch rotated",),
     "checkpoint key": ("whence checkpoint key > acme.key",),
     "proof": ("whence proof @5539 -o event.proof",),
     "migrate": ("whence migrate --store postgresql://localhost/whence",),

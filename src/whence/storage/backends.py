@@ -44,14 +44,16 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """The result of a restore: the check of the backup, and the number of keys that stay revoked.
+    """The result of a restore: the check of the backup, how many keys stay revoked, and how many logs get a new epoch.
 
     `revoked` counts the keys that are valid in the backup but were revoked in the replaced store. It is None when
-    there was no readable store to replace.
+    there was no readable store to replace. `epochs` counts the logs that were signed with more events than the backup
+    has.
     """
 
     report: Report
     revoked: int | None = None
+    epochs: int = 0
 
 
 class SharedStores(Protocol):

@@ -7,6 +7,7 @@ signed       the last size and root that were signed for an origin, kept outside
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -14,8 +15,24 @@ import msgspec
 from whence.errors import Unsound
 from whence.merkle_proofs import LeafRange
 from whence.tiles import Tile, range_hashes, tiles_under
+from whence.wire.epochs import EPOCH_REASONS
 
-__all__ = ["HOUR_US", "Evidence", "Origin", "SealedCheckpoint", "Seals", "Signed", "TileRow", "hashes_of"]
+__all__ = [
+    "EPOCH",
+    "HOUR_US",
+    "EpochReason",
+    "EpochRequest",
+    "Evidence",
+    "Origin",
+    "SealedCheckpoint",
+    "Seals",
+    "Signed",
+    "TileRow",
+    "hashes_of",
+]
+
+EPOCH = "epoch"
+"""The kind of the definitions that ask for a new epoch of a log. Their id is its number."""
 
 HOUR_US = 3_600_000_000
 """Of the checkpoints that were signed in the same hour, the first is kept."""
@@ -29,6 +46,27 @@ class Origin(msgspec.Struct, frozen=True):
     name: str
     key: str
     size: int = 0
+
+
+class EpochReason(StrEnum):
+    """Why a log gets a new origin: it was put back from an older backup, it is time for another key, or somebody else
+    may have the key."""
+
+    RESTORED, ROTATED, COMPROMISED = EPOCH_REASONS
+
+
+class EpochRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of the epoch of the origin `ended`, asked for by an actor of this type and id at a time in microseconds.
+
+    `overlaps_until` is set once the next epoch of a rotation has begun: until that time both keys sign.
+    """
+
+    ended: str
+    reason: EpochReason
+    actor_type: str
+    actor_id: str
+    requested_at: int
+    overlaps_until: int | None = None
 
 
 class SealedCheckpoint(msgspec.Struct, frozen=True):

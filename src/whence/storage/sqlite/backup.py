@@ -4,14 +4,18 @@ A copy is one file. It is verified before it gets its name, and the file that it
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import apsw
+import msgspec
 
-from whence.errors import RolledBack, StoreRefused
+from whence.errors import RolledBack, StoreRefused, Unsound
 from whence.storage.backends import Progress, Restored
+from whence.storage.seals import EPOCH, EpochReason, EpochRequest
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
     BUSY_MS,
@@ -27,6 +31,7 @@ from whence.storage.sqlite.connection import (
     refusing,
 )
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
+from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
 
@@ -91,9 +96,10 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
                 if not report.sound:
                     return Restored(report)
             revoked = _carry_over(partial, destination)
+            epochs = _end_epochs(partial, destination)
             _put_in_place(partial, destination)
         _update_record(destination)
-        return Restored(report, revoked)
+        return Restored(report, revoked, epochs)
     finally:
         lock.release()
 
@@ -237,6 +243,32 @@ def _carry_over(partial: str, replaced: str) -> int | None:
         close_untouched(copy)
     _sync(partial)
     return revoked
+
+
+def _end_epochs(partial: str, replaced: str) -> int:
+    """Ask for a new epoch of each log that was signed beyond what the copy has of it. Returns how many these are."""
+    try:
+        signed = SignedRecord(replaced).all()
+    except Unsound:
+        return 0  # nothing is signed with a damaged record, and the server says so
+    copy = apsw.Connection(partial)
+    try:
+        rows: list[Any] = copy.execute(_SQL["last_origins"]).fetchall()
+        lost = [row for row in rows if (last := signed.get(row[3])) is not None and last.size > row[1]]
+        for tenant, _, epoch, name in lost:
+            asked = EpochRequest(
+                ended=name,
+                reason=EpochReason.RESTORED,
+                actor_type="system",
+                actor_id="whence",
+                requested_at=time.time_ns() // 1_000,
+            )
+            body = msgspec.json.encode(asked)
+            copy.execute(_SQL["add_definition"], (EPOCH, tenant, str(epoch + 1), 1, body))
+    finally:
+        close_untouched(copy)
+    _sync(partial)
+    return len(lost)
 
 
 def _put_in_place(partial: str, destination: str) -> None:

@@ -635,6 +635,12 @@ SELECT t.tenant FROM tenant t
 -- name: origins
 SELECT epoch, name, key, size FROM origin WHERE tenant_no = ? ORDER BY epoch
 
+-- name: last_origins
+-- The origin in use of every tenant that has one.
+SELECT t.tenant, t.size, o.epoch, o.name
+  FROM origin o JOIN tenant t ON t.tenant_no = o.tenant_no
+ WHERE o.epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = o.tenant_no)
+
 -- name: add_origin
 INSERT INTO origin (tenant_no, epoch, name, key, size) VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING
 

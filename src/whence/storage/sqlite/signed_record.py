@@ -35,6 +35,11 @@ class SignedRecord:
         with self._lock:
             return self._loaded().get(origin)
 
+    def all(self) -> dict[str, Signed]:
+        """What was last signed, by origin. Raises as `get`."""
+        with self._lock:
+            return dict(self._loaded())
+
     def put(self, origin: str, signed: Signed) -> bool:
         """See `Seals.record_signed`. Raises as `get`, and Unavailable when it cannot be written."""
         with self._lock:

@@ -1,0 +1,38 @@
+"""Requests for a new epoch of a log, in which it is signed under another name and with another key. Pure."""
+
+from whence.errors import Invalid, Problem
+from whence.wire.bodies import TimeText, WireBody
+from whence.wire.problems import PROBLEMS_MAX, json_object, shown_name
+
+__all__ = ["EPOCH_REASONS", "EpochBody", "parse_epoch_reason"]
+
+EPOCH_REASONS = ("restored", "rotated", "compromised")
+"""Why a log gets a new origin and key: it was put back from an older backup, it is time for another key, or somebody
+else may have the key."""
+
+
+class EpochBody(WireBody, frozen=True, kw_only=True):
+    """That the epoch of an origin is to end. The next one begins within some seconds."""
+
+    ended: str
+    epoch: int
+    reason: str
+    requested_at: TimeText
+
+
+def parse_epoch_reason(body: bytes) -> str:
+    """Why a new epoch is to begin. Raises Invalid with every problem."""
+    asked = json_object(body)
+    problems = [
+        Problem(("body", shown_name(name)), "There is no such field; known is reason.", "extra_forbidden")
+        for name in list(asked)[:PROBLEMS_MAX]
+        if name != "reason"
+    ]
+    reason = asked.get("reason")
+    if "reason" not in asked:
+        problems.append(Problem(("body", "reason"), "reason is required.", "missing"))
+    elif reason not in EPOCH_REASONS:
+        problems.append(Problem(("body", "reason"), f"reason is one of {', '.join(EPOCH_REASONS)}.", "enum"))
+    if problems:
+        raise Invalid(problems)
+    return str(reason)
