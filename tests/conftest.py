@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ast_parsing import pause_collector_in_ast_parse
+
+pause_collector_in_ast_parse()
+
 SLOW_TESTS = frozenset(
     line for line in (Path(__file__).parent / "slow_tests.txt").read_text().splitlines() if not line.startswith("#")
 )
