@@ -6,10 +6,16 @@ about it.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.ast_parsing import pause_collector_in_ast_parse
+from tests.databases import be_patient
+from tests.ports import reserved_port
+
+pause_collector_in_ast_parse()
 
 SLOW_TESTS = frozenset(
     line for line in (Path(__file__).parent / "slow_tests.txt").read_text().splitlines() if not line.startswith("#")
@@ -20,6 +26,21 @@ SLOW_S = 10.0
 """Processor time of one test, with the processes that it started and waited for, from which on it should be slow."""
 
 CPU_S = "cpu_s"
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Stores wait long for PostgreSQL. Tests of how long they wait override this fixture."""
+    with pytest.MonkeyPatch.context() as patch:
+        be_patient(patch)
+        yield
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port for a server that the test starts."""
+    with reserved_port() as reserved:
+        yield reserved
 
 
 def _cpu_s() -> float:

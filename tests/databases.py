@@ -29,6 +29,7 @@ import pytest
 try:
     import asyncpg
 
+    from whence.storage.postgres import connections
     from whence.storage.postgres.connections import Target
     from whence.storage.postgres.schema import migrate
 except ImportError:  # of an extra; what needs no PostgreSQL must run without it
@@ -54,6 +55,18 @@ def server_url() -> str:
         return named
     url: str = new_server().get_uri()
     return url
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """Let the stores of this process wait for a server that answers slowly, as on a busy machine."""
+    if asyncpg is None:
+        return
+    patch.setattr(connections, "_ACQUIRE_TIMEOUT_S", PATIENCE_S)
+    patch.setattr(connections, "_PROBE_TIMEOUT_S", PATIENCE_S)
+    patch.setattr(Target.connect, "__defaults__", (PATIENCE_S,))
+
+
+PATIENCE_S = 60.0
 
 
 def new_server() -> Any:

@@ -7,7 +7,6 @@ installed as a user does it, with packages from the configured index. npm fails,
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from tests.acceptance.running import tell
 from tests.acceptance.tools import missing
 from tests.documents import ROOT, Step, blocks_of, is_shown, steps_of
+from tests.ports import reserved_port
 from tests.terminals import Terminal
 
 FIRST_WHY_S = 120
@@ -136,12 +136,6 @@ def _environ(folder: Path, port: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """A user who has followed the tutorial first, and then the README, from one clone."""
@@ -150,12 +144,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
             missing(program)
     if not (ROOT / ".git").exists():
         pytest.skip("only a git checkout can be cloned")
-    reading = Reader(tmp_path_factory.mktemp("first"), _free_port())
-    try:
-        reading.follow("docs/tutorial.md")
-        yield reading
-    finally:
-        reading.close()
+    with reserved_port() as port:
+        reading = Reader(tmp_path_factory.mktemp("first"), port)
+        try:
+            reading.follow("docs/tutorial.md")
+            yield reading
+        finally:
+            reading.close()
 
 
 def test_the_tutorial_shows_what_a_new_user_sees(reader: Reader) -> None:

@@ -116,10 +116,9 @@ def test_the_listener_serves_metrics_and_nothing_else(listening: tuple[Served, s
     assert after(f"{SECONDS}_count", **labels) - before(f"{SECONDS}_count", **labels) == 1
 
 
-def test_a_program_listens_where_its_settings_say(tmp_path: Path) -> None:
+def test_a_program_listens_where_its_settings_say(tmp_path: Path, port: int) -> None:
     """`WHENCE_METRICS_PORT` opens the listener; without it there is none, and a taken port is named."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", port)):
         server = Running(tmp_path, WHENCE_METRICS_PORT=str(port))
         with pytest.raises(AssertionError, match=f"port {port} of 127.0.0.1. Choose another with WHENCE_METRICS_PORT"):
             server.start()
@@ -398,10 +397,8 @@ def test_any_process_shows_the_sums_of_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_of_several_processes_has_one_page(tmp_path: Path) -> None:
+def test_a_server_of_several_processes_has_one_page(tmp_path: Path, port: int) -> None:
     """On its listener and at the address of the API, and a killed process takes no count with it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     server = Running(tmp_path, WHENCE_PROCESSES="2", WHENCE_METRICS_PORT=str(port))
     server.start()
     stored = {"result": "stored"}

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import httpx2
 import pytest
@@ -89,11 +88,9 @@ UNSIGNED = Mutant("sent_with_another_secret", "import whence.cli.webhooks as w; 
 
 
 @catches(UNSIGNED)
-def test_the_receiver_of_the_page_listens(user: Cli, api: httpx2.Client, mutant: Mutant | None, tmp_path: Any) -> None:
+def test_the_receiver_of_the_page_listens(user: Cli, api: httpx2.Client, mutant: Mutant | None, port: int) -> None:
     """The Python of docs/webhooks.md takes what `webhook listen` sends, and refuses a bad signature."""
     [code] = code_of(PAGE, "python")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     [listen] = [block for block in code_of(PAGE, "console") if "listen" in block]
     found = re.search(r"WEBHOOK_SECRET=(\S+)", listen)
     assert found is not None

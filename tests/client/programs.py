@@ -3,7 +3,6 @@
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import textwrap
@@ -46,10 +45,9 @@ def note(*words):
 class RestartableServer(Running):
     """A server that keeps its port when it is restarted."""
 
-    def __init__(self, folder: Path, **given: Any) -> None:
-        super().__init__(folder, **given)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(folder)
+        self.port = port
         self.base_url = f"http://127.0.0.1:{self.port}"
 
     def start(self, around: Any = ()) -> None:

@@ -15,6 +15,7 @@ from tests.api.conftest import Served, event, serving
 from tests.client.fake_server import fake_server, unavailable
 from tests.client.programs import RestartableServer, environment, every_python, run_program, start_program
 from tests.examples import soak
+from tests.ports import reserved_port
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, fork_safety
 from whence.permissions import READ, WRITE
@@ -47,12 +48,13 @@ note(str(stats.emitted), str(stats.retries), str(stats.spooled))
 @pytest.fixture
 def restarted(tmp_path: Path) -> Iterator[RestartableServer]:
     """A server that was not started yet."""
-    server = RestartableServer(tmp_path)
-    try:
-        yield server
-    finally:
-        if server.process is not None:
-            server.kill()
+    with reserved_port() as port:
+        server = RestartableServer(tmp_path, port)
+        try:
+            yield server
+        finally:
+            if server.process is not None:
+                server.kill()
 
 
 def client_with_empty_spool(url: str, key: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Whence:

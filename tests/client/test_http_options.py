@@ -4,7 +4,6 @@ import contextlib
 import datetime as dt
 import http.server
 import ipaddress
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.api.conftest import Served, event, serving
 from tests.client.fake_server import fake_server
+from tests.ports import reserved_port
 from whence.client import AsyncWhence, Unreachable, Whence
 from whence.errors import WhenceError
 from whence.permissions import READ, WRITE
@@ -76,14 +76,10 @@ async def reason(url: str, **options: Any) -> tuple[str, str]:
     return caught.value.reason, str(caught.value)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
 async def test_nothing_answers_for_a_reason(served: Served) -> None:
     """Refused, an unknown host, a certificate that is not trusted, and https where http is expected."""
-    kind, sentence = await reason(f"http://127.0.0.1:{free_port()}")
+    with reserved_port() as port:
+        kind, sentence = await reason(f"http://127.0.0.1:{port}")
     assert (kind, "the connection was refused" in sentence) == ("refused", True)
     kind, sentence = await reason("http://no-such-host.invalid")
     assert (kind, "host name was not found" in sentence) == ("dns", True)
@@ -96,8 +92,8 @@ async def test_nothing_answers_for_a_reason(served: Served) -> None:
 
 async def test_a_proxy_is_named_as_the_reason() -> None:
     """One that does not answer, and one that refuses. Its password is in no sentence."""
-    away = f"http://user:secret@127.0.0.1:{free_port()}"
-    kind, sentence = await reason("http://log.example", proxy=away)
+    with reserved_port() as port:
+        kind, sentence = await reason("http://log.example", proxy=f"http://user:secret@127.0.0.1:{port}")
     assert (kind, "the connection to the proxy failed: the connection was refused" in sentence) == ("proxy", True)
     with fake_server() as server:  # answers 501 to CONNECT
         kind, sentence = await reason("https://log.example", proxy=server.url)

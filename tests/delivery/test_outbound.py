@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.delivery.receivers import Receiver, answering, dripping, endless, hanging, receiving, resetting
+from tests.ports import reserved_port
 from tests.unit.mutants import catches, replaced
 from whence import outbound
 from whence.addresses import Allowed, Target, parse_target
@@ -186,9 +187,8 @@ async def test_an_answer_is_bounded_in_time_and_size() -> None:
 
 async def test_a_failure_is_a_sentence() -> None:
     """Not an exception, and nothing of what the other side sent."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    answer = await post(Sender(LOOPBACK), parse_target(f"http://127.0.0.1:{port}/"))
+    with reserved_port() as port:
+        answer = await post(Sender(LOOPBACK), parse_target(f"http://127.0.0.1:{port}/"))
     assert "refused the connection" in answer.error
     async with receiving(resetting) as receiver:
         answer = await post(Sender(LOOPBACK), of(receiver, scheme="http"))

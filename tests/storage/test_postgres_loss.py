@@ -29,6 +29,11 @@ BACK_WITHIN_S = 5.0
 """Within this time the store serves again by itself."""
 
 
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """Stores wait as long as they do elsewhere."""
+
+
 @pytest.fixture
 async def proxy() -> AsyncIterator[Proxy]:
     async with proxied(await fresh_database()) as made:

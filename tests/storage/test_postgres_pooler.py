@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ import pytest
 from tests.acceptance.tools import missing
 from tests.contract.made import add, new, numbers, page
 from tests.databases import fetch, fresh_database
+from tests.ports import reserved_port
 from tests.storage.proxy import proxied
 from whence.errors import WhenceError
 from whence.permissions import new_api_key
@@ -49,8 +49,9 @@ async def log() -> AsyncIterator[Pooled]:
     # PgBouncer may run as another user, who cannot open the server's socket; so it connects through the proxy.
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        async with proxied(await fresh_database()) as proxy, _pooler(program, Path(folder), proxy.url) as url:
-            yield Pooled(url, proxy.url)
+        with reserved_port() as port:
+            async with proxied(await fresh_database()) as proxy, _pooler(program, Path(folder), proxy.url, port) as url:
+                yield Pooled(url, proxy.url)
 
 
 @pytest.fixture
@@ -60,8 +61,7 @@ def pooled(log: Pooled) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _pooler(program: str, folder: Path, server: str) -> AsyncIterator[str]:
-    port = _free_port()
+async def _pooler(program: str, folder: Path, server: str, port: int) -> AsyncIterator[str]:
     place = server.rpartition("@")[2]
     (host, server_port), database = place.partition("/")[0].split(":"), place.partition("/")[2]
     config = folder / "pgbouncer.ini"
@@ -87,12 +87,6 @@ async def _pooler(program: str, folder: Path, server: str) -> AsyncIterator[str]
 def _version(program: str) -> tuple[int, ...]:
     output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     return tuple(int(part) for part in re.findall(r"\d+", output)[:2])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _listening(port: int) -> None:

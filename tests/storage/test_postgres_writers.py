@@ -32,13 +32,16 @@ ReadAfter = Callable[[int], Awaitable[Rows]]
 RACING = """
 import asyncio, json, random, sys, time
 import asyncpg
+import pytest
 from tests.contract.made import add, new
+from tests.databases import be_patient
 from whence.errors import Unavailable
 from whence.storage import create_store
 from whence.storage.postgres import connections, engine
 
 url, kind, seconds, seed, first = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 draw = random.Random(seed)
+be_patient(pytest.MonkeyPatch())
 real = connections._run_and_commit
 
 async def unsure():
@@ -361,8 +364,12 @@ async def test_a_tenant_that_two_processes_meet_first_is_made_once() -> None:
 
 WRITING = """
 import asyncio, sys
+import pytest
 from tests.contract.made import add, new
+from tests.databases import be_patient
 from whence.storage import create_store
+
+be_patient(pytest.MonkeyPatch())
 
 async def main():
     store = create_store(sys.argv[1])
