@@ -19,7 +19,13 @@ from whence.api import console
 from whence.permissions import READ, WRITE
 
 BROWSER = {"BROWSER": "true"}
-HAS_A_CONSOLE = "import whence.api.console as console\nconsole.is_built = lambda: True"
+HAS_A_CONSOLE = """
+import pathlib, tempfile
+import whence.api.console as console
+folder = pathlib.Path(tempfile.mkdtemp())
+(folder / "index.html").write_text("<!doctype html><title>Whence</title>")
+console._built = lambda: folder
+"""
 PATH_OF_ANY_KIND = Mutant(
     "open_takes_any_path", "import re\nimport whence.cli.open_page as page\npage._PATH = re.compile('.*')"
 )
