@@ -23,8 +23,10 @@ from whence.api import docs_page, middleware, readiness, request_log
 from whence.api.request_log import RequestLog
 from whence.fairness import FairQueue
 from whence.permissions import READ, WRITE
+from whence.recent import RecentlyUsed
 
 EVENTS = "/api/v1/events"
+INCLUDES = ("", "&include=position", "&include=nextCursor")
 ODD_IDS = [
     "a/b",
     "/",
@@ -128,6 +130,32 @@ def test_include_adds_keys_and_the_cursor(filled: httpx2.Client) -> None:
     page = filled.get(EVENTS, params={"limit": 1, "include": "position,recordedAt,outcome,nextCursor"}).json()
     assert {"position", "recordedAt", "outcome"} < page["events"][0].keys()
     assert isinstance(page["nextCursor"], str)
+
+
+_get = RecentlyUsed.get
+
+
+def _whatever_was_asked(self: RecentlyUsed[Any, Any], key: Any) -> Any:
+    """Mutant: the answer of a page, whatever was asked of it."""
+    if not isinstance(key, tuple) or len(key) != 3:  # another cache
+        return _get(self, key)
+    return next((entry[0] for known, entry in self._young.items() if known[0] == key[0]), None)
+
+
+@catches(replaced(RecentlyUsed, "get", _whatever_was_asked, "one_answer_for_a_page"))
+def test_the_same_page_is_answered_as_it_was_asked_for(filled: httpx2.Client) -> None:
+    """Again and again: with more keys, and in each coding, which has an ETag of its own."""
+    for _ in range(2):
+        plain, more, cursor = (filled.get(f"{EVENTS}?limit=3{more}").json() for more in INCLUDES)
+        assert len(plain) == len(more) == 5 and len(cursor) == 6
+        assert len(plain["events"][0]) == 11 and len(more["events"][0]) == 12
+    for coding in ("identity", "gzip", "zstd"):
+        headers = {"Accept-Encoding": coding}
+        first, again = (filled.get(f"{EVENTS}?limit=20", headers=headers) for _ in range(2))
+        assert first.content == again.content and first.headers["etag"] == again.headers["etag"]
+        assert again.headers.get("content-encoding", "identity") == coding
+        known = filled.get(f"{EVENTS}?limit=20", headers=headers | {"If-None-Match": first.headers["etag"]})
+        assert known.status_code == 304
 
 
 @pytest.mark.parametrize("name", ODD_IDS)

@@ -13,6 +13,7 @@ from whence.recent import RecentlyUsed
 from whence.storage import create_store
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.event_cache import EventCache
+from whence.storage.sqlite.page_cache import PageCache
 from whence.wire.event import encode_page
 
 SECRET = b'{"name":"Ada Lovelace"}'
@@ -33,6 +34,7 @@ async def store(tmp_path: Path, anyio_backend: str) -> AsyncIterator[SQLiteStore
 
 
 async def page_of(store: SQLiteStore, tenant: str = TENANT) -> Page:
+    store._pages = PageCache()  # else the same page is returned, whatever the cache of events holds
     return await store.list_events(Viewer(tenant), Query(), PageRequest(ascending=True))
 
 

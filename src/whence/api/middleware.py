@@ -240,7 +240,8 @@ class _ResponseSender:
         """Send the head of a response, and put the first part of its body into the form that the head names."""
         body = message.get("body", b"")
         if not message.get("more_body"):
-            status, headers, message["body"] = await represent(self.scope, self.threads, status, headers, body)
+            forms = message.pop("forms", None)
+            status, headers, message["body"] = await represent(self.scope, self.threads, status, headers, body, forms)
         else:
             headers, self.encoder = stream_encoder(self.scope, self.threads, headers)
             if self.encoder is not None:

@@ -109,18 +109,23 @@ _IN_PARTS: dict[str, Callable[[], _Compressor]] = {
 }
 
 
+Forms = dict[str | None, tuple[bytes, bytes]]
+"""What a body was made into: its ETag and the bytes to send, by coding. None is no coding; an ETag may be empty."""
+
+
 async def represent(
-    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes
+    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes, forms: Forms | None = None
 ) -> tuple[int, Headers, bytes]:
-    """Status, headers and body to send for a whole answer."""
+    """Status, headers and body to send for a whole answer. `forms` are those of a body that is sent again and again;
+    new ones are added."""
     try:
-        return await _represented(scope, threads, status, headers, body)
+        return await _represented(scope, threads, status, headers, body, forms)
     except (Busy, Throttled):  # no turn came, so the answer is sent as it is
         return status, headers, body
 
 
 async def _represented(
-    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes
+    scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes, forms: Forms | None
 ) -> tuple[int, Headers, bytes]:
     tagged = status == 200 and _opt(scope).get("etag", False)
     if not tagged and len(body) < COMPRESSED_MIN:
@@ -130,14 +135,19 @@ async def _represented(
         return status, headers, body
     coding = accepted_coding(header(scope, b"accept-encoding"), len(body)) if compressible else None
     headers = [*headers, _VARY]
+    etag, encoded = (b"", b"") if forms is None else forms.get(coding, (b"", b""))
     if tagged:
-        etag = await _etag(scope, threads, body, coding)
+        etag = etag or await _etag(scope, threads, body, coding)
         headers.append((b"etag", etag))
         if _is_known(etag, header(scope, b"if-none-match")):
             return 304, [each for each in headers if each[0] not in _OF_THE_BODY], b""
+    if not encoded:
+        encoded = body if coding is None else await _compressed(scope, threads, body, coding)
+        if forms is not None:
+            forms[coding] = etag, encoded
     if coding is None:
         return status, headers, body
-    body = await _compressed(scope, threads, body, coding)
+    body = encoded
     headers = [each for each in headers if each[0] != b"content-length"]
     return status, [*headers, *_coded(coding), (b"content-length", str(len(body)).encode())], body
 

@@ -16,16 +16,20 @@ class JsonResponse:
     """An ASGI application that sends one body, of JSON unless `media` says otherwise. Litestar's own `Response` costs
     more than the busy routes do."""
 
-    __slots__ = ("body", "headers", "media", "status")
+    __slots__ = ("body", "forms", "headers", "media", "status")
 
     def __init__(
         self, body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = (), media: str = JSON
     ) -> None:
-        """`headers` are in ASCII, and come in addition to Content-Type and Content-Length."""
+        """`headers` are in ASCII, and come in addition to Content-Type and Content-Length.
+
+        A response that is sent again and again gets a dict as `forms`, where its ETag and compressed bodies are kept.
+        """
         self.body = body
         self.status = status
         self.media = media
         self.headers = [(name.encode(), value.encode()) for name, value in headers]
+        self.forms: dict[str | None, tuple[bytes, bytes]] | None = None
 
     def to_asgi_response(self, **_arguments: Any) -> "JsonResponse":
         """Itself. Litestar calls this on what an exception handler returns."""
@@ -36,7 +40,10 @@ class JsonResponse:
         length = (b"content-length", str(len(self.body)).encode())
         headers = [*self.headers, (b"content-type", self.media.encode()), length]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+        message = {"type": "http.response.body", "body": self.body, "more_body": False}
+        if self.forms is not None:
+            message["forms"] = self.forms
+        await send(message)  # type: ignore[arg-type]  # the middleware takes the forms out
 
 
 def error_body(detail: str, code: str, request_id: str) -> bytes:

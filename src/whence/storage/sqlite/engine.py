@@ -59,6 +59,7 @@ from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.histogram import histogram
 from whence.storage.sqlite.names import names_of
+from whence.storage.sqlite.page_cache import PageCache
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.parts import part_in_order
 from whence.storage.sqlite.readers import Readers
@@ -107,6 +108,7 @@ class SQLiteReads:
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, dict[int, Kind]] = {}
         self._events = EventCache()
+        self._pages = PageCache()
         self._written_at = float("-inf")
 
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
@@ -152,22 +154,33 @@ class SQLiteReads:
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
-        def ask(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Page:
-            as_of = pinned(snapshot.size, request.as_of)
-            if as_of < snapshot.size:
-                resolved = resolved.up_to(as_of)
-            # The total first: where nothing matches, no index is walked, whatever hidden events it leads to.
-            matching = total(connection, snapshot, resolved)
-            return Page(
-                events=events_of_page(connection, snapshot, resolved, request, self._events) if matching else [],
-                total=matching,
-                limit=request.limit,
-                offset=request.offset,
-                as_of=as_of,
-            )
+        def ask(connection: apsw.Connection) -> Page:
+            snapshot = self._snapshot(connection, viewer)
+            page = self._pages.find(snapshot, query, request)
+            if page is None:
+                page = self._page_of(connection, snapshot, resolve(connection, snapshot, query), request)
+                self._pages.add(snapshot, query, request, page)
+            return page
 
-        page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))
-        return page
+        read = self._readers.read if is_indexed_list(query, viewer) else self._readers.read_unbounded
+        found: Page = await read(viewer.tenant, ask)
+        return found
+
+    def _page_of(
+        self, connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+    ) -> Page:
+        as_of = pinned(snapshot.size, request.as_of)
+        if as_of < snapshot.size:
+            resolved = resolved.up_to(as_of)
+        # The total first: where nothing matches, no index is walked, whatever hidden events it leads to.
+        matching = total(connection, snapshot, resolved)
+        return Page(
+            events=events_of_page(connection, snapshot, resolved, request, self._events) if matching else [],
+            total=matching,
+            limit=request.limit,
+            offset=request.offset,
+            as_of=as_of,
+        )
 
     async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
         """Read a part of a feed; see `Store`."""
