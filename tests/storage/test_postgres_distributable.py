@@ -42,7 +42,7 @@ SELECT c.relname, a.attname
 
 TENANTS_TABLES = (
     "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|transition|actor_total"
-    "|follower|delivery|attempt"
+    "|follower|delivery|attempt|removed_transition|tile|origin|checkpoint"
 )
 
 

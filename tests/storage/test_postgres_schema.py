@@ -89,6 +89,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
         "0005 retained_from",
         "0006 followers",
         "0007 seals",
+        "0008 removals",
     ]
     await opened(url)
 

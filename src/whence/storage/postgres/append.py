@@ -22,7 +22,7 @@ from whence.storage.base import HashedEvent, Receipt, Write
 from whence.storage.postgres.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.joined_statements import Statement, run_statements
-from whence.storage.postgres.rows import cause_id_from, event_from, event_values
+from whence.storage.postgres.rows import PostgresHeadRow, cause_id_from, event_from, event_values
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.transitions import fold_transitions
 from whence.storage.sequencing import (
@@ -38,7 +38,17 @@ from whence.storage.sequencing import (
 )
 from whence.storage.sql import load_blocks
 
-__all__ = ["Kinds", "KindsCache", "PostgresTenantLog", "append", "insert", "known_kinds", "locked_head", "read_known"]
+__all__ = [
+    "Kinds",
+    "KindsCache",
+    "PostgresTenantLog",
+    "append",
+    "head_draft",
+    "insert",
+    "known_kinds",
+    "locked_head",
+    "read_known",
+]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -126,13 +136,18 @@ async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft
         row = await head_row(connection, tenant, "lock_head")
     if row is None:
         raise Unavailable("The tenant could not be made.")
+    return await head_draft(connection, tenant, row), row.kinds_version
+
+
+async def head_draft(connection: Connection, tenant: Tenant, row: PostgresHeadRow) -> HeadDraft:
+    """A draft of the tenant's locked head, in which all payloads are measured."""
     head = HeadDraft(tenant.name, row)
     if head.measured_to < head.size:  # a server of the release before migration 0003 appended last
         head.payload_bytes += await connection.fetchval(
             _SQL["payload_bytes"], head.tenant_no, head.measured_to, head.size
         )
         head.measured_to = head.size
-    return head, row.kinds_version
+    return head
 
 
 async def append(

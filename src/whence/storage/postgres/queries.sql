@@ -19,7 +19,7 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
 -- need it for their total.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version, retained_from,
+       payload_bytes, measured_to, kinds_removed, removed_recorded_at, removal_epoch, retained_from, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -28,7 +28,7 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
 -- as the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version, retained_from
+       payload_bytes, measured_to, kinds_removed, removed_recorded_at, removal_epoch, retained_from, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
@@ -882,6 +882,40 @@ DELETE FROM delivery WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY
 -- name: delete_attempts
 DELETE FROM attempt WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
 
+-- name: webhooks_with_deliveries
+-- One seek for each webhook.
+WITH RECURSIVE found (webhook_id) AS (
+    SELECT (SELECT min(webhook_id) FROM delivery WHERE tenant_no = $1)
+     UNION ALL
+    SELECT (SELECT min(d.webhook_id) FROM delivery d WHERE d.tenant_no = $1 AND d.webhook_id > found.webhook_id)
+      FROM found WHERE found.webhook_id IS NOT NULL)
+SELECT webhook_id FROM found WHERE webhook_id IS NOT NULL
+
+-- The blocks from here to `notify` are for the role whence_keeper.
+
+-- name: erase_answers
+UPDATE attempt SET answer = '' WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
+
+-- name: payloads_to_erase
+-- $3 are the types of the events whose payloads stay.
+SELECT e.position, octet_length(e.payload)
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.position = ANY($2::bigint[]) AND e.payload IS NOT NULL AND k.event_type <> ALL($3::text[])
+
+-- name: erase_payloads
+-- Hashed here, since a thousand payloads may have 256 MiB.
+UPDATE event SET payload_hash = coalesce(payload_hash, sha256(salt || payload)), payload = NULL, salt = NULL, erased_at = $3
+ WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+
+-- name: erase_actor
+UPDATE actor SET actor_id = $3, erased_at = $4 WHERE tenant_no = $1 AND actor = $2
+
+-- name: events_of_actor
+SELECT coalesce(sum(events), 0)::bigint FROM rollup_actor WHERE tenant_no = $1 AND level = 0 AND bucket = 0 AND actor = $2
+
+-- name: save_erasure
+UPDATE head SET payload_bytes = $2, measured_to = $3, removal_epoch = removal_epoch + 1 WHERE tenant_no = $1
+
 -- name: notify
 -- Not on SQLite, where one process serves a file.
 SELECT pg_notify($1, $2)
@@ -923,6 +957,11 @@ SELECT epoch, size, root, signed_at, note FROM checkpoint
 -- In one value, since rows cost more.
 SELECT coalesce(string_agg(leaf, ''::bytea ORDER BY position), ''::bytea) FROM event
  WHERE tenant_no = $1 AND position > $2 AND position <= $3
+
+-- name: leaf_tiles
+-- The leaves of the positions before the first one that is kept.
+SELECT coalesce(string_agg(hashes, ''::bytea ORDER BY number), ''::bytea) FROM tile
+ WHERE tenant_no = $1 AND level = 0 AND number BETWEEN $2 AND $3
 
 -- name: tile
 SELECT substr(hashes, 1, $4::int) FROM tile WHERE tenant_no = $1 AND level = $2 AND number = $3
@@ -1048,13 +1087,22 @@ SELECT coalesce(max(number), 0) FROM whence.migration
 -- name: set_role
 SET LOCAL ROLE whence_app
 
--- name: app_role
--- Whether the role bypasses row-level security, whether the login is a member of it, and whether it owns a table.
+-- name: role
+-- Whether the role bypasses row-level security, whether the login may take it, whether it owns a table, and whether it has
+-- the rights of whence_keeper. Since PostgreSQL 16 a member may lack the right to take a role.
 SELECT r.rolsuper OR r.rolbypassrls,
-       pg_has_role(session_user, r.oid, 'MEMBER'),
+       CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(session_user, r.oid, 'MEMBER')
+            ELSE pg_has_role(session_user, r.oid, 'SET') END,
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
-  FROM pg_roles r WHERE r.rolname = 'whence_app'
+                WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER')),
+       EXISTS (SELECT FROM pg_roles k WHERE k.rolname = 'whence_keeper' AND pg_has_role(r.oid, k.oid, 'MEMBER'))
+  FROM pg_roles r WHERE r.rolname = $1
+
+-- name: may_remove
+-- Whether the login may take the role of a removal.
+SELECT CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(session_user, oid, 'MEMBER')
+            ELSE pg_has_role(session_user, oid, 'SET') END
+  FROM pg_roles WHERE rolname = 'whence_keeper'
 
 -- name: may_call
 -- Whether the login may call the function without taking the role first. It may not if it does not inherit from the role.
@@ -1064,11 +1112,13 @@ SELECT has_schema_privilege('whence', 'USAGE')
 -- So that two processes do not apply the same migration.
 SELECT pg_advisory_xact_lock(5708721394)
 
+-- The caller formats the name of a role into the two blocks below.
+
 -- name: make_role
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'whence_app') THEN
-        CREATE ROLE whence_app NOLOGIN;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+        CREATE ROLE {role} NOLOGIN;
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL; -- another session has just created it; roles are shared by all databases of a server
@@ -1076,7 +1126,7 @@ END
 $$
 
 -- name: grant_role
-GRANT whence_app TO CURRENT_USER
+GRANT {role} TO CURRENT_USER
 
 -- name: make_schema
 CREATE SCHEMA IF NOT EXISTS whence;
@@ -1085,7 +1135,7 @@ CREATE TABLE IF NOT EXISTS whence.migration (
     name   text        NOT NULL,
     taken  timestamptz NOT NULL DEFAULT now()
 );
-GRANT USAGE ON SCHEMA whence TO whence_app;
+GRANT USAGE ON SCHEMA whence TO whence_app, whence_keeper;
 GRANT SELECT ON whence.migration TO whence_app;
 -- The last size and root that were signed for each origin, in a schema of its own: a restore of the schema `whence` does
 -- not bring it back. Not under row-level security, since tenants may have other numbers then.
