@@ -10,13 +10,30 @@ import msgspec
 
 from whence.errors import WhenceError
 
-__all__ = ["HOLD", "REMOVED_AT_ONCE", "HoldVersion", "HoldsChanged", "Purge", "Removals"]
+__all__ = [
+    "HOLD",
+    "LASTING_TYPES",
+    "PAYLOAD_ERASED",
+    "REMOVED_AT_ONCE",
+    "RETENTION_APPLIED",
+    "HoldVersion",
+    "HoldsChanged",
+    "Purge",
+    "Removals",
+]
 
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
 
 REMOVED_AT_ONCE = 1_000
 """The positions that one transaction removes at most, so that it holds up no append."""
+
+PAYLOAD_ERASED = "whence.payload_erased"
+RETENTION_APPLIED = "whence.retention_applied"
+"""The types of the events that announce a removal. Their payload has `ranges`: a list of [first, last] positions."""
+
+LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED})
+"""The types of events that no removal touches, since they explain what is missing."""
 
 HoldVersion = tuple[str, int]
 """The id of a hold and its version."""

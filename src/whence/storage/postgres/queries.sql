@@ -19,7 +19,7 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
 -- need it for their total.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version, retained_from,
+       payload_bytes, measured_to, kinds_removed, removed_recorded_at, removal_epoch, retained_from, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -28,7 +28,7 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
 -- as the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version, retained_from
+       payload_bytes, measured_to, kinds_removed, removed_recorded_at, removal_epoch, retained_from, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE

@@ -32,11 +32,9 @@ EVENT_COLUMNS = (
 
 
 class PostgresHeadRow(HeadRow, frozen=True):
-    """A tenant's head: `kinds_version` changes with its kinds. `retained_from` is the first position that is still
-    kept. `events` counts what is stored; only `head` has it."""
+    """A tenant's head: `kinds_version` changes with its kinds. `events` counts what is stored; only `head` has it."""
 
     kinds_version: int = 0
-    retained_from: int = 1
     events: int = 0
 
 
