@@ -20,7 +20,7 @@ from typing import Any
 
 from whence import rollups
 
-__all__ = ["ActorTotals", "Counted", "Totals", "UnfoldedEvents", "by_outcome", "pack", "summed"]
+__all__ = ["ActorTotals", "Counted", "Totals", "UnfoldedEvents", "by_outcome", "pack", "subtracted", "summed"]
 
 Totals = tuple[int, int, int]
 """Events, successes and failures."""
@@ -200,3 +200,15 @@ def summed(actors: int, packed: Iterable[bytes], counted: Counted) -> bytes:
         total.add_packed(each)
     total.add(counted)
     return total.packed()
+
+
+def subtracted(actors: int, packed: Iterable[bytes], counted: Counted) -> bytes:
+    """Packed sets without some counts, as one packed set. Raises ValueError when an actor has fewer than these."""
+    total = ActorTotals(actors)
+    for each in packed:
+        total.add_packed(each)
+    total.add(counted, -1)
+    try:
+        return total.packed()
+    except OverflowError:  # a negative number in a column
+        raise ValueError("More of an actor's events were removed than were counted.") from None

@@ -19,8 +19,8 @@ class HeadRow(msgspec.Struct, frozen=True):
     events up to `measured_to`, which is the size unless a server of an earlier release appended last.
 
     `kinds_removed` of the kinds are gone. `removed_recorded_at` is when the last of the events that were removed was
-    recorded. `removal_epoch` goes up with each removal of events or payloads. `retained_from` is the first position that
-    is still kept. The defaults are the head of a tenant without events.
+    recorded. `removal_epoch` goes up with each removal of events or payloads. `retained_from` is the first position
+    that is still kept. The defaults are the head of a tenant without events.
     """
 
     tenant_no: int

@@ -13,7 +13,7 @@ UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to,
-       removal_epoch, retained_from
+       kinds_removed, removed_recorded_at, removal_epoch, retained_from, flows_removed
   FROM tenant WHERE tenant = ?
 
 -- name: tenant_no

@@ -154,11 +154,9 @@ def event_values(tenant_no: int, batch: Batch, hashed: Sequence[HashedEvent]) ->
 
 
 class SQLiteHeadRow(HeadRow, frozen=True):
-    """A tenant's head. `removal_epoch` goes up with each removal of events or payloads. `retained_from` is the first
-    position that is still kept."""
+    """A tenant's head. `flows_removed` of the flows are gone."""
 
-    removal_epoch: int = 0
-    retained_from: int = 1
+    flows_removed: int = 0
 
 
 def head_row(connection: apsw.Connection, tenant: str) -> SQLiteHeadRow | None:
