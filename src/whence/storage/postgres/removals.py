@@ -6,13 +6,14 @@ done. It takes the role whence_keeper: the role of all other transactions can ne
 
 from collections.abc import Sequence
 
+from whence.errors import Unavailable
 from whence.identities import spellings
 from whence.storage.followers import Definition
 from whence.storage.postgres.append import head_draft
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.followers import RunAs, TenantWork, WriteAs
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.removals import HOLD, LASTING_TYPES, HoldVersion, refuse_unknown_holds
+from whence.storage.removals import HOLD, LASTING_TYPES, HoldVersion, Purge, refuse_unknown_holds
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 
@@ -51,6 +52,10 @@ class PostgresRemovals:
             return len(found)
 
         return await self._remove(tenant, erase)
+
+    async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
+        """Refuse: this store cannot remove events yet."""
+        raise Unavailable("A PostgreSQL store cannot remove events yet.")
 
     async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
         """Replace the id of an actor."""

@@ -118,7 +118,7 @@ class _Verification:
 
     async def _check_log(self, tenant: str, head: HeadRow) -> None:
         """Each event in order against its leaf and its link to its cause, and the head against the leaves."""
-        chain = Chain(tenant, event_from)
+        chain = Chain(tenant, head, event_from)
         async for hashes, row, cause_id in self._events_of(head.tenant_no):
             found = chain.add(hashes.number, row, hashes)
             if found is None and row is not None and cause_id != cause_id_from(row.cause):
