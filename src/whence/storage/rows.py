@@ -45,7 +45,8 @@ class HeadRow(msgspec.Struct, frozen=True):
 
 
 class FullEventRow(NamedTuple):
-    """An event with its names, block `full_event`, with the columns as the store keeps them."""
+    """An event with its names, block `full_event`, with the columns as the store keeps them. `erased_at` is when its
+    payload was erased, and `actor_erased_at` when the id of its actor was replaced."""
 
     number: int  # SQLite: the key. PostgreSQL: the position
     id: Any
@@ -60,6 +61,8 @@ class FullEventRow(NamedTuple):
     occurred_at: int
     recorded_at: int
     payload: bytes | None
+    erased_at: int | None
+    actor_erased_at: int | None
 
 
 class HashRow(NamedTuple):

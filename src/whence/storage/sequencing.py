@@ -61,6 +61,7 @@ class HeadDraft:
         "recorded_at",
         "removed_recorded_at",
         "resources",
+        "retained_from",
         "size",
         "tenant",
         "tenant_no",
@@ -82,6 +83,7 @@ class HeadDraft:
         self.measured_to = row.measured_to
         self.kinds_removed = row.kinds_removed
         self.removed_recorded_at = row.removed_recorded_at
+        self.retained_from = row.retained_from
         self.tree = row.tree()
 
 

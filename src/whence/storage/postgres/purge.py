@@ -34,25 +34,25 @@ from whence.storage.sql import load_blocks
 from whence.storage.walks import run_walk_async
 from whence.tiles import TILE_WIDTH, appended_leaves
 
-__all__ = ["forget_content", "purge_batch"]
+__all__ = ["forget_content", "purge_events"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
 
-async def purge_batch(connection: Connection, head: HeadDraft, kept_from: int, purge: Purge) -> int:
-    """Remove the events of a purge from the log whose locked head this is, and save the head. Its first position that
-    is kept is `kept_from`. Returns how many events went.
+async def purge_events(connection: Connection, head: HeadDraft, purge: Purge) -> int:
+    """Remove the events of a purge from the log whose locked head this is, and save the head. Returns how many events
+    went.
 
     Raises ValueError for a purge that is not allowed, and Unsound, after which nothing may be committed, when the log
     has fewer events in some count than are to be taken out.
     """
-    check_purge(purge, head.size, kept_from)
+    check_purge(purge, head.size, head.retained_from)
     tenant_no = head.tenant_no
     kinds = {number: Kind(number, *words) for number, *words in await connection.fetch(_SQL["kinds"], tenant_no)}
     rows = await connection.fetch(_SQL["purge_rows"], tenant_no, purge.since, purge.upto)
     departing = Departing(purge, [PurgeRow(*each) for each in rows], kinds)
-    retained_from = max(kept_from, purge.upto)
-    if not departing.rows and retained_from == kept_from:
+    retained_from = max(head.retained_from, purge.upto)
+    if not departing.rows and retained_from == head.retained_from:
         return 0
     await _tile_leaves(connection, tenant_no, retained_from)
     kinds_removed = 0
@@ -191,7 +191,7 @@ async def _subtract_totals(connection: Connection, head: HeadDraft, totals: Mapp
     try:
         for name, counted in totals.items():
             packed = subtracted(head.actors, taken.get(name, []), counted)
-            if any(packed):  # else all events that are left came after the last fold
+            if packed:  # else all events that are left came after the last fold
                 left.append((*name, packed))
     except ValueError:
         raise Unsound("What actors did is counted wrong. Run 'whence verify'.") from None

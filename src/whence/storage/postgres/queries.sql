@@ -180,7 +180,7 @@ SELECT asked.level, asked.bucket
 -- name: full_event
 -- The caller adds the condition.
 SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id,
-       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
   FROM event e
   JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
   JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor
@@ -194,7 +194,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type
 SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor),
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
        (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
-       e.causation_id, e.occurred_at, e.recorded_at, e.payload
+       e.causation_id, e.occurred_at, e.recorded_at, e.payload, e.erased_at
   FROM event e
  WHERE e.tenant_no = $1
 
@@ -205,7 +205,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
        (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
        (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
-       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at
   FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  WHERE e.tenant_no = $1 AND e.id = $2
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
@@ -1209,6 +1209,9 @@ SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
 -- name: all_removed_transitions
 SELECT level, bucket, counts FROM removed_transition WHERE tenant_no = $1
+
+-- name: upper_tiles
+SELECT level, number, hashes FROM tile WHERE tenant_no = $1 AND level > 0
 
 -- name: folded_transitions
 -- Every event whose cause is stored, both up to a position: the times of both, and their kinds.

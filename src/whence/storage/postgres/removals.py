@@ -10,7 +10,7 @@ from whence.identities import spellings
 from whence.storage.postgres.append import head_draft
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.followers import RunAs, TenantWork, WriteAs
-from whence.storage.postgres.purge import forget_content, purge_batch
+from whence.storage.postgres.purge import forget_content, purge_events
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.removals import HOLD, LASTING_TYPES, HoldVersion, Purge, refuse_unknown_holds
@@ -58,7 +58,7 @@ class PostgresRemovals:
             row = await _locked_head(connection, owner, holds)
             if row is None:
                 return 0
-            return await purge_batch(connection, await head_draft(connection, owner, row), row.retained_from, purge)
+            return await purge_events(connection, await head_draft(connection, owner, row), purge)
 
         return await self._remove(tenant, remove)
 

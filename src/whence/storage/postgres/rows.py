@@ -62,6 +62,8 @@ def event_from(tenant: str, row: Sequence[Any]) -> Event:
         occurred_at,
         recorded_at,
         payload,
+        erased_at,
+        *_,
     ) = row
     return Event(
         tenant_id=tenant,
@@ -78,6 +80,7 @@ def event_from(tenant: str, row: Sequence[Any]) -> Event:
         occurred_at=occurred_at,
         recorded_at=recorded_at,
         payload=payload,
+        erased_at=erased_at,
     )
 
 

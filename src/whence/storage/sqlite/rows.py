@@ -109,6 +109,8 @@ def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
         occurred_at,
         recorded_at,
         payload,
+        erased_at,
+        *_,
     ) = row
     return Event(
         tenant_id=tenant,
@@ -125,6 +127,7 @@ def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
         occurred_at=occurred_at,
         recorded_at=recorded_at,
         payload=payload,
+        erased_at=erased_at,
     )
 
 
