@@ -20,7 +20,7 @@ from typing import Any
 
 from whence import rollups
 
-__all__ = ["ActorTotals", "Counted", "Totals", "UnfoldedEvents", "by_outcome", "pack", "summed"]
+__all__ = ["ActorTotals", "Counted", "Totals", "UnfoldedEvents", "by_outcome", "pack", "subtracted", "summed"]
 
 Totals = tuple[int, int, int]
 """Events, successes and failures."""
@@ -52,6 +52,8 @@ def _packed(
     """A packed set of actors in order. `spread` returns the columns of all actors from 1 to a number."""
     gaps = list(map(sub, actors, (0, *actors)))
     highest = actors[-1] if actors else 0
+    if any(min(column, default=0) < 0 for column in columns):
+        raise ValueError("An actor has no fewer than no events.")
     widths = [_width(max(column, default=0)) for column in (gaps, *columns)]
     if highest * sum(widths[1:]) <= len(actors) * sum(widths):
         widths[0] = 0
@@ -200,3 +202,14 @@ def summed(actors: int, packed: Iterable[bytes], counted: Counted) -> bytes:
         total.add_packed(each)
     total.add(counted)
     return total.packed()
+
+
+def subtracted(actors: int, packed: Iterable[bytes], counted: Counted) -> bytes:
+    """Packed sets without some counts, as one packed set, or no bytes when no event is left. Raises ValueError when an
+    actor has fewer events than these."""
+    total = ActorTotals(actors)
+    for each in packed:
+        total.add_packed(each)
+    total.add(counted, -1)
+    left = total.packed()
+    return left if len(left) > _COLUMNS else b""

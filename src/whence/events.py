@@ -167,8 +167,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A stored event. `payload` is the stored bytes, None once it was erased; `position` counts from 1 within the
-    tenant."""
+    """A stored event. `payload` is the stored bytes, None once it was erased, at `erased_at`; `position` counts from 1
+    within the tenant."""
 
     tenant_id: str
     position: int
@@ -184,6 +184,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     occurred_at: int
     recorded_at: int
     payload: bytes | None
+    erased_at: int | None = None
 
 
 class Viewer(msgspec.Struct, frozen=True):

@@ -93,8 +93,8 @@ ENVELOPES: dict[int, Callable[[Event, str], bytes]] = {1: envelope_v1}
 ENVELOPE_FIELDS: dict[int, frozenset[str]] = {1: frozenset(_EnvelopeV1.__struct_fields__) - {"payload_hash", "v"}}
 """The fields of `Event` that each version hashes."""
 
-_HASHED_BESIDE = frozenset({"position", "payload"})
-"""The index of the leaf, and what `payload_hash` stands for."""
+_HASHED_BESIDE = frozenset({"position", "payload", "erased_at"})
+"""The index of the leaf, what `payload_hash` stands for, and when that took its place."""
 
 
 def hash_payload(salt: bytes, payload: bytes) -> bytes:

@@ -17,6 +17,7 @@ __all__ = [
     "TILE_HEIGHT",
     "TILE_WIDTH",
     "Tile",
+    "appended_leaves",
     "grown_tiles",
     "parse_tile_path",
     "partial_tiles",
@@ -66,6 +67,17 @@ def parse_tile_path(path: str) -> Tile | None:
     if tile.level > _LEVEL_MAX or (found[3] is not None and width >= TILE_WIDTH) or tile.path != path:
         return None  # also a path with groups of zeros in front
     return tile
+
+
+def appended_leaves(size: int, last: bytes, leaves: bytes) -> Iterator[tuple[int, bytes]]:
+    """The tiles of level 0 that change when leaves are appended to the first `size` ones: the number and the hashes of
+    each. `last` are the hashes of the tile that is partial so far. All hashes are joined."""
+    number = size // TILE_WIDTH
+    joined = last + leaves
+    full = TILE_WIDTH * HASH_SIZE
+    for start in range(0, len(joined), full):
+        yield number, joined[start : start + full]
+        number += 1
 
 
 def tiles_of(size: int, since: int = 0) -> Iterator[Tile]:

@@ -19,6 +19,7 @@ from whence.delays import BEFORE, Histogram
 
 __all__ = [
     "DAY_LEVEL",
+    "KIND_MAX",
     "LEVELS",
     "Transitions",
     "by_bucket",
@@ -28,6 +29,7 @@ __all__ = [
     "merged",
     "merging",
     "pack",
+    "subtracted",
     "summed",
 ]
 
@@ -41,7 +43,8 @@ _BUCKET_BITS = BEFORE.bit_length()
 _KIND_BITS = 16
 _COUNT_BITS = 64 - _BUCKET_BITS - 2 * _KIND_BITS
 _COUNT_MAX = (1 << _COUNT_BITS) - 1
-_KIND_MAX = (1 << _KIND_BITS) - 1
+KIND_MAX = (1 << _KIND_BITS) - 1
+"""The highest number of a kind that a code can hold."""
 
 _NUMBER_SIZE = 8
 
@@ -51,7 +54,7 @@ _FULL = 65_536 * _NUMBER_SIZE
 
 def code_of(cause: int, effect: int, bucket: int) -> int:
     """The code of a count. Raises ValueError for numbers that do not fit."""
-    if not (0 <= cause <= _KIND_MAX and 0 <= effect <= _KIND_MAX and 0 <= bucket <= BEFORE):
+    if not (0 <= cause <= KIND_MAX and 0 <= effect <= KIND_MAX and 0 <= bucket <= BEFORE):
         raise ValueError("A transition has kinds of 16 bits and a bucket of delays.")
     return (cause << _KIND_BITS | effect) << _BUCKET_BITS | bucket
 
@@ -91,6 +94,21 @@ def summed(packed: Iterable[bytes], counts: Mapping[int, int] | None = None) -> 
     return total
 
 
+def subtracted(counts: Mapping[int, int], removed: Mapping[int, int]) -> Transitions:
+    """Counts without those that were removed; codes that have none left are missing. Raises ValueError when more was
+    removed than there was."""
+    left = dict(counts)
+    for code, count in removed.items():
+        rest = left.get(code, 0) - count
+        if rest < 0:
+            raise ValueError("More transitions were removed than were counted.")
+        if rest:
+            left[code] = rest
+        else:
+            left.pop(code, None)
+    return left
+
+
 def merged(packed: Iterable[bytes], counts: Mapping[int, int]) -> bytes:
     """Packed counts and others as one packed set."""
     return pack(summed(packed, counts))
@@ -115,7 +133,7 @@ def by_pair(counts: Mapping[int, int]) -> dict[tuple[int, int], Histogram]:
             found[pair][code & BEFORE] = count
         else:
             found[pair] = {code & BEFORE: count}
-    return {(pair >> _KIND_BITS, pair & _KIND_MAX): histogram for pair, histogram in found.items()}
+    return {(pair >> _KIND_BITS, pair & KIND_MAX): histogram for pair, histogram in found.items()}
 
 
 def merging(sizes: Sequence[int], size: int) -> int:

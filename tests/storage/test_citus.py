@@ -74,14 +74,15 @@ def test_a_table_that_is_distributed_differently_is_refused(wrong: Table) -> Non
 
 
 @pytest.mark.parametrize(
-    ("version", "taken"), [("13.0-1", True), ("14.1-2", True), ("12.1-1", False), ("9.5-3", False)]
+    ("version", "taken"),
+    [("13.1-1", True), ("13.10-1", True), ("14.0-2", True), ("13.0-1", False), ("9.5-3", False), ("x", False)],
 )
 def test_an_old_citus_is_refused(version: str, taken: bool) -> None:
     """Versions are compared as numbers; the message names both versions."""
     if taken:
         citus.refuse_old(version)
         return
-    with pytest.raises(StoreRefused, match=f"{re.escape(version)}.*13 or later"):
+    with pytest.raises(StoreRefused, match=f"{re.escape(version)}.*13\\.1 or later"):
         citus.refuse_old(version)
 
 

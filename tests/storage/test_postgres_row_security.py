@@ -388,11 +388,11 @@ async def test_an_owner_who_is_no_superuser_migrates_and_serves() -> None:
         f"DO $$ BEGIN CREATE ROLE {owner} LOGIN PASSWORD 'made-up'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
         f"ALTER DATABASE {name} OWNER TO {owner}",
     )
-    theirs = _as_login(url, owner)
+    theirs = as_login(url, owner)
     try:
-        with pytest.raises(StoreRefused, match="GRANT whence_app"):
+        with pytest.raises(StoreRefused, match="GRANT whence_app, whence_keeper"):
             await migrate_store(theirs)
-        await execute(server_url(), f"GRANT whence_app TO {owner}")
+        await execute(server_url(), f"GRANT whence_app, whence_keeper TO {owner}")
         await migrate_store(theirs)
         store = create_store(theirs)
         await add(store, new(1))
@@ -414,14 +414,14 @@ async def test_a_login_without_the_role_is_refused() -> None:
         f"DO $$ BEGIN CREATE ROLE {login} LOGIN PASSWORD 'made-up'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     )
     try:
-        assert "GRANT whence_app" in await refusal(_as_login(url, login))
+        assert "GRANT whence_app" in await refusal(as_login(url, login))
         await execute(server_url(), f"GRANT whence_app TO {login}")
-        await opened(_as_login(url, login))
+        await opened(as_login(url, login))
     finally:
         await execute(server_url(), f"DROP ROLE {login}")
 
 
-def _as_login(url: str, login: str) -> str:
+def as_login(url: str, login: str) -> str:
     """The URL with another login."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{login}:made-up@{rest.rpartition('@')[2]}"

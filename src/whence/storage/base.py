@@ -31,6 +31,7 @@ from whence.histograms import HistogramRequest, TimeHistogram
 from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
+from whence.storage.removals import Removals
 from whence.storage.seals import Seals
 from whence.trace import Graph, Reach, TraceRequest
 
@@ -146,6 +147,11 @@ class Store(Protocol):
     @property
     def seals(self) -> Seals:
         """What makes the logs of the store provable."""
+        ...
+
+    @property
+    def removals(self) -> Removals:
+        """What the store can forget."""
         ...
 
     async def check_servable(self) -> None:

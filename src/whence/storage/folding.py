@@ -42,10 +42,12 @@ def fold(
     counts: Mapping[BucketName, Counts],
     pack: Callable[[Counts], bytes],
     merge: Callable[[list[bytes], Counts], bytes],
+    up_to: int,
 ) -> Generator[SetSizes | TakeSets, Mapping[BucketName, Sequence[Any]], dict[BucketName, bytes]]:
-    """The packed sets to add, one for each bucket of `counts`.
+    """The packed sets to add at the position `up_to`, one for each bucket of `counts`.
 
-    `merge` packs the sum of the sets that were taken out and the new counts.
+    `merge` packs the sum of the sets that were taken out and the new counts. A set that is already at the position is
+    always taken out, since a bucket has one there.
     """
     if not counts:
         return {}
@@ -55,6 +57,8 @@ def fold(
     for bucket, packed in added.items():
         sets = stored.get(bucket, ())
         merged = transitions.merging([size for _, size in sets], len(packed))
+        if sets and sets[0][0] == up_to:
+            merged = max(merged, 1)
         if merged:
             since[bucket] = sets[merged - 1][0]
     if since:

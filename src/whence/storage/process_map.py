@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from whence import transitions
+from whence.errors import Unsound
 from whence.events import PageRequest
 from whence.flows import FlowQuery, ProcessMap, TransitionsByDay, process_map
 from whence.storage.query_deadline import query_too_expensive
@@ -44,16 +45,22 @@ def map_from(
     snapshot: Snapshot,
     folded: Sequence[bytes],
     unfolded: TransitionsByDay,
+    removed: Sequence[bytes] = (),
 ) -> ProcessMap:
     """The process map of a period, of the transitions of which the viewer may see both events. `folded` are the packed
-    counts of the period; `unfolded` are later transitions, of any day. Raises QueryTooExpensive."""
-    if transitions.counts_in(folded) > COUNTS_MAX:
+    counts of the period, and `removed` those among them whose events are gone; `unfolded` are later transitions, of
+    any day. Raises QueryTooExpensive, and Unsound when more was removed than was counted."""
+    if transitions.counts_in((*folded, *removed)) > COUNTS_MAX:
         raise query_too_expensive()
     first, end = days
     found: Counter[int] = Counter()
     for day, counts in unfolded.items():
         if (first is None or day >= first) and (end is None or day < end):
             found.update(counts)
+    try:
+        left = transitions.subtracted(transitions.summed(folded, found), transitions.summed(removed))
+    except ValueError:
+        raise Unsound("Causes and effects are counted wrong. Run 'whence verify'.") from None
     kinds, visible = snapshot.kinds, readable_kinds(snapshot)
     among = kinds.keys() if visible is None else frozenset(visible)
     return process_map(
@@ -61,7 +68,7 @@ def map_from(
         end,
         (
             (kinds[cause].event_type, kinds[effect].event_type, kinds[effect].outcome, histogram)
-            for (cause, effect), histogram in transitions.by_pair(transitions.summed(folded, found)).items()
+            for (cause, effect), histogram in transitions.by_pair(left).items()
             if cause in among and effect in among
         ),
     )

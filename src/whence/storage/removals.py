@@ -3,14 +3,25 @@
 Whoever removes has announced it before, with an event of the log that names the positions. See `whence.retention`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from whence.errors import WhenceError
 
-__all__ = ["HOLD", "REMOVED_AT_ONCE", "HoldVersion", "HoldsChanged", "Purge", "Removals"]
+__all__ = [
+    "HOLD",
+    "LASTING_TYPES",
+    "PAYLOAD_ERASED",
+    "REMOVED_AT_ONCE",
+    "RETENTION_APPLIED",
+    "HoldVersion",
+    "HoldsChanged",
+    "Purge",
+    "Removals",
+    "refuse_unknown_holds",
+]
 
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
@@ -18,12 +29,25 @@ HOLD = "hold"
 REMOVED_AT_ONCE = 1_000
 """The positions that one transaction removes at most, so that it holds up no append."""
 
+PAYLOAD_ERASED = "whence.payload_erased"
+RETENTION_APPLIED = "whence.retention_applied"
+"""The types of the events that announce a removal. Their payload has `ranges`: a list of [first, last] positions."""
+
+LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED})
+"""The types of events that no removal touches, since they explain what is missing."""
+
 HoldVersion = tuple[str, int]
 """The id of a hold and its version."""
 
 
 class HoldsChanged(WhenceError):
     """The holds of the tenant are not those that the caller knows. Nothing was removed."""
+
+
+def refuse_unknown_holds(stored: Iterable[HoldVersion], known: Sequence[HoldVersion]) -> None:
+    """Raise HoldsChanged when a hold is stored that the caller does not know. One that is gone does no harm."""
+    if not frozenset(stored) <= frozenset(known):
+        raise HoldsChanged("The holds of the tenant have changed. Nothing was removed.")
 
 
 class Purge(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ from whence.identities import earlier_spelling
 from whence.integrity import ENVELOPE_VERSION, SALT_SIZE, differing_fields, hash_payload, leaf_of
 from whence.storage.base import KINDS_MAX, KINDS_RESERVED, HashedEvent, Receipt, Write
 from whence.storage.rows import HeadRow
+from whence.transitions import KIND_MAX
+from whence.wire.event import FUTURE_MAX_US
 
 __all__ = [
     "ENVELOPE_VERSION",
@@ -53,10 +55,13 @@ class HeadDraft:
         "flows",
         "folded_to",
         "kinds",
+        "kinds_removed",
         "measured_to",
         "payload_bytes",
         "recorded_at",
+        "removed_recorded_at",
         "resources",
+        "retained_from",
         "size",
         "tenant",
         "tenant_no",
@@ -76,6 +81,9 @@ class HeadDraft:
         self.folded_to = row.folded_to
         self.payload_bytes = row.payload_bytes
         self.measured_to = row.measured_to
+        self.kinds_removed = row.kinds_removed
+        self.removed_recorded_at = row.removed_recorded_at
+        self.retained_from = row.retained_from
         self.tree = row.tree()
 
 
@@ -177,13 +185,14 @@ def _sequence(
     log: TenantLog, head: HeadDraft, batch: Batch, new: NewEvent, readable: tuple[str, ...] | None
 ) -> Receipt:
     """Give an event its position, or find it stored before. Raises Conflict, which names fields only of an event of a
-    `readable` type, and Invalid for one kind too many."""
+    `readable` type, and Invalid for one kind too many, and for an event that may have been removed."""
     stored = batch.by_id.get(new.id) or log.stored(new.id)
     if stored is not None:
         different = differing_fields(new, stored)
         if different:
             raise Conflict(different if readable is None or stored.resource_type in readable else ())
         return Receipt(stored, replayed=True)
+    _refuse_removed(head, new)
     outcome = new.outcome or outcome_of(new.event_type)
     event = Event(
         tenant_id=head.tenant,
@@ -205,6 +214,18 @@ def _sequence(
     return Receipt(event)
 
 
+def _refuse_removed(head: HeadDraft, new: NewEvent) -> None:
+    """Raise Invalid for an event that is as old as those that were removed. Their ids are forgotten, so it may be one
+    of them that is sent again."""
+    if head.removed_recorded_at and new.occurred_at <= head.removed_recorded_at + FUTURE_MAX_US:
+        raise Invalid.at(
+            ("body", "occurredAt"),
+            "Events of this time were removed by the log's retention, so it cannot be told whether this one was among "
+            "them. It is not stored.",
+            "older_than_retention",
+        )
+
+
 def add_event(log: TenantLog, head: HeadDraft, batch: Batch, event: Event) -> None:
     """Add an event that comes next in the log to a batch. Raises Invalid, with nothing added, for one kind too many."""
     occurrence = (event.occurred_at, _kind_number(log, head, event), _actor_number(log, head, event))
@@ -219,7 +240,7 @@ def _kind_number(log: TenantLog, head: HeadDraft, event: Event) -> int:
     number = log.kind(name) or log.new_kinds.get(name)
     if number is None:
         most = KINDS_MAX + KINDS_RESERVED if event.resource_type == EVENT_LOG else KINDS_MAX
-        if head.kinds >= most:
+        if head.kinds - head.kinds_removed >= most or head.kinds >= KIND_MAX:
             raise Invalid.at(
                 ("body", "eventType"),
                 f"This tenant has {KINDS_MAX} combinations of event type, resource type, actor type and "

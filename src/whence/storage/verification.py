@@ -9,11 +9,15 @@ import msgspec
 
 from whence import delays, rollups, transitions
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome
+from whence.counting import counted
 from whence.events import Event
 from whence.flows import DAY_US, TransitionsByDay
 from whence.integrity import ENVELOPES, hash_payload, leaf_of
-from whence.merkle import CompactRange
+from whence.merkle import HASH_SIZE, CompactRange
+from whence.storage.announced import Announced, Positions
+from whence.storage.removals import PAYLOAD_ERASED, RETENTION_APPLIED
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
+from whence.tiles import TILE_WIDTH, grown_tiles, tree_hash
 
 __all__ = [
     "FINDINGS_MAX",
@@ -26,12 +30,15 @@ __all__ = [
     "Report",
     "Rows",
     "check_counts",
+    "check_tiles",
     "check_transitions",
 ]
 
 FINDINGS_MAX = 20
 
 _ACTORS_WRONG = "what actors did is counted wrong"
+_NOT_ITS_HASH = "the event does not belong to its hash"
+_TILES_WRONG = "the tiles do not belong to the leaves"
 _TIMES_WRONG = "events are counted wrong by time"
 _CAUSES_WRONG = "causes and effects are counted wrong"
 
@@ -102,6 +109,11 @@ class Findings:
         found = chain.end(head)
         if found is not None:
             self._add(found)
+        if chain.by_leaf_only:
+            self.note(
+                f"{chain.tenant}: {counted(chain.by_leaf_only, 'event')} can be proven by the leaf alone, since the id "
+                "of the actor was replaced"
+            )
         self._roots[chain.tenant] = chain.tree.root().hex()
 
     def report(self, tenants: int) -> Report:
@@ -114,14 +126,45 @@ class Findings:
 
 
 class Chain:
-    """Checks the events of one tenant in order against their leaves, and then the head against the leaves."""
+    """Checks the events of one tenant in order against their leaves, then the head and the tiles against the leaves.
 
-    def __init__(self, tenant: str, event_from: Callable[[str, Any], Event]) -> None:
+    Before the first position that is kept, the tiles of level 0 have the leaves, also of the events that are held. An
+    event that is missing there, and a payload, has to be named by an event that is still in the log.
+    """
+
+    def __init__(self, tenant: str, head: HeadRow, event_from: Callable[[str, Any], Event]) -> None:
         """`event_from` makes an event of a `full_event` row."""
         self.tenant = tenant
         self.tree = CompactRange()
+        self.full_tiles: list[bytes] = []
+        """The hashes of the full tiles of level 0."""
+        self.by_leaf_only = 0
+        """How many events cannot be compared with their leaves, since the id of their actor was replaced."""
         self._event_from = event_from
         self._recorded_at = 0
+        self._tiled = head.retained_from - 1
+        self._tile: tuple[int, bytes] = (-1, b"")
+        self._growing_tile: list[bytes] = []
+        self._removed, self._erased = Positions(), Positions()
+        self._announced = Announced()
+
+    def tile_before(self, position: int) -> int | None:
+        """The number of the tile of level 0 that has to be added before the event at a position is checked; None when
+        there is none."""
+        end = min(position - 1, self._tiled)
+        while self.tree.size < end:
+            leaf = self._leaf_at(self.tree.size)
+            if leaf is None:
+                break
+            self._removed.add(self.tree.size + 1)
+            self._append(leaf)
+        needed = self.tree.size // TILE_WIDTH
+        is_tiled = self.tree.size < min(position, self._tiled)
+        return needed if is_tiled and self._tile[0] != needed else None
+
+    def add_tile(self, number: int, hashes: bytes) -> None:
+        """Add the tile that `tile_before` asked for, as far as it is there."""
+        self._tile = number, hashes
 
     def add(self, position: int, row: FullEventRow | None, hashes: HashRow) -> Finding | None:
         """Check the next event; `row` is None when its names are missing.
@@ -132,21 +175,51 @@ class Chain:
             return self._finding(self.tree.size + 1, "the event is missing")
         if row is None:
             return self._finding(position, "the names of the event are missing")
+        if position <= self._tiled and self._leaf_at(position - 1) != hashes.leaf:
+            return self._finding(position, "the tiles have another leaf of the event, or none")
         what = self._fault(row, hashes)
         if what:
             return self._finding(position, what)
-        self.tree.append(hashes.leaf)
+        self._append(hashes.leaf)
         self._recorded_at = row.recorded_at
         return None
 
     def end(self, head: HeadRow) -> Finding | None:
-        """What is wrong with the head, after the last event."""
+        """What is wrong with the head, or first missing without an event that says so, after the last event."""
         if self.tree.size != head.size:
             what = "the event is missing" if self.tree.size < head.size else "there are more events"
             return self._finding(self.tree.size + 1, what)
-        if self.tree.packed() != head.compact_range or head.recorded_at != self._recorded_at:
+        if self.tree.packed() != head.compact_range or not self._is_recorded(head):
             return self._finding(None, "the head does not belong to the events")
+        for type_, positions, what in (
+            (RETENTION_APPLIED, self._removed, "the event is missing, and no event says that it was removed"),
+            (PAYLOAD_ERASED, self._erased, "the payload is missing, and no event says that it was erased"),
+        ):
+            position = self._announced.first_unannounced(type_, positions)
+            if position is not None:
+                return self._finding(position, what)
         return None
+
+    def _is_recorded(self, head: HeadRow) -> bool:
+        """Whether the head has the time of the last event; of one that was removed, it is not known."""
+        if self._removed.ranges and self._removed.ranges[-1][1] == head.size:
+            return head.recorded_at >= self._recorded_at
+        return head.recorded_at == self._recorded_at
+
+    def _leaf_at(self, index: int) -> bytes | None:
+        """The leaf with this index, from 0, in the tile that was added last."""
+        number, hashes = self._tile
+        if index // TILE_WIDTH != number:
+            return None
+        at = index % TILE_WIDTH * HASH_SIZE
+        return hashes[at : at + HASH_SIZE] or None
+
+    def _append(self, leaf: bytes) -> None:
+        self.tree.append(leaf)
+        self._growing_tile.append(leaf)
+        if len(self._growing_tile) == TILE_WIDTH:
+            self.full_tiles.append(tree_hash(b"".join(self._growing_tile)))
+            self._growing_tile = []
 
     def _finding(self, position: int | None, what: str) -> Finding:
         return Finding(self.tenant, position, what)
@@ -164,11 +237,17 @@ class Chain:
         if version not in ENVELOPES:
             return f"the event was hashed with version {version} of the envelope, which this release does not know"
         try:
-            if leaf_of(self._event_from(self.tenant, row), payload_hash, version) == hashes.leaf:
-                return ""
+            event = self._event_from(self.tenant, row)
+            if row.actor_erased_at is not None:
+                self.by_leaf_only += 1
+            elif leaf_of(event, payload_hash, version) != hashes.leaf:
+                return _NOT_ITS_HASH
         except (ValueError, TypeError, OverflowError, AttributeError):
-            pass
-        return "the event does not belong to its hash"
+            return _NOT_ITS_HASH
+        self._announced.add(event)
+        if event.payload is None:
+            self._erased.add(event.position)
+        return ""
 
 
 _Counts = dict[tuple[int, ...], int]
@@ -282,6 +361,19 @@ def check_counts(head: HeadRow, report: Callable[[str], None]) -> Check:
             return
 
 
+def check_tiles(full_tiles: Sequence[bytes], report: Callable[[str], None]) -> Check:
+    """Check the tiles above the leaves against the hashes of the full tiles of level 0. The last ones of a level may
+    lack some, since they are added when the log is signed.
+
+    Calls `report` with what is wrong.
+    """
+    computed = {(tile.level, tile.number): hashes for tile, hashes in grown_tiles(0, {}, full_tiles).items()}
+    for level, number, hashes in (yield Rows("upper_tiles")):
+        if not computed.get((level, number), b"").startswith(hashes):
+            report(_TILES_WRONG)
+            return
+
+
 def check_transitions(head: HeadRow, report: Callable[[str], None]) -> Check:
     """Check the rows of transitions against the events and their causes.
 
@@ -296,10 +388,16 @@ def check_transitions(head: HeadRow, report: Callable[[str], None]) -> Check:
             counts[code] = counts.get(code, 0) + 1
 
     yield EachRow("folded_transitions", (head.folded_to,), count)
-    stored: dict[tuple[int, int], transitions.Transitions] = {}
-    for level, bucket, packed in (yield Rows("all_transitions")):
-        stored[level, bucket] = transitions.summed([packed], stored.get((level, bucket)))
-    if stored != transitions.by_bucket(by_day) or head.folded_to > head.size:
+    sums: list[dict[tuple[int, int], transitions.Transitions]] = []
+    for block in ("all_transitions", "all_removed_transitions"):
+        found: dict[tuple[int, int], transitions.Transitions] = {}
+        for level, bucket, packed in (yield Rows(block)):
+            found[level, bucket] = transitions.summed([packed], found.get((level, bucket)))
+        sums.append(found)
+    stored, removed = sums
+    left = {name: transitions.subtracted(stored.get(name, {}), removed.get(name, {})) for name in stored | removed}
+    left = {name: counts for name, counts in left.items() if counts}
+    if left != transitions.by_bucket(by_day) or head.folded_to > head.size:
         report(_CAUSES_WRONG)
 
 

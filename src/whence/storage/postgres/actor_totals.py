@@ -48,7 +48,15 @@ async def fold_actor_totals(connection: Connection, head: HeadDraft) -> None:
 
     counted = await run_walk_async(count_divided_buckets(new), answer)
     statements = SetStatements(_SQL["actor_total_sizes"], _SQL["take_actor_totals"], _SQL["add_actor_totals"])
-    await fold_counts(connection, head, statements, counted, pack, lambda taken, new: summed(head.actors, taken, new))
+    await fold_counts(
+        connection,
+        head.tenant_no,
+        head.size,
+        statements,
+        counted,
+        pack,
+        lambda taken, new: summed(head.actors, taken, new),
+    )
 
 
 async def total_divided_bucket(connection: Connection, tenant_no: int, folded_to: int, level: int, bucket: int) -> None:

@@ -22,7 +22,7 @@ from whence.storage.base import HashedEvent, Receipt, Write
 from whence.storage.postgres.actor_totals import fold_actor_totals, total_divided_bucket
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.joined_statements import Statement, run_statements
-from whence.storage.postgres.rows import cause_id_from, event_from, event_values
+from whence.storage.postgres.rows import PostgresHeadRow, cause_id_from, event_from, event_values
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.transitions import fold_transitions
 from whence.storage.sequencing import (
@@ -38,7 +38,17 @@ from whence.storage.sequencing import (
 )
 from whence.storage.sql import load_blocks
 
-__all__ = ["Kinds", "KindsCache", "PostgresTenantLog", "append", "insert", "known_kinds", "locked_head", "read_known"]
+__all__ = [
+    "Kinds",
+    "KindsCache",
+    "PostgresTenantLog",
+    "append",
+    "head_draft",
+    "insert",
+    "known_kinds",
+    "locked_head",
+    "read_known",
+]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -56,31 +66,32 @@ Buckets = dict[tuple[int, int], tuple[int, bool]]
 
 
 class KindsCache:
-    """The numbers of kinds by the `kinds_version` of a head, and the version that each tenant had last. All of it was
-    read under the head's row lock, so it is committed."""
+    """The numbers of kinds by the `kinds_version` of a head, and what each tenant had last: the version, and the
+    `removed_recorded_at`, which does not change without it. All of it was read under the head's row lock, so it is
+    committed."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._by_version: dict[int, Kinds] = {}
-        self._versions: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
 
     def get(self, kinds_version: int) -> Kinds | None:
         """The kinds of a version."""
         return self._by_version.get(kinds_version)
 
-    def last(self, tenant: str) -> tuple[int, Kinds] | None:
-        """The last version of a tenant, with its kinds."""
-        version = self._versions.get(tenant)
-        kinds = None if version is None else self._by_version.get(version)
-        return None if version is None or kinds is None else (version, kinds)
+    def last(self, tenant: str) -> tuple[int, int, Kinds] | None:
+        """The last version of a tenant, its `removed_recorded_at` and its kinds."""
+        last = self._last.get(tenant)
+        kinds = None if last is None else self._by_version.get(last[0])
+        return None if last is None or kinds is None else (*last, kinds)
 
-    def put(self, tenant: str, kinds_version: int, kinds: Kinds) -> None:
+    def put(self, tenant: str, kinds_version: int, removed_recorded_at: int, kinds: Kinds) -> None:
         """Keep the kinds of a tenant. When it holds too many, the cache is emptied first."""
         if kinds_version not in self._by_version and len(self._by_version) >= _TENANTS_CACHED:
             self._by_version.clear()
-            self._versions.clear()
+            self._last.clear()
         self._by_version[kinds_version] = kinds
-        self._versions[tenant] = kinds_version
+        self._last[tenant] = kinds_version, removed_recorded_at
 
 
 class PostgresTenantLog:
@@ -126,13 +137,18 @@ async def locked_head(connection: Connection, tenant: Tenant) -> tuple[HeadDraft
         row = await head_row(connection, tenant, "lock_head")
     if row is None:
         raise Unavailable("The tenant could not be made.")
+    return await head_draft(connection, tenant, row), row.kinds_version
+
+
+async def head_draft(connection: Connection, tenant: Tenant, row: PostgresHeadRow) -> HeadDraft:
+    """A draft of the tenant's locked head, in which all payloads are measured."""
     head = HeadDraft(tenant.name, row)
     if head.measured_to < head.size:  # a server of the release before migration 0003 appended last
         head.payload_bytes += await connection.fetchval(
             _SQL["payload_bytes"], head.tenant_no, head.measured_to, head.size
         )
         head.measured_to = head.size
-    return head, row.kinds_version
+    return head
 
 
 async def append(
@@ -162,7 +178,7 @@ async def known_kinds(connection: Connection, head: HeadDraft, cached: KindsCach
     if kinds is None:
         rows = await connection.fetch(_SQL["kinds"], head.tenant_no)
         kinds = {tuple(name): number for number, *name in rows}
-    cached.put(head.tenant, kinds_version, kinds)
+    cached.put(head.tenant, kinds_version, head.removed_recorded_at, kinds)
     return kinds
 
 

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from whence.errors import StoreRefused, Unavailable
-from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.connections import ROLES, Connection
 from whence.storage.sql import load_blocks
 
 __all__ = [
@@ -29,7 +29,9 @@ __all__ = [
 _SQL = load_blocks("whence.storage.postgres", "citus.sql")
 _log = structlog.get_logger("whence.storage")
 
-_VERSION_MIN = 13
+_VERSION_MIN = (13, 1)
+"""The first version that passes on grants of columns."""
+
 _FIRST = "head"
 
 
@@ -53,15 +55,16 @@ async def is_installed(connection: Connection) -> bool:
 
 def refuse_old(version: str) -> None:
     """Raise StoreRefused for a version of the extension, such as '13.0-1', that was never tested."""
-    major = re.match(r"\d+", version)
-    if major is None or int(major[0]) < _VERSION_MIN:
-        raise StoreRefused(f"This database has Citus {version}, which is too old. Use Citus {_VERSION_MIN} or later.")
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < _VERSION_MIN:
+        least = ".".join(map(str, _VERSION_MIN))
+        raise StoreRefused(f"This database has Citus {version}, which is too old. Use Citus {least} or later.")
 
 
 async def distribute(connection: Connection) -> list[str]:
     """Distribute every table that is not distributed yet, in the connection's transaction. Returns what was done."""
-    if not await connection.fetchval(_SQL["can_log_in"]):
-        await connection.execute(_SQL["allow_login"])
+    for role in await _roles_without_login(connection):
+        await connection.execute(_SQL["allow_login"].format(role=role))
     todo = steps(await _tables(connection))
     if not todo:
         return []
@@ -73,7 +76,7 @@ async def distribute(connection: Connection) -> list[str]:
 
 async def refuse_undistributed(connection: Connection) -> None:
     """Raise StoreRefused unless every table is distributed, or a reference table, as it should be."""
-    if steps(await _tables(connection)) or not await connection.fetchval(_SQL["can_log_in"]):
+    if steps(await _tables(connection)) or await _roles_without_login(connection):
         raise StoreRefused(
             "This database has Citus, but the log is not distributed. Stop the servers, then run 'whence migrate "
             "--store <URL>'."
@@ -128,6 +131,11 @@ def _blocks_for(table: Table) -> tuple[str, ...]:
     if not table.by_tenant:
         return ("make_reference",)
     return ("unforce_rls", "make_first" if table.name == _FIRST else "make_distributed", "force_rls")
+
+
+async def _roles_without_login(connection: Connection) -> list[str]:
+    found = {role for (role,) in await connection.fetch(_SQL["can_log_in"])}
+    return [role for role in ROLES if role not in found]
 
 
 async def _tables(connection: Connection) -> list[Table]:

@@ -38,11 +38,12 @@ SELECT c.relname || '_' || s.shardid
  WHERE n.nspname = 'whence'
 
 -- name: can_log_in
-SELECT rolcanlogin FROM pg_roles WHERE rolname = 'whence_app'
+SELECT rolname FROM pg_roles WHERE rolname IN ('whence_app', 'whence_keeper') AND rolcanlogin
 
 -- name: allow_login
--- Citus connects to the nodes as the current role. It propagates this statement to them.
-ALTER ROLE whence_app LOGIN
+-- Citus connects to the nodes as the current role. It propagates this statement to them. The caller formats the name of a
+-- role into it.
+ALTER ROLE {role} LOGIN
 
 -- name: sequential
 -- All tables are distributed in one transaction, which needs a single connection to each node.

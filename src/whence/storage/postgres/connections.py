@@ -29,8 +29,11 @@ from whence.storage.base import QUERY_SECONDS_MAX
 from whence.storage.query_deadline import Deadline, query_too_expensive
 
 __all__ = [
+    "APP_ROLE",
     "CONNECTION_LOST",
     "DRIVER_ERRORS",
+    "KEEPER_ROLE",
+    "ROLES",
     "Connection",
     "ConnectionLost",
     "ConnectionPool",
@@ -51,6 +54,13 @@ Work = Callable[[Connection], Awaitable[Any]]
 """What is done within a transaction."""
 
 APP_ROLE = "whence_app"
+"""The role of every transaction but removals. It can neither change nor delete events."""
+
+KEEPER_ROLE = "whence_keeper"
+"""The role of a removal."""
+
+ROLES = (APP_ROLE, KEEPER_ROLE)
+"""The roles that transactions take."""
 
 _ACQUIRE_TIMEOUT_S = 1.8
 """The longest wait for a place in the pool, or for a new connection, and for its BEGIN."""
@@ -176,13 +186,21 @@ class ConnectionPool:
         self._closed = False
 
     async def run(
-        self, tenant_no: int, work: Work, *, tenant: str = "", unbounded: bool = False, alone: bool = False
+        self,
+        tenant_no: int,
+        work: Work,
+        *,
+        tenant: str = "",
+        role: str = APP_ROLE,
+        unbounded: bool = False,
+        alone: bool = False,
     ) -> Any:
         """Run `work(connection)` in one transaction as this tenant (0 for none), commit, and return its result.
 
         A reading transaction sees one snapshot. `tenant` names whose share of the connections is used; unbounded
-        queries use at most half of them. `alone` says that the work is one statement that makes the settings of a
-        transaction itself; it is then sent without BEGIN and COMMIT where that is possible.
+        queries use at most half of them. The transaction takes `role`, which the login must be able to take. `alone`
+        says that the work is one statement that makes the settings of a transaction itself; it is then sent without
+        BEGIN and COMMIT where that is possible.
 
         Raises Throttled when too much of this tenant waits, Unavailable, QueryTooExpensive for a query that ran too
         long, and every WhenceError of `work`; the transaction is then rolled back. When the caller is cancelled, a
@@ -191,7 +209,8 @@ class ConnectionPool:
         if self._closed:
             raise Unavailable("The store is closed.")
         deadline = Deadline()
-        task = asyncio.create_task(self._run(tenant_no, work, tenant, deadline, unbounded=unbounded, alone=alone))
+        statements = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus, role=role)
+        task = asyncio.create_task(self._run(statements, work, tenant, deadline, unbounded=unbounded, alone=alone))
         self._running.add(task)
         task.add_done_callback(self._discard)
         try:
@@ -222,11 +241,17 @@ class ConnectionPool:
                 connection.terminate()
 
     async def _run(
-        self, tenant_no: int, work: Work, tenant: str, deadline: Deadline, *, unbounded: bool, alone: bool
+        self,
+        statements: Sequence[str],
+        work: Work,
+        tenant: str,
+        deadline: Deadline,
+        *,
+        unbounded: bool,
+        alone: bool,
     ) -> Any:
         # A pooler may give each message outside of a transaction another backend.
         alone = alone and self._target.inherits_role and not self._target.pooler
-        statements = begin_statements(tenant_no, writing=self._writing, on_citus=self._target.on_citus)
         async with self._unbounded.place(tenant) if unbounded else nullcontext():
             has_place = False
             try:
@@ -409,7 +434,7 @@ _CITUS_SETTINGS = (
 )
 
 
-def begin_statements(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[str, ...]:
+def begin_statements(tenant_no: int, *, writing: bool, on_citus: bool, role: str = APP_ROLE) -> tuple[str, ...]:
     """The messages that begin a transaction as a tenant (0 for none): isolation level, role, row-level security and
     timeouts. Each is sent as one simple query.
 
@@ -420,7 +445,7 @@ def begin_statements(tenant_no: int, *, writing: bool, on_citus: bool) -> tuple[
         # Reading: one snapshot for a page and its total. Writing: after the wait for the head's row lock, statements
         # see what other writers committed meanwhile.
         f"BEGIN ISOLATION LEVEL {'READ COMMITTED' if writing else 'REPEATABLE READ READ ONLY'}",
-        f"SET LOCAL ROLE {APP_ROLE}",
+        f"SET LOCAL ROLE {role}",
         "SET LOCAL search_path TO whence",
         f"SET LOCAL statement_timeout = {_WRITE_TIMEOUT_MS if writing else int(QUERY_SECONDS_MAX * 1_000)}",
         f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_TIMEOUT_MS}",

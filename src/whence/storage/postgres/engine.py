@@ -34,7 +34,9 @@ from whence.storage.postgres.append import KindsCache, append
 from whence.storage.postgres.append_function import prepare_call
 from whence.storage.postgres.catalogue import refuse_changed_catalogue
 from whence.storage.postgres.connections import (
+    APP_ROLE,
     DRIVER_ERRORS,
+    KEEPER_ROLE,
     Connection,
     ConnectionLost,
     ConnectionPool,
@@ -53,6 +55,7 @@ from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.names import names_of
 from whence.storage.postgres.pages import events_of_page
 from whence.storage.postgres.parts import part_in_order
+from whence.storage.postgres.removals import PostgresRemovals
 from whence.storage.postgres.resolve import resolve
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
@@ -82,6 +85,11 @@ _TENANTS_CACHED = 1_000
 _TENANT_NUMBERS_CACHED = 10_000
 """Tenants whose numbers are kept in memory."""
 
+_MAY_NOT_REMOVE = (
+    "The login of this server may not remove anything from the log. The operator has to run: "
+    "GRANT whence_keeper TO <login>."
+)
+
 TenantWork = Callable[[Connection, Tenant], Awaitable[Any]]
 """What is done in a transaction of one tenant."""
 
@@ -109,6 +117,7 @@ class PostgresStore:
         self._unsafe_durability = unsafe_durability
         self._importing = importing
         self._verified = False
+        self._may_remove = False
         self._reading = ConnectionPool(self._target, readers, writing=False)
         self._writing = ConnectionPool(self._target, writers, writing=True)
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
@@ -120,6 +129,7 @@ class PostgresStore:
         self.credentials = PostgresCredentials(self._read, self._write)
         self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
         self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
+        self.removals = PostgresRemovals(self._write_as, self._remove_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -391,7 +401,7 @@ class PostgresStore:
         if row is None:
             return Snapshot(viewer, NO_TENANT, 0, {}, events=0)
         kinds = self._kinds.get(row.kinds_version, {}) if row.kinds else {}
-        if len(kinds) != row.kinds:
+        if len(kinds) != row.kinds - row.kinds_removed:
             rows = await connection.fetch(_SQL["kinds"], row.tenant_no)
             kinds = {number: Kind(number, *words) for number, *words in rows}
             _bounded(self._kinds)[row.kinds_version] = kinds
@@ -403,6 +413,7 @@ class PostgresStore:
             actors=row.actors,
             folded_to=row.folded_to,
             events=row.events,
+            removal_epoch=row.removal_epoch,
             retained_from=row.retained_from,
         )
 
@@ -461,6 +472,15 @@ class PostgresStore:
         """Write as a tenant, which is created if it is missing and `make` is set."""
         return await self._run_as(self._writing, tenant, work, make=make)
 
+    async def _remove_as(self, tenant: str, work: TenantWork) -> Any:
+        """Write as a tenant with the rights of a removal."""
+        if not self._may_remove:
+            self._may_remove = await self._read(lambda connection: connection.fetchval(_SQL["may_remove"]), tenant)
+        if not self._may_remove:
+            _log.error("removal refused", reason=_MAY_NOT_REMOVE)
+            raise Unavailable(_MAY_NOT_REMOVE)
+        return await self._run_as(self._writing, tenant, work, role=KEEPER_ROLE)
+
     async def _grow(self, tenant: str, work: TenantWork) -> Any:
         """Write as a tenant, which is created if missing, and wake the tasks that wait for its log."""
         number = NO_TENANT
@@ -475,13 +495,20 @@ class PostgresStore:
         return done
 
     async def _run_as(
-        self, pool: ConnectionPool, name: str, work: TenantWork, *, unbounded: bool = False, make: bool = False
+        self,
+        pool: ConnectionPool,
+        name: str,
+        work: TenantWork,
+        *,
+        role: str = APP_ROLE,
+        unbounded: bool = False,
+        make: bool = False,
     ) -> Any:
-        """Run work in a transaction under the tenant's number, and return its result."""
+        """Run work in a transaction under the tenant's number and with the rights of a role, and return its result."""
         await self._ensure_checked()
 
         async def run(tenant: Tenant) -> Any:
-            run_once = partial(pool.run, tenant.number, tenant=name, unbounded=unbounded)
+            run_once = partial(pool.run, tenant.number, tenant=name, role=role, unbounded=unbounded)
             return await repeat_aborted(lambda: run_once(lambda connection: work(connection, tenant)))
 
         cached = self._tenants.get(name)

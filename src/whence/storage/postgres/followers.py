@@ -26,8 +26,8 @@ _SQL = load_blocks("whence.storage.postgres")
 
 TenantWork = Callable[[Connection, Tenant], Awaitable[Any]]
 
-ReadAs = Callable[[str, TenantWork], Awaitable[Any]]
-"""Reads in a transaction of a tenant, which need not exist; its number is then one that has no rows."""
+RunAs = Callable[[str, TenantWork], Awaitable[Any]]
+"""Runs work in a transaction of a tenant, which need not exist; its number is then one that has no rows."""
 
 
 class WriteAs(Protocol):
@@ -41,7 +41,7 @@ class WriteAs(Protocol):
 class PostgresFollowers:
     """What the followers of one database keep; see `Followers`."""
 
-    def __init__(self, read: Run, write: Run, read_as: ReadAs, write_as: WriteAs) -> None:
+    def __init__(self, read: Run, write: Run, read_as: RunAs, write_as: WriteAs) -> None:
         self._read = read
         self._write = write
         self._read_as = read_as

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from whence.storage.folding import BucketName, SetSizes, TakeSets, fold
 from whence.storage.postgres.connections import Connection
-from whence.storage.sequencing import HeadDraft
 from whence.storage.walks import run_walk_async
 
 __all__ = ["SetStatements", "fold_counts"]
@@ -23,27 +22,28 @@ class SetStatements(NamedTuple):
 
 async def fold_counts(
     connection: Connection,
-    head: HeadDraft,
+    tenant_no: int,
+    up_to: int,
     statements: SetStatements,
     counts: Mapping[BucketName, Counts],
     pack: Callable[[Counts], bytes],
     merge: Callable[[list[bytes], Counts], bytes],
 ) -> None:
-    """Fold the counts of some buckets into a table, up to the head's size. `pack` and `merge` as for `fold`."""
+    """Fold the counts of some buckets into a table, up to a position. `pack` and `merge` as for `fold`."""
 
     async def answer(question: SetSizes | TakeSets) -> dict[BucketName, list[Any]]:
         found: dict[BucketName, list[Any]] = {}
         if isinstance(question, SetSizes):
             columns = zip(*question.buckets, strict=True)
-            for level, bucket, up_to, size in await connection.fetch(statements.sizes, head.tenant_no, *columns):
-                found.setdefault((level, bucket), []).append((up_to, size))
+            for level, bucket, position, size in await connection.fetch(statements.sizes, tenant_no, *columns):
+                found.setdefault((level, bucket), []).append((position, size))
         else:
             columns = zip(*((*bucket, since) for bucket, since in question.since.items()), strict=True)
-            for level, bucket, packed in await connection.fetch(statements.take, head.tenant_no, *columns):
+            for level, bucket, packed in await connection.fetch(statements.take, tenant_no, *columns):
                 found.setdefault((level, bucket), []).append(packed)
         return found
 
-    added = await run_walk_async(fold(counts, pack, merge), answer)
+    added = await run_walk_async(fold(counts, pack, merge, up_to), answer)
     if added:
         columns = zip(*((*bucket, packed) for bucket, packed in added.items()), strict=True)
-        await connection.execute(statements.add, head.tenant_no, head.size, *columns)
+        await connection.execute(statements.add, tenant_no, up_to, *columns)

@@ -19,7 +19,7 @@ INSERT INTO tenant (tenant_no, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING
 -- belong to another tenant. The last column is the number of all events, from the one bucket of level 0: most pages
 -- need it for their total.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version, retained_from,
+       payload_bytes, measured_to, kinds_removed, removed_recorded_at, removal_epoch, retained_from, kinds_version,
        coalesce((SELECT events FROM bucket WHERE tenant_no = $1 AND level = 0 AND bucket = 0), 0)
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
@@ -28,7 +28,7 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- Not on SQLite, where a writing transaction locks the whole file. After waiting for the row lock, it returns the row
 -- as the previous writer committed it.
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to,
-       payload_bytes, measured_to, kinds_version, retained_from
+       payload_bytes, measured_to, kinds_removed, removed_recorded_at, removal_epoch, retained_from, kinds_version
   FROM head
  WHERE tenant_no = $1 AND tenant = $2
    FOR UPDATE
@@ -180,7 +180,7 @@ SELECT asked.level, asked.bucket
 -- name: full_event
 -- The caller adds the condition.
 SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id,
-       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
   FROM event e
   JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
   JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor
@@ -194,7 +194,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type
 SELECT e.position, e.id, e.kind, (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor),
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
        (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
-       e.causation_id, e.occurred_at, e.recorded_at, e.payload
+       e.causation_id, e.occurred_at, e.recorded_at, e.payload, e.erased_at
   FROM event e
  WHERE e.tenant_no = $1
 
@@ -205,7 +205,7 @@ SELECT e.position, e.id, k.event_type, k.actor_type,
        (SELECT a.actor_id FROM actor a WHERE a.tenant_no = $1 AND a.actor = e.actor), k.resource_type,
        (SELECT r.resource_id FROM resource r WHERE r.tenant_no = $1 AND r.resource = e.resource),
        (SELECT f.correlation_id FROM flow f WHERE f.tenant_no = $1 AND f.flow = e.flow),
-       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at
   FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  WHERE e.tenant_no = $1 AND e.id = $2
    AND EXISTS (SELECT 1 FROM head h WHERE h.tenant_no = $1 AND h.tenant = $3)
@@ -686,6 +686,11 @@ SELECT l.counts
   FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, first, last)
   JOIN transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
 
+-- name: span_of_removed_transitions
+SELECT l.counts
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, first, last)
+  JOIN removed_transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
+
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -882,6 +887,177 @@ DELETE FROM delivery WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY
 -- name: delete_attempts
 DELETE FROM attempt WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
 
+-- name: webhooks_with_deliveries
+-- One seek for each webhook.
+WITH RECURSIVE found (webhook_id) AS (
+    SELECT (SELECT min(webhook_id) FROM delivery WHERE tenant_no = $1)
+     UNION ALL
+    SELECT (SELECT min(d.webhook_id) FROM delivery d WHERE d.tenant_no = $1 AND d.webhook_id > found.webhook_id)
+      FROM found WHERE found.webhook_id IS NOT NULL)
+SELECT webhook_id FROM found WHERE webhook_id IS NOT NULL
+
+-- The blocks from here to `notify` are for the role whence_keeper.
+
+-- name: hold_versions
+SELECT id, version FROM definition WHERE kind = $1 AND tenant = $2
+
+-- name: erase_answers
+UPDATE attempt SET answer = '' WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
+
+-- name: payloads_to_erase
+-- $3 are the types of the events whose payloads stay.
+SELECT e.position, octet_length(e.payload)
+  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.tenant_no = $1 AND e.position = ANY($2::bigint[]) AND e.payload IS NOT NULL AND k.event_type <> ALL($3::text[])
+
+-- name: erase_payload
+-- Hashed here, since a thousand payloads may have 256 MiB.
+UPDATE event SET payload_hash = coalesce(payload_hash, sha256(salt || payload)), payload = NULL, salt = NULL, erased_at = $3
+ WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+
+-- name: erase_actor
+UPDATE actor SET actor_id = $3, erased_at = $4 WHERE tenant_no = $1 AND actor = $2
+
+-- name: events_of_actor
+SELECT coalesce(sum(events), 0)::bigint FROM rollup_actor WHERE tenant_no = $1 AND level = 0 AND bucket = 0 AND actor = $2
+
+-- name: purge_rows
+SELECT position, id, occurred_at, recorded_at, kind, actor, flow, resource, cause_id, coalesce(octet_length(payload), 0)
+  FROM event
+ WHERE tenant_no = $1 AND position >= $2 AND position < $3
+ ORDER BY position
+
+-- name: folded_causes
+-- Events up to a position, here and below: later ones are in no transition yet.
+SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND position <= $2 AND id = ANY($3::uuid[])
+
+-- name: folded_effects
+SELECT cause_id, occurred_at, kind, position FROM event
+ WHERE tenant_no = $1 AND position <= $2 AND cause_id = ANY($3::uuid[])
+
+-- name: removed_transition_sizes
+-- The rows of some buckets, newest first.
+SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN removed_transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket
+ ORDER BY l.up_to DESC
+
+-- name: take_removed_transitions
+DELETE FROM removed_transition l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
+ WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
+RETURNING l.level, l.bucket, l.counts
+
+-- name: add_removed_transitions
+INSERT INTO removed_transition (tenant_no, level, bucket, up_to, counts)
+SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
+RETURNING tenant_no
+
+-- name: delete_event
+DELETE FROM event WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+
+-- name: has_events_between
+-- Which of some periods have an event. Searched from the late end of each: a purge takes the events of the early end, whose
+-- entries in the index stay until VACUUM.
+SELECT asked.level, asked.bucket
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) AS asked (level, bucket, since, until)
+ WHERE (SELECT position FROM event
+         WHERE tenant_no = $1 AND occurred_at >= asked.since AND occurred_at < asked.until
+         ORDER BY occurred_at DESC LIMIT 1) IS NOT NULL
+
+-- name: delete_transitions
+DELETE FROM transition t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+
+-- name: delete_removed_transitions
+DELETE FROM removed_transition t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+
+-- name: take_from_bucket
+UPDATE bucket b SET events = b.events - gone.events FROM unnest($3::bigint[], $4::bigint[]) AS gone (bucket, events)
+ WHERE b.tenant_no = $1 AND b.level = $2 AND b.bucket = gone.bucket
+RETURNING b.bucket, b.events, b.divided
+
+-- name: delete_bucket
+DELETE FROM bucket b USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE b.tenant_no = $1 AND b.level = emptied.level AND b.bucket = emptied.bucket
+
+-- name: delete_rollup_kind
+DELETE FROM rollup_kind r USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE r.tenant_no = $1 AND r.level = emptied.level AND r.bucket = emptied.bucket
+
+-- name: delete_rollup_actor
+DELETE FROM rollup_actor r USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE r.tenant_no = $1 AND r.level = emptied.level AND r.bucket = emptied.bucket
+
+-- name: delete_actor_totals
+DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+
+-- name: drop_from_rollup_kind
+-- The rows that count no other events, here and in the blocks of this form below. Those that count more are next.
+DELETE FROM rollup_kind r USING unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS gone (level, bucket, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.kind = gone.kind
+   AND r.events = gone.events
+
+-- name: take_from_rollup_kind
+UPDATE rollup_kind r SET events = r.events - gone.events
+  FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS gone (level, bucket, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.kind = gone.kind
+   AND r.events > gone.events
+
+-- name: drop_from_rollup_actor
+DELETE FROM rollup_actor r
+ USING unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS gone (level, bucket, actor, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.actor = gone.actor
+   AND r.kind = gone.kind AND r.events = gone.events
+
+-- name: take_from_rollup_actor
+UPDATE rollup_actor r SET events = r.events - gone.events
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS gone (level, bucket, actor, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.actor = gone.actor
+   AND r.kind = gone.kind AND r.events > gone.events
+
+-- name: drop_flow
+DELETE FROM flow f USING unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (flow, events, failures)
+ WHERE f.tenant_no = $1 AND f.flow = gone.flow AND f.events = gone.events AND f.failures = gone.failures
+
+-- name: take_from_flow
+-- The times are those of the events that are left, since the ones that go are deleted before.
+UPDATE flow f
+   SET events = f.events - gone.events, failures = f.failures - gone.failures,
+       first_at = (SELECT min(e.occurred_at) FROM event e WHERE e.tenant_no = $1 AND e.flow = gone.flow),
+       last_at = (SELECT max(e.occurred_at) FROM event e WHERE e.tenant_no = $1 AND e.flow = gone.flow)
+  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (flow, events, failures)
+ WHERE f.tenant_no = $1 AND f.flow = gone.flow AND f.events > gone.events AND f.failures >= gone.failures
+
+-- name: drop_resource
+DELETE FROM resource r USING unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
+ WHERE r.tenant_no = $1 AND r.resource = gone.resource AND r.events = gone.events
+
+-- name: take_from_resource
+UPDATE resource r SET events = r.events - gone.events
+  FROM unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
+ WHERE r.tenant_no = $1 AND r.resource = gone.resource AND r.events > gone.events
+
+-- name: drop_unused_kind
+DELETE FROM kind k
+ WHERE k.tenant_no = $1 AND k.kind = ANY($2::int[])
+   AND NOT EXISTS (SELECT FROM rollup_kind r WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.kind = k.kind)
+RETURNING k.kind
+
+-- name: drop_unused_actor
+DELETE FROM actor a
+ WHERE a.tenant_no = $1 AND a.actor = ANY($2::bigint[])
+   AND NOT EXISTS (SELECT FROM rollup_actor r WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.actor = a.actor)
+
+-- name: save_purge
+UPDATE head SET folded_to = $2, payload_bytes = $3, measured_to = $4, kinds_removed = $5, removed_recorded_at = $6,
+       retained_from = $7, kinds_version = $8, removal_epoch = removal_epoch + 1
+ WHERE tenant_no = $1
+
+-- name: save_erasure
+UPDATE head SET payload_bytes = $2, measured_to = $3, removal_epoch = removal_epoch + 1 WHERE tenant_no = $1
+
 -- name: notify
 -- Not on SQLite, where one process serves a file.
 SELECT pg_notify($1, $2)
@@ -923,6 +1099,11 @@ SELECT epoch, size, root, signed_at, note FROM checkpoint
 -- In one value, since rows cost more.
 SELECT coalesce(string_agg(leaf, ''::bytea ORDER BY position), ''::bytea) FROM event
  WHERE tenant_no = $1 AND position > $2 AND position <= $3
+
+-- name: leaf_tiles
+-- The leaves of the positions before the first one that is kept.
+SELECT coalesce(string_agg(hashes, ''::bytea ORDER BY number), ''::bytea) FROM tile
+ WHERE tenant_no = $1 AND level = 0 AND number BETWEEN $2 AND $3
 
 -- name: tile
 SELECT substr(hashes, 1, $4::int) FROM tile WHERE tenant_no = $1 AND level = $2 AND number = $3
@@ -997,14 +1178,19 @@ SELECT 1 FROM (
   SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
 
 -- name: wrong_names
--- The head holds the highest number in use. If it were lower, the next number would be used twice.
+-- The head holds the highest number that was given. If it were lower, the next number would be used twice. Names that no
+-- event uses any more are gone once events were removed.
 SELECT 1 FROM head h
+ CROSS JOIN (SELECT (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = $1) AS kinds,
+                    (SELECT count(*) FROM kind WHERE tenant_no = $1) AS kinds_left,
+                    (SELECT coalesce(max(actor), 0) FROM actor WHERE tenant_no = $1) AS actors,
+                    (SELECT coalesce(max(flow), 0) FROM flow WHERE tenant_no = $1) AS flows,
+                    (SELECT coalesce(max(resource), 0) FROM resource WHERE tenant_no = $1) AS resources) found
  WHERE h.tenant_no = $1
-   AND (h.kinds, h.actors, h.flows, h.resources) <> (
-       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = $1),
-       (SELECT coalesce(max(actor), 0) FROM actor WHERE tenant_no = $1),
-       (SELECT coalesce(max(flow), 0) FROM flow WHERE tenant_no = $1),
-       (SELECT coalesce(max(resource), 0) FROM resource WHERE tenant_no = $1))
+   AND (h.kinds - h.kinds_removed <> found.kinds_left
+        OR h.kinds < found.kinds OR h.actors < found.actors OR h.flows < found.flows OR h.resources < found.resources
+        OR (h.retained_from = 1 AND (h.kinds, h.actors, h.flows, h.resources)
+                                    <> (found.kinds, found.actors, found.flows, found.resources)))
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = $1 AND level = $2
@@ -1020,6 +1206,12 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = $1 AND level = $2
 
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
+
+-- name: all_removed_transitions
+SELECT level, bucket, counts FROM removed_transition WHERE tenant_no = $1
+
+-- name: upper_tiles
+SELECT level, number, hashes FROM tile WHERE tenant_no = $1 AND level > 0
 
 -- name: folded_transitions
 -- Every event whose cause is stored, both up to a position: the times of both, and their kinds.
@@ -1048,13 +1240,22 @@ SELECT coalesce(max(number), 0) FROM whence.migration
 -- name: set_role
 SET LOCAL ROLE whence_app
 
--- name: app_role
--- Whether the role bypasses row-level security, whether the login is a member of it, and whether it owns a table.
+-- name: role
+-- Whether the role bypasses row-level security, whether the login may take it, whether it owns a table, and whether it has
+-- the rights of whence_keeper. Since PostgreSQL 16 a member may lack the right to take a role.
 SELECT r.rolsuper OR r.rolbypassrls,
-       pg_has_role(session_user, r.oid, 'MEMBER'),
+       CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(session_user, r.oid, 'MEMBER')
+            ELSE pg_has_role(session_user, r.oid, 'SET') END,
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER'))
-  FROM pg_roles r WHERE r.rolname = 'whence_app'
+                WHERE n.nspname = 'whence' AND pg_has_role(r.oid, c.relowner, 'MEMBER')),
+       EXISTS (SELECT FROM pg_roles k WHERE k.rolname = 'whence_keeper' AND pg_has_role(r.oid, k.oid, 'MEMBER'))
+  FROM pg_roles r WHERE r.rolname = $1
+
+-- name: may_remove
+-- Whether the login may take the role of a removal.
+SELECT CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(session_user, oid, 'MEMBER')
+            ELSE pg_has_role(session_user, oid, 'SET') END
+  FROM pg_roles WHERE rolname = 'whence_keeper'
 
 -- name: may_call
 -- Whether the login may call the function without taking the role first. It may not if it does not inherit from the role.
@@ -1064,11 +1265,13 @@ SELECT has_schema_privilege('whence', 'USAGE')
 -- So that two processes do not apply the same migration.
 SELECT pg_advisory_xact_lock(5708721394)
 
+-- The caller formats the name of a role into the two blocks below.
+
 -- name: make_role
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'whence_app') THEN
-        CREATE ROLE whence_app NOLOGIN;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+        CREATE ROLE {role} NOLOGIN;
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL; -- another session has just created it; roles are shared by all databases of a server
@@ -1076,7 +1279,7 @@ END
 $$
 
 -- name: grant_role
-GRANT whence_app TO CURRENT_USER
+GRANT {role} TO CURRENT_USER
 
 -- name: make_schema
 CREATE SCHEMA IF NOT EXISTS whence;
@@ -1085,7 +1288,7 @@ CREATE TABLE IF NOT EXISTS whence.migration (
     name   text        NOT NULL,
     taken  timestamptz NOT NULL DEFAULT now()
 );
-GRANT USAGE ON SCHEMA whence TO whence_app;
+GRANT USAGE ON SCHEMA whence TO whence_app, whence_keeper;
 GRANT SELECT ON whence.migration TO whence_app;
 -- The last size and root that were signed for each origin, in a schema of its own: a restore of the schema `whence` does
 -- not bring it back. Not under row-level security, since tenants may have other numbers then.

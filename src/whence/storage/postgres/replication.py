@@ -35,10 +35,11 @@ async def read_part(connection: Connection, tenant: Tenant, after: int, limit: i
 async def part_rows(
     connection: Connection, tenant_no: int, after: int, limit: int
 ) -> tuple[list[HashRow], list[FullEventRow]]:
-    """The rows of a part of a log, by position: the hashes of each event, and the events that have their names."""
+    """The rows of the positions up to `after + limit`, by position: the hashes of each event, and the events that have
+    their names. Some positions may have no event."""
     hashes = await connection.fetch(_SQL["log_part"], tenant_no, after, after + limit, READ_BYTES)
     text = _SQL["full_event"] + " AND e.position > $2 AND e.position <= $3 ORDER BY e.position"
-    full = await connection.fetch(text, tenant_no, after, after + len(hashes))
+    full = await connection.fetch(text, tenant_no, after, hashes[-1][0]) if hashes else []
     return [HashRow(*row) for row in hashes], [FullEventRow(*row) for row in full]
 
 

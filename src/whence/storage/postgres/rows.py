@@ -32,11 +32,9 @@ EVENT_COLUMNS = (
 
 
 class PostgresHeadRow(HeadRow, frozen=True):
-    """A tenant's head: `kinds_version` changes with its kinds. `retained_from` is the first position that is still
-    kept. `events` counts what is stored; only `head` has it."""
+    """A tenant's head: `kinds_version` changes with its kinds. `events` counts what is stored; only `head` has it."""
 
     kinds_version: int = 0
-    retained_from: int = 1
     events: int = 0
 
 
@@ -64,6 +62,8 @@ def event_from(tenant: str, row: Sequence[Any]) -> Event:
         occurred_at,
         recorded_at,
         payload,
+        erased_at,
+        *_,
     ) = row
     return Event(
         tenant_id=tenant,
@@ -80,6 +80,7 @@ def event_from(tenant: str, row: Sequence[Any]) -> Event:
         occurred_at=occurred_at,
         recorded_at=recorded_at,
         payload=payload,
+        erased_at=erased_at,
     )
 
 

@@ -6,7 +6,7 @@ from whence.errors import StoreRefused, Unavailable
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.postgres import citus
 from whence.storage.postgres.catalogue import refuse_foreign_code
-from whence.storage.postgres.connections import Connection, Target
+from whence.storage.postgres.connections import APP_ROLE, ROLES, Connection, Target
 from whence.storage.sql import load_blocks, statements_of
 
 __all__ = ["migrate", "refuse_unsafe_server", "verify"]
@@ -25,7 +25,7 @@ _NO_ROLE = (
 async def migrate(target: Target, migrations: tuple[Migration, ...] | None = None) -> list[str]:
     """Apply the migrations that are missing, in one transaction, and return their names.
 
-    Creates the schema `whence` and the role `whence_app` if they do not exist. On Citus, a second transaction
+    Creates the schema `whence` and its roles if they do not exist. On Citus, a second transaction
     distributes the tables that are not distributed yet. `migrations` is for tests. Raises StoreRefused when the login
     lacks the right, when a later release made the schema, when there are triggers or functions in it, when the server
     is unsuitable, and when a step fails; raises Unavailable when the connection is lost.
@@ -39,9 +39,10 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
             await refuse_foreign_code(connection)
         async with connection.transaction():
             await connection.execute(_SQL["lock_schema"])
-            await connection.execute(_SQL["make_role"])
-            if not (await connection.fetchrow(_SQL["app_role"]))[1]:
-                await connection.execute(_SQL["grant_role"])
+            for role in ROLES:
+                await connection.execute(_SQL["make_role"].format(role=role))
+                if not (await connection.fetchrow(_SQL["role"], role))[1]:
+                    await connection.execute(_SQL["grant_role"].format(role=role))
             await connection.execute(_SQL["make_schema"])
             await connection.execute("SET LOCAL search_path TO whence")
             version = await connection.fetchval(_SQL["version"])
@@ -61,8 +62,9 @@ async def migrate(target: Target, migrations: tuple[Migration, ...] | None = Non
         return taken
     except asyncpg.InsufficientPrivilegeError as error:
         raise StoreRefused(
-            "The login in the URL of the store lacks the right to create the schema. It must own the database. Ask an "
-            "administrator to create the role first: CREATE ROLE whence_app NOLOGIN; GRANT whence_app TO <login>."
+            "The login in the URL of the store lacks the right to create the schema or its roles. It must own the "
+            "database. Ask an administrator to create the roles first: CREATE ROLE whence_app NOLOGIN; CREATE ROLE "
+            "whence_keeper NOLOGIN; GRANT whence_app, whence_keeper TO <login>."
         ) from error
     except asyncpg.PostgresError as error:
         raise StoreRefused(
@@ -89,7 +91,7 @@ async def verify(connection: Connection, *, unsafe_durability: bool = False) -> 
         refuse_unsafe_server(*row[2:])
     version = 0
     if await connection.fetchval(_SQL["has_schema"]):
-        await _verify_role(connection)
+        await _verify_roles(connection)
         version = await _version(connection)
     known = len(load_migrations(_PACKAGE))
     if version == 0:
@@ -119,14 +121,21 @@ async def _version(connection: Connection) -> int:
         raise StoreRefused(_NO_ROLE) from None
 
 
-async def _verify_role(connection: Connection) -> None:
-    """Raise StoreRefused unless row-level security applies to the role that every transaction takes."""
-    role = await connection.fetchrow(_SQL["app_role"])
-    if role is not None and (role[0] or role[2]):
-        raise StoreRefused(
-            "The role whence_app must own no table of the log and be neither superuser nor BYPASSRLS, or row-level "
-            "security does not apply to it. Change the owner, or run ALTER ROLE whence_app NOSUPERUSER NOBYPASSRLS."
-        )
+async def _verify_roles(connection: Connection) -> None:
+    """Raise StoreRefused unless row-level security applies to the roles that transactions take, and the one of all but
+    removals may remove nothing."""
+    for name in ROLES:
+        role = await connection.fetchrow(_SQL["role"], name)
+        if role is not None and (role[0] or role[2]):
+            raise StoreRefused(
+                f"The role {name} must own no table of the log and be neither superuser nor BYPASSRLS, or row-level "
+                f"security does not apply to it. Change the owner, or run ALTER ROLE {name} NOSUPERUSER NOBYPASSRLS."
+            )
+        if role is not None and name == APP_ROLE and role[3]:
+            raise StoreRefused(
+                "The role whence_app is a member of whence_keeper, so that every transaction could remove events. Run "
+                "REVOKE whence_keeper FROM whence_app."
+            )
 
 
 def refuse_unsafe_server(fsync: str, full_page_writes: str, synchronous_commit: str) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.credentials import Run
-from whence.storage.postgres.followers import ReadAs, WriteAs
+from whence.storage.postgres.followers import RunAs, WriteAs
 from whence.storage.postgres.replication import read_part
+from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row, refuse_renumbered
 from whence.storage.replication import evidence_from
 from whence.storage.seals import HOUR_US, Evidence, Origin, SealedCheckpoint, Signed, TileRow
@@ -28,7 +28,7 @@ _AT_ONCE = 4
 class PostgresSeals:
     """What makes the logs of one database provable; see `Seals`."""
 
-    def __init__(self, read: Run, write: Run, read_as: ReadAs, write_as: WriteAs) -> None:
+    def __init__(self, read: Run, write: Run, read_as: RunAs, write_as: WriteAs) -> None:
         self._read = read
         self._write = write
         self._read_as = read_as
@@ -97,15 +97,19 @@ class PostgresSeals:
 
     async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
         """The leaf hashes of a range."""
-        found: bytes = await self._read_as(tenant, lambda connection, owner: _leaves(connection, owner, leaves))
+
+        async def ask(connection: Connection, owner: Tenant) -> bytes:
+            return await _leaves(connection, await _head(connection, owner), leaves)
+
+        found: bytes = await self._read_as(tenant, ask)
         return found
 
     async def read_tiles(self, tenant: str, tiles: Sequence[Tile]) -> list[bytes]:
         """The hashes of each tile."""
 
         async def ask(connection: Connection, owner: Tenant) -> list[bytes]:
-            await refuse_renumbered(connection, owner)
-            return [await _tile(connection, owner, tile) for tile in tiles]
+            head = await _head(connection, owner)
+            return [await _tile(connection, head, tile) for tile in tiles]
 
         found: list[bytes] = await self._read_as(tenant, ask)
         return found
@@ -169,15 +173,30 @@ async def _origins(connection: Connection, owner: Tenant) -> list[Origin]:
     return [Origin(*row) for row in await connection.fetch(_SQL["origins"], owner.number)]
 
 
-async def _leaves(connection: Connection, owner: Tenant, leaves: LeafRange) -> bytes:
-    await refuse_renumbered(connection, owner)
-    found: Any = await connection.fetchval(_SQL["leaves"], owner.number, leaves.first, leaves.end)
-    return bytes(found)
+async def _head(connection: Connection, owner: Tenant) -> PostgresHeadRow:
+    """The tenant's head; that of an empty log if it has none."""
+    return await head_row(connection, owner) or PostgresHeadRow(owner.number)
 
 
-async def _tile(connection: Connection, owner: Tenant, tile: Tile) -> bytes:
+async def _leaves(connection: Connection, head: PostgresHeadRow, leaves: LeafRange) -> bytes:
+    """The leaf hashes of a range, as far as they are there: those before the first position that is kept are in tiles,
+    also of events that are held."""
+    tiled = head.retained_from - 1
+    found = b""
+    if leaves.first < tiled:
+        first, end = leaves.first // TILE_WIDTH, min(leaves.end, tiled)
+        joined = await connection.fetchval(_SQL["leaf_tiles"], head.tenant_no, first, (end - 1) // TILE_WIDTH)
+        before = first * TILE_WIDTH
+        found = joined[(leaves.first - before) * HASH_SIZE : (end - before) * HASH_SIZE]
+    if leaves.end > tiled:
+        first = max(leaves.first, tiled)
+        found += await connection.fetchval(_SQL["leaves"], head.tenant_no, first, leaves.end)
+    return found
+
+
+async def _tile(connection: Connection, head: PostgresHeadRow, tile: Tile) -> bytes:
     if tile.level == 0:
         first = tile.number * TILE_WIDTH
-        return await _leaves(connection, owner, LeafRange(first, first + tile.width))
+        return await _leaves(connection, head, LeafRange(first, first + tile.width))
     width = tile.width * HASH_SIZE
-    return await connection.fetchval(_SQL["tile"], owner.number, tile.level, tile.number, width) or b""
+    return await connection.fetchval(_SQL["tile"], head.tenant_no, tile.level, tile.number, width) or b""

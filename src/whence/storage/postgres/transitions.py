@@ -16,7 +16,7 @@ async def fold_transitions(connection: Connection, head: HeadDraft) -> None:
     """Add the transitions since the last fold to the buckets of their times."""
     counts = transitions.by_bucket(await unfolded_transitions(connection, head.tenant_no, head.folded_to))
     statements = SetStatements(_SQL["transition_sizes"], _SQL["take_transitions"], _SQL["add_transitions"])
-    await fold_counts(connection, head, statements, counts, transitions.pack, transitions.merged)
+    await fold_counts(connection, head.tenant_no, head.size, statements, counts, transitions.pack, transitions.merged)
 
 
 async def unfolded_transitions(connection: Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:

@@ -42,7 +42,15 @@ def fold_actor_totals(connection: apsw.Connection, head: HeadDraft) -> None:
 
     counted = run_walk(count_divided_buckets(new), answer)
     statements = SetStatements(_SQL["actor_total_sizes"], _SQL["take_actor_totals"], _SQL["add_actor_totals"])
-    fold_counts(connection, head, statements, counted, pack, lambda taken, new: summed(head.actors, taken, new))
+    fold_counts(
+        connection,
+        head.tenant_no,
+        head.size,
+        statements,
+        counted,
+        pack,
+        lambda taken, new: summed(head.actors, taken, new),
+    )
 
 
 def total_divided_bucket(connection: apsw.Connection, tenant_no: int, folded_to: int, level: int, bucket: int) -> None:

@@ -69,6 +69,12 @@ class NameCache:
         """Keep a number that the request found or assigned."""
         self._request[name] = number
 
+    def forget(self, names: Iterable[tuple[Any, ...]]) -> None:
+        """Forget names that the transaction removes. They are read again if it is rolled back."""
+        for name in names:
+            for numbers in (self._durable, self._group, self._request):
+                numbers.pop(name, None)
+
     def request_released(self) -> None:
         """See `TransactionListener`."""
         self._group.update(self._request)

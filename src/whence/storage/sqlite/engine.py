@@ -63,6 +63,7 @@ from whence.storage.sqlite.page_cache import PageCache
 from whence.storage.sqlite.pages import events_of_page
 from whence.storage.sqlite.parts import part_in_order
 from whence.storage.sqlite.readers import Readers
+from whence.storage.sqlite.removals import SQLiteRemovals
 from whence.storage.sqlite.resolve import resolve
 from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
 from whence.storage.sqlite.seals import SQLiteSeals
@@ -106,7 +107,8 @@ class SQLiteReads:
         self.reads_at_once = len(connections)
         self.pages_share_events = True
         self._head_notifier = HeadNotifier(self._size)
-        self._kinds: dict[str, dict[int, Kind]] = {}
+        self._kinds: dict[str, tuple[tuple[int, int], dict[int, Kind]]] = {}
+        """By tenant, with how many kinds were given and how many removed: neither ever falls."""
         self._events = EventCache()
         self._pages = PageCache()
         self._written_at = float("-inf")
@@ -203,7 +205,8 @@ class SQLiteReads:
 
     async def count_events(self, viewer: Viewer, query: Query) -> Counts:
         """Count by word; see `Store`."""
-        long = len(self._kinds.get(viewer.tenant, ())) > ROWS_ON_LOOP_MAX
+        _, kinds = self._kinds.get(viewer.tenant, (None, ()))
+        long = len(kinds) > ROWS_ON_LOOP_MAX
         indexed = is_indexed_count(query, viewer)
         counts: Counts = await self._ask(viewer, query, count_by_word, indexed=indexed, long=long)
         return counts
@@ -341,21 +344,21 @@ class SQLiteReads:
         row = head_row(connection, viewer.tenant)
         if row is None:
             return Snapshot(viewer, 0, 0, {}, flows=0)
-        kinds = self._kinds.get(viewer.tenant, {})
-        # Kinds are only ever added, so the cache is this snapshot's when their number is.
-        if len(kinds) != row.kinds:
+        version = row.kinds, row.kinds_removed
+        cached, kinds = self._kinds.get(viewer.tenant, ((0, 0), {}))
+        if cached != version:
             rows: Any = connection.execute(_SQL["kinds"], (row.tenant_no,))
             kinds = {number: Kind(number, *words) for number, *words in rows}
             if len(self._kinds) >= _TENANTS_CACHED:
                 self._kinds.clear()
-            self._kinds[viewer.tenant] = kinds
+            self._kinds[viewer.tenant] = version, kinds
         return Snapshot(
             viewer,
             row.tenant_no,
             row.size,
             kinds,
             actors=row.actors,
-            flows=row.flows,
+            flows=row.flows - row.flows_removed,
             folded_to=row.folded_to,
             removal_epoch=row.removal_epoch,
             retained_from=row.retained_from,
@@ -420,6 +423,7 @@ class SQLiteStore(SQLiteReads):
         self._appender = Appender()
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._closed = False
+        self.removals = SQLiteRemovals(path, self._writer.submit, self._appender.names, serving=serving)
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
         self.followers = SQLiteFollowers(self._readers.read, self._writer.submit)
         self.seals = SQLiteSeals(

@@ -23,6 +23,7 @@ from whence.permissions import ApiKey
 from whence.storage.base import Receipt, Write
 from whence.storage.credentials import Session
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
+from whence.storage.removals import HoldsChanged, HoldVersion, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 
 __all__ = [
@@ -152,6 +153,11 @@ ARGUMENTS: dict[str, Any] = {
     "add_origin": tuple[str, Origin],
     "put_checkpoint": tuple[str, SealedCheckpoint, int],
     "put_tiles": tuple[str, list[TileRow]],
+    "erase_payloads": tuple[str, list[int], int, list[HoldVersion]],
+    "purge": tuple[str, Purge, list[HoldVersion]],
+    "erase_actor": tuple[str, tuple[str, str], str, int],
+    "settle": tuple[str],
+    "scrub": tuple[()],
 }
 """Every call, and the types of its arguments."""
 
@@ -257,6 +263,8 @@ def pack_error(error: WhenceError) -> _ErrorFrame:
 
 def unpack_error(packed: _ErrorFrame) -> WhenceError:
     """The error that was packed."""
+    if packed.kind == HoldsChanged.__name__:
+        return HoldsChanged(packed.message)
     kind: type[WhenceError] = getattr(errors, packed.kind)
     if issubclass(kind, Invalid):
         return kind(packed.problems)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 
 from whence.storage.folding import BucketName, SetSizes, TakeSets, fold
-from whence.storage.sequencing import HeadDraft
 from whence.storage.walks import run_walk
 
 __all__ = ["SetStatements", "fold_counts"]
@@ -24,14 +23,14 @@ class SetStatements(NamedTuple):
 
 def fold_counts(
     connection: apsw.Connection,
-    head: HeadDraft,
+    tenant_no: int,
+    up_to: int,
     statements: SetStatements,
     counts: Mapping[BucketName, Counts],
     pack: Callable[[Counts], bytes],
     merge: Callable[[list[bytes], Counts], bytes],
 ) -> None:
-    """Fold the counts of some buckets into a table, up to the head's size. `pack` and `merge` as for `fold`."""
-    tenant_no = head.tenant_no
+    """Fold the counts of some buckets into a table, up to a position. `pack` and `merge` as for `fold`."""
 
     def answer(question: SetSizes | TakeSets) -> dict[BucketName, list[Any]]:
         if isinstance(question, SetSizes):
@@ -45,7 +44,5 @@ def fold_counts(
             taken[bucket] = [packed for (packed,) in rows]
         return taken
 
-    added = run_walk(fold(counts, pack, merge), answer)
-    connection.executemany(
-        statements.add, [(tenant_no, *bucket, head.size, packed) for bucket, packed in added.items()]
-    )
+    added = run_walk(fold(counts, pack, merge, up_to), answer)
+    connection.executemany(statements.add, [(tenant_no, *bucket, up_to, packed) for bucket, packed in added.items()])

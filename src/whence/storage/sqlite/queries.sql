@@ -13,7 +13,7 @@ UPDATE store SET commits = commits + 1, nonce = ? RETURNING store_id, commits
 
 -- name: head
 SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resources, folded_to, payload_bytes, measured_to,
-       removal_epoch, retained_from
+       kinds_removed, removed_recorded_at, removal_epoch, retained_from, flows_removed
   FROM tenant WHERE tenant = ?
 
 -- name: tenant_no
@@ -128,7 +128,7 @@ SELECT divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
 -- name: full_event
 -- The caller adds the condition: one id, one key, or the keys of a page.
 SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id, e.cause,
-       k.outcome, e.occurred_at, e.recorded_at, e.payload
+       k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
   FROM event e
  CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
@@ -465,8 +465,143 @@ DELETE FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_
 -- name: add_actor_totals
 INSERT INTO actor_total (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
 
+-- name: hold_versions
+SELECT id, version FROM definition WHERE kind = ? AND tenant = ?
+
+-- name: payloads_to_erase
+SELECT kind, salt, payload FROM event WHERE key = ? AND payload IS NOT NULL
+
+-- name: erase_payload
+UPDATE event SET payload_hash = ?2, payload = NULL, salt = NULL, erased_at = ?3 WHERE key = ?1
+
+-- name: erase_actor
+UPDATE actor SET actor_id = ?, erased_at = ? WHERE key = ?
+
+-- name: events_of_actor
+SELECT coalesce(sum(events), 0) FROM rollup_actor WHERE tenant_no = ? AND level = 0 AND bucket = 0 AND actor = ?
+
+-- name: save_erasure
+UPDATE tenant SET payload_bytes = ?2, measured_to = ?3, removal_epoch = removal_epoch + 1 WHERE tenant_no = ?1
+
+-- name: webhooks_with_deliveries
+-- One seek for each webhook.
+WITH RECURSIVE found (webhook_id) AS (
+    SELECT (SELECT min(webhook_id) FROM delivery WHERE tenant_no = ?1)
+     UNION ALL
+    SELECT (SELECT min(d.webhook_id) FROM delivery d WHERE d.tenant_no = ?1 AND d.webhook_id > found.webhook_id)
+      FROM found WHERE found.webhook_id IS NOT NULL)
+SELECT webhook_id FROM found WHERE webhook_id IS NOT NULL
+
+-- name: erase_answers
+UPDATE attempt SET answer = x'' WHERE tenant_no = ? AND webhook_id = ? AND position = ?
+
+-- name: purge_rows
+-- The columns are those of PurgeRow. A cause that is a text names no event.
+SELECT key & 0xFFFFFFFFFF, id, occurred_at, recorded_at, kind, actor, flow, resource,
+       CASE typeof(cause) WHEN 'blob' THEN cause END, coalesce(length(payload), 0)
+  FROM event WHERE key >= ? AND key < ? ORDER BY key
+
+-- name: folded_causes
+SELECT id, occurred_at, kind FROM event WHERE tenant_no = ? AND id IN (SELECT value FROM carray(?)) AND key <= ?
+
+-- name: folded_effects
+SELECT cause, occurred_at, kind, key & 0xFFFFFFFFFF FROM event INDEXED BY event_cause
+ WHERE tenant_no = ? AND cause IN (SELECT value FROM carray(?)) AND key <= ?
+
+-- name: has_events_between
+SELECT EXISTS (SELECT 1 FROM event INDEXED BY event_time WHERE tenant_no = ? AND occurred_at >= ? AND occurred_at < ?)
+
+-- name: removed_transition_sizes
+-- The rows of one bucket, newest first.
+SELECT up_to, length(counts) FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
+
+-- name: take_removed_transitions
+-- As take_transitions.
+DELETE FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
+
+-- name: add_removed_transitions
+INSERT INTO removed_transition (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, ?, ?, ?)
+
+-- name: delete_transitions
+DELETE FROM transition WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: delete_removed_transitions
+DELETE FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: delete_event
+DELETE FROM event WHERE key = ?
+
+-- name: take_from_bucket
+UPDATE bucket SET events = events - ?4 WHERE tenant_no = ?1 AND level = ?2 AND bucket = ?3 RETURNING events, divided
+
+-- name: delete_bucket
+DELETE FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: delete_rollup_kind
+DELETE FROM rollup_kind WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: delete_rollup_actor
+DELETE FROM rollup_actor WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: delete_actor_totals
+DELETE FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ?
+
+-- name: take_from_rollup_kind
+UPDATE rollup_kind SET events = events - ?5 WHERE tenant_no = ?1 AND level = ?2 AND bucket = ?3 AND kind = ?4
+
+-- name: drop_from_rollup_kind
+DELETE FROM rollup_kind WHERE tenant_no = ?1 AND level = ?2 AND bucket = ?3 AND kind = ?4 AND events = ?5
+
+-- name: take_from_rollup_actor
+UPDATE rollup_actor SET events = events - ?6
+ WHERE tenant_no = ?1 AND level = ?2 AND bucket = ?3 AND actor = ?4 AND kind = ?5
+
+-- name: drop_from_rollup_actor
+DELETE FROM rollup_actor WHERE tenant_no = ?1 AND level = ?2 AND bucket = ?3 AND actor = ?4 AND kind = ?5 AND events = ?6
+
+-- name: drop_flow
+-- If these are all of its events.
+DELETE FROM flow WHERE key = ? AND events = ?
+
+-- name: take_from_flow
+-- After the events are gone.
+UPDATE flow
+   SET events = events - ?3, failures = failures - ?4,
+       first_at = (SELECT min(occurred_at) FROM event INDEXED BY event_flow WHERE tenant_no = ?1 AND flow = ?2),
+       last_at = (SELECT max(occurred_at) FROM event INDEXED BY event_flow WHERE tenant_no = ?1 AND flow = ?2)
+ WHERE key = ?1 << 40 | ?2
+
+-- name: drop_resource
+DELETE FROM resource WHERE key = ? AND events = ?
+
+-- name: take_from_resource
+UPDATE resource SET events = events - ?2 WHERE key = ?1
+
+-- name: drop_unused_kind
+-- The one bucket of level 0 has a row for each kind that an event has. Here and below, the name is returned.
+DELETE FROM kind
+ WHERE tenant_no = ?1 AND kind = ?2
+   AND NOT EXISTS (SELECT 1 FROM rollup_kind r WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.kind = ?2)
+RETURNING event_type, resource_type, actor_type, outcome
+
+-- name: drop_unused_actor
+DELETE FROM actor
+ WHERE key = ?1 << 40 | ?2
+   AND NOT EXISTS (SELECT 1 FROM rollup_actor r WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.actor = ?2)
+RETURNING actor_id, actor_type
+
+-- name: save_purge
+UPDATE tenant
+   SET payload_bytes = ?2, measured_to = ?3, folded_to = ?4, kinds_removed = kinds_removed + ?5,
+       flows_removed = flows_removed + ?6, removed_recorded_at = max(removed_recorded_at, ?7),
+       retained_from = max(retained_from, ?8), removal_epoch = removal_epoch + 1
+ WHERE tenant_no = ?1
+
 -- name: span_of_transitions
 SELECT counts FROM transition WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
+
+-- name: span_of_removed_transitions
+SELECT counts FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket BETWEEN ? AND ?
 
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling)
@@ -664,6 +799,13 @@ SELECT epoch, size, root, signed_at, note FROM checkpoint
 -- name: leaves
 SELECT leaf FROM event WHERE key > ? AND key <= ? ORDER BY key
 
+-- name: retained_from
+SELECT retained_from FROM tenant WHERE tenant_no = ?
+
+-- name: leaf_tiles
+-- The leaves of the positions before the first one that is kept.
+SELECT hashes FROM tile WHERE tenant_no = ? AND level = 0 AND number BETWEEN ? AND ? ORDER BY number
+
 -- name: tile
 SELECT substr(hashes, 1, ?4) FROM tile WHERE tenant_no = ?1 AND level = ?2 AND number = ?3
 
@@ -706,17 +848,18 @@ SELECT 1 FROM resource WHERE tenant_no = ?1 GROUP BY resource_id, resource_type 
  LIMIT 1
 
 -- name: wrong_names
--- The head holds the highest number in use. If it were lower, the next number would be used twice.
+-- The head holds the highest number that was given. If it were lower than one in use, that number would be used twice.
 SELECT 1 FROM tenant t
  WHERE t.tenant_no = ?1
-   AND (t.kinds, t.actors, t.flows, t.resources) <> (
-       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = ?1),
-       (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM actor
-         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40),
-       (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM flow
-         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40),
-       (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM resource
-         WHERE key > ?1 << 40 AND key < (?1 + 1) << 40))
+   AND (t.kinds < (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = ?1)
+        OR t.actors < (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM actor
+                        WHERE key > ?1 << 40 AND key < (?1 + 1) << 40)
+        OR t.flows < (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM flow
+                       WHERE key > ?1 << 40 AND key < (?1 + 1) << 40)
+        OR t.resources < (SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM resource
+                           WHERE key > ?1 << 40 AND key < (?1 + 1) << 40)
+        OR t.kinds - t.kinds_removed <> (SELECT count(*) FROM kind WHERE tenant_no = ?1)
+        OR t.flows - t.flows_removed <> (SELECT count(*) FROM flow WHERE tenant_no = ?1))
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = ? AND level = ?
@@ -732,6 +875,12 @@ SELECT bucket, counts FROM actor_total WHERE tenant_no = ? AND level = ?
 
 -- name: all_transitions
 SELECT level, bucket, counts FROM transition WHERE tenant_no = ?
+
+-- name: all_removed_transitions
+SELECT level, bucket, counts FROM removed_transition WHERE tenant_no = ?
+
+-- name: upper_tiles
+SELECT level, number, hashes FROM tile WHERE tenant_no = ? AND level > 0
 
 -- name: folded_transitions
 -- Every event whose cause is stored, both up to a position: the times of both, and their kinds.

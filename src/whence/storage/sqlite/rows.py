@@ -109,6 +109,8 @@ def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
         occurred_at,
         recorded_at,
         payload,
+        erased_at,
+        *_,
     ) = row
     return Event(
         tenant_id=tenant,
@@ -125,6 +127,7 @@ def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
         occurred_at=occurred_at,
         recorded_at=recorded_at,
         payload=payload,
+        erased_at=erased_at,
     )
 
 
@@ -154,11 +157,9 @@ def event_values(tenant_no: int, batch: Batch, hashed: Sequence[HashedEvent]) ->
 
 
 class SQLiteHeadRow(HeadRow, frozen=True):
-    """A tenant's head. `removal_epoch` goes up with each removal of events or payloads. `retained_from` is the first
-    position that is still kept."""
+    """A tenant's head. `flows_removed` of the flows are gone."""
 
-    removal_epoch: int = 0
-    retained_from: int = 1
+    flows_removed: int = 0
 
 
 def head_row(connection: apsw.Connection, tenant: str) -> SQLiteHeadRow | None:

@@ -157,9 +157,20 @@ def _origins(connection: apsw.Connection, tenant_no: int) -> list[Origin]:
 
 
 def _leaves(connection: apsw.Connection, tenant_no: int, leaves: LeafRange) -> bytes:
-    keys = (key_of(tenant_no, leaves.first), key_of(tenant_no, leaves.end))
-    rows: Any = connection.execute(_SQL["leaves"], keys)
-    return b"".join(leaf for (leaf,) in rows)
+    """The leaf hashes of a range, as far as they are there: those before the first position that is kept are in tiles,
+    also of events that are held."""
+    tiled: int = (connection.execute(_SQL["retained_from"], (tenant_no,)).get or 1) - 1
+    found = b""
+    if leaves.first < tiled:
+        first, end = leaves.first // TILE_WIDTH, min(leaves.end, tiled)
+        values = (tenant_no, first, (end - 1) // TILE_WIDTH)
+        joined = b"".join(hashes for (hashes,) in connection.execute(_SQL["leaf_tiles"], values))
+        before = first * TILE_WIDTH
+        found = joined[(leaves.first - before) * HASH_SIZE : (end - before) * HASH_SIZE]
+    if leaves.end > tiled:
+        keys = (key_of(tenant_no, max(leaves.first, tiled)), key_of(tenant_no, leaves.end))
+        found += b"".join(leaf for (leaf,) in connection.execute(_SQL["leaves"], keys))
+    return found
 
 
 def _tile(connection: apsw.Connection, tenant_no: int, tile: Tile) -> bytes:

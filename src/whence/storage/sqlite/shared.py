@@ -16,6 +16,7 @@ from whence.permissions import ApiKey
 from whence.storage.base import HashedEvent, Receipt, Store, Write
 from whence.storage.credentials import Session
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
+from whence.storage.removals import HoldVersion, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 from whence.storage.sqlite.connection import (
     ServingLock,
@@ -108,6 +109,7 @@ class SharedStore(SQLiteReads):
         self.credentials = SharedCredentials(self._readers.read, self._client)
         self.followers = SharedFollowers(self._readers.read, self._client)
         self.seals = SharedSeals(self._readers.read, self._readers.read_in_thread, SignedRecord(path), self._client)
+        self.removals = SharedRemovals(self._client)
 
     def _wake(self, tenants: Sequence[str]) -> None:
         for tenant in tenants:
@@ -247,6 +249,35 @@ class SharedSeals(SQLiteSeals):
     async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
         """Store tiles, together."""
         await self._client.call("put_tiles", tenant, list(rows))
+
+
+class SharedRemovals:
+    """What the store can forget: the writer does it; see `Removals`."""
+
+    def __init__(self, client: WriterClient) -> None:
+        self._client = client
+
+    async def erase_payloads(
+        self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
+        """Erase payloads."""
+        return int(await self._client.call("erase_payloads", tenant, list(positions), erased_at, list(holds)))
+
+    async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
+        """Remove events."""
+        return int(await self._client.call("purge", tenant, purge, list(holds)))
+
+    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+        """Replace the id of an actor."""
+        return int(await self._client.call("erase_actor", tenant, actor, new_id, erased_at))
+
+    async def settle(self, tenant: str) -> None:
+        """Wait for the removals that began before."""
+        await self._client.call("settle", tenant)
+
+    async def scrub(self) -> bool:
+        """Empty the write-ahead log into the file."""
+        return bool(await self._client.call("scrub"))
 
 
 async def _refuse_to_write(_work: object) -> None:

@@ -228,12 +228,14 @@ def map_of(
 ) -> ProcessMap:
     """The process map of the whole days that hold a period."""
     first, end = days_of(*period)
-    folded = [
-        counts
-        for span in cover_of_days(first, end)
-        for (counts,) in connection.execute(
-            _SQL["span_of_transitions"], (snapshot.tenant_no, span.level, span.first, span.last)
-        )
-    ]
+
+    def counts(block: str) -> list[bytes]:
+        return [
+            packed
+            for span in cover_of_days(first, end)
+            for (packed,) in connection.execute(_SQL[block], (snapshot.tenant_no, span.level, span.first, span.last))
+        ]
+
     unfolded = unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
-    return map_from((first, end), snapshot, folded, unfolded)
+    removed = counts("span_of_removed_transitions")
+    return map_from((first, end), snapshot, counts("span_of_transitions"), unfolded, removed)

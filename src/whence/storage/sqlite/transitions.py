@@ -20,7 +20,7 @@ def fold_transitions(connection: apsw.Connection, head: HeadDraft) -> None:
     """Add the transitions since the last fold to the buckets of their times."""
     counts = transitions.by_bucket(unfolded_transitions(connection, head.tenant_no, head.folded_to))
     statements = SetStatements(_SQL["transition_sizes"], _SQL["take_transitions"], _SQL["add_transitions"])
-    fold_counts(connection, head, statements, counts, transitions.pack, transitions.merged)
+    fold_counts(connection, head.tenant_no, head.size, statements, counts, transitions.pack, transitions.merged)
 
 
 def unfolded_transitions(connection: apsw.Connection, tenant_no: int, folded_to: int) -> TransitionsByDay:

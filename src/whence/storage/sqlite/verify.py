@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from whence.errors import StoreRefused
+from whence.merkle import HASH_SIZE
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
@@ -33,9 +34,11 @@ from whence.storage.verification import (
     Report,
     Rows,
     check_counts,
+    check_tiles,
     check_transitions,
 )
 from whence.storage.walks import run_walk
+from whence.tiles import TILE_WIDTH
 
 __all__ = ["verify"]
 
@@ -118,11 +121,21 @@ class _Verification:
 
     def _check_log(self, tenant: str, head: HeadRow) -> None:
         """Each event in order against its leaf, and the head against the leaves."""
-        chain = Chain(tenant, event_from)
+        chain = Chain(tenant, head, event_from)
         for hashes, row in self._events_of(head.tenant_no):
-            if not self._findings.add_event(chain.add(number_of(hashes.number), row, hashes)):
+            position = number_of(hashes.number)
+            self._add_tiles(chain, head, position)
+            if not self._findings.add_event(chain.add(position, row, hashes)):
                 return
+        self._add_tiles(chain, head, head.size + 1)
         self._findings.add_log(chain, head)
+        self._run_check(check_tiles(chain.full_tiles, partial(self._findings.add, tenant, None)), head)
+
+    def _add_tiles(self, chain: Chain, head: HeadRow, position: int) -> None:
+        """Add the leaves before an event whose own events are gone."""
+        while (number := chain.tile_before(position)) is not None:
+            hashes: Any = self._connection.execute(_SQL["tile"], (head.tenant_no, 0, number, TILE_WIDTH * HASH_SIZE))
+            chain.add_tile(number, hashes.get or b"")
 
     def _events_of(self, tenant_no: int) -> Iterator[tuple[HashRow, FullEventRow | None]]:
         """The hashes and the `full_event` row of each event, which is None when a name is missing."""

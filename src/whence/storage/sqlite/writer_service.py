@@ -48,7 +48,7 @@ class WriterService:
         self._server: asyncio.Server | None = None
         self._all_gone = asyncio.Event()
         self._all_gone.set()
-        keys, followers, seals = store.credentials, store.followers, store.seals
+        keys, followers, seals, removals = store.credentials, store.followers, store.seals, store.removals
         self._methods: dict[str, Callable[..., Awaitable[Any]]] = {
             "append": self._append,
             "check": lambda _nothing: store.check(),
@@ -69,6 +69,11 @@ class WriterService:
             "add_origin": seals.add_origin,
             "put_checkpoint": seals.put_checkpoint,
             "put_tiles": seals.put_tiles,
+            "erase_payloads": removals.erase_payloads,
+            "purge": removals.purge,
+            "erase_actor": removals.erase_actor,
+            "settle": removals.settle,
+            "scrub": removals.scrub,
         }
 
     async def start(self, listener: socket.socket) -> None:

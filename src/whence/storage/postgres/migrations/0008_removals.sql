@@ -31,4 +31,16 @@ CREATE POLICY one_tenant ON removed_transition USING
 
 GRANT SELECT ON removed_transition TO whence_app;
 
+-- The rights of a removal. Its transactions take this role instead of whence_app, which can neither change nor delete an
+-- event. Row-level security applies to it too.
+GRANT SELECT ON tenant, definition, head, kind, actor, flow, resource, event, bucket, rollup_kind, rollup_actor, transition,
+                removed_transition, actor_total, tile, follower, delivery, attempt TO whence_keeper;
+GRANT DELETE ON kind, actor, flow, resource, event, bucket, rollup_kind, rollup_actor, transition, removed_transition,
+                actor_total, delivery, attempt TO whence_keeper;
+GRANT UPDATE (payload, salt, payload_hash, erased_at) ON event TO whence_keeper;
+GRANT UPDATE (actor_id, erased_at) ON actor TO whence_keeper;
+GRANT UPDATE (answer) ON attempt TO whence_keeper;
+GRANT UPDATE ON head, flow, resource, bucket, rollup_kind, rollup_actor, tile TO whence_keeper;
+GRANT INSERT ON transition, removed_transition, actor_total, tile TO whence_keeper;
+
 -- From here on, `tile` has tiles of level 0 too: the leaves of the positions before `retained_from`.

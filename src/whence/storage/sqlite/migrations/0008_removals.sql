@@ -8,6 +8,8 @@ ALTER TABLE actor ADD COLUMN erased_at INTEGER;
 
 -- How many kinds have no event any more. Their numbers are not given again.
 ALTER TABLE tenant ADD COLUMN kinds_removed INTEGER NOT NULL DEFAULT 0;
+-- How many flows are gone. PostgreSQL counts the rows of flows instead.
+ALTER TABLE tenant ADD COLUMN flows_removed INTEGER NOT NULL DEFAULT 0;
 -- When the last of the events that were removed was recorded. An event that was sent before may be one of them.
 ALTER TABLE tenant ADD COLUMN removed_recorded_at INTEGER NOT NULL DEFAULT 0;
 

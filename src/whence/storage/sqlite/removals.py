@@ -1,0 +1,160 @@
+"""Removing payloads and events, on SQLite. Each removal is a request of the writer, so no append comes between its
+statements."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import apsw
+
+from whence.errors import Unavailable, Unsound
+from whence.identities import spellings
+from whence.integrity import hash_payload
+from whence.storage.purging import lasting_kinds
+from whence.storage.removals import HOLD, HoldsChanged, HoldVersion, Purge, refuse_unknown_holds
+from whence.storage.resolve import Kind
+from whence.storage.sequencing import HeadDraft
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite.append import NameCache, head_draft
+from whence.storage.sqlite.connection import connect
+from whence.storage.sqlite.credentials import Write
+from whence.storage.sqlite.purge import forget_content, purge_events
+from whence.storage.sqlite.rows import head_row, key_of, number_of
+
+__all__ = ["SQLiteRemovals"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+_SCRUB_TRIES = 50
+_SCRUB_WAIT_S = 0.02
+"""A truncating checkpoint needs a moment in which nobody reads an older state; so often it is tried, and so far apart.
+It never waits itself, since nobody can commit meanwhile."""
+
+_SCRUB_CACHE_KIB = 1_024
+
+
+class SQLiteRemovals:
+    """What one file can forget; see `Removals`."""
+
+    def __init__(self, path: str, write: Write, names: NameCache, *, serving: bool) -> None:
+        """`names` are those that the writer has in memory. Only a process that serves the file removes from it."""
+        self._path = path
+        self._write = write
+        self._names = names
+        self._serving = serving
+
+    async def erase_payloads(
+        self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
+        """Erase payloads, with their salts and with what webhooks answered to them."""
+
+        def erase(connection: apsw.Connection, head: HeadDraft) -> int:
+            return _erase_payloads(connection, head, positions, erased_at)
+
+        return await self._remove(tenant, erase, holds)
+
+    async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
+        """Remove events, with their rows in every count."""
+
+        def remove(connection: apsw.Connection, head: HeadDraft) -> int:
+            return purge_events(connection, self._names, head, purge)
+
+        return await self._remove(tenant, remove, holds)
+
+    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+        """Replace the id of an actor."""
+        type_, id_ = actor
+
+        def erase(connection: apsw.Connection, head: HeadDraft) -> int:
+            name, key = _stored_actor(connection, head.tenant_no, type_, spellings(id_))
+            if key is None or _stored_actor(connection, head.tenant_no, type_, [new_id])[1] is not None:
+                return 0
+            connection.execute(_SQL["erase_actor"], (new_id, erased_at, key))
+            self._names.forget([(head.tenant_no, name, type_)])
+            connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
+            events: int = connection.execute(_SQL["events_of_actor"], (head.tenant_no, number_of(key))).get
+            return events
+
+        return await self._remove(tenant, erase)
+
+    async def settle(self, tenant: str) -> None:
+        """Wait for the requests that the writer has: it takes one after the other."""
+        await self._write(lambda _connection: None)
+
+    async def scrub(self) -> bool:
+        """Empty the write-ahead log into the file, in which removed bytes are overwritten."""
+        for _ in range(_SCRUB_TRIES):
+            if await asyncio.to_thread(_truncate_log, self._path):
+                return True
+            await asyncio.sleep(_SCRUB_WAIT_S)
+        return False
+
+    async def _remove(
+        self,
+        tenant: str,
+        work: Callable[[apsw.Connection, HeadDraft], int],
+        holds: Sequence[HoldVersion] | None = None,
+    ) -> int:
+        """Remove something, unless a hold is stored that is not among `holds`, if these are given."""
+        if not self._serving:
+            raise Unavailable("This process opened the store beside its server and may not remove from it.")
+
+        def remove(connection: apsw.Connection) -> int | HoldsChanged:
+            if head_row(connection, tenant) is None:
+                return 0
+            if holds is not None:
+                try:
+                    refuse_unknown_holds(connection.execute(_SQL["hold_versions"], (HOLD, tenant)), holds)
+                except HoldsChanged as error:
+                    return error  # raising it would undo the writer's whole group
+            return work(connection, head_draft(connection, tenant))
+
+        done: int | HoldsChanged = await self._write(remove)
+        if isinstance(done, HoldsChanged):
+            raise done
+        return done
+
+
+def _erase_payloads(connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int) -> int:
+    """Erase the payloads at these positions, and return how many there were. Raises Unsound for one without a salt."""
+    lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
+    erased = 0
+    for position in positions:
+        key = key_of(head.tenant_no, position)
+        row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
+        if row is None or row[0] in lasting:
+            continue
+        _, salt, payload = row
+        if salt is None:
+            raise Unsound(f"{head.tenant}, position {position}: the salt of the payload is missing.")
+        connection.execute(_SQL["erase_payload"], (key, hash_payload(salt, payload), erased_at))
+        head.payload_bytes -= len(payload)
+        erased += 1
+    forget_content(connection, head.tenant_no, positions)
+    if erased:
+        connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
+    return erased
+
+
+def _stored_actor(
+    connection: apsw.Connection, tenant_no: int, actor_type: str, names: Iterable[str]
+) -> tuple[str, int | None]:
+    """The first of some names that an actor has, and the key of that actor; None when there is none."""
+    for name in names:
+        key: int | None = connection.execute(_SQL["actor_number"], (tenant_no, name, actor_type)).get
+        if key is not None:
+            return name, key
+    return "", None
+
+
+def _truncate_log(path: str) -> bool:
+    """Try once to empty the write-ahead log of a file."""
+    connection = connect(path, _SCRUB_CACHE_KIB)
+    try:
+        connection.set_busy_timeout(0)
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return False
+    finally:
+        connection.close()
+    return True
