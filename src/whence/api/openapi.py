@@ -421,6 +421,12 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             "required": ["code"],
             "properties": {"code": {"type": "string"}},
         },
+        "ChosenTenant": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["tenantId"],
+            "properties": {"tenantId": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}},
+        },
         "NewView": {
             "type": "object",
             "additionalProperties": False,
