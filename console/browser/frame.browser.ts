@@ -72,6 +72,34 @@ test("the tenant's menu says what the key may, and signs out", async () => {
   await page.context().close();
 });
 
+test("an operator chooses a tenant, then another, and every tab follows", async () => {
+  const page = await newPage(browser);
+  await page.goto(`${server}/login?back=/actors`);
+  await page.getByLabel("API key").fill(inject("operatorKey"));
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("heading", { name: "Which tenant?" }).waitFor();
+  await accessible(page, "choice of a tenant");
+  await page.getByRole("button", { name: "default", exact: true }).click();
+  await page.waitForURL(/\/actors/);
+  await page.getByText("airline-api").first().waitFor();
+  const tab = await page.context().newPage();
+  await tab.goto(`${server}/trace/28473f38-76f9-5a41-a59b-4cfe1395e865`);
+  await tab.getByRole("treegrid").waitFor();
+  await page.getByRole("button", { name: /^Tenant/ }).click();
+  await page.getByLabel("Find a tenant").fill("newcomer");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Tenant newcomer" }).waitFor();
+  expect(new URL(page.url()).pathname).toBe("/actors");
+  expect(await page.getByText("airline-api").count()).toBe(0);
+  await tab.getByRole("button", { name: "Tenant newcomer" }).waitFor();
+  expect(new URL(tab.url()).pathname).toBe("/flows");
+  await page.getByRole("button", { name: /^Tenant/ }).click();
+  await page.getByRole("button", { name: "default", exact: true }).waitFor();
+  await accessible(page, "menu of tenants");
+  quiet(page);
+  await page.context().close();
+});
+
 test("the palette finds an actor by name, goes to screens, and gives the focus back", async () => {
   const page = await visit("/flows");
   await page.keyboard.press("Control+k");

@@ -1,6 +1,6 @@
 /** Starts a server filled with the recorded airline runs, once for all tests, and tells them its address and key. */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -11,6 +11,8 @@ declare module "vitest" {
     /** The server's root, without a slash at its end. */
     server: string;
     key: string;
+    /** An operator's key, which opens every tenant for reading. */
+    operatorKey: string;
   }
 }
 
@@ -19,14 +21,18 @@ const START_S = 60;
 
 export default async function setup(project: TestProject) {
   const folder = mkdtempSync(join(tmpdir(), "whence-console-"));
-  const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder };
+  const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, TMPDIR: folder };
+  const whence = (...words: string[]) => execFileSync(WHENCE, words, { env, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   const port = await freePort();
   const server = `http://127.0.0.1:${port}`;
   const child = spawn(WHENCE, ["demo", "--port", String(port)], { env, stdio: "ignore" });
   try {
     await ready(server, child);
     project.provide("server", server);
-    project.provide("key", execFileSync(WHENCE, ["profile", "show", "demo", "--key"], { env, encoding: "utf8" }).trim());
+    project.provide("key", whence("profile", "show", "demo", "--key"));
+    const demo = readdirSync(folder).find((name) => name.startsWith("whence-demo-")) ?? "";
+    const store = `sqlite:///${join(folder, demo, "demo.db")}`;
+    project.provide("operatorKey", whence("key", "create", "--operator", "--scope", "events:read", "--store", store));
   } catch (error) {
     child.kill("SIGKILL");
     throw error;

@@ -37,8 +37,10 @@ __all__ = [
     "readable_by",
     "readable_types",
     "scopes_among",
+    "session_grants",
     "session_hash",
     "sign_in_code_hash",
+    "tenants_among",
 ]
 
 READ = "events:read"
@@ -59,6 +61,9 @@ OPERATORS_TENANT = ""
 
 SIGN_IN_CODE_S = 60
 """The life of the code of a sign-in link, in seconds."""
+
+_TENANT_GRANT = "tenant:"
+"""What comes before the name of a further tenant among the grants of a session."""
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _KEY_PREFIX = "whk_"
@@ -107,6 +112,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     logs; `via_cookie` is true for a cookie, which browsers send without being asked. `expires_at` is when the
     credential ends, in microseconds; for a session, when its key does. `via_operator` is true for the token of an
     operator's key.
+
+    Only a session can be changed to another tenant: to one of `tenants`, or to any with `any_tenant`. Neither lets the
+    principal read or store anything there.
     """
 
     tenant: str
@@ -116,6 +124,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     via_cookie: bool = False
     expires_at: int | None = None
     via_operator: bool = False
+    tenants: tuple[str, ...] = ()
+    any_tenant: bool = False
 
     def may(self, scope: str) -> bool:
         """Whether the principal holds `scope`. A narrowed scope is enough for `events:read`, and `events:read` implies
@@ -208,6 +218,17 @@ def scopes_among(texts: Iterable[str], vocabulary: Vocabulary) -> frozenset[str]
         for text in texts
         if text in known or (text.startswith(narrowed) and vocabulary.has_resource_type(text.removeprefix(narrowed)))
     )
+
+
+def session_grants(principal: Principal) -> tuple[str, ...]:
+    """What is kept of a principal with its session: its scopes, and the tenants that the session may be changed to."""
+    held = set(principal.scopes) | {_TENANT_GRANT + tenant for tenant in principal.tenants}
+    return tuple(sorted(held | {OPERATOR} if principal.any_tenant else held))
+
+
+def tenants_among(grants: Iterable[str]) -> tuple[str, ...]:
+    """The tenants in the grants of a session, sorted; see `session_grants`."""
+    return tuple(sorted(text.removeprefix(_TENANT_GRANT) for text in grants if text.startswith(_TENANT_GRANT)))
 
 
 def parse_key_name(name: str) -> str:

@@ -133,6 +133,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     # To a schema 863.0 is an integer.
     ("POST", "/api/v1/tenants/{tenant}/token"): frozenset({("lifetimeS", "out_of_range")}),
     ("GET", "/api/v1/tenants"): _LISTING,
+    ("GET", "/api/v1/session/tenants"): _LISTING,
     ("POST", "/api/v1/views"): frozenset({("name", "name")}),  # no schema says printable
     ("POST", "/api/v1/alert-rules"): _ALERTS,
     ("PATCH", "/api/v1/alert-rules/{rule_id}"): _ALERTS,

@@ -20,6 +20,7 @@ from whence.sealing import StoreSecret
 ALL = (READ, WRITE, ADMIN)
 EVENTS = "/api/v1/events"
 TOKENS = "/api/v1/tenants/{tenant}/token"
+TENANT = "/api/v1/session/tenant"
 RULES = "/api/v1/alert-rules"
 VIEWS = "/api/v1/views"
 HOOKS = "/api/v1/webhooks"
@@ -93,6 +94,8 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("POST", "/api/v1/session/links"): ("begin by its own key", 201),
     ("POST", "/api/v1/session/redeem"): ("a code, which nobody has here", 401),
     ("DELETE", "/api/v1/session"): ("end", 204),
+    ("GET", "/api/v1/session/tenants"): ("any credential", 200),
+    ("POST", TENANT): ("choose a tenant", 201),
     ("GET", "/livez"): ("nothing", 200),
     ("GET", "/readyz"): ("nothing", 200),
     ("GET", "/openapi.json"): ("nothing", 200),
@@ -136,6 +139,9 @@ TABLE: dict[str, tuple[int, ...]] = {
     "operator's token that is narrowed": (OK, 403, 403, 403, OK, OK, 403),
     "operator's token of a narrower ceiling": (403, OK, 403, 403, OK, OK, 403),
     "session of an operator's token, same origin": (OK, OK, OK, OK, 403, OK, 403),
+    "session of an operator, same origin": (OK, OK, OK, OK, 403, OK, 403),
+    "session of an operator, cross-site": (OK, 403, OK, 403, 403, 403, 403),
+    "session of an operator with a narrow ceiling, same origin": (403, OK, 403, 403, 403, OK, 403),
 }
 """The status for each credential that is valid. Every one in `forgeries` and `nobody` gets a 401."""
 
@@ -161,6 +167,15 @@ def session(served: Served, *scopes: str) -> str:
 def session_by(served: Served, headers: Headers) -> str:
     answer = httpx2.post(f"{served.url}/api/v1/session", headers=headers)
     assert answer.status_code == 201
+    made: str = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+    return made
+
+
+def chosen(served: Served, *ceiling: str) -> str:
+    """A session in the tenant acme that an operator's key began."""
+    headers = bearer(served.operator_key(*ceiling))
+    answer = httpx2.post(f"{served.url}{TENANT}", headers=headers, json={"tenantId": "acme"})
+    assert answer.status_code == 201, answer.text
     made: str = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
     return made
 
@@ -232,6 +247,9 @@ def sessions(served: Served) -> dict[str, Headers]:
         "session of an operator's token, same origin": cookie(
             session_by(served, bearer(exchanged(served, *ALL))), SAME
         ),
+        "session of an operator, same origin": cookie(chosen(served, *ALL), SAME),
+        "session of an operator, cross-site": cookie(chosen(served, *ALL), CROSS),
+        "session of an operator with a narrow ceiling, same origin": cookie(chosen(served, WRITE), SAME),
     }
 
 
@@ -388,6 +406,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         f"{EVENTS}/batch": [event()],
         "/api/v1/keys": {"scopes": [ADMIN]},
         TOKENS: {"scopes": [READ]},
+        TENANT: {"tenantId": "acme"},
         RULES: {"name": "n", "condition": {"kind": "match"}, "filters": {"eventType": "never.seen"}},
         HOOKS: {"url": "https://8.8.8.8/", "enabled": False},
         "/api/v1/session/redeem": {"code": new_sign_in_code()},
@@ -415,10 +434,13 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
         return 401 if row == NOBODY else OK
     if need == "begin by its own key":
         return 403 if row != NOBODY and state.startswith("operator's token") else row[NEEDS.index("begin")]
+    if need == "choose a tenant":
+        may = state.startswith(("operator's key", "session of an operator")) and "token" not in state
+        return 401 if row is NOBODY else OK if may and "cross-site" not in state else 403
     if need.startswith("a code"):
         return 403 if row != NOBODY and state.endswith(("cross-site", "other origin")) else OK
     if need.startswith("read and admin"):
-        has_key = not state.startswith("token") and not ("own key" in need and "operator's token" in state)
+        has_key = not state.startswith("token") and not ("own key" in need and "operator" in state)
         return row[NEEDS.index("read")] or row[NEEDS.index("admin")] or (OK if has_key or need[-3:] != "key" else 403)
     return OK if need == "nothing" else row[NEEDS.index(need)]
 

@@ -372,7 +372,9 @@ def test_every_example_of_a_request_is_accepted(served: Served) -> None:
                     body = example if isinstance(example, str) else json.dumps(example)
                     if path == "/api/v1/session/redeem":  # of which no code is in advance
                         body = json.dumps({"code": client.post("/api/v1/session/links").json()["code"]})
-                    headers = {"Content-Type": media} | (operator if "Operators" in operation["tags"] else {})
+                    headers = {"Content-Type": media} | (
+                        operator if "Operators" in operation["tags"] or path == "/api/v1/session/tenant" else {}
+                    )
                     filled = path.replace("{tenant}", "examples").replace("{rule_id}", rule_id)
                     filled = filled.replace("{webhook_id}", hook["id"])
                     answer = client.request(method, filled, content=body, headers=headers)

@@ -2,6 +2,7 @@ import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { Overlays } from "../palette/Overlays";
 import { Icon, Logo, type IconName } from "../common/icons";
 import { useSignInAgain } from "../signin/again";
+import { useTenantOfOtherTabs } from "../signin/tabs";
 import "./frame.css";
 
 interface Place {
@@ -39,6 +40,7 @@ const SETTINGS: Place = { to: "/settings", name: "Settings", icon: "settings", u
 /** The rail at the left, or tabs at the bottom of a phone, around the page. Each page brings its own bar. */
 export function Frame() {
   useSignInAgain();
+  useTenantOfOtherTabs();
   return (
     <div className="app">
       <a className="skip" href="#main">

@@ -27,19 +27,40 @@ export function useSession(): Session | null | undefined {
 }
 
 /** Exchanges an API key for a session cookie. */
-export async function signIn(apiKey: string, client: QueryClient): Promise<void> {
+export async function signIn(apiKey: string): Promise<void> {
   await send("api/v1/session", { method: "POST", headers: { "X-API-Key": apiKey } });
-  await client.resetQueries();
 }
 
 /** Redeems the single-use code of a sign-in link. */
-export async function redeem(code: string, client: QueryClient): Promise<void> {
+export async function redeem(code: string): Promise<void> {
   await send("api/v1/session/redeem", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ code }),
   });
-  await client.resetQueries();
+}
+
+/** The tenants that one may open, by name; with `anyTenant` every other name will do too. `more`: not all are listed. */
+export interface Tenants {
+  anyTenant: boolean;
+  names: string[];
+  more: boolean;
+}
+
+/** What this browser's session may open, or the API key. */
+export async function readTenants(apiKey?: string): Promise<Tenants> {
+  const response = await send("api/v1/session/tenants?limit=1000", apiKey ? { headers: { "X-API-Key": apiKey } } : {});
+  const { anyTenant, tenants } = (await response.json()) as { anyTenant: boolean; tenants: { tenantId: string }[] };
+  return { anyTenant, names: tenants.map(({ tenantId }) => tenantId), more: response.headers.has("Link") };
+}
+
+/** Begins a session in a tenant; the session that there was ends. */
+export async function openTenant(tenantId: string, apiKey?: string): Promise<void> {
+  await send("api/v1/session/tenant", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...(apiKey ? { "X-API-Key": apiKey } : {}) },
+    body: JSON.stringify({ tenantId }),
+  });
 }
 
 export async function signOut(client: QueryClient): Promise<void> {

@@ -4,9 +4,10 @@ import { useEffect, useState, type FormEvent } from "react";
 import { ApiError, ROOT } from "../api/client";
 import { useTitle } from "../frame/Screen";
 import type { Search } from "../router";
-import { redeem, signIn } from "../session/session";
+import { readTenants, redeem, signIn } from "../session/session";
 import { Icon, Logo } from "../common/icons";
 import { placeAfter, takeCode } from "./code";
+import { TenantList } from "./TenantList";
 import "../common/screens.css";
 import "./signin.css";
 
@@ -40,16 +41,28 @@ export function SignInPage() {
   const router = useRouter();
   const { back, failed } = useSearch({ strict: false }) as Search;
   const [key, setKey] = useState("");
+  const [operatorsKey, setOperatorsKey] = useState<string | null>(null);
   const [busy, setBusy] = useState(arrived !== null);
   const [wrong, setWrong] = useState<string | null>(failed === undefined ? null : (FAILURES[failed] ?? null));
 
-  async function enter(how: () => Promise<void>, what: "key" | "link") {
+  async function arrive() {
+    await client.resetQueries();
+    router.history.push(ROOT.replace(/\/$/, "") + placeAfter(back));
+  }
+
+  async function enter(how: () => Promise<void>, what: "key" | "link", text?: string) {
     setBusy(true);
     setWrong(null);
     try {
       await how();
-      router.history.push(ROOT.replace(/\/$/, "") + placeAfter(back));
+      await arrive();
     } catch (error) {
+      if (text !== undefined && (await isOperators(text, error))) {
+        setOperatorsKey(text);
+        setKey("");
+        setBusy(false);
+        return;
+      }
       setWrong(sentence(error, what));
       setBusy(false);
     }
@@ -59,7 +72,7 @@ export function SignInPage() {
     function follow() {
       const code = arrived ?? takeCode();
       arrived = null;
-      if (code !== null) void enter(() => redeem(code, client), "link");
+      if (code !== null) void enter(() => redeem(code), "link");
     }
     follow();
     addEventListener("hashchange", follow);
@@ -70,7 +83,7 @@ export function SignInPage() {
     event.preventDefault();
     const text = key.trim();
     if (text === "") setWrong("Enter an API key. It begins with whk_.");
-    else void enter(() => signIn(text, client), "key");
+    else void enter(() => signIn(text), "key", text);
   }
 
   return (
@@ -80,26 +93,50 @@ export function SignInPage() {
           <Logo />
           <span>Whence</span>
         </div>
-        <form className="card" onSubmit={submit} aria-busy={busy}>
-          <h1>Sign in</h1>
-          <p className="t2">
-            to the log at <span className="mono">{location.host}</span>
-          </p>
-          <KeyField value={key} onChange={setKey} wrong={wrong} />
-          <button className="btn p" disabled={busy}>
-            {busy ? "Signing in…" : "Sign in"}
-          </button>
-          {ISSUER && (
-            <a className="btn o issuer" href={`${ROOT}${ISSUER}?back=${encodeURIComponent(placeAfter(back))}`}>
-              <Icon name="key" />
-              Continue with your identity provider
-            </a>
-          )}
-        </form>
+        {operatorsKey !== null ? (
+          <Choice apiKey={operatorsKey} onOpened={() => void arrive()} onBack={() => setOperatorsKey(null)} />
+        ) : (
+          <form className="card" onSubmit={submit} aria-busy={busy}>
+            <h1>Sign in</h1>
+            <p className="t2">
+              to the log at <span className="mono">{location.host}</span>
+            </p>
+            <KeyField value={key} onChange={setKey} wrong={wrong} />
+            <button className="btn p" disabled={busy}>
+              {busy ? "Signing in…" : "Sign in"}
+            </button>
+            {ISSUER && (
+              <a className="btn o issuer" href={`${ROOT}${ISSUER}?back=${encodeURIComponent(placeAfter(back))}`}>
+                <Icon name="key" />
+                Continue with your identity provider
+              </a>
+            )}
+          </form>
+        )}
         <p className="xs t3 after">
           The key is exchanged for a session cookie that scripts cannot read. It decides the tenant and what you see.
         </p>
       </main>
+    </div>
+  );
+}
+
+/** Whether a key was refused because it is an operator's, which opens tenants and has no log of its own. */
+async function isOperators(apiKey: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof ApiError) || error.status !== 403) return false;
+  return (await readTenants(apiKey).catch(() => null))?.anyTenant ?? false;
+}
+
+/** The tenants that an operator's key opens. The key is kept until one is chosen, and nowhere but in this page. */
+function Choice({ apiKey, onOpened, onBack }: { apiKey: string; onOpened: () => void; onBack: () => void }) {
+  return (
+    <div className="card choice">
+      <h1>Which tenant?</h1>
+      <p className="t2">This is an operator&rsquo;s key. The menu at the top left changes the tenant later.</p>
+      <TenantList apiKey={apiKey} onOpened={onOpened} />
+      <button type="button" className="btn o" onClick={onBack}>
+        Use another key
+      </button>
     </div>
   );
 }

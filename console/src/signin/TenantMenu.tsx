@@ -1,11 +1,14 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 import { signOut, useSession, type Session } from "../session/session";
 import { Icon } from "../common/icons";
 import { Pop } from "../common/Pop";
 import { setPreferences, usePreferences, type Preferences } from "../common/preferences";
 import "../common/screens.css";
 import { When } from "../common/When";
+import { TenantList } from "./TenantList";
+import { goToTenant } from "./tabs";
 
 const THEMES: readonly (readonly [Preferences["theme"], string])[] = [
   ["system", "System"],
@@ -13,12 +16,13 @@ const THEMES: readonly (readonly [Preferences["theme"], string])[] = [
   ["dark", "Dark"],
 ];
 
-/** The tenant; its menu says as whom one is signed in and what that may see, and signs out. */
+/** The tenant; its menu says as whom one is signed in and what that may see, opens other tenants, and signs out. */
 export function TenantMenu() {
   const session = useSession();
   const { theme } = usePreferences();
   const client = useQueryClient();
   const navigate = useNavigate();
+  const [opened, setOpened] = useState(false);
   async function leave() {
     await signOut(client);
     await navigate({ to: "/login", search: {} });
@@ -28,6 +32,7 @@ export function TenantMenu() {
     <Pop
       name="Signed in"
       className="tenant"
+      onOpen={() => setOpened(true)}
       label={
         <>
           <span className="visually-hidden">Tenant </span>
@@ -41,6 +46,7 @@ export function TenantMenu() {
       {() => (
         <>
           <Who session={session} />
+          {opened && <TenantList here={session.tenantId} onOpened={goToTenant} />}
           <hr />
           <div className="tenant-line fx g2">
             <span className="t2 grow">Theme</span>

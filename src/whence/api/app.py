@@ -26,6 +26,7 @@ from whence.api import (
     reads,
     seals,
     sentences,
+    session_tenants,
     sessions,
     views,
     webhooks,
@@ -134,7 +135,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
         *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, seals, sentences, views),
-        *(credentials, sessions, operators, metrics_page, health),
+        *(credentials, sessions, session_tenants, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)

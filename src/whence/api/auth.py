@@ -26,7 +26,16 @@ from whence.api.process_bus import ProcessBus
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
 from whence.events import is_tenant
 from whence.fairness import FairQueue
-from whence.permissions import OPERATOR, ApiKey, Principal, key_hash, scopes_among, session_hash, sign_in_code_hash
+from whence.permissions import (
+    OPERATOR,
+    ApiKey,
+    Principal,
+    key_hash,
+    scopes_among,
+    session_hash,
+    sign_in_code_hash,
+    tenants_among,
+)
 from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
@@ -278,7 +287,9 @@ class Authenticator:
             return None
         if session.tenant is None:
             return principal
-        return _for_tenant(principal, known.key, session.tenant, session.scopes or (), session.expires_at)
+        grants = session.scopes or ()
+        of_tenant = _for_tenant(principal, known.key, session.tenant, grants, session.expires_at)
+        return msgspec.structs.replace(of_tenant, any_tenant=OPERATOR in grants)
 
     def _of_subject(self, session: Session) -> Principal | None:
         """The principal of a session that OpenID Connect began, while that is switched on."""
@@ -291,6 +302,7 @@ class Authenticator:
             subject=session.key_id,
             via_cookie=True,
             expires_at=session.expires_at,
+            tenants=tenants_among(session.scopes or ()),
         )
 
     async def _of_operator_token(self, scope: Mapping[str, Any], text: str) -> Principal | None:
@@ -471,14 +483,20 @@ class TokenVerifier:
         self._check_times(claims, time.time())
         return claims
 
-    def principal(self, claims: Mapping[str, Any], *, via_cookie: bool) -> Principal:
-        """Who these claims stand for. Raises TokenRefused if they name no tenant."""
-        tenant = claims.get(self._tenant_claim)
-        if not isinstance(tenant, str) or not is_tenant(tenant):
+    def principal(self, claims: Mapping[str, Any], *, via_cookie: bool, several: bool = False) -> Principal:
+        """Who these claims stand for. Raises TokenRefused if they name no tenant.
+
+        With `several`, the claim may also be a list of tenants. The first one is that of the principal.
+        """
+        claim = claims.get(self._tenant_claim)
+        named = claim if several and isinstance(claim, list) else [claim]
+        tenants = [tenant for tenant in named if isinstance(tenant, str) and is_tenant(tenant)]
+        if not tenants or len(tenants) < len(named):
             raise TokenRefused("the claim of the tenant is missing, or names none")
         subject = claims.get("sub", "")
         return Principal(
-            tenant=tenant,
+            tenant=tenants[0],
+            tenants=tuple(sorted(set(tenants))) if len(set(tenants)) > 1 else (),
             scopes=scopes_among(_scopes(claims.get(self._scopes_claim)), self._vocabulary),
             key_id=None,
             subject=f"jwt:{subject if isinstance(subject, str | int) else ''}"[:255],

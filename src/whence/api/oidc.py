@@ -135,7 +135,7 @@ class OidcProvider:
                 raise TokenRefused("the token was issued to another client")
             if not isinstance(claims.get("sub"), str) or not claims["sub"]:
                 raise TokenRefused("the claim sub is missing")
-            return verifier.principal(claims, via_cookie=True), attempt.back
+            return verifier.principal(claims, via_cookie=True, several=True), attempt.back
         except TokenRefused as refusal:
             raise SignInFailed("refused", str(refusal)) from None
         except Unavailable as error:

@@ -7,6 +7,7 @@ import re
 from typing import cast
 from urllib.parse import parse_qsl
 
+import msgspec
 import structlog
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
@@ -16,11 +17,9 @@ from whence.api.context import context_of, now_us, root_path_of
 from whence.api.oidc import ATTEMPT_S, OidcProvider, SignInFailed
 from whence.api.request import Request
 from whence.api.responses import JsonResponse
-from whence.api.sessions import SESSION_S, cookie_line, session_cookie
+from whence.api.sessions import SESSION_S, cookie_line, keep_session, session_cookie
 from whence.errors import Invalid, WhenceError
-from whence.permissions import new_session_secret, session_hash
 from whence.settings import Settings
-from whence.storage.credentials import Session
 
 __all__ = ["START", "routes"]
 
@@ -61,16 +60,9 @@ async def _callback(request: Request) -> JsonResponse:
     provider = cast(OidcProvider, context.oidc)
     try:
         principal, back = await provider.finish(kept[0] if len(kept) == 1 else None, answer, _callback_of(request), now)
-        secret, expires_at = new_session_secret(), now + SESSION_S * 1_000_000
-        session = Session(
-            hash=cast(bytes, session_hash(secret)),
-            key_id=(SUBJECT_PREFIX + principal.subject.removeprefix("jwt:"))[:255],
-            expires_at=expires_at,
-            tenant=principal.tenant,
-            scopes=tuple(sorted(principal.scopes)),
-        )
-        await context.store.credentials.put_session(session)
-        await context.recorder.session_created(principal, expires_at, now)
+        subject = (SUBJECT_PREFIX + principal.subject.removeprefix("jwt:"))[:255]
+        who = msgspec.structs.replace(principal, subject=subject)
+        secret = await keep_session(request, who, now + SESSION_S * 1_000_000, now)
     except SignInFailed as failed:
         if failed.reason == "refused":
             context.authenticator.note_bad(request)

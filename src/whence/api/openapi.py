@@ -428,6 +428,12 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
             "required": ["reason"],
             "properties": {"reason": {"type": "string", "enum": list(EPOCH_REASONS)}},
         },
+        "ChosenTenant": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["tenantId"],
+            "properties": {"tenantId": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}},
+        },
         "NewView": {
             "type": "object",
             "additionalProperties": False,

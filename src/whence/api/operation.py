@@ -185,9 +185,10 @@ def signed_in_route(path: str, summary: str, response: ResponseSpec, tag: str) -
 
 
 def listing_route(
-    path: str, summary: str, query: str, scope: str, response: ResponseSpec, tag: str
+    path: str, summary: str, query: str, scope: str | None, response: ResponseSpec, tag: str
 ) -> HTTPRouteHandler:
-    """A route that lists something other than events, page by page: GET and HEAD."""
+    """A route that lists something other than events, page by page: GET and HEAD. Without a scope it is for every valid
+    credential."""
     operation = Operation(
         tag=tag,
         summary=summary,
@@ -195,7 +196,7 @@ def listing_route(
         responses={200: msgspec.structs.replace(response, headers=_LINK)},
         errors=(422,),
     )
-    return _get(path, {"scope": scope, "operation": operation})
+    return _get(path, {"operation": operation} | ({} if scope is None else {"scope": scope}))
 
 
 def _get(path: str, opt: Json) -> HTTPRouteHandler:

@@ -1,7 +1,7 @@
 """The routes of operators' keys: the list of tenants, and the exchange of the key for a token of one tenant.
 
-An operator's key is made by the command line alone. It reads no events. This exchange is the one place where a tenant
-comes from a request and not from its credential.
+An operator's key is made by the command line alone. It reads no events. This exchange, and the tenant menu of the
+console (`session_tenants.py`), are the two places where a tenant comes from a request.
 """
 
 import msgspec

@@ -26,6 +26,7 @@ from whence.permissions import (
     Principal,
     new_session_secret,
     new_sign_in_code,
+    session_grants,
     session_hash,
     sign_in_code_hash,
 )
@@ -34,14 +35,25 @@ from whence.wire.keys import CurrentSessionBody, SessionBody, SessionLinkBody
 from whence.wire.problems import json_object
 from whence.wire.times import format_time
 
-__all__ = ["ROUTES", "SESSION_S", "cookie_line", "session_cookie"]
+__all__ = [
+    "ROUTES",
+    "SESSION_RESPONSE",
+    "SESSION_S",
+    "answer_with_session",
+    "cookie_line",
+    "end_sessions",
+    "keep_session",
+    "session_cookie",
+    "text_member",
+]
 
 SESSION_S = 12 * 3600
 """The longest life of a session, in seconds. It ends earlier if its API key does."""
 
 _BODY_MAX = 1024
 _SET_COOKIE: Json = {"Set-Cookie": {"description": COOKIE, "schema": {"type": "string"}}}
-_SESSION = ResponseSpec("The session", SessionBody, _SET_COOKIE)
+SESSION_RESPONSE = ResponseSpec("The session", SessionBody, _SET_COOKIE)
+"""The answer that begins a session."""
 
 
 def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
@@ -72,7 +84,7 @@ async def current_session(request: Request) -> JsonResponse:
     return JsonResponse(msgspec.json.encode(body))
 
 
-@post("/api/v1/session", opt=_operation("Create Session", 201, _SESSION))
+@post("/api/v1/session", opt=_operation("Create Session", 201, SESSION_RESPONSE))
 async def create_session(request: Request) -> Response[bytes]:
     """Exchange an API key for a session cookie, which scripts cannot read, so that a browser need not keep the key."""
     return await _begin(request, _key_holder(request), now_us())
@@ -85,6 +97,12 @@ async def create_session(request: Request) -> Response[bytes]:
 )
 async def end_session(request: Request) -> Response[None]:
     """End the session, on the server too, and clear the cookie."""
+    await end_sessions(request)
+    return Response(None, status_code=204, headers={"Set-Cookie": session_cookie(request, "", 0)})
+
+
+async def end_sessions(request: Request) -> None:
+    """End the session of the cookie that the request came with, on the server too, and record it."""
     context = context_of(request)
     for secret in read_cookies(request.scope):
         hashed = session_hash(secret)
@@ -92,7 +110,6 @@ async def end_session(request: Request) -> Response[None]:
             await context.store.credentials.end_session(hashed)
             context.authenticator.forget(hashed)
             await context.recorder.session_ended(principal_of(request), now_us())
-    return Response(None, status_code=204, headers={"Set-Cookie": session_cookie(request, "", 0)})
 
 
 @post(
@@ -120,7 +137,11 @@ async def create_link(request: Request) -> Response[bytes]:
     "/api/v1/session/redeem",
     opt={"open": True}
     | _operation(
-        "Redeem Session Link", 201, _SESSION, *(401, 403, 413, 415, 422, 429), request_content={JSON: ref("SignInCode")}
+        "Redeem Session Link",
+        201,
+        SESSION_RESPONSE,
+        *(401, 403, 413, 415, 422, 429),
+        request_content={JSON: ref("SignInCode")},
     ),
 )
 async def redeem_link(request: Request) -> Response[bytes]:
@@ -128,7 +149,7 @@ async def redeem_link(request: Request) -> Response[bytes]:
     context = context_of(request)
     async with read_body(request, context.admission, "", _BODY_MAX) as body:
         check_json_media(request)
-        code = _code_in(body)
+        code = text_member(body, "code")
     principal = await context.authenticator.redeem(request, code)
     return await _begin(request, principal, now_us())
 
@@ -149,40 +170,53 @@ def _key_holder(request: Request) -> Principal:
 
 async def _begin(request: Request, principal: Principal, now: int) -> Response[bytes]:
     """Make a session for the holder of a key, and answer with its cookie."""
-    context = context_of(request)
     expires_at = now + SESSION_S * 1_000_000
     if principal.expires_at is not None:
         expires_at = min(expires_at, principal.expires_at)
-    secret = new_session_secret()
+    secret = await keep_session(request, principal, expires_at, now)
+    return answer_with_session(request, principal, secret, expires_at, now)
+
+
+async def keep_session(request: Request, principal: Principal, expires_at: int, now: int) -> str:
+    """Store and record a new session of this principal, and return its secret. Times are in microseconds."""
+    context, secret = context_of(request), new_session_secret()
+    of_key = principal.key_id is not None and not principal.via_operator  # it is what its key is
     session = Session(
         hash=cast(bytes, session_hash(secret)),
-        key_id=cast(str, principal.key_id),
+        key_id=principal.key_id or principal.subject,
         expires_at=expires_at,
-        tenant=principal.tenant if principal.via_operator else None,
-        scopes=tuple(sorted(principal.scopes)) if principal.via_operator else None,
+        tenant=None if of_key else principal.tenant,
+        scopes=None if of_key else session_grants(principal),
     )
     await context.store.credentials.put_session(session)
     await context.recorder.session_created(principal, expires_at, now)
+    return secret
+
+
+def answer_with_session(
+    request: Request, principal: Principal, secret: str, expires_at: int, now: int
+) -> Response[bytes]:
+    """The answer that begins a session in the browser: what it is, and its cookie."""
     body = SessionBody(
         tenant_id=principal.tenant, scopes=tuple(sorted(principal.scopes)), expires_at=format_time(expires_at)
     )
     return _secret_answer(body, session_cookie(request, secret, max(0, (expires_at - now) // 1_000_000)))
 
 
-def _code_in(body: bytes) -> str:
-    """The code in the body of a request. Raises Invalid with every problem."""
+def text_member(body: bytes, wanted: str) -> str:
+    """The one member that the object in a body has, which is text. Raises Invalid with every problem."""
     asked = json_object(body)
     problems = [
-        Problem(("body", name), "There is no such field; known is code.", "extra_forbidden")
-        for name in sorted(asked.keys() - {"code"})
+        Problem(("body", name), f"There is no such field; known is {wanted}.", "extra_forbidden")
+        for name in sorted(asked.keys() - {wanted})
     ]
-    if "code" not in asked:
-        problems.append(Problem(("body", "code"), "code is required.", "missing"))
-    elif not isinstance(asked["code"], str):
-        problems.append(Problem(("body", "code"), "code must be text.", "string_type"))
+    if wanted not in asked:
+        problems.append(Problem(("body", wanted), f"{wanted} is required.", "missing"))
+    elif not isinstance(asked[wanted], str):
+        problems.append(Problem(("body", wanted), f"{wanted} must be text.", "string_type"))
     if problems:
         raise Invalid(problems)
-    return str(asked["code"])
+    return str(asked[wanted])
 
 
 def session_cookie(request: Request, value: str, max_age_s: int) -> str:

@@ -14,6 +14,8 @@ __all__ = [
     "KeysBody",
     "SessionBody",
     "SessionLinkBody",
+    "SessionTenantBody",
+    "SessionTenantsBody",
     "TenantBody",
     "TenantTokenBody",
     "TenantsBody",
@@ -80,6 +82,20 @@ class SessionLinkBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
     def __repr__(self) -> str:
         return f"SessionLinkBody(expires_at={self.expires_at!r})"
+
+
+class SessionTenantBody(msgspec.Struct, frozen=True, rename="camel"):
+    """A tenant that a session may be changed to."""
+
+    tenant_id: str
+
+
+class SessionTenantsBody(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of the tenants that the caller may have a session in, by name. With `anyTenant` these are the tenants that
+    have a log or a key, and every other name will do too."""
+
+    any_tenant: bool
+    tenants: list[SessionTenantBody]
 
 
 class TenantBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -405,7 +405,11 @@ def _listing(things: str) -> tuple[Parameter, ...]:
     )
 
 
-LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {"keys": _listing("keys"), "tenants": _listing("tenants")}
+LISTING_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "keys": _listing("keys"),
+    "tenants": _listing("tenants"),
+    "session_tenants": _listing("tenants"),
+}
 """The parameters of each route that lists something other than events."""
 
 SUGGESTIONS_MAX, SUGGESTIONS_DEFAULT = 50, 20

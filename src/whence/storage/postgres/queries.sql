@@ -575,7 +575,7 @@ SELECT e.position
  ORDER BY e.occurred_at, e.position LIMIT $4
 
 -- name: causes_above
--- An event and its causes, nearest first: at most $4 of them. Not on SQLite, where a lookup costs no round trip. OFFSET 0
+-- An event and its causes, nearest first: at most $4 of them. OFFSET 0
 -- keeps the planner from making it a join, which scans, and the sum, here and below, from using the index on kinds.
 WITH RECURSIVE above (position, cause_id, hop) AS (
     SELECT position, cause_id, 1

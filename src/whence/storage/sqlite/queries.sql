@@ -410,6 +410,32 @@ SELECT occurred_at, key FROM event INDEXED BY event_cause
  WHERE tenant_no = ?1 AND cause = ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
  ORDER BY occurred_at, key
 
+-- name: causes_above
+-- An event and its causes: at most ?4 of them, in any order.
+WITH RECURSIVE above (key, cause, hop) AS (
+    SELECT key, cause, 1 FROM event INDEXED BY event_id
+     WHERE tenant_no = ?1 AND id = ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
+     UNION ALL
+    SELECT e.key, e.cause, above.hop + 1
+      FROM above
+     CROSS JOIN event e INDEXED BY event_id ON e.tenant_no = ?1 AND e.id = above.cause
+     WHERE above.hop < ?4 AND (?3 IS NULL OR e.kind IN (SELECT value FROM json_each(?3))))
+SELECT key FROM above
+
+-- name: effects_below
+-- What some causes led to within ?4 hops: each event with its distance, at most ?5 of them. Events of a cycle repeat.
+WITH RECURSIVE below (key, id, hop) AS (
+    SELECT key, id, 1 FROM event INDEXED BY event_cause
+     WHERE tenant_no = ?1 AND cause IN (SELECT value FROM carray(?2))
+       AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
+     UNION ALL
+    SELECT e.key, e.id, below.hop + 1
+      FROM below
+     CROSS JOIN event e INDEXED BY event_cause ON e.tenant_no = ?1 AND e.cause = below.id
+     WHERE below.hop < ?4 AND (?3 IS NULL OR e.kind IN (SELECT value FROM json_each(?3)))
+     LIMIT ?5)
+SELECT key, hop FROM below
+
 -- name: flows_seen
 -- The flows of a viewer who may see these kinds only. It precedes the statements on flows, as a WITH clause.
 WITH seen (key, events, failures, first_at, last_at) AS (

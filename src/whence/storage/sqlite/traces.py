@@ -37,9 +37,23 @@ __all__ = ["flows_of_page", "graph_of", "map_of", "payloads_of", "reach_of"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
+_HOPS_FACTOR = 4
+_HOPS_MAX = 1_024
+"""Hops that one statement reads in advance: one at first, then more."""
+
+_AHEAD_MAX = 4_000
+"""Events that one statement reads in advance."""
+
+_NARROW_MAX = 16
+"""Causes for whose effects a lookup reads further hops. One for more of them is worth its statement as it is."""
+
 
 class _EventReader:
-    """Reads the events that a walk asks for, of those that one viewer may see."""
+    """Reads the events that a walk asks for, of those that one viewer may see.
+
+    A walk asks for one hop at a time, and most of the time of a lookup goes into its statement. So a lookup reads
+    further hops in advance: each time `_HOPS_FACTOR` times as many, upwards and downwards.
+    """
 
     def __init__(self, connection: apsw.Connection, snapshot: Snapshot) -> None:
         self.connection = connection
@@ -47,6 +61,10 @@ class _EventReader:
         kinds = readable_kinds(snapshot)
         self.kinds = None if kinds is None else json_list(kinds)
         self.known: dict[int, GraphEvent] = {}
+        self.by_id: dict[str, GraphEvent] = {}
+        self.effects: dict[str, list[GraphEvent]] = {}  # of events whose effects are all known
+        self.hops_up = 1
+        self.hops_down = 1
 
     def answer(self, lookup: Lookup) -> list[GraphEvent]:
         """The events that a walk asks for."""
@@ -62,12 +80,47 @@ class _EventReader:
 
     def by_ids(self, ids: Sequence[str]) -> list[GraphEvent]:
         """The events with these ids. An id that is not a UUID belongs to no event."""
-        found = tuple(id_ for id_ in map(cause_from, ids) if isinstance(id_, bytes))
-        where = " WHERE e.tenant_no = ?1 AND e.id IN (SELECT value FROM carray(?2))"
-        return self._events(where, self.snapshot.tenant_no, apsw.carray(found)) if found else []
+        named = [(id_, cause_from(id_)) for id_ in ids if id_ not in self.by_id]
+        unknown = tuple(id_ for _, id_ in named if isinstance(id_, bytes))
+        if len(unknown) == 1 and self.hops_up > 1:
+            values = (self.snapshot.tenant_no, unknown[0], self.kinds, self.hops_up)
+            self.by_keys([key for (key,) in self.connection.execute(_SQL["causes_above"], values)])
+        elif unknown:
+            where = " WHERE e.tenant_no = ?1 AND e.id IN (SELECT value FROM carray(?2))"
+            self._events(where, self.snapshot.tenant_no, apsw.carray(unknown))
+        if unknown:
+            self.hops_up = min(self.hops_up * _HOPS_FACTOR, _HOPS_MAX)
+        return [self.by_id[id_] for id_ in ids if id_ in self.by_id]
 
     def by_causes(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
         """The effects of some events, by time."""
+        unknown = [id_ for id_ in ids if id_ not in self.effects]
+        if len(unknown) > _NARROW_MAX or (unknown and not self._read_down(unknown)):
+            return self._effects_of(ids, limit)
+        return sorted((effect for id_ in ids for effect in self.effects[id_]), key=by_time)[:limit]
+
+    def _read_down(self, ids: Sequence[str]) -> bool:
+        """Read the effects of some events, and the next hops below them. Returns False, and keeps nothing, when these
+        are too many events; the next lookup then reads fewer hops."""
+        hops, self.hops_down = self.hops_down, min(self.hops_down * _HOPS_FACTOR, _HOPS_MAX)
+        if hops == 1:
+            return False
+        causes = apsw.carray(tuple(map(uuid_bytes, ids)))
+        values = (self.snapshot.tenant_no, causes, self.kinds, hops, _AHEAD_MAX)
+        rows: list[Any] = self.connection.execute(_SQL["effects_below"], values).fetchall()
+        if len(rows) == _AHEAD_MAX:
+            self.hops_down = hops // _HOPS_FACTOR
+            return False
+        found = self.by_keys(list({key for key, _ in rows}))
+        self.effects.update((id_, []) for id_ in ids)
+        self.effects.update((self.known[key].id, []) for key in _complete(rows, hops))
+        for event in found:
+            if event.cause in self.effects:
+                self.effects[event.cause].append(event)
+        return True
+
+    def _effects_of(self, ids: Sequence[str], limit: int) -> list[GraphEvent]:
+        """The effects of some events by time, without reading ahead."""
         causes = tuple(map(uuid_bytes, ids))
         values = (self.snapshot.tenant_no, apsw.carray(causes), self.kinds, limit)
         keys = [key for (key,) in self.connection.execute(_SQL["keys_by_cause"], values)]
@@ -113,7 +166,13 @@ class _EventReader:
                 uuid_text(resource_id),
             )
         self.known.update(known)
+        self.by_id.update((event.id, event) for event in known.values())
         return list(known.values())
+
+
+def _complete(rows: Sequence[tuple[int, int]], hops: int) -> set[int]:
+    """The keys of the `effects_below` rows whose own effects are among the rows: all but those of the last hop."""
+    return {key for key, hop in rows if hop < hops}
 
 
 def graph_of(

@@ -1,0 +1,29 @@
+import { describe, expect, test } from "vitest";
+import { listOf, offerOf } from "./tenants";
+
+const tenants = { anyTenant: true, more: false, names: ["acme", "beta", "beta-acme", "gamma"] };
+
+describe("what a menu of tenants shows", () => {
+  test("the names that contain the text, those that begin with it first", () => {
+    expect(offerOf(tenants, "ACME ").names).toEqual(["acme", "beta-acme"]);
+    expect(offerOf({ ...tenants, names: ["x-acme", "acme"] }, "acme").names).toEqual(["acme", "x-acme"]);
+    expect(offerOf(tenants, "").names).toEqual(tenants.names);
+  });
+
+  test("another name only for who may open any tenant, and only one that a tenant can have", () => {
+    expect(offerOf(tenants, "newcomer").other).toBe("newcomer");
+    expect(offerOf(tenants, "beta").other).toBeNull();
+    expect(offerOf(tenants, "a/b").other).toBeNull();
+    expect(offerOf({ ...tenants, anyTenant: false }, "newcomer").other).toBeNull();
+  });
+
+  test("of many names a hundred, and it counts the rest", () => {
+    const names = Array.from({ length: 130 }, (_, number) => `tenant-${number}`);
+    expect(offerOf({ ...tenants, names }, "").hidden).toBe(30);
+  });
+});
+
+test("of an address only the list is kept in another tenant", () => {
+  const paths = ["explore", "e/1", "trace/1", "flows/a%2Fb", "r/run/1", "actors/agent/x", "", "login"];
+  expect(paths.map(listOf)).toEqual(["explore", "explore", "flows", "flows", "resources", "actors", "explore", "explore"]);
+});
