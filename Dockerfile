@@ -14,6 +14,7 @@ RUN python -m venv /opt/whence \
     && /opt/whence/bin/pip install --no-cache-dir --require-hashes --requirement requirements/server.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY console console
+COPY verifier verifier
 COPY src src
 RUN /opt/whence/bin/pip install --no-cache-dir --no-deps .
 

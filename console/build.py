@@ -1,7 +1,8 @@
 """Builds and tests the console with Node. Needs nothing but Python's own library, and runs from any folder.
 
     python console/build.py            builds it into src/whence/api/static/console, unless it is newer than its sources
-    python console/build.py test       checks its types and that the API's types are current, and runs its tests
+    python console/build.py test       checks its types and that the API's types are current, and runs its tests and
+                                       those of the verifier, which it uses
     python console/build.py api-types  writes src/api/schema.d.ts anew from the OpenAPI document
 
 Without Node a sentence says what to do, and the exit code is 0, since nothing but the console needs it; with --required
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONSOLE = Path(__file__).parent
+VERIFIER = CONSOLE.parent / "verifier"
 TARGET = CONSOLE.parent / "src" / "whence" / "api" / "static" / "console"
 NODE_MIN = (20, 19)
 COMMAND_S = 600
@@ -82,6 +84,7 @@ def sources() -> Iterator[Path]:
             yield from (path for path in each.rglob("*") if path.is_file() and ".test." not in path.name)
         elif each.is_file() and (each.suffix == ".json" or each.name in ("index.html", "vite.config.ts")):
             yield each
+    yield from (path for path in sorted(VERIFIER.glob("*.mjs")) if ".test." not in path.name)
 
 
 def build() -> None:
@@ -120,10 +123,11 @@ def has_node() -> bool:
 
 
 def test() -> None:
-    """Check the types, that those of the API are current, and the arithmetic. Raises Failed."""
+    """Check the types, that those of the API are current, the arithmetic, and the verifier. Raises Failed."""
     run("npm", "run", "check", shown=True)
     api_types("--check")
     run("npm", "test", shown=True)
+    run("node", "--test", *map(str, sorted(VERIFIER.glob("*.test.mjs"))), shown=True)
 
 
 def api_types(*flags: str) -> None:

@@ -42,6 +42,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "tiles",
             "notes",
             "checkpoints",
+            "proven_events",
             "recent",
             "random_digits",
             "integrity",

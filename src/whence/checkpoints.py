@@ -29,6 +29,7 @@ from whence.notes import (
 )
 
 __all__ = [
+    "PROOF_BYTES_MAX",
     "Checkpoint",
     "LogProof",
     "VerifiedCheckpoint",
@@ -39,6 +40,9 @@ __all__ = [
     "verify_checkpoint",
     "verify_proof",
 ]
+
+PROOF_BYTES_MAX = 1024 * 1024
+"""The longest proof that is read, in bytes. The largest payload fits, and a note of the largest size."""
 
 _PROOF_HEAD = "c2sp.org/tlog-proof@v1"
 _NUMBER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -152,6 +156,8 @@ def cosigned_message(key: VerifierKey, checkpoint: Checkpoint, time_s: int) -> b
 
 def parse_proof(text: str) -> LogProof:
     """The parts of a proof. Raises BadNote for what is none; nothing is verified."""
+    if len(text) > PROOF_BYTES_MAX:
+        raise BadNote(f"The proof is longer than {PROOF_BYTES_MAX:,} bytes.")
     head, blank, note = text.partition("\n\n")
     if not blank:
         raise BadNote("A proof has a blank line before its checkpoint.")

@@ -12,6 +12,7 @@ not protect it.
 from collections.abc import Callable
 from functools import cache, lru_cache
 from hashlib import sha256
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,6 +27,8 @@ __all__ = [
     "ENVELOPE_FIELDS",
     "ENVELOPE_VERSION",
     "SALT_SIZE",
+    "EnvelopeV1",
+    "decode_envelope",
     "differing_fields",
     "envelope_of",
     "envelope_parts",
@@ -41,7 +44,13 @@ SALT_SIZE = 16
 """Random bytes that are hashed with each payload, so that an erased payload cannot be guessed from its hash."""
 
 
-class _EnvelopeV1(msgspec.Struct, rename="camel", kw_only=True, gc=False):
+_TimeText = Annotated[str, msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")]
+_HexText = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class EnvelopeV1(msgspec.Struct, rename="camel", kw_only=True, gc=False, forbid_unknown_fields=True):
+    """The fields of an envelope of version 1, as texts."""
+
     # In code-point order of the keys, as RFC 8785 has it.
     actor_id: str
     actor_type: str
@@ -49,14 +58,14 @@ class _EnvelopeV1(msgspec.Struct, rename="camel", kw_only=True, gc=False):
     correlation_id: str
     event_type: str
     id: str
-    occurred_at: str
+    occurred_at: _TimeText
     outcome: str
-    payload_hash: str
-    recorded_at: str
+    payload_hash: _HexText
+    recorded_at: _TimeText
     resource_id: str
     resource_type: str
     tenant_id: str
-    v: int = 1
+    v: Literal[1] = 1
 
 
 _encode = msgspec.json.Encoder().encode
@@ -69,7 +78,7 @@ def envelope_v1(event: Event, payload_hash: str) -> bytes:
     `payload_hash` is in lower-case hex. Times always have six digits of fraction.
     """
     return _encode(
-        _EnvelopeV1(
+        EnvelopeV1(
             actor_id=event.actor_id,
             actor_type=event.actor_type,
             causation_id=event.causation_id,
@@ -87,10 +96,19 @@ def envelope_v1(event: Event, payload_hash: str) -> bytes:
     )
 
 
+def decode_envelope(data: bytes) -> EnvelopeV1:
+    """The fields of an envelope, which another program may have made. Raises ValueError for every other spelling of
+    them: duplicate keys or another order could show two readers different events under one hash."""
+    envelope = msgspec.json.decode(data, type=EnvelopeV1)
+    if _encode(envelope) != data:
+        raise ValueError("The envelope is not in its canonical form.")
+    return envelope
+
+
 ENVELOPES: dict[int, Callable[[Event, str], bytes]] = {1: envelope_v1}
 """The encoder of each version that this release knows."""
 
-ENVELOPE_FIELDS: dict[int, frozenset[str]] = {1: frozenset(_EnvelopeV1.__struct_fields__) - {"payload_hash", "v"}}
+ENVELOPE_FIELDS: dict[int, frozenset[str]] = {1: frozenset(EnvelopeV1.__struct_fields__) - {"payload_hash", "v"}}
 """The fields of `Event` that each version hashes."""
 
 _HASHED_BESIDE = frozenset({"position", "payload", "erased_at"})

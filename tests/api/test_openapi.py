@@ -27,7 +27,10 @@ CONTRACT_FILE = Path(__file__).parent / "events-api.openapi.json"
 CONTRACT_SHA256 = "68b39df48887b58aba8dcaee9da8d5caa319789fd2e55b451930b9c27f37d42b"
 """The hash of the contract as it was given. It is never changed here."""
 
-UNDOCUMENTED = {"/docs/scalar.js": "a part of the page /docs, not of the API"} | dict.fromkeys(
+UNDOCUMENTED = {
+    "/docs/scalar.js": "a part of the page /docs, not of the API",
+    "/whence-verify.html": "a page for people",
+} | dict.fromkeys(
     (re.sub(r":\w+}", "}", path) for path in (*console.PATHS, "/assets/{name:str}")), "for browsers: the console"
 )
 """Addresses that the document leaves out, and why."""

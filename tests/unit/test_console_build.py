@@ -35,7 +35,10 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("src/main.ts", "index.html", "package.json", "package-lock.json", "node_modules/.package-lock.json"):
         (console / name).parent.mkdir(parents=True, exist_ok=True)
         (console / name).write_text('{"packages": {}}')
+    (tmp_path / "verifier").mkdir()
+    (tmp_path / "verifier" / "verify.mjs").write_text("")
     monkeypatch.setattr(build, "CONSOLE", console)
+    monkeypatch.setattr(build, "VERIFIER", tmp_path / "verifier")
     monkeypatch.setattr(build, "TARGET", tmp_path / "static")
     monkeypatch.setattr(build, "has_node", lambda: True)
     return console

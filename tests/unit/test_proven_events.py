@@ -9,19 +9,23 @@ import pytest
 
 from tests.unit.mutants import catches, replaced
 from tests.unit.test_merkle import root_of
+from whence import proven_events
 from whence.checkpoints import Checkpoint, LogProof, sign_checkpoint, verify_proof
 from whence.merkle import leaf_hash
 from whence.notes import BadNote, NoteSigner
-from whence.wire import seals
-from whence.wire.seals import decode_evidence, encode_evidence, verify_event
+from whence.proven_events import verify_event
+from whence.wire.seals import decode_evidence, encode_evidence
 
 SIGNER = NoteSigner("log.example/acme/1", sha256(b"whence test vector key 1").digest())
 SALT, PAYLOAD = bytes(range(16)), b'{"n":1}'
 
 
 def envelope(number: int, payload: bytes = PAYLOAD) -> bytes:
-    """An envelope with what the verifier reads; the whole of it is hashed, whatever it has."""
-    members = {"id": f"event-{number}", "payloadHash": sha256(SALT + payload).hexdigest(), "tenantId": "acme"}
+    """An envelope, written without the code that writes them."""
+    members = {"actorId": "ana", "actorType": "user", "causationId": None, "correlationId": "c", "eventType": "a.done"}
+    members |= {"id": f"event-{number}", "occurredAt": "2026-01-02T03:04:05.000000Z", "outcome": "none"}
+    members |= {"payloadHash": sha256(SALT + payload).hexdigest(), "recordedAt": "2026-01-02T03:04:05.120000Z"}
+    members |= {"resourceId": "r", "resourceType": "decision", "tenantId": "acme", "v": 1}
     return json.dumps(members, separators=(",", ":")).encode()
 
 
@@ -62,7 +66,7 @@ def test_a_proven_event_is_shown() -> None:
     assert verify_event(str(proof(salt=None, payload=None)), [SIGNER.key]).payload is None
 
 
-@catches(replaced(seals, "verify_proof", _any_event, "accepts_a_proof_of_another_event"))
+@catches(replaced(proven_events, "verify_proof", _any_event, "accepts_a_proof_of_another_event"))
 def test_the_proof_of_another_event_is_refused() -> None:
     """The evidence has to be that of the leaf which is proven."""
     for other in (0, 2):
@@ -70,7 +74,7 @@ def test_the_proof_of_another_event_is_refused() -> None:
             verify_event(str(proof(of=other)), [SIGNER.key])
 
 
-@catches(replaced(seals, "sha256", _unhashed, "accepts_any_payload"))
+@catches(replaced(proven_events, "sha256", _unhashed, "accepts_any_payload"))
 def test_another_payload_is_refused() -> None:
     """And another salt, or one without the other."""
     with pytest.raises(BadNote, match="payload is not the one"):

@@ -28,6 +28,7 @@ from whence.api import (
     sentences,
     session_tenants,
     sessions,
+    verifier_page,
     views,
     webhooks,
     writes,
@@ -139,6 +140,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)
+    handlers += verifier_page.ROUTES
     handlers += oidc_pages.routes(settings)
     return [*handlers, *console.routes(settings, handlers)]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from whence.checkpoints import parse_checkpoint, verify_checkpoint
+from whence.checkpoints import PROOF_BYTES_MAX, parse_checkpoint, verify_checkpoint
 from whence.cli.app import UNSOUND
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
@@ -18,11 +18,11 @@ from whence.errors import Invalid, Unsound
 from whence.merkle import HASH_SIZE, CompactRange
 from whence.merkle_proofs import LeafRange
 from whence.notes import BadNote, VerifierKey, parse_note, parse_verifier_key
+from whence.proven_events import verify_event
 from whence.settings import Settings
 from whence.storage import Store, create_store, verify_store
 from whence.storage.backends import Progress
 from whence.storage.verification import Finding, Report
-from whence.wire.seals import verify_event
 
 __all__ = ["compare_with_checkpoint", "finding_lines", "size_of", "terminal_progress", "verify"]
 
@@ -173,7 +173,9 @@ def _verify_proof(path: Path, key: str, *, json: bool) -> int:
     """Check a proof without any server."""
     verifier = _verifier_key(key)
     try:
-        proven = verify_event(path.read_text(encoding="utf-8"), [verifier])
+        with path.open("rb") as file:
+            text = file.read(PROOF_BYTES_MAX + 1).decode()  # as bytes, since no line ending may be changed
+        proven = verify_event(text, [verifier])
     except (BadNote, UnicodeDecodeError) as error:
         raise Unsound(f"The proof is not valid. {error if isinstance(error, BadNote) else ''}") from None
     checkpoint = proven.checkpoint
@@ -191,7 +193,7 @@ def _verify_proof(path: Path, key: str, *, json: bool) -> int:
     out(printable(f"Event {proven.id} is proven: position {proven.position} of {checkpoint.origin},"))
     out(f"as it was with {counted(checkpoint.size, 'event')}.")
     if proven.payload is None:
-        out("Its payload was erased, so only the hash of it is proven.")
+        out("The proof comes without the payload, so only the hash of it is proven.")
     return 0
 
 

@@ -1,15 +1,8 @@
 """What is asked about the checkpoints of a log, and answered; and the evidence that a proof carries of its event."""
 
-import base64
-import binascii
-from collections.abc import Iterable
-from hashlib import sha256
-
 import msgspec
 
-from whence.checkpoints import Checkpoint, parse_proof, verify_proof
-from whence.merkle import leaf_hash
-from whence.notes import BadNote, VerifierKey
+from whence.notes import decode_base64, encode_base64
 from whence.wire.bodies import TimeText, WireBody
 from whence.wire.parameters import INT_MAX, LISTING_DEFAULT, LISTING_MAX
 from whence.wire.query import QueryReader
@@ -22,12 +15,10 @@ __all__ = [
     "EvidenceBody",
     "LogKeyBody",
     "LogKeysBody",
-    "ProvenEvent",
     "decode_evidence",
     "encode_evidence",
     "parse_checkpoints",
     "parse_consistency",
-    "verify_event",
 ]
 
 
@@ -112,67 +103,19 @@ def encode_evidence(envelope: bytes, salt: bytes | None, payload: bytes | None) 
     """The evidence of an event as JSON, without spaces and with its keys in order."""
     return msgspec.json.encode(
         EvidenceBody(
-            envelope=base64.b64encode(envelope).decode(),
-            payload=None if payload is None else base64.b64encode(payload).decode(),
-            salt=None if salt is None else base64.b64encode(salt).decode(),
+            envelope=encode_base64(envelope),
+            payload=None if payload is None else encode_base64(payload),
+            salt=None if salt is None else encode_base64(salt),
         )
     )
 
 
 def decode_evidence(data: bytes) -> tuple[bytes, bytes | None, bytes | None]:
-    """Envelope, salt and payload. Raises ValueError for what is none."""
+    """Envelope, salt and payload. Raises ValueError for what is none, and for another spelling of it."""
     body = msgspec.json.decode(data, type=EvidenceBody)
-    try:
-        envelope, *rest = (
-            None if text is None else base64.b64decode(text, validate=True)
-            for text in (body.envelope, body.salt, body.payload)
-        )
-    except binascii.Error:
-        raise ValueError("The evidence is not in base64.") from None
-    return envelope or b"", rest[0], rest[1]
-
-
-class ProvenEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that is proven to be in a log. `payload` is None when it was erased: then only its hash is proven."""
-
-    checkpoint: Checkpoint
-    position: int
-    id: str
-    tenant_id: str
-    envelope: bytes
-    payload: bytes | None
-
-
-class _ProvenEnvelope(msgspec.Struct, rename="camel"):
-    id: str
-    payload_hash: str
-    tenant_id: str
-
-
-def verify_event(text: str, keys: Iterable[VerifierKey]) -> ProvenEvent:
-    """The event of a proof, as `GET /api/v1/events/{id}/proof` answers with it. Everything is recomputed: the hash of
-    the payload, the leaf, and the root that one of the keys signed.
-
-    Raises BadNote for what proves nothing.
-    """
-    proof = parse_proof(text)
-    if proof.extra is None:
-        raise BadNote("The proof lacks what the leaf of its event is made of.")
-    try:
-        envelope, salt, payload = decode_evidence(proof.extra)
-        claimed = msgspec.json.decode(envelope, type=_ProvenEnvelope)
-    except ValueError:
-        raise BadNote("The proof has an event that cannot be read.") from None
-    checkpoint = verify_proof(proof, leaf_hash(envelope), keys).checkpoint
-    if (salt is None) != (payload is None):
-        raise BadNote("The proof has a payload without its salt, or a salt alone.")
-    if salt is not None and payload is not None and sha256(salt + payload).hexdigest() != claimed.payload_hash:
-        raise BadNote("The payload is not the one that was stored: its hash is not the one in the envelope.")
-    return ProvenEvent(
-        checkpoint=checkpoint,
-        position=proof.index + 1,
-        id=claimed.id,
-        tenant_id=claimed.tenant_id,
-        envelope=envelope,
-        payload=payload,
+    envelope, salt, payload = (
+        None if text is None else decode_base64(text) for text in (body.envelope, body.salt, body.payload)
     )
+    if envelope is None or encode_evidence(envelope, salt, payload) != data:
+        raise ValueError("The evidence is not in its canonical form.")
+    return envelope, salt, payload

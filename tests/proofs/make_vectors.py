@@ -1,0 +1,334 @@
+"""Makes `verifier/vectors`: what a verifier has to accept and to refuse. Another verifier can be tried on them too.
+
+    python -m tests.proofs.make_vectors
+
+The same files come out each time, but for the signature by ML-DSA-44, which is random: one that is there is kept.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+from tests.proofs.vector_log import (
+    ERASED,
+    KEY,
+    ORIGIN,
+    SIGNER,
+    SIZE,
+    SPECIAL,
+    MadeEvent,
+    b64,
+    checkpoint_text,
+    envelope_text,
+    extra_of,
+    leaf_of,
+    line_of,
+    made_event,
+    note_of,
+    proof_of,
+    proof_text,
+    signed,
+    whole_tree,
+)
+from whence.checkpoints import cosigned_message, parse_checkpoint
+from whence.notes import KeyType, NoteSigner, VerifierKey, verify_bytes
+
+VECTORS = Path(__file__).parents[2] / "verifier" / "vectors"
+SIZES = (1, 2, 3, 255, 256, 257, SIZE)
+PLACES = ((0, 1), (1, 2), (2, 3), (3, 255), (4, 256), (ERASED, 257), (254, 255), (255, 256), (256, 257), (69_999, SIZE))
+PAIRS = ((1, 1), (1, 2), (2, 3), (3, 255), (255, 256), (256, 257), (256, SIZE), (257, SIZE), (65_536, SIZE))
+COSIGNED_AT_S = 1_767_323_045
+
+Made = dict[str, Any]
+
+
+class Witness:
+    """A witness that cosigns by Ed25519 (0x04), with the key of a seed."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._signer = NoteSigner(name, seed)
+        self.key = VerifierKey(name, KeyType.COSIGNATURE_ED25519, self._signer.key.public)
+
+    def line(self, text: str) -> str:
+        """The line under the text of a checkpoint."""
+        message = f"cosignature/v1\ntime {COSIGNED_AT_S}\n{text}"
+        signature = COSIGNED_AT_S.to_bytes(8) + self._signer.sign(message).signature
+        return f"— {self.key.name} {b64(self.key.id + signature)}\n"
+
+
+WITNESS = Witness("witness.example/w1", sha256(b"whence test vector witness 1").digest())
+
+
+def the_log() -> Made:
+    """The special events with everything that is hashed, and the roots of the sizes."""
+    return {
+        "key": KEY,
+        "seed": sha256(b"whence test vector key 1").hexdigest(),
+        "origin": ORIGIN,
+        "events": [_event(index) for index in (0, *SPECIAL, 256, SIZE - 1)],
+        "roots": {str(size): whole_tree().root(0, size).hex() for size in (0, *SIZES, 65_536)},
+    }
+
+
+def _event(index: int) -> Made:
+    event = made_event(index)
+    return {
+        "index": index,
+        "salt": event.salt.hex(),
+        "payload": event.payload,
+        "envelope": event.envelope.decode(),
+        "leaf": leaf_of(event.envelope).hex(),
+    }
+
+
+def the_proofs() -> list[Made]:
+    """Proofs that hold, and what has to be refused."""
+    made = [_proven(f"event {index} of {size}", index, size, proof_of(index, size)) for index, size in PLACES]
+    text = checkpoint_text(257, whole_tree().root(0, 257))
+    ours = line_of(SIGNER, text)
+    other = line_of(NoteSigner("other.example", bytes(32)), text)
+    stranger = f"— {ORIGIN} {b64(bytes(4) + bytes(2_428))}\n"
+    for name, lines in {
+        "signature lines of unknown keys": other + stranger + ours,
+        "a line of the log's key twice": ours + ours,
+        "a witness that nobody asked about": ours + WITNESS.line(text),
+    }.items():
+        made.append(_proven(name, 7, 257, proof_of(7, 257, note=f"{text}\n{lines}")))
+    return [*made, *({"name": name, "proof": proof, "proven": None} for name, proof in _refused().items())]
+
+
+def _proven(name: str, index: int, size: int, proof: str) -> Made:
+    event = made_event(index)
+    claim = {
+        "envelope": event.envelope.decode(),
+        "payload": None if index == ERASED else event.payload,
+        "position": index + 1,
+        "root": whole_tree().root(0, size).hex(),
+        "size": size,
+    }
+    return {"name": name, "proof": proof, "proven": claim}
+
+
+def _refused() -> dict[str, str]:
+    whole = proof_of(7, 257)
+    event = made_event(7)
+    path, note = whole_tree().path(7, 0, 257), note_of(257)
+    extra = extra_of(event.envelope, event.salt, event.payload.encode())
+
+    def with_extra(changed: str) -> str:
+        return proof_text(7, path, note, changed)
+
+    def of_parts(*parts: bytes | None) -> str:
+        envelope, salt, payload = parts
+        return with_extra(extra_of(envelope or b"", salt, payload))
+
+    salt, payload = event.salt, event.payload.encode()
+    refused = {
+        "the proof of another event": of_parts(made_event(8).envelope, made_event(8).salt, b'{"n":8}'),
+        "another payload": of_parts(event.envelope, salt, b'{"n":8}'),
+        "another salt": of_parts(event.envelope, bytes(16), payload),
+        "a byte moved from salt to payload": of_parts(event.envelope, salt[:15], salt[15:] + payload),
+        "a payload without its salt": of_parts(event.envelope, None, payload),
+        "a salt without its payload": of_parts(event.envelope, salt, None),
+        "extra with another order of keys": with_extra(_reordered(extra)),
+        "extra with white space": with_extra(extra.replace(",", ", ")),
+        "extra with another key": with_extra(extra[:-1] + ',"x":null}'),
+        "extra with a key twice": with_extra('{"envelope":"e30=",' + extra[1:]),
+        "no extra": whole.replace(whole.split("\n")[1] + "\n", ""),
+        "index with a leading zero": whole.replace("index 7\n", "index 07\n"),
+        "another index": whole.replace("index 7\n", "index 8\n"),
+        "an index after the end": whole.replace("index 7\n", "index 257\n"),
+        "a negative index": whole.replace("index 7\n", "index -1\n"),
+        "a hash is missing": whole.replace(b64(path[0]) + "\n", ""),
+        "a hash too many": whole.replace(b64(path[0]), f"{b64(path[0])}\n{b64(path[0])}"),
+        "two hashes exchanged": proof_text(7, [path[1], path[0], *path[2:]], note, extra),
+        "64 hashes": proof_text(7, path * 8, note, extra),
+        "a hash of 33 bytes": whole.replace(b64(path[0]), b64(path[0] + b"\0")),
+        "another head": whole.replace("tlog-proof@v1", "tlog-proof@v2"),
+        "base64 that is not canonical": whole.replace(b64(path[0]), _other_spelling(b64(path[0]))),
+        "base64 without padding": whole.replace(b64(path[0]), b64(path[0]).rstrip("=")),
+        "line endings of another system": whole.replace("\n", "\r\n"),
+        "a mark of the byte order": "\ufeff" + whole,
+        "an empty file": "",
+    }
+    return refused | _refused_notes(path, extra) | _refused_envelopes()
+
+
+def _refused_notes(path: list[bytes], extra: str) -> dict[str, str]:
+    root = whole_tree().root(0, 257)
+    text = checkpoint_text(257, root)
+    ours = line_of(SIGNER, text)
+    bad = f"— {ORIGIN} {b64(SIGNER.key.id + bytes(64))}\n"
+    short = f"— {ORIGIN} {b64(SIGNER.key.id + bytes(63))}\n"
+    other_key = NoteSigner(ORIGIN, bytes(32))
+    notes = {
+        "not signed by the key": f"{text}\n{line_of(other_key, text)}",
+        "signed by a key of another name": f"{text}\n{line_of(NoteSigner('log.example/acme/2', bytes(32)), text)}",
+        "a valid line of the key and a wrong one": f"{text}\n{ours}{bad}",
+        "a wrong line of the key and a valid one": f"{text}\n{bad}{ours}",
+        "a short signature": f"{text}\n{short}",
+        "a signature of another text": f"{text}\n{line_of(SIGNER, checkpoint_text(256, root))}",
+        "another size": f"{checkpoint_text(258, root)}\n{ours}",
+        "another origin": signed(checkpoint_text(257, root, "log.example/other/1")),
+        "an extension line": signed(text + "more\n"),
+        "a size with a leading zero": signed(text.replace("257", "0257")),
+        "a size of 2^63": signed(text.replace("257", str(2**63))),
+        "a root of 31 bytes": signed(text.replace(b64(root), b64(root[:31]))),
+        "a signed root with other spelling": signed(text.replace(b64(root), _other_spelling(b64(root)))),
+        "101 signature lines": f"{text}\n{ours * 101}",
+        "no blank line before the signatures": text + ours,
+        "no newline at the end": f"{text}\n{ours}"[:-1],
+        "a hyphen for the dash": f"{text}\n{ours.replace('—', '-')}",
+        "a name with a no-break space": f"{text}\n{ours}{ours.replace('/acme', chr(0xA0) + 'acme')}",
+        "a name with a next line": f"{text}\n{ours}{ours.replace('/acme', chr(0x85) + 'acme')}",
+        "a control character in an unknown line": f"{text}\n{ours}{ours.replace('log.', 'log' + chr(7))}",
+    }
+    return {name: proof_text(7, path, note, extra) for name, note in notes.items()}
+
+
+def _refused_envelopes() -> dict[str, str]:
+    """Envelopes that a log committed and signed, and that two readers might read differently."""
+    event = made_event(7)
+    members = {**event.members, "payloadHash": event.payload_hash, "v": 1}
+    right = event.envelope.decode()
+    changed = {
+        "an envelope with a key twice": right.replace('{"actorId"', '{"actorId":"eve","actorId"'),
+        "an envelope with another order of keys": json.dumps(dict(reversed(members.items())), separators=(",", ":")),
+        "an envelope with white space": right.replace(":", ": "),
+        "an envelope with another key": right[:-1] + ',"x":1}',
+        "an envelope that lacks a key": envelope_text({k: v for k, v in members.items() if k != "outcome"}),
+        "an envelope with other escapes": right.replace("agent-0", "\\u0061gent-0"),
+        "an envelope with half a surrogate pair": right.replace("agent-0", "\\ud800"),
+        "an envelope of another version": right.replace('"v":1', '"v":2'),
+        "an envelope with a version of true": right.replace('"v":1', '"v":true'),
+        "an envelope with a time without fraction": right.replace("05.007000Z", "05Z"),
+        "an envelope with a number for a text": right.replace('"agent-0"', "7"),
+        "an envelope with null for a text": right.replace('"agent-0"', "null"),
+        "an envelope with a hash in capitals": right.replace(event.payload_hash, event.payload_hash.upper()),
+        "an envelope that is an array": "[]",
+        "an envelope that is no JSON": right[:-1],
+    }
+    proofs = {name: _alone(text.encode(), event) for name, text in changed.items()}
+    for name, payload in {"a payload that is no object": b"[1]", "a payload that is no UTF-8": b'{"a":"\xff"}'}.items():
+        hashed = sha256(event.salt + payload).hexdigest()
+        envelope = right.replace(event.payload_hash, hashed).encode()
+        proofs[name] = _alone(envelope, event, payload)
+    return proofs
+
+
+def _alone(envelope: bytes, event: MadeEvent, payload: bytes | None = None) -> str:
+    """The proof of the only event of a log."""
+    leaf = leaf_of(envelope)
+    extra = extra_of(envelope, event.salt, event.payload.encode() if payload is None else payload)
+    return proof_text(0, [], signed(checkpoint_text(1, leaf)), extra)
+
+
+def the_consistency() -> list[Made]:
+    """Pairs of checkpoints, with a proof that holds or does not."""
+    made = [_pair(f"{older} and {newer}", older, newer) for older, newer in PAIRS]
+    hashes = whole_tree().consistency(255, 257)
+    changes: dict[str, Callable[[Made], None]] = {
+        "a hash is missing": lambda pair: pair.update(proof=_answer(255, 257, hashes[1:])),
+        "a hash too many": lambda pair: pair.update(proof=_answer(255, 257, [*hashes, hashes[0]])),
+        "other sizes": lambda pair: pair.update(proof=_answer(254, 257, hashes)),
+        "another older root": lambda pair: pair.update(old=signed(checkpoint_text(255, bytes(32)))),
+        "another newer root": lambda pair: pair.update(new=signed(checkpoint_text(257, bytes(32)))),
+        "the older one is larger": lambda pair: pair.update(old=pair["new"], new=pair["old"]),
+        "another log": lambda pair: pair.update(old=signed(checkpoint_text(255, bytes(32), "log.example/b/1"))),
+        "not signed": lambda pair: pair.update(new=pair["new"].replace("\n257\n", "\n256\n")),
+        "one size and two roots": lambda pair: pair.update(
+            old=signed(checkpoint_text(257, bytes(32))), proof=_answer(257, 257, [])
+        ),
+        "no JSON": lambda pair: pair.update(proof="{"),
+        "a size that is no number": lambda pair: pair.update(proof=pair["proof"].replace("255", '"255"')),
+    }
+    for name, change in changes.items():
+        pair = _pair(name, 255, 257) | {"holds": False}
+        change(pair)
+        made.append(pair)
+    return made
+
+
+def _pair(name: str, older: int, newer: int) -> Made:
+    proof = _answer(older, newer, whole_tree().consistency(older, newer))
+    return {"name": name, "old": note_of(older), "new": note_of(newer), "proof": proof, "holds": True}
+
+
+def _answer(older: int, newer: int, hashes: list[bytes]) -> str:
+    return json.dumps({"from": older, "hashes": [b64(each) for each in hashes], "to": newer}, separators=(",", ":"))
+
+
+def the_notes() -> list[Made]:
+    """Checkpoints with cosignatures. `cosigners` are those that have to be found, null if the note is refused."""
+    text = checkpoint_text(257, whole_tree().root(0, 257))
+    ours, cosigned = line_of(SIGNER, text), WITNESS.line(text)
+    bad = f"— {WITNESS.key.name} {b64(WITNESS.key.id + COSIGNED_AT_S.to_bytes(8) + bytes(64))}\n"
+    late = f"— {WITNESS.key.name} {b64(WITNESS.key.id + (2**63).to_bytes(8) + bytes(64))}\n"
+    cases = {
+        "a cosignature": (ours + cosigned, [WITNESS.key.name]),
+        "a cosignature before the signature": (cosigned + ours, [WITNESS.key.name]),
+        "no cosignature": (ours, []),
+        "a cosignature that is not valid": (ours + bad, None),
+        "a cosignature at an impossible time": (ours + late, None),
+        "a cosignature without the log's signature": (cosigned, None),
+    }
+    return [
+        {"name": name, "note": f"{text}\n{lines}", "witness": str(WITNESS.key), "cosigners": cosigners}
+        for name, (lines, cosigners) in cases.items()
+    ]
+
+
+def the_mldsa_note(kept: Path) -> Made:
+    """A checkpoint that a witness cosigned by ML-DSA-44 (0x06). That of a file is kept if it is still right."""
+    private = MLDSA44PrivateKey.from_seed_bytes(sha256(b"whence test vector witness 2").digest())
+    key = VerifierKey("witness.example/w2", KeyType.COSIGNATURE_MLDSA44, private.public_key().public_bytes_raw())
+    text = checkpoint_text(257, whole_tree().root(0, 257))
+    message = cosigned_message(key, parse_checkpoint(text), COSIGNED_AT_S)
+    signature = bytes.fromhex(json.loads(kept.read_text())["signature"]) if kept.exists() else b""
+    if not verify_bytes(key, message, signature):
+        signature = private.sign(message)
+    line = f"— {key.name} {b64(key.id + COSIGNED_AT_S.to_bytes(8) + signature)}\n"
+    note = f"{text}\n{line_of(SIGNER, text)}{line}"
+    return {"witness": str(key), "message": message.hex(), "signature": signature.hex(), "note": note}
+
+
+def _reordered(extra: str) -> str:
+    return json.dumps(dict(reversed(json.loads(extra).items())), separators=(",", ":"))
+
+
+def _other_spelling(text: str) -> str:
+    """Base64 of 32 bytes with unused bits that are set."""
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return f"{text[:-2]}{digits[digits.index(text[-2]) + 1]}="
+
+
+def made_files() -> dict[str, str]:
+    """Every file by its name."""
+    return {
+        "log.json": _json(the_log()),
+        "proofs.json": _json({"key": KEY, "proofs": the_proofs()}),
+        "consistency.json": _json({"key": KEY, "pairs": the_consistency()}),
+        "notes.json": _json({"key": KEY, "notes": the_notes()}),
+        "mldsa44.json": _json({"key": KEY, **the_mldsa_note(VECTORS / "mldsa44.json")}),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=True) + "\n"
+
+
+def main() -> int:
+    """Write the files."""
+    VECTORS.mkdir(exist_ok=True)
+    for name, text in made_files().items():
+        (VECTORS / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

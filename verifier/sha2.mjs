@@ -1,0 +1,105 @@
+// SHA-256 and SHA-512 (FIPS 180-4), in plain JavaScript: `crypto.subtle` is missing over plain http.
+//
+// The constants are computed as the standard defines them: the first 64 bits of the fractional parts of roots of the
+// first primes. SHA-256 uses the first 32 of these bits.
+
+const PRIMES = firstPrimes(80);
+const SQUARE_ROOTS = PRIMES.slice(0, 8).map((prime) => BigInt.asUintN(64, root(BigInt(prime) << 128n, 2n)));
+const CUBE_ROOTS = PRIMES.map((prime) => BigInt.asUintN(64, root(BigInt(prime) << 192n, 3n)));
+const START_256 = Uint32Array.from(SQUARE_ROOTS, (bits) => Number(bits >> 32n));
+const ROUNDS_256 = Uint32Array.from(CUBE_ROOTS.slice(0, 64), (bits) => Number(bits >> 32n));
+
+/** The first prime numbers.
+ * @param {number} count @returns {number[]} */
+function firstPrimes(count) {
+  const primes = [];
+  for (let number = 2; primes.length < count; number++) if (primes.every((prime) => number % prime)) primes.push(number);
+  return primes;
+}
+
+/** The largest integer whose power is at most `value`.
+ * @param {bigint} value @param {bigint} power @returns {bigint} */
+function root(value, power) {
+  let low = 0n;
+  let high = 1n << 72n; // more than the cube root of any of the values above
+  while (high - low > 1n) {
+    const middle = (low + high) >> 1n;
+    if (middle ** power <= value) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The message with its padding: a bit, zeros, and its length in bits in the last bytes of a block.
+ * @param {Uint8Array} message @param {number} block bytes in a block @param {number} ending bytes of the length */
+function padded(message, block, ending) {
+  const whole = new Uint8Array(Math.ceil((message.length + 1 + ending) / block) * block);
+  whole.set(message);
+  whole[message.length] = 0x80;
+  new DataView(whole.buffer).setBigUint64(whole.length - 8, BigInt(message.length) * 8n);
+  return whole;
+}
+
+/** @param {number} word @param {number} bits */
+const turned = (word, bits) => (word >>> bits) | (word << (32 - bits));
+
+/** The SHA-256 hash of bytes, 32 bytes.
+ * @param {Uint8Array} message @returns {Uint8Array} */
+export function sha256(message) {
+  const whole = padded(message, 64, 8);
+  const view = new DataView(whole.buffer);
+  const state = START_256.slice();
+  const words = new Uint32Array(64);
+  for (let at = 0; at < whole.length; at += 64) {
+    for (let t = 0; t < 16; t++) words[t] = view.getUint32(at + 4 * t);
+    for (let t = 16; t < 64; t++) {
+      const [late, early] = [words[t - 2], words[t - 15]];
+      const added = turned(late, 17) ^ turned(late, 19) ^ (late >>> 10);
+      words[t] = added + words[t - 7] + (turned(early, 7) ^ turned(early, 18) ^ (early >>> 3)) + words[t - 16];
+    }
+    let [a, b, c, d, e, f, g, h] = state;
+    for (let t = 0; t < 64; t++) {
+      const first = (h + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) + ((e & f) ^ (~e & g)) + ROUNDS_256[t] + words[t]) | 0;
+      const second = ((turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+      [h, g, f, e, d, c, b, a] = [g, f, e, (d + first) | 0, c, b, a, (first + second) | 0];
+    }
+    [a, b, c, d, e, f, g, h].forEach((word, place) => (state[place] += word));
+  }
+  const hash = new DataView(new ArrayBuffer(32));
+  state.forEach((word, place) => hash.setUint32(4 * place, word));
+  return new Uint8Array(hash.buffer);
+}
+
+/** @param {bigint} value */
+const low64 = (value) => BigInt.asUintN(64, value);
+
+/** @param {bigint} word @param {bigint} bits */
+const turned64 = (word, bits) => (word >> bits) | low64(word << (64n - bits));
+
+/** The SHA-512 hash of bytes, 64 bytes. Slower than SHA-256: it is for short messages.
+ * @param {Uint8Array} message @returns {Uint8Array} */
+export function sha512(message) {
+  const whole = padded(message, 128, 16);
+  const view = new DataView(whole.buffer);
+  const state = SQUARE_ROOTS.slice();
+  const words = new Array(80);
+  for (let at = 0; at < whole.length; at += 128) {
+    for (let t = 0; t < 16; t++) words[t] = view.getBigUint64(at + 8 * t);
+    for (let t = 16; t < 80; t++) {
+      const [late, early] = [words[t - 2], words[t - 15]];
+      const added = turned64(late, 19n) ^ turned64(late, 61n) ^ (late >> 6n);
+      words[t] = low64(added + words[t - 7] + (turned64(early, 1n) ^ turned64(early, 8n) ^ (early >> 7n)) + words[t - 16]);
+    }
+    let [a, b, c, d, e, f, g, h] = state;
+    for (let t = 0; t < 80; t++) {
+      const chosen = (e & f) ^ (low64(~e) & g);
+      const first = h + (turned64(e, 14n) ^ turned64(e, 18n) ^ turned64(e, 41n)) + chosen + CUBE_ROOTS[t] + words[t];
+      const second = (turned64(a, 28n) ^ turned64(a, 34n) ^ turned64(a, 39n)) + ((a & b) ^ (a & c) ^ (b & c));
+      [h, g, f, e, d, c, b, a] = [g, f, e, low64(d + first), c, b, a, low64(first + second)];
+    }
+    [a, b, c, d, e, f, g, h].forEach((word, place) => (state[place] = low64(state[place] + word)));
+  }
+  const hash = new DataView(new ArrayBuffer(64));
+  state.forEach((word, place) => hash.setBigUint64(8 * place, word));
+  return new Uint8Array(hash.buffer);
+}

@@ -1,0 +1,416 @@
+// Verifies proofs of events and the consistency of checkpoints, as docs/proof.md describes them. Works in Node and in
+// browsers, without any package, network or `crypto.subtle`. Everything that comes from a file is untrusted; only the key
+// is trusted.
+
+import { verifyEd25519 } from "./ed25519.mjs";
+import { sha256 } from "./sha2.mjs";
+
+/** The longest proof that is read, in bytes. */
+export const PROOF_BYTES_MAX = 1024 * 1024;
+/** The longest note that is read, in bytes. */
+export const NOTE_BYTES_MAX = 256 * 1024;
+
+const ED25519 = 0x01;
+const COSIGNATURE_ED25519 = 0x04;
+const SIGNATURES_MAX = 100;
+const SIZE_MAX = 2n ** 63n - 1n;
+const HASHES_MAX = 63;
+const HASH_BYTES = 32;
+const KEY_ID_BYTES = 4;
+const TIME_BYTES = 8;
+const CONTROL = /[\x00-\x09\x0b-\x1f]/;
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
+const HASH_HEX = /^[0-9a-f]{64}$/;
+
+const ENVELOPE_KEYS = [
+  "actorId",
+  "actorType",
+  "causationId",
+  "correlationId",
+  "eventType",
+  "id",
+  "occurredAt",
+  "outcome",
+  "payloadHash",
+  "recordedAt",
+  "resourceId",
+  "resourceType",
+  "tenantId",
+  "v",
+];
+
+/** What proves nothing: a sentence that says why, and the steps that had succeeded before. */
+export class NotProven extends Error {
+  /** @param {string} message */
+  constructor(message) {
+    super(message);
+    this.name = "NotProven";
+    /** @type {string[]} */
+    this.steps = [];
+  }
+}
+
+/** A public key with the name that it signs under.
+ * @typedef {{name: string, id: string, type: number, publicKey: Uint8Array}} Key */
+
+/** A checkpoint that the log's key signed.
+ * @typedef {{origin: string, size: bigint, root: Uint8Array, witnesses: string[], steps: string[]}} Checkpoint */
+
+/** The fields of an envelope, by the names in docs/proof.md.
+ * @typedef {Record<string, string | number | null>} Envelope */
+
+/** An event that is proven. `payload` is null if the proof has none: then only its hash is proven.
+ * @typedef {{checkpoint: Checkpoint, position: bigint, id: string, envelope: Envelope, envelopeText: string,
+ *   payload: string | null, steps: string[]}} ProvenEvent */
+
+/** The key of `name+id+base64`. Throws NotProven for a text that is none.
+ * @param {string} text @returns {Key} */
+export function parseKey(text) {
+  const [name, id, ...rest] = text.trim().split("+");
+  const data = bytesOfBase64(rest.join("+")); // base64 has plus signs too
+  checkName(name);
+  if (data[0] !== ED25519 && data[0] !== COSIGNATURE_ED25519) throw new NotProven("The key is of a type that this verifier does not check.");
+  if (data.length !== 33) throw new NotProven("The key has the wrong length for its type.");
+  if (id !== hexOf(sha256(joined(bytesOfText(`${name}\n`), data)).subarray(0, KEY_ID_BYTES))) {
+    throw new NotProven("The id of the key does not belong to it.");
+  }
+  return { name, id, type: data[0], publicKey: data.subarray(1) };
+}
+
+/** Verifies the proof of an event. Throws NotProven for everything that proves nothing.
+ * @param {Uint8Array} data the file @param {Key} key the log's, from where the reader keeps it
+ * @param {Key[]} [witnesses] whose cosignatures are verified too @returns {ProvenEvent} */
+export function verifyProof(data, key, witnesses = []) {
+  /** @type {string[]} */
+  const steps = [];
+  return collecting(steps, () => {
+    const proof = parseProof(data);
+    const { envelopeBytes, payloadBytes, salt } = parseExtra(proof.extra);
+    const envelope = parseEnvelope(envelopeBytes);
+    steps.push("The file is a proof, and has the record of an event.");
+    const checkpoint = verifyCheckpoint(proof.note, key, witnesses);
+    steps.push(...checkpoint.steps);
+    const leaf = sha256(joined(Uint8Array.of(0), envelopeBytes));
+    if (!isIncluded(leaf, proof.index, checkpoint.size, proof.hashes, checkpoint.root)) {
+      throw new NotProven("The event is not in the log at this place: its hashes do not lead to the root of the checkpoint.");
+    }
+    steps.push(`The hash of the record leads to the signed root, at position ${proof.index + 1n} of ${checkpoint.size}.`);
+    const payload = checkedPayload(payloadBytes, salt, String(envelope.payloadHash));
+    steps.push(payload === null ? "The proof comes without the payload: only its hash is proven." : "The payload has the hash in the record.");
+    const position = proof.index + 1n;
+    return { checkpoint, position, id: String(envelope.id), envelope, envelopeText: textOf(envelopeBytes), payload, steps };
+  });
+}
+
+/** Verifies that a later checkpoint extends an earlier one. Throws NotProven if that is not proven.
+ * @param {Uint8Array} oldNote @param {Uint8Array} newNote
+ * @param {Uint8Array | null} proof the answer of `GET /api/v1/log/consistency`; null if both have one size
+ * @param {Key} key the log's @returns {{older: Checkpoint, newer: Checkpoint, steps: string[]}} */
+export function verifyConsistency(oldNote, newNote, proof, key) {
+  /** @type {string[]} */
+  const steps = [];
+  return collecting(steps, () => {
+    const older = verifyCheckpoint(oldNote, key);
+    const newer = verifyCheckpoint(newNote, key);
+    steps.push(`Both checkpoints are signed by the key of ${older.origin}: ${older.size} and ${newer.size} events.`);
+    if (newer.size < older.size) throw new NotProven("The later checkpoint has fewer events than the earlier one.");
+    const { from, to, hashes } = proof === null ? { from: older.size, to: newer.size, hashes: [] } : parseConsistency(proof);
+    if (from !== older.size || to !== newer.size) throw new NotProven("The consistency proof is about other sizes than those of the checkpoints.");
+    if (!isConsistent(older.size, newer.size, hashes, older.root, newer.root)) {
+      throw new NotProven("The later checkpoint does not extend the earlier one: events that it counted were changed or removed.");
+    }
+    steps.push("The hashes lead to both signed roots, so the later log begins with the earlier one.");
+    return { older, newer, steps };
+  });
+}
+
+/** Verifies a checkpoint. Throws NotProven unless the log's key signed it.
+ * @param {Uint8Array} data the note @param {Key} key @param {Key[]} [witnesses] whose cosignatures are verified too
+ * @returns {Checkpoint} */
+export function verifyCheckpoint(data, key, witnesses = []) {
+  const { text, signers } = verifyNote(data, [key, ...witnesses]);
+  const checkpoint = parseCheckpoint(text);
+  if (key.name !== checkpoint.origin) throw new NotProven("The checkpoint is of another log: the key is not that of its origin.");
+  if (!signers.includes(key)) throw new NotProven("The key has not signed the checkpoint.");
+  const cosigners = witnesses.filter((witness) => signers.includes(witness)).map((witness) => witness.name);
+  const steps = [`The checkpoint is signed by the key ${key.id} of ${key.name}.`];
+  if (cosigners.length) steps.push(`It is cosigned by ${cosigners.join(", ")}.`);
+  return { ...checkpoint, witnesses: cosigners, steps };
+}
+
+/** The text of a note, and those of the keys that signed it. Lines of other keys mean nothing. Throws NotProven if a line
+ * of one of the keys does not verify, or if none of them signed.
+ * @param {Uint8Array} data @param {Key[]} keys @returns {{text: string, signers: Key[]}} */
+export function verifyNote(data, keys) {
+  const { text, signatures } = parseNote(data);
+  const signers = keys.filter((key) => {
+    const own = signatures.filter(({ name, id }) => name === key.name && id === key.id);
+    if (!own.every(({ signature }) => isSignature(key, text, signature))) throw new NotProven(`A signature by ${key.name} is not valid.`);
+    return own.length > 0;
+  });
+  if (!signers.length) throw new NotProven("The key has not signed the checkpoint.");
+  return { text, signers };
+}
+
+/** Whether hashes show that a leaf is number `index`, from 0, of the tree of this size and root (RFC 9162, 2.1.3.2).
+ * @param {Uint8Array} leaf @param {bigint} index @param {bigint} size @param {Uint8Array[]} hashes
+ * @param {Uint8Array} root @returns {boolean} */
+export function isIncluded(leaf, index, size, hashes, root) {
+  if (index < 0n || index >= size) return false;
+  if ([leaf, root, ...hashes].some((hash) => hash.length !== HASH_BYTES)) return false;
+  let [node, last, result] = [index, size - 1n, leaf];
+  for (const sibling of hashes) {
+    if (last === 0n) return false;
+    if (node & 1n || node === last) {
+      result = nodeHash(sibling, result);
+      while (!(node & 1n) && node) [node, last] = [node >> 1n, last >> 1n];
+    } else {
+      result = nodeHash(result, sibling);
+    }
+    [node, last] = [node >> 1n, last >> 1n];
+  }
+  return last === 0n && areEqual(result, root);
+}
+
+/** Whether hashes show that a tree begins a larger one (RFC 9162, 2.1.4.2).
+ * @param {bigint} older the size of the one @param {bigint} newer and of the other @param {Uint8Array[]} hashes
+ * @param {Uint8Array} olderRoot @param {Uint8Array} newerRoot @returns {boolean} */
+export function isConsistent(older, newer, hashes, olderRoot, newerRoot) {
+  if (older < 0n || older > newer) return false;
+  if ([olderRoot, newerRoot, ...hashes].some((hash) => hash.length !== HASH_BYTES)) return false;
+  if (older === newer) return hashes.length === 0 && areEqual(olderRoot, newerRoot);
+  if (older === 0n) return hashes.length === 0 && areEqual(olderRoot, sha256(new Uint8Array(0)));
+  const path = older & (older - 1n) ? [...hashes] : [olderRoot, ...hashes];
+  const first = path.shift();
+  if (first === undefined) return false;
+  let [node, last, before, after] = [older - 1n, newer - 1n, first, first];
+  while (node & 1n) [node, last] = [node >> 1n, last >> 1n];
+  for (const sibling of path) {
+    if (last === 0n) return false;
+    if (node & 1n || node === last) {
+      [before, after] = [nodeHash(sibling, before), nodeHash(sibling, after)];
+      while (!(node & 1n) && node) [node, last] = [node >> 1n, last >> 1n];
+    } else {
+      after = nodeHash(after, sibling);
+    }
+    [node, last] = [node >> 1n, last >> 1n];
+  }
+  return last === 0n && areEqual(before, olderRoot) && areEqual(after, newerRoot);
+}
+
+/** The parts of a proof. Nothing about them is verified.
+ * @param {Uint8Array} data */
+function parseProof(data) {
+  if (data.length > PROOF_BYTES_MAX) throw new NotProven("The proof is longer than 1 MiB.");
+  const text = textOf(data);
+  const end = text.indexOf("\n\n");
+  if (end < 0) throw new NotProven("A proof has a blank line before its checkpoint.");
+  const [first, ...lines] = text.slice(0, end).split("\n");
+  if (first !== "c2sp.org/tlog-proof@v1") throw new NotProven("A proof begins with c2sp.org/tlog-proof@v1.");
+  const extra = lines[0]?.startsWith("extra ") ? bytesOfBase64(String(lines.shift()).slice(6)) : null;
+  if (extra === null) throw new NotProven("The proof lacks the record of its event.");
+  const index = lines[0]?.startsWith("index ") ? numberOfText(String(lines.shift()).slice(6)) : null;
+  if (index === null) throw new NotProven("A proof has the index of its event, as a decimal number.");
+  return { extra, index, hashes: hashesOf(lines), note: bytesOfText(text.slice(end + 2)) };
+}
+
+/** The envelope, payload and salt in the `extra` of a proof.
+ * @param {Uint8Array} data */
+function parseExtra(data) {
+  const text = textOf(data);
+  const { envelope, payload, salt } = fieldsOf(text);
+  // Written again, it has to be the same text: then it has these keys alone, in this order, once, and no white space.
+  const written = `{"envelope":${JSON.stringify(envelope)},"payload":${JSON.stringify(payload)},"salt":${JSON.stringify(salt)}}`;
+  if (written !== text || typeof envelope !== "string" || (payload === null) !== (salt === null)) {
+    throw new NotProven("The proof has no record of an event in the form that it should have.");
+  }
+  return {
+    envelopeBytes: bytesOfBase64(envelope),
+    payloadBytes: payload === null ? null : bytesOfBase64(String(payload)),
+    salt: salt === null ? null : bytesOfBase64(String(salt)),
+  };
+}
+
+/** The fields of an envelope. There is one way to write an envelope, so that no two readers see different fields.
+ * @param {Uint8Array} data @returns {Envelope} */
+function parseEnvelope(data) {
+  const text = textOf(data);
+  const fields = fieldsOf(text);
+  const written = ENVELOPE_KEYS.map((key) => `"${key}":${JSON.stringify(fields[key])}`).join(",");
+  const areTexts = ENVELOPE_KEYS.every((key) => typeof fields[key] === "string" || (key === "causationId" && fields[key] === null) || key === "v");
+  const areWhole = ENVELOPE_KEYS.every((key) => !/\p{Surrogate}/u.test(String(fields[key]))); // half of a pair is no character
+  const areTimes = TIME.test(String(fields.occurredAt)) && TIME.test(String(fields.recordedAt));
+  if (`{${written}}` !== text || !areTexts || !areWhole || fields.v !== 1 || !areTimes || !HASH_HEX.test(String(fields.payloadHash))) {
+    throw new NotProven("The record of the event is not in the form that it should have.");
+  }
+  return /** @type {Envelope} */ (fields);
+}
+
+/** The payload as text, null if the proof has none. Throws NotProven unless it is the one whose hash was recorded.
+ * @param {Uint8Array | null} payload @param {Uint8Array | null} salt @param {string} hash in hexadecimal digits */
+function checkedPayload(payload, salt, hash) {
+  if (payload === null || salt === null) return null;
+  if (hexOf(sha256(joined(salt, payload))) !== hash) {
+    throw new NotProven("The payload is not the one that was stored: its hash is not the one in the record.");
+  }
+  const text = textOf(payload);
+  fieldsOf(text);
+  return text;
+}
+
+/** The sizes and hashes of a consistency proof.
+ * @param {Uint8Array} data */
+function parseConsistency(data) {
+  if (data.length > PROOF_BYTES_MAX) throw new NotProven("The consistency proof is longer than 1 MiB.");
+  const { from, to, hashes } = fieldsOf(textOf(data));
+  const areSizes = [from, to].every((size) => Number.isSafeInteger(size) && Number(size) >= 0);
+  if (!areSizes || !Array.isArray(hashes) || !hashes.every((hash) => typeof hash === "string")) {
+    throw new NotProven("The consistency proof has the members from, to and hashes.");
+  }
+  return { from: BigInt(Number(from)), to: BigInt(Number(to)), hashes: hashesOf(hashes) };
+}
+
+/** A text and the signatures below it. Nothing about them is verified.
+ * @param {Uint8Array} data */
+function parseNote(data) {
+  if (data.length > NOTE_BYTES_MAX) throw new NotProven("The note is longer than 256 KiB.");
+  const text = textOf(data);
+  if (CONTROL.test(text)) throw new NotProven("The note has a control character.");
+  const end = text.lastIndexOf("\n\n");
+  if (end < 0 || !text.endsWith("\n")) throw new NotProven("The note has no signatures: a blank line, then a line for each.");
+  const lines = text.slice(end + 2).split("\n").slice(0, -1);
+  if (lines.length < 1 || lines.length > SIGNATURES_MAX) throw new NotProven(`A note has from 1 to ${SIGNATURES_MAX} signatures.`);
+  return { text: text.slice(0, end + 1), signatures: lines.map(parseSignatureLine) };
+}
+
+/** @param {string} line */
+function parseSignatureLine(line) {
+  if (!line.startsWith("— ")) throw new NotProven("A signature line begins with an em dash and a space.");
+  const [name, ...encoded] = line.slice(2).split(" ");
+  checkName(name);
+  const data = bytesOfBase64(encoded.join(" "));
+  if (data.length <= KEY_ID_BYTES) throw new NotProven("A signature line has the id of its key, and a signature.");
+  return { name, id: hexOf(data.subarray(0, KEY_ID_BYTES)), signature: data.subarray(KEY_ID_BYTES) };
+}
+
+/** The three lines of a checkpoint.
+ * @param {string} text */
+function parseCheckpoint(text) {
+  const lines = text.split("\n");
+  if (lines.length !== 4 || lines[3] !== "") throw new NotProven("A checkpoint has three lines: origin, size and root.");
+  const [origin, number, encoded] = lines;
+  if (origin === "") throw new NotProven("The origin of a checkpoint is not empty.");
+  const size = numberOfText(number);
+  if (size === null || size > SIZE_MAX) throw new NotProven("The size of a checkpoint is a decimal number.");
+  const root = bytesOfBase64(encoded);
+  if (root.length !== HASH_BYTES) throw new NotProven(`The root of a checkpoint has ${HASH_BYTES} bytes.`);
+  return { origin, size, root };
+}
+
+/** Whether a key signed the text. The signature of a witness begins with the time at which it was made.
+ * @param {Key} key @param {string} text @param {Uint8Array} signature */
+function isSignature(key, text, signature) {
+  if (key.type === ED25519) return verifyEd25519(key.publicKey, bytesOfText(text), signature);
+  if (signature.length !== TIME_BYTES + 64) return false;
+  const seconds = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0);
+  if (seconds > SIZE_MAX) return false;
+  return verifyEd25519(key.publicKey, bytesOfText(`cosignature/v1\ntime ${seconds}\n${text}`), signature.subarray(TIME_BYTES));
+}
+
+/** What `work` returns; the steps so far become part of what it throws.
+ * @template Result @param {string[]} steps @param {() => Result} work @returns {Result} */
+function collecting(steps, work) {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof NotProven) error.steps = steps;
+    throw error;
+  }
+}
+
+/** @param {string} name */
+function checkName(name) {
+  if (!name || /[+\p{White_Space}]/u.test(name) || CONTROL.test(name)) {
+    throw new NotProven("The name of a key is not empty, and has neither spaces nor a plus.");
+  }
+}
+
+/** @param {string[]} lines */
+function hashesOf(lines) {
+  if (lines.length > HASHES_MAX) throw new NotProven(`A proof has at most ${HASHES_MAX} hashes.`);
+  const hashes = lines.map(bytesOfBase64);
+  if (hashes.some((hash) => hash.length !== HASH_BYTES)) throw new NotProven(`Each hash of a proof has ${HASH_BYTES} bytes.`);
+  return hashes;
+}
+
+/** The number of decimal digits without a leading zero, or null.
+ * @param {string} text @returns {bigint | null} */
+function numberOfText(text) {
+  return /^(0|[1-9][0-9]{0,18})$/.test(text) ? BigInt(text) : null;
+}
+
+/** The members of a JSON object.
+ * @param {string} text @returns {Record<string, unknown>} */
+function fieldsOf(text) {
+  let value = null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // it is no JSON
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new NotProven("The proof has a part that is no JSON object.");
+  return value;
+}
+
+/** The bytes of canonical base64.
+ * @param {string} text @returns {Uint8Array} */
+function bytesOfBase64(text) {
+  let binary = null;
+  try {
+    binary = atob(text);
+  } catch {
+    // it is no base64
+  }
+  if (binary === null || btoa(binary) !== text) throw new NotProven("This is not canonical base64.");
+  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+}
+
+/** @param {Uint8Array} bytes @returns {string} */
+function textOf(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new NotProven("This is not valid UTF-8.");
+  }
+}
+
+/** @param {string} text @returns {Uint8Array} */
+function bytesOfText(text) {
+  return new TextEncoder().encode(text);
+}
+
+/** @param {Uint8Array} bytes */
+function hexOf(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** @param {...Uint8Array} parts @returns {Uint8Array} */
+function joined(...parts) {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** @param {Uint8Array} left @param {Uint8Array} right */
+function nodeHash(left, right) {
+  return sha256(joined(Uint8Array.of(1), left, right));
+}
+
+/** @param {Uint8Array} one @param {Uint8Array} other */
+function areEqual(one, other) {
+  return one.length === other.length && one.every((byte, place) => byte === other[place]);
+}

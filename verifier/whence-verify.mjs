@@ -1,0 +1,151 @@
+#!/usr/bin/env node
+// Verifies what a log of Whence gave out, offline and without Whence: docs/proof.md says what is checked.
+
+import { openSync, readSync, closeSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
+
+const HELP = `Verifies proofs of a log, offline.
+
+  node whence-verify.mjs --proof FILE --key KEY
+      Whether an event is in the log, as the key signed it.
+  node whence-verify.mjs --consistency OLD NEW [PROOF] --key KEY
+      Whether the checkpoint in the file NEW extends the one in OLD. PROOF is an answer of
+      GET /api/v1/log/consistency?from=&to= with the sizes of both; it is not needed if they are equal.
+
+  --witness KEY   also verify the cosignature of a witness, which has to be there; may be repeated
+  --steps         also say what was checked
+  --json          print JSON
+
+KEY is the key of the log, as 'whence checkpoint key' prints it. Take it from where you keep it, and not from the
+server that you are checking.
+
+Exit codes: 0 proven, 1 a file cannot be read, 2 wrong use, 5 not proven.
+`;
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const [FAILED, USAGE, UNSOUND] = [1, 2, 5];
+const OPTIONS = /** @type {const} */ ({
+  proof: { type: "string" },
+  consistency: { type: "boolean" },
+  key: { type: "string" },
+  witness: { type: "string", multiple: true },
+  steps: { type: "boolean" },
+  json: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+});
+
+/** Wrong use of the program, as a sentence. */
+class Misuse extends Error {}
+
+/** A file that cannot be read, as a sentence. */
+class Unreadable extends Error {}
+
+process.exitCode = main(process.argv.slice(2));
+
+/** Does what the arguments say, and returns the exit code.
+ * @param {string[]} args */
+function main(args) {
+  try {
+    const given = parsed(args);
+    if (given.values.help) {
+      process.stdout.write(HELP);
+      return 0;
+    }
+    const result = given.values.consistency ? consistency(given) : proof(given);
+    const lines = [...(given.values.steps ? result.steps : []), ...result.lines];
+    process.stdout.write(given.values.json ? `${printableJson(result.json)}\n` : lines.map((line) => `${printable(line)}\n`).join(""));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof Misuse || error instanceof Unreadable || error instanceof NotProven)) throw error;
+    if (error instanceof NotProven) for (const step of args.includes("--steps") ? error.steps : []) process.stdout.write(`${printable(step)}\n`);
+    process.stderr.write(`${printable(error.message)}\n`);
+    return error instanceof NotProven ? UNSOUND : error instanceof Misuse ? USAGE : FAILED;
+  }
+}
+
+/** @param {string[]} args */
+function parsed(args) {
+  let given;
+  try {
+    given = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
+  } catch {
+    throw new Misuse("There is no such option, or its value is missing. See --help.");
+  }
+  const { values, positionals } = given;
+  if (values.help) return given;
+  if ((values.proof !== undefined) === (values.consistency === true)) throw new Misuse("Give either --proof FILE or --consistency OLD NEW PROOF. See --help.");
+  if (values.key === undefined) throw new Misuse("--key is the key of the log, from where you keep it and not from the proof.");
+  const counts = values.consistency ? [2, 3] : [0];
+  if (!counts.includes(positionals.length)) throw new Misuse("--proof takes one file, and --consistency two checkpoints and a proof. See --help.");
+  return given;
+}
+
+/** @param {ReturnType<typeof parsed>} given */
+function proof({ values }) {
+  const [key, witnesses] = [keyOf(values.key ?? "", "--key"), (values.witness ?? []).map((text) => keyOf(text, "--witness"))];
+  const proven = verifyProof(read(values.proof ?? ""), key, witnesses);
+  const { checkpoint, position, payload } = proven;
+  const missing = witnesses.find(({ name }) => !checkpoint.witnesses.includes(name));
+  if (missing) throw new NotProven(`The checkpoint is not cosigned by ${missing.name}.`);
+  const numbers = `"position":${position},"size":${checkpoint.size}`;
+  const json = `{"envelope":${proven.envelopeText},"origin":${JSON.stringify(checkpoint.origin)},"payload":${payload},${numbers}}`;
+  const lines = [
+    `Event ${proven.id} is proven: position ${position} of ${checkpoint.origin},`,
+    `as it was with ${checkpoint.size} ${checkpoint.size === 1n ? "event" : "events"}.`,
+  ];
+  if (payload === null) lines.push("The proof comes without the payload, so only the hash of it is proven.");
+  return { steps: proven.steps, lines, json };
+}
+
+/** @param {ReturnType<typeof parsed>} given */
+function consistency({ values, positionals }) {
+  const key = keyOf(values.key ?? "", "--key");
+  const [oldFile, newFile, proofFile] = positionals;
+  const { older, newer, steps } = verifyConsistency(read(oldFile), read(newFile), proofFile === undefined ? null : read(proofFile), key);
+  const json = `{"from":${older.size},"origin":${JSON.stringify(newer.origin)},"to":${newer.size}}`;
+  return { steps, lines: [`The log ${newer.origin} with ${newer.size} events begins with the one of ${older.size} events.`], json };
+}
+
+/** @param {string} text @param {string} option */
+function keyOf(text, option) {
+  try {
+    return parseKey(text);
+  } catch (error) {
+    if (!(error instanceof NotProven)) throw error;
+    throw new Misuse(`${option} is not a key. ${error.message}`);
+  }
+}
+
+/** The content of a file, and at most one byte more than may be in it.
+ * @param {string} path */
+function read(path) {
+  const data = new Uint8Array(PROOF_BYTES_MAX + 1);
+  let length = 0;
+  let file = null;
+  try {
+    file = openSync(path, "r");
+    for (let count = -1; count !== 0 && length < data.length; length += count) count = readSync(file, data, length, data.length - length, null);
+  } catch {
+    throw new Unreadable("The file cannot be read.");
+  } finally {
+    if (file !== null) closeSync(file);
+  }
+  return data.subarray(0, length);
+}
+
+/** A text with everything that could control a terminal, or reorder a line, written as an escape sequence.
+ * @param {string} text */
+function printable(text) {
+  return text.replace(UNSAFE, escaped);
+}
+
+/** The same for JSON, whose value it does not change. White space between its parts stays.
+ * @param {string} json */
+function printableJson(json) {
+  return json.replace(UNSAFE, (character) => (/[\t\n\r]/.test(character) ? character : escaped(character)));
+}
+
+/** @param {string} character */
+function escaped(character) {
+  return Array.from({ length: character.length }, (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`).join("");
+}
