@@ -20,10 +20,10 @@ from tests.api.conftest import RUN_ID, Served, code_of, event, problems, serving
 from tests.api.credentials import jwt_of
 from tests.unit.mutants import catches, replaced
 from whence.api import docs_page, middleware, readiness, request_log
+from whence.api.answered_pages import AnsweredPages
 from whence.api.request_log import RequestLog
 from whence.fairness import FairQueue
 from whence.permissions import READ, WRITE
-from whence.recent import RecentlyUsed
 
 EVENTS = "/api/v1/events"
 INCLUDES = ("", "&include=position", "&include=nextCursor")
@@ -132,17 +132,13 @@ def test_include_adds_keys_and_the_cursor(filled: httpx2.Client) -> None:
     assert isinstance(page["nextCursor"], str)
 
 
-_get = RecentlyUsed.get
-
-
-def _whatever_was_asked(self: RecentlyUsed[Any, Any], key: Any) -> Any:
+def _whatever_was_asked(self: AnsweredPages, tenant: str, page: Any, asked: Any) -> Any:
     """Mutant: the answer of a page, whatever was asked of it."""
-    if not isinstance(key, tuple) or len(key) != 3:  # another cache
-        return _get(self, key)
-    return next((entry[0] for known, entry in self._young.items() if known[0] == key[0]), None)
+    found = (kept[1:] for (known, _), (kept, _) in self._answers._young.items() if known == id(page))
+    return next(found, None)
 
 
-@catches(replaced(RecentlyUsed, "get", _whatever_was_asked, "one_answer_for_a_page"))
+@catches(replaced(AnsweredPages, "find", _whatever_was_asked, "one_answer_for_a_page"))
 def test_the_same_page_is_answered_as_it_was_asked_for(filled: httpx2.Client) -> None:
     """Again and again: with more keys, and in each coding, which has an ETag of its own."""
     for _ in range(2):

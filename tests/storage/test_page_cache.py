@@ -15,6 +15,7 @@ from whence.storage import create_store
 from whence.storage.resolve import Snapshot
 from whence.storage.sqlite import page_cache
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.page_cache import PageCache
 
 
 @pytest.fixture
@@ -65,13 +66,32 @@ async def test_a_log_that_grew_gets_another_page(store: SQLiteStore) -> None:
     assert (len(before.events), before.total, len(after.events), after.total) == (3, 3, 4, 4)
 
 
+def _forgets_nothing(_self: PageCache) -> None:
+    """Mutant: what was removed stays in memory."""
+
+
 @catches(_mutant("removal_epoch"))
 async def test_an_erasure_by_another_process_is_seen_at_once(store: SQLiteStore, tmp_path: Path) -> None:
-    """The size of the log is the same then."""
+    """The size of the log is the same then. A reader that began before may keep its page after the others are
+    forgotten."""
+    before = await page_of(store)
+    kept = dict(store._pages._pages._young)
+    with apsw.Connection(f"{tmp_path}/log.db") as other:
+        other.execute(ERASE)
+    assert before.events[0].payload is not None
+    await page_of(store, limit=1)
+    store._pages._pages._young |= kept
+    assert [event.payload for event in (await page_of(store)).events] == [None] * 3
+
+
+@catches(replaced(PageCache, "forget", _forgets_nothing, "forgets_nothing"))
+async def test_what_was_removed_is_forgotten(store: SQLiteStore, tmp_path: Path) -> None:
+    """By the first page of the log after that."""
     await page_of(store)
     with apsw.Connection(f"{tmp_path}/log.db") as other:
         other.execute(ERASE)
-    assert [event.payload for event in (await page_of(store)).events] == [None] * 3
+    await page_of(store, limit=1)
+    assert [len(page.events) for page, _ in store._pages._pages._young.values()] == [1]
 
 
 @catches(_mutant("viewer"), _mutant("query"), _mutant("request"), _mutant("tenant_no", "viewer"))

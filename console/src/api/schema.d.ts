@@ -1204,6 +1204,7 @@ export interface components {
             actorType: components["schemas"]["ActorType"];
             causationId: string | null;
             correlationId: string;
+            erasedAt?: string | null;
             eventType: string;
             id: string;
             /** Format: date-time */
@@ -1211,7 +1212,7 @@ export interface components {
             outcome?: string;
             payload: {
                 [key: string]: unknown;
-            };
+            } | null;
             position?: number | null;
             /** Format: date-time */
             recordedAt?: string;
@@ -1571,6 +1572,7 @@ export interface components {
             actorType: components["schemas"]["ActorType"];
             causationId: string | null;
             correlationId: string | null;
+            erasedAt?: string | null;
             eventType: string;
             id: string;
             /** Format: date-time */
@@ -1578,7 +1580,7 @@ export interface components {
             outcome?: string;
             payload: {
                 [key: string]: unknown;
-            };
+            } | null;
             position?: number | null;
             /** Format: date-time */
             recordedAt?: string;

@@ -34,6 +34,7 @@ from whence.api import (
     writes,
 )
 from whence.api.admission import Admission
+from whence.api.answered_pages import AnsweredPages
 from whence.api.auth import Authenticator
 from whence.api.authorization import authorize
 from whence.api.context import AppContext
@@ -64,9 +65,6 @@ __all__ = ["create_app", "new_metrics", "route_handlers"]
 
 _WEBHOOK_TESTS = 16
 """Test events that are on their way at a time."""
-
-_ANSWERED_BYTES = 8 * 1024 * 1024
-"""Answers with pages that the store may return again."""
 
 _PARSED_READS = 512
 """Reads whose query strings stay parsed. With the longest query strings they take 40 MB."""
@@ -110,7 +108,7 @@ def create_app(
         streams=Streams(store, authenticator, admission, Places(secret.sealer("positions"))),
         metrics=metrics,
         parsed_reads=RecentlyUsed(_PARSED_READS),
-        answered_pages=RecentlyUsed(_ANSWERED_BYTES),
+        answered_pages=AnsweredPages(),
         sender=Sender(Allowed.parse(settings.webhook_allow)),
         webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
         webhook_tests=FairQueue(_WEBHOOK_TESTS),

@@ -6,15 +6,15 @@ from typing import Any, cast
 import msgspec
 
 from whence.api.admission import Admission
+from whence.api.answered_pages import AnsweredPages
 from whence.api.auth import Authenticator
 from whence.api.metrics import Metrics
 from whence.api.oidc import OidcProvider
 from whence.api.readiness import Readiness
 from whence.api.recording import Recorder
 from whence.api.request import Request
-from whence.api.responses import JsonResponse
 from whence.api.streams import Streams
-from whence.events import Page, Vocabulary
+from whence.events import Vocabulary
 from whence.fairness import FairQueue
 from whence.ingest import Ingest
 from whence.outbound import Sender
@@ -34,10 +34,9 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
 
     `cursors` seals the cursors of pages, `tokens` the tokens of operators' keys. `admission` decides how much of the
     server each tenant may use. `metrics` counts what it does. `parsed_reads` are what reads asked lately, by route,
-    query string, viewer and path. `answered_pages` are answers by the identity of their page, path and query string,
-    each with its page and the bytes that it counts for. `sender` sends the test events of webhooks, `webhook_tests`
-    bounds how many at a time, `webhook_secrets` seals their secrets, and `grammar` has the words of their sentences.
-    `oidc` is the issuer that signs people in, if there is one.
+    query string, viewer and path. `answered_pages` keeps the answers of pages. `sender` sends the test events of
+    webhooks, `webhook_tests` bounds how many at a time, `webhook_secrets` seals their secrets, and `grammar` has the
+    words of their sentences. `oidc` is the issuer that signs people in, if there is one.
     """
 
     settings: Settings
@@ -53,7 +52,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     metrics: Metrics
     parsed_reads: RecentlyUsed[tuple[Any, ...], ReadRequest]
-    answered_pages: RecentlyUsed[tuple[Any, ...], tuple[Page, int, JsonResponse]]
+    answered_pages: AnsweredPages
     sender: Sender
     webhook_secrets: Sealer
     webhook_tests: FairQueue

@@ -163,19 +163,18 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
     indexed = is_indexed_list(read.query, viewer)
     async with context.admission.page_place(viewer.tenant, indexed=indexed):
         page = await context.store.list_events(viewer, read.query, read.page)
-        asked = id(page), request.scope["state"]["public_path"], request.scope["query_string"]
-        known = context.answered_pages.get(asked)
-        if known is not None:  # it holds its page, so no other can have this id
-            context.admission.hold_answer(request, viewer.tenant, known[1])
-            return known[2]
+        asked = request.scope["state"]["public_path"], request.scope["query_string"]
+        known = context.answered_pages.find(viewer.tenant, page, asked)
+        if known is not None:
+            context.admission.hold_answer(request, viewer.tenant, known[0])
+            return known[1]
         size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
         context.admission.hold_answer(request, viewer.tenant, size)
         cursor = next_cursor(context.cursors, read.cursor_seed, read.query, page)
         body = encode_page(page, read.include, cursor, viewer, shared=context.store.pages_share_events)
         answer = JsonResponse(body, headers=next_page_link(request, cursor))
     if context.store.pages_share_events:
-        answer.forms = {}
-        context.answered_pages.put(asked, (page, size, answer), size + len(body))
+        context.answered_pages.add(page, asked, size, answer)
     return answer
 
 

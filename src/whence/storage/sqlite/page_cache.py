@@ -2,6 +2,7 @@
 
 A page follows from the question and from the state of the log. The log only grows, but for removals, so its size and
 its `removal_epoch` name the state. Every question reads them in its own transaction before it takes a page from here.
+With the first one after a removal everything is forgotten, so that what was removed is not kept in memory.
 """
 
 from typing import Any
@@ -23,6 +24,10 @@ class PageCache:
 
     def __init__(self) -> None:
         self._pages: RecentlyUsed[tuple[Any, ...], Page] = RecentlyUsed(_BYTES_MAX)
+
+    def forget(self) -> None:
+        """Forget all pages, since something was removed."""
+        self._pages.clear()
 
     def find(self, snapshot: Snapshot, query: Query, request: PageRequest) -> Page | None:
         """The page, or None if it has to be read."""
