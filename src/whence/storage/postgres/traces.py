@@ -226,6 +226,12 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
     sql = _flows_sql(snapshot, query, bindings)
     count = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
     total = await connection.fetchval(count, *bindings.values)
+    if request.after is not None and request.removal_epoch != snapshot.removal_epoch:
+        # After a removal there may be fewer flows before the place where the page continues than its cursor says.
+        passed = Bindings(*bindings.values)
+        place = f"({passed.add(request.after.time)}::bigint, {passed.add(request.after.number)}::bigint)"
+        offset = await connection.fetchval(f"{count} AND (last_at, flow) >= {place}", *passed.values)
+        request = msgspec.structs.replace(request, offset=offset)
     rows = await _flow_rows(connection, sql, bindings, request)
     reader = _EventReader(connection, snapshot)
     numbers = [row[0] for row in rows]
@@ -236,7 +242,7 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
         first[flow].append(tuple(row))
     summaries = [summarize_flow(first[number]) for number in numbers]
     roots = {event.position: event for event in await reader.by_positions([each.root for each in summaries])}
-    return flow_page(rows, summaries, roots, request, total, snapshot.size)
+    return flow_page(rows, summaries, roots, request, total, snapshot.size, snapshot.removal_epoch)
 
 
 def _flows_sql(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _FlowsSql:
