@@ -77,13 +77,16 @@ async def events_passed(
         return request.offset
     if resolved.nothing:
         return 0
-    time, number = request.after.time, request.after.number
-    since, until = (resolved.since, time) if request.ascending else (time + 1, resolved.until)
+    time = request.after.time
+    in_front = (
+        resolved.between(resolved.since, time) if request.ascending else resolved.between(time + 1, resolved.until)
+    )
     bindings = Bindings(snapshot.tenant_no)
     where = conditions(resolved.between(time, time + 1), bindings)
-    where += f" AND position {'<=' if request.ascending else '>='} {bindings.add(number)}::bigint"
-    at_time = await connection.fetchval(f"SELECT count(*) FROM event WHERE tenant_no = $1{where}", *bindings.values)
-    return await total(connection, snapshot, resolved.between(since, until)) + int(at_time)
+    where += f" AND position {'<=' if request.ascending else '>='} {bindings.add(request.after.number)}"
+    text = f"SELECT count(*) FROM event WHERE tenant_no = $1{where}"
+    at_time: int = await connection.fetchval(text, *bindings.values)
+    return await total(connection, snapshot, in_front) + at_time
 
 
 def event_of_row(snapshot: Snapshot, row: Any) -> Event:
