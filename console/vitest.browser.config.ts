@@ -1,10 +1,13 @@
 import { defineConfig } from "vitest/config";
 
-// Tests in a real Chromium against a real server, one after the other: `npm run test:browser`.
+// Tests in a real Chromium against a real server, one after the other: `npm run test:browser`. WHENCE_BROWSER_RUN names
+// another of the files: pictures or budgets.
+const other = process.env.WHENCE_BROWSER_RUN;
+
 export default defineConfig({
   test: {
-    include: [process.env.WHENCE_PICTURES_RUN ? "browser/pictures.ts" : "browser/**/*.browser.ts"],
-    globalSetup: "browser/server.ts",
+    include: [other ? `browser/${other}.ts` : "browser/**/*.browser.ts"],
+    ...(other === "budgets" ? {} : { globalSetup: "browser/server.ts" }),
     environment: "node",
     fileParallelism: false,
     testTimeout: 60_000,

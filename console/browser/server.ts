@@ -16,7 +16,7 @@ declare module "vitest" {
   }
 }
 
-const WHENCE = process.env.WHENCE_PROGRAM ?? resolve(import.meta.dirname, "../../.venv/bin/whence");
+export const WHENCE = process.env.WHENCE_PROGRAM ?? resolve(import.meta.dirname, "../../.venv/bin/whence");
 const START_S = 60;
 
 export default async function setup(project: TestProject) {
@@ -44,7 +44,8 @@ export default async function setup(project: TestProject) {
   };
 }
 
-async function ready(server: string, child: ChildProcess): Promise<void> {
+/** Waits until a server answers that it is ready. */
+export async function ready(server: string, child: ChildProcess): Promise<void> {
   for (let tries = 0; tries < START_S * 10; tries++) {
     if (child.exitCode !== null) throw new Error(`The server ended with ${child.exitCode}.`);
     const answer = await fetch(`${server}/readyz`).catch(() => null);
@@ -54,7 +55,7 @@ async function ready(server: string, child: ChildProcess): Promise<void> {
   throw new Error(`The server was not ready within ${START_S} s.`);
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((found) => {
     const socket = createServer().listen(0, "127.0.0.1", () => {
       const { port } = socket.address() as AddressInfo;

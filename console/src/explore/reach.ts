@@ -11,7 +11,7 @@ export interface Reach {
 }
 
 const AT_ONCE = 100;
-const KEPT = 5_000;
+const KEPT_MAX = 1_000;
 const WAIT_MS = 60;
 
 /** The reach of the events that are shown. It is asked for once they stand still, and kept for a while. */
@@ -27,8 +27,11 @@ export function useReach(shown: readonly string[]): ReadonlyMap<string, Reach> {
       const query = new URLSearchParams(asked.split(" ").map((id) => ["id", id]));
       getJson<{ reach: Reach[] }>(`api/v1/events/reach?${query}`, controller.signal).then(
         ({ reach }) => {
-          if (known.current.size > KEPT) known.current.clear();
           for (const each of reach) known.current.set(each.id, each);
+          for (const id of known.current.keys()) {
+            if (known.current.size <= KEPT_MAX) break;
+            known.current.delete(id); // the first one that was asked for
+          }
           redraw((count) => count + 1);
         },
         () => undefined, // The columns stay empty; the rows do not need them.
