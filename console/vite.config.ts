@@ -15,6 +15,7 @@ export default defineConfig({
     reportCompressedSize: true,
   },
   server: {
+    fs: { allow: [".", "../verifier"] },
     proxy: Object.fromEntries(
       ["/api", "/openapi.json", "/livez", "/readyz"].map((path) => [
         path,

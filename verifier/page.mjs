@@ -13,6 +13,7 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   void check().then(() => result.focus());
 });
+form.addEventListener("input", clear); // what is shown was about something else
 form.addEventListener("change", () => {
   const isEvent = kind() === "event";
   for (const [id, isShown] of Object.entries({ "event-files": isEvent, "checkpoint-files": !isEvent })) {
@@ -20,7 +21,7 @@ form.addEventListener("change", () => {
   }
   const needed = isEvent ? [proofFile] : [olderFile, newerFile, consistencyFile];
   if (keyField.value.trim() && needed.every(({ files }) => files?.length)) void check();
-  else result.replaceChildren();
+  else clear();
 });
 for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
@@ -42,19 +43,36 @@ function kind() {
 /** What is missing before anything can be checked, as a sentence. */
 class NotChecked extends Error {}
 
+/** Counts the checks, so that a slow one does not show its verdict after the next has begun. */
+let checks = 0;
+
+/** Takes away the verdict, and that of a check that is still going on. */
+function clear() {
+  checks++;
+  result.replaceChildren();
+}
+
 /** Checks what is given, and shows the verdict. */
 async function check() {
+  clear();
+  const turn = checks;
+  const found = await verdict();
+  if (turn === checks) result.replaceChildren(...found);
+}
+
+/** What is shown of what is given. @returns {Promise<HTMLElement[]>} */
+async function verdict() {
   try {
     const key = givenKey();
-    if (kind() === "event") showEvent(verifyProof(await read(proofFile), key));
-    else {
-      const proof = consistencyFile.files?.length ? await read(consistencyFile) : null;
-      showConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, key));
-    }
+    if (kind() === "event") return shownEvent(verifyProof(await read(proofFile), key));
+    const proof = consistencyFile.files?.length ? await read(consistencyFile) : null;
+    return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, key));
   } catch (error) {
-    if (error instanceof NotChecked) show("Not checked", false, error.message, []);
-    else if (!(error instanceof NotProven)) throw error;
-    else show("Not proven", false, error.message, [...error.steps.map((step) => element("li", step)), element("li", error.message, "no")]);
+    if (error instanceof NotProven) {
+      return shown("Not proven", false, error.message, [...error.steps.map((step) => element("li", step)), element("li", error.message, "no")]);
+    }
+    const sentence = error instanceof NotChecked ? error.message : "Something went wrong in this page. Load it again.";
+    return shown("Not checked", false, sentence, []);
   }
 }
 
@@ -72,35 +90,39 @@ async function read(input) {
   const file = input.files?.[0];
   if (!file) throw new NotChecked(`Choose a file: ${String(input.labels?.[0]?.textContent).toLowerCase()}.`);
   if (file.size > PROOF_BYTES_MAX) throw new NotProven("The file is longer than 1 MiB, so it is no proof.");
-  return new Uint8Array(await file.arrayBuffer());
+  try {
+    return new Uint8Array(await file.arrayBuffer());
+  } catch {
+    throw new NotChecked("A file cannot be read, or was changed since. Choose it again.");
+  }
 }
 
 /** @param {import("./verify.mjs").ProvenEvent} proven */
-function showEvent({ checkpoint, position, envelope, payload, steps }) {
+function shownEvent({ checkpoint, position, envelope, payload, steps }) {
   const count = `${checkpoint.size} ${checkpoint.size === 1n ? "event" : "events"}`;
   const sentence = `This event is at position ${position} of the log ${checkpoint.origin}, as it was with ${count}.`;
   const facts = element("dl", "");
   for (const [name, value] of Object.entries(envelope)) {
     if (name !== "v" && name !== "payloadHash") facts.append(element("dt", name), element("dd", value === null ? "none" : String(value), "exact"));
   }
-  const shown = payload === null ? element("p", "The proof comes without it. Its hash is proven, and nothing else about it.") : element("pre", payload);
-  show("Proven", true, sentence, steps.map((step) => element("li", step)), element("h2", "The event"), facts, element("h2", "Its payload"), shown);
+  const text = payload === null ? element("p", "The proof comes without it. Its hash is proven, and nothing else about it.") : element("pre", payload);
+  return shown("Proven", true, sentence, steps.map((step) => element("li", step)), element("h2", "The event"), facts, element("h2", "Its payload"), text);
 }
 
 /** @param {ReturnType<typeof verifyConsistency>} proven */
-function showConsistency({ older, newer, steps }) {
+function shownConsistency({ older, newer, steps }) {
   const sentence = `The log ${newer.origin} with ${newer.size} events begins with the one of ${older.size} events: none of those was changed or removed.`;
-  show("Proven", true, sentence, steps.map((step) => element("li", step)));
+  return shown("Proven", true, sentence, steps.map((step) => element("li", step)));
 }
 
-/** @param {string} verdict @param {boolean} isProven @param {string} sentence @param {HTMLElement[]} steps
+/** @param {string} title @param {boolean} isProven @param {string} sentence @param {HTMLElement[]} steps
  * @param {...HTMLElement} more */
-function show(verdict, isProven, sentence, steps, ...more) {
+function shown(title, isProven, sentence, steps, ...more) {
   const box = element("div", "", isProven ? "verdict yes" : "verdict no");
-  box.append(element("h2", verdict), element("p", sentence));
+  box.append(element("h2", title), element("p", sentence));
   const list = element("ol", "", "steps");
   list.append(...steps);
-  result.replaceChildren(box, list, ...more);
+  return [box, list, ...more];
 }
 
 /** @param {string} name @param {string} text @param {string} [className] */

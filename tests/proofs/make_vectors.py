@@ -40,7 +40,19 @@ from whence.notes import KeyType, NoteSigner, VerifierKey, verify_bytes
 
 VECTORS = Path(__file__).parents[2] / "verifier" / "vectors"
 SIZES = (1, 2, 3, 255, 256, 257, SIZE)
-PLACES = ((0, 1), (1, 2), (2, 3), (3, 255), (4, 256), (ERASED, 257), (254, 255), (255, 256), (256, 257), (69_999, SIZE))
+PLACES = (
+    (0, 1),
+    (1, 2),
+    (2, 3),
+    (3, 255),
+    (4, 256),
+    (ERASED, 257),
+    (254, 255),
+    (255, 256),
+    (256, 257),
+    (69_999, SIZE),
+    (6, 255),
+)
 PAIRS = ((1, 1), (1, 2), (2, 3), (3, 255), (255, 256), (256, 257), (256, SIZE), (257, SIZE), (65_536, SIZE))
 COSIGNED_AT_S = 1_767_323_045
 

@@ -49,6 +49,7 @@ SPECIAL: dict[int, tuple[dict[str, str | None], str]] = {
     ),
     4: ({"actorId": "C:\\ud800", "correlationId": "\x7f \u0085 \ufeff"}, "{}"),
     5: ({"actorType": "user", "eventType": "decision.approved"}, '{"person":"erased later"}'),
+    6: ({"actorId": "<img src=x onerror=alert(1)>"}, '{"a":"<script>alert(1)</script>","b":"\u202eright to left"}'),
 }
 """What differs in some of the events, by index. Number 5 is the one whose payload is erased."""
 

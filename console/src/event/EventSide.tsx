@@ -10,7 +10,7 @@ import { Actor, OutcomeMark } from "../common/marks";
 import { usePreferences } from "../common/preferences";
 import { clockTime, counted, durationWords } from "../common/times";
 import { copyText } from "./clipboard";
-import { ProofLink } from "./Proof";
+import { ProofBadge, ProofDetails } from "./Proof";
 
 const EARLIER = 4;
 
@@ -25,12 +25,9 @@ export function EventSide({ event, earlier, total }: { event: LogEvent; earlier:
       <div className="card proof">
         <p className="fx g2">
           <Icon name="integrity" />
-          <ProofLink id={event.id} position={event.position} />
+          <ProofBadge event={event} />
         </p>
-        <p className="t2 xs">
-          The log keeps a hash of this event at its position, and signs the whole. <code>whence verify --proof</code> checks a saved proof offline; nothing
-          was verified in this page.
-        </p>
+        <ProofDetails event={event} />
       </div>
       <div className="lab sec">Context</div>
       <dl className="kv">

@@ -17,7 +17,7 @@ import { PayloadTree } from "./PayloadTree";
 import { becauseWords, ledToWords, Spine } from "./Spine";
 import { becauseOf, ledToOf } from "./story";
 import "./event.css";
-import { ProofLink } from "./Proof";
+import { ProofBadge } from "./Proof";
 
 const ROOM = { near: 2, failures: 1 };
 const [NARROWEST, USUAL, WIDEST] = [320, 388, 640];
@@ -133,7 +133,7 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
       </div>
       <div className="pf">
         <Icon name="integrity" />
-        <ProofLink id={event.id} position={event.position} />
+        <ProofBadge event={event} />
       </div>
     </>
   );

@@ -1,27 +1,33 @@
 """The commands `checkpoint` and `proof`: what makes a log checkable elsewhere."""
 
+import itertools
 import os
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 
-from whence.checkpoints import Checkpoint, verify_checkpoint
+from whence.checkpoints import Checkpoint
+from whence.cli.checked_log import CheckedLog, Contradiction, Watch, given_key, verified
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
 from whence.cli.terminal import out, printable, say
-from whence.client import ApiRequest, Whence, parse_body
+from whence.client import ApiRequest, Unreachable, parse_body
 from whence.counting import counted
-from whence.errors import Invalid, Unavailable, Unsound
+from whence.errors import Invalid, NotFound, NotSealedYet, RetryLater, Unavailable, Unsound
 from whence.merkle_proofs import is_consistent
-from whence.notes import BadNote, VerifierKey, decode_base64, parse_verifier_key
 from whence.wire.epochs import EpochBody
-from whence.wire.seals import ConsistencyBody, LogKeysBody
 
-__all__ = ["app", "begin_epoch", "proof", "save", "show", "show_keys"]
+__all__ = ["app", "begin_epoch", "proof", "save", "show", "show_keys", "watch"]
+
+_EVIDENCE = Path("checkpoint-evidence.json")
 
 _EPOCH_S = 60.0
 _LOOK_S = 0.5
@@ -44,19 +50,58 @@ def save(
     when the log is not an extension of the saved one.
     """
     with client_for(server) as whence:
-        note = whence.checkpoint()
-        keys = _keys(whence)
-        new = _verified(note.encode(), keys, "The server's checkpoint")
+        log = CheckedLog(whence)
+        note, keys = log.note(), log.keys()
+        new = verified(note.encode(), keys, "The server's checkpoint")
         old = None
         if file.exists():
-            old = _verified(file.read_bytes(), keys, "The saved checkpoint")
-            _refuse_inconsistent(whence, old, new)
-    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
-    partial.write_text(note, encoding="utf-8")
-    os.replace(partial, file)
+            old = verified(file.read_bytes(), keys, "The saved checkpoint")
+            _refuse_inconsistent(log, old, new)
+    _put(file, note)
     say(f"Saved: {printable(new.origin)} with {counted(new.size, 'event')}.")
     if old is not None and old.origin != new.origin:
         say("The log has another key since the saved checkpoint. It extends that one, so nothing in it was changed.")
+    return 0
+
+
+@app.command(name="watch")
+def watch(
+    *urls: Annotated[
+        str, Parameter(name="URL", help="Servers that should have the same log. Default: the one of the profile.")
+    ],
+    every: Annotated[float, Parameter(help="Seconds from one look to the next. Default: 60.")] = 60,
+    times: Annotated[int | None, Parameter(help="End after so many looks. Default: go on until interrupted.")] = None,
+    key: Annotated[
+        str | None, Parameter(help="The key of the log, from where you keep it. Default: those that the server names.")
+    ] = None,
+    evidence: Annotated[Path, Parameter(help="The file for what shows that the log contradicts itself.")] = _EVIDENCE,
+    server: ServerOptions | None = None,
+) -> int:
+    """Compare the checkpoints of a log again and again, also those of several servers with each other.
+
+    Prints each new one. When one does not extend those before, writes both and the server's proof into a file, and
+    exits with code 5. A server that cannot be reached is asked again.
+    """
+    if every <= 0 or (times is not None and times < 1):
+        raise Invalid.at((), "--every and --times are more than zero.")
+    if evidence.exists():
+        raise Invalid.at((), "The file for evidence exists. Move it away, or name another one with --evidence.")
+    given = None if key is None else [given_key(key)]
+    flags = server or ServerOptions()
+    with ExitStack() as stack:
+        logs = [
+            CheckedLog(stack.enter_context(client_for(replace(flags, url=url or flags.url))), url)
+            for url in dict.fromkeys(urls or [""])
+        ]
+        keys = given or logs[0].keys()
+        if not keys:
+            raise NotSealedYet("The log has no checkpoint yet: it is empty or new, or its server does not seal.")
+        try:
+            _look_again(Watch(keys), logs, every, times)
+        except Contradiction as found:
+            _put(evidence, msgspec.json.format(msgspec.json.encode(found.evidence)).decode() + "\n")
+            say(f"Both checkpoints are in {printable(str(evidence))}. Keep the file, and show it to others.")
+            raise
     return 0
 
 
@@ -64,8 +109,9 @@ def save(
 def show(*, server: ServerOptions | None = None) -> None:
     """Print the newest checkpoint of the log, after a check of its signature."""
     with client_for(server) as whence:
-        note = whence.checkpoint()
-        _verified(note.encode(), _keys(whence), "The server's checkpoint")
+        log = CheckedLog(whence)
+        note = log.note()
+        verified(note.encode(), log.keys(), "The server's checkpoint")
     out(note.removesuffix("\n"))
 
 
@@ -73,7 +119,7 @@ def show(*, server: ServerOptions | None = None) -> None:
 def show_keys(*, server: ServerOptions | None = None) -> None:
     """Print the key that verifies the checkpoints of the log, for 'whence verify --key'."""
     with client_for(server) as whence:
-        keys = _keys(whence)
+        keys = CheckedLog(whence).keys()
     for key in keys[-1:]:
         out(str(key))
     if not keys:
@@ -96,14 +142,15 @@ def begin_epoch(
 ) -> None:
     """Give the log another origin and key, and print the key. An event of the log says so.
 
-    Needs the scope admin. Whoever compares checkpoints sees the new origin.
+    Needs the scope admin. Those who compare checkpoints see the new origin.
     """
     with client_for(server) as whence:
+        log = CheckedLog(whence)
         content = msgspec.json.encode({"reason": reason})
         asking = ApiRequest(method="POST", path="/api/v1/log/epochs", content=content, content_type="application/json")
         asked = parse_body(whence.send(asking), EpochBody)
         until = time.monotonic() + _EPOCH_S
-        while (key := _keys(whence)[-1]).name == asked.ended:
+        while (key := log.keys()[-1]).name == asked.ended:
             if time.monotonic() > until:
                 raise Unavailable("The epoch has not begun yet. It does once a server that seals runs; look again.")
             time.sleep(_LOOK_S)
@@ -124,32 +171,36 @@ def proof(
     say(f"Saved. Check it with: whence verify --proof {printable(str(output))} --key KEY")
 
 
-def _keys(whence: Whence) -> list[VerifierKey]:
-    answer = parse_body(whence.send(ApiRequest(method="GET", path="/api/v1/log/key")), LogKeysBody)
-    try:
-        return [parse_verifier_key(each.key) for each in answer.keys]
-    except BadNote as error:
-        raise Unsound(f"The server's key cannot be read. {error}") from None
+def _look_again(watch: Watch, logs: Sequence[CheckedLog], every_s: float, times: int | None) -> None:
+    """Look at each log at once and then every so many seconds, and print what is new. Raises Contradiction."""
+    for number in itertools.count():
+        if number == times:
+            return
+        if number:
+            time.sleep(every_s)
+        for log in logs:
+            try:
+                new = watch.look(log)
+            except (Unreachable, RetryLater, NotFound) as error:
+                say(printable(f"{log.name} {error} It is asked again.".strip()))
+                continue
+            if new is not None:
+                now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                out(printable(f"{now} {new.origin} {counted(new.size, 'event')} {log.name}".rstrip()))
 
 
-def _verified(note: bytes, keys: list[VerifierKey], what: str) -> Checkpoint:
-    try:
-        return verify_checkpoint(note, keys).checkpoint
-    except BadNote as error:
-        raise Unsound(f"{what} is not valid. {error}") from None
+def _put(file: Path, text: str) -> None:
+    """Write a file as a whole, or not at all."""
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
 
 
-def _refuse_inconsistent(whence: Whence, old: Checkpoint, new: Checkpoint) -> None:
+def _refuse_inconsistent(log: CheckedLog, old: Checkpoint, new: Checkpoint) -> None:
     """Raise Unsound unless the server proves that the log extends the saved checkpoint, under whatever origin."""
     if new.size < old.size:
         raise Unsound("The log is shorter than it was when the checkpoint was saved.")
-    query = (("from", str(old.size)), ("to", str(new.size)))
-    answer = whence.send(ApiRequest(method="GET", path="/api/v1/log/consistency", query=query))
-    try:
-        hashes = [decode_base64(each) for each in parse_body(answer, ConsistencyBody).hashes]
-    except (BadNote, Invalid):
-        hashes = []
-    if not is_consistent(old.size, new.size, hashes, old.root, new.root):
+    if not is_consistent(old.size, new.size, log.consistency(old.size, new.size), old.root, new.root):
         raise Unsound(
             "The log does not extend the saved checkpoint: events that it counted were changed or removed."
             + ("" if old.origin == new.origin else " It has another origin since then, as after a restore.")

@@ -92,6 +92,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "follower list": ("whence follower list", "whence follower list --json"),
     "checkpoint": ("whence checkpoint save acme.checkpoint", "whence checkpoint key"),
     "checkpoint save": ("whence checkpoint save acme.checkpoint",),
+    "checkpoint watch": (
+        "whence checkpoint watch",
+        "whence checkpoint watch https://log-1.example.com https://log-2.example.com",
+    ),
     "checkpoint show": ("whence checkpoint show",),
     "checkpoint new-epoch": ("whence checkpoint new-epoch rotated",),
     "checkpoint key": ("whence checkpoint key > acme.key",),

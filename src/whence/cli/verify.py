@@ -11,13 +11,14 @@ from cyclopts import Parameter
 
 from whence.checkpoints import PROOF_BYTES_MAX, parse_checkpoint, verify_checkpoint
 from whence.cli.app import UNSOUND
+from whence.cli.checked_log import given_key
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
 from whence.errors import Invalid, Unsound
 from whence.merkle import HASH_SIZE, CompactRange
 from whence.merkle_proofs import LeafRange
-from whence.notes import BadNote, VerifierKey, parse_note, parse_verifier_key
+from whence.notes import BadNote, parse_note, parse_verifier_key
 from whence.proven_events import verify_event
 from whence.settings import Settings
 from whence.storage import Store, create_store, verify_store
@@ -109,7 +110,7 @@ def _read_checkpoint(path: Path, key: str | None) -> bytes:
     data = path.read_bytes()
     try:
         if key is not None:
-            verify_checkpoint(data, [_verifier_key(key)])
+            verify_checkpoint(data, [given_key(key)])
         else:
             parse_checkpoint(parse_note(data).text)
     except BadNote as error:
@@ -162,16 +163,9 @@ def _refuse_besides_proof(store: str | None, checkpoint: Path | None, key: str |
         raise Invalid.at((), "--proof needs --key, the key of the log, from where you keep it and not from the proof.")
 
 
-def _verifier_key(text: str) -> VerifierKey:
-    try:
-        return parse_verifier_key(text.strip())
-    except BadNote as error:
-        raise Invalid.at((), f"--key is not the key of a log. {error}") from None
-
-
 def _verify_proof(path: Path, key: str, *, json: bool) -> int:
     """Check a proof without any server."""
-    verifier = _verifier_key(key)
+    verifier = given_key(key)
     try:
         with path.open("rb") as file:
             text = file.read(PROOF_BYTES_MAX + 1).decode()  # as bytes, since no line ending may be changed

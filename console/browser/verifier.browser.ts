@@ -1,0 +1,110 @@
+/** Proofs in the browser: the badge of an event, and the page of one file, from the disk and from the server. */
+import { readFileSync, writeFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { accessible, launch, newPage, quiet, signIn } from "./pages";
+
+const VERIFIER = resolve(import.meta.dirname, "../../verifier");
+const vectors = (name: string) => JSON.parse(readFileSync(join(VERIFIER, "vectors", name), "utf8"));
+const folder = mkdtempSync(join(tmpdir(), "whence-verifier-"));
+
+let browser: Browser;
+
+beforeAll(async () => {
+  browser = await launch();
+});
+
+afterAll(async () => {
+  await browser.close();
+  rmSync(folder, { recursive: true });
+});
+
+const file = (name: string, text: string) => {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+};
+
+test("an event is verified by the key that this browser saw first, until the log has another one", async () => {
+  const page = await newPage(browser);
+  await signIn(page);
+  const side = page.getByRole("region", { name: "Proof, context and resource" });
+  await page.goto(`${inject("server")}/e/16ea97ab-1bf6-568b-a87a-32d3903c035b`);
+  await side.getByText("Verified", { exact: true }).waitFor();
+  await side.getByText(/by the key that it first saw/).waitFor();
+  await page.evaluate(() => {
+    const pins = JSON.parse(String(localStorage.getItem("whence.log-keys")));
+    for (const pin of Object.values(pins) as { key: string }[]) pin.key = `x${pin.key}`;
+    localStorage.setItem("whence.log-keys", JSON.stringify(pins));
+  });
+  await page.reload();
+  await side.getByText("The log's key changed").waitFor();
+  await accessible(page, "an event whose log has another key");
+  await side.getByRole("button", { name: "Trust the new key" }).click();
+  await side.getByText("Verified", { exact: true }).waitFor();
+  // What a server answers is compared with what was proven: another actor is found.
+  await page.route(/\/api\/v1\/events\/16ea97ab[^/]*$/, async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: (await answer.text()).replace('"actorId":"airline-api"', '"actorId":"somebody-else"') });
+  });
+  await page.reload();
+  await side.getByText("Does not verify", { exact: true }).waitFor();
+  await side.getByText(/actorId differs/).waitFor();
+  quiet(page);
+  await page.context().close();
+});
+
+const proofNamed = (name: string) => (vectors("proofs.json").proofs as { name: string; proof: string }[]).find((each) => each.name === name)?.proof ?? "";
+
+/** What both copies of the page show of a proof that holds, and of one that does not. */
+async function checks(page: Page): Promise<void> {
+  const { key } = vectors("proofs.json");
+  await page.getByLabel("The key of the log").fill(key);
+  await page.getByLabel("The proof", { exact: true }).setInputFiles(file("right", proofNamed("event 1 of 2")));
+  await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
+  expect(await page.getByRole("status").innerText()).toContain("position 2 of the log log.example/acme/1");
+  await accessible(page, "a proven event");
+  await page.getByLabel("The proof", { exact: true }).setInputFiles(file("wrong", proofNamed("another payload")));
+  await page.getByRole("heading", { name: "Not proven" }).waitFor();
+  expect(await page.getByRole("listitem").count()).toBe(4);
+}
+
+test("the page works from the disk, by keyboard, and narrow and dark", async () => {
+  const page = await newPage(browser, "phone", "dark");
+  await page.goto(pathToFileURL(join(VERIFIER, "whence-verify.html")).href);
+  await page.getByLabel("The key of the log").focus();
+  for (let tab = 0; tab < 2; tab++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByText("Give the key of the log.").waitFor();
+  await checks(page);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(400);
+  await page.getByLabel("Two checkpoints").check();
+  const { pairs } = vectors("consistency.json");
+  const pair = (pairs as { name: string; old: string; new: string; proof: string }[]).find(({ name }) => name === "255 and 256");
+  await page.getByLabel("The earlier checkpoint").setInputFiles(file("older", pair?.old ?? ""));
+  await page.getByLabel("The later checkpoint").setInputFiles(file("newer", pair?.new ?? ""));
+  await page.getByLabel("The consistency proof between them").setInputFiles(file("consistency", pair?.proof ?? ""));
+  await page.getByText("begins with the one of 255 events").waitFor();
+  await page.getByLabel("The later checkpoint").setInputFiles(file("other", pair?.old ?? ""));
+  await page.getByRole("heading", { name: "Not proven" }).waitFor();
+  file("older", "changed after it was chosen");
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByRole("heading", { name: "Not checked" }).waitFor();
+  quiet(page);
+  await page.context().close();
+});
+
+test("the server's copy does the same without crypto.subtle, and markup in an event is text", async () => {
+  const page = await newPage(browser);
+  await page.addInitScript(() => Object.defineProperty(crypto, "subtle", { value: undefined }));
+  await page.goto(`${inject("server")}/whence-verify.html`);
+  await checks(page);
+  await page.getByLabel("The proof", { exact: true }).setInputFiles(file("markup", proofNamed("event 6 of 255")));
+  await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
+  expect(await page.getByRole("status").locator("img, script, a").count()).toBe(0);
+  expect(await page.getByRole("status").innerText()).toContain("<img src=x onerror=alert(1)>");
+  quiet(page);
+  await page.context().close();
+});

@@ -1,0 +1,141 @@
+"""What a server says of its own log, checked: checkpoints by their signature, and that one extends another. `Watch`
+finds out when they contradict each other, and what shows it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from whence.checkpoints import Checkpoint, verify_checkpoint
+from whence.client import ApiRequest, Whence, parse_body
+from whence.errors import Invalid, Unsound
+from whence.merkle_proofs import is_consistent
+from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, parse_verifier_key
+from whence.wire.seals import ConsistencyBody, LogKeysBody
+
+__all__ = ["CheckedLog", "Contradiction", "Evidence", "Seen", "Watch", "given_key", "verified"]
+
+
+class Seen(NamedTuple):
+    """A checkpoint that was verified, its note, and the log that answered with it."""
+
+    checkpoint: Checkpoint
+    note: str
+    log: "CheckedLog"
+
+
+class CheckedLog:
+    """A log over HTTP. Nothing that it answers is believed without a check."""
+
+    def __init__(self, whence: Whence, name: str = "") -> None:
+        """`name` is what the log is called in evidence, such as its URL."""
+        self.name = name
+        self._whence = whence
+
+    def keys(self) -> list[VerifierKey]:
+        """The keys of the log by epoch. Raises Unsound if they cannot be read."""
+        answer = parse_body(self._whence.send(ApiRequest(method="GET", path="/api/v1/log/key")), LogKeysBody)
+        try:
+            return [parse_verifier_key(each.key) for each in answer.keys]
+        except BadNote as error:
+            raise Unsound(f"The server's key cannot be read. {error}") from None
+
+    def note(self) -> str:
+        """The newest checkpoint as it came. Raises NotSealedYet before the first."""
+        return self._whence.checkpoint()
+
+    def consistency(self, older: int, newer: int) -> list[bytes]:
+        """The hashes with which the server shows that the log of `newer` events extends that of `older`; none if its
+        answer cannot be read."""
+        query = (("from", str(older)), ("to", str(newer)))
+        answer = self._whence.send(ApiRequest(method="GET", path="/api/v1/log/consistency", query=query))
+        try:
+            return [decode_base64(each) for each in parse_body(answer, ConsistencyBody).hashes]
+        except (BadNote, Invalid):
+            return []
+
+
+def given_key(text: str) -> VerifierKey:
+    """The key of the option `--key`. Raises Invalid for a text that is none."""
+    try:
+        return parse_verifier_key(text.strip())
+    except BadNote as error:
+        raise Invalid.at((), f"--key is not the key of a log. {error}") from None
+
+
+def verified(note: bytes, keys: Sequence[VerifierKey], what: str) -> Checkpoint:
+    """The checkpoint of a note. Raises Unsound, with `what` as its subject, unless one of the keys signed it."""
+    try:
+        return verify_checkpoint(note, keys).checkpoint
+    except BadNote as error:
+        raise Unsound(f"{what} is not valid. {error}") from None
+
+
+class NoteOf(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint, and the server that it came from."""
+
+    note: str
+    server: str
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What shows that a log contradicts itself: two checkpoints, and the proof that should have joined them."""
+
+    consistency: ConsistencyBody
+    newer: NoteOf
+    older: NoteOf
+    why: str
+
+
+class Contradiction(Unsound):
+    """Two checkpoints of a log do not fit together. `evidence` shows it."""
+
+    def __init__(self, why: str, older: Seen, newer: Seen, hashes: Sequence[bytes]) -> None:
+        super().__init__(why)
+        self.evidence = Evidence(
+            consistency=ConsistencyBody(
+                from_=older.checkpoint.size,
+                hashes=[encode_base64(each) for each in hashes],
+                to=newer.checkpoint.size,
+            ),
+            newer=NoteOf(note=newer.note, server=newer.log.name),
+            older=NoteOf(note=older.note, server=older.log.name),
+            why=why,
+        )
+
+
+class Watch:
+    """Compares the checkpoints of a log, from one server or from several that should have the same."""
+
+    def __init__(self, keys: Sequence[VerifierKey]) -> None:
+        """`keys` are the only ones that are believed."""
+        self._keys = keys
+        self._largest: Seen | None = None
+        self._last: dict[str, int] = {}
+
+    def look(self, log: CheckedLog) -> Checkpoint | None:
+        """The checkpoint of a log if it is a new one. Raises Contradiction if it does not fit those that were seen, and
+        Unsound if it is not signed."""
+        note = log.note()
+        checkpoint = verified(note.encode(), self._keys, "A checkpoint of the server")
+        new, largest = Seen(checkpoint, note, log), self._largest
+        if largest is not None:
+            self._compare(largest, new)
+        if largest is None or checkpoint.size > largest.checkpoint.size:
+            self._largest = new
+        before = self._last.get(log.name)
+        self._last[log.name] = checkpoint.size
+        return None if before == checkpoint.size else checkpoint
+
+    def _compare(self, seen: Seen, new: Seen) -> None:
+        """Raise Contradiction unless one of the two extends the other."""
+        if seen.checkpoint.origin != new.checkpoint.origin:
+            raise Contradiction("The log has another origin than before: it began anew.", seen, new, [])
+        if new.checkpoint.size < self._last.get(new.log.name, 0):
+            raise Contradiction("The log is shorter than it was.", new, seen, [])
+        older, newer = sorted((seen, new), key=lambda each: each.checkpoint.size)
+        sizes, roots = (older.checkpoint.size, newer.checkpoint.size), (older.checkpoint.root, newer.checkpoint.root)
+        hashes = newer.log.consistency(*sizes) if sizes[0] != sizes[1] else []
+        if not is_consistent(*sizes, hashes, *roots):
+            why = "The log does not extend what it was: events that were counted before were changed or removed."
+            raise Contradiction(why, older, newer, hashes)
