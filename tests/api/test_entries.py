@@ -1,5 +1,6 @@
 """The entries of a log over HTTP: what the leaves are made of, by position, as lines and as bundles."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,11 @@ from tests.api.conftest import Served, code_of, problems
 from tests.api.test_seals import EVENTS, LOG, SIZE, client, leaves_of, sealed
 from tests.unit.mutants import catches, replaced
 from whence.api import entries
+from whence.client import AsyncWhence, Whence
+from whence.errors import NotFound
 from whence.integrity import hash_payload, parse_envelope
 from whence.merkle import leaf_hash
+from whence.permissions import READ
 from whence.storage.base import Head
 from whence.wire.entries import Entry, decode_entry
 
@@ -114,6 +118,25 @@ def split(bundle: bytes) -> Iterator[bytes]:
         length = int.from_bytes(bundle[:2])
         yield bundle[2 : 2 + length]
         bundle = bundle[2 + length :]
+
+
+def test_the_python_clients_read_entries_and_tiles(sealed: Served, client: httpx2.Client) -> None:
+    """Both alike, and as over HTTP."""
+    key = sealed.key(READ)
+    wanted, hashes = client.get(f"{ENTRIES}?as_of=9&complete=true&outcome=none"), b"".join(leaves_of(sealed)[:17])
+    with Whence(sealed.url, key) as log:
+        assert b"".join(log.tree.entries(as_of=9, complete=True, outcome="none")) == wanted.content
+        assert log.tree.tile("0/000.p/17") == hashes
+        with pytest.raises(NotFound):
+            log.tree.tile("0/009")
+
+    async def by_async() -> None:
+        async with AsyncWhence(sealed.url, key) as log:
+            parts = [each async for each in log.tree.entries(as_of=9, complete=True, outcome="none")]
+            assert b"".join(parts) == wanted.content
+            assert await log.tree.tile("0/000.p/17") == hashes
+
+    asyncio.run(by_async())
 
 
 def test_bundles_have_the_envelopes(sealed: Served, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:

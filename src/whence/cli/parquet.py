@@ -18,8 +18,8 @@ from whence.wire.times import parse_time
 
 __all__ = ["ParquetWriter", "read_parquet", "row_of_body", "row_of_event"]
 
-_ROWS_MAX = 32_768
-_PAYLOAD_MAX = 16 * 1024 * 1024  # characters in a row group, which may have 32,768 payloads of 256 KiB
+_ROWS_MAX = 16_384
+_PAYLOAD_MAX = 8 * 1024 * 1024  # characters in a row group, which may have 16,384 payloads of 256 KiB
 _ROWS_READ = 4_096
 
 Row = Mapping[str, Any]
@@ -52,16 +52,17 @@ class ParquetWriter:
 
     def __init__(self, path: Path) -> None:
         self._writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
-        self._rows: list[Row] = []
+        self._columns: list[list[Any]] = [[] for _ in _SCHEMA]
         self._size = 0
         self.count = 0
 
     def add(self, row: Row) -> None:
         """Add one row."""
-        self._rows.append(row)
+        for name, column in zip(_SCHEMA.names, self._columns, strict=True):
+            column.append(row[name])
         self._size += len(row["payload"] or "")
         self.count += 1
-        if len(self._rows) >= _ROWS_MAX or self._size >= _PAYLOAD_MAX:
+        if len(self._columns[0]) >= _ROWS_MAX or self._size >= _PAYLOAD_MAX:
             self._write_group()
 
     def __enter__(self) -> Self:
@@ -71,14 +72,15 @@ class ParquetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None and self._rows:
+            if error is None and self._columns[0]:
                 self._write_group()
         finally:
             self._writer.close()
 
     def _write_group(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, _SCHEMA))
-        self._rows, self._size = [], 0
+        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, _SCHEMA, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
+        self._columns, self._size = [[] for _ in _SCHEMA], 0
 
 
 def row_of_body(event: EventBody) -> Row:
