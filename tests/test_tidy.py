@@ -93,6 +93,7 @@ LATE_IMPORTS = {
     ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
     ("whence.cli.export", "whence.cli.export_folder"),  # needs the extra `server`
     ("whence.cli.export", "whence.cli.parquet"),  # needs the extra `parquet`
+    ("whence.cli.export_check", "whence.cli.parquet"),
     ("whence.cli.export_folder", "whence.cli.parquet"),
     ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal
     ("whence.cli.import_files", "rich.progress"),

@@ -13,8 +13,7 @@ import pytest
 from tests.api.conftest import Served, event
 from tests.cli.program import Cli, Ran
 from tests.cli.test_checkpoints import served, store_and_seal
-from whence.cli import export_folder
-from whence.cli.export_folder import check_folder
+from whence.cli.export_check import check_folder, described
 from whence.errors import Unsound
 from whence.notes import parse_verifier_key
 from whence.permissions import READ, WRITE
@@ -91,7 +90,7 @@ def entries_of(path: Path) -> list[bytes]:
 
 def forge(path: Path, **fields: Any) -> None:
     """Write the manifest anew, with the sums of the files as they are now and other fields."""
-    files = [export_folder._described(path / each.name) for each in manifest_of(path).files]
+    files = [described(path / each.name) for each in manifest_of(path).files]
     forged = msgspec.structs.replace(manifest_of(path), files=files, **fields)
     (path / "manifest.json").write_bytes(encode_manifest(forged))
 

@@ -15,11 +15,9 @@ from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import printable, say
 from whence.client import Value, Whence
 from whence.counting import counted
-from whence.errors import Invalid, WhenceError
+from whence.errors import Invalid
 
-__all__ = ["NO_PARQUET", "export"]
-
-NO_PARQUET = "Parquet needs pyarrow. Run: pip install 'whence[parquet]'"
+__all__ = ["export"]
 
 
 def export(
@@ -81,10 +79,8 @@ def _to_parquet(whence: Whence, path: Path | None, parameters: dict[str, Value])
     """Write the events into a file, which appears once it is complete. Returns their number."""
     if path is None:
         raise Invalid.at((), "A file of Parquet is not for stdout: name it with --output.")
-    try:
-        from whence.cli.parquet import ParquetWriter, row_of_body  # noqa: PLC0415  (of the extra `parquet`)
-    except ModuleNotFoundError:
-        raise WhenceError(NO_PARQUET) from None
+    from whence.cli.parquet import ParquetWriter, row_of_body  # noqa: PLC0415  (of the extra `parquet`)
+
     include = ("position", "recordedAt", "outcome")
     with _unfinished(path) as file, ParquetWriter(file) as writer:
         for event in whence.export(include=include, **parameters):  # type: ignore[arg-type]  # as in lists

@@ -1,4 +1,5 @@
-"""Events as a file of Apache Parquet, one row an event. Needs the extra `parquet`.
+"""Events as a file of Apache Parquet, one row an event. Needs the extra `parquet`: importing this module raises
+WhenceError without it.
 
 A row group is written whenever enough events have come together, so that a file of any length has one row group in
 memory.
@@ -9,12 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from whence.errors import WhenceError
 from whence.events import Event
 from whence.wire.bodies import EventBody
 from whence.wire.times import parse_time
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ModuleNotFoundError:
+    raise WhenceError("Parquet needs pyarrow. Run: pip install 'whence[parquet]'") from None
 
 __all__ = ["ParquetWriter", "read_parquet", "row_of_body", "row_of_event"]
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from whence.checkpoints import parse_checkpoint, verify_checkpoint
 from whence.cli.app import UNSOUND
-from whence.cli.export_folder import check_folder
+from whence.cli.export_check import check_folder
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
