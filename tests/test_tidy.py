@@ -46,6 +46,8 @@ ROWS: tuple[frozenset[str], ...] = (
             "recent",
             "random_digits",
             "integrity",
+            "matching",
+            "proven_exports",
             "webhooks",
             "addresses",
             "alerts",
@@ -90,6 +92,10 @@ LATE_IMPORTS = {
     ("whence.profiles", "tempfile"),
     ("whence.wire.payload", "json"),
     ("whence.storage.backends", "import_module"),  # an engine is loaded when a URL names it: its driver is an extra
+    ("whence.cli.export", "whence.cli.export_folder"),  # needs the extra `server`
+    ("whence.cli.export", "whence.cli.parquet"),  # needs the extra `parquet`
+    ("whence.cli.export_check", "whence.cli.parquet"),
+    ("whence.cli.export_folder", "whence.cli.parquet"),
     ("whence.cli.import_files", "rich.console"),  # slow to load, and only for a person at a terminal
     ("whence.cli.import_files", "rich.progress"),
     ("whence.cli.relay", "sqlalchemy"),  # of an extra

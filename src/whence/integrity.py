@@ -20,7 +20,7 @@ from whence.events import Event, NewEvent
 from whence.identities import canonical
 from whence.merkle import leaf_hash
 from whence.wire.payload import same_json
-from whence.wire.times import format_time_fixed
+from whence.wire.times import format_time_fixed, parse_time
 
 __all__ = [
     "ENVELOPES",
@@ -35,6 +35,7 @@ __all__ = [
     "envelope_v1",
     "hash_payload",
     "leaf_of",
+    "parse_envelope",
 ]
 
 ENVELOPE_VERSION = 1
@@ -151,6 +152,36 @@ def envelope_of(event: Event, payload_hash: bytes, version: int) -> bytes:
         if getattr(event, name) is not None:
             raise ValueError(f"Version {version} of the envelope does not hash {name}.")
     return ENVELOPES[version](event, payload_hash.hex())
+
+
+def parse_envelope(data: bytes, position: int) -> tuple[Event, bytes]:
+    """The event of an envelope, without its payload, and the hash of the payload. `position` is that of the leaf.
+
+    Raises ValueError for bytes that are no envelope of a version that this release knows.
+    """
+    found = _decode_v1(data)
+    event = Event(
+        tenant_id=found.tenant_id,
+        position=position,
+        id=found.id,
+        event_type=found.event_type,
+        actor_type=found.actor_type,
+        actor_id=found.actor_id,
+        resource_type=found.resource_type,
+        resource_id=found.resource_id,
+        correlation_id=found.correlation_id,
+        causation_id=found.causation_id,
+        outcome=found.outcome,
+        occurred_at=parse_time(found.occurred_at),
+        recorded_at=parse_time(found.recorded_at),
+        payload=None,
+    )
+    if found.v not in ENVELOPES or ENVELOPES[found.v](event, found.payload_hash) != data:
+        raise ValueError("The bytes are not those of an envelope.")
+    return event, bytes.fromhex(found.payload_hash)
+
+
+_decode_v1 = msgspec.json.Decoder(EnvelopeV1).decode
 
 
 @cache

@@ -4,13 +4,16 @@ A proof is a list of hashes, each of a range of leaves. Which ranges these are d
 listed first (`inclusion_ranges`, `consistency_ranges`). A store that has the hashes of perfect subtrees then computes
 each with `perfect_subtrees` and `range_hash`, without reading the leaves of a large log.
 
+A proof of many leaves at once has the hash of each part of the tree that holds none of them. Who makes it and who
+checks it walk the tree from left to right, and so have a path from the root to a leaf in memory at most.
+
 The verifiers take nothing from the proof on trust but its hashes. They recompute the roots, and every index and size is
 the caller's.
 
 Sources: RFC 6962, section 2.1; RFC 9162, sections 2.1.3 and 2.1.4.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from whence.merkle import EMPTY_ROOT, HASH_SIZE, node_hash
@@ -24,6 +27,8 @@ __all__ = [
     "is_included",
     "perfect_subtrees",
     "range_hash",
+    "root_over_parts",
+    "uncovered_ranges",
 ]
 
 
@@ -107,6 +112,75 @@ def range_hash(leaves: LeafRange, subtree_hash: Callable[[Subtree], bytes]) -> b
     while hashes:
         result = node_hash(hashes.pop(), result)
     return result
+
+
+def uncovered_ranges(indexes: Iterable[int], size: int) -> Iterator[LeafRange]:
+    """The parts of the tree of `size` leaves that have none of the leaves with these indexes, from left to right: the
+    largest ones that RFC 6962 divides the tree into. Their hashes prove those leaves; see `root_over_parts`.
+
+    Raises ValueError unless the indexes ascend and lie within the tree.
+    """
+    leaves = _Ascending(((index, b"") for index in indexes), size)
+
+    def walk(first: int, end: int) -> Iterator[LeafRange]:
+        if leaves.next >= end:
+            yield LeafRange(first, end)
+        elif end - first == 1:
+            leaves.take()
+        else:
+            split = first + _largest_power_below(end - first)
+            yield from walk(first, split)
+            yield from walk(split, end)
+
+    if size:
+        yield from walk(0, size)
+
+
+def root_over_parts(leaves: Iterable[tuple[int, bytes]], hashes: Iterable[bytes], size: int) -> bytes:
+    """The root of the tree of `size` leaves, from the hashes of some leaves, by index, and those of
+    `uncovered_ranges`. If it is the root that is known, each of the leaves is in the tree, at its place.
+
+    Raises ValueError unless the indexes ascend and lie within the tree, and there are just as many hashes as it takes.
+    """
+    proven, rest = _Ascending(leaves, size), iter(hashes)
+
+    def part(first: int, end: int) -> bytes:
+        if proven.next >= end:
+            found = next(rest, b"")
+            if len(found) != HASH_SIZE:
+                raise ValueError("The proof has too few hashes.")
+            return found
+        if end - first == 1:
+            return proven.take()
+        split = first + _largest_power_below(end - first)
+        left = part(first, split)
+        return node_hash(left, part(split, end))
+
+    root = part(0, size) if size else EMPTY_ROOT
+    if next(rest, None) is not None:
+        raise ValueError("The proof has too many hashes.")
+    return root
+
+
+class _Ascending:
+    """Leaves by index, one after the other. `next` is the index of the one that comes, and `size` after the last."""
+
+    def __init__(self, leaves: Iterable[tuple[int, bytes]], size: int) -> None:
+        self._leaves = iter(leaves)
+        self._size = size
+        self._hash = b""
+        self.next = -1
+        self.take()
+
+    def take(self) -> bytes:
+        """The hash of the leaf that comes, and go on to the one after it."""
+        taken = self._hash
+        found = next(self._leaves, None)
+        index, self._hash = (self._size, b"") if found is None else found
+        if not self.next < index or (found is not None and index >= self._size):
+            raise ValueError("The indexes of the leaves ascend, and are less than the size of the tree.")
+        self.next = index
+        return taken
 
 
 def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:

@@ -31,7 +31,7 @@ JWT_LIFETIME_MAX_S = 24 * 3600
 SECRET_BYTES_MIN = 32
 """The shortest secret of tokens, and of a store. A shorter one could be guessed offline from one token."""
 
-RECORDED = ("keys", "sessions", "reads")
+RECORDED = ("keys", "sessions", "reads", "exports")
 """What can be recorded as events of the tenant."""
 
 _MIB = 1024 * 1024

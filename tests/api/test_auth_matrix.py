@@ -68,6 +68,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/api/v1/log/key"): ("read everything", 200),
     ("GET", "/api/v1/log/tile/{tile}"): ("read everything", 404),
     ("GET", "/api/v1/log/consistency"): ("read everything", 404),
+    ("GET", "/api/v1/log/entries"): ("read everything", 404),
     ("GET", f"{EVENTS}/{{event_id}}/proof"): ("read everything", 404),
     ("GET", RULES): ("list keys", 200),
     ("POST", RULES): ("read and admin by its own key", 201),

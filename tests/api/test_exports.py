@@ -15,8 +15,9 @@ import pytest
 
 from tests.api.conftest import Served, code_of, event, problems, serving, wait_until
 from tests.unit.mutants import catches, replaced
-from whence.api import exports
+from whence.api import exports, part_streams
 from whence.api.admission import Admission
+from whence.errors import Busy, Unavailable
 from whence.events import Event, Keyset, Viewer, Vocabulary
 from whence.permissions import ADMIN, READ, WRITE
 from whence.wire import exports as wire_exports
@@ -234,11 +235,11 @@ def test_slow_readers_hold_no_memory_and_have_a_share(
     wait_until(lambda: running(served) == 0)
 
 
-@catches(replaced(exports, "_TRUSTED_S", 1e9, "credentials_are_checked_once"))
+@catches(replaced(part_streams, "_TRUSTED_S", 1e9, "credentials_are_checked_once"))
 def test_a_revoked_key_ends_its_export(served: Served, long: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is cut, so that nobody takes the part for the whole."""
-    if exports._TRUSTED_S < 1:
-        monkeypatch.setattr(exports, "_TRUSTED_S", 0.0)
+    if part_streams._TRUSTED_S < 1:
+        monkeypatch.setattr(part_streams, "_TRUSTED_S", 0.0)
     key = served.key(READ, tenant=_tenant_of(long))
     slow = Slow(served, key)
     with served.client(ADMIN, tenant=_tenant_of(long)) as admin:
@@ -266,9 +267,9 @@ def test_a_part_that_cannot_be_read_cuts_the_export(
     async def failing(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
-            raise exports.Busy("no room")
+            raise Busy("no room")
         if len(calls) == 4:
-            raise exports.Unavailable("gone")
+            raise Unavailable("gone")
         return await real(*args)
 
     monkeypatch.setattr(served.store, "list_part", failing)
@@ -284,7 +285,7 @@ def test_a_store_that_cannot_be_read_is_a_status(
     """Before the first part the answer can still be an error."""
 
     async def failing(*_args: Any) -> Any:
-        raise exports.Unavailable("gone")
+        raise Unavailable("gone")
 
     monkeypatch.setattr(served.store, "list_part", failing)
     assert api.get(EXPORT).status_code == 503

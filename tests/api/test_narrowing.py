@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tests.api.conftest import Served, event, serving
 from whence.api.app import route_handlers
+from whence.api.entries import ROUTES as ENTRY_ROUTES
 from whence.api.feeds import stream_events
 from whence.api.followers import list_followers
 from whence.api.names import search
@@ -28,7 +29,7 @@ HIDDEN = "zanzibar"
 
 ALLOWED = ("decision",)
 HIDDEN_TYPE = "artifact"
-REFUSING = (list_followers, *SEAL_ROUTES)
+REFUSING = (list_followers, *ENTRY_ROUTES, *SEAL_ROUTES)
 """The handlers that refuse every narrowed reader."""
 
 HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
@@ -62,7 +63,7 @@ NOT_FOR_READERS = {
     "changed": "for followers, without any event",
     "position_before": "a position, which is answered as a token",
     "tenants": "for the operator",
-    "read_log": "for the operator's copy",
+    "read_log": "for the operator's copy, and for entries, which a route refuses to narrowed readers",
     "import_log": "for the operator's copy",
     "import_retained_from": "for the operator's copy",
     "credentials": "API keys and sessions, not events",

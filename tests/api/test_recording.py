@@ -22,7 +22,7 @@ ALL = (READ, WRITE, ADMIN)
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server that records everything."""
-    record = ("keys", "sessions", "reads")
+    record = ("keys", "sessions", "reads", "exports")
     with serving(tmp_path_factory.mktemp("recording"), record=record, jwt_secret=SECRET) as served:
         yield served
 
@@ -92,6 +92,20 @@ def reads_are_recorded(served: Served, tenant: str) -> None:
 
 def test_every_question_is_recorded(recording: Served) -> None:
     reads_are_recorded(recording, "asked")
+
+
+def test_an_export_is_recorded(recording: Served) -> None:
+    """With its filter as it was sent, and the position up to which it goes; it is not in the export itself."""
+    with recording.client(READ, WRITE, tenant="exporting") as client:
+        client.post(EVENTS, json=event())
+        lines = client.get(f"{EVENTS}/export?outcome=success&format=csv").content.splitlines()
+        assert client.head(f"{EVENTS}/export").status_code == 200
+        assert client.get(f"{EVENTS}/export?outcome=bad").status_code == 422
+    found = [each for each in recorded(recording, "exporting") if each["eventType"] == "whence.exported"]
+    assert [each["payload"] for each in found] == [
+        {"asOf": 2, "path": f"{EVENTS}/export", "query": "outcome=success&format=csv"}
+    ]
+    assert len(lines) == 2
 
 
 @catches(replaced(recording_module, "without_secrets", str, "secrets_are_recorded"))

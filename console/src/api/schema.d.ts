@@ -465,6 +465,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["exportEntries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/log/key": {
         parameters: {
             query?: never;
@@ -3079,6 +3095,45 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    exportEntries: {
+        parameters: {
+            query?: {
+                actor_id?: string | null;
+                actor_type?: components["schemas"]["ActorType"] | null;
+                as_of?: number | null;
+                causation_id?: string | null;
+                complete?: boolean;
+                correlation_id?: string | null;
+                event_type?: string | null;
+                from?: string | null;
+                outcome?: ("success" | "failure" | "none") | null;
+                q?: string | null;
+                resource_id?: string | null;
+                resource_type?: components["schemas"]["ResourceType"] | null;
+                to?: string | null;
+            };
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": string;
+                };
             };
         };
     };

@@ -15,6 +15,7 @@ from whence.api import (
     console,
     credentials,
     docs_page,
+    entries,
     exports,
     feeds,
     followers,
@@ -133,8 +134,8 @@ def create_app(
 def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
-        *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, seals, sentences, views),
-        *(credentials, sessions, session_tenants, operators, metrics_page, health),
+        *(reads, activity, names, exports, entries, feeds, followers, webhooks, alerts, writes, causes, seals),
+        *(sentences, views, credentials, sessions, session_tenants, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)

@@ -1,4 +1,4 @@
-"""Keys, sessions and reads as events of the tenant, for those who switch it on with `WHENCE_RECORD`.
+"""Keys, sessions, reads and exports as events of the tenant, for those who switch it on with `WHENCE_RECORD`.
 
 The events count like all others, so none is stored by default. An event is durable before its request is answered: what
 could not be recorded is refused. Only what comes over HTTP is recorded.
@@ -61,11 +61,14 @@ class Recorder:
         """Record a question about events, before it is answered."""
         if "reads" not in self._kinds:
             return
-        payload = {
-            "path": without_secrets(quote(path, safe=_ADDRESS_SAFE, encoding="latin-1", errors="replace")),
-            "query": without_secrets(query.decode("latin-1"))[:_QUERY_MAX],
-        }
-        await self._record("reads", "whence.events_read", by, by.tenant, payload, now)
+        await self._record("reads", "whence.events_read", by, by.tenant, _address(path, query), now)
+
+    async def exported(self, by: Principal, path: str, query: bytes, as_of: int, now: int) -> None:
+        """Record an export of events up to the position `as_of`, before its first part is sent."""
+        if "exports" not in self._kinds:
+            return
+        payload = {"asOf": as_of, **_address(path, query)}
+        await self._record("exports", "whence.exported", by, by.tenant, payload, now)
 
     async def _record(
         self, kind: str, event_type: str, by: Principal, tenant: str, payload: Mapping[str, Any], now: int
@@ -91,6 +94,14 @@ class Recorder:
 def actor_of(by: Principal) -> tuple[str, str]:
     """Actor type and id of who sent a request, in the events about it."""
     return "user" if by.key_id is None else "api_key", by.key_id or _actor_id(by.subject)
+
+
+def _address(path: str, query: bytes) -> dict[str, str]:
+    """The path and the query of a request as it was sent, without what could be a secret."""
+    return {
+        "path": without_secrets(quote(path, safe=_ADDRESS_SAFE, encoding="latin-1", errors="replace")),
+        "query": without_secrets(query.decode("latin-1"))[:_QUERY_MAX],
+    }
 
 
 def _actor_id(subject: str) -> str:

@@ -23,9 +23,11 @@ from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import consistency_ranges, inclusion_ranges
 from whence.notes import encode_base64
 from whence.permissions import ADMIN
+from whence.storage.base import Store
 from whence.storage.followers import Definition
+from whence.storage.replication import evidence_from
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest, SealedCheckpoint, Seals, hashes_of
-from whence.tiles import TILE_WIDTH, parse_tile_path
+from whence.tiles import TILE_WIDTH, Tile, parse_tile_path
 from whence.wire.epochs import EpochBody, parse_epoch_reason
 from whence.wire.query import refuse_parameters
 from whence.wire.seals import (
@@ -40,8 +42,9 @@ from whence.wire.seals import (
 )
 from whence.wire.times import format_time
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "latest_size", "tenant_of"]
 
+_ENTRIES = "entries/"
 _TAG = "Proof"
 _TEXT = "text/plain; charset=utf-8"
 _BYTES = "application/octet-stream"
@@ -56,14 +59,14 @@ _TILE = ResponseSpec("The hashes of the tile, joined", {"type": "string", "forma
 async def latest_checkpoint(request: Request) -> JsonResponse:
     """The newest signed checkpoint of the tenant's log."""
     refuse_parameters(request.scope["query_string"])
-    found = await _latest(_seals(request), _tenant(request))
+    found = await _latest(_seals(request), tenant_of(request))
     return JsonResponse(found.note.encode(), media=_TEXT)
 
 
 @read_route("/api/v1/log/checkpoints", "List Checkpoints", "checkpoints", CheckpointsBody, tag=_TAG)
 async def list_checkpoints(request: Request) -> JsonResponse:
     """The checkpoints that are kept, the newest first: the latest one, and the first of each hour."""
-    asked, tenant, seals = parse_checkpoints(request.scope["query_string"]), _tenant(request), _seals(request)
+    asked, tenant, seals = parse_checkpoints(request.scope["query_string"]), tenant_of(request), _seals(request)
     names = {each.epoch: each.name for each in await seals.list_origins(tenant)}
     found = await seals.list_checkpoints(tenant, asked.before, asked.limit)
     bodies = [
@@ -85,20 +88,29 @@ async def list_checkpoints(request: Request) -> JsonResponse:
 async def list_log_keys(request: Request) -> JsonResponse:
     """The keys that verify the checkpoints of the tenant's log. The last one is in use."""
     refuse_parameters(request.scope["query_string"])
-    origins = await _seals(request).list_origins(_tenant(request))
+    origins = await _seals(request).list_origins(tenant_of(request))
     keys = [LogKeyBody(epoch=each.epoch, key=each.key, origin=each.name) for each in origins]
     return JsonResponse(msgspec.json.encode(LogKeysBody(keys=keys)))
 
 
 @document_route("/api/v1/log/tile/{tile:path}", "Log Tile", "log", _TILE, _TAG)
 async def read_tile(request: Request) -> JsonResponse:
-    """A tile of the log's tree, by its name in C2SP tlog-tiles. Only tiles of the newest checkpoint are there."""
+    """A tile of the log's tree, by its name in C2SP tlog-tiles. Only tiles of the newest checkpoint are there. Those of
+    the level `entries` are bundles of envelopes, each after its length in two bytes."""
     refuse_parameters(request.scope["query_string"])
-    tenant, seals = _tenant(request), _seals(request)
-    tile = parse_tile_path(unquote(str(request.path_params["tile"])).removeprefix("/"))
+    tenant, seals = tenant_of(request), _seals(request)
+    path = unquote(str(request.path_params["tile"])).removeprefix("/")
+    is_bundle = path.startswith(_ENTRIES)
+    tile = parse_tile_path(path.replace(_ENTRIES, "0/", 1) if is_bundle else path)
     size = (await _latest(seals, tenant)).size
     if tile is None or tile.number * TILE_WIDTH + tile.width > size // TILE_WIDTH**tile.level:
         raise NotFound("The newest checkpoint has no such tile.")
+    if is_bundle:
+        admission = context_of(request).admission
+        async with admission.page_place(tenant, indexed=False):
+            bundle = await _bundle(context_of(request).store, tenant, tile)
+        admission.hold_answer(request, tenant, len(bundle))
+        return JsonResponse(bundle, media=_BYTES)
     [hashes] = await seals.read_tiles(tenant, [tile])
     if len(hashes) != tile.width * HASH_SIZE:
         raise NotFound("The tile is not kept.")
@@ -109,7 +121,7 @@ async def read_tile(request: Request) -> JsonResponse:
 async def prove_consistency(request: Request) -> JsonResponse:
     """The proof that an earlier state of the log is the beginning of a later one, which is sealed."""
     old, new = parse_consistency(request.scope["query_string"])
-    tenant, seals = _tenant(request), _seals(request)
+    tenant, seals = tenant_of(request), _seals(request)
     size = (await _latest(seals, tenant)).size
     new = size if new is None else new
     if new > size:
@@ -126,7 +138,7 @@ async def prove_event(request: Request) -> JsonResponse:
     """The proof that an event is in the log of the newest checkpoint. `extra` holds what its leaf is made of: a JSON
     object with the envelope, the salt and the payload in base64."""
     refuse_parameters(request.scope["query_string"])
-    event_id, tenant, seals = event_id_of(request), _tenant(request), _seals(request)
+    event_id, tenant, seals = event_id_of(request), tenant_of(request), _seals(request)
     evidence = await seals.get_evidence(tenant, event_id)
     if evidence is None:
         raise NotFound("There is no event with this id.")
@@ -195,12 +207,31 @@ ROUTES: list[HTTPRouteHandler] = [
 """The handlers of this module. Each refuses a narrowed credential."""
 
 
-def _tenant(request: Request) -> str:
+def tenant_of(request: Request) -> str:
     """The tenant of a credential that may read every event. Raises Forbidden for another."""
     viewer = principal_of(request).viewer
     if not viewer.sees_all:
         raise Forbidden("This credential may not read every event, and the size of the log counts the others too.")
     return viewer.tenant
+
+
+async def latest_size(request: Request, tenant: str) -> int:
+    """The size of the newest checkpoint. Raises NotSealedYet."""
+    return (await _latest(_seals(request), tenant)).size
+
+
+async def _bundle(store: Store, tenant: str, tile: Tile) -> bytes:
+    """The envelopes of the events of a tile. Raises NotFound when one of them is no longer kept."""
+    first = tile.number * TILE_WIDTH
+    end = first + tile.width
+    envelopes: list[bytes] = []
+    while len(envelopes) < tile.width:
+        after = first + len(envelopes)
+        part = await store.read_log(tenant, after, end - after)
+        if not part or part[0].event.position != after + 1:
+            raise NotFound("The events of this bundle are not all kept.")
+        envelopes += [evidence_from(hashed).envelope for hashed in part]
+    return b"".join(len(each).to_bytes(2) + each for each in envelopes)
 
 
 def _seals(request: Request) -> Seals:

@@ -43,7 +43,7 @@ COMMANDS = {
     "actors": ("whence.cli.activity:actors", "Show what actors did in a period, and how that changed."),
     "actor": ("whence.cli.activity:actor", "Show what one actor did, and its latest events."),
     "resource": ("whence.cli.activity:resource", "Show what happened to a resource, and its latest events."),
-    "export": ("whence.cli.export:export", "Write all matching events as NDJSON or CSV."),
+    "export": ("whence.cli.export:export", "Write all matching events as a file, or with their proof."),
     "stats": ("whence.cli.events:stats", "Count events by type, resource type and actor type."),
     "login": ("whence.cli.login:login", "Save a key for a server: asks for it, or reads it from stdin."),
     "profile": ("whence.cli.login:app", "List, choose, show and remove saved servers and keys."),

@@ -1,6 +1,7 @@
-"""The command `export`: all matching events, into a file or to stdout."""
+"""The command `export`: all matching events, into a file or to stdout, or with what proves them into a folder."""
 
 import codecs
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,8 +13,9 @@ from cyclopts import Parameter
 from whence.cli.events import Filters
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import printable, say
-from whence.client import Value
+from whence.client import Value, Whence
 from whence.counting import counted
+from whence.errors import Invalid
 
 __all__ = ["export"]
 
@@ -22,20 +24,68 @@ def export(
     *,
     filters: Filters | None = None,
     format_: Annotated[
-        Literal["ndjson", "csv"], Parameter(name="--format", help="One event a line: as JSON, or as CSV with a head.")
+        Literal["ndjson", "csv", "parquet"],
+        Parameter(
+            name="--format", help="One event a line, as JSON or as CSV with a head; or a file of Apache Parquet."
+        ),
     ] = "ndjson",
     output: Annotated[
         Path | None, Parameter(name=["--output", "-o"], help="The file to write, once it is complete. Default: stdout.")
     ] = None,
+    proof: Annotated[
+        Path | None,
+        Parameter(help="A new folder for the events by position, with what proves them: see 'whence verify --export'."),
+    ] = None,
+    complete: Annotated[
+        bool, Parameter(negative="", help="With --proof, also prove that no matching event is left out.")
+    ] = False,
     order: Annotated[Literal["asc", "desc"] | None, Parameter(help="asc writes the oldest event first.")] = None,
     server: ServerOptions | None = None,
 ) -> None:
-    """Write all matching events as NDJSON or CSV, newest first: exactly those that are there when it begins."""
+    """Write all matching events, newest first: exactly those that are there when it begins.
+
+    With --proof, those that are sealed are written into a folder, with a checkpoint of the log and the hashes that lead
+    to it. Whoever has the log's key can check the folder offline.
+    """
     parameters: dict[str, Value] = (filters or Filters()).parameters()
+    if proof is not None:
+        if output is not None or order is not None:
+            raise Invalid.at((), "--proof writes a folder in the order of positions: leave out --output and --order.")
+        _with_proof(proof, parameters, format_, server, complete=complete)
+        return
+    if complete:
+        raise Invalid.at((), "--complete belongs to --proof.")
     with client_for(server) as whence:
-        parts = whence.export_bytes(format=format_, order=order, **parameters)  # type: ignore[arg-type]  # as in lists
-        lines = _to_stdout(parts) if output is None else _to_file(parts, output)
-    say(f"{counted(lines - (format_ == 'csv'), 'event')} exported.")
+        if format_ == "parquet":
+            events = _to_parquet(whence, output, parameters | {"order": order})
+        else:
+            parts = whence.export_bytes(format=format_, order=order, **parameters)  # type: ignore[arg-type]  # as in lists
+            lines = _to_stdout(parts) if output is None else _to_file(parts, output)
+            events = lines - (format_ == "csv")
+    say(f"{counted(events, 'event')} exported.")
+
+
+def _with_proof(
+    folder: Path, parameters: dict[str, Value], format_: str, server: ServerOptions | None, *, complete: bool
+) -> None:
+    from whence.cli.export_folder import write_folder  # noqa: PLC0415  (needs the extra `server`)
+
+    with client_for(server) as whence:
+        manifest = write_folder(whence, folder, parameters, format_, complete=complete)
+    say(f"{counted(manifest.events, 'event')} exported and checked, as of {counted(manifest.as_of, 'event')}.")
+
+
+def _to_parquet(whence: Whence, path: Path | None, parameters: dict[str, Value]) -> int:
+    """Write the events into a file, which appears once it is complete. Returns their number."""
+    if path is None:
+        raise Invalid.at((), "A file of Parquet is not for stdout: name it with --output.")
+    from whence.cli.parquet import ParquetWriter, row_of_body  # noqa: PLC0415  (of the extra `parquet`)
+
+    include = ("position", "recordedAt", "outcome")
+    with _unfinished(path) as file, ParquetWriter(file) as writer:
+        for event in whence.export(include=include, **parameters):  # type: ignore[arg-type]  # as in lists
+            writer.add(row_of_body(event))
+    return writer.count
 
 
 def _to_stdout(parts: Iterable[bytes]) -> int:
@@ -58,16 +108,22 @@ def _printable(parts: Iterable[bytes]) -> Iterator[bytes]:
 def _to_file(parts: Iterable[bytes], path: Path) -> int:
     """Write the parts into a file, which appears once it is complete. Returns the number of lines."""
     lines = 0
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            for part in parts:
-                lines += part.count(b"\n")
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with _unfinished(path) as new, new.open("wb") as file:
+        for part in parts:
+            lines += part.count(b"\n")
+            file.write(part)
     return lines
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Where a file is written that is to appear once it is complete; it is removed after an error."""
+    new = path.with_name(f"{path.name}.unfinished")
+    try:
+        yield new
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

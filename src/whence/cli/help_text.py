@@ -52,6 +52,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "export": (
         "whence export --from -7d -o week.ndjson",
         "whence export --outcome failure --format csv --order asc > failures.csv",
+        "whence export --from 2026-01-01 --format parquet -o events.parquet",
+        "whence export --outcome failure --proof failures --complete",
     ),
     "stats": ("whence stats --from -30d", "whence stats --actors --resource-type action_run"),
     "login": ("whence login https://log.example.com", "whence login https://log.example.com --profile shop"),
@@ -106,6 +108,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "whence verify --store sqlite:///log.db",
         "whence verify --checkpoint acme.checkpoint",
         'whence verify --proof event.proof --key "$(cat acme.key)"',
+        'whence verify --export failures --key "$(cat acme.key)"',
     ),
     "backup": ("whence backup saved.db --store sqlite:///log.db",),
     "restore": ("whence restore saved.db --store sqlite:///log.db",),

@@ -1,5 +1,5 @@
 """The command `verify`, and how the result of a check is printed: of a store, alone or against a checkpoint that was
-kept elsewhere, and of a single proof."""
+kept elsewhere, of a single proof, and of an export with proof."""
 
 import asyncio
 import sys
@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from whence.checkpoints import PROOF_BYTES_MAX, parse_checkpoint, verify_checkpoint
 from whence.cli.app import UNSOUND
 from whence.cli.checked_log import given_key
+from whence.cli.export_check import check_folder
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
@@ -24,6 +25,7 @@ from whence.settings import Settings
 from whence.storage import Store, create_store, verify_store
 from whence.storage.backends import Progress
 from whence.storage.verification import Finding, Report
+from whence.wire.export_manifests import ExportManifestBody
 
 __all__ = ["compare_with_checkpoint", "finding_lines", "size_of", "terminal_progress", "verify"]
 
@@ -59,6 +61,9 @@ def verify(
         Path | None, Parameter(help="Also compare the log with a checkpoint in this file, which was kept elsewhere.")
     ] = None,
     proof: Annotated[Path | None, Parameter(help="Check the proof of an event in this file instead, offline.")] = None,
+    export: Annotated[
+        Path | None, Parameter(help="Check the folder of 'whence export --proof' instead, offline.")
+    ] = None,
     key: Annotated[
         str | None, Parameter(help="The key that has to have signed, as 'whence checkpoint key' prints it.")
     ] = None,
@@ -67,13 +72,15 @@ def verify(
     """Check every stored event against its hash, the hashes against the tree, and every count.
 
     Only reads, and may run beside the server. If anything does not match, prints the first bad position of each tenant
-    and exits with code 5. So too if the log does not extend the checkpoint, or if a proof proves nothing.
+    and exits with code 5. So too if the log does not extend the checkpoint, or if a proof or an export does not hold.
     """
-    if proof is not None:
+    if proof is not None or export is not None:
         _refuse_besides_proof(store, checkpoint, key)
-        return _verify_proof(proof, key or "", json=json)
+        if proof is not None and export is not None:
+            raise Invalid.at((), "--proof and --export are checked one at a time.")
+        return _verify_proof(proof, key or "", json=json) if proof else _verify_export(export, key or "", json=json)
     if key is not None and checkpoint is None:
-        raise Invalid.at((), "--key belongs to --proof or --checkpoint.")
+        raise Invalid.at((), "--key belongs to --proof, --export or --checkpoint.")
     kept = None if checkpoint is None else _read_checkpoint(checkpoint, key)
     settings = settings_of_log(store)
     report = asyncio.run(_verified(settings, kept, may_trust_store=key is None))
@@ -158,9 +165,11 @@ async def _root_at(store: Store, tenant: str, size: int) -> bytes:
 
 def _refuse_besides_proof(store: str | None, checkpoint: Path | None, key: str | None) -> None:
     if store is not None or checkpoint is not None:
-        raise Invalid.at((), "--proof is checked alone: leave out --store and --checkpoint.")
+        raise Invalid.at((), "A proof or an export is checked alone: leave out --store and --checkpoint.")
     if key is None:
-        raise Invalid.at((), "--proof needs --key, the key of the log, from where you keep it and not from the proof.")
+        raise Invalid.at(
+            (), "A proof or an export needs --key, the key of the log, from where you keep it and not from the proof."
+        )
 
 
 def _verify_proof(path: Path, key: str, *, json: bool) -> int:
@@ -189,6 +198,41 @@ def _verify_proof(path: Path, key: str, *, json: bool) -> int:
     if proven.payload is None:
         out("The proof comes without the payload, so only the hash of it is proven.")
     return 0
+
+
+def _verify_export(folder: Path | None, key: str, *, json: bool) -> int:
+    """Check an export without any server, and say what it proves."""
+    verifier = given_key(key)
+    if folder is None or not folder.is_dir():
+        raise Invalid.at((), "--export names a folder that 'whence export --proof' wrote.")
+    manifest = check_folder(folder, verifier)
+    if json:
+        out(msgspec.json.encode(manifest).decode())
+        return 0
+    for line in _claims(manifest):
+        out(printable(line))
+    return 0
+
+
+def _claims(manifest: ExportManifestBody) -> list[str]:
+    """What an export proves, in sentences."""
+    claims = [
+        f"{counted(manifest.events, 'event is', 'events are')} proven to be in {manifest.origin}, as it was with "
+        f"{counted(manifest.as_of, 'event')}.",
+        f"The filter: {manifest.filter.text or 'none, all events'}.",
+    ]
+    if manifest.erased:
+        claims.append(f"The payload of {manifest.erased:,} of them was erased, so only the hash of it is proven.")
+    if manifest.complete_from is None:
+        claims.append("Whether other events match is not proven: for that, export with --complete.")
+        return claims
+    first = manifest.complete_from
+    claims.append(f"No other event matches, of those at the positions {first:,} to {manifest.as_of:,}.")
+    if manifest.boundary is not None:
+        claims.append("Nor does an earlier one, since no event is recorded more than five minutes before it occurs.")
+    elif first > 1:
+        claims.append("Earlier events were no longer kept, and nothing is claimed about them.")
+    return claims
 
 
 def finding_lines(report: Report) -> list[str]:

@@ -18,10 +18,12 @@ from whence.client import requests
 from whence.client.alert_rules import AlertRules, AsyncAlertRules
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
+from whence.client.batches import batch_of, results_of
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
 from whence.client.exports import ExportFilters, Lines, async_export_parts, events_of, export_parts
 from whence.client.following import AsyncFollow, Follow, OnRetry
+from whence.client.log_tree import AsyncLogTree, LogTree
 from whence.client.options import ClientOptions
 from whence.client.responses import (
     NOT_A_WHENCE_SERVER,
@@ -50,7 +52,6 @@ from whence.wire.activity_bodies import (
 from whence.wire.bodies import (
     ActorStatsBody,
     BatchBody,
-    BatchResultBody,
     CountsBody,
     EventBody,
     FollowersBody,
@@ -60,9 +61,6 @@ from whence.wire.name_bodies import MatchBody, SearchBody
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, ReachBody, ReachesBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
-
-_NOT_SENT = 204
-"""The status of an event of a batch that was dropped."""
 
 _POLL_S = 0.02
 
@@ -132,8 +130,8 @@ class Whence(BaseClient):
         batch or the batch as a whole is refused, and as `emit` for a payload that no server would accept.
         """
         bodies = self._batch_bodies(events)
-        request = _batch_request(bodies, atomic)
-        return _batch_results(bodies, None if request is None else parse_batch(self.send(request)))
+        request = batch_of(bodies, atomic)
+        return results_of(bodies, None if request is None else parse_batch(self.send(request)))
 
     def list(self, **filters: Unpack[requests.ListFilters]) -> EventPage:
         """A page of events, newest first. For the filters see `ListFilters`."""
@@ -285,9 +283,7 @@ class Whence(BaseClient):
         self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
     ) -> Iterator[bytes]:
         """The same as parts of a file with an event on each line, as JSON or as CSV."""
-        request = requests.export_request(format=format, **filters)
-        send = partial(self._connections.transport().open, request)
-        return export_parts(send, self.credential, RetryPolicy(request, self._retries), self._sleep)
+        return self.stream(requests.export_request(format=format, **filters))
 
     def checkpoint(self) -> str:
         """The newest checkpoint of the log: a signed note of three lines, origin, size and root. Keep it elsewhere, and
@@ -307,6 +303,11 @@ class Whence(BaseClient):
         return AlertRules(self.send)
 
     @property
+    def tree(self) -> LogTree:
+        """What proves many events at once, for a credential that may read every event."""
+        return LogTree(self.send, self.stream)
+
+    @property
     def views(self) -> Views:
         """The saved views of the console, for a credential that may read every event."""
         return Views(self.send)
@@ -315,6 +316,12 @@ class Whence(BaseClient):
     def webhooks(self) -> Webhooks:
         """The webhooks of the tenant, for a key with the scope admin."""
         return Webhooks(self.send)
+
+    def stream(self, request: requests.ApiRequest) -> Iterator[bytes]:
+        """Send a request, with retries, and yield the body of the response while it comes. Raises Unreachable when no
+        response came, or when it breaks off."""
+        send = partial(self._connections.transport().open, request)
+        return export_parts(send, self.credential, RetryPolicy(request, self._retries), self._sleep)
 
     def send(self, request: requests.ApiRequest) -> ApiResponse:
         """Send a request, with retries, and return the last response, whatever its status.
@@ -417,8 +424,8 @@ class AsyncWhence(BaseClient):
     async def batch(self, events: Iterable[Mapping[str, Any]], *, atomic: bool = False) -> BatchBody:
         """As `Whence.batch`."""
         bodies = self._batch_bodies(events)
-        request = _batch_request(bodies, atomic)
-        return _batch_results(bodies, None if request is None else parse_batch(await self.send(request)))
+        request = batch_of(bodies, atomic)
+        return results_of(bodies, None if request is None else parse_batch(await self.send(request)))
 
     async def list(self, **filters: Unpack[requests.ListFilters]) -> EventPage:
         """As `Whence.list`."""
@@ -548,9 +555,7 @@ class AsyncWhence(BaseClient):
         self, *, format: Literal["ndjson", "csv"] = "ndjson", **filters: Unpack[ExportFilters]
     ) -> AsyncIterator[bytes]:
         """As `Whence.export_bytes`."""
-        request = requests.export_request(format=format, **filters)
-        send, policy = partial(self._async_transport.open, request), RetryPolicy(request, self._retries)
-        return async_export_parts(send, self._credential, self.credential, policy, self._sleep)
+        return self.stream(requests.export_request(format=format, **filters))
 
     async def checkpoint(self) -> str:
         """As `Whence.checkpoint`."""
@@ -566,6 +571,11 @@ class AsyncWhence(BaseClient):
         return AsyncAlertRules(self.send)
 
     @property
+    def tree(self) -> AsyncLogTree:
+        """As `Whence.tree`."""
+        return AsyncLogTree(self.send, self.stream)
+
+    @property
     def views(self) -> AsyncViews:
         """As `Whence.views`."""
         return AsyncViews(self.send)
@@ -574,6 +584,11 @@ class AsyncWhence(BaseClient):
     def webhooks(self) -> AsyncWebhooks:
         """As `Whence.webhooks`."""
         return AsyncWebhooks(self.send)
+
+    def stream(self, request: requests.ApiRequest) -> AsyncIterator[bytes]:
+        """As `Whence.stream`."""
+        send, policy = partial(self._async_transport.open, request), RetryPolicy(request, self._retries)
+        return async_export_parts(send, self._credential, self.credential, policy, self._sleep)
 
     async def send(self, request: requests.ApiRequest) -> ApiResponse:
         """As `Whence.send`."""
@@ -653,27 +668,6 @@ def _trace_request(
 
 def _reach_request(events: Sequence[Cause]) -> requests.ApiRequest:
     return requests.reach_request([id_and_flow(event)[0] for event in events])
-
-
-def _batch_request(bodies: Sequence[bytes | None], atomic: bool) -> requests.ApiRequest | None:
-    """The request for a batch; None if all of its events are dropped."""
-    kept = [body for body in bodies if body is not None]
-    return None if bodies and not kept else requests.batch_request(b"\n".join(kept), atomic=atomic)
-
-
-def _batch_results(bodies: Sequence[bytes | None], sent: BatchBody | None) -> BatchBody:
-    """The results of the events that were sent, and of those that were dropped, in the order of the events."""
-    if all(body is not None for body in bodies) and sent is not None:
-        return sent
-    results = iter(sent.results if sent is not None else ())
-    return BatchBody(
-        results=[
-            BatchResultBody(id=None, index=index, status=_NOT_SENT)
-            if body is None
-            else msgspec.structs.replace(next(results), index=index)
-            for index, body in enumerate(bodies)
-        ]
-    )
 
 
 def _next_listed(response: ApiResponse, path: str) -> requests.ApiRequest | None:

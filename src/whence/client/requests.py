@@ -39,6 +39,7 @@ __all__ = [
     "checkpoint_request",
     "create_key_request",
     "emit_request",
+    "entries_request",
     "export_request",
     "facets_request",
     "filters_object",
@@ -59,6 +60,7 @@ __all__ = [
     "search_request",
     "store_request",
     "tenant_token_request",
+    "tile_request",
     "trace_request",
     "with_id",
 ]
@@ -317,6 +319,16 @@ def followers_request() -> ApiRequest:
 def checkpoint_request() -> ApiRequest:
     """The newest checkpoint of the tenant's log."""
     return ApiRequest(method="GET", path="/api/v1/log/checkpoint")
+
+
+def entries_request(**filters: Value) -> ApiRequest:
+    """What the leaves of the matching events are made of, up to the position `as_of`; `complete` as in the API."""
+    return ApiRequest(method="GET", path="/api/v1/log/entries", query=_query(filters))
+
+
+def tile_request(path: str) -> ApiRequest:
+    """A tile of the log's tree, by its path such as 0/000.p/17."""
+    return ApiRequest(method="GET", path=f"/api/v1/log/tile/{quote(path)}")
 
 
 def proof_request(event_id: str | UUID) -> ApiRequest:

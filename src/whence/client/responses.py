@@ -39,6 +39,7 @@ __all__ = [
     "parse_batch",
     "parse_batch_results",
     "parse_body",
+    "parse_bytes",
     "parse_http_date",
     "parse_page",
     "parse_stored",
@@ -164,12 +165,17 @@ def parse_body(response: ApiResponse, type_: type[Body]) -> Body:
         raise WhenceError(NOT_A_WHENCE_SERVER) from None
 
 
-def parse_text(response: ApiResponse) -> str:
-    """The text of a successful response. Raises as `parse_body`."""
+def parse_bytes(response: ApiResponse) -> bytes:
+    """The body of a successful response as it is. Raises as `parse_body`."""
     if response.status >= _CLIENT_ERROR:
         raise error_of(response)
+    return response.body
+
+
+def parse_text(response: ApiResponse) -> str:
+    """The text of a successful response. Raises as `parse_body`."""
     try:
-        return response.body.decode()
+        return parse_bytes(response).decode()
     except UnicodeDecodeError:
         raise WhenceError(NOT_A_WHENCE_SERVER) from None
 

@@ -299,13 +299,14 @@ class Store(Protocol):
         """The tenants that have a log or a key, in order: those after a name, at most `limit`. For the operator."""
         ...
 
-    # No request reaches the next three methods, which serve the commands of the operator.
-
     async def read_log(self, tenant: str, after: int, limit: int) -> list[HashedEvent]:
         """The events after the position `after`, in order: at most `limit`, fewer when their payloads come to
-        `READ_BYTES`, none at the end of the log. Raises Unsound for an event that cannot be put together.
+        `READ_BYTES`, none at the end of the log. Raises Unsound for an event that cannot be put together. For copies,
+        and for proofs of many events.
         """
         ...
+
+    # No request reaches the next two methods, which serve the commands of the operator.
 
     async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
         """Append events of another store exactly as they are, all or none, durably, with every count.

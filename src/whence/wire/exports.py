@@ -17,7 +17,7 @@ from whence.wire.event import encode_event, event_body
 from whence.wire.parameters import EVENT_INCLUDES, EXPORT_FORMATS
 from whence.wire.query import QueryReader
 
-__all__ = ["MEDIA", "ExportRequest", "csv_columns", "encode_export", "export_head", "parse_export"]
+__all__ = ["MEDIA", "ExportRequest", "csv_columns", "csv_line", "encode_export", "export_head", "parse_export"]
 
 MEDIA = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 """The media type of each format."""
@@ -65,7 +65,7 @@ def csv_columns(include: frozenset[str]) -> list[str]:
 
 def export_head(asked: ExportRequest) -> bytes:
     """What comes before the events: in CSV the names of the columns."""
-    return _csv_line(csv_columns(asked.include)) if asked.format == "csv" else b""
+    return csv_line(csv_columns(asked.include)) if asked.format == "csv" else b""
 
 
 def encode_export(events: Iterable[Event], asked: ExportRequest, viewer: Viewer) -> Iterator[bytes]:
@@ -77,7 +77,15 @@ def encode_export(events: Iterable[Event], asked: ExportRequest, viewer: Viewer)
     names = [_names[column] for column in csv_columns(asked.include)]
     for event in events:
         body = event_body(event, asked.include, viewer)
-        yield _csv_line([_cell(getattr(body, name)) for name in names])
+        yield csv_line(getattr(body, name) for name in names)
+
+
+def csv_line(values: Iterable[Any]) -> bytes:
+    """A line of CSV. What is None is empty, and what a spreadsheet would take for a formula has an apostrophe before
+    it."""
+    line = io.StringIO()
+    csv.writer(line).writerow([_cell(value) for value in values])
+    return line.getvalue().encode()
 
 
 def _cell(value: Any) -> str:
@@ -85,9 +93,3 @@ def _cell(value: Any) -> str:
         return ""
     text = bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _csv_line(cells: list[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue().encode()

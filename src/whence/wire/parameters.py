@@ -472,6 +472,17 @@ SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         Parameter("before", or_null(_SIZE | {"minimum": 1}), "Only checkpoints that are smaller than this size."),
         _listing("checkpoints")[0],
     ),
+    "entries": (
+        *_FILTERS,
+        *_TIMES,
+        Parameter("as_of", or_null(_SIZE), "Only positions up to this one; by default the newest checkpoint."),
+        Parameter(
+            "complete",
+            {"type": "boolean", "default": False},
+            "With true, also the envelopes of the events that do not match, without their payloads, so that a reader "
+            "can apply the filter again.",
+        ),
+    ),
     "consistency": (
         Parameter("from", _SIZE | {"default": 0}, "The smaller size of the log."),
         Parameter("to", or_null(_SIZE), "The larger size; by default that of the newest checkpoint."),

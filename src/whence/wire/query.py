@@ -289,11 +289,9 @@ def parse_atomic(query_string: bytes) -> bool:
     """Whether a batch is stored whole or not at all. Raises `Invalid` with every problem."""
     reader = QueryReader("batch")
     values = reader.split(query_string)
-    sent = values.get("atomic", ["false"])[0]
-    if sent not in ("true", "false"):
-        reader.refuse("atomic", "It must be true or false.", "bool_parsing")
+    atomic = reader.flag("atomic", values)
     reader.finish()
-    return sent == "true"
+    return atomic
 
 
 def refuse_parameters(query_string: bytes) -> None:
@@ -455,6 +453,13 @@ class QueryReader:
         if text not in words:
             self.refuse(name, f"{what} is one of: {', '.join(words)}.", "enum")
         return text
+
+    def flag(self, name: str, values: Mapping[str, list[str]]) -> bool:
+        """Whether a parameter is true; false if it is left out or refused."""
+        text = values[name][0] if name in values else "false"
+        if text not in ("true", "false"):
+            self.refuse(name, "It must be true or false.", "bool_parsing")
+        return text == "true"
 
     def refuse_offset_with_cursor(self, values: Mapping[str, list[str]]) -> None:
         """Add a problem when both are sent, since a cursor carries its own offset."""

@@ -1,0 +1,107 @@
+"""Whether an event matches a query, from the event alone. Pure.
+
+A store finds the matching events by its indexes. This is the same question without a store: for events that are read
+by position, and for those who check an export.
+"""
+
+from collections.abc import Iterable
+
+from whence.events import ANY_TYPE, Event, Query, matches_type, sets_only, split_name
+from whence.identities import spellings
+
+__all__ = ["matches"]
+
+_SUPPORTED = frozenset(
+    {
+        "event_types",
+        "event_type_prefixes",
+        "resource_types",
+        "resource_ids",
+        "actor_ids",
+        "actor_types",
+        "outcomes",
+        "correlation_ids",
+        "causation_ids",
+        "since",
+        "until",
+        "type_patterns",
+        "actors",
+        "resources",
+        "excluded_event_types",
+        "excluded_resource_types",
+        "excluded_actor_types",
+        "excluded_outcomes",
+        "excluded_actors",
+        "excluded_resources",
+        "excluded_correlation_ids",
+        "excluded_causation_ids",
+    }
+)
+"""The fields that `matches` reads. A query that sets another one is refused."""
+
+
+def matches(event: Event, query: Query) -> bool:
+    """Whether the event is one of those that the query asks for; the payload is never looked at.
+
+    Raises NotImplementedError for a query that sets a field which is not known here.
+    """
+    if not sets_only(_SUPPORTED, query):
+        raise NotImplementedError("This query has a field that cannot be matched.")
+    return (
+        _is_within(event, query)
+        and _has_type(event, query)
+        and _is_one_of(event.resource_type, query.resource_types)
+        and _is_one_of(event.resource_id, query.resource_ids)
+        and _is_one_of(event.actor_type, query.actor_types)
+        and _is_one_of(event.outcome, query.outcomes)
+        and _is_one_of(event.causation_id, query.causation_ids)
+        and (not query.actor_ids or _is_spelled(event.actor_id, query.actor_ids))
+        and (not query.correlation_ids or _is_spelled(event.correlation_id, query.correlation_ids))
+        and (not query.actors or _is_named(event.actor_type, event.actor_id, query.actors))
+        and (not query.resources or _is_named(event.resource_type, event.resource_id, query.resources))
+        and not _is_excluded(event, query)
+    )
+
+
+def _is_within(event: Event, query: Query) -> bool:
+    return (query.since is None or query.since <= event.occurred_at) and (
+        query.until is None or event.occurred_at < query.until
+    )
+
+
+def _has_type(event: Event, query: Query) -> bool:
+    if query.type_patterns and not any(matches_type(event.event_type, each) for each in query.type_patterns):
+        return False
+    if not query.event_types and not query.event_type_prefixes:
+        return True
+    return event.event_type in query.event_types or event.event_type.startswith(query.event_type_prefixes)
+
+
+def _is_one_of(value: str | None, asked: tuple[str, ...]) -> bool:
+    return not asked or value in asked
+
+
+def _is_spelled(value: str, asked: Iterable[str]) -> bool:
+    """Whether this is one of these identities, however an earlier release spelled it."""
+    return any(value in spellings(each) for each in asked)
+
+
+def _is_named(type_: str, id_: str, names: Iterable[str]) -> bool:
+    """Whether an actor or resource has one of these names; see `split_name`."""
+    return any(
+        asked_type in (ANY_TYPE, type_) and (not asked_id or id_ in spellings(asked_id))
+        for asked_type, asked_id in map(split_name, names)
+    )
+
+
+def _is_excluded(event: Event, query: Query) -> bool:
+    return (
+        any(matches_type(event.event_type, each) for each in query.excluded_event_types)
+        or event.resource_type in query.excluded_resource_types
+        or event.actor_type in query.excluded_actor_types
+        or event.outcome in query.excluded_outcomes
+        or event.causation_id in query.excluded_causation_ids
+        or _is_spelled(event.correlation_id, query.excluded_correlation_ids)
+        or _is_named(event.actor_type, event.actor_id, query.excluded_actors)
+        or _is_named(event.resource_type, event.resource_id, query.excluded_resources)
+    )
