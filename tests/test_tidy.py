@@ -49,6 +49,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "addresses",
             "alerts",
             "profiles",
+            "payload_fields",
         }
     ),
     frozenset({"storage", "settings"}),
@@ -57,6 +58,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "ingest",
             "followers",
             "sealer",
+            "payload_indexing",
             "outbound",
             "delivery",
             "alerting",

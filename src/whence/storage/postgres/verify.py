@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from whence.errors import Unavailable
+from whence.storage.payload_index import check_payload_fields
 from whence.storage.postgres.catalogue import compare_catalogue
 from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, Connection, Target, begin_statements
 from whence.storage.postgres.replication import part_rows
@@ -103,6 +104,7 @@ class _Verification:
             partial(self._check_log, tenant.name, head),
             partial(self._run_check, check_counts(head, report), head),
             partial(self._run_check, check_transitions(head, report), head),
+            partial(self._run_check, check_payload_fields(head.size, report), head),
         ):
             await self._connection.execute("SAVEPOINT one_check")
             try:

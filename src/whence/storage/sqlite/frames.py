@@ -152,6 +152,7 @@ ARGUMENTS: dict[str, Any] = {
     "add_origin": tuple[str, Origin],
     "put_checkpoint": tuple[str, SealedCheckpoint, int],
     "put_tiles": tuple[str, list[TileRow]],
+    "index_payloads": tuple[str, list[str]],
 }
 """Every call, and the types of its arguments."""
 

@@ -69,6 +69,7 @@ class WriterService:
             "add_origin": seals.add_origin,
             "put_checkpoint": seals.put_checkpoint,
             "put_tiles": seals.put_tiles,
+            "index_payloads": store.payload_index.advance,
         }
 
     async def start(self, listener: socket.socket) -> None:
