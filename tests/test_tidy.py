@@ -52,6 +52,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "addresses",
             "alerts",
             "profiles",
+            "payload_fields",
         }
     ),
     frozenset({"storage", "settings"}),
@@ -60,6 +61,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "ingest",
             "followers",
             "sealer",
+            "payload_indexing",
             "outbound",
             "delivery",
             "alerting",

@@ -222,6 +222,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     The other fields come from the query language. `type_patterns` are event types, `action_run.*` or `*.heartbeat`.
     `actors` and `resources` are names, see `split_name`; where all of them are types, they are `actor_types` and
     `resource_types`. An event that one of the `excluded_...` names does not match.
+
+    `payload_values` are texts like `path=value`; see `whence.payload_fields`. Values of one path are alternatives, and
+    different paths are joined by AND.
     """
 
     event_types: tuple[str, ...] = ()
@@ -246,6 +249,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     excluded_resources: tuple[str, ...] = ()
     excluded_correlation_ids: tuple[str, ...] = ()
     excluded_causation_ids: tuple[str, ...] = ()
+    payload_values: tuple[str, ...] = ()
+    excluded_payload_values: tuple[str, ...] = ()
 
 
 def matches_type(event_type: str, pattern: str) -> bool:

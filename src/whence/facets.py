@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from whence.events import ActorStat, Query
+from whence.payload_fields import split_value
 
 __all__ = [
     "FACET_FIELDS",
@@ -18,13 +19,16 @@ __all__ = [
     "VALUES_MAX",
     "ActorFacet",
     "Facets",
+    "PayloadFacet",
     "TypeCount",
     "TypeFacet",
     "WordCount",
     "WordFacet",
+    "payload_facet",
     "type_facet",
     "types_of",
     "without",
+    "without_payload_field",
     "word_facet",
     "words_of",
 ]
@@ -80,8 +84,16 @@ class ActorFacet(msgspec.Struct, frozen=True, kw_only=True):
     more: int
 
 
+class PayloadFacet(msgspec.Struct, frozen=True, kw_only=True):
+    """The values at a path of the payloads, as `WordFacet`. Of an array an event has several."""
+
+    path: str
+    values: list[WordCount]
+    more: int
+
+
 class Facets(msgspec.Struct, frozen=True, kw_only=True):
-    """The facets of a query, and the total of its list."""
+    """The facets of a query, and the total of its list. `payload` has the paths that were asked for, in that order."""
 
     total: int
     event_type: TypeFacet
@@ -89,6 +101,7 @@ class Facets(msgspec.Struct, frozen=True, kw_only=True):
     resource_type: WordFacet
     outcome: WordFacet
     actor_type: WordFacet
+    payload: list[PayloadFacet] = []
 
 
 Q = TypeVar("Q", bound=Query)
@@ -112,6 +125,23 @@ def words_of(counts: Mapping[int, int], kinds: Mapping[int, Any], field: str) ->
             failures[word] += count
     found = [WordCount(value=word, count=count, failures=failures[word]) for word, count in events.items() if count]
     return sorted(found, key=_rank)
+
+
+def without_payload_field(query: Query, path: str) -> Query:
+    """The query without its filters on the values at a path of the payload."""
+    kept = {
+        field: tuple(text for text in getattr(query, field) if split_value(text)[0] != path)
+        for field in ("payload_values", "excluded_payload_values")
+    }
+    return msgspec.structs.replace(query, **kept)
+
+
+def payload_facet(path: str, counts: Iterable[tuple[str, int, int]], top: int) -> PayloadFacet:
+    """The first values at a path. `counts` are value, events and failures."""
+    found = sorted(
+        (WordCount(value=value, count=count, failures=failures) for value, count, failures in counts), key=_rank
+    )
+    return PayloadFacet(path=path, values=found[:top], more=max(len(found) - top, 0))
 
 
 def word_facet(found: Sequence[WordCount], top: int) -> WordFacet:

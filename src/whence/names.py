@@ -4,7 +4,17 @@ import msgspec
 
 from whence.events import TEXT_MAX
 
-__all__ = ["ActorName", "FlowName", "FoundNames", "KindName", "NameRange", "NameSearch", "ResourceName", "beginning"]
+__all__ = [
+    "ActorName",
+    "FlowName",
+    "FoundNames",
+    "KindName",
+    "NameRange",
+    "NameSearch",
+    "PayloadValue",
+    "ResourceName",
+    "beginning",
+]
 
 
 class NameRange(msgspec.Struct, frozen=True):
@@ -22,7 +32,11 @@ def beginning(text: str, type_: str | None = None) -> NameRange:
 
 
 class NameSearch(msgspec.Struct, frozen=True, kw_only=True):
-    """Which names are asked for: at most `limit` of each sort, by id. Ids of events and resources are UUIDs."""
+    """Which names are asked for: at most `limit` of each sort, by id. Ids of events and resources are UUIDs.
+
+    The type of payload values is the path of an indexed payload field. A viewer who may not see every event is shown
+    none of them, since the index does not know which values only hidden events have.
+    """
 
     limit: int
     kinds: bool = False
@@ -30,6 +44,8 @@ class NameSearch(msgspec.Struct, frozen=True, kw_only=True):
     actors: tuple[NameRange, ...] = ()
     flows: tuple[NameRange, ...] = ()
     resources: tuple[NameRange, ...] = ()
+    payload_fields: bool = False
+    payload_values: NameRange | None = None
 
 
 class KindName(msgspec.Struct, frozen=True):
@@ -65,6 +81,14 @@ class ResourceName(msgspec.Struct, frozen=True):
     events: int
 
 
+class PayloadValue(msgspec.Struct, frozen=True):
+    """A value of a payload field, and how many events have it; None while the index does not cover the log."""
+
+    path: str
+    text: str
+    events: int | None
+
+
 class FoundNames(msgspec.Struct, frozen=True, kw_only=True):
     """The names that were found, of one snapshot. `events` are ids; all but the kinds are sorted by id, then type."""
 
@@ -73,3 +97,5 @@ class FoundNames(msgspec.Struct, frozen=True, kw_only=True):
     actors: list[ActorName] = []
     flows: list[FlowName] = []
     resources: list[ResourceName] = []
+    payload_fields: list[str] = []
+    payload_values: list[PayloadValue] = []

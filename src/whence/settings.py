@@ -20,6 +20,7 @@ import platformdirs
 from whence.addresses import Allowed, is_loopback
 from whence.errors import StoreRefused, WhenceError
 from whence.events import EVENT_LOG, Vocabulary
+from whence.payload_fields import FIELDS_MAX, PATH_RULE, is_path
 from whence.sentences import load_grammar
 from whence.storage.backends import engine_of
 
@@ -106,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_scopes: tuple[str, ...] = ("openid",)
     seal: bool = True
     log_name: str | None = None
+    payload_fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -229,6 +231,8 @@ def _check_service(settings: Settings) -> None:
             raise ValueError(str(error)) from None
     if settings.log_name is not None and not re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)*", settings.log_name):
         raise ValueError("WHENCE_LOG_NAME must look like a URL without its scheme, such as log.example.com/whence.")
+    if len(settings.payload_fields) > FIELDS_MAX or not all(map(is_path, settings.payload_fields)):
+        raise ValueError(f"WHENCE_PAYLOAD_FIELDS lists at most {FIELDS_MAX} paths. {PATH_RULE}")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -439,5 +443,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "oidc_scopes": ("WHENCE_OIDC_SCOPES", _list),
     "seal": ("WHENCE_SEAL", _switch),
     "log_name": ("WHENCE_LOG_NAME", _text),
+    "payload_fields": ("WHENCE_PAYLOAD_FIELDS", _list),
 }
 """The variable of each field, and the function that parses its value."""

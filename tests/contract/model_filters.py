@@ -1,8 +1,14 @@
 """Which events a query means: the part of the model that reads filters."""
 
+import json
 import re
+from typing import Any
 
 from whence.events import Event, Query
+
+
+class Literal(str):
+    """A number as it stands in a payload."""
 
 
 class Filters:
@@ -14,6 +20,7 @@ class Filters:
             and self.is_within(event, query)
             and self.is_named(event, query)
             and not self.is_excluded(event, query)
+            and self.has_payload_values(event, query.payload_values)
             and all(
                 self.is_one_of(field, value, getattr(query, field + "s"))
                 for field, value in (
@@ -72,12 +79,48 @@ class Filters:
             or event.outcome in query.excluded_outcomes
             or any(self.is_actor(event, name) for name in query.excluded_actors)
             or any(self.is_resource(event, name) for name in query.excluded_resources)
+            or any(self.has_payload_value(event, *value.split("=", 1)) for value in query.excluded_payload_values)
             or self.is_excluded_link("correlation_id", event.correlation_id, query.excluded_correlation_ids)
             or self.is_excluded_link("causation_id", event.causation_id, query.excluded_causation_ids)
         )
 
     def is_excluded_link(self, field: str, value: str | None, unwanted: tuple[str, ...]) -> bool:
         return bool(unwanted) and self.is_one_of(field, value, unwanted)
+
+    def has_payload_values(self, event: Event, wanted: tuple[str, ...]) -> bool:
+        """Whether the event has, at each path, one of the values that are wanted there."""
+        pairs = [value.split("=", 1) for value in wanted]
+        return all(any(self.has_payload_value(event, *pair) for pair in pairs if pair[0] == path) for path, _ in pairs)
+
+    def has_payload_value(self, event: Event, path: str, wanted: str) -> bool:
+        """Whether a payload has a value at a path, of an object or of any element of an array."""
+        if event.payload is None:
+            return False
+        found: Any = json.loads(event.payload, parse_int=Literal, parse_float=Literal)
+        for key in path.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+            if found is None and key != path.rsplit(".", maxsplit=1)[-1]:
+                return False
+        if not isinstance(found, list):
+            return self.is_value(event, path, found, wanted)
+        return len(found) <= 100 and any(self.is_value(event, path, each, wanted) for each in found)
+
+    def is_value(self, event: Event, path: str, found: Any, wanted: str) -> bool:
+        words = {True: "true", False: "false"}
+        if isinstance(found, bool):
+            return words[found] == wanted
+        if found is None:
+            return wanted == "null" and self.is_there(event, path)
+        return isinstance(found, str) and str(found) == wanted
+
+    def is_there(self, event: Event, path: str) -> bool:
+        """Whether the payload has the path at all, with whatever value."""
+        found: Any = json.loads(event.payload or b"{}")
+        for key in path.split("."):
+            if not isinstance(found, dict) or key not in found:
+                return False
+            found = found[key]
+        return True
 
     def is_within(self, event: Event, query: Query) -> bool:
         return (query.since is None or query.since <= event.occurred_at) and (

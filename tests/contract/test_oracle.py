@@ -73,6 +73,10 @@ times = st.one_of(
 )
 
 
+PAYLOAD_VALUES = ("a=1", "a=b", "x=1", "n=null", "k=v")
+"""Values that some payloads have."""
+
+
 def some(words: Iterable[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     """Some values of one filter, possibly with a repetition."""
     return st.lists(st.sampled_from(tuple(words)), min_size=1, max_size=3).map(tuple)
@@ -137,6 +141,8 @@ FILTERS: dict[str, st.SearchStrategy[Any]] = {
     "excluded_resources": some(name for name in RESOURCE_NAMES if not name.endswith("/")),
     "excluded_correlation_ids": some((*FLOWS, "no flow")),
     "excluded_causation_ids": some((*CAUSES, "no cause")),
+    "payload_values": some(PAYLOAD_VALUES),
+    "excluded_payload_values": some(PAYLOAD_VALUES),
 }
 FIELDS = {
     "event_types": "event_type",

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.made import DAY, NOON, add, asked, asked_flows, new
 from whence.activity import ActorPageRequest
 from whence.demo import FAILED_EVENT, fill
-from whence.events import PageRequest, PartRequest, Reference, Viewer
+from whence.events import PageRequest, PartRequest, Query, Reference, Viewer
 from whence.histograms import HistogramRequest
 from whence.merkle_proofs import LeafRange
 from whence.names import NameRange, NameSearch, beginning
@@ -17,6 +17,7 @@ from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.postgres import connections
+from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.removals import REMOVED_AT_ONCE, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
 from whence.trace import TraceRequest
@@ -51,6 +52,10 @@ class Listening:
     async def fetchval(self, text: str, *values: Any) -> Any:
         await self.heard(self.real, text, values)
         return await self.real.fetchval(text, *values)
+
+    async def cursor(self, text: str, *values: Any) -> Any:
+        await self.heard(self.real, text, values)
+        return await self.real.cursor(text, *values)
 
     async def execute(self, text: str, *values: Any) -> Any:
         if text != "COMMIT":
@@ -94,6 +99,7 @@ NAMES = NameSearch(
     actors=(beginning("a"),),
     flows=(beginning("flow"),),
     resources=(NameRange(FAILED_EVENT, FAILED_EVENT),),
+    payload_fields=True,
 )
 """A search for every sort of name."""
 
@@ -113,6 +119,7 @@ async def everything(url: str, folder: Path) -> None:
         await add(store, new(2, causation_id=new(1).id), tenant=TENANT)
         await add(store, new(3, causation_id=new(2).id, correlation_id="another flow"), tenant=TENANT)
         await _ask(store)
+        await _index(store)
         await _let_in(store)
         await _follow(store)
         await _seal(store)
@@ -154,6 +161,35 @@ async def _ask(store: Any) -> None:
     assert (await store.head(TENANT)).size > 5_000
     assert await store.tenants() == [TENANT]
     assert len(await store.read_log(TENANT, 0, 10)) == 10
+
+
+PAYLOAD_FILTERS: tuple[dict[str, Any], ...] = (
+    {"payload_values": ("tool=book_reservation",)},
+    {"payload_values": ("tool=book_reservation", "result=none"), "excluded_payload_values": ("tool=think",)},
+    {"payload_values": ("tool=book_reservation",), "correlation_ids": ("flow",), "since": MIDDLE},
+)
+
+
+async def _index(store: Any) -> None:
+    """With an index that covers the log, one that does not, and one whose other path is removed."""
+    index = store.payload_index
+    for paths in (("tool", "result"), ("tool",)):
+        assert await index.unindexed(paths) == [TENANT]
+        for filters in PAYLOAD_FILTERS:
+            await store.list_events(*asked(filters, TENANT), PageRequest(limit=20))
+            await store.count_events(*asked(filters, TENANT))
+            await store.histogram(*asked(filters, TENANT), HistogramRequest(by="event_type"))
+            await store.actor_stats(*asked(filters, TENANT))
+            await store.facets(*asked(filters, TENANT), 5, ("tool",))
+            await store.read_feed(*asked(filters, TENANT), 0, 20)
+            await store.list_part(*asked(filters, TENANT), PartRequest(limit=20, as_of=5_000))
+        while await index.advance(TENANT, paths):
+            pass
+        assert [facet.path for facet in (await store.facets(Viewer(TENANT), Query(), 5, paths)).payload] == list(paths)
+    assert [row.path for row in await index.list_fields(TENANT)] == ["tool"]
+    found = await store.find_names(Viewer(TENANT), NameSearch(limit=5, payload_values=beginning("book", "tool")))
+    assert [value.text for value in found.payload_values] == ["book_reservation"]
+    await store._write_as(TENANT, lambda connection, owner: forget_payload_values(connection, owner.number, [21, 22]))
 
 
 async def _let_in(store: Any) -> None:

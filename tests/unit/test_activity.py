@@ -22,7 +22,7 @@ FEW = settings(PROPERTY, max_examples=examples(50))
 
 NO_FACET = {
     *("resource_ids", "resources", "excluded_resources", "correlation_ids", "excluded_correlation_ids"),
-    *("causation_ids", "excluded_causation_ids", "since", "until"),
+    *("causation_ids", "excluded_causation_ids", "since", "until", "payload_values", "excluded_payload_values"),
 }
 """The fields of `Query` that are the filter of no facet."""
 

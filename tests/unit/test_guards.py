@@ -14,7 +14,7 @@ from whence.events import Keyset, PageRequest, Query, Viewer, set_fields
 from whence.flows import FlowQuery
 from whence.storage import process_map, query_cost, resolve
 from whence.storage.postgres import resolve as postgres_resolve
-from whence.storage.resolve import Kind, Names, ResolvedQuery, Snapshot, resolved_query
+from whence.storage.resolve import Kind, Names, PayloadMatch, ResolvedQuery, Snapshot, resolved_query
 from whence.storage.sqlite import resolve as sqlite_resolve
 
 SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
@@ -41,6 +41,8 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "excluded_resources": ("*/00000000-0000-4000-8000-000000000001",),
         "excluded_correlation_ids": ("flow-1",),
         "excluded_causation_ids": ("00000000-0000-4000-8000-000000000002",),
+        "payload_values": ("tool=search",),
+        "excluded_payload_values": ("tool=search",),
     },
     ResolvedQuery: {
         "kinds": (1,),
@@ -58,6 +60,10 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "not_causes": ("why",),
         "kinds_or_actors": ((1,), (1,)),
         "kinds_or_resources": ((1,), (1,)),
+        "payload": (PayloadMatch((1,)),),
+        "not_payload": (PayloadMatch((1,)),),
+        "payload_values": ("tool=search",),
+        "excluded_payload_values": ("tool=search",),
     },
     FlowQuery: {"since": 1, "until": 2, "failed": True},
     PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1), "removal_epoch": 7},
@@ -109,10 +115,17 @@ EXCLUDED_NAMES = {
     "excluded_causation_ids",
 }
 TIMES = {"since", "until"}
-RAW_FILTERS = {"not_actors", "not_flows", "not_resources", "not_causes", "kinds_or_actors", "kinds_or_resources"}
+RAW_FILTERS = {
+    *("not_actors", "not_flows", "not_resources", "not_causes", "kinds_or_actors", "kinds_or_resources"),
+    "not_payload",
+}
 """Fields of `ResolvedQuery` that only the raw events answer."""
 
+PAYLOAD = {"payload_values", "excluded_payload_values"}
+"""Fields that have no SQL: what matches them is found first."""
+
 EVERY_FILTER = {
+    "payload",
     "kinds",
     "actors",
     "flows",
@@ -129,14 +142,14 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
     "a list is indexed": (
         Query,
         lambda query: query_cost.is_indexed_list(query, VIEWER),
-        BY_KIND | TIMES | {"actor_ids", "actors", "correlation_ids", "resource_ids", "resources"},
-        EXCLUDED_NAMES | {"causation_ids"},
+        BY_KIND | TIMES | {"actor_ids", "actors", "correlation_ids", "resource_ids", "resources", "payload_values"},
+        EXCLUDED_NAMES | {"causation_ids", "excluded_payload_values"},
     ),
     "a count is indexed": (
         Query,
         lambda query: query_cost.is_indexed_count(query, VIEWER),
         BY_KIND | TIMES | {"actor_ids", "actors"},
-        EXCLUDED_NAMES | {"correlation_ids", "resource_ids", "resources", "causation_ids"},
+        EXCLUDED_NAMES | PAYLOAD | {"correlation_ids", "resource_ids", "resources", "causation_ids"},
     ),
     "a query is resolved": (
         Query,
@@ -144,41 +157,49 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
         {*Query.__struct_fields__},
         set(),
     ),
+    "a page is of one payload value": (
+        ResolvedQuery,
+        lambda query: msgspec.structs.replace(query, payload=(PayloadMatch((1,)),)).by_payload_value is not None,
+        {"payload", "since", "until", "newest", "known_events"},
+        RAW_FILTERS | PAYLOAD | {"kinds", "actors", "flows", "resources", "causes"},
+    ),
     "a total is known from the rows of a flow or a resource": (
         Query,
         accepts(lambda query: resolved(query).has_known_total),
         {"correlation_ids", "resource_ids", "resources"},
-        BY_KIND | EXCLUDED_NAMES | TIMES | {"actor_ids", "actors", "causation_ids"},
+        BY_KIND | EXCLUDED_NAMES | TIMES | PAYLOAD | {"actor_ids", "actors", "causation_ids"},
     ),
     "the rollups count": (
         ResolvedQuery,
         lambda query: query.by_rollup,
         {"kinds", "actors", "since", "until"},
-        RAW_FILTERS | {"flows", "resources", "causes", "newest", "known_events"},
+        RAW_FILTERS | PAYLOAD | {"payload", "flows", "resources", "causes", "newest", "known_events"},
     ),
     "only a range of time": (
         ResolvedQuery,
         lambda query: query.by_time,
         TIMES,
-        RAW_FILTERS | {"kinds", "actors", "flows", "resources", "causes", "newest", "known_events"},
+        RAW_FILTERS
+        | PAYLOAD
+        | {"payload", "kinds", "actors", "flows", "resources", "causes", "newest", "known_events"},
     ),
     "a known total stands beside": (
         ResolvedQuery,
         lambda query: msgspec.structs.replace(query, known_events=4).has_known_total,
-        {"flows", "resources", "known_events"},
-        RAW_FILTERS | {"kinds", "actors", "causes", "since", "until", "newest"},
+        {"flows", "resources", "payload", "known_events"},
+        RAW_FILTERS | PAYLOAD | {"kinds", "actors", "causes", "since", "until", "newest"},
     ),
     "conditions of SQLite": (
         ResolvedQuery,
         accepts(lambda query: sqlite_resolve.conditions(query, SNAPSHOT)),
         EVERY_FILTER,
-        set(),
+        PAYLOAD,
     ),
     "conditions of PostgreSQL": (
         ResolvedQuery,
         accepts(lambda query: postgres_resolve.conditions(query, postgres_resolve.Bindings())),
         EVERY_FILTER,
-        set(),
+        PAYLOAD,
     ),
     "a total of flows is known": (
         FlowQuery,

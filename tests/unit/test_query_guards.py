@@ -44,6 +44,8 @@ QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "excluded_resources": ("q", f"-resource:{EVENT_ID}"),
     "excluded_correlation_ids": ("q", "-flow:one"),
     "excluded_causation_ids": ("q", "-cause:one"),
+    "payload_values": ("payload.{path}", "search"),
+    "excluded_payload_values": ("q", "-payload.tool:search"),
 }
 QUERY_WITHOUT_PARAMETER: dict[str, str] = {}
 
@@ -92,6 +94,8 @@ CURSOR_QUERY = {
             "excluded_resources",
             "excluded_correlation_ids",
             "excluded_causation_ids",
+            "payload_values",
+            "excluded_payload_values",
         ),
         "bound",
     ),
@@ -211,7 +215,7 @@ def test_each_declared_parameter_is_served() -> None:
         assert filters <= {parameter.name for parameter in READ_PARAMETERS[route]}
     for route in PAGED:
         assert {name for name, _ in PAGE_PARAMETERS.values()} <= {one.name for one in READ_PARAMETERS[route]}
-    assert filters - {"from", "to", "event_type", "q"} == FILTER_FIELDS.keys()
+    assert filters - {"from", "to", "event_type", "payload.{path}", "q"} == FILTER_FIELDS.keys()
     assert {name for name, _ in FLOW_PARAMETERS.values()} <= {one.name for one in CAUSE_PARAMETERS["flows"]}
     # What is included changes no part of the graph, so it is no field of the request.
     assert set(TRACE_PARAMETERS.values()) == {one.name for one in CAUSE_PARAMETERS["trace"]} - {"include"}

@@ -76,6 +76,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         OIDC_SCOPES="openid,profile",
         SEAL="off",
         LOG_NAME="log.example.com/whence",
+        PAYLOAD_FIELDS="tool, order.currency",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -210,6 +211,8 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"ROOT_PATH": "/a b"},
         {"LOG_NAME": "https://log.example.com"},
         {"LOG_NAME": "log example"},
+        {"PAYLOAD_FIELDS": "a..b"},
+        {"PAYLOAD_FIELDS": "a,b,c,d,e,f,g,h,i"},
         {"SEAL": "perhaps"},
         {"CORS_ORIGINS": "*"},
         {"CORS_ORIGINS": "https://*.example"},

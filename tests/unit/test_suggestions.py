@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.sent import CONTEXT, NOW, problems
-from whence.names import ActorName, FoundNames, KindName, NameSearch, beginning
+from whence.names import ActorName, FoundNames, KindName, NameSearch, PayloadValue, beginning
 from whence.wire import suggestions
 from whence.wire.query_language import parse_text
 from whence.wire.suggestions import ACTORS_MAX, Slot, encode_suggestions, parse_suggest, search_of, slot_at
@@ -121,7 +121,23 @@ def test_what_the_store_is_asked() -> None:
         ("", ()),
     ):
         asked = search_of(slot_at(text, len(text)), CONTEXT.vocabulary)
-        assert asked == NameSearch(limit=ACTORS_MAX, kinds=True, actors=ranges), text
+        fields = not text.startswith(("actor:", "type:"))
+        assert asked == NameSearch(limit=ACTORS_MAX, kinds=True, actors=ranges, payload_fields=fields), text
+    asked = search_of(slot_at("-payload.a.b:x", 14), CONTEXT.vocabulary)
+    assert asked == NameSearch(limit=ACTORS_MAX, payload_values=beginning("x", "a.b"))
+
+
+def test_payload_fields_and_their_values() -> None:
+    """The paths that are indexed are names; their values come in quotes where they must."""
+    values = [PayloadValue("tool", 'say "a"', 2), PayloadValue("tool", "book", 9), PayloadValue("tool", "new", None)]
+    found = FoundNames(payload_fields=["order.currency", "tool"], payload_values=values)
+    names = [each["insert"] for each in offered("-pay", found=found)]
+    assert names == ["-payload.order.currency:", "-payload.tool:"]
+    assert [(each["insert"], each["count"], each["kind"]) for each in offered("payload.tool:", found=found)] == [
+        ("payload.tool:book", 9, "payload_value"),
+        (r'payload.tool:"say \"a\""', 2, "payload_value"),
+        ("payload.tool:new", None, "payload_value"),
+    ]
 
 
 @PROPERTY

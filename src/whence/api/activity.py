@@ -31,9 +31,10 @@ __all__ = ["ROUTES"]
 async def facets(request: Request) -> JsonResponse:
     """How many events each value of some fields has, each field without its own filters."""
     context, viewer = context_of(request), principal_of(request).viewer
-    query, top = parse_facets(request.scope["query_string"], now=now_us(), vocabulary=context.vocabulary)
-    async with context.admission.page_place(viewer.tenant, indexed=is_indexed_count(query, viewer)):
-        body = encode_facets(await context.store.facets(viewer, query, top))
+    query, top, paths = parse_facets(request.scope["query_string"], now=now_us(), vocabulary=context.vocabulary)
+    indexed = is_indexed_count(query, viewer) and not paths
+    async with context.admission.page_place(viewer.tenant, indexed=indexed):
+        body = encode_facets(await context.store.facets(viewer, query, top, paths))
         context.admission.hold_answer(request, viewer.tenant, len(body))
     return JsonResponse(body)
 

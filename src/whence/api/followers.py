@@ -19,6 +19,7 @@ from whence.delivery import WebhookDelivery
 from whence.errors import Forbidden
 from whence.followers import Work, Worker
 from whence.outbound import Sender
+from whence.payload_indexing import PayloadIndexing
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.sentences import load_grammar
@@ -68,7 +69,10 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
         AlertRules(store),
     ]
     sealing = _new_sealing(settings, store, secret)
-    worker = Worker(store, works, [] if sealing is None else [sealing.run])
+    beside = [PayloadIndexing(store, settings.payload_fields).run]
+    if sealing is not None:
+        beside.append(sealing.run)
+    worker = Worker(store, works, beside)
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
     if sealing is not None:
         metrics.watch(sealing_stopped=lambda: len(sealing.stopped))

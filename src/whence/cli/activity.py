@@ -55,6 +55,9 @@ def facets(
     *,
     filters: Filters | None = None,
     top: Annotated[int | None, Parameter(help="The values to show of each field, 1 to 100. Default: 20.")] = None,
+    payload_field: Annotated[
+        list[str] | None, Parameter(negative="", help="A path in payloads whose values are counted too, like tool.")
+    ] = None,
     json: Json = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
@@ -62,7 +65,7 @@ def facets(
     """Count events by the values of their fields. Each field is counted without its own filters."""
     filters = filters or Filters()
     with client_for(server) as whence:
-        answer = whence.send(facets_request(**filters.parameters(), top=top))
+        answer = whence.send(facets_request(**filters.parameters(), payload_field=payload_field, top=top))
     found = parse_body(answer, FacetsBody)
     if json:
         out_json(answer.body)
@@ -80,6 +83,7 @@ def _facets_text(found: FacetsBody, width: int | None) -> str:
         ("RESOURCE TYPE", _rows(every.resource_type.values), every.resource_type.more),
         ("OUTCOME", _rows(every.outcome.values), every.outcome.more),
         ("ACTOR TYPE", _rows(every.actor_type.values), every.actor_type.more),
+        *((f"PAYLOAD {printable(each.path)}", _rows(each.values), each.more) for each in every.payload or ()),
     ]
     tables = [
         table((head, "EVENTS", "FAILURES"), rows, width=width) + (f"\nand {more:,} more" if more else "")

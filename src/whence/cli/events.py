@@ -2,7 +2,7 @@
 
 import datetime as dt
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -103,6 +103,17 @@ class FieldFilters:
         }
 
 
+def payload_parameters(given: Iterable[str]) -> dict[str, Value]:
+    """The query parameters of values in the payload, which are given as `path=value`. Raises Invalid."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        path, separator, value = text.partition("=")
+        if not separator:
+            raise Invalid.at((), "--payload is PATH=VALUE, such as --payload tool=search.")
+        found.setdefault(f"payload.{path}", []).append(value)
+    return {**found}
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class QueryFilters(FieldFilters):
@@ -116,10 +127,14 @@ class QueryFilters(FieldFilters):
             help="Filters as in the console, like 'type:action_run.* -outcome:success actor:agent/*'.",
         ),
     ] = None
+    payload: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="A value in the payload as PATH=VALUE, for example tool=search or order.total=7."),
+    ] = None
 
     def parameters(self) -> dict[str, Value]:
         """The query parameters of the API."""
-        return super().parameters() | {"q": self.query}
+        return super().parameters() | {"q": self.query} | payload_parameters(self.payload or ())
 
 
 @Parameter(name="*")

@@ -143,7 +143,9 @@ def demo(*, host: Host = None, port: Port = None) -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, lambda _number, _frame: os.kill(os.getpid(), signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="whence-demo-") as directory:
-        settings = settings_for(store=f"sqlite:///{Path(directory) / 'demo.db'}", host=host, port=port)
+        settings = settings_for(
+            store=f"sqlite:///{Path(directory) / 'demo.db'}", host=host, port=port, payload_fields=("tool",)
+        )
         count = asyncio.run(_fill(settings))
         key = make_key(settings, DEFAULT_TENANT, ALL_SCOPES, time.time_ns() // 1_000, name="demo").key
         saved = DemoProfile(settings, key)

@@ -78,8 +78,9 @@ _FLOWS = "/api/v1/flows"
 _KEYS = "/api/v1/keys"
 _ACTORS = "/api/v1/actors"
 
-Value = str | int | UUID | dt.datetime | Sequence[str | UUID] | None
-"""The value of a query parameter. Several values mean OR; None omits the parameter."""
+Value = str | int | UUID | dt.datetime | Sequence[str | UUID] | Mapping[str, str | Sequence[str]] | None
+"""The value of a query parameter. Several values mean OR; None omits the parameter. A mapping is one parameter for each
+of its items, as in `payload={"tool": "search"}`."""
 
 Texts = str | Sequence[str] | None
 Ids = str | UUID | Sequence[str | UUID] | None
@@ -117,10 +118,12 @@ class FieldFilters(TypedDict, total=False):
 
 
 class QueryText(TypedDict, total=False):
-    """Which events, as a text in the query language: `q="type:action_run.* -outcome:success"`. An event has to match it
-    and the other filters.
+    """Which events, as a text in the query language: `q="type:action_run.* -outcome:success"`. And by values in their
+    payloads: `payload={"tool": "search", "order.currency": ["EUR", "USD"]}`, where a path is keys joined by dots. An
+    event has to match both and the other filters.
     """
 
+    payload: Mapping[str, str | Sequence[str]] | None
     q: str | None
 
 
@@ -139,8 +142,10 @@ class HistogramFilters(EventFilters, total=False):
 
 
 class FacetFilters(EventFilters, total=False):
-    """Which events, and at most how many values each facet has: `top`, up to 100."""
+    """Which events, and at most how many values each facet has: `top`, up to 100. `payload_field` names paths in
+    payloads whose values are counted too."""
 
+    payload_field: Texts
     top: int | None
 
 
@@ -388,6 +393,9 @@ def _query(filters: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
     for name, value in filters.items():
         if value is None:
             continue
+        if isinstance(value, Mapping):
+            pairs += _query({f"{name}.{path}": values for path, values in value.items()})
+            continue
         wire_name, texts = _WIRE_NAMES.get(name, name), _texts(name, value)
         if name == "resource_id":
             texts = _resource_ids(texts, _texts("resource_type", filters.get("resource_type")))
@@ -405,7 +413,7 @@ def _texts(name: str, value: Value) -> list[str]:
         if value.utcoffset() is None:
             raise Invalid.at(("query", name), f"{name}: a datetime needs an offset. Add one with astimezone().")
         return [value.isoformat()]
-    if value is None:
+    if value is None or isinstance(value, Mapping):
         return []
     return [str(value)] if isinstance(value, str | int | UUID) else [str(alternative) for alternative in value]
 

@@ -31,6 +31,7 @@ from whence.histograms import HistogramRequest, TimeHistogram
 from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
 from whence.storage.followers import Followers
+from whence.storage.payload_index import PayloadIndex
 from whence.storage.removals import Removals
 from whence.storage.seals import Seals
 from whence.trace import Graph, Reach, TraceRequest
@@ -145,6 +146,11 @@ class Store(Protocol):
         ...
 
     @property
+    def payload_index(self) -> PayloadIndex:
+        """The index of payload fields."""
+        ...
+
+    @property
     def seals(self) -> Seals:
         """What makes the logs of the store provable."""
         ...
@@ -232,9 +238,10 @@ class Store(Protocol):
         and `Invalid` for an interval that makes too many buckets."""
         ...
 
-    async def facets(self, viewer: Viewer, query: Query, top: int) -> Facets:
+    async def facets(self, viewer: Viewer, query: Query, top: int, payload_fields: Sequence[str] = ()) -> Facets:
         """Exact counts of the matching events by the values of some fields, in one snapshot: at most `top` values of
-        each, the most frequent first. Each field is counted without the filters on itself. Raises as `list_events`."""
+        each, the most frequent first. Each field is counted without the filters on itself. `payload_fields` are paths
+        of payloads, with which the question is unbounded. Raises as `list_events`."""
         ...
 
     async def actors(

@@ -10,9 +10,9 @@ import msgspec
 from whence.events import Event, EventPart, Keyset, PartRequest, sets_only
 from whence.storage.resolve import TIME_FIELDS, ResolvedQuery
 
-__all__ = ["is_answered_by_its_index", "on_its_index", "part_of", "within"]
+__all__ = ["is_answered_by_its_index", "on_its_index", "part_of", "since_start", "within"]
 
-_INDEXED = ("flows", "resources", "causes", "actors", "kinds")
+_INDEXED = ("flows", "resources", "causes", "payload", "actors", "kinds")
 """Filters whose index a page walks, the first that is set; without one it is that of time."""
 
 _POSITION_MAX = 2**40 - 1
@@ -42,6 +42,11 @@ def within(resolved: ResolvedQuery, time: int | None, *, ascending: bool) -> Res
         return msgspec.structs.replace(resolved, until=until)
     since = time if resolved.since is None else max(resolved.since, time)
     return msgspec.structs.replace(resolved, since=since)
+
+
+def since_start(resolved: ResolvedQuery, request: PartRequest) -> ResolvedQuery:
+    """The query from the time on at which a part begins, in the direction of the page."""
+    return resolved if request.after is None else within(resolved, request.after.time, ascending=not request.ascending)
 
 
 def part_of(events: list[Event], request: PartRequest, *, is_all: bool, up_to: int | None) -> EventPart:

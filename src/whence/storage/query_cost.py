@@ -19,6 +19,7 @@ _ONE_ACTOR = TIME_FIELDS | {"actor_ids", "actors"}
 _KINDS_OF_ONE_ACTOR = _KINDS | _ONE_ACTOR
 _ONE_FLOW = frozenset({"correlation_ids"})
 _ONE_RESOURCE = frozenset({"resource_ids", "resources", "resource_types", "readable"})
+_ONE_PAYLOAD_VALUE = frozenset({"payload_values"})
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -33,7 +34,8 @@ def is_indexed_list(query: Query, viewer: Viewer) -> bool:
     if sets_only(_ONE_RESOURCE, query, viewer):
         # The path of the resource route gives a resource type beside the id.
         return _names_one(query.resource_ids, query.resources) and len(query.resource_types) <= 1
-    return False
+    # As far as the index of payload fields covers it, which the transaction finds out.
+    return sets_only(_ONE_PAYLOAD_VALUE, query, viewer) and len(query.payload_values) == 1
 
 
 def is_indexed_count(query: Query, viewer: Viewer) -> bool:

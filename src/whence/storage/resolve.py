@@ -1,6 +1,6 @@
 """Translates a query from words into the numbers under which a store keeps them. Pure; the same for every store."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,9 +10,11 @@ from whence.identities import spellings
 
 __all__ = [
     "KIND_FIELDS",
+    "PAYLOAD_FIELDS",
     "TIME_FIELDS",
     "Kind",
     "Names",
+    "PayloadMatch",
     "ResolvedQuery",
     "Snapshot",
     "has_type",
@@ -60,7 +62,10 @@ _NAME_FIELDS = frozenset(
 )
 """Fields of `Query` that name actors, resources, flows or causes, of which a tenant has many."""
 
-_QUERY_FIELDS = KIND_FIELDS | TIME_FIELDS | _NAME_FIELDS
+PAYLOAD_FIELDS = frozenset({"payload_values", "excluded_payload_values"})
+"""Fields of `Query` and of `ResolvedQuery` that name values in payloads. `payload_index` finds what matches them."""
+
+_QUERY_FIELDS = KIND_FIELDS | TIME_FIELDS | _NAME_FIELDS | PAYLOAD_FIELDS
 """Fields of `Query` and `Viewer` that `resolved_query` translates."""
 
 _FIELDS_BESIDE_KINDS = _QUERY_FIELDS - KIND_FIELDS
@@ -76,8 +81,11 @@ _RESOURCE_ROW_FIELDS = frozenset({"resource_ids", "resources", "resource_types",
 _ROLLUP_FIELDS = TIME_FIELDS | {"kinds", "actors"}
 """Fields of `ResolvedQuery` by which the rollups count."""
 
-_KNOWN_TOTAL_FIELDS = frozenset({"flows", "resources", "known_events"})
+_KNOWN_TOTAL_FIELDS = frozenset({"flows", "resources", "payload", "known_events"})
 """Fields of `ResolvedQuery` of which `known_events` is the total."""
+
+_PAYLOAD_VALUE_FIELDS = TIME_FIELDS | {"payload", "newest", "known_events"}
+"""Fields of `ResolvedQuery` that the entries of one payload value answer alone."""
 
 _NO_NUMBER = 0
 """The number of no actor and no flow. Where a viewer does not see all events, it stands for names that do not exist, so
@@ -130,13 +138,23 @@ class Snapshot(msgspec.Struct, frozen=True):
     retained_from: int = 1
 
 
+class PayloadMatch(msgspec.Struct, frozen=True):
+    """The events that have one of some values at a path of their payload: those that the index has under the numbers
+    `values`, and those at `positions`, which were found in their payloads. The two have no event in common."""
+
+    values: tuple[int, ...] = ()
+    positions: Sequence[int] = ()
+
+
 class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A query in numbers. None is no filter; an empty tuple matches nothing.
 
     `newest` is the last position that counts. `known_events` is the sum of the events in the rows of the flows or
     resources, when these rows answer the query alone. `causes` are in the form in which the store keeps them. An event
     that has one of `not_actors` and the like does not match, whereas an empty tuple there excludes nothing.
-    `kinds_or_actors` and `kinds_or_resources` are kinds and numbers, of which an event has one.
+    `kinds_or_actors` and `kinds_or_resources` are kinds and numbers, of which an event has one. An event matches each
+    of `payload` and none of `not_payload`. `payload_values` and `excluded_payload_values` are as in `Query`, and have
+    no SQL: they are replaced by these two first.
     """
 
     kinds: tuple[int, ...] | None = None
@@ -154,6 +172,10 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     not_causes: tuple[Any, ...] | None = None
     kinds_or_actors: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     kinds_or_resources: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    payload: tuple[PayloadMatch, ...] | None = None
+    not_payload: tuple[PayloadMatch, ...] | None = None
+    payload_values: tuple[str, ...] | None = None
+    excluded_payload_values: tuple[str, ...] | None = None
 
     @property
     def by_rollup(self) -> bool:
@@ -173,7 +195,16 @@ class ResolvedQuery(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def nothing(self) -> bool:
         """Whether a filter names something that the tenant does not have."""
-        return () in (self.kinds, self.actors, self.flows, self.resources)
+        return () in (self.kinds, self.actors, self.flows, self.resources) or any(
+            not each.values and not each.positions for each in self.payload or ()
+        )
+
+    @property
+    def by_payload_value(self) -> PayloadMatch | None:
+        """The one value of one payload field, if nothing but that and the time decides what matches."""
+        if self.payload is None or len(self.payload) > 1 or len(self.payload[0].values) > 1:
+            return None
+        return self.payload[0] if sets_only(_PAYLOAD_VALUE_FIELDS, self) else None
 
     @property
     def unpinned(self) -> "ResolvedQuery":
@@ -311,6 +342,8 @@ def resolved_query(
         not_causes=not_causes,
         kinds_or_actors=_kinds_or("actor_type", snapshot, query.actors, names.actors),
         kinds_or_resources=_kinds_or("resource_type", snapshot, query.resources, names.resources),
+        payload_values=query.payload_values or None,
+        excluded_payload_values=query.excluded_payload_values or None,
     )
 
 

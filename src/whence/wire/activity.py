@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from whence.activity import (
     ActorActivity,
@@ -16,7 +17,8 @@ from whence.activity import (
 )
 from whence.actor_totals import Totals
 from whence.events import ActorStat, Query, Viewer, Vocabulary
-from whence.facets import VALUES_DEFAULT, VALUES_MAX, Facets, TypeCount, WordCount, WordFacet
+from whence.facets import VALUES_DEFAULT, VALUES_MAX, Facets, PayloadFacet, TypeCount, WordCount, WordFacet
+from whence.payload_fields import PATH_RULE, is_path
 from whence.sealing import Sealer
 from whence.wire.activity_bodies import (
     ActorActivityBody,
@@ -27,6 +29,7 @@ from whence.wire.activity_bodies import (
     FacetsBody,
     FieldFacetsBody,
     FirstTimeBody,
+    PayloadFacetBody,
     ResourceActorBody,
     ResourceSummaryBody,
     TotalsBody,
@@ -88,16 +91,20 @@ def _opened(packed: bytes | None) -> _Cursor | None:
         return None
 
 
-def parse_facets(query_string: bytes, *, now: int, vocabulary: Vocabulary) -> tuple[Query, int]:
-    """Which events are counted, and how many values each facet has; arguments and errors as in `parse_read`."""
+def parse_facets(query_string: bytes, *, now: int, vocabulary: Vocabulary) -> tuple[Query, int, tuple[str, ...]]:
+    """Which events are counted, how many values each facet has, and the paths of payloads that have one; arguments and
+    errors as in `parse_read`."""
     reader = QueryReader("facets", now, vocabulary)
     values = reader.split(query_string)
     fields = reader.filters(values, {})
     since, _ = reader.time("from", values)
     until, _ = reader.time("to", values)
     top = reader.number("top", values, 1, VALUES_MAX, VALUES_DEFAULT)
+    paths = tuple(dict.fromkeys(values.get("payload_field", ())))
+    if not all(map(is_path, paths)):
+        reader.refuse("payload_field", PATH_RULE, "payload_path")
     reader.finish(since, until)
-    return Query(**fields, since=since, until=until), top or VALUES_DEFAULT
+    return Query(**fields, since=since, until=until), top or VALUES_DEFAULT, paths
 
 
 def parse_actors(query_string: bytes, *, viewer: Viewer, now: int, sealer: Sealer) -> ActorsRequest:
@@ -158,6 +165,11 @@ def parse_resource_summary(
     return (fields["resource_types"][0], fields["resource_ids"][0]), top or VALUES_DEFAULT
 
 
+def _payload_facet(facet: PayloadFacet) -> PayloadFacetBody:
+    values = [WordCountBody(count=each.count, failures=each.failures, value=each.value) for each in facet.values]
+    return PayloadFacetBody(more=facet.more, path=facet.path, values=values)
+
+
 def encode_facets(facets: Facets) -> bytes:
     """The body of the route of facets."""
     types, actors = facets.event_type, facets.actor
@@ -168,6 +180,7 @@ def encode_facets(facets: Facets) -> bytes:
                 actor_type=_word_facet(facets.actor_type),
                 event_type=TypeFacetBody(more=types.more, values=_types(types.values)),
                 outcome=_word_facet(facets.outcome),
+                payload=[_payload_facet(each) for each in facets.payload] or UNSET,
                 resource_type=_word_facet(facets.resource_type),
             ),
             total=facets.total,

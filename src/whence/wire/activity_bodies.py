@@ -1,6 +1,7 @@
 """The JSON bodies of facets, and of what actors did and happened to resources. Keys are in alphabetical order."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from whence.wire.bodies import EventBody, TimeText, WireBody
 
@@ -72,13 +73,24 @@ class ActorFacetBody(WireBody, frozen=True, kw_only=True):
     values: list[ActorCountBody]
 
 
+class PayloadFacetBody(WireBody, frozen=True, kw_only=True):
+    """The values at a path of the payloads by count descending, then by value; `more` is how many further values there
+    are. An event with an array there has each of its values."""
+
+    more: int
+    path: str
+    values: list[WordCountBody]
+
+
 class FieldFacetsBody(WireBody, frozen=True, kw_only=True):
-    """A facet for each of these fields, counted without the filters on that field."""
+    """A facet for each of these fields, counted without the filters on that field. `payload` has one for each
+    `payload_field` that was asked for, and is left out without any."""
 
     actor: ActorFacetBody
     actor_type: WordFacetBody
     event_type: TypeFacetBody
     outcome: WordFacetBody
+    payload: list[PayloadFacetBody] | UnsetType = UNSET
     resource_type: WordFacetBody
 
 

@@ -16,7 +16,7 @@ class SuggestionBody(WireBody, frozen=True, kw_only=True):
     count: int | None
     end: int
     insert: str
-    kind: Literal["name", "event_type", "actor", "resource_type", "outcome", "time"]
+    kind: Literal["name", "event_type", "actor", "resource_type", "outcome", "payload_value", "time"]
     label: str
     start: int
 

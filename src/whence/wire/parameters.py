@@ -11,6 +11,7 @@ import msgspec
 from whence import facets
 from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX
+from whence.payload_fields import FIELDS_MAX, PATH_MAX
 from whence.trace import WALK_MAX
 from whence.wire.deprecation import Deprecation
 from whence.wire.query_language import TEXT_LENGTH_MAX
@@ -36,6 +37,7 @@ __all__ = [
     "NODES_DEFAULT",
     "NODES_MAX",
     "PARAMETERS",
+    "PAYLOAD_PARAMETER",
     "REACH_IDS_MAX",
     "READ_PARAMETERS",
     "SEAL_PARAMETERS",
@@ -71,6 +73,9 @@ LISTING_MAX, LISTING_DEFAULT = 1_000, 100
 
 NODES_MAX, NODES_DEFAULT = WALK_MAX, 500
 """The largest number of events in the answer to a trace, and the default."""
+
+PAYLOAD_PARAMETER = "payload.{path}"
+"""Stands for the parameters about payload fields, whose names are `PAYLOAD_PREFIX` and a path."""
 
 VALUES_MAX = 20
 """How often one filter may be repeated."""
@@ -153,6 +158,14 @@ _FILTERS = (
     Parameter("outcome", or_null({"type": "string", "enum": list(OUTCOMES)}), f"The outcome. {_REPEAT}", multiple=True),
     Parameter("correlation_id", or_null(TEXT_SCHEMA), f"The flow that the event belongs to. {_REPEAT}", multiple=True),
     Parameter("causation_id", or_null(TEXT_SCHEMA), f"The id of the event that caused it. {_REPEAT}", multiple=True),
+    Parameter(
+        PAYLOAD_PARAMETER,
+        or_null({"type": "string", "minLength": 1, "maxLength": TEXT_MAX, "pattern": TEXT_SCHEMA["pattern"]}),
+        "A value in the payload, where the name ends with a path of keys, as in payload.tool=search or "
+        "payload.order.currency=EUR: a string, or a number, true, false or null as it stands there. Of an array, any "
+        f"element. {_REPEAT} Up to {FIELDS_MAX} paths, which all have to match.",
+        multiple=True,
+    ),
     Parameter(
         "q",
         or_null({"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH_MAX}),
@@ -296,7 +309,18 @@ _END_OF_PAGE = Parameter(
 )
 
 ACTIVITY_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "facets": (_top("values of each facet"), *_TIMES, *_FILTERS),
+    "facets": (
+        _top("values of each facet"),
+        Parameter(
+            "payload_field",
+            or_null({"type": "string", "minLength": 1, "maxLength": PATH_MAX}),
+            f"A path in payloads, such as tool, whose values are counted too. Repeat it, at most {FIELDS_MAX} times.",
+            multiple=True,
+            values_max=FIELDS_MAX,
+        ),
+        *_TIMES,
+        *_FILTERS,
+    ),
     "actor_activity": (*_TIMES, _ACTORS_LIMIT, _END_OF_PAGE),
     "actor_summary": _TIMES,
     "resource_summary": (_top("actors"),),

@@ -16,6 +16,7 @@ from whence.events import EVENT_TYPE_MAX, PageRequest, Query, Viewer, Vocabulary
 from whence.flows import FlowQuery
 from whence.histograms import INTERVALS_US, TOP_DEFAULT, TOP_MAX, HistogramRequest
 from whence.identities import canonical
+from whence.payload_fields import FIELDS_MAX, PATH_RULE, VALUE_RULE, is_path, is_value, values_by_path
 from whence.sealing import Sealer
 from whence.trace import WALK_MAX, TraceRequest
 from whence.wire.cursor import Cursor, cursor_seed, filters_of, open_cursor
@@ -42,10 +43,11 @@ from whence.wire.parameters import (
     NODES_DEFAULT,
     NODES_MAX,
     PARAMETERS,
+    PAYLOAD_PARAMETER,
     TRACE_INCLUDES,
     VALUES_MAX,
 )
-from whence.wire.query_language import parse_text
+from whence.wire.query_language import PAYLOAD_PREFIX, parse_text
 from whence.wire.times import parse_query_time
 
 __all__ = [
@@ -310,6 +312,8 @@ class QueryReader:
         self.now = now
         self.vocabulary = vocabulary or Vocabulary()
         self.problems: list[Problem] = []
+        self.payload: dict[str, list[str]] = {}
+        """The values of parameters about payload fields, by the whole name."""
         self.text_times: dict[str, tuple[int, str]] = {}
         """The times in `q`, by the parameter that says the same, each with the text that a cursor is bound to."""
 
@@ -335,7 +339,7 @@ class QueryReader:
             except Broken as error:
                 self.add(Problem(("query",), str(error), error.type))
                 continue
-            if name not in self.known:
+            if name not in self.known and not self._is_payload_field(name):
                 unknown[name] = None
                 continue
             try:
@@ -343,9 +347,27 @@ class QueryReader:
             except Broken as error:
                 self.refuse(name, str(error), error.type)
                 continue
-            values.setdefault(name, []).append(text)
+            (self.payload if self._is_payload_field(name) else values).setdefault(name, []).append(text)
         self._refuse_unknown(list(unknown))
         return {name: texts for name, texts in values.items() if self.has_valid_count(name, texts)}
+
+    def _is_payload_field(self, name: str) -> bool:
+        return name.startswith(PAYLOAD_PREFIX) and PAYLOAD_PARAMETER in self.known
+
+    def _payload_values(self) -> tuple[str, ...]:
+        """The values of payload fields, as `Query` has them."""
+        found: dict[str, None] = {}
+        for name, texts in self.payload.items():
+            path = name.removeprefix(PAYLOAD_PREFIX)
+            if not is_path(path):
+                self.refuse(name, PATH_RULE, "payload_path")
+            elif len(texts) > VALUES_MAX:
+                self.refuse(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
+            elif not all(map(is_value, texts)):
+                self.refuse(name, VALUE_RULE, "payload_value")
+            else:
+                found |= dict.fromkeys(f"{path}={text}" for text in texts)
+        return tuple(found)
 
     def _refuse_unknown(self, names: list[str]) -> None:
         listed = False
@@ -393,7 +415,14 @@ class QueryReader:
                 fields["event_types"], fields["event_type_prefixes"] = _event_types(values["event_type"])
             except Broken as error:
                 self.refuse("event_type", str(error), error.type)
-        return self._with_text(fields, values["q"][0]) if "q" in values else fields
+        if payload_values := self._payload_values():
+            fields["payload_values"] = payload_values
+        if "q" in values:
+            fields = self._with_text(fields, values["q"][0])
+        paths = values_by_path((*fields.get("payload_values", ()), *fields.get("excluded_payload_values", ())))
+        if len(paths) > FIELDS_MAX:
+            self.refuse("q" if "q" in values else PAYLOAD_PARAMETER, _TOO_MANY_PATHS, "too_many_paths")
+        return fields
 
     def _with_text(self, fields: dict[str, tuple[str, ...]], text: str) -> dict[str, tuple[str, ...]]:
         """The filters with those of `q`: an event has to match both. Its times are kept for `time`."""
@@ -404,7 +433,8 @@ class QueryReader:
         self.text_times = {name: time for name, time in times.items() if time is not None}
         joined = dict(fields)
         for field, values in parsed.fields.items():
-            joined[field] = _in_both(fields[field], values) if field in fields else values
+            in_both = _payload_in_both if field == "payload_values" else _in_both
+            joined[field] = in_both(fields[field], values) if field in fields else values
             if not joined[field]:
                 return {"event_types": (NO_EVENT_TYPE,)}
         return joined
@@ -494,6 +524,19 @@ class QueryReader:
         elif as_of not in (None, cursor.as_of):
             self.refuse("as_of", "The cursor belongs to another position; leave as_of out.", "cursor_with_as_of")
         return cursor
+
+
+def _payload_in_both(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """As `_in_both`, for the values of each path by themselves. Empty if nothing can match."""
+    by_path = values_by_path(some)
+    for path, values in values_by_path(others).items():
+        by_path[path] = tuple(value for value in by_path.get(path, values) if value in values)
+    if not all(by_path.values()):
+        return ()
+    return tuple(f"{path}={value}" for path, values in by_path.items() for value in values)
+
+
+_TOO_MANY_PATHS = f"A query has at most {FIELDS_MAX} payload paths."
 
 
 def _in_both(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import msgspec
 from whence.errors import Problem
 from whence.events import ANY_TYPE, Query, Vocabulary, is_event_type, matches_type, split_name
 from whence.identities import is_uuid
+from whence.payload_fields import PATH_RULE, VALUE_RULE, is_path, is_value, values_by_path
 from whence.wire.fields import (
     Broken,
     asked_form,
@@ -30,6 +31,7 @@ from whence.wire.times import format_time, parse_query_time
 __all__ = [
     "NAMES",
     "OUTCOME_WORDS",
+    "PAYLOAD_PREFIX",
     "TERM_VALUES_MAX",
     "TEXT_LENGTH_MAX",
     "ParsedText",
@@ -40,8 +42,11 @@ __all__ = [
     "scan",
 ]
 
+PAYLOAD_PREFIX = "payload."
+"""How the name of a payload field begins; its path follows."""
+
 NAMES = ("type", "actor", "outcome", "resource", "flow", "cause", "since", "until")
-"""What a term may name."""
+"""What a term may name, beside payload fields."""
 
 TEXT_LENGTH_MAX = 4_000
 """Characters in a text."""
@@ -58,9 +63,11 @@ OUTCOME_WORDS = {
 }
 """Words for an outcome, and which one they mean."""
 
+_ALL_NAMES = f"{', '.join(NAMES)} and payload. with a path"
+
 _BLANKS = re.compile(r"[ \t\r\n]+")
 _TO_BLANK = re.compile(r"[^ \t\r\n]*")
-_BEGIN = re.compile(r"(-?)([A-Za-z_]*):")
+_BEGIN = re.compile(r'(-?)(payload\.[^\s:="\\]*|[A-Za-z_]*):')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)("?)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -167,7 +174,8 @@ def parse_text(text: str, *, now: int, vocabulary: Vocabulary) -> ParsedText:
                 times[token.name] = _time(token, now)
                 continue
             group = groups.setdefault((token.name, token.excluded), {})
-            group[_VALUES[token.name](token, vocabulary)] = None
+            check = _payload_value if token.name.startswith(PAYLOAD_PREFIX) else _VALUES[token.name]
+            group[check(token, vocabulary)] = None
             if len(group) > TERM_VALUES_MAX:
                 raise Broken(f"{token.name} may be given at most {TERM_VALUES_MAX} times.")
         except Broken as error:
@@ -191,10 +199,13 @@ def _check_name(token: Token) -> None:
     if token.problem:
         raise Broken(token.problem)
     if not token.name:
-        raise Broken(f"A term is a name, a colon and a value. The names are {', '.join(NAMES)}.")
-    if token.name not in NAMES:
+        raise Broken(f"A term is a name, a colon and a value. The names are {_ALL_NAMES}.")
+    if token.name.startswith(PAYLOAD_PREFIX):
+        if not is_path(token.name.removeprefix(PAYLOAD_PREFIX)):
+            raise Broken(PATH_RULE)
+    elif token.name not in NAMES:
         found = near(token.name, NAMES)
-        hint = f"the nearest is {found}" if found is not None else f"they are {', '.join(NAMES)}"
+        hint = f"the nearest is {found}" if found is not None else f"they are {_ALL_NAMES}"
         raise Broken(f"There is no such name; {hint}.")
     if not token.value:
         raise Broken(f"{token.name} needs a value after its colon.")
@@ -250,6 +261,12 @@ def _resource(token: Token, words: Vocabulary) -> str:
     return f"{resource_type}/{'' if resource_id == '*' else check_uuid(resource_id)}"
 
 
+def _payload_value(token: Token, _words: Vocabulary) -> str:
+    if not is_value(token.value):
+        raise Broken(VALUE_RULE)
+    return f"{token.name.removeprefix(PAYLOAD_PREFIX)}={token.value}"
+
+
 def _outcome(token: Token, _words: Vocabulary) -> str:
     if token.value not in OUTCOME_WORDS:
         raise Broken(f"An outcome is one of: {', '.join(OUTCOME_WORDS)}.")
@@ -284,7 +301,10 @@ def _fields(groups: Mapping[tuple[str, bool], Iterable[str]]) -> dict[str, tuple
     """The fields of `Query` that are set."""
     fields: dict[str, tuple[str, ...]] = {}
     for (name, excluded), values in groups.items():
-        if name in ("actor", "resource"):
+        if name.startswith(PAYLOAD_PREFIX):
+            field = "excluded_payload_values" if excluded else "payload_values"
+            fields[field] = (*fields.get(field, ()), *values)
+        elif name in ("actor", "resource"):
             fields |= _excluded_names(name, values) if excluded else _included_names(name, values)
         else:
             fields[_PLAIN_FIELDS[name, excluded]] = tuple(values)
@@ -323,6 +343,7 @@ def render(query: Query) -> str | None:
         "resource": _joined_names(query.resource_types, query.resource_ids, query.resources),
         "flow": query.correlation_ids or None,
         "cause": query.causation_ids or None,
+        **_payload_terms(query.payload_values),
     }
     excluded = {
         "type": query.excluded_event_types,
@@ -331,6 +352,7 @@ def render(query: Query) -> str | None:
         "resource": (*(f"{name}/" for name in query.excluded_resource_types), *query.excluded_resources),
         "flow": query.excluded_correlation_ids,
         "cause": query.excluded_causation_ids,
+        **_payload_terms(query.excluded_payload_values),
     }
     terms: list[str] = []
     for sign, groups in (("", included), ("-", excluded)):
@@ -344,6 +366,10 @@ def render(query: Query) -> str | None:
         if us is not None:
             terms.append(f"{name}:{format_time(us)}")
     return " ".join(terms)
+
+
+def _payload_terms(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    return {f"{PAYLOAD_PREFIX}{path}": values for path, values in values_by_path(texts).items()}
 
 
 def _value_text(name: str, value: str) -> str:

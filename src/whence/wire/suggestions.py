@@ -10,7 +10,7 @@ from whence.names import ActorName, FoundNames, NameSearch, beginning
 from whence.wire.name_bodies import SuggestionBody, SuggestionsBody
 from whence.wire.parameters import SUGGESTIONS_DEFAULT, SUGGESTIONS_MAX
 from whence.wire.query import QueryReader
-from whence.wire.query_language import NAMES, OUTCOME_WORDS, TEXT_LENGTH_MAX, quoted, scan
+from whence.wire.query_language import NAMES, OUTCOME_WORDS, PAYLOAD_PREFIX, TEXT_LENGTH_MAX, quoted, scan
 
 __all__ = ["ACTORS_MAX", "Slot", "SuggestRequest", "encode_suggestions", "parse_suggest", "search_of"]
 
@@ -69,17 +69,21 @@ def slot_at(text: str, cursor: int) -> Slot:
 
 def search_of(slot: Slot, vocabulary: Vocabulary) -> NameSearch:
     """The names to look for."""
+    if slot.name.startswith(PAYLOAD_PREFIX):
+        return NameSearch(
+            limit=ACTORS_MAX, payload_values=beginning(slot.value, slot.name.removeprefix(PAYLOAD_PREFIX))
+        )
     if slot.name not in ("", "actor"):
         return NameSearch(limit=ACTORS_MAX, kinds=True)
     if not slot.name and not slot.value:
-        return NameSearch(limit=ACTORS_MAX, kinds=True)
+        return NameSearch(limit=ACTORS_MAX, kinds=True, payload_fields=True)
     type_, slash, id_ = slot.value.partition("/")
     ranges = [beginning(slot.value)]
     if slash and type_ == ANY_TYPE:
         ranges = [beginning(id_)]
     elif slash and type_ in vocabulary.actor_types:
         ranges = [beginning(id_, type_)]
-    return NameSearch(limit=ACTORS_MAX, kinds=True, actors=tuple(ranges))
+    return NameSearch(limit=ACTORS_MAX, kinds=True, actors=tuple(ranges), payload_fields=not slot.name)
 
 
 def encode_suggestions(asked: SuggestRequest, found: FoundNames) -> bytes:
@@ -103,12 +107,19 @@ Offer = tuple[str, str, str, int | None]
 def _offered(slot: Slot, found: FoundNames) -> Iterator[Offer]:
     """The suggestions, the best ones first."""
     sign = "-" if slot.excluded else ""
+    if slot.name.startswith(PAYLOAD_PREFIX):
+        yield from ((kind, sign + insert, label, count) for kind, insert, label, count in _payload_values(slot, found))
+        return
     if slot.name:
         offers = _VALUES.get(slot.name, lambda _slot, _found: [])(slot, found)
         yield from ((kind, sign + insert, label, count) for kind, insert, label, count in offers)
         return
     for name in NAMES:
         if name.startswith(slot.value) and not (slot.excluded and name in ("since", "until")):
+            yield "name", f"{sign}{name}:", name, None
+    for path in found.payload_fields:
+        name = f"{PAYLOAD_PREFIX}{path}"
+        if name.startswith(slot.value):
             yield "name", f"{sign}{name}:", name, None
     if slot.value:
         values = [each for make in (_types, _actors, _resources, _outcomes) for each in make(slot, found)]
@@ -166,6 +177,12 @@ def _outcomes(slot: Slot, found: FoundNames) -> list[Offer]:
 
 def _times(slot: Slot, _found: FoundNames) -> list[Offer]:
     return [("time", f"{slot.name}:{text}", text, None) for text in _TIMES if text.startswith(slot.value)]
+
+
+def _payload_values(slot: Slot, found: FoundNames) -> list[Offer]:
+    """The values that the store found by how they begin."""
+    values = sorted(found.payload_values, key=lambda each: (-(each.events or 0), each.text))
+    return [("payload_value", f"{slot.name}:{quoted(each.text)}", each.text, each.events) for each in values]
 
 
 _VALUES = {

@@ -1,5 +1,6 @@
 """Answers the questions about facets, actors and resources: one statement for all buckets, edges and actors of one."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,16 @@ from whence.storage.activity import (
     summarize_resource,
 )
 from whence.storage.actor_ends import BucketsOfActors, EndsQuestion, EventsOfActors
-from whence.storage.facets import CountsByKind, FacetQuestion, NamesOfActors, TotalsOfActors, count_facets
+from whence.storage.facets import (
+    CountsByKind,
+    CountsOfPayload,
+    FacetQuestion,
+    NamesOfActors,
+    TotalsOfActors,
+    count_facets,
+)
 from whence.storage.folding import Divided
+from whence.storage.payload_index import count_payload_values
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.counts import (
     actor_names,
@@ -35,7 +44,8 @@ from whence.storage.postgres.counts import (
 )
 from whence.storage.postgres.histogram import time_bounds
 from whence.storage.postgres.pages import events_of_page
-from whence.storage.postgres.resolve import Bindings, conditions, resolve
+from whence.storage.postgres.payload_index import answers_of, resolve
+from whence.storage.postgres.resolve import Bindings, conditions
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.walks import run_walk_async
@@ -46,7 +56,12 @@ _SQL = load_blocks("whence.storage.postgres")
 
 
 async def facets(
-    connection: Connection, snapshot: Snapshot, _resolved: ResolvedQuery, query: Query, top: int
+    connection: Connection,
+    snapshot: Snapshot,
+    _resolved: ResolvedQuery,
+    query: Query,
+    top: int,
+    paths: Sequence[str],
 ) -> Facets:
     """The facets of a query."""
 
@@ -58,8 +73,11 @@ async def facets(
                 return await actor_totals(connection, snapshot, await resolve(connection, snapshot, asked))
             case NamesOfActors(actors):
                 return await actor_names(connection, snapshot, actors)
+            case CountsOfPayload(asked, path):
+                counts = count_payload_values(snapshot, await resolve(connection, snapshot, asked), path)
+                return await run_walk_async(counts, answers_of(connection, snapshot))
 
-    return await run_walk_async(count_facets(snapshot, query, top), answer)
+    return await run_walk_async(count_facets(snapshot, query, top, paths), answer)
 
 
 async def actor_page(

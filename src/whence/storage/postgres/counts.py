@@ -83,7 +83,7 @@ async def newer_times(connection: Connection, snapshot: Snapshot, resolved: Reso
 def _newer(snapshot: Snapshot, resolved: ResolvedQuery, newest: int) -> tuple[str, Bindings]:
     """The condition on the matching events beyond the position `newest`."""
     bindings = Bindings(snapshot.tenant_no, newest, snapshot.size)
-    where = conditions(resolved.unpinned, bindings)
+    where = conditions(resolved.unpinned, bindings, by_row=True)
     return f" WHERE tenant_no = $1 AND position > $2 AND position <= $3{where}", bindings
 
 

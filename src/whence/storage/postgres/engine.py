@@ -28,6 +28,7 @@ from whence.histograms import HistogramRequest, TimeHistogram
 from whence.merkle import EMPTY_ROOT
 from whence.names import FoundNames, NameSearch
 from whence.storage.base import HashedEvent, Head, Receipt, Write
+from whence.storage.payload_index import IndexBehind
 from whence.storage.postgres import citus, replication
 from whence.storage.postgres.activity import actor_page, actor_summary, facets, resource_summary
 from whence.storage.postgres.append import KindsCache, append
@@ -55,8 +56,9 @@ from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.names import names_of
 from whence.storage.postgres.pages import events_of_page, events_passed
 from whence.storage.postgres.parts import part_in_order
+from whence.storage.postgres.payload_index import PostgresPayloadIndex, match
 from whence.storage.postgres.removals import PostgresRemovals
-from whence.storage.postgres.resolve import resolve
+from whence.storage.postgres.resolve import resolve_names
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.schema import verify
 from whence.storage.postgres.seals import PostgresSeals
@@ -128,6 +130,7 @@ class PostgresStore:
         self._tenants: dict[str, int] = {}
         self.credentials = PostgresCredentials(self._read, self._write)
         self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
+        self.payload_index = PostgresPayloadIndex(self._read, self._read_as, self._write_as)
         self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
         self.removals = PostgresRemovals(self._write_as, self._remove_as)
 
@@ -241,12 +244,14 @@ class PostgresStore:
 
     async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
         """Read a part of a feed; see `Store`."""
-        part: FeedPage = await self._ask(viewer, query, partial(part_of_feed, after=after, limit=limit), indexed=True)
+        ask = partial(part_of_feed, after=after, limit=limit)
+        part: FeedPage = await self._ask(viewer, query, ask, indexed=True, matching=False)
         return part
 
     async def list_part(self, viewer: Viewer, query: Query, request: PartRequest) -> EventPart:
         """Read a part in total order; see `Store`."""
-        part: EventPart = await self._ask(viewer, query, partial(part_in_order, request=request), indexed=True)
+        ask = partial(part_in_order, request=request)
+        part: EventPart = await self._ask(viewer, query, ask, indexed=True, matching=False)
         return part
 
     async def position_before(self, tenant: str, time: int) -> int:
@@ -270,10 +275,11 @@ class PostgresStore:
         found: TimeHistogram = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer))
         return found
 
-    async def facets(self, viewer: Viewer, query: Query, top: int) -> Facets:
+    async def facets(self, viewer: Viewer, query: Query, top: int, payload_fields: Sequence[str] = ()) -> Facets:
         """Count by the values of fields; see `Store`."""
-        ask = partial(facets, query=query, top=top)
-        found: Facets = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer))
+        ask = partial(facets, query=query, top=top, paths=payload_fields)
+        indexed = is_indexed_count(query, viewer) and not payload_fields
+        found: Facets = await self._ask(viewer, query, ask, indexed=indexed, matching=False)
         return found
 
     async def actors(
@@ -389,12 +395,25 @@ class PostgresStore:
             raise StoreRefused("This store was not opened to be restored.")
         await self._write_as(tenant, partial(replication.import_retained_from, position=position))
 
-    async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool) -> Any:
-        async def ask(connection: Connection, owner: Tenant) -> Any:
-            snapshot = await self._snapshot(connection, owner, viewer)
-            return await question(connection, snapshot, await resolve(connection, snapshot, query))
+    async def _ask(
+        self, viewer: Viewer, query: Query, question: Question, *, indexed: bool, matching: bool = True
+    ) -> Any:
+        """Ask a question about the events that match a query. Without `matching`, the question finds the payload values
+        itself, in the part of the log that it reads."""
 
-        return await self._read_as(viewer.tenant, ask, unbounded=not indexed)
+        async def ask(connection: Connection, owner: Tenant, *, bounded: bool) -> Any:
+            snapshot = await self._snapshot(connection, owner, viewer)
+            resolved = await resolve_names(connection, snapshot, query)
+            if matching:
+                resolved = await match(connection, snapshot, resolved, bounded=bounded)
+            return await question(connection, snapshot, resolved)
+
+        if indexed:
+            try:
+                return await self._read_as(viewer.tenant, partial(ask, bounded=True))
+            except IndexBehind:
+                pass
+        return await self._read_as(viewer.tenant, partial(ask, bounded=False), unbounded=True)
 
     async def _snapshot(self, connection: Connection, tenant: Tenant, viewer: Viewer) -> Snapshot:
         """The state of the viewer's log in the connection's transaction."""

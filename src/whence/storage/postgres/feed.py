@@ -4,8 +4,10 @@ from typing import Any
 
 from whence.events import FeedPage
 from whence.storage.feed import RecordedAt, end_of_part, search_position, within_bytes
+from whence.storage.payload_index import scan_payload
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.pages import event_of_row
+from whence.storage.postgres.payload_index import answers_of
 from whence.storage.postgres.resolve import Bindings, conditions
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.resolve import ResolvedQuery, Snapshot
@@ -24,8 +26,9 @@ async def part_of_feed(
     end = end_of_part(snapshot, after)
     if resolved.nothing:
         return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size)
+    resolved = await run_walk_async(scan_payload(resolved, after, end), answers_of(connection, snapshot))
     bindings = Bindings(snapshot.tenant_no, after, end)
-    where = conditions(resolved, bindings)
+    where = conditions(resolved, bindings, by_row=True)
     text = f"{_SQL['feed_part']}{where} ORDER BY position LIMIT {bindings.add(limit)}"
     rows: list[Any] = await connection.fetch(text, *bindings.values)
     found, all_fit = within_bytes(rows)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
+from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, PayloadValue, ResourceName
 from whence.storage.postgres.connections import Connection
 from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
@@ -24,6 +24,9 @@ async def names_of(connection: Connection, snapshot: Snapshot, search: NameSearc
         return sorted(rows)[: search.limit]
 
     events = () if search.events is None else (search.events,)
+    fields: list[Any] = []
+    if search.payload_fields or search.payload_values is not None:
+        fields = await connection.fetch(_SQL["payload_fields"], snapshot.tenant_no)
     return FoundNames(
         kinds=await _kinds(connection, snapshot) if search.kinds else [],
         events=[str(id_) for (id_,) in await found("events_named", events, types)],
@@ -34,6 +37,20 @@ async def names_of(connection: Connection, snapshot: Snapshot, search: NameSearc
         resources=[
             ResourceName(type_, str(id_), count)
             for id_, type_, count in await found("resources_named", search.resources, types)
+        ],
+        payload_fields=[path for path, _, _ in fields],
+        payload_values=[
+            PayloadValue(path, text, count if indexed_to == snapshot.size else None)
+            for path, field, indexed_to in fields
+            if search.payload_values is not None and path == search.payload_values.type and snapshot.viewer.sees_all
+            for text, count in await connection.fetch(
+                _SQL["payload_values_named"],
+                snapshot.tenant_no,
+                field,
+                search.payload_values.first,
+                search.payload_values.last,
+                search.limit,
+            )
         ],
     )
 

@@ -14,7 +14,7 @@ from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.counts import newer_times, pieces_of, total
 from whence.storage.postgres.resolve import Bindings, conditions, split_causes
 from whence.storage.postgres.rows import event_from
-from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
+from whence.storage.resolve import PayloadMatch, ResolvedQuery, Snapshot, require_list_request
 from whence.storage.sql import load_blocks
 from whence.storage.walks import (
     BucketsOf,
@@ -46,6 +46,9 @@ _DRIVERS = (
     ("actors", "actor", "bigint"),
     ("kinds", "kind", "int"),
 )
+
+_BEFORE_PAYLOAD = ("flows", "resources", "causes")
+"""Filters that lead to fewer events than a payload value does."""
 
 
 async def events_of_page(
@@ -114,7 +117,13 @@ def sort_keys_sql(
     """What comes after FROM in a statement about the sort keys of a page, in total order."""
     bindings = Bindings(snapshot.tenant_no)
     order = _order(ascending=request.ascending)
+    one_value = resolved.by_payload_value
+    if one_value is not None:
+        return _sort_keys_of_value_sql(snapshot, resolved, one_value, start, request)
     driver = next((each for each in _DRIVERS if getattr(resolved, each[0]) is not None), None)
+    is_led_by_payload = resolved.payload is not None and (driver is None or driver[0] not in _BEFORE_PAYLOAD)
+    if is_led_by_payload:
+        driver = None
     where = conditions(resolved, bindings, omit=driver[0] if driver else "")
     if start.sort_key is not None:
         sign = (">" if request.ascending else "<") + ("=" if start.inclusive else "")
@@ -122,7 +131,7 @@ def sort_keys_sql(
         where += f" AND (occurred_at, position) {sign} ({bindings.add(occurred_at)}, {bindings.add(position)})"
     term = "SELECT occurred_at, position FROM event WHERE tenant_no = $1"
     sort_keys = term + where
-    if driver is None and start.skip + request.limit <= _NEAR:
+    if driver is None and not is_led_by_payload and start.skip + request.limit <= _NEAR:
         sort_keys += f"{order} LIMIT {_NEAR}"
     elif driver is not None:
         reach = bindings.add(start.skip + request.limit)
@@ -133,6 +142,40 @@ def sort_keys_sql(
         )
     limit, skip = bindings.add(request.limit), bindings.add(start.skip)
     return f"({sort_keys}) AS sort_key{order} LIMIT {limit} OFFSET {skip}", bindings
+
+
+def _sort_keys_of_value_sql(
+    snapshot: Snapshot, resolved: ResolvedQuery, match: PayloadMatch, start: PageStart, request: PageRequest
+) -> tuple[str, Bindings]:
+    """As `sort_keys_sql`, of one payload value: its entries in their order, and the events that have none yet."""
+    bindings = Bindings(snapshot.tenant_no)
+    bounds = "".join(
+        f" AND {column} {bindings.add(value)}"
+        for column, value in (
+            ("occurred_at >=", resolved.since),
+            ("occurred_at <", resolved.until),
+            ("position <=", resolved.newest),
+        )
+        if value is not None
+    )
+    if start.sort_key is not None:
+        sign = (">" if request.ascending else "<") + ("=" if start.inclusive else "")
+        occurred_at, position = start.sort_key
+        bounds += f" AND (occurred_at, position) {sign} ({bindings.add(occurred_at)}, {bindings.add(position)})"
+    order = _order(ascending=request.ascending)
+    reach = f"LIMIT {bindings.add(start.skip + request.limit)}" if match.values else ""
+    terms = [
+        "(SELECT occurred_at, position FROM payload_entry"
+        f" WHERE tenant_no = $1 AND value = {bindings.add(value)}{bounds}{order} {reach})"
+        for value in match.values
+    ]
+    positions = bindings.add(match.positions)
+    terms.append(
+        "(SELECT occurred_at, position FROM event"
+        f" WHERE tenant_no = $1 AND position = ANY({positions}::bigint[]){bounds})"
+    )
+    limit, skip = bindings.add(request.limit), bindings.add(start.skip)
+    return f"({' UNION ALL '.join(terms)}) AS sort_key{order} LIMIT {limit} OFFSET {skip}", bindings
 
 
 def _values(resolved: ResolvedQuery, driver: tuple[str, str, str]) -> list[tuple[str, str, list[int] | list[str]]]:

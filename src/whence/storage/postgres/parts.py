@@ -3,12 +3,14 @@
 from whence.events import EventPart, PageRequest, PartRequest
 from whence.storage.base import FEED_ROWS
 from whence.storage.feed import within_bytes
-from whence.storage.parts import is_answered_by_its_index, on_its_index, part_of, within
+from whence.storage.parts import is_answered_by_its_index, on_its_index, part_of, since_start, within
+from whence.storage.payload_index import match_payload_in_part, scan_payload
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.pages import event_of_row, sort_keys_sql
+from whence.storage.postgres.payload_index import answers_of
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
-from whence.storage.walks import PageStart
+from whence.storage.walks import PageStart, run_walk_async
 
 __all__ = ["part_in_order"]
 
@@ -24,6 +26,8 @@ async def part_in_order(
     connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, *, request: PartRequest
 ) -> EventPart:
     """See `Store.list_part`."""
+    answer = answers_of(connection, snapshot)
+    resolved = await run_walk_async(match_payload_in_part(snapshot, resolved), answer)
     if resolved.nothing:
         return EventPart(events=[], after=None)
     start, up_to = PageStart(), None
@@ -36,8 +40,12 @@ async def part_in_order(
         text, bindings = sort_keys_sql(snapshot, on_its_index(resolved), skipping, last)
         up_to = await connection.fetchval(f"SELECT occurred_at FROM {text}", *bindings.values)
         resolved = within(resolved, up_to, ascending=request.ascending)
-    text, bindings = sort_keys_sql(snapshot, resolved.up_to(request.as_of), start, page)
-    rows = await connection.fetch(f"SELECT position, {_SIZE} FROM {text}", *bindings.values)
+        scan = scan_payload(since_start(resolved, request), 0, request.as_of)
+        resolved = await run_walk_async(scan, answer)
+    rows: list[tuple[int, int]] = []
+    if not resolved.nothing:
+        text, bindings = sort_keys_sql(snapshot, resolved.up_to(request.as_of), start, page)
+        rows = await connection.fetch(f"SELECT position, {_SIZE} FROM {text}", *bindings.values)
     read, all_fit = within_bytes((position, size) for position, size in rows)
     found = {}
     if read:

@@ -16,6 +16,7 @@ from whence.storage.folding import BucketName
 from whence.storage.postgres.actor_totals import fold_actor_totals
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.packed_sets import SetStatements, fold_counts
+from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.postgres.transitions import fold_transitions
 from whence.storage.purging import (
     Departing,
@@ -62,6 +63,7 @@ async def purge_events(connection: Connection, head: HeadDraft, purge: Purge) ->
             await fold_actor_totals(connection, head)
             head.folded_to = head.size
         going = await _departing_transitions(connection, head, departing)
+        await forget_payload_values(connection, tenant_no, departing.positions)  # which reads the payloads
         await connection.execute(_SQL["delete_event"], tenant_no, departing.positions)
         await _remove_transitions(connection, tenant_no, departing, going, retained_from)
         await _reduce(connection, head, departing)

@@ -1147,6 +1147,111 @@ SELECT position, salt, payload_hash, leaf, envelope_version
 -- name: hashes
 SELECT position, salt, payload_hash, leaf, envelope_version FROM event WHERE tenant_no = $1 ORDER BY position
 
+-- name: payload_fields
+SELECT path, field, indexed_to FROM payload_field WHERE tenant_no = $1 ORDER BY path
+
+-- name: payload_value
+-- Several at once.
+SELECT v.field, v.text, v.value, v.events
+  FROM unnest($2::int[], $3::text[]) AS asked (field, text)
+  JOIN payload_value v ON v.field = asked.field AND v.text = asked.text
+ WHERE v.tenant_no = $1
+
+-- name: counts_of_field
+-- Of all events in the index.
+SELECT text, events, failures FROM payload_value WHERE tenant_no = $1 AND field = $2 LIMIT $3
+
+-- name: payload_values_named
+SELECT text, events FROM payload_value WHERE tenant_no = $1 AND field = $2 AND text BETWEEN $3 AND $4
+ ORDER BY text LIMIT $5
+
+-- name: add_payload_field
+INSERT INTO payload_field (tenant_no, field, path, indexed_to) VALUES ($1, $2, $3, 0) RETURNING field
+
+-- name: move_payload_field
+-- Several at once.
+UPDATE payload_field SET indexed_to = $2 WHERE tenant_no = $1 AND field = ANY($3::int[])
+
+-- name: delete_payload_field
+DELETE FROM payload_field WHERE tenant_no = $1 AND field = $2
+
+-- name: payload_part
+-- The events after a position and up to another.
+SELECT e.position, e.occurred_at, k.outcome = 'failure', e.payload
+  FROM event e JOIN kind k ON k.kind = e.kind
+ WHERE e.tenant_no = $1 AND k.tenant_no = $1 AND e.position > $2 AND e.position <= $3
+ ORDER BY e.position
+
+-- name: payloads_to_forget
+SELECT e.position, e.occurred_at, k.outcome = 'failure', e.payload
+  FROM event e JOIN kind k ON k.kind = e.kind
+ WHERE e.tenant_no = $1 AND k.tenant_no = $1 AND e.position = ANY($2::bigint[])
+
+-- name: last_payload_value
+SELECT coalesce(max(value), 0) FROM payload_value WHERE tenant_no = $1
+
+-- name: add_to_payload_value
+INSERT INTO payload_value (tenant_no, value, field, text, events, failures)
+SELECT $1, * FROM unnest($2::bigint[], $3::int[], $4::text[], $5::bigint[], $6::bigint[])
+ON CONFLICT (tenant_no, field, text) DO UPDATE
+   SET events = payload_value.events + excluded.events, failures = payload_value.failures + excluded.failures
+RETURNING value, field, text
+
+-- name: add_payload_entry
+INSERT INTO payload_entry (tenant_no, value, occurred_at, position)
+SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[])
+RETURNING 1
+
+-- name: any_payload_value
+SELECT value FROM payload_value WHERE tenant_no = $1 AND field = $2 LIMIT 1
+
+-- name: delete_payload_entries
+DELETE FROM payload_entry
+ WHERE tenant_no = $1 AND value = $2 AND (occurred_at, position) IN (
+       SELECT occurred_at, position FROM payload_entry WHERE tenant_no = $1 AND value = $2 LIMIT $3)
+RETURNING 1
+
+-- name: delete_payload_entry
+-- Several at once.
+DELETE FROM payload_entry p
+ USING unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (value, occurred_at, position)
+ WHERE p.tenant_no = $1 AND p.value = asked.value AND p.occurred_at = asked.occurred_at AND p.position = asked.position
+RETURNING p.value, p.occurred_at, p.position
+
+-- name: take_from_payload_value
+-- Of several.
+UPDATE payload_value v SET events = v.events - taken.events, failures = v.failures - taken.failures
+  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS taken (value, events, failures)
+ WHERE v.tenant_no = $1 AND v.value = taken.value
+
+-- name: delete_payload_value
+-- Several at once, unless an event has them.
+DELETE FROM payload_value v
+ WHERE v.tenant_no = $1 AND v.value = ANY($2::bigint[])
+   AND NOT EXISTS (SELECT FROM payload_entry p WHERE p.tenant_no = $1 AND p.value = v.value)
+
+-- name: payload_entries
+SELECT v.text, p.occurred_at, p.position
+  FROM payload_value v JOIN payload_entry p ON p.value = v.value
+ WHERE v.tenant_no = $1 AND p.tenant_no = $1 AND v.field = $2
+
+-- name: wrong_payload_values
+SELECT 1 FROM (
+  SELECT value, events, failures FROM payload_value WHERE tenant_no = $1
+  EXCEPT
+  SELECT p.value, count(*), count(*) FILTER (WHERE k.outcome = 'failure')
+    FROM payload_entry p JOIN event e ON e.position = p.position JOIN kind k ON k.kind = e.kind
+   WHERE p.tenant_no = $1 AND e.tenant_no = $1 AND k.tenant_no = $1 GROUP BY p.value) AS wrong LIMIT 1
+
+-- name: stray_payload_values
+-- Values of no field, and entries of no value.
+SELECT 1 FROM payload_value v
+ WHERE v.tenant_no = $1 AND NOT EXISTS (SELECT FROM payload_field f WHERE f.tenant_no = $1 AND f.field = v.field)
+ UNION ALL
+SELECT 1 FROM payload_entry p
+ WHERE p.tenant_no = $1 AND NOT EXISTS (SELECT FROM payload_value v WHERE v.tenant_no = $1 AND v.value = p.value)
+ LIMIT 1
+
 -- name: tenants
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 

@@ -10,6 +10,7 @@ from whence.identities import spellings
 from whence.storage.postgres.append import head_draft
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.followers import RunAs, TenantWork, WriteAs
+from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.postgres.purge import forget_content, purge_events
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row
@@ -44,6 +45,7 @@ class PostgresRemovals:
             found = await connection.fetch(_SQL["payloads_to_erase"], owner.number, asked, list(LASTING_TYPES))
             if found:
                 erased, sizes = zip(*found, strict=True)
+                await forget_payload_values(connection, owner.number, erased)  # which reads the payloads
                 await connection.execute(_SQL["erase_payload"], owner.number, erased, erased_at)
                 head.payload_bytes -= sum(sizes)
                 await connection.execute(_SQL["save_erasure"], owner.number, head.payload_bytes, head.measured_to)

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from whence.events import Query
+from whence.events import Query, sets_only
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import cause_id_from
 from whence.storage.resolve import Names, ResolvedQuery, Snapshot, ids_asked, require_supported, resolved_query
 from whence.storage.sql import load_blocks
 
-__all__ = ["Bindings", "conditions", "resolve", "split_causes"]
+__all__ = ["Bindings", "conditions", "resolve_names", "split_causes"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -31,6 +31,8 @@ _CONDITION_FIELDS = frozenset(
         "not_causes",
         "kinds_or_actors",
         "kinds_or_resources",
+        "payload",
+        "not_payload",
     }
 )
 """Fields of `ResolvedQuery` that `conditions` turns into SQL; `known_events` is no filter."""
@@ -49,9 +51,9 @@ class Bindings:
         return f"${len(self.values)}"
 
 
-def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -> str:
-    """The SQL of every filter but the one named `omit`, each preceded by AND. Raises NotImplementedError for a field
-    that has no SQL here."""
+def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "", by_row: bool = False) -> str:
+    """The SQL of every filter but the one named `omit`, each preceded by AND. With `by_row`, few events are read, and
+    the payload values of each are looked up. Raises NotImplementedError for a field that has no SQL here."""
     require_supported(resolved, _CONDITION_FIELDS)
     parts: list[str] = []
     for name, column, type_ in (
@@ -82,6 +84,7 @@ def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -
         )
     if resolved.not_causes is not None:
         parts.append(f" AND (causation_id IS NULL OR causation_id <> ALL({bindings.add(resolved.not_causes)}::text[]))")
+    parts += _payload_conditions(resolved, bindings, by_row)
     for text, value in (
         (" AND occurred_at >= ", resolved.since),
         (" AND occurred_at < ", resolved.until),
@@ -92,14 +95,53 @@ def conditions(resolved: ResolvedQuery, bindings: Bindings, *, omit: str = "") -
     return "".join(parts)
 
 
+_LED_BY_PAYLOAD = _CONDITION_FIELDS - {"flows", "resources", "causes"}
+
+
+def _payload_conditions(resolved: ResolvedQuery, bindings: Bindings, by_row: bool) -> list[str]:
+    """The SQL of payload values. The first one can lead to its events, unless another filter does so better."""
+    by_row = by_row or not sets_only(_LED_BY_PAYLOAD, resolved)
+    parts = []
+    for match in resolved.payload or ():
+        if not match.values:
+            parts.append(f" AND position = ANY({bindings.add(match.positions)}::bigint[])")
+            continue
+        values, positions = bindings.add(match.values), bindings.add(match.positions)
+        if by_row:
+            parts.append(f" AND ({_has_value(values)} OR position = ANY({positions}::bigint[]))")
+            continue
+        bounds = "".join(
+            f" AND occurred_at {sign} {bindings.add(time)}"
+            for sign, time in ((">=", resolved.since), ("<", resolved.until))
+            if time is not None
+        )
+        parts.append(
+            " AND position IN (SELECT position FROM payload_entry"
+            f" WHERE tenant_no = $1 AND value = ANY({values}::bigint[]){bounds}"
+            f" UNION ALL SELECT unnest({positions}::bigint[]))"
+        )
+        by_row = True
+    for match in resolved.not_payload or ():
+        values, positions = bindings.add(match.values), bindings.add(match.positions)
+        parts.append(f" AND NOT {_has_value(values)} AND position <> ALL({positions}::bigint[])")
+    return parts
+
+
+def _has_value(values: str) -> str:
+    return (
+        f"EXISTS (SELECT FROM payload_entry p WHERE p.tenant_no = $1 AND p.value = ANY({values}::bigint[])"
+        " AND p.occurred_at = event.occurred_at AND p.position = event.position)"
+    )
+
+
 def split_causes(causes: Iterable[str]) -> tuple[list[str], list[str]]:
     """The causes that are UUIDs, and those that are not, since these are two columns with an index each."""
     ids = [cause for cause in causes if cause_id_from(cause) is not None]
     return ids, [cause for cause in causes if cause_id_from(cause) is None]
 
 
-async def resolve(connection: Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
-    """The query with its words replaced by the numbers that they have in this tenant."""
+async def resolve_names(connection: Connection, snapshot: Snapshot, query: Query) -> ResolvedQuery:
+    """The query with its words replaced by the numbers that they have in this tenant, all but its payload values."""
 
     async def found(block: str, ids: list[str]) -> list[tuple[Any, ...]]:
         if not ids:

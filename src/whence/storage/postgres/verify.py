@@ -10,6 +10,7 @@ import asyncpg
 
 from whence.errors import Unavailable
 from whence.merkle import HASH_SIZE
+from whence.storage.payload_index import check_payload_fields
 from whence.storage.postgres.catalogue import compare_catalogue
 from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, Connection, Target, begin_statements
 from whence.storage.postgres.replication import part_rows
@@ -106,6 +107,7 @@ class _Verification:
             partial(self._check_log, tenant.name, head),
             partial(self._run_check, check_counts(head, report), head),
             partial(self._run_check, check_transitions(head, report), head),
+            partial(self._run_check, check_payload_fields(head.size, report), head),
         ):
             await self._connection.execute("SAVEPOINT one_check")
             try:

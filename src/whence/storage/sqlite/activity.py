@@ -1,5 +1,6 @@
 """Answers the questions about facets, actors and resources: one statement for each bucket or edge."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,15 +24,24 @@ from whence.storage.activity import (
     summarize_resource,
 )
 from whence.storage.actor_ends import BucketsOfActors, EndsQuestion, EventsOfActors, Wanted
-from whence.storage.facets import CountsByKind, FacetQuestion, NamesOfActors, TotalsOfActors, count_facets
+from whence.storage.facets import (
+    CountsByKind,
+    CountsOfPayload,
+    FacetQuestion,
+    NamesOfActors,
+    TotalsOfActors,
+    count_facets,
+)
 from whence.storage.folding import Divided
+from whence.storage.payload_index import count_payload_values
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import actor_names, actor_totals, counts_by_kind, pieces_of
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.histogram import time_bounds
 from whence.storage.sqlite.pages import events_of_page
-from whence.storage.sqlite.resolve import conditions, json_list, resolve
+from whence.storage.sqlite.payload_index import answer_payload, resolve
+from whence.storage.sqlite.resolve import conditions, events_led_by, json_list
 from whence.storage.sqlite.rows import uuid_text
 from whence.storage.walks import run_walk
 
@@ -40,7 +50,14 @@ __all__ = ["actor_page", "actor_summary", "facets", "resource_summary"]
 _SQL = load_blocks("whence.storage.sqlite")
 
 
-def facets(connection: apsw.Connection, snapshot: Snapshot, _resolved: ResolvedQuery, query: Query, top: int) -> Facets:
+def facets(
+    connection: apsw.Connection,
+    snapshot: Snapshot,
+    _resolved: ResolvedQuery,
+    query: Query,
+    top: int,
+    paths: Sequence[str],
+) -> Facets:
     """The facets of a query."""
 
     def answer(question: FacetQuestion) -> Any:
@@ -51,8 +68,11 @@ def facets(connection: apsw.Connection, snapshot: Snapshot, _resolved: ResolvedQ
                 return actor_totals(connection, snapshot, resolve(connection, snapshot, asked))
             case NamesOfActors(actors):
                 return actor_names(connection, snapshot, actors)
+            case CountsOfPayload(asked, path):
+                counts = count_payload_values(snapshot, resolve(connection, snapshot, asked), path)
+                return run_walk(counts, partial(answer_payload, connection, snapshot))
 
-    return run_walk(count_facets(snapshot, query, top), answer)
+    return run_walk(count_facets(snapshot, query, top, paths), answer)
 
 
 def actor_page(
@@ -86,7 +106,10 @@ def _resource_parts(
     connection: apsw.Connection, snapshot: Snapshot, question: ResourceParts, cache: EventCache
 ) -> tuple[Any, ...]:
     where, bindings = conditions(question.resolved, snapshot)
-    source, values = f"FROM event WHERE tenant_no = ?{where}", (snapshot.tenant_no, *bindings)
+    source, values = (
+        f"FROM {events_led_by(question.resolved)} WHERE tenant_no = ?{where}",
+        (snapshot.tenant_no, *bindings),
+    )
     rows: list[Any] = connection.execute(
         f"SELECT actor, kind, count(*), min(occurred_at), max(occurred_at) {source} GROUP BY actor, kind", values
     ).fetchall()

@@ -15,7 +15,7 @@ from whence.storage.aggregates import by_word, ranked, totals_of_kind
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import add_span, unfolded_events
-from whence.storage.sqlite.resolve import conditions, json_list
+from whence.storage.sqlite.resolve import conditions, events_led_by, json_list
 from whence.storage.sqlite.rows import key_of
 
 __all__ = [
@@ -57,7 +57,7 @@ def total(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQue
         return count - len(newer_times(connection, snapshot, resolved))
     where, bindings = conditions(resolved, snapshot)
     found = connection.execute(
-        f"SELECT count(*) FROM event WHERE tenant_no = ?{where}",
+        f"SELECT count(*) FROM {events_led_by(resolved)} WHERE tenant_no = ?{where}",
         (snapshot.tenant_no, *bindings),
     ).get
     return int(found)
@@ -81,7 +81,7 @@ def newer_times(connection: apsw.Connection, snapshot: Snapshot, resolved: Resol
     """When the matching events beyond `resolved.newest` occurred, sorted; at most `AS_OF_SPAN` rows are read."""
     if resolved.newest is None or resolved.newest >= snapshot.size:
         return []
-    where, bindings = conditions(resolved.unpinned, snapshot)
+    where, bindings = conditions(resolved.unpinned, snapshot, by_row=True)
     rows = connection.execute(
         f"SELECT occurred_at FROM event WHERE key > ? AND key <= ?{where}",
         (key_of(snapshot.tenant_no, resolved.newest), key_of(snapshot.tenant_no, snapshot.size), *bindings),
@@ -111,7 +111,7 @@ def counts_by_kind(connection: apsw.Connection, snapshot: Snapshot, resolved: Re
     if not resolved.by_rollup:
         where, bindings = conditions(resolved, snapshot)
         rows = connection.execute(
-            f"SELECT kind, count(*) FROM event WHERE tenant_no = ?{where} GROUP BY kind",
+            f"SELECT kind, count(*) FROM {events_led_by(resolved)} WHERE tenant_no = ?{where} GROUP BY kind",
             (snapshot.tenant_no, *bindings),
         )
         counts.update(dict(rows))
@@ -214,7 +214,8 @@ def _actor_rows(
     if not resolved.by_rollup:
         text, values = conditions(resolved, snapshot)
         found: list[Any] = connection.execute(
-            f"SELECT actor, kind, count(*) FROM event WHERE tenant_no = ?{text} GROUP BY actor, kind",
+            f"SELECT actor, kind, count(*) FROM {events_led_by(resolved)} WHERE tenant_no = ?{text}"
+            " GROUP BY actor, kind",
             (snapshot.tenant_no, *values),
         ).fetchall()
         yield 1, [part(*row) for row in found]

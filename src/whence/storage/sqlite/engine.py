@@ -25,6 +25,7 @@ from whence.events import (
     Query,
     Reference,
     Viewer,
+    sets_only,
 )
 from whence.facets import Facets
 from whence.flows import FlowPage, FlowQuery, ProcessMap
@@ -34,9 +35,10 @@ from whence.names import FoundNames, NameSearch
 from whence.storage.base import HashedEvent, Head, Receipt, Write
 from whence.storage.feed import SHORT_PART
 from whence.storage.head_notifier import HeadNotifier
+from whence.storage.payload_index import IndexBehind
 from whence.storage.query_cost import is_indexed_count, is_indexed_flows, is_indexed_list, is_indexed_search, pinned
 from whence.storage.query_deadline import MAP_TOO_LARGE, REACH_TOO_LARGE, TRACE_TOO_LARGE, saying_what_helps
-from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
+from whence.storage.resolve import PAYLOAD_FIELDS, Kind, ResolvedQuery, Snapshot
 from whence.storage.rows import HeadRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import replication
@@ -62,9 +64,10 @@ from whence.storage.sqlite.names import names_of
 from whence.storage.sqlite.page_cache import PageCache
 from whence.storage.sqlite.pages import events_of_page, events_passed
 from whence.storage.sqlite.parts import part_in_order
+from whence.storage.sqlite.payload_index import SQLitePayloadIndex, match
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.removals import SQLiteRemovals
-from whence.storage.sqlite.resolve import resolve
+from whence.storage.sqlite.resolve import resolve_names
 from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
 from whence.storage.sqlite.seals import SQLiteSeals
 from whence.storage.sqlite.signed_record import SignedRecord
@@ -90,6 +93,8 @@ _TENANTS_CACHED = 1_000
 
 _INLINE_EVENTS_MAX, _INLINE_BYTES_MAX = 16, 65_536
 """Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
+
+_WITHOUT_PAYLOAD = frozenset(Query.__struct_fields__) - PAYLOAD_FIELDS
 
 Question = Callable[[apsw.Connection, Snapshot, ResolvedQuery], Any]
 
@@ -156,16 +161,13 @@ class SQLiteReads:
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
-        def ask(connection: apsw.Connection) -> Page:
-            snapshot = self._snapshot(connection, viewer)
-            page = self._pages.find(snapshot, query, request)
-            if page is None:
-                page = self._page_of(connection, snapshot, resolve(connection, snapshot, query), request)
-                self._pages.add(snapshot, query, request, page)
+        def ask(connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery) -> Page:
+            page = self._page_of(connection, snapshot, resolved, request)
+            self._pages.add(snapshot, query, request, page)
             return page
 
-        read = self._readers.read if is_indexed_list(query, viewer) else self._readers.read_unbounded
-        found: Page = await read(viewer.tenant, ask)
+        kept = partial(self._pages.find, query=query, request=request)
+        found: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer), kept=kept)
         return found
 
     def _page_of(
@@ -188,13 +190,14 @@ class SQLiteReads:
     async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:
         """Read a part of a feed; see `Store`."""
         ask = partial(part_of_feed, after=after, limit=limit, cache=self._events)
-        part: FeedPage = await self._ask(viewer, query, ask, indexed=True, long=limit > SHORT_PART)
+        long = limit > SHORT_PART
+        part: FeedPage = await self._ask(viewer, query, ask, indexed=True, long=long, matching=False)
         return part
 
     async def list_part(self, viewer: Viewer, query: Query, request: PartRequest) -> EventPart:
         """Read a part in total order; see `Store`."""
         part: EventPart = await self._ask(
-            viewer, query, partial(part_in_order, request=request), indexed=True, long=True
+            viewer, query, partial(part_in_order, request=request), indexed=True, long=True, matching=False
         )
         return part
 
@@ -225,10 +228,11 @@ class SQLiteReads:
         found: TimeHistogram = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer), long=True)
         return found
 
-    async def facets(self, viewer: Viewer, query: Query, top: int) -> Facets:
+    async def facets(self, viewer: Viewer, query: Query, top: int, payload_fields: Sequence[str] = ()) -> Facets:
         """Count by the values of fields; see `Store`."""
-        ask = partial(facets, query=query, top=top)
-        found: Facets = await self._ask(viewer, query, ask, indexed=is_indexed_count(query, viewer), long=True)
+        ask = partial(facets, query=query, top=top, paths=payload_fields)
+        indexed = is_indexed_count(query, viewer) and not payload_fields
+        found: Facets = await self._ask(viewer, query, ask, indexed=indexed, long=True, matching=False)
         return found
 
     async def actors(
@@ -329,16 +333,38 @@ class SQLiteReads:
         )
         return part
 
-    async def _ask(self, viewer: Viewer, query: Query, question: Question, *, indexed: bool, long: bool = False) -> Any:
-        def ask(connection: apsw.Connection) -> Any:
-            snapshot = self._snapshot(connection, viewer)
-            return question(connection, snapshot, resolve(connection, snapshot, query))
+    async def _ask(
+        self,
+        viewer: Viewer,
+        query: Query,
+        question: Question,
+        *,
+        indexed: bool,
+        long: bool = False,
+        matching: bool = True,
+        kept: Callable[[Snapshot], Any] | None = None,
+    ) -> Any:
+        """Ask a question about the events that match a query. Without `matching`, the question finds the payload values
+        itself, in the part of the log that it reads. `kept` returns an answer that is known in this state of the log,
+        or None."""
+        by_payload = not sets_only(_WITHOUT_PAYLOAD, query)
 
-        if not indexed:
-            read = self._readers.read_unbounded
-        else:
-            read = self._readers.read_in_thread if long else self._readers.read
-        return await read(viewer.tenant, ask)
+        def ask(connection: apsw.Connection, *, bounded: bool) -> Any:
+            snapshot = self._snapshot(connection, viewer)
+            if kept is not None and (known := kept(snapshot)) is not None:
+                return known
+            resolved = resolve_names(connection, snapshot, query)
+            if matching:
+                resolved = match(connection, snapshot, resolved, bounded=bounded)
+            return question(connection, snapshot, resolved)
+
+        if indexed:
+            read = self._readers.read_in_thread if long or by_payload else self._readers.read
+            try:
+                return await read(viewer.tenant, partial(ask, bounded=True))
+            except IndexBehind:
+                pass
+        return await self._readers.read_unbounded(viewer.tenant, partial(ask, bounded=False))
 
     def _snapshot(self, connection: apsw.Connection, viewer: Viewer) -> Snapshot:
         """The state of the viewer's log in the connection's transaction."""
@@ -429,6 +455,7 @@ class SQLiteStore(SQLiteReads):
         self.removals = SQLiteRemovals(path, self._writer.submit, self._appender.names, serving=serving)
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
         self.followers = SQLiteFollowers(self._readers.read, self._writer.submit)
+        self.payload_index = SQLitePayloadIndex(self._readers.read, self._writer.submit)
         self.seals = SQLiteSeals(
             self._readers.read, self._readers.read_in_thread, self._writer.submit, SignedRecord(path)
         )

@@ -1,15 +1,18 @@
 """Feeds: the events after a position, by position."""
 
+from functools import partial
 from typing import Any
 
 import apsw
 
 from whence.events import FeedPage
 from whence.storage.feed import RecordedAt, end_of_part, search_position, within_bytes
+from whence.storage.payload_index import scan_payload
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.pages import events_of_keys
+from whence.storage.sqlite.payload_index import answer_payload
 from whence.storage.sqlite.resolve import conditions
 from whence.storage.sqlite.rows import head_row, key_of, number_of
 from whence.storage.walks import run_walk
@@ -32,7 +35,9 @@ def part_of_feed(
     end = end_of_part(snapshot, after)
     if resolved.nothing:
         return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size)
-    where, bindings = conditions(resolved, snapshot)
+    answer = partial(answer_payload, connection, snapshot)
+    resolved = run_walk(scan_payload(resolved, after, end), answer)
+    where, bindings = conditions(resolved, snapshot, by_row=True)
     keys = (key_of(snapshot.tenant_no, after), key_of(snapshot.tenant_no, end))
     text = f"{_SQL['feed_part']}{where} ORDER BY key LIMIT ?"
     rows: list[Any] = connection.execute(text, (snapshot.tenant_no, *keys, *bindings, limit)).fetchall()

@@ -158,6 +158,7 @@ ARGUMENTS: dict[str, Any] = {
     "erase_actor": tuple[str, tuple[str, str], str, int],
     "settle": tuple[str],
     "scrub": tuple[()],
+    "index_payloads": tuple[str, list[str]],
 }
 """Every call, and the types of its arguments."""
 

@@ -10,7 +10,7 @@ from whence.storage.query_deadline import check_deadline
 from whence.storage.resolve import ResolvedQuery, Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import FEW_KINDS, pieces_of
-from whence.storage.sqlite.resolve import conditions, json_list
+from whence.storage.sqlite.resolve import conditions, events_led_by, json_list
 
 __all__ = ["histogram", "time_bounds"]
 
@@ -47,7 +47,8 @@ def _counts(
     if not resolved.by_rollup:
         where, bindings = conditions(resolved, snapshot)
         found: list[Any] = connection.execute(
-            f"SELECT (occurred_at - ?) / ?, kind, count(*) FROM event WHERE tenant_no = ?{where} GROUP BY 1, 2",
+            f"SELECT (occurred_at - ?) / ?, kind, count(*) FROM {events_led_by(resolved)} WHERE tenant_no = ?{where}"
+            " GROUP BY 1, 2",
             (grid.start, grid.width, snapshot.tenant_no, *bindings),
         ).fetchall()
         return found

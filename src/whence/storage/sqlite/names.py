@@ -5,7 +5,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
+from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, PayloadValue, ResourceName
 from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.resolve import json_list
@@ -32,6 +32,9 @@ def names_of(connection: apsw.Connection, snapshot: Snapshot, search: NameSearch
         return sorted(rows)[: search.limit]
 
     events = () if search.events is None else (search.events,)
+    fields: list[Any] = []
+    if search.payload_fields or search.payload_values is not None:
+        fields = connection.execute(_SQL["payload_fields"], (snapshot.tenant_no,)).fetchall()
     return FoundNames(
         kinds=_kinds(connection, snapshot) if search.kinds else [],
         events=[uuid_text(id_) for (id_,) in found("events_named", events, types, uuids=True)],
@@ -40,6 +43,16 @@ def names_of(connection: apsw.Connection, snapshot: Snapshot, search: NameSearch
         resources=[
             ResourceName(type_, uuid_text(id_), count)
             for id_, type_, count in found("resources_named", search.resources, types, uuids=True)
+        ],
+        payload_fields=[path for path, _, _ in fields],
+        payload_values=[
+            PayloadValue(path, text, count if indexed_to == snapshot.size else None)
+            for path, field, indexed_to in fields
+            if search.payload_values is not None and path == search.payload_values.type and snapshot.viewer.sees_all
+            for text, count in connection.execute(
+                _SQL["payload_values_named"],
+                (snapshot.tenant_no, field, search.payload_values.first, search.payload_values.last, search.limit),
+            )
         ],
     )
 

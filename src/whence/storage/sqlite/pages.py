@@ -15,11 +15,11 @@ import msgspec
 
 from whence import rollups
 from whence.events import Event, PageRequest
-from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
+from whence.storage.resolve import PayloadMatch, ResolvedQuery, Snapshot, require_list_request
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.counts import newer_times, pieces_of, total
 from whence.storage.sqlite.event_cache import EventCache
-from whence.storage.sqlite.resolve import conditions, json_list
+from whence.storage.sqlite.resolve import conditions, json_list, keys_found
 from whence.storage.sqlite.rows import event_from, key_of
 from whence.storage.walks import (
     BucketsOf,
@@ -45,6 +45,9 @@ WALK_FROM = 512
 _EVENTS_BY_KEY = _SQL["full_event"] + " WHERE e.key IN (SELECT value FROM json_each(?))"
 
 _DRIVERS = (("flows", "flow"), ("resources", "resource"), ("causes", "cause"), ("actors", "actor"), ("kinds", "kind"))
+
+_BEFORE_PAYLOAD = ("flows", "resources", "causes")
+"""Filters that lead to fewer events than a payload value does."""
 
 
 def events_of_page(
@@ -122,13 +125,20 @@ def sort_keys_sql(
 ) -> list[tuple[str, list[Any]]]:
     """The statements, without their LIMIT, whose merged rows are the sort keys of the matching events in order."""
     order = _order(ascending)
+    one_value = resolved.by_payload_value
+    if one_value is not None:
+        return _sort_keys_of_value_sql(snapshot, resolved, one_value, start, ascending=ascending)
     driver, column = next((pair for pair in _DRIVERS if getattr(resolved, pair[0]) is not None), ("", "time"))
+    sorted_by_key = resolved.payload is not None and driver not in _BEFORE_PAYLOAD
+    if sorted_by_key:
+        driver = ""
     where, bindings = conditions(resolved, snapshot, omit=driver)
     if start.sort_key is not None:
         sign = (">" if ascending else "<") + ("=" if start.inclusive else "")
         where += f" AND (occurred_at, key) {sign} (?, ?)"
         bindings = [*bindings, *start.sort_key]
-    term = f"SELECT occurred_at, key FROM event INDEXED BY event_{column} WHERE tenant_no = ?"
+    source = "event NOT INDEXED" if sorted_by_key else f"event INDEXED BY event_{column}"
+    term = f"SELECT occurred_at, key FROM {source} WHERE tenant_no = ?"
     if not driver:
         return [(term + where + order, [snapshot.tenant_no, *bindings])]
     values = getattr(resolved, driver)
@@ -138,6 +148,32 @@ def sort_keys_sql(
         text = " UNION ALL ".join([f"{term} AND {column} = ?{where}"] * len(some))
         statements.append((text + order, [each for value in some for each in (snapshot.tenant_no, value, *bindings)]))
     return statements
+
+
+def _sort_keys_of_value_sql(
+    snapshot: Snapshot, resolved: ResolvedQuery, match: PayloadMatch, start: PageStart, *, ascending: bool
+) -> list[tuple[str, list[Any]]]:
+    """As `sort_keys_sql`, of one payload value: its entries in their order, and the events that have none yet."""
+    bounds, bindings = "", []
+    newest = None if resolved.newest is None else key_of(snapshot.tenant_no, resolved.newest)
+    for condition, value in (
+        ("occurred_at >= ?", resolved.since),
+        ("occurred_at < ?", resolved.until),
+        ("key <= ?", newest),
+    ):
+        if value is not None:
+            bounds += f" AND {condition}"
+            bindings.append(value)
+    if start.sort_key is not None:
+        sign = (">" if ascending else "<") + ("=" if start.inclusive else "")
+        bounds += f" AND (occurred_at, key) {sign} (?, ?)"
+        bindings += start.sort_key
+    terms = [f"SELECT occurred_at, key FROM payload_entry WHERE value = ?{bounds}"] * len(match.values)
+    values: list[Any] = [each for value in match.values for each in (value, *bindings)]
+    if match.positions:
+        terms.append(f"SELECT occurred_at, key FROM event WHERE key IN (SELECT value FROM carray(?)){bounds}")
+        values += [keys_found(snapshot, match), *bindings]
+    return [(" UNION ALL ".join(terms) + _order(ascending), values)]
 
 
 def _order(ascending: bool) -> str:

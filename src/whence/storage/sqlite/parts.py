@@ -1,6 +1,7 @@
 """Parts of all matching events in total order."""
 
 from array import array
+from functools import partial
 from typing import Any
 
 import apsw
@@ -8,12 +9,14 @@ import apsw
 from whence.events import EventPart, PageRequest, PartRequest
 from whence.storage.base import FEED_ROWS
 from whence.storage.feed import within_bytes
-from whence.storage.parts import is_answered_by_its_index, on_its_index, part_of, within
+from whence.storage.parts import is_answered_by_its_index, on_its_index, part_of, since_start, within
+from whence.storage.payload_index import match_payload_in_part, scan_payload
 from whence.storage.resolve import ResolvedQuery, Snapshot
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.pages import sort_keys
+from whence.storage.sqlite.payload_index import answer_payload
 from whence.storage.sqlite.rows import event_from, key_of
-from whence.storage.walks import PageStart
+from whence.storage.walks import PageStart, run_walk
 
 __all__ = ["part_in_order"]
 
@@ -26,6 +29,8 @@ def part_in_order(
     connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, *, request: PartRequest
 ) -> EventPart:
     """See `Store.list_part`."""
+    answer = partial(answer_payload, connection, snapshot)
+    resolved = run_walk(match_payload_in_part(snapshot, resolved), answer)
     if resolved.nothing:
         return EventPart(events=[], after=None)
     start, up_to = PageStart(), None
@@ -37,7 +42,9 @@ def part_in_order(
         skipping = PageStart(skip=FEED_ROWS, sort_key=start.sort_key)
         for up_to, _ in sort_keys(connection, snapshot, on_its_index(resolved), skipping, last):
             resolved = within(resolved, up_to, ascending=request.ascending)
-    keys = [key for _, key in sort_keys(connection, snapshot, resolved.up_to(request.as_of), start, page)]
+        resolved = run_walk(scan_payload(since_start(resolved, request), 0, request.as_of), answer)
+    found = [] if resolved.nothing else sort_keys(connection, snapshot, resolved.up_to(request.as_of), start, page)
+    keys = [key for _, key in found]
     sizes: dict[Any, Any] = dict(_rows(connection, "payload_sizes", keys, None))
     read, all_fit = within_bytes((key, sizes[key]) for key in keys)
     rows: Any = connection.execute(_EVENTS_BY_KEY, (apsw.carray(array("q", read)),)) if read else ()

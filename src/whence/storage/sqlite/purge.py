@@ -28,6 +28,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import fold_actor_totals
 from whence.storage.sqlite.append import NameCache
 from whence.storage.sqlite.packed_sets import SetStatements, fold_counts
+from whence.storage.sqlite.payload_index import forget_payload_values
 from whence.storage.sqlite.rows import key_of
 from whence.storage.sqlite.transitions import fold_transitions
 from whence.storage.walks import run_walk
@@ -64,6 +65,7 @@ def purge_events(connection: apsw.Connection, names: NameCache, head: HeadDraft,
     retained_from = max(head.retained_from, purge.upto)
     _tile_leaves(connection, head.tenant_no, retained_from)
     going = _departing_transitions(connection, head, departing)
+    forget_payload_values(connection, head.tenant_no, departing.positions)  # which reads the payloads
     connection.executemany(_SQL["delete_event"], [(key_of(head.tenant_no, each),) for each in departing.positions])
     _remove_transitions(connection, head.tenant_no, departing, going, retained_from)
     _reduce(connection, head, departing)

@@ -780,6 +780,113 @@ DELETE FROM delivery WHERE tenant_no = ? AND webhook_id = ? AND position = ?
 -- name: delete_attempts
 DELETE FROM attempt WHERE tenant_no = ? AND webhook_id = ? AND position = ?
 
+-- name: payload_fields
+SELECT path, field, indexed_to FROM payload_field WHERE tenant_no = ? ORDER BY path
+
+-- name: payload_value
+SELECT field, text, key, events FROM payload_value WHERE tenant_no = ? AND field = ? AND text = ?
+
+-- name: payload_value_key
+SELECT key FROM payload_value WHERE tenant_no = ? AND field = ? AND text = ?
+
+-- name: unindexed
+-- The value is the paths that are to be indexed, as a JSON array.
+SELECT t.tenant FROM tenant t
+ WHERE (t.size > 0 AND EXISTS (
+        SELECT 1 FROM json_each(?1) asked
+          LEFT JOIN payload_field f ON f.tenant_no = t.tenant_no AND f.path = asked.value
+         WHERE f.indexed_to IS NULL OR f.indexed_to < t.size))
+    OR EXISTS (SELECT 1 FROM payload_field f
+                WHERE f.tenant_no = t.tenant_no AND f.path NOT IN (SELECT value FROM json_each(?1)))
+ ORDER BY t.tenant
+
+-- name: counts_of_field
+-- Of all events in the index.
+SELECT text, events, failures FROM payload_value WHERE tenant_no = ? AND field = ? LIMIT ?
+
+-- name: payload_values_named
+SELECT text, events FROM payload_value WHERE tenant_no = ? AND field = ? AND text BETWEEN ? AND ?
+ ORDER BY text LIMIT ?
+
+-- name: add_payload_field
+INSERT INTO payload_field (tenant_no, field, path, indexed_to) VALUES (?, ?, ?, 0)
+
+-- name: move_payload_field
+UPDATE payload_field SET indexed_to = ? WHERE tenant_no = ? AND field = ?
+
+-- name: empty_payload_field
+UPDATE payload_field SET indexed_to = 0 WHERE tenant_no = ? AND field = ?
+
+-- name: delete_payload_field
+DELETE FROM payload_field WHERE tenant_no = ? AND field = ?
+
+-- name: payload_part
+-- The events after a position and up to another.
+SELECT e.key & 0xFFFFFFFFFF, e.occurred_at, k.outcome = 'failure', e.payload
+  FROM event e NOT INDEXED
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.key > (?1 << 40 | ?2) AND e.key <= (?1 << 40 | ?3)
+ ORDER BY e.key
+
+-- name: payloads_to_forget
+SELECT e.key & 0xFFFFFFFFFF, e.occurred_at, k.outcome = 'failure', e.payload
+  FROM event e
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ WHERE e.key IN (SELECT value FROM carray(?))
+
+-- name: last_payload_value
+SELECT coalesce(max(key) & 0xFFFFFFFFFF, 0) FROM payload_value WHERE key > ?1 << 40 AND key < (?1 + 1) << 40
+
+-- name: add_to_payload_value
+INSERT INTO payload_value (key, tenant_no, field, text, events, failures) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant_no, field, text) DO UPDATE
+   SET events = events + excluded.events, failures = failures + excluded.failures
+RETURNING key
+
+-- name: add_payload_entry
+INSERT INTO payload_entry (value, occurred_at, key) VALUES (?, ?, ?)
+
+-- name: any_payload_value
+SELECT key FROM payload_value WHERE tenant_no = ? AND field = ? LIMIT 1
+
+-- name: delete_payload_entries
+DELETE FROM payload_entry WHERE (value, occurred_at, key) IN (
+       SELECT value, occurred_at, key FROM payload_entry WHERE value = ?1 LIMIT ?2)
+
+-- name: delete_payload_entry
+DELETE FROM payload_entry WHERE value = ? AND occurred_at = ? AND key = ?
+
+-- name: take_from_payload_value
+UPDATE payload_value SET events = events - ?, failures = failures - ? WHERE key = ?
+
+-- name: delete_payload_value
+-- Unless an event has it.
+DELETE FROM payload_value WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM payload_entry WHERE value = ?1)
+
+-- name: payload_entries
+SELECT v.text, e.occurred_at, e.key & 0xFFFFFFFFFF
+  FROM payload_value v CROSS JOIN payload_entry e ON e.value = v.key
+ WHERE v.tenant_no = ?1 AND v.field = ?2
+
+-- name: wrong_payload_values
+SELECT 1 FROM (
+  SELECT v.key, v.events, v.failures FROM payload_value v WHERE v.tenant_no = ?1
+  EXCEPT
+  SELECT p.value, count(*), sum(k.outcome = 'failure')
+    FROM payload_entry p CROSS JOIN event e ON e.key = p.key
+   CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+   WHERE p.value > ?1 << 40 AND p.value < (?1 + 1) << 40 GROUP BY p.value) LIMIT 1
+
+-- name: stray_payload_values
+-- Values of no field, and entries of no value.
+SELECT 1 FROM payload_value v
+ WHERE v.tenant_no = ?1
+   AND (v.field NOT IN (SELECT field FROM payload_field WHERE tenant_no = ?1) OR v.key >> 40 <> ?1)
+ UNION ALL
+SELECT 1 FROM payload_entry
+ WHERE value > ?1 << 40 AND value < (?1 + 1) << 40 AND value NOT IN (SELECT key FROM payload_value)
+ LIMIT 1
+
 -- name: tenants
 SELECT tenant, tenant_no FROM tenant ORDER BY tenant
 

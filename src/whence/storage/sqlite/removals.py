@@ -18,6 +18,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import NameCache, head_draft
 from whence.storage.sqlite.connection import connect
 from whence.storage.sqlite.credentials import Write
+from whence.storage.sqlite.payload_index import forget_payload_values
 from whence.storage.sqlite.purge import forget_content, purge_events
 from whence.storage.sqlite.rows import head_row, key_of, number_of
 
@@ -118,7 +119,7 @@ class SQLiteRemovals:
 def _erase_payloads(connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int) -> int:
     """Erase the payloads at these positions, and return how many there were. Raises Unsound for one without a salt."""
     lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
-    erased = 0
+    erased: dict[int, tuple[int, bytes, int]] = {}
     for position in positions:
         key = key_of(head.tenant_no, position)
         row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
@@ -127,13 +128,14 @@ def _erase_payloads(connection: apsw.Connection, head: HeadDraft, positions: Seq
         _, salt, payload = row
         if salt is None:
             raise Unsound(f"{head.tenant}, position {position}: the salt of the payload is missing.")
-        connection.execute(_SQL["erase_payload"], (key, hash_payload(salt, payload), erased_at))
+        erased[position] = key, hash_payload(salt, payload), erased_at
         head.payload_bytes -= len(payload)
-        erased += 1
+    forget_payload_values(connection, head.tenant_no, list(erased))  # which reads the payloads
+    connection.executemany(_SQL["erase_payload"], list(erased.values()))
     forget_content(connection, head.tenant_no, positions)
     if erased:
         connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
-    return erased
+    return len(erased)
 
 
 def _stored_actor(

@@ -30,6 +30,7 @@ from whence.storage.sqlite.connection import (
 from whence.storage.sqlite.credentials import Read, SQLiteCredentials
 from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
 from whence.storage.sqlite.followers import SQLiteFollowers
+from whence.storage.sqlite.payload_index import SQLitePayloadIndex
 from whence.storage.sqlite.seals import SQLiteSeals
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.writer_client import WriterClient
@@ -108,6 +109,7 @@ class SharedStore(SQLiteReads):
         self._client = WriterClient(writer_path, self._wake)
         self.credentials = SharedCredentials(self._readers.read, self._client)
         self.followers = SharedFollowers(self._readers.read, self._client)
+        self.payload_index = SharedPayloadIndex(self._readers.read, self._client)
         self.seals = SharedSeals(self._readers.read, self._readers.read_in_thread, SignedRecord(path), self._client)
         self.removals = SharedRemovals(self._client)
 
@@ -153,6 +155,18 @@ class SharedStore(SQLiteReads):
         self._head_notifier.close()
         await self._client.close()
         await asyncio.to_thread(self._readers.close)
+
+
+class SharedPayloadIndex(SQLitePayloadIndex):
+    """The index of payload fields: read from the file, and changed by the writer; see `PayloadIndex`."""
+
+    def __init__(self, read: Read, client: WriterClient) -> None:
+        super().__init__(read, _refuse_to_write)
+        self._client = client
+
+    async def advance(self, tenant: str, paths: Sequence[str]) -> bool:
+        """Take one step."""
+        return bool(await self._client.call("index_payloads", tenant, list(paths)))
 
 
 class SharedCredentials(SQLiteCredentials):

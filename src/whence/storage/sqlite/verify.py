@@ -11,6 +11,7 @@ import apsw
 
 from whence.errors import StoreRefused
 from whence.merkle import HASH_SIZE
+from whence.storage.payload_index import check_payload_fields
 from whence.storage.rows import FullEventRow, HashRow, HeadRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
@@ -92,6 +93,7 @@ class _Verification:
                 report = partial(self._findings.add, tenant, None)
                 self._guarded(tenant, partial(self._run_check, check_counts(head, report), head))
                 self._guarded(tenant, partial(self._run_check, check_transitions(head, report), head))
+                self._guarded(tenant, partial(self._run_check, check_payload_fields(head.size, report), head))
         self._guarded("", self._check_strays)
         self._guarded("", self._check_file)
         return self._findings.report(len(tenants))

@@ -74,6 +74,7 @@ class WriterService:
             "erase_actor": removals.erase_actor,
             "settle": removals.settle,
             "scrub": removals.scrub,
+            "index_payloads": store.payload_index.advance,
         }
 
     async def start(self, listener: socket.socket) -> None:
