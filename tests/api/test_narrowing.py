@@ -68,6 +68,7 @@ NOT_FOR_READERS = {
     "credentials": "API keys and sessions, not events",
     "seals": "sizes and hashes of whole logs, which routes refuse to narrowed readers",
     "followers": "webhooks, alert rules and how far they have read, not events",
+    "removals": "removes whole logs or parts of them, which routes refuse to narrowed readers",
     "check": "reads nothing",
     "free_bytes": "the disk, no event",
     "check_servable": "reads nothing",

@@ -24,6 +24,7 @@ from whence.api import (
     oidc_pages,
     operators,
     reads,
+    removals,
     seals,
     sentences,
     sessions,
@@ -130,6 +131,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
         *(reads, activity, names, exports, feeds, followers, webhooks, alerts, writes, causes, seals, sentences, views),
+        removals,
         *(credentials, sessions, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]

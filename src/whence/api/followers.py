@@ -1,4 +1,5 @@
-"""The followers of a server: the worker that runs them and the sealer, and the route that says how far they are."""
+"""The followers of a server: the worker that runs them, the sealer and the removals, and the route that says how far
+they are."""
 
 import asyncio
 import contextlib
@@ -19,6 +20,8 @@ from whence.delivery import WebhookDelivery
 from whence.errors import Forbidden
 from whence.followers import Work, Worker
 from whence.outbound import Sender
+from whence.removal import RemovalWork
+from whence.retention_schedule import RetentionSchedule
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.sentences import load_grammar
@@ -68,8 +71,11 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
         AlertRules(store),
     ]
     sealing = _new_sealing(settings, store, secret)
-    worker = Worker(store, works, [] if sealing is None else [sealing.run])
+    removals = RemovalWork(store, seals=sealing is not None)
+    schedule = RetentionSchedule(store, settings.default_policy)
+    worker = Worker(store, [*works, removals], [schedule.run, *([] if sealing is None else [sealing.run])])
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
+    metrics.watch(removals_waiting=lambda: len(removals.waiting))
     if sealing is not None:
         metrics.watch(sealing_stopped=lambda: len(sealing.stopped))
     return worker
