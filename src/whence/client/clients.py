@@ -15,9 +15,9 @@ from uuid import UUID
 import msgspec
 
 from whence.client import requests
-from whence.client.alert_rules import AlertRules, AsyncAlertRules
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
+from whence.client.call_groups import AsyncCallGroups, CallGroups
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
 from whence.client.exports import ExportFilters, Lines, async_export_parts, events_of, export_parts
@@ -37,8 +37,6 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
-from whence.client.views import AsyncViews, Views
-from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
 from whence.wire.activity_bodies import (
     ActorActivityBody,
@@ -72,7 +70,7 @@ EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
 
 
-class Whence(BaseClient):
+class Whence(CallGroups, BaseClient):
     """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
 
     `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`, and then to a saved profile: the one that the
@@ -301,21 +299,6 @@ class Whence(BaseClient):
         """
         return parse_text(self.send(requests.proof_request(event_id)))
 
-    @property
-    def alert_rules(self) -> AlertRules:
-        """The alert rules of the tenant, for a key with the scope admin."""
-        return AlertRules(self.send)
-
-    @property
-    def views(self) -> Views:
-        """The saved views of the console, for a credential that may read every event."""
-        return Views(self.send)
-
-    @property
-    def webhooks(self) -> Webhooks:
-        """The webhooks of the tenant, for a key with the scope admin."""
-        return Webhooks(self.send)
-
     def send(self, request: requests.ApiRequest) -> ApiResponse:
         """Send a request, with retries, and return the last response, whatever its status.
 
@@ -353,7 +336,7 @@ class Whence(BaseClient):
         self.close()
 
 
-class AsyncWhence(BaseClient):
+class AsyncWhence(AsyncCallGroups, BaseClient):
     """`Whence` for asyncio, with the same names. Queued events are sent by a thread, and so outlive the event loop."""
 
     def __init__(
@@ -559,21 +542,6 @@ class AsyncWhence(BaseClient):
     async def proof(self, event_id: str | UUID) -> str:
         """As `Whence.proof`."""
         return parse_text(await self.send(requests.proof_request(event_id)))
-
-    @property
-    def alert_rules(self) -> AsyncAlertRules:
-        """As `Whence.alert_rules`."""
-        return AsyncAlertRules(self.send)
-
-    @property
-    def views(self) -> AsyncViews:
-        """As `Whence.views`."""
-        return AsyncViews(self.send)
-
-    @property
-    def webhooks(self) -> AsyncWebhooks:
-        """As `Whence.webhooks`."""
-        return AsyncWebhooks(self.send)
 
     async def send(self, request: requests.ApiRequest) -> ApiResponse:
         """As `Whence.send`."""
