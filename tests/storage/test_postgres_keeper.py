@@ -109,7 +109,7 @@ async def test_nothing_but_a_removal_takes_the_role(url: str, monkeypatch: pytes
 
     listen(monkeypatch, hear)
     monkeypatch.setattr(append_function, "FUNCTION_EVENTS_MAX", 0)  # it takes the role itself
-    store: Any = create_store(url, readers=1, writers=1)
+    store: Any = create_store(url)
     for number in (3, 4):
         assert await roles_of(add(store, new(number))) == {"whence_app"}
         assert await roles_of(page(store)) == {"whence_app"}

@@ -36,8 +36,9 @@ SQLITE_ONLY = {
     "delete_all_sessions",
     # two steps instead of graph_events_by_flow
     "keys_by_flow",
-    # a part of the head's row, for verification
+    # parts of the head's row, for verification and for seals
     "fold_state",
+    "retained_from",
     # edges and a few kinds, each counted on its index; PostgreSQL counts them in one statement
     "edge_total",
     "edge_of_kind",

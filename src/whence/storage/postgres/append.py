@@ -66,31 +66,32 @@ Buckets = dict[tuple[int, int], tuple[int, bool]]
 
 
 class KindsCache:
-    """The numbers of kinds by the `kinds_version` of a head, and the version that each tenant had last. All of it was
-    read under the head's row lock, so it is committed."""
+    """The numbers of kinds by the `kinds_version` of a head, and what each tenant had last: the version, and the
+    `removed_recorded_at`, which does not change without it. All of it was read under the head's row lock, so it is
+    committed."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._by_version: dict[int, Kinds] = {}
-        self._versions: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
 
     def get(self, kinds_version: int) -> Kinds | None:
         """The kinds of a version."""
         return self._by_version.get(kinds_version)
 
-    def last(self, tenant: str) -> tuple[int, Kinds] | None:
-        """The last version of a tenant, with its kinds."""
-        version = self._versions.get(tenant)
-        kinds = None if version is None else self._by_version.get(version)
-        return None if version is None or kinds is None else (version, kinds)
+    def last(self, tenant: str) -> tuple[int, int, Kinds] | None:
+        """The last version of a tenant, its `removed_recorded_at` and its kinds."""
+        last = self._last.get(tenant)
+        kinds = None if last is None else self._by_version.get(last[0])
+        return None if last is None or kinds is None else (*last, kinds)
 
-    def put(self, tenant: str, kinds_version: int, kinds: Kinds) -> None:
+    def put(self, tenant: str, kinds_version: int, removed_recorded_at: int, kinds: Kinds) -> None:
         """Keep the kinds of a tenant. When it holds too many, the cache is emptied first."""
         if kinds_version not in self._by_version and len(self._by_version) >= _TENANTS_CACHED:
             self._by_version.clear()
-            self._versions.clear()
+            self._last.clear()
         self._by_version[kinds_version] = kinds
-        self._versions[tenant] = kinds_version
+        self._last[tenant] = kinds_version, removed_recorded_at
 
 
 class PostgresTenantLog:
@@ -177,7 +178,7 @@ async def known_kinds(connection: Connection, head: HeadDraft, cached: KindsCach
     if kinds is None:
         rows = await connection.fetch(_SQL["kinds"], head.tenant_no)
         kinds = {tuple(name): number for number, *name in rows}
-    cached.put(head.tenant, kinds_version, kinds)
+    cached.put(head.tenant, kinds_version, head.removed_recorded_at, kinds)
     return kinds
 
 

@@ -116,16 +116,17 @@ class AppendCall:
 
 
 def prepare_call(
-    tenant: str, tenant_no: int, writes: Sequence[Write], kinds_version: int, kinds: Kinds
+    tenant: str, tenant_no: int, writes: Sequence[Write], kinds_version: int, removed_recorded_at: int, kinds: Kinds
 ) -> AppendCall | None:
     """The call that stores these requests, or None if it could not store each event as a new one of a known kind.
 
-    `kinds` are those of the tenant at `kinds_version`.
+    `kinds` and `removed_recorded_at` are those of the tenant at `kinds_version`. A purge changes the version too, so
+    the function stores nothing that may have been removed meanwhile, and uses no kind that is gone.
     """
     events = sum(len(write.events) for write in writes)
     if not 0 < events <= FUNCTION_EVENTS_MAX:
         return None
-    head = HeadDraft(tenant, PostgresHeadRow(tenant_no, kinds=len(kinds)))
+    head = HeadDraft(tenant, PostgresHeadRow(tenant_no, kinds=len(kinds), removed_recorded_at=removed_recorded_at))
     head.recorded_at = time.time_ns() // 1_000
     log = _AssumedLog(kinds)
     batch = Batch()

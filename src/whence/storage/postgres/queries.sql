@@ -686,6 +686,11 @@ SELECT l.counts
   FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, first, last)
   JOIN transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
 
+-- name: span_of_removed_transitions
+SELECT l.counts
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, first, last)
+  JOIN removed_transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket BETWEEN asked.first AND asked.last
+
 -- name: add_key
 INSERT INTO api_key (id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_at, ceiling)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -893,6 +898,9 @@ SELECT webhook_id FROM found WHERE webhook_id IS NOT NULL
 
 -- The blocks from here to `notify` are for the role whence_keeper.
 
+-- name: hold_versions
+SELECT id, version FROM definition WHERE kind = $1 AND tenant = $2
+
 -- name: erase_answers
 UPDATE attempt SET answer = '' WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
 
@@ -902,7 +910,7 @@ SELECT e.position, octet_length(e.payload)
   FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  WHERE e.tenant_no = $1 AND e.position = ANY($2::bigint[]) AND e.payload IS NOT NULL AND k.event_type <> ALL($3::text[])
 
--- name: erase_payloads
+-- name: erase_payload
 -- Hashed here, since a thousand payloads may have 256 MiB.
 UPDATE event SET payload_hash = coalesce(payload_hash, sha256(salt || payload)), payload = NULL, salt = NULL, erased_at = $3
  WHERE tenant_no = $1 AND position = ANY($2::bigint[])
@@ -912,6 +920,140 @@ UPDATE actor SET actor_id = $3, erased_at = $4 WHERE tenant_no = $1 AND actor = 
 
 -- name: events_of_actor
 SELECT coalesce(sum(events), 0)::bigint FROM rollup_actor WHERE tenant_no = $1 AND level = 0 AND bucket = 0 AND actor = $2
+
+-- name: purge_rows
+SELECT position, id, occurred_at, recorded_at, kind, actor, flow, resource, cause_id, coalesce(octet_length(payload), 0)
+  FROM event
+ WHERE tenant_no = $1 AND position >= $2 AND position < $3
+ ORDER BY position
+
+-- name: folded_causes
+-- Events up to a position, here and below: later ones are in no transition yet.
+SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND position <= $2 AND id = ANY($3::uuid[])
+
+-- name: folded_effects
+SELECT cause_id, occurred_at, kind, position FROM event
+ WHERE tenant_no = $1 AND position <= $2 AND cause_id = ANY($3::uuid[])
+
+-- name: removed_transition_sizes
+-- The rows of some buckets, newest first.
+SELECT asked.level, asked.bucket, l.up_to, octet_length(l.counts)
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN removed_transition l ON l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket
+ ORDER BY l.up_to DESC
+
+-- name: take_removed_transitions
+DELETE FROM removed_transition l USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
+ WHERE l.tenant_no = $1 AND l.level = asked.level AND l.bucket = asked.bucket AND l.up_to >= asked.up_to
+RETURNING l.level, l.bucket, l.counts
+
+-- name: add_removed_transitions
+INSERT INTO removed_transition (tenant_no, level, bucket, up_to, counts)
+SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::bytea[]) AS new (level, bucket, counts)
+RETURNING tenant_no
+
+-- name: delete_event
+DELETE FROM event WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+
+-- name: has_events_between
+-- Which of some periods have an event. Searched from the late end of each: a purge takes the events of the early end, whose
+-- entries in the index stay until VACUUM.
+SELECT asked.level, asked.bucket
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) AS asked (level, bucket, since, until)
+ WHERE (SELECT position FROM event
+         WHERE tenant_no = $1 AND occurred_at >= asked.since AND occurred_at < asked.until
+         ORDER BY occurred_at DESC LIMIT 1) IS NOT NULL
+
+-- name: delete_transitions
+DELETE FROM transition t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+
+-- name: delete_removed_transitions
+DELETE FROM removed_transition t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+
+-- name: take_from_bucket
+UPDATE bucket b SET events = b.events - gone.events FROM unnest($3::bigint[], $4::bigint[]) AS gone (bucket, events)
+ WHERE b.tenant_no = $1 AND b.level = $2 AND b.bucket = gone.bucket
+RETURNING b.bucket, b.events, b.divided
+
+-- name: delete_bucket
+DELETE FROM bucket b USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE b.tenant_no = $1 AND b.level = emptied.level AND b.bucket = emptied.bucket
+
+-- name: delete_rollup_kind
+DELETE FROM rollup_kind r USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE r.tenant_no = $1 AND r.level = emptied.level AND r.bucket = emptied.bucket
+
+-- name: delete_rollup_actor
+DELETE FROM rollup_actor r USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE r.tenant_no = $1 AND r.level = emptied.level AND r.bucket = emptied.bucket
+
+-- name: delete_actor_totals
+DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
+ WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+
+-- name: drop_from_rollup_kind
+-- The rows that count no other events, here and in the blocks of this form below. Those that count more are next.
+DELETE FROM rollup_kind r USING unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS gone (level, bucket, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.kind = gone.kind
+   AND r.events = gone.events
+
+-- name: take_from_rollup_kind
+UPDATE rollup_kind r SET events = r.events - gone.events
+  FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS gone (level, bucket, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.kind = gone.kind
+   AND r.events > gone.events
+
+-- name: drop_from_rollup_actor
+DELETE FROM rollup_actor r
+ USING unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS gone (level, bucket, actor, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.actor = gone.actor
+   AND r.kind = gone.kind AND r.events = gone.events
+
+-- name: take_from_rollup_actor
+UPDATE rollup_actor r SET events = r.events - gone.events
+  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS gone (level, bucket, actor, kind, events)
+ WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.actor = gone.actor
+   AND r.kind = gone.kind AND r.events > gone.events
+
+-- name: drop_flow
+DELETE FROM flow f USING unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (flow, events, failures)
+ WHERE f.tenant_no = $1 AND f.flow = gone.flow AND f.events = gone.events AND f.failures = gone.failures
+
+-- name: take_from_flow
+-- The times are those of the events that are left, since the ones that go are deleted before.
+UPDATE flow f
+   SET events = f.events - gone.events, failures = f.failures - gone.failures,
+       first_at = (SELECT min(e.occurred_at) FROM event e WHERE e.tenant_no = $1 AND e.flow = gone.flow),
+       last_at = (SELECT max(e.occurred_at) FROM event e WHERE e.tenant_no = $1 AND e.flow = gone.flow)
+  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (flow, events, failures)
+ WHERE f.tenant_no = $1 AND f.flow = gone.flow AND f.events > gone.events AND f.failures >= gone.failures
+
+-- name: drop_resource
+DELETE FROM resource r USING unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
+ WHERE r.tenant_no = $1 AND r.resource = gone.resource AND r.events = gone.events
+
+-- name: take_from_resource
+UPDATE resource r SET events = r.events - gone.events
+  FROM unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
+ WHERE r.tenant_no = $1 AND r.resource = gone.resource AND r.events > gone.events
+
+-- name: drop_unused_kind
+DELETE FROM kind k
+ WHERE k.tenant_no = $1 AND k.kind = ANY($2::int[])
+   AND NOT EXISTS (SELECT FROM rollup_kind r WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.kind = k.kind)
+RETURNING k.kind
+
+-- name: drop_unused_actor
+DELETE FROM actor a
+ WHERE a.tenant_no = $1 AND a.actor = ANY($2::bigint[])
+   AND NOT EXISTS (SELECT FROM rollup_actor r WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.actor = a.actor)
+
+-- name: save_purge
+UPDATE head SET folded_to = $2, payload_bytes = $3, measured_to = $4, kinds_removed = $5, removed_recorded_at = $6,
+       retained_from = $7, kinds_version = $8, removal_epoch = removal_epoch + 1
+ WHERE tenant_no = $1
 
 -- name: save_erasure
 UPDATE head SET payload_bytes = $2, measured_to = $3, removal_epoch = removal_epoch + 1 WHERE tenant_no = $1
@@ -1036,14 +1178,19 @@ SELECT 1 FROM (
   SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
 
 -- name: wrong_names
--- The head holds the highest number in use. If it were lower, the next number would be used twice.
+-- The head holds the highest number that was given. If it were lower, the next number would be used twice. Names that no
+-- event uses any more are gone once events were removed.
 SELECT 1 FROM head h
+ CROSS JOIN (SELECT (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = $1) AS kinds,
+                    (SELECT count(*) FROM kind WHERE tenant_no = $1) AS kinds_left,
+                    (SELECT coalesce(max(actor), 0) FROM actor WHERE tenant_no = $1) AS actors,
+                    (SELECT coalesce(max(flow), 0) FROM flow WHERE tenant_no = $1) AS flows,
+                    (SELECT coalesce(max(resource), 0) FROM resource WHERE tenant_no = $1) AS resources) found
  WHERE h.tenant_no = $1
-   AND (h.kinds, h.actors, h.flows, h.resources) <> (
-       (SELECT coalesce(max(kind), 0) FROM kind WHERE tenant_no = $1),
-       (SELECT coalesce(max(actor), 0) FROM actor WHERE tenant_no = $1),
-       (SELECT coalesce(max(flow), 0) FROM flow WHERE tenant_no = $1),
-       (SELECT coalesce(max(resource), 0) FROM resource WHERE tenant_no = $1))
+   AND (h.kinds - h.kinds_removed <> found.kinds_left
+        OR h.kinds < found.kinds OR h.actors < found.actors OR h.flows < found.flows OR h.resources < found.resources
+        OR (h.retained_from = 1 AND (h.kinds, h.actors, h.flows, h.resources)
+                                    <> (found.kinds, found.actors, found.flows, found.resources)))
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = $1 AND level = $2

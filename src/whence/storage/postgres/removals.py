@@ -6,15 +6,14 @@ done. It takes the role whence_keeper: the role of all other transactions can ne
 
 from collections.abc import Sequence
 
-from whence.errors import Unavailable
 from whence.identities import spellings
-from whence.storage.followers import Definition
 from whence.storage.postgres.append import head_draft
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.followers import RunAs, TenantWork, WriteAs
+from whence.storage.postgres.purge import forget_content, purge_events
+from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.removals import HOLD, LASTING_TYPES, HoldVersion, Purge, refuse_unknown_holds
-from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 
 __all__ = ["PostgresRemovals"]
@@ -37,16 +36,15 @@ class PostgresRemovals:
         asked = sorted(positions)
 
         async def erase(connection: Connection, owner: Tenant) -> int:
-            head = await _locked_head(connection, owner, holds)
-            if head is None:
+            row = await _locked_head(connection, owner, holds)
+            if row is None:
                 return 0
-            await _lock_deliveries(connection, owner)
-            for webhook_id in await _webhooks(connection, owner):
-                await connection.execute(_SQL["erase_answers"], owner.number, webhook_id, asked)
+            head = await head_draft(connection, owner, row)
+            await forget_content(connection, owner.number, asked)
             found = await connection.fetch(_SQL["payloads_to_erase"], owner.number, asked, list(LASTING_TYPES))
             if found:
                 erased, sizes = zip(*found, strict=True)
-                await connection.execute(_SQL["erase_payloads"], owner.number, erased, erased_at)
+                await connection.execute(_SQL["erase_payload"], owner.number, erased, erased_at)
                 head.payload_bytes -= sum(sizes)
                 await connection.execute(_SQL["save_erasure"], owner.number, head.payload_bytes, head.measured_to)
             return len(found)
@@ -54,8 +52,15 @@ class PostgresRemovals:
         return await self._remove(tenant, erase)
 
     async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
-        """Refuse: this store cannot remove events yet."""
-        raise Unavailable("A PostgreSQL store cannot remove events yet.")
+        """Remove events, with their rows in every count."""
+
+        async def remove(connection: Connection, owner: Tenant) -> int:
+            row = await _locked_head(connection, owner, holds)
+            if row is None:
+                return 0
+            return await purge_events(connection, await head_draft(connection, owner, row), purge)
+
+        return await self._remove(tenant, remove)
 
     async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
         """Replace the id of an actor."""
@@ -63,8 +68,8 @@ class PostgresRemovals:
         names = spellings(id_)
 
         async def erase(connection: Connection, owner: Tenant) -> int:
-            head = await _locked_head(connection, owner)
-            if head is None:
+            row = await _locked_head(connection, owner)
+            if row is None:
                 return 0
             rows = await connection.fetch(_SQL["actors_by_id"], owner.number, [*names, new_id])
             found = {name: number for number, of_type, name in rows if of_type == type_}
@@ -72,7 +77,7 @@ class PostgresRemovals:
             if number is None or new_id in found:
                 return 0
             await connection.execute(_SQL["erase_actor"], owner.number, number, new_id, erased_at)
-            await connection.execute(_SQL["save_erasure"], owner.number, head.payload_bytes, head.measured_to)
+            await connection.execute(_SQL["save_erasure"], owner.number, row.payload_bytes, row.measured_to)
             return int(await connection.fetchval(_SQL["events_of_actor"], owner.number, number))
 
         return await self._remove(tenant, erase)
@@ -93,22 +98,14 @@ class PostgresRemovals:
 
 async def _locked_head(
     connection: Connection, owner: Tenant, holds: Sequence[HoldVersion] | None = None
-) -> HeadDraft | None:
-    """A draft of the tenant's head, locked until the commit; None when it has none. Raises HoldsChanged for a hold that
-    is not among `holds`, if these are given."""
+) -> PostgresHeadRow | None:
+    """The tenant's head, locked until the commit like its deliveries; None when it has none. Raises HoldsChanged for a
+    hold that is not among `holds`, if these are given."""
     row = await head_row(connection, owner, "lock_head")
     if row is None:
         return None
     if holds is not None:  # read after the wait for the lock, so that no hold is missed that was stored before `settle`
-        rows = await connection.fetch(_SQL["definitions_of_tenant"], HOLD, owner.name)
-        refuse_unknown_holds([(each.id, each.version) for each in (Definition(*row) for row in rows)], holds)
-    return await head_draft(connection, owner, row)
-
-
-async def _lock_deliveries(connection: Connection, owner: Tenant) -> None:
+        rows = await connection.fetch(_SQL["hold_versions"], HOLD, owner.name)
+        refuse_unknown_holds([tuple(each) for each in rows], holds)
     await connection.execute(_SQL["lock_deliveries"], owner.name)
-
-
-async def _webhooks(connection: Connection, owner: Tenant) -> list[str]:
-    """The webhooks that have deliveries."""
-    return [id_ for (id_,) in await connection.fetch(_SQL["webhooks_with_deliveries"], owner.number)]
+    return row

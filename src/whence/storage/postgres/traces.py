@@ -279,9 +279,11 @@ async def map_of(
     first, end = days_of(*period)
     spans = [(span.level, span.first, span.last) for span in cover_of_days(first, end)]
     folded: list[bytes] = []
+    removed: list[bytes] = []
     if spans:
         values = (snapshot.tenant_no, *zip(*spans, strict=True))
         folded = [counts for (counts,) in await connection.fetch(_SQL["span_of_transitions"], *values)]
+        removed = [counts for (counts,) in await connection.fetch(_SQL["span_of_removed_transitions"], *values)]
     unfolded = await unfolded_transitions(connection, snapshot.tenant_no, snapshot.folded_to)
     # This may take seconds, during which the event loop serves others.
-    return await asyncio.to_thread(map_from, (first, end), snapshot, folded, unfolded)
+    return await asyncio.to_thread(map_from, (first, end), snapshot, folded, unfolded, removed)

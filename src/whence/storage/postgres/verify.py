@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from whence.errors import Unavailable
+from whence.merkle import HASH_SIZE
 from whence.storage.postgres.catalogue import compare_catalogue
 from whence.storage.postgres.connections import CONNECTION_LOST, DRIVER_ERRORS, Connection, Target, begin_statements
 from whence.storage.postgres.replication import part_rows
@@ -26,9 +27,11 @@ from whence.storage.verification import (
     Report,
     Rows,
     check_counts,
+    check_tiles,
     check_transitions,
 )
 from whence.storage.walks import run_walk_async
+from whence.tiles import TILE_WIDTH
 
 __all__ = ["verify"]
 
@@ -120,12 +123,22 @@ class _Verification:
         """Each event in order against its leaf and its link to its cause, and the head against the leaves."""
         chain = Chain(tenant, head, event_from)
         async for hashes, row, cause_id in self._events_of(head.tenant_no):
+            await self._add_tiles(chain, head, hashes.number)
             found = chain.add(hashes.number, row, hashes)
             if found is None and row is not None and cause_id != cause_id_from(row.cause):
                 found = Finding(tenant, hashes.number, "the event is linked to another cause")
             if not self._findings.add_event(found):
                 return
+        await self._add_tiles(chain, head, head.size + 1)
         self._findings.add_log(chain, head)
+        await self._run_check(check_tiles(chain.full_tiles, partial(self._findings.add, tenant, None)), head)
+
+    async def _add_tiles(self, chain: Chain, head: HeadRow, position: int) -> None:
+        """Add the leaves before an event whose own events are gone."""
+        width = TILE_WIDTH * HASH_SIZE
+        while (number := chain.tile_before(position)) is not None:
+            hashes = await self._connection.fetchval(_SQL["tile"], head.tenant_no, 0, number, width)
+            chain.add_tile(number, hashes or b"")
 
     async def _events_of(self, tenant_no: int) -> AsyncIterator[tuple[HashRow, FullEventRow | None, str | None]]:
         """The hashes, the `full_event` row (None when a name is missing) and the linked cause of each event."""
